@@ -1,0 +1,192 @@
+//! What kind of request a method and path is. The table is `endpoints.toml`.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use http::Method;
+use serde::Deserialize;
+
+/// Where the REST API's paths begin.
+pub const BASE: &str = "/v2";
+
+/// The broker's limit a request counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateClass {
+    /// 10/s, 250/min, 1,000/h, 7,000/day.
+    Order,
+    /// 5/s, 100,000/day.
+    Data,
+    /// 1/s.
+    Quote,
+    /// One unique request per 3 s.
+    OptionChain,
+    /// "Non-trading": 20/s.
+    Other,
+}
+
+/// What one endpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// The limit it counts against.
+    pub rate: RateClass,
+    /// Creates, changes or cancels an order: sent at most once.
+    #[serde(default)]
+    pub write: bool,
+    /// Refused by the broker from an unregistered address.
+    #[serde(default)]
+    pub static_ip: bool,
+    /// Takes `dhanClientId` in its body.
+    #[serde(default)]
+    pub client_id: bool,
+    /// Takes `correlationId` in its body.
+    #[serde(default)]
+    pub correlation: bool,
+}
+
+/// A path that the table does not know, with a method that only reads.
+const UNKNOWN_READ: Endpoint =
+    Endpoint { rate: RateClass::Other, write: false, static_ip: false, client_id: false, correlation: false };
+
+/// A path that the table does not know, with a method that may write: taken for
+/// an order write, because the broker may have added one.
+const UNKNOWN_WRITE: Endpoint =
+    Endpoint { rate: RateClass::Order, write: true, static_ip: true, client_id: false, correlation: false };
+
+/// What the gateway answers by itself and never sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Managed {
+    /// A login call: answered with a placeholder token.
+    Login,
+    /// `setIP` and `modifyIP`: a mistake there costs a week.
+    Registration,
+}
+
+/// The endpoint at a path of the API host, `BASE` included.
+pub fn classify(method: &Method, path: &str) -> Endpoint {
+    let known = path.strip_prefix(BASE).and_then(|below| TABLE.find(method, below));
+    known.unwrap_or(match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => UNKNOWN_READ,
+        _ => UNKNOWN_WRITE,
+    })
+}
+
+/// Is a path of the API host one of the gateway's own? Compared without case and
+/// a final slash: whatever the broker may take for it must not get through.
+pub fn managed_api_path(path: &str) -> Option<Managed> {
+    let path = path.trim_end_matches('/').to_ascii_lowercase();
+    if path.ends_with("/renewtoken") || path.contains("consent") || path.ends_with("/generateaccesstoken") {
+        Some(Managed::Login)
+    } else if path.ends_with("/ip/setip") || path.ends_with("/ip/modifyip") {
+        Some(Managed::Registration)
+    } else {
+        None
+    }
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("endpoints.toml")).unwrap_or_default());
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Segments of a path pattern, `None` for a parameter, with its methods.
+    rows: Vec<(Vec<Option<String>>, HashMap<Method, Endpoint>)>,
+}
+
+impl Table {
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        #[derive(Deserialize)]
+        struct File {
+            endpoint: Vec<Row>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "UPPERCASE", deny_unknown_fields)]
+        struct Row {
+            #[serde(rename = "path")]
+            path: String,
+            get: Option<Endpoint>,
+            post: Option<Endpoint>,
+            put: Option<Endpoint>,
+            delete: Option<Endpoint>,
+        }
+        let file: File = toml::from_str(text)?;
+        let mut rows: Vec<_> = file
+            .endpoint
+            .into_iter()
+            .map(|row| {
+                let pattern: Vec<_> =
+                    segments(&row.path).map(|s| (!s.starts_with('{')).then(|| s.to_owned())).collect();
+                let methods = [
+                    (Method::GET, row.get),
+                    (Method::POST, row.post),
+                    (Method::PUT, row.put),
+                    (Method::DELETE, row.delete),
+                ];
+                (pattern, methods.into_iter().filter_map(|(m, e)| Some((m, e?))).collect())
+            })
+            .collect();
+        // A literal segment beats a parameter: /orders/slicing before /orders/{order-id}.
+        rows.sort_by_key(|(pattern, _): &(Vec<Option<String>>, _)| pattern.iter().filter(|s| s.is_none()).count());
+        Ok(Self { rows })
+    }
+
+    fn find(&self, method: &Method, below: &str) -> Option<Endpoint> {
+        let fits = |pattern: &[Option<String>]| {
+            let mut parts = segments(below);
+            pattern.iter().all(|want| parts.next().is_some_and(|part| want.as_deref().is_none_or(|w| w == part)))
+                && parts.next().is_none()
+        };
+        self.rows.iter().filter(|(pattern, _)| fits(pattern)).find_map(|(_, methods)| methods.get(method).copied())
+    }
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.trim_start_matches('/').split('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table that does not parse would make every order "unknown".
+    #[test]
+    fn the_table_parses_and_is_whole() {
+        let table = Table::parse(include_str!("endpoints.toml")).unwrap();
+        let endpoints: usize = table.rows.iter().map(|(_, methods)| methods.len()).sum();
+        assert!(endpoints >= 70, "{endpoints}");
+    }
+
+    #[test]
+    fn a_literal_beats_a_parameter() {
+        let slicing = classify(&Method::POST, "/v2/orders/slicing");
+        assert!(slicing.write && slicing.correlation);
+        assert!(!classify(&Method::GET, "/v2/orders/external/abc").write);
+        assert!(classify(&Method::DELETE, "/v2/orders/112611230001").write);
+        assert!(!classify(&Method::DELETE, "/v2/orders/112611230001").correlation);
+    }
+
+    /// The broker may add an order endpoint on any day.
+    #[test]
+    fn an_unknown_path_that_may_write_is_an_order_write() {
+        for (method, path) in [
+            (Method::POST, "/v2/bracket/orders"),
+            (Method::POST, "/v3/orders"),
+            (Method::POST, "/v2/orders/"),
+            (Method::PATCH, "/v2/orders/1"),
+            (Method::POST, "/v2/orders/1"),
+        ] {
+            assert!(classify(&method, path).write, "{method} {path}");
+        }
+        assert!(!classify(&Method::GET, "/v2/whatever").write);
+    }
+
+    #[test]
+    fn the_gateways_own_paths_are_known_in_any_spelling() {
+        assert_eq!(managed_api_path("/v2/RenewToken"), Some(Managed::Login));
+        assert_eq!(managed_api_path("/v2/renewtoken/"), Some(Managed::Login));
+        assert_eq!(managed_api_path("/v2/ip/setIP"), Some(Managed::Registration));
+        assert_eq!(managed_api_path("/v2/IP/MODIFYIP"), Some(Managed::Registration));
+        assert_eq!(managed_api_path("/v2/ip/getIP"), None);
+        assert_eq!(managed_api_path("/v2/orders"), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! Dhan (DhanHQ v2).
+
+pub mod endpoints;
+pub mod hosts;
+pub mod token;

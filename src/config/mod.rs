@@ -1,0 +1,197 @@
+//! The configuration: its types, and how a file becomes them.
+//!
+//! A value of [`Config`] has been read and checked as a whole; nothing later
+//! checks it again. Every problem of a file is reported at once, each with its
+//! key, its value and a way out ([`Problems`]).
+
+mod check;
+mod load;
+mod problems;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV6;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::Ipv6Net;
+
+use crate::domain::{AccountName, Authority, Host};
+
+pub use load::{from_text, load};
+pub use problems::Problems;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where state is kept.
+    pub state: State,
+    /// Where callers connect.
+    pub listeners: Vec<Listener>,
+    /// The admin API.
+    pub admin: Admin,
+    /// How bytes leave this host.
+    pub egress: Egress,
+    /// Order writes.
+    pub orders: Orders,
+    /// The caller's side of the proxy.
+    pub proxy: Proxy,
+    /// Dhan's hosts.
+    pub dhan: Dhan,
+    /// Pools made at start if absent.
+    pub pools: Vec<Pool>,
+    /// Log output.
+    pub log: Log,
+}
+
+/// `[state]`
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The folder of the store, the CA and the journal.
+    pub path: PathBuf,
+    /// The key that seals secrets; made at first start with mode 0600 if absent.
+    pub master_key_file: PathBuf,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// An address and port, IPv4 or IPv6.
+    Tcp(std::net::SocketAddr),
+    /// A unix socket's path.
+    Unix(PathBuf),
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where.
+    pub bind: Bind,
+    /// The one account it serves, if so.
+    pub account: Option<AccountName>,
+    /// Must callers show a client key?
+    pub client_key: ClientKey,
+    /// Which account a peer's uid is, on a unix socket.
+    pub uids: BTreeMap<u32, AccountName>,
+    /// TLS towards callers: certificate chain and key, PEM files.
+    pub tls: Option<ListenerTls>,
+}
+
+/// `listener.tls_certificate` and `listener.tls_key`
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// PEM chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// `listener.client_key`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKey {
+    /// Callers show `account:client-key`.
+    Required,
+    /// Whoever can connect may trade: loopback or unix listeners only.
+    None,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where.
+    pub bind: Bind,
+    /// The admin role's bearer token; made at first start, mode 0600, if absent.
+    pub token_file: PathBuf,
+    /// The operator role's, if there is one; made likewise.
+    pub operator_token_file: Option<PathBuf>,
+    /// The viewer role's, if there is one; made likewise.
+    pub viewer_token_file: Option<PathBuf>,
+}
+
+/// `[egress]`
+#[derive(Clone, Debug)]
+pub struct Egress {
+    /// How long a TCP connect, and then a TLS handshake, may each take.
+    pub connect_timeout: Duration,
+    /// How long a read may wait for its reply's head.
+    pub response_timeout: Duration,
+    /// `IPV6_FREEBIND`: needed for addresses of an AnyIP prefix.
+    pub freebind: bool,
+    /// PEM files trusted besides the public roots.
+    pub extra_roots: Vec<PathBuf>,
+    /// Offer HTTP/2 to the broker.
+    pub http2: bool,
+    /// How long an unused upstream connection is kept.
+    pub idle_timeout: Duration,
+    /// Unused upstream connections kept per leg.
+    pub idle_per_leg: usize,
+    /// Host to addresses, in place of DNS.
+    pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
+    /// Hosts besides the broker's that callers may reach.
+    pub allow: Vec<Authority>,
+}
+
+/// `[orders]`
+#[derive(Clone, Debug)]
+pub struct Orders {
+    /// How long an order write may wait for its reply.
+    pub response_timeout: Duration,
+}
+
+/// `[proxy]`
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// The largest request body taken, in bytes.
+    pub body_limit: usize,
+    /// How long a caller's connection may stay idle between requests.
+    pub idle_timeout: Duration,
+    /// How long a caller may take to send one request.
+    pub request_timeout: Duration,
+    /// Connections a listener serves at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// End the TLS of a broker host that is reached by `CONNECT`?
+    pub intercept: bool,
+    /// Broker hosts whose `CONNECT` stays a blind tunnel all the same.
+    pub tunnel_hosts: Vec<Host>,
+    /// How long a stop waits for requests in flight.
+    pub drain: Duration,
+}
+
+/// `[broker.dhan]`: base addresses. Only scheme (`https` or `wss`), host and port.
+#[derive(Clone, Debug)]
+pub struct Dhan {
+    /// REST.
+    pub api: Authority,
+    /// Login.
+    pub auth: Authority,
+    /// Order updates.
+    pub order_update: Authority,
+    /// Market feed.
+    pub feed: Authority,
+    /// Depth, 20 levels.
+    pub depth20: Authority,
+    /// Depth, 200 levels.
+    pub depth200: Authority,
+    /// Instrument lists.
+    pub images: Authority,
+}
+
+/// `[[pool]]`
+#[derive(Clone, Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// The prefix of primaries.
+    pub primary: Ipv6Net,
+    /// The prefix of secondaries.
+    pub secondary: Ipv6Net,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: tracing::Level,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}

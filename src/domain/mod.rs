@@ -1,0 +1,18 @@
+//! Plain values that every other module speaks in: accounts, pairs, targets,
+//! secrets, outcomes. Nothing here does I/O or knows another module.
+//!
+//! Values are parsed at the edge. Holding one is proof that it was checked.
+
+pub mod account;
+pub mod outcome;
+pub mod pair;
+pub mod problem;
+pub mod secret;
+pub mod target;
+pub mod tasks;
+
+pub use account::{AccountName, ClientId, Platform};
+pub use outcome::Outcome;
+pub use pair::{Pair, Role, SourceAddr};
+pub use secret::Secret;
+pub use target::{Authority, Host};
