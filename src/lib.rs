@@ -1,4 +1,5 @@
 //! Sixgate: a static-IPv6 egress gateway for Dhan's trading API.
 
 pub mod broker;
+pub mod config;
 pub mod domain;

@@ -3,13 +3,33 @@
 //! A value of [`Config`] has been read and checked as a whole; nothing later
 //! checks it again. Every problem of a file is reported at once, each with its
 //! key, its value and a way out ([`Problems`]).
+//!
+//! How a file becomes a [`Config`]: `load` reads it and the environment, `reader`
+//! walks the known keys, `values` and `collections` turn each into its type, `sections` names the
+//! keys with their defaults (the only place that has them), `check` looks at what
+//! no key can know alone. `config/sixgate.toml` describes every key to people; a
+//! test compares it with what is read here.
+//!
+//! Invariants:
+//! - Zero never means unlimited.
+//! - A problem never shows a value that may be a secret: unknown keys and the
+//!   files of secrets are named without their values.
+//!
+//! Not here: what the command line says, and files that are made at first start.
 
 mod check;
+mod collections;
 mod load;
 mod problems;
 mod reader;
+mod sections;
+mod spelling;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddrV6;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,8 +52,14 @@ pub struct Config {
     pub admin: Admin,
     /// How bytes leave this host.
     pub egress: Egress,
+    /// When an account moves between its two legs.
+    pub legs: Legs,
     /// Order writes.
     pub orders: Orders,
+    /// The broker's limits, as we keep them.
+    pub limits: Limits,
+    /// The order journal.
+    pub journal: Journal,
     /// The caller's side of the proxy.
     pub proxy: Proxy,
     /// Dhan's hosts.
@@ -42,12 +68,15 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Log output.
     pub log: Log,
+    /// What is odd but no reason to stop, in sentences to log at start: an
+    /// unknown `SIXGATE_` variable, a pin for a host nobody may reach.
+    pub warnings: Vec<String>,
 }
 
 /// `[state]`
 #[derive(Clone, Debug)]
 pub struct State {
-    /// The folder of the store, the CA and the journal.
+    /// The folder of the store, the CA and the journal. Made when absent.
     pub path: PathBuf,
     /// The key that seals secrets; made at first start with mode 0600 if absent.
     pub master_key_file: PathBuf,
@@ -58,20 +87,40 @@ pub struct State {
 pub enum Bind {
     /// An address and port, IPv4 or IPv6.
     Tcp(std::net::SocketAddr),
-    /// A unix socket's path.
+    /// A unix socket's path, at most 107 bytes (`sun_path` and its final zero).
     Unix(PathBuf),
+}
+
+impl Bind {
+    /// Can another host connect? Unspecified addresses (`0.0.0.0`, `[::]`) count,
+    /// and so does whatever is not plainly loopback.
+    pub fn is_reachable_from_elsewhere(&self) -> bool {
+        match self {
+            Self::Tcp(at) => !at.ip().is_loopback(),
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(at) => at.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// `[[listener]]`
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Where.
+    /// Where callers connect.
     pub bind: Bind,
-    /// The one account it serves, if so.
+    /// The one account it serves, if so. It need not exist yet.
     pub account: Option<AccountName>,
     /// Must callers show a client key?
     pub client_key: ClientKey,
-    /// Which account a peer's uid is, on a unix socket.
+    /// Which account a peer's uid is. Only on a unix socket without an `account`.
     pub uids: BTreeMap<u32, AccountName>,
     /// TLS towards callers: certificate chain and key, PEM files.
     pub tls: Option<ListenerTls>,
@@ -98,7 +147,7 @@ pub enum ClientKey {
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Where.
+    /// Where operators connect.
     pub bind: Bind,
     /// The admin role's bearer token; made at first start, mode 0600, if absent.
     pub token_file: PathBuf,
@@ -125,10 +174,20 @@ pub struct Egress {
     pub idle_timeout: Duration,
     /// Unused upstream connections kept per leg.
     pub idle_per_leg: usize,
-    /// Host to addresses, in place of DNS.
+    /// Host to addresses, in place of DNS. The name stays the one on the certificate.
     pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
-    /// Hosts besides the broker's that callers may reach.
+    /// Hosts besides the broker's that callers may reach, from the account's leg and
+    /// never signed. No broker host is among them.
     pub allow: Vec<Authority>,
+}
+
+/// `[legs]`
+#[derive(Clone, Debug)]
+pub struct Legs {
+    /// How long a leg's probes must be healthy before it is used again.
+    pub dwell: Duration,
+    /// Warm connections kept per leg in market hours; 0 keeps none.
+    pub warm: usize,
 }
 
 /// `[orders]`
@@ -136,6 +195,27 @@ pub struct Egress {
 pub struct Orders {
     /// How long an order write may wait for its reply.
     pub response_timeout: Duration,
+    /// How long the broker is asked about an order write whose reply was lost.
+    pub reconcile_for: Duration,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long a request that would break a limit waits before it gets 429.
+    pub max_wait: Duration,
+    /// The part of each limit left unused, 0 to 0.5: jitter on the way can bring
+    /// requests closer together than they left.
+    pub margin: f64,
+}
+
+/// `[journal]`
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// Sync each line to disk, to survive a power cut and not only a killed process.
+    pub fsync: bool,
+    /// How long journal files are kept.
+    pub keep: Duration,
 }
 
 /// `[proxy]`
@@ -179,7 +259,7 @@ pub struct Dhan {
 /// `[[pool]]`
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// Its name.
+    /// Its name, spelled as account names are.
     pub name: String,
     /// The prefix of primaries.
     pub primary: Ipv6Net,

@@ -1,0 +1,325 @@
+//! What no key can know alone: who may connect to what, and which values collide.
+//!
+//! A check that depends on a value that could not be read is skipped: the value
+//! has its problem already, and a second one would send the reader elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ipnet::Ipv6Net;
+
+use super::problems::Problems;
+use super::reader::Pulled;
+use super::sections::{Draft, DraftListener, DraftPool};
+use super::values::{key_text, quoted};
+use super::{Admin, Bind, ClientKey, Config, Dhan, Listener, ListenerTls, Pool};
+use crate::domain::Authority;
+
+/// `sockaddr_un.sun_path` has 108 bytes, one of them the final zero.
+const LONGEST_SOCKET_PATH: usize = 107;
+
+/// Checks all of a draft. Returns warnings.
+pub(super) fn check(draft: &Draft, problems: &mut Problems) -> Vec<String> {
+    if draft.listeners.is_empty() && !draft.listener_given {
+        let text = "there is none, so nobody could connect; add one, for example\n    [[listener]]\n    \
+                    address = \"127.0.0.1:8080\"\n    account = \"alpha\"";
+        problems.add("listener", text);
+    }
+    for listener in &draft.listeners {
+        check_listener(listener, problems);
+    }
+    check_admin(draft, problems);
+    check_addresses(draft, problems);
+    for (index, path) in draft.egress.extra_roots.iter().enumerate() {
+        check_file(path, &format!("egress.extra_roots.{index}"), problems);
+    }
+    check_pools(&draft.pools, problems);
+    draft.dhan.as_ref().map(|dhan| check_hosts(draft, dhan, problems)).unwrap_or_default()
+}
+
+fn check_listener(listener: &DraftListener, problems: &mut Problems) {
+    let mut problem = |key: &str, text: String| problems.add(format!("{}.{key}", listener.label), text);
+    let tls = listener.certificate.given() || listener.key.given();
+    if listener.certificate.given() != listener.key.given() {
+        let (missing, there) =
+            if listener.key.given() { ("tls_certificate", "tls_key") } else { ("tls_key", "tls_certificate") };
+        problem(missing, format!("is missing beside {there}; give both, or neither"));
+    }
+    if listener.account.given() && listener.uids.given() {
+        problem("uids", "stands beside account, which decides for every caller; leave one of the two out".to_owned());
+    }
+    let nobody = matches!(&listener.uids, Pulled::Good(uids) if uids.is_empty());
+    if nobody {
+        problem("uids", "is empty, so nobody would be served; give one such as { \"1000\" = \"alpha\" }".to_owned());
+    }
+    if let Some(bind) = &listener.bind {
+        if listener.uids.given() && matches!(bind, Bind::Tcp(_)) {
+            problem("uids", format!("needs a unix socket, and this listener is {bind}; use address = \"unix:...\""));
+        }
+        if let Some(text) = path_too_long(bind) {
+            problem("address", text);
+        }
+        let open = matches!(listener.client_key, Pulled::Good(ClientKey::None));
+        if bind.is_reachable_from_elsewhere() {
+            if open {
+                let text = "\"none\" would let everybody who reaches {bind} trade; use \"required\", or a loopback or \
+                            unix address";
+                problem("client_key", text.replace("{bind}", &bind.to_string()));
+            }
+            if !tls && !listener.plaintext {
+                let text = format!(
+                    "{bind} can be reached from elsewhere, and client keys would be readable on the way; give \
+                     tls_certificate and tls_key, or plaintext = \"i-know\""
+                );
+                problem("address", text);
+            }
+        } else if open && !listener.account.given() && !listener.uids.given() {
+            let text = "\"none\" leaves open whose account it is; give account = \"alpha\", or on a unix socket uids, \
+                        or use \"required\"";
+            problem("client_key", text.to_owned());
+        }
+    }
+    for (key, file) in [("tls_certificate", &listener.certificate), ("tls_key", &listener.key)] {
+        if let Pulled::Good(path) = file {
+            check_file(path, &format!("{}.{key}", listener.label), problems);
+        }
+    }
+}
+
+fn check_admin(draft: &Draft, problems: &mut Problems) {
+    let admin = &draft.admin;
+    if let Some(bind) = &admin.bind {
+        if bind.is_reachable_from_elsewhere() && !admin.plaintext {
+            let text = format!(
+                "{bind} can be reached from elsewhere, and tokens would be readable on the way; use a loopback or unix \
+                 address, or plaintext = \"i-know\""
+            );
+            problems.add("admin.address", text);
+        }
+        if let Some(text) = path_too_long(bind) {
+            problems.add("admin.address", text);
+        }
+    }
+    // Two roles with one token would be one role, and the stronger.
+    let mut seen = BTreeMap::new();
+    let files = [
+        ("state.master_key_file", Some(&draft.state.master_key_file)),
+        ("admin.token_file", Some(&admin.token_file)),
+        ("admin.operator_token_file", admin.operator_token_file.as_ref()),
+        ("admin.viewer_token_file", admin.viewer_token_file.as_ref()),
+    ];
+    for (key, path) in files {
+        let Some(path) = path else { continue };
+        if let Some(other) = seen.insert(path, key) {
+            problems.add(key, format!("is the same file as {other}; give each its own"));
+        }
+    }
+}
+
+fn path_too_long(bind: &Bind) -> Option<String> {
+    let Bind::Unix(path) = bind else { return None };
+    let length = path.as_os_str().as_bytes().len();
+    let text = "is a path of {length} bytes, and a unix socket's has at most {most}; use a shorter one, such as \
+                \"unix:/run/sixgate/proxy.sock\"";
+    let text = text.replace("{length}", &length.to_string()).replace("{most}", &LONGEST_SOCKET_PATH.to_string());
+    (length > LONGEST_SOCKET_PATH).then(|| format!("{} {text}", quoted(&path.to_string_lossy())))
+}
+
+/// No two may be bound to one address. Port 0 is another port each time.
+fn check_addresses(draft: &Draft, problems: &mut Problems) {
+    let listeners = draft.listeners.iter().map(|listener| (format!("{}.address", listener.label), &listener.bind));
+    let all = listeners.chain([("admin.address".to_owned(), &draft.admin.bind)]);
+    let all: Vec<_> = all.filter_map(|(key, bind)| Some((key, bind.as_ref()?))).collect();
+    // A wildcard takes the port from every address of its family, so those that
+    // can collide are exactly those with one family and port.
+    let mut by_port: BTreeMap<(bool, u16), Vec<(&str, &SocketAddr)>> = BTreeMap::new();
+    let mut by_path = BTreeMap::new();
+    for (key, bind) in &all {
+        let other = match bind {
+            Bind::Unix(path) => by_path.insert(path, key.as_str()),
+            Bind::Tcp(at) if at.port() == 0 => None,
+            Bind::Tcp(at) => {
+                let same_port = by_port.entry((at.is_ipv6(), at.port())).or_default();
+                let wild = |at: &SocketAddr| at.ip().is_unspecified();
+                let taken = same_port.iter().find(|(_, other)| *other == at || wild(other) || wild(at));
+                let taken = taken.map(|(key, _)| *key);
+                same_port.push((key, at));
+                taken
+            }
+        };
+        if let Some(other) = other {
+            problems.add(key.as_str(), format!("{bind} is taken by {other}; use another port or path"));
+        }
+    }
+}
+
+fn check_file(path: &Path, key: &str, problems: &mut Problems) {
+    if let Err(err) = readable(path) {
+        let shown = quoted(&path.to_string_lossy());
+        let text = format!(
+            "{shown} cannot be read: {err}; give a PEM file (relative paths start at the config file's folder)"
+        );
+        problems.add(key, text);
+    }
+}
+
+fn readable(path: &Path) -> io::Result<()> {
+    // Opening a pipe that nobody writes to would wait for ever.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    match File::open(path)?.read(&mut [0])? {
+        0 => Err(io::Error::other("it is empty")),
+        _ => Ok(()),
+    }
+}
+
+/// Which hosts are the broker's decides what is signed, so each is one thing only.
+fn check_hosts(draft: &Draft, dhan: &Dhan, problems: &mut Problems) -> Vec<String> {
+    // Feed and depth are signed alike and may share a host.
+    let hosts: [(&str, &str, &Authority); 7] = [
+        ("api", "api", &dhan.api),
+        ("auth", "auth", &dhan.auth),
+        ("order_update", "order_update", &dhan.order_update),
+        ("feed", "feed", &dhan.feed),
+        ("depth20", "feed", &dhan.depth20),
+        ("depth200", "feed", &dhan.depth200),
+        ("images", "images", &dhan.images),
+    ];
+    let mut seen: BTreeMap<&Authority, (&str, &str)> = BTreeMap::new();
+    for (key, signing, at) in hosts {
+        let (other, as_other) = *seen.entry(at).or_insert((key, signing));
+        if signing != as_other {
+            let text =
+                format!("{at} is broker.dhan.{other} too, and the two are signed differently; give each its own");
+            problems.add(format!("broker.dhan.{key}"), text);
+        }
+    }
+    let broker: BTreeMap<_, _> = hosts.iter().map(|(key, _, at)| (&at.host, *key)).collect();
+    for (index, host) in draft.proxy.tunnel_hosts.iter().enumerate() {
+        if !broker.contains_key(host) {
+            let text = format!("{host} is no broker host, and others are always tunnelled; take it out");
+            problems.add(format!("proxy.tunnel_hosts.{index}"), text);
+        }
+    }
+    for (index, at) in draft.egress.allow.iter().enumerate() {
+        if let Some(key) = broker.get(&at.host) {
+            let text = format!("{at} is the broker's (broker.dhan.{key}), which may be reached anyway; take it out");
+            problems.add(format!("egress.allow.{index}"), text);
+        }
+    }
+    let allowed: BTreeSet<_> = draft.egress.allow.iter().map(|at| &at.host).collect();
+    let pinned = draft.egress.resolve.keys().filter(|host| !broker.contains_key(host) && !allowed.contains(host));
+    pinned
+        .map(|host| {
+            format!("egress.resolve.{}: no caller may reach that host; is it misspelt?", key_text(host.as_str()))
+        })
+        .collect()
+}
+
+/// Addresses that cannot be an account's own, as `SourceAddr` sees it.
+const UNUSABLE: [(&str, &str); 5] = [
+    ("::1/128", "the loopback address"),
+    ("::/96", "the unspecified address, or IPv4 in IPv6 dress"),
+    ("::ffff:0:0/96", "IPv4 in IPv6 dress"),
+    ("fe80::/10", "link-local: it does not leave its link"),
+    ("ff00::/8", "multicast: nobody can send from it"),
+];
+
+fn check_pools(pools: &[DraftPool], problems: &mut Problems) {
+    let mut names = BTreeMap::new();
+    let mut prefixes: Vec<(Ipv6Net, usize, String)> = Vec::new();
+    for (index, pool) in pools.iter().enumerate() {
+        if let Some(name) = &pool.name
+            && let Some(first) = names.insert(name, index)
+        {
+            let text = format!("\"{name}\" is the name of [[pool]] {first} and {index} (the first is 0); rename one");
+            problems.add(format!("{}.name", pool.label), text);
+        }
+        for (key, net) in [("primary", pool.primary), ("secondary", pool.secondary)] {
+            let Some(net) = net else { continue };
+            let key = format!("{}.{key}", pool.label);
+            let parsed = UNUSABLE.iter().filter_map(|(bad, why)| Some((bad.parse::<Ipv6Net>().ok()?, why)));
+            match parsed.into_iter().find(|(bad, _)| bad.contains(&net) || net.contains(bad)) {
+                Some((bad, why)) => problems.add(
+                    key,
+                    format!(
+                        "{net} has addresses of {bad} ({why}); give a prefix routed here, such as 2001:db8:a1::/64"
+                    ),
+                ),
+                None => prefixes.push((net, prefixes.len(), key)),
+            }
+        }
+    }
+    check_overlap(prefixes, problems);
+}
+
+/// Prefixes overlap only by lying inside each other, so sorted by address each
+/// one's neighbours up the stack are all that need a look.
+fn check_overlap(mut prefixes: Vec<(Ipv6Net, usize, String)>, problems: &mut Problems) {
+    prefixes.sort_by_key(|(net, place, _)| (net.network(), net.prefix_len(), *place));
+    let mut around: Vec<&(Ipv6Net, usize, String)> = Vec::new();
+    let mut found = Vec::new();
+    for prefix in &prefixes {
+        while around.pop_if(|outer| !outer.0.contains(&prefix.0)).is_some() {}
+        if let Some(outer) = around.last() {
+            // The later one of the file is the one to mend.
+            let (first, second) = if outer.1 < prefix.1 { (*outer, prefix) } else { (prefix, *outer) };
+            let text = format!("{} overlaps {} {}; give prefixes that share no address", second.0, first.2, first.0);
+            found.push((second.1, second.2.as_str(), text));
+        }
+        around.push(prefix);
+    }
+    found.sort();
+    for (_, key, text) in found {
+        problems.add(key, text);
+    }
+}
+
+/// A draft without problems as a configuration.
+pub(super) fn into_config(draft: Draft, warnings: Vec<String>) -> Option<Config> {
+    Some(Config {
+        state: draft.state,
+        listeners: draft.listeners.into_iter().map(into_listener).collect::<Option<_>>()?,
+        admin: Admin {
+            bind: draft.admin.bind?,
+            token_file: draft.admin.token_file,
+            operator_token_file: draft.admin.operator_token_file,
+            viewer_token_file: draft.admin.viewer_token_file,
+        },
+        egress: draft.egress,
+        legs: draft.legs,
+        orders: draft.orders,
+        limits: draft.limits,
+        journal: draft.journal,
+        proxy: draft.proxy,
+        dhan: draft.dhan?,
+        pools: draft.pools.into_iter().map(into_pool).collect::<Option<_>>()?,
+        log: draft.log,
+        warnings,
+    })
+}
+
+fn into_listener(draft: DraftListener) -> Option<Listener> {
+    let bind = draft.bind?;
+    let known_caller = draft.account.given() || draft.uids.given();
+    let client_key = match draft.client_key {
+        Pulled::Good(key) => key,
+        Pulled::Absent if known_caller && !bind.is_reachable_from_elsewhere() => ClientKey::None,
+        Pulled::Absent | Pulled::Bad => ClientKey::Required,
+    };
+    let tls = match (draft.certificate.good(), draft.key.good()) {
+        (Some(certificate), Some(key)) => Some(ListenerTls { certificate, key }),
+        _ => None,
+    };
+    let (account, uids) = (draft.account.good(), draft.uids.good().unwrap_or_default());
+    Some(Listener { bind, account, client_key, uids, tls })
+}
+
+fn into_pool(draft: DraftPool) -> Option<Pool> {
+    Some(Pool { name: draft.name?, primary: draft.primary?, secondary: draft.secondary? })
+}

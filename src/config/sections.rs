@@ -1,0 +1,262 @@
+//! The keys: what each section is made of, and every default.
+//!
+//! This is the only place that knows a default; `config/sixgate.toml` repeats
+//! them for people, and a test compares the two.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::Ipv6Net;
+
+use super::problems::Problems;
+use super::reader::{Pulled, Reader, Section};
+use super::values::{Count, FilePath, Https, Plaintext, PoolName, Size, Wss};
+use super::{Bind, ClientKey, Dhan, Egress, Journal, Legs, Limits, Log, Orders, Proxy, State};
+use crate::domain::AccountName;
+
+/// The sections that are lists: `[[listener]]`.
+pub(super) const LISTS: [&str; 2] = ["listener", "pool"];
+
+/// What any wait may be set to. Ten minutes is longer than anybody waits for an
+/// order, and more is a slip of the unit.
+const WAIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_mins(10);
+
+/// A configuration that is read but not checked.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) state: State,
+    pub(super) listeners: Vec<DraftListener>,
+    /// Does the file try to have a listener, however badly?
+    pub(super) listener_given: bool,
+    pub(super) admin: DraftAdmin,
+    pub(super) egress: Egress,
+    pub(super) legs: Legs,
+    pub(super) orders: Orders,
+    pub(super) limits: Limits,
+    pub(super) journal: Journal,
+    pub(super) proxy: Proxy,
+    /// Only when all of it could be read.
+    pub(super) dhan: Option<Dhan>,
+    pub(super) pools: Vec<DraftPool>,
+    pub(super) log: Log,
+}
+
+/// `[admin]` as it stands in the file.
+#[derive(Debug)]
+pub(super) struct DraftAdmin {
+    pub(super) bind: Option<Bind>,
+    pub(super) token_file: PathBuf,
+    pub(super) operator_token_file: Option<PathBuf>,
+    pub(super) viewer_token_file: Option<PathBuf>,
+    pub(super) plaintext: bool,
+}
+
+/// A `[[listener]]` as it stands in the file.
+#[derive(Debug)]
+pub(super) struct DraftListener {
+    pub(super) label: String,
+    pub(super) bind: Option<Bind>,
+    pub(super) account: Pulled<AccountName>,
+    pub(super) client_key: Pulled<ClientKey>,
+    pub(super) uids: Pulled<BTreeMap<u32, AccountName>>,
+    pub(super) certificate: Pulled<PathBuf>,
+    pub(super) key: Pulled<PathBuf>,
+    pub(super) plaintext: bool,
+}
+
+/// A `[[pool]]` as it stands in the file.
+#[derive(Debug)]
+pub(super) struct DraftPool {
+    pub(super) label: String,
+    pub(super) name: Option<String>,
+    pub(super) primary: Option<Ipv6Net>,
+    pub(super) secondary: Option<Ipv6Net>,
+}
+
+/// Reads every key. Paths are taken from `base` on.
+pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
+    learn_lists(reader);
+    let state = state(reader, base);
+    let listener_given = reader.has("listener");
+    Draft {
+        listeners: (0..reader.items("listener")).map(|i| listener(reader.item("listener", i), base)).collect(),
+        listener_given,
+        admin: admin(reader, base, &state.path),
+        state,
+        egress: egress(reader, base),
+        legs: legs(reader),
+        orders: orders(reader),
+        limits: limits(reader),
+        journal: journal(reader),
+        proxy: proxy(reader),
+        dhan: dhan(reader),
+        pools: (0..reader.items("pool")).map(|i| pool(reader.item("pool", i))).collect(),
+        log: log(reader),
+    }
+}
+
+/// Every key there is: `listener.address`, without the list's index.
+pub(super) fn known_keys() -> BTreeSet<String> {
+    let nothing = BTreeMap::new();
+    let mut reader = Reader::new(toml::Table::new(), &nothing, Problems::new(""));
+    read(&mut reader, Path::new(""));
+    reader.into_known()
+}
+
+/// Makes the keys of list items known even to a file without such a list, which
+/// may have misspelt its name.
+fn learn_lists(reader: &mut Reader<'_>) {
+    let nothing = BTreeMap::new();
+    let mut blank = Reader::new(toml::Table::new(), &nothing, Problems::new(""));
+    listener(blank.item("listener", 0), Path::new(""));
+    pool(blank.item("pool", 0));
+    reader.learn(blank.into_known());
+}
+
+fn state(reader: &mut Reader<'_>, base: &Path) -> State {
+    let mut s = reader.section("state");
+    let path = path(&mut s, "path", base).good().unwrap_or_else(|| base.join("state"));
+    let key = self::path(&mut s, "master_key_file", base).good();
+    State { master_key_file: key.unwrap_or_else(|| path.join("master.key")), path }
+}
+
+fn listener(mut s: Section<'_, '_>, base: &Path) -> DraftListener {
+    DraftListener {
+        label: s.own_label(),
+        bind: s.required("address").map(|bind| rooted(bind, base)),
+        account: s.pull("account"),
+        client_key: s.pull("client_key"),
+        uids: s.pull("uids"),
+        certificate: path(&mut s, "tls_certificate", base),
+        key: path(&mut s, "tls_key", base),
+        // A wrong word is a problem of its own; that it is missing is then no second one.
+        plaintext: s.pull::<Plaintext>("plaintext").given(),
+    }
+}
+
+fn admin(reader: &mut Reader<'_>, base: &Path, state: &Path) -> DraftAdmin {
+    let mut s = reader.section("admin");
+    DraftAdmin {
+        bind: match s.pull("address") {
+            Pulled::Good(bind) => Some(rooted(bind, base)),
+            Pulled::Absent => Some(Bind::Tcp(([127, 0, 0, 1], 8081).into())),
+            Pulled::Bad => None,
+        },
+        token_file: path(&mut s, "token_file", base).good().unwrap_or_else(|| state.join("admin.token")),
+        operator_token_file: path(&mut s, "operator_token_file", base).good(),
+        viewer_token_file: path(&mut s, "viewer_token_file", base).good(),
+        plaintext: s.pull::<Plaintext>("plaintext").given(),
+    }
+}
+
+fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
+    let mut s = reader.section("egress");
+    Egress {
+        connect_timeout: s.within("connect_timeout", Duration::from_secs(3), WAIT),
+        response_timeout: s.within("response_timeout", Duration::from_secs(30), WAIT),
+        freebind: s.or("freebind", true),
+        extra_roots: s.or("extra_roots", Vec::new()).into_iter().map(|FilePath(path)| base.join(path)).collect(),
+        http2: s.or("http2", false),
+        idle_timeout: s.within("idle_timeout", Duration::from_secs(30), WAIT),
+        idle_per_leg: s.within("idle_per_leg", Count(8), Count(0)..=Count(1_024)).0,
+        resolve: s.or("resolve", BTreeMap::new()),
+        allow: s.or("allow", Vec::new()),
+    }
+}
+
+fn legs(reader: &mut Reader<'_>) -> Legs {
+    let mut s = reader.section("legs");
+    Legs {
+        dwell: s.within("dwell", Duration::from_secs(60), Duration::from_millis(1)..=Duration::from_hours(24)),
+        warm: s.within("warm", Count(1), Count(0)..=Count(64)).0,
+    }
+}
+
+fn orders(reader: &mut Reader<'_>) -> Orders {
+    let mut s = reader.section("orders");
+    Orders {
+        response_timeout: s.within("response_timeout", Duration::from_secs(10), WAIT),
+        reconcile_for: s.within("reconcile_for", Duration::from_secs(5), WAIT),
+    }
+}
+
+fn limits(reader: &mut Reader<'_>) -> Limits {
+    let mut s = reader.section("limits");
+    Limits { max_wait: s.within("max_wait", Duration::from_secs(1), WAIT), margin: s.within("margin", 0.05, 0.0..=0.5) }
+}
+
+fn journal(reader: &mut Reader<'_>) -> Journal {
+    const YEAR: u64 = 31_557_600; // seconds of `humantime`'s year, 365.25 days
+    let mut s = reader.section("journal");
+    let keep = Duration::from_hours(24)..=Duration::from_secs(100 * YEAR);
+    Journal { fsync: s.or("fsync", false), keep: s.within("keep", Duration::from_secs(5 * YEAR), keep) }
+}
+
+fn proxy(reader: &mut Reader<'_>) -> Proxy {
+    let mut s = reader.section("proxy");
+    Proxy {
+        body_limit: s.within("body_limit", Size(1 << 20), Size(1)..=Size(1 << 30)).0,
+        idle_timeout: s.within("idle_timeout", Duration::from_secs(75), WAIT),
+        request_timeout: s.within("request_timeout", Duration::from_secs(30), WAIT),
+        max_connections: s.within("max_connections", Count(10_000), Count(1)..=Count(1_000_000)).0,
+        intercept: s.or("intercept", true),
+        tunnel_hosts: s.or("tunnel_hosts", Vec::new()),
+        drain: s.within("drain", Duration::from_secs(10), Duration::from_millis(1)..=Duration::from_mins(5)),
+    }
+}
+
+fn dhan(reader: &mut Reader<'_>) -> Option<Dhan> {
+    let mut s = reader.section("broker.dhan");
+    let api = s.or_text("api", "https://api.dhan.co");
+    let auth = s.or_text("auth", "https://auth.dhan.co");
+    let order_update = s.or_text("order_update", "wss://api-order-update.dhan.co");
+    let feed = s.or_text("feed", "wss://api-feed.dhan.co");
+    let depth20 = s.or_text("depth20", "wss://depth-api-feed.dhan.co");
+    let depth200 = s.or_text("depth200", "wss://full-depth-api.dhan.co");
+    let images = s.or_text("images", "https://images.dhan.co");
+    let https = |Https(at)| at;
+    let wss = |Wss(at)| at;
+    // Only now may one that is missing end it: each has had its problem noted.
+    Some(Dhan {
+        api: api.map(https)?,
+        auth: auth.map(https)?,
+        order_update: order_update.map(wss)?,
+        feed: feed.map(wss)?,
+        depth20: depth20.map(wss)?,
+        depth200: depth200.map(wss)?,
+        images: images.map(https)?,
+    })
+}
+
+fn pool(mut s: Section<'_, '_>) -> DraftPool {
+    let name = s.required("name").map(|PoolName(name)| name);
+    if let Some(name) = &name {
+        s.relabel(format!("pool.{name}"));
+    }
+    let (primary, secondary) = (s.required("primary"), s.required("secondary"));
+    DraftPool { label: s.own_label(), name, primary, secondary }
+}
+
+fn log(reader: &mut Reader<'_>) -> Log {
+    let mut s = reader.section("log");
+    Log { level: s.or("level", tracing::Level::INFO), json: s.or("json", false) }
+}
+
+/// Pulls a path. A relative one starts at `base`.
+fn path(s: &mut Section<'_, '_>, key: &'static str, base: &Path) -> Pulled<PathBuf> {
+    match s.pull(key) {
+        Pulled::Good(FilePath(path)) => Pulled::Good(base.join(path)),
+        Pulled::Absent => Pulled::Absent,
+        Pulled::Bad => Pulled::Bad,
+    }
+}
+
+/// A unix socket's path is a path like any other.
+fn rooted(bind: Bind, base: &Path) -> Bind {
+    match bind {
+        Bind::Unix(path) => Bind::Unix(base.join(path)),
+        tcp @ Bind::Tcp(_) => tcp,
+    }
+}
