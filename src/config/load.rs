@@ -116,7 +116,7 @@ fn fit_to_show(line: &str) -> String {
     let line = line.trim();
     let word = line.split(|c: char| c.is_whitespace() || c == '=' || c == ':').next().unwrap_or_default();
     let key = word.rsplit('.').next().unwrap_or(word);
-    let secret = key.ends_with("_file") || key == "tls_key";
+    let secret = key.ends_with("_file") || key.ends_with("_key");
     let known = sections::known_keys().iter().any(|path| path.rsplit('.').next() == Some(key));
     match (line.starts_with(['[', '#']), known, secret) {
         (true, ..) | (_, true, false) => one_line(line),

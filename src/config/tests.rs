@@ -493,6 +493,8 @@ fn what_may_be_a_secret_is_never_shown() {
         "admin.token_file = eyJ424242",
         "token: 424242",
         "424242abc",
+        "[[listener]]\nclient_key = 424242abc",
+        "[[listener]]\nclient_key = \"424242\"\naddress = \"[::1]:1\"",
         "pin = 424242abc",
         "admin = { token_file = 424242abc }",
     ] {

@@ -247,11 +247,13 @@ impl FromValue for PoolName {
 
 impl FromValue for ClientKey {
     const WANTED: &'static str = "\"required\" or \"none\"";
+    // The name invites people to put a client key here.
+    const SHOWN: bool = false;
     fn read(value: &Value) -> Result<Self, Faults> {
         match text(value) {
             "required" => Ok(Self::Required),
             "none" => Ok(Self::None),
-            _ => Err(fault(format_args!("{} is neither; give {}", show(value), Self::WANTED))),
+            _ => Err(fault(format_args!("says only whether callers must show a key; give {}", Self::WANTED))),
         }
     }
 }
