@@ -296,24 +296,25 @@ fn try_script(name: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{name} {} ended with {}: {said}", arguments.join(" "), output.status))
 }
 
-/// Network namespaces take root. Anybody else runs this very test again as pretend root, in a user and a mount
-/// namespace, and ends with its result; the network stays the host's, so that packages can still be fetched.
+/// Network namespaces take root. Anybody else runs this very test again as pretend root, in user, mount and
+/// network namespaces of its own, and ends with its result. The outside is not reachable from there: what a test
+/// fetches it has to fetch before.
 fn become_root() {
     if nix::unistd::geteuid().is_root() {
         return;
     }
-    assert!(std::env::var_os(PRETEND_ROOT).is_none(), "unshare -Urm did not make this process pretend root");
+    assert!(std::env::var_os(PRETEND_ROOT).is_none(), "unshare -Urnm did not make this process pretend root");
     let test = std::env::current_exe().expect("the path of this test");
     let mut probe = Command::new("unshare");
-    let probe = probe.args(["-Urm", "true"]).output();
+    let probe = probe.args(["-Urnm", "true"]).output();
     assert!(
         probe.as_ref().is_ok_and(|output| output.status.success()),
         "this test needs network namespaces: run it as root, or allow user namespaces to ordinary users \
          (sysctl kernel.unprivileged_userns_clone=1 or kernel.apparmor_restrict_unprivileged_userns=0); \
-         `unshare -Urm true` gave {probe:?}",
+         `unshare -Urnm true` gave {probe:?}",
     );
     let err = Command::new("unshare")
-        .args(["-Urm", "--"])
+        .args(["-Urnm", "--"])
         .arg(test)
         .args(std::env::args_os().skip(1))
         .env(PRETEND_ROOT, "1")

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 /// The path of that Python's interpreter. Panics with pip's words if it cannot be made.
 ///
-/// To be called outside of any namespace: the first call of all fetches packages.
+/// To be called before `Net::up`: the first call of all fetches packages, and `Net::up` may start the test again where
+/// nothing outside can be reached.
 pub fn python() -> PathBuf {
     let requirements = client("requirements.txt");
     let text = fs::read(&requirements).expect("read tests/clients/requirements.txt");
