@@ -79,13 +79,13 @@ answers() {
     printf 'GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n\r\n' "$admin_port" >&3
     read -r -t 5 status <&3 || status=
     exec 3>&-
-    [[ $status == HTTP/1.1\ 200* ]]
+    [[ $status == HTTP/1.?\ 200* ]]
 }
 end=$((SECONDS + patience))
 until answers 2>/dev/null; do
     if ! kill -0 "$gateway" 2>/dev/null || [ "$SECONDS" -ge "$end" ]; then
-        echo "$0: the gateway does not answer on 127.0.0.1:$admin_port; its output:" >&2
-        cat "$SIXGATE_LOG" >&2
+        echo "$0: the gateway does not answer on 127.0.0.1:$admin_port; the end of its output:" >&2
+        tail -n 40 "$SIXGATE_LOG" >&2
         exit 1
     fi
     sleep 0.05

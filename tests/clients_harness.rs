@@ -1,5 +1,7 @@
 //! The Python that later tests run real clients with.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
+
 mod support;
 
 use std::process::Command;
