@@ -1,0 +1,28 @@
+//! What the integration tests share: networks, processes, an admin client.
+//!
+//! Every test has its own network, its own folder and its own gateway, so tests
+//! may run at the same time. A test whose needs are not met panics and says what
+//! is missing; nothing is skipped.
+//!
+//! - [`net`]: network namespaces, and running code or programs inside them.
+//! - [`process`]: the `sixgate` binary as a child process.
+//! - [`gateway`]: that binary as a running gateway.
+//! - [`admin`]: a small client for the admin API.
+//! - [`wait`]: waiting for a condition, the only place that waits by time.
+//! - [`python`]: a Python with the pinned client libraries.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
+
+pub mod admin;
+pub mod gateway;
+pub mod net;
+pub mod process;
+pub mod python;
+pub mod wait;
+
+pub use admin::AdminClient;
+pub use gateway::{Gateway, Ready};
+pub use net::{Net, Ns, NsRuntime, Place};
+pub use process::Process;
+pub use wait::{wait_for, wait_until};
