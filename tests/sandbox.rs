@@ -13,11 +13,15 @@
 
 #[path = "sandbox/client.rs"]
 mod client;
+#[path = "sandbox/ws.rs"]
+mod ws;
 
 use client::{Broker, fixture, fixture_request, same_shape};
 use serde_json::{Value, json};
+use sixgate::domain::tasks::{Stopped, Tasks};
 use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Action, Fault};
+use ws::Ws;
 
 /// A write the sandbox answers as the fixture says, with the fixture's request.
 async fn replay(broker: &Broker, request: &str, path: Option<&str>) -> (u16, Value) {
@@ -403,14 +407,140 @@ async fn the_control_listener_runs_the_broker_from_outside() {
     assert_eq!(broker.send("GET", "/v2/profile", None).await.0, 200);
 }
 
+const ORDER_UPDATE: &str = "api-order-update.dhan.co";
+const FEED: &str = "api-feed.dhan.co";
+
+fn login(broker: &Broker) -> Value {
+    json!({"LoginReq": {"MsgCode": 42, "ClientId": "1000000001", "Token": broker.token}, "UserType": "SELF"})
+}
+
+/// The broker acknowledges nothing, so wait for what it recorded.
+async fn logged_in(broker: &Broker) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while broker.sandbox.seen().iter().all(|seen| !seen.websocket || seen.account.is_none()) {
+        assert!(std::time::Instant::now() < deadline, "no login was seen");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn order_updates_say_each_change_of_an_order() {
+    let broker = Broker::start().await;
+    let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
+    updates.say(&login(&broker)).await;
+    logged_in(&broker).await;
+    let (_, placed) = place(&broker, json!({"orderType": "MARKET", "price": 0})).await;
+    for status in ["Pending", "Traded"] {
+        let (opcode, text) = updates.next().await.unwrap();
+        let message: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((opcode, &message["Data"]["status"]), (1, &json!(status)));
+        assert_eq!(message["Data"]["orderNo"], placed["orderId"]);
+        same_shape(&fixture("ws/order-update.order-alert.camel"), &message);
+    }
+    updates.send(9, b"are you there").await;
+    assert_eq!(updates.next().await.unwrap(), (10, b"are you there".to_vec()));
+    updates.send(8, &1000_u16.to_be_bytes()).await;
+    assert_eq!(updates.next().await.unwrap().0, 8);
+}
+
+/// One account's orders must not be told to another.
+#[tokio::test]
+async fn order_updates_are_the_accounts_own() {
+    let broker = Broker::start().await;
+    let other = ClientId::parse("1000000002").unwrap();
+    broker.sandbox.add_account(Account::new(other.clone(), "OTHER", "", "").registered(pair("2001:db8::a", "::1")));
+    let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
+    updates.say(&login(&broker)).await;
+    logged_in(&broker).await;
+    let theirs = Broker { token: broker.sandbox.mint_token(&other), ..broker.clone() };
+    assert_eq!(place(&theirs, json!({"dhanClientId": "1000000002"})).await.0, 200);
+    updates.send(9, b"").await;
+    assert_eq!(updates.next().await.unwrap().0, 10, "the pong comes first: nothing was told");
+}
+
+/// The upgrade succeeds and the login is taken; only then does the connection
+/// break, without a word. So it was measured.
+#[tokio::test]
+async fn a_dead_token_on_a_socket_is_a_reset_without_a_close() {
+    let mut broker = Broker::start().await;
+    broker.sandbox.kill_token(&broker.id);
+    let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
+    updates.say(&login(&broker)).await;
+    updates.expect_reset().await;
+    let query = format!("/?version=2&token={}&clientId=1000000001&authType=2", broker.token);
+    Ws::open(&broker, FEED, &query).await.expect_reset().await;
+
+    broker.token = broker.sandbox.mint_token(&broker.id);
+    let others = format!("/?version=2&token={}&clientId=1000000002&authType=2", broker.token);
+    Ws::open(&broker, FEED, &others).await.expect_reset().await;
+    // Measured: 200 levels refuse the tokens that programs make.
+    let app = format!("/?token={}&clientId=1000000001&authType=2", broker.token);
+    Ws::open(&broker, "full-depth-api.dhan.co", &app).await.expect_reset().await;
+}
+
+#[tokio::test]
+async fn a_token_that_dies_takes_its_sockets_with_it() {
+    let broker = Broker::start().await;
+    let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
+    updates.say(&login(&broker)).await;
+    logged_in(&broker).await;
+    broker.sandbox.mint_token(&broker.id);
+    updates.expect_reset().await;
+}
+
+#[tokio::test]
+async fn the_feed_answers_a_subscription_with_a_packet_for_each_instrument() {
+    let mut broker = Broker::start().await;
+    let query = format!("version=2&token={}&clientId=1000000001&authType=2", broker.token);
+    let mut feed = Ws::open(&broker, FEED, &format!("/?{query}")).await;
+    let both = json!([{"ExchangeSegment": "NSE_EQ", "SecurityId": "1333"},
+        {"ExchangeSegment": "IDX_I", "SecurityId": "13"}]);
+    feed.say(&json!({"RequestCode": 15, "InstrumentCount": 2, "InstrumentList": both})).await;
+    for (segment, security, price) in [(1, 1333_u32, 1660.5_f32), (0, 13, 25_642.8)] {
+        let (opcode, packet) = feed.next().await.unwrap();
+        assert_eq!((opcode, packet.len(), packet[0], packet[3]), (2, 16, 2, segment));
+        assert_eq!((&packet[4..8], &packet[8..12]), (&security.to_le_bytes()[..], &price.to_le_bytes()[..]));
+    }
+    feed.say(&json!({"RequestCode": 12})).await;
+    while feed.next().await.unwrap().0 != 8 {}
+    let seen = broker.sandbox.seen().pop().unwrap();
+    assert_eq!((seen.host.as_deref(), seen.token), (Some(FEED), Some(broker.token.clone())));
+    assert_eq!((seen.account.as_ref(), seen.status), (Some(&broker.id), Some(101)));
+
+    let depth = json!({"RequestCode": 23, "InstrumentCount": 1,
+        "InstrumentList": [{"ExchangeSegment": "NSE_EQ", "SecurityId": "1333"}]});
+    let query = format!("token={}&clientId=1000000001&authType=2", broker.token);
+    let mut twenty = Ws::open(&broker, "depth-api-feed.dhan.co", &format!("/twentydepth?{query}")).await;
+    twenty.say(&depth).await;
+    assert_eq!((twenty.next().await.unwrap().1[2], twenty.next().await.unwrap().1[2]), (41, 51));
+
+    broker.token = broker.sandbox.mint_web_token(&broker.id);
+    let query = format!("token={}&clientId=1000000001&authType=2", broker.token);
+    let mut full = Ws::open(&broker, "full-depth-api.dhan.co", &format!("/?{query}")).await;
+    full.say(&json!({"RequestCode": 23, "ExchangeSegment": "NSE_FNO", "SecurityId": "74147"})).await;
+    assert_eq!(full.next().await.unwrap().1.len(), 12 + 200 * 16);
+}
+
 /// The accept loop, idle connections and hanging requests all end.
 #[tokio::test]
 async fn it_stops_when_the_process_stops() {
     let broker = Broker::start().await;
     let (mut idle, _) = broker.connect("api.dhan.co").await.unwrap();
     idle.ready().await.unwrap();
+    let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
+    updates.say(&login(&broker)).await;
+    logged_in(&broker).await;
+    broker.sandbox.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders"));
+    let hanging = broker.clone();
+    let waiting = Tasks::default().spawn(async move {
+        let order = fixture_request("orders/place-order").body;
+        hanging.try_send("POST", "/v2/orders", Some(&order)).await
+    });
+    assert_eq!(updates.next().await.unwrap().0, 1, "the hanging order was carried out");
     let stopped = broker.tasks.stop(std::time::Duration::from_secs(10)).await;
-    assert_eq!(stopped, sixgate::domain::tasks::Stopped::Clean);
+    assert_eq!(stopped, Stopped::Clean);
+    assert_eq!(updates.next().await.unwrap().0, 8, "sockets are told");
+    assert!(waiting.await.unwrap().is_err());
 }
 
 fn pair(primary: &str, secondary: &str) -> Pair {

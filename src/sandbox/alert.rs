@@ -34,6 +34,7 @@ struct Data<'a> {
     quantity: u64,
     traded_qty: u64,
     price: f64,
+    #[serde(serialize_with = "short")]
     trigger_price: f64,
     traded_price: f64,
     avg_traded_price: f64,
@@ -51,7 +52,7 @@ struct Data<'a> {
     product_name: &'a str,
     status: &'static str,
     lot_size: u64,
-    strike_price: f64,
+    strike_price: u64,
     expiry_date: &'static str,
     opt_type: &'static str,
     display_name: &'a str,
@@ -63,6 +64,11 @@ struct Data<'a> {
     algo_id: &'static str,
     multiplier: u64,
     correlation_id: Option<&'a str>,
+}
+
+/// No trigger is `0` here, where order objects write `0.0`.
+fn short<S: serde::Serializer>(number: &f64, to: S) -> Result<S::Ok, S::Error> {
+    if *number == 0.0 { to.serialize_u64(0) } else { to.serialize_f64(*number) }
 }
 
 /// The message for an order as it is now.
@@ -120,7 +126,7 @@ pub(super) fn order_alert(order: &Order) -> String {
         product_name: order.product_type,
         status,
         lot_size: 1,
-        strike_price: order.drv_strike_price,
+        strike_price: 0,
         expiry_date: "0001-01-01 00:00:00",
         opt_type: "XX",
         display_name: &order.trading_symbol,

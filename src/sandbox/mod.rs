@@ -270,7 +270,7 @@ impl Sandbox {
         self.inner.world().kill(client_id);
     }
 
-    /// Every request so far, oldest first. The newest 100,000 are kept.
+    /// Every request so far, oldest first. The newest 50,000 are kept.
     pub fn seen(&self) -> Vec<Seen> {
         self.inner.world().seen.all()
     }

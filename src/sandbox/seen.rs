@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::domain::ClientId;
 
 /// How many requests are kept; the oldest is forgotten first.
-const KEPT: usize = 100_000;
+const KEPT: usize = 50_000;
 
 /// One request, as the broker saw it. Tokens are shown: they are the sandbox's.
 #[derive(Clone, Debug, Serialize)]
