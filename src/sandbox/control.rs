@@ -1,0 +1,128 @@
+//! The control listener: plain HTTP with JSON, on loopback, for tests in other
+//! processes and for people. PINs and TOTP secrets are never shown.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::domain::{ClientId, Pair};
+
+use super::reply::Reply;
+use super::{Account, Fault, Sandbox, server};
+
+/// Serve until the process is to stop.
+pub(super) async fn serve(sandbox: Sandbox, listener: TcpListener) {
+    let tasks = sandbox.inner.tasks.clone();
+    while let Some((tcp, _)) = server::accept(&listener, &tasks).await {
+        let sandbox = sandbox.clone();
+        let answer = move |parts: http::request::Parts, body: Bytes| {
+            std::future::ready(answer(&sandbox, parts.method.as_str(), parts.uri.path(), &body))
+        };
+        tasks.spawn(server::serve_plain(tcp, tasks.clone(), answer));
+    }
+}
+
+/// `POST /accounts`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAccount {
+    client_id: ClientId,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    registered: Option<Pair>,
+    #[serde(default)]
+    pin: Option<String>,
+    #[serde(default)]
+    totp_secret: Option<String>,
+}
+
+fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let known = |id: &str| {
+        let id = ClientId::parse(id).ok()?;
+        sandbox.inner.world().ledger(&id).is_some().then_some(id)
+    };
+    match (method, segments.as_slice()) {
+        ("GET", ["seen"]) => Reply::ok(&sandbox.seen()),
+        ("DELETE", ["seen"]) => {
+            sandbox.clear_seen();
+            Reply::empty(StatusCode::NO_CONTENT)
+        }
+        ("GET", ["ca.pem"]) => Reply::text("application/x-pem-file", sandbox.ca_pem().to_owned()),
+        ("GET", ["accounts"]) => Reply::ok(&accounts(sandbox)),
+        ("POST", ["accounts"]) => match serde_json::from_slice(body) {
+            Ok(new) => add_account(sandbox, new),
+            Err(err) => bad(&err),
+        },
+        ("GET", ["accounts", id, "orders"]) => match known(id) {
+            Some(id) => Reply::ok(&sandbox.orders(&id)),
+            None => missing(),
+        },
+        ("POST", ["accounts", id, "token"]) => match known(id) {
+            Some(id) => Reply::json(StatusCode::CREATED, &json!({"access_token": sandbox.mint_token(&id)})),
+            None => missing(),
+        },
+        ("DELETE", ["accounts", id, "token"]) => match known(id) {
+            Some(id) => {
+                sandbox.kill_token(&id);
+                Reply::empty(StatusCode::NO_CONTENT)
+            }
+            None => missing(),
+        },
+        ("POST", ["faults"]) => match serde_json::from_slice::<Fault>(body) {
+            Ok(fault) => {
+                sandbox.fault(fault);
+                Reply::empty(StatusCode::CREATED)
+            }
+            Err(err) => bad(&err),
+        },
+        ("DELETE", ["faults"]) => {
+            sandbox.clear_faults();
+            Reply::empty(StatusCode::NO_CONTENT)
+        }
+        _ => missing(),
+    }
+}
+
+fn accounts(sandbox: &Sandbox) -> Vec<Value> {
+    let world = sandbox.inner.world();
+    let mut rows: Vec<_> = world.ledgers().collect();
+    rows.sort_by(|a, b| a.account.client_id.cmp(&b.account.client_id));
+    let address = |slot: &Option<super::registration::Slot>| slot.as_ref().map(|slot| slot.address);
+    rows.into_iter()
+        .map(|ledger| {
+            json!({
+                "client_id": ledger.account.client_id,
+                "name": ledger.account.name,
+                "registered": {"primary": address(&ledger.primary), "secondary": address(&ledger.secondary)},
+                "token": ledger.token.is_some(),
+            })
+        })
+        .collect()
+}
+
+/// Add an account, or change what is given of one that exists.
+fn add_account(sandbox: &Sandbox, new: NewAccount) -> Reply {
+    let mut world = sandbox.inner.world();
+    let existing = world.ledger(&new.client_id).map(|ledger| ledger.account.clone());
+    let status = if existing.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let mut account = existing.unwrap_or_else(|| Account::new(new.client_id.clone(), "SANDBOX TRADER", "", ""));
+    account.name = new.name.unwrap_or(account.name);
+    account.pin = new.pin.unwrap_or(account.pin);
+    account.totp_secret = new.totp_secret.unwrap_or(account.totp_secret);
+    account.registered = new.registered.or(account.registered);
+    let row = json!({"client_id": account.client_id, "name": account.name, "registered": account.registered});
+    world.add_account(account, jiff::Timestamp::now());
+    Reply::json(status, &row)
+}
+
+fn bad(err: &serde_json::Error) -> Reply {
+    Reply::json(StatusCode::BAD_REQUEST, &json!({"error": err.to_string()}))
+}
+
+fn missing() -> Reply {
+    Reply::json(StatusCode::NOT_FOUND, &json!({"error": "no such thing"}))
+}

@@ -1,0 +1,299 @@
+//! The built-in broker: an imitation of Dhan, faithful enough to be tested against.
+//!
+//! It imitates the broker from its documentation and from what was measured of
+//! it, never from what a gateway happens to send. Where nobody knows what the
+//! broker does, the code says so with `[C]` and takes the answer that is harder
+//! on a gateway.
+//!
+//! Invariants:
+//! - The token alone selects the account. No header, path or body does.
+//! - Every request that arrived whole is in [`Sandbox::seen`], with the address
+//!   it came from and whether an order was carried out because of it.
+//! - One token per account is live; making one kills the one before it.
+//! - An order write from an address that is not the account's own changes nothing.
+//!
+//! Not here: anything of the gateway. This imports `domain` and `broker` data
+//! only. Rate limits and the login host are not imitated yet.
+//!
+//! Map: `server` accepts and records, `api` checks and routes, `orders`,
+//! `brackets` (super), `triggers` (forever, alerts), `portfolio`, `registration`
+//! (static IP), `tokens` and `data` answer, `websocket` streams, `control` is
+//! the test's own way in, `world` holds all state behind one short lock.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV6};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::domain::tasks::Tasks;
+use crate::domain::{ClientId, Pair};
+
+mod alert;
+mod api;
+mod brackets;
+mod certificates;
+mod clock;
+mod control;
+mod data;
+mod fault;
+mod fields;
+mod orders;
+mod portfolio;
+mod registration;
+mod reply;
+mod seen;
+mod server;
+mod tokens;
+mod triggers;
+mod websocket;
+mod world;
+
+pub use fault::{Action, Fault, Match};
+pub use seen::Seen;
+
+/// How to start a [`Sandbox`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the broker listens; port 0 lets the system choose.
+    pub listen: SocketAddrV6,
+    /// Where the control listener (plain HTTP) listens; loopback only.
+    pub control: Option<SocketAddr>,
+    /// The names on the certificate.
+    pub hosts: Vec<String>,
+    /// The accounts that exist from the start.
+    pub accounts: Vec<Account>,
+}
+
+impl Default for Options {
+    /// A free port of `::1`, every host of Dhan's, no accounts, no control.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddrV6::new(std::net::Ipv6Addr::LOCALHOST, 0, 0, 0),
+            control: None,
+            hosts: Self::broker_hosts(),
+            accounts: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Every host of Dhan's that a gateway talks to.
+    pub fn broker_hosts() -> Vec<String> {
+        ["api", "auth", "api-order-update", "api-feed", "depth-api-feed", "full-depth-api", "images"]
+            .map(|name| format!("{name}.dhan.co"))
+            .into()
+    }
+}
+
+/// One customer of the broker. Its secrets are plain text because they are
+/// invented; `Debug` leaves them out all the same.
+#[derive(Clone)]
+pub struct Account {
+    /// The broker's id of the account.
+    pub client_id: ClientId,
+    /// The customer's name, as login replies show it.
+    pub name: String,
+    /// The addresses registered from the start, if any.
+    pub registered: Option<Pair>,
+    /// The PIN of the login.
+    pub pin: String,
+    /// The TOTP secret of the login, in base32.
+    pub totp_secret: String,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client_id, name, registered, .. } = self;
+        f.debug_struct("Account")
+            .field("client_id", client_id)
+            .field("name", name)
+            .field("registered", registered)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    /// An account with no registered addresses.
+    pub fn new(client_id: ClientId, name: &str, pin: &str, totp_secret: &str) -> Self {
+        Self {
+            client_id,
+            name: name.to_owned(),
+            registered: None,
+            pin: pin.to_owned(),
+            totp_secret: totp_secret.to_owned(),
+        }
+    }
+
+    /// The same account with a registered pair.
+    #[must_use]
+    pub fn registered(mut self, pair: Pair) -> Self {
+        self.registered = Some(pair);
+        self
+    }
+}
+
+/// Why the sandbox did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The certificate could not be made, for instance for a name that is no host.
+    #[error("cannot make the sandbox's certificate")]
+    Certificate(#[source] rcgen::Error),
+    /// The TLS configuration was refused.
+    #[error("cannot set up the sandbox's TLS")]
+    Tls(#[source] rustls::Error),
+    /// A listener could not be bound.
+    #[error("cannot listen on {at}")]
+    Listen {
+        /// Where.
+        at: SocketAddr,
+        /// Why not.
+        #[source]
+        err: io::Error,
+    },
+    /// Anybody who reaches the control listener can mint tokens.
+    #[error("the control listener may listen on loopback only, not on {0}")]
+    ControlNotLoopback(SocketAddr),
+}
+
+/// A running sandbox. Clones are the same sandbox.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: SocketAddrV6,
+    control: Option<SocketAddr>,
+    ca_pem: String,
+    tasks: Tasks,
+    world: Mutex<world::World>,
+}
+
+impl Inner {
+    /// The state. Never held across an await; a panic of a test's thread does
+    /// not make it unusable.
+    fn world(&self) -> MutexGuard<'_, world::World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sandbox {
+    /// Bind, make a certificate authority and begin to serve. It ends with `tasks`.
+    ///
+    /// # Errors
+    /// [`SandboxError`] when a listener or the certificate could not be made.
+    pub async fn start(options: Options, tasks: &Tasks) -> Result<Self, SandboxError> {
+        if let Some(at) = options.control.filter(|at| !at.ip().is_loopback()) {
+            return Err(SandboxError::ControlNotLoopback(at));
+        }
+        let made = certificates::make(&options.hosts)?;
+        let (listener, address) = server::listen(options.listen.into()).await?;
+        let SocketAddr::V6(address) = address else {
+            let err = io::Error::new(io::ErrorKind::Unsupported, "not an IPv6 address");
+            return Err(SandboxError::Listen { at: address, err });
+        };
+        let control = match options.control {
+            Some(at) => Some(server::listen(at).await?),
+            None => None,
+        };
+        let inner = Arc::new(Inner {
+            address,
+            control: control.as_ref().map(|(_, at)| *at),
+            ca_pem: made.ca_pem,
+            tasks: tasks.clone(),
+            world: Mutex::default(),
+        });
+        let sandbox = Self { inner: Arc::clone(&inner) };
+        for account in options.accounts {
+            sandbox.add_account(account);
+        }
+        tasks.spawn(server::serve(Arc::clone(&inner), listener, made.tls));
+        if let Some((listener, _)) = control {
+            tasks.spawn(control::serve(sandbox.clone(), listener));
+        }
+        Ok(sandbox)
+    }
+
+    /// Where the broker listens.
+    pub fn address(&self) -> SocketAddrV6 {
+        self.inner.address
+    }
+
+    /// Where the control listener listens.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.inner.control
+    }
+
+    /// The certificate to trust, in PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.inner.ca_pem
+    }
+
+    /// Add an account, or change the name, credentials and registered pair of
+    /// one that exists; its token and orders stay.
+    pub fn add_account(&self, account: Account) {
+        self.inner.world().add_account(account, Timestamp::now());
+    }
+
+    /// Change the addresses that are registered for an account, without the
+    /// week of waiting. Nothing for an unknown account.
+    pub fn register(&self, client_id: &ClientId, pair: Option<Pair>) {
+        self.inner.world().register(client_id, pair, Timestamp::now());
+    }
+
+    /// Let the week pass after which registered addresses may change.
+    pub fn unlock_registration(&self, client_id: &ClientId) {
+        self.inner.world().unlock_registration(client_id);
+    }
+
+    /// Make a token as PIN and TOTP make it (`APP`, 24 hours); the one before it
+    /// dies. An account that does not exist gets a token that is not accepted.
+    pub fn mint_token(&self, client_id: &ClientId) -> String {
+        self.inner.world().mint(client_id, tokens::Consumer::App, Timestamp::now())
+    }
+
+    /// Make a token as the broker's web page makes it (`SELF`, 24 hours), the
+    /// only kind that renews; the one before it dies.
+    pub fn mint_web_token(&self, client_id: &ClientId) -> String {
+        self.inner.world().mint(client_id, tokens::Consumer::Web, Timestamp::now())
+    }
+
+    /// Take a text as the account's live token; the one before it dies.
+    pub fn adopt_token(&self, client_id: &ClientId, token: &str) {
+        self.inner.world().adopt(client_id, token);
+    }
+
+    /// End the account's token, as the broker does when another is made elsewhere.
+    pub fn kill_token(&self, client_id: &ClientId) {
+        self.inner.world().kill(client_id);
+    }
+
+    /// Every request so far, oldest first. The newest 50,000 are kept.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.inner.world().seen.all()
+    }
+
+    /// Forget what was seen.
+    pub fn clear_seen(&self) {
+        self.inner.world().seen.clear();
+    }
+
+    /// The account's order book as the API shows it, super orders' entry legs included.
+    pub fn orders(&self, client_id: &ClientId) -> Vec<serde_json::Value> {
+        let world = self.inner.world();
+        let orders = world.ledger(client_id).map(|ledger| ledger.orders.as_slice()).unwrap_or_default();
+        orders.iter().filter_map(|order| serde_json::to_value(order).ok()).collect()
+    }
+
+    /// Make requests go wrong. Faults are tried in the order they were added.
+    pub fn fault(&self, fault: Fault) {
+        self.inner.world().faults.add(fault);
+    }
+
+    /// Take all faults away.
+    pub fn clear_faults(&self) {
+        self.inner.world().faults.clear();
+    }
+}

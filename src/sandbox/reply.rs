@@ -1,0 +1,153 @@
+//! Replies, with the broker's own bodies.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// A reply, and whether an order was made, changed or cancelled for it.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    content_type: Option<&'static str>,
+    body: Bytes,
+    pub(super) executed: bool,
+}
+
+/// What a handler gives back; the `Err` is a reply too: it refuses.
+pub(super) type Answer = Result<Reply, Reply>;
+
+impl Reply {
+    /// JSON with any status.
+    pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).unwrap_or_default().into();
+        Self { status, content_type: Some("application/json"), body, executed: false }
+    }
+
+    /// 200 with JSON.
+    pub(super) fn ok(body: &impl Serialize) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    /// A status and not a byte.
+    pub(super) fn empty(status: StatusCode) -> Self {
+        Self { status, content_type: None, body: Bytes::new(), executed: false }
+    }
+
+    /// Text, such as a certificate.
+    pub(super) fn text(content_type: &'static str, body: String) -> Self {
+        Self { status: StatusCode::OK, content_type: Some(content_type), body: body.into(), executed: false }
+    }
+
+    /// The same reply to a request that changed an order.
+    pub(super) fn executed(mut self) -> Self {
+        self.executed = true;
+        self
+    }
+
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        if let Some(content_type) = self.content_type {
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        response
+    }
+}
+
+/// The shape of a trading error.
+fn trading(status: StatusCode, kind: &str, code: &str, message: &str) -> Reply {
+    Reply::json(status, &json!({"errorType": kind, "errorCode": code, "errorMessage": message}))
+}
+
+/// The shape of a data error.
+fn data(status: StatusCode, code: &str, text: &str) -> Reply {
+    Reply::json(status, &json!({"data": {code: text}, "status": "failed"}))
+}
+
+/// 400 DH-905: a field is missing or wrong.
+pub(super) fn bad_field() -> Reply {
+    let message = "Missing required fields, bad values for parameters etc.";
+    trading(StatusCode::BAD_REQUEST, "Input_Exception", "DH-905", message)
+}
+
+/// 400 DH-905 with the text that says what it is really about: the address.
+pub(super) fn invalid_ip() -> Reply {
+    trading(StatusCode::BAD_REQUEST, "Input_Exception", "DH-905", "Invalid IP")
+}
+
+/// 400 DH-906: the order cannot be changed (any more).
+pub(super) fn bad_order() -> Reply {
+    let message = "Incorrect request for order and cannot be processed.";
+    trading(StatusCode::BAD_REQUEST, "Order_Error", "DH-906", message)
+}
+
+/// 400 DH-907: nothing under that id. [C]: nobody wrote down what the broker
+/// says to an id that it does not know; this is the code whose text fits.
+pub(super) fn no_data() -> Reply {
+    let message = "System is unable to fetch data due to incorrect parameters or no data present.";
+    trading(StatusCode::BAD_REQUEST, "Data_Error", "DH-907", message)
+}
+
+/// 403 DH-903: the account may not trade. [C] for the kill switch.
+pub(super) fn account_blocked() -> Reply {
+    let message =
+        "Errors related to User's Account. Check if the required segments are activated or other requirements are met.";
+    trading(StatusCode::FORBIDDEN, "User_Account", "DH-903", message)
+}
+
+/// 401 DH-901: no token, or one past its end ([C]).
+pub(super) fn unauthenticated() -> Reply {
+    let message = "Client ID or user generated access token is invalid or expired.";
+    trading(StatusCode::UNAUTHORIZED, "Invalid_Authentication", "DH-901", message)
+}
+
+/// 400 DH-906: how trading paths refuse a dead or unknown token.
+pub(super) fn invalid_token() -> Reply {
+    trading(StatusCode::BAD_REQUEST, "Order_Error", "DH-906", "Invalid Token")
+}
+
+/// 500 DH-905: how a token that PIN and TOTP made is refused renewal.
+pub(super) fn not_renewable() -> Reply {
+    let message = "Renewal of token not allowed for this token type";
+    trading(StatusCode::INTERNAL_SERVER_ERROR, "INVALID_REQUEST", "DH-905", message)
+}
+
+/// 401 808: how data paths refuse a missing, dead or unknown token.
+pub(super) fn data_invalid_token() -> Reply {
+    data(StatusCode::UNAUTHORIZED, "808", "Authentication Failed - Client ID or Token invalid")
+}
+
+/// 401 807: a token past its end, on data paths. [C]
+pub(super) fn data_expired() -> Reply {
+    data(StatusCode::UNAUTHORIZED, "807", "Access token is expired")
+}
+
+/// 401 810: the header `client-id` is missing or another account's. [C]
+pub(super) fn data_client_id() -> Reply {
+    data(StatusCode::UNAUTHORIZED, "810", "Client ID is invalid")
+}
+
+/// 400 814: a data request that makes no sense. [C] for the status.
+pub(super) fn data_bad_request() -> Reply {
+    data(StatusCode::BAD_REQUEST, "814", "Invalid Request")
+}
+
+/// 404 for a path that is not there. [C]
+pub(super) fn not_found(path: &str) -> Reply {
+    Reply::json(StatusCode::NOT_FOUND, &json!({"status": 404, "error": "Not Found", "path": path}))
+}
+
+/// What the CDN in front of the broker says when the broker itself is not there.
+pub(super) fn bad_gateway() -> Reply {
+    let body = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
+                <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
+    Reply { status: StatusCode::BAD_GATEWAY, ..Reply::text("text/html", body.to_owned()) }
+}
+
+/// A refusal that a test wrote.
+pub(super) fn refused(status: u16, body: &Value) -> Reply {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if body.is_null() { Reply::empty(status) } else { Reply::json(status, body) }
+}

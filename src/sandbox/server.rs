@@ -1,0 +1,375 @@
+//! Connections: accept, TLS, HTTP by ALPN, the record, the faults.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming as Body;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::dhan::token::Claims;
+use crate::domain::ClientId;
+use crate::domain::tasks::Tasks;
+
+use super::fault::{Action, Subject};
+use super::reply::{self, Reply};
+use super::seen::Seen;
+use super::tokens::TokenState;
+use super::websocket;
+use super::{Inner, SandboxError, api};
+
+/// The longest body that is read.
+const BODY_LIMIT: usize = 1024 * 1024;
+/// How long a handshake or a request's head may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait when the host has no descriptor left for another connection.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// What upgraded connections carry.
+pub(super) type Stream = TlsStream<TcpStream>;
+
+/// Bind a listener; where it ended up.
+pub(super) async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), SandboxError> {
+    let fail = |err| SandboxError::Listen { at, err };
+    let listener = TcpListener::bind(at).await.map_err(fail)?;
+    let bound = listener.local_addr().map_err(fail)?;
+    Ok((listener, bound))
+}
+
+/// The next connection; `None` when the process is to stop. Errors of one
+/// connection or of the host do not end the listener.
+pub(super) async fn accept(listener: &TcpListener, tasks: &Tasks) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = tasks.stopping() => return None,
+        };
+        match accepted {
+            Ok(accepted) => return Some(accepted),
+            Err(err) => {
+                tracing::warn!(%err, "sandbox: accept failed");
+                tokio::select! {
+                    () = tokio::time::sleep(BACK_OFF) => {}
+                    () = tasks.stopping() => return None,
+                }
+            }
+        }
+    }
+}
+
+/// Serve until the process is to stop.
+pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
+    let acceptor = TlsAcceptor::from(tls);
+    let mut counted = 0;
+    while let Some((tcp, peer)) = accept(&listener, &inner.tasks).await {
+        counted += 1;
+        let peer = match peer {
+            SocketAddr::V6(peer) => peer,
+            SocketAddr::V4(peer) => SocketAddrV6::new(peer.ip().to_ipv6_mapped(), peer.port(), 0, 0),
+        };
+        let connection = Arc::new(Connection {
+            inner: Arc::clone(&inner),
+            number: counted,
+            peer,
+            sni: None,
+            requests: AtomicU64::new(0),
+            cut: CancellationToken::new(),
+        });
+        inner.tasks.spawn(handshake(acceptor.clone(), tcp, connection));
+    }
+}
+
+/// What is known of one connection.
+struct Connection {
+    inner: Arc<Inner>,
+    number: u64,
+    peer: SocketAddrV6,
+    sni: Option<String>,
+    requests: AtomicU64,
+    /// Ends the connection without another byte.
+    cut: CancellationToken,
+}
+
+async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, mut connection: Arc<Connection>) {
+    // Replies are small and one at a time: waiting to fill a packet only delays them.
+    let _best_effort = tcp.set_nodelay(true);
+    let tls = tokio::select! {
+        tls = tokio::time::timeout(PATIENCE, acceptor.accept(tcp)) => tls,
+        () = connection.inner.tasks.stopping() => return,
+    };
+    let Ok(Ok(tls)) = tls else {
+        tracing::debug!(peer = %connection.peer, "sandbox: TLS handshake failed");
+        return;
+    };
+    let (_, session) = tls.get_ref();
+    let two = session.alpn_protocol() == Some(b"h2");
+    if let Some(connection) = Arc::get_mut(&mut connection) {
+        connection.sni = session.server_name().map(str::to_owned);
+    }
+    if two { serve_http2(tls, connection).await } else { serve_http1(tls, connection).await }
+}
+
+async fn serve_http1(tls: Stream, connection: Arc<Connection>) {
+    let shared = Arc::clone(&connection);
+    let service = service_fn(move |request| respond(Arc::clone(&shared), request));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE * 30)
+        .serve_connection(TokioIo::new(tls), service)
+        .with_upgrades();
+    let mut served = pin!(served);
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = connection.cut.cancelled() => return,
+        () = connection.inner.tasks.stopping() => {}
+    }
+    served.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = served => {}
+        () = connection.cut.cancelled() => {}
+    }
+}
+
+async fn serve_http2(tls: Stream, connection: Arc<Connection>) {
+    let shared = Arc::clone(&connection);
+    let service = service_fn(move |request| respond(Arc::clone(&shared), request));
+    let served = http2::Builder::new(Tracked(connection.inner.tasks.clone()))
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(tls), service);
+    let mut served = pin!(served);
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = connection.cut.cancelled() => return,
+        () = connection.inner.tasks.stopping() => {}
+    }
+    served.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = served => {}
+        () = connection.cut.cancelled() => {}
+    }
+}
+
+/// Runs hyper's tasks among the tracked ones.
+#[derive(Clone)]
+struct Tracked(Tasks);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// The request gets no answer: its connection ends.
+#[derive(Debug, thiserror::Error)]
+#[error("the sandbox ends the connection without an answer")]
+struct Unanswered;
+
+type Answered = Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>>;
+
+/// One request: read whole, recorded, answered.
+async fn respond(connection: Arc<Connection>, mut request: Request<Body>) -> Answered {
+    let nth = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    let upgrade = websocket::wanted(&request).then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(err) if err.is::<http_body_util::LengthLimitError>() => {
+            return Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).into_response());
+        }
+        Err(err) => return Err(err),
+    };
+    let arrived = Arrived { connection: &connection, parts: &parts, body: &body, now: Timestamp::now() };
+    let (sequence, fault) = arrived.record(upgrade.is_some());
+    let last = matches!(fault, Some(Action::LastOnConnection { after }) if nth >= after);
+
+    if let Some(Action::Refuse { status, body }) = &fault {
+        return Ok(arrived.finish(sequence, reply::refused(*status, body)).into_response());
+    }
+    let reply = match (&fault, upgrade) {
+        (Some(fault), _) if !fault.executes() => None,
+        (_, Some(upgrade)) => return Ok(websocket::accept(&connection.inner, &parts, upgrade, sequence)),
+        (_, None) => Some(arrived.answer()),
+    };
+    if let Some(reply) = &reply {
+        connection.inner.world().seen.update(sequence, |seen| seen.executed = reply.executed);
+    }
+    match fault {
+        Some(Action::Close { .. }) => {
+            connection.cut.cancel();
+            return Err(Unanswered.into());
+        }
+        Some(Action::Hang { .. }) => {
+            connection.inner.tasks.stopping().await;
+            connection.cut.cancel();
+            return Err(Unanswered.into());
+        }
+        Some(Action::BadGateway { .. }) => return Ok(arrived.finish(sequence, reply::bad_gateway()).into_response()),
+        Some(Action::Refuse { .. } | Action::LastOnConnection { .. }) | None => {}
+    }
+    let reply = reply.unwrap_or_else(|| reply::not_found(parts.uri.path()));
+    let mut response = arrived.finish(sequence, reply).into_response();
+    if last && parts.version != Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// A whole request and where it came from.
+struct Arrived<'a> {
+    connection: &'a Connection,
+    parts: &'a http::request::Parts,
+    body: &'a Bytes,
+    now: Timestamp,
+}
+
+impl Arrived<'_> {
+    fn host(&self) -> Option<&str> {
+        host(self.parts)
+    }
+
+    /// Write it into the record and see whether it is to go wrong.
+    fn record(&self, websocket: bool) -> (u64, Option<Action>) {
+        let headers = &self.parts.headers;
+        let token = text(headers, "access-token");
+        let object: Option<Value> = serde_json::from_slice(self.body).ok();
+        let field = |name: &str| object.as_ref()?.get(name)?.as_str().map(str::to_owned);
+        let all = headers.iter().map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
+
+        let mut world = self.connection.inner.world();
+        let live = token.as_deref().map(|token| world.account_of(token, self.now));
+        let account = match live {
+            Some(TokenState::Live(client_id)) => Some(client_id),
+            Some(TokenState::Dead | TokenState::Expired) | None => None,
+        };
+        // A dead token still says whose it was; faults are for an account's
+        // traffic whatever its token is worth.
+        let named = || {
+            let claims = token.as_deref().and_then(|token| Claims::read(token).ok());
+            claims.map(|claims| claims.client_id).or_else(|| ClientId::parse(text(headers, "client-id")?.as_str()).ok())
+        };
+        let whose = account.clone().or_else(named);
+        let fault = world.faults.take(&Subject {
+            host: self.host().map(name_only).unwrap_or_default(),
+            method: self.parts.method.as_str(),
+            path: self.parts.uri.path(),
+            client_id: whose.as_ref(),
+        });
+        let sequence = world.seen.add(Seen {
+            sequence: 0,
+            at: self.now,
+            peer: self.connection.peer,
+            connection: self.connection.number,
+            sni: self.connection.sni.clone(),
+            host: self.host().map(str::to_owned),
+            method: self.parts.method.to_string(),
+            path_and_query: self.parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+            version: format!("{:?}", self.parts.version),
+            client_id_header: text(headers, "client-id"),
+            dhan_client_id_header: text(headers, "dhanclientid"),
+            body_client_id: field("dhanClientId"),
+            correlation_id: field("correlationId"),
+            body_length: self.body.len(),
+            headers: all.collect(),
+            token,
+            account,
+            websocket,
+            executed: false,
+            status: None,
+        });
+        (sequence, fault)
+    }
+
+    /// What the host that was asked for says.
+    fn answer(&self) -> Reply {
+        let path = self.parts.uri.path();
+        let service = self.host().map(name_only).and_then(|name| name.split('.').next()).unwrap_or_default();
+        match service {
+            // A later piece of work imitates the login.
+            "auth" | "images" => reply::not_found(path),
+            "api-order-update" | "api-feed" | "depth-api-feed" | "full-depth-api" => {
+                Reply::empty(StatusCode::UPGRADE_REQUIRED)
+            }
+            _ => api::answer(
+                &mut self.connection.inner.world(),
+                &api::Incoming {
+                    method: &self.parts.method,
+                    path,
+                    query: self.parts.uri.query(),
+                    headers: &self.parts.headers,
+                    body: self.body,
+                    peer: IpAddr::V6(*self.connection.peer.ip()).to_canonical(),
+                    now: self.now,
+                },
+            ),
+        }
+    }
+
+    /// Note the status that goes out.
+    fn finish(&self, sequence: u64, reply: Reply) -> Reply {
+        let status = reply.status.as_u16();
+        self.connection.inner.world().seen.update(sequence, |seen| seen.status = Some(status));
+        reply
+    }
+}
+
+/// The host that a request names.
+pub(super) fn host(parts: &http::request::Parts) -> Option<&str> {
+    let named = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    parts.uri.authority().map(http::uri::Authority::as_str).or(named)
+}
+
+/// A host without its port.
+pub(super) fn name_only(host: &str) -> &str {
+    if host.starts_with('[') { host } else { host.split(':').next().unwrap_or(host) }
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Serve plain HTTP/1.1 on one connection, for the control listener.
+pub(super) async fn serve_plain<S, F>(tcp: TcpStream, tasks: Tasks, handle: S)
+where
+    S: Fn(http::request::Parts, Bytes) -> F + Send + 'static,
+    F: Future<Output = Reply> + Send,
+{
+    let service = service_fn(|request: Request<Body>| async {
+        let (parts, body) = request.into_parts();
+        let reply = match Limited::new(body, BODY_LIMIT).collect().await {
+            Ok(body) => handle(parts, body.to_bytes()).await,
+            Err(_) => Reply::empty(StatusCode::BAD_REQUEST),
+        };
+        Ok::<_, Infallible>(reply.into_response())
+    });
+    let mut served = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE * 30)
+            .serve_connection(TokioIo::new(tcp), service)
+    );
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = tasks.stopping() => {}
+    }
+    served.as_mut().graceful_shutdown();
+    let _ended = served.await;
+}

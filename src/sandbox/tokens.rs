@@ -1,0 +1,200 @@
+//! Access tokens: made, killed, renewed. One per account is live.
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::broker::dhan::token::Claims;
+use crate::domain::ClientId;
+
+use super::api::Call;
+use super::clock;
+use super::reply::{self, Answer, Reply};
+use super::world::{Event, World};
+
+/// How long a token lives, measured: exactly a day.
+const LIFE_SECONDS: i64 = 86_400;
+
+/// Who made a token, which decides whether it can be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consumer {
+    /// `APP`: PIN and TOTP, or consent.
+    App,
+    /// `SELF`: the button on the broker's web page.
+    Web,
+}
+
+/// A live token.
+#[derive(Clone)]
+pub(super) struct Token {
+    pub(super) text: String,
+    /// Its end in seconds since 1970; none if it does not say.
+    pub(super) expires_at: Option<i64>,
+    pub(super) consumer: Consumer,
+}
+
+impl Token {
+    fn read(text: &str) -> Self {
+        let claims = Claims::read(text).ok();
+        let web = claims.as_ref().is_some_and(|claims| claims.consumer.as_deref() == Some("SELF"));
+        Self {
+            text: text.to_owned(),
+            expires_at: claims.map(|claims| claims.expires_at),
+            consumer: if web { Consumer::Web } else { Consumer::App },
+        }
+    }
+
+    pub(super) fn expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now.as_second())
+    }
+
+    /// When it ends, for replies.
+    pub(super) fn end(&self, now: Timestamp) -> Timestamp {
+        let end = self.expires_at.unwrap_or(now.as_second() + LIFE_SECONDS);
+        Timestamp::from_second(end).unwrap_or(now)
+    }
+}
+
+impl World {
+    /// Make a token and let it be the account's only one.
+    pub(super) fn mint(&mut self, client_id: &ClientId, consumer: Consumer, now: Timestamp) -> String {
+        let text = token_text(client_id, consumer, now);
+        self.adopt(client_id, &text);
+        text
+    }
+
+    /// Let a text be the account's only token.
+    pub(super) fn adopt(&mut self, client_id: &ClientId, text: &str) {
+        self.kill(client_id);
+        if let Some(ledger) = self.ledger_mut(client_id) {
+            ledger.token = Some(Token::read(text));
+            self.tokens.insert(text.to_owned(), client_id.clone());
+        }
+    }
+
+    /// Leave the account without a token. Its WebSockets drop: [C], nobody
+    /// measured what becomes of sockets that a dead token opened.
+    pub(super) fn kill(&mut self, client_id: &ClientId) {
+        let Some(ledger) = self.ledger_mut(client_id) else { return };
+        if let Some(token) = ledger.token.take() {
+            ledger.tell(Event::TokenDied(token.text.clone()));
+            self.tokens.remove(&token.text);
+        }
+    }
+
+    /// The account of a live token, unless it is past its end.
+    pub(super) fn account_of(&self, token: &str, now: Timestamp) -> TokenState {
+        let Some(client_id) = self.tokens.get(token) else { return TokenState::Dead };
+        let expired = self.ledger(client_id).and_then(|l| l.token.as_ref()).is_none_or(|token| token.expired(now));
+        if expired { TokenState::Expired } else { TokenState::Live(client_id.clone()) }
+    }
+}
+
+/// What a token is worth.
+pub(super) enum TokenState {
+    /// It speaks for this account.
+    Live(ClientId),
+    /// Superseded, revoked or never made: all one to the broker.
+    Dead,
+    /// The account's last, past its end.
+    Expired,
+}
+
+/// A JWT with the claims that were measured, and one more (`jti`) so that two
+/// of one second differ. The signature is no signature.
+fn token_text(client_id: &ClientId, consumer: Consumer, now: Timestamp) -> String {
+    let mut random = [0_u8; 12];
+    // Without randomness tokens of one second would be alike; nothing is at stake here.
+    let _best_effort = getrandom::fill(&mut random);
+    let jti = HEXLOWER.encode(&random);
+    let iat = now.as_second();
+    let mut claims = json!({
+        "iss": "dhan", "exp": iat + LIFE_SECONDS, "iat": iat, "jti": jti, "dhanClientId": client_id.as_str(),
+    });
+    let more = match consumer {
+        Consumer::App => json!({"partnerId": "SANDBOX", "tokenConsumerType": "APP", "userRegion": "IN"}),
+        Consumer::Web => json!({"partnerId": "", "tokenConsumerType": "SELF", "webhookUrl": ""}),
+    };
+    if let (Some(claims), Some(more)) = (claims.as_object_mut(), more.as_object()) {
+        claims.extend(more.clone());
+    }
+    let encode = |text: String| BASE64URL_NOPAD.encode(text.as_bytes());
+    let header = encode(json!({"typ": "JWT", "alg": "HS512"}).to_string());
+    format!("{header}.{}.{}", encode(claims.to_string()), encode(format!("fake-signature-{jti}")))
+}
+
+/// `GET /RenewToken`: a new token for a live `SELF` token, which dies.
+pub(super) fn renew(world: &mut World, call: &Call<'_>) -> Answer {
+    // [C]: what a missing or wrong header brings was not seen.
+    if call.header("dhanclientid") != Some(call.client_id.as_str()) {
+        return Err(reply::bad_field());
+    }
+    let kind = world.ledger(&call.client_id).and_then(|l| l.token.as_ref()).map(|token| token.consumer);
+    if kind != Some(Consumer::Web) {
+        return Err(reply::not_renewable());
+    }
+    let text = world.mint(&call.client_id, Consumer::Web, call.now);
+    login_reply(world, call, &text)
+}
+
+/// The six fields of every login reply.
+fn login_reply(world: &World, call: &Call<'_>, token: &str) -> Answer {
+    let ledger = world.ledger(&call.client_id).ok_or_else(reply::invalid_token)?;
+    let end = ledger.token.as_ref().map_or(call.now, |token| token.end(call.now));
+    Ok(Reply::ok(&json!({
+        "dhanClientId": call.client_id,
+        "dhanClientName": ledger.account.name,
+        "dhanClientUcc": format!("SBOX{}", call.client_id),
+        "givenPowerOfAttorney": false,
+        "accessToken": token,
+        "expiryTime": clock::expiry_time(end),
+    })))
+}
+
+/// `GET /profile`.
+pub(super) fn profile(world: &World, call: &Call<'_>) -> Answer {
+    let ledger = world.ledger(&call.client_id).ok_or_else(reply::invalid_token)?;
+    let end = ledger.token.as_ref().map_or(call.now, |token| token.end(call.now));
+    Ok(Reply::ok(&json!({
+        "dhanClientId": call.client_id,
+        "tokenValidity": clock::profile_time(end),
+        "activeSegment": "Equity, Derivative, Currency, Commodity",
+        "ddpi": "Active",
+        "mtf": "Active",
+        "dataPlan": "Active",
+        "dataValidity": format!("{} 23:59:59.0", clock::date(end)),
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::Account;
+
+    /// A gateway that keeps using the old one must be caught at once.
+    #[test]
+    fn a_new_token_kills_the_one_before() {
+        let now: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
+        let id = ClientId::parse("1000000001").unwrap();
+        let mut world = World::default();
+        world.add_account(Account::new(id.clone(), "T", "123456", "JBSWY3DPEHPK3PXP"), now);
+        let first = world.mint(&id, Consumer::App, now);
+        let second = world.mint(&id, Consumer::App, now);
+        assert_ne!(first, second);
+        assert!(matches!(world.account_of(&first, now), TokenState::Dead));
+        assert!(matches!(world.account_of(&second, now), TokenState::Live(owner) if owner == id));
+        let later = Timestamp::from_second(now.as_second() + LIFE_SECONDS).unwrap();
+        assert!(matches!(world.account_of(&second, later), TokenState::Expired));
+    }
+
+    /// The gateway reads the end of a token's life from its claims.
+    #[test]
+    fn a_token_reads_as_one_of_the_brokers() {
+        let now: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
+        let id = ClientId::parse("1000000001").unwrap();
+        let claims = Claims::read(&token_text(&id, Consumer::Web, now)).unwrap();
+        assert_eq!(claims.client_id, id);
+        assert_eq!(claims.expires_at, now.as_second() + LIFE_SECONDS);
+        assert_eq!(claims.consumer.as_deref(), Some("SELF"));
+    }
+}

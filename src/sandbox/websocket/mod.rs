@@ -1,0 +1,408 @@
+//! The broker's WebSockets: the handshake, and the life of a socket.
+//!
+//! A dead token is not refused at the handshake: the upgrade is accepted and the
+//! TCP connection reset some milliseconds later, without a Close. Measured, and
+//! the reason why a gateway cannot take an open socket for a live token.
+
+mod feed;
+mod frames;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use data_encoding::BASE64;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::broadcast;
+use tokio::time::{Instant, interval_at};
+
+use crate::domain::ClientId;
+
+use super::Inner;
+use super::api::query_value;
+use super::reply::{self, Reply};
+use super::server::{Stream, host, name_only};
+use super::tokens::{Consumer, TokenState};
+use super::world::Event;
+
+use feed::Feed;
+use frames::{Frame, Opcode};
+
+/// How often the broker pings, and how often it repeats a price.
+const PING: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_secs(1);
+/// How long a socket may be silent.
+const SILENCE: Duration = Duration::from_secs(40);
+/// How long after a dead token the connection is reset; measured on order updates.
+const RESET_AFTER: Duration = Duration::from_millis(10);
+/// How long the login frame may take. [C]
+const LOGIN: Duration = Duration::from_secs(30);
+
+const NORMAL: u16 = 1000;
+const GOING_AWAY: u16 = 1001;
+const PROTOCOL: u16 = 1002;
+
+/// Which of the broker's sockets a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    OrderUpdate,
+    Market,
+    Depth20,
+    Depth200,
+}
+
+impl Kind {
+    fn of(host: &str, path: &str) -> Option<Self> {
+        match (host.split('.').next()?, path) {
+            ("api-order-update", "/" | "") => Some(Self::OrderUpdate),
+            ("api-feed", "/" | "") => Some(Self::Market),
+            ("depth-api-feed", "/twentydepth") => Some(Self::Depth20),
+            // Documents and SDK disagree; both are taken.
+            ("full-depth-api", "/" | "" | "/twohundreddepth") => Some(Self::Depth200),
+            _ => None,
+        }
+    }
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Does a request ask for a WebSocket?
+pub(super) fn wanted<B>(request: &Request<B>) -> bool {
+    is_upgrade(request.headers())
+}
+
+/// Accept the handshake (RFC 6455, section 4.2) and serve the socket.
+pub(super) fn accept(
+    inner: &Arc<Inner>,
+    parts: &http::request::Parts,
+    upgrade: OnUpgrade,
+    sequence: u64,
+) -> Response<Full<Bytes>> {
+    let refuse = |reply: Reply| {
+        let status = reply.status.as_u16();
+        inner.world().seen.update(sequence, |seen| seen.status = Some(status));
+        reply.into_response()
+    };
+    let named = host(parts).map(name_only).unwrap_or_default();
+    let Some(kind) = Kind::of(named, parts.uri.path()) else { return refuse(reply::not_found(parts.uri.path())) };
+    let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
+    let version = parts.headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
+    let (Some(key), Some(b"13")) = (key, version) else { return refuse(Reply::empty(StatusCode::BAD_REQUEST)) };
+    let Ok(accepted) = HeaderValue::from_str(&accept_key(key.as_bytes())) else {
+        return refuse(Reply::empty(StatusCode::BAD_REQUEST));
+    };
+    let query = parts.uri.query().unwrap_or_default();
+    let login = Login {
+        token: query_value(query, "token").unwrap_or_default().to_owned(),
+        client_id: query_value(query, "clientId").unwrap_or_default().to_owned(),
+    };
+    let ours = query_value(query, "authType") == Some("2");
+    let visit = Visit { inner: Arc::clone(inner), kind, sequence };
+    inner.tasks.spawn(async move {
+        let stop = visit.inner.tasks.clone();
+        tokio::select! {
+            upgraded = upgrade => {
+                if let Some(socket) = upgraded.ok().and_then(Socket::new) {
+                    visit.serve(socket, ours.then_some(login)).await;
+                }
+            }
+            // A handshake whose client left resolves by itself; this is for the rest.
+            () = stop.stopping() => {}
+        }
+    });
+    let mut response = Reply::empty(StatusCode::SWITCHING_PROTOCOLS).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accepted);
+    inner.world().seen.update(sequence, |seen| seen.status = Some(101));
+    response
+}
+
+/// `Sec-WebSocket-Accept` for a key: RFC 6455, section 1.3.
+fn accept_key(key: &[u8]) -> String {
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key);
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64.encode(hash.finish().as_ref())
+}
+
+/// Who a socket says it is.
+struct Login {
+    token: String,
+    client_id: String,
+}
+
+/// One WebSocket's life.
+struct Visit {
+    inner: Arc<Inner>,
+    kind: Kind,
+    sequence: u64,
+}
+
+impl Visit {
+    /// `query` is the login of the query, if it says that it is one.
+    async fn serve(self, mut socket: Socket, query: Option<Login>) {
+        let login = match self.kind {
+            Kind::OrderUpdate => self.login_frame(&mut socket).await,
+            Kind::Market | Kind::Depth20 | Kind::Depth200 => query,
+        };
+        let admitted = login.and_then(|login| self.admit(login));
+        let Some((token, events)) = admitted else {
+            tokio::time::sleep(RESET_AFTER).await;
+            return socket.reset();
+        };
+        let session = Session {
+            feed: (self.kind != Kind::OrderUpdate).then(|| Feed::new(self.kind)),
+            token,
+            events,
+            heard: Instant::now(),
+        };
+        // What ended it is known to the client; nobody here needs it.
+        let _ended = self.converse(&mut socket, session).await;
+    }
+
+    /// The first frame of an order-update socket.
+    async fn login_frame(&self, socket: &mut Socket) -> Option<Login> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Frame {
+            login_req: Request,
+            user_type: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Request {
+            msg_code: u32,
+            client_id: String,
+            token: String,
+        }
+        let mut first = pin!(tokio::time::timeout(LOGIN, socket.next()));
+        let message = tokio::select! {
+            message = first.as_mut() => message.ok()?.ok()?,
+            () = self.inner.tasks.stopping() => return None,
+        };
+        let Message::Text(text) = message else { return None };
+        let frame: Frame = serde_json::from_slice(&text).ok()?;
+        let login = Login { token: frame.login_req.token, client_id: frame.login_req.client_id };
+        (frame.login_req.msg_code == 42 && frame.user_type == "SELF").then_some(login)
+    }
+
+    /// Note who it is, and hear the account's events if the token is live and the
+    /// client id the token's.
+    fn admit(&self, login: Login) -> Option<(String, broadcast::Receiver<Event>)> {
+        let mut world = self.inner.world();
+        let account = match world.account_of(&login.token, Timestamp::now()) {
+            TokenState::Live(client_id) => Some(client_id),
+            TokenState::Dead | TokenState::Expired => None,
+        };
+        let ledger = account.as_ref().and_then(|client_id| world.ledger(client_id));
+        // Measured: 200 levels are for tokens of the web page only.
+        let web = ledger.and_then(|l| l.token.as_ref()).is_some_and(|token| token.consumer == Consumer::Web);
+        let refused = self.kind == Kind::Depth200 && !web
+            || account.as_ref().map(ClientId::as_str) != Some(login.client_id.as_str());
+        let events = ledger.filter(|_| !refused).map(|ledger| ledger.events.subscribe());
+        world.seen.update(self.sequence, |seen| {
+            seen.token = Some(login.token.clone());
+            seen.client_id_header = Some(login.client_id);
+            seen.account = account;
+        });
+        Some((login.token, events?))
+    }
+
+    async fn converse(&self, socket: &mut Socket, mut session: Session) -> std::io::Result<()> {
+        let mut ping = interval_at(Instant::now() + PING, PING);
+        let mut tick = interval_at(Instant::now() + TICK, TICK);
+        loop {
+            tokio::select! {
+                message = socket.next() => match message {
+                    Ok(message) => if session.hear(socket, message).await? == Then::End { return Ok(()) },
+                    Err(Gone::Malformed) => return socket.close(PROTOCOL).await,
+                    Err(Gone::Closed) => return Ok(()),
+                },
+                event = session.events.recv() => match event {
+                    Ok(Event::Order(text)) if self.kind == Kind::OrderUpdate => {
+                        socket.send(Opcode::Text, text.as_bytes()).await?;
+                    }
+                    Ok(Event::TokenDied(token)) if token == session.token => {
+                        socket.reset_when_dropped();
+                        return Ok(());
+                    }
+                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return Ok(()),
+                },
+                _ = ping.tick() => {
+                    if session.heard.elapsed() > SILENCE {
+                        return socket.close(NORMAL).await;
+                    }
+                    socket.send(Opcode::Ping, b"").await?;
+                }
+                _ = tick.tick() => for packet in session.packets() {
+                    socket.send(Opcode::Binary, &packet).await?;
+                },
+                () = self.inner.tasks.stopping() => return socket.close(GOING_AWAY).await,
+            }
+        }
+    }
+}
+
+/// What a socket is about, once it is let in.
+struct Session {
+    token: String,
+    events: broadcast::Receiver<Event>,
+    heard: Instant,
+    feed: Option<Feed>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Then {
+    GoOn,
+    End,
+}
+
+impl Session {
+    async fn hear(&mut self, socket: &mut Socket, message: Message) -> std::io::Result<Then> {
+        self.heard = Instant::now();
+        match message {
+            Message::Text(text) => {
+                let Some(feed) = &mut self.feed else { return Ok(Then::GoOn) };
+                match feed.ask(&text, Timestamp::now()) {
+                    Some(packets) => {
+                        for packet in packets {
+                            socket.send(Opcode::Binary, &packet).await?;
+                        }
+                    }
+                    None => {
+                        socket.close(NORMAL).await?;
+                        return Ok(Then::End);
+                    }
+                }
+            }
+            // The SDK sends one of the old binary protocol's packets as it leaves.
+            Message::Binary | Message::Pong => {}
+            Message::Ping(payload) => socket.send(Opcode::Pong, &payload).await?,
+            Message::Close => {
+                socket.close(NORMAL).await?;
+                return Ok(Then::End);
+            }
+        }
+        Ok(Then::GoOn)
+    }
+
+    fn packets(&self) -> Vec<Bytes> {
+        self.feed.as_ref().map(|feed| feed.packets(Timestamp::now())).unwrap_or_default()
+    }
+}
+
+/// A message from the client.
+enum Message {
+    Text(Bytes),
+    Binary,
+    Ping(Bytes),
+    Pong,
+    Close,
+}
+
+/// Why there is no message.
+enum Gone {
+    Closed,
+    Malformed,
+}
+
+/// A WebSocket on an accepted connection.
+struct Socket {
+    io: Stream,
+    read: BytesMut,
+    /// The message begun by frames that did not end it, and whether it is text.
+    begun: Option<(bool, BytesMut)>,
+}
+
+impl Socket {
+    fn new(upgraded: hyper::upgrade::Upgraded) -> Option<Self> {
+        let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
+        Some(Self { io: parts.io.into_inner(), read: BytesMut::from(parts.read_buf.as_ref()), begun: None })
+    }
+
+    /// The next message. Cancel-safe: what was read stays in the buffer.
+    async fn next(&mut self) -> Result<Message, Gone> {
+        loop {
+            if let Some(frame) = Frame::parse(&mut self.read).map_err(|_| Gone::Malformed)? {
+                if let Some(message) = self.assemble(frame)? {
+                    return Ok(message);
+                }
+            } else if self.io.read_buf(&mut self.read).await.is_ok_and(|read| read > 0) {
+                continue;
+            } else {
+                return Err(Gone::Closed);
+            }
+        }
+    }
+
+    fn assemble(&mut self, frame: Frame) -> Result<Option<Message>, Gone> {
+        let (text, mut payload) = match (frame.opcode, self.begun.take()) {
+            (Opcode::Close, _) => return Ok(Some(Message::Close)),
+            (Opcode::Ping, begun) => {
+                self.begun = begun;
+                return Ok(Some(Message::Ping(frame.payload)));
+            }
+            (Opcode::Pong, begun) => {
+                self.begun = begun;
+                return Ok(Some(Message::Pong));
+            }
+            (Opcode::Text, None) => (true, BytesMut::new()),
+            (Opcode::Binary, None) => (false, BytesMut::new()),
+            (Opcode::Continuation, Some(begun)) => begun,
+            (Opcode::Text | Opcode::Binary | Opcode::Continuation, _) => return Err(Gone::Malformed),
+        };
+        payload.extend_from_slice(&frame.payload);
+        if payload.len() > frames::LONGEST {
+            return Err(Gone::Malformed);
+        }
+        if !frame.last {
+            self.begun = Some((text, payload));
+            return Ok(None);
+        }
+        Ok(Some(if text { Message::Text(payload.freeze()) } else { Message::Binary }))
+    }
+
+    async fn send(&mut self, opcode: Opcode, payload: &[u8]) -> std::io::Result<()> {
+        self.io.write_all(&frames::encode(opcode, payload)).await?;
+        self.io.flush().await
+    }
+
+    async fn close(&mut self, code: u16) -> std::io::Result<()> {
+        self.send(Opcode::Close, &code.to_be_bytes()).await?;
+        self.io.shutdown().await
+    }
+
+    /// Let the drop be a TCP reset: no Close, no end of the TLS stream.
+    fn reset_when_dropped(&self) {
+        // Without it the drop is a plain end of the connection, which a client
+        // must take just as badly.
+        let _best_effort = self.io.get_ref().0.set_zero_linger();
+    }
+
+    fn reset(self) {
+        self.reset_when_dropped();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The RFC's own example; any other value and every client hangs up.
+    #[test]
+    fn the_handshake_answers_as_the_rfc_says() {
+        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}

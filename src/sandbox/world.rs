@@ -1,0 +1,179 @@
+//! All state of the broker: accounts with their books, tokens, faults, the record.
+//!
+//! Plain data behind one short lock. Nothing here waits; `now` is an argument.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use crate::domain::{ClientId, Pair};
+
+use super::Account;
+use super::clock;
+use super::fault::Faults;
+use super::orders::{Order, Trade};
+use super::portfolio::Positions;
+use super::registration::Slot;
+use super::seen::Record;
+use super::tokens::Token;
+use super::triggers::Forever;
+
+/// Events kept for a slow WebSocket; one that is further behind loses the oldest.
+const EVENTS: usize = 256;
+
+/// What a WebSocket of an account hears of.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// An order changed: the message's text.
+    Order(String),
+    /// The live token is no longer the one given here.
+    TokenDied(String),
+}
+
+/// Everything the broker knows of one account.
+pub(super) struct Ledger {
+    pub(super) account: Account,
+    pub(super) token: Option<Token>,
+    pub(super) primary: Option<Slot>,
+    pub(super) secondary: Option<Slot>,
+    pub(super) orders: Vec<Order>,
+    pub(super) trades: Vec<Trade>,
+    pub(super) positions: Positions,
+    pub(super) forever: Vec<Forever>,
+    pub(super) alerts: BTreeMap<u64, Value>,
+    pub(super) kill_switch: bool,
+    pub(super) pnl_exit: Option<Value>,
+    pub(super) events: broadcast::Sender<Event>,
+}
+
+impl Ledger {
+    fn new(account: Account) -> Self {
+        Self {
+            account,
+            token: None,
+            primary: None,
+            secondary: None,
+            orders: Vec::new(),
+            trades: Vec::new(),
+            positions: Positions::default(),
+            forever: Vec::new(),
+            alerts: BTreeMap::new(),
+            kill_switch: false,
+            pnl_exit: None,
+            events: broadcast::Sender::new(EVENTS),
+        }
+    }
+
+    /// Is this one of the account's registered addresses?
+    pub(super) fn registered(&self, address: IpAddr) -> bool {
+        [&self.primary, &self.secondary].into_iter().flatten().any(|slot| slot.address == address)
+    }
+
+    /// Tell the account's WebSockets; nobody listening is all right.
+    pub(super) fn tell(&self, event: Event) {
+        let _nobody_listens = self.events.send(event);
+    }
+}
+
+/// The state.
+#[derive(Default)]
+pub(super) struct World {
+    ledgers: HashMap<ClientId, Ledger>,
+    /// Live tokens only: a dead one and one never made are refused alike.
+    pub(super) tokens: HashMap<String, ClientId>,
+    pub(super) seen: Record,
+    pub(super) faults: Faults,
+    pub(super) ids: Ids,
+}
+
+impl World {
+    pub(super) fn ledger(&self, client_id: &ClientId) -> Option<&Ledger> {
+        self.ledgers.get(client_id)
+    }
+
+    pub(super) fn ledger_mut(&mut self, client_id: &ClientId) -> Option<&mut Ledger> {
+        self.ledgers.get_mut(client_id)
+    }
+
+    /// An account's books and the counter of ids, both to write to.
+    pub(super) fn books(&mut self, client_id: &ClientId) -> Option<(&mut Ledger, &mut Ids)> {
+        Some((self.ledgers.get_mut(client_id)?, &mut self.ids))
+    }
+
+    pub(super) fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
+        self.ledgers.values()
+    }
+
+    pub(super) fn add_account(&mut self, account: Account, now: Timestamp) {
+        let (id, pair) = (account.client_id.clone(), account.registered);
+        match self.ledgers.get_mut(&id) {
+            Some(ledger) => ledger.account = account,
+            None => {
+                self.ledgers.insert(id.clone(), Ledger::new(account));
+            }
+        }
+        self.register(&id, pair, now);
+    }
+
+    pub(super) fn register(&mut self, client_id: &ClientId, pair: Option<Pair>, now: Timestamp) {
+        if let Some(ledger) = self.ledgers.get_mut(client_id) {
+            ledger.account.registered = pair;
+            ledger.primary = pair.map(|pair| Slot::taken(pair.primary.ip().into(), now));
+            ledger.secondary = pair.map(|pair| Slot::taken(pair.secondary.ip().into(), now));
+        }
+    }
+
+    pub(super) fn unlock_registration(&mut self, client_id: &ClientId) {
+        if let Some(ledger) = self.ledgers.get_mut(client_id) {
+            for slot in [&mut ledger.primary, &mut ledger.secondary].into_iter().flatten() {
+                slot.locked_until = Timestamp::UNIX_EPOCH;
+            }
+        }
+    }
+}
+
+/// Numbers that are never given twice, to whichever account.
+#[derive(Default)]
+pub(super) struct Ids {
+    orders: u64,
+    alerts: u64,
+}
+
+impl Ids {
+    /// An order id (`112611230001`) and the exchange's id of the same order.
+    pub(super) fn order(&mut self, now: Timestamp) -> (String, String) {
+        self.orders += 1;
+        let (high, low) = (11 + self.orders / 10_000, self.orders % 10_000);
+        let id = format!("{high}{}{low:04}", clock::compact_date(now));
+        (id, (1_100_000_000_000_000 + self.orders).to_string())
+    }
+
+    /// A trade's id at the exchange.
+    pub(super) fn trade(&self, nth: usize) -> String {
+        format!("15{:06}{nth}", self.orders)
+    }
+
+    pub(super) fn alert(&mut self) -> u64 {
+        self.alerts += 1;
+        12_344 + self.alerts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two orders with one id would let a reconciliation find the wrong one.
+    #[test]
+    fn order_ids_are_twelve_digits_and_never_repeat() {
+        let now: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
+        let mut ids = Ids::default();
+        assert_eq!(ids.order(now).0, "112611230001");
+        let made: std::collections::HashSet<_> = (0..30_000).map(|_| ids.order(now).0).collect();
+        assert_eq!(made.len(), 30_000);
+        assert!(made.iter().all(|id| id.len() == 12));
+    }
+}
