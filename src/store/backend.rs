@@ -1,0 +1,78 @@
+//! Backend: what the store asks of an engine that keeps bytes on disk.
+//!
+//! Invariants that an engine must keep; `tests/store_crash.rs` tries to break them:
+//! - When `apply` returns, the batch survives a power cut.
+//! - After any stop a batch is there whole or not at all, and no earlier one is missing.
+//! - `open` either gives all of that back or says [`Failure::Corrupt`].
+//!
+//! Not here: what the bytes mean, sealing, guards.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Keys and their new values; none deletes.
+pub(super) type Batch = Vec<(Arc<[u8]>, Option<Vec<u8>>)>;
+
+/// Why an engine failed. Its text holds no keys or values.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("input or output failed")]
+    Io(#[source] Arc<io::Error>),
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+impl From<io::Error> for Failure {
+    fn from(err: io::Error) -> Self {
+        Self::Io(Arc::new(err))
+    }
+}
+
+/// An open engine. Dropping it closes it; that may block on the disk.
+pub(super) trait Backend: Send {
+    /// Every key and value, in the order of keys.
+    fn each(&self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure>;
+    /// Write a batch, durable when this returns. After a failure the engine is
+    /// dropped and opened again: nothing is known of what it holds.
+    fn apply(&mut self, batch: &Batch) -> Result<(), Failure>;
+}
+
+/// Which engine keeps the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// sled 0.34, wrapped.
+    #[default]
+    Sled,
+    /// redb 4.
+    #[cfg(feature = "redb")]
+    Redb,
+}
+
+impl Engine {
+    /// Its name, also of its folder inside the store's.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            #[cfg(feature = "redb")]
+            Self::Redb => "redb",
+        }
+    }
+
+    /// Open, or make, the engine's folder. A panic inside is corruption: both
+    /// engines assert on what they read.
+    pub(super) fn open(self, folder: &Path) -> Result<Box<dyn Backend>, Failure> {
+        guarded(|| match self {
+            Self::Sled => Ok(Box::new(super::sled::SledBackend::open(folder)?) as Box<dyn Backend>),
+            #[cfg(feature = "redb")]
+            Self::Redb => Ok(Box::new(super::redb::RedbBackend::open(folder)?) as Box<dyn Backend>),
+        })
+    }
+}
+
+/// Run an engine's code; its panic is a [`Failure::Corrupt`] and not the end of
+/// the thread. What it panicked on is dropped after, not used.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Failure::Corrupt("the engine panicked".into())))
+}

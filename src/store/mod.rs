@@ -1,0 +1,502 @@
+//! Store: what must outlive the process, kept so that "done" means "survives a power cut".
+//!
+//! Reads come from memory and never touch the disk. A [`Change`] goes through one
+//! writer thread, which checks its guards, writes it with whatever waits beside it,
+//! syncs, makes it visible and only then answers.
+//!
+//! Invariants:
+//! - Acknowledged means durable, whole, and seen by every later read.
+//! - Nothing is on disk unsealed except keys (names, addresses): a value is bound to its tree and key.
+//! - One process, one store per folder. A wrong master key changes nothing.
+//! - Damage is never answered with an empty store: an export is loaded and said
+//!   loudly ([`Store::restored`]), or opening fails.
+//! - No key, value or plaintext is in an error or `Debug` text, but names and addresses are.
+//!
+//! Where things are: `records` alone knows trees, keys and values; `seal` the master
+//! key; `backend` what an engine must keep, `sled` and `redb` the engines; `table` the
+//! memory; `writer` guards and group commit; `export` and `exporter` the copies; `open`
+//! the way from a folder to a trusted table.
+//!
+//! Not here: what records mean, who may change them.
+
+mod backend;
+mod export;
+mod exporter;
+mod folder;
+mod open;
+pub mod records;
+#[cfg(feature = "redb")]
+mod redb;
+pub mod seal;
+mod sled;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+pub use self::backend::Engine;
+pub use self::open::Restored;
+pub use self::records::{
+    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, PairRecord,
+    PoolRecord, Record, RecordKey, TokenRecord, Tree,
+};
+pub use self::seal::{MasterKey, SealError, Sealer};
+
+use self::table::Shared;
+use self::writer::{Request, Writer};
+
+/// The longest change in bytes of its keys and values.
+const MAX_CHANGE: usize = 1024 * 1024;
+
+/// Why the store refused. The text names trees, names and addresses, never values.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A guard did not hold: somebody else was first.
+    #[error("{tree} {key} is not what the change expects")]
+    Conflict {
+        /// The guarded tree.
+        tree: &'static str,
+        /// The guarded key.
+        key: String,
+    },
+    /// A record, a key or a whole change is longer than the store takes.
+    #[error("{tree} {key} is too long to store")]
+    TooLarge {
+        /// Where it would go; `change` for a change as a whole.
+        tree: &'static str,
+        /// Under which key.
+        key: String,
+    },
+    /// A stored value cannot be read back.
+    #[error("{tree} {key} cannot be read: its seal or its layout is not ours")]
+    Unreadable {
+        /// Its tree.
+        tree: &'static str,
+        /// Its key.
+        key: String,
+    },
+    /// Another process, or another store of this one, has the folder.
+    #[error("{path} is in use by another sixgate; stop that one first, or give this one its own state.path", path = .path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder was sealed with another key.
+    #[error(
+        "the master key is not the one that {path} was sealed with; nothing was changed. \
+         Put the right key back (state.master_key_file); without it the state cannot be read",
+        path = .path.display()
+    )]
+    WrongKey {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The files are damaged and there is no good export.
+    #[error(
+        "{path} is damaged ({why}) and holds no good export; nothing was changed. \
+         Restore the folder from a backup, or move it away to begin anew",
+        path = .path.display()
+    )]
+    Corrupt {
+        /// The folder.
+        path: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// A newer program wrote the folder.
+    #[error("{path} was written by a newer sixgate (layout {layout}); run that one", path = .path.display())]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// Its layout version.
+        layout: u8,
+    },
+    /// Another engine wrote the folder.
+    #[error("{path} was written by the engine {found}; run with that one", path = .path.display())]
+    OtherEngine {
+        /// The folder.
+        path: PathBuf,
+        /// Its engine.
+        found: String,
+    },
+    /// The disk, or the engine on it, failed.
+    #[error("cannot {doing} {path}", path = .path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The seal could not be set up.
+    #[error("cannot set up the seal")]
+    Seal(#[source] Arc<SealError>),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// The word in metrics and logs. Never changes.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "conflict",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unreadable { .. } => "unreadable",
+            Self::InUse { .. } => "in_use",
+            Self::WrongKey { .. } => "wrong_key",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Newer { .. } => "newer",
+            Self::OtherEngine { .. } => "other_engine",
+            Self::Io { .. } => "io",
+            Self::Seal(_) => "seal",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn of(failure: backend::Failure, doing: &'static str, path: &Path) -> Self {
+        let source = match failure {
+            backend::Failure::Io(source) => source,
+            backend::Failure::Corrupt(why) => Arc::new(io::Error::new(io::ErrorKind::InvalidData, why)),
+        };
+        Self::Io { doing, path: path.to_path_buf(), source }
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(err: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(err.source(), |cause| cause.source());
+    causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// How a store is opened. The default is what the gateway runs with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which engine keeps the data.
+    pub engine: Engine,
+    /// How long after a change an export follows.
+    pub export_after: Duration,
+    /// After the engine failed, how long until it is tried again.
+    pub retry_after: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let second = Duration::from_secs(1);
+        Self { engine: Engine::default(), export_after: second, retry_after: second }
+    }
+}
+
+/// The store. Cheap to clone; the folder stays locked until the last clone is gone
+/// and the writer has ended, or until [`Store::close`] returns.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    queue: Mutex<Option<mpsc::Sender<Request>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    restored: Option<Restored>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("entries", &self.inner.shared.read().entries.len()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Open the store of a folder, or make one. Blocks on the disk: call it from
+    /// `spawn_blocking` or before the runtime matters.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the folder in use, a wrong key and unknown layouts change nothing.
+    pub fn open(path: &Path, key: MasterKey) -> Result<Self, StoreError> {
+        Self::open_with(path, key, &Options::default())
+    }
+
+    /// As [`Store::open`], with another engine or other times.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(path: &Path, key: MasterKey, options: &Options) -> Result<Self, StoreError> {
+        let fail = |source: io::Error| StoreError::Io {
+            doing: "start the threads of",
+            path: path.to_path_buf(),
+            source: Arc::new(source),
+        };
+        let sealer = Sealer::new(&key).map_err(|err| StoreError::Seal(Arc::new(err)))?;
+        drop(key);
+        let opened = open::open(path, &sealer, options.engine)?;
+        let shared = Arc::new(Shared::new(opened.table, sealer));
+        let exporter =
+            exporter::Exporter::start(Arc::clone(&shared), opened.exports, options.export_after).map_err(fail)?;
+        if opened.restored.is_some() {
+            exporter.changed();
+        }
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            engine: options.engine,
+            folder: opened.folder,
+            backend: Some(opened.backend),
+            broken: None,
+            retry_after: options.retry_after,
+            exporter,
+            lock: opened.lock,
+        };
+        let (queue, requests) = mpsc::channel(writer::QUEUE);
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(|| writer.run(requests));
+        let inner = Inner {
+            shared,
+            queue: Mutex::new(Some(queue)),
+            writer: Mutex::new(Some(thread.map_err(fail)?)),
+            restored: opened.restored,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Set when this store was loaded from an export, because its files were damaged.
+    pub fn restored(&self) -> Option<&Restored> {
+        self.inner.restored.as_ref()
+    }
+
+    /// One record, from memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`] when its value cannot be opened or decoded.
+    pub fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>, StoreError> {
+        let physical = records::physical::<R>(key);
+        let held = self.inner.shared.read().entries.get(physical.as_slice()).cloned();
+        held.map(|held| self.decode::<R>(&physical, &held)).transpose()
+    }
+
+    /// A whole tree in the order of its keys, from memory, as of one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`] when a value cannot be opened or decoded.
+    pub fn scan<R: Record>(&self) -> Result<Vec<(R::Key, R)>, StoreError> {
+        self.page(None, usize::MAX)
+    }
+
+    /// Up to `limit` records after a key, in the order of keys, from memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`] when a value cannot be opened or decoded.
+    pub fn page<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Result<Vec<(R::Key, R)>, StoreError> {
+        let entry = |(physical, held): (Arc<[u8]>, Arc<[u8]>)| {
+            let record = self.decode::<R>(&physical, &held)?;
+            let key = physical.get(1..).and_then(R::Key::from_bytes);
+            Ok((key.ok_or_else(|| unreadable::<R>(&physical))?, record))
+        };
+        self.inner.shared.range::<R>(after, limit).into_iter().map(entry).collect()
+    }
+
+    /// How many records a tree has.
+    pub fn count<R: Record>(&self) -> usize {
+        self.inner.shared.count::<R>()
+    }
+
+    /// Make a change, all of it or nothing; done means durable. Guards are checked
+    /// by the single writer, against everything acknowledged before. When the queue
+    /// is full this waits for room.
+    ///
+    /// Cancel-safe in that nothing breaks: the change of a dropped future may or may not be made.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when a guard does not hold; [`StoreError::TooLarge`];
+    /// [`StoreError::Io`] when it could not be written: then this process never shows
+    /// it, but a stop before the engine works again may leave it on disk.
+    pub async fn commit(&self, change: Change) -> Result<(), StoreError> {
+        let (request, answer, queue) = self.request(change)?;
+        queue.send(request).await.map_err(|_| StoreError::Closed)?;
+        drop(queue);
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// As [`Store::commit`], for threads that may block.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    ///
+    /// # Panics
+    /// On a runtime's worker (tokio's `blocking_send`): a sync there stops every other task.
+    pub fn commit_blocking(&self, change: Change) -> Result<(), StoreError> {
+        let (request, answer, queue) = self.request(change)?;
+        queue.blocking_send(request).map_err(|_| StoreError::Closed)?;
+        drop(queue);
+        answer.blocking_recv().map_err(|_| StoreError::Closed)?
+    }
+
+    /// Seals files that are kept beside the store.
+    pub fn sealer(&self) -> &Sealer {
+        &self.inner.shared.sealer
+    }
+
+    /// Finish what is queued, write a last export, let go of the folder. Reads go on
+    /// from memory; later changes are [`StoreError::Closed`]. Blocks on the disk.
+    pub fn close(&self) {
+        drop(self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = writer.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer panicked; everything acknowledged was synced before");
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "one private caller pair")]
+    fn request(
+        &self,
+        change: Change,
+    ) -> Result<(Request, oneshot::Receiver<Result<(), StoreError>>, mpsc::Sender<Request>), StoreError> {
+        let change = change.checked()?;
+        let queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = queue.ok_or(StoreError::Closed)?;
+        let (done, answer) = oneshot::channel();
+        Ok((Request { change, done }, answer, queue))
+    }
+
+    fn decode<R: Record>(&self, physical: &[u8], held: &[u8]) -> Result<R, StoreError> {
+        let record = if R::TREE.is_secret() {
+            let key = physical.get(1..).unwrap_or_default();
+            let plain = self.inner.shared.sealer.open_record(R::TREE.name(), key, held);
+            plain.ok().and_then(|plain| records::decode(&plain))
+        } else {
+            records::decode(held)
+        };
+        record.ok_or_else(|| unreadable::<R>(physical))
+    }
+}
+
+fn unreadable<R: Record>(physical: &[u8]) -> StoreError {
+    let key = physical.get(1..).and_then(R::Key::from_bytes).map_or_else(|| "?".into(), |key| key.show());
+    StoreError::Unreadable { tree: R::TREE.name(), key }
+}
+
+/// A set of writes that happen together, and what must be true for them to happen.
+/// Guards look at the state before the change, wherever they stand in it; of two
+/// writes to one key the later one counts.
+#[derive(Default)]
+#[must_use = "a change does nothing until it is committed"]
+pub struct Change {
+    ops: Vec<Op>,
+    bytes: usize,
+    problem: Option<StoreError>,
+}
+
+enum Op {
+    Put { tree: Tree, key: Arc<[u8]>, plain: Zeroizing<Vec<u8>> },
+    Delete { key: Arc<[u8]> },
+    Guard { tree: Tree, key: Arc<[u8]>, shown: String, want: Want },
+}
+
+/// Physical key and plaintext.
+type Encoded = (Arc<[u8]>, Zeroizing<Vec<u8>>);
+
+enum Want {
+    Absent,
+    Present,
+    Same(Zeroizing<Vec<u8>>),
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Change").field("operations", &self.ops.len()).finish_non_exhaustive()
+    }
+}
+
+impl Change {
+    /// An empty change.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Write a record, over whatever is there.
+    pub fn put<R: Record>(mut self, key: &R::Key, record: &R) -> Self {
+        if let Some((physical, plain)) = self.encoded(key, record) {
+            self.ops.push(Op::Put { tree: R::TREE, key: physical, plain });
+        }
+        self
+    }
+
+    /// Delete a record; a missing one is fine.
+    pub fn delete<R: Record>(mut self, key: &R::Key) -> Self {
+        if let Some(key) = self.key::<R>(key) {
+            self.ops.push(Op::Delete { key });
+        }
+        self
+    }
+
+    /// Only if there is no such record.
+    pub fn absent<R: Record>(self, key: &R::Key) -> Self {
+        self.guard::<R>(key, Want::Absent)
+    }
+
+    /// Only if there is such a record.
+    pub fn present<R: Record>(self, key: &R::Key) -> Self {
+        self.guard::<R>(key, Want::Present)
+    }
+
+    /// Only if the stored record is this one.
+    pub fn unchanged<R: Record>(mut self, key: &R::Key, record: &R) -> Self {
+        match self.encoded(key, record) {
+            Some((_, plain)) => self.guard::<R>(key, Want::Same(plain)),
+            None => self,
+        }
+    }
+
+    fn guard<R: Record>(mut self, key: &R::Key, want: Want) -> Self {
+        if let Some(physical) = self.key::<R>(key) {
+            self.ops.push(Op::Guard { tree: R::TREE, key: physical, shown: key.show(), want });
+        }
+        self
+    }
+
+    fn encoded<R: Record>(&mut self, key: &R::Key, record: &R) -> Option<Encoded> {
+        let physical = self.key::<R>(key)?;
+        let Some(plain) = records::encode(record) else {
+            self.problem.get_or_insert_with(|| too_large::<R>(key));
+            return None;
+        };
+        self.bytes += plain.len();
+        Some((physical, plain))
+    }
+
+    fn key<R: Record>(&mut self, key: &R::Key) -> Option<Arc<[u8]>> {
+        let physical = records::physical::<R>(key);
+        if physical.len() > records::MAX_KEY {
+            self.problem.get_or_insert_with(|| too_large::<R>(key));
+            return None;
+        }
+        self.bytes += physical.len();
+        Some(physical.into())
+    }
+
+    fn checked(mut self) -> Result<Self, StoreError> {
+        match self.problem.take() {
+            Some(problem) => Err(problem),
+            None if self.bytes > MAX_CHANGE => {
+                Err(StoreError::TooLarge { tree: "change", key: format!("of {} bytes", self.bytes) })
+            }
+            None => Ok(self),
+        }
+    }
+}
+
+fn too_large<R: Record>(key: &R::Key) -> StoreError {
+    StoreError::TooLarge { tree: R::TREE.name(), key: key.show().chars().take(80).collect() }
+}

@@ -1,0 +1,601 @@
+//! Records: the only place of tree and key layout.
+//!
+//! Everything is in one ordered map of bytes. A physical key is one byte, the
+//! tree's id, and then the record's own key; the order of the bytes is the order
+//! of the keys. One map and not one per tree, because a change touches several
+//! trees and must be there whole or not at all: a batch on one map is that by
+//! itself, a transaction over several needs locks and retries.
+//!
+//! | id | tree | key | value | secret |
+//! | --- | --- | --- | --- | --- |
+//! | 0 | `meta` | `store` | layout version, when made | |
+//! | 0 | `meta` | `sequence` | number of the last group of changes written | |
+//! | 1 | `pools` | pool name | both prefixes, when made | |
+//! | 2 | `accounts` | account name | nickname, platform, client id, halt, pin, when made | |
+//! | 3 | `credentials` | account name | PIN, TOTP secret, phone, API key and secret | yes |
+//! | 4 | `client_ids` | client id | the account that has it (a client id is taken once) | |
+//! | 5 | `pairs` | account name | both addresses, the pool they came from, when given | |
+//! | 6 | `addresses` | 16 bytes of the address | account, role, when retired (a tombstone stays) | |
+//! | 7 | `client_keys` | account name, NUL, key id | SHA-256 of the key, when made | |
+//! | 8 | `tokens` | account name | access token, its end, source, generation | yes |
+//!
+//! A value is one byte, the layout version ([`LAYOUT`]), and JSON. On disk every
+//! value is sealed with the tree's name and the record's key as associated data;
+//! in memory those of secret trees stay sealed. JSON, because a field may be added
+//! without a migration (a missing one reads as none) and it is small here: a value
+//! is under 4 KiB, as sled puts larger ones into files that it never syncs.
+//!
+//! To change a layout, or to add a tree: raise [`LAYOUT`] (an older program then refuses the
+//! folder instead of calling it damaged), let `from_json` read the old version too,
+//! and rewrite old values at open (an `unchanged` guard compares encodings).
+//!
+//! Not here: what the records mean (`addressing`, `tokens`), how they are kept.
+
+use std::io::{self, Write};
+use std::net::Ipv6Addr;
+
+use ipnet::Ipv6Net;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use crate::domain::secret::ExposeSecret;
+use crate::domain::{AccountName, ClientId, Pair, Platform, Role, Secret, SourceAddr};
+
+use super::seal;
+
+/// The version of this layout, in the first byte of every value.
+pub const LAYOUT: u8 = 1;
+/// The longest plaintext, so that the sealed value stays under 4 KiB.
+pub(super) const MAX_VALUE: usize = 4095 - seal::OVERHEAD;
+/// The longest record key. sled keeps up to 256 keys in one index page, which must stay under 128 KiB.
+pub(super) const MAX_KEY: usize = 255;
+
+/// The trees, by the byte that begins their keys. Never reuse a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Tree {
+    /// The store about itself.
+    Meta = 0,
+    /// Pools of addresses.
+    Pools = 1,
+    /// Accounts.
+    Accounts = 2,
+    /// What accounts log in with.
+    Credentials = 3,
+    /// Which account has a client id.
+    ClientIds = 4,
+    /// Which addresses an account has.
+    Pairs = 5,
+    /// Which account has, or had, an address.
+    Addresses = 6,
+    /// Client keys, hashed.
+    ClientKeys = 7,
+    /// Live tokens.
+    Tokens = 8,
+}
+
+impl Tree {
+    const ALL: [Self; 9] = [
+        Self::Meta,
+        Self::Pools,
+        Self::Accounts,
+        Self::Credentials,
+        Self::ClientIds,
+        Self::Pairs,
+        Self::Addresses,
+        Self::ClientKeys,
+        Self::Tokens,
+    ];
+
+    /// The name in associated data and error texts. Never changes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Pools => "pools",
+            Self::Accounts => "accounts",
+            Self::Credentials => "credentials",
+            Self::ClientIds => "client_ids",
+            Self::Pairs => "pairs",
+            Self::Addresses => "addresses",
+            Self::ClientKeys => "client_keys",
+            Self::Tokens => "tokens",
+        }
+    }
+
+    pub(super) const fn id(self) -> u8 {
+        self as u8
+    }
+
+    /// Are its values kept sealed in memory too?
+    pub const fn is_secret(self) -> bool {
+        matches!(self, Self::Credentials | Self::Tokens)
+    }
+
+    /// Tree and record key of a physical key; `None` for a tree we do not know.
+    pub(super) fn split(physical: &[u8]) -> Option<(Self, &[u8])> {
+        let (id, key) = physical.split_first()?;
+        Some((Self::ALL.into_iter().find(|tree| tree.id() == *id)?, key))
+    }
+}
+
+/// A record's key: bytes whose order is the order of the keys.
+pub trait RecordKey: Sized {
+    /// The key as bytes.
+    fn to_bytes(&self) -> Vec<u8>;
+    /// The key those bytes stand for.
+    fn from_bytes(bytes: &[u8]) -> Option<Self>;
+    /// The key in error texts. Keys are not secret.
+    fn show(&self) -> String;
+}
+
+impl RecordKey for String {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::from_utf8(bytes.to_vec()).ok()
+    }
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl RecordKey for AccountName {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_str().as_bytes().to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(bytes).ok()?).ok()
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl RecordKey for ClientId {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_str().as_bytes().to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(bytes).ok()?).ok()
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl RecordKey for SourceAddr {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.ip().octets().to_vec()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::new(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)).ok()
+    }
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// An account's thing with an id of its own. A NUL between them: a name has none,
+/// so all of one account's keys stand together and no other's among them.
+impl RecordKey for (AccountName, String) {
+    fn to_bytes(&self) -> Vec<u8> {
+        [self.0.as_str().as_bytes(), &[0], self.1.as_bytes()].concat()
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let at = bytes.iter().position(|b| *b == 0)?;
+        Some((AccountName::from_bytes(bytes.get(..at)?)?, String::from_bytes(bytes.get(at + 1..)?)?))
+    }
+    fn show(&self) -> String {
+        format!("{}/{}", self.0, self.1)
+    }
+}
+
+/// A kind of record: where it is kept and how it becomes bytes.
+pub trait Record: Sized {
+    /// Its tree.
+    const TREE: Tree;
+    /// Kept sealed in memory, opened on get.
+    const SECRET: bool = Self::TREE.is_secret();
+    /// What it is found by.
+    type Key: RecordKey;
+
+    /// Write the record as JSON.
+    ///
+    /// # Errors
+    /// When the writer has no more room.
+    fn to_json(&self, out: &mut dyn Write) -> serde_json::Result<()>;
+
+    /// Read what a given layout version wrote.
+    ///
+    /// # Errors
+    /// When it is not that.
+    fn from_json(layout: u8, json: &[u8]) -> serde_json::Result<Self>;
+}
+
+/// The physical key of a record.
+pub(super) fn physical<R: Record>(key: &R::Key) -> Vec<u8> {
+    [&[R::TREE.id()], key.to_bytes().as_slice()].concat()
+}
+
+/// The record's value: layout version and JSON. `None` when it is too long.
+pub(super) fn encode<R: Record>(record: &R) -> Option<Zeroizing<Vec<u8>>> {
+    /// Never grows: a grown vector leaves a copy behind that nobody wipes.
+    struct Room(Zeroizing<Vec<u8>>);
+    impl Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.len() + bytes.len() > MAX_VALUE {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            self.0.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut room = Room(Zeroizing::new(Vec::with_capacity(MAX_VALUE)));
+    room.0.push(LAYOUT);
+    record.to_json(&mut room).ok()?;
+    Some(room.0)
+}
+
+/// The record of a value. `None` when it is not one; why is not told, since a
+/// parser's message may quote the value.
+pub(super) fn decode<R: Record>(value: &[u8]) -> Option<R> {
+    let (layout, json) = value.split_first()?;
+    (*layout <= LAYOUT).then(|| R::from_json(*layout, json).ok())?
+}
+
+macro_rules! plain_record {
+    ($record:ty, $key:ty, $tree:expr) => {
+        impl Record for $record {
+            const TREE: Tree = $tree;
+            type Key = $key;
+            fn to_json(&self, out: &mut dyn Write) -> serde_json::Result<()> {
+                const { assert!(!Self::SECRET) };
+                serde_json::to_writer(out, self)
+            }
+            fn from_json(_layout: u8, json: &[u8]) -> serde_json::Result<Self> {
+                serde_json::from_slice(json)
+            }
+        }
+    };
+}
+
+/// The store about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct MetaRecord {
+    pub(super) layout: u8,
+    pub(super) created_at: Timestamp,
+}
+plain_record!(MetaRecord, String, Tree::Meta);
+
+/// How many groups of changes have been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SequenceRecord {
+    pub(super) sequence: u64,
+}
+plain_record!(SequenceRecord, String, Tree::Meta);
+
+/// A pool. Key: its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// Primaries come from here.
+    pub primary: Ipv6Net,
+    /// Secondaries come from here.
+    pub secondary: Ipv6Net,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+plain_record!(PoolRecord, String, Tree::Pools);
+
+/// Why an account is halted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaltRecord {
+    /// The operator's words.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// An account. Key: its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountRecord {
+    /// A name for people.
+    pub nickname: Option<String>,
+    /// How it logs in.
+    pub platform: Platform,
+    /// The broker's id.
+    pub client_id: ClientId,
+    /// Set while placements are refused.
+    pub halted: Option<HaltRecord>,
+    /// The leg an operator pinned it to.
+    pub pin: Option<Role>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+plain_record!(AccountRecord, AccountName, Tree::Accounts);
+
+/// Which account has a client id. Key: the client id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientIdRecord {
+    /// The account.
+    pub account: AccountName,
+}
+plain_record!(ClientIdRecord, ClientId, Tree::ClientIds);
+
+/// An account's addresses. Key: the account's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairRecord {
+    /// Both addresses.
+    pub pair: Pair,
+    /// The pool they came from; none for a pair given by hand.
+    pub pool: Option<String>,
+    /// When they were given.
+    pub assigned_at: Timestamp,
+}
+plain_record!(PairRecord, AccountName, Tree::Pairs);
+
+/// Who has, or had, an address. Key: the address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressRecord {
+    /// The account.
+    pub account: AccountName,
+    /// For which leg.
+    pub role: Role,
+    /// Set when the account gave it up: it is never given to another.
+    pub retired_at: Option<Timestamp>,
+}
+plain_record!(AddressRecord, SourceAddr, Tree::Addresses);
+
+/// A client key, hashed. Key: the account's name and the key's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientKeyRecord {
+    /// SHA-256 of the key. JSON has it as 64 hexadecimal digits.
+    #[serde(with = "hex32")]
+    pub sha256: [u8; 32],
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+plain_record!(ClientKeyRecord, (AccountName, String), Tree::ClientKeys);
+
+mod hex32 {
+    use data_encoding::HEXLOWER;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&HEXLOWER.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        let bytes = HEXLOWER.decode(String::deserialize(from)?.as_bytes()).map_err(D::Error::custom)?;
+        bytes.try_into().map_err(|_| D::Error::custom("not 32 bytes"))
+    }
+}
+
+/// What an account logs in with. Key: the account's name.
+#[derive(Clone, Debug, Default)]
+pub struct CredentialsRecord {
+    /// The broker's PIN.
+    pub pin: Option<Secret>,
+    /// The seed of the one-time codes.
+    pub totp_secret: Option<Secret>,
+    /// The phone number, where a login asks for it.
+    pub phone: Option<Secret>,
+    /// The key for consents.
+    pub api_key: Option<Secret>,
+    /// The secret that goes with it.
+    pub api_secret: Option<Secret>,
+}
+
+/// A live token. Key: the account's name.
+#[derive(Clone, Debug)]
+pub struct TokenRecord {
+    /// The broker's access token.
+    pub access_token: Secret,
+    /// When it ends, Unix seconds.
+    pub expires_at: i64,
+    /// How we came by it.
+    pub source: String,
+    /// Counts the tokens of this account.
+    pub generation: u64,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+}
+
+/// A secret on its way into a value that is sealed next. `Secret` is not `Serialize` on purpose.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Exposed(Secret);
+
+impl Serialize for Exposed {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.expose_secret())
+    }
+}
+
+/// [`CredentialsRecord`] as JSON. Private, so that nothing else can print it.
+#[derive(Serialize, Deserialize)]
+struct CredentialsJson {
+    pin: Option<Exposed>,
+    totp_secret: Option<Exposed>,
+    phone: Option<Exposed>,
+    api_key: Option<Exposed>,
+    api_secret: Option<Exposed>,
+}
+
+impl Record for CredentialsRecord {
+    const TREE: Tree = Tree::Credentials;
+    type Key = AccountName;
+
+    fn to_json(&self, out: &mut dyn Write) -> serde_json::Result<()> {
+        let exposed = |secret: &Option<Secret>| secret.clone().map(Exposed);
+        let json = CredentialsJson {
+            pin: exposed(&self.pin),
+            totp_secret: exposed(&self.totp_secret),
+            phone: exposed(&self.phone),
+            api_key: exposed(&self.api_key),
+            api_secret: exposed(&self.api_secret),
+        };
+        serde_json::to_writer(out, &json)
+    }
+
+    fn from_json(_layout: u8, json: &[u8]) -> serde_json::Result<Self> {
+        let json: CredentialsJson = serde_json::from_slice(json)?;
+        let secret = |exposed: Option<Exposed>| exposed.map(|exposed| exposed.0);
+        Ok(Self {
+            pin: secret(json.pin),
+            totp_secret: secret(json.totp_secret),
+            phone: secret(json.phone),
+            api_key: secret(json.api_key),
+            api_secret: secret(json.api_secret),
+        })
+    }
+}
+
+/// [`TokenRecord`] as JSON. Private, so that nothing else can print it.
+#[derive(Serialize, Deserialize)]
+struct TokenJson {
+    access_token: Exposed,
+    expires_at: i64,
+    source: String,
+    generation: u64,
+    stored_at: Timestamp,
+}
+
+impl Record for TokenRecord {
+    const TREE: Tree = Tree::Tokens;
+    type Key = AccountName;
+
+    fn to_json(&self, out: &mut dyn Write) -> serde_json::Result<()> {
+        let json = TokenJson {
+            access_token: Exposed(self.access_token.clone()),
+            expires_at: self.expires_at,
+            source: self.source.clone(),
+            generation: self.generation,
+            stored_at: self.stored_at,
+        };
+        serde_json::to_writer(out, &json)
+    }
+
+    fn from_json(_layout: u8, json: &[u8]) -> serde_json::Result<Self> {
+        let json: TokenJson = serde_json::from_slice(json)?;
+        Ok(Self {
+            access_token: json.access_token.0,
+            expires_at: json.expires_at,
+            source: json.source,
+            generation: json.generation,
+            stored_at: json.stored_at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn again<R: Record>(record: &R) -> R {
+        decode(&encode(record).unwrap()).unwrap()
+    }
+
+    /// The bytes on disk outlive this code. A change here needs a new layout version.
+    #[test]
+    fn the_layout_on_disk_is_this_one() {
+        let account = AccountRecord {
+            nickname: None,
+            platform: Platform::Automatic,
+            client_id: ClientId::parse("1000000001").unwrap(),
+            halted: Some(HaltRecord { reason: "r".into(), since: at(0) }),
+            pin: Some(Role::Secondary),
+            created_at: at(1),
+        };
+        let expected = concat!(
+            "\u{1}",
+            r#"{"nickname":null,"platform":"DHAN_V2_AT_IPV6","client_id":"1000000001","#,
+            r#""halted":{"reason":"r","since":"1970-01-01T00:00:00Z"},"pin":"secondary","created_at":"1970-01-01T00:00:01Z"}"#
+        );
+        assert_eq!(std::str::from_utf8(&encode(&account).unwrap()).unwrap(), expected);
+        assert_eq!(again(&account), account);
+        let name = AccountName::parse("alpha").unwrap();
+        assert_eq!(physical::<AccountRecord>(&name), b"\x02alpha");
+        assert_eq!(physical::<ClientKeyRecord>(&(name, "k1".into())), b"\x07alpha\0k1");
+        let address = SourceAddr::parse("2001:db8::1").unwrap();
+        assert_eq!(physical::<AddressRecord>(&address), b"\x06\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01");
+    }
+
+    /// A tree number used twice would read one kind of record as another.
+    #[test]
+    fn every_tree_is_found_by_its_own_byte_and_has_its_own_name() {
+        for (index, tree) in Tree::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(tree.id()), index);
+            assert_eq!(Tree::split(&[tree.id(), b'x']), Some((tree, b"x".as_slice())));
+            assert_eq!(Tree::ALL.iter().filter(|other| other.name() == tree.name()).count(), 1);
+        }
+        assert_eq!(Tree::split(&[200]), None);
+        assert_eq!(Tree::split(&[]), None);
+    }
+
+    #[test]
+    fn secrets_survive_the_way_and_are_in_no_debug_text() {
+        let token = TokenRecord {
+            access_token: Secret::from("hunter2"),
+            expires_at: 5,
+            source: "pin_totp".into(),
+            generation: 9,
+            stored_at: at(2),
+        };
+        let credentials = CredentialsRecord { pin: Some(Secret::from("hunter2")), ..Default::default() };
+        assert_eq!(again(&token).access_token.expose_secret(), "hunter2");
+        assert_eq!(again(&token).generation, 9);
+        assert_eq!(again(&credentials).pin.unwrap().expose_secret(), "hunter2");
+        assert!(again(&credentials).phone.is_none());
+        assert!(!format!("{token:?} {credentials:?}").contains("hunter2"));
+        const { assert!(TokenRecord::SECRET && CredentialsRecord::SECRET && !AccountRecord::SECRET) };
+    }
+
+    /// A value over the limit would go to a file that sled never syncs.
+    #[test]
+    fn a_value_that_would_leave_the_log_is_refused() {
+        let token = |length: usize| TokenRecord {
+            access_token: Secret::from("x".repeat(length)),
+            expires_at: 0,
+            source: String::new(),
+            generation: 0,
+            stored_at: at(0),
+        };
+        let longest = (0..5000).rev().find_map(|length| encode(&token(length))).unwrap();
+        assert_eq!(longest.len(), MAX_VALUE);
+        assert!(longest.len() + seal::OVERHEAD < 4096);
+    }
+
+    /// An older program must not guess at what a newer one wrote.
+    #[test]
+    fn a_newer_value_is_not_read() {
+        let mut value = encode(&ClientIdRecord { account: AccountName::parse("a").unwrap() }).unwrap().to_vec();
+        value[0] = LAYOUT + 1;
+        assert!(decode::<ClientIdRecord>(&value).is_none());
+        assert!(decode::<ClientIdRecord>(b"").is_none());
+    }
+
+    proptest::proptest! {
+        /// Keys come back as they were, and one account's keys never stand among another's.
+        #[test]
+        fn keys_come_back_and_stay_together(name in "[a-z0-9][a-z0-9._-]{0,5}", other in "[a-z0-9][a-z0-9._-]{0,5}", id in "\\PC{0,8}") {
+            let name = AccountName::parse(&name).unwrap();
+            let key = (name.clone(), id);
+            proptest::prop_assert_eq!(<(AccountName, String)>::from_bytes(&key.to_bytes()), Some(key.clone()));
+            let prefix = (name.clone(), String::new()).to_bytes();
+            let stranger = AccountName::parse(&other).unwrap();
+            if stranger != name {
+                proptest::prop_assert!(!(stranger, key.1).to_bytes().starts_with(&prefix));
+            }
+        }
+    }
+}

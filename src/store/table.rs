@@ -1,0 +1,134 @@
+//! Table: everything the store holds, in memory. Reads are served from here.
+//!
+//! Invariants:
+//! - An entry is here only once it is durable.
+//! - Values of secret trees stay sealed here; the others are plain.
+//! - Only the writer changes the table. A snapshot for an export is taken under
+//!   `gate`, which the writer holds too: without it a writer waiting for the
+//!   table's lock would make every reader wait for the snapshot.
+//!
+//! Not here: who may change what (`writer`), bytes on disk (`backend`).
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use super::export::Entries;
+use super::records::{self, Record, SequenceRecord, Tree};
+use super::seal::{SealError, Sealer};
+
+/// Physical keys and values as they are held.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) entries: BTreeMap<Arc<[u8]>, Arc<[u8]>>,
+}
+
+impl Table {
+    /// The number of the last group of changes.
+    pub(super) fn sequence(&self) -> u64 {
+        let held = self.entries.get(sequence_key().as_slice());
+        held.and_then(|held| records::decode::<SequenceRecord>(held)).map_or(0, |record| record.sequence)
+    }
+}
+
+pub(super) fn sequence_key() -> Vec<u8> {
+    records::physical::<SequenceRecord>(&"sequence".into())
+}
+
+pub(super) fn meta_key() -> Vec<u8> {
+    records::physical::<records::MetaRecord>(&"store".into())
+}
+
+/// How a value from disk is held.
+///
+/// # Errors
+/// When it does not open there.
+pub(super) fn hold(sealer: &Sealer, physical: &[u8], sealed: &[u8]) -> Result<Arc<[u8]>, SealError> {
+    let (tree, key) = Tree::split(physical).ok_or(SealError::Refused)?;
+    let plain = sealer.open_record(tree.name(), key, sealed)?;
+    Ok(if tree.is_secret() { sealed.into() } else { plain.as_slice().into() })
+}
+
+/// How a new value is held.
+pub(super) fn hold_new(sealer: &Sealer, tree: Tree, physical: &[u8], plain: &[u8]) -> Arc<[u8]> {
+    if tree.is_secret() {
+        let key = physical.get(1..).unwrap_or_default();
+        sealer.seal_record(tree.name(), key, plain).into()
+    } else {
+        plain.into()
+    }
+}
+
+/// A held value as it goes to disk.
+pub(super) fn sealed(sealer: &Sealer, physical: &[u8], held: &[u8]) -> Vec<u8> {
+    match Tree::split(physical) {
+        Some((tree, key)) if !tree.is_secret() => sealer.seal_record(tree.name(), key, held),
+        Some(_) | None => held.to_vec(),
+    }
+}
+
+/// Is a held value this plaintext?
+pub(super) fn is_same(sealer: &Sealer, tree: Tree, physical: &[u8], held: &[u8], plain: &[u8]) -> bool {
+    if !tree.is_secret() {
+        return held == plain;
+    }
+    let key = physical.get(1..).unwrap_or_default();
+    sealer.open_record(tree.name(), key, held).is_ok_and(|opened| opened.as_slice() == plain)
+}
+
+/// The table and what reading it takes.
+pub(super) struct Shared {
+    table: RwLock<Table>,
+    gate: Mutex<()>,
+    pub(super) sealer: Sealer,
+}
+
+impl Shared {
+    pub(super) fn new(table: Table, sealer: Sealer) -> Self {
+        Self { table: RwLock::new(table), gate: Mutex::new(()), sealer }
+    }
+
+    /// A panic elsewhere cannot leave the table half changed: changes are moves of whole values.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Make a durable change visible, all of it at once.
+    pub(super) fn publish(&self, change: BTreeMap<Arc<[u8]>, Option<Arc<[u8]>>>) {
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, held) in change {
+            match held {
+                Some(held) => drop(table.entries.insert(key, held)),
+                None => drop(table.entries.remove(&key)),
+            }
+        }
+    }
+
+    /// Everything at one moment, and its sequence. Values are shared, not copied.
+    pub(super) fn snapshot(&self) -> (u64, Entries) {
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.read();
+        let entries = table.entries.iter().map(|(key, held)| (Arc::clone(key), Arc::clone(held))).collect();
+        (table.sequence(), entries)
+    }
+
+    /// Entries of one tree after a key, up to a number of them.
+    pub(super) fn range<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Entries {
+        let from = match after {
+            Some(key) => Bound::Excluded(records::physical::<R>(key)),
+            None => Bound::Included(vec![R::TREE.id()]),
+        };
+        let table = self.read();
+        let all = table.entries.range::<[u8], _>((from.as_ref().map(Vec::as_slice), Bound::Unbounded));
+        let tree = all.take_while(|(key, _)| key.first() == Some(&R::TREE.id()));
+        tree.take(limit).map(|(key, held)| (Arc::clone(key), Arc::clone(held))).collect()
+    }
+
+    /// How many records a tree has.
+    pub(super) fn count<R: Record>(&self) -> usize {
+        let table = self.read();
+        let (from, to) = ([R::TREE.id()], [R::TREE.id() + 1]);
+        table.entries.range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()))).count()
+    }
+}
