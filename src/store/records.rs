@@ -15,7 +15,7 @@
 //! | 3 | `credentials` | account name | PIN, TOTP secret, phone, API key and secret | yes |
 //! | 4 | `client_ids` | client id | the account that has it (a client id is taken once) | |
 //! | 5 | `pairs` | account name | both addresses, the pool they came from, when given | |
-//! | 6 | `addresses` | 16 bytes of the address | account, role, when retired (a tombstone stays) | |
+//! | 6 | `addresses` | 16 bytes of the address | account, client id, role, when retired (a tombstone stays) | |
 //! | 7 | `client_keys` | account name, NUL, key id | SHA-256 of the key, when made | |
 //! | 8 | `tokens` | account name | access token, its end, source, generation | yes |
 //!
@@ -343,6 +343,8 @@ plain_record!(PairRecord, AccountName, Tree::Pairs);
 pub struct AddressRecord {
     /// The account.
     pub account: AccountName,
+    /// The broker's customer: a retired address may go back to the same one.
+    pub client_id: ClientId,
     /// For which leg.
     pub role: Role,
     /// Set when the account gave it up: it is never given to another.

@@ -89,8 +89,14 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("endp
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Segments of a path pattern, `None` for a parameter, with its methods.
-    rows: Vec<(Vec<Option<String>>, HashMap<Method, Endpoint>)>,
+    rows: Vec<Pattern>,
+}
+
+#[derive(Debug)]
+struct Pattern {
+    /// `None` for a parameter.
+    segments: Vec<Option<String>>,
+    methods: HashMap<Method, Endpoint>,
 }
 
 impl Table {
@@ -110,23 +116,22 @@ impl Table {
             delete: Option<Endpoint>,
         }
         let file: File = toml::from_str(text)?;
-        let mut rows: Vec<_> = file
+        let mut rows: Vec<Pattern> = file
             .endpoint
             .into_iter()
             .map(|row| {
-                let pattern: Vec<_> =
-                    segments(&row.path).map(|s| (!s.starts_with('{')).then(|| s.to_owned())).collect();
+                let segments = segments(&row.path).map(|s| (!s.starts_with('{')).then(|| s.to_owned())).collect();
                 let methods = [
                     (Method::GET, row.get),
                     (Method::POST, row.post),
                     (Method::PUT, row.put),
                     (Method::DELETE, row.delete),
                 ];
-                (pattern, methods.into_iter().filter_map(|(m, e)| Some((m, e?))).collect())
+                Pattern { segments, methods: methods.into_iter().filter_map(|(m, e)| Some((m, e?))).collect() }
             })
             .collect();
         // A literal segment beats a parameter: /orders/slicing before /orders/{order-id}.
-        rows.sort_by_key(|(pattern, _): &(Vec<Option<String>>, _)| pattern.iter().filter(|s| s.is_none()).count());
+        rows.sort_by_key(|row| row.segments.iter().filter(|s| s.is_none()).count());
         Ok(Self { rows })
     }
 
@@ -136,7 +141,7 @@ impl Table {
             pattern.iter().all(|want| parts.next().is_some_and(|part| want.as_deref().is_none_or(|w| w == part)))
                 && parts.next().is_none()
         };
-        self.rows.iter().filter(|(pattern, _)| fits(pattern)).find_map(|(_, methods)| methods.get(method).copied())
+        self.rows.iter().filter(|row| fits(&row.segments)).find_map(|row| row.methods.get(method).copied())
     }
 }
 
@@ -152,7 +157,7 @@ mod tests {
     #[test]
     fn the_table_parses_and_is_whole() {
         let table = Table::parse(include_str!("endpoints.toml")).unwrap();
-        let endpoints: usize = table.rows.iter().map(|(_, methods)| methods.len()).sum();
+        let endpoints: usize = table.rows.iter().map(|row| row.methods.len()).sum();
         assert!(endpoints >= 70, "{endpoints}");
     }
 

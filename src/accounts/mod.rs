@@ -1,0 +1,528 @@
+//! Accounts: the one place where an account's records change and its row is
+//! published to the order path.
+//!
+//! A row is an immutable snapshot of what a request needs: client id, legs, token
+//! place, client keys. A change is first written to the store and acknowledged,
+//! then a new row is built from what the store holds and swapped in. A request
+//! keeps the row it took.
+//!
+//! Invariants:
+//! - A row's legs are of its own pair, its token place its own, and both go when
+//!   the pair or the broker's client id changes.
+//! - What is published was durable before.
+
+mod keys;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+use jiff::Timestamp;
+
+use crate::addressing::{Addressing, AddressingError};
+use crate::domain::problem::Invalid;
+use crate::domain::secret::ExposeSecret;
+use crate::domain::{AccountName, ClientId, Pair, Platform, Secret, SourceAddr};
+use crate::egress::Egress;
+use crate::legs::Legs;
+use crate::store::records::{
+    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord,
+};
+use crate::store::{Change, Store, StoreError};
+use crate::tokens::{LiveToken, TokenCell};
+
+pub use keys::{ClientKeys, NewKey};
+
+/// Why a change of an account was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("there is no account {0}")]
+    NoSuchAccount(AccountName),
+    #[error("there is no such {0}")]
+    NoSuch(&'static str),
+    #[error("account {0} exists already")]
+    NameTaken(AccountName),
+    #[error("client id {client_id} is account {account}'s already; one customer of the broker has one pair")]
+    ClientIdTaken { client_id: ClientId, account: String },
+    #[error("account {0} has a pair already; retire it first (DELETE /v1/accounts/{0}/pair)")]
+    HasPair(AccountName),
+    #[error("account {0} has no pair")]
+    NoPair(AccountName),
+    #[error("{field}: {why}")]
+    Invalid { field: &'static str, why: Invalid },
+    #[error(transparent)]
+    Addressing(#[from] AddressingError),
+    #[error("the state could not be read or written")]
+    Store(#[from] StoreError),
+    #[error("account {0} was changed by somebody else at the same moment; try again")]
+    Busy(AccountName),
+}
+
+/// What the order path needs of an account.
+#[derive(Debug)]
+pub struct Account {
+    /// Our name.
+    pub name: AccountName,
+    /// The stored record.
+    pub record: AccountRecord,
+    /// The broker's id, ready as a header.
+    pub client_id_header: HeaderValue,
+    /// The two ways out, once a pair is assigned.
+    pub legs: Option<Arc<Legs>>,
+    /// Where its token is.
+    pub token: Arc<TokenCell>,
+    /// Hashes of its client keys.
+    pub keys: ClientKeys,
+}
+
+impl Account {
+    /// The broker's id.
+    pub const fn client_id(&self) -> &ClientId {
+        &self.record.client_id
+    }
+}
+
+/// The fields of a new account.
+#[derive(Debug)]
+pub struct NewAccount {
+    /// Our name.
+    pub name: AccountName,
+    /// For people.
+    pub nickname: Option<String>,
+    /// How it logs in.
+    pub platform: Platform,
+    /// The broker's id.
+    pub client_id: ClientId,
+    /// Login secrets, as the platform needs them.
+    pub credentials: CredentialsRecord,
+    /// A live token, if there is one.
+    pub access_token: Option<Secret>,
+}
+
+/// The fields to change; `None` stays as it is.
+#[derive(Debug, Default)]
+pub struct Patch {
+    /// For people.
+    pub nickname: Option<String>,
+    /// How it logs in.
+    pub platform: Option<Platform>,
+    /// The broker's id; only while no pair is assigned.
+    pub client_id: Option<ClientId>,
+    /// Login secrets.
+    pub credentials: CredentialsRecord,
+    /// A live token.
+    pub access_token: Option<Secret>,
+}
+
+/// All accounts.
+#[derive(Debug)]
+pub struct Accounts {
+    store: Store,
+    egress: Arc<Egress>,
+    addressing: Addressing,
+    rows: papaya::HashMap<AccountName, Arc<Account>>,
+    /// Held while a row is built and swapped in, so that rows appear in the
+    /// order of the states they were built from.
+    publishing: Mutex<()>,
+}
+
+impl Accounts {
+    /// Read every account from the store and publish its row.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`] when a record cannot be read.
+    pub fn new(store: Store, egress: Arc<Egress>, addressing: Addressing) -> Result<Self, AccountError> {
+        let accounts = Self { store, egress, addressing, rows: papaya::HashMap::new(), publishing: Mutex::new(()) };
+        for (name, _) in accounts.store.scan::<AccountRecord>()? {
+            accounts.publish(&name)?;
+        }
+        Ok(accounts)
+    }
+
+    /// The account's row as of now: no lock, no wait.
+    pub fn lookup(&self, name: &str) -> Option<Arc<Account>> {
+        self.rows.pin().get(name).map(Arc::clone)
+    }
+
+    /// A page of rows in the order of names.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`].
+    pub fn page(&self, after: Option<&AccountName>, limit: usize) -> Result<Vec<Arc<Account>>, AccountError> {
+        let page = self.store.page::<AccountRecord>(after, limit)?;
+        Ok(page.into_iter().filter_map(|(name, _)| self.lookup(name.as_str())).collect())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The pools and holders of addresses.
+    pub const fn addressing(&self) -> &Addressing {
+        &self.addressing
+    }
+
+    /// Make an account.
+    ///
+    /// # Errors
+    /// [`AccountError`]: a taken name or client id, a token that is not its own.
+    pub async fn create(&self, new: NewAccount) -> Result<Arc<Account>, AccountError> {
+        let NewAccount { name, nickname, platform, client_id, credentials, access_token } = new;
+        let now = Timestamp::now();
+        let record = AccountRecord {
+            nickname,
+            platform,
+            client_id: client_id.clone(),
+            halted: None,
+            pin: None,
+            created_at: now,
+        };
+        let mut change = Change::new()
+            .absent::<AccountRecord>(&name)
+            .put(&name, &record)
+            .absent::<ClientIdRecord>(&client_id)
+            .put(&client_id, &ClientIdRecord { account: name.clone() })
+            .put(&name, &credentials);
+        if let Some(token) = access_token {
+            let record = self.token_record(&name, &client_id, token, "access_token", now)?;
+            change = change.put(&name, &record);
+        }
+        match self.store.commit(change).await {
+            Ok(()) => self.publish(&name)?.ok_or(AccountError::NoSuchAccount(name)),
+            Err(StoreError::Conflict { .. }) => Err(self.who_took(name, client_id)?),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// Change an account.
+    ///
+    /// # Errors
+    /// [`AccountError`]: no such account, a taken client id, a pair in the way.
+    pub async fn change(&self, name: &AccountName, patch: Patch) -> Result<Arc<Account>, AccountError> {
+        let old: AccountRecord = self.stored(name)?;
+        let mut record = old.clone();
+        record.nickname = patch.nickname.or(record.nickname);
+        record.platform = patch.platform.unwrap_or(record.platform);
+        let mut change = Change::new().unchanged(name, &old);
+        if let Some(client_id) = patch.client_id.filter(|id| *id != old.client_id) {
+            // The pair is registered with one customer of the broker. Another
+            // customer's orders must never leave from it.
+            if self.store.get::<PairRecord>(name)?.is_some() {
+                return Err(AccountError::HasPair(name.clone()));
+            }
+            change = change
+                .absent::<PairRecord>(name)
+                .absent::<ClientIdRecord>(&client_id)
+                .put(&client_id, &ClientIdRecord { account: name.clone() })
+                .delete::<ClientIdRecord>(&old.client_id);
+            if patch.access_token.is_none() {
+                change = change.delete::<TokenRecord>(name);
+            }
+            record.client_id = client_id;
+        }
+        let merged = merge(self.store.get::<CredentialsRecord>(name)?, patch.credentials);
+        change = change.put(name, &record).put(name, &merged);
+        if let Some(token) = patch.access_token {
+            let token = self.token_record(name, &record.client_id, token, "access_token", Timestamp::now())?;
+            change = change.put(name, &token);
+        }
+        match self.store.commit(change).await {
+            Ok(()) => self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone())),
+            Err(StoreError::Conflict { .. }) => match self.store.get::<ClientIdRecord>(&record.client_id)? {
+                Some(taken) if taken.account != *name => {
+                    Err(AccountError::ClientIdTaken { client_id: record.client_id, account: taken.account.to_string() })
+                }
+                Some(_) | None => Err(AccountError::Busy(name.clone())),
+            },
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// Delete an account. Its addresses stay, as tombstones.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub async fn delete(&self, name: &AccountName) -> Result<(), AccountError> {
+        let record = self.stored(name)?;
+        let pair = self.store.get::<PairRecord>(name)?;
+        let mut change = Change::new()
+            .unchanged(name, &record)
+            .delete::<AccountRecord>(name)
+            .delete::<ClientIdRecord>(&record.client_id)
+            .delete::<CredentialsRecord>(name)
+            .delete::<TokenRecord>(name);
+        for (id, _) in self.key_records(name)? {
+            change = change.delete::<ClientKeyRecord>(&(name.clone(), id));
+        }
+        change = match &pair {
+            Some(pair) => tombstone(change.unchanged(name, pair), name, &record.client_id, pair),
+            None => change.absent::<PairRecord>(name),
+        };
+        self.commit(name, change).await?;
+        if let Some(pair) = pair {
+            self.addressing.retired(name, &pair);
+        }
+        self.publish(name)?;
+        Ok(())
+    }
+
+    /// Assign the next free pair, of `pool` or of any. An account that has a pair keeps it.
+    ///
+    /// # Errors
+    /// [`AccountError`]: no such account, no pool, nothing free.
+    pub async fn assign_next(&self, name: &AccountName, pool: Option<&str>) -> Result<Assigned, AccountError> {
+        let record = self.stored(name)?;
+        if let Some(has) = self.store.get::<PairRecord>(name)? {
+            return match (pool, &has.pool) {
+                (Some(wanted), from) if from.as_deref() != Some(wanted) => Err(AccountError::HasPair(name.clone())),
+                _ => Ok(Assigned { pair: has.pair, new: false }),
+            };
+        }
+        let reserved = self.addressing.reserve_next(pool)?;
+        self.assign(name, record, reserved).await
+    }
+
+    /// Assign a pair that was brought along.
+    ///
+    /// # Errors
+    /// [`AccountError`]: no such account, an address that somebody has or had.
+    pub async fn assign_given(&self, name: &AccountName, pair: Pair) -> Result<Assigned, AccountError> {
+        let record = self.stored(name)?;
+        if let Some(has) = self.store.get::<PairRecord>(name)? {
+            let same = has.pair == pair;
+            return if same { Ok(Assigned { pair, new: false }) } else { Err(AccountError::HasPair(name.clone())) };
+        }
+        let reserved = self.addressing.reserve_given(pair, name, &record.client_id)?;
+        self.assign(name, record, reserved).await
+    }
+
+    async fn assign(
+        &self,
+        name: &AccountName,
+        account: AccountRecord,
+        reserved: crate::addressing::Reservation,
+    ) -> Result<Assigned, AccountError> {
+        let pair = reserved.pair();
+        let now = Timestamp::now();
+        let record = PairRecord { pair, pool: reserved.pool().map(str::to_owned), assigned_at: now };
+        let mut change = Change::new().unchanged(name, &account).absent::<PairRecord>(name).put(name, &record);
+        for (role, address) in holders(&pair) {
+            let holder =
+                AddressRecord { account: name.clone(), client_id: account.client_id.clone(), role, retired_at: None };
+            change = match self.store.get::<AddressRecord>(&address)? {
+                // The same customer's tombstone; anything else was refused before.
+                Some(own) => change.unchanged(&address, &own),
+                None => change.absent::<AddressRecord>(&address),
+            };
+            change = change.put(&address, &holder);
+        }
+        self.commit(name, change).await?;
+        reserved.keep(name, &account.client_id);
+        self.publish(name)?;
+        Ok(Assigned { pair, new: true })
+    }
+
+    /// Take an account's pair away. Its addresses stay, as tombstones.
+    ///
+    /// # Errors
+    /// [`AccountError::NoPair`].
+    pub async fn retire_pair(&self, name: &AccountName) -> Result<(), AccountError> {
+        let record = self.stored(name)?;
+        let pair = self.store.get::<PairRecord>(name)?.ok_or_else(|| AccountError::NoPair(name.clone()))?;
+        let change = Change::new().unchanged(name, &record).unchanged(name, &pair);
+        self.commit(name, tombstone(change, name, &record.client_id, &pair)).await?;
+        self.addressing.retired(name, &pair);
+        self.publish(name)?;
+        Ok(())
+    }
+
+    /// The pair as stored, with its pool.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`].
+    pub fn pair(&self, name: &AccountName) -> Result<Option<PairRecord>, AccountError> {
+        Ok(self.store.get::<PairRecord>(name)?)
+    }
+
+    /// Give an account a token by hand.
+    ///
+    /// # Errors
+    /// [`AccountError::Invalid`] when it is not this account's live token.
+    pub async fn set_token(&self, name: &AccountName, token: Secret) -> Result<Arc<Account>, AccountError> {
+        let account = self.stored(name)?;
+        let record = self.token_record(name, &account.client_id, token, "manual", Timestamp::now())?;
+        self.commit(name, Change::new().unchanged(name, &account).put(name, &record)).await?;
+        self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
+    }
+
+    /// Make a client key. Its text is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub async fn add_key(&self, name: &AccountName) -> Result<NewKey, AccountError> {
+        let account = self.stored(name)?;
+        let key = NewKey::generate().map_err(|why| AccountError::Invalid { field: "key", why })?;
+        let id = (name.clone(), key.id.clone());
+        let record = ClientKeyRecord { sha256: key.digest(), created_at: Timestamp::now() };
+        self.commit(name, Change::new().unchanged(name, &account).absent::<ClientKeyRecord>(&id).put(&id, &record))
+            .await?;
+        self.publish(name)?;
+        Ok(key)
+    }
+
+    /// Client keys of an account: id and when each was made.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub fn keys(&self, name: &AccountName) -> Result<Vec<(String, Timestamp)>, AccountError> {
+        self.stored(name)?;
+        Ok(self.key_records(name)?.into_iter().map(|(id, record)| (id, record.created_at)).collect())
+    }
+
+    /// Delete a client key.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuch`].
+    pub async fn delete_key(&self, name: &AccountName, id: &str) -> Result<(), AccountError> {
+        self.stored(name)?;
+        let key = (name.clone(), id.to_owned());
+        let change = Change::new().present::<ClientKeyRecord>(&key).delete::<ClientKeyRecord>(&key);
+        match self.store.commit(change).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict { .. }) => return Err(AccountError::NoSuch("client key")),
+            Err(err) => return Err(err.into()),
+        }
+        self.publish(name)?;
+        Ok(())
+    }
+
+    fn stored(&self, name: &AccountName) -> Result<AccountRecord, AccountError> {
+        self.store.get::<AccountRecord>(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
+    }
+
+    async fn commit(&self, name: &AccountName, change: Change) -> Result<(), AccountError> {
+        match self.store.commit(change).await {
+            Err(StoreError::Conflict { .. }) => Err(AccountError::Busy(name.clone())),
+            done => Ok(done?),
+        }
+    }
+
+    fn token_record(
+        &self,
+        name: &AccountName,
+        client_id: &ClientId,
+        token: Secret,
+        source: &str,
+        now: Timestamp,
+    ) -> Result<TokenRecord, AccountError> {
+        // People paste: blanks and line ends around a token are not part of it.
+        let token: Secret = token.expose_secret().trim().to_owned().into();
+        let expires_at = LiveToken::check(&token, client_id, now)
+            .map_err(|why| AccountError::Invalid { field: "access_token", why })?;
+        let last = self.store.get::<TokenRecord>(name)?.map_or(0, |record| record.generation);
+        Ok(TokenRecord {
+            access_token: token,
+            expires_at: expires_at.as_second(),
+            source: source.to_owned(),
+            generation: last + 1,
+            stored_at: now,
+        })
+    }
+
+    fn key_records(&self, name: &AccountName) -> Result<Vec<(String, ClientKeyRecord)>, AccountError> {
+        let mut found = Vec::new();
+        let mut after = (name.clone(), String::new());
+        loop {
+            let page = self.store.page::<ClientKeyRecord>(Some(&after), 64)?;
+            let Some((last, _)) = page.last() else { return Ok(found) };
+            after = last.clone();
+            for ((account, id), record) in page {
+                if account != *name {
+                    return Ok(found);
+                }
+                found.push((id, record));
+            }
+        }
+    }
+
+    fn who_took(&self, name: AccountName, client_id: ClientId) -> Result<AccountError, AccountError> {
+        if self.store.get::<AccountRecord>(&name)?.is_some() {
+            return Ok(AccountError::NameTaken(name));
+        }
+        Ok(match self.store.get::<ClientIdRecord>(&client_id)? {
+            Some(taken) => AccountError::ClientIdTaken { client_id, account: taken.account.to_string() },
+            None => AccountError::Busy(name),
+        })
+    }
+
+    /// Build the row from what the store holds now, and swap it in.
+    fn publish(&self, name: &AccountName) -> Result<Option<Arc<Account>>, AccountError> {
+        let _in_order = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = self.rows.pin();
+        let Some(record) = self.store.get::<AccountRecord>(name)? else {
+            rows.remove(name);
+            return Ok(None);
+        };
+        let old = rows.get(name).filter(|old| old.record.client_id == record.client_id);
+        let pair = self.store.get::<PairRecord>(name)?.map(|record| record.pair);
+        let legs = pair.map(|pair| match old.and_then(|old| old.legs.as_ref()) {
+            Some(legs) if legs.pair() == pair => Arc::clone(legs),
+            _ => Arc::new(Legs::new(&pair, &self.egress)),
+        });
+        let token = old.map(|old| Arc::clone(&old.token)).unwrap_or_default();
+        if let Some(stored) = self.store.get::<TokenRecord>(name)? {
+            let expires_at = Timestamp::from_second(stored.expires_at).unwrap_or(Timestamp::MIN);
+            let live = LiveToken::new(stored.access_token, expires_at, stored.source, stored.generation);
+            token.set(live.map_err(|why| AccountError::Invalid { field: "access_token", why })?);
+        }
+        let client_id_header = HeaderValue::from_str(record.client_id.as_str())
+            .map_err(|_| AccountError::Invalid { field: "client_id", why: Invalid::new("cannot be a header") })?;
+        let keys = ClientKeys::new(self.key_records(name)?.into_iter().map(|(_, record)| record.sha256));
+        let row = Arc::new(Account { name: name.clone(), record, client_id_header, legs, token, keys });
+        rows.insert(name.clone(), Arc::clone(&row));
+        Ok(Some(row))
+    }
+}
+
+/// What came of asking for a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The account's pair.
+    pub pair: Pair,
+    /// Was it assigned just now?
+    pub new: bool,
+}
+
+/// The addresses of a pair with their roles; one where both are `::1`.
+fn holders(pair: &Pair) -> Vec<(crate::domain::Role, SourceAddr)> {
+    use crate::domain::Role;
+    let mut both = vec![(Role::Primary, pair.primary)];
+    if pair.secondary != pair.primary {
+        both.push((Role::Secondary, pair.secondary));
+    }
+    both
+}
+
+fn tombstone(change: Change, name: &AccountName, client_id: &ClientId, record: &PairRecord) -> Change {
+    let retired_at = Some(Timestamp::now());
+    holders(&record.pair).into_iter().fold(change.delete::<PairRecord>(name), |change, (role, address)| {
+        let holder = AddressRecord { account: name.clone(), client_id: client_id.clone(), role, retired_at };
+        change.put(&address, &holder)
+    })
+}
+
+fn merge(old: Option<CredentialsRecord>, new: CredentialsRecord) -> CredentialsRecord {
+    let Some(old) = old else { return new };
+    CredentialsRecord {
+        pin: new.pin.or(old.pin),
+        totp_secret: new.totp_secret.or(old.totp_secret),
+        phone: new.phone.or(old.phone),
+        api_key: new.api_key.or(old.api_key),
+        api_secret: new.api_secret.or(old.api_secret),
+    }
+}

@@ -1,0 +1,372 @@
+//! Pools, and who holds which address.
+//!
+//! Invariants:
+//! - An address is held by one account, or was, or is nobody's. Once held it is
+//!   never given to another account, because the broker has seen it.
+//! - Choosing an address and writing it down are two steps; in between it is
+//!   reserved here, and the store's guard refuses it a second time all the same.
+//!
+//! Choosing takes constant time: every pool has a cursor that only moves on (after
+//! a start it passes once over what is assigned). What it skipped is looked for
+//! once it is at the end.
+
+pub mod host;
+mod prefix;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::Ipv6Net;
+
+use crate::domain::problem::Invalid;
+use crate::domain::{AccountName, ClientId, Pair, SourceAddr};
+use crate::store::records::{AddressRecord, PairRecord, PoolRecord};
+use crate::store::{Store, StoreError};
+
+pub use prefix::Prefixes;
+
+/// Why no pair was given.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressingError {
+    #[error("there is no pool {0}")]
+    NoSuchPool(String),
+    #[error("there is no pool yet: make one by POST /v1/pools, or bring a pair along")]
+    NoPool,
+    #[error("pool {0} has no free pair left")]
+    Exhausted(String),
+    #[error("{address} is {held}")]
+    Taken { address: SourceAddr, held: Held },
+    #[error("{field}: {why}")]
+    Invalid { field: &'static str, why: Invalid },
+    #[error("pool {0} exists already")]
+    PoolExists(String),
+    #[error("pool {name} overlaps pool {other}")]
+    Overlap { name: String, other: String },
+    #[error("pool {name} still has {pairs} pairs")]
+    NotEmpty { name: String, pairs: u64 },
+    #[error("the state could not be written")]
+    Store(#[from] StoreError),
+}
+
+/// How an address is not free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// An account has it.
+    By(AccountName),
+    /// An account had it; the broker may remember.
+    Retired(AccountName),
+    /// Another request is about to take it.
+    Reserved,
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::By(account) => write!(f, "held by account {account}"),
+            Self::Retired(account) => {
+                write!(f, "retired from account {account}: the broker has seen it, so nobody else gets it")
+            }
+            Self::Reserved => f.write_str("just being assigned"),
+        }
+    }
+}
+
+/// A pool as the API shows it.
+#[derive(Clone, Debug)]
+pub struct PoolView {
+    /// Its name.
+    pub name: String,
+    /// Its prefixes.
+    pub prefixes: Prefixes,
+    /// Pairs it can give in all.
+    pub capacity: u128,
+    /// Pairs accounts have from it.
+    pub assigned: u64,
+}
+
+#[derive(Debug)]
+struct Pool {
+    prefixes: Prefixes,
+    cursor: u128,
+    assigned: u64,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    pools: BTreeMap<String, Pool>,
+    holders: HashMap<SourceAddr, Holder>,
+}
+
+/// Who holds an address. A retired one may go back to the same account of the
+/// same broker customer, and to nobody else.
+#[derive(Clone, Debug)]
+struct Holder {
+    held: Held,
+    client_id: Option<ClientId>,
+}
+
+/// Pools and holders, as the store has them plus what is being assigned.
+#[derive(Clone, Debug)]
+pub struct Addressing {
+    ledger: Arc<Mutex<Ledger>>,
+    store: Store,
+    /// The sandbox without privileges shares `::1`; nobody else may have it.
+    loopback: bool,
+}
+
+/// A pair set aside until it is written down ([`Reservation::keep`]) or dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Reservation {
+    pair: Pair,
+    pool: Option<String>,
+    /// What stood there before: nothing, or the same account's tombstone.
+    before: Vec<(SourceAddr, Option<Holder>)>,
+    ledger: Arc<Mutex<Ledger>>,
+    kept: bool,
+}
+
+impl Addressing {
+    /// Read pools, pairs and tombstones from the store.
+    ///
+    /// # Errors
+    /// [`AddressingError::Store`] when a record cannot be read.
+    pub fn new(store: Store, loopback: bool) -> Result<Self, AddressingError> {
+        let mut ledger = Ledger::default();
+        for (name, record) in store.scan::<PoolRecord>()? {
+            let prefixes = Prefixes::stored(record.primary, record.secondary);
+            ledger.pools.insert(name, Pool { prefixes, cursor: 0, assigned: 0 });
+        }
+        for (address, record) in store.scan::<AddressRecord>()? {
+            let held = match record.retired_at {
+                None => Held::By(record.account),
+                Some(_) => Held::Retired(record.account),
+            };
+            ledger.holders.insert(address, Holder { held, client_id: Some(record.client_id) });
+        }
+        for (_, record) in store.scan::<PairRecord>()? {
+            if let Some(pool) = record.pool.and_then(|name| ledger.pools.get_mut(&name)) {
+                pool.assigned += 1;
+            }
+        }
+        Ok(Self { ledger: Arc::new(Mutex::new(ledger)), store, loopback })
+    }
+
+    /// Make a pool.
+    ///
+    /// # Errors
+    /// [`AddressingError`]: invalid prefixes, a taken name, an overlap.
+    pub async fn create_pool(&self, name: &str, primary: Ipv6Net, secondary: Ipv6Net) -> Result<(), AddressingError> {
+        AccountName::parse(name).map_err(|_| AddressingError::Invalid {
+            field: "name",
+            why: Invalid::new("a pool name is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit"),
+        })?;
+        let prefixes =
+            Prefixes::new(primary, secondary).map_err(|(field, why)| AddressingError::Invalid { field, why })?;
+        {
+            let mut ledger = self.lock();
+            if ledger.pools.contains_key(name) {
+                return Err(AddressingError::PoolExists(name.to_owned()));
+            }
+            if let Some((other, _)) = ledger.pools.iter().find(|(_, pool)| pool.prefixes.overlaps(&prefixes)) {
+                return Err(AddressingError::Overlap { name: name.to_owned(), other: other.clone() });
+            }
+            // Held from here on, so that a second call at the same moment sees it.
+            ledger.pools.insert(name.to_owned(), Pool { prefixes, cursor: 0, assigned: 0 });
+        }
+        let record = PoolRecord { primary, secondary, created_at: jiff::Timestamp::now() };
+        let key = name.to_owned();
+        let change = crate::store::Change::new().absent::<PoolRecord>(&key).put(&key, &record);
+        let done = self.store.commit(change).await;
+        if done.is_err() {
+            self.lock().pools.remove(name);
+        }
+        Ok(done?)
+    }
+
+    /// Remove a pool that has no pairs.
+    ///
+    /// # Errors
+    /// [`AddressingError::NoSuchPool`], [`AddressingError::NotEmpty`].
+    pub async fn delete_pool(&self, name: &str) -> Result<(), AddressingError> {
+        let removed = {
+            let mut ledger = self.lock();
+            let pool = ledger.pools.get(name).ok_or_else(|| AddressingError::NoSuchPool(name.to_owned()))?;
+            if pool.assigned > 0 {
+                return Err(AddressingError::NotEmpty { name: name.to_owned(), pairs: pool.assigned });
+            }
+            ledger.pools.remove(name)
+        };
+        let done = self.store.commit(crate::store::Change::new().delete::<PoolRecord>(&name.to_owned())).await;
+        if let (Err(_), Some(pool)) = (&done, removed) {
+            self.lock().pools.insert(name.to_owned(), pool);
+        }
+        Ok(done?)
+    }
+
+    /// Every pool, by name.
+    pub fn pools(&self) -> Vec<PoolView> {
+        let view = |(name, pool): (&String, &Pool)| PoolView {
+            name: name.clone(),
+            prefixes: pool.prefixes,
+            capacity: pool.prefixes.capacity(),
+            assigned: pool.assigned,
+        };
+        self.lock().pools.iter().map(view).collect()
+    }
+
+    /// Set the next free pair aside, of one pool or of the first that has one.
+    ///
+    /// # Errors
+    /// [`AddressingError::NoPool`], [`AddressingError::NoSuchPool`], [`AddressingError::Exhausted`].
+    pub fn reserve_next(&self, pool: Option<&str>) -> Result<Reservation, AddressingError> {
+        let mut guard = self.lock();
+        let ledger = &mut *guard;
+        let names: Vec<String> = match pool {
+            Some(name) if ledger.pools.contains_key(name) => vec![name.to_owned()],
+            Some(name) => return Err(AddressingError::NoSuchPool(name.to_owned())),
+            None => ledger.pools.keys().cloned().collect(),
+        };
+        let mut last = AddressingError::NoPool;
+        for name in names {
+            let Some(pool) = ledger.pools.get_mut(&name) else { continue };
+            match pool.next(&ledger.holders) {
+                Some(pair) => {
+                    pool.assigned += 1;
+                    return Ok(self.reserve(ledger, pair, Some(name)));
+                }
+                None => last = AddressingError::Exhausted(name),
+            }
+        }
+        Err(last)
+    }
+
+    /// Set a pair aside that was brought along. A retired address goes back only
+    /// to the account and broker customer that had it.
+    ///
+    /// # Errors
+    /// [`AddressingError::Taken`], [`AddressingError::Invalid`].
+    pub fn reserve_given(
+        &self,
+        pair: Pair,
+        account: &AccountName,
+        client_id: &ClientId,
+    ) -> Result<Reservation, AddressingError> {
+        let invalid = |field, text| Err(AddressingError::Invalid { field, why: Invalid::new(text) });
+        for (field, address) in [("primary", pair.primary), ("secondary", pair.secondary)] {
+            if address.ip().is_loopback() && !self.loopback {
+                return invalid(field, "::1 does not leave this host");
+            }
+        }
+        if pair.primary == pair.secondary && !pair.primary.ip().is_loopback() {
+            return invalid("secondary", "the secondary must differ from the primary");
+        }
+        let mut ledger = self.lock();
+        for address in [pair.primary, pair.secondary] {
+            let own = |h: &Holder| {
+                matches!(&h.held, Held::Retired(was) if was == account) && h.client_id.as_ref() == Some(client_id)
+            };
+            if let Some(holder) = ledger.holders.get(&address)
+                && !own(holder)
+            {
+                return Err(AddressingError::Taken { address, held: holder.held.clone() });
+            }
+        }
+        let pool = ledger.pools.iter().find(|(_, pool)| pool.prefixes.hold(&pair)).map(|(name, _)| name.clone());
+        if let Some(pool) = pool.as_ref().and_then(|name| ledger.pools.get_mut(name)) {
+            pool.assigned += 1;
+        }
+        Ok(self.reserve(&mut ledger, pair, pool))
+    }
+
+    /// A pair was given up: its addresses stay, as tombstones.
+    pub fn retired(&self, account: &AccountName, record: &PairRecord) {
+        let mut ledger = self.lock();
+        for address in [record.pair.primary, record.pair.secondary] {
+            if let Some(holder) = ledger.holders.get_mut(&address) {
+                holder.held = Held::Retired(account.clone());
+            }
+        }
+        if let Some(pool) = record.pool.as_ref().and_then(|name| ledger.pools.get_mut(name)) {
+            pool.assigned = pool.assigned.saturating_sub(1);
+        }
+    }
+
+    fn reserve(&self, ledger: &mut Ledger, pair: Pair, pool: Option<String>) -> Reservation {
+        let mut set_aside = |address| {
+            let reserved = Holder { held: Held::Reserved, client_id: None };
+            (address, ledger.holders.insert(address, reserved))
+        };
+        let mut before = vec![set_aside(pair.primary)];
+        if pair.secondary != pair.primary {
+            before.push(set_aside(pair.secondary));
+        }
+        Reservation { pair, pool, before, ledger: Arc::clone(&self.ledger), kept: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// The next pair whose two addresses nobody has or had.
+    fn next(&mut self, holders: &HashMap<SourceAddr, Holder>) -> Option<Pair> {
+        let free = |pair: &Pair| !holders.contains_key(&pair.primary) && !holders.contains_key(&pair.secondary);
+        let size = self.prefixes.size();
+        while self.cursor < size {
+            let index = self.cursor;
+            self.cursor = self.prefixes.next_usable(index + 1);
+            if let Some(pair) = self.prefixes.pair(index).filter(free) {
+                return Some(pair);
+            }
+        }
+        // At the end: what was skipped earlier. There can be no more indexes taken
+        // than there are holders, so this ends soon however large the pool is.
+        let limit = u128::try_from(holders.len()).unwrap_or(u128::MAX).saturating_add(1 << 10);
+        (0..size.min(limit)).filter_map(|index| self.prefixes.pair(index)).find(free)
+    }
+}
+
+impl Reservation {
+    /// The pair.
+    pub const fn pair(&self) -> Pair {
+        self.pair
+    }
+
+    /// The pool it is from, if it is from one.
+    pub fn pool(&self) -> Option<&str> {
+        self.pool.as_deref()
+    }
+
+    /// It has been written down as `account`'s.
+    pub fn keep(mut self, account: &AccountName, client_id: &ClientId) {
+        self.kept = true;
+        let holder = Holder { held: Held::By(account.clone()), client_id: Some(client_id.clone()) };
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        for (address, _) in &self.before {
+            ledger.holders.insert(*address, holder.clone());
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        for (address, before) in self.before.drain(..) {
+            match before {
+                Some(holder) => ledger.holders.insert(address, holder),
+                None => ledger.holders.remove(&address),
+            };
+        }
+        if let Some(pool) = self.pool.as_ref().and_then(|name| ledger.pools.get_mut(name)) {
+            pool.assigned = pool.assigned.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::seal::MasterKey;
+
+fn addressing(dir: &tempfile::TempDir) -> Addressing {
+    let key = MasterKey::load_or_create(&dir.path().join("master.key")).unwrap();
+    Addressing::new(Store::open(&dir.path().join("state"), key).unwrap(), false).unwrap()
+}
+
+fn account(n: usize) -> (AccountName, ClientId) {
+    (AccountName::parse(&format!("a{n}")).unwrap(), ClientId::parse(&format!("{}", 1_000_000_000 + n)).unwrap())
+}
+
+fn pair(primary: &str, secondary: &str) -> Pair {
+    Pair { primary: SourceAddr::parse(primary).unwrap(), secondary: SourceAddr::parse(secondary).unwrap() }
+}
+
+fn record(pair: Pair, pool: Option<&str>) -> PairRecord {
+    PairRecord { pair, pool: pool.map(str::to_owned), assigned_at: jiff::Timestamp::now() }
+}
+
+#[tokio::test]
+async fn a_pair_brought_along_is_not_given_again_by_the_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let addressing = addressing(&dir);
+    addressing
+        .create_pool("main", "2001:db8:a1::/126".parse().unwrap(), "2001:db8:a2::/126".parse().unwrap())
+        .await
+        .unwrap();
+    let (name, id) = account(1);
+    // Crosswise: the primary is index 1 and the secondary index 2, so only index 3 is left.
+    addressing.reserve_given(pair("2001:db8:a1::1", "2001:db8:a2::2"), &name, &id).unwrap().keep(&name, &id);
+    let last = addressing.reserve_next(Some("main")).unwrap();
+    assert_eq!(last.pair(), pair("2001:db8:a1::3", "2001:db8:a2::3"));
+    assert!(matches!(addressing.reserve_next(Some("main")), Err(AddressingError::Exhausted(_))));
+    drop(last);
+    assert_eq!(addressing.reserve_next(None).unwrap().pair().primary.to_string(), "2001:db8:a1::3");
+}
+
+/// The broker refuses an address it has seen from another customer.
+#[tokio::test]
+async fn a_retired_address_goes_back_to_its_customer_and_to_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let addressing = addressing(&dir);
+    let (name, id) = account(1);
+    let own = pair("2001:db8:a1::1", "2001:db8:a2::1");
+    addressing.reserve_given(own, &name, &id).unwrap().keep(&name, &id);
+    addressing.retired(&name, &record(own, None));
+
+    let (other, other_id) = account(2);
+    assert!(matches!(addressing.reserve_given(own, &other, &other_id), Err(AddressingError::Taken { .. })));
+    // The same name in another customer's hands is somebody else.
+    assert!(matches!(addressing.reserve_given(own, &name, &other_id), Err(AddressingError::Taken { .. })));
+    addressing.reserve_given(own, &name, &id).unwrap().keep(&name, &id);
+    assert!(matches!(addressing.reserve_given(own, &name, &id), Err(AddressingError::Taken { .. })));
+}
+
+#[tokio::test]
+async fn pools_do_not_overlap_and_are_deleted_only_when_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let addressing = addressing(&dir);
+    let net = |text: &str| text.parse().unwrap();
+    addressing.create_pool("main", net("2001:db8:a1::/64"), net("2001:db8:a2::/64")).await.unwrap();
+    let again = addressing.create_pool("main", net("2001:db8:b1::/64"), net("2001:db8:b2::/64")).await;
+    assert!(matches!(again, Err(AddressingError::PoolExists(_))));
+    let over = addressing.create_pool("more", net("2001:db8:a2::/96"), net("2001:db8:b2::/64")).await;
+    assert!(matches!(over, Err(AddressingError::Overlap { .. })));
+    let (name, id) = account(1);
+    let reserved = addressing.reserve_next(None).unwrap();
+    let own = record(reserved.pair(), reserved.pool());
+    reserved.keep(&name, &id);
+    assert!(matches!(addressing.delete_pool("main").await, Err(AddressingError::NotEmpty { pairs: 1, .. })));
+    addressing.retired(&name, &own);
+    addressing.delete_pool("main").await.unwrap();
+    assert!(matches!(addressing.reserve_next(None), Err(AddressingError::NoPool)));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Next,
+    Given(u16, u16),
+    Abandon,
+    Retire(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Next),
+        3 => (0..300u16, 0..300u16).prop_map(|(a, b)| Step::Given(a, b)),
+        1 => Just(Step::Abandon),
+        2 => (0..400usize).prop_map(Step::Retire),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Two accounts on one address would trade as one another.
+    #[test]
+    fn no_address_is_ever_assigned_twice(steps in prop::collection::vec(step(), 1..400)) {
+        let dir = tempfile::tempdir().unwrap();
+        let addressing = addressing(&dir);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let nets = ("2001:db8:a1::/120".parse().unwrap(), "2001:db8:a2::/120".parse().unwrap());
+        runtime.block_on(addressing.create_pool("main", nets.0, nets.1)).unwrap();
+        let mut ever: HashSet<SourceAddr> = HashSet::new();
+        let mut held: Vec<(AccountName, PairRecord)> = Vec::new();
+        for (n, step) in steps.into_iter().enumerate() {
+            let (name, id) = account(n);
+            let reserved = match step {
+                Step::Next => addressing.reserve_next(None),
+                Step::Given(a, b) => {
+                    let given = pair(&format!("2001:db8:a1::{a:x}"), &format!("2001:db8:a2::{b:x}"));
+                    addressing.reserve_given(given, &name, &id)
+                }
+                Step::Abandon => {
+                    drop(addressing.reserve_next(None));
+                    continue;
+                }
+                Step::Retire(nth) => {
+                    if nth < held.len() {
+                        let (name, record) = held.swap_remove(nth);
+                        addressing.retired(&name, &record);
+                    }
+                    continue;
+                }
+            };
+            if let Ok(reserved) = reserved {
+                let pair = reserved.pair();
+                held.push((name.clone(), record(pair, reserved.pool())));
+                reserved.keep(&name, &id);
+                prop_assert!(ever.insert(pair.primary), "{} twice", pair.primary);
+                prop_assert!(ever.insert(pair.secondary), "{} twice", pair.secondary);
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Errors of the admin API, and the one place where they become a status.
+
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::wire::Problem;
+use crate::accounts::AccountError;
+use crate::addressing::AddressingError;
+use crate::store::StoreError;
+
+/// A call that was not done.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    field: Option<String>,
+}
+
+impl Failure {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), field: None }
+    }
+
+    /// 422 with the field's name.
+    pub fn field(field: &str, why: impl Into<String>) -> Self {
+        let (detail, field) = (format!("{field}: {}", why.into()), Some(field.to_owned()));
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "invalid", detail, field }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            r#type: format!("urn:sixgate:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or_default().to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            field: self.field,
+        };
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+impl From<AccountError> for Failure {
+    fn from(err: AccountError) -> Self {
+        let text = err.to_string();
+        match err {
+            AccountError::NoSuchAccount(_) | AccountError::NoSuch(_) | AccountError::NoPair(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", text)
+            }
+            AccountError::NameTaken(_) | AccountError::ClientIdTaken { .. } | AccountError::HasPair(_) => {
+                Self::new(StatusCode::CONFLICT, "taken", text)
+            }
+            AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),
+            AccountError::Invalid { field, why } => Self::field(field, why.to_string()),
+            AccountError::Addressing(err) => err.into(),
+            AccountError::Store(err) => err.into(),
+        }
+    }
+}
+
+impl From<AddressingError> for Failure {
+    fn from(err: AddressingError) -> Self {
+        let text = err.to_string();
+        match err {
+            AddressingError::NoSuchPool(_) => Self::new(StatusCode::NOT_FOUND, "not_found", text),
+            AddressingError::NoPool => Self::new(StatusCode::CONFLICT, "no_pool", text),
+            AddressingError::Exhausted(_) => Self::new(StatusCode::CONFLICT, "pool_exhausted", text),
+            AddressingError::Taken { .. } | AddressingError::PoolExists(_) | AddressingError::Overlap { .. } => {
+                Self::new(StatusCode::CONFLICT, "taken", text)
+            }
+            AddressingError::NotEmpty { .. } => Self::new(StatusCode::CONFLICT, "not_empty", text),
+            AddressingError::Invalid { field, why } => Self::field(field, why.to_string()),
+            AddressingError::Store(err) => err.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(err: StoreError) -> Self {
+        // The chain names files and the kernel's reason; values never stand in it.
+        let mut detail = format!("the state could not be read or written: {err}");
+        let mut cause = std::error::Error::source(&err);
+        while let Some(err) = cause {
+            detail = format!("{detail}: {err}");
+            cause = err.source();
+        }
+        tracing::error!(error = detail, "the store failed a call");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", detail)
+    }
+}
+
+pub(super) async fn no_such_route() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such route; see /openapi.json")
+}
+
+pub(super) async fn no_such_method() -> Failure {
+    Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this route does not take that method; see /openapi.json",
+    )
+}

@@ -1,0 +1,117 @@
+//! The admin API (`/v1`): what operators and their programs talk to.
+//!
+//! Roles: a viewer reads; an operator also gives tokens; an admin does everything.
+//! Which role a call needs stands beside its route. Every change is logged with
+//! who made it. A page open in a browser on this host cannot reach it: `Host` must
+//! be the listener's own and `Origin`, if there is one, the same.
+//!
+//! `wire` alone has JSON types; each resource has a file.
+
+mod accounts;
+mod auth;
+mod error;
+mod health;
+mod keys;
+mod pairs;
+mod pools;
+mod tokens;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::accounts::Accounts;
+use crate::domain::tasks::Tasks;
+use crate::telemetry::Metrics;
+
+pub use auth::{Role, Roles, TokenError};
+
+/// The largest body of a call.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// What the calls work on.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    accounts: Arc<Accounts>,
+    metrics: Arc<Metrics>,
+    roles: Arc<Roles>,
+    /// Our address, for checking `Host`; `None` on a unix socket.
+    local: Option<std::net::SocketAddr>,
+    tasks: Tasks,
+}
+
+impl Admin {
+    /// The API on `local`.
+    pub fn new(
+        accounts: Arc<Accounts>,
+        metrics: Arc<Metrics>,
+        roles: Roles,
+        local: Option<std::net::SocketAddr>,
+        tasks: Tasks,
+    ) -> Self {
+        Self { accounts, metrics, roles: Arc::new(roles), local, tasks }
+    }
+
+    /// Is a call from elsewhere than this host possible?
+    fn reachable_from_elsewhere(&self) -> bool {
+        self.local.is_some_and(|local| !local.ip().is_loopback())
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Sixgate admin API",
+    description = "Accounts, their pairs of static IPv6 addresses, tokens and client keys. Errors are \
+                   application/problem+json (RFC 9457); times are RFC 3339 in UTC; lists answer `items` and `next`."
+))]
+struct Description;
+
+/// Every route, and the document that describes them.
+fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(accounts::list, accounts::create))
+        .routes(routes!(accounts::read, accounts::change, accounts::delete))
+        .routes(routes!(pairs::assign, pairs::retire))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::delete))
+        .routes(routes!(tokens::read, tokens::put))
+        .routes(routes!(pools::list, pools::create))
+        .routes(routes!(pools::read, pools::delete))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .split_for_parts();
+    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    document.components.get_or_insert_default().security_schemes.insert("bearer".to_owned(), bearer.into());
+    (router, document)
+}
+
+/// The router, ready to serve.
+pub fn router(admin: Admin) -> Router {
+    let (routes, document) = routes();
+    let document: Arc<str> = document.to_pretty_json().unwrap_or_default().into();
+    let describe = async move |_: State<Admin>| {
+        ([(axum::http::header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+    };
+    routes
+        .route("/openapi.json", get(describe))
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn_with_state(admin.clone(), auth::check))
+        .with_state(admin)
+}
+
+/// The OpenAPI document.
+pub fn openapi() -> String {
+    routes().1.to_pretty_json().unwrap_or_default()
+}

@@ -1,0 +1,46 @@
+//! `/v1/accounts/{name}/pair`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::Admin;
+use super::error::Failure;
+use super::wire::{self, Fields, PairBody, PairFields, Problem};
+use crate::domain::Pair;
+
+/// Assign the next free pair (`{}`, `{"pool"}`) or the one brought along
+/// (`{"primary", "secondary"}`). An account that has the pair already keeps it: 200.
+#[utoipa::path(post, path = "/v1/accounts/{name}/pair", tag = "pairs", request_body = PairFields, security(("bearer" = [])),
+    responses((status = 201, body = PairBody), (status = 200, body = PairBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn assign(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<PairBody>), Failure> {
+    let name = wire::name(&name)?;
+    let mut fields = Fields::read(&body)?;
+    let pool = fields.text("pool")?;
+    let given = (fields.address("primary")?, fields.address("secondary")?);
+    fields.done()?;
+    let assigned = match given {
+        (None, None) => admin.accounts.assign_next(&name, pool.as_deref()).await?,
+        (Some(_), Some(_)) if pool.is_some() => {
+            return Err(Failure::field("pool", "give a pool or a pair, not both"));
+        }
+        (Some(primary), Some(secondary)) => admin.accounts.assign_given(&name, Pair { primary, secondary }).await?,
+        (None, Some(_)) => return Err(Failure::field("primary", "is missing; a pair is two addresses")),
+        (Some(_), None) => return Err(Failure::field("secondary", "is missing; a pair is two addresses")),
+    };
+    let status = if assigned.new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(assigned.pair.into())))
+}
+
+/// Retire the pair. A tombstone keeps its addresses from anybody else.
+#[utoipa::path(delete, path = "/v1/accounts/{name}/pair", tag = "pairs", security(("bearer" = [])),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub(super) async fn retire(State(admin): State<Admin>, Path(name): Path<String>) -> Result<StatusCode, Failure> {
+    admin.accounts.retire_pair(&wire::name(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,326 @@
+//! The JSON of the admin API. No other module has any.
+//!
+//! Answers are types; requests are read field by field, so that what is wrong can
+//! be told by the field's name and a secret is never quoted back.
+
+use std::net::Ipv6Addr;
+
+use axum::body::Bytes;
+use ipnet::Ipv6Net;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::error::Failure;
+use crate::accounts::Account;
+use crate::domain::problem::Invalid;
+use crate::domain::secret::ExposeSecret;
+use crate::domain::{AccountName, Pair, Secret, SourceAddr};
+use crate::legs::Leg;
+
+/// An error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    pub r#type: String,
+    pub title: String,
+    pub status: u16,
+    /// What happened and what to do.
+    pub detail: String,
+    /// A word for programs.
+    pub code: String,
+    /// The field that is wrong, with 422.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Give it as `cursor` to get the next page; null at the end.
+    pub next: Option<String>,
+}
+
+/// A pair of addresses.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PairBody {
+    #[schema(value_type = String, example = "2001:db8:a1::1")]
+    pub primary: Ipv6Addr,
+    #[schema(value_type = String, example = "2001:db8:a2::1")]
+    pub secondary: Ipv6Addr,
+}
+
+impl From<Pair> for PairBody {
+    fn from(pair: Pair) -> Self {
+        Self { primary: pair.primary.ip(), secondary: pair.secondary.ip() }
+    }
+}
+
+/// One of an account's two ways out.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LegBody {
+    /// `primary` or `secondary`.
+    pub role: &'static str,
+    #[schema(value_type = String)]
+    pub address: Ipv6Addr,
+    /// `admits`, `tripped` or `probing`.
+    pub state: &'static str,
+    /// Why it does not admit.
+    pub reason: Option<&'static str>,
+    pub since: String,
+}
+
+impl From<&Leg> for LegBody {
+    fn from(leg: &Leg) -> Self {
+        let (state, since) = leg.state();
+        let since = jiff::Timestamp::try_from(since).unwrap_or_default();
+        Self {
+            role: leg.role().as_str(),
+            address: leg.source().ip(),
+            state: state.as_str(),
+            reason: state.reason(),
+            since: since.to_string(),
+        }
+    }
+}
+
+/// Why an account has no token that signs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenProblem {
+    /// A word for programs.
+    pub code: String,
+    /// What happened.
+    pub summary: String,
+    /// What to do.
+    pub action: String,
+}
+
+/// Where an account's token stands. Never the token.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenBody {
+    /// `absent`, `minting`, `live`, `refreshing`, `waiting` or `needs_person`.
+    pub state: &'static str,
+    pub expires_at: Option<String>,
+    /// Where it came from.
+    pub source: Option<String>,
+    pub last_error: Option<TokenProblem>,
+}
+
+impl TokenBody {
+    pub fn of(account: &Account) -> Self {
+        let now = jiff::Timestamp::now();
+        let last = account.token.last();
+        let last_error = account.token.live(now).err().map(|why| TokenProblem {
+            code: why.code.to_owned(),
+            summary: why.summary,
+            action: why.action.replace("{name}", account.name.as_str()),
+        });
+        Self {
+            state: account.token.state(account.record.platform, now).as_str(),
+            expires_at: last.as_ref().map(|token| token.expires_at().to_string()),
+            source: last.as_ref().map(|token| token.source().to_owned()),
+            last_error,
+        }
+    }
+}
+
+/// An account. Its secrets are write-only.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountBody {
+    pub name: String,
+    pub nickname: Option<String>,
+    /// `DHAN_V2_AT_IPV6` or `DHAN_V2_IPV6`.
+    pub platform: &'static str,
+    pub client_id: String,
+    pub pair: Option<PairBody>,
+    pub legs: Vec<LegBody>,
+    pub token: TokenBody,
+    pub halted: bool,
+    pub created_at: String,
+}
+
+impl From<&Account> for AccountBody {
+    fn from(account: &Account) -> Self {
+        let legs = account.legs.as_ref();
+        Self {
+            name: account.name.to_string(),
+            nickname: account.record.nickname.clone(),
+            platform: account.record.platform.as_str(),
+            client_id: account.record.client_id.to_string(),
+            pair: legs.map(|legs| legs.pair().into()),
+            legs: legs.map(|legs| legs.both().into_iter().map(LegBody::from).collect()).unwrap_or_default(),
+            token: TokenBody::of(account),
+            halted: account.record.halted.is_some(),
+            created_at: account.record.created_at.to_string(),
+        }
+    }
+}
+
+/// The fields of `POST /v1/accounts`; `PATCH` takes any of them but `name`.
+/// Only for the document: requests are read by [`Fields`].
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct AccountFields {
+    /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    pub name: String,
+    pub nickname: Option<String>,
+    /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
+    pub platform: String,
+    /// The broker's `dhanClientId`: digits.
+    pub client_id: String,
+    /// 4 to 6 digits. Write-only.
+    pub pin: Option<String>,
+    /// Base32, as the broker shows it. Write-only.
+    pub totp_secret: Option<String>,
+    /// Write-only.
+    pub phone: Option<String>,
+    /// Write-only.
+    pub api_key: Option<String>,
+    /// Write-only.
+    pub api_secret: Option<String>,
+    /// A live token. Write-only.
+    pub access_token: Option<String>,
+}
+
+/// `{}`, `{"pool"}` or `{"primary", "secondary"}`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct PairFields {
+    pub pool: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub primary: Option<Ipv6Addr>,
+    #[schema(value_type = Option<String>)]
+    pub secondary: Option<Ipv6Addr>,
+}
+
+/// A token given by hand.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct TokenFields {
+    /// Write-only.
+    pub access_token: String,
+}
+
+/// Nothing: `{}` or no body at all.
+#[derive(ToSchema)]
+pub struct NoFields {}
+
+/// A client key: `key` is shown once, when it is made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewKeyBody {
+    pub id: String,
+    pub key: String,
+}
+
+impl NewKeyBody {
+    pub fn show(id: &str, key: &Secret) -> Self {
+        Self { id: id.to_owned(), key: key.expose_secret().to_owned() }
+    }
+}
+
+/// A client key in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyBody {
+    pub id: String,
+    pub created_at: String,
+}
+
+/// A pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolBody {
+    pub name: String,
+    #[schema(value_type = String, example = "2001:db8:a1::/64")]
+    pub primary: Ipv6Net,
+    #[schema(value_type = String, example = "2001:db8:a2::/64")]
+    pub secondary: Ipv6Net,
+    /// Pairs it can give in all, as a decimal text: it can be more than a number holds.
+    pub capacity: String,
+    /// Pairs that accounts have from it.
+    pub assigned: u64,
+}
+
+/// A pool to make.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct PoolFields {
+    pub name: String,
+    #[schema(value_type = String, example = "2001:db8:a1::/64")]
+    pub primary: Ipv6Net,
+    #[schema(value_type = String, example = "2001:db8:a2::/64")]
+    pub secondary: Ipv6Net,
+}
+
+/// A request's JSON object, read field by field.
+#[derive(Debug)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// # Errors
+    /// 400 when the body is no JSON object. An empty body counts as `{}`.
+    pub fn read(body: &Bytes) -> Result<Self, Failure> {
+        let bad = |text: String| Failure::new(axum::http::StatusCode::BAD_REQUEST, "bad_request", text);
+        if body.is_empty() {
+            return Ok(Self(Map::new()));
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(_) => Err(bad("the body must be a JSON object".to_owned())),
+            // The parser's text may quote the body; its place is enough.
+            Err(err) => Err(bad(format!("the body is not JSON (line {}, column {})", err.line(), err.column()))),
+        }
+    }
+
+    /// A text, if it is there and not null.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.len() <= 4096 => Ok(Some(text)),
+            Some(Value::String(_)) => Err(Failure::field(name, "is longer than 4096 characters")),
+            Some(_) => Err(Failure::field(name, "must be a text")),
+        }
+    }
+
+    /// A text that must be there.
+    pub fn needed(&mut self, name: &str) -> Result<String, Failure> {
+        self.text(name)?.ok_or_else(|| Failure::field(name, "is missing"))
+    }
+
+    /// A secret text, blanks around it removed, if it is there and not empty.
+    pub fn secret(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
+        Ok(self.text(name)?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(Secret::from))
+    }
+
+    /// A text through a parser.
+    pub fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Option<T>, Failure> {
+        self.text(name)?.map(|text| parse(&text).map_err(|why| Failure::field(name, why.to_string()))).transpose()
+    }
+
+    /// An address, if it is there.
+    pub fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
+        self.parsed(name, SourceAddr::parse)
+    }
+
+    /// A prefix that must be there.
+    pub fn prefix(&mut self, name: &str) -> Result<Ipv6Net, Failure> {
+        let text = self.needed(name)?;
+        text.parse().map_err(|_| Failure::field(name, "is no IPv6 prefix, such as 2001:db8:a1::/64"))
+    }
+
+    /// # Errors
+    /// 422 with the name of a field that this call does not have.
+    pub fn done(self) -> Result<(), Failure> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Failure::field(name, "there is no such field")),
+        }
+    }
+}
+
+/// Read an account's name from a path.
+///
+/// # Errors
+/// 404: what cannot be a name is nobody's.
+pub fn name(text: &str) -> Result<AccountName, Failure> {
+    let none = || Failure::new(axum::http::StatusCode::NOT_FOUND, "not_found", "there is no such account");
+    AccountName::parse(text).map_err(|_| none())
+}

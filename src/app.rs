@@ -1,0 +1,280 @@
+//! The whole life of a gateway: build each part in order, serve, stop in order.
+//! The one place that knows every part.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::accounts::{AccountError, Accounts};
+use crate::addressing::{Addressing, AddressingError};
+use crate::admin::{self, Admin, Role, Roles, TokenError};
+use crate::config::{Bind, Config};
+use crate::domain::tasks::{Stopped, Tasks};
+use crate::egress::{Egress, Options, tls::TlsError};
+use crate::proxy::intercept::{InterceptError, Interceptor};
+use crate::proxy::{self, Destinations, ListenError, Listening, Proxy};
+use crate::store::seal::{MasterKey, SealError};
+use crate::store::{Store, StoreError};
+use crate::telemetry::Metrics;
+
+/// The master key as 64 hexadecimal digits, in place of a file.
+const MASTER_KEY_VARIABLE: &str = "SIXGATE_MASTER_KEY";
+/// The name of the systemd credential (`LoadCredential=`) that holds it.
+const MASTER_KEY_CREDENTIAL: &str = "sixgate.master-key";
+
+/// Why the gateway did not start. Whatever it was, nothing was changed by it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the master key cannot be used")]
+    Key(#[from] SealError),
+    #[error("the state in {path} cannot be used")]
+    Store {
+        path: String,
+        #[source]
+        err: StoreError,
+    },
+    #[error("the addresses in the state cannot be read")]
+    Addressing(#[from] AddressingError),
+    #[error("pool {name} of the configuration cannot be made")]
+    Pool {
+        name: String,
+        #[source]
+        err: AddressingError,
+    },
+    #[error("the accounts in the state cannot be read")]
+    Accounts(#[from] AccountError),
+    #[error(transparent)]
+    Roots(#[from] TlsError),
+    #[error("the interception authority cannot be used")]
+    Intercept(#[from] InterceptError),
+    #[error("the admin token cannot be used")]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+    #[error("a part of the gateway did not start")]
+    Interrupted,
+}
+
+/// A gateway that is built and bound, and serves nobody yet.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    store: Store,
+    accounts: Arc<Accounts>,
+    proxy: Arc<Proxy>,
+    listening: Vec<Listening>,
+    admin: AdminServer,
+    /// Callers' connections.
+    tasks: Tasks,
+    /// The broker's connections, which callers' requests need until they are done.
+    upstream: Tasks,
+}
+
+#[derive(Debug)]
+struct AdminServer {
+    at: String,
+    socket: AdminSocket,
+    router: axum::Router,
+}
+
+#[derive(Debug)]
+enum AdminSocket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl App {
+    /// Build every part and bind every listener. `loopback` lets accounts have
+    /// `::1`, for the sandbox.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn build(config: Config, loopback: bool) -> Result<Self, StartError> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let (tasks, upstream) = (Tasks::default(), Tasks::default());
+        let store = open_store(&config).await?;
+        let addressing = Addressing::new(store.clone(), loopback)?;
+        for pool in &config.pools {
+            make_pool(&addressing, pool).await?;
+        }
+        let egress = Egress::new(egress_options(&config), upstream.clone())?;
+        let accounts = Arc::new(Accounts::new(store.clone(), egress, addressing)?);
+        let hosts = Destinations::new(&config).intercepted();
+        let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
+        let metrics = Arc::new(Metrics::default());
+        let proxy = Proxy::new(&config, Arc::clone(&accounts), interceptor, tasks.clone(), Arc::clone(&metrics));
+        let admin = bind_admin(&config, &accounts, metrics, &tasks)?;
+        let mut listening = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
+        }
+        Ok(Self { config, store, accounts, proxy, listening, admin, tasks, upstream })
+    }
+
+    /// The accounts, for whoever prepares a demo.
+    pub const fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
+    }
+
+    /// What is bound, a line each, for printing.
+    pub fn bound(&self) -> Vec<String> {
+        let listeners = self.listening.iter().map(|listening| format!("callers   {}", listening.at));
+        listeners.chain([format!("admin API {}", self.admin.at)]).collect()
+    }
+
+    /// Serve until told to stop, then finish what is under way.
+    ///
+    /// # Errors
+    /// [`StartError::Signals`].
+    pub async fn run(self) -> Result<Stopped, StartError> {
+        let mut signals = Signals::new().map_err(StartError::Signals)?;
+        for listening in self.listening {
+            self.tasks.spawn(listening.serve(Arc::clone(&self.proxy)));
+        }
+        self.tasks.spawn(self.admin.serve(self.tasks.clone()));
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        signals.stop().await;
+
+        tracing::info!(drain = ?self.config.proxy.drain, "stopping: finishing what is under way");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let stopped = self.tasks.stop(self.config.proxy.drain).await;
+        if let Stopped::Cut { left } = stopped {
+            tracing::warn!(left, "connections were cut off at the end of proxy.drain");
+        }
+        self.upstream.stop(std::time::Duration::from_secs(1)).await;
+        let store = self.store;
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        Ok(stopped)
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Store, StartError> {
+    let (path, key_file) = (config.state.path.clone(), config.state.master_key_file.clone());
+    let open = move || -> Result<Store, StartError> {
+        let fail = |err| StartError::Store { path: path.display().to_string(), err };
+        let key = master_key(&key_file)?;
+        Store::open(&path, key).map_err(fail)
+    };
+    // It reads and syncs files: not on a worker of the runtime.
+    tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
+}
+
+/// From the environment, else from a systemd credential, else from the file.
+fn master_key(file: &Path) -> Result<MasterKey, StartError> {
+    if let Ok(hex) = std::env::var(MASTER_KEY_VARIABLE) {
+        return Ok(MasterKey::from_hex(&zeroize::Zeroizing::new(hex))?);
+    }
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(MASTER_KEY_CREDENTIAL));
+    if let Some(path) = credential.filter(|path| path.exists()) {
+        return Ok(MasterKey::load_or_create(&path)?);
+    }
+    Ok(MasterKey::load_or_create(file)?)
+}
+
+/// A pool of the file is made if it is absent; one that is there must be the same.
+async fn make_pool(addressing: &Addressing, pool: &crate::config::Pool) -> Result<(), StartError> {
+    let fail = |err| StartError::Pool { name: pool.name.clone(), err };
+    match addressing.pools().into_iter().find(|known| known.name == pool.name) {
+        Some(known) if known.prefixes.primary == pool.primary && known.prefixes.secondary == pool.secondary => Ok(()),
+        Some(_) => Err(fail(AddressingError::PoolExists(format!(
+            "{} with other prefixes; pools are not changed, give the new one another name",
+            pool.name
+        )))),
+        None => addressing.create_pool(&pool.name, pool.primary, pool.secondary).await.map_err(fail),
+    }
+}
+
+fn egress_options(config: &Config) -> Options {
+    let egress = &config.egress;
+    Options {
+        connect_timeout: egress.connect_timeout,
+        read_timeout: egress.response_timeout,
+        freebind: egress.freebind,
+        http2: egress.http2,
+        idle_timeout: egress.idle_timeout,
+        idle_per_exit: egress.idle_per_leg,
+        extra_roots: egress.extra_roots.clone(),
+        resolve: egress.resolve.clone(),
+    }
+}
+
+fn bind_admin(
+    config: &Config,
+    accounts: &Arc<Accounts>,
+    metrics: Arc<Metrics>,
+    tasks: &Tasks,
+) -> Result<AdminServer, StartError> {
+    let mut roles = Roles::default();
+    let files = [
+        (Role::Admin, Some(&config.admin.token_file)),
+        (Role::Operator, config.admin.operator_token_file.as_ref()),
+        (Role::Viewer, config.admin.viewer_token_file.as_ref()),
+    ];
+    for (role, file) in files {
+        if let Some(file) = file {
+            roles.add_file(role, file)?;
+        }
+    }
+    let bind = &config.admin.bind;
+    let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
+    let (at, socket, local) = match bind {
+        Bind::Tcp(address) => {
+            let socket = proxy::bind_tcp(*address).map_err(fail)?;
+            let local = socket.local_addr().map_err(fail)?;
+            (format!("http://{local}"), AdminSocket::Tcp(socket), Some(local))
+        }
+        Bind::Unix(path) => {
+            let socket = proxy::bind_unix(path).map_err(fail)?;
+            (format!("unix:{}", path.display()), AdminSocket::Unix(socket), None)
+        }
+    };
+    let router = admin::router(Admin::new(Arc::clone(accounts), metrics, roles, local, tasks.clone()));
+    Ok(AdminServer { at, socket, router })
+}
+
+impl AdminServer {
+    async fn serve(self, tasks: Tasks) {
+        let stopping = {
+            let tasks = tasks.clone();
+            async move { tasks.stopping().await }
+        };
+        let served = match self.socket {
+            AdminSocket::Tcp(socket) => axum::serve(socket, self.router).with_graceful_shutdown(stopping).await,
+            AdminSocket::Unix(socket) => axum::serve(socket, self.router).with_graceful_shutdown(stopping).await,
+        };
+        if let Err(err) = served {
+            tracing::error!(error = %err, "the admin API ended");
+        }
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                // Better than dying of it: a reload without dropping connections is not there yet.
+                _ = self.hang_up.recv() => tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply it"),
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! `sixgate serve`, with and without the sandbox.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::{ServeArguments, failed, runtime};
+use crate::accounts::{AccountError, Accounts, NewAccount};
+use crate::addressing::host::LentAddress;
+use crate::app::{App, StartError};
+use crate::config::{self, Config, Problems};
+use crate::domain::secret::ExposeSecret;
+use crate::domain::tasks::{Stopped, Tasks};
+use crate::domain::{AccountName, ClientId, Pair, Platform, SourceAddr};
+use crate::sandbox::{Account, Options, Sandbox, SandboxError};
+use crate::store::records::CredentialsRecord;
+
+/// The demo account's name, id at the built-in broker, and login.
+const DEMO: (&str, &str, &str, &str) = ("demo", "1000000001", "123456", "JBSWY3DPEHPK3PXPJBSWY3DP");
+
+/// Why `serve` ended early.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Config(#[from] Problems),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("the built-in broker did not start")]
+    Sandbox(#[from] SandboxError),
+    #[error("the demo account could not be made")]
+    Demo(#[from] AccountError),
+    #[error("the demo's state in {path} cannot be used")]
+    State {
+        path: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("the runtime did not start")]
+    Runtime(#[from] std::io::Error),
+}
+
+pub(super) fn run(arguments: ServeArguments) -> ExitCode {
+    let served = match (arguments.config, arguments.sandbox) {
+        (Some(path), _) => serve(&path),
+        (None, _) => demo(arguments.state),
+    };
+    match served {
+        Ok(Stopped::Clean | Stopped::Cut { .. }) => ExitCode::SUCCESS,
+        Err(ServeError::Config(problems)) => {
+            eprintln!("{problems}");
+            ExitCode::from(2)
+        }
+        Err(err) => failed(&err),
+    }
+}
+
+fn serve(path: &Path) -> Result<Stopped, ServeError> {
+    let config = config::load(path)?;
+    crate::telemetry::start_logs(&config.log);
+    runtime()?.block_on(async {
+        let app = App::build(config, false).await?;
+        for line in app.bound() {
+            println!("{line}");
+        }
+        Ok(app.run().await?)
+    })
+}
+
+fn demo(state: Option<PathBuf>) -> Result<Stopped, ServeError> {
+    let folder = StateFolder::new(state)?;
+    runtime()?.block_on(async {
+        // Outlives the gateway, whose last requests it answers.
+        let broker_tasks = Tasks::default();
+        let demo = Demo::start(&folder.path, &broker_tasks).await?;
+        let pair = demo.pair();
+        let app = App::build(demo.config.clone(), true).await?;
+        let key = demo.prepare(app.accounts()).await?;
+        demo.explain(&app, pair, &key, &folder);
+        let stopped = app.run().await?;
+        broker_tasks.stop(std::time::Duration::from_secs(1)).await;
+        Ok(stopped)
+    })
+}
+
+/// Where the demo keeps its state; a temporary one goes at the end.
+struct StateFolder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl StateFolder {
+    fn new(given: Option<PathBuf>) -> Result<Self, ServeError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let temporary = given.is_none();
+        let path = match given {
+            // The configuration's folder is where relative paths begin, so this is made absolute.
+            Some(path) => std::path::absolute(&path).map_err(|err| ServeError::State { path, err })?,
+            None => std::env::temp_dir().join(format!("sixgate-{}", uuid::Uuid::now_v7().simple())),
+        };
+        let made = std::fs::DirBuilder::new().recursive(!temporary).mode(0o700).create(&path);
+        made.map_err(|err| ServeError::State { path: path.clone(), err })?;
+        Ok(Self { path, temporary })
+    }
+}
+
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        if self.temporary {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// The built-in broker with one customer.
+struct Demo {
+    broker: Sandbox,
+    client_id: ClientId,
+    name: AccountName,
+    config: Config,
+    addresses: Addresses,
+}
+
+/// The demo account's pair, and what had to be lent for it.
+enum Addresses {
+    Own(Pair, #[expect(dead_code, reason = "taken back on drop")] [LentAddress; 2]),
+    Shared { pair: Pair, why: std::io::Error },
+}
+
+impl Demo {
+    async fn start(folder: &Path, tasks: &Tasks) -> Result<Self, ServeError> {
+        let state = |err| ServeError::State { path: folder.to_owned(), err };
+        let invalid = |why| state(std::io::Error::other(why));
+        let (name, client_id, pin, totp_secret) = DEMO;
+        let name = AccountName::parse(name).map_err(invalid)?;
+        let client_id = ClientId::parse(client_id).map_err(invalid)?;
+        let addresses = Addresses::take(folder)?;
+        let account = Account::new(client_id.clone(), "DEMO TRADER", pin, totp_secret).registered(addresses.pair());
+        let broker = Sandbox::start(Options { accounts: vec![account], ..Options::default() }, tasks).await?;
+        let ca = folder.join("sandbox-ca.pem");
+        std::fs::write(&ca, broker.ca_pem()).map_err(state)?;
+        let pins: String =
+            Options::broker_hosts().iter().map(|host| format!("\"{host}\" = [\"{}\"]\n", broker.address())).collect();
+        let text = format!(
+            "[state]\npath = {state:?}\n\
+             [[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"demo\"\n\
+             [admin]\naddress = \"127.0.0.1:8081\"\n\
+             [egress]\nextra_roots = [{ca:?}]\n\
+             [egress.resolve]\n{pins}",
+            state = folder.display().to_string(),
+            ca = ca.display().to_string(),
+        );
+        let variables: BTreeMap<String, String> = std::env::vars().collect();
+        let config = config::from_text("the sandbox's configuration", folder, &text, &variables)?;
+        crate::telemetry::start_logs(&config.log);
+        Ok(Self { broker, client_id, name, config, addresses })
+    }
+
+    const fn pair(&self) -> Pair {
+        self.addresses.pair()
+    }
+
+    /// Make the demo account, or find the one of an earlier run, and give it a
+    /// live token and a client key.
+    async fn prepare(&self, accounts: &Accounts) -> Result<crate::accounts::NewKey, ServeError> {
+        if accounts.lookup(self.name.as_str()).is_none() {
+            let new = NewAccount {
+                name: self.name.clone(),
+                nickname: Some("Sandbox demo".to_owned()),
+                platform: Platform::Automatic,
+                client_id: self.client_id.clone(),
+                credentials: CredentialsRecord {
+                    pin: Some(DEMO.2.to_owned().into()),
+                    totp_secret: Some(DEMO.3.to_owned().into()),
+                    phone: None,
+                    api_key: None,
+                    api_secret: None,
+                },
+                access_token: None,
+            };
+            accounts.create(new).await?;
+        }
+        // The pair of an earlier run in another mode stays retired; the sandbox
+        // registers whatever pair this run has.
+        if accounts.pair(&self.name)?.is_some_and(|has| has.pair != self.pair()) {
+            accounts.retire_pair(&self.name).await?;
+        }
+        accounts.assign_given(&self.name, self.pair()).await?;
+        accounts.set_token(&self.name, self.broker.mint_token(&self.client_id).into()).await?;
+        for (id, _) in accounts.keys(&self.name)? {
+            accounts.delete_key(&self.name, &id).await?;
+        }
+        Ok(accounts.add_key(&self.name).await?)
+    }
+
+    fn explain(&self, app: &App, pair: Pair, key: &crate::accounts::NewKey, folder: &StateFolder) {
+        println!("Sixgate with its built-in broker. Nothing here reaches Dhan.\n");
+        for line in app.bound() {
+            println!("  {line}");
+        }
+        println!("  broker    https://{} (as api.dhan.co and its other hosts)", self.broker.address());
+        println!("  account   {} (client id {})", self.name, self.client_id);
+        println!("  pair      primary {}, secondary {}", pair.primary, pair.secondary);
+        println!("  key       {} (for listeners that ask for one)", key.key.expose_secret());
+        println!("  CA        {}/ca.pem", folder.path.display());
+        println!("  admin     bearer token in {}", self.config.admin.token_file.display());
+        if let Addresses::Shared { why, .. } = &self.addresses {
+            println!(
+                "\nBoth legs share ::1, because no address could be put on the loopback interface ({why}).\n\
+                 To see two without being root: netns-scripts/sandbox.sh (it uses a user namespace)."
+            );
+        }
+        let listener = self.config.listeners.first().map(|listener| listener.bind.to_string()).unwrap_or_default();
+        println!("\nPlace an order:\n\n{}\n", order_line(&listener));
+        println!("Ctrl-C stops it{}.", if folder.temporary { " and removes its state" } else { "" });
+    }
+}
+
+/// The curl line that places an order through `listener`.
+fn order_line(listener: &str) -> String {
+    format!(
+        "curl -i -x http://{listener} http://api.dhan.co/v2/orders -H 'Content-Type: application/json' -d \
+         '{{\"transactionType\":\"BUY\",\"exchangeSegment\":\"NSE_EQ\",\"productType\":\"INTRADAY\",\
+         \"orderType\":\"LIMIT\",\"validity\":\"DAY\",\"securityId\":\"11536\",\"quantity\":5,\"price\":3310.5}}'"
+    )
+}
+
+impl Addresses {
+    /// Two addresses of a unique local prefix (RFC 4193), lent to the loopback
+    /// interface; `::1` twice where that is not permitted. A state folder that is
+    /// kept keeps its prefix.
+    fn take(folder: &Path) -> Result<Self, ServeError> {
+        let state = |err| ServeError::State { path: folder.to_owned(), err };
+        let invalid = |why| state(std::io::Error::other(why));
+        let kept = folder.join("sandbox-prefix");
+        let prefix = match std::fs::read_to_string(&kept) {
+            Ok(text) => text.trim().to_owned(),
+            Err(_) => {
+                let mut id = [0u8; 5];
+                getrandom::fill(&mut id).map_err(|_| invalid_random(folder))?;
+                let [a, b, c, d, e] = id;
+                let text = format!("fd{a:02x}:{b:02x}{c:02x}:{d:02x}{e:02x}");
+                std::fs::write(&kept, &text).map_err(state)?;
+                text
+            }
+        };
+        let address = |net: &str| SourceAddr::parse(&format!("{prefix}:{net}::1")).map_err(invalid);
+        let pair = Pair { primary: address("a1")?, secondary: address("a2")? };
+        let lent = LentAddress::lend(pair.primary)
+            .and_then(|primary| LentAddress::lend(pair.secondary).map(|secondary| [primary, secondary]));
+        match lent {
+            Ok(lent) => Ok(Self::Own(pair, lent)),
+            Err(why) => {
+                let own = SourceAddr::new(std::net::Ipv6Addr::LOCALHOST).map_err(invalid)?;
+                Ok(Self::Shared { pair: Pair { primary: own, secondary: own }, why })
+            }
+        }
+    }
+
+    const fn pair(&self) -> Pair {
+        match self {
+            Self::Own(pair, _) | Self::Shared { pair, .. } => *pair,
+        }
+    }
+}
+
+fn invalid_random(folder: &Path) -> ServeError {
+    ServeError::State { path: folder.to_owned(), err: std::io::Error::other("the kernel gave no random bytes") }
+}

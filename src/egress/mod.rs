@@ -1,0 +1,26 @@
+//! Egress: how bytes leave this host.
+//!
+//! All outside connections are made through an [`Exit`], which is one account's
+//! one address. Other modules name a target; only this one knows addresses,
+//! sockets and TLS.
+//!
+//! Invariants:
+//! - A connection leaves from its exit's address or not at all. There is no
+//!   default source, no kernel's choice and no IPv4.
+//! - Idle connections and TLS sessions belong to the exit that made them. There
+//!   is no table over exits in which they could be mixed up.
+//! - The address that passed the guard is the one connected to: no second lookup.
+//!
+//! Not here: which leg to take (`legs`), what to send (`proxy`).
+
+mod connect;
+pub mod guard;
+mod http;
+pub mod pool;
+mod resolve;
+pub mod source;
+pub mod tls;
+
+pub use connect::{DialError, Egress, Exit, Options};
+pub use http::{Lease, ReplyBody, ReplyError, SendError, Sent};
+pub use resolve::ResolveError;

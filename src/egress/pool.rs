@@ -1,0 +1,191 @@
+//! Idle connections of one exit.
+//!
+//! A connection may be reused only for the account, source address, host, port
+//! and TLS profile it was opened for. Account and address are not part of a key
+//! here because they cannot differ: every exit has a pool of its own, and an
+//! account whose pair changes gets new exits. Last in, first out, because the
+//! connection used last is the one least likely to have been closed meanwhile.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::tls::Profile;
+use crate::domain::Authority;
+
+/// Something that can lie idle.
+pub trait Reusable {
+    /// Has the other side closed it?
+    fn is_closed(&self) -> bool;
+}
+
+/// Idle connections, newest last.
+#[derive(Debug)]
+pub struct Pool<C> {
+    idle: Mutex<Vec<Idle<C>>>,
+    cap: usize,
+    max_idle: Duration,
+}
+
+#[derive(Debug)]
+struct Idle<C> {
+    to: Authority,
+    profile: Profile,
+    since: Instant,
+    connection: C,
+}
+
+impl<C: Reusable> Pool<C> {
+    /// At most `cap` connections, none idle for longer than `max_idle`.
+    pub const fn new(cap: usize, max_idle: Duration) -> Self {
+        Self { idle: Mutex::new(Vec::new()), cap, max_idle }
+    }
+
+    /// The freshest idle connection to `to`, if there is one that still lives.
+    pub fn take(&self, to: &Authority, profile: Profile, now: Instant) -> Option<C> {
+        let mut idle = self.lock();
+        self.sweep(&mut idle, now);
+        let found = idle.iter().rposition(|i| i.profile == profile && i.to == *to)?;
+        Some(idle.remove(found).connection)
+    }
+
+    /// Keep a connection. The oldest one goes when there are too many.
+    pub fn put(&self, to: Authority, profile: Profile, connection: C, now: Instant) {
+        let mut idle = self.lock();
+        self.sweep(&mut idle, now);
+        idle.push(Idle { to, profile, since: now, connection });
+        if idle.len() > self.cap {
+            idle.remove(0);
+        }
+    }
+
+    /// Drop what is closed or too old.
+    pub fn expire(&self, now: Instant) {
+        self.sweep(&mut self.lock(), now);
+    }
+
+    /// How many lie idle.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn sweep(&self, idle: &mut Vec<Idle<C>>, now: Instant) {
+        idle.retain(|i| !i.connection.is_closed() && now.saturating_duration_since(i.since) < self.max_idle);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle<C>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A connection that remembers what it was opened for.
+    #[derive(Debug, Clone)]
+    struct Opened {
+        exit: usize,
+        to: Authority,
+        profile: Profile,
+        closed: Arc<AtomicBool>,
+    }
+
+    impl Reusable for Opened {
+        fn is_closed(&self) -> bool {
+            self.closed.load(Ordering::Relaxed)
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A request of an exit to a host: reuse or open, then put back or drop.
+        Request { exit: usize, host: usize, http2: bool, keep: bool },
+        /// The broker closes one.
+        Close { nth: usize },
+        /// The account gets another pair: its exit is made anew.
+        Replace { exit: usize },
+        /// Time passes.
+        Wait { seconds: u64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0..6usize, 0..4usize, any::<bool>(), any::<bool>())
+                .prop_map(|(exit, host, http2, keep)| Step::Request { exit, host, http2, keep }),
+            2 => (0..64usize).prop_map(|nth| Step::Close { nth }),
+            1 => (0..6usize).prop_map(|exit| Step::Replace { exit }),
+            1 => (0..40u64).prop_map(|seconds| Step::Wait { seconds }),
+        ]
+    }
+
+    proptest! {
+        /// The promise of the whole product: whatever happens in whatever order,
+        /// a request never gets a connection that was opened for something else,
+        /// is closed, or has lain too long.
+        #[test]
+        fn a_connection_is_reused_only_for_what_it_was_opened_for(steps in prop::collection::vec(step(), 1..200)) {
+            let limit = Duration::from_secs(30);
+            let fresh = || Pool::<(Opened, Instant)>::new(3, limit);
+            let hosts: Vec<_> = ["api.dhan.co:443", "api.dhan.co:8443", "auth.dhan.co:443", "api-feed.dhan.co:443"]
+                .iter().map(|h| Authority::parse(h, None).unwrap()).collect();
+            // Generation tells a replaced exit from the one before it.
+            let mut pools: Vec<_> = (0..6).map(|n| (n, fresh())).collect();
+            let mut next_exit = 6;
+            let mut all: Vec<Opened> = Vec::new();
+            let mut now = Instant::now();
+            for step in steps {
+                match step {
+                    Step::Request { exit, host, http2, keep } => {
+                        let profile = if http2 { Profile::Http2 } else { Profile::Http1 };
+                        let (id, pool) = &pools[exit];
+                        let connection = match pool.take(&hosts[host], profile, now) {
+                            Some((found, since)) => {
+                                prop_assert_eq!(found.exit, *id);
+                                prop_assert_eq!(&found.to, &hosts[host]);
+                                prop_assert_eq!(found.profile, profile);
+                                prop_assert!(!found.is_closed());
+                                prop_assert!(now.duration_since(since) < limit);
+                                found
+                            }
+                            None => {
+                                let new = Opened { exit: *id, to: hosts[host].clone(), profile, closed: Arc::default() };
+                                all.push(new.clone());
+                                new
+                            }
+                        };
+                        if keep {
+                            pool.put(hosts[host].clone(), profile, (connection, now), now);
+                        }
+                        prop_assert!(pool.len() <= 3);
+                    }
+                    Step::Close { nth } => {
+                        if let Some(connection) = all.get(nth) {
+                            connection.closed.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    Step::Replace { exit } => {
+                        pools[exit] = (next_exit, fresh());
+                        next_exit += 1;
+                    }
+                    Step::Wait { seconds } => now += Duration::from_secs(seconds),
+                }
+            }
+        }
+    }
+
+    impl Reusable for (Opened, Instant) {
+        fn is_closed(&self) -> bool {
+            self.0.is_closed()
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Legs: an account's two ways out, and which one to take.
+//!
+//! A leg owns its exit, and with it every connection and TLS session made from
+//! its address. Legs are made for one account and one pair; when the pair
+//! changes the account gets new legs and the old ones' connections end with
+//! them. So nothing of one account can be handed to another.
+//!
+//! New requests go to the primary; to the secondary when the primary could not
+//! be dialled. Nothing had been written then, so this is safe for an order too.
+
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::net::TcpStream;
+
+use crate::domain::{Authority, Pair, Role, SourceAddr};
+use crate::egress::{DialError, Egress, Exit, Lease};
+
+/// What is known of a leg's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegState {
+    /// Its last dial worked, or it has not been tried.
+    Admits,
+    /// Its last dial failed. It is tried again by the next request.
+    Tripped {
+        /// The dial error's code.
+        reason: &'static str,
+    },
+}
+
+impl LegState {
+    /// The word in the API.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Admits => "admits",
+            Self::Tripped { .. } => "tripped",
+        }
+    }
+
+    /// Why it is not `admits`.
+    pub const fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Admits => None,
+            Self::Tripped { reason } => Some(reason),
+        }
+    }
+}
+
+/// One way out for one account.
+#[derive(Debug)]
+pub struct Leg {
+    role: Role,
+    exit: Arc<Exit>,
+    state: Mutex<(LegState, SystemTime)>,
+}
+
+impl Leg {
+    fn new(role: Role, exit: Arc<Exit>) -> Self {
+        Self { role, exit, state: Mutex::new((LegState::Admits, SystemTime::now())) }
+    }
+
+    /// Primary or secondary.
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The address it leaves from.
+    pub fn source(&self) -> SourceAddr {
+        self.exit.source()
+    }
+
+    /// Its state and since when.
+    pub fn state(&self) -> (LegState, SystemTime) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Idle upstream connections.
+    pub fn idle(&self) -> usize {
+        self.exit.idle()
+    }
+
+    fn note<T>(&self, dialled: &Result<T, DialError>) {
+        let new = match dialled {
+            Ok(_) => LegState::Admits,
+            // What says nothing about the leg: a name, or a refusal of ours.
+            Err(err) if !err.may_try_next() => return,
+            Err(err) => LegState::Tripped { reason: err.code() },
+        };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 != new {
+            tracing::warn!(leg = self.role.as_str(), source = %self.source(), from = state.0.as_str(), to = new.as_str(),
+                reason = new.reason(), "a leg changed state");
+            *state = (new, SystemTime::now());
+        }
+    }
+}
+
+/// Neither leg could be dialled. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.describe())]
+pub struct NoLeg {
+    /// What each leg that was tried failed with, in order.
+    pub tried: Vec<(Role, DialError)>,
+}
+
+impl NoLeg {
+    fn describe(&self) -> String {
+        let each = self.tried.iter().map(|(role, err)| format!("{}: {}", role.as_str(), err.chain()));
+        each.collect::<Vec<_>>().join("; ")
+    }
+
+    /// The code of the first failure, for metrics.
+    pub fn code(&self) -> &'static str {
+        self.tried.first().map_or("no_leg", |(_, err)| err.code())
+    }
+}
+
+/// An account's two legs.
+#[derive(Debug)]
+pub struct Legs {
+    primary: Leg,
+    secondary: Leg,
+}
+
+impl Legs {
+    /// Legs for `pair`, with connections of their own.
+    pub fn new(pair: &Pair, egress: &Arc<Egress>) -> Self {
+        let leg = |role| Leg::new(role, egress.exit(pair.of(role)));
+        Self { primary: leg(Role::Primary), secondary: leg(Role::Secondary) }
+    }
+
+    /// The pair these legs leave from.
+    pub fn pair(&self) -> Pair {
+        Pair { primary: self.primary.source(), secondary: self.secondary.source() }
+    }
+
+    /// Primary, then secondary.
+    pub const fn both(&self) -> [&Leg; 2] {
+        [&self.primary, &self.secondary]
+    }
+
+    /// A connection for one request, from the primary or else the secondary.
+    ///
+    /// # Errors
+    /// [`NoLeg`]; nothing was sent.
+    pub async fn lease<'a>(&'a self, to: &'a Authority, how: Reuse) -> Result<(&'a Leg, Lease), NoLeg> {
+        self.first(|leg| async move {
+            match how {
+                Reuse::Idle => leg.exit.lease(to).await,
+                Reuse::Never => leg.exit.lease_new(to).await,
+                Reuse::ForUpgrade => leg.exit.lease_for_upgrade(to).await,
+            }
+        })
+        .await
+    }
+
+    /// A connected socket for a blind tunnel.
+    ///
+    /// # Errors
+    /// [`NoLeg`]; nothing was sent.
+    pub async fn dial<'a>(&'a self, to: &'a Authority) -> Result<(&'a Leg, TcpStream), NoLeg> {
+        self.first(|leg| leg.exit.dial(to)).await
+    }
+
+    async fn first<'a, T, F>(&'a self, dial: impl Fn(&'a Leg) -> F) -> Result<(&'a Leg, T), NoLeg>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let mut tried = Vec::new();
+        for leg in self.both() {
+            let dialled = dial(leg).await;
+            leg.note(&dialled);
+            match dialled {
+                Ok(made) => return Ok((leg, made)),
+                Err(err) => {
+                    let go_on = err.may_try_next();
+                    tried.push((leg.role, err));
+                    if !go_on {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(NoLeg { tried })
+    }
+}
+
+/// Which connections will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// An idle one, else a new one.
+    Idle,
+    /// A new one.
+    Never,
+    /// A new HTTP/1.1 one that will not come back.
+    ForUpgrade,
+}

@@ -1,0 +1,213 @@
+//! Who is asking, and may they.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use data_encoding::BASE64;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, PROXY_AUTHORIZATION, REFERER};
+use http::{HeaderMap, Method};
+
+use super::reply::{Code, Problem};
+use super::target::Form;
+use crate::accounts::{Account, Accounts, ClientKeys};
+use crate::config::{ClientKey, Listener};
+use crate::domain::AccountName;
+
+/// The listener a connection came by, and what the kernel said of its peer.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The listener's configuration.
+    pub listener: Arc<Listener>,
+    /// Our address on this connection; `None` on a unix socket.
+    pub local: Option<SocketAddr>,
+    /// The peer's uid, on a unix socket.
+    pub uid: Option<u32>,
+}
+
+impl Door {
+    /// The account of a request, chosen by the listener, else by the user name,
+    /// else by the peer's uid; and its client key checked where one is required.
+    ///
+    /// # Errors
+    /// 407 that is the same for a wrong key, an unknown account and none at all;
+    /// 503 when the listener's own account does not exist yet.
+    pub fn admit(&self, accounts: &Accounts, headers: &HeaderMap, form: Form) -> Result<Arc<Account>, Problem> {
+        if self.listener.client_key == ClientKey::Required {
+            return self.check_key(accounts, headers, form);
+        }
+        let by_uid = || self.uid.and_then(|uid| self.listener.uids.get(&uid));
+        let Some(name) = self.listener.account.as_ref().or_else(by_uid) else {
+            let detail = "this listener knows no account for this peer; map its uid in listener.uids";
+            return Err(Problem::before_sending(Code::ProxyAuthRequired, detail));
+        };
+        accounts.lookup(name.as_str()).ok_or_else(|| missing(name))
+    }
+
+    fn check_key(&self, accounts: &Accounts, headers: &HeaderMap, form: Form) -> Result<Arc<Account>, Problem> {
+        let refused = || {
+            let detail = "give the account's name and a client key: http://account:client-key@host:port, or a \
+                          Proxy-Authorization: Basic header";
+            Problem::before_sending(Code::ProxyAuthRequired, detail)
+        };
+        let (user, key) = shown(headers, form).ok_or_else(refused)?;
+        let named = match (&self.listener.account, user.as_str()) {
+            (Some(own), user) if user.is_empty() || user == own.as_str() => Some(own.as_str()),
+            (Some(_), _) => None,
+            (None, user) => Some(user),
+        };
+        let account = named.and_then(|name| accounts.lookup(name));
+        // The key is hashed and compared for an unknown account too, so that both
+        // take the same time.
+        let nobody = ClientKeys::default();
+        let keys = account.as_ref().map_or(&nobody, |account| &account.keys);
+        if keys.accept(key.as_bytes()) { account.ok_or_else(refused) } else { Err(refused()) }
+    }
+
+    /// On a listener without client keys any web page open on this host could
+    /// place orders: refuse whatever a browser sent.
+    ///
+    /// # Errors
+    /// 403 `browser_refused`.
+    pub fn refuse_browsers(&self, headers: &HeaderMap, form: Form) -> Result<(), Problem> {
+        if self.listener.client_key == ClientKey::Required {
+            return Ok(());
+        }
+        let refused = |detail: String| Err(Problem::before_sending(Code::BrowserRefused, detail));
+        let fetch = headers.keys().find(|name| name.as_str().starts_with("sec-fetch-"));
+        if let Some(name) = [ORIGIN, REFERER].iter().find(|name| headers.contains_key(*name)).or(fetch) {
+            return refused(format!(
+                "the header {name} is what a browser sends, and this listener asks for no client key; use a listener \
+                 with client_key = \"required\""
+            ));
+        }
+        if form == Form::Origin && !self.is_own_host(headers) {
+            return refused(
+                "Host is not this listener's own address; a page that rebinds its name could send this".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// An order write that a page could send without asking (a "simple" request
+    /// of the Fetch standard) is not JSON.
+    ///
+    /// # Errors
+    /// 403 `browser_refused`.
+    pub fn refuse_simple_writes(&self, method: &Method, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
+        if self.listener.client_key == ClientKey::Required {
+            return Ok(());
+        }
+        let kind = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+        let json = kind.is_some_and(|kind| {
+            kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+        });
+        // Without type and body, DELETE and PUT are never simple.
+        let never_simple = kind.is_none() && body.is_empty() && *method != Method::POST;
+        if json || never_simple {
+            return Ok(());
+        }
+        let detail = "an order write needs Content-Type: application/json on a listener without client keys";
+        Err(Problem::before_sending(Code::BrowserRefused, detail))
+    }
+
+    fn is_own_host(&self, headers: &HeaderMap) -> bool {
+        let Some(host) = headers.get(HOST).and_then(|value| value.to_str().ok()) else {
+            // HTTP/1.0 without Host: no browser since the nineties.
+            return true;
+        };
+        let Some(local) = self.local else {
+            // A unix socket cannot be reached by a page; clients put "localhost" or its path here.
+            return true;
+        };
+        own_host(host, local)
+    }
+}
+
+/// Is `host` a name for `local` that no DNS server could have given?
+pub fn own_host(host: &str, local: SocketAddr) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+        _ => (host, Some(80)),
+    };
+    if port != Some(local.port()) {
+        return false;
+    }
+    let literal: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    match literal {
+        Some(ip) => ip == local.ip() || ip.is_loopback() && local.ip().is_loopback(),
+        None => name.eq_ignore_ascii_case("localhost") && local.ip().is_loopback(),
+    }
+}
+
+fn missing(name: &AccountName) -> Problem {
+    let detail = format!("account {name} has not been created; make it by POST /v1/accounts");
+    Problem::before_sending(Code::AccountMissing, detail)
+}
+
+/// The user name and key of `Proxy-Authorization`, or of `Authorization` in
+/// origin form, where the listener is the server (RFC 7617).
+fn shown(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
+    let name = if form == Form::Origin && !headers.contains_key(PROXY_AUTHORIZATION) {
+        AUTHORIZATION
+    } else {
+        PROXY_AUTHORIZATION
+    };
+    let mut values = headers.get_all(name).iter();
+    // Two of them are two callers; nobody can say which is meant.
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(BASE64.decode(encoded.trim().as_bytes()).ok()?).ok()?;
+    let (user, key) = text.split_once(':')?;
+    Some((user.to_owned(), key.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DNS rebinding: a page's own name, made to resolve to 127.0.0.1.
+    #[test]
+    fn only_literal_names_of_this_host_are_its_own() {
+        let local: SocketAddr = "127.0.0.1:8080".parse().unwrap();
+        for own in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080"] {
+            assert!(own_host(own, local), "{own}");
+        }
+        for other in [
+            "evil.example:8080",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "localhost",
+            "192.0.2.1:8080",
+            "",
+            "localhost.evil:8080",
+            "[::1]",
+        ] {
+            assert!(!own_host(other, local), "{other}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_read_in_one_way_only() {
+        let with = |fields: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, value.parse().unwrap());
+            }
+            headers
+        };
+        let basic = format!("Basic {}", BASE64.encode(b"alpha:key:with:colons"));
+        let one = with(&[("proxy-authorization", &basic)]);
+        assert_eq!(shown(&one, Form::Absolute).unwrap(), ("alpha".to_owned(), "key:with:colons".to_owned()));
+        assert!(
+            shown(&with(&[("proxy-authorization", &basic), ("proxy-authorization", &basic)]), Form::Absolute).is_none()
+        );
+        assert!(shown(&with(&[("authorization", &basic)]), Form::Absolute).is_none());
+        assert!(shown(&with(&[("authorization", &basic)]), Form::Origin).is_some());
+        for bad in ["Basic", "Basic !!!", "Bearer YTpi", &format!("Basic {}", BASE64.encode(b"nocolon"))] {
+            assert!(shown(&with(&[("proxy-authorization", bad)]), Form::Absolute).is_none(), "{bad}");
+        }
+    }
+}

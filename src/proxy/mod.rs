@@ -1,0 +1,379 @@
+//! The proxy: what callers connect to.
+//!
+//! The way of a request: a listener's connection (`listener`) is read as HTTP/1
+//! (`http1`) or, inside an intercepted tunnel, as HTTP/2; the caller is admitted
+//! as an account (`caller`); what it asks for is settled (`target`); the account's
+//! credentials are put in (`sign`); it leaves by a leg (`forward`); and what comes
+//! back, or why nothing does (`reply`), is the caller's.
+//!
+//! Invariants:
+//! - A request is admitted on its own. Nothing of an earlier request on the same
+//!   connection is remembered, except that a tunnel keeps the account that its
+//!   `CONNECT` was admitted as.
+//! - The account is settled before anything is looked up for it, and every later
+//!   step gets that one account's row.
+
+mod caller;
+mod forward;
+mod headers;
+mod http1;
+pub mod intercept;
+mod listener;
+mod reply;
+mod sign;
+mod target;
+mod tunnel;
+mod websocket;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use jiff::Timestamp;
+use tokio::net::TcpStream;
+
+use crate::accounts::{Account, Accounts};
+use crate::broker::dhan::endpoints::{self, Managed, classify};
+use crate::broker::dhan::hosts::Service;
+use crate::config::Config;
+use crate::domain::Authority;
+use crate::domain::tasks::Tasks;
+use crate::legs::Legs;
+use crate::telemetry::Metrics;
+use crate::telemetry::access::Access;
+use crate::tokens::{LiveToken, placeholder};
+
+pub use caller::own_host;
+pub use listener::{ListenError, Listening, listen};
+pub(crate) use listener::{bind_tcp, bind_unix};
+pub use target::Destinations;
+
+use caller::Door;
+use forward::{Outgoing, Trace};
+use http1::Limits;
+use reply::{Body, Code, Problem};
+use target::{Form, Target, Tunnel};
+
+/// All that serving a request takes.
+#[derive(Debug)]
+pub struct Proxy {
+    accounts: Arc<Accounts>,
+    destinations: Destinations,
+    interceptor: intercept::Interceptor,
+    limits: Limits,
+    read_timeout: Duration,
+    write_timeout: Duration,
+    tasks: Tasks,
+    metrics: Arc<Metrics>,
+}
+
+/// A request as it was read, from whichever protocol.
+#[derive(Debug)]
+struct Inbound {
+    method: Method,
+    target: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// The tunnel a request came through, and who its `CONNECT` was admitted as.
+#[derive(Clone, Debug)]
+struct Inside {
+    authority: Authority,
+    /// The `CONNECT`'s own headers: its key is checked again for each request, so
+    /// that a key which is deleted ends the tunnels it opened.
+    admitted_by: Arc<HeaderMap>,
+}
+
+/// What becomes of a connection after a request.
+#[derive(Debug)]
+enum Handled {
+    Reply(Response<Body>),
+    Switch(Response<()>, Switch),
+}
+
+/// What takes a connection over.
+#[derive(Debug)]
+enum Switch {
+    /// Blind bytes.
+    Blind(TcpStream),
+    /// Our TLS.
+    Intercept(Inside),
+    /// Frames, the first one signed where the service signs there.
+    WebSocket(websocket::Relay),
+}
+
+impl Proxy {
+    /// Put the parts together. `tasks` runs callers' connections.
+    pub fn new(
+        config: &Config,
+        accounts: Arc<Accounts>,
+        interceptor: intercept::Interceptor,
+        tasks: Tasks,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let limits = Limits {
+            body: config.proxy.body_limit,
+            idle: config.proxy.idle_timeout,
+            request: config.proxy.request_timeout,
+            write: config.proxy.request_timeout,
+        };
+        Arc::new(Self {
+            accounts,
+            destinations: Destinations::new(config),
+            interceptor,
+            limits,
+            read_timeout: config.egress.response_timeout,
+            write_timeout: config.orders.response_timeout,
+            tasks,
+            metrics,
+        })
+    }
+
+    /// Answer one request, and leave one line and one count of it.
+    async fn handle(&self, door: &Door, inside: Option<&Inside>, asked: Inbound) -> Handled {
+        let began = Instant::now();
+        let request_id = uuid::Uuid::now_v7().to_string();
+        let mut access = Access::new(&request_id, &asked.method);
+        let mut trace = Trace::default();
+        let handled = match self.answer(door, inside, asked, &mut access, &mut trace).await {
+            Ok(handled) => handled,
+            Err((account, problem)) => {
+                access.code = Some(problem.code.as_str());
+                let outcome = problem.outcome;
+                let mut reply = problem.into_reply(account.as_ref().map(|a| &a.name), &request_id);
+                forward::mark_problem(reply.headers_mut(), &trace);
+                if access.write {
+                    trace.outcome = Some(outcome);
+                    reply.headers_mut().insert(reply::OUTCOME, HeaderValue::from_static(outcome.as_str()));
+                }
+                Handled::Reply(reply)
+            }
+        };
+        let status = match &handled {
+            Handled::Reply(reply) => reply.status(),
+            Handled::Switch(reply, _) => reply.status(),
+        };
+        access.status = status.as_u16();
+        access.leg = trace.leg;
+        access.source = trace.source;
+        access.outcome = trace.outcome;
+        access.dial_error = trace.dial_error;
+        access.upstream = trace.upstream;
+        access.total = began.elapsed();
+        self.metrics.request(&access);
+        access.log();
+        match handled {
+            Handled::Reply(mut reply) => {
+                if let Ok(value) = HeaderValue::from_str(&request_id) {
+                    reply.headers_mut().insert(reply::REQUEST_ID, value);
+                }
+                Handled::Reply(reply)
+            }
+            switch @ Handled::Switch(..) => switch,
+        }
+    }
+
+    async fn answer(
+        &self,
+        door: &Door,
+        inside: Option<&Inside>,
+        asked: Inbound,
+        access: &mut Access,
+        trace: &mut Trace,
+    ) -> Result<Handled, (Option<Arc<Account>>, Problem)> {
+        let form = match inside {
+            Some(_) => Form::Intercepted,
+            None if asked.target.starts_with('/') => Form::Origin,
+            None => Form::Absolute,
+        };
+        let shown = inside.map_or(&asked.headers, |inside| &*inside.admitted_by);
+        let account = door.admit(&self.accounts, shown, form).map_err(|problem| (None, problem))?;
+        access.account = Some(account.name.clone());
+        let of_account = |problem| (Some(Arc::clone(&account)), problem);
+        door.refuse_browsers(&asked.headers, form).map_err(of_account)?;
+        let handled = match (&asked.method, inside) {
+            (&Method::CONNECT, None) => self.connect(&account, asked, access, trace).await,
+            _ => self.request(door, inside, &account, asked, access, trace).await,
+        };
+        handled.map_err(of_account)
+    }
+
+    async fn connect(
+        &self,
+        account: &Account,
+        asked: Inbound,
+        access: &mut Access,
+        trace: &mut Trace,
+    ) -> Result<Handled, Problem> {
+        let established = Response::new(());
+        match self.destinations.tunnel(&asked.target)? {
+            Tunnel::Intercept(authority) => {
+                access.target = Some(authority.to_string());
+                let inside = Inside { authority, admitted_by: Arc::new(asked.headers) };
+                Ok(Handled::Switch(established, Switch::Intercept(inside)))
+            }
+            Tunnel::Blind(authority) => {
+                access.target = Some(authority.to_string());
+                let dialled = legs(account)?.dial(&authority).await;
+                let (leg, stream) = dialled.map_err(|none| {
+                    trace.dial_error = Some(none.code());
+                    Problem::before_sending(Code::EgressUnavailable, none.to_string())
+                })?;
+                trace.leg = Some(leg.role());
+                trace.source = Some(leg.source());
+                Ok(Handled::Switch(established, Switch::Blind(stream)))
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        door: &Door,
+        inside: Option<&Inside>,
+        account: &Account,
+        asked: Inbound,
+        access: &mut Access,
+        trace: &mut Trace,
+    ) -> Result<Handled, Problem> {
+        if !target::passes(&asked.method) {
+            return Err(Problem::before_sending(Code::BadRequest, "this method is not passed on"));
+        }
+        let inside = inside.map(|inside| &inside.authority);
+        let (_, target) = self.destinations.target(&asked.target, &asked.headers, inside)?;
+        access.target = Some(target.authority.to_string());
+        access.path = Some(target.path.path().to_owned());
+        let now = Timestamp::now();
+        if let Some(reply) = managed(&target, account, now)? {
+            return Ok(Handled::Reply(reply));
+        }
+        match target.service {
+            Some(Service::Api) => {
+                let out = self.api(door, account, asked, target, access, now)?;
+                forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
+            }
+            Some(service @ (Service::Feed | Service::OrderUpdate)) => {
+                self.websocket(account, service, asked, target, trace, now).await
+            }
+            Some(Service::Images | Service::Auth) | None => {
+                let mut out = self.outgoing(asked, target);
+                headers::for_broker(&mut out.headers);
+                forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
+            }
+        }
+    }
+
+    fn api(
+        &self,
+        door: &Door,
+        account: &Account,
+        asked: Inbound,
+        target: Target,
+        access: &mut Access,
+        now: Timestamp,
+    ) -> Result<Outgoing, Problem> {
+        let endpoint = classify(&asked.method, target.path.path());
+        access.write = endpoint.write;
+        if endpoint.write {
+            door.refuse_simple_writes(&asked.method, &asked.headers, &asked.body)?;
+        }
+        let signed = sign::body(asked.body.clone(), endpoint, account.client_id())?;
+        let token = live(account, now)?;
+        let mut out = self.outgoing(asked, target);
+        sign::headers(&mut out.headers, account, &token);
+        out.body = signed.body;
+        out.correlation_id = signed.correlation_id;
+        if endpoint.write {
+            out.write = true;
+            out.limit = self.write_timeout;
+        }
+        Ok(out)
+    }
+
+    async fn websocket(
+        &self,
+        account: &Account,
+        service: Service,
+        asked: Inbound,
+        target: Target,
+        trace: &mut Trace,
+        now: Timestamp,
+    ) -> Result<Handled, Problem> {
+        let handshake = websocket::Handshake::of(&asked.method, &asked.headers, service)?;
+        let token = live(account, now)?;
+        let mut out = self.outgoing(asked, target);
+        headers::for_broker(&mut out.headers);
+        handshake.ask(&mut out.headers);
+        if service == Service::Feed {
+            out.path = sign::feed_query(&out.path, account, &token)?;
+        }
+        out.upgrade = true;
+        let login =
+            (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
+        let reply = forward::send(legs(account)?, out, trace).await?;
+        if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Handled::Reply(reply));
+        }
+        let (parts, relay) = websocket::Relay::new(reply, login);
+        Ok(Handled::Switch(Response::from_parts(parts, ()), Switch::WebSocket(relay)))
+    }
+
+    fn outgoing(&self, asked: Inbound, target: Target) -> Outgoing {
+        Outgoing {
+            authority: target.authority,
+            method: asked.method,
+            path: target.path,
+            headers: asked.headers,
+            body: asked.body,
+            write: false,
+            limit: self.read_timeout,
+            correlation_id: None,
+            upgrade: false,
+        }
+    }
+}
+
+fn legs(account: &Account) -> Result<&Legs, Problem> {
+    account.legs.as_deref().ok_or_else(|| {
+        let detail =
+            format!("account {0} has no pair of addresses; assign one by POST /v1/accounts/{0}/pair", account.name);
+        Problem::before_sending(Code::EgressUnavailable, detail)
+    })
+}
+
+fn live(account: &Account, now: Timestamp) -> Result<Arc<LiveToken>, Problem> {
+    account.token.live(now).map_err(|why| {
+        let action = why.action.replace("{name}", account.name.as_str());
+        Problem::before_sending(Code::TokenUnavailable, format!("{}; {action}", why.summary))
+    })
+}
+
+/// What the gateway answers by itself: login with a placeholder, and a refusal of
+/// what would change the registration or the login behind its back.
+fn managed(target: &Target, account: &Account, now: Timestamp) -> Result<Option<Response<Body>>, Problem> {
+    let path = target.path.path();
+    let kind = match target.service {
+        Some(Service::Api) => endpoints::managed_api_path(path),
+        Some(Service::Auth) => Some(Managed::Login),
+        Some(Service::OrderUpdate | Service::Feed | Service::Images) | None => None,
+    };
+    match kind {
+        None => Ok(None),
+        Some(Managed::Login) => match placeholder::reply(path, account.client_id(), now) {
+            Some(body) => {
+                let mut reply = reply::json(StatusCode::OK, &body);
+                reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Ok(Some(reply))
+            }
+            None => Err(Problem::before_sending(
+                Code::ManagedByGateway,
+                "the gateway logs this account in; callers need no token of their own",
+            )),
+        },
+        Some(Managed::Registration) => Err(Problem::before_sending(
+            Code::ManagedByGateway,
+            "the registered addresses are the gateway's to change; a mistake there costs a week",
+        )),
+    }
+}

@@ -1,0 +1,230 @@
+//! Replies that the gateway makes itself. The one place where a reason becomes a
+//! status.
+//!
+//! They are `application/problem+json` (RFC 9457) and carry the broker's own
+//! error members too, so that an SDK which reads those shows the real reason.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use http_body_util::Full;
+
+use super::http1::Refusal;
+use crate::domain::{AccountName, Outcome};
+use crate::egress::{ReplyBody, ReplyError};
+
+/// On every reply.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("sixgate-request-id");
+/// The address the kernel reported, on replies that went upstream.
+pub const SOURCE: HeaderName = HeaderName::from_static("sixgate-source");
+/// `primary` or `secondary`, likewise.
+pub const LEG: HeaderName = HeaderName::from_static("sixgate-leg");
+/// On replies to order writes.
+pub const OUTCOME: HeaderName = HeaderName::from_static("sixgate-outcome");
+/// The correlation id that was filled in, if one was.
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlation-id");
+
+/// Why the gateway answers by itself. The names are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    ProxyAuthRequired,
+    DestinationDenied,
+    ManagedByGateway,
+    ClientIdMismatch,
+    BrowserRefused,
+    BadRequest,
+    BodyTooLarge,
+    AmbiguousFraming,
+    TokenUnavailable,
+    AccountMissing,
+    EgressUnavailable,
+    UpstreamFailed,
+    OutcomeUnknown,
+}
+
+impl Code {
+    /// The word in `code`, logs and metrics. Never changes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProxyAuthRequired => "proxy_auth_required",
+            Self::DestinationDenied => "destination_denied",
+            Self::ManagedByGateway => "managed_by_gateway",
+            Self::ClientIdMismatch => "client_id_mismatch",
+            Self::BrowserRefused => "browser_refused",
+            Self::BadRequest => "bad_request",
+            Self::BodyTooLarge => "body_too_large",
+            Self::AmbiguousFraming => "ambiguous_framing",
+            Self::TokenUnavailable => "token_unavailable",
+            Self::AccountMissing => "account_missing",
+            Self::EgressUnavailable => "egress_unavailable",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::ProxyAuthRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Self::DestinationDenied | Self::ManagedByGateway | Self::ClientIdMismatch | Self::BrowserRefused => {
+                StatusCode::FORBIDDEN
+            }
+            Self::BadRequest | Self::AmbiguousFraming => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TokenUnavailable | Self::AccountMissing | Self::EgressUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::ProxyAuthRequired => "A client key is required",
+            Self::DestinationDenied => "This destination is not allowed",
+            Self::ManagedByGateway => "The gateway does this itself",
+            Self::ClientIdMismatch => "Another account's client id",
+            Self::BrowserRefused => "Requests from a browser are refused",
+            Self::BadRequest => "The request cannot be understood",
+            Self::BodyTooLarge => "The request is too large",
+            Self::AmbiguousFraming => "The request can be read in more than one way",
+            Self::TokenUnavailable => "No live token",
+            Self::AccountMissing => "The account does not exist yet",
+            Self::EgressUnavailable => "No leg could be dialled",
+            Self::UpstreamFailed => "The connection to the broker broke",
+            Self::OutcomeUnknown => "The outcome of this order write is not known",
+        }
+    }
+
+    /// Seconds after which trying again may help.
+    const fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::EgressUnavailable => Some(5),
+            Self::TokenUnavailable | Self::AccountMissing => Some(30),
+            Self::ProxyAuthRequired
+            | Self::DestinationDenied
+            | Self::ManagedByGateway
+            | Self::ClientIdMismatch
+            | Self::BrowserRefused
+            | Self::BadRequest
+            | Self::BodyTooLarge
+            | Self::AmbiguousFraming
+            | Self::UpstreamFailed
+            | Self::OutcomeUnknown => None,
+        }
+    }
+}
+
+/// A refusal or failure on its way to the caller.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Why.
+    pub code: Code,
+    /// What happened and what to do, in a sentence. Holds no secret.
+    pub detail: String,
+    /// What is known of the request.
+    pub outcome: Outcome,
+}
+
+impl Problem {
+    /// A problem that came up before anything was sent.
+    pub fn before_sending(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), outcome: Outcome::NotSent }
+    }
+
+    /// The reply. `account` is not named to who has not proved to be its caller.
+    pub fn into_reply(self, account: Option<&AccountName>, request_id: &str) -> Response<Body> {
+        let code = self.code.as_str();
+        let body = serde_json::json!({
+            "type": format!("urn:sixgate:problem:{code}"),
+            "title": self.code.title(),
+            "status": self.code.status().as_u16(),
+            "detail": self.detail,
+            "code": code,
+            "outcome": self.outcome.as_str(),
+            "account": account.map(AccountName::as_str),
+            "request_id": request_id,
+            "errorType": "SIXGATE",
+            "errorCode": format!("SG-{code}"),
+            "errorMessage": format!("{}: {}", self.code.title(), self.detail),
+        });
+        let mut reply = Response::new(Body::from(Bytes::from(body.to_string())));
+        *reply.status_mut() = self.code.status();
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.code.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::ProxyAuthRequired {
+            headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sixgate\", charset=\"UTF-8\""));
+        }
+        reply
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(what) => Self::before_sending(Code::BadRequest, what),
+            Refusal::Ambiguous(what) => Self::before_sending(Code::AmbiguousFraming, what),
+            Refusal::HeadTooLarge => {
+                Self::before_sending(Code::BodyTooLarge, "the head of the request is over 32 KiB or 100 fields")
+            }
+            Refusal::BodyTooLarge => Self::before_sending(Code::BodyTooLarge, "the body is over proxy.body_limit"),
+            Refusal::TooSlow => {
+                Self::before_sending(Code::BadRequest, "the request did not arrive within proxy.request_timeout")
+            }
+        }
+    }
+}
+
+/// A JSON reply of the gateway's own.
+pub fn json(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
+    let mut reply = Response::new(Body::from(Bytes::from(body.to_string())));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+/// The body of a reply: our own bytes, or the broker's as they come.
+#[derive(Debug)]
+pub enum Body {
+    /// Held whole.
+    Own(Full<Bytes>),
+    /// Passed on.
+    Broker(Box<ReplyBody>),
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::Own(Full::new(bytes))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = ReplyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|never| match never {}))),
+            Self::Broker(body) => Pin::new(body.as_mut()).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Broker(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Broker(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Signing: the caller's credentials out, the account's in.
+//!
+//! The token alone selects the account at the broker, so a body that names
+//! another account's `dhanClientId` is refused: either the caller is confused
+//! about who it is, or somebody else is speaking.
+
+use bytes::Bytes;
+use data_encoding::BASE32_NOPAD;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::headers;
+use super::reply::{Code, Problem};
+use crate::accounts::Account;
+use crate::broker::dhan::endpoints::Endpoint;
+use crate::domain::ClientId;
+use crate::tokens::LiveToken;
+
+const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
+const CLIENT_ID: HeaderName = HeaderName::from_static("client-id");
+
+/// Turn a caller's headers into the account's.
+pub fn headers(headers: &mut HeaderMap, account: &Account, token: &LiveToken) {
+    headers::for_broker(headers);
+    headers.insert(ACCESS_TOKEN, token.header().clone());
+    headers.insert(CLIENT_ID, account.client_id_header.clone());
+}
+
+/// A feed's query: the caller's token and client id out, the account's in.
+///
+/// # Errors
+/// [`Problem`] when the result is no URI, which a checked token rules out.
+pub fn feed_query(path: &PathAndQuery, account: &Account, token: &LiveToken) -> Result<PathAndQuery, Problem> {
+    let mut query: Vec<String> = path
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            !pair.is_empty() && !["token", "clientid"].contains(&name.to_ascii_lowercase().as_str())
+        })
+        .map(str::to_owned)
+        .collect();
+    if query.iter().any(|pair| pair.split('=').next().is_some_and(|name| name.contains('%'))) {
+        return Err(Problem::before_sending(Code::BadRequest, "a query name hides a character behind a percent sign"));
+    }
+    query.push(format!("token={}", token.secret().expose_secret()));
+    query.push(format!("clientId={}", account.client_id()));
+    format!("{}?{}", path.path(), query.join("&"))
+        .parse()
+        .map_err(|_| Problem::before_sending(Code::BadRequest, "the query is no URI"))
+}
+
+/// A body as it goes to the broker.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The body. Bytes that did not have to change are the caller's own.
+    pub body: Bytes,
+    /// The correlation id that was filled in, if one was.
+    pub correlation_id: Option<String>,
+}
+
+/// Check the account's id in a JSON body, and fill in what the endpoint takes
+/// and the caller left out.
+///
+/// # Errors
+/// 403 `client_id_mismatch`; 400 when a member that matters stands twice, or an
+/// order write's body is no JSON object.
+pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId) -> Result<Signed, Problem> {
+    let same = |body| Ok(Signed { body, correlation_id: None });
+    if body.is_empty() {
+        return same(body);
+    }
+    let members: Members<'_> = match serde_json::from_slice(&body) {
+        Ok(members) => members,
+        Err(err) if err.is_data() && err.to_string().contains(TWICE) => {
+            return Err(Problem::before_sending(Code::BadRequest, "a member of the body stands in it twice"));
+        }
+        // What is no JSON object names no account in a way the broker would read.
+        Err(_) if !endpoint.write => return same(body),
+        Err(err) => {
+            let detail = format!("the body of an order write must be a JSON object: {}", position(&err));
+            return Err(Problem::before_sending(Code::BadRequest, detail));
+        }
+    };
+    let mut edits = Edits::default();
+    match members.client_id.map(Text::of) {
+        Some(Text::Is(own)) if own == client_id.as_str() => {}
+        Some(Text::Is(other)) if !other.is_empty() => {
+            let detail =
+                format!("the body's dhanClientId is not this account's, {client_id}; leave it out and it is filled in");
+            return Err(Problem::before_sending(Code::ClientIdMismatch, detail));
+        }
+        Some(Text::Is(_) | Text::Null) => edits.replace(&body, members.client_id, client_id.as_str()),
+        Some(Text::Other) => {
+            return Err(Problem::before_sending(Code::ClientIdMismatch, "dhanClientId must be a text of digits"));
+        }
+        None if endpoint.client_id => edits.add("dhanClientId", client_id.as_str()),
+        None => {}
+    }
+    let mut correlation_id = None;
+    if endpoint.correlation {
+        match members.correlation_id.map(Text::of) {
+            Some(Text::Is(given)) if !given.is_empty() => {}
+            Some(Text::Other) => {
+                return Err(Problem::before_sending(Code::BadRequest, "correlationId must be a text"));
+            }
+            found => {
+                let made = new_correlation_id()?;
+                match found {
+                    Some(_) => edits.replace(&body, members.correlation_id, &made),
+                    None => edits.add("correlationId", &made),
+                }
+                correlation_id = Some(made);
+            }
+        }
+    }
+    let body = if edits.is_empty() { body } else { edits.apply(&body, members.empty) };
+    Ok(Signed { body, correlation_id })
+}
+
+/// 24 characters of `A-Z 0-9` that begin with `SG`: 110 random bits, within the
+/// broker's 30 characters of letters, digits, `_` and `-`.
+fn new_correlation_id() -> Result<String, Problem> {
+    let mut random = [0u8; 14];
+    getrandom::fill(&mut random)
+        .map_err(|_| Problem::before_sending(Code::EgressUnavailable, "the kernel gave no random bytes"))?;
+    let mut id = format!("SG{}", BASE32_NOPAD.encode(&random));
+    id.truncate(24);
+    Ok(id)
+}
+
+/// Where JSON went wrong, without quoting any of it.
+fn position(err: &serde_json::Error) -> String {
+    format!("line {}, column {}", err.line(), err.column())
+}
+
+const TWICE: &str = "stands twice";
+
+/// The members of a JSON object that matter here, as they stand in the text.
+#[derive(Debug, Default)]
+struct Members<'a> {
+    client_id: Option<&'a RawValue>,
+    correlation_id: Option<&'a RawValue>,
+    empty: bool,
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Walk;
+        impl<'de> Visitor<'de> for Walk {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut found = Members { empty: true, ..Members::default() };
+                // Some servers take member names in any case, and the last of two.
+                // One spelling, once, or it is refused.
+                while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                    found.empty = false;
+                    let slot = match name.as_ref() {
+                        "dhanClientId" => &mut found.client_id,
+                        "correlationId" => &mut found.correlation_id,
+                        other if other.eq_ignore_ascii_case("dhanClientId") => {
+                            return Err(serde::de::Error::custom(TWICE));
+                        }
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            continue;
+                        }
+                    };
+                    if slot.replace(map.next_value()?).is_some() {
+                        return Err(serde::de::Error::custom(TWICE));
+                    }
+                }
+                Ok(found)
+            }
+        }
+        from.deserialize_map(Walk)
+    }
+}
+
+/// A raw value read as text.
+enum Text {
+    Is(String),
+    Null,
+    Other,
+}
+
+impl Text {
+    fn of(raw: &RawValue) -> Self {
+        match serde_json::from_str::<serde_json::Value>(raw.get()) {
+            Ok(serde_json::Value::String(text)) => Self::Is(text),
+            Ok(serde_json::Value::Null) => Self::Null,
+            // Some SDKs send the id as a number.
+            Ok(serde_json::Value::Number(number)) => Self::Is(number.to_string()),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Changes to a JSON object's text. Everything else stays byte for byte: numbers
+/// keep the spelling that the caller gave a price.
+#[derive(Debug, Default)]
+struct Edits {
+    /// Byte range and what goes there.
+    replace: Vec<(std::ops::Range<usize>, String)>,
+    add: Vec<String>,
+}
+
+impl Edits {
+    const fn is_empty(&self) -> bool {
+        self.replace.is_empty() && self.add.is_empty()
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        self.add.push(format!("\"{name}\":\"{value}\""));
+    }
+
+    fn replace(&mut self, body: &[u8], raw: Option<&RawValue>, value: &str) {
+        let Some(raw) = raw else { return };
+        // The raw value is a slice of the body, so this is its place in it.
+        let start = (raw.get().as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+        self.replace.push((start..start + raw.get().len(), format!("\"{value}\"")));
+    }
+
+    fn apply(mut self, body: &[u8], empty: bool) -> Bytes {
+        let mut out = Vec::with_capacity(body.len() + 96);
+        let open = body.iter().position(|b| *b == b'{').map_or(0, |at| at + 1);
+        out.extend_from_slice(body.get(..open).unwrap_or_default());
+        out.extend_from_slice(self.add.join(",").as_bytes());
+        if !self.add.is_empty() && !empty {
+            out.push(b',');
+        }
+        self.replace.sort_by_key(|(range, _)| range.start);
+        let mut at = open;
+        for (range, text) in &self.replace {
+            out.extend_from_slice(body.get(at..range.start).unwrap_or_default());
+            out.extend_from_slice(text.as_bytes());
+            at = range.end;
+        }
+        out.extend_from_slice(body.get(at..).unwrap_or_default());
+        out.into()
+    }
+}
+
+/// The value of a host header for `authority`: the port only where it is not 443.
+pub fn host_header(authority: &crate::domain::Authority) -> HeaderValue {
+    let text = authority.to_string();
+    let text = text.strip_suffix(":443").unwrap_or(&text);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("invalid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::broker::dhan::endpoints::classify;
+
+    fn id() -> ClientId {
+        ClientId::parse("1000000001").unwrap()
+    }
+
+    fn place(text: &str) -> Result<Signed, Problem> {
+        body(Bytes::copy_from_slice(text.as_bytes()), classify(&Method::POST, "/v2/orders"), &id())
+    }
+
+    #[test]
+    fn a_missing_or_empty_client_id_is_filled_in_and_nothing_else_changes() {
+        for (sent, want) in [
+            (
+                r#"{"correlationId":"c","price":3310.50}"#,
+                r#"{"dhanClientId":"1000000001","correlationId":"c","price":3310.50}"#,
+            ),
+            (r#"{"dhanClientId":"","correlationId":"c"}"#, r#"{"dhanClientId":"1000000001","correlationId":"c"}"#),
+            (
+                r#" { "correlationId":"c", "dhanClientId" : null , "x":1e3}"#,
+                r#" { "correlationId":"c", "dhanClientId" : "1000000001" , "x":1e3}"#,
+            ),
+            (
+                r#"{"dhanClientId":"1000000001","correlationId":"c"}"#,
+                r#"{"dhanClientId":"1000000001","correlationId":"c"}"#,
+            ),
+        ] {
+            let signed = place(sent).unwrap();
+            assert_eq!(std::str::from_utf8(&signed.body).unwrap(), want);
+            assert_eq!(signed.correlation_id, None);
+        }
+    }
+
+    #[test]
+    fn a_missing_correlation_id_is_made_as_the_broker_takes_it() {
+        for sent in [r#"{"price":1}"#, "{}", r#"{"correlationId":""}"#, r#"{"correlationId":null,"a":[]}"#] {
+            let signed = place(sent).unwrap();
+            let made = signed.correlation_id.unwrap();
+            let value: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
+            assert_eq!(value["correlationId"], made.as_str(), "{sent}");
+            assert_eq!(value["dhanClientId"], "1000000001");
+            assert!(
+                made.len() <= 30 && made.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'),
+                "{made}"
+            );
+        }
+    }
+
+    /// An order with another account's id on it must not leave at all.
+    #[test]
+    fn another_accounts_client_id_is_refused() {
+        for sent in [
+            r#"{"dhanClientId":"1000000002"}"#,
+            r#"{"dhanClientId":1000000002}"#,
+            r#"{"dhanClientId":["1000000001"]}"#,
+            r#"{"dhanClientId":"1000000001 "}"#,
+        ] {
+            assert_eq!(place(sent).unwrap_err().code, Code::ClientIdMismatch, "{sent}");
+        }
+        // Escapes are read as the broker would read them.
+        assert_eq!(place(r#"{"dhanClient\u0049d":"1000000002"}"#).unwrap_err().code, Code::ClientIdMismatch);
+        assert!(place(r#"{"dhanClientId":"\u0031000000001"}"#).is_ok());
+        // Not an order, and still somebody else's.
+        let quote = classify(&Method::POST, "/v2/marketfeed/ltp");
+        let sent = Bytes::from_static(br#"{"dhanClientId":"1000000002","NSE_EQ":[1]}"#);
+        assert_eq!(body(sent, quote, &id()).unwrap_err().code, Code::ClientIdMismatch);
+    }
+
+    #[test]
+    fn a_body_that_two_parsers_could_read_differently_is_refused() {
+        for sent in [
+            r#"{"dhanClientId":"1000000001","dhanClientId":"1000000002"}"#,
+            r#"{"dhanClientId":"1000000001","DHANCLIENTID":"1000000002"}"#,
+            r#"{"correlationId":"a","correlationId":"b"}"#,
+            r#"[{"dhanClientId":"1000000001"}]"#,
+            r#"{"a":1"#,
+            r#"{"a":1}{"b":2}"#,
+            "a=b&c=d",
+        ] {
+            assert_eq!(place(sent).unwrap_err().code, Code::BadRequest, "{sent}");
+        }
+    }
+
+    proptest! {
+        /// Whatever JSON object a caller sends: the result is the same object with
+        /// the account's own id, or a refusal.
+        #[test]
+        fn what_goes_out_names_this_account_and_changes_nothing_else(
+            members in prop::collection::btree_map("[a-zA-Z]{1,8}", prop_oneof![Just("1".to_owned()), Just("\"x{\"".to_owned()), Just("[{}]".to_owned())], 0..5),
+            own in prop::option::of(prop_oneof![Just("\"1000000001\""), Just("\"\""), Just("null")]),
+        ) {
+            let mut parts: Vec<String> = members.iter().map(|(k, v)| format!("\"{k}\" : {v}")).collect();
+            if let Some(own) = own {
+                parts.insert(parts.len() / 2, format!("\"dhanClientId\":{own}"));
+            }
+            let sent = format!("{{{}}}", parts.join(" ,"));
+            let signed = place(&sent).unwrap();
+            let mut before: serde_json::Value = serde_json::from_str(&sent).unwrap();
+            let after: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
+            before["dhanClientId"] = "1000000001".into();
+            before["correlationId"] = signed.correlation_id.unwrap().into();
+            prop_assert_eq!(before, after);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What a request asks for: which host, which of the broker's services, which path.
+
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderMap, Method, header::HOST};
+
+use super::reply::{Code, Problem};
+use crate::broker::dhan::hosts::Service;
+use crate::config::{Config, Dhan};
+use crate::domain::{Authority, Host};
+
+/// How the request target was written (RFC 9112 section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `http://host/path`: a proxy request.
+    Absolute,
+    /// `/path`: the listener taken for the server.
+    Origin,
+    /// `/path` inside a tunnel whose TLS we ended.
+    Intercepted,
+}
+
+/// A request target that can be read in one way.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where to.
+    pub authority: Authority,
+    /// Which of the broker's services that is; `None` for a host that is merely allowed.
+    pub service: Option<Service>,
+    /// Path and query.
+    pub path: PathAndQuery,
+}
+
+/// The broker's hosts and what else may be reached.
+#[derive(Clone, Debug)]
+pub struct Destinations {
+    services: Vec<(Authority, Service)>,
+    allow: Vec<Authority>,
+    api: Authority,
+    tunnel_hosts: Vec<Host>,
+    intercept: bool,
+}
+
+/// What becomes of a `CONNECT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    /// Its TLS ends here.
+    Intercept(Authority),
+    /// Its bytes are passed on blindly.
+    Blind(Authority),
+}
+
+impl Destinations {
+    /// As configured.
+    pub fn new(config: &Config) -> Self {
+        let Dhan { api, auth, order_update, feed, depth20, depth200, images } = config.dhan.clone();
+        let services = vec![
+            (api.clone(), Service::Api),
+            (auth, Service::Auth),
+            (order_update, Service::OrderUpdate),
+            (feed, Service::Feed),
+            (depth20, Service::Feed),
+            (depth200, Service::Feed),
+            (images, Service::Images),
+        ];
+        Self {
+            services,
+            allow: config.egress.allow.clone(),
+            api,
+            tunnel_hosts: config.proxy.tunnel_hosts.clone(),
+            intercept: config.proxy.intercept,
+        }
+    }
+
+    /// The hosts whose TLS may end here.
+    pub fn intercepted(&self) -> Vec<Host> {
+        let mut hosts: Vec<_> = self.services.iter().map(|(a, _)| a.host.clone()).collect();
+        hosts.retain(|host| host.ip().is_none());
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    }
+
+    /// What becomes of `CONNECT authority`.
+    ///
+    /// # Errors
+    /// 400 or 403.
+    pub fn tunnel(&self, target: &str) -> Result<Tunnel, Problem> {
+        let authority = Authority::parse(target, None)
+            .map_err(|why| Problem::before_sending(Code::BadRequest, format!("CONNECT wants host:port: {why}")))?;
+        match self.service(&authority) {
+            Some(_) if self.intercept && !self.tunnel_hosts.contains(&authority.host) => {
+                Ok(Tunnel::Intercept(authority))
+            }
+            Some(_) => Ok(Tunnel::Blind(authority)),
+            None if self.allow.contains(&authority) => Ok(Tunnel::Blind(authority)),
+            None => Err(denied(&authority)),
+        }
+    }
+
+    /// Read the target of a request that is no `CONNECT`. `inside` is the
+    /// authority of the tunnel it came through.
+    ///
+    /// # Errors
+    /// 400 or 403.
+    pub fn target(
+        &self,
+        raw: &str,
+        headers: &HeaderMap,
+        inside: Option<&Authority>,
+    ) -> Result<(Form, Target), Problem> {
+        let bad = |detail: &str| Problem::before_sending(Code::BadRequest, detail);
+        if raw.contains('#') {
+            return Err(bad("a request target has no fragment"));
+        }
+        let uri: Uri = raw.parse().map_err(|_| bad("the request target is no URI"))?;
+        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        unambiguous(path.path())?;
+        let host = headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
+        let (form, authority) = match (uri.scheme_str(), inside) {
+            (None, _) if !raw.starts_with('/') => return Err(bad("the request target is neither a URI nor a path")),
+            (None, None) => (Form::Origin, self.api.clone()),
+            (None, Some(tunnel)) => {
+                same_host(host, tunnel)?;
+                (Form::Intercepted, tunnel.clone())
+            }
+            (Some(scheme), inside) => {
+                let default = match scheme {
+                    "http" | "ws" => 80,
+                    "https" | "wss" => 443,
+                    _ => return Err(bad("the scheme is none of http, https, ws, wss")),
+                };
+                let text = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+                let asked = Authority::parse(text, Some(default)).map_err(|why| bad(&why.to_string()))?;
+                if host.is_some() {
+                    same_host(host, &asked)?;
+                }
+                match inside {
+                    Some(tunnel) if *tunnel != asked => return Err(bad("the target is not the tunnel's host")),
+                    Some(_) => (Form::Intercepted, asked),
+                    // Plain http to a host that is served over TLS: the caller leaves TLS to us.
+                    None if asked.port == 80 => (Form::Absolute, Authority { host: asked.host, port: 443 }),
+                    None => (Form::Absolute, asked),
+                }
+            }
+        };
+        // "http://api.dhan.co" means the configured API whatever port that has.
+        let authority = self.configured(authority);
+        let service = self.service(&authority);
+        if service.is_none() && !self.allow.contains(&authority) {
+            return Err(denied(&authority));
+        }
+        Ok((form, Target { authority, service, path }))
+    }
+
+    fn configured(&self, asked: Authority) -> Authority {
+        let exact = self.service(&asked).is_some() || self.allow.contains(&asked);
+        if exact || asked.port != 443 {
+            return asked;
+        }
+        let same_name = self.services.iter().find(|(known, _)| known.host == asked.host);
+        same_name.map_or(asked, |(known, _)| known.clone())
+    }
+
+    fn service(&self, authority: &Authority) -> Option<Service> {
+        self.services.iter().find(|(known, _)| known == authority).map(|(_, service)| *service)
+    }
+}
+
+fn denied(authority: &Authority) -> Problem {
+    let detail = format!("{authority} is not a host of the broker; list it in egress.allow if callers need it");
+    Problem::before_sending(Code::DestinationDenied, detail)
+}
+
+/// `Host` must name what the target names: a request that says two hosts is read
+/// as one by some and as the other by others.
+fn same_host(host: Option<&str>, authority: &Authority) -> Result<(), Problem> {
+    let names = |text: &str, port| Authority::parse(text, Some(port)).is_ok_and(|named| named == *authority);
+    match host {
+        // A Host without a port means the scheme's own, and callers of plain http mean 80.
+        Some(text) if names(text, authority.port) || names(text, 443) || names(text, 80) => Ok(()),
+        Some(_) => Err(Problem::before_sending(Code::BadRequest, "Host and the request target name different hosts")),
+        None => Err(Problem::before_sending(Code::BadRequest, "the Host header is missing")),
+    }
+}
+
+/// Refuse a path that a server may read as another one: it would be classed as
+/// the one and served as the other.
+fn unambiguous(path: &str) -> Result<(), Problem> {
+    let bad = |detail: &str| Err(Problem::before_sending(Code::BadRequest, detail));
+    if path.contains("//") || path.contains('\\') {
+        return bad("the path has an empty segment or a backslash; servers read such paths differently");
+    }
+    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return bad("the path has a dot segment; servers read such paths differently");
+    }
+    for (at, _) in path.match_indices('%') {
+        let digits = path.get(at + 1..at + 3).filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
+        let Some(byte) = digits.and_then(|text| u8::from_str_radix(text, 16).ok()) else {
+            return bad("a percent sign in the path without two hexadecimal digits");
+        };
+        // Unreserved characters need no encoding (RFC 3986 section 2.3): who encodes
+        // them wants to be read as something else. Likewise separators and controls.
+        let hidden = byte.is_ascii_alphanumeric() || byte.is_ascii_control() || b"-._~/\\%;?#".contains(&byte);
+        if hidden {
+            return bad("the path hides a character behind a percent sign; servers read such paths differently");
+        }
+    }
+    Ok(())
+}
+
+/// Methods that are passed on. `TRACE` would show the caller what was signed.
+pub const fn passes(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path that is classed as a read and served as an order, or hides `setIP`.
+    #[test]
+    fn a_path_that_servers_read_differently_is_refused() {
+        for bad in [
+            "/v2//orders",
+            "//v2/orders",
+            "/v2/./orders",
+            "/v2/x/../orders",
+            "/v2/orders/..",
+            "/v2/%6frders",
+            "/v2/ip/%73etIP",
+            "/v2/a%2Forders",
+            "/v2/a%2f..%2forders",
+            "/v2/%2e%2e/orders",
+            "/v2/orders%00",
+            "/v2/orders%",
+            "/v2/orders%4",
+            "/v2/orders%zz",
+            "/v2\\orders",
+            "/v2/a%5cb",
+            "/v2/a%3fb",
+            "/v2/%256frders",
+        ] {
+            assert!(unambiguous(bad).is_err(), "{bad}");
+        }
+        for good in ["/", "/v2/orders", "/v2/orders/external/a%20b", "/v2/trades/2026-11-01/2026-11-23/0"] {
+            assert!(unambiguous(good).is_ok(), "{good}");
+        }
+    }
+}

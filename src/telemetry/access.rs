@@ -1,0 +1,85 @@
+//! One line per request. The field names stand here and nowhere else.
+
+use std::time::Duration;
+
+use http::Method;
+
+use crate::domain::{AccountName, Outcome, Role, SourceAddr};
+
+/// What is told of a request. No query, no header and no body: they hold secrets.
+#[derive(Debug)]
+pub struct Access {
+    request_id: String,
+    method: Method,
+    /// Who asked, once admitted.
+    pub account: Option<AccountName>,
+    /// Host and port.
+    pub target: Option<String>,
+    /// Without its query.
+    pub path: Option<String>,
+    /// Is it an order write?
+    pub write: bool,
+    /// The status that the caller got.
+    pub status: u16,
+    /// Why the gateway answered by itself, if it did.
+    pub code: Option<&'static str>,
+    /// The leg it left by.
+    pub leg: Option<Role>,
+    /// The address it left from.
+    pub source: Option<SourceAddr>,
+    /// What is known of an order write.
+    pub outcome: Option<Outcome>,
+    /// Why no leg could be dialled.
+    pub dial_error: Option<&'static str>,
+    /// From sending to the reply's head.
+    pub upstream: Option<Duration>,
+    /// From the request's end to the reply's head.
+    pub total: Duration,
+}
+
+impl Access {
+    /// Of a request that was just read.
+    pub fn new(request_id: &str, method: &Method) -> Self {
+        Self {
+            request_id: request_id.to_owned(),
+            method: method.clone(),
+            account: None,
+            target: None,
+            path: None,
+            write: false,
+            status: 0,
+            code: None,
+            leg: None,
+            source: None,
+            outcome: None,
+            dial_error: None,
+            upstream: None,
+            total: Duration::ZERO,
+        }
+    }
+
+    /// Write the line.
+    pub fn log(&self) {
+        tracing::info!(
+            target: "sixgate::access",
+            request_id = self.request_id,
+            account = self.account.as_ref().map(AccountName::as_str),
+            method = self.method.as_str(),
+            target = self.target,
+            path = self.path,
+            status = self.status,
+            code = self.code,
+            leg = self.leg.map(Role::as_str),
+            source = self.source.map(|source| source.to_string()),
+            outcome = self.outcome.map(Outcome::as_str),
+            dial_error = self.dial_error,
+            upstream_us = self.upstream.map(micros),
+            total_us = micros(self.total),
+            "request"
+        );
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

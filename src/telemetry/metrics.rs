@@ -1,0 +1,105 @@
+//! Counters for Prometheus. Labels come from closed enums, so their number is
+//! bounded whatever callers send.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::access::Access;
+use crate::domain::{Outcome, Role};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    /// `order` or `other`.
+    kind: &'static str,
+    /// `2xx` to `5xx`.
+    status: &'static str,
+    /// The gateway's own code, or `broker`.
+    code: &'static str,
+    leg: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DialLabels {
+    error: &'static str,
+}
+
+/// The process's metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    outcomes: Family<OutcomeLabels, Counter>,
+    dial_errors: Family<DialLabels, Counter>,
+    upstream: Histogram,
+    overhead: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("sixgate");
+        // 50 us to about 26 s, doubling.
+        let seconds = || Histogram::new((0..20).map(|n| 0.000_05 * f64::from(1u32 << n)));
+        let metrics = Self {
+            requests: Family::default(),
+            outcomes: Family::default(),
+            dial_errors: Family::default(),
+            upstream: seconds(),
+            overhead: seconds(),
+            registry: Registry::default(),
+        };
+        registry.register("requests", "Requests of callers", metrics.requests.clone());
+        registry.register("order_outcomes", "Order writes by what is known of them", metrics.outcomes.clone());
+        registry.register("dial_errors", "Requests for which no leg could be dialled", metrics.dial_errors.clone());
+        registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
+        registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// Count a request.
+    pub fn request(&self, access: &Access) {
+        let status = match access.status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        let labels = RequestLabels {
+            kind: if access.write { "order" } else { "other" },
+            status,
+            code: access.code.unwrap_or("broker"),
+            leg: access.leg.map_or("none", Role::as_str),
+        };
+        self.requests.get_or_create(&labels).inc();
+        if let Some(outcome) = access.outcome.map(Outcome::as_str) {
+            self.outcomes.get_or_create(&OutcomeLabels { outcome }).inc();
+        }
+        if let Some(error) = access.dial_error {
+            self.dial_errors.get_or_create(&DialLabels { error }).inc();
+        }
+        if let Some(upstream) = access.upstream {
+            self.upstream.observe(upstream.as_secs_f64());
+            self.overhead.observe(access.total.saturating_sub(upstream).as_secs_f64());
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
