@@ -198,6 +198,7 @@ fn egress_options(config: &Config) -> Options {
         idle_per_exit: egress.idle_per_leg,
         extra_roots: egress.extra_roots.clone(),
         resolve: egress.resolve.clone(),
+        name_servers: egress.name_servers.clone(),
     }
 }
 

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::Admin;
 use super::error::Failure;
+use crate::domain::target::own_host;
 
 /// What a bearer token allows, in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,7 +160,7 @@ fn refuse_pages(admin: &Admin, headers: &HeaderMap) -> Result<(), Failure> {
     let refused = |text: &str| Err(Failure::new(StatusCode::FORBIDDEN, "browser_refused", text));
     let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if let Some(local) = admin.local.filter(|local| local.ip().is_loopback())
-        && !crate::proxy::own_host(host, local)
+        && !own_host(host, local)
     {
         return refused("Host is not this listener's own address");
     }

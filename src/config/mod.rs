@@ -176,6 +176,8 @@ pub struct Egress {
     pub idle_per_leg: usize,
     /// Host to addresses, in place of DNS. The name stays the one on the certificate.
     pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
+    /// Name servers to ask instead of the system's.
+    pub name_servers: Vec<std::net::SocketAddr>,
     /// Hosts besides the broker's that callers may reach, from the account's leg and
     /// never signed. No broker host is among them.
     pub allow: Vec<Authority>,

@@ -162,6 +162,7 @@ fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
         idle_timeout: s.within("idle_timeout", Duration::from_secs(30), WAIT),
         idle_per_leg: s.within("idle_per_leg", Count(8), Count(0)..=Count(1_024)).0,
         resolve: s.or("resolve", BTreeMap::new()),
+        name_servers: s.or("name_servers", Vec::new()),
         allow: s.or("allow", Vec::new()),
     }
 }

@@ -41,6 +41,8 @@ fn each_mistake_makes_one_problem_with_its_key_and_a_way_out() {
         ("egress.connect_timeout = \"11m\"", "egress.connect_timeout", &["\"11m\" is not from \"1ms\" to \"10m\""]),
         ("egress.connect_timeout = \"\"", "egress.connect_timeout", &["\"\" is no duration"]),
         ("egress.http2 = \"yes\"", "egress.http2", &["\"yes\" is a text", "true or false"]),
+        ("egress.name_servers = [\"2001:db8::53\"]", "egress.name_servers.0", &["no address and port", "such as"]),
+        ("egress.name_servers = [\"[::]:53\"]", "egress.name_servers.0", &["not the address of one server"]),
         ("egress.idle_per_leg = -1", "egress.idle_per_leg", &["-1 is below 0"]),
         ("egress.idle_per_leg = 8.0", "egress.idle_per_leg", &["8.0 is a number with a fraction", "such as 8"]),
         ("proxy.max_connections = 0", "proxy.max_connections", &["0 is no limit", "10000"]),

@@ -317,6 +317,19 @@ impl FromValue for SocketAddrV6 {
     }
 }
 
+/// `egress.name_servers`
+impl FromValue for SocketAddr {
+    const WANTED: &'static str = "an address and port, such as \"[2001:db8::53]:53\"";
+    fn read(value: &Value) -> Result<Self, Faults> {
+        let wrong = |what| fault(format_args!("{} {what}; give {}", show(value), Self::WANTED));
+        let at: Self = text(value).parse().map_err(|_| wrong("is no address and port"))?;
+        if at.port() == 0 || at.ip().is_unspecified() || at.ip().is_multicast() {
+            return Err(wrong("is not the address of one server"));
+        }
+        Ok(at)
+    }
+}
+
 /// A base address of the broker: scheme, host, and a port if it is not 443.
 fn base_address(value: &Value, scheme: &str, wanted: &str) -> Result<Authority, Faults> {
     let wrong = |what: &dyn fmt::Display| fault(format_args!("{} {what}; give {wanted}", show(value)));

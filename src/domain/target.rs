@@ -1,7 +1,7 @@
 //! Host and port that a caller asked for. The only place that parses them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::problem::Invalid;
@@ -114,9 +114,46 @@ impl fmt::Display for Authority {
     }
 }
 
+/// Is `host` a name for `local` that no DNS server could have given?
+pub fn own_host(host: &str, local: SocketAddr) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
+        _ => (host, Some(80)),
+    };
+    if port != Some(local.port()) {
+        return false;
+    }
+    let literal: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    match literal {
+        Some(ip) => ip == local.ip() || ip.is_loopback() && local.ip().is_loopback(),
+        None => name.eq_ignore_ascii_case("localhost") && local.ip().is_loopback(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// DNS rebinding: a page's own name, made to resolve to 127.0.0.1.
+    #[test]
+    fn only_literal_names_of_this_host_are_its_own() {
+        let local: SocketAddr = "127.0.0.1:8080".parse().unwrap();
+        for own in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080"] {
+            assert!(own_host(own, local), "{own}");
+        }
+        for other in [
+            "evil.example:8080",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "localhost",
+            "192.0.2.1:8080",
+            "",
+            "localhost.evil:8080",
+            "[::1]",
+        ] {
+            assert!(!own_host(other, local), "{other}");
+        }
+    }
 
     #[test]
     fn what_two_parsers_could_read_differently_is_refused() {

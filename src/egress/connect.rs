@@ -119,6 +119,8 @@ pub struct Options {
     pub extra_roots: Vec<PathBuf>,
     /// Host to addresses, in place of DNS.
     pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
+    /// Name servers to ask instead of the system's.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// What all exits share: settings, roots, names, and the tasks that drive
@@ -138,7 +140,7 @@ impl Egress {
     /// [`TlsError`] when an extra root cannot be read.
     pub fn new(options: Options, tasks: Tasks) -> Result<Arc<Self>, TlsError> {
         let tls = Base::new(&options.extra_roots)?;
-        let resolver = Resolver::new(options.resolve.clone());
+        let resolver = Resolver::new(options.resolve.clone(), &options.name_servers);
         Ok(Arc::new(Self { options, resolver, tls, tasks }))
     }
 

@@ -4,13 +4,14 @@
 //! name servers do not answer, the last good answer serves on for a while: a
 //! broken resolver must not stop orders to a broker that has not moved.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 
 use crate::domain::{Authority, Host};
 
@@ -45,14 +46,15 @@ pub(super) struct Answer {
 
 #[derive(Debug)]
 pub(super) struct Resolver {
-    pins: std::collections::BTreeMap<Host, Vec<SocketAddrV6>>,
+    pins: BTreeMap<Host, Vec<SocketAddrV6>>,
     dns: Result<TokioResolver, String>,
     last_good: Mutex<HashMap<Host, (Instant, Vec<Ipv6Addr>)>>,
 }
 
 impl Resolver {
-    pub fn new(pins: std::collections::BTreeMap<Host, Vec<SocketAddrV6>>) -> Self {
-        Self { pins, dns: system_resolver(), last_good: Mutex::default() }
+    /// `name_servers` are asked, or the system's where there are none.
+    pub fn new(pins: BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr]) -> Self {
+        Self { pins, dns: name_resolver(name_servers), last_good: Mutex::default() }
     }
 
     pub async fn resolve(&self, to: &Authority) -> Result<Answer, ResolveError> {
@@ -103,8 +105,20 @@ impl Resolver {
     }
 }
 
-fn system_resolver() -> Result<TokioResolver, String> {
-    let mut builder = TokioResolver::builder_tokio().map_err(|err| err.to_string())?;
+fn name_resolver(name_servers: &[SocketAddr]) -> Result<TokioResolver, String> {
+    let mut builder = if name_servers.is_empty() {
+        TokioResolver::builder_tokio().map_err(|err| err.to_string())?
+    } else {
+        let servers = name_servers.iter().map(|at| {
+            let mut server = NameServerConfig::udp_and_tcp(at.ip());
+            for connection in &mut server.connections {
+                connection.port = at.port();
+            }
+            server
+        });
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
     let options = builder.options_mut();
     options.ip_strategy = LookupIpStrategy::Ipv6Only;
     options.timeout = Duration::from_secs(2);
@@ -123,14 +137,14 @@ mod tests {
     async fn a_pin_wins_and_keeps_its_own_port() {
         let pin: SocketAddrV6 = "[2001:db8:b::1]:8443".parse().unwrap();
         let to = Authority::parse("api.dhan.co:443", None).unwrap();
-        let resolver = Resolver::new([(to.host.clone(), vec![pin])].into());
+        let resolver = Resolver::new([(to.host.clone(), vec![pin])].into(), &[]);
         let answer = resolver.resolve(&to).await.unwrap();
         assert_eq!((answer.addresses, answer.pinned), (vec![pin], true));
     }
 
     #[tokio::test]
     async fn an_ipv4_target_is_refused_and_not_wrapped() {
-        let resolver = Resolver::new(std::collections::BTreeMap::new());
+        let resolver = Resolver::new(BTreeMap::new(), &[]);
         let err = resolver.resolve(&Authority::parse("192.0.2.1:443", None).unwrap()).await.unwrap_err();
         assert!(matches!(err, ResolveError::Ipv4Only { .. }));
     }

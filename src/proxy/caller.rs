@@ -1,6 +1,6 @@
 //! Who is asking, and may they.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
@@ -12,6 +12,7 @@ use super::target::Form;
 use crate::accounts::{Account, Accounts, ClientKeys};
 use crate::config::{ClientKey, Listener};
 use crate::domain::AccountName;
+use crate::domain::target::own_host;
 
 /// The listener a connection came by, and what the kernel said of its peer.
 #[derive(Clone, Debug)]
@@ -123,22 +124,6 @@ impl Door {
     }
 }
 
-/// Is `host` a name for `local` that no DNS server could have given?
-pub fn own_host(host: &str, local: SocketAddr) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
-        _ => (host, Some(80)),
-    };
-    if port != Some(local.port()) {
-        return false;
-    }
-    let literal: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    match literal {
-        Some(ip) => ip == local.ip() || ip.is_loopback() && local.ip().is_loopback(),
-        None => name.eq_ignore_ascii_case("localhost") && local.ip().is_loopback(),
-    }
-}
-
 fn missing(name: &AccountName) -> Problem {
     let detail = format!("account {name} has not been created; make it by POST /v1/accounts");
     Problem::before_sending(Code::AccountMissing, detail)
@@ -167,27 +152,6 @@ fn shown(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// DNS rebinding: a page's own name, made to resolve to 127.0.0.1.
-    #[test]
-    fn only_literal_names_of_this_host_are_its_own() {
-        let local: SocketAddr = "127.0.0.1:8080".parse().unwrap();
-        for own in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080"] {
-            assert!(own_host(own, local), "{own}");
-        }
-        for other in [
-            "evil.example:8080",
-            "127.0.0.1",
-            "127.0.0.1:80",
-            "localhost",
-            "192.0.2.1:8080",
-            "",
-            "localhost.evil:8080",
-            "[::1]",
-        ] {
-            assert!(!own_host(other, local), "{other}");
-        }
-    }
 
     #[test]
     fn credentials_are_read_in_one_way_only() {

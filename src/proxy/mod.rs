@@ -44,7 +44,6 @@ use crate::telemetry::Metrics;
 use crate::telemetry::access::Access;
 use crate::tokens::{LiveToken, placeholder};
 
-pub use caller::own_host;
 pub use listener::{ListenError, Listening, listen};
 pub(crate) use listener::{bind_tcp, bind_unix};
 pub use target::Destinations;

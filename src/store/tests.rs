@@ -83,7 +83,12 @@ fn made(path: &Path, count: u32) {
 fn what_was_committed_is_there_after_opening_again() {
     let dir = tempfile::tempdir().unwrap();
     let address = SourceAddr::parse("2001:db8::1").unwrap();
-    let record = AddressRecord { account: name("alpha"), client_id: crate::domain::ClientId::parse("1000000001").unwrap(), role: crate::domain::Role::Primary, retired_at: None };
+    let record = AddressRecord {
+        account: name("alpha"),
+        client_id: crate::domain::ClientId::parse("1000000001").unwrap(),
+        role: crate::domain::Role::Primary,
+        retired_at: None,
+    };
     let store = open(dir.path()).unwrap();
     let change = Change::new().put(&address, &record).put(&name("alpha"), &token("first", 1));
     store.commit_blocking(change).unwrap();
@@ -442,7 +447,15 @@ fn a_hundred_thousand_accounts_fit() {
             for (role, last) in [(crate::domain::Role::Primary, 0), (crate::domain::Role::Secondary, 1)] {
                 let bits = (0x2001_0db8_u128 << 96) | (u128::from(number) << 8) | last;
                 let address = SourceAddr::new(bits.into()).unwrap();
-                change = change.put(&address, &AddressRecord { account: account.clone(), client_id: crate::domain::ClientId::parse("1000000001").unwrap(), role, retired_at: None });
+                change = change.put(
+                    &address,
+                    &AddressRecord {
+                        account: account.clone(),
+                        client_id: crate::domain::ClientId::parse("1000000001").unwrap(),
+                        role,
+                        retired_at: None,
+                    },
+                );
             }
         }
         store.commit_blocking(change).unwrap();
