@@ -15,6 +15,8 @@ const SECTOR: usize = 512;
 /// How forgetful the cut is.
 #[derive(Clone, Copy, Debug)]
 pub enum Cut {
+    /// No power cut at all, only a kill: everything that was written is there.
+    Spares,
     /// Nothing that was not synced is there.
     Forgets,
     /// Of what was not synced, some pages are there.
@@ -59,6 +61,31 @@ enum NameStep {
     Moved(String, String),
 }
 
+/// One step of a child.
+pub struct Record<'a> {
+    kind: u8,
+    inode: u64,
+    offset: usize,
+    text: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Take the first whole record off a journal.
+    pub fn first(journal: &mut &'a [u8]) -> Option<Self> {
+        let (head, after) = journal.split_first_chunk::<21>()?;
+        let number = |at: usize| u64::from_ne_bytes(head[at..at + 8].try_into().unwrap());
+        let length = u32::from_ne_bytes(head[17..21].try_into().unwrap()) as usize;
+        let (text, after) = after.split_at_checked(length)?;
+        *journal = after;
+        Some(Self { kind: head[0], inode: number(1), offset: number(9) as usize, text })
+    }
+
+    /// What the child said, if that is what it did.
+    pub fn said(&self) -> Option<&'a str> {
+        (self.kind == b'A').then(|| std::str::from_utf8(self.text).unwrap())
+    }
+}
+
 pub struct Disk {
     root: PathBuf,
     nodes: Vec<Node>,
@@ -95,15 +122,15 @@ impl Disk {
     /// Play a journal onto the disk; says how long its whole records are. A record cut by a kill is left out.
     pub fn replay(&mut self, journal: &[u8]) -> usize {
         let mut rest = journal;
-        loop {
-            let Some((head, after)) = rest.split_first_chunk::<21>() else { break };
-            let number = |at: usize| u64::from_ne_bytes(head[at..at + 8].try_into().unwrap());
-            let length = u32::from_ne_bytes(head[17..21].try_into().unwrap()) as usize;
-            let Some((text, after)) = after.split_at_checked(length) else { break };
-            self.step(head[0], number(1), number(9) as usize, text);
-            rest = after;
+        while let Some(record) = Record::first(&mut rest) {
+            self.play(&record);
         }
         journal.len() - rest.len()
+    }
+
+    /// Play one record onto the disk.
+    pub fn play(&mut self, record: &Record<'_>) {
+        self.step(record.kind, record.inode, record.offset, record.text);
     }
 
     fn step(&mut self, kind: u8, inode: u64, offset: usize, text: &[u8]) {
@@ -137,6 +164,7 @@ impl Disk {
                     }
                 }
             }
+            b'A' => {}
             _ => panic!("unknown record {kind}"),
         }
     }
@@ -212,7 +240,11 @@ impl Disk {
             Node::File { durable, pending } => fs::write(to, cut_file(durable, pending, cut, dice)).unwrap(),
             Node::Folder { durable, pending, .. } => {
                 let mut names = durable.clone();
-                let kept = if matches!(cut, Cut::Forgets) { 0 } else { dice.up_to(pending.len()) };
+                let kept = match cut {
+                    Cut::Spares => pending.len(),
+                    Cut::Forgets => 0,
+                    Cut::Some | Cut::Tears => dice.up_to(pending.len()),
+                };
                 pending.iter().take(kept).for_each(|step| rename(&mut names, step));
                 fs::create_dir_all(to).unwrap();
                 names.iter().for_each(|(name, id)| self.cut_node(*id, &to.join(name), cut, dice));
@@ -250,8 +282,13 @@ fn put(content: &mut Vec<u8>, at: usize, data: &[u8]) {
 /// Each page stops at a version of its own; a torn one has some sectors of the next.
 fn cut_file(durable: &[u8], pending: &[FileStep], cut: Cut, dice: &mut Dice) -> Vec<u8> {
     let mut content = durable.to_vec();
-    if matches!(cut, Cut::Forgets) {
-        return content;
+    match cut {
+        Cut::Forgets => return content,
+        Cut::Spares => {
+            pending.iter().for_each(|step| apply(&mut content, step));
+            return content;
+        }
+        Cut::Some | Cut::Tears => {}
     }
     let mut versions: HashMap<usize, usize> = HashMap::new();
     for step in pending {

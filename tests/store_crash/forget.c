@@ -127,6 +127,12 @@ ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) { return d
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) { return do_pwrite(fd, data, length, offset); }
 
 ssize_t write(int fd, const void *data, size_t length) {
+    if (root && fd == 1) {
+        /* What the child says is a step too: it tells what was acknowledged by then. */
+        pthread_mutex_lock(&lock);
+        note('A', 0, 0, data, (uint32_t)length);
+        pthread_mutex_unlock(&lock);
+    }
     if (!tracked(fd)) return syscall(SYS_write, fd, data, length);
     if (is_full()) { errno = ENOSPC; return -1; }
     pthread_mutex_lock(&lock);
