@@ -10,6 +10,14 @@
 //! `SIXGATE_CRASH_ROUNDS=500` for more than CI's few; `SIXGATE_CRASH_SEED` repeats a
 //! run's dice (not the moment of the kill).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at what it did not expect; helpers too"
+)]
+
 #[path = "store_crash/disk.rs"]
 mod disk;
 
