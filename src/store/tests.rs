@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
@@ -430,6 +431,25 @@ fn an_export_follows_a_change_by_itself() {
         assert!(std::time::Instant::now() < until, "no export came");
         std::thread::yield_now();
     }
+}
+
+/// A backup that nobody can load is none; one that overwrites a live store is worse.
+#[test]
+fn a_backup_makes_a_store_elsewhere_and_overwrites_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new, file) = (dir.path().join("old"), dir.path().join("new"), dir.path().join("backup"));
+    let store = open(&old).unwrap();
+    store.commit_blocking(Change::new().put(&name("alpha"), &token("first", 3))).unwrap();
+    store.back_up(&file).unwrap();
+    assert_eq!(Store::restore(&new, key("2"), &file).unwrap_err().code(), "wrong_key");
+    assert!(!new.exists());
+    let restored = Store::restore(&new, key("1"), &file).unwrap();
+    let back = restored.get::<TokenRecord>(&name("alpha")).unwrap().unwrap();
+    assert_eq!((back.access_token.expose_secret(), back.generation), ("first", 3));
+    restored.close();
+    assert_eq!(Store::restore(&new, key("1"), &file).unwrap_err().code(), "io");
+    fs::write(&file, &fs::read(&file).unwrap()[..100]).unwrap();
+    assert_eq!(Store::restore(&dir.path().join("x"), key("1"), &file).unwrap_err().code(), "corrupt");
 }
 
 /// The platform that this is for: 10,000 accounts, and ten times that.
