@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     reason = "a test ends by panicking"
 )]
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
 mod support;
 

@@ -452,14 +452,13 @@ fn a_backup_makes_a_store_elsewhere_and_overwrites_none() {
     assert_eq!(Store::restore(&dir.path().join("x"), key("1"), &file).unwrap_err().code(), "corrupt");
 }
 
-/// The platform that this is for: 10,000 accounts, and ten times that.
+/// The platform that this is for. Prints what it takes.
 #[test]
-#[ignore = "takes a minute; run by hand for numbers: cargo test --release store::tests::a_hundred -- --ignored --nocapture"]
-fn a_hundred_thousand_accounts_fit() {
+fn ten_thousand_accounts_fit_and_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     let begun = std::time::Instant::now();
-    for block in 0..1000_u32 {
+    for block in 0..100_u32 {
         let mut change = Change::new();
         for number in block * 100..block * 100 + 100 {
             let account = name(&format!("account{number}"));
@@ -492,6 +491,6 @@ fn a_hundred_thousand_accounts_fit() {
     let begun = std::time::Instant::now();
     let store = open(dir.path()).unwrap();
     println!("opened in {:?}, {}", begun.elapsed(), resident("VmRSS"));
-    assert_eq!(store.count::<AddressRecord>(), 200_000);
+    assert_eq!(store.count::<AddressRecord>(), 20_000);
     assert!(store.restored().is_none());
 }

@@ -1,6 +1,8 @@
 //! A caller of the gateway, in every mode that there is: what an order engine's
 //! HTTP client does, and nothing that the gateway's own code does for it.
 
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
+
 use std::path::Path;
 use std::sync::Arc;
 
