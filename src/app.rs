@@ -105,8 +105,8 @@ impl App {
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let metrics = Arc::new(Metrics::default());
-        let proxy = Proxy::new(&config, Arc::clone(&accounts), interceptor, tasks.clone(), Arc::clone(&metrics));
-        let admin = bind_admin(&config, &accounts, metrics, &tasks)?;
+        let admin = bind_admin(&config, &accounts, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
+        let proxy = Proxy::new(&config, Arc::clone(&accounts), interceptor, tasks.clone(), metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
@@ -117,6 +117,11 @@ impl App {
     /// The accounts, for whoever prepares a demo.
     pub const fn accounts(&self) -> &Arc<Accounts> {
         &self.accounts
+    }
+
+    /// Where the first listener is, as a caller would write it.
+    pub fn first_listener(&self) -> Option<&str> {
+        self.listening.first().map(|listening| listening.at.as_str())
     }
 
     /// What is bound, a line each, for printing.
@@ -205,8 +210,9 @@ fn egress_options(config: &Config) -> Options {
 fn bind_admin(
     config: &Config,
     accounts: &Arc<Accounts>,
-    metrics: Arc<Metrics>,
+    metrics: &Arc<Metrics>,
     tasks: &Tasks,
+    ca_pem: Arc<str>,
 ) -> Result<AdminServer, StartError> {
     let mut roles = Roles::default();
     let files = [
@@ -228,11 +234,12 @@ fn bind_admin(
             (format!("http://{local}"), AdminSocket::Tcp(socket), Some(local))
         }
         Bind::Unix(path) => {
-            let socket = proxy::bind_unix(path).map_err(fail)?;
+            let socket = proxy::bind_unix(path, 0o600).map_err(fail)?;
             (format!("unix:{}", path.display()), AdminSocket::Unix(socket), None)
         }
     };
-    let router = admin::router(Admin::new(Arc::clone(accounts), metrics, roles, local, tasks.clone()));
+    let router =
+        admin::router(Admin::new(Arc::clone(accounts), Arc::clone(metrics), roles, local, tasks.clone(), ca_pem));
     Ok(AdminServer { at, socket, router })
 }
 

@@ -191,6 +191,17 @@ fn a_read_whose_connection_broke_is_repeated_once() {
     assert_eq!(ask(&world, "GET", "http://api.dhan.co/v2/orders", None).status, 200);
 }
 
+/// `POST /edis/form` is no order, and still does something.
+#[test]
+fn what_may_do_more_than_read_is_not_repeated() {
+    let world = World::up(1, "");
+    world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/edis/form"));
+    let reply = ask(&world, "POST", "http://api.dhan.co/v2/edis/form", Some("{}"));
+    assert_problem(&reply, 502, "upstream_failed", "unknown");
+    assert!(!reply.json()["detail"].as_str().unwrap().contains("safe"), "{reply:?}");
+    assert_eq!(world.broker.seen().len(), 1);
+}
+
 #[test]
 fn a_connection_that_the_broker_says_it_will_close_is_not_used_again() {
     let world = World::up(1, "");

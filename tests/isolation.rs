@@ -14,6 +14,8 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -25,7 +27,8 @@ use support::wait_until;
 use support::world::{LISTENER, LOOPBACK, Trader, World};
 
 const ACCOUNTS: u16 = 50;
-const ROUNDS: usize = 6;
+/// At most, should the test never be content with what it saw.
+const ROUNDS: usize = 400;
 
 /// How a caller reaches the gateway.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +52,15 @@ fn order(trader: &Trader, nth: usize) -> String {
 
 /// One kept connection of one account: orders, reads and data, each with another
 /// account's credentials on board to lead the gateway astray.
-async fn trade(mode: Mode, trader: Trader, stranger: Trader, ca: PathBuf, from: usize, moves_to: Option<Pair>) {
+async fn trade(
+    mode: Mode,
+    trader: Trader,
+    stranger: Trader,
+    ca: PathBuf,
+    from: usize,
+    moves_to: Option<Pair>,
+    enough: Arc<AtomicBool>,
+) {
     let auth = basic(&trader.name, &trader.key);
     let stream = connect(LISTENER).await;
     let (mut caller, base, host) = match mode {
@@ -72,6 +83,9 @@ async fn trade(mode: Mode, trader: Trader, stranger: Trader, ca: PathBuf, from: 
     let mut own = vec![trader.pair.primary.to_string(), trader.pair.secondary.to_string()];
     own.extend(moves_to.iter().flat_map(|to| [to.primary.to_string(), to.secondary.to_string()]));
     for nth in from..from + ROUNDS {
+        if enough.load(Ordering::Relaxed) {
+            return;
+        }
         let headers = [
             (name, auth.as_str()),
             ("access-token", stranger.token.as_str()),
@@ -163,16 +177,26 @@ fn mixed(
 /// goes down and comes back; an account that gets another pair under way.
 #[test]
 fn no_request_leaves_from_another_accounts_address_or_with_its_token() {
-    let world = World::up(ACCOUNTS, "idle_timeout = \"5s\"");
+    let world =
+        World::up(ACCOUNTS, "response_timeout = \"2s\"\nidle_timeout = \"5s\"\n[orders]\nresponse_timeout = \"2s\"");
     let callers = world.net.runtime(Ns::Caller);
     let locals = world.net.runtime(Ns::Gateway);
     let source = |ip| SourceAddr::new(ip).unwrap();
     let new = Pair { primary: source(net::primary(9001)), secondary: source(net::secondary(9001)) };
+    let enough = Arc::new(AtomicBool::new(false));
     let mut under_way = Vec::new();
     for (n, trader) in world.traders.iter().enumerate() {
         let stranger = world.traders[(n + 7) % world.traders.len()].clone();
         for (m, mode) in MODES.into_iter().enumerate() {
-            let task = trade(mode, trader.clone(), stranger.clone(), world.ca(), m * 100, (n == 2).then_some(new));
+            let task = trade(
+                mode,
+                trader.clone(),
+                stranger.clone(),
+                world.ca(),
+                m * 1000,
+                (n == 2).then_some(new),
+                Arc::clone(&enough),
+            );
             under_way.push(callers.spawn(task));
         }
     }
@@ -194,10 +218,12 @@ fn no_request_leaves_from_another_accounts_address_or_with_its_token() {
 
     // Meanwhile: the first line dies and comes back, and an account moves.
     let broker = world.broker.clone();
-    wait_until("orders are under way", Duration::from_secs(20), || broker.seen().len() > 300);
+    let traders = world.traders.clone();
+    let by_secondary =
+        |seen: &[Seen]| seen.iter().filter(|s| traders.iter().any(|t| t.pair.secondary.ip() == *s.peer.ip())).count();
+    wait_until("orders are under way", Duration::from_secs(30), || broker.seen().len() > 1000);
     world.net.uplink(1, Uplink::Down);
-    let before = world.broker.seen().len();
-    wait_until("orders go by the other line", Duration::from_secs(30), || broker.seen().len() > before + 100);
+    wait_until("orders go by the other line", Duration::from_secs(60), || by_secondary(&broker.seen()) > 100);
     world.net.uplink(1, Uplink::Up);
     let moved = &world.traders[2];
     let (status, answer) = world.gateway.admin().delete(&format!("/v1/accounts/{}/pair", moved.name));
@@ -206,6 +232,12 @@ fn no_request_leaves_from_another_accounts_address_or_with_its_token() {
     let body = json!({ "primary": new.primary.to_string(), "secondary": new.secondary.to_string() });
     world.post(&format!("/v1/accounts/{}/pair", moved.name), &body, 201);
 
+    let before = world.broker.seen().len();
+    let all = |seen: &[Seen]| seen[before..].iter().filter_map(|s| s.account.clone()).collect::<BTreeSet<_>>().len();
+    wait_until("every account trades again", Duration::from_secs(60), || {
+        all(&broker.seen()) == usize::from(ACCOUNTS) && broker.seen().len() > before + 1000
+    });
+    enough.store(true, Ordering::Relaxed);
     callers.run(async move {
         for task in under_way {
             task.await.unwrap();
@@ -224,24 +256,17 @@ fn no_request_leaves_from_another_accounts_address_or_with_its_token() {
     }
     pairs.get_mut(moved.client_id.as_str()).unwrap().extend([new.primary.ip(), new.secondary.ip()]);
     let wrong = mixed(&seen, &pairs, &names);
-    let roles = |secondary: bool| {
-        let is = |t: &Trader, ip| if secondary { t.pair.secondary.ip() == ip } else { t.pair.primary.ip() == ip };
-        seen.iter().filter(|s| world.traders.iter().any(|t| is(t, *s.peer.ip()))).count()
-    };
     let accounts: BTreeSet<_> = seen.iter().filter_map(|s| s.account.clone()).collect();
     println!(
-        "{} requests of {} accounts at the broker, {} from primaries, {} from secondaries, {} connections, {} mixed",
+        "{} requests of {} accounts at the broker, {} from secondaries, {} connections, {} mixed",
         seen.len(),
         accounts.len(),
-        roles(false),
-        roles(true),
+        by_secondary(&seen),
         seen.iter().map(|s| s.connection).collect::<BTreeSet<_>>().len(),
         wrong.len()
     );
     assert!(wrong.is_empty(), "{} of {}: {}", wrong.len(), seen.len(), wrong[..wrong.len().min(5)].join("\n"));
     assert_eq!(accounts.len(), usize::from(ACCOUNTS));
-    assert!(roles(true) > 50, "the failover was not part of it");
-    assert!(seen.len() > 2000, "only {} requests", seen.len());
 }
 
 /// A test of the test: the check must see what it is there to see.

@@ -259,6 +259,8 @@ fn a_stop_finishes_the_order_that_is_under_way() {
     world.gateway.signal(Signal::SIGTERM);
     let reply = callers.run(async move { order.await.unwrap().unwrap() });
     assert_eq!((reply.status, reply.json()["outcome"].as_str()), (504, Some("unknown")));
+    // With this the caller can look in the order book.
+    assert!(reply.header("sixgate-correlation-id").starts_with("SG"), "{reply:?}");
     assert_eq!(world.gateway.wait_for_end(Duration::from_secs(10)).code(), Some(0));
 }
 
@@ -307,6 +309,84 @@ fn a_web_socket_is_signed_in_its_query() {
         "{feed:?}"
     );
     assert!(!world.gateway.log().contains(&token), "the token is in the log");
+}
+
+/// Bytes that are passed on unseen would go on for an account that is gone, from an
+/// address that it has no longer, for a key that was taken away.
+#[test]
+fn what_is_open_ends_with_the_account_the_pair_or_the_key() {
+    for end in ["/v1/accounts/a1", "/v1/accounts/a1/pair", "/v1/accounts/a1/keys/{id}"] {
+        let world = World::up_with(1, &config(&format!("{}\n[proxy]\ntunnel_hosts = [\"api.dhan.co\"]", pins())));
+        let a1 = world.traders[0].clone();
+        let callers = world.net.runtime(Ns::Caller);
+        let (mut tunnel, mut feed) = callers.run(async move {
+            let auth = basic(&a1.name, &a1.key);
+            let (status, blind) =
+                tunnel(connect(LISTENER).await, "api.dhan.co:443", &[("Proxy-Authorization", &auth)]).await;
+            assert_eq!(status, 200);
+            let mut feed = connect(LISTENER).await;
+            let head = format!(
+                "GET http://api-feed.dhan.co/?version=2&token=placeholder&clientId=9&authType=2 HTTP/1.1\r\n\
+                 Host: api-feed.dhan.co\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nProxy-Authorization: {auth}\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            );
+            feed.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = [0u8; 12];
+            feed.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 101");
+            (blind, feed)
+        });
+        let admin = world.gateway.admin();
+        let (_, keys) = admin.get("/v1/accounts/a1/keys");
+        let path = end.replace("{id}", keys["items"][0]["id"].as_str().unwrap());
+        assert_eq!(admin.delete(&path).0, 204);
+        let ended = callers.run(async move {
+            let both = async {
+                let mut rest = Vec::new();
+                // A reset ends it as well as a close does.
+                let _ = tunnel.read_to_end(&mut rest).await;
+                let _ = feed.read_to_end(&mut rest).await;
+            };
+            tokio::time::timeout(Duration::from_secs(5), both).await.is_ok()
+        });
+        assert!(ended, "{path}: something is still open");
+    }
+}
+
+/// Client keys and uids are what admits: the file's mode must let them be asked.
+#[test]
+fn a_unix_socket_is_open_to_those_who_are_asked_who_they_are() {
+    use std::os::unix::fs::PermissionsExt;
+    let own = "[[listener]]\naddress = \"unix:{dir}/own.sock\"\naccount = \"a1\"\n[admin]";
+    let text = config(&pins()).replace("[admin]", own).replace("127.0.0.1:8081\"", "127.0.0.1:8081\"");
+    let world = World::up_with(1, &text);
+    let mode = |name: &str| std::fs::metadata(world.dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("proxy.sock"), mode("own.sock")), (0o666, 0o600));
+}
+
+/// A body on a HEAD reply is a protocol error of HTTP/2.
+#[test]
+fn head_over_http2_has_no_body() {
+    let world = World::up(1, "");
+    let ca = world.ca();
+    let reply = world.net.in_ns(Ns::Gateway, || async move {
+        let (_, stream) = tunnel(connect(loopback()).await, "api.dhan.co:443", &[]).await;
+        let mut caller = Caller::inside(stream, "api.dhan.co", &ca, true).await;
+        caller.send(request("HEAD", "https://api.dhan.co/v2/ip/setIP", "", &[], None)).await.unwrap()
+    });
+    assert_eq!((reply.status, reply.body.len()), (403, 0));
+    assert_ne!(reply.header("content-length"), "0");
+}
+
+/// A peer without a key must not make us hold its body.
+#[test]
+fn a_body_is_not_read_before_its_caller_is_admitted() {
+    let world = World::up(1, "");
+    let answer = world.net.in_ns(Ns::Caller, || async {
+        let head = "POST http://api.dhan.co/v2/orders HTTP/1.1\r\nHost: api.dhan.co\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n";
+        raw(LISTENER, head.as_bytes()).await
+    });
+    assert!(answer.starts_with("HTTP/1.1 407 ") && answer.contains("connection: close"), "{answer}");
 }
 
 /// 401, 404 and the like of the broker are no errors of ours, and an empty 202

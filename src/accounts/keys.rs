@@ -7,6 +7,7 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::domain::Secret;
@@ -14,18 +15,43 @@ use crate::domain::problem::Invalid;
 
 /// The hashes of an account's keys.
 #[derive(Clone, Debug, Default)]
-pub struct ClientKeys(Vec<[u8; 32]>);
+pub struct ClientKeys {
+    hashes: Vec<[u8; 32]>,
+    /// Cancelled when one of them is taken away: what they opened ends, because
+    /// nobody remembers which key opened what.
+    revoked: CancellationToken,
+}
 
 impl ClientKeys {
     /// From stored hashes.
     pub fn new(hashes: impl Iterator<Item = [u8; 32]>) -> Self {
-        Self(hashes.collect())
+        Self { hashes: hashes.collect(), revoked: CancellationToken::new() }
+    }
+
+    /// These, in place of `old`: what `old` opened goes on if each of its keys is still here.
+    pub(super) fn after(mut self, old: &Self) -> Self {
+        if old.hashes.iter().all(|key| self.hashes.contains(key)) {
+            self.revoked = old.revoked.clone();
+        } else {
+            old.end();
+        }
+        self
+    }
+
+    /// End what was opened with them.
+    pub(super) fn end(&self) {
+        self.revoked.cancel();
+    }
+
+    /// Cancelled when one of these keys is taken away.
+    pub const fn revoked(&self) -> &CancellationToken {
+        &self.revoked
     }
 
     /// Is `shown` one of them? Takes the same time whichever it is.
     pub fn accept(&self, shown: &[u8]) -> bool {
         let shown: [u8; 32] = Sha256::digest(shown).into();
-        self.0.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&shown)).into()
+        self.hashes.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&shown)).into()
     }
 }
 

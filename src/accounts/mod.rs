@@ -10,6 +10,10 @@
 //! - A row's legs are of its own pair, its token place its own, and both go when
 //!   the pair or the broker's client id changes.
 //! - What is published was durable before.
+//!
+//! A change whose future is dropped may have been written and not published. The
+//! admin API therefore runs every call in a task of its own; besides, a refused
+//! change publishes what the store holds, so that trying again mends a row.
 
 mod keys;
 
@@ -25,7 +29,7 @@ use crate::domain::{AccountName, ClientId, Pair, Platform, Secret, SourceAddr};
 use crate::egress::Egress;
 use crate::legs::Legs;
 use crate::store::records::{
-    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord,
+    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, Login, PairRecord, TokenRecord,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{LiveToken, TokenCell};
@@ -78,6 +82,14 @@ impl Account {
     /// The broker's id.
     pub const fn client_id(&self) -> &ClientId {
         &self.record.client_id
+    }
+
+    /// End what is open for it.
+    fn end(&self) {
+        self.keys.end();
+        if let Some(legs) = &self.legs {
+            legs.end();
+        }
     }
 }
 
@@ -199,6 +211,16 @@ impl Accounts {
         }
     }
 
+    /// What the account would have to log in with after `more` was given.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub fn can_log_in(&self, name: &AccountName, more: &CredentialsRecord) -> Result<Login, AccountError> {
+        self.stored(name)?;
+        let has = self.store.get::<CredentialsRecord>(name)?.map(|credentials| credentials.login());
+        Ok(has.map_or_else(|| more.login(), |has| has.or(more.login())))
+    }
+
     /// Change an account.
     ///
     /// # Errors
@@ -225,8 +247,12 @@ impl Accounts {
             }
             record.client_id = client_id;
         }
-        let merged = merge(self.store.get::<CredentialsRecord>(name)?, patch.credentials);
-        change = change.put(name, &record).put(name, &merged);
+        let credentials = self.store.get::<CredentialsRecord>(name)?;
+        change = match &credentials {
+            Some(old) => change.unchanged(name, old),
+            None => change.absent::<CredentialsRecord>(name),
+        };
+        change = change.put(name, &record).put(name, &merge(credentials, patch.credentials));
         if let Some(token) = patch.access_token {
             let token = self.token_record(name, &record.client_id, token, "access_token", Timestamp::now())?;
             change = change.put(name, &token);
@@ -264,8 +290,8 @@ impl Accounts {
             None => change.absent::<PairRecord>(name),
         };
         self.commit(name, change).await?;
-        if let Some(pair) = pair {
-            self.addressing.retired(name, &pair);
+        if let Some(record) = pair {
+            self.addressing.settle(record.pair);
         }
         self.publish(name)?;
         Ok(())
@@ -314,15 +340,19 @@ impl Accounts {
         for (role, address) in holders(&pair) {
             let holder =
                 AddressRecord { account: name.clone(), client_id: account.client_id.clone(), role, retired_at: None };
+            let own = |was: &AddressRecord| {
+                was.retired_at.is_some() && was.account == *name && was.client_id == account.client_id
+            };
             change = match self.store.get::<AddressRecord>(&address)? {
-                // The same customer's tombstone; anything else was refused before.
-                Some(own) => change.unchanged(&address, &own),
-                None => change.absent::<AddressRecord>(&address),
+                // The same customer's tombstone, and nothing else.
+                Some(was) if own(&was) => change.unchanged(&address, &was),
+                Some(_) | None => change.absent::<AddressRecord>(&address),
             };
             change = change.put(&address, &holder);
         }
         self.commit(name, change).await?;
-        reserved.keep(name, &account.client_id);
+        // It looks into the store, which now says whose the pair is.
+        drop(reserved);
         self.publish(name)?;
         Ok(Assigned { pair, new: true })
     }
@@ -336,7 +366,7 @@ impl Accounts {
         let pair = self.store.get::<PairRecord>(name)?.ok_or_else(|| AccountError::NoPair(name.clone()))?;
         let change = Change::new().unchanged(name, &record).unchanged(name, &pair);
         self.commit(name, tombstone(change, name, &record.client_id, &pair)).await?;
-        self.addressing.retired(name, &pair);
+        self.addressing.settle(pair.pair);
         self.publish(name)?;
         Ok(())
     }
@@ -394,7 +424,10 @@ impl Accounts {
         let change = Change::new().present::<ClientKeyRecord>(&key).delete::<ClientKeyRecord>(&key);
         match self.store.commit(change).await {
             Ok(()) => {}
-            Err(StoreError::Conflict { .. }) => return Err(AccountError::NoSuch("client key")),
+            Err(StoreError::Conflict { .. }) => {
+                self.publish(name)?;
+                return Err(AccountError::NoSuch("client key"));
+            }
             Err(err) => return Err(err.into()),
         }
         self.publish(name)?;
@@ -402,13 +435,23 @@ impl Accounts {
     }
 
     fn stored(&self, name: &AccountName) -> Result<AccountRecord, AccountError> {
-        self.store.get::<AccountRecord>(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
+        match self.store.get::<AccountRecord>(name)? {
+            Some(record) => Ok(record),
+            None => {
+                self.publish(name)?;
+                Err(AccountError::NoSuchAccount(name.clone()))
+            }
+        }
     }
 
     async fn commit(&self, name: &AccountName, change: Change) -> Result<(), AccountError> {
         match self.store.commit(change).await {
-            Err(StoreError::Conflict { .. }) => Err(AccountError::Busy(name.clone())),
-            done => Ok(done?),
+            Ok(()) => Ok(()),
+            Err(StoreError::Conflict { .. }) => {
+                self.publish(name)?;
+                Err(AccountError::Busy(name.clone()))
+            }
+            Err(err) => Err(err.into()),
         }
     }
 
@@ -464,18 +507,27 @@ impl Accounts {
     fn publish(&self, name: &AccountName) -> Result<Option<Arc<Account>>, AccountError> {
         let _in_order = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = self.rows.pin();
+        let last = rows.get(name);
         let Some(record) = self.store.get::<AccountRecord>(name)? else {
+            if let Some(gone) = last {
+                gone.end();
+            }
             rows.remove(name);
             return Ok(None);
         };
-        let old = rows.get(name).filter(|old| old.record.client_id == record.client_id);
+        // A row of the same name that was made anew, or for another customer, shares nothing.
+        let same = |old: &&Arc<Account>| {
+            old.record.client_id == record.client_id && old.record.created_at == record.created_at
+        };
+        let old = last.filter(same);
         let pair = self.store.get::<PairRecord>(name)?.map(|record| record.pair);
         let legs = pair.map(|pair| match old.and_then(|old| old.legs.as_ref()) {
             Some(legs) if legs.pair() == pair => Arc::clone(legs),
             _ => Arc::new(Legs::new(&pair, &self.egress)),
         });
-        let token = old.map(|old| Arc::clone(&old.token)).unwrap_or_default();
-        if let Some(stored) = self.store.get::<TokenRecord>(name)? {
+        let stored = self.store.get::<TokenRecord>(name)?;
+        let token = old.filter(|_| stored.is_some()).map(|old| Arc::clone(&old.token)).unwrap_or_default();
+        if let Some(stored) = stored {
             let expires_at = Timestamp::from_second(stored.expires_at).unwrap_or(Timestamp::MIN);
             let live = LiveToken::new(stored.access_token, expires_at, stored.source, stored.generation);
             token.set(live.map_err(|why| AccountError::Invalid { field: "access_token", why })?);
@@ -483,7 +535,21 @@ impl Accounts {
         let client_id_header = HeaderValue::from_str(record.client_id.as_str())
             .map_err(|_| AccountError::Invalid { field: "client_id", why: Invalid::new("cannot be a header") })?;
         let keys = ClientKeys::new(self.key_records(name)?.into_iter().map(|(_, record)| record.sha256));
+        let keys = match old {
+            Some(old) => keys.after(&old.keys),
+            None => keys,
+        };
         let row = Arc::new(Account { name: name.clone(), record, client_id_header, legs, token, keys });
+        if let Some(last) = last {
+            // What was opened by legs that are gone ends, not only what comes after.
+            let kept = |legs: &Arc<Legs>| row.legs.as_ref().is_some_and(|new| Arc::ptr_eq(new, legs));
+            if let Some(legs) = last.legs.as_ref().filter(|legs| !kept(legs)) {
+                legs.end();
+            }
+            if old.is_none() {
+                last.keys.end();
+            }
+        }
         rows.insert(name.clone(), Arc::clone(&row));
         Ok(Some(row))
     }

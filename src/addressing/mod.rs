@@ -5,6 +5,9 @@
 //!   never given to another account, because the broker has seen it.
 //! - Choosing an address and writing it down are two steps; in between it is
 //!   reserved here, and the store's guard refuses it a second time all the same.
+//! - What is held here is what the store says. A reservation ends by looking there
+//!   again, however it ends, so that a call that was cut off half-way leaves no
+//!   address marked free that an account has.
 //!
 //! Choosing takes constant time: every pool has a cursor that only moves on (after
 //! a start it passes once over what is assigned). What it skipped is looked for
@@ -20,7 +23,7 @@ use ipnet::Ipv6Net;
 
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, ClientId, Pair, SourceAddr};
-use crate::store::records::{AddressRecord, PairRecord, PoolRecord};
+use crate::store::records::{AddressRecord, PoolRecord};
 use crate::store::{Store, StoreError};
 
 pub use prefix::Prefixes;
@@ -87,8 +90,17 @@ pub struct PoolView {
 #[derive(Debug)]
 struct Pool {
     prefixes: Prefixes,
+    /// Pairs in all; counted once, because counting takes a while.
+    capacity: u128,
     cursor: u128,
+    /// Primaries that are held or reserved.
     assigned: u64,
+}
+
+impl Pool {
+    fn new(prefixes: Prefixes) -> Self {
+        Self { prefixes, capacity: prefixes.capacity(), cursor: 0, assigned: 0 }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -114,16 +126,13 @@ pub struct Addressing {
     loopback: bool,
 }
 
-/// A pair set aside until it is written down ([`Reservation::keep`]) or dropped.
+/// A pair set aside until it is dropped: written down by then, or free again.
 #[derive(Debug)]
 #[must_use]
 pub struct Reservation {
     pair: Pair,
     pool: Option<String>,
-    /// What stood there before: nothing, or the same account's tombstone.
-    before: Vec<(SourceAddr, Option<Holder>)>,
-    ledger: Arc<Mutex<Ledger>>,
-    kept: bool,
+    addressing: Addressing,
 }
 
 impl Addressing {
@@ -134,20 +143,10 @@ impl Addressing {
     pub fn new(store: Store, loopback: bool) -> Result<Self, AddressingError> {
         let mut ledger = Ledger::default();
         for (name, record) in store.scan::<PoolRecord>()? {
-            let prefixes = Prefixes::stored(record.primary, record.secondary);
-            ledger.pools.insert(name, Pool { prefixes, cursor: 0, assigned: 0 });
+            ledger.pools.insert(name, Pool::new(Prefixes::stored(record.primary, record.secondary)));
         }
         for (address, record) in store.scan::<AddressRecord>()? {
-            let held = match record.retired_at {
-                None => Held::By(record.account),
-                Some(_) => Held::Retired(record.account),
-            };
-            ledger.holders.insert(address, Holder { held, client_id: Some(record.client_id) });
-        }
-        for (_, record) in store.scan::<PairRecord>()? {
-            if let Some(pool) = record.pool.and_then(|name| ledger.pools.get_mut(&name)) {
-                pool.assigned += 1;
-            }
+            ledger.settle(address, Some(record.into()));
         }
         Ok(Self { ledger: Arc::new(Mutex::new(ledger)), store, loopback })
     }
@@ -172,7 +171,7 @@ impl Addressing {
                 return Err(AddressingError::Overlap { name: name.to_owned(), other: other.clone() });
             }
             // Held from here on, so that a second call at the same moment sees it.
-            ledger.pools.insert(name.to_owned(), Pool { prefixes, cursor: 0, assigned: 0 });
+            ledger.add_pool(name, prefixes);
         }
         let record = PoolRecord { primary, secondary, created_at: jiff::Timestamp::now() };
         let key = name.to_owned();
@@ -209,7 +208,7 @@ impl Addressing {
         let view = |(name, pool): (&String, &Pool)| PoolView {
             name: name.clone(),
             prefixes: pool.prefixes,
-            capacity: pool.prefixes.capacity(),
+            capacity: pool.capacity,
             assigned: pool.assigned,
         };
         self.lock().pools.iter().map(view).collect()
@@ -231,10 +230,7 @@ impl Addressing {
         for name in names {
             let Some(pool) = ledger.pools.get_mut(&name) else { continue };
             match pool.next(&ledger.holders) {
-                Some(pair) => {
-                    pool.assigned += 1;
-                    return Ok(self.reserve(ledger, pair, Some(name)));
-                }
+                Some(pair) => return Ok(self.reserve(ledger, pair, Some(name))),
                 None => last = AddressingError::Exhausted(name),
             }
         }
@@ -273,39 +269,66 @@ impl Addressing {
             }
         }
         let pool = ledger.pools.iter().find(|(_, pool)| pool.prefixes.hold(&pair)).map(|(name, _)| name.clone());
-        if let Some(pool) = pool.as_ref().and_then(|name| ledger.pools.get_mut(name)) {
-            pool.assigned += 1;
-        }
         Ok(self.reserve(&mut ledger, pair, pool))
     }
 
-    /// A pair was given up: its addresses stay, as tombstones.
-    pub fn retired(&self, account: &AccountName, record: &PairRecord) {
+    /// Take over what the store says of the addresses of a pair.
+    pub fn settle(&self, pair: Pair) {
         let mut ledger = self.lock();
-        for address in [record.pair.primary, record.pair.secondary] {
-            if let Some(holder) = ledger.holders.get_mut(&address) {
-                holder.held = Held::Retired(account.clone());
+        for address in [pair.primary, pair.secondary] {
+            match self.store.get::<AddressRecord>(&address) {
+                Ok(record) => ledger.settle(address, record.map(Holder::from)),
+                // Never free what cannot be read.
+                Err(err) => tracing::error!(%address, error = %err, "who holds an address cannot be read"),
             }
-        }
-        if let Some(pool) = record.pool.as_ref().and_then(|name| ledger.pools.get_mut(name)) {
-            pool.assigned = pool.assigned.saturating_sub(1);
         }
     }
 
     fn reserve(&self, ledger: &mut Ledger, pair: Pair, pool: Option<String>) -> Reservation {
-        let mut set_aside = |address| {
-            let reserved = Holder { held: Held::Reserved, client_id: None };
-            (address, ledger.holders.insert(address, reserved))
-        };
-        let mut before = vec![set_aside(pair.primary)];
-        if pair.secondary != pair.primary {
-            before.push(set_aside(pair.secondary));
+        for address in [pair.primary, pair.secondary] {
+            ledger.settle(address, Some(Holder { held: Held::Reserved, client_id: None }));
         }
-        Reservation { pair, pool, before, ledger: Arc::clone(&self.ledger), kept: false }
+        Reservation { pair, pool, addressing: self.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<AddressRecord> for Holder {
+    fn from(record: AddressRecord) -> Self {
+        let held = match record.retired_at {
+            None => Held::By(record.account),
+            Some(_) => Held::Retired(record.account),
+        };
+        Self { held, client_id: Some(record.client_id) }
+    }
+}
+
+impl Ledger {
+    /// Set or clear an address's holder, and keep the pools' counts in step.
+    fn settle(&mut self, address: SourceAddr, holder: Option<Holder>) {
+        let counts = |holder: &Holder| !matches!(holder.held, Held::Retired(_));
+        let now = holder.as_ref().is_some_and(counts);
+        let before = match holder {
+            Some(holder) => self.holders.insert(address, holder),
+            None => self.holders.remove(&address),
+        };
+        let before = before.as_ref().is_some_and(counts);
+        if let Some(pool) = self.pools.values_mut().find(|pool| pool.prefixes.primary.contains(&address.ip())) {
+            pool.assigned = pool.assigned + u64::from(now) - u64::from(before && pool.assigned > 0);
+        }
+    }
+
+    /// Add a pool; what was brought along from its prefix earlier counts.
+    fn add_pool(&mut self, name: &str, prefixes: Prefixes) {
+        let mut pool = Pool::new(prefixes);
+        let held = |(address, holder): &(&SourceAddr, &Holder)| {
+            prefixes.primary.contains(&address.ip()) && !matches!(holder.held, Held::Retired(_))
+        };
+        pool.assigned = u64::try_from(self.holders.iter().filter(held).count()).unwrap_or(u64::MAX);
+        self.pools.insert(name.to_owned(), pool);
     }
 }
 
@@ -338,33 +361,11 @@ impl Reservation {
     pub fn pool(&self) -> Option<&str> {
         self.pool.as_deref()
     }
-
-    /// It has been written down as `account`'s.
-    pub fn keep(mut self, account: &AccountName, client_id: &ClientId) {
-        self.kept = true;
-        let holder = Holder { held: Held::By(account.clone()), client_id: Some(client_id.clone()) };
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        for (address, _) in &self.before {
-            ledger.holders.insert(*address, holder.clone());
-        }
-    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        for (address, before) in self.before.drain(..) {
-            match before {
-                Some(holder) => ledger.holders.insert(address, holder),
-                None => ledger.holders.remove(&address),
-            };
-        }
-        if let Some(pool) = self.pool.as_ref().and_then(|name| ledger.pools.get_mut(name)) {
-            pool.assigned = pool.assigned.saturating_sub(1);
-        }
+        self.addressing.settle(self.pair);
     }
 }
 

@@ -18,21 +18,43 @@ fn pair(primary: &str, secondary: &str) -> Pair {
     Pair { primary: SourceAddr::parse(primary).unwrap(), secondary: SourceAddr::parse(secondary).unwrap() }
 }
 
-fn record(pair: Pair, pool: Option<&str>) -> PairRecord {
-    PairRecord { pair, pool: pool.map(str::to_owned), assigned_at: jiff::Timestamp::now() }
+fn block<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
 }
 
-#[tokio::test]
-async fn a_pair_brought_along_is_not_given_again_by_the_pool() {
+fn make_pool(addressing: &Addressing, name: &str, primary: Ipv6Net, secondary: Ipv6Net) -> Result<(), AddressingError> {
+    block(addressing.create_pool(name, primary, secondary))
+}
+
+/// Write the pair down as `account`'s, or as its tombstone.
+fn write(addressing: &Addressing, pair: Pair, account: &(AccountName, ClientId), retired: bool) {
+    use crate::domain::Role;
+    let retired_at = retired.then(jiff::Timestamp::now);
+    let change = [(Role::Primary, pair.primary), (Role::Secondary, pair.secondary)].into_iter().fold(
+        crate::store::Change::new(),
+        |change, (role, address)| {
+            let (name, id) = account.clone();
+            change.put(&address, &AddressRecord { account: name, client_id: id, role, retired_at })
+        },
+    );
+    addressing.store.commit_blocking(change).unwrap();
+    addressing.settle(pair);
+}
+
+/// Reserve, write down and end the reservation.
+fn keep(addressing: &Addressing, reserved: Reservation, account: &(AccountName, ClientId)) {
+    write(addressing, reserved.pair(), account, false);
+}
+
+#[test]
+fn a_pair_brought_along_is_not_given_again_by_the_pool() {
     let dir = tempfile::tempdir().unwrap();
     let addressing = addressing(&dir);
-    addressing
-        .create_pool("main", "2001:db8:a1::/126".parse().unwrap(), "2001:db8:a2::/126".parse().unwrap())
-        .await
-        .unwrap();
+    make_pool(&addressing, "main", "2001:db8:a1::/126".parse().unwrap(), "2001:db8:a2::/126".parse().unwrap()).unwrap();
     let (name, id) = account(1);
     // Crosswise: the primary is index 1 and the secondary index 2, so only index 3 is left.
-    addressing.reserve_given(pair("2001:db8:a1::1", "2001:db8:a2::2"), &name, &id).unwrap().keep(&name, &id);
+    let given = addressing.reserve_given(pair("2001:db8:a1::1", "2001:db8:a2::2"), &name, &id).unwrap();
+    keep(&addressing, given, &(name, id));
     let last = addressing.reserve_next(Some("main")).unwrap();
     assert_eq!(last.pair(), pair("2001:db8:a1::3", "2001:db8:a2::3"));
     assert!(matches!(addressing.reserve_next(Some("main")), Err(AddressingError::Exhausted(_))));
@@ -41,40 +63,40 @@ async fn a_pair_brought_along_is_not_given_again_by_the_pool() {
 }
 
 /// The broker refuses an address it has seen from another customer.
-#[tokio::test]
-async fn a_retired_address_goes_back_to_its_customer_and_to_nobody_else() {
+#[test]
+fn a_retired_address_goes_back_to_its_customer_and_to_nobody_else() {
     let dir = tempfile::tempdir().unwrap();
     let addressing = addressing(&dir);
     let (name, id) = account(1);
     let own = pair("2001:db8:a1::1", "2001:db8:a2::1");
-    addressing.reserve_given(own, &name, &id).unwrap().keep(&name, &id);
-    addressing.retired(&name, &record(own, None));
+    let mine = (name.clone(), id.clone());
+    keep(&addressing, addressing.reserve_given(own, &name, &id).unwrap(), &mine);
+    write(&addressing, own, &mine, true);
 
     let (other, other_id) = account(2);
     assert!(matches!(addressing.reserve_given(own, &other, &other_id), Err(AddressingError::Taken { .. })));
     // The same name in another customer's hands is somebody else.
     assert!(matches!(addressing.reserve_given(own, &name, &other_id), Err(AddressingError::Taken { .. })));
-    addressing.reserve_given(own, &name, &id).unwrap().keep(&name, &id);
+    keep(&addressing, addressing.reserve_given(own, &name, &id).unwrap(), &mine);
     assert!(matches!(addressing.reserve_given(own, &name, &id), Err(AddressingError::Taken { .. })));
 }
 
-#[tokio::test]
-async fn pools_do_not_overlap_and_are_deleted_only_when_empty() {
+#[test]
+fn pools_do_not_overlap_and_are_deleted_only_when_empty() {
     let dir = tempfile::tempdir().unwrap();
     let addressing = addressing(&dir);
     let net = |text: &str| text.parse().unwrap();
-    addressing.create_pool("main", net("2001:db8:a1::/64"), net("2001:db8:a2::/64")).await.unwrap();
-    let again = addressing.create_pool("main", net("2001:db8:b1::/64"), net("2001:db8:b2::/64")).await;
+    make_pool(&addressing, "main", net("2001:db8:a1::/64"), net("2001:db8:a2::/64")).unwrap();
+    let again = make_pool(&addressing, "main", net("2001:db8:b1::/64"), net("2001:db8:b2::/64"));
     assert!(matches!(again, Err(AddressingError::PoolExists(_))));
-    let over = addressing.create_pool("more", net("2001:db8:a2::/96"), net("2001:db8:b2::/64")).await;
+    let over = make_pool(&addressing, "more", net("2001:db8:a2::/96"), net("2001:db8:b2::/64"));
     assert!(matches!(over, Err(AddressingError::Overlap { .. })));
-    let (name, id) = account(1);
     let reserved = addressing.reserve_next(None).unwrap();
-    let own = record(reserved.pair(), reserved.pool());
-    reserved.keep(&name, &id);
-    assert!(matches!(addressing.delete_pool("main").await, Err(AddressingError::NotEmpty { pairs: 1, .. })));
-    addressing.retired(&name, &own);
-    addressing.delete_pool("main").await.unwrap();
+    let own = reserved.pair();
+    keep(&addressing, reserved, &account(1));
+    assert!(matches!(block(addressing.delete_pool("main")), Err(AddressingError::NotEmpty { pairs: 1, .. })));
+    write(&addressing, own, &account(1), true);
+    block(addressing.delete_pool("main")).unwrap();
     assert!(matches!(addressing.reserve_next(None), Err(AddressingError::NoPool)));
 }
 
@@ -103,11 +125,9 @@ proptest! {
     fn no_address_is_ever_assigned_twice(steps in prop::collection::vec(step(), 1..400)) {
         let dir = tempfile::tempdir().unwrap();
         let addressing = addressing(&dir);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let nets = ("2001:db8:a1::/120".parse().unwrap(), "2001:db8:a2::/120".parse().unwrap());
-        runtime.block_on(addressing.create_pool("main", nets.0, nets.1)).unwrap();
+        make_pool(&addressing, "main", "2001:db8:a1::/120".parse().unwrap(), "2001:db8:a2::/120".parse().unwrap()).unwrap();
         let mut ever: HashSet<SourceAddr> = HashSet::new();
-        let mut held: Vec<(AccountName, PairRecord)> = Vec::new();
+        let mut held: Vec<((AccountName, ClientId), Pair)> = Vec::new();
         for (n, step) in steps.into_iter().enumerate() {
             let (name, id) = account(n);
             let reserved = match step {
@@ -122,16 +142,16 @@ proptest! {
                 }
                 Step::Retire(nth) => {
                     if nth < held.len() {
-                        let (name, record) = held.swap_remove(nth);
-                        addressing.retired(&name, &record);
+                        let (mine, pair) = held.swap_remove(nth);
+                        write(&addressing, pair, &mine, true);
                     }
                     continue;
                 }
             };
             if let Ok(reserved) = reserved {
                 let pair = reserved.pair();
-                held.push((name.clone(), record(pair, reserved.pool())));
-                reserved.keep(&name, &id);
+                held.push(((name.clone(), id.clone()), pair));
+                keep(&addressing, reserved, &(name, id));
                 prop_assert!(ever.insert(pair.primary), "{} twice", pair.primary);
                 prop_assert!(ever.insert(pair.secondary), "{} twice", pair.secondary);
             }

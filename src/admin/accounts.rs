@@ -14,7 +14,7 @@ use crate::accounts::{NewAccount, Patch};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, ClientId, Platform, Secret};
-use crate::store::records::CredentialsRecord;
+use crate::store::records::{CredentialsRecord, Login};
 
 /// Items of a page when the call does not say.
 const PAGE: usize = 100;
@@ -70,7 +70,7 @@ pub(super) async fn create(
     let access_token = fields.secret("access_token")?;
     fields.done()?;
     if platform == Platform::Automatic {
-        can_log_in(&credentials, access_token.is_some())?;
+        can_log_in(credentials.login(), access_token.is_some())?;
     }
     let new = NewAccount { name, nickname, platform, client_id, credentials, access_token };
     let account = admin.accounts.create(new).await?;
@@ -108,6 +108,10 @@ pub(super) async fn change(
         access_token: fields.secret("access_token")?,
     };
     fields.done()?;
+    if patch.platform == Some(Platform::Automatic) {
+        let has = admin.accounts.can_log_in(&name, &patch.credentials)?;
+        can_log_in(has, patch.access_token.is_some())?;
+    }
     let account = admin.accounts.change(&name, patch).await?;
     Ok(Json(AccountBody::from(&*account)))
 }
@@ -155,12 +159,11 @@ fn check_totp_secret(secret: &str) -> Result<(), Invalid> {
 }
 
 /// An automatic account needs something to log in with.
-fn can_log_in(credentials: &CredentialsRecord, token: bool) -> Result<(), Failure> {
-    let consent = credentials.api_key.is_some() && credentials.api_secret.is_some();
-    match (&credentials.pin, &credentials.totp_secret) {
-        (None, None) if consent || token => Ok(()),
-        (Some(_), Some(_)) => Ok(()),
-        (None, _) => Err(Failure::field("pin", "is missing; DHAN_V2_AT_IPV6 logs in by PIN and TOTP")),
-        (_, None) => Err(Failure::field("totp_secret", "is missing; DHAN_V2_AT_IPV6 logs in by PIN and TOTP")),
+fn can_log_in(login: Login, token: bool) -> Result<(), Failure> {
+    match (login.pin, login.totp_secret) {
+        (true, true) => Ok(()),
+        (false, false) if login.consent || token => Ok(()),
+        (false, _) => Err(Failure::field("pin", "is missing; DHAN_V2_AT_IPV6 logs in by PIN and TOTP")),
+        (_, false) => Err(Failure::field("totp_secret", "is missing; DHAN_V2_AT_IPV6 logs in by PIN and TOTP")),
     }
 }

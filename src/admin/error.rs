@@ -82,6 +82,9 @@ impl From<AddressingError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(err: StoreError) -> Self {
+        if matches!(err, StoreError::TooLarge { .. }) {
+            return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the fields are too long together");
+        }
         // The chain names files and the kernel's reason; values never stand in it.
         let mut detail = format!("the state could not be read or written: {err}");
         let mut cause = std::error::Error::source(&err);

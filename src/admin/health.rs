@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! `/healthz`, `/readyz`, `/metrics`, and the certificate that callers trust.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -28,4 +28,10 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static 
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], admin.metrics.text()).into_response()
+}
+
+/// The interception authority's certificate: the one file that callers trust.
+#[utoipa::path(get, path = "/ca.pem", tag = "health", responses((status = 200, body = String)))]
+pub(super) async fn ca(State(admin): State<Admin>) -> Response {
+    ([(CONTENT_TYPE, "application/x-pem-file")], admin.ca_pem.to_string()).into_response()
 }

@@ -47,6 +47,8 @@ pub struct Admin {
     /// Our address, for checking `Host`; `None` on a unix socket.
     local: Option<std::net::SocketAddr>,
     tasks: Tasks,
+    /// The certificate that callers trust.
+    ca_pem: Arc<str>,
 }
 
 impl Admin {
@@ -57,8 +59,9 @@ impl Admin {
         roles: Roles,
         local: Option<std::net::SocketAddr>,
         tasks: Tasks,
+        ca_pem: Arc<str>,
     ) -> Self {
-        Self { accounts, metrics, roles: Arc::new(roles), local, tasks }
+        Self { accounts, metrics, roles: Arc::new(roles), local, tasks, ca_pem }
     }
 
     /// Is a call from elsewhere than this host possible?
@@ -89,6 +92,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
+        .routes(routes!(health::ca))
         .split_for_parts();
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().security_schemes.insert("bearer".to_owned(), bearer.into());

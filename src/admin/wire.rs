@@ -205,8 +205,8 @@ pub struct TokenFields {
 #[derive(ToSchema)]
 pub struct NoFields {}
 
-/// A client key: `key` is shown once, when it is made.
-#[derive(Debug, Serialize, ToSchema)]
+/// A client key: `key` is shown once, when it is made. No `Debug`: it is a secret.
+#[derive(Serialize, ToSchema)]
 pub struct NewKeyBody {
     pub id: String,
     pub key: String,
@@ -250,8 +250,12 @@ pub struct PoolFields {
     pub secondary: Ipv6Net,
 }
 
-/// A request's JSON object, read field by field.
-#[derive(Debug)]
+/// The longest text taken. A record of all an account's secrets fits the store.
+const TEXT_LIMIT: usize = 512;
+/// Dhan's tokens are 300 bytes.
+const TOKEN_LIMIT: usize = 2048;
+
+/// A request's JSON object, read field by field. No `Debug`: it holds secrets.
 pub struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -272,10 +276,11 @@ impl Fields {
 
     /// A text, if it is there and not null.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        let limit = if name == "access_token" { TOKEN_LIMIT } else { TEXT_LIMIT };
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.len() <= 4096 => Ok(Some(text)),
-            Some(Value::String(_)) => Err(Failure::field(name, "is longer than 4096 characters")),
+            Some(Value::String(text)) if text.len() <= limit => Ok(Some(text)),
+            Some(Value::String(_)) => Err(Failure::field(name, format!("is longer than {limit} characters"))),
             Some(_) => Err(Failure::field(name, "must be a text")),
         }
     }

@@ -45,8 +45,9 @@ struct ServeArguments {
     config: Option<PathBuf>,
     /// Start the built-in broker beside the gateway, with a demo account: no
     /// configuration, no root and no broker account needed. As root its two
-    /// addresses are put on the loopback interface for as long as it runs.
-    #[arg(long, conflicts_with = "config")]
+    /// addresses are put on the loopback interface for as long as it runs. A
+    /// configuration file is not read.
+    #[arg(long)]
     sandbox: bool,
     /// With --sandbox: keep state in this folder instead of a temporary one.
     #[arg(long, value_name = "DIR", requires = "sandbox")]

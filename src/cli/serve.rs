@@ -1,6 +1,5 @@
 //! `sixgate serve`, with and without the sandbox.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use super::{ServeArguments, failed, runtime};
 use crate::accounts::{AccountError, Accounts, NewAccount};
 use crate::addressing::host::LentAddress;
 use crate::app::{App, StartError};
-use crate::config::{self, Config, Problems};
+use crate::config::{self, ClientKey, Config, Problems};
 use crate::domain::secret::ExposeSecret;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::domain::{AccountName, ClientId, Pair, Platform, SourceAddr};
@@ -41,8 +40,9 @@ enum ServeError {
 
 pub(super) fn run(arguments: ServeArguments) -> ExitCode {
     let served = match (arguments.config, arguments.sandbox) {
-        (Some(path), _) => serve(&path),
-        (None, _) => demo(arguments.state),
+        // A SIXGATE_CONFIG of the environment does not stand in the way of a demo.
+        (Some(path), false) => serve(&path),
+        (_, true) | (None, _) => demo(arguments.state),
     };
     match served {
         Ok(Stopped::Clean | Stopped::Cut { .. }) => ExitCode::SUCCESS,
@@ -149,8 +149,7 @@ impl Demo {
             state = folder.display().to_string(),
             ca = ca.display().to_string(),
         );
-        let variables: BTreeMap<String, String> = std::env::vars().collect();
-        let config = config::from_text("the sandbox's configuration", folder, &text, &variables)?;
+        let config = config::from_text_and_environment("the sandbox's configuration", folder, &text)?;
         crate::telemetry::start_logs(&config.log);
         Ok(Self { broker, client_id, name, config, addresses })
     }
@@ -209,7 +208,12 @@ impl Demo {
                  To see two without being root: netns-scripts/sandbox.sh (it uses a user namespace)."
             );
         }
-        let listener = self.config.listeners.first().map(|listener| listener.bind.to_string()).unwrap_or_default();
+        let asks = self.config.listeners.first().is_some_and(|listener| listener.client_key == ClientKey::Required);
+        let listener = app.first_listener().unwrap_or_default();
+        let listener = match listener.split_once("://") {
+            Some((scheme, rest)) if asks => format!("{scheme}://{}:{}@{rest}", self.name, key.key.expose_secret()),
+            _ => listener.to_owned(),
+        };
         println!("\nPlace an order:\n\n{}\n", order_line(&listener));
         println!("Ctrl-C stops it{}.", if folder.temporary { " and removes its state" } else { "" });
     }
@@ -218,7 +222,7 @@ impl Demo {
 /// The curl line that places an order through `listener`.
 fn order_line(listener: &str) -> String {
     format!(
-        "curl -i -x http://{listener} http://api.dhan.co/v2/orders -H 'Content-Type: application/json' -d \
+        "curl -i -x {listener} http://api.dhan.co/v2/orders -H 'Content-Type: application/json' -d \
          '{{\"transactionType\":\"BUY\",\"exchangeSegment\":\"NSE_EQ\",\"productType\":\"INTRADAY\",\
          \"orderType\":\"LIMIT\",\"validity\":\"DAY\",\"securityId\":\"11536\",\"quantity\":5,\"price\":3310.5}}'"
     )

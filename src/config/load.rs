@@ -21,6 +21,26 @@ const LARGEST: u64 = 1 << 20;
 pub fn load(path: &Path) -> Result<Config, Problems> {
     let name = path.display().to_string();
     let mut problems = Problems::new(&name);
+    let environment = variables(&mut problems);
+    let text = read_text(path).map_err(|text| problems.add("file", text));
+    match text {
+        Ok(text) => read(&text, path.parent().unwrap_or(Path::new("")), &environment, problems),
+        Err(()) => Err(problems),
+    }
+}
+
+/// Reads a text as [`from_text`], with this process's variables over it.
+///
+/// # Errors
+/// Every problem of the text and of the variables at once, under `name`.
+pub fn from_text_and_environment(name: &str, base: &Path, text: &str) -> Result<Config, Problems> {
+    let mut problems = Problems::new(name);
+    let environment = variables(&mut problems);
+    read(text, base, &environment, problems)
+}
+
+/// This process's variables that are ours.
+fn variables(problems: &mut Problems) -> BTreeMap<String, String> {
     let mut environment = BTreeMap::new();
     for (variable, value) in std::env::vars_os() {
         // Others may have any bytes; ours are text.
@@ -30,11 +50,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
             Err(_) => problems.add(variable, "is not UTF-8; give it as text, or unset it"),
         }
     }
-    let text = read_text(path).map_err(|text| problems.add("file", text));
-    match text {
-        Ok(text) => read(&text, path.parent().unwrap_or(Path::new("")), &environment, problems),
-        Err(()) => Err(problems),
-    }
+    environment
 }
 
 /// Reads a text, with relative paths from `base` on, and variables over it.

@@ -38,7 +38,7 @@ use ipnet::Ipv6Net;
 
 use crate::domain::{AccountName, Authority, Host};
 
-pub use load::{from_text, load};
+pub use load::{from_text, from_text_and_environment, load};
 pub use problems::Problems;
 
 /// The whole configuration.

@@ -210,7 +210,7 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
-        self.dial_tcp(to).await.map(|(stream, _)| stream)
+        self.each_address(to, |stream, _| std::future::ready(Ok(stream))).await
     }
 
     fn profile(&self) -> Profile {
@@ -221,8 +221,15 @@ impl Exit {
         Lease::returning(connection, self.egress.options.read_timeout, Arc::clone(&self.idle), to.clone(), profile)
     }
 
-    /// Every address in turn; the last failure is the one told.
-    async fn dial_tcp(&self, to: &Authority) -> Result<(TcpStream, SocketAddrV6), DialError> {
+    /// Every address in turn, to the end of `then`; the last failure is the one told.
+    async fn each_address<T, F>(
+        &self,
+        to: &Authority,
+        then: impl Fn(TcpStream, SocketAddrV6) -> F,
+    ) -> Result<T, DialError>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
         let options = &self.egress.options;
         let answer = self.egress.resolver.resolve(to).await?;
         let mut last = None;
@@ -235,8 +242,12 @@ impl Exit {
                 continue;
             }
             let socket = BoundSocket::bind(self.source, options.freebind)?;
-            match socket.connect(at, options.connect_timeout).await {
-                Ok(stream) => return Ok((stream, at)),
+            let made = match socket.connect(at, options.connect_timeout).await {
+                Ok(stream) => then(stream, at).await,
+                Err(err) => Err(err),
+            };
+            match made {
+                Ok(made) => return Ok(made),
                 Err(err) => last = Some(err),
             }
         }
@@ -245,14 +256,16 @@ impl Exit {
 
     async fn dial_tls(&self, to: &Authority, profile: Profile) -> Result<TlsStream<TcpStream>, DialError> {
         let limit = self.egress.options.connect_timeout;
-        let (stream, at) = self.dial_tcp(to).await?;
-        let tls = |err| DialError::Tls { to: to.clone(), at, err };
-        let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
-        let connector = TlsConnector::from(Arc::clone(self.tls.config(profile)));
-        tokio::time::timeout(limit, connector.connect(name, stream))
-            .await
-            .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit })?
-            .map_err(tls)
+        self.each_address(to, |stream, at| async move {
+            let tls = |err| DialError::Tls { to: to.clone(), at, err };
+            let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
+            let connector = TlsConnector::from(Arc::clone(self.tls.config(profile)));
+            tokio::time::timeout(limit, connector.connect(name, stream))
+                .await
+                .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit })?
+                .map_err(tls)
+        })
+        .await
     }
 
     async fn start_http(&self, to: &Authority, stream: TlsStream<TcpStream>) -> Result<Connection, DialError> {

@@ -2,8 +2,9 @@
 //!
 //! A leg owns its exit, and with it every connection and TLS session made from
 //! its address. Legs are made for one account and one pair; when the pair
-//! changes the account gets new legs and the old ones' connections end with
-//! them. So nothing of one account can be handed to another.
+//! changes the account gets new legs, and the old ones are ended: idle
+//! connections go with them, tunnels and WebSockets are cut. So nothing of one
+//! account can be handed to another.
 //!
 //! New requests go to the primary; to the secondary when the primary could not
 //! be dialled. Nothing had been written then, so this is safe for an order too.
@@ -13,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Authority, Pair, Role, SourceAddr};
 use crate::egress::{DialError, Egress, Exit, Lease};
@@ -121,13 +123,25 @@ impl NoLeg {
 pub struct Legs {
     primary: Leg,
     secondary: Leg,
+    ended: CancellationToken,
 }
 
 impl Legs {
     /// Legs for `pair`, with connections of their own.
     pub fn new(pair: &Pair, egress: &Arc<Egress>) -> Self {
         let leg = |role| Leg::new(role, egress.exit(pair.of(role)));
-        Self { primary: leg(Role::Primary), secondary: leg(Role::Secondary) }
+        Self { primary: leg(Role::Primary), secondary: leg(Role::Secondary), ended: CancellationToken::new() }
+    }
+
+    /// The account has these legs no longer: what was opened by them and would go
+    /// on for ever, tunnels and WebSockets, ends now. Requests end by themselves.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Cancelled by [`Legs::end`].
+    pub const fn ended(&self) -> &CancellationToken {
+        &self.ended
     }
 
     /// The pair these legs leave from.

@@ -51,7 +51,13 @@ impl Door {
             Problem::before_sending(Code::ProxyAuthRequired, detail)
         };
         let (user, key) = shown(headers, form).ok_or_else(refused)?;
-        let named = match (&self.listener.account, user.as_str()) {
+        // Where the listener or the peer's uid says who it is, the name must say the same.
+        let own = match &self.listener.account {
+            Some(own) => Some(own),
+            None if self.listener.uids.is_empty() => None,
+            None => Some(self.uid.and_then(|uid| self.listener.uids.get(&uid)).ok_or_else(refused)?),
+        };
+        let named = match (own, user.as_str()) {
             (Some(own), user) if user.is_empty() || user == own.as_str() => Some(own.as_str()),
             (Some(_), _) => None,
             (None, user) => Some(user),

@@ -3,12 +3,13 @@
 //! An order write is sent at most once. It goes another way only while nothing of
 //! it had been written: a leg that could not be dialled, or a connection that gave
 //! the request back. A reused idle connection that closes with nothing received is
-//! no proof. A read that broke is repeated once, on a new connection.
+//! no proof. A read that broke is repeated once, on a new connection; what may do
+//! more than read is not.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
@@ -18,13 +19,12 @@ use super::reply::{Body, CORRELATION_ID, Code, LEG, OUTCOME, Problem, SOURCE};
 use super::sign::host_header;
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, SendError, Sent};
-use crate::legs::{Legs, NoLeg, Reuse};
+use crate::legs::{Legs, Reuse};
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
 
-/// A request that is ready to leave.
-#[derive(Debug)]
+/// A request that is ready to leave. No `Debug`: a feed's token stands in its path.
 pub struct Outgoing {
     /// Where to.
     pub authority: Authority,
@@ -36,14 +36,18 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// Signed.
     pub body: Bytes,
-    /// Sent at most once?
+    /// An order write: sent at most once, and its outcome is told.
     pub write: bool,
+    /// May it be sent again when it may have arrived?
+    pub may_repeat: bool,
     /// How long the reply's head may take.
     pub limit: Duration,
     /// The correlation id that was filled in, if one was.
     pub correlation_id: Option<String>,
     /// Does it ask for other bytes than HTTP (a WebSocket)?
     pub upgrade: bool,
+    /// Is the account's token in its path? Then the reply must not repeat it.
+    pub secret_path: bool,
 }
 
 /// How a request went, for the log and the metrics.
@@ -59,6 +63,8 @@ pub struct Trace {
     pub upstream: Option<Duration>,
     /// Why no leg could be dialled, in short.
     pub dial_error: Option<&'static str>,
+    /// The correlation id that was filled in, if one was.
+    pub correlation_id: Option<String>,
 }
 
 /// Send it, and make the broker's answer the caller's.
@@ -71,16 +77,40 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;
+    trace.correlation_id = out.correlation_id.take();
+    // An order that waits for a line longer than it would for its answer would
+    // leave at a price of the past.
+    let dial_by = tokio::time::Instant::now() + out.limit;
     loop {
-        let (leg, lease) = legs.lease(&out.authority, reuse).await.map_err(|none| no_leg(&none, &out, trace))?;
+        let leased = tokio::time::timeout_at(dial_by, legs.lease(&out.authority, reuse)).await;
+        let (leg, lease) = match leased {
+            Ok(Ok(leased)) => leased,
+            Ok(Err(none)) => return Err(no_leg(none.code(), none.to_string(), &out, trace)),
+            Err(_) => {
+                let detail = format!("no leg could be dialled within {:?}", out.limit);
+                return Err(no_leg("connect_timed_out", detail, &out, trace));
+            }
+        };
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
         let request = out.request(&lease);
-        let again = (!out.write && !repeated).then(|| request.clone());
+        let again = (out.may_repeat && !repeated).then(|| request.clone());
         let began = Instant::now();
         let sent = lease.send(request, out.limit).await;
         trace.upstream = Some(began.elapsed());
         match sent {
+            // Nobody asked for other bytes: what they mean, and where a reply to the
+            // next request would begin, is not known.
+            Sent::Reply(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS && !out.upgrade => {
+                trace.outcome = out.write.then_some(Outcome::Unknown);
+                let (code, outcome) = if out.write {
+                    (Code::OutcomeUnknown, Outcome::Unknown)
+                } else {
+                    (Code::UpstreamFailed, Outcome::Unknown)
+                };
+                let detail = "the broker answered 101 to a request that asked for no upgrade".to_owned();
+                return Err(Problem { code, detail, outcome });
+            }
             Sent::Reply(reply) => return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace)),
             Sent::NotSent(request, err) => {
                 unsent += 1;
@@ -130,31 +160,19 @@ impl Outgoing {
     }
 
     fn answer(&self, mut reply: Response<Body>, trace: &mut Trace) -> Response<Body> {
-        let upgraded = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let kept = upgraded.then(|| reply.headers().clone());
+        let switched = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if self.secret_path && !switched {
+            reply = without_echo(&reply);
+        }
+        let upgrade = reply.headers().get(UPGRADE).filter(|_| switched).cloned();
         headers::for_caller(reply.headers_mut());
-        if let Some(kept) = kept {
-            *reply.headers_mut() = kept;
+        if let Some(upgrade) = upgrade {
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            reply.headers_mut().insert(UPGRADE, upgrade);
         }
-        let outcome = self.write.then(|| outcome(reply.status(), reply.headers()));
-        trace.outcome = outcome;
-        self.mark(reply.headers_mut(), outcome, trace);
+        trace.outcome = self.write.then(|| outcome(reply.status(), reply.headers()));
+        trace.mark(reply.headers_mut());
         reply
-    }
-
-    fn mark(&self, headers: &mut HeaderMap, outcome: Option<Outcome>, trace: &Trace) {
-        if let Some(leg) = trace.leg {
-            headers.insert(LEG, HeaderValue::from_static(leg.as_str()));
-        }
-        if let Some(value) = trace.source.and_then(|source| HeaderValue::from_str(&source.to_string()).ok()) {
-            headers.insert(SOURCE, value);
-        }
-        if let Some(outcome) = outcome {
-            headers.insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
-        }
-        if let Some(value) = self.correlation_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(CORRELATION_ID, value);
-        }
     }
 
     fn failed(&self, err: &SendError, outcome: Outcome, trace: &mut Trace) -> Problem {
@@ -169,26 +187,48 @@ impl Outgoing {
         };
         let advice = match (self.write, outcome) {
             (true, Outcome::Unknown) => "; look in the order book before sending it again",
-            _ => "; it is safe to send it again",
+            (_, Outcome::NotSent) => "; it is safe to send it again",
+            (false, _) if self.may_repeat => "; it only reads, so it is safe to send it again",
+            (false, _) => "; it may have been carried out",
+            (true, _) => "",
         };
         Problem { code, detail: format!("{chain}{advice}"), outcome }
     }
 }
 
-/// The marks of a reply that went wrong after a leg was chosen.
-pub fn mark_problem(headers: &mut HeaderMap, trace: &Trace) {
-    if let Some(leg) = trace.leg {
-        headers.insert(LEG, HeaderValue::from_static(leg.as_str()));
-    }
-    if let Some(value) = trace.source.and_then(|source| HeaderValue::from_str(&source.to_string()).ok()) {
-        headers.insert(SOURCE, value);
+impl Trace {
+    /// Say on a reply how its request went.
+    pub fn mark(&self, headers: &mut HeaderMap) {
+        if let Some(leg) = self.leg {
+            headers.insert(LEG, HeaderValue::from_static(leg.as_str()));
+        }
+        if let Some(value) = self.source.and_then(|source| HeaderValue::from_str(&source.to_string()).ok()) {
+            headers.insert(SOURCE, value);
+        }
+        if let Some(outcome) = self.outcome {
+            headers.insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
+        }
+        if let Some(value) = self.correlation_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(CORRELATION_ID, value);
+        }
     }
 }
 
-fn no_leg(none: &NoLeg, out: &Outgoing, trace: &mut Trace) -> Problem {
+/// A refusal of a request whose path held the token: its status and nothing that
+/// may quote the path, such as `Location` or an error page.
+fn without_echo(reply: &Response<Body>) -> Response<Body> {
+    let mut plain = Response::new(Body::from(Bytes::new()));
+    *plain.status_mut() = reply.status();
+    if let Some(wait) = reply.headers().get(RETRY_AFTER) {
+        plain.headers_mut().insert(RETRY_AFTER, wait.clone());
+    }
+    plain
+}
+
+fn no_leg(code: &'static str, detail: String, out: &Outgoing, trace: &mut Trace) -> Problem {
     trace.outcome = out.write.then_some(Outcome::NotSent);
-    trace.dial_error = Some(none.code());
-    Problem::before_sending(Code::EgressUnavailable, none.to_string())
+    trace.dial_error = Some(code);
+    Problem::before_sending(Code::EgressUnavailable, detail)
 }
 
 /// What a reply says of an order write. A 5xx and a page from something in
@@ -207,6 +247,19 @@ fn outcome(status: StatusCode, headers: &HeaderMap) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A feed's token stands in its URL; a redirect or an error page may quote it.
+    #[test]
+    fn a_refused_feed_does_not_tell_its_url() {
+        let mut reply = Response::new(Body::from(Bytes::from("<a href='?token=secret'>")));
+        *reply.status_mut() = StatusCode::FOUND;
+        reply.headers_mut().insert("location", "wss://api-feed.dhan.co/x?token=secret".parse().unwrap());
+        reply.headers_mut().insert(RETRY_AFTER, "60".parse().unwrap());
+        let plain = without_echo(&reply);
+        assert_eq!(plain.status(), StatusCode::FOUND);
+        assert_eq!(plain.headers().keys().collect::<Vec<_>>(), [RETRY_AFTER]);
+        assert!(http_body::Body::is_end_stream(plain.body()));
+    }
 
     /// A caller that is told "rejected" sends again; a page of a proxy in between
     /// does not say that the broker did not act.

@@ -1,8 +1,10 @@
 //! Which header fields go on, in both directions (RFC 9110 section 7.6).
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_TYPE, EXPECT, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE,
+    SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -23,23 +25,45 @@ const HOP_BY_HOP: [HeaderName; 10] = [
     CONTENT_LENGTH,
 ];
 
-/// What a caller may send as credentials, or as the account's identity: removed
-/// before the account's own is put in. A cookie is a credential too.
-const CREDENTIALS: [HeaderName; 5] = [
-    HeaderName::from_static("access-token"),
-    HeaderName::from_static("client-id"),
-    HeaderName::from_static("dhanclientid"),
-    AUTHORIZATION,
-    COOKIE,
+/// What goes on to the broker; everything else stays here. A list of what may pass
+/// and not of what may not: besides credentials, servers and the network in front
+/// of them listen to fields that change a request's source (`X-Forwarded-For`),
+/// method (`X-HTTP-Method-Override`) or path (`X-Original-URL`), and nobody knows
+/// all of them.
+const TO_BROKER: [HeaderName; 14] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    CACHE_CONTROL,
+    CONTENT_LANGUAGE,
+    CONTENT_TYPE,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    RANGE,
+    SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
+    USER_AGENT,
 ];
 
-/// Ours or of this hop; nothing to the broker.
-const OURS: [HeaderName; 3] = [HOST, EXPECT, HeaderName::from_static("idempotency-key")];
-
-/// Remove what belongs to the caller's connection and what it sent as credentials.
+/// Keep what may go to the broker.
 pub fn for_broker(headers: &mut HeaderMap) {
+    let mut passed = HeaderMap::with_capacity(TO_BROKER.len() + 4);
+    for name in &TO_BROKER {
+        for value in headers.get_all(name) {
+            passed.append(name.clone(), value.clone());
+        }
+    }
+    passed.append(VIA, VIA_SIXGATE);
+    *headers = passed;
+}
+
+/// Remove what belongs to the caller's connection to us, for a host that is not
+/// the broker's: its own login is none of ours to take away.
+pub fn for_allowed(headers: &mut HeaderMap) {
     remove_nominated(headers);
-    for name in HOP_BY_HOP.iter().chain(&CREDENTIALS).chain(&OURS) {
+    for name in HOP_BY_HOP.iter().chain(&[HOST, EXPECT]) {
         headers.remove(name);
     }
     headers.append(VIA, VIA_SIXGATE);
@@ -108,6 +132,10 @@ mod tests {
             ("Transfer-Encoding", "chunked"),
             ("Content-Length", "5"),
             ("Upgrade", "h2c"),
+            ("X-Forwarded-For", "2001:db8:a1::9"),
+            ("Forwarded", "for=1.2.3.4"),
+            ("X-HTTP-Method-Override", "POST"),
+            ("X-Original-URL", "/v2/ip/setIP"),
             ("Host", "evil"),
             ("Expect", "100-continue"),
             ("Accept", "application/json"),
@@ -117,6 +145,16 @@ mod tests {
         let mut left: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-type", "via"]);
+    }
+
+    #[test]
+    fn an_allowed_host_gets_the_callers_own_login_but_not_the_one_to_us() {
+        let mut sent =
+            headers(&[("Authorization", "Bearer x"), ("Proxy-Authorization", "Basic x"), ("Connection", "close")]);
+        for_allowed(&mut sent);
+        let mut left: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "via"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::reply::Body;
 
@@ -27,8 +28,7 @@ const FIELD_LIMIT: usize = 100;
 /// The longest line of a chunked body: 16 hex digits.
 const CHUNK_LINE_LIMIT: usize = 18;
 
-/// The head of a request, framing settled.
-#[derive(Debug)]
+/// The head of a request, framing settled. No `Debug`: it holds keys.
 pub struct Head {
     /// The method.
     pub method: Method,
@@ -96,7 +96,6 @@ pub struct Limits {
 }
 
 /// A caller's connection.
-#[derive(Debug)]
 pub struct Connection<IO> {
     io: IO,
     buffer: BytesMut,
@@ -127,21 +126,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Read one request whole.
+    /// Read the head of a request. By when its body must be there goes with it.
     ///
     /// # Errors
     /// [`ReadError`]; the connection is of no more use.
-    pub async fn request(&mut self) -> Result<(Head, Bytes), ReadError> {
-        let limit = self.limits.request;
-        let whole = async {
-            let head = self.head().await?;
-            let body = self.body(&head).await?;
-            Ok((head, body))
-        };
-        tokio::time::timeout(limit, whole).await.unwrap_or(Err(Refusal::TooSlow.into()))
+    pub async fn head(&mut self) -> Result<(Head, Instant), ReadError> {
+        let by = Instant::now() + self.limits.request;
+        let head = tokio::time::timeout_at(by, self.read_head()).await;
+        head.unwrap_or(Err(Refusal::TooSlow.into())).map(|head| (head, by))
     }
 
-    async fn head(&mut self) -> Result<Head, ReadError> {
+    /// Read the body of the request whose head was read last.
+    ///
+    /// # Errors
+    /// [`ReadError`]; the connection is of no more use.
+    pub async fn body(&mut self, head: &Head, by: Instant) -> Result<Bytes, ReadError> {
+        tokio::time::timeout_at(by, self.read_body(head)).await.unwrap_or(Err(Refusal::TooSlow.into()))
+    }
+
+    async fn read_head(&mut self) -> Result<Head, ReadError> {
         let mut seen = 0;
         let end = loop {
             let from = seen.min(self.buffer.len());
@@ -165,7 +168,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         Ok(parse(&head)?)
     }
 
-    async fn body(&mut self, head: &Head) -> Result<Bytes, ReadError> {
+    async fn read_body(&mut self, head: &Head) -> Result<Bytes, ReadError> {
         if let Framing::Length(length) = head.framing
             && length > self.limits.body
         {
@@ -329,6 +332,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.write(&mut out).await.then_some(Rewound { early: self.buffer.freeze(), io: self.io })
     }
 
+    /// Close in an orderly way: over TLS a connection that just ends looks cut off.
+    pub async fn close(mut self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.io.shutdown()).await;
+    }
+
     /// Say goodbye, so that a last reply is not lost to a reset: half-close, then
     /// read what the caller still sends, for a moment.
     pub async fn linger(mut self) {
@@ -353,6 +361,13 @@ pub struct Asked {
     version: Version,
     head: bool,
     keep_alive: bool,
+}
+
+impl Head {
+    /// Does a body follow?
+    pub fn has_body(&self) -> bool {
+        self.framing != Framing::None
+    }
 }
 
 impl Asked {
@@ -455,7 +470,9 @@ fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     }
     let expects_continue = match headers.get(EXPECT) {
         None => false,
-        Some(value) if version == Version::HTTP_11 && value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
+        // An HTTP/1.0 client cannot mean it (RFC 9110 section 10.1.1).
+        Some(_) if version == Version::HTTP_10 => false,
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
         Some(_) => return Err(Refusal::Malformed("an expectation other than 100-continue")),
     };
     let keep_alive = keeps_alive(version, &headers);
@@ -505,7 +522,6 @@ fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
 }
 
 /// A connection whose first bytes were read too early.
-#[derive(Debug)]
 pub struct Rewound<IO> {
     early: Bytes,
     io: IO,

@@ -17,6 +17,7 @@ use rcgen::{
 };
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,7 @@ pub enum InterceptError {
 
 /// The authority, and the leaves it has made.
 pub struct Interceptor {
+    pem: Arc<str>,
     issuer: Issuer<'static, KeyPair>,
     authority: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
@@ -116,13 +118,19 @@ impl Interceptor {
         let key = KeyPair::from_pem(&sealed.key);
         zeroize::Zeroize::zeroize(&mut sealed.key);
         let issuer = Issuer::from_ca_cert_pem(&pem, key?)?;
-        let authority = rustls::pki_types::pem::PemObject::from_pem_slice(pem.as_bytes());
+        let authority: Result<CertificateDer<'static>, _> = PemObject::from_pem_slice(pem.as_bytes());
         Ok(Self {
+            pem: pem.into(),
             issuer,
             authority: authority.map_err(|_| damaged(&pem_path))?,
             provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
             leaves: Mutex::default(),
         })
+    }
+
+    /// What callers trust: the authority's certificate. No secret.
+    pub const fn pem(&self) -> &Arc<str> {
+        &self.pem
     }
 
     /// The TLS configuration that speaks as `host`.

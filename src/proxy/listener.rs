@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,10 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use super::caller::Door;
-use super::http1::{Asked, Connection, ReadError, Rewound};
-use super::reply::{Body, Problem, REQUEST_ID};
+use super::http1::{Asked, Connection, ReadError, Refusal, Rewound};
+use super::reply::{Body, Code, Problem};
 use super::{Handled, Inbound, Inside, Proxy, Switch, tunnel};
-use crate::config::{Bind, Listener};
+use crate::config::{Bind, ClientKey, Listener};
 
 /// Pause after an accept error such as "too many open files", which would
 /// otherwise be returned again at once for ever.
@@ -83,7 +84,10 @@ pub fn listen(listener: Listener, max_connections: usize) -> Result<Listening, L
         }
         Bind::Unix(path) => {
             let fail = |err| ListenError::Bind { bind: path.display().to_string(), err };
-            (format!("unix:{}", path.display()), Socket::Unix(bind_unix(path).map_err(fail)?, path.clone()))
+            // Whoever may connect trades, unless the peer's uid or a key says who it is.
+            let asks = listener.client_key == ClientKey::Required || !listener.uids.is_empty();
+            let mode = if asks { 0o666 } else { 0o600 };
+            (format!("unix:{}", path.display()), Socket::Unix(bind_unix(path, mode).map_err(fail)?, path.clone()))
         }
     };
     let connections = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
@@ -101,15 +105,22 @@ pub(crate) fn bind_tcp(address: std::net::SocketAddr) -> std::io::Result<TcpList
     socket.listen(1024)
 }
 
-/// A socket file left by a process that was killed is removed; one that still
-/// answers belongs to somebody and is not.
-pub(crate) fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+/// A unix socket that only those `mode` allows can connect to. The file of a
+/// process that was killed is removed; one that still answers belongs to somebody.
+pub(crate) fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
     let stale = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
         && std::os::unix::net::UnixStream::connect(path).is_err();
     if stale {
         std::fs::remove_file(path)?;
     }
-    UnixListener::bind(path)
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    // Before it listens: nobody gets in by the mode that the umask left.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    socket.listen(1024)?;
+    UnixListener::from_std(socket.into())
 }
 
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
@@ -160,6 +171,9 @@ impl Next<'_> {
             Socket::Tcp(socket) => {
                 let (stream, _) = socket.accept().await?;
                 stream.set_nodelay(true)?;
+                // A caller that vanished must not hold its place for ever.
+                let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+                socket2::SockRef::from(&stream).set_tcp_keepalive(&alive)?;
                 let local = stream.local_addr().ok();
                 let door = Door { listener: Arc::clone(self.listener), local, uid: None };
                 let proxy = Arc::clone(self.proxy);
@@ -199,8 +213,8 @@ impl Proxy {
     {
         match self.http1(&door, None, io).await {
             None => {}
-            Some((io, Switch::Blind(upstream))) => tunnel::relay(io, upstream, &self.tasks).await,
-            Some((io, Switch::WebSocket(relay))) => relay.run(io, &self.tasks).await,
+            Some((io, Switch::Blind(upstream, until))) => tunnel::relay(io, upstream, &until).await,
+            Some((io, Switch::WebSocket(relay, until))) => relay.run(io, &until).await,
             Some((io, Switch::Intercept(inside))) => self.intercepted(door, inside, io).await,
         }
     }
@@ -218,17 +232,24 @@ impl Proxy {
                 () = self.tasks.stopping() => false,
             };
             if !begun {
+                connection.close().await;
                 return None;
             }
-            let (head, body) = match connection.request().await {
-                Ok(request) => request,
-                Err(ReadError::Gone) => return None,
-                Err(ReadError::Refused(refusal)) => {
-                    let reply = refused(refusal.into());
-                    connection.reply(Asked::unreadable(), reply).await;
-                    connection.linger().await;
-                    return None;
-                }
+            let (head, by) = match connection.head().await {
+                Ok(head) => head,
+                Err(error) => return self.unread(connection, error).await,
+            };
+            // Before the body is read, so that nobody makes us hold bodies without a key.
+            if head.has_body()
+                && let Err(problem) = self.admits(door, inside, &head.target, &head.headers)
+            {
+                connection.reply(Asked::of(&head).closing(), self.refuse(problem)).await;
+                connection.linger().await;
+                return None;
+            }
+            let body = match connection.body(&head, by).await {
+                Ok(body) => body,
+                Err(error) => return self.unread(connection, error).await,
             };
             let mut asked = Asked::of(&head);
             if self.tasks.is_stopping() {
@@ -239,6 +260,7 @@ impl Proxy {
             match self.handle(door, inside, inbound).await {
                 Handled::Reply(reply) => {
                     if !connection.reply(asked, reply).await {
+                        connection.close().await;
                         return None;
                     }
                 }
@@ -247,6 +269,18 @@ impl Proxy {
                 }
             }
         }
+    }
+
+    /// Answer what could not be read, if anybody is there to hear it.
+    async fn unread<IO>(&self, mut connection: Connection<IO>, error: ReadError) -> Option<(Rewound<IO>, Switch)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let ReadError::Refused(refusal) = error {
+            connection.reply(Asked::unreadable(), self.refuse(refusal.into())).await;
+            connection.linger().await;
+        }
+        None
     }
 
     /// End the TLS of a tunnel and serve what comes out of it.
@@ -272,8 +306,8 @@ impl Proxy {
             return self.http2(door, inside, stream).await;
         }
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
-        if let Some((io, Switch::WebSocket(relay))) = self.http1(&door, Some(&inside), stream).await {
-            relay.run(io, &self.tasks).await;
+        if let Some((io, Switch::WebSocket(relay, until))) = self.http1(&door, Some(&inside), stream).await {
+            relay.run(io, &until).await;
         }
     }
 
@@ -282,9 +316,16 @@ impl Proxy {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let proxy = Arc::clone(&self);
+        // Held by a request to its end, also when the caller has reset its stream.
+        let streams = Arc::new(Semaphore::new(STREAMS as usize));
+        let busy = Arc::clone(&streams);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, door, inside) = (Arc::clone(&proxy), door.clone(), inside.clone());
-            async move { Ok::<_, Infallible>(proxy.stream(door, inside, request).await) }
+            let (proxy, door, inside, streams) =
+                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams));
+            async move {
+                let permit = streams.acquire_owned().await.ok();
+                Ok::<_, Infallible>(proxy.stream(door, inside, request, permit).await)
+            }
         });
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         builder
@@ -294,24 +335,37 @@ impl Proxy {
             .keep_alive_interval(Some(Duration::from_secs(30)));
         let connection = builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
+        let idle = async {
+            // Idle for a whole period: nothing under way at its begin and its end.
+            let mut was_idle = false;
+            loop {
+                tokio::time::sleep(self.limits.idle).await;
+                let is_idle = busy.available_permits() == STREAMS as usize;
+                if was_idle && is_idle {
+                    return;
+                }
+                was_idle = is_idle;
+            }
+        };
         tokio::select! {
             _ = connection.as_mut() => return,
             () = self.tasks.stopping() => connection.as_mut().graceful_shutdown(),
+            () = idle => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     }
 
     /// One request of an HTTP/2 connection.
-    async fn stream(self: Arc<Self>, door: Door, inside: Inside, request: Request<Incoming>) -> Response<Body> {
+    async fn stream(
+        self: Arc<Self>,
+        door: Door,
+        inside: Inside,
+        request: Request<Incoming>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         debug_assert_eq!(parts.version, Version::HTTP_2);
-        let body = Limited::new(body, self.limits.body).collect();
-        let body = match tokio::time::timeout(self.limits.request, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(err)) if err.is::<LengthLimitError>() => return refused(super::http1::Refusal::BodyTooLarge.into()),
-            Ok(Err(_)) => return refused(super::http1::Refusal::Malformed("the body broke off").into()),
-            Err(_) => return refused(super::http1::Refusal::TooSlow.into()),
-        };
+        let bodiless = parts.method == Method::HEAD;
         // :authority is this protocol's Host (RFC 9113 section 8.3.1).
         if let Some(authority) = parts.uri.authority()
             && !parts.headers.contains_key(http::header::HOST)
@@ -319,25 +373,54 @@ impl Proxy {
         {
             parts.headers.insert(http::header::HOST, host);
         }
-        let inbound = Inbound { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body };
-        let tasks = self.tasks.clone();
-        // Its own task: a stream that the caller resets must not stop an order half-way.
-        let handled = tasks.spawn(async move { self.handle(&door, Some(&inside), inbound).await }).await;
-        match handled {
+        let target = parts.uri.to_string();
+        if let Err(problem) = self.admits(&door, Some(&inside), &target, &parts.headers) {
+            return without_body(bodiless, self.refuse(problem));
+        }
+        let body = Limited::new(body, self.limits.body).collect();
+        let refusal = match tokio::time::timeout(self.limits.request, body).await {
+            Ok(Ok(body)) => {
+                let body = body.to_bytes();
+                let inbound = Inbound { method: parts.method, target, headers: parts.headers, body };
+                return without_body(bodiless, self.to_the_end(door, inside, inbound, permit).await);
+            }
+            Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
+            Ok(Err(_)) => Refusal::Malformed("the body broke off"),
+            Err(_) => Refusal::TooSlow,
+        };
+        without_body(bodiless, self.refuse(refusal.into()))
+    }
+
+    /// In a task of its own: a stream that the caller resets must not stop an order half-way.
+    async fn to_the_end(
+        self: Arc<Self>,
+        door: Door,
+        inside: Inside,
+        inbound: Inbound,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
+        let proxy = Arc::clone(&self);
+        let handled = self.tasks.spawn(async move {
+            let handled = proxy.handle(&door, Some(&inside), inbound).await;
+            drop(permit);
+            handled
+        });
+        match handled.await {
             Ok(Handled::Reply(reply)) => reply,
             Ok(Handled::Switch(..)) | Err(_) => {
-                refused(Problem::before_sending(super::reply::Code::BadRequest, "not possible over HTTP/2"))
+                self.refuse(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
             }
         }
     }
 }
 
-fn refused(problem: Problem) -> Response<Body> {
-    let request_id = uuid::Uuid::now_v7().to_string();
-    tracing::info!(request_id, code = problem.code.as_str(), detail = problem.detail, "a request was not taken");
-    let mut reply = problem.into_reply(None, &request_id);
-    if let Ok(value) = http::HeaderValue::from_str(&request_id) {
-        reply.headers_mut().insert(REQUEST_ID, value);
+/// A reply to HEAD says how long its body would be, and has none.
+fn without_body(bodiless: bool, mut reply: Response<Body>) -> Response<Body> {
+    if bodiless && matches!(reply.body(), Body::Own(_)) {
+        if let Some(length) = reply.body().size_hint().exact() {
+            reply.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+        }
+        *reply.body_mut() = Body::from(bytes::Bytes::new());
     }
     reply
 }

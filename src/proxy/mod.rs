@@ -32,6 +32,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Account, Accounts};
 use crate::broker::dhan::endpoints::{self, Managed, classify};
@@ -67,8 +68,7 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
 }
 
-/// A request as it was read, from whichever protocol.
-#[derive(Debug)]
+/// A request as it was read, from whichever protocol. No `Debug`: it holds keys.
 struct Inbound {
     method: Method,
     target: String,
@@ -76,8 +76,9 @@ struct Inbound {
     body: Bytes,
 }
 
-/// The tunnel a request came through, and who its `CONNECT` was admitted as.
-#[derive(Clone, Debug)]
+/// The tunnel a request came through, and who its `CONNECT` was admitted as. No
+/// `Debug`: it holds a key.
+#[derive(Clone)]
 struct Inside {
     authority: Authority,
     /// The `CONNECT`'s own headers: its key is checked again for each request, so
@@ -86,21 +87,42 @@ struct Inside {
 }
 
 /// What becomes of a connection after a request.
-#[derive(Debug)]
 enum Handled {
     Reply(Response<Body>),
     Switch(Response<()>, Switch),
 }
 
 /// What takes a connection over.
-#[derive(Debug)]
 enum Switch {
     /// Blind bytes.
-    Blind(TcpStream),
+    Blind(TcpStream, Until),
     /// Our TLS.
     Intercept(Inside),
     /// Frames, the first one signed where the service signs there.
-    WebSocket(websocket::Relay),
+    WebSocket(websocket::Relay, Until),
+}
+
+/// How long bytes may be passed on without a request being admitted: while the
+/// account has the legs and the client keys that they began with.
+#[derive(Clone, Debug)]
+struct Until {
+    legs: CancellationToken,
+    keys: CancellationToken,
+    tasks: Tasks,
+}
+
+impl Until {
+    fn of(account: &Account, legs: &Legs, tasks: &Tasks) -> Self {
+        Self { legs: legs.ended().clone(), keys: account.keys.revoked().clone(), tasks: tasks.clone() }
+    }
+
+    async fn over(&self) {
+        tokio::select! {
+            () = self.legs.cancelled() => {}
+            () = self.keys.cancelled() => {}
+            () = self.tasks.stopping() => {}
+        }
+    }
 }
 
 impl Proxy {
@@ -142,11 +164,10 @@ impl Proxy {
                 access.code = Some(problem.code.as_str());
                 let outcome = problem.outcome;
                 let mut reply = problem.into_reply(account.as_ref().map(|a| &a.name), &request_id);
-                forward::mark_problem(reply.headers_mut(), &trace);
                 if access.write {
                     trace.outcome = Some(outcome);
-                    reply.headers_mut().insert(reply::OUTCOME, HeaderValue::from_static(outcome.as_str()));
                 }
+                trace.mark(reply.headers_mut());
                 Handled::Reply(reply)
             }
         };
@@ -163,15 +184,37 @@ impl Proxy {
         access.total = began.elapsed();
         self.metrics.request(&access);
         access.log();
-        match handled {
-            Handled::Reply(mut reply) => {
-                if let Ok(value) = HeaderValue::from_str(&request_id) {
-                    reply.headers_mut().insert(reply::REQUEST_ID, value);
-                }
-                Handled::Reply(reply)
-            }
-            switch @ Handled::Switch(..) => switch,
+        let mut handled = handled;
+        let headers = match &mut handled {
+            Handled::Reply(reply) => reply.headers_mut(),
+            Handled::Switch(reply, _) => reply.headers_mut(),
+        };
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            headers.insert(reply::REQUEST_ID, value);
         }
+        handled
+    }
+
+    /// Answer a request that could not be read, with its line and its count.
+    fn refuse(&self, problem: Problem) -> Response<Body> {
+        let request_id = uuid::Uuid::now_v7().to_string();
+        let mut access = Access::unread(&request_id);
+        access.code = Some(problem.code.as_str());
+        let mut reply = problem.into_reply(None, &request_id);
+        access.status = reply.status().as_u16();
+        self.metrics.request(&access);
+        access.log();
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            reply.headers_mut().insert(reply::REQUEST_ID, value);
+        }
+        reply
+    }
+
+    /// Would a request with these headers be admitted? Asked before its body is read,
+    /// so that nobody can make us hold bodies without a key.
+    fn admits(&self, door: &Door, inside: Option<&Inside>, target: &str, headers: &HeaderMap) -> Result<(), Problem> {
+        let shown = inside.map_or(headers, |inside| &*inside.admitted_by);
+        door.admit(&self.accounts, shown, form_of(target, inside)).map(|_| ())
     }
 
     async fn answer(
@@ -182,11 +225,7 @@ impl Proxy {
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Handled, (Option<Arc<Account>>, Problem)> {
-        let form = match inside {
-            Some(_) => Form::Intercepted,
-            None if asked.target.starts_with('/') => Form::Origin,
-            None => Form::Absolute,
-        };
+        let form = form_of(&asked.target, inside);
         let shown = inside.map_or(&asked.headers, |inside| &*inside.admitted_by);
         let account = door.admit(&self.accounts, shown, form).map_err(|problem| (None, problem))?;
         access.account = Some(account.name.clone());
@@ -206,7 +245,7 @@ impl Proxy {
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Handled, Problem> {
-        let established = Response::new(());
+        let mut established = Response::new(());
         match self.destinations.tunnel(&asked.target)? {
             Tunnel::Intercept(authority) => {
                 access.target = Some(authority.to_string());
@@ -215,14 +254,17 @@ impl Proxy {
             }
             Tunnel::Blind(authority) => {
                 access.target = Some(authority.to_string());
-                let dialled = legs(account)?.dial(&authority).await;
+                let legs = legs(account)?;
+                let dialled = legs.dial(&authority).await;
                 let (leg, stream) = dialled.map_err(|none| {
                     trace.dial_error = Some(none.code());
                     Problem::before_sending(Code::EgressUnavailable, none.to_string())
                 })?;
                 trace.leg = Some(leg.role());
                 trace.source = Some(leg.source());
-                Ok(Handled::Switch(established, Switch::Blind(stream)))
+                trace.mark(established.headers_mut());
+                let until = Until::of(account, legs, &self.tasks);
+                Ok(Handled::Switch(established, Switch::Blind(stream, until)))
             }
         }
     }
@@ -255,9 +297,14 @@ impl Proxy {
             Some(service @ (Service::Feed | Service::OrderUpdate)) => {
                 self.websocket(account, service, asked, target, trace, now).await
             }
-            Some(Service::Images | Service::Auth) | None => {
+            Some(Service::Images | Service::Auth) => {
                 let mut out = self.outgoing(asked, target);
                 headers::for_broker(&mut out.headers);
+                forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
+            }
+            None => {
+                let mut out = self.outgoing(asked, target);
+                headers::for_allowed(&mut out.headers);
                 forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
             }
         }
@@ -277,12 +324,16 @@ impl Proxy {
         if endpoint.write {
             door.refuse_simple_writes(&asked.method, &asked.headers, &asked.body)?;
         }
+        if asked.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
+        }
         let signed = sign::body(asked.body.clone(), endpoint, account.client_id())?;
         let token = live(account, now)?;
         let mut out = self.outgoing(asked, target);
         sign::headers(&mut out.headers, account, &token);
         out.body = signed.body;
         out.correlation_id = signed.correlation_id;
+        out.may_repeat = endpoint.may_repeat(&out.method);
         if endpoint.write {
             out.write = true;
             out.limit = self.write_timeout;
@@ -306,20 +357,27 @@ impl Proxy {
         handshake.ask(&mut out.headers);
         if service == Service::Feed {
             out.path = sign::feed_query(&out.path, account, &token)?;
+            out.secret_path = true;
+        } else {
+            // Its login is its first frame; a query could only hold another one.
+            out.path = sign::no_query(&out.path);
         }
         out.upgrade = true;
         let login =
             (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
-        let reply = forward::send(legs(account)?, out, trace).await?;
+        let legs = legs(account)?;
+        let until = Until::of(account, legs, &self.tasks);
+        let reply = forward::send(legs, out, trace).await?;
         if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Handled::Reply(reply));
         }
         let (parts, relay) = websocket::Relay::new(reply, login);
-        Ok(Handled::Switch(Response::from_parts(parts, ()), Switch::WebSocket(relay)))
+        Ok(Handled::Switch(Response::from_parts(parts, ()), Switch::WebSocket(relay, until)))
     }
 
     fn outgoing(&self, asked: Inbound, target: Target) -> Outgoing {
         Outgoing {
+            may_repeat: matches!(asked.method, Method::GET | Method::HEAD | Method::OPTIONS),
             authority: target.authority,
             method: asked.method,
             path: target.path,
@@ -329,7 +387,17 @@ impl Proxy {
             limit: self.read_timeout,
             correlation_id: None,
             upgrade: false,
+            secret_path: false,
         }
+    }
+}
+
+/// How the target is written, before it is read.
+fn form_of(target: &str, inside: Option<&Inside>) -> Form {
+    match inside {
+        Some(_) => Form::Intercepted,
+        None if target.starts_with('/') => Form::Origin,
+        None => Form::Absolute,
     }
 }
 
@@ -353,7 +421,7 @@ fn live(account: &Account, now: Timestamp) -> Result<Arc<LiveToken>, Problem> {
 fn managed(target: &Target, account: &Account, now: Timestamp) -> Result<Option<Response<Body>>, Problem> {
     let path = target.path.path();
     let kind = match target.service {
-        Some(Service::Api) => endpoints::managed_api_path(path),
+        Some(Service::Api) => endpoints::managed_path(path),
         Some(Service::Auth) => Some(Managed::Login),
         Some(Service::OrderUpdate | Service::Feed | Service::Images) | None => None,
     };

@@ -45,14 +45,24 @@ pub fn feed_query(path: &PathAndQuery, account: &Account, token: &LiveToken) -> 
         })
         .map(str::to_owned)
         .collect();
-    if query.iter().any(|pair| pair.split('=').next().is_some_and(|name| name.contains('%'))) {
-        return Err(Problem::before_sending(Code::BadRequest, "a query name hides a character behind a percent sign"));
+    // Some servers split at a semicolon too, and take the first of two.
+    if query
+        .iter()
+        .any(|pair| pair.contains(';') || pair.split('=').next().is_some_and(|name| name.contains(['%', '+'])))
+    {
+        let detail = "the query has a semicolon, or hides a character of a name behind a percent sign";
+        return Err(Problem::before_sending(Code::BadRequest, detail));
     }
     query.push(format!("token={}", token.secret().expose_secret()));
     query.push(format!("clientId={}", account.client_id()));
     format!("{}?{}", path.path(), query.join("&"))
         .parse()
         .map_err(|_| Problem::before_sending(Code::BadRequest, "the query is no URI"))
+}
+
+/// The path alone.
+pub fn no_query(path: &PathAndQuery) -> PathAndQuery {
+    path.path().parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
 }
 
 /// A body as it goes to the broker.
@@ -78,7 +88,8 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId) -> Result<Sig
     let members: Members<'_> = match serde_json::from_slice(&body) {
         Ok(members) => members,
         Err(err) if err.is_data() && err.to_string().contains(TWICE) => {
-            return Err(Problem::before_sending(Code::BadRequest, "a member of the body stands in it twice"));
+            let detail = "dhanClientId or correlationId stands in the body twice, or in another spelling";
+            return Err(Problem::before_sending(Code::BadRequest, detail));
         }
         // What is no JSON object names no account in a way the broker would read.
         Err(_) if !endpoint.write => return same(body),
@@ -168,7 +179,10 @@ impl<'de> Deserialize<'de> for Members<'de> {
                     let slot = match name.as_ref() {
                         "dhanClientId" => &mut found.client_id,
                         "correlationId" => &mut found.correlation_id,
-                        other if other.eq_ignore_ascii_case("dhanClientId") => {
+                        other
+                            if other.eq_ignore_ascii_case("dhanClientId")
+                                || other.eq_ignore_ascii_case("correlationId") =>
+                        {
                             return Err(serde::de::Error::custom(TWICE));
                         }
                         _ => {
@@ -338,6 +352,7 @@ mod tests {
             r#"{"dhanClientId":"1000000001","dhanClientId":"1000000002"}"#,
             r#"{"dhanClientId":"1000000001","DHANCLIENTID":"1000000002"}"#,
             r#"{"correlationId":"a","correlationId":"b"}"#,
+            r#"{"correlationid":"a"}"#,
             r#"[{"dhanClientId":"1000000001"}]"#,
             r#"{"a":1"#,
             r#"{"a":1}{"b":2}"#,

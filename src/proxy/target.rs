@@ -87,8 +87,11 @@ impl Destinations {
     pub fn tunnel(&self, target: &str) -> Result<Tunnel, Problem> {
         let authority = Authority::parse(target, None)
             .map_err(|why| Problem::before_sending(Code::BadRequest, format!("CONNECT wants host:port: {why}")))?;
+        let authority = self.configured(authority);
+        // A certificate for an address is what our authority may not make.
+        let named = authority.host.ip().is_none();
         match self.service(&authority) {
-            Some(_) if self.intercept && !self.tunnel_hosts.contains(&authority.host) => {
+            Some(_) if self.intercept && named && !self.tunnel_hosts.contains(&authority.host) => {
                 Ok(Tunnel::Intercept(authority))
             }
             Some(_) => Ok(Tunnel::Blind(authority)),
@@ -137,6 +140,7 @@ impl Destinations {
                 match inside {
                     Some(tunnel) if *tunnel != asked => return Err(bad("the target is not the tunnel's host")),
                     Some(_) => (Form::Intercepted, asked),
+                    None if self.allow.contains(&asked) => (Form::Absolute, asked),
                     // Plain http to a host that is served over TLS: the caller leaves TLS to us.
                     None if asked.port == 80 => (Form::Absolute, Authority { host: asked.host, port: 443 }),
                     None => (Form::Absolute, asked),
@@ -187,8 +191,8 @@ fn same_host(host: Option<&str>, authority: &Authority) -> Result<(), Problem> {
 /// the one and served as the other.
 fn unambiguous(path: &str) -> Result<(), Problem> {
     let bad = |detail: &str| Err(Problem::before_sending(Code::BadRequest, detail));
-    if path.contains("//") || path.contains('\\') {
-        return bad("the path has an empty segment or a backslash; servers read such paths differently");
+    if path.contains("//") || path.contains(['\\', ';']) {
+        return bad("the path has an empty segment, a backslash or a semicolon; servers read such paths differently");
     }
     if path.split('/').any(|segment| matches!(segment, "." | "..")) {
         return bad("the path has a dot segment; servers read such paths differently");

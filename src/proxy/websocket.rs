@@ -12,10 +12,10 @@ use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::Until;
 use super::reply::{Body, Code, Problem};
 use crate::broker::dhan::hosts::Service;
 use crate::domain::ClientId;
-use crate::domain::tasks::Tasks;
 use crate::tokens::LiveToken;
 
 /// The longest login frame taken.
@@ -102,55 +102,87 @@ impl Relay {
         (reply.into_parts().0, Self { upstream, login })
     }
 
-    /// Pass frames on until one side is done or the process stops.
-    pub async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, mut caller: IO, tasks: &Tasks) {
+    /// Pass frames on until one side is done or it may go on no longer.
+    pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, mut caller: IO, until: &Until) {
         let Ok(upstream) = self.upstream.await else { return };
         let mut upstream = TokioIo::new(upstream);
         let joined = async {
-            if let Some(login) = self.login {
-                let signed = sign_first_message(&mut caller, &mut upstream, &login);
-                match tokio::time::timeout(LOGIN_WITHIN, signed).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(why)) => return tracing::info!(why, "an order-update caller did not log in"),
-                    Err(_) => return tracing::info!("an order-update caller did not log in in time"),
+            match self.login {
+                Some(login) => order_updates(caller, upstream, &login).await,
+                None => {
+                    let (up, down) = (&mut upstream, &mut caller);
+                    let _ = tokio::io::copy_bidirectional_with_sizes(down, up, BUFFER, BUFFER).await;
                 }
             }
-            let _ = tokio::io::copy_bidirectional_with_sizes(&mut caller, &mut upstream, BUFFER, BUFFER).await;
         };
         tokio::select! {
             () = joined => {}
-            () = tasks.stopping() => {}
+            () = until.over() => {}
         }
     }
 }
 
-/// Pass frames of the caller on until its first message, and put the account's
-/// login in that one's place. Control frames before it go through as they are.
-async fn sign_first_message<C, U>(caller: &mut C, upstream: &mut U, login: &Login) -> Result<(), &'static str>
+/// Order updates: the caller logs in once, as its account, and listens. It has
+/// nothing else to say, and a second login could be another account's.
+async fn order_updates<C, U>(caller: C, upstream: U, login: &Login)
+where
+    C: AsyncRead + AsyncWrite,
+    U: AsyncRead + AsyncWrite,
+{
+    let (mut from_caller, mut to_caller) = tokio::io::split(caller);
+    let (mut from_broker, mut to_broker) = tokio::io::split(upstream);
+    let mut buffer = BytesMut::new();
+    let up = async {
+        let signed = caller_frames(&mut from_caller, &mut to_broker, &mut buffer, Some(login));
+        match tokio::time::timeout(LOGIN_WITHIN, signed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return tracing::info!(why, "an order-update caller did not log in"),
+            Err(_) => return tracing::info!("an order-update caller did not log in in time"),
+        }
+        if let Err(why) = caller_frames(&mut from_caller, &mut to_broker, &mut buffer, None).await {
+            tracing::debug!(why, "an order-update caller ended");
+        }
+    };
+    let down = tokio::io::copy(&mut from_broker, &mut to_caller);
+    tokio::select! {
+        () = up => {}
+        _ = down => {}
+    }
+}
+
+/// Pass the caller's control frames on. Its first message becomes the account's
+/// login, if that is still to come, and this ends; any other message is an error.
+async fn caller_frames<C, U>(
+    caller: &mut C,
+    upstream: &mut U,
+    buffer: &mut BytesMut,
+    login: Option<&Login>,
+) -> Result<(), &'static str>
 where
     C: AsyncRead + Unpin,
     U: AsyncWrite + Unpin,
 {
-    let mut buffer = BytesMut::new();
+    let broken = |_| "the broker closed";
     loop {
-        while let Some(frame) = Frame::peek(&buffer)? {
+        while let Some(frame) = Frame::peek(buffer)? {
             if frame.is_control() {
                 let bytes = buffer.split_to(frame.length);
-                upstream.write_all(&bytes).await.map_err(|_| "the broker closed")?;
+                upstream.write_all(&bytes).await.map_err(broken)?;
+                upstream.flush().await.map_err(broken)?;
                 continue;
             }
+            let Some(login) = login else { return Err("a message after the login") };
             if !frame.is_whole_text() {
                 return Err("the first message is not one text frame");
             }
             buffer.advance(frame.length);
-            upstream.write_all(&text_frame(&login.message())?).await.map_err(|_| "the broker closed")?;
-            upstream.write_all(&buffer).await.map_err(|_| "the broker closed")?;
-            return upstream.flush().await.map_err(|_| "the broker closed");
+            upstream.write_all(&text_frame(&login.message())?).await.map_err(broken)?;
+            return upstream.flush().await.map_err(broken);
         }
         if buffer.len() > LOGIN_LIMIT {
-            return Err("the first message is too large");
+            return Err("the message is too large");
         }
-        if caller.read_buf(&mut buffer).await.map_err(|_| "the caller closed")? == 0 {
+        if caller.read_buf(buffer).await.map_err(|_| "the caller closed")? == 0 {
             return Err("the caller closed");
         }
     }
@@ -229,22 +261,35 @@ mod tests {
         frame[head + 4..found.length].iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m).collect()
     }
 
+    async fn passed(mut sent: &[u8], login: Option<&Login>) -> (Vec<u8>, Result<(), &'static str>) {
+        let mut upstream = Vec::new();
+        let done = caller_frames(&mut sent, &mut upstream, &mut BytesMut::new(), login).await;
+        (upstream, done)
+    }
+
     /// The caller's login may be another account's, or a placeholder.
     #[tokio::test]
-    async fn the_first_message_becomes_the_accounts_login_and_the_rest_stays() {
+    async fn the_first_message_becomes_the_accounts_login() {
         let mut sent = vec![0x89, 0x80, 1, 2, 3, 4]; // a ping before it
         sent.extend(
             text_frame(br#"{"LoginReq":{"MsgCode":42,"ClientId":"9","Token":"fake"},"UserType":"SELF"}"#).unwrap(),
         );
-        let after = text_frame(b"later").unwrap();
-        sent.extend(&after);
-        let mut upstream = Vec::new();
-        sign_first_message(&mut sent.as_slice(), &mut upstream, &login()).await.unwrap();
+        let (upstream, done) = passed(&sent, Some(&login())).await;
+        assert_eq!(done, Ok(()));
         assert_eq!(&upstream[..6], &[0x89, 0x80, 1, 2, 3, 4]);
         let said: serde_json::Value = serde_json::from_slice(&unmask(&upstream[6..])).unwrap();
         assert_eq!(said["LoginReq"]["ClientId"], "1000000001");
         assert_eq!(said["LoginReq"]["Token"], "real-token");
-        assert!(upstream.ends_with(&after));
+    }
+
+    /// With another account's token on the same connection it would listen to that one.
+    #[tokio::test]
+    async fn a_second_message_is_not_passed_on() {
+        let mut sent = vec![0x8a, 0x80, 1, 2, 3, 4];
+        sent.extend(text_frame(br#"{"LoginReq":{"Token":"another"}}"#).unwrap());
+        let (upstream, done) = passed(&sent, None).await;
+        assert_eq!(done, Err("a message after the login"));
+        assert_eq!(upstream, [0x8a, 0x80, 1, 2, 3, 4]);
     }
 
     #[tokio::test]
@@ -257,9 +302,8 @@ mod tests {
             (vec![0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 1], "a huge frame"),
             (vec![0x81, 0x85, 0, 0], "half a frame"),
         ] {
-            let mut upstream = Vec::new();
-            assert!(sign_first_message(&mut frame.as_slice(), &mut upstream, &login()).await.is_err(), "{why}");
-            assert!(upstream.is_empty(), "{why}");
+            let (upstream, done) = passed(&frame, Some(&login())).await;
+            assert!(done.is_err() && upstream.is_empty(), "{why}");
         }
     }
 }

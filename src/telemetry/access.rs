@@ -10,7 +10,7 @@ use crate::domain::{AccountName, Outcome, Role, SourceAddr};
 #[derive(Debug)]
 pub struct Access {
     request_id: String,
-    method: Method,
+    method: Option<Method>,
     /// Who asked, once admitted.
     pub account: Option<AccountName>,
     /// Host and port.
@@ -40,9 +40,14 @@ pub struct Access {
 impl Access {
     /// Of a request that was just read.
     pub fn new(request_id: &str, method: &Method) -> Self {
+        Self { method: Some(method.clone()), ..Self::unread(request_id) }
+    }
+
+    /// Of a request that could not be read.
+    pub fn unread(request_id: &str) -> Self {
         Self {
             request_id: request_id.to_owned(),
-            method: method.clone(),
+            method: None,
             account: None,
             target: None,
             path: None,
@@ -64,7 +69,7 @@ impl Access {
             target: "sixgate::access",
             request_id = self.request_id,
             account = self.account.as_ref().map(AccountName::as_str),
-            method = self.method.as_str(),
+            method = self.method.as_ref().map(Method::as_str),
             target = self.target,
             path = self.path,
             status = self.status,

@@ -17,7 +17,7 @@ struct RequestLabels {
     kind: &'static str,
     /// `2xx` to `5xx`.
     status: &'static str,
-    /// The gateway's own code, or `broker`.
+    /// The gateway's own code; else who answered: `broker` or `gateway`.
     code: &'static str,
     leg: &'static str,
 }
@@ -78,7 +78,7 @@ impl Metrics {
         let labels = RequestLabels {
             kind: if access.write { "order" } else { "other" },
             status,
-            code: access.code.unwrap_or("broker"),
+            code: access.code.unwrap_or(if access.upstream.is_some() { "broker" } else { "gateway" }),
             leg: access.leg.map_or("none", Role::as_str),
         };
         self.requests.get_or_create(&labels).inc();

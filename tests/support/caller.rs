@@ -136,6 +136,7 @@ pub async fn tunnel<S: Stream>(mut stream: S, to: &str, headers: &[(&str, &str)]
     }
     let text = String::from_utf8_lossy(&answer);
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+    assert!(text.contains("sixgate-request-id: "), "{text}");
     (status.unwrap_or_else(|| panic!("no status in {text:?}")), stream)
 }
 

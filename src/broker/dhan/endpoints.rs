@@ -43,16 +43,46 @@ pub struct Endpoint {
     /// Takes `correlationId` in its body.
     #[serde(default)]
     pub correlation: bool,
+    /// Only reads although its method may write: may be repeated when its
+    /// connection broke.
+    #[serde(default)]
+    pub read: bool,
+    /// Does something although its method only reads (`GET /edis/tpin` sends a
+    /// message to a person): never repeated.
+    #[serde(default)]
+    pub once: bool,
+}
+
+impl Endpoint {
+    /// May a request that may have arrived be sent again (RFC 9110 section 9.2.2)?
+    pub const fn may_repeat(&self, method: &Method) -> bool {
+        let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        !self.write && !self.once && (safe || self.read)
+    }
 }
 
 /// A path that the table does not know, with a method that only reads.
-const UNKNOWN_READ: Endpoint =
-    Endpoint { rate: RateClass::Other, write: false, static_ip: false, client_id: false, correlation: false };
+const UNKNOWN_READ: Endpoint = Endpoint {
+    rate: RateClass::Other,
+    write: false,
+    static_ip: false,
+    client_id: false,
+    correlation: false,
+    read: false,
+    once: false,
+};
 
 /// A path that the table does not know, with a method that may write: taken for
 /// an order write, because the broker may have added one.
-const UNKNOWN_WRITE: Endpoint =
-    Endpoint { rate: RateClass::Order, write: true, static_ip: true, client_id: false, correlation: false };
+const UNKNOWN_WRITE: Endpoint = Endpoint {
+    rate: RateClass::Order,
+    write: true,
+    static_ip: true,
+    client_id: false,
+    correlation: false,
+    read: false,
+    once: false,
+};
 
 /// What the gateway answers by itself and never sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,17 +102,29 @@ pub fn classify(method: &Method, path: &str) -> Endpoint {
     })
 }
 
-/// Is a path of the API host one of the gateway's own? Compared without case and
-/// a final slash: whatever the broker may take for it must not get through.
-pub fn managed_api_path(path: &str) -> Option<Managed> {
-    let path = path.trim_end_matches('/').to_ascii_lowercase();
-    if path.ends_with("/renewtoken") || path.contains("consent") || path.ends_with("/generateaccesstoken") {
-        Some(Managed::Login)
-    } else if path.ends_with("/ip/setip") || path.ends_with("/ip/modifyip") {
-        Some(Managed::Registration)
-    } else {
-        None
+/// Is a path of the API or login host one of the gateway's own? Whatever the broker
+/// may take for such a path must not get through: servers ignore case, a final
+/// slash, blanks, path parameters and sometimes an ending, so those count for nothing.
+pub fn managed_path(path: &str) -> Option<Managed> {
+    // A correlation id may be any word.
+    if path.starts_with("/v2/orders/external/") {
+        return None;
     }
+    let managed = |segment: &str| {
+        let plain = segment.replace("%20", " ").to_ascii_lowercase();
+        match plain.trim().split(['.', ';', ' ', ',']).next().unwrap_or_default() {
+            "renewtoken"
+            | "generateaccesstoken"
+            | "generate-consent"
+            | "consumeapp-consent"
+            | "consume-consent"
+            | "consentapp-login"
+            | "consent-login" => Some(Managed::Login),
+            "setip" | "modifyip" => Some(Managed::Registration),
+            _ => None,
+        }
+    };
+    path.split('/').find_map(managed)
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("endpoints.toml")).unwrap_or_default());
@@ -185,13 +227,49 @@ mod tests {
         assert!(!classify(&Method::GET, "/v2/whatever").write);
     }
 
+    /// A killed token, or an address that cannot be changed for a week.
     #[test]
     fn the_gateways_own_paths_are_known_in_any_spelling() {
-        assert_eq!(managed_api_path("/v2/RenewToken"), Some(Managed::Login));
-        assert_eq!(managed_api_path("/v2/renewtoken/"), Some(Managed::Login));
-        assert_eq!(managed_api_path("/v2/ip/setIP"), Some(Managed::Registration));
-        assert_eq!(managed_api_path("/v2/IP/MODIFYIP"), Some(Managed::Registration));
-        assert_eq!(managed_api_path("/v2/ip/getIP"), None);
-        assert_eq!(managed_api_path("/v2/orders"), None);
+        for login in [
+            "/v2/RenewToken",
+            "/v2/renewtoken/",
+            "/v2/RenewToken;x=1",
+            "/v2/RenewToken.json",
+            "/v2/RenewToken%20",
+            "/app/generateAccessToken",
+        ] {
+            assert_eq!(managed_path(login), Some(Managed::Login), "{login}");
+        }
+        for registration in ["/v2/ip/setIP", "/v2/IP/MODIFYIP", "/v2/ip/modifyIP;v=1", "/ip/setip/x"] {
+            assert_eq!(managed_path(registration), Some(Managed::Registration), "{registration}");
+        }
+        for other in [
+            "/v2/ip/getIP",
+            "/v2/orders",
+            "/v2/orders/external/renewtoken",
+            "/v2/orders/external/my-consent-1",
+            "/v2/orders/1-renewtoken",
+        ] {
+            assert_eq!(managed_path(other), None, "{other}");
+        }
+    }
+
+    /// What is no read must not be sent twice because a connection broke.
+    #[test]
+    fn only_reads_are_repeated() {
+        let may = |method: Method, path| classify(&method, path).may_repeat(&method);
+        assert!(
+            may(Method::GET, "/v2/orders") && may(Method::POST, "/v2/marketfeed/ltp") && may(Method::GET, "/v2/new")
+        );
+        for (method, path) in [
+            (Method::POST, "/v2/orders"),
+            (Method::DELETE, "/v2/orders/1"),
+            (Method::POST, "/v2/edis/form"),
+            (Method::POST, "/v2/edis/bulkform"),
+            (Method::GET, "/v2/edis/tpin"),
+            (Method::POST, "/v2/new"),
+        ] {
+            assert!(!may(method.clone(), path), "{method} {path}");
+        }
     }
 }
