@@ -10,6 +10,7 @@
 //! - [`admin`]: a small client for the admin API.
 //! - [`wait`]: waiting for a condition, the only place that waits by time.
 //! - [`python`]: a Python with the pinned client libraries.
+//! - [`node`]: the pinned packages for clients in Node.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
@@ -17,6 +18,7 @@
 pub mod admin;
 pub mod gateway;
 pub mod net;
+pub mod node;
 pub mod process;
 pub mod python;
 pub mod wait;
