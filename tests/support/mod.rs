@@ -12,6 +12,7 @@
 //! - [`world`]: the network with a broker, a gateway and accounts.
 //! - [`wait`]: waiting for a condition, the only place that waits by time.
 //! - [`python`]: a Python with the pinned client libraries.
+//! - [`node`]: the pinned packages for clients in Node.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
@@ -20,6 +21,7 @@ pub mod admin;
 pub mod caller;
 pub mod gateway;
 pub mod net;
+pub mod node;
 pub mod process;
 pub mod python;
 pub mod wait;
