@@ -4,6 +4,8 @@
 //! another account's `dhanClientId` is refused: either the caller is confused
 //! about who it is, or somebody else is speaking.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use http::uri::PathAndQuery;
@@ -160,6 +162,11 @@ struct Members<'a> {
     empty: bool,
 }
 
+/// A member's name, allocated only if there is an escape in it. A bare `Cow` would always be: serde borrows for one
+/// only where it is asked to.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Walk;
@@ -174,7 +181,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 let mut found = Members { empty: true, ..Members::default() };
                 // Some servers take member names in any case, and the last of two.
                 // One spelling, once, or it is refused.
-                while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                while let Some(Name(name)) = map.next_key()? {
                     found.empty = false;
                     let slot = match name.as_ref() {
                         "dhanClientId" => &mut found.client_id,
@@ -267,9 +274,15 @@ impl Edits {
 
 /// The value of a host header for `authority`: the port only where it is not 443.
 pub fn host_header(authority: &crate::domain::Authority) -> HeaderValue {
+    let invalid = HeaderValue::from_static("invalid");
+    // Every request to the broker: no text is put together for it.
+    let host = authority.host.as_str();
+    if authority.port == 443 && !host.contains(':') {
+        return HeaderValue::from_str(host).unwrap_or(invalid);
+    }
     let text = authority.to_string();
     let text = text.strip_suffix(":443").unwrap_or(&text);
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("invalid"))
+    HeaderValue::from_str(text).unwrap_or(invalid)
 }
 
 #[cfg(test)]
@@ -359,6 +372,30 @@ mod tests {
             "a=b&c=d",
         ] {
             assert_eq!(place(sent).unwrap_err().code, Code::BadRequest, "{sent}");
+        }
+    }
+
+    /// An order has fifteen members: each name that is copied is an allocation per order.
+    #[test]
+    fn a_members_name_is_copied_only_if_it_holds_an_escape() {
+        let plain: Name<'_> = serde_json::from_str("\"price\"").unwrap();
+        assert!(matches!(plain.0, Cow::Borrowed("price")));
+        let escaped: Name<'_> = serde_json::from_str("\"pri\\u0063e\"").unwrap();
+        assert!(matches!(escaped.0, Cow::Owned(ref name) if name == "price"));
+    }
+
+    /// The broker's front picks the site by it, and takes a port it does not expect for another site.
+    #[test]
+    fn the_host_header_names_the_port_only_where_it_is_not_443() {
+        for (authority, want) in [
+            ("api.dhan.co:443", "api.dhan.co"),
+            ("api.dhan.co:8443", "api.dhan.co:8443"),
+            ("[2001:db8::1]:443", "[2001:db8::1]"),
+            ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+            ("192.0.2.1:443", "192.0.2.1"),
+        ] {
+            let authority = crate::domain::Authority::parse(authority, None).unwrap();
+            assert_eq!(host_header(&authority), want);
         }
     }
 

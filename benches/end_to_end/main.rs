@@ -1,0 +1,210 @@
+//! What one order costs from end to end: the real binary, with HAProxy and a direct call beside it.
+//!
+//! ```text
+//! core 0:  gateway or HAProxy                       core 1:  load and upstream
+//! load --HTTP/1.1, kept alive--> peer --TLS 1.3, kept alive, from the account's address--> upstream
+//! load ------------------------------TLS 1.3, kept alive--------------------------------> upstream   (direct)
+//! ```
+//!
+//! Every round measures every peer at every number of connections, one after the other and in turning order: the speed
+//! of a shared machine drifts within minutes, so only ratios inside one round mean anything. All of it runs in a
+//! network namespace of its own, where the documentation prefixes are on the loopback interface.
+//!
+//! - [`load`]: what asks. [`upstream`]: what answers, and looks at what came.
+//! - [`peers`]: what is between them. [`cpu`]: the kernel's accounts of time. [`report`]: tables.
+//!
+//! A reply that is not the upstream's, a request without the account's token, and a connection from another address
+//! than the account's end the run: a fast gateway that does something else is not of interest.
+//!
+//! `cargo bench --bench end_to_end -- --help`; about seven minutes more for the optimised build.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot go on ends by panicking"
+)]
+
+mod cpu;
+mod load;
+mod peers;
+mod report;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod upstream;
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::Parser;
+use nix::sched::{CloneFlags, unshare};
+
+use cpu::{CpuTime, Machine};
+use peers::Peer;
+use report::{Cell, Report};
+use upstream::{Seen, Upstream};
+
+/// The core of the gateway and its peers.
+const PEER_CORE: usize = 0;
+/// The core of the load and the upstream.
+const LOAD_CORE: usize = 1;
+/// Set in a run that was started again as pretend root.
+const PRETEND_ROOT: &str = "SIXGATE_BENCH_PRETEND_ROOT";
+/// What the loopback interface of the benchmark's network has: the upstream, the account's pair.
+const ADDRESSES: [&str; 3] = ["2001:db8:b::1/128", "2001:db8:a1::1/128", "2001:db8:a2::1/128"];
+
+/// Requests per second and CPU per order of the gateway, of HAProxy, and without either.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How often everything is measured. Ratios are the median of the rounds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Kept-alive connections of the load, each with one request at a time.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
+    connections: Vec<usize>,
+    /// Seconds measured for each peer, number of connections and round.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Seconds before that: connections are made and caches filled.
+    #[arg(long, default_value_t = 1.0)]
+    warm_up: f64,
+    /// Unused upstream connections that the gateway keeps (`egress.idle_per_leg`). Default: as many as the load has at
+    /// most, as HAProxy does.
+    #[arg(long)]
+    idle_per_leg: Option<usize>,
+    /// Only peers whose name contains one of these: direct, haproxy, sixgate. Without haproxy there are no ratios.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Does it run at all? One round of one second each; the figures mean little.
+    #[arg(long)]
+    quick: bool,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+impl Arguments {
+    fn read() -> Self {
+        let mut arguments = Self::parse();
+        if arguments.quick {
+            (arguments.rounds, arguments.seconds, arguments.warm_up) = (1, 1.0, 0.3);
+        }
+        assert!(arguments.connections.iter().all(|n| (1..=1024).contains(n)), "--connections takes 1 to 1024");
+        arguments
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+fn main() {
+    let arguments = Arguments::read();
+    // Before there is another thread: each has its own namespace.
+    enter_own_network();
+    let machine = Machine::look();
+    assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the peer and one for the load");
+
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let upstream = Upstream::start(LOAD_CORE, dir.path());
+    let idle_per_leg =
+        arguments.idle_per_leg.unwrap_or_else(|| arguments.connections.iter().copied().max().unwrap_or(1));
+    // Children run where the thread that starts them may run.
+    cpu::pin_this_thread(PEER_CORE);
+    let peers: Vec<Peer> = ["direct", "haproxy", "sixgate"]
+        .into_iter()
+        .filter(|name| arguments.wants(name))
+        .map(|name| Peer::start(name, &upstream, dir.path(), idle_per_leg))
+        .collect();
+    cpu::pin_this_thread(LOAD_CORE);
+
+    let mut report = Report::new(machine, peers.iter().map(Peer::describe).collect());
+    for round in 0..arguments.rounds {
+        for connections in &arguments.connections {
+            for turn in 0..peers.len() {
+                let peer = &peers[(turn + round as usize) % peers.len()];
+                let cell = measure(&arguments, peer, &upstream, *connections);
+                eprintln!("round {} of {}: {cell}", round + 1, arguments.rounds);
+                report.add(round, cell);
+            }
+        }
+    }
+    print!("{report}");
+}
+
+/// What is looked at when a window of measuring opens and closes.
+struct Probe {
+    peer: Option<CpuTime>,
+    own: CpuTime,
+    cores: Vec<cpu::CoreTime>,
+    seen: Seen,
+}
+
+fn measure(arguments: &Arguments, peer: &Peer, upstream: &Upstream, connections: usize) -> Cell {
+    let load = load::Load {
+        at: peer.at,
+        tls: peer.tls.clone(),
+        request: peer.request.clone(),
+        connections,
+        warm_up: Duration::from_secs_f64(arguments.warm_up),
+        window: Duration::from_secs_f64(arguments.seconds),
+    };
+    let before = upstream.seen();
+    let window = load::run(LOAD_CORE, &load, || Probe {
+        peer: peer.process_id().map(CpuTime::of_process),
+        own: CpuTime::of_process(std::process::id()),
+        cores: cpu::cores(),
+        seen: upstream.seen(),
+    });
+    let after = upstream.seen();
+    check(peer, window.replies_in_all, &before, &after);
+    let (open, close) = (&window.opened, &window.closed);
+    let core = |n: usize| close.cores[n].since(open.cores[n]);
+    Cell {
+        peer: peer.name,
+        connections,
+        elapsed: window.elapsed,
+        replies: window.replies,
+        peer_cpu: open.peer.zip(close.peer).map(|(open, close)| close.since(open)),
+        load_cpu: close.own.since(open.own),
+        peer_core: core(PEER_CORE),
+        load_core: core(LOAD_CORE),
+        new_connections: close.seen.connections() - open.seen.connections(),
+    }
+}
+
+/// Was it really done, once each, with the token and from the right address?
+fn check(peer: &Peer, replies: u64, before: &Seen, after: &Seen) {
+    assert_eq!(after.refused, before.refused, "{}: requests came without the account's credentials", peer.name);
+    assert_eq!(after.requests - before.requests, replies, "{}: requests at the upstream against replies", peer.name);
+    if let Some(source) = peer.leaves_from {
+        for (address, count) in &after.connections {
+            let new = count - before.connections.get(address).copied().unwrap_or_default();
+            assert!(new == 0 || *address == source, "{}: {new} connections came from {address}", peer.name);
+        }
+    }
+}
+
+/// A network namespace of our own; whoever is not root becomes pretend root for it.
+fn enter_own_network() {
+    if nix::unistd::geteuid().is_root() {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of our own");
+    } else {
+        assert!(std::env::var_os(PRETEND_ROOT).is_none(), "unshare -Urn did not make this process pretend root");
+        let own = std::env::current_exe().expect("the path of this program");
+        let mut again = Command::new("unshare");
+        again.args(["-Urn", "--"]).arg(own).args(std::env::args_os().skip(1)).env(PRETEND_ROOT, "1");
+        panic!("cannot start again by {again:?} (it needs user namespaces, or be root): {}", again.exec());
+    }
+    ip("link set lo up");
+    for address in ADDRESSES {
+        ip(&format!("-6 address add {address} dev lo nodad"));
+    }
+}
+
+fn ip(arguments: &str) {
+    let done = Command::new("ip").args(arguments.split(' ')).status();
+    assert!(done.as_ref().is_ok_and(std::process::ExitStatus::success), "ip {arguments}: {done:?}");
+}

@@ -1,0 +1,204 @@
+//! The broker's place: TLS 1.3 and HTTP/1.1, one fixed reply, connections kept.
+//!
+//! It looks at every request: one without the account's credentials gets 401. It counts requests, and connections by
+//! the address that they come from.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, mpsc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// Whose place it takes.
+pub const HOST: &str = "api.dhan.co";
+/// Where it listens.
+const AT: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1), 443, 0, 0);
+/// The account's id at the broker.
+pub const CLIENT_ID: &str = "1000000001";
+
+/// 190 bytes, as long as a reply of the broker's to an order without its cookies.
+const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
+    Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nX-Request-Id: 0af7651916cd43dd\r\n\r\n\
+    {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
+const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+
+/// A running upstream; its thread ends with the process.
+pub struct Upstream {
+    /// Of the authority that signed its certificate.
+    pub ca_file: PathBuf,
+    /// The account's token: only requests that carry it are answered with an order.
+    pub token: String,
+    /// Trusts that authority, and speaks what the upstream speaks.
+    pub client: Arc<ClientConfig>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    requests: AtomicU64,
+    refused: AtomicU64,
+    connections: Mutex<BTreeMap<IpAddr, u64>>,
+}
+
+/// What it has seen until now.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub requests: u64,
+    /// Without the account's credentials.
+    pub refused: u64,
+    /// Accepted, by the address they came from.
+    pub connections: BTreeMap<IpAddr, u64>,
+}
+
+impl Seen {
+    pub fn connections(&self) -> u64 {
+        self.connections.values().sum()
+    }
+}
+
+impl Upstream {
+    /// Start it on a thread that runs on `core` only.
+    pub fn start(core: usize, dir: &Path) -> Self {
+        assert_eq!(REPLY.len(), 190);
+        let (server, client, ca_pem) = certificates();
+        let ca_file = dir.join("upstream-ca.pem");
+        std::fs::write(&ca_file, ca_pem).expect("write the authority's certificate");
+        let token = token();
+        let counts = Arc::new(Counts::default());
+        let serving = Serving { token: token.clone(), counts: Arc::clone(&counts) };
+        let (ready, is_ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            crate::cpu::pin_this_thread(core);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = TcpListener::bind(AT).await.unwrap_or_else(|err| panic!("cannot listen on {AT}: {err}"));
+                ready.send(()).expect("somebody waits for this");
+                accept(listener, TlsAcceptor::from(server), Arc::new(serving)).await;
+            });
+        });
+        is_ready.recv().expect("the upstream listens");
+        Self { ca_file, token, client, counts }
+    }
+
+    pub const fn at(&self) -> SocketAddrV6 {
+        AT
+    }
+
+    pub fn seen(&self) -> Seen {
+        Seen {
+            requests: self.counts.requests.load(Relaxed),
+            refused: self.counts.refused.load(Relaxed),
+            connections: self.counts.connections.lock().expect("nobody panicked with it").clone(),
+        }
+    }
+}
+
+/// A token as Dhan makes them (a JWT), with no valid signature: it lives until 2099.
+fn token() -> String {
+    let part = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
+    let claims = format!(
+        r#"{{"iss":"dhan","partnerId":"","exp":4070908800,"iat":1795401000,"tokenConsumerType":"SELF","webhookUrl":"","dhanClientId":"{CLIENT_ID}"}}"#
+    );
+    let signature = part(&"s".repeat(64));
+    format!("{}.{}.{signature}", part(r#"{"typ":"JWT","alg":"HS512"}"#), part(&claims))
+}
+
+fn certificates() -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name.push(DnType::CommonName, "Sixgate benchmark CA");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate().expect("a key");
+    let authority = CertifiedIssuer::self_signed(authority, key).expect("an authority");
+    let mut leaf = CertificateParams::new([HOST.to_owned()]).expect("a name");
+    leaf.distinguished_name.push(DnType::CommonName, HOST);
+    leaf.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().expect("a key");
+    let leaf = leaf.signed_by(&key, &authority).expect("a certificate");
+
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+        .expect("a certificate and its key");
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).expect("an authority");
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(server), Arc::new(client), authority.pem())
+}
+
+struct Serving {
+    token: String,
+    counts: Arc<Counts>,
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, serving: Arc<Serving>) {
+    let mut connections = JoinSet::new();
+    loop {
+        // What has ended is forgotten.
+        while connections.try_join_next().is_some() {}
+        let (tcp, peer) = listener.accept().await.expect("accept a connection");
+        tcp.set_nodelay(true).expect("no delay");
+        *serving.counts.connections.lock().expect("nobody panicked with it").entry(peer.ip()).or_default() += 1;
+        let (acceptor, serving) = (acceptor.clone(), Arc::clone(&serving));
+        connections.spawn(async move {
+            match acceptor.accept(tcp).await {
+                Ok(stream) => serving.serve(stream).await,
+                Err(err) => Err(err),
+            }
+        });
+    }
+}
+
+impl Serving {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(4096);
+        loop {
+            let Some((length, signed)) = self.request(&buffer) else {
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
+                }
+                continue;
+            };
+            buffer.drain(..length);
+            let counter = if signed { &self.counts.requests } else { &self.counts.refused };
+            counter.fetch_add(1, Relaxed);
+            stream.write_all(if signed { REPLY } else { REFUSAL }.as_bytes()).await?;
+            stream.flush().await?;
+        }
+    }
+
+    /// The length of the request that `bytes` begin with, if it is whole, and whether it carries the credentials.
+    fn request(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut request = httparse::Request::new(&mut fields);
+        let httparse::Status::Complete(head) = request.parse(bytes).expect("an HTTP request") else { return None };
+        let length = head + content_length(request.headers).unwrap_or_default();
+        let has = |name: &str, value: &str| {
+            request.headers.iter().any(|f| f.name.eq_ignore_ascii_case(name) && f.value == value.as_bytes())
+        };
+        let signed = has("access-token", &self.token) && has("client-id", CLIENT_ID);
+        (bytes.len() >= length).then_some((length, signed))
+    }
+}
+
+/// What `Content-Length` says.
+pub fn content_length(fields: &[httparse::Header<'_>]) -> Option<usize> {
+    let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"))?;
+    std::str::from_utf8(field.value).ok()?.parse().ok()
+}
