@@ -160,7 +160,7 @@ fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
         extra_roots: s.or("extra_roots", Vec::new()).into_iter().map(|FilePath(path)| base.join(path)).collect(),
         http2: s.or("http2", false),
         idle_timeout: s.within("idle_timeout", Duration::from_secs(30), WAIT),
-        idle_per_leg: s.within("idle_per_leg", Count(8), Count(0)..=Count(1_024)).0,
+        idle_per_leg: s.within("idle_per_leg", Count(32), Count(0)..=Count(1_024)).0,
         resolve: s.or("resolve", BTreeMap::new()),
         name_servers: s.or("name_servers", Vec::new()),
         allow: s.or("allow", Vec::new()),
