@@ -13,7 +13,7 @@ pub struct LoginRules {
     pub token_life: Duration,
     /// How replies write a token's end.
     pub expiry: ExpiryForm,
-    /// How many refusals of PIN or TOTP in a row lock an account. [C]
+    /// How many refusals of PIN or TOTP in a row lock an account. `[C]`
     pub refusals_to_lock: u32,
     /// How many consents an account may ask for in a day of India's.
     pub consents_a_day: u32,
