@@ -13,6 +13,8 @@
 
 #[path = "sandbox/client.rs"]
 mod client;
+#[path = "sandbox/login.rs"]
+mod login;
 #[path = "sandbox/ws.rs"]
 mod ws;
 
@@ -410,7 +412,7 @@ async fn the_control_listener_runs_the_broker_from_outside() {
 const ORDER_UPDATE: &str = "api-order-update.dhan.co";
 const FEED: &str = "api-feed.dhan.co";
 
-fn login(broker: &Broker) -> Value {
+fn login_frame(broker: &Broker) -> Value {
     json!({"LoginReq": {"MsgCode": 42, "ClientId": "1000000001", "Token": broker.token}, "UserType": "SELF"})
 }
 
@@ -427,7 +429,7 @@ async fn logged_in(broker: &Broker) {
 async fn order_updates_say_each_change_of_an_order() {
     let broker = Broker::start().await;
     let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
-    updates.say(&login(&broker)).await;
+    updates.say(&login_frame(&broker)).await;
     logged_in(&broker).await;
     let (_, placed) = place(&broker, json!({"orderType": "MARKET", "price": 0})).await;
     for status in ["Pending", "Traded"] {
@@ -450,7 +452,7 @@ async fn order_updates_are_the_accounts_own() {
     let other = ClientId::parse("1000000002").unwrap();
     broker.sandbox.add_account(Account::new(other.clone(), "OTHER", "", "").registered(pair("2001:db8::a", "::1")));
     let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
-    updates.say(&login(&broker)).await;
+    updates.say(&login_frame(&broker)).await;
     logged_in(&broker).await;
     let theirs = Broker { token: broker.sandbox.mint_token(&other), ..broker.clone() };
     assert_eq!(place(&theirs, json!({"dhanClientId": "1000000002"})).await.0, 200);
@@ -465,7 +467,7 @@ async fn a_dead_token_on_a_socket_is_a_reset_without_a_close() {
     let mut broker = Broker::start().await;
     broker.sandbox.kill_token(&broker.id);
     let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
-    updates.say(&login(&broker)).await;
+    updates.say(&login_frame(&broker)).await;
     updates.expect_reset().await;
     let query = format!("/?version=2&token={}&clientId=1000000001&authType=2", broker.token);
     Ws::open(&broker, FEED, &query).await.expect_reset().await;
@@ -482,7 +484,7 @@ async fn a_dead_token_on_a_socket_is_a_reset_without_a_close() {
 async fn a_token_that_dies_takes_its_sockets_with_it() {
     let broker = Broker::start().await;
     let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
-    updates.say(&login(&broker)).await;
+    updates.say(&login_frame(&broker)).await;
     logged_in(&broker).await;
     broker.sandbox.mint_token(&broker.id);
     updates.expect_reset().await;
@@ -528,7 +530,7 @@ async fn it_stops_when_the_process_stops() {
     let (mut idle, _) = broker.connect("api.dhan.co").await.unwrap();
     idle.ready().await.unwrap();
     let mut updates = Ws::open(&broker, ORDER_UPDATE, "/").await;
-    updates.say(&login(&broker)).await;
+    updates.say(&login_frame(&broker)).await;
     logged_in(&broker).await;
     broker.sandbox.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders"));
     let hanging = broker.clone();

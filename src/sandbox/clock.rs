@@ -35,6 +35,16 @@ pub(super) fn expiry_time(at: Timestamp) -> String {
     india(at).strftime("%Y-%m-%dT%H:%M:%S.%3f").to_string()
 }
 
+/// `2026-11-24T08:00:00`, as consent's reply shows it.
+pub(super) fn expiry_seconds(at: Timestamp) -> String {
+    india(at).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+/// `Tue, 24 Nov 2026 02:30:00 GMT`, for the header `Date` (RFC 9110, section 5.6.7).
+pub(super) fn http_date(at: Timestamp) -> Option<String> {
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +59,7 @@ mod tests {
         assert_eq!(compact_date(at), "261124");
         assert_eq!(profile_time(at), "24/11/2026 00:05");
         assert_eq!(expiry_time(at), "2026-11-24T00:05:03.019");
+        assert_eq!(expiry_seconds(at), "2026-11-24T00:05:03");
+        assert_eq!(http_date(at).as_deref(), Some("Mon, 23 Nov 2026 18:35:03 GMT"));
     }
 }

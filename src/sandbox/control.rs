@@ -1,5 +1,6 @@
 //! The control listener: plain HTTP with JSON, on loopback, for tests in other
-//! processes and for people. PINs and TOTP secrets are never shown.
+//! processes and for people. Accounts are shown without PINs and secrets; the
+//! record shows requests as they came, logins included.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -37,6 +38,12 @@ struct NewAccount {
     pin: Option<String>,
     #[serde(default)]
     totp_secret: Option<String>,
+    #[serde(default)]
+    api_key: Option<String>,
+    #[serde(default)]
+    api_secret: Option<String>,
+    #[serde(default)]
+    redirect_url: Option<String>,
 }
 
 fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
@@ -59,6 +66,14 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
         },
         ("GET", ["accounts", id, "orders"]) => match known(id) {
             Some(id) => Reply::ok(&sandbox.orders(&id)),
+            None => missing(),
+        },
+        ("GET", ["accounts", id, "login"]) => match known(id) {
+            Some(id) => Reply::ok(&json!({
+                "attempts": sandbox.login_attempts(&id),
+                "locked": sandbox.login_locked(&id),
+                "mints": sandbox.mints(&id),
+            })),
             None => missing(),
         },
         ("POST", ["accounts", id, "token"]) => match known(id) {
@@ -113,9 +128,13 @@ fn add_account(sandbox: &Sandbox, new: NewAccount) -> Reply {
     account.name = new.name.unwrap_or(account.name);
     account.pin = new.pin.unwrap_or(account.pin);
     account.totp_secret = new.totp_secret.unwrap_or(account.totp_secret);
+    account.api_key = new.api_key.or(account.api_key);
+    account.api_secret = new.api_secret.or(account.api_secret);
+    account.redirect_url = new.redirect_url.or(account.redirect_url);
     account.registered = new.registered.or(account.registered);
     let row = json!({"client_id": account.client_id, "name": account.name, "registered": account.registered});
-    world.add_account(account, jiff::Timestamp::now());
+    let now = world.now();
+    world.add_account(account, now);
     Reply::json(status, &row)
 }
 

@@ -36,7 +36,14 @@ impl Fault {
         self
     }
 
-    /// Only for requests with this account's token.
+    /// Only for requests to this host (`auth.dhan.co`).
+    #[must_use]
+    pub fn at(mut self, host: &str) -> Self {
+        self.matches.host = Some(host.to_owned());
+        self
+    }
+
+    /// Only for requests with this account's token, and logins of this account.
     #[must_use]
     pub fn of(mut self, client_id: &ClientId) -> Self {
         self.matches.client_id = Some(client_id.clone());
@@ -61,7 +68,7 @@ pub struct Match {
     pub method: Option<String>,
     /// How the path begins, base included (`/v2/orders`).
     pub path: Option<String>,
-    /// Whose token it carries, live or dead.
+    /// Whose token it carries, live or dead; for logins, which account they are for.
     pub client_id: Option<ClientId>,
 }
 
@@ -95,6 +102,20 @@ pub enum Action {
         #[serde(default)]
         executed: bool,
     },
+    /// Answer a page of HTML where JSON is meant, with any status.
+    Html {
+        /// The status; 200 unless told otherwise.
+        #[serde(default = "ok")]
+        status: u16,
+        /// Carry the request out first?
+        #[serde(default)]
+        executed: bool,
+    },
+    /// Carry the request out as ever and answer so many milliseconds later.
+    Slow {
+        /// How many.
+        ms: u64,
+    },
     /// Answer as ever, and say `Connection: close` from a connection's Nth
     /// request on. HTTP/1.1 only.
     LastOnConnection {
@@ -103,13 +124,20 @@ pub enum Action {
     },
 }
 
+fn ok() -> u16 {
+    200
+}
+
 impl Action {
     /// Is the request carried out although it goes wrong?
     pub(super) fn executes(&self) -> bool {
         match self {
             Self::Refuse { .. } => false,
-            Self::Close { executed } | Self::Hang { executed } | Self::BadGateway { executed } => *executed,
-            Self::LastOnConnection { .. } => true,
+            Self::Close { executed }
+            | Self::Hang { executed }
+            | Self::BadGateway { executed }
+            | Self::Html { executed, .. } => *executed,
+            Self::Slow { .. } | Self::LastOnConnection { .. } => true,
         }
     }
 }

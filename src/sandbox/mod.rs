@@ -13,19 +13,18 @@
 //! - An order write from an address that is not the account's own changes nothing.
 //!
 //! Not here: anything of the gateway. This imports `domain` and `broker` data
-//! only. Rate limits and the login host are not imitated yet.
+//! only. Rate limits are not imitated yet.
 //!
 //! Map: `server` accepts and records, `api` checks and routes, `orders`,
 //! `brackets` (super), `triggers` (forever, alerts), `portfolio`, `registration`
-//! (static IP), `tokens` and `data` answer, `websocket` streams, `control` is
-//! the test's own way in, `world` holds all state behind one short lock.
+//! (static IP), `tokens` and `data` answer, `login` is the other host, `websocket`
+//! streams, `control` is the test's own way in, `world` holds all state behind
+//! one short lock.
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use jiff::Timestamp;
 
 use crate::domain::tasks::Tasks;
 use crate::domain::{ClientId, Pair};
@@ -39,6 +38,7 @@ mod control;
 mod data;
 mod fault;
 mod fields;
+mod login;
 mod orders;
 mod portfolio;
 mod registration;
@@ -51,6 +51,7 @@ mod websocket;
 mod world;
 
 pub use fault::{Action, Fault, Match};
+pub use login::{ExpiryForm, LoginRules, Mint, MintedBy, Window};
 pub use seen::Seen;
 
 /// How to start a [`Sandbox`].
@@ -64,6 +65,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// The accounts that exist from the start.
     pub accounts: Vec<Account>,
+    /// How the login behaves from the start.
+    pub login: LoginRules,
 }
 
 impl Default for Options {
@@ -74,6 +77,7 @@ impl Default for Options {
             control: None,
             hosts: Self::broker_hosts(),
             accounts: Vec::new(),
+            login: LoginRules::default(),
         }
     }
 }
@@ -101,6 +105,12 @@ pub struct Account {
     pub pin: String,
     /// The TOTP secret of the login, in base32.
     pub totp_secret: String,
+    /// The key of the account's app (`app_id`), if it has one.
+    pub api_key: Option<String>,
+    /// The secret of the account's app (`app_secret`).
+    pub api_secret: Option<String>,
+    /// Where the app's users are sent after their consent.
+    pub redirect_url: Option<String>,
 }
 
 impl fmt::Debug for Account {
@@ -123,6 +133,9 @@ impl Account {
             registered: None,
             pin: pin.to_owned(),
             totp_secret: totp_secret.to_owned(),
+            api_key: None,
+            api_secret: None,
+            redirect_url: None,
         }
     }
 
@@ -130,6 +143,15 @@ impl Account {
     #[must_use]
     pub fn registered(mut self, pair: Pair) -> Self {
         self.registered = Some(pair);
+        self
+    }
+
+    /// The same account with an app of its own: key, secret, and the way back.
+    #[must_use]
+    pub fn with_app(mut self, api_key: &str, api_secret: &str, redirect_url: &str) -> Self {
+        self.api_key = Some(api_key.to_owned());
+        self.api_secret = Some(api_secret.to_owned());
+        self.redirect_url = Some(redirect_url.to_owned());
         self
     }
 }
@@ -203,7 +225,7 @@ impl Sandbox {
             control: control.as_ref().map(|(_, at)| *at),
             ca_pem: made.ca_pem,
             tasks: tasks.clone(),
-            world: Mutex::default(),
+            world: Mutex::new(world::World::new(options.login)),
         });
         let sandbox = Self { inner: Arc::clone(&inner) };
         for account in options.accounts {
@@ -234,13 +256,17 @@ impl Sandbox {
     /// Add an account, or change the name, credentials and registered pair of
     /// one that exists; its token and orders stay.
     pub fn add_account(&self, account: Account) {
-        self.inner.world().add_account(account, Timestamp::now());
+        let mut world = self.inner.world();
+        let now = world.now();
+        world.add_account(account, now);
     }
 
     /// Change the addresses that are registered for an account, without the
     /// week of waiting. Nothing for an unknown account.
     pub fn register(&self, client_id: &ClientId, pair: Option<Pair>) {
-        self.inner.world().register(client_id, pair, Timestamp::now());
+        let mut world = self.inner.world();
+        let now = world.now();
+        world.register(client_id, pair, now);
     }
 
     /// Let the week pass after which registered addresses may change.
@@ -248,16 +274,20 @@ impl Sandbox {
         self.inner.world().unlock_registration(client_id);
     }
 
-    /// Make a token as PIN and TOTP make it (`APP`, 24 hours); the one before it
+    /// Make a token as PIN and TOTP make it (`APP`); the one before it
     /// dies. An account that does not exist gets a token that is not accepted.
     pub fn mint_token(&self, client_id: &ClientId) -> String {
-        self.inner.world().mint(client_id, tokens::Consumer::App, Timestamp::now())
+        let mut world = self.inner.world();
+        let now = world.now();
+        world.mint(client_id, tokens::Consumer::App, now)
     }
 
-    /// Make a token as the broker's web page makes it (`SELF`, 24 hours), the
+    /// Make a token as the broker's web page makes it (`SELF`), the
     /// only kind that renews; the one before it dies.
     pub fn mint_web_token(&self, client_id: &ClientId) -> String {
-        self.inner.world().mint(client_id, tokens::Consumer::Web, Timestamp::now())
+        let mut world = self.inner.world();
+        let now = world.now();
+        world.mint(client_id, tokens::Consumer::Web, now)
     }
 
     /// Take a text as the account's live token; the one before it dies.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     content_type: Option<&'static str>,
+    location: Option<HeaderValue>,
     body: Bytes,
     pub(super) executed: bool,
 }
@@ -22,7 +23,7 @@ impl Reply {
     /// JSON with any status.
     pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_default().into();
-        Self { status, content_type: Some("application/json"), body, executed: false }
+        Self { content_type: Some("application/json"), body, ..Self::empty(status) }
     }
 
     /// 200 with JSON.
@@ -32,12 +33,23 @@ impl Reply {
 
     /// A status and not a byte.
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, content_type: None, body: Bytes::new(), executed: false }
+        Self { status, content_type: None, location: None, body: Bytes::new(), executed: false }
     }
 
     /// Text, such as a certificate.
     pub(super) fn text(content_type: &'static str, body: String) -> Self {
-        Self { status: StatusCode::OK, content_type: Some(content_type), body: body.into(), executed: false }
+        Self { content_type: Some(content_type), body: body.into(), ..Self::empty(StatusCode::OK) }
+    }
+
+    /// 302 to another place.
+    pub(super) fn redirect(to: &str) -> Self {
+        Self { location: HeaderValue::from_str(to).ok(), ..Self::empty(StatusCode::FOUND) }
+    }
+
+    /// The same reply with another status.
+    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     /// The same reply to a request that changed an order.
@@ -51,6 +63,9 @@ impl Reply {
         *response.status_mut() = self.status;
         if let Some(content_type) = self.content_type {
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        if let Some(location) = self.location {
+            response.headers_mut().insert(header::LOCATION, location);
         }
         response
     }
@@ -143,7 +158,35 @@ pub(super) fn not_found(path: &str) -> Reply {
 pub(super) fn bad_gateway() -> Reply {
     let body = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
                 <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
-    Reply { status: StatusCode::BAD_GATEWAY, ..Reply::text("text/html", body.to_owned()) }
+    Reply::text("text/html", body.to_owned()).with_status(StatusCode::BAD_GATEWAY)
+}
+
+/// A page where JSON was meant, as firewalls and maintenance put in its place.
+pub(super) fn html(status: u16) -> Reply {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let body = "<!DOCTYPE html><html><head><title>Please wait</title></head><body>Please wait</body></html>\n";
+    Reply::text("text/html; charset=utf-8", body.to_owned()).with_status(status)
+}
+
+/// How a login fails: HTTP 200, and the failure in the body.
+pub(super) fn login_error(message: &str) -> Reply {
+    Reply::ok(&json!({"message": message, "status": "error"}))
+}
+
+/// 401: no client id, or none of the broker's. [C] for all but the text.
+pub(super) fn login_unknown() -> Reply {
+    login_error("Unauthorized Request").with_status(StatusCode::UNAUTHORIZED)
+}
+
+/// 401: the app's key or secret is missing or wrong.
+pub(super) fn app_unauthorized() -> Reply {
+    login_error("Unauthorized").with_status(StatusCode::UNAUTHORIZED)
+}
+
+/// More consents than a day has. [C] for the shape and the status.
+pub(super) fn consent_limit() -> Reply {
+    let (code, message) = ("CONSENT_LIMIT_EXCEED", "Consent limit Exceeded");
+    Reply::ok(&json!({"status": "error", "errorCode": code, "errorMessage": message}))
 }
 
 /// A refusal that a test wrote.

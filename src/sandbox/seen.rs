@@ -1,6 +1,7 @@
 //! What arrived: the record that tests assert on.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::net::SocketAddrV6;
 
 use jiff::Timestamp;
@@ -11,12 +12,14 @@ use crate::domain::ClientId;
 /// How many requests are kept; the oldest is forgotten first.
 const KEPT: usize = 50_000;
 
-/// One request, as the broker saw it. Tokens are shown: they are the sandbox's.
-#[derive(Clone, Debug, Serialize)]
+/// One request, as the broker saw it. Tokens, PINs and codes are in the fields, as
+/// they came: they are the sandbox's own. `Debug` leaves them out, because what a
+/// failed test prints is kept and read elsewhere.
+#[derive(Clone, Serialize)]
 pub struct Seen {
     /// Counts up from 1 through the sandbox's life.
     pub sequence: u64,
-    /// When it had arrived whole.
+    /// When it had arrived whole, by this host's clock.
     pub at: Timestamp,
     /// Where it came from.
     pub peer: SocketAddrV6,
@@ -49,12 +52,47 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
     /// Whose live token it carried.
     pub account: Option<ClientId>,
+    /// Which account a request to the login host is for, as its query or its
+    /// consent says.
+    pub login_of: Option<ClientId>,
     /// Was it a WebSocket's beginning?
     pub websocket: bool,
     /// Was an order made, changed or cancelled because of it?
     pub executed: bool,
     /// The status of the reply; none while there is none, or if none was sent.
     pub status: Option<u16>,
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
+        let names =
+            |text: &str| text.split('&').filter_map(|pair| pair.split('=').next()).collect::<Vec<_>>().join("&");
+        f.debug_struct("Seen")
+            .field("sequence", &self.sequence)
+            .field("at", &self.at)
+            .field("peer", &self.peer)
+            .field("connection", &self.connection)
+            .field("sni", &self.sni)
+            .field("host", &self.host)
+            .field("method", &self.method)
+            .field("path", &path)
+            .field("query_names", &names(query))
+            .field("version", &self.version)
+            .field("token", &self.token.as_ref().map(|_| "(hidden)"))
+            .field("client_id_header", &self.client_id_header)
+            .field("dhan_client_id_header", &self.dhan_client_id_header)
+            .field("body_client_id", &self.body_client_id)
+            .field("correlation_id", &self.correlation_id)
+            .field("body_length", &self.body_length)
+            .field("header_names", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("account", &self.account)
+            .field("login_of", &self.login_of)
+            .field("websocket", &self.websocket)
+            .field("executed", &self.executed)
+            .field("status", &self.status)
+            .finish()
+    }
 }
 
 /// The record.

@@ -31,7 +31,7 @@ use super::reply::{self, Reply};
 use super::seen::Seen;
 use super::tokens::TokenState;
 use super::websocket;
-use super::{Inner, SandboxError, api};
+use super::{Inner, SandboxError, api, clock, login};
 
 /// The longest body that is read.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -103,6 +103,16 @@ struct Connection {
     requests: AtomicU64,
     /// Ends the connection without another byte.
     cut: CancellationToken,
+}
+
+impl Connection {
+    /// Let the client wait, unless the process is to stop.
+    async fn wait(&self, milliseconds: u64) {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(milliseconds)) => {}
+            () = self.inner.tasks.stopping() => {}
+        }
+    }
 }
 
 async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, mut connection: Arc<Connection>) {
@@ -185,8 +195,19 @@ struct Unanswered;
 
 type Answered = Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>>;
 
+/// One request, and its answer dated by the broker's clock.
+async fn respond(connection: Arc<Connection>, request: Request<Body>) -> Answered {
+    let inner = Arc::clone(&connection.inner);
+    let mut response = answered(connection, request).await?;
+    let date = clock::http_date(inner.world().now());
+    if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    Ok(response)
+}
+
 /// One request: read whole, recorded, answered.
-async fn respond(connection: Arc<Connection>, mut request: Request<Body>) -> Answered {
+async fn answered(connection: Arc<Connection>, mut request: Request<Body>) -> Answered {
     let nth = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let upgrade = websocket::wanted(&request).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
@@ -197,7 +218,7 @@ async fn respond(connection: Arc<Connection>, mut request: Request<Body>) -> Ans
         }
         Err(err) => return Err(err),
     };
-    let arrived = Arrived { connection: &connection, parts: &parts, body: &body, now: Timestamp::now() };
+    let arrived = Arrived { connection: &connection, parts: &parts, body: &body, now: connection.inner.world().now() };
     let (sequence, fault) = arrived.record(upgrade.is_some());
     let last = matches!(fault, Some(Action::LastOnConnection { after }) if nth >= after);
 
@@ -206,7 +227,12 @@ async fn respond(connection: Arc<Connection>, mut request: Request<Body>) -> Ans
     }
     let reply = match (&fault, upgrade) {
         (Some(fault), _) if !fault.executes() => None,
-        (_, Some(upgrade)) => return Ok(websocket::accept(&connection.inner, &parts, upgrade, sequence)),
+        (fault, Some(upgrade)) => {
+            if let Some(Action::Slow { ms }) = fault {
+                connection.wait(*ms).await;
+            }
+            return Ok(websocket::accept(&connection.inner, &parts, upgrade, sequence));
+        }
         (_, None) => Some(arrived.answer()),
     };
     if let Some(reply) = &reply {
@@ -223,6 +249,8 @@ async fn respond(connection: Arc<Connection>, mut request: Request<Body>) -> Ans
             return Err(Unanswered.into());
         }
         Some(Action::BadGateway { .. }) => return Ok(arrived.finish(sequence, reply::bad_gateway()).into_response()),
+        Some(Action::Html { status, .. }) => return Ok(arrived.finish(sequence, reply::html(status)).into_response()),
+        Some(Action::Slow { ms }) => connection.wait(ms).await,
         Some(Action::Refuse { .. } | Action::LastOnConnection { .. }) | None => {}
     }
     let reply = reply.unwrap_or_else(|| reply::not_found(parts.uri.path()));
@@ -238,10 +266,16 @@ struct Arrived<'a> {
     connection: &'a Connection,
     parts: &'a http::request::Parts,
     body: &'a Bytes,
+    /// The broker's clock.
     now: Timestamp,
 }
 
 impl Arrived<'_> {
+    /// The first word of the host: `api`, `auth` and so on.
+    fn service(&self) -> &str {
+        self.host().map(name_only).and_then(|name| name.split('.').next()).unwrap_or_default()
+    }
+
     fn host(&self) -> Option<&str> {
         host(self.parts)
     }
@@ -266,16 +300,20 @@ impl Arrived<'_> {
             let claims = token.as_deref().and_then(|token| Claims::read(token).ok());
             claims.map(|claims| claims.client_id).or_else(|| ClientId::parse(text(headers, "client-id")?.as_str()).ok())
         };
-        let whose = account.clone().or_else(named);
+        let login_of = (self.service() == "auth")
+            .then(|| login::named(&world, self.parts.uri.query().unwrap_or_default(), self.body))
+            .flatten();
+        let whose = account.clone().or_else(|| login_of.clone()).or_else(named);
         let fault = world.faults.take(&Subject {
             host: self.host().map(name_only).unwrap_or_default(),
             method: self.parts.method.as_str(),
             path: self.parts.uri.path(),
             client_id: whose.as_ref(),
         });
+        let at = world.real(self.now);
         let sequence = world.seen.add(Seen {
             sequence: 0,
-            at: self.now,
+            at,
             peer: self.connection.peer,
             connection: self.connection.number,
             sni: self.connection.sni.clone(),
@@ -291,6 +329,7 @@ impl Arrived<'_> {
             headers: all.collect(),
             token,
             account,
+            login_of,
             websocket,
             executed: false,
             status: None,
@@ -301,26 +340,24 @@ impl Arrived<'_> {
     /// What the host that was asked for says.
     fn answer(&self) -> Reply {
         let path = self.parts.uri.path();
-        let service = self.host().map(name_only).and_then(|name| name.split('.').next()).unwrap_or_default();
-        match service {
-            // A later piece of work imitates the login.
-            "auth" | "images" => reply::not_found(path),
+        let answer = match self.service() {
+            "auth" => login::answer,
+            "images" => return reply::not_found(path),
             "api-order-update" | "api-feed" | "depth-api-feed" | "full-depth-api" => {
-                Reply::empty(StatusCode::UPGRADE_REQUIRED)
+                return Reply::empty(StatusCode::UPGRADE_REQUIRED);
             }
-            _ => api::answer(
-                &mut self.connection.inner.world(),
-                &api::Incoming {
-                    method: &self.parts.method,
-                    path,
-                    query: self.parts.uri.query(),
-                    headers: &self.parts.headers,
-                    body: self.body,
-                    peer: IpAddr::V6(*self.connection.peer.ip()).to_canonical(),
-                    now: self.now,
-                },
-            ),
-        }
+            _ => api::answer,
+        };
+        let incoming = api::Incoming {
+            method: &self.parts.method,
+            path,
+            query: self.parts.uri.query(),
+            headers: &self.parts.headers,
+            body: self.body,
+            peer: IpAddr::V6(*self.connection.peer.ip()).to_canonical(),
+            now: self.now,
+        };
+        answer(&mut self.connection.inner.world(), &incoming)
     }
 
     /// Note the status that goes out.

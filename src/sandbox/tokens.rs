@@ -1,7 +1,7 @@
 //! Access tokens: made, killed, renewed. One per account is live.
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::broker::dhan::token::Claims;
@@ -9,11 +9,9 @@ use crate::domain::ClientId;
 
 use super::api::Call;
 use super::clock;
+use super::login::{ExpiryForm, Mint, MintedBy};
 use super::reply::{self, Answer, Reply};
 use super::world::{Event, World};
-
-/// How long a token lives, measured: exactly a day.
-const LIFE_SECONDS: i64 = 86_400;
 
 /// Who made a token, which decides whether it can be renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +28,8 @@ pub(super) struct Token {
     pub(super) text: String,
     /// Its end in seconds since 1970; none if it does not say.
     pub(super) expires_at: Option<i64>,
+    /// Its end to the millisecond, as the reply that carries it shows it.
+    shown_end: Option<Timestamp>,
     pub(super) consumer: Consumer,
 }
 
@@ -40,6 +40,7 @@ impl Token {
         Self {
             text: text.to_owned(),
             expires_at: claims.map(|claims| claims.expires_at),
+            shown_end: None,
             consumer: if web { Consumer::Web } else { Consumer::App },
         }
     }
@@ -50,16 +51,32 @@ impl Token {
 
     /// When it ends, for replies.
     pub(super) fn end(&self, now: Timestamp) -> Timestamp {
-        let end = self.expires_at.unwrap_or(now.as_second() + LIFE_SECONDS);
-        Timestamp::from_second(end).unwrap_or(now)
+        self.expires_at.and_then(|end| Timestamp::from_second(end).ok()).unwrap_or(now)
     }
 }
 
 impl World {
     /// Make a token and let it be the account's only one.
     pub(super) fn mint(&mut self, client_id: &ClientId, consumer: Consumer, now: Timestamp) -> String {
-        let text = token_text(client_id, consumer, now);
+        // The claims are in whole seconds, so the life is too.
+        let life = SignedDuration::from_secs(self.login.token_life.as_secs().try_into().unwrap_or(i64::MAX));
+        let end = now.checked_add(life).unwrap_or(Timestamp::MAX);
+        let text = token_text(client_id, consumer, now, end);
         self.adopt(client_id, &text);
+        if let Some(token) = self.ledger_mut(client_id).and_then(|ledger| ledger.token.as_mut()) {
+            token.shown_end = Some(end);
+        }
+        text
+    }
+
+    /// The same for a caller that asked for it, which is noted.
+    pub(super) fn mint_by(&mut self, client_id: &ClientId, consumer: Consumer, by: MintedBy, now: Timestamp) -> String {
+        let text = self.mint(client_id, consumer, now);
+        let at = self.real(now);
+        if let Some(ledger) = self.ledger_mut(client_id) {
+            let token_generation = ledger.login.generation;
+            ledger.login.mints.push(Mint { at, token_generation, by });
+        }
         text
     }
 
@@ -68,6 +85,7 @@ impl World {
         self.kill(client_id);
         if let Some(ledger) = self.ledger_mut(client_id) {
             ledger.token = Some(Token::read(text));
+            ledger.login.generation += 1;
             self.tokens.insert(text.to_owned(), client_id.clone());
         }
     }
@@ -102,14 +120,13 @@ pub(super) enum TokenState {
 
 /// A JWT with the claims that were measured, and one more (`jti`) so that two
 /// of one second differ. The signature is no signature.
-fn token_text(client_id: &ClientId, consumer: Consumer, now: Timestamp) -> String {
+fn token_text(client_id: &ClientId, consumer: Consumer, now: Timestamp, end: Timestamp) -> String {
     let mut random = [0_u8; 12];
     // Without randomness tokens of one second would be alike; nothing is at stake here.
     let _best_effort = getrandom::fill(&mut random);
     let jti = HEXLOWER.encode(&random);
-    let iat = now.as_second();
     let mut claims = json!({
-        "iss": "dhan", "exp": iat + LIFE_SECONDS, "iat": iat, "jti": jti, "dhanClientId": client_id.as_str(),
+        "iss": "dhan", "exp": end.as_second(), "iat": now.as_second(), "jti": jti, "dhanClientId": client_id.as_str(),
     });
     let more = match consumer {
         Consumer::App => json!({"partnerId": "SANDBOX", "tokenConsumerType": "APP", "userRegion": "IN"}),
@@ -133,21 +150,27 @@ pub(super) fn renew(world: &mut World, call: &Call<'_>) -> Answer {
     if kind != Some(Consumer::Web) {
         return Err(reply::not_renewable());
     }
-    let text = world.mint(&call.client_id, Consumer::Web, call.now);
-    login_reply(world, call, &text)
+    let text = world.mint_by(&call.client_id, Consumer::Web, MintedBy::Renewal, call.now);
+    login_reply(world, &call.client_id, &text, MintedBy::Renewal)
 }
 
 /// The six fields of every login reply.
-fn login_reply(world: &World, call: &Call<'_>, token: &str) -> Answer {
-    let ledger = world.ledger(&call.client_id).ok_or_else(reply::invalid_token)?;
-    let end = ledger.token.as_ref().map_or(call.now, |token| token.end(call.now));
+pub(super) fn login_reply(world: &World, client_id: &ClientId, token: &str, by: MintedBy) -> Answer {
+    let ledger = world.ledger(client_id).ok_or_else(reply::invalid_token)?;
+    let end = ledger.token.as_ref().and_then(|token| token.shown_end).unwrap_or(Timestamp::MAX);
+    let expiry = match (world.login.expiry, by) {
+        (ExpiryForm::Seconds, _) | (ExpiryForm::AsSeen, MintedBy::Consent) => clock::expiry_seconds(end),
+        (ExpiryForm::Milliseconds, _) | (ExpiryForm::AsSeen, MintedBy::PinAndTotp | MintedBy::Renewal) => {
+            clock::expiry_time(end)
+        }
+    };
     Ok(Reply::ok(&json!({
-        "dhanClientId": call.client_id,
+        "dhanClientId": client_id,
         "dhanClientName": ledger.account.name,
-        "dhanClientUcc": format!("SBOX{}", call.client_id),
+        "dhanClientUcc": format!("SBOX{client_id}"),
         "givenPowerOfAttorney": false,
         "accessToken": token,
-        "expiryTime": clock::expiry_time(end),
+        "expiryTime": expiry,
     })))
 }
 
@@ -183,7 +206,7 @@ mod tests {
         assert_ne!(first, second);
         assert!(matches!(world.account_of(&first, now), TokenState::Dead));
         assert!(matches!(world.account_of(&second, now), TokenState::Live(owner) if owner == id));
-        let later = Timestamp::from_second(now.as_second() + LIFE_SECONDS).unwrap();
+        let later = Timestamp::from_second(now.as_second() + 86_400).unwrap();
         assert!(matches!(world.account_of(&second, later), TokenState::Expired));
     }
 
@@ -192,9 +215,10 @@ mod tests {
     fn a_token_reads_as_one_of_the_brokers() {
         let now: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
         let id = ClientId::parse("1000000001").unwrap();
-        let claims = Claims::read(&token_text(&id, Consumer::Web, now)).unwrap();
+        let end: Timestamp = "2026-11-24T04:00:00Z".parse().unwrap();
+        let claims = Claims::read(&token_text(&id, Consumer::Web, now, end)).unwrap();
         assert_eq!(claims.client_id, id);
-        assert_eq!(claims.expires_at, now.as_second() + LIFE_SECONDS);
+        assert_eq!(claims.expires_at, end.as_second());
         assert_eq!(claims.consumer.as_deref(), Some("SELF"));
     }
 }

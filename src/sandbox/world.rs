@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::broadcast;
 
@@ -14,6 +14,7 @@ use crate::domain::{ClientId, Pair};
 use super::Account;
 use super::clock;
 use super::fault::Faults;
+use super::login::{self, Consents, LoginRules};
 use super::orders::{Order, Trade};
 use super::portfolio::Positions;
 use super::registration::Slot;
@@ -37,6 +38,7 @@ pub(super) enum Event {
 pub(super) struct Ledger {
     pub(super) account: Account,
     pub(super) token: Option<Token>,
+    pub(super) login: login::State,
     pub(super) primary: Option<Slot>,
     pub(super) secondary: Option<Slot>,
     pub(super) orders: Vec<Order>,
@@ -54,6 +56,7 @@ impl Ledger {
         Self {
             account,
             token: None,
+            login: login::State::default(),
             primary: None,
             secondary: None,
             orders: Vec::new(),
@@ -87,9 +90,28 @@ pub(super) struct World {
     pub(super) seen: Record,
     pub(super) faults: Faults,
     pub(super) ids: Ids,
+    pub(super) login: LoginRules,
+    pub(super) consents: Consents,
+    /// How far the broker's clock runs before this host's.
+    pub(super) skew: SignedDuration,
 }
 
 impl World {
+    pub(super) fn new(login: LoginRules) -> Self {
+        Self { login, ..Self::default() }
+    }
+
+    /// The broker's clock. Everything it answers is by this one.
+    pub(super) fn now(&self) -> Timestamp {
+        let real = Timestamp::now();
+        real.checked_add(self.skew).unwrap_or(real)
+    }
+
+    /// What this host's clock says at a moment of the broker's.
+    pub(super) fn real(&self, now: Timestamp) -> Timestamp {
+        now.checked_sub(self.skew).unwrap_or(now)
+    }
+
     pub(super) fn ledger(&self, client_id: &ClientId) -> Option<&Ledger> {
         self.ledgers.get(client_id)
     }
@@ -110,7 +132,12 @@ impl World {
     pub(super) fn add_account(&mut self, account: Account, now: Timestamp) {
         let (id, pair) = (account.client_id.clone(), account.registered);
         match self.ledgers.get_mut(&id) {
-            Some(ledger) => ledger.account = account,
+            Some(ledger) => {
+                if ledger.account.totp_secret != account.totp_secret {
+                    ledger.login.secret_changed();
+                }
+                ledger.account = account;
+            }
             None => {
                 self.ledgers.insert(id.clone(), Ledger::new(account));
             }

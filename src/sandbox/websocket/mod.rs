@@ -201,7 +201,7 @@ impl Visit {
     /// client id the token's.
     fn admit(&self, login: Login) -> Option<(String, broadcast::Receiver<Event>)> {
         let mut world = self.inner.world();
-        let account = match world.account_of(&login.token, Timestamp::now()) {
+        let account = match world.account_of(&login.token, world.now()) {
             TokenState::Live(client_id) => Some(client_id),
             TokenState::Dead | TokenState::Expired => None,
         };
