@@ -100,15 +100,25 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 pub(super) fn write(folder: &Path, sealer: &Sealer, sequence: u64, entries: &Entries) -> io::Result<PathBuf> {
     folder::make(folder)?;
     let number = list(folder)?.first().map_or(1, |(newest, _)| newest.saturating_add(1));
-    let path = folder.join(format!("{number:020}{ENDING}"));
-    let mut file_id = [0; 16];
-    getrandom::fill(&mut file_id)?;
-    let header = Header { key_id: sealer.key_id(), file_id, number, sequence, taken_at: Timestamp::now() };
-    folder::write_whole(&path, |file| write_chunks(file, sealer, header, entries))?;
+    let path = path_of(folder, number);
+    write_to(&path, sealer, number, sequence, entries)?;
     for (_, old) in list(folder)?.into_iter().skip(KEPT) {
         folder::delete(&old)?;
     }
     Ok(path)
+}
+
+/// Where an export of a number is kept.
+pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:020}{ENDING}"))
+}
+
+/// Write an export to a file of any name, whole and synced.
+pub(super) fn write_to(path: &Path, sealer: &Sealer, number: u64, sequence: u64, entries: &Entries) -> io::Result<()> {
+    let mut file_id = [0; 16];
+    getrandom::fill(&mut file_id)?;
+    let header = Header { key_id: sealer.key_id(), file_id, number, sequence, taken_at: Timestamp::now() };
+    folder::write_whole(path, |file| write_chunks(file, sealer, header, entries))
 }
 
 fn write_chunks(file: &mut impl Write, sealer: &Sealer, header: Header, entries: &Entries) -> io::Result<()> {
@@ -198,7 +208,7 @@ fn entry_part(rest: &mut &[u8]) -> io::Result<Arc<[u8]>> {
     Ok(part.into())
 }
 
-/// The newest export that is good as a whole, and how many newer ones were not.
+/// The newest export that is good as a whole. Damaged newer ones are said.
 pub(super) fn newest_good(folder: &Path, sealer: &Sealer) -> io::Result<Option<(PathBuf, Header, Entries)>> {
     for (_, path) in list(folder)? {
         match read(&path, sealer) {

@@ -14,12 +14,15 @@
 //!
 //! Where things are: `records` alone knows trees, keys and values; `seal` the master
 //! key; `backend` what an engine must keep, `sled` and `redb` the engines; `table` the
-//! memory; `writer` guards and group commit; `export` and `exporter` the copies; `open`
+//! memory; `change` and `writer` guards and group commit; `export`, `exporter` and `backup` the copies; `open`
 //! the way from a folder to a trusted table.
 //!
 //! Not here: what records mean, who may change them.
 
 mod backend;
+mod backup;
+mod change;
+mod error;
 mod export;
 mod exporter;
 mod folder;
@@ -36,15 +39,16 @@ mod writer;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use zeroize::Zeroizing;
 
 pub use self::backend::Engine;
+pub use self::change::Change;
+pub use self::error::StoreError;
 pub use self::open::Restored;
 pub use self::records::{
     AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, PairRecord,
@@ -54,132 +58,6 @@ pub use self::seal::{MasterKey, SealError, Sealer};
 
 use self::table::Shared;
 use self::writer::{Request, Writer};
-
-/// The longest change in bytes of its keys and values.
-const MAX_CHANGE: usize = 1024 * 1024;
-
-/// Why the store refused. The text names trees, names and addresses, never values.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A guard did not hold: somebody else was first.
-    #[error("{tree} {key} is not what the change expects")]
-    Conflict {
-        /// The guarded tree.
-        tree: &'static str,
-        /// The guarded key.
-        key: String,
-    },
-    /// A record, a key or a whole change is longer than the store takes.
-    #[error("{tree} {key} is too long to store")]
-    TooLarge {
-        /// Where it would go; `change` for a change as a whole.
-        tree: &'static str,
-        /// Under which key.
-        key: String,
-    },
-    /// A stored value cannot be read back.
-    #[error("{tree} {key} cannot be read: its seal or its layout is not ours")]
-    Unreadable {
-        /// Its tree.
-        tree: &'static str,
-        /// Its key.
-        key: String,
-    },
-    /// Another process, or another store of this one, has the folder.
-    #[error("{path} is in use by another sixgate; stop that one first, or give this one its own state.path", path = .path.display())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The folder was sealed with another key.
-    #[error(
-        "the master key is not the one that {path} was sealed with; nothing was changed. \
-         Put the right key back (state.master_key_file); without it the state cannot be read",
-        path = .path.display()
-    )]
-    WrongKey {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The files are damaged and there is no good export.
-    #[error(
-        "{path} is damaged ({why}) and holds no good export; nothing was changed. \
-         Restore the folder from a backup, or move it away to begin anew",
-        path = .path.display()
-    )]
-    Corrupt {
-        /// The folder.
-        path: PathBuf,
-        /// What was found.
-        why: String,
-    },
-    /// A newer program wrote the folder.
-    #[error("{path} was written by a newer sixgate (layout {layout}); run that one", path = .path.display())]
-    Newer {
-        /// The folder.
-        path: PathBuf,
-        /// Its layout version.
-        layout: u8,
-    },
-    /// Another engine wrote the folder.
-    #[error("{path} was written by the engine {found}; run with that one", path = .path.display())]
-    OtherEngine {
-        /// The folder.
-        path: PathBuf,
-        /// Its engine.
-        found: String,
-    },
-    /// The disk, or the engine on it, failed.
-    #[error("cannot {doing} {path}", path = .path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: Arc<io::Error>,
-    },
-    /// The seal could not be set up.
-    #[error("cannot set up the seal")]
-    Seal(#[source] Arc<SealError>),
-    /// The store was closed.
-    #[error("the store is closed")]
-    Closed,
-}
-
-impl StoreError {
-    /// The word in metrics and logs. Never changes.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Conflict { .. } => "conflict",
-            Self::TooLarge { .. } => "too_large",
-            Self::Unreadable { .. } => "unreadable",
-            Self::InUse { .. } => "in_use",
-            Self::WrongKey { .. } => "wrong_key",
-            Self::Corrupt { .. } => "corrupt",
-            Self::Newer { .. } => "newer",
-            Self::OtherEngine { .. } => "other_engine",
-            Self::Io { .. } => "io",
-            Self::Seal(_) => "seal",
-            Self::Closed => "closed",
-        }
-    }
-
-    fn of(failure: backend::Failure, doing: &'static str, path: &Path) -> Self {
-        let source = match failure {
-            backend::Failure::Io(source) => source,
-            backend::Failure::Corrupt(why) => Arc::new(io::Error::new(io::ErrorKind::InvalidData, why)),
-        };
-        Self::Io { doing, path: path.to_path_buf(), source }
-    }
-}
-
-/// An error and its causes on one line.
-fn chain(err: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(err.source(), |cause| cause.source());
-    causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
-}
 
 /// How a store is opened. The default is what the gateway runs with.
 #[derive(Clone, Debug)]
@@ -239,7 +117,7 @@ impl Store {
             path: path.to_path_buf(),
             source: Arc::new(source),
         };
-        let sealer = Sealer::new(&key).map_err(|err| StoreError::Seal(Arc::new(err)))?;
+        let sealer = Sealer::new(&key)?;
         drop(key);
         let opened = open::open(path, &sealer, options.engine)?;
         let shared = Arc::new(Shared::new(opened.table, sealer));
@@ -385,118 +263,4 @@ impl Store {
 fn unreadable<R: Record>(physical: &[u8]) -> StoreError {
     let key = physical.get(1..).and_then(R::Key::from_bytes).map_or_else(|| "?".into(), |key| key.show());
     StoreError::Unreadable { tree: R::TREE.name(), key }
-}
-
-/// A set of writes that happen together, and what must be true for them to happen.
-/// Guards look at the state before the change, wherever they stand in it; of two
-/// writes to one key the later one counts.
-#[derive(Default)]
-#[must_use = "a change does nothing until it is committed"]
-pub struct Change {
-    ops: Vec<Op>,
-    bytes: usize,
-    problem: Option<StoreError>,
-}
-
-enum Op {
-    Put { tree: Tree, key: Arc<[u8]>, plain: Zeroizing<Vec<u8>> },
-    Delete { key: Arc<[u8]> },
-    Guard { tree: Tree, key: Arc<[u8]>, shown: String, want: Want },
-}
-
-/// Physical key and plaintext.
-type Encoded = (Arc<[u8]>, Zeroizing<Vec<u8>>);
-
-enum Want {
-    Absent,
-    Present,
-    Same(Zeroizing<Vec<u8>>),
-}
-
-impl fmt::Debug for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Change").field("operations", &self.ops.len()).finish_non_exhaustive()
-    }
-}
-
-impl Change {
-    /// An empty change.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Write a record, over whatever is there.
-    pub fn put<R: Record>(mut self, key: &R::Key, record: &R) -> Self {
-        if let Some((physical, plain)) = self.encoded(key, record) {
-            self.ops.push(Op::Put { tree: R::TREE, key: physical, plain });
-        }
-        self
-    }
-
-    /// Delete a record; a missing one is fine.
-    pub fn delete<R: Record>(mut self, key: &R::Key) -> Self {
-        if let Some(key) = self.key::<R>(key) {
-            self.ops.push(Op::Delete { key });
-        }
-        self
-    }
-
-    /// Only if there is no such record.
-    pub fn absent<R: Record>(self, key: &R::Key) -> Self {
-        self.guard::<R>(key, Want::Absent)
-    }
-
-    /// Only if there is such a record.
-    pub fn present<R: Record>(self, key: &R::Key) -> Self {
-        self.guard::<R>(key, Want::Present)
-    }
-
-    /// Only if the stored record is this one.
-    pub fn unchanged<R: Record>(mut self, key: &R::Key, record: &R) -> Self {
-        match self.encoded(key, record) {
-            Some((_, plain)) => self.guard::<R>(key, Want::Same(plain)),
-            None => self,
-        }
-    }
-
-    fn guard<R: Record>(mut self, key: &R::Key, want: Want) -> Self {
-        if let Some(physical) = self.key::<R>(key) {
-            self.ops.push(Op::Guard { tree: R::TREE, key: physical, shown: key.show(), want });
-        }
-        self
-    }
-
-    fn encoded<R: Record>(&mut self, key: &R::Key, record: &R) -> Option<Encoded> {
-        let physical = self.key::<R>(key)?;
-        let Some(plain) = records::encode(record) else {
-            self.problem.get_or_insert_with(|| too_large::<R>(key));
-            return None;
-        };
-        self.bytes += plain.len();
-        Some((physical, plain))
-    }
-
-    fn key<R: Record>(&mut self, key: &R::Key) -> Option<Arc<[u8]>> {
-        let physical = records::physical::<R>(key);
-        if physical.len() > records::MAX_KEY {
-            self.problem.get_or_insert_with(|| too_large::<R>(key));
-            return None;
-        }
-        self.bytes += physical.len();
-        Some(physical.into())
-    }
-
-    fn checked(mut self) -> Result<Self, StoreError> {
-        match self.problem.take() {
-            Some(problem) => Err(problem),
-            None if self.bytes > MAX_CHANGE => {
-                Err(StoreError::TooLarge { tree: "change", key: format!("of {} bytes", self.bytes) })
-            }
-            None => Ok(self),
-        }
-    }
-}
-
-fn too_large<R: Record>(key: &R::Key) -> StoreError {
-    StoreError::TooLarge { tree: R::TREE.name(), key: key.show().chars().take(80).collect() }
 }

@@ -245,7 +245,7 @@ impl Place<'_> {
         let taken_at = header.taken_at;
         tracing::error!(
             why, from = %from.display(), %taken_at, aside = ?aside,
-            "THE STORE WAS DAMAGED AND AN EXPORT WAS LOADED. Changes made after it was taken are missing: \
+            "AN EXPORT WAS LOADED IN PLACE OF THE STORE'S FILES. Changes made after it was taken are missing: \
              check accounts, addresses and tokens"
         );
         let table = Table { entries: entries.into_iter().collect() };

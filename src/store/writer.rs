@@ -22,11 +22,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 use super::backend::{Backend, Batch, Engine, Failure, guarded};
+use super::change::{Change, Op, Want};
+use super::error::{StoreError, chain};
 use super::exporter::Exporter;
 use super::folder::{self, FolderLock};
 use super::records::{self, SequenceRecord};
 use super::table::{self, Shared, meta_key, sequence_key};
-use super::{Change, Op, StoreError, Want};
 
 /// How many changes may wait. When full, `commit` waits for room: callers slow down to the disk's pace.
 pub(super) const QUEUE: usize = 1024;
@@ -144,7 +145,7 @@ impl Writer {
         if let Err(failure) = guarded(|| backend.apply(&batch)) {
             self.backend = None;
             let error = StoreError::of(failure, "write to", &self.folder);
-            tracing::error!(error = %super::chain(&error), "the store could not write; changes are refused until it can");
+            tracing::error!(error = %chain(&error), "the store could not write; changes are refused until it can");
             // The first attempt to go on is the next change's.
             self.broken = None;
             return Err(error);

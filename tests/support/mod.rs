@@ -8,6 +8,8 @@
 //! - [`process`]: the `sixgate` binary as a child process.
 //! - [`gateway`]: that binary as a running gateway.
 //! - [`admin`]: a small client for the admin API.
+//! - [`caller`]: an order engine's HTTP client, in every mode.
+//! - [`world`]: the network with a broker, a gateway and accounts.
 //! - [`wait`]: waiting for a condition, the only place that waits by time.
 //! - [`python`]: a Python with the pinned client libraries.
 
@@ -15,11 +17,13 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
 pub mod admin;
+pub mod caller;
 pub mod gateway;
 pub mod net;
 pub mod process;
 pub mod python;
 pub mod wait;
+pub mod world;
 
 pub use admin::AdminClient;
 pub use gateway::{Gateway, Ready};

@@ -1,0 +1,132 @@
+//! The README's commands, run as they stand there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
+
+mod support;
+
+use std::net::SocketAddrV6;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use sixgate::domain::tasks::Tasks;
+use sixgate::domain::{ClientId, Pair, SourceAddr};
+use sixgate::sandbox::{Account, Options, Sandbox};
+use support::net::Ns;
+use support::world::pins;
+use support::{Gateway, Net, Process, wait_for};
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The code block after a marker.
+fn block(marker: &str) -> String {
+    let readme = readme();
+    let marker = format!("<!-- {marker} -->\n```");
+    let after = readme.split(&marker).nth(1).unwrap_or_else(|| panic!("README.md has no block after {marker}"));
+    let (_, code) = after.split_once('\n').unwrap();
+    code.split("```").next().unwrap().to_owned()
+}
+
+/// The first command, and the line that it prints.
+#[test]
+fn the_first_command_shows_a_line_that_places_an_order() {
+    assert!(readme().contains("cargo run -- serve --sandbox\n"), "the first command is another one");
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    command.args(["serve", "--sandbox"]);
+    // As a new user runs it, but for the ports, which other tests want too.
+    command.env("SIXGATE_LISTENER_0_ADDRESS", "127.0.0.1:18080").env("SIXGATE_ADMIN_ADDRESS", "127.0.0.1:18081");
+    let mut gateway = Process::start(command, dir.path(), "sandbox");
+    let line = wait_for("the line is printed", Duration::from_secs(30), || {
+        let output = gateway.output();
+        output.contains("Ctrl-C").then(|| output.lines().find(|line| line.starts_with("curl ")).unwrap().to_owned())
+    });
+    // It prints when it is bound; it serves a moment later, and the connection waits for it.
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    let reply = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(reply.contains("200 OK") && reply.contains("sixgate-outcome: executed"), "{reply}{output:?}");
+    assert!(reply.contains("\"orderId\""), "{reply}");
+    let state =
+        gateway.output().lines().find_map(|line| line.trim().strip_prefix("CA        ").map(str::to_owned)).unwrap();
+    assert!(Path::new(&state).exists());
+    assert_eq!(gateway.terminate().code(), Some(0));
+    assert!(!Path::new(&state).exists(), "{state} was left behind");
+}
+
+/// The same as an ordinary user sees it who has two addresses by a user namespace.
+#[test]
+fn the_sandbox_script_gives_two_addresses() {
+    let line = "curl -sS -D - -x http://127.0.0.1:8080 http://api.dhan.co/v2/ip/getIP";
+    let script = support::net::script_path("sandbox.sh");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("exec {} -- {line}", script.display()));
+    command.env("SIXGATE", env!("CARGO_BIN_EXE_sixgate"));
+    let output = command.output().unwrap();
+    let reply = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && reply.contains("\"ipMatchStatus\":\"PRIMARY_MATCH\""), "{output:?}");
+    assert!(reply.contains("sixgate-source: fd"), "{reply}");
+}
+
+/// The first real account, against the built-in broker in place of Dhan.
+#[test]
+fn the_first_real_account_works_as_written() {
+    let net = Net::up();
+    let broker = net.runtime(Ns::Broker);
+    let client_id = ClientId::parse("1000000001").unwrap();
+    let listen = SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 443, 0, 0);
+    let options = Options {
+        listen,
+        accounts: vec![Account::new(client_id.clone(), "TRADER", "123456", "JBSWY3DPEHPK3PXP")],
+        ..Options::default()
+    };
+    let sandbox = broker.run(async move { Sandbox::start(options, &Tasks::default()).await.unwrap() });
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("broker-ca.pem"), sandbox.ca_pem()).unwrap();
+
+    // Only the broker's place is the test's own.
+    let config = block("first-account: sixgate.toml");
+    let text = format!("{config}\n[egress]\nextra_roots = [\"broker-ca.pem\"]\n{}", pins());
+    let gateway = Gateway::start(&net.place(Ns::Gateway), &text, dir.path());
+    std::fs::write(dir.path().join("sixgate.toml"), &text).unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_sixgate")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let run = |script: &str| {
+        let mut shell = net.command(Ns::Gateway, "bash");
+        let output = shell.args(["-euo", "pipefail", "-c", script]).current_dir(dir.path()).env("PATH", &path).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{script}\n{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    assert!(run(&block("first-account: check")).contains("can be used"));
+    // The shell function of one block serves the later ones, as in a terminal.
+    let create = block("first-account: create");
+    let made = run(&create);
+    let (_, pair) = made.split_once("}{").map(|(a, b)| (a, format!("{{{b}"))).unwrap();
+    let pair: Value = serde_json::from_str(&pair).unwrap();
+    let source = |role: &str| SourceAddr::parse(pair[role].as_str().unwrap()).unwrap();
+    let pair = Pair { primary: source("primary"), secondary: source("secondary") };
+    sandbox.register(&client_id, Some(pair));
+    std::fs::write(dir.path().join("token.txt"), sandbox.mint_token(&client_id)).unwrap();
+
+    let admin = create.lines().next().unwrap();
+    let token = run(&format!("{admin}\n{}", block("first-account: token")));
+    assert!(token.contains("\"state\":\"live\""), "{token}");
+    assert!(!dir.path().join("token.txt").exists());
+    let traded = run(&block("first-account: trade"));
+    assert!(traded.contains(&format!("\"detectedIP\":\"{}\"", pair.primary)), "{traded}");
+    assert!(traded.contains("\"ordersAllowed\":true") && traded.contains("\"orderStatus\":\"PENDING\""), "{traded}");
+    let key = run(&format!("{admin}\n{}", block("first-account: key")));
+    assert!(key.contains("\"key\":\"sgk_"), "{key}");
+    assert_eq!(sandbox.orders(&client_id).len(), 1);
+    drop(gateway);
+}

@@ -1,0 +1,134 @@
+//! The whole of it: three namespaces, the built-in broker in one, the real gateway
+//! in another, and accounts that the broker knows.
+
+use std::net::{SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use sixgate::domain::tasks::Tasks;
+use sixgate::domain::{ClientId, Pair, SourceAddr};
+use sixgate::sandbox::{Account, Options, Sandbox};
+
+use super::net::{self, Ns, NsRuntime};
+use super::{Gateway, Net};
+
+/// Where callers from elsewhere connect.
+pub const LISTENER: SocketAddr = SocketAddr::V6(SocketAddrV6::new(net::GATEWAY, 8080, 0, 0));
+/// Where callers on the gateway's own host connect, as account `a1`.
+pub const LOOPBACK: &str = "127.0.0.1:8080";
+
+/// An account in the gateway and at the broker.
+#[derive(Clone, Debug)]
+pub struct Trader {
+    pub name: String,
+    pub client_id: ClientId,
+    pub pair: Pair,
+    pub key: String,
+    pub token: String,
+}
+
+/// See the module.
+pub struct World {
+    pub gateway: Gateway,
+    pub broker: Sandbox,
+    pub traders: Vec<Trader>,
+    pub dir: tempfile::TempDir,
+    pub net: Net,
+    // Last, so that it answers until everybody else is gone.
+    _broker_runtime: NsRuntime,
+}
+
+/// The configuration of a gateway whose broker is in the broker's namespace.
+pub fn config(more: &str) -> String {
+    format!(
+        r#"
+        [state]
+        path = "{{dir}}/state"
+        [[listener]]
+        address = "{LISTENER}"
+        plaintext = "i-know"
+        [[listener]]
+        address = "{LOOPBACK}"
+        account = "a1"
+        [[listener]]
+        address = "unix:{{dir}}/proxy.sock"
+        uids = {{ "{uid}" = "a2" }}
+        [admin]
+        address = "127.0.0.1:8081"
+        [egress]
+        extra_roots = ["{{dir}}/broker-ca.pem"]
+        connect_timeout = "1s"
+        {more}
+        "#,
+        uid = nix::unistd::getuid(),
+    )
+}
+
+/// Pins of the broker's hosts to the broker's three addresses.
+pub fn pins() -> String {
+    let hosts = ["api", "auth", "api-order-update", "api-feed", "depth-api-feed", "full-depth-api", "images"];
+    let pin = |(n, host): (usize, &&str)| {
+        let address = net::broker(u16::try_from(n % 3 + 1).unwrap());
+        format!("\"{host}.dhan.co\" = [\"[{address}]:443\"]\n")
+    };
+    format!("[egress.resolve]\n{}", hosts.iter().enumerate().map(pin).collect::<String>())
+}
+
+impl World {
+    /// Everything up, with accounts `a1` to `a{traders}`.
+    pub fn up(traders: u16, more: &str) -> Self {
+        Self::up_with(traders, &config(&format!("{more}\n{}", pins())))
+    }
+
+    /// The same with a whole configuration.
+    pub fn up_with(traders: u16, config: &str) -> Self {
+        let net = Net::up();
+        let broker_runtime = net.runtime(Ns::Broker);
+        let listen = SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 443, 0, 0);
+        let options = Options { listen, ..Options::default() };
+        let broker = broker_runtime.run(async move { Sandbox::start(options, &Tasks::default()).await.unwrap() });
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("broker-ca.pem"), broker.ca_pem()).unwrap();
+        let gateway = Gateway::start(&net.place(Ns::Gateway), config, dir.path());
+        let mut world = Self { gateway, broker, traders: Vec::new(), dir, net, _broker_runtime: broker_runtime };
+        for n in 1..=traders {
+            world.add_trader(n);
+        }
+        world
+    }
+
+    fn add_trader(&mut self, n: u16) {
+        let name = format!("a{n}");
+        let client_id = ClientId::parse(&format!("{}", 1_000_000_000_u32 + u32::from(n))).unwrap();
+        let source = |ip| SourceAddr::new(ip).unwrap();
+        let pair = Pair { primary: source(net::primary(n)), secondary: source(net::secondary(n)) };
+        self.broker.add_account(Account::new(client_id.clone(), &name, "123456", "JBSWY3DPEHPK3PXP").registered(pair));
+        let token = self.broker.mint_token(&client_id);
+        let account = json!({
+            "name": name, "platform": "DHAN_V2_IPV6", "client_id": client_id.as_str(), "access_token": token,
+        });
+        self.post("/v1/accounts", &account, 201);
+        let pair_body = json!({ "primary": pair.primary.to_string(), "secondary": pair.secondary.to_string() });
+        self.post(&format!("/v1/accounts/{name}/pair"), &pair_body, 201);
+        let key = self.post(&format!("/v1/accounts/{name}/keys"), &json!({}), 201);
+        let key = key.get("key").and_then(Value::as_str).unwrap().to_owned();
+        self.traders.push(Trader { name, client_id, pair, key, token });
+    }
+
+    /// An admin call that must answer `status`.
+    pub fn post(&self, path: &str, body: &Value, status: u16) -> Value {
+        let (got, answer) = self.gateway.admin().post(path, body);
+        assert_eq!(got, status, "POST {path}: {answer}");
+        answer
+    }
+
+    /// The file that callers trust.
+    pub fn ca(&self) -> PathBuf {
+        self.dir.path().join("state/ca.pem")
+    }
+
+    /// Whose address is it?
+    pub fn holder(&self, address: std::net::Ipv6Addr) -> Option<&Trader> {
+        self.traders.iter().find(|t| t.pair.primary.ip() == address || t.pair.secondary.ip() == address)
+    }
+}
