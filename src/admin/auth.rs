@@ -89,8 +89,12 @@ impl Roles {
             // the next start would refuse.
             let mut draft = path.as_os_str().to_owned();
             draft.push(".unfinished");
+            match std::fs::remove_file(&draft) {
+                Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(file("make", err)),
+                Ok(()) | Err(_) => {}
+            }
             let mut options = std::fs::OpenOptions::new();
-            let made = options.write(true).create(true).truncate(true).mode(0o600).open(&draft);
+            let made = options.write(true).create_new(true).mode(0o600).open(&draft);
             let mut made = made.map_err(|err| file("make", err))?;
             made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).map_err(|err| file("write", err))?;
             std::fs::rename(&draft, path).map_err(|err| file("make", err))?;
