@@ -48,6 +48,16 @@ impl ClientKeys {
         &self.revoked
     }
 
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Are there none?
+    pub const fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
     /// Is `shown` one of them? Takes the same time whichever it is.
     pub fn accept(&self, shown: &[u8]) -> bool {
         let shown: [u8; 32] = Sha256::digest(shown).into();

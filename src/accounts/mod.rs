@@ -10,13 +10,15 @@
 //! - A row's legs are of its own pair, its token place its own, and both go when
 //!   the pair or the broker's client id changes.
 //! - What is published was durable before.
+//! - Changes of one account are made one after the other, and a caller that is in
+//!   time for the second sees the first. Across accounts the store's guards decide.
 //!
-//! A change whose future is dropped may have been written and not published. The
-//! admin API therefore runs every call in a task of its own; besides, a refused
-//! change publishes what the store holds, so that trying again mends a row.
+//! A change is not cancel-safe: dropped half way, it may be in the store and not in
+//! its row. Whoever calls for somebody who may go away gives it a task of its own.
 
 mod keys;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderValue;
@@ -29,7 +31,7 @@ use crate::domain::{AccountName, ClientId, Pair, Platform, Secret, SourceAddr};
 use crate::egress::Egress;
 use crate::legs::Legs;
 use crate::store::records::{
-    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, Login, PairRecord, TokenRecord,
+    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{LiveToken, TokenCell};
@@ -135,6 +137,33 @@ pub struct Accounts {
     /// Held while a row is built and swapped in, so that rows appear in the
     /// order of the states they were built from.
     publishing: Mutex<()>,
+    turns: Turns,
+}
+
+/// One change of an account at a time. Without it two that begin together both
+/// start from the same records: the second writes the first's old value back, or is
+/// refused for nothing, or leaves a key behind for the next account of the name.
+#[derive(Debug)]
+struct Turns {
+    // Accounts share one now and then, which costs a wait and no more.
+    locks: Vec<tokio::sync::Mutex<()>>,
+    hash: RandomState,
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self { locks: (0..256).map(|_| tokio::sync::Mutex::default()).collect(), hash: RandomState::new() }
+    }
+
+    /// Wait for the account's turn; it lasts until the guard is dropped. Meant to be
+    /// held while the change waits for the disk, unlike any other lock here.
+    async fn of(&self, name: &AccountName) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let nth = usize::try_from(self.hash.hash_one(name)).unwrap_or_default() % self.locks.len().max(1);
+        match self.locks.get(nth) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        }
+    }
 }
 
 impl Accounts {
@@ -143,7 +172,8 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Store`] when a record cannot be read.
     pub fn new(store: Store, egress: Arc<Egress>, addressing: Addressing) -> Result<Self, AccountError> {
-        let accounts = Self { store, egress, addressing, rows: papaya::HashMap::new(), publishing: Mutex::new(()) };
+        let (rows, publishing) = (papaya::HashMap::new(), Mutex::new(()));
+        let accounts = Self { store, egress, addressing, rows, publishing, turns: Turns::new() };
         for (name, _) in accounts.store.scan::<AccountRecord>()? {
             accounts.publish(&name)?;
         }
@@ -155,13 +185,19 @@ impl Accounts {
         self.rows.pin().get(name).map(Arc::clone)
     }
 
-    /// A page of rows in the order of names.
+    /// Up to `limit` rows in the order of names, and the name to go on after if
+    /// there are more. The page can be shorter all the same: an account that comes
+    /// or goes at this moment has no row.
     ///
     /// # Errors
     /// [`AccountError::Store`].
-    pub fn page(&self, after: Option<&AccountName>, limit: usize) -> Result<Vec<Arc<Account>>, AccountError> {
-        let page = self.store.page::<AccountRecord>(after, limit)?;
-        Ok(page.into_iter().filter_map(|(name, _)| self.lookup(name.as_str())).collect())
+    pub fn page(&self, after: Option<&AccountName>, limit: usize) -> Result<AccountPage, AccountError> {
+        // One more than asked for tells whether there is a next page.
+        let mut names = self.store.page::<AccountRecord>(after, limit.saturating_add(1))?;
+        let more = names.len() > limit;
+        names.truncate(limit);
+        let next = names.last().filter(|_| more).map(|(name, _)| name.clone());
+        Ok(AccountPage { rows: names.iter().filter_map(|(name, _)| self.lookup(name.as_str())).collect(), next })
     }
 
     /// How many there are.
@@ -185,6 +221,10 @@ impl Accounts {
     /// [`AccountError`]: a taken name or client id, a token that is not its own.
     pub async fn create(&self, new: NewAccount) -> Result<Arc<Account>, AccountError> {
         let NewAccount { name, nickname, platform, client_id, credentials, access_token } = new;
+        let _turn = self.turns.of(&name).await;
+        if platform == Platform::Automatic {
+            can_log_in(&credentials, access_token.is_some())?;
+        }
         let now = Timestamp::now();
         let record = AccountRecord {
             nickname,
@@ -201,8 +241,7 @@ impl Accounts {
             .put(&client_id, &ClientIdRecord { account: name.clone() })
             .put(&name, &credentials);
         if let Some(token) = access_token {
-            let record = self.token_record(&name, &client_id, token, "access_token", now)?;
-            change = change.put(&name, &record);
+            change = self.with_token(change, &name, &client_id, token, "access_token", now)?;
         }
         match self.store.commit(change).await {
             Ok(()) => self.publish(&name)?.ok_or(AccountError::NoSuchAccount(name)),
@@ -211,21 +250,12 @@ impl Accounts {
         }
     }
 
-    /// What the account would have to log in with after `more` was given.
-    ///
-    /// # Errors
-    /// [`AccountError::NoSuchAccount`].
-    pub fn can_log_in(&self, name: &AccountName, more: &CredentialsRecord) -> Result<Login, AccountError> {
-        self.stored(name)?;
-        let has = self.store.get::<CredentialsRecord>(name)?.map(|credentials| credentials.login());
-        Ok(has.map_or_else(|| more.login(), |has| has.or(more.login())))
-    }
-
     /// Change an account.
     ///
     /// # Errors
     /// [`AccountError`]: no such account, a taken client id, a pair in the way.
     pub async fn change(&self, name: &AccountName, patch: Patch) -> Result<Arc<Account>, AccountError> {
+        let _turn = self.turns.of(name).await;
         let old: AccountRecord = self.stored(name)?;
         let mut record = old.clone();
         record.nickname = patch.nickname.or(record.nickname);
@@ -252,10 +282,14 @@ impl Accounts {
             Some(old) => change.unchanged(name, old),
             None => change.absent::<CredentialsRecord>(name),
         };
-        change = change.put(name, &record).put(name, &merge(credentials, patch.credentials));
+        let merged = merge(credentials, patch.credentials);
+        // What became of an account that is automatic already is for its login to say.
+        if (old.platform, record.platform) == (Platform::Manual, Platform::Automatic) {
+            can_log_in(&merged, patch.access_token.is_some())?;
+        }
+        change = change.put(name, &record).put(name, &merged);
         if let Some(token) = patch.access_token {
-            let token = self.token_record(name, &record.client_id, token, "access_token", Timestamp::now())?;
-            change = change.put(name, &token);
+            change = self.with_token(change, name, &record.client_id, token, "access_token", Timestamp::now())?;
         }
         match self.store.commit(change).await {
             Ok(()) => self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone())),
@@ -274,6 +308,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
     pub async fn delete(&self, name: &AccountName) -> Result<(), AccountError> {
+        let _turn = self.turns.of(name).await;
         let record = self.stored(name)?;
         let pair = self.store.get::<PairRecord>(name)?;
         let mut change = Change::new()
@@ -302,6 +337,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]: no such account, no pool, nothing free.
     pub async fn assign_next(&self, name: &AccountName, pool: Option<&str>) -> Result<Assigned, AccountError> {
+        let _turn = self.turns.of(name).await;
         let record = self.stored(name)?;
         if let Some(has) = self.store.get::<PairRecord>(name)? {
             return match (pool, &has.pool) {
@@ -318,6 +354,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]: no such account, an address that somebody has or had.
     pub async fn assign_given(&self, name: &AccountName, pair: Pair) -> Result<Assigned, AccountError> {
+        let _turn = self.turns.of(name).await;
         let record = self.stored(name)?;
         if let Some(has) = self.store.get::<PairRecord>(name)? {
             let same = has.pair == pair;
@@ -362,6 +399,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoPair`].
     pub async fn retire_pair(&self, name: &AccountName) -> Result<(), AccountError> {
+        let _turn = self.turns.of(name).await;
         let record = self.stored(name)?;
         let pair = self.store.get::<PairRecord>(name)?.ok_or_else(|| AccountError::NoPair(name.clone()))?;
         let change = Change::new().unchanged(name, &record).unchanged(name, &pair);
@@ -384,9 +422,11 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Invalid`] when it is not this account's live token.
     pub async fn set_token(&self, name: &AccountName, token: Secret) -> Result<Arc<Account>, AccountError> {
+        let _turn = self.turns.of(name).await;
         let account = self.stored(name)?;
-        let record = self.token_record(name, &account.client_id, token, "manual", Timestamp::now())?;
-        self.commit(name, Change::new().unchanged(name, &account).put(name, &record)).await?;
+        let change = Change::new().unchanged(name, &account);
+        let change = self.with_token(change, name, &account.client_id, token, "manual", Timestamp::now())?;
+        self.commit(name, change).await?;
         self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
     }
 
@@ -395,6 +435,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
     pub async fn add_key(&self, name: &AccountName) -> Result<NewKey, AccountError> {
+        let _turn = self.turns.of(name).await;
         let account = self.stored(name)?;
         let key = NewKey::generate().map_err(|why| AccountError::Invalid { field: "key", why })?;
         let id = (name.clone(), key.id.clone());
@@ -419,7 +460,11 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoSuch`].
     pub async fn delete_key(&self, name: &AccountName, id: &str) -> Result<(), AccountError> {
+        let _turn = self.turns.of(name).await;
         self.stored(name)?;
+        if !self.key_records(name)?.iter().any(|(known, _)| known == id) {
+            return Err(AccountError::NoSuch("client key"));
+        }
         let key = (name.clone(), id.to_owned());
         let change = Change::new().present::<ClientKeyRecord>(&key).delete::<ClientKeyRecord>(&key);
         match self.store.commit(change).await {
@@ -455,26 +500,40 @@ impl Accounts {
         }
     }
 
-    fn token_record(
+    /// `change`, and the token that a person gave, if nobody else gives one meanwhile.
+    fn with_token(
         &self,
+        change: Change,
         name: &AccountName,
         client_id: &ClientId,
         token: Secret,
         source: &str,
         now: Timestamp,
-    ) -> Result<TokenRecord, AccountError> {
+    ) -> Result<Change, AccountError> {
+        let refuse = |why| AccountError::Invalid { field: "access_token", why };
         // People paste: blanks and line ends around a token are not part of it.
         let token: Secret = token.expose_secret().trim().to_owned().into();
-        let expires_at = LiveToken::check(&token, client_id, now)
-            .map_err(|why| AccountError::Invalid { field: "access_token", why })?;
-        let last = self.store.get::<TokenRecord>(name)?.map_or(0, |record| record.generation);
-        Ok(TokenRecord {
+        // Quotes around it are, to whoever only looks for the dots (RFC 7515 section 7.1).
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'=');
+        if !token.expose_secret().bytes().all(inner) {
+            return Err(refuse(Invalid::new(
+                "a token has only letters, digits and . _ -; paste it without what stands around it",
+            )));
+        }
+        let expires_at = LiveToken::check(&token, client_id, now).map_err(refuse)?;
+        let last = self.store.get::<TokenRecord>(name)?;
+        let change = match &last {
+            Some(last) => change.unchanged(name, last),
+            None => change.absent::<TokenRecord>(name),
+        };
+        let record = TokenRecord {
             access_token: token,
             expires_at: expires_at.as_second(),
             source: source.to_owned(),
-            generation: last + 1,
+            generation: last.map_or(0, |last| last.generation) + 1,
             stored_at: now,
-        })
+        };
+        Ok(change.put(name, &record))
     }
 
     fn key_records(&self, name: &AccountName) -> Result<Vec<(String, ClientKeyRecord)>, AccountError> {
@@ -526,7 +585,10 @@ impl Accounts {
             _ => Arc::new(Legs::new(&pair, &self.egress)),
         });
         let stored = self.store.get::<TokenRecord>(name)?;
-        let token = old.filter(|_| stored.is_some()).map(|old| Arc::clone(&old.token)).unwrap_or_default();
+        // A place that holds a later token than the store has would never take ours.
+        let newest = stored.as_ref().map_or(0, |stored| stored.generation);
+        let is_usable = |cell: &Arc<TokenCell>| cell.last().is_none_or(|token| token.generation() <= newest);
+        let token = old.map(|old| Arc::clone(&old.token)).filter(is_usable).unwrap_or_default();
         if let Some(stored) = stored {
             let expires_at = Timestamp::from_second(stored.expires_at).unwrap_or(Timestamp::MIN);
             let live = LiveToken::new(stored.access_token, expires_at, stored.source, stored.generation);
@@ -553,6 +615,15 @@ impl Accounts {
         rows.insert(name.clone(), Arc::clone(&row));
         Ok(Some(row))
     }
+}
+
+/// A page of accounts.
+#[derive(Debug)]
+pub struct AccountPage {
+    /// The rows.
+    pub rows: Vec<Arc<Account>>,
+    /// Where the next page goes on, if there is one.
+    pub next: Option<AccountName>,
 }
 
 /// What came of asking for a pair.
@@ -582,6 +653,21 @@ fn tombstone(change: Change, name: &AccountName, client_id: &ClientId, record: &
     })
 }
 
+/// An automatic account needs something to log in with.
+fn can_log_in(credentials: &CredentialsRecord, token: bool) -> Result<(), AccountError> {
+    let missing = |field| {
+        let why = Invalid::new("is missing; DHAN_V2_AT_IPV6 logs in by PIN and TOTP");
+        Err(AccountError::Invalid { field, why })
+    };
+    let consent = credentials.api_key.is_some() && credentials.api_secret.is_some();
+    match (&credentials.pin, &credentials.totp_secret) {
+        (Some(_), Some(_)) => Ok(()),
+        (None, None) if consent || token => Ok(()),
+        (None, _) => missing("pin"),
+        (_, None) => missing("totp_secret"),
+    }
+}
+
 fn merge(old: Option<CredentialsRecord>, new: CredentialsRecord) -> CredentialsRecord {
     let Some(old) = old else { return new };
     CredentialsRecord {
@@ -592,3 +678,6 @@ fn merge(old: Option<CredentialsRecord>, new: CredentialsRecord) -> CredentialsR
         api_secret: new.api_secret.or(old.api_secret),
     }
 }
+
+#[cfg(test)]
+mod tests;

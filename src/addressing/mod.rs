@@ -122,6 +122,9 @@ struct Holder {
 pub struct Addressing {
     ledger: Arc<Mutex<Ledger>>,
     store: Store,
+    /// One pool is made or deleted at a time, its write to the disk included: else
+    /// memory and disk could see two of them in different orders.
+    changing_pools: Arc<tokio::sync::Mutex<()>>,
     /// The sandbox without privileges shares `::1`; nobody else may have it.
     loopback: bool,
 }
@@ -148,7 +151,7 @@ impl Addressing {
         for (address, record) in store.scan::<AddressRecord>()? {
             ledger.settle(address, Some(record.into()));
         }
-        Ok(Self { ledger: Arc::new(Mutex::new(ledger)), store, loopback })
+        Ok(Self { ledger: Arc::new(Mutex::new(ledger)), store, changing_pools: Arc::default(), loopback })
     }
 
     /// Make a pool.
@@ -162,25 +165,23 @@ impl Addressing {
         })?;
         let prefixes =
             Prefixes::new(primary, secondary).map_err(|(field, why)| AddressingError::Invalid { field, why })?;
+        let _turn = self.changing_pools.lock().await;
         {
-            let mut ledger = self.lock();
+            let ledger = self.lock();
             if ledger.pools.contains_key(name) {
                 return Err(AddressingError::PoolExists(name.to_owned()));
             }
             if let Some((other, _)) = ledger.pools.iter().find(|(_, pool)| pool.prefixes.overlaps(&prefixes)) {
                 return Err(AddressingError::Overlap { name: name.to_owned(), other: other.clone() });
             }
-            // Held from here on, so that a second call at the same moment sees it.
-            ledger.add_pool(name, prefixes);
         }
         let record = PoolRecord { primary, secondary, created_at: jiff::Timestamp::now() };
         let key = name.to_owned();
         let change = crate::store::Change::new().absent::<PoolRecord>(&key).put(&key, &record);
-        let done = self.store.commit(change).await;
-        if done.is_err() {
-            self.lock().pools.remove(name);
-        }
-        Ok(done?)
+        self.store.commit(change).await?;
+        // Only now: a pair must not be from a pool that a stop would undo.
+        self.lock().add_pool(&key, prefixes);
+        Ok(())
     }
 
     /// Remove a pool that has no pairs.
@@ -188,6 +189,7 @@ impl Addressing {
     /// # Errors
     /// [`AddressingError::NoSuchPool`], [`AddressingError::NotEmpty`].
     pub async fn delete_pool(&self, name: &str) -> Result<(), AddressingError> {
+        let _turn = self.changing_pools.lock().await;
         let removed = {
             let mut ledger = self.lock();
             let pool = ledger.pools.get(name).ok_or_else(|| AddressingError::NoSuchPool(name.to_owned()))?;

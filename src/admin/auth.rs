@@ -85,10 +85,19 @@ impl Roles {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder).map_err(|err| file("make the folder of", err))?;
             }
+            // Renamed when whole: a stop half way must not leave half a token, which
+            // the next start would refuse.
+            let mut draft = path.as_os_str().to_owned();
+            draft.push(".unfinished");
+            match std::fs::remove_file(&draft) {
+                Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(file("make", err)),
+                Ok(()) | Err(_) => {}
+            }
             let mut options = std::fs::OpenOptions::new();
-            let made = options.write(true).create_new(true).mode(0o600).open(path);
+            let made = options.write(true).create_new(true).mode(0o600).open(&draft);
             let mut made = made.map_err(|err| file("make", err))?;
             made.write_all(text.as_bytes()).and_then(|()| made.sync_all()).map_err(|err| file("write", err))?;
+            std::fs::rename(&draft, path).map_err(|err| file("make", err))?;
         }
         let mode = std::fs::metadata(path).map_err(|err| file("read", err))?.permissions().mode();
         if mode & 0o077 != 0 {
@@ -135,28 +144,24 @@ pub(super) async fn check(State(admin): State<Admin>, request: Request, next: Ne
         }
         Some(_) => {}
     }
-    // In a task of its own: a client that goes away drops this future, and a change
-    // must not stop between being written and being published, or go unaudited.
-    let call = async move {
+    if needed == Role::Viewer {
+        return next.run(request).await;
+    }
+    // In a task of its own: a caller that hangs up must not leave a change half way,
+    // in the store and not in its row. It is logged, whoever still listens.
+    let change = async move {
         let reply = next.run(request).await;
-        if needed > Role::Viewer {
-            tracing::info!(
-                target: "sixgate::audit",
-                role = role.map(Role::as_str),
-                method = method.as_str(),
-                path,
-                status = reply.status().as_u16(),
-                "admin call"
-            );
-        }
+        tracing::info!(
+            target: "sixgate::audit",
+            role = role.map(Role::as_str),
+            method = method.as_str(),
+            path,
+            status = reply.status().as_u16(),
+            "admin call"
+        );
         reply
     };
-    match admin.tasks.spawn(call).await {
-        Ok(reply) => reply,
-        Err(_) => {
-            Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "interrupted", "the call was interrupted").into_response()
-        }
-    }
+    admin.tasks.spawn(change).await.unwrap_or_else(|_| super::error::cut_short().into_response())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 /// A call that was not done.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub struct Failure {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -92,9 +92,32 @@ impl From<StoreError> for Failure {
             detail = format!("{detail}: {err}");
             cause = err.source();
         }
+        match err {
+            StoreError::Conflict { .. } => {
+                let text = "somebody else changed this at the same moment; try again";
+                return Self::new(StatusCode::CONFLICT, "busy", text);
+            }
+            StoreError::TooLarge { .. } => {
+                return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "this is longer than can be stored");
+            }
+            StoreError::Unreadable { .. }
+            | StoreError::InUse { .. }
+            | StoreError::WrongKey { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Newer { .. }
+            | StoreError::OtherEngine { .. }
+            | StoreError::Io { .. }
+            | StoreError::Seal(_)
+            | StoreError::Closed => {}
+        }
         tracing::error!(error = detail, "the store failed a call");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", detail)
     }
+}
+
+/// The call's own task ended before its reply.
+pub(super) fn cut_short() -> Failure {
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "cut_short", "the call was cut short; see the log")
 }
 
 pub(super) async fn no_such_route() -> Failure {

@@ -1,18 +1,20 @@
 //! `/v1/accounts/{name}/keys`.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::Admin;
 use super::error::Failure;
-use super::wire::{self, Fields, KeyBody, NewKeyBody, NoFields, Page, Problem};
+use super::wire::{self, Fields, InPath, KeyBody, NewKeyBody, NoFields, Page, Problem};
 
 /// An account's client keys. Their texts are not kept.
 #[utoipa::path(get, path = "/v1/accounts/{name}/keys", tag = "keys", security(("bearer" = [])),
     responses((status = 200, body = Page<KeyBody>), (status = 404, body = Problem)))]
-pub(super) async fn list(State(admin): State<Admin>, Path(name): Path<String>) -> Result<Json<Page<KeyBody>>, Failure> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    InPath(name): InPath<String>,
+) -> Result<Json<Page<KeyBody>>, Failure> {
     let keys = admin.accounts.keys(&wire::name(&name)?)?;
     let items = keys.into_iter().map(|(id, at)| KeyBody { id, created_at: at.to_string() }).collect();
     Ok(Json(Page { items, next: None }))
@@ -23,10 +25,10 @@ pub(super) async fn list(State(admin): State<Admin>, Path(name): Path<String>) -
     responses((status = 201, body = NewKeyBody), (status = 404, body = Problem)))]
 pub(super) async fn create(
     State(admin): State<Admin>,
-    Path(name): Path<String>,
-    body: Bytes,
+    InPath(name): InPath<String>,
+    fields: Fields,
 ) -> Result<(StatusCode, Json<NewKeyBody>), Failure> {
-    Fields::read(&body)?.done()?;
+    fields.done()?;
     let key = admin.accounts.add_key(&wire::name(&name)?).await?;
     Ok((StatusCode::CREATED, Json(NewKeyBody::show(&key.id, &key.key))))
 }
@@ -36,7 +38,7 @@ pub(super) async fn create(
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn delete(
     State(admin): State<Admin>,
-    Path((name, id)): Path<(String, String)>,
+    InPath((name, id)): InPath<(String, String)>,
 ) -> Result<StatusCode, Failure> {
     admin.accounts.delete_key(&wire::name(&name)?, &id).await?;
     Ok(StatusCode::NO_CONTENT)

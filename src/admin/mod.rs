@@ -9,6 +9,7 @@
 
 mod accounts;
 mod auth;
+mod document;
 mod error;
 mod health;
 mod keys;
@@ -25,7 +26,6 @@ use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -80,7 +80,7 @@ struct Description;
 
 /// Every route, and the document that describes them.
 fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
-    let (router, mut document) = OpenApiRouter::with_openapi(Description::openapi())
+    OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::read, accounts::change, accounts::delete))
         .routes(routes!(pairs::assign, pairs::retire))
@@ -93,16 +93,13 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
         .routes(routes!(health::ca))
-        .split_for_parts();
-    let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-    document.components.get_or_insert_default().security_schemes.insert("bearer".to_owned(), bearer.into());
-    (router, document)
+        .split_for_parts()
 }
 
 /// The router, ready to serve.
 pub fn router(admin: Admin) -> Router {
     let (routes, document) = routes();
-    let document: Arc<str> = document.to_pretty_json().unwrap_or_default().into();
+    let document: Arc<str> = document::text(document).into();
     let describe = async move |_: State<Admin>| {
         ([(axum::http::header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
     };
@@ -117,5 +114,5 @@ pub fn router(admin: Admin) -> Router {
 
 /// The OpenAPI document.
 pub fn openapi() -> String {
-    routes().1.to_pretty_json().unwrap_or_default()
+    document::text(routes().1)
 }

@@ -1,13 +1,12 @@
 //! `/v1/accounts/{name}/pair`.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::Admin;
 use super::error::Failure;
-use super::wire::{self, Fields, PairBody, PairFields, Problem};
+use super::wire::{self, Fields, InPath, PairBody, PairFields, Problem};
 use crate::domain::Pair;
 
 /// Assign the next free pair (`{}`, `{"pool"}`) or the one brought along
@@ -16,11 +15,10 @@ use crate::domain::Pair;
     responses((status = 201, body = PairBody), (status = 200, body = PairBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn assign(
     State(admin): State<Admin>,
-    Path(name): Path<String>,
-    body: Bytes,
+    InPath(name): InPath<String>,
+    mut fields: Fields,
 ) -> Result<(StatusCode, Json<PairBody>), Failure> {
     let name = wire::name(&name)?;
-    let mut fields = Fields::read(&body)?;
     let pool = fields.text("pool")?;
     let given = (fields.address("primary")?, fields.address("secondary")?);
     fields.done()?;
@@ -40,7 +38,7 @@ pub(super) async fn assign(
 /// Retire the pair. A tombstone keeps its addresses from anybody else.
 #[utoipa::path(delete, path = "/v1/accounts/{name}/pair", tag = "pairs", security(("bearer" = [])),
     responses((status = 204), (status = 404, body = Problem)))]
-pub(super) async fn retire(State(admin): State<Admin>, Path(name): Path<String>) -> Result<StatusCode, Failure> {
+pub(super) async fn retire(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<StatusCode, Failure> {
     admin.accounts.retire_pair(&wire::name(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,13 +1,12 @@
 //! `/v1/pools`.
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::Admin;
 use super::error::Failure;
-use super::wire::{Fields, Page, PoolBody, PoolFields, Problem};
+use super::wire::{Fields, InPath, Page, PoolBody, PoolFields, Problem};
 use crate::addressing::{AddressingError, PoolView};
 
 impl From<PoolView> for PoolBody {
@@ -33,8 +32,10 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Page<PoolBody>> {
 /// Make a pool of two prefixes that overlap nothing.
 #[utoipa::path(post, path = "/v1/pools", tag = "pools", request_body = PoolFields, security(("bearer" = [])),
     responses((status = 201, body = PoolBody), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn create(State(admin): State<Admin>, body: Bytes) -> Result<(StatusCode, Json<PoolBody>), Failure> {
-    let mut fields = Fields::read(&body)?;
+pub(super) async fn create(
+    State(admin): State<Admin>,
+    mut fields: Fields,
+) -> Result<(StatusCode, Json<PoolBody>), Failure> {
     let name = fields.needed("name")?;
     let (primary, secondary) = (fields.prefix("primary")?, fields.prefix("secondary")?);
     fields.done()?;
@@ -45,14 +46,14 @@ pub(super) async fn create(State(admin): State<Admin>, body: Bytes) -> Result<(S
 /// One pool.
 #[utoipa::path(get, path = "/v1/pools/{name}", tag = "pools", security(("bearer" = [])),
     responses((status = 200, body = PoolBody), (status = 404, body = Problem)))]
-pub(super) async fn read(State(admin): State<Admin>, Path(name): Path<String>) -> Result<Json<PoolBody>, Failure> {
+pub(super) async fn read(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<Json<PoolBody>, Failure> {
     Ok(Json(find(&admin, &name)?))
 }
 
 /// Delete a pool that has no pairs.
 #[utoipa::path(delete, path = "/v1/pools/{name}", tag = "pools", security(("bearer" = [])),
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn delete(State(admin): State<Admin>, Path(name): Path<String>) -> Result<StatusCode, Failure> {
+pub(super) async fn delete(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<StatusCode, Failure> {
     admin.accounts.addressing().delete_pool(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }

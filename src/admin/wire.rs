@@ -6,10 +6,14 @@
 use std::net::Ipv6Addr;
 
 use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use ipnet::Ipv6Net;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::Failure;
 use crate::accounts::Account;
@@ -17,6 +21,15 @@ use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, Pair, Secret, SourceAddr};
 use crate::legs::Leg;
+
+/// Items of a page when the call does not say.
+const PAGE: usize = 100;
+/// Items of a page at most.
+const PAGE_LIMIT: usize = 1000;
+/// Characters of a text: five secrets of that length fit in one record of the store.
+const TEXT_LIMIT: usize = 256;
+/// Characters of a token, as many as fit in its record. The broker's have about 300.
+const TOKEN_LIMIT: usize = 3500;
 
 /// An error (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -250,19 +263,77 @@ pub struct PoolFields {
     pub secondary: Ipv6Net,
 }
 
-/// The longest text taken. A record of all an account's secrets fits the store.
-const TEXT_LIMIT: usize = 512;
-/// Dhan's tokens are 300 bytes.
-const TOKEN_LIMIT: usize = 2048;
+/// Parts of a path. What is not even UTF-8 is nobody's name: 404.
+#[derive(Debug)]
+pub struct InPath<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let none = |_| Failure::new(StatusCode::NOT_FOUND, "not_found", "a name in the path is not UTF-8");
+        Path::from_request_parts(parts, state).await.map(|Path(parts)| Self(parts)).map_err(none)
+    }
+}
+
+/// Where a page begins and how long it is.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// Items at most: 1 to 1000, 100 when not given.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    pub limit: usize,
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    pub cursor: Option<AccountName>,
+}
+
+impl Paging {
+    /// # Errors
+    /// 422 with the name of the parameter. Names and numbers need no escapes, so
+    /// there is nothing to decode.
+    pub fn read(query: Option<&str>) -> Result<Self, Failure> {
+        let mut paging = Self { limit: PAGE, cursor: None };
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=PAGE_LIMIT).contains(limit));
+                    paging.limit = limit.ok_or_else(|| Failure::field(name, format!("is 1 to {PAGE_LIMIT}")))?;
+                }
+                "cursor" => {
+                    let cursor = AccountName::parse(value);
+                    paging.cursor = Some(cursor.map_err(|_| Failure::field(name, "is none of this list's"))?);
+                }
+                other => return Err(Failure::field(other, "there is no such parameter")),
+            }
+        }
+        Ok(paging)
+    }
+}
 
 /// A request's JSON object, read field by field. No `Debug`: it holds secrets.
 pub struct Fields(Map<String, Value>);
 
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let body = Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "a body has at most 64 KiB")
+            }
+            _ => Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the body could not be read to its end"),
+        })?;
+        Self::read(&body)
+    }
+}
+
 impl Fields {
     /// # Errors
     /// 400 when the body is no JSON object. An empty body counts as `{}`.
-    pub fn read(body: &Bytes) -> Result<Self, Failure> {
-        let bad = |text: String| Failure::new(axum::http::StatusCode::BAD_REQUEST, "bad_request", text);
+    fn read(body: &Bytes) -> Result<Self, Failure> {
+        let bad = |text: String| Failure::new(StatusCode::BAD_REQUEST, "bad_request", text);
         if body.is_empty() {
             return Ok(Self(Map::new()));
         }
@@ -276,12 +347,22 @@ impl Fields {
 
     /// A text, if it is there and not null.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
-        let limit = if name == "access_token" { TOKEN_LIMIT } else { TEXT_LIMIT };
+        self.up_to(TEXT_LIMIT, name)
+    }
+
+    fn up_to(&mut self, limit: usize, name: &str) -> Result<Option<String>, Failure> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.len() <= limit => Ok(Some(text)),
-            Some(Value::String(_)) => Err(Failure::field(name, format!("is longer than {limit} characters"))),
-            Some(_) => Err(Failure::field(name, "must be a text")),
+            Some(Value::String(text)) if text.chars().nth(limit).is_some() => {
+                Err(Failure::field(name, format!("is longer than {limit} characters")))
+            }
+            Some(Value::String(text)) if text.trim().chars().any(char::is_control) => {
+                Err(Failure::field(name, "has control characters in it"))
+            }
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Failure::field(name, "must be a text"))
+            }
         }
     }
 
@@ -292,7 +373,12 @@ impl Fields {
 
     /// A secret text, blanks around it removed, if it is there and not empty.
     pub fn secret(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
-        Ok(self.text(name)?.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()).map(Secret::from))
+        Ok(self.text(name)?.and_then(trimmed))
+    }
+
+    /// A token: a secret that is longer.
+    pub fn token(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
+        Ok(self.up_to(TOKEN_LIMIT, name)?.and_then(trimmed))
     }
 
     /// A text through a parser.
@@ -321,11 +407,17 @@ impl Fields {
     }
 }
 
+fn trimmed(text: String) -> Option<Secret> {
+    let text = zeroize::Zeroizing::new(text);
+    let inner = text.trim();
+    (!inner.is_empty()).then(|| Secret::from(inner))
+}
+
 /// Read an account's name from a path.
 ///
 /// # Errors
 /// 404: what cannot be a name is nobody's.
 pub fn name(text: &str) -> Result<AccountName, Failure> {
-    let none = || Failure::new(axum::http::StatusCode::NOT_FOUND, "not_found", "there is no such account");
+    let none = || Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such account");
     AccountName::parse(text).map_err(|_| none())
 }

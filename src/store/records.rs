@@ -393,40 +393,6 @@ pub struct CredentialsRecord {
     pub api_secret: Option<Secret>,
 }
 
-impl CredentialsRecord {
-    /// What there is to log in with, without the secrets.
-    pub const fn login(&self) -> Login {
-        Login {
-            pin: self.pin.is_some(),
-            totp_secret: self.totp_secret.is_some(),
-            consent: self.api_key.is_some() && self.api_secret.is_some(),
-        }
-    }
-}
-
-/// What an account has to log in with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Login {
-    /// A PIN.
-    pub pin: bool,
-    /// A TOTP secret.
-    pub totp_secret: bool,
-    /// API key and secret.
-    pub consent: bool,
-}
-
-impl Login {
-    /// What either has.
-    #[must_use]
-    pub const fn or(self, other: Self) -> Self {
-        Self {
-            pin: self.pin || other.pin,
-            totp_secret: self.totp_secret || other.totp_secret,
-            consent: self.consent || other.consent,
-        }
-    }
-}
-
 /// A live token. Key: the account's name.
 #[derive(Clone, Debug)]
 pub struct TokenRecord {
