@@ -83,7 +83,7 @@ pub struct PoolView {
     pub prefixes: Prefixes,
     /// Pairs it can give in all.
     pub capacity: u128,
-    /// Pairs accounts have from it.
+    /// Pairs accounts have whose primary is in it, brought along or not.
     pub assigned: u64,
 }
 

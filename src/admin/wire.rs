@@ -248,7 +248,7 @@ pub struct PoolBody {
     pub secondary: Ipv6Net,
     /// Pairs it can give in all, as a decimal text: it can be more than a number holds.
     pub capacity: String,
-    /// Pairs that accounts have from it.
+    /// Pairs that accounts have whose primary is in it.
     pub assigned: u64,
 }
 
