@@ -1,5 +1,6 @@
 //! Dhan (DhanHQ v2).
 
+pub mod calendar;
 pub mod endpoints;
 pub mod hosts;
 pub mod token;
