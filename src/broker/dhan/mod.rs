@@ -2,5 +2,6 @@
 
 pub mod calendar;
 pub mod endpoints;
+pub mod errors;
 pub mod hosts;
 pub mod token;
