@@ -1,43 +1,37 @@
 //! The broker's times: India's wall clock, without a zone.
 
-use jiff::tz::{Offset, TimeZone};
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::Timestamp;
 
-/// India keeps one offset all year.
-const INDIA_SECONDS: i32 = 5 * 3600 + 1800;
-
-fn india(now: Timestamp) -> ZonedDateTime {
-    now.to_zoned_datetime(TimeZone::fixed(Offset::from_seconds(INDIA_SECONDS).unwrap_or(Offset::UTC)))
-}
+use crate::domain::india;
 
 /// `2026-11-23 09:20:03`, as order objects carry it.
 pub(super) fn order_time(now: Timestamp) -> String {
-    india(now).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    india::zoned(now).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// `2026-11-23`.
 pub(super) fn date(now: Timestamp) -> String {
-    india(now).strftime("%Y-%m-%d").to_string()
+    india::zoned(now).strftime("%Y-%m-%d").to_string()
 }
 
 /// `261123`, as order ids carry it.
 pub(super) fn compact_date(now: Timestamp) -> String {
-    india(now).strftime("%y%m%d").to_string()
+    india::zoned(now).strftime("%y%m%d").to_string()
 }
 
 /// `24/11/2026 08:00`, as the profile shows a token's end.
 pub(super) fn profile_time(at: Timestamp) -> String {
-    india(at).strftime("%d/%m/%Y %H:%M").to_string()
+    india::zoned(at).strftime("%d/%m/%Y %H:%M").to_string()
 }
 
 /// `2026-11-24T08:00:00.000`, as login replies show a token's end.
 pub(super) fn expiry_time(at: Timestamp) -> String {
-    india(at).strftime("%Y-%m-%dT%H:%M:%S.%3f").to_string()
+    india::zoned(at).strftime("%Y-%m-%dT%H:%M:%S.%3f").to_string()
 }
 
 /// `2026-11-24T08:00:00`, as consent's reply shows it.
 pub(super) fn expiry_seconds(at: Timestamp) -> String {
-    india(at).strftime("%Y-%m-%dT%H:%M:%S").to_string()
+    india::zoned(at).strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
 /// `Tue, 24 Nov 2026 02:30:00 GMT`, for the header `Date` (RFC 9110, section 5.6.7).

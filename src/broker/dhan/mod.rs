@@ -1,5 +1,7 @@
 //! Dhan (DhanHQ v2).
 
+pub mod calendar;
 pub mod endpoints;
+pub mod errors;
 pub mod hosts;
 pub mod token;
