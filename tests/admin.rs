@@ -86,7 +86,7 @@ fn every_documented_route_answers_as_documented() {
     let mut running = start();
     let api = &running.api;
 
-    for path in ["/healthz", "/readyz", "/metrics"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/ca.pem"] {
         api.get(path).is(200);
     }
     let made = api.post("/v1/pools", main_pool()).is(201);
@@ -640,7 +640,7 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
     admin.post("/v1/pools", main_pool()).is(201);
 
     let nobody = api.showing(None);
-    for path in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/ca.pem", "/openapi.json"] {
         assert_eq!(nobody.raw("GET", path, &[], b"").unwrap().status, 200, "{path}");
     }
     let text = nobody.get("/metrics").is(200);

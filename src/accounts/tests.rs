@@ -135,7 +135,7 @@ fn assert_consistent(accounts: &Accounts) {
     let pools: BTreeSet<_> = store.scan::<PoolRecord>().unwrap().into_iter().map(|(name, _)| name).collect();
     assert_eq!(accounts.addressing.pools().into_iter().map(|pool| pool.name).collect::<BTreeSet<_>>(), pools);
     for pool in accounts.addressing.pools() {
-        let of_it = pairs.values().filter(|pair| pair.pool.as_deref() == Some(&pool.name)).count();
+        let of_it = pairs.values().filter(|record| pool.prefixes.primary.contains(&record.pair.primary.ip())).count();
         assert_eq!(pool.assigned, of_it as u64, "{}", pool.name);
     }
 }
