@@ -180,7 +180,7 @@ impl Addressing {
         let change = crate::store::Change::new().absent::<PoolRecord>(&key).put(&key, &record);
         self.store.commit(change).await?;
         // Only now: a pair must not be from a pool that a stop would undo.
-        self.lock().add_pool(&key, prefixes);
+        self.lock().add_pool(name, prefixes);
         Ok(())
     }
 
@@ -200,7 +200,7 @@ impl Addressing {
         };
         let done = self.store.commit(crate::store::Change::new().delete::<PoolRecord>(&name.to_owned())).await;
         if let (Err(_), Some(pool)) = (&done, removed) {
-            self.lock().pools.insert(name.to_owned(), pool);
+            self.lock().add_pool(name, pool.prefixes);
         }
         Ok(done?)
     }

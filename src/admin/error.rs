@@ -85,30 +85,15 @@ impl From<StoreError> for Failure {
         if matches!(err, StoreError::TooLarge { .. }) {
             return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the fields are too long together");
         }
+        if matches!(err, StoreError::Conflict { .. }) {
+            return Self::new(StatusCode::CONFLICT, "busy", "somebody else changed this at the same moment; try again");
+        }
         // The chain names files and the kernel's reason; values never stand in it.
         let mut detail = format!("the state could not be read or written: {err}");
         let mut cause = std::error::Error::source(&err);
         while let Some(err) = cause {
             detail = format!("{detail}: {err}");
             cause = err.source();
-        }
-        match err {
-            StoreError::Conflict { .. } => {
-                let text = "somebody else changed this at the same moment; try again";
-                return Self::new(StatusCode::CONFLICT, "busy", text);
-            }
-            StoreError::TooLarge { .. } => {
-                return Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "this is longer than can be stored");
-            }
-            StoreError::Unreadable { .. }
-            | StoreError::InUse { .. }
-            | StoreError::WrongKey { .. }
-            | StoreError::Corrupt { .. }
-            | StoreError::Newer { .. }
-            | StoreError::OtherEngine { .. }
-            | StoreError::Io { .. }
-            | StoreError::Seal(_)
-            | StoreError::Closed => {}
         }
         tracing::error!(error = detail, "the store failed a call");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", detail)

@@ -32,7 +32,8 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 /// The interception authority's certificate: the one file that callers trust.
-#[utoipa::path(get, path = "/ca.pem", tag = "health", responses((status = 200, body = String)))]
+#[utoipa::path(get, path = "/ca.pem", tag = "health",
+    responses((status = 200, body = String, content_type = "application/x-pem-file")))]
 pub(super) async fn ca(State(admin): State<Admin>) -> Response {
     ([(CONTENT_TYPE, "application/x-pem-file")], admin.ca_pem.to_string()).into_response()
 }
