@@ -1,7 +1,7 @@
 //! The whole life of a gateway: build each part in order, serve, stop in order.
 //! The one place that knows every part.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::accounts::{AccountError, Accounts};
@@ -26,6 +26,10 @@ const MASTER_KEY_CREDENTIAL: &str = "sixgate.master-key";
 pub enum StartError {
     #[error("the master key cannot be used")]
     Key(#[from] SealError),
+    #[error(
+        "the master key {file} is missing, and the state in {state} was sealed with it: restore it from its backup"
+    )]
+    KeyMissing { file: PathBuf, state: PathBuf },
     #[error("the state in {path} cannot be used")]
     Store {
         path: String,
@@ -40,6 +44,10 @@ pub enum StartError {
         #[source]
         err: AddressingError,
     },
+    #[error(
+        "pool {name} of the configuration exists already with the prefixes {has}; pools are not changed, give the new one another name"
+    )]
+    PoolDiffers { name: String, has: String },
     #[error("the accounts in the state cannot be read")]
     Accounts(#[from] AccountError),
     #[error(transparent)]
@@ -160,7 +168,7 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     let (path, key_file) = (config.state.path.clone(), config.state.master_key_file.clone());
     let open = move || -> Result<Store, StartError> {
         let fail = |err| StartError::Store { path: path.display().to_string(), err };
-        let key = master_key(&key_file)?;
+        let key = master_key(&key_file, &path)?;
         Store::open(&path, key).map_err(fail)
     };
     // It reads and syncs files: not on a worker of the runtime.
@@ -168,13 +176,18 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
 }
 
 /// From the environment, else from a systemd credential, else from the file.
-fn master_key(file: &Path) -> Result<MasterKey, StartError> {
+fn master_key(file: &Path, state: &Path) -> Result<MasterKey, StartError> {
     if let Ok(hex) = std::env::var(MASTER_KEY_VARIABLE) {
         return Ok(MasterKey::from_hex(&zeroize::Zeroizing::new(hex))?);
     }
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(MASTER_KEY_CREDENTIAL));
     if let Some(path) = credential.filter(|path| path.exists()) {
         return Ok(MasterKey::load_or_create(&path)?);
+    }
+    // A new key cannot open what another one sealed; making one would only hide
+    // that the right one is missing.
+    if !file.exists() && state.join("stamp").exists() {
+        return Err(StartError::KeyMissing { file: file.to_owned(), state: state.to_owned() });
     }
     Ok(MasterKey::load_or_create(file)?)
 }
@@ -184,10 +197,10 @@ async fn make_pool(addressing: &Addressing, pool: &crate::config::Pool) -> Resul
     let fail = |err| StartError::Pool { name: pool.name.clone(), err };
     match addressing.pools().into_iter().find(|known| known.name == pool.name) {
         Some(known) if known.prefixes.primary == pool.primary && known.prefixes.secondary == pool.secondary => Ok(()),
-        Some(_) => Err(fail(AddressingError::PoolExists(format!(
-            "{} with other prefixes; pools are not changed, give the new one another name",
-            pool.name
-        )))),
+        Some(known) => Err(StartError::PoolDiffers {
+            name: known.name,
+            has: format!("{} and {}", known.prefixes.primary, known.prefixes.secondary),
+        }),
         None => addressing.create_pool(&pool.name, pool.primary, pool.secondary).await.map_err(fail),
     }
 }

@@ -574,3 +574,25 @@ fn check_tells_every_problem_and_ends_with_2() {
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert!(!left.iter().any(|name| name == "state"), "checking makes nothing: {left:?}");
 }
+
+/// A new key would open nothing, and hide that the right one is missing.
+#[test]
+fn a_missing_master_key_beside_existing_state_is_told_and_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[state]\npath = \"{dir}/state\"\n[[listener]]\naddress = \"unix:{dir}/proxy.sock\"\naccount = \"alpha\"\n\
+                [admin]\naddress = \"unix:{dir}/admin.sock\"\n";
+    let mut gateway = Gateway::start(&Place::here(), text, dir.path());
+    assert_eq!(gateway.terminate().code(), Some(0));
+    let key = dir.path().join("state/master.key");
+    std::fs::rename(&key, dir.path().join("away")).unwrap();
+    let config = dir.path().join("sixgate.toml");
+    std::fs::write(&config, text.replace("{dir}", dir.path().to_str().unwrap())).unwrap();
+    let serve = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command.args(["serve", "--config"]).arg(&config).output().unwrap()
+    };
+    let output = serve();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("restore it from its backup"), "{said}");
+    assert!(!key.exists());
+}

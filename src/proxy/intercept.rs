@@ -86,20 +86,23 @@ impl std::fmt::Debug for Interceptor {
 struct Sealed {
     key: String,
     hosts: Vec<String>,
+    /// What `ca.pem` says, so that it can be written again.
+    pem: String,
 }
 
 impl Interceptor {
-    /// The authority of the folder `state`; made for `hosts` if there is none.
+    /// The authority of the folder `state`; made for `hosts` if there is none. `ca.pem`
+    /// is a copy for callers: it is written again when it is gone, and never read.
     ///
     /// # Errors
     /// [`InterceptError`]; nothing of an existing authority is ever overwritten.
     pub fn load_or_create(state: &Path, hosts: &[Host], sealer: &Sealer) -> Result<Self, InterceptError> {
         let (pem_path, key_path) = (state.join("ca.pem"), state.join("ca.key"));
         match (pem_path.exists(), key_path.exists()) {
-            (false, false) => create(&pem_path, &key_path, hosts, sealer)?,
-            (true, true) => {}
+            (false, false) => create(&key_path, hosts, sealer)?,
+            // Killed between the two, or ca.pem was removed: the key's file has both.
+            (_, true) => {}
             (true, false) => return Err(InterceptError::Half { present: pem_path, missing: key_path }),
-            (false, true) => return Err(InterceptError::Half { present: key_path, missing: pem_path }),
         }
         let read = |path: &Path| {
             std::fs::read(path).map_err(|err| InterceptError::File { doing: "read", path: path.to_owned(), err })
@@ -114,7 +117,10 @@ impl Interceptor {
         if !uncovered.is_empty() {
             return Err(InterceptError::Constrained { path: pem_path, hosts: uncovered.join(", ") });
         }
-        let pem = String::from_utf8(read(&pem_path)?).map_err(|_| damaged(&pem_path))?;
+        let pem = std::mem::take(&mut sealed.pem);
+        if !pem_path.exists() {
+            write_new(&pem_path, pem.as_bytes(), 0o644)?;
+        }
         let key = KeyPair::from_pem(&sealed.key);
         zeroize::Zeroize::zeroize(&mut sealed.key);
         let issuer = Issuer::from_ca_cert_pem(&pem, key?)?;
@@ -174,7 +180,7 @@ fn validity(days: i64) -> (time::OffsetDateTime, time::OffsetDateTime) {
     (now - time::Duration::days(BACKDATED_DAYS), now + time::Duration::days(days))
 }
 
-fn create(pem_path: &Path, key_path: &Path, hosts: &[Host], sealer: &Sealer) -> Result<(), InterceptError> {
+fn create(key_path: &Path, hosts: &[Host], sealer: &Sealer) -> Result<(), InterceptError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::OrganizationName, "Sixgate");
@@ -192,11 +198,10 @@ fn create(pem_path: &Path, key_path: &Path, hosts: &[Host], sealer: &Sealer) -> 
     (params.not_before, params.not_after) = validity(AUTHORITY_DAYS);
     let certificate = params.self_signed(&key)?;
     let hosts = hosts.iter().map(|host| host.as_str().to_owned()).collect();
-    let mut sealed = Sealed { key: key.serialize_pem(), hosts };
+    let mut sealed = Sealed { key: key.serialize_pem(), hosts, pem: certificate.pem() };
     let plain = zeroize::Zeroizing::new(serde_json::to_vec(&sealed).unwrap_or_default());
     zeroize::Zeroize::zeroize(&mut sealed.key);
-    write_new(key_path, &sealer.seal_file(SEAL_LABEL, &plain), 0o600)?;
-    write_new(pem_path, certificate.pem().as_bytes(), 0o644)
+    write_new(key_path, &sealer.seal_file(SEAL_LABEL, &plain), 0o600)
 }
 
 /// Written beside, synced and renamed, so that a file is there whole or not at all.
@@ -295,7 +300,12 @@ mod tests {
         let more = hosts(&["api.dhan.co", "new.dhan.co"]);
         let err = Interceptor::load_or_create(dir.path(), &more, store.sealer()).unwrap_err();
         assert!(err.to_string().contains("new.dhan.co"), "{err}");
+        // A stop between the two files.
         std::fs::remove_file(dir.path().join("ca.pem")).unwrap();
+        let again = Interceptor::load_or_create(dir.path(), &own, store.sealer()).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("ca.pem")).unwrap(), pem);
+        assert!(accepted(&dir, &again, "api.dhan.co"));
+        std::fs::remove_file(dir.path().join("ca.key")).unwrap();
         assert!(matches!(
             Interceptor::load_or_create(dir.path(), &own, store.sealer()),
             Err(InterceptError::Half { .. })
