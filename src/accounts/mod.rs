@@ -17,26 +17,31 @@
 //! its row. Whoever calls for somebody who may go away gives it a task of its own.
 
 mod keys;
+mod pairs;
+mod row;
+mod turns;
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use http::HeaderValue;
 use jiff::Timestamp;
 
 use crate::addressing::{Addressing, AddressingError};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, ClientId, Pair, Platform, Secret, SourceAddr};
+use crate::domain::{AccountName, ClientId, Platform, Secret};
 use crate::egress::Egress;
-use crate::legs::Legs;
 use crate::store::records::{
-    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord,
+    AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord,
 };
 use crate::store::{Change, Store, StoreError};
-use crate::tokens::{LiveToken, TokenCell};
+use crate::tokens::LiveToken;
 
 pub use keys::{ClientKeys, NewKey};
+pub use pairs::Assigned;
+pub use row::Account;
+
+use pairs::tombstone;
+use turns::Turns;
 
 /// Why a change of an account was not made.
 #[derive(Debug, thiserror::Error)]
@@ -63,36 +68,13 @@ pub enum AccountError {
     Busy(AccountName),
 }
 
-/// What the order path needs of an account.
+/// A page of accounts.
 #[derive(Debug)]
-pub struct Account {
-    /// Our name.
-    pub name: AccountName,
-    /// The stored record.
-    pub record: AccountRecord,
-    /// The broker's id, ready as a header.
-    pub client_id_header: HeaderValue,
-    /// The two ways out, once a pair is assigned.
-    pub legs: Option<Arc<Legs>>,
-    /// Where its token is.
-    pub token: Arc<TokenCell>,
-    /// Hashes of its client keys.
-    pub keys: ClientKeys,
-}
-
-impl Account {
-    /// The broker's id.
-    pub const fn client_id(&self) -> &ClientId {
-        &self.record.client_id
-    }
-
-    /// End what is open for it.
-    fn end(&self) {
-        self.keys.end();
-        if let Some(legs) = &self.legs {
-            legs.end();
-        }
-    }
+pub struct AccountPage {
+    /// The rows.
+    pub rows: Vec<Arc<Account>>,
+    /// Where the next page goes on, if there is one.
+    pub next: Option<AccountName>,
 }
 
 /// The fields of a new account.
@@ -138,32 +120,6 @@ pub struct Accounts {
     /// order of the states they were built from.
     publishing: Mutex<()>,
     turns: Turns,
-}
-
-/// One change of an account at a time. Without it two that begin together both
-/// start from the same records: the second writes the first's old value back, or is
-/// refused for nothing, or leaves a key behind for the next account of the name.
-#[derive(Debug)]
-struct Turns {
-    // Accounts share one now and then, which costs a wait and no more.
-    locks: Vec<tokio::sync::Mutex<()>>,
-    hash: RandomState,
-}
-
-impl Turns {
-    fn new() -> Self {
-        Self { locks: (0..256).map(|_| tokio::sync::Mutex::default()).collect(), hash: RandomState::new() }
-    }
-
-    /// Wait for the account's turn; it lasts until the guard is dropped. Meant to be
-    /// held while the change waits for the disk, unlike any other lock here.
-    async fn of(&self, name: &AccountName) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        let nth = usize::try_from(self.hash.hash_one(name)).unwrap_or_default() % self.locks.len().max(1);
-        match self.locks.get(nth) {
-            Some(lock) => Some(lock.lock().await),
-            None => None,
-        }
-    }
 }
 
 impl Accounts {
@@ -332,91 +288,6 @@ impl Accounts {
         Ok(())
     }
 
-    /// Assign the next free pair, of `pool` or of any. An account that has a pair keeps it.
-    ///
-    /// # Errors
-    /// [`AccountError`]: no such account, no pool, nothing free.
-    pub async fn assign_next(&self, name: &AccountName, pool: Option<&str>) -> Result<Assigned, AccountError> {
-        let _turn = self.turns.of(name).await;
-        let record = self.stored(name)?;
-        if let Some(has) = self.store.get::<PairRecord>(name)? {
-            return match (pool, &has.pool) {
-                (Some(wanted), from) if from.as_deref() != Some(wanted) => Err(AccountError::HasPair(name.clone())),
-                _ => Ok(Assigned { pair: has.pair, new: false }),
-            };
-        }
-        let reserved = self.addressing.reserve_next(pool)?;
-        self.assign(name, record, reserved).await
-    }
-
-    /// Assign a pair that was brought along.
-    ///
-    /// # Errors
-    /// [`AccountError`]: no such account, an address that somebody has or had.
-    pub async fn assign_given(&self, name: &AccountName, pair: Pair) -> Result<Assigned, AccountError> {
-        let _turn = self.turns.of(name).await;
-        let record = self.stored(name)?;
-        if let Some(has) = self.store.get::<PairRecord>(name)? {
-            let same = has.pair == pair;
-            return if same { Ok(Assigned { pair, new: false }) } else { Err(AccountError::HasPair(name.clone())) };
-        }
-        let reserved = self.addressing.reserve_given(pair, name, &record.client_id)?;
-        self.assign(name, record, reserved).await
-    }
-
-    async fn assign(
-        &self,
-        name: &AccountName,
-        account: AccountRecord,
-        reserved: crate::addressing::Reservation,
-    ) -> Result<Assigned, AccountError> {
-        let pair = reserved.pair();
-        let now = Timestamp::now();
-        let record = PairRecord { pair, pool: reserved.pool().map(str::to_owned), assigned_at: now };
-        let mut change = Change::new().unchanged(name, &account).absent::<PairRecord>(name).put(name, &record);
-        for (role, address) in holders(&pair) {
-            let holder =
-                AddressRecord { account: name.clone(), client_id: account.client_id.clone(), role, retired_at: None };
-            let own = |was: &AddressRecord| {
-                was.retired_at.is_some() && was.account == *name && was.client_id == account.client_id
-            };
-            change = match self.store.get::<AddressRecord>(&address)? {
-                // The same customer's tombstone, and nothing else.
-                Some(was) if own(&was) => change.unchanged(&address, &was),
-                Some(_) | None => change.absent::<AddressRecord>(&address),
-            };
-            change = change.put(&address, &holder);
-        }
-        self.commit(name, change).await?;
-        // It looks into the store, which now says whose the pair is.
-        drop(reserved);
-        self.publish(name)?;
-        Ok(Assigned { pair, new: true })
-    }
-
-    /// Take an account's pair away. Its addresses stay, as tombstones.
-    ///
-    /// # Errors
-    /// [`AccountError::NoPair`].
-    pub async fn retire_pair(&self, name: &AccountName) -> Result<(), AccountError> {
-        let _turn = self.turns.of(name).await;
-        let record = self.stored(name)?;
-        let pair = self.store.get::<PairRecord>(name)?.ok_or_else(|| AccountError::NoPair(name.clone()))?;
-        let change = Change::new().unchanged(name, &record).unchanged(name, &pair);
-        self.commit(name, tombstone(change, name, &record.client_id, &pair)).await?;
-        self.addressing.settle(pair.pair);
-        self.publish(name)?;
-        Ok(())
-    }
-
-    /// The pair as stored, with its pool.
-    ///
-    /// # Errors
-    /// [`AccountError::Store`].
-    pub fn pair(&self, name: &AccountName) -> Result<Option<PairRecord>, AccountError> {
-        Ok(self.store.get::<PairRecord>(name)?)
-    }
-
     /// Give an account a token by hand.
     ///
     /// # Errors
@@ -561,96 +432,6 @@ impl Accounts {
             None => AccountError::Busy(name),
         })
     }
-
-    /// Build the row from what the store holds now, and swap it in.
-    fn publish(&self, name: &AccountName) -> Result<Option<Arc<Account>>, AccountError> {
-        let _in_order = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = self.rows.pin();
-        let last = rows.get(name);
-        let Some(record) = self.store.get::<AccountRecord>(name)? else {
-            if let Some(gone) = last {
-                gone.end();
-            }
-            rows.remove(name);
-            return Ok(None);
-        };
-        // A row of the same name that was made anew, or for another customer, shares nothing.
-        let same = |old: &&Arc<Account>| {
-            old.record.client_id == record.client_id && old.record.created_at == record.created_at
-        };
-        let old = last.filter(same);
-        let pair = self.store.get::<PairRecord>(name)?.map(|record| record.pair);
-        let legs = pair.map(|pair| match old.and_then(|old| old.legs.as_ref()) {
-            Some(legs) if legs.pair() == pair => Arc::clone(legs),
-            _ => Arc::new(Legs::new(&pair, &self.egress)),
-        });
-        let stored = self.store.get::<TokenRecord>(name)?;
-        // A place that holds a later token than the store has would never take ours.
-        let newest = stored.as_ref().map_or(0, |stored| stored.generation);
-        let is_usable = |cell: &Arc<TokenCell>| cell.last().is_none_or(|token| token.generation() <= newest);
-        let token = old.map(|old| Arc::clone(&old.token)).filter(is_usable).unwrap_or_default();
-        if let Some(stored) = stored {
-            let expires_at = Timestamp::from_second(stored.expires_at).unwrap_or(Timestamp::MIN);
-            let live = LiveToken::new(stored.access_token, expires_at, stored.source, stored.generation);
-            token.set(live.map_err(|why| AccountError::Invalid { field: "access_token", why })?);
-        }
-        let client_id_header = HeaderValue::from_str(record.client_id.as_str())
-            .map_err(|_| AccountError::Invalid { field: "client_id", why: Invalid::new("cannot be a header") })?;
-        let keys = ClientKeys::new(self.key_records(name)?.into_iter().map(|(_, record)| record.sha256));
-        let keys = match old {
-            Some(old) => keys.after(&old.keys),
-            None => keys,
-        };
-        let row = Arc::new(Account { name: name.clone(), record, client_id_header, legs, token, keys });
-        if let Some(last) = last {
-            // What was opened by legs that are gone ends, not only what comes after.
-            let kept = |legs: &Arc<Legs>| row.legs.as_ref().is_some_and(|new| Arc::ptr_eq(new, legs));
-            if let Some(legs) = last.legs.as_ref().filter(|legs| !kept(legs)) {
-                legs.end();
-            }
-            if old.is_none() {
-                last.keys.end();
-            }
-        }
-        rows.insert(name.clone(), Arc::clone(&row));
-        Ok(Some(row))
-    }
-}
-
-/// A page of accounts.
-#[derive(Debug)]
-pub struct AccountPage {
-    /// The rows.
-    pub rows: Vec<Arc<Account>>,
-    /// Where the next page goes on, if there is one.
-    pub next: Option<AccountName>,
-}
-
-/// What came of asking for a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Assigned {
-    /// The account's pair.
-    pub pair: Pair,
-    /// Was it assigned just now?
-    pub new: bool,
-}
-
-/// The addresses of a pair with their roles; one where both are `::1`.
-fn holders(pair: &Pair) -> Vec<(crate::domain::Role, SourceAddr)> {
-    use crate::domain::Role;
-    let mut both = vec![(Role::Primary, pair.primary)];
-    if pair.secondary != pair.primary {
-        both.push((Role::Secondary, pair.secondary));
-    }
-    both
-}
-
-fn tombstone(change: Change, name: &AccountName, client_id: &ClientId, record: &PairRecord) -> Change {
-    let retired_at = Some(Timestamp::now());
-    holders(&record.pair).into_iter().fold(change.delete::<PairRecord>(name), |change, (role, address)| {
-        let holder = AddressRecord { account: name.clone(), client_id: client_id.clone(), role, retired_at };
-        change.put(&address, &holder)
-    })
 }
 
 /// An automatic account needs something to log in with.

@@ -1,3 +1,5 @@
+//! What changes of accounts must leave behind, one after the other and all at once.
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -6,10 +8,13 @@ use data_encoding::BASE64URL_NOPAD;
 use futures_util::{StreamExt, stream};
 use proptest::prelude::*;
 
+use super::pairs::holders;
 use super::*;
 use crate::domain::tasks::Tasks;
+use crate::domain::{Pair, SourceAddr};
 use crate::egress::Options;
 use crate::store::MasterKey;
+use crate::store::records::AddressRecord;
 use crate::store::records::PoolRecord;
 
 const POOL: (&str, &str) = ("2001:db8:a1::/64", "2001:db8:a2::/64");

@@ -1,3 +1,5 @@
+//! Who gets which address, and that nobody gets another's.
+
 use std::collections::HashSet;
 
 use proptest::prelude::*;

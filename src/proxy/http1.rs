@@ -9,11 +9,14 @@
 //!
 //! Not here: what a request means (`proxy`).
 
+mod head;
+mod rewound;
+
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,51 +24,15 @@ use tokio::time::Instant;
 
 use super::reply::Body;
 
+pub use head::{Head, Refusal};
+pub use rewound::Rewound;
+
+use head::{Framing, bare_line_feed, find, parse};
+
 /// The longest head taken. Dhan's tokens are 300 bytes; this is generous.
 const HEAD_LIMIT: usize = 32 * 1024;
-/// The most header fields taken.
-const FIELD_LIMIT: usize = 100;
 /// The longest line of a chunked body: 16 hex digits.
 const CHUNK_LINE_LIMIT: usize = 18;
-
-/// The head of a request, framing settled. No `Debug`: it holds keys.
-pub struct Head {
-    /// The method.
-    pub method: Method,
-    /// The request target exactly as it was sent.
-    pub target: String,
-    /// 1.0 or 1.1.
-    pub version: Version,
-    /// The fields.
-    pub headers: HeaderMap,
-    framing: Framing,
-    expects_continue: bool,
-    /// May another request follow?
-    keep_alive: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    None,
-    Length(usize),
-    Chunked,
-}
-
-/// Why a request was not taken. The connection is closed after it, because where
-/// the next request would begin is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Not HTTP.
-    Malformed(&'static str),
-    /// Two parsers could read it differently.
-    Ambiguous(&'static str),
-    /// The head or the body is larger than is taken.
-    HeadTooLarge,
-    /// See `proxy.body_limit`.
-    BodyTooLarge,
-    /// It did not come in time.
-    TooSlow,
-}
 
 /// Why reading ended without a request.
 #[derive(Debug)]
@@ -363,13 +330,6 @@ pub struct Asked {
     keep_alive: bool,
 }
 
-impl Head {
-    /// Does a body follow?
-    pub fn has_body(&self) -> bool {
-        self.framing != Framing::None
-    }
-}
-
 impl Asked {
     /// Of a request that was read.
     pub fn of(head: &Head) -> Self {
@@ -407,163 +367,6 @@ fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
 /// Statuses whose reply ends with its head (RFC 9112 section 6.3).
 fn no_body(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle)
-}
-
-fn bare_line_feed(bytes: &[u8]) -> bool {
-    let mut before = None;
-    bytes.iter().any(|b| {
-        let bare = *b == b'\n' && before.is_some_and(|p| p != b'\r');
-        before = Some(*b);
-        bare
-    })
-}
-
-fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
-    let lines = bytes.get(..bytes.len().saturating_sub(4)).unwrap_or_default();
-    // A CR or LF that is not part of CRLF, and a folded line, are read in more
-    // than one way by parsers in the field (RFC 9112 sections 2.2 and 5.2).
-    // httparse skips empty lines before a request; a body that was longer than its
-    // length said would hide there.
-    if bytes.starts_with(b"\r") {
-        return Err(Refusal::Malformed("an empty line where a request should begin"));
-    }
-    if bare_line_feed(bytes) {
-        return Err(Refusal::Ambiguous("a line ends without a carriage return"));
-    }
-    if lines.iter().filter(|b| **b == b'\r').count() != lines.iter().filter(|b| **b == b'\n').count() {
-        return Err(Refusal::Ambiguous("a carriage return inside a line"));
-    }
-    if lines.windows(2).any(|w| matches!(w, [b'\n', b' ' | b'\t'])) {
-        return Err(Refusal::Ambiguous("a folded header line"));
-    }
-
-    let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(Refusal::Malformed("the head of the request is not whole")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-        Err(_) => return Err(Refusal::Malformed("the head of the request is not HTTP/1")),
-    }
-    let version = match request.version {
-        Some(0) => Version::HTTP_10,
-        Some(1) => Version::HTTP_11,
-        _ => return Err(Refusal::Malformed("only HTTP/1.0 and HTTP/1.1 are spoken here")),
-    };
-    let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes());
-    let method = method.map_err(|_| Refusal::Malformed("the method is not a token"))?;
-    let mut headers = HeaderMap::with_capacity(request.headers.len() + 8);
-    for header in &*request.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Refusal::Malformed("a header name"))?;
-        let value = HeaderValue::from_bytes(header.value).map_err(|_| Refusal::Malformed("a header value"))?;
-        headers.append(name, value);
-    }
-    let framing = framing(&method, version, &headers)?;
-    match (headers.get_all(HOST).iter().count(), version) {
-        (1, _) | (0, Version::HTTP_10) => {}
-        (0, _) => return Err(Refusal::Malformed("an HTTP/1.1 request needs a Host header")),
-        _ => return Err(Refusal::Ambiguous("more than one Host header")),
-    }
-    let expects_continue = match headers.get(EXPECT) {
-        None => false,
-        // An HTTP/1.0 client cannot mean it (RFC 9110 section 10.1.1).
-        Some(_) if version == Version::HTTP_10 => false,
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
-        Some(_) => return Err(Refusal::Malformed("an expectation other than 100-continue")),
-    };
-    let keep_alive = keeps_alive(version, &headers);
-    let target = request.path.unwrap_or_default().to_owned();
-    Ok(Head { method, target, version, headers, framing, expects_continue, keep_alive })
-}
-
-fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Framing, Refusal> {
-    let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let framing = match (lengths, codings.next()) {
-        (0, None) => Framing::None,
-        (1, None) => {
-            let digits = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes).unwrap_or_default();
-            let plain = !digits.is_empty() && digits.len() <= 15 && digits.iter().all(u8::is_ascii_digit);
-            let length = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|text| text.parse().ok());
-            match length {
-                Some(0) => Framing::None,
-                Some(length) => Framing::Length(length),
-                None => return Err(Refusal::Ambiguous("Content-Length is not a plain number")),
-            }
-        }
-        (0, Some(coding)) => {
-            if version == Version::HTTP_10 {
-                return Err(Refusal::Ambiguous("Transfer-Encoding in HTTP/1.0"));
-            }
-            if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(Refusal::Ambiguous("a Transfer-Encoding other than chunked"));
-            }
-            Framing::Chunked
-        }
-        (_, Some(_)) => return Err(Refusal::Ambiguous("both Content-Length and Transfer-Encoding")),
-        (_, None) => return Err(Refusal::Ambiguous("more than one Content-Length")),
-    };
-    if *method == Method::CONNECT && framing != Framing::None {
-        return Err(Refusal::Ambiguous("a CONNECT with a body"));
-    }
-    Ok(framing)
-}
-
-fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let says = |word: &str| {
-        let mut values = headers.get_all(CONNECTION).iter().chain(headers.get_all("proxy-connection").iter());
-        values.any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(word))))
-    };
-    if version == Version::HTTP_10 { says("keep-alive") && !says("close") } else { !says("close") }
-}
-
-/// A connection whose first bytes were read too early.
-pub struct Rewound<IO> {
-    early: Bytes,
-    io: IO,
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        into: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        if self.early.is_empty() {
-            return std::pin::Pin::new(&mut self.io).poll_read(cx, into);
-        }
-        let take = self.early.len().min(into.remaining());
-        into.put_slice(&self.early.split_to(take));
-        std::task::Poll::Ready(Ok(()))
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        from: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.io).poll_write(cx, from)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! What is read, what is refused, and how replies are framed.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Login at the built-in broker.
+
 use super::*;
 use std::time::Duration;
 

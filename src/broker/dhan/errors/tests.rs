@@ -1,3 +1,5 @@
+//! A test per row of the error table, from the fixtures.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
