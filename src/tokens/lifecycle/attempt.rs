@@ -215,6 +215,10 @@ impl Lifecycle {
                 if verdict == Verdict::AskPerson {
                     self.budget.stopped = Some(trouble.clone());
                 }
+                if verdict == Verdict::Unknown && !login_refusal {
+                    self.budget.errors = self.budget.errors.saturating_add(1);
+                    self.stop_if_locked_out(None);
+                }
                 if login_refusal {
                     self.budget.refusals = self.budget.refusals.saturating_add(1);
                     self.stop_if_locked_out(Some(trouble));

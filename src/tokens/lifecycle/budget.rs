@@ -75,6 +75,9 @@ pub struct Budget {
     /// Attempts with PIN and TOTP whose answer never came, since the last answer
     /// that was a token: any of them may have been a refusal.
     pub doubts: u8,
+    /// Attempts with PIN and TOTP that were answered by an error which proves
+    /// nothing (a 5xx), since the last answer that was a token.
+    pub errors: u8,
     /// These credentials have logged in since they were given.
     pub proven: bool,
     /// The last TOTP step whose code was or may have been sent.
@@ -160,17 +163,24 @@ impl Budget {
 
     /// May PIN and TOTP not be tried?
     ///
-    /// Each refusal counts, and with it each attempt whose answer never came: that
-    /// may have been one too. Alone those count only for credentials that have never
-    /// worked; or else an outage would leave every account waiting for a person.
+    /// After one refusal that was heard, every attempt whose end is not known counts as
+    /// one too. Without any, attempts that were never answered count only for
+    /// credentials that have never worked, and errors not at all; or else an outage
+    /// would leave every account waiting for a person.
     pub(super) fn locked_out(&self) -> bool {
-        (self.refusals > 0 || !self.proven) && self.refusals.saturating_add(self.doubts) >= REFUSALS
+        let refusals = match (self.refusals, self.proven) {
+            (0, true) => 0,
+            (0, false) => self.doubts,
+            (heard, _) => heard.saturating_add(self.doubts).saturating_add(self.errors),
+        };
+        refusals >= REFUSALS
     }
 
     /// PIN and TOTP were taken.
     pub(super) fn prove(&mut self) {
         self.refusals = 0;
         self.doubts = 0;
+        self.errors = 0;
         self.proven = true;
     }
 
@@ -178,6 +188,7 @@ impl Budget {
     pub(super) fn new_credentials(&mut self) {
         self.refusals = 0;
         self.doubts = 0;
+        self.errors = 0;
         self.proven = false;
         self.stopped = None;
         self.forget_failures();
@@ -188,6 +199,7 @@ impl Budget {
         if self.locked_out() {
             self.refusals = REFUSALS - 1;
             self.doubts = 0;
+            self.errors = 0;
         }
         self.stopped = None;
     }

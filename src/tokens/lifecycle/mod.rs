@@ -16,6 +16,7 @@
 //! 4. A request is sent once, not after `latest`, and always ends in one
 //!    [`Event::Attempt`].
 //! 5. [`Event::Refused`] from the data path; [`Action::Sign`] to it.
+//! 6. [`Action::CheckStored`] may wait in a queue: after a restart every account has one.
 //!
 //! # Invariants
 //!
@@ -91,11 +92,13 @@ struct Held {
     /// When the check under way began, or the next may.
     check_at: Timestamp,
     checks: u8,
+    /// When it was last known to live.
+    looked: Timestamp,
 }
 
 impl Held {
     const fn new(facts: TokenFacts, health: Health, since: Timestamp) -> Self {
-        Self { facts, health, since, revivals: 0, check: None, check_at: since, checks: 0 }
+        Self { facts, health, since, revivals: 0, check: None, check_at: since, checks: 0, looked: since }
     }
 
     const fn doubt(&mut self, health: Health, now: Timestamp) {
@@ -242,7 +245,10 @@ impl Lifecycle {
         } else {
             Health::Good
         };
-        self.held = Some(Held::new(facts, health, now));
+        let mut held = Held::new(facts, health, now);
+        // What another login did while we did not run was not seen.
+        held.looked = plus(facts.issued_at, -self.skew);
+        self.held = Some(held);
     }
 
     fn take(&mut self, event: Event, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
@@ -263,7 +269,7 @@ impl Lifecycle {
             }
             Event::GivenByHand(facts) => self.given(facts, now),
             Event::Attempt { id, outcome } => self.ended(id, outcome, now),
-            Event::Checked { id, outcome } => self.checked(id, outcome, now),
+            Event::Checked { id, outcome } => self.checked(id, outcome, now, calendar),
             Event::Refused { generation } => self.refused(generation, now, calendar),
             Event::RefreshWanted { vouched } => self.refresh_wanted(vouched, now),
             Event::ConsentWanted => self.consent_wanted(now, actions),
@@ -315,7 +321,7 @@ impl Lifecycle {
         }
     }
 
-    fn checked(&mut self, id: u64, outcome: CheckOutcome, now: Timestamp) {
+    fn checked(&mut self, id: u64, outcome: CheckOutcome, now: Timestamp, calendar: &dyn MarketCalendar) {
         let chance = schedule::mix(self.seed ^ id);
         let Some(held) = self.held.as_mut().filter(|held| held.check == Some(id)) else { return };
         held.check = None;
@@ -325,9 +331,13 @@ impl Lifecycle {
                     held.revivals = held.revivals.saturating_add(1);
                 }
                 held.health = Health::Good;
+                held.looked = now;
+                held.checks = 0;
                 self.budget.doubtful = None;
             }
             CheckOutcome::Dead => self.token_died(now),
+            // The morning's look was for the time before the market; now callers tell.
+            CheckOutcome::Unknown if held.health == Health::Good && calendar.is_market_hours(now) => held.looked = now,
             CheckOutcome::Unknown => {
                 held.checks = held.checks.saturating_add(1);
                 let wait = backoff(held.checks, SignedDuration::from_secs(5), SignedDuration::from_mins(1), chance);
@@ -370,7 +380,7 @@ impl Lifecycle {
     /// Say what follows from the state as it is now.
     fn finish(&mut self, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
         let plan = self.plan(now, calendar);
-        self.check_if_due(now, plan, actions);
+        self.check_if_due(plan, now, calendar, actions);
         let usable = self.usable(now).map(|facts| facts.generation);
         let mut first = Vec::with_capacity(actions.len() + 4);
         if self.budget != self.recorded {
@@ -389,7 +399,7 @@ impl Lifecycle {
             actions.push(Action::Show(self.state.clone()));
             self.shown = Some(shown);
         }
-        actions.extend(self.wake(plan, now));
+        actions.extend(self.wake(plan, now, calendar));
     }
 
     fn fresh_id(&mut self) -> u64 {

@@ -164,9 +164,16 @@ impl Lifecycle {
         ready
     }
 
-    /// Ask about a token that may be dead, when nothing else settles it.
-    pub(super) fn check_if_due(&mut self, now: Timestamp, plan: Option<Plan>, actions: &mut Vec<Action>) {
-        if self.check_due(plan, now).is_none_or(|at| at > now) {
+    /// Ask about a token that may be dead, when nothing else settles it; and once before
+    /// each trading day.
+    pub(super) fn check_if_due(
+        &mut self,
+        plan: Option<Plan>,
+        now: Timestamp,
+        calendar: &dyn MarketCalendar,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.check_due(plan, now, calendar).is_none_or(|at| at > now) {
             return;
         }
         let id = self.fresh_id();
@@ -178,16 +185,18 @@ impl Lifecycle {
     }
 
     /// When to ask about the token next.
-    fn check_due(&self, plan: Option<Plan>, now: Timestamp) -> Option<Timestamp> {
+    fn check_due(&self, plan: Option<Plan>, now: Timestamp, calendar: &dyn MarketCalendar) -> Option<Timestamp> {
         let held = self.held.as_ref().filter(|held| held.check.is_none())?;
-        let possible = self.means.pair && self.attempt.is_none() && self.ends(&held.facts) > now;
-        let wanted = match held.health {
-            Health::Doubtful => true,
+        if !self.means.pair || self.attempt.is_some() || self.ends(&held.facts) <= now {
+            return None;
+        }
+        match held.health {
+            Health::Good => schedule::morning_look(held.looked, self.seed, calendar).map(|at| at.max(held.check_at)),
+            Health::Doubtful => Some(held.check_at),
             // A login that may be made at once settles it better.
-            Health::Suspect => plan.is_none_or(|plan| plan.at > now),
-            Health::Good | Health::Dead => false,
-        };
-        (possible && wanted).then_some(held.check_at)
+            Health::Suspect => plan.is_none_or(|plan| plan.at > now).then_some(held.check_at),
+            Health::Dead => None,
+        }
     }
 
     pub(super) fn state_of(&self, plan: Option<Plan>, now: Timestamp) -> State {
@@ -243,9 +252,9 @@ impl Lifecycle {
     }
 
     /// The next wake: for a login, the token's end, or a question.
-    pub(super) fn wake(&self, plan: Option<Plan>, now: Timestamp) -> Option<Action> {
+    pub(super) fn wake(&self, plan: Option<Plan>, now: Timestamp, calendar: &dyn MarketCalendar) -> Option<Action> {
         let end = self.usable(now).map(|facts| self.ends(&facts));
-        let check = self.check_due(plan, now);
+        let check = self.check_due(plan, now, calendar);
         let other = [end, check].into_iter().flatten().min();
         match (plan, other) {
             (Some(plan), Some(other)) if other < plan.at => Some(Action::Wake { at: other, turn: false }),

@@ -62,8 +62,8 @@ pub(super) fn plus(at: Timestamp, wait: SignedDuration) -> Timestamp {
 /// account made at 08:00 would otherwise log in twice within the hour.
 const TOO_YOUNG: SignedDuration = SignedDuration::from_hours(1);
 
-/// How far back from a token's end to look for a trading day.
-const LOOK_BACK_DAYS: usize = 12;
+/// How far to look for a trading day.
+const LOOK_DAYS: usize = 12;
 
 /// When to replace a token: at the last slot of a trading day before it ends, else
 /// at 80 % of its life. All times by our clock; `skew` is the broker's minus ours.
@@ -73,7 +73,7 @@ pub(super) fn due(token: &TokenFacts, skew: SignedDuration, seed: u64, calendar:
     let late = calendar.is_market_hours(ends);
     let old_enough = if late { issued } else { plus(issued, TOO_YOUNG) };
     let mut day = india_date(ends);
-    for _ in 0..LOOK_BACK_DAYS {
+    for _ in 0..LOOK_DAYS {
         if calendar.trading_day(day) {
             let slot = slot(day, seed, calendar);
             if slot <= old_enough {
@@ -107,6 +107,26 @@ fn slot(day: Date, seed: u64, calendar: &dyn MarketCalendar) -> Timestamp {
     let earlier = i128::from(5_i8.saturating_sub(day.weekday().to_monday_one_offset()).max(0));
     let own = twelfth * 8 * i128::from(seed % 4096) / 4096;
     plus(from, SignedDuration::from_millis(i64::try_from(twelfth * earlier + own).unwrap_or(0)))
+}
+
+/// The first time after `after` at which to look whether a token lives that nobody
+/// has used since the night: on each trading day in the quarter of a window's length
+/// that follows the window. A token that another login killed in the small hours is
+/// then replaced before the pre-open, and not at the first order.
+pub(super) fn morning_look(after: Timestamp, seed: u64, calendar: &dyn MarketCalendar) -> Option<Timestamp> {
+    let mut day = india_date(after);
+    for _ in 0..LOOK_DAYS {
+        if calendar.trading_day(day) {
+            let (from, to) = calendar.refresh_window(day);
+            let own = to.duration_since(from).as_millis() / 4 * i128::from((seed >> 12) % 4096) / 4096;
+            let look = plus(to, SignedDuration::from_millis(i64::try_from(own).unwrap_or(0)));
+            if look > after {
+                return Some(look);
+            }
+        }
+        day = day.tomorrow().ok()?;
+    }
+    None
 }
 
 /// The time between two logins. The broker says two minutes; clients in production
