@@ -142,6 +142,9 @@ impl Lifecycle {
                 self.budget.made_until(attempt.latest.min(now));
             }
         }
+        if !matches!(outcome, AttemptOutcome::NotSent | AttemptOutcome::Lost) {
+            self.budget.silent = false;
+        }
         match outcome {
             AttemptOutcome::Minted(facts) => self.minted(&attempt, facts, now),
             AttemptOutcome::ConsentMade => {
@@ -190,7 +193,11 @@ impl Lifecycle {
         self.budget.failed(now);
         self.token_in_doubt(now);
         if attempt.kind == AttemptKind::PinTotp {
-            self.budget.doubts = self.budget.doubts.saturating_add(1);
+            self.budget.unanswered_login();
+            // Dead or alive, the token we have is what to ask with.
+            if let Some(held) = self.held.as_mut() {
+                held.doubt(held.health, now);
+            }
             self.stop_if_locked_out(None);
         }
     }
@@ -250,7 +257,7 @@ impl Lifecycle {
     }
 
     /// Keep the reason with the budget, so that a restart still knows it.
-    fn stop_if_locked_out(&mut self, last: Option<Trouble>) {
+    pub(super) fn stop_if_locked_out(&mut self, last: Option<Trouble>) {
         if !self.budget.locked_out() {
             return;
         }

@@ -75,6 +75,8 @@ pub struct Budget {
     /// Attempts with PIN and TOTP whose answer never came, since the last answer
     /// that was a token: any of them may have been a refusal.
     pub doubts: u8,
+    /// The last attempt with PIN and TOTP was never answered, nor anything since.
+    pub silent: bool,
     /// Attempts with PIN and TOTP that were answered by an error which proves
     /// nothing (a 5xx), since the last answer that was a token.
     pub errors: u8,
@@ -116,7 +118,7 @@ impl Budget {
             self.made_until(unanswered.latest.min(now));
         }
         if unanswered.kind == AttemptKind::PinTotp {
-            self.doubts = self.doubts.saturating_add(1);
+            self.unanswered_login();
         }
         Some(unanswered.kind)
     }
@@ -159,6 +161,12 @@ impl Budget {
         self.failures = 0;
         self.last_failure = None;
         self.retry_after = None;
+    }
+
+    /// An attempt with PIN and TOTP was never answered.
+    pub(super) fn unanswered_login(&mut self) {
+        self.doubts = self.doubts.saturating_add(1);
+        self.silent = true;
     }
 
     /// May PIN and TOTP not be tried?

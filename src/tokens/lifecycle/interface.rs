@@ -220,8 +220,10 @@ pub enum CheckOutcome {
     Lives,
     /// The broker refused it.
     Dead,
-    /// No answer, or one that proves nothing.
-    Unknown,
+    /// An answer that proves nothing of the token (a 5xx, HTML).
+    Unclear,
+    /// None.
+    NoAnswer,
 }
 
 /// What the keeper must do, in the order given.

@@ -14,7 +14,7 @@
 //!    answer to `Woken { turn: true }`, so a cap on logins per second for the whole
 //!    gateway is a semaphore that is taken before such a wake is delivered.
 //! 4. A request is sent once, not after `latest`, and always ends in one
-//!    [`Event::Attempt`].
+//!    [`Event::Attempt`], a check in one [`Event::Checked`]: both have a timeout.
 //! 5. [`Event::Refused`] from the data path; [`Action::Sign`] to it.
 //! 6. [`Action::CheckStored`] may wait in a queue: after a restart every account has one.
 //!
@@ -24,7 +24,8 @@
 //! - Between two logins or renewals lie [`COOLDOWN`] at least, counted from when the
 //!   first was sent at the latest; refused, lost and crashed ones count.
 //! - No TOTP step is used twice, or sent with under 3 s left.
-//! - After two refusals of PIN or TOTP no third is risked before a person acts.
+//! - After two refusals of PIN or TOTP no third is risked before a person acts. After a
+//!   login that was never answered none is made before the broker answers something.
 //! - A consent is made only for a person who asked, at most 25 a day.
 //! - A token that may be dead is asked about, never renewed.
 //!
@@ -170,9 +171,10 @@ impl Lifecycle {
         &self.state
     }
 
-    /// What last went wrong, until something goes right: `last_error` of the API.
-    pub const fn trouble(&self) -> Option<&Trouble> {
-        self.trouble.as_ref()
+    /// What a person must mend, or else what last went wrong, until something goes
+    /// right: `last_error` of the API.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        if let State::NeedsPerson { trouble, .. } = &self.state { Some(trouble) } else { self.trouble.as_ref() }
     }
 
     /// The token that is held, live or not.
@@ -232,6 +234,9 @@ impl Lifecycle {
         self.budget.settle(now, self.skew);
         if self.changed_early {
             self.budget.new_credentials();
+        }
+        if crashed == Some(AttemptKind::PinTotp) {
+            self.stop_if_locked_out(None);
         }
         self.trouble.clone_from(&self.budget.stopped);
         let Some(facts) = stored else { return };
@@ -325,23 +330,29 @@ impl Lifecycle {
         let chance = schedule::mix(self.seed ^ id);
         let Some(held) = self.held.as_mut().filter(|held| held.check == Some(id)) else { return };
         held.check = None;
-        match outcome {
-            CheckOutcome::Lives => {
-                if held.health == Health::Suspect {
+        if outcome != CheckOutcome::NoAnswer {
+            self.budget.silent = false;
+        }
+        match (outcome, held.health) {
+            (CheckOutcome::Unclear | CheckOutcome::NoAnswer, _) => {
+                // The morning's look was for the time before the market; now callers tell.
+                if held.health == Health::Good && calendar.is_market_hours(now) {
+                    held.looked = now;
+                }
+                held.checks = held.checks.saturating_add(1);
+                let wait = backoff(held.checks, SignedDuration::from_secs(5), SignedDuration::from_mins(1), chance);
+                held.check_at = plus(now, wait);
+            }
+            (_, Health::Dead) => {}
+            (CheckOutcome::Dead, _) => self.token_died(now),
+            (CheckOutcome::Lives, health) => {
+                if health == Health::Suspect {
                     held.revivals = held.revivals.saturating_add(1);
                 }
                 held.health = Health::Good;
                 held.looked = now;
                 held.checks = 0;
                 self.budget.doubtful = None;
-            }
-            CheckOutcome::Dead => self.token_died(now),
-            // The morning's look was for the time before the market; now callers tell.
-            CheckOutcome::Unknown if held.health == Health::Good && calendar.is_market_hours(now) => held.looked = now,
-            CheckOutcome::Unknown => {
-                held.checks = held.checks.saturating_add(1);
-                let wait = backoff(held.checks, SignedDuration::from_secs(5), SignedDuration::from_mins(1), chance);
-                held.check_at = plus(now, wait);
             }
         }
     }

@@ -100,12 +100,23 @@ impl Lifecycle {
         (kind && self.ends(&held.facts) > now).then_some(held.facts)
     }
 
+    /// The last login was never answered, so it may have been refused. In an outage of
+    /// answers, one try after the other would lock an account whose PIN was changed. So
+    /// first `/profile` must answer, whatever it says; while it does not, no token is
+    /// of use anyway.
+    const fn silenced(&self) -> bool {
+        self.budget.silent && self.held.is_some()
+    }
+
     /// The next login. None while one is under way, or when a machine can do nothing.
     pub(super) fn plan(&self, now: Timestamp, calendar: &dyn MarketCalendar) -> Option<Plan> {
         if self.attempt.is_some() {
             return None;
         }
         let kind = self.how(now)?;
+        if kind == AttemptKind::PinTotp && self.silenced() {
+            return None;
+        }
         let wanted = match self.usable(now) {
             Some(facts) if !self.forced && kind != AttemptKind::ConsentToken => self.refresh_at(&facts, now, calendar),
             Some(_) | None => now,
@@ -187,7 +198,13 @@ impl Lifecycle {
     /// When to ask about the token next.
     fn check_due(&self, plan: Option<Plan>, now: Timestamp, calendar: &dyn MarketCalendar) -> Option<Timestamp> {
         let held = self.held.as_ref().filter(|held| held.check.is_none())?;
-        if !self.means.pair || self.attempt.is_some() || self.ends(&held.facts) <= now {
+        if !self.means.pair || self.attempt.is_some() {
+            return None;
+        }
+        if self.silenced() && self.how(now) == Some(AttemptKind::PinTotp) {
+            return Some(held.check_at);
+        }
+        if self.ends(&held.facts) <= now {
             return None;
         }
         match held.health {
@@ -215,9 +232,11 @@ impl Lifecycle {
             None => {}
         }
         if self.attempt.is_none()
-            && let Some(held) = self.suspect(now)
+            && let Some(held) = self.asked_about(now)
         {
-            return State::Waiting { until: plus(held.check_at, CHECK_TIME), why: Why::Check };
+            let cooled = self.budget.cooled_at().filter(|_| self.logs_in_itself());
+            let until = cooled.max(Some(plus(held.check_at, CHECK_TIME))).unwrap_or(now);
+            return State::Waiting { until, why: Why::Check };
         }
         if !self.means.pair && self.means.platform == Platform::Automatic {
             return State::Absent;
@@ -226,9 +245,12 @@ impl Lifecycle {
         State::NeedsPerson { trouble: self.why_not(now), consent }
     }
 
-    fn suspect(&self, now: Timestamp) -> Option<&Held> {
-        let held = self.held.as_ref()?;
-        (held.health == Health::Suspect && self.means.pair && self.ends(&held.facts) > now).then_some(held)
+    /// The token whose check decides how it goes on.
+    fn asked_about(&self, now: Timestamp) -> Option<&Held> {
+        let held = self.held.as_ref().filter(|_| self.means.pair)?;
+        let suspect = held.health == Health::Suspect && self.ends(&held.facts) > now;
+        let silenced = self.silenced() && self.how(now) == Some(AttemptKind::PinTotp);
+        (suspect || silenced).then_some(held)
     }
 
     /// Why no machine can get a token.

@@ -43,7 +43,7 @@ fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
         6 => Just(Step::Wake),
         2 => Just(Step::Turn),
         6 => (0_u8..5, any_verdict(), any::<bool>()).prop_map(|(how, verdict, login)| Step::Answer(how, verdict, login)),
-        2 => (0_u8..3).prop_map(Step::Check),
+        2 => (0_u8..4).prop_map(Step::Check),
         2 => Just(Step::Refused),
         1 => any::<bool>().prop_map(Step::Give),
         1 => any::<bool>().prop_map(Step::Refresh),
@@ -151,7 +151,7 @@ proptest! {
                 }
                 Step::Check(said) => {
                     let Some(id) = check.take() else { continue };
-                    let outcome = [CheckOutcome::Lives, CheckOutcome::Dead, CheckOutcome::Unknown][usize::from(said)];
+                    let outcome = [CheckOutcome::Lives, CheckOutcome::Dead, CheckOutcome::Unclear, CheckOutcome::NoAnswer][usize::from(said)];
                     desk.tell(Event::Checked { id, outcome });
                 }
                 Step::Refused => { let generation = desk.generation; desk.tell(Event::Refused { generation }); }

@@ -78,25 +78,24 @@ impl Desk {
     }
 
     pub(super) fn wake(&self) -> Option<(Timestamp, bool)> {
-        self.did.iter().find_map(|action| match action {
-            Action::Wake { at, turn } => Some((*at, *turn)),
-            _ => None,
-        })
+        self.did
+            .iter()
+            .find_map(|action| if let Action::Wake { at, turn } = action { Some((*at, *turn)) } else { None })
     }
 
     /// The id of the login or renewal begun by the last event.
     pub(super) fn begun(&self) -> Option<u64> {
-        self.did.iter().find_map(|action| match action {
-            Action::Mint { id, .. } | Action::Renew { id, .. } | Action::MakeConsent { id, .. } => Some(*id),
-            _ => None,
+        self.did.iter().find_map(|action| {
+            if let Action::Mint { id, .. } | Action::Renew { id, .. } | Action::MakeConsent { id, .. } = action {
+                Some(*id)
+            } else {
+                None
+            }
         })
     }
 
     pub(super) fn asked(&self) -> Option<u64> {
-        self.did.iter().find_map(|action| match action {
-            Action::CheckStored { id, .. } => Some(*id),
-            _ => None,
-        })
+        self.did.iter().find_map(|action| if let Action::CheckStored { id, .. } = action { Some(*id) } else { None })
     }
 
     /// Go to the wake that was asked for, and grant it.
@@ -235,7 +234,7 @@ fn a_token_that_died_in_the_night_is_found_before_the_market_opens() {
     assert!(!turn && look >= at(23, 8, 30) && look < at(23, 8, 45), "{look}");
     desk.now = look;
     desk.tell(Event::Woken { turn: false });
-    desk.check(CheckOutcome::Unknown);
+    desk.check(CheckOutcome::NoAnswer);
     assert_eq!(desk.state(), "live");
     let (again, _) = desk.wake().unwrap();
     desk.now = again;
@@ -400,8 +399,15 @@ fn an_unheard_answer_counts_as_a_refusal_where_it_may_be_one() {
     for _ in 0..5 {
         let id = desk.login();
         desk.end(id, AttemptOutcome::Lost);
+        // ... though no login is made before the broker answers anything at all ...
+        for _ in 0..4 {
+            desk.check(CheckOutcome::NoAnswer);
+            assert!(matches!(desk.life.state(), State::Waiting { why: Why::Check, .. }), "{:?}", desk.life.state());
+            desk.wait(secs(1000)).tell(Event::Woken { turn: true });
+            assert_eq!(desk.begun(), None);
+        }
+        desk.check(CheckOutcome::Unclear);
     }
-    assert_eq!(desk.state(), "waiting");
     // ... but the first refusal that is heard makes the unheard ones count.
     let id = desk.login();
     desk.end(id, wrong_pin());
@@ -514,7 +520,7 @@ fn a_lost_renewal_is_asked_about_and_not_repeated_blindly() {
             }
             assert_eq!(desk.begun(), None);
             // No answer settles nothing; it is asked again.
-            desk.check(CheckOutcome::Unknown);
+            desk.check(CheckOutcome::NoAnswer);
             assert!(matches!(desk.wake(), Some((_, false))), "{:?}", desk.did);
             desk.tell(Event::Woken { turn: true });
             assert_eq!(desk.begun(), None, "a token in doubt is not renewed");
