@@ -4,6 +4,7 @@
 //! `access_token` when the account is made). What signs a request is one atomic
 //! load away: a header value that is ready and marked sensitive.
 
+pub mod lifecycle;
 pub mod placeholder;
 
 use std::fmt;

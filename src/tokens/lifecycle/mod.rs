@@ -1,0 +1,421 @@
+//! The life of an account's token, as a pure machine: events in, actions out.
+//!
+//! No I/O, no clock, no tasks. The keeper around it sends requests, stores and
+//! signs; this decides. `now` is our clock; the broker's is `now` plus the measured
+//! skew, and what the broker counts by (a token's end, TOTP windows) is read by it.
+//!
+//! # The keeper's part
+//!
+//! 1. [`Lifecycle::new`], then [`Event::ClockSkew`] if known, then [`Event::Started`].
+//! 2. One event at a time through [`Lifecycle::handle`]; do the actions in order.
+//!    [`Action::Record`] is durable before anything after it is done. Requests run
+//!    aside and come back as events.
+//! 3. One timer per account, set by the last [`Action::Wake`]. Logins begin only in
+//!    answer to `Woken { turn: true }`, so a cap on logins per second for the whole
+//!    gateway is a semaphore that is taken before such a wake is delivered.
+//! 4. A request is sent once, not after `latest`, and always ends in one
+//!    [`Event::Attempt`], a check in one [`Event::Checked`]: both have a timeout.
+//! 5. [`Event::Refused`] from the data path; [`Action::Sign`] to it.
+//! 6. [`Action::CheckStored`] may wait in a queue: after a restart every account has one.
+//!
+//! # Invariants
+//!
+//! - One attempt is outstanding at most. It is in a [`Action::Record`] first.
+//! - Between two logins or renewals lie [`COOLDOWN`] at least, counted from when the
+//!   first was sent at the latest; refused, lost and crashed ones count.
+//! - No TOTP step is used twice, or sent with under 3 s left.
+//! - After two refusals of PIN or TOTP no third is risked before a person acts. After a
+//!   login that was never answered none is made before the broker answers something.
+//! - A consent is made only for a person who asked, at most 25 a day.
+//! - A token that may be dead is asked about, never renewed.
+//!
+//! Not here: what an error of the broker means (`broker::dhan`), holidays
+//! ([`MarketCalendar`]), the cap over all accounts (keeper).
+
+mod attempt;
+mod budget;
+mod interface;
+mod plan;
+#[cfg(test)]
+mod properties;
+mod schedule;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use budget::{AttemptKind, Budget, CONSENTS_A_DAY, REFUSALS, TOTP_LEFT, TOTP_SECONDS, Unanswered, totp_step};
+pub use interface::{
+    Action, AttemptOutcome, CheckOutcome, Consumer, Event, Means, Refusal, State, Strategy, TokenFacts, TokenSource,
+    Trouble, Verdict, Why,
+};
+pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, Weekdays, india_date};
+
+use attempt::Attempt;
+use schedule::{backoff, plus, seed_of};
+
+use crate::domain::AccountName;
+
+/// A token that dies this soon after it came was most likely killed by another login.
+const EARLY: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often a token that the data path refused may be found alive after all.
+const REVIVALS: u8 = 2;
+
+/// How long `/profile` is waited for in what callers are told.
+const CHECK_TIME: SignedDuration = SignedDuration::from_secs(10);
+
+/// What is known of the token that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    /// Nothing against it. Signs.
+    Good,
+    /// A login was lost: if it happened, this one is dead. Signs, as most often it
+    /// did not happen, and a refusal tells.
+    Doubtful,
+    /// The data path saw it refused and nothing better can be had now. Does not sign.
+    Suspect,
+    /// The broker refused it.
+    Dead,
+}
+
+/// The token that is held.
+#[derive(Clone, Debug)]
+struct Held {
+    facts: TokenFacts,
+    health: Health,
+    since: Timestamp,
+    revivals: u8,
+    /// The check under way.
+    check: Option<u64>,
+    /// When the check under way began, or the next may.
+    check_at: Timestamp,
+    checks: u8,
+    /// When it was last known to live.
+    looked: Timestamp,
+}
+
+impl Held {
+    const fn new(facts: TokenFacts, health: Health, since: Timestamp) -> Self {
+        Self { facts, health, since, revivals: 0, check: None, check_at: since, checks: 0, looked: since }
+    }
+
+    const fn doubt(&mut self, health: Health, now: Timestamp) {
+        self.health = health;
+        self.check = None;
+        self.check_at = now;
+        self.checks = 0;
+    }
+}
+
+/// One account's token life. See the module.
+#[derive(Clone, Debug)]
+pub struct Lifecycle {
+    seed: u64,
+    means: Means,
+    started: bool,
+    /// Credentials changed before the budget was known.
+    changed_early: bool,
+    budget: Budget,
+    /// As last given in [`Action::Record`].
+    recorded: Budget,
+    held: Option<Held>,
+    attempt: Option<Attempt>,
+    next_id: u64,
+    skew: SignedDuration,
+    /// A refresh is wanted before its time.
+    forced: bool,
+    /// A person came back from the broker's page and that token is not yet asked for.
+    consent_back: bool,
+    /// Attempts in a row that could not be sent, and when the last was.
+    unsent: u8,
+    unsent_at: Option<Timestamp>,
+    /// Tokens in a row that died early.
+    early_deaths: u8,
+    trouble: Option<Trouble>,
+    state: State,
+    shown: Option<(State, Option<Trouble>)>,
+    signing: Option<u64>,
+}
+
+impl Lifecycle {
+    /// A machine that waits for [`Event::Started`].
+    pub fn new(name: &AccountName, means: Means) -> Self {
+        Self {
+            seed: seed_of(name.as_str()),
+            means,
+            started: false,
+            changed_early: false,
+            budget: Budget::default(),
+            recorded: Budget::default(),
+            held: None,
+            attempt: None,
+            next_id: 1,
+            skew: SignedDuration::ZERO,
+            forced: false,
+            consent_back: false,
+            unsent: 0,
+            unsent_at: None,
+            early_deaths: 0,
+            trouble: None,
+            state: State::Absent,
+            shown: None,
+            signing: None,
+        }
+    }
+
+    /// Where the token stood after the last event.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What a person must mend, or else what last went wrong, until something goes
+    /// right: `last_error` of the API.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        if let State::NeedsPerson { trouble, .. } = &self.state { Some(trouble) } else { self.trouble.as_ref() }
+    }
+
+    /// The token that is held, live or not.
+    pub fn token(&self) -> Option<&TokenFacts> {
+        self.held.as_ref().map(|held| &held.facts)
+    }
+
+    /// What of the limits is spent.
+    pub const fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The broker's clock minus ours, as last measured. To be shown when over 2 s.
+    pub const fn skew(&self) -> SignedDuration {
+        self.skew
+    }
+
+    /// Is a person on the way back from the broker's page? When not, a `tokenId`
+    /// that comes is nobody's and is not kept.
+    pub fn awaits_consent(&self, now: Timestamp) -> bool {
+        self.budget.consent_awaited(now)
+    }
+
+    /// One event, and what to do about it.
+    pub fn handle(&mut self, event: Event, now: Timestamp, calendar: &dyn MarketCalendar) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.budget.settle(now, self.skew);
+        if self.started {
+            self.take(event, now, calendar, &mut actions);
+        } else {
+            self.before_start(event, now);
+        }
+        if self.started {
+            self.finish(now, calendar, &mut actions);
+        }
+        actions
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm, reason = "before the start every other event is ignored, new ones too")]
+    fn before_start(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Started { stored, budget } => self.start(stored, *budget, now),
+            Event::MeansChanged { means, credentials_changed } => {
+                self.means = means;
+                self.changed_early |= credentials_changed;
+            }
+            Event::ClockSkew(skew) => self.skew = skew,
+            _ => {}
+        }
+    }
+
+    fn start(&mut self, stored: Option<TokenFacts>, budget: Budget, now: Timestamp) {
+        self.started = true;
+        self.recorded = budget.clone();
+        self.budget = budget;
+        let crashed = self.budget.resume(now);
+        self.budget.settle(now, self.skew);
+        if self.changed_early {
+            self.budget.new_credentials();
+        }
+        if crashed == Some(AttemptKind::PinTotp) {
+            self.stop_if_locked_out(None);
+        }
+        self.trouble.clone_from(&self.budget.stopped);
+        let Some(facts) = stored else { return };
+        if crashed.is_some_and(AttemptKind::mints) {
+            self.budget.doubtful = Some(facts.generation);
+        }
+        let health = if self.budget.dead == Some(facts.generation) {
+            Health::Dead
+        } else if self.budget.doubtful == Some(facts.generation) {
+            Health::Doubtful
+        } else {
+            Health::Good
+        };
+        let mut held = Held::new(facts, health, now);
+        // What another login did while we did not run was not seen.
+        held.looked = plus(facts.issued_at, -self.skew);
+        self.held = Some(held);
+    }
+
+    fn take(&mut self, event: Event, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
+        match event {
+            Event::Started { .. } => {}
+            Event::MeansChanged { means, credentials_changed } => {
+                self.means = means;
+                if credentials_changed {
+                    self.budget.new_credentials();
+                    self.trouble = None;
+                }
+            }
+            Event::ClockSkew(skew) => self.skew = skew,
+            Event::Woken { turn } => {
+                if turn {
+                    self.begin_if_due(now, calendar, actions);
+                }
+            }
+            Event::GivenByHand(facts) => self.given(facts, now),
+            Event::Attempt { id, outcome } => self.ended(id, outcome, now),
+            Event::Checked { id, outcome } => self.checked(id, outcome, now, calendar),
+            Event::Refused { generation } => self.refused(generation, now, calendar),
+            Event::RefreshWanted { vouched } => self.refresh_wanted(vouched, now),
+            Event::ConsentWanted => self.consent_wanted(now, actions),
+            Event::ConsentReturned => {
+                if self.budget.consent_awaited(now) {
+                    self.consent_back = true;
+                }
+            }
+        }
+    }
+
+    fn given(&mut self, facts: TokenFacts, now: Timestamp) {
+        self.adopt(facts, now);
+        self.consent_back = false;
+        self.budget.forget_failures();
+        // What stopped logins may have passed by tomorrow; but a refused PIN is
+        // no better for a token that a person gave.
+        if self.budget.refusals == 0 && !self.budget.locked_out() {
+            self.budget.stopped = None;
+        }
+        self.trouble.clone_from(&self.budget.stopped);
+    }
+
+    /// This is the account's token now.
+    fn adopt(&mut self, facts: TokenFacts, now: Timestamp) {
+        self.held = Some(Held::new(facts, Health::Good, now));
+        self.forced = false;
+        self.budget.doubtful = None;
+        self.budget.dead = None;
+        self.budget.renewal_refused = self.budget.renewal_refused.filter(|old| *old == facts.generation);
+    }
+
+    fn refused(&mut self, generation: u64, now: Timestamp, calendar: &dyn MarketCalendar) {
+        let own_login = self.how(now) == Some(AttemptKind::PinTotp);
+        let at_once = own_login && self.attempt.is_none() && self.ready(AttemptKind::PinTotp, now, calendar).0 <= now;
+        let Some(held) = self.held.as_mut().filter(|held| held.facts.generation == generation) else { return };
+        match held.health {
+            Health::Good | Health::Doubtful => {}
+            Health::Suspect | Health::Dead => return,
+        }
+        self.early_deaths =
+            if now.duration_since(held.since) < EARLY { self.early_deaths.saturating_add(1) } else { 0 };
+        // A fresh token may be refused for a moment, until all of the broker knows it.
+        // When no login can be made at once, asking again costs nothing.
+        if !at_once && held.revivals < REVIVALS {
+            held.doubt(Health::Suspect, now);
+        } else {
+            self.token_died(now);
+        }
+    }
+
+    fn checked(&mut self, id: u64, outcome: CheckOutcome, now: Timestamp, calendar: &dyn MarketCalendar) {
+        let chance = schedule::mix(self.seed ^ id);
+        let Some(held) = self.held.as_mut().filter(|held| held.check == Some(id)) else { return };
+        held.check = None;
+        if outcome != CheckOutcome::NoAnswer {
+            self.budget.silent = false;
+        }
+        match (outcome, held.health) {
+            (CheckOutcome::Unclear | CheckOutcome::NoAnswer, _) => {
+                // The morning's look was for the time before the market; now callers tell.
+                if held.health == Health::Good && calendar.is_market_hours(now) {
+                    held.looked = now;
+                }
+                held.checks = held.checks.saturating_add(1);
+                let wait = backoff(held.checks, SignedDuration::from_secs(5), SignedDuration::from_mins(1), chance);
+                held.check_at = plus(now, wait);
+            }
+            (_, Health::Dead) => {}
+            (CheckOutcome::Dead, _) => self.token_died(now),
+            (CheckOutcome::Lives, health) => {
+                if health == Health::Suspect {
+                    held.revivals = held.revivals.saturating_add(1);
+                }
+                held.health = Health::Good;
+                held.looked = now;
+                held.checks = 0;
+                self.budget.doubtful = None;
+            }
+        }
+    }
+
+    fn token_died(&mut self, now: Timestamp) {
+        let Some(held) = self.held.as_mut() else { return };
+        held.doubt(Health::Dead, now);
+        self.budget.dead = Some(held.facts.generation);
+        self.budget.doubtful = None;
+        self.forced = false;
+    }
+
+    /// A login was lost: the token it would have replaced may be dead.
+    fn token_in_doubt(&mut self, now: Timestamp) {
+        let Some(held) = self.held.as_mut().filter(|held| held.health == Health::Good) else { return };
+        held.doubt(Health::Doubtful, now);
+        self.budget.doubtful = Some(held.facts.generation);
+    }
+
+    fn refresh_wanted(&mut self, vouched: bool, now: Timestamp) {
+        if vouched {
+            self.budget.vouched();
+        } else if !self.budget.locked_out() {
+            self.budget.stopped = None;
+        }
+        // A person asks: no backoff of ours, but the cooldown and the broker's word stay.
+        self.budget.last_failure = None;
+        self.unsent_at = None;
+        if self.how(now).is_some() {
+            self.forced = self.usable(now).is_some();
+        } else {
+            self.trouble = Some(self.why_not(now));
+        }
+    }
+
+    /// Say what follows from the state as it is now.
+    fn finish(&mut self, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
+        let plan = self.plan(now, calendar);
+        self.check_if_due(plan, now, calendar, actions);
+        let usable = self.usable(now).map(|facts| facts.generation);
+        let mut first = Vec::with_capacity(actions.len() + 4);
+        if self.budget != self.recorded {
+            self.recorded.clone_from(&self.budget);
+            first.push(Action::Record(Box::new(self.budget.clone())));
+        }
+        if usable != self.signing {
+            self.signing = usable;
+            first.push(Action::Sign(usable));
+        }
+        first.append(actions);
+        *actions = first;
+        self.state = self.state_of(plan, now);
+        let shown = (self.state.clone(), self.trouble.clone());
+        if self.shown.as_ref() != Some(&shown) {
+            actions.push(Action::Show(self.state.clone()));
+            self.shown = Some(shown);
+        }
+        actions.extend(self.wake(plan, now, calendar));
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id = id.saturating_add(1);
+        id
+    }
+}

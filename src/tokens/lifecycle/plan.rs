@@ -1,0 +1,287 @@
+//! What comes next and when, and what to tell people meanwhile.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::budget::AttemptKind;
+use super::interface::{Action, State, TokenFacts, Trouble, Why};
+use super::schedule::{self, COOLDOWN, MarketCalendar, backoff, mix, plus};
+use super::{CHECK_TIME, Health, Held, Lifecycle};
+use crate::domain::Platform;
+
+/// A slot missed by more than this was missed for good, because we did not run.
+const MISSED: SignedDuration = SignedDuration::from_mins(90);
+
+/// The shortest and longest wait after an attempt that could not be sent.
+const UNSENT: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(2), SignedDuration::from_mins(1));
+
+/// The next login, if there will be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) kind: AttemptKind,
+    /// When it is wanted.
+    pub(super) wanted: Timestamp,
+    /// When it may be.
+    pub(super) at: Timestamp,
+    /// What stands between the two.
+    pub(super) why: Why,
+}
+
+const GIVE_A_TOKEN: &str =
+    "make a token on web.dhan.co (My Profile, Access DhanHQ APIs) and give it by PUT /v1/accounts/{name}/token";
+
+pub(super) const NO_PAIR: Trouble = Trouble::new(
+    "pair_missing",
+    "this account has no pair of addresses to log in from",
+    "assign one by POST /v1/accounts/{name}/pair",
+);
+const NO_TOKEN: Trouble = Trouble::new("token_absent", "this account has no access token yet", GIVE_A_TOKEN);
+const ENDED: Trouble = Trouble::new("token_expired", "the access token has ended", GIVE_A_TOKEN);
+const DEAD: Trouble = Trouble::new(
+    "token_dead",
+    "the broker refuses this account's access token: another was made since, or it was revoked",
+    GIVE_A_TOKEN,
+);
+const NOT_RENEWED: Trouble = Trouble::new(
+    "token_not_renewable",
+    "the broker does not renew a token of this kind",
+    "a new token is needed before it ends: make one on web.dhan.co and give it by PUT /v1/accounts/{name}/token",
+);
+const NO_LOGIN: Trouble = Trouble::new(
+    "login_incomplete",
+    "this account has no PIN and TOTP secret to log in with",
+    "add pin and totp_secret to the account, log in by the broker's link, or give a token by hand",
+);
+/// The lock-out guard, where no refusal gave a better text.
+pub(super) const LOCKED_OUT: Trouble = Trouble::new(
+    "login_stopped",
+    "two logins in a row were refused or never answered; a third might lock the account at the broker",
+    "check PIN and TOTP secret and save them again, or give a token by hand",
+);
+
+impl Lifecycle {
+    /// A token's end by our clock.
+    fn ends(&self, facts: &TokenFacts) -> Timestamp {
+        plus(facts.expires_at, -self.skew)
+    }
+
+    /// The token to sign with.
+    pub(super) fn usable(&self, now: Timestamp) -> Option<TokenFacts> {
+        let held = self.held.as_ref()?;
+        let good = matches!(held.health, Health::Good | Health::Doubtful);
+        (good && self.ends(&held.facts) > now).then_some(held.facts)
+    }
+
+    /// By what to get the next token, if a machine can.
+    ///
+    /// An automatic account whose logins have stopped and that a person helped out
+    /// with a token behaves as a manual one: the token is renewed if it can be.
+    pub(super) fn how(&self, now: Timestamp) -> Option<AttemptKind> {
+        if !self.means.pair {
+            return None;
+        }
+        if self.consent_back {
+            return Some(AttemptKind::ConsentToken);
+        }
+        if self.logs_in_itself() && self.budget.stopped.is_none() && !self.budget.locked_out() {
+            return Some(AttemptKind::PinTotp);
+        }
+        self.renewable(now).is_some().then_some(AttemptKind::Renewal)
+    }
+
+    fn logs_in_itself(&self) -> bool {
+        self.means.platform == Platform::Automatic && self.means.pin_totp
+    }
+
+    /// The token that the broker would renew: nothing is known against it.
+    pub(super) fn renewable(&self, now: Timestamp) -> Option<TokenFacts> {
+        let held = self.held.as_ref().filter(|held| held.health == Health::Good)?;
+        let kind = held.facts.consumer == super::Consumer::SelfMade
+            && self.budget.renewal_refused != Some(held.facts.generation);
+        (kind && self.ends(&held.facts) > now).then_some(held.facts)
+    }
+
+    /// The last login was never answered, so it may have been refused. In an outage of
+    /// answers, one try after the other would lock an account whose PIN was changed. So
+    /// first `/profile` must answer, whatever it says; while it does not, no token is
+    /// of use anyway.
+    const fn silenced(&self) -> bool {
+        self.budget.silent && self.held.is_some()
+    }
+
+    /// The next login. None while one is under way, or when a machine can do nothing.
+    pub(super) fn plan(&self, now: Timestamp, calendar: &dyn MarketCalendar) -> Option<Plan> {
+        if self.attempt.is_some() {
+            return None;
+        }
+        let kind = self.how(now)?;
+        if kind == AttemptKind::PinTotp && self.silenced() {
+            return None;
+        }
+        let wanted = match self.usable(now) {
+            Some(facts) if !self.forced && kind != AttemptKind::ConsentToken => self.refresh_at(&facts, now, calendar),
+            Some(_) | None => now,
+        };
+        let (at, why) = self.ready(kind, wanted.max(now), calendar);
+        Some(Plan { kind, wanted, at, why })
+    }
+
+    fn refresh_at(&self, facts: &TokenFacts, now: Timestamp, calendar: &dyn MarketCalendar) -> Timestamp {
+        let due = schedule::due(facts, self.skew, self.seed, calendar);
+        // The slot passed while we did not run, and the token outlives this session:
+        // a login now could only do harm.
+        let missed = now.duration_since(due) > MISSED && calendar.is_market_hours(now);
+        if missed && self.budget.last_failure.is_none() && !calendar.is_market_hours(self.ends(facts)) {
+            return due.max(schedule::most_of_life(facts, self.skew));
+        }
+        due
+    }
+
+    /// From `from` on, the first moment that every limit allows, and the limit
+    /// that held it up last.
+    pub(super) fn ready(&self, kind: AttemptKind, from: Timestamp, calendar: &dyn MarketCalendar) -> (Timestamp, Why) {
+        let mut ready = (from, Why::Cooldown);
+        let mut hold = |until: Option<Timestamp>, why: Why| {
+            if let Some(until) = until.filter(|until| *until > ready.0) {
+                ready = (until, why);
+            }
+        };
+        hold(self.budget.cooled_at(), Why::Cooldown);
+        hold(self.budget.retry_after, Why::Backoff);
+        // A person is waiting who has just logged in: only the broker's limits count.
+        if kind != AttemptKind::ConsentToken {
+            let failed = self.budget.last_failure.filter(|_| self.budget.failures > 0);
+            hold(
+                failed.map(|at| schedule::after_failures(self.budget.failures, at, self.seed, calendar)),
+                Why::Backoff,
+            );
+            // Two programs that log one account in kill each other's tokens for ever.
+            let war = self
+                .budget
+                .last_mint_attempt
+                .filter(|_| self.early_deaths > 1)
+                .map(|at| plus(at, backoff(self.early_deaths, COOLDOWN, schedule::BACKOFF_CAP, self.seed)));
+            hold(war, Why::Backoff);
+        }
+        let unsent = self
+            .unsent_at
+            .map(|at| plus(at, backoff(self.unsent, UNSENT.0, UNSENT.1, mix(self.seed ^ u64::from(self.unsent)))));
+        hold(unsent, Why::Backoff);
+        if kind == AttemptKind::PinTotp {
+            let (code_at, _) = self.budget.next_code(ready.0, self.skew);
+            if code_at > ready.0 {
+                ready = (code_at, Why::NextCode);
+            }
+        }
+        ready
+    }
+
+    /// Ask about a token that may be dead, when nothing else settles it; and once before
+    /// each trading day.
+    pub(super) fn check_if_due(
+        &mut self,
+        plan: Option<Plan>,
+        now: Timestamp,
+        calendar: &dyn MarketCalendar,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.check_due(plan, now, calendar).is_none_or(|at| at > now) {
+            return;
+        }
+        let id = self.fresh_id();
+        if let Some(held) = self.held.as_mut() {
+            held.check = Some(id);
+            held.check_at = now;
+            actions.push(Action::CheckStored { id, generation: held.facts.generation });
+        }
+    }
+
+    /// When to ask about the token next.
+    fn check_due(&self, plan: Option<Plan>, now: Timestamp, calendar: &dyn MarketCalendar) -> Option<Timestamp> {
+        let held = self.held.as_ref().filter(|held| held.check.is_none())?;
+        if !self.means.pair || self.attempt.is_some() {
+            return None;
+        }
+        if self.silenced() && self.how(now) == Some(AttemptKind::PinTotp) {
+            return Some(held.check_at);
+        }
+        if self.ends(&held.facts) <= now {
+            return None;
+        }
+        match held.health {
+            Health::Good => schedule::morning_look(held.looked, self.seed, calendar).map(|at| at.max(held.check_at)),
+            Health::Doubtful => Some(held.check_at),
+            // A login that may be made at once settles it better.
+            Health::Suspect => plan.is_none_or(|plan| plan.at > now).then_some(held.check_at),
+            Health::Dead => None,
+        }
+    }
+
+    pub(super) fn state_of(&self, plan: Option<Plan>, now: Timestamp) -> State {
+        let minting = self.attempt.as_ref().is_some_and(|attempt| attempt.kind.mints());
+        if self.usable(now).is_some() {
+            let doubted = self.held.as_ref().is_some_and(|held| held.health == Health::Doubtful);
+            let wanted = plan.is_some_and(|plan| plan.wanted <= now);
+            return if minting || doubted || wanted { State::Refreshing } else { State::Live };
+        }
+        if minting {
+            return State::Minting;
+        }
+        match plan {
+            Some(plan) if plan.at <= now => return State::Minting,
+            Some(plan) => return State::Waiting { until: plan.at, why: plan.why },
+            None => {}
+        }
+        if self.attempt.is_none()
+            && let Some(held) = self.asked_about(now)
+        {
+            let cooled = self.budget.cooled_at().filter(|_| self.logs_in_itself());
+            let until = cooled.max(Some(plus(held.check_at, CHECK_TIME))).unwrap_or(now);
+            return State::Waiting { until, why: Why::Check };
+        }
+        if !self.means.pair && self.means.platform == Platform::Automatic {
+            return State::Absent;
+        }
+        let consent = self.may_consent(now).is_ok();
+        State::NeedsPerson { trouble: self.why_not(now), consent }
+    }
+
+    /// The token whose check decides how it goes on.
+    fn asked_about(&self, now: Timestamp) -> Option<&Held> {
+        let held = self.held.as_ref().filter(|_| self.means.pair)?;
+        let suspect = held.health == Health::Suspect && self.ends(&held.facts) > now;
+        let silenced = self.silenced() && self.how(now) == Some(AttemptKind::PinTotp);
+        (suspect || silenced).then_some(held)
+    }
+
+    /// Why no machine can get a token.
+    pub(super) fn why_not(&self, now: Timestamp) -> Trouble {
+        if !self.means.pair {
+            return NO_PAIR;
+        }
+        if self.means.platform == Platform::Automatic {
+            if let Some(stopped) = &self.budget.stopped {
+                return stopped.clone();
+            }
+            return if self.means.pin_totp { LOCKED_OUT } else { NO_LOGIN };
+        }
+        match &self.held {
+            None => NO_TOKEN,
+            Some(held) if held.health == Health::Dead => DEAD,
+            Some(held) if self.ends(&held.facts) <= now => ENDED,
+            // It lives: what is asked for is a renewal.
+            Some(_) => NOT_RENEWED,
+        }
+    }
+
+    /// The next wake: for a login, the token's end, or a question.
+    pub(super) fn wake(&self, plan: Option<Plan>, now: Timestamp, calendar: &dyn MarketCalendar) -> Option<Action> {
+        let end = self.usable(now).map(|facts| self.ends(&facts));
+        let check = self.check_due(plan, now, calendar);
+        let other = [end, check].into_iter().flatten().min();
+        match (plan, other) {
+            (Some(plan), Some(other)) if other < plan.at => Some(Action::Wake { at: other, turn: false }),
+            (Some(plan), _) => Some(Action::Wake { at: plan.at, turn: true }),
+            (None, other) => other.map(|at| Action::Wake { at, turn: false }),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Events in any order, killed anywhere: what a watcher at the wire would see.
+
+use std::time::Duration;
+
+use proptest::prelude::{Just, ProptestConfig, Strategy as _, any, prop_oneof, proptest};
+
+use super::schedule::plus;
+use super::tests::{AUTOMATIC, Desk, at, refusal, secs};
+use super::*;
+use crate::domain::Platform;
+
+fn any_verdict() -> impl proptest::strategy::Strategy<Value = Verdict> {
+    prop_oneof![
+        (0_u64..100_000).prop_map(|wait| Verdict::RetryAfter(Duration::from_secs(wait))),
+        Just(Verdict::NextWindow),
+        Just(Verdict::TokenDead),
+        Just(Verdict::AskPerson),
+        Just(Verdict::WrongKind),
+        Just(Verdict::Unknown),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(i64),
+    Wake,
+    Turn,
+    Answer(u8, Verdict, bool),
+    Check(u8),
+    Refused,
+    Give(bool),
+    Refresh(bool),
+    Consent,
+    Return,
+    Means(bool, bool, bool),
+    Skew(i64),
+    Crash,
+}
+
+fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
+    prop_oneof![
+        3 => prop_oneof![0_i64..200, 0_i64..100_000].prop_map(Step::Wait),
+        6 => Just(Step::Wake),
+        2 => Just(Step::Turn),
+        6 => (0_u8..5, any_verdict(), any::<bool>()).prop_map(|(how, verdict, login)| Step::Answer(how, verdict, login)),
+        2 => (0_u8..4).prop_map(Step::Check),
+        2 => Just(Step::Refused),
+        1 => any::<bool>().prop_map(Step::Give),
+        1 => any::<bool>().prop_map(Step::Refresh),
+        1 => Just(Step::Consent),
+        1 => Just(Step::Return),
+        1 => (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(a, b, c)| Step::Means(a, b, c)),
+        1 => (-40_i64..40).prop_map(Step::Skew),
+        1 => Just(Step::Crash),
+    ]
+}
+
+/// What a watcher at the wire would hold against the machine.
+#[derive(Default)]
+struct Watch {
+    outstanding: Option<u64>,
+    last_sent: Option<Timestamp>,
+    last_step: Option<u64>,
+}
+
+impl Watch {
+    /// Look at what was done; `recorded` is what is durable so far.
+    fn look(&mut self, desk: &Desk, unsent: &mut Option<Timestamp>) {
+        let mut written = false;
+        for action in &desk.did {
+            match action {
+                Action::Record(budget) => written = budget.unanswered.is_some(),
+                Action::Mint { id, latest, .. }
+                | Action::Renew { id, latest, .. }
+                | Action::MakeConsent { id, latest } => {
+                    assert_eq!(self.outstanding, None, "two attempts at once");
+                    assert!(written, "sent before it was written");
+                    assert!(*latest > desk.now);
+                    self.outstanding = Some(*id);
+                    if !matches!(action, Action::MakeConsent { .. }) {
+                        if let Some(last) = self.last_sent {
+                            assert!(desk.now.duration_since(last) >= COOLDOWN, "{last} {}", desk.now);
+                        }
+                        *unsent = self.last_sent;
+                        // The worst: it is sent as late as it may be.
+                        self.last_sent = Some(*latest);
+                    } else {
+                        *unsent = self.last_sent;
+                    }
+                    if let Action::Mint { strategy: Strategy::PinTotp { step }, .. } = action {
+                        assert!(self.last_step.is_none_or(|last| last < *step), "a step twice");
+                        self.last_step = Some(*step);
+                        let broker = plus(*latest, desk.life.skew());
+                        assert_eq!(totp_step(broker), *step);
+                        let left = (i64::try_from(*step).unwrap() + 1) * TOTP_SECONDS * 1000 - broker.as_millisecond();
+                        assert!(left >= 3000, "{left} ms left");
+                    }
+                }
+                Action::Sign(Some(generation)) => {
+                    let facts = desk.life.token().unwrap();
+                    assert_eq!(facts.generation, *generation);
+                    assert!(facts.expires_at > plus(desk.now, desk.life.skew()));
+                }
+                Action::Sign(None)
+                | Action::DenyConsent(_)
+                | Action::CheckStored { .. }
+                | Action::Show(_)
+                | Action::Wake { .. } => {}
+            }
+        }
+        assert_eq!(desk.did.iter().filter(|action| matches!(action, Action::Wake { .. })).count().max(1), 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever happens in whatever order, and wherever it is killed.
+    #[test]
+    fn no_order_of_events_breaks_a_limit(start in 0_i64..600_000, steps in proptest::collection::vec(any_step(), 1..120)) {
+        let mut desk = Desk::open(Means { consent: true, ..AUTOMATIC }, plus(at(16, 0, 0), secs(start)));
+        let mut means = Means { consent: true, ..AUTOMATIC };
+        let mut watch = Watch::default();
+        let mut unsent = None;
+        let mut check = None;
+        desk.tell(Event::Started { stored: None, budget: Box::default() });
+        for step in steps {
+            match step {
+                Step::Wait(seconds) => { desk.wait(secs(seconds)); continue; }
+                Step::Wake => match desk.wake() {
+                    Some(_) => { desk.go(); }
+                    None => { desk.tell(Event::Woken { turn: false }); }
+                },
+                Step::Turn => { desk.tell(Event::Woken { turn: true }); }
+                Step::Answer(how, verdict, login) => {
+                    let Some(id) = watch.outstanding.take() else { continue };
+                    let outcome = match how {
+                        0 => AttemptOutcome::Minted(desk.token(if login { Consumer::App } else { Consumer::SelfMade })),
+                        1 => AttemptOutcome::Lost,
+                        2 => { watch.last_sent = unsent; AttemptOutcome::NotSent }
+                        3 => AttemptOutcome::ConsentMade,
+                        _ => refusal(verdict, login),
+                    };
+                    if let AttemptOutcome::Minted(facts) = outcome {
+                        desk.stored = Some(facts);
+                    }
+                    if how != 2 {
+                        watch.last_sent = watch.last_sent.map(|at| at.min(desk.now));
+                    }
+                    desk.end(id, outcome);
+                }
+                Step::Check(said) => {
+                    let Some(id) = check.take() else { continue };
+                    let outcome = [CheckOutcome::Lives, CheckOutcome::Dead, CheckOutcome::Unclear, CheckOutcome::NoAnswer][usize::from(said)];
+                    desk.tell(Event::Checked { id, outcome });
+                }
+                Step::Refused => { let generation = desk.generation; desk.tell(Event::Refused { generation }); }
+                Step::Give(web) => {
+                    let facts = desk.token(if web { Consumer::SelfMade } else { Consumer::App });
+                    desk.stored = Some(facts);
+                    desk.tell(Event::GivenByHand(facts));
+                }
+                Step::Refresh(vouched) => { desk.tell(Event::RefreshWanted { vouched }); }
+                Step::Consent => { desk.tell(Event::ConsentWanted); }
+                Step::Return => { desk.tell(Event::ConsentReturned); }
+                Step::Means(automatic, pair, changed) => {
+                    let platform = if automatic { Platform::Automatic } else { Platform::Manual };
+                    means = Means { platform, pair, ..means };
+                    desk.tell(Event::MeansChanged { means, credentials_changed: changed });
+                }
+                // A clock that is measured to run back cannot be told from a used code.
+                Step::Skew(seconds) => {
+                    let ahead = desk.life.skew().max(secs(seconds));
+                    desk.tell(Event::ClockSkew(ahead));
+                }
+                Step::Crash => {
+                    watch.outstanding = None;
+                    check = None;
+                    watch.last_sent = watch.last_sent.map(|at| at.min(desk.now));
+                    let skew = desk.life.skew();
+                    desk.life = Lifecycle::new(&AccountName::parse("alpha").unwrap(), means);
+                    desk.tell(Event::ClockSkew(skew));
+                    desk.tell(Event::Started { stored: desk.stored, budget: desk.recorded.clone() });
+                }
+            }
+            check = desk.asked().or(check);
+            watch.look(&desk, &mut unsent);
+        }
+    }
+}
