@@ -4,10 +4,11 @@
 //! account's name: it is spread over accounts, and the same after a restart.
 
 use jiff::civil::{Date, time};
-use jiff::tz::Offset;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::interface::TokenFacts;
+use crate::domain::india;
 
 /// When the market needs a token. `broker::dhan` has the real one.
 pub trait MarketCalendar {
@@ -39,18 +40,14 @@ impl MarketCalendar for Weekdays {
     }
 }
 
-/// India's time is this far ahead of UTC all year.
-const INDIA: SignedDuration = SignedDuration::from_mins(330);
-
 /// The date in India.
 pub fn india_date(at: Timestamp) -> Date {
-    Offset::UTC.to_datetime(plus(at, INDIA)).date()
+    india::local(at).date()
 }
 
 /// A time of day in India. For hours and minutes that a clock has.
 fn india(day: Date, hour: i8, minute: i8) -> Timestamp {
-    let utc = Offset::UTC.to_timestamp(day.to_datetime(time(hour, minute, 0, 0)));
-    utc.map_or(Timestamp::MAX, |utc| plus(utc, -INDIA))
+    india::instant(day.to_datetime(time(hour, minute, 0, 0)))
 }
 
 /// `at` and a while, or the end of time.

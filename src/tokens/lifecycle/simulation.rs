@@ -1,5 +1,5 @@
 //! A month of a thousand accounts against a broker that goes wrong in every way
-//! we know of, with keepers that are killed anywhere. `SIXGATE_SIM_SEED` repeats a run.
+//! we know of, with keepers that are killed anywhere. `SIXGATE_SIM_SEED` asks for another run.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -779,10 +779,9 @@ fn refused(verdict: Verdict, login_refusal: bool) -> Reply {
 /// Each limit holds alone in the tables; here they meet each other, outages and crashes.
 #[test]
 fn a_month_of_a_thousand_accounts_breaks_no_limit_and_leaves_none_without_a_token() {
-    let seed = std::env::var("SIXGATE_SIM_SEED").ok().map_or_else(
-        || u64::try_from(Timestamp::now().as_microsecond()).unwrap(),
-        |text| text.parse().expect("SIXGATE_SIM_SEED is a number"),
-    );
+    // One seed where others wait for the answer; any by hand.
+    let seed = std::env::var("SIXGATE_SIM_SEED")
+        .map_or(20_261_123, |text| text.parse().expect("SIXGATE_SIM_SEED is a number"));
     println!("SIXGATE_SIM_SEED={seed}");
     let mut world = World::new(seed);
     world.run();
