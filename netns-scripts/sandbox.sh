@@ -2,7 +2,7 @@
 # sandbox.sh [FLAG...] [-- COMMAND...]: `sixgate serve --sandbox FLAG...` with two prefixes, and no root needed.
 #
 # An ordinary user's host has no two IPv6 addresses to send from. This makes a network namespace of its own, as
-# pretend root, in which every address of 2001:db8:a1::/64 and 2001:db8:a2::/64 is local, and runs the gateway there.
+# pretend root, and runs the gateway there, which lends the loopback interface of that namespace two addresses.
 #
 #   sandbox.sh                     a shell with the gateway running behind it; it ends with the shell
 #   sandbox.sh -- COMMAND...       waits for the gateway to answer, runs COMMAND, stops the gateway, and ends
@@ -69,7 +69,7 @@ finish() {
 }
 trap finish EXIT
 
-"$binary" serve --sandbox "${flags[@]}" >"$SIXGATE_LOG" 2>&1 </dev/null &
+env -u SIXGATE_LOG "$binary" serve --sandbox "${flags[@]}" >"$SIXGATE_LOG" 2>&1 </dev/null &
 gateway=$!
 
 # One HTTP request by bash itself, so that no curl is needed.

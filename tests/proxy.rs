@@ -74,6 +74,26 @@ fn a_browser_is_refused_where_no_key_is_asked_for() {
     assert_eq!(world.broker.seen().len(), 2);
 }
 
+/// Who names another account believes to trade on that one.
+#[test]
+fn a_listener_of_one_account_refuses_a_caller_that_names_another() {
+    let world = World::up(2, "");
+    let (a1, a2) = (world.traders[0].clone(), world.traders[1].clone());
+    let statuses = world.net.in_ns(Ns::Gateway, || async move {
+        let mut statuses = Vec::new();
+        for trader in [&a2, &a1] {
+            let auth = basic(&trader.name, &trader.key);
+            let mut caller = Caller::http1(connect(loopback()).await).await;
+            let headers = [("proxy-authorization", auth.as_str())];
+            let ask = request("POST", "http://api.dhan.co/v2/orders", "api.dhan.co", &headers, Some(ORDER));
+            statuses.push(caller.send(ask).await.unwrap().status);
+        }
+        statuses
+    });
+    assert_eq!(statuses, [407, 200]);
+    assert_eq!(world.broker.seen().len(), 1);
+}
+
 /// With a key the caller has shown who it is, whatever sent the request.
 #[test]
 fn a_browser_with_a_client_key_is_a_caller() {

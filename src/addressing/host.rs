@@ -30,11 +30,15 @@ const LOOPBACK_INDEX: u32 = 1;
 pub struct LentAddress(SourceAddr);
 
 impl LentAddress {
+    /// One that is there already is taken over: a process that was killed left it.
+    ///
     /// # Errors
-    /// `EPERM` without `CAP_NET_ADMIN`; `EEXIST` when the address is there already.
+    /// `EPERM` without `CAP_NET_ADMIN`.
     pub fn lend(address: SourceAddr) -> io::Result<Self> {
-        change(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, address)?;
-        Ok(Self(address))
+        match change(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, address) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            Ok(()) | Err(_) => Ok(Self(address)),
+        }
     }
 }
 

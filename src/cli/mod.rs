@@ -46,7 +46,8 @@ struct ServeArguments {
     /// Start the built-in broker beside the gateway, with a demo account: no
     /// configuration, no root and no broker account needed. As root its two
     /// addresses are put on the loopback interface for as long as it runs. A
-    /// configuration file is not read.
+    /// configuration file is not read; SIXGATE_LISTENER_0_ADDRESS and
+    /// SIXGATE_ADMIN_ADDRESS choose other ports.
     #[arg(long)]
     sandbox: bool,
     /// With --sandbox: keep state in this folder instead of a temporary one.

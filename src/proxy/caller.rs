@@ -41,6 +41,13 @@ impl Door {
             let detail = "this listener knows no account for this peer; map its uid in listener.uids";
             return Err(Problem::before_sending(Code::ProxyAuthRequired, detail));
         };
+        // Who names another account believes to trade on that one.
+        let other = shown(headers, Form::Absolute).filter(|(user, _)| !user.is_empty() && user != name.as_str());
+        if other.is_some() {
+            let detail =
+                format!("this listener serves account {name} only; leave the name out, or use another listener");
+            return Err(Problem::before_sending(Code::ProxyAuthRequired, detail));
+        }
         accounts.lookup(name.as_str()).ok_or_else(|| missing(name))
     }
 

@@ -245,6 +245,8 @@ impl Proxy {
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Handled, Problem> {
+        // Also of one that is refused: its operator has to know what to allow.
+        access.target = Some(asked.target.chars().take(255).collect());
         let mut established = Response::new(());
         match self.destinations.tunnel(&asked.target)? {
             Tunnel::Intercept(authority) => {
@@ -440,7 +442,7 @@ fn managed(target: &Target, account: &Account, now: Timestamp) -> Result<Option<
         },
         Some(Managed::Registration) => Err(Problem::before_sending(
             Code::ManagedByGateway,
-            "the registered addresses are the gateway's to change; a mistake there costs a week",
+            "callers do not change the registered addresses: a mistake there costs a week; whoever runs the gateway does it on web.dhan.co",
         )),
     }
 }
