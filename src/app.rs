@@ -182,7 +182,7 @@ fn master_key(file: &Path, state: &Path) -> Result<MasterKey, StartError> {
     }
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(MASTER_KEY_CREDENTIAL));
     if let Some(path) = credential.filter(|path| path.exists()) {
-        return Ok(MasterKey::load_or_create(&path)?);
+        return Ok(MasterKey::load_credential(&path)?);
     }
     // A new key cannot open what another one sealed; making one would only hide
     // that the right one is missing.

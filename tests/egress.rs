@@ -139,6 +139,24 @@ fn an_order_goes_by_the_secondary_when_the_primary_cannot_be_dialled() {
     }
 }
 
+/// A broker of many addresses, all of them swallowed on the first line: what is left
+/// of the order's time must be enough for the second.
+#[test]
+fn a_dead_line_leaves_time_for_the_other_one() {
+    let many: String = (1..=3).map(|n| format!("\"[{}]:443\", ", net::broker(n))).collect();
+    let pins = format!("[egress.resolve]\n\"api.dhan.co\" = [{many}]\n[orders]\nresponse_timeout = \"2s\"");
+    let world = World::up_with(1, &config(&pins));
+    world.net.uplink(1, Uplink::Silent);
+    let reply = place(&world);
+    assert_eq!((reply.status, reply.header("sixgate-leg")), (200, "secondary"), "{reply:?}");
+    let (_, account) = world.gateway.admin().get("/v1/accounts/a1");
+    assert_eq!(
+        (&account["legs"][0]["state"], &account["legs"][0]["reason"]),
+        (&json!("tripped"), &json!("connect_timed_out"))
+    );
+    assert_eq!(orders(&world), 1);
+}
+
 /// The heart of order safety that is built so far: what may have been sent is not
 /// sent again, whatever the connection does.
 fn lost(action: Action) {

@@ -596,3 +596,37 @@ fn a_missing_master_key_beside_existing_state_is_told_and_not_made_anew() {
     assert!(!output.status.success() && said.contains("restore it from its backup"), "{said}");
     assert!(!key.exists());
 }
+
+/// systemd 254 and later hands a service's user its credential by an access control
+/// list, which shows as a group that may read.
+#[test]
+fn a_systemd_credential_may_be_readable_by_a_group_and_by_nobody_else() {
+    for (mode, starts) in [(0o440, true), (0o444, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let credentials = dir.path().join("credentials");
+        std::fs::create_dir(&credentials).unwrap();
+        let file = credentials.join("sixgate.master-key");
+        std::fs::write(&file, "ab".repeat(32)).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let text = format!(
+            "[state]\npath = \"{0}/state\"\n[[listener]]\naddress = \"unix:{0}/proxy.sock\"\naccount = \"alpha\"\n\
+             [admin]\naddress = \"unix:{0}/admin.sock\"\n",
+            dir.path().display()
+        );
+        let config = dir.path().join("sixgate.toml");
+        std::fs::write(&config, text).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        command.args(["serve", "--config"]).arg(&config).env("CREDENTIALS_DIRECTORY", &credentials);
+        let mut gateway = support::Process::start(command, dir.path(), "gateway");
+        if starts {
+            support::wait_until("it is bound", std::time::Duration::from_secs(20), || {
+                gateway.output().contains("admin API")
+            });
+            assert_eq!(gateway.terminate().code(), Some(0));
+            assert!(!dir.path().join("state/master.key").exists());
+        } else {
+            assert!(!gateway.wait_for_end(std::time::Duration::from_secs(20)).success());
+            assert!(gateway.log().contains("sixgate.master-key"), "{}", gateway.log());
+        }
+    }
+}

@@ -57,6 +57,8 @@ pub enum DialError {
     },
     #[error("TLS with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
     TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration },
+    #[error("{to} could not be dialled from {from} in this leg's share of the time")]
+    OutOfTime { from: SourceAddr, to: Authority },
     #[error("HTTP with {to} could not begin")]
     Http {
         to: Authority,
@@ -71,7 +73,7 @@ impl DialError {
         match self {
             Self::Bind { .. } => "bind_failed",
             Self::Connect { .. } => "connect_failed",
-            Self::TimedOut { .. } => "connect_timed_out",
+            Self::TimedOut { .. } | Self::OutOfTime { .. } => "connect_timed_out",
             Self::WrongSource { .. } => "wrong_source",
             Self::Forbidden { .. } => "destination_forbidden",
             Self::Resolve(ResolveError::NoAddress { .. } | ResolveError::Ipv4Only { .. }) => "no_ipv6_address",
@@ -238,7 +240,8 @@ impl Exit {
             if !answer.pinned
                 && let Some(rule) = guard::forbidden(*at.ip())
             {
-                last = Some(DialError::Forbidden { host: to.host.clone(), to: at, rule });
+                // An address that could be tried and failed says more than one that may not be.
+                last = last.or(Some(DialError::Forbidden { host: to.host.clone(), to: at, rule }));
                 continue;
             }
             let socket = BoundSocket::bind(self.source, options.freebind)?;

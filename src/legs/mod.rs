@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Authority, Pair, Role, SourceAddr};
@@ -154,12 +155,12 @@ impl Legs {
         [&self.primary, &self.secondary]
     }
 
-    /// A connection for one request, from the primary or else the secondary.
+    /// A connection for one request, from the primary or else the secondary, by `by`.
     ///
     /// # Errors
     /// [`NoLeg`]; nothing was sent.
-    pub async fn lease<'a>(&'a self, to: &'a Authority, how: Reuse) -> Result<(&'a Leg, Lease), NoLeg> {
-        self.first(|leg| async move {
+    pub async fn lease<'a>(&'a self, to: &'a Authority, how: Reuse, by: Instant) -> Result<(&'a Leg, Lease), NoLeg> {
+        self.first(to, by, |leg| async move {
             match how {
                 Reuse::Idle => leg.exit.lease(to).await,
                 Reuse::Never => leg.exit.lease_new(to).await,
@@ -169,21 +170,33 @@ impl Legs {
         .await
     }
 
-    /// A connected socket for a blind tunnel.
+    /// A connected socket for a blind tunnel, by `by`.
     ///
     /// # Errors
     /// [`NoLeg`]; nothing was sent.
-    pub async fn dial<'a>(&'a self, to: &'a Authority) -> Result<(&'a Leg, TcpStream), NoLeg> {
-        self.first(|leg| leg.exit.dial(to)).await
+    pub async fn dial<'a>(&'a self, to: &'a Authority, by: Instant) -> Result<(&'a Leg, TcpStream), NoLeg> {
+        self.first(to, by, |leg| leg.exit.dial(to)).await
     }
 
-    async fn first<'a, T, F>(&'a self, dial: impl Fn(&'a Leg) -> F) -> Result<(&'a Leg, T), NoLeg>
+    /// The first leg that can be dialled by `by`. A leg that is not the last gets half
+    /// of what is left: a dead line must leave time for the other one.
+    async fn first<'a, T, F>(
+        &'a self,
+        to: &'a Authority,
+        by: Instant,
+        dial: impl Fn(&'a Leg) -> F,
+    ) -> Result<(&'a Leg, T), NoLeg>
     where
         F: Future<Output = Result<T, DialError>>,
     {
         let mut tried = Vec::new();
         for leg in self.both() {
-            let dialled = dial(leg).await;
+            let share = match leg.role {
+                Role::Primary => by.saturating_duration_since(Instant::now()) / 2,
+                Role::Secondary => by.saturating_duration_since(Instant::now()),
+            };
+            let out_of_time = |_| Err(DialError::OutOfTime { from: leg.source(), to: to.clone() });
+            let dialled = tokio::time::timeout(share, dial(leg)).await.unwrap_or_else(out_of_time);
             leg.note(&dialled);
             match dialled {
                 Ok(made) => return Ok((leg, made)),

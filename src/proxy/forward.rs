@@ -19,7 +19,7 @@ use super::reply::{Body, CORRELATION_ID, Code, LEG, OUTCOME, Problem, SOURCE};
 use super::sign::host_header;
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, SendError, Sent};
-use crate::legs::{Legs, Reuse};
+use crate::legs::{Legs, NoLeg, Reuse};
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -80,17 +80,10 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
     trace.correlation_id = out.correlation_id.take();
     // An order that waits for a line longer than it would for its answer would
     // leave at a price of the past.
-    let dial_by = tokio::time::Instant::now() + out.limit;
+    let mut dial_by = Instant::now() + out.limit;
     loop {
-        let leased = tokio::time::timeout_at(dial_by, legs.lease(&out.authority, reuse)).await;
-        let (leg, lease) = match leased {
-            Ok(Ok(leased)) => leased,
-            Ok(Err(none)) => return Err(no_leg(none.code(), none.to_string(), &out, trace)),
-            Err(_) => {
-                let detail = format!("no leg could be dialled within {:?}", out.limit);
-                return Err(no_leg("connect_timed_out", detail, &out, trace));
-            }
-        };
+        let leased = legs.lease(&out.authority, reuse, dial_by.into()).await;
+        let (leg, lease) = leased.map_err(|none| no_leg(&none, &out, trace))?;
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
         let request = out.request(&lease);
@@ -122,6 +115,7 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
             Sent::Broken(err @ SendError::Connection(_)) => match again {
                 Some(request) => {
                     repeated = true;
+                    dial_by = Instant::now() + out.limit;
                     out.take_back(request);
                 }
                 None => return Err(out.failed(&err, Outcome::Unknown, trace)),
@@ -225,10 +219,10 @@ fn without_echo(reply: &Response<Body>) -> Response<Body> {
     plain
 }
 
-fn no_leg(code: &'static str, detail: String, out: &Outgoing, trace: &mut Trace) -> Problem {
+fn no_leg(none: &NoLeg, out: &Outgoing, trace: &mut Trace) -> Problem {
     trace.outcome = out.write.then_some(Outcome::NotSent);
-    trace.dial_error = Some(code);
-    Problem::before_sending(Code::EgressUnavailable, detail)
+    trace.dial_error = Some(none.code());
+    Problem::before_sending(Code::EgressUnavailable, none.to_string())
 }
 
 /// What a reply says of an order write. A 5xx and a page from something in

@@ -25,6 +25,7 @@ use super::http1::{Asked, Connection, ReadError, Refusal, Rewound};
 use super::reply::{Body, Code, Problem};
 use super::{Handled, Inbound, Inside, Proxy, Switch, tunnel};
 use crate::config::{Bind, ClientKey, Listener};
+use crate::domain::Outcome;
 
 /// Pause after an accept error such as "too many open files", which would
 /// otherwise be returned again at once for ever.
@@ -407,9 +408,15 @@ impl Proxy {
         });
         match handled.await {
             Ok(Handled::Reply(reply)) => reply,
-            Ok(Handled::Switch(..)) | Err(_) => {
+            Ok(Handled::Switch(..)) => {
                 self.refuse(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
             }
+            // It broke down somewhere, and an order may have left before that.
+            Err(_) => self.refuse(Problem {
+                code: Code::OutcomeUnknown,
+                detail: "the request broke down inside the gateway; look in the order book".to_owned(),
+                outcome: Outcome::Unknown,
+            }),
         }
     }
 }

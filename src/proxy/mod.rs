@@ -257,7 +257,7 @@ impl Proxy {
             Tunnel::Blind(authority) => {
                 access.target = Some(authority.to_string());
                 let legs = legs(account)?;
-                let dialled = legs.dial(&authority).await;
+                let dialled = legs.dial(&authority, tokio::time::Instant::now() + self.read_timeout).await;
                 let (leg, stream) = dialled.map_err(|none| {
                     trace.dial_error = Some(none.code());
                     Problem::before_sending(Code::EgressUnavailable, none.to_string())

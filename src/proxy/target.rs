@@ -138,8 +138,10 @@ impl Destinations {
                     same_host(host, &asked)?;
                 }
                 match inside {
-                    Some(tunnel) if *tunnel != asked => return Err(bad("the target is not the tunnel's host")),
-                    Some(_) => (Form::Intercepted, asked),
+                    Some(tunnel) if *tunnel != self.configured(asked.clone()) => {
+                        return Err(bad("the target is not the tunnel's host"));
+                    }
+                    Some(tunnel) => (Form::Intercepted, tunnel.clone()),
                     None if self.allow.contains(&asked) => (Form::Absolute, asked),
                     // Plain http to a host that is served over TLS: the caller leaves TLS to us.
                     None if asked.port == 80 => (Form::Absolute, Authority { host: asked.host, port: 443 }),

@@ -108,14 +108,24 @@ impl MasterKey {
     /// [`SealError`] when others can read the file, it holds no key, or it cannot
     /// be read or made. An existing file is never changed.
     pub fn load_or_create(path: &Path) -> Result<Self, SealError> {
-        match Self::load(path) {
+        match Self::load(path, 0o077) {
             Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Self::create(path)?;
                 // Not the key just made: another process may have been first.
-                Self::load(path)
+                Self::load(path, 0o077)
             }
             done => done,
         }
+    }
+
+    /// Read a credential that systemd handed over (systemd.exec(5), `LoadCredential=`).
+    /// Its folder is this service's alone; an access control list for the service's
+    /// user shows as a group that may read.
+    ///
+    /// # Errors
+    /// As [`MasterKey::load_or_create`], but nothing is made.
+    pub fn load_credential(path: &Path) -> Result<Self, SealError> {
+        Self::load(path, 0o007)
     }
 
     /// # Errors
@@ -131,11 +141,12 @@ impl MasterKey {
         Ok(Self(key))
     }
 
-    fn load(path: &Path) -> Result<Self, SealError> {
+    /// `forbidden` are the mode's bits that nobody may have set.
+    fn load(path: &Path, forbidden: u32) -> Result<Self, SealError> {
         let fail = |source| SealError::Io { doing: "read", path: path.to_path_buf(), source };
         let mut file = std::fs::File::open(path).map_err(fail)?;
         let mode = file.metadata().map_err(fail)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
+        if mode & forbidden != 0 {
             return Err(SealError::Exposed { path: path.to_path_buf(), mode });
         }
         let mut text = Zeroizing::new(String::with_capacity(256));

@@ -61,7 +61,8 @@ impl Endpoint {
     }
 }
 
-/// A path that the table does not know, with a method that only reads.
+/// A path that the table does not know, with a method that only reads. Never
+/// repeated: it may be a known one that does something, in another spelling.
 const UNKNOWN_READ: Endpoint = Endpoint {
     rate: RateClass::Other,
     write: false,
@@ -69,7 +70,7 @@ const UNKNOWN_READ: Endpoint = Endpoint {
     client_id: false,
     correlation: false,
     read: false,
-    once: false,
+    once: true,
 };
 
 /// A path that the table does not know, with a method that may write: taken for
@@ -258,15 +259,16 @@ mod tests {
     #[test]
     fn only_reads_are_repeated() {
         let may = |method: Method, path| classify(&method, path).may_repeat(&method);
-        assert!(
-            may(Method::GET, "/v2/orders") && may(Method::POST, "/v2/marketfeed/ltp") && may(Method::GET, "/v2/new")
-        );
+        assert!(may(Method::GET, "/v2/orders") && may(Method::POST, "/v2/marketfeed/ltp"));
         for (method, path) in [
             (Method::POST, "/v2/orders"),
             (Method::DELETE, "/v2/orders/1"),
             (Method::POST, "/v2/edis/form"),
             (Method::POST, "/v2/edis/bulkform"),
             (Method::GET, "/v2/edis/tpin"),
+            (Method::HEAD, "/v2/edis/tpin"),
+            (Method::GET, "/v2/edis/tpin/"),
+            (Method::GET, "/v2/new"),
             (Method::POST, "/v2/new"),
         ] {
             assert!(!may(method.clone(), path), "{method} {path}");
