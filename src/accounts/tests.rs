@@ -377,8 +377,7 @@ proptest! {
 }
 
 /// Two accounts on one address trade as one another; many at once is where that would
-/// happen. For the figures of a rack of 100,000 set `SIXGATE_PAIRS` and optimise:
-/// `cargo test --release --lib pairs_assigned -- --nocapture`.
+/// happen. `.ci/run` does it with 100,000 (`SIXGATE_PAIRS`), optimised.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pairs_assigned_all_at_once_are_all_different_and_stay() {
     let count = std::env::var("SIXGATE_PAIRS").map_or(3_000, |count| count.parse().unwrap());
