@@ -15,6 +15,7 @@ use crate::proxy::{self, Destinations, ListenError, Listening, Proxy};
 use crate::store::seal::{MasterKey, SealError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::tokens::Keepers;
 
 /// The master key as 64 hexadecimal digits, in place of a file.
 const MASTER_KEY_VARIABLE: &str = "SIXGATE_MASTER_KEY";
@@ -109,7 +110,9 @@ impl App {
             make_pool(&addressing, pool).await?;
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
-        let accounts = Arc::new(Accounts::new(store.clone(), egress, addressing)?);
+        let keeping = Tasks::default();
+        let keepers = Keepers::new(store.clone(), Arc::new(Unbuilt), config.tokens.logins_per_second, keeping.clone());
+        let accounts = Arc::new(Accounts::new(store.clone(), egress, addressing, keepers)?);
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let metrics = Arc::new(Metrics::default());
@@ -297,5 +300,12 @@ impl Signals {
                 _ = self.hang_up.recv() => tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply it"),
             }
         }
+    }
+}
+
+struct Unbuilt;
+impl crate::tokens::keeper::Broker for Unbuilt {
+    fn ask(&self, _: Arc<crate::legs::Legs>, _: crate::domain::ClientId, _: crate::tokens::keeper::Question) -> futures_util::future::BoxFuture<'static, crate::tokens::keeper::Answer> {
+        Box::pin(async { crate::tokens::keeper::Answer { skew: None, said: crate::tokens::keeper::Said::NotSent } })
     }
 }

@@ -31,10 +31,10 @@ use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, ClientId, Platform, Secret};
 use crate::egress::Egress;
 use crate::store::records::{
-    AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord,
+    AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, LoginRecord, PairRecord, TokenRecord,
 };
 use crate::store::{Change, Store, StoreError};
-use crate::tokens::LiveToken;
+use crate::tokens::{Keepers, LiveToken, facts};
 
 pub use keys::{ClientKeys, NewKey};
 pub use pairs::Assigned;
@@ -115,6 +115,7 @@ pub struct Accounts {
     store: Store,
     egress: Arc<Egress>,
     addressing: Addressing,
+    keepers: Arc<Keepers>,
     rows: papaya::HashMap<AccountName, Arc<Account>>,
     /// Held while a row is built and swapped in, so that rows appear in the
     /// order of the states they were built from.
@@ -127,9 +128,14 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::Store`] when a record cannot be read.
-    pub fn new(store: Store, egress: Arc<Egress>, addressing: Addressing) -> Result<Self, AccountError> {
+    pub fn new(
+        store: Store,
+        egress: Arc<Egress>,
+        addressing: Addressing,
+        keepers: Arc<Keepers>,
+    ) -> Result<Self, AccountError> {
         let (rows, publishing) = (papaya::HashMap::new(), Mutex::new(()));
-        let accounts = Self { store, egress, addressing, rows, publishing, turns: Turns::new() };
+        let accounts = Self { store, egress, addressing, keepers, rows, publishing, turns: Turns::new() };
         for (name, _) in accounts.store.scan::<AccountRecord>()? {
             accounts.publish(&name)?;
         }
@@ -228,6 +234,7 @@ impl Accounts {
                 .absent::<ClientIdRecord>(&client_id)
                 .put(&client_id, &ClientIdRecord { account: name.clone() })
                 .delete::<ClientIdRecord>(&old.client_id);
+            change = change.delete::<LoginRecord>(name);
             if patch.access_token.is_none() {
                 change = change.delete::<TokenRecord>(name);
             }
@@ -238,17 +245,28 @@ impl Accounts {
             Some(old) => change.unchanged(name, old),
             None => change.absent::<CredentialsRecord>(name),
         };
+        let given = patch.credentials.is_given();
         let merged = merge(credentials, patch.credentials);
         // What became of an account that is automatic already is for its login to say.
         if (old.platform, record.platform) == (Platform::Manual, Platform::Automatic) {
             can_log_in(&merged, patch.access_token.is_some())?;
         }
         change = change.put(name, &record).put(name, &merged);
+        let by_hand = patch.access_token.is_some();
         if let Some(token) = patch.access_token {
             change = self.with_token(change, name, &record.client_id, token, "access_token", Timestamp::now())?;
         }
         match self.store.commit(change).await {
-            Ok(()) => self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone())),
+            Ok(()) => {
+                let row = self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?;
+                if given {
+                    row.keeper.credentials_changed();
+                }
+                if by_hand {
+                    self.hand_over(&row).await?;
+                }
+                Ok(row)
+            }
             Err(StoreError::Conflict { .. }) => match self.store.get::<ClientIdRecord>(&record.client_id)? {
                 Some(taken) if taken.account != *name => {
                     Err(AccountError::ClientIdTaken { client_id: record.client_id, account: taken.account.to_string() })
@@ -272,7 +290,8 @@ impl Accounts {
             .delete::<AccountRecord>(name)
             .delete::<ClientIdRecord>(&record.client_id)
             .delete::<CredentialsRecord>(name)
-            .delete::<TokenRecord>(name);
+            .delete::<TokenRecord>(name)
+            .delete::<LoginRecord>(name);
         for (id, _) in self.key_records(name)? {
             change = change.delete::<ClientKeyRecord>(&(name.clone(), id));
         }
@@ -298,7 +317,17 @@ impl Accounts {
         let change = Change::new().unchanged(name, &account);
         let change = self.with_token(change, name, &account.client_id, token, "manual", Timestamp::now())?;
         self.commit(name, change).await?;
-        self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
+        let row = self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?;
+        self.hand_over(&row).await?;
+        Ok(row)
+    }
+
+    /// Tell the keeper of a token that a person gave. It signs already.
+    async fn hand_over(&self, row: &Account) -> Result<(), AccountError> {
+        if let Some(stored) = self.store.get::<TokenRecord>(&row.name)? {
+            row.keeper.given(facts(&stored)).await;
+        }
+        Ok(())
     }
 
     /// Make a client key. Its text is in the answer and nowhere else.

@@ -9,8 +9,10 @@ use super::{AccountError, Accounts, ClientKeys};
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, ClientId};
 use crate::legs::Legs;
-use crate::store::records::{AccountRecord, PairRecord, TokenRecord};
-use crate::tokens::{LiveToken, TokenCell};
+use crate::store::records::{AccountRecord, CredentialsRecord, PairRecord, TokenRecord};
+use crate::tokens::keeper::{Keeping, Setup};
+use crate::tokens::lifecycle::Means;
+use crate::tokens::{Keeper, LiveToken, TokenCell};
 
 /// What the order path needs of an account.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Account {
     pub legs: Option<Arc<Legs>>,
     /// Where its token is.
     pub token: Arc<TokenCell>,
+    /// Who keeps that alive.
+    pub keeper: Arc<Keeper>,
     /// Hashes of its client keys.
     pub keys: ClientKeys,
 }
@@ -38,6 +42,7 @@ impl Account {
     /// End what is open for it.
     fn end(&self) {
         self.keys.end();
+        self.keeper.end();
         if let Some(legs) = &self.legs {
             legs.end();
         }
@@ -67,11 +72,12 @@ impl Accounts {
             Some(legs) if legs.pair() == pair => Arc::clone(legs),
             _ => Arc::new(Legs::new(&pair, &self.egress)),
         });
+        // Read before the store: what a place holds was in the store first.
+        let held = old.and_then(|old| old.token.last()).map_or(0, |token| token.generation());
         let stored = self.store.get::<TokenRecord>(name)?;
         // A place that holds a later token than the store has would never take ours.
-        let newest = stored.as_ref().map_or(0, |stored| stored.generation);
-        let is_usable = |cell: &Arc<TokenCell>| cell.last().is_none_or(|token| token.generation() <= newest);
-        let token = old.map(|old| Arc::clone(&old.token)).filter(is_usable).unwrap_or_default();
+        let kept = old.filter(|_| held <= stored.as_ref().map_or(0, |stored| stored.generation));
+        let token = kept.map(|old| Arc::clone(&old.token)).unwrap_or_default();
         if let Some(stored) = stored {
             let expires_at = Timestamp::from_second(stored.expires_at).unwrap_or(Timestamp::MIN);
             let live = LiveToken::new(stored.access_token, expires_at, stored.source, stored.generation);
@@ -84,7 +90,23 @@ impl Accounts {
             Some(old) => keys.after(&old.keys),
             None => keys,
         };
-        let row = Arc::new(Account { name: name.clone(), record, client_id_header, legs, token, keys });
+        let means = self.means(name, &record, legs.is_some())?;
+        let keeper = match kept {
+            Some(old) => {
+                old.keeper.set_up(means, legs.clone());
+                Arc::clone(&old.keeper)
+            }
+            None => {
+                let account = Keeping {
+                    name: name.clone(),
+                    client_id: record.client_id.clone(),
+                    created_at: record.created_at,
+                };
+                let setup = Setup { means, legs: legs.clone(), credentials: 0 };
+                self.keepers.keep(account, Arc::clone(&token), setup)
+            }
+        };
+        let row = Arc::new(Account { name: name.clone(), record, client_id_header, legs, token, keeper, keys });
         if let Some(last) = last {
             // What was opened by legs that are gone ends, not only what comes after.
             let kept = |legs: &Arc<Legs>| row.legs.as_ref().is_some_and(|new| Arc::ptr_eq(new, legs));
@@ -94,8 +116,21 @@ impl Accounts {
             if old.is_none() {
                 last.keys.end();
             }
+            if !Arc::ptr_eq(&last.keeper, &row.keeper) {
+                last.keeper.end();
+            }
         }
         rows.insert(name.clone(), Arc::clone(&row));
         Ok(Some(row))
+    }
+
+    fn means(&self, name: &AccountName, record: &AccountRecord, pair: bool) -> Result<Means, AccountError> {
+        let known = self.store.get::<CredentialsRecord>(name)?.unwrap_or_default();
+        Ok(Means {
+            platform: record.platform,
+            pin_totp: known.pin.is_some() && known.totp_secret.is_some(),
+            consent: known.api_key.is_some() && known.api_secret.is_some(),
+            pair,
+        })
     }
 }

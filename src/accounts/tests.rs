@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use proptest::prelude::*;
 
@@ -13,9 +14,11 @@ use super::*;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Pair, SourceAddr};
 use crate::egress::Options;
+use crate::legs::Legs;
 use crate::store::MasterKey;
 use crate::store::records::AddressRecord;
 use crate::store::records::PoolRecord;
+use crate::tokens::keeper::{Answer, Broker, Question, Said};
 
 const POOL: (&str, &str) = ("2001:db8:a1::/64", "2001:db8:a2::/64");
 
@@ -36,11 +39,22 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
         name_servers: Vec::new(),
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();
-    Accounts::new(store.clone(), egress, Addressing::new(store, false).unwrap()).unwrap()
+    let keepers = Keepers::new(store.clone(), Arc::new(NoBroker), 1000, Tasks::default());
+    Accounts::new(store.clone(), egress, Addressing::new(store, false).unwrap(), keepers).unwrap()
+}
+
+/// A broker that cannot be reached.
+struct NoBroker;
+
+impl Broker for NoBroker {
+    fn ask(&self, _: Arc<Legs>, _: ClientId, _: Question) -> BoxFuture<'static, Answer> {
+        Box::pin(async { Answer { skew: None, said: Said::NotSent } })
+    }
 }
 
 /// As a process that ends and one that starts.
 fn reopen(dir: &tempfile::TempDir, accounts: Accounts) -> Accounts {
+    accounts.rows.pin().values().for_each(|row| row.keeper.end());
     accounts.store.close();
     drop(accounts);
     open(dir)
@@ -329,7 +343,8 @@ proptest! {
     #[test]
     fn whatever_is_done_in_whatever_order_rows_and_records_agree(steps in prop::collection::vec(step(), 1..80)) {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _inside = runtime.enter();
         let mut accounts = runtime.block_on(with_pool(&dir, ("2001:db8:a1::/125", "2001:db8:a2::/125")));
         // Every customer that ever had an address: there is one at most, by name and client id.
         let mut ever: BTreeMap<SourceAddr, (AccountName, ClientId)> = BTreeMap::new();
@@ -363,7 +378,8 @@ proptest! {
     #[test]
     fn whatever_is_done_at_once_rows_and_records_agree(steps in prop::collection::vec(step(), 1..60)) {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        let _inside = runtime.enter();
         let accounts = runtime.block_on(with_pool(&dir, ("2001:db8:a1::/125", "2001:db8:a2::/125")));
         runtime.block_on(async {
             let steps = steps.into_iter().enumerate().filter(|(_, step)| !matches!(step, Step::Reopen));

@@ -97,7 +97,7 @@ impl From<&Leg> for LegBody {
     }
 }
 
-/// Why an account has no token that signs.
+/// What last went wrong with an account's token, until something goes right.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TokenProblem {
     /// A word for programs.
@@ -121,15 +121,15 @@ pub struct TokenBody {
 
 impl TokenBody {
     pub fn of(account: &Account) -> Self {
-        let now = jiff::Timestamp::now();
         let last = account.token.last();
-        let last_error = account.token.live(now).err().map(|why| TokenProblem {
-            code: why.code.to_owned(),
-            summary: why.summary,
-            action: why.action.replace("{name}", account.name.as_str()),
+        let standing = account.token.standing();
+        let last_error = standing.trouble.as_ref().map(|trouble| TokenProblem {
+            code: trouble.code.to_string(),
+            summary: trouble.summary.to_string(),
+            action: trouble.action.replace("{name}", account.name.as_str()),
         });
         Self {
-            state: account.token.state(account.record.platform, now).as_str(),
+            state: standing.word(),
             expires_at: last.as_ref().map(|token| token.expires_at().to_string()),
             source: last.as_ref().map(|token| token.source().to_owned()),
             last_error,

@@ -294,6 +294,7 @@ pub(super) fn into_config(draft: Draft, warnings: Vec<String>) -> Option<Config>
         egress: draft.egress,
         legs: draft.legs,
         orders: draft.orders,
+        tokens: draft.tokens,
         limits: draft.limits,
         journal: draft.journal,
         proxy: draft.proxy,

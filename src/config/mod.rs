@@ -56,6 +56,8 @@ pub struct Config {
     pub legs: Legs,
     /// Order writes.
     pub orders: Orders,
+    /// How tokens are got.
+    pub tokens: Tokens,
     /// The broker's limits, as we keep them.
     pub limits: Limits,
     /// The order journal.
@@ -199,6 +201,13 @@ pub struct Orders {
     pub response_timeout: Duration,
     /// How long the broker is asked about an order write whose reply was lost.
     pub reconcile_for: Duration,
+}
+
+/// `[tokens]`
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Logins a second over all accounts, at most.
+    pub logins_per_second: u32,
 }
 
 /// `[limits]`

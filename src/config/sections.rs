@@ -13,7 +13,7 @@ use ipnet::Ipv6Net;
 use super::problems::Problems;
 use super::reader::{Pulled, Reader, Section};
 use super::values::{Count, FilePath, Https, Plaintext, PoolName, Size, Wss};
-use super::{Bind, ClientKey, Dhan, Egress, Journal, Legs, Limits, Log, Orders, Proxy, State};
+use super::{Bind, ClientKey, Dhan, Egress, Journal, Legs, Limits, Log, Orders, Proxy, State, Tokens};
 use crate::domain::AccountName;
 
 /// The sections that are lists: `[[listener]]`.
@@ -34,6 +34,7 @@ pub(super) struct Draft {
     pub(super) egress: Egress,
     pub(super) legs: Legs,
     pub(super) orders: Orders,
+    pub(super) tokens: Tokens,
     pub(super) limits: Limits,
     pub(super) journal: Journal,
     pub(super) proxy: Proxy,
@@ -88,6 +89,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
         egress: egress(reader, base),
         legs: legs(reader),
         orders: orders(reader),
+        tokens: tokens(reader),
         limits: limits(reader),
         journal: journal(reader),
         proxy: proxy(reader),
@@ -181,6 +183,12 @@ fn orders(reader: &mut Reader<'_>) -> Orders {
         response_timeout: s.within("response_timeout", Duration::from_secs(10), WAIT),
         reconcile_for: s.within("reconcile_for", Duration::from_secs(5), WAIT),
     }
+}
+
+fn tokens(reader: &mut Reader<'_>) -> Tokens {
+    let mut s = reader.section("tokens");
+    let per_second = s.within("logins_per_second", Count(10), Count(1)..=Count(1_000)).0;
+    Tokens { logins_per_second: u32::try_from(per_second).unwrap_or(1) }
 }
 
 fn limits(reader: &mut Reader<'_>) -> Limits {

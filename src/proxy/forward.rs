@@ -77,7 +77,7 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;
-    trace.correlation_id = out.correlation_id.take();
+    trace.correlation_id.clone_from(&out.correlation_id);
     // An order that waits for a line longer than it would for its answer would
     // leave at a price of the past.
     let mut dial_by = Instant::now() + out.limit;
@@ -102,7 +102,7 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
                     (Code::UpstreamFailed, Outcome::Unknown)
                 };
                 let detail = "the broker answered 101 to a request that asked for no upgrade".to_owned();
-                return Err(Problem { code, detail, outcome });
+                return Err(Problem::new(code, detail, outcome));
             }
             Sent::Reply(reply) => return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace)),
             Sent::NotSent(request, err) => {
@@ -129,6 +129,19 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
 }
 
 impl Outgoing {
+    /// The same request once more, for when the broker refused to act on the first.
+    pub fn again(&self) -> Self {
+        Self {
+            authority: self.authority.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            correlation_id: self.correlation_id.clone(),
+            ..*self
+        }
+    }
+
     /// The request as this connection's protocol writes it.
     fn request(&mut self, lease: &Lease) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
@@ -186,7 +199,7 @@ impl Outgoing {
             (false, _) => "; it may have been carried out",
             (true, _) => "",
         };
-        Problem { code, detail: format!("{chain}{advice}"), outcome }
+        Problem::new(code, format!("{chain}{advice}"), outcome)
     }
 }
 

@@ -412,11 +412,11 @@ impl Proxy {
                 self.refuse(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
             }
             // It broke down somewhere, and an order may have left before that.
-            Err(_) => self.refuse(Problem {
-                code: Code::OutcomeUnknown,
-                detail: "the request broke down inside the gateway; look in the order book".to_owned(),
-                outcome: Outcome::Unknown,
-            }),
+            Err(_) => self.refuse(Problem::new(
+                Code::OutcomeUnknown,
+                "the request broke down inside the gateway; look in the order book",
+                Outcome::Unknown,
+            )),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! - The account is settled before anything is looked up for it, and every later
 //!   step gets that one account's row.
 
+mod api;
 mod caller;
 mod forward;
 mod headers;
@@ -35,15 +36,15 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Account, Accounts};
-use crate::broker::dhan::endpoints::{self, Managed, classify};
+use crate::broker::dhan::endpoints::{self, Managed};
 use crate::broker::dhan::hosts::Service;
 use crate::config::Config;
-use crate::domain::Authority;
+use crate::domain::{Authority, Outcome};
 use crate::domain::tasks::Tasks;
 use crate::legs::Legs;
 use crate::telemetry::Metrics;
 use crate::telemetry::access::Access;
-use crate::tokens::{LiveToken, placeholder};
+use crate::tokens::{LiveToken, Unavailable, placeholder};
 
 pub use listener::{ListenError, Listening, listen};
 pub(crate) use listener::{bind_tcp, bind_unix};
@@ -287,17 +288,15 @@ impl Proxy {
         let (_, target) = self.destinations.target(&asked.target, &asked.headers, inside)?;
         access.target = Some(target.authority.to_string());
         access.path = Some(target.path.path().to_owned());
-        let now = Timestamp::now();
-        if let Some(reply) = managed(&target, account, now)? {
+        if let Some(reply) = managed(&target, account, Timestamp::now())? {
             return Ok(Handled::Reply(reply));
         }
         match target.service {
             Some(Service::Api) => {
-                let out = self.api(door, account, asked, target, access, now)?;
-                forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
+                self.api(door, account, asked, target, access, trace).await.map(Handled::Reply)
             }
             Some(service @ (Service::Feed | Service::OrderUpdate)) => {
-                self.websocket(account, service, asked, target, trace, now).await
+                self.websocket(account, service, asked, target, trace).await
             }
             Some(Service::Images | Service::Auth) => {
                 let mut out = self.outgoing(asked, target);
@@ -312,37 +311,6 @@ impl Proxy {
         }
     }
 
-    fn api(
-        &self,
-        door: &Door,
-        account: &Account,
-        asked: Inbound,
-        target: Target,
-        access: &mut Access,
-        now: Timestamp,
-    ) -> Result<Outgoing, Problem> {
-        let endpoint = classify(&asked.method, target.path.path());
-        access.write = endpoint.write;
-        if endpoint.write {
-            door.refuse_simple_writes(&asked.method, &asked.headers, &asked.body)?;
-        }
-        if asked.headers.contains_key(header::CONTENT_ENCODING) {
-            return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
-        }
-        let signed = sign::body(asked.body.clone(), endpoint, account.client_id())?;
-        let token = live(account, now)?;
-        let mut out = self.outgoing(asked, target);
-        sign::headers(&mut out.headers, account, &token);
-        out.body = signed.body;
-        out.correlation_id = signed.correlation_id;
-        out.may_repeat = endpoint.may_repeat(&out.method);
-        if endpoint.write {
-            out.write = true;
-            out.limit = self.write_timeout;
-        }
-        Ok(out)
-    }
-
     async fn websocket(
         &self,
         account: &Account,
@@ -350,10 +318,9 @@ impl Proxy {
         asked: Inbound,
         target: Target,
         trace: &mut Trace,
-        now: Timestamp,
     ) -> Result<Handled, Problem> {
         let handshake = websocket::Handshake::of(&asked.method, &asked.headers, service)?;
-        let token = live(account, now)?;
+        let token = live(account, tokio::time::Instant::now() + self.read_timeout).await?;
         let mut out = self.outgoing(asked, target);
         headers::for_broker(&mut out.headers);
         handshake.ask(&mut out.headers);
@@ -411,11 +378,20 @@ fn legs(account: &Account) -> Result<&Legs, Problem> {
     })
 }
 
-fn live(account: &Account, now: Timestamp) -> Result<Arc<LiveToken>, Problem> {
-    account.token.live(now).map_err(|why| {
-        let action = why.action.replace("{name}", account.name.as_str());
-        Problem::before_sending(Code::TokenUnavailable, format!("{}; {action}", why.summary))
-    })
+/// The token to sign with. Waits until `by` for one that is on its way.
+async fn live(account: &Account, by: tokio::time::Instant) -> Result<Arc<LiveToken>, Problem> {
+    match account.token.live(Timestamp::now()) {
+        Ok(token) => Ok(token),
+        Err(_) => account.token.wait(0, by).await.map_err(|why| no_token(account, &why, Outcome::NotSent)),
+    }
+}
+
+fn no_token(account: &Account, why: &Unavailable, outcome: Outcome) -> Problem {
+    let action = why.action.replace("{name}", account.name.as_str());
+    let mut problem = Problem::before_sending(Code::TokenUnavailable, format!("{}; {action}", why.summary));
+    problem.outcome = outcome;
+    problem.retry_after = why.retry_after;
+    problem
 }
 
 /// What the gateway answers by itself: login with a placeholder, and a refusal of

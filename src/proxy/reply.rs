@@ -6,12 +6,13 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 
 use super::http1::Refusal;
 use crate::domain::{AccountName, Outcome};
@@ -126,12 +127,19 @@ pub struct Problem {
     pub detail: String,
     /// What is known of the request.
     pub outcome: Outcome,
+    /// When trying again may help, where more is known than the code says.
+    pub retry_after: Option<Duration>,
 }
 
 impl Problem {
+    /// A problem of a request of which `outcome` is known.
+    pub fn new(code: Code, detail: impl Into<String>, outcome: Outcome) -> Self {
+        Self { code, detail: detail.into(), outcome, retry_after: None }
+    }
+
     /// A problem that came up before anything was sent.
     pub fn before_sending(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), outcome: Outcome::NotSent }
+        Self::new(code, detail, Outcome::NotSent)
     }
 
     /// The reply. `account` is not named to who has not proved to be its caller.
@@ -154,8 +162,10 @@ impl Problem {
         *reply.status_mut() = self.code.status();
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.code.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        // Whole seconds (RFC 9110 section 10.2.3), and not too early.
+        let known = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        if let Some(seconds) = known.or(self.code.retry_after().map(u64::from)) {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if self.code == Code::ProxyAuthRequired {
             headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sixgate\", charset=\"UTF-8\""));
@@ -195,6 +205,53 @@ pub enum Body {
     Own(Full<Bytes>),
     /// Passed on.
     Broker(Box<ReplyBody>),
+    /// Begun to be read, and passed on from there.
+    Begun {
+        /// What was read and not passed on yet.
+        first: Option<Bytes>,
+        /// What comes after it.
+        rest: Rest,
+    },
+}
+
+/// How a body that was begun goes on.
+#[derive(Debug)]
+pub enum Rest {
+    /// There is more.
+    More(Box<ReplyBody>),
+    /// It broke off.
+    Broken(Option<ReplyError>),
+}
+
+impl Body {
+    /// Read a body of up to `limit` bytes: its bytes, if that is all of it, and the
+    /// body, whole as it came.
+    pub async fn peek(self, limit: usize) -> (Option<Bytes>, Self) {
+        let mut body = match self {
+            Self::Broker(body) => body,
+            own @ (Self::Own(_) | Self::Begun { .. }) => return (None, own),
+        };
+        let mut read = BytesMut::new();
+        loop {
+            if read.len() > limit {
+                return (None, Self::Begun { first: Some(read.freeze()), rest: Rest::More(body) });
+            }
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        read.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(err)) => {
+                    return (None, Self::Begun { first: Some(read.freeze()), rest: Rest::Broken(Some(err)) });
+                }
+                None => {
+                    let read = read.freeze();
+                    return (Some(read.clone()), Self::from(read));
+                }
+            }
+        }
+    }
 }
 
 impl From<Bytes> for Body {
@@ -211,6 +268,11 @@ impl http_body::Body for Body {
         match &mut *self {
             Self::Own(body) => Pin::new(body).poll_frame(cx).map(|f| f.map(|f| f.map_err(|never| match never {}))),
             Self::Broker(body) => Pin::new(body.as_mut()).poll_frame(cx),
+            Self::Begun { first, rest } => match (first.take().filter(|first| !first.is_empty()), rest) {
+                (Some(first), _) => Poll::Ready(Some(Ok(Frame::data(first)))),
+                (None, Rest::More(body)) => Pin::new(body.as_mut()).poll_frame(cx),
+                (None, Rest::Broken(err)) => Poll::Ready(err.take().map(Err)),
+            },
         }
     }
 
@@ -218,6 +280,7 @@ impl http_body::Body for Body {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Broker(body) => body.is_end_stream(),
+            Self::Begun { .. } => false,
         }
     }
 
@@ -225,6 +288,7 @@ impl http_body::Body for Body {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Broker(body) => body.size_hint(),
+            Self::Begun { .. } => SizeHint::default(),
         }
     }
 }

@@ -28,8 +28,13 @@ const CLIENT_ID: HeaderName = HeaderName::from_static("client-id");
 /// Turn a caller's headers into the account's.
 pub fn headers(headers: &mut HeaderMap, account: &Account, token: &LiveToken) {
     headers::for_broker(headers);
-    headers.insert(ACCESS_TOKEN, token.header().clone());
+    self::token(headers, token);
     headers.insert(CLIENT_ID, account.client_id_header.clone());
+}
+
+/// Sign with this token, in place of whichever it was.
+pub fn token(headers: &mut HeaderMap, token: &LiveToken) {
+    headers.insert(ACCESS_TOKEN, token.header().clone());
 }
 
 /// A feed's query: the caller's token and client id out, the account's in.

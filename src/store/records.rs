@@ -18,6 +18,7 @@
 //! | 6 | `addresses` | 16 bytes of the address | account, client id, role, when retired (a tombstone stays) | |
 //! | 7 | `client_keys` | account name, NUL, key id | SHA-256 of the key, when made | |
 //! | 8 | `tokens` | account name | access token, its end, source, generation | yes |
+//! | 9 | `logins` | account name | what of the broker's login limits is spent | |
 //!
 //! A value is one byte, the layout version ([`LAYOUT`]), and JSON. On disk every
 //! value is sealed with the tree's name and the record's key as associated data;
@@ -73,10 +74,12 @@ pub enum Tree {
     ClientKeys = 7,
     /// Live tokens.
     Tokens = 8,
+    /// Spent login limits.
+    Logins = 9,
 }
 
 impl Tree {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Meta,
         Self::Pools,
         Self::Accounts,
@@ -86,6 +89,7 @@ impl Tree {
         Self::Addresses,
         Self::ClientKeys,
         Self::Tokens,
+        Self::Logins,
     ];
 
     /// The name in associated data and error texts. Never changes.
@@ -100,6 +104,7 @@ impl Tree {
             Self::Addresses => "addresses",
             Self::ClientKeys => "client_keys",
             Self::Tokens => "tokens",
+            Self::Logins => "logins",
         }
     }
 
@@ -378,6 +383,13 @@ mod hex32 {
     }
 }
 
+/// What of the broker's login limits an account has spent, as `tokens::lifecycle`
+/// counts it. Key: the account's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LoginRecord(pub serde_json::Value);
+plain_record!(LoginRecord, AccountName, Tree::Logins);
+
 /// What an account logs in with. Key: the account's name.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialsRecord {
@@ -391,6 +403,14 @@ pub struct CredentialsRecord {
     pub api_key: Option<Secret>,
     /// The secret that goes with it.
     pub api_secret: Option<Secret>,
+}
+
+impl CredentialsRecord {
+    /// Is there anything in it?
+    pub const fn is_given(&self) -> bool {
+        let Self { pin, totp_secret, phone, api_key, api_secret } = self;
+        pin.is_some() || totp_secret.is_some() || phone.is_some() || api_key.is_some() || api_secret.is_some()
+    }
 }
 
 /// A live token. Key: the account's name.

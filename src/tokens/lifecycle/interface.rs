@@ -69,6 +69,14 @@ impl TokenSource {
             Self::Renewal => "renewal",
         }
     }
+
+    /// From the word. Whatever else it says, a person gave it.
+    pub fn from_word(word: &str) -> Self {
+        [Self::PinTotp, Self::Consent, Self::Renewal]
+            .into_iter()
+            .find(|source| source.as_str() == word)
+            .unwrap_or(Self::Manual)
+    }
 }
 
 /// What must be known of a token to keep it alive. Never the token itself.

@@ -1,0 +1,86 @@
+//! Requests to the broker's API: signed and sent, and once more when the broker
+//! refused the token.
+//!
+//! A reply that refuses the token is proof that the broker did not act, so this is
+//! safe for an order too.
+
+use http::{Response, header};
+use tokio::time::Instant;
+
+use super::caller::Door;
+use super::forward::{self, Trace};
+use super::reply::{Body, Code, Problem};
+use super::target::Target;
+use super::{Inbound, Proxy, legs, live, no_token, sign};
+use crate::accounts::Account;
+use crate::broker::dhan::endpoints::classify;
+use crate::broker::dhan::errors;
+use crate::domain::Outcome;
+use crate::telemetry::access::Access;
+
+/// A refusal of the broker is a few hundred bytes; what is longer is something else.
+const REFUSAL_LIMIT: usize = 16 * 1024;
+
+impl Proxy {
+    pub(super) async fn api(
+        &self,
+        door: &Door,
+        account: &Account,
+        asked: Inbound,
+        target: Target,
+        access: &mut Access,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        let endpoint = classify(&asked.method, target.path.path());
+        access.write = endpoint.write;
+        if endpoint.write {
+            door.refuse_simple_writes(&asked.method, &asked.headers, &asked.body)?;
+        }
+        if asked.headers.contains_key(header::CONTENT_ENCODING) {
+            return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
+        }
+        let signed = sign::body(asked.body.clone(), endpoint, account.client_id())?;
+        let legs = legs(account)?;
+        let mut out = self.outgoing(asked, target);
+        out.body = signed.body;
+        out.correlation_id = signed.correlation_id;
+        out.may_repeat = endpoint.may_repeat(&out.method);
+        if endpoint.write {
+            out.write = true;
+            out.limit = self.write_timeout;
+        }
+        let mut token = live(account, Instant::now() + out.limit).await?;
+        sign::headers(&mut out.headers, account, &token);
+        let mut again = Some(out.again());
+        loop {
+            let limit = out.limit;
+            let reply = forward::send(legs, out, trace).await?;
+            let (refused, reply) = refuses_token(reply).await;
+            if !refused {
+                return Ok(reply);
+            }
+            account.keeper.refused(token.generation());
+            let outcome = if endpoint.write { Outcome::Rejected } else { Outcome::NotSent };
+            let next = account.token.wait(token.generation(), Instant::now() + limit).await;
+            token = next.map_err(|why| no_token(account, &why, outcome))?;
+            // A second refusal is the caller's to see: the next request has the next token.
+            let Some(same) = again.take() else { return Ok(reply) };
+            out = same;
+            sign::token(&mut out.headers, &token);
+        }
+    }
+}
+
+/// Does this reply refuse the token? With it the reply, whole as it came.
+async fn refuses_token(reply: Response<Body>) -> (bool, Response<Body>) {
+    if !reply.status().is_client_error() {
+        return (false, reply);
+    }
+    let (parts, body) = reply.into_parts();
+    let (read, body) = body.peek(REFUSAL_LIMIT).await;
+    let refused = read.is_some_and(|body| {
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        errors::refuses_token(&errors::Reply { status: parts.status.as_u16(), content_type, body: &body })
+    });
+    (refused, Response::from_parts(parts, body))
+}

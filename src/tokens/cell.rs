@@ -1,0 +1,289 @@
+//! The place of an account's token, where the order path finds it, and what is told
+//! to those who find none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::lifecycle::{State, Trouble};
+use super::live::LiveToken;
+
+/// Where an account's token stands, as its keeper last said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// `None` until the keeper has looked for the first time.
+    pub state: Option<State>,
+    /// What a person must mend, or what last went wrong.
+    pub trouble: Option<Trouble>,
+    /// The newest generation whose refusal on the data path this takes account of.
+    pub refusals_seen: u64,
+    /// The generation that signs.
+    pub signing: Option<u64>,
+    /// The broker's clock minus ours, as last measured.
+    pub skew: SignedDuration,
+}
+
+impl Standing {
+    /// The word in the API.
+    pub fn word(&self) -> &'static str {
+        self.state.as_ref().map_or("absent", State::as_str)
+    }
+
+    /// Is a login under way or about to be?
+    pub fn is_moving(&self) -> bool {
+        match &self.state {
+            None | Some(State::Minting | State::Refreshing) => true,
+            Some(State::Absent | State::Live | State::Waiting { .. } | State::NeedsPerson { .. }) => false,
+        }
+    }
+}
+
+/// Why there is no token to sign with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// A word for programs.
+    pub code: String,
+    /// What happened.
+    pub summary: String,
+    /// What to do. `{name}` stands for the account.
+    pub action: String,
+    /// When asking again may help, if anything is known of it.
+    pub retry_after: Option<Duration>,
+}
+
+/// The place of an account's token. Shared by every row of the account, so a
+/// request in flight sees a new token at once.
+#[derive(Debug)]
+pub struct TokenCell {
+    last: ArcSwapOption<LiveToken>,
+    /// The generation that must not sign; 0 for none. Only ever one, the last.
+    barred: AtomicU64,
+    standing: watch::Sender<Standing>,
+}
+
+impl Default for TokenCell {
+    fn default() -> Self {
+        let standing = watch::Sender::new(Standing::default());
+        Self { last: ArcSwapOption::empty(), barred: AtomicU64::new(0), standing }
+    }
+}
+
+impl TokenCell {
+    /// Swap the token. Older generations never replace newer ones.
+    pub fn set(&self, token: LiveToken) {
+        let token = Arc::new(token);
+        self.last.rcu(|old| match old {
+            Some(old) if old.generation() > token.generation() => Some(Arc::clone(old)),
+            Some(_) | None => Some(Arc::clone(&token)),
+        });
+    }
+
+    /// What there is, live or not.
+    pub fn last(&self) -> Option<Arc<LiveToken>> {
+        self.last.load_full()
+    }
+
+    /// This generation signs no longer: the broker refused it.
+    pub fn bar(&self, generation: u64) {
+        self.barred.fetch_max(generation, Ordering::AcqRel);
+    }
+
+    /// This generation may sign after all.
+    pub(super) fn allow(&self, generation: u64) {
+        let _ = self.barred.compare_exchange(generation, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Publish where the token stands, and wake whoever waits.
+    pub(super) fn stand(&self, standing: Standing) {
+        self.standing.send_if_modified(|last| {
+            let new = *last != standing;
+            *last = standing;
+            new
+        });
+    }
+
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// The token to sign with at `now`: no lock, no wait.
+    ///
+    /// # Errors
+    /// [`Unavailable`] with what to do.
+    pub fn live(&self, now: Timestamp) -> Result<Arc<LiveToken>, Unavailable> {
+        match self.last.load_full() {
+            Some(token) if token.expires_at() > now && token.generation() > self.barred.load(Ordering::Acquire) => {
+                Ok(token)
+            }
+            Some(_) | None => Err(self.why_not(now)),
+        }
+    }
+
+    /// The token to sign with, waiting for one until `by` while one may come by itself.
+    /// `refused` is the generation that the broker refused to the one who asks, else 0.
+    ///
+    /// # Errors
+    /// [`Unavailable`], as soon as it is known that none will come in time. Cancel-safe.
+    pub async fn wait(&self, refused: u64, by: Instant) -> Result<Arc<LiveToken>, Unavailable> {
+        let mut changes = self.standing.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let now = Timestamp::now();
+            let none = match self.live(now) {
+                Ok(token) => return Ok(token),
+                Err(none) => none,
+            };
+            let in_time = |until: Timestamp| {
+                let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+                Instant::now() + wait < by
+            };
+            let standing = changes.borrow().clone();
+            let settled = standing.refusals_seen >= refused;
+            let hopeless = match &standing.state {
+                Some(State::Absent | State::NeedsPerson { .. }) => settled,
+                Some(State::Waiting { until, .. }) => settled && !in_time(*until),
+                None | Some(State::Minting | State::Live | State::Refreshing) => false,
+            };
+            if hopeless {
+                return Err(none);
+            }
+            match tokio::time::timeout_at(by, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return self.live(Timestamp::now()),
+            }
+        }
+    }
+
+    /// Wait until nothing is under way, or `by`. Cancel-safe.
+    pub async fn settle(&self, by: Instant) -> Standing {
+        let mut changes = self.standing.subscribe();
+        let _ = tokio::time::timeout_at(by, changes.wait_for(|standing| !standing.is_moving())).await;
+        self.standing()
+    }
+
+    fn why_not(&self, now: Timestamp) -> Unavailable {
+        let standing = self.standing.borrow();
+        let wait = |until: Timestamp| Duration::try_from(until.duration_since(now)).unwrap_or_default();
+        let plain = |code: &str, summary: &str| Unavailable {
+            code: code.to_owned(),
+            summary: summary.to_owned(),
+            action: "try again in a moment: the gateway logs in by itself".to_owned(),
+            retry_after: Some(Duration::from_secs(2)),
+        };
+        let of = |trouble: &Trouble, retry_after| Unavailable {
+            code: trouble.code.to_string(),
+            summary: trouble.summary.to_string(),
+            action: trouble.action.to_string(),
+            retry_after,
+        };
+        match (&standing.state, &standing.trouble) {
+            (Some(State::NeedsPerson { trouble, .. }), _) => of(trouble, None),
+            (Some(State::Waiting { until, .. }), Some(trouble)) => of(trouble, Some(wait(*until))),
+            (Some(State::Waiting { until, why }), None) => Unavailable {
+                summary: format!("the broker does not take a login before {until} ({})", why.as_str()),
+                retry_after: Some(wait(*until)),
+                ..plain("token_waiting", "")
+            },
+            (Some(State::Absent), _) => Unavailable {
+                action: "assign a pair by POST /v1/accounts/{name}/pair: logins leave from its addresses".to_owned(),
+                retry_after: None,
+                ..plain("token_absent", "this account has no pair of addresses to log in from, and so no token")
+            },
+            (Some(State::Minting), Some(trouble)) => of(trouble, Some(Duration::from_secs(2))),
+            (Some(State::Minting), None) => plain("login_under_way", "a login of this account is under way"),
+            (Some(State::Live | State::Refreshing), _) => {
+                plain("token_refused", "the access token has just ended or been refused")
+            }
+            (None, _) => plain("starting", "the gateway has just started and not looked at this account's token yet"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::tasks::Tasks;
+
+    fn live(generation: u64) -> LiveToken {
+        let text = format!("token-{generation}");
+        LiveToken::new(text.into(), Timestamp::from_second(2000).unwrap(), "manual".into(), generation).unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_token_never_shows_in_debug_and_an_older_one_never_wins() {
+        let cell = TokenCell::default();
+        cell.set(live(2));
+        cell.set(live(1));
+        assert_eq!(cell.last().unwrap().generation(), 2);
+        assert!(!format!("{cell:?}").contains("token-2"), "{cell:?}");
+        let header = cell.last().unwrap().header().clone();
+        assert!(!format!("{header:?}").contains("token-2"));
+    }
+
+    #[test]
+    fn a_token_signs_until_it_ends() {
+        let cell = TokenCell::default();
+        assert!(cell.live(at(1)).is_err());
+        cell.set(live(1));
+        assert!(cell.live(at(1999)).is_ok());
+        assert!(cell.live(at(2000)).is_err());
+    }
+
+    /// A token that the broker refused must not sign another request, whichever
+    /// of the account's rows that request took.
+    #[test]
+    fn a_barred_token_does_not_sign_and_the_next_one_does() {
+        let cell = TokenCell::default();
+        cell.set(live(3));
+        cell.bar(3);
+        assert!(cell.live(at(1)).is_err());
+        // A late refusal of an older token changes nothing.
+        cell.bar(2);
+        cell.allow(3);
+        assert_eq!(cell.live(at(1)).unwrap().generation(), 3);
+        cell.bar(3);
+        cell.set(live(4));
+        assert_eq!(cell.live(at(1)).unwrap().generation(), 4);
+    }
+
+    fn standing(state: State, refusals_seen: u64) -> Standing {
+        Standing { state: Some(state), refusals_seen, ..Standing::default() }
+    }
+
+    /// Who waits is told as soon as nothing can come, and gets what comes; a state of
+    /// before the refusal counts for nothing.
+    #[tokio::test]
+    async fn waiting_ends_with_a_token_or_when_none_can_come() {
+        let cell = Arc::new(TokenCell::default());
+        let far = Instant::now() + Duration::from_secs(30);
+        let lost = Trouble::new("token_dead", "it is dead", "make one");
+        let person = State::NeedsPerson { trouble: lost, consent: false };
+
+        cell.stand(standing(person.clone(), 0));
+        assert_eq!(cell.wait(0, far).await.unwrap_err().code, "token_dead");
+        let waiting = Tasks::default().spawn({
+            let cell = Arc::clone(&cell);
+            async move { cell.wait(5, far).await.map(|token| token.secret().clone()).map_err(|none| none.code) }
+        });
+        cell.stand(standing(State::Minting, 5));
+        let until = Timestamp::now().checked_add(SignedDuration::from_secs(1)).unwrap();
+        cell.stand(standing(State::Waiting { until, why: super::super::lifecycle::Why::Cooldown }, 5));
+        cell.stand(standing(person, 5));
+        assert_eq!(waiting.await.unwrap().unwrap_err(), "token_dead");
+
+        let later = Timestamp::now().checked_add(SignedDuration::from_secs(60)).unwrap();
+        cell.stand(standing(State::Waiting { until: later, why: super::super::lifecycle::Why::Cooldown }, 5));
+        let none = cell.wait(5, far).await.unwrap_err();
+        assert!(none.retry_after.is_some_and(|wait| wait > Duration::from_secs(50)), "{none:?}");
+    }
+}

@@ -1,0 +1,289 @@
+//! Keepers: one an account, around the pure machine of `lifecycle`. A keeper stores,
+//! signs, asks the broker and waits; what it does when is the machine's decision.
+//!
+//! Invariants:
+//! - One keeper an account, and one login under way in it.
+//! - What a login spends is durable before it is sent, and the token it brings before
+//!   it signs.
+//! - A keeper writes only while the account is still the one it was made for.
+//! - A login that was sent is waited for, also when the gateway stops: its token may
+//!   have killed the one before.
+//!
+//! Not here: how the broker is asked ([`Broker`]), whose account it is (`accounts`).
+
+mod work;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::cell::TokenCell;
+use super::lifecycle::{Budget, CheckOutcome, Means, Refusal, TokenFacts, Trouble};
+use super::live::LiveToken;
+use crate::domain::tasks::Tasks;
+use crate::domain::{AccountName, ClientId, Secret};
+use crate::legs::Legs;
+use crate::store::Store;
+use crate::store::records::LoginRecord;
+
+/// Calls of people that wait for a keeper, at most. When it is full the next waits.
+const ASKS: usize = 16;
+
+/// Checks of stored tokens under way in the whole gateway. After a restart every
+/// account may want one.
+const CHECKS: usize = 8;
+
+/// Who asks the broker on a keeper's behalf. Every question is sent once at most and
+/// answered within a limit of its own.
+pub trait Broker: Send + Sync {
+    /// Ask, from one of the account's addresses.
+    fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: Question) -> BoxFuture<'static, Answer>;
+}
+
+/// What a keeper asks of the broker.
+pub enum Question {
+    /// A token, by PIN and the code of this step. Not sent after `latest`.
+    PinTotp { pin: Secret, totp_secret: Secret, step: u64, latest: Timestamp },
+    /// A token in place of this one.
+    Renew { token: Arc<LiveToken>, latest: Timestamp },
+    /// A link for a person to log in by.
+    ConsentLink { api_key: Secret, api_secret: Secret, latest: Timestamp },
+    /// The token of a person who logged in.
+    ConsentToken { token_id: Secret, api_key: Secret, api_secret: Secret, latest: Timestamp },
+    /// Does this token live?
+    Profile { token: Arc<LiveToken> },
+}
+
+/// What the broker said.
+pub struct Answer {
+    /// The broker's clock minus ours, where its reply told.
+    pub skew: Option<SignedDuration>,
+    /// The rest.
+    pub said: Said,
+}
+
+/// What came of a question.
+pub enum Said {
+    /// A token, checked to be this account's.
+    Token(Secret),
+    /// The page on which a person logs in.
+    Link(String),
+    /// Whether the token lives.
+    Checked(CheckOutcome),
+    /// No.
+    Refused(Refusal),
+    /// It was sent and nothing that can be read came back.
+    Lost,
+    /// Proven: not a byte of it was sent.
+    NotSent,
+}
+
+/// What all keepers share.
+pub struct Keepers {
+    store: Store,
+    broker: Arc<dyn Broker>,
+    tasks: Tasks,
+    turns: Turns,
+    checks: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Keepers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keepers").finish_non_exhaustive()
+    }
+}
+
+impl Keepers {
+    /// `logins_per_second` caps logins of all accounts together; `tasks` runs the
+    /// keepers and is stopped before the broker's connections are.
+    pub fn new(store: Store, broker: Arc<dyn Broker>, logins_per_second: u32, tasks: Tasks) -> Arc<Self> {
+        let turns = Turns::new(Duration::from_secs(1) / logins_per_second.max(1));
+        Arc::new(Self { store, broker, tasks, turns, checks: Arc::new(Semaphore::new(CHECKS)) })
+    }
+
+    /// Keep the token of an account from now on. What signs it at first is what
+    /// `cell` holds, unless the broker had refused that already.
+    pub fn keep(self: &Arc<Self>, account: Keeping, cell: Arc<TokenCell>, setup: Setup) -> Arc<Keeper> {
+        let (asks, inbox) = mpsc::channel(ASKS);
+        let budget = self.budget(&account.name);
+        if let Some(dead) = budget.dead {
+            cell.bar(dead);
+        }
+        let keeper = Arc::new(Keeper {
+            account,
+            cell,
+            setup: Mutex::new(setup),
+            refused: AtomicU64::new(0),
+            changed: Notify::new(),
+            asks,
+            ended: CancellationToken::new(),
+        });
+        self.tasks.spawn(work::run(Arc::clone(self), Arc::clone(&keeper), inbox, budget));
+        keeper
+    }
+
+    /// What of the limits is spent. A record that cannot be read counts as one whole
+    /// wait: the broker's limits matter more than a minute.
+    fn budget(&self, name: &AccountName) -> Budget {
+        let unread = |err: &dyn std::fmt::Display| {
+            tracing::warn!(account = %name, error = %err, "the account's login record cannot be read; waiting a whole cooldown");
+            Budget { last_mint_attempt: Some(Timestamp::now()), ..Budget::default() }
+        };
+        match self.store.get::<LoginRecord>(name) {
+            Ok(None) => Budget::default(),
+            Ok(Some(LoginRecord(json))) => serde_json::from_value(json).unwrap_or_else(|err| unread(&err)),
+            Err(err) => unread(&err),
+        }
+    }
+}
+
+/// Whose token is kept. An account made anew under the same name is another one.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// Our name.
+    pub name: AccountName,
+    /// The broker's id.
+    pub client_id: ClientId,
+    /// When the account was made.
+    pub created_at: Timestamp,
+}
+
+/// What an account has to log in with, and from where.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Which ways of logging in are open.
+    pub means: Means,
+    /// Where logins leave from.
+    pub legs: Option<Arc<Legs>>,
+    /// Counts the changes of its credentials.
+    pub credentials: u64,
+}
+
+/// A link for a person.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The broker's page.
+    pub url: String,
+    /// How many more may be made today.
+    pub left: u32,
+}
+
+enum Ask {
+    Given(TokenFacts, oneshot::Sender<()>),
+    Refresh { vouched: bool, done: oneshot::Sender<()> },
+    Consent(oneshot::Sender<Result<Link, Trouble>>),
+    Returned(Secret, oneshot::Sender<bool>),
+}
+
+/// The keeper of one account's token.
+#[derive(Debug)]
+pub struct Keeper {
+    account: Keeping,
+    cell: Arc<TokenCell>,
+    setup: Mutex<Setup>,
+    /// The newest generation that was refused on the data path.
+    refused: AtomicU64,
+    changed: Notify,
+    asks: mpsc::Sender<Ask>,
+    ended: CancellationToken,
+}
+
+const ENDED: Trouble = Trouble::new(
+    "account_changed",
+    "the account was deleted or changed meanwhile, or the gateway is stopping",
+    "look at the account and try again",
+);
+
+impl Keeper {
+    /// The account was changed.
+    pub fn set_up(&self, means: Means, legs: Option<Arc<Legs>>) {
+        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        setup.means = means;
+        setup.legs = legs;
+        drop(setup);
+        self.changed.notify_one();
+    }
+
+    /// Its PIN, TOTP secret or API key were given anew.
+    pub fn credentials_changed(&self) {
+        self.setup.lock().unwrap_or_else(PoisonError::into_inner).credentials += 1;
+        self.changed.notify_one();
+    }
+
+    /// The broker refused the token of this generation. Returns at once, and from
+    /// then on that token signs nothing unless it proves to live.
+    pub fn refused(&self, generation: u64) {
+        self.cell.bar(generation);
+        if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A person gave a token, which is checked and stored. Returns when it signs.
+    pub async fn given(&self, facts: TokenFacts) {
+        let (done, told) = oneshot::channel();
+        self.ask(Ask::Given(facts, done), told).await;
+    }
+
+    /// An operator wants a new token now; `vouched`: the cause of refused logins is
+    /// mended. Returns when it is begun or refused; [`TokenCell::settle`] waits for the rest.
+    pub async fn refresh(&self, vouched: bool) {
+        let (done, told) = oneshot::channel();
+        self.ask(Ask::Refresh { vouched, done }, told).await;
+    }
+
+    /// A person wants the broker's login link.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn consent(&self) -> Result<Link, Trouble> {
+        let (done, told) = oneshot::channel();
+        self.ask(Ask::Consent(done), told).await.unwrap_or(Err(ENDED))
+    }
+
+    /// A person came back from the broker's page with this `tokenId`. Answers whether
+    /// anybody had been sent there; then the token is asked for.
+    pub async fn returned(&self, token_id: Secret) -> bool {
+        let (done, told) = oneshot::channel();
+        self.ask(Ask::Returned(token_id, done), told).await.unwrap_or(false)
+    }
+
+    /// The account is gone, or is another one now.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    async fn ask<T>(&self, ask: Ask, told: oneshot::Receiver<T>) -> Option<T> {
+        self.asks.send(ask).await.ok()?;
+        told.await.ok()
+    }
+}
+
+/// Turns for logins: so many a second over all accounts, in the order of asking.
+#[derive(Debug)]
+struct Turns {
+    next: tokio::sync::Mutex<Instant>,
+    every: Duration,
+}
+
+impl Turns {
+    fn new(every: Duration) -> Self {
+        Self { next: tokio::sync::Mutex::new(Instant::now()), every }
+    }
+
+    /// Wait for a turn. Cancel-safe: a turn that is not waited for is not spent.
+    async fn take(&self) {
+        let mut next = self.next.lock().await;
+        tokio::time::sleep_until(*next).await;
+        *next = Instant::now() + self.every;
+    }
+}
+
+#[cfg(test)]
+mod tests;

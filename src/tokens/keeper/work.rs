@@ -1,0 +1,503 @@
+//! A keeper at work: events to the machine, its actions to the world.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
+use crate::domain::{AccountName, Secret};
+use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
+use crate::store::{Change, Store, StoreError};
+use crate::tokens::cell::Standing;
+use crate::tokens::lifecycle::{
+    Action, AttemptOutcome, Budget, CheckOutcome, Event, Lifecycle, State, Strategy, TokenSource, Trouble,
+};
+use crate::tokens::live::{LiveToken, facts};
+use crate::tokens::market::Exchanges;
+
+/// A clock that is set while we sleep is noticed after this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+
+/// How soon what could not be written is tried again.
+const WRITE_AGAIN: Duration = Duration::from_secs(5);
+
+/// A skew that differs by less is the second that `Date` is rounded to.
+const SAME_SKEW: SignedDuration = SignedDuration::from_millis(1200);
+
+/// How often a write is tried against a record that others change too.
+const WRITES: usize = 8;
+
+/// What an attempt is for, from being asked to its answer.
+#[derive(Clone, Copy, Debug)]
+enum Errand {
+    Attempt { id: u64, source: Option<TokenSource> },
+    Check { id: u64 },
+}
+
+/// Run a keeper until its account or the gateway ends.
+pub(super) async fn run(shared: Arc<Keepers>, keeper: Arc<Keeper>, mut inbox: mpsc::Receiver<Ask>, budget: Budget) {
+    let mut work = Work::new(shared, keeper);
+    work.start(budget).await;
+    let mut stopping = false;
+    loop {
+        if stopping && work.running.is_empty() {
+            break;
+        }
+        let (shared, keeper) = (Arc::clone(&work.shared), Arc::clone(&work.keeper));
+        tokio::select! {
+            biased;
+            () = keeper.ended.cancelled() => break,
+            () = shared.tasks.stopping(), if !stopping => stopping = true,
+            Some((errand, answer)) = work.running.next() => work.answered(errand, answer).await,
+            Some(ask) = inbox.recv() => work.asked(ask).await,
+            () = keeper.changed.notified() => work.look().await,
+            turn = due(&shared, work.wake), if !stopping => work.woken(turn).await,
+        }
+    }
+}
+
+/// Wait until a wake is due, and for its turn.
+async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>) -> bool {
+    let Some((at, turn)) = wake else { return std::future::pending().await };
+    loop {
+        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+        if left.is_zero() {
+            break;
+        }
+        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+    }
+    if turn {
+        shared.turns.take().await;
+    }
+    turn
+}
+
+type Running = FuturesUnordered<futures_util::future::BoxFuture<'static, (Errand, Answer)>>;
+
+struct Work {
+    shared: Arc<Keepers>,
+    keeper: Arc<Keeper>,
+    machine: Lifecycle,
+    setup: Setup,
+    refusals_seen: u64,
+    running: Running,
+    wake: Option<(Timestamp, bool)>,
+    /// Who waits for a login link.
+    link_wanted: Option<oneshot::Sender<Result<Link, Trouble>>>,
+    /// What a person brought back from the broker's page.
+    token_id: Option<Secret>,
+    /// A token that the state could not take. It signs all the same: the one before is dead.
+    unsaved: Option<TokenRecord>,
+}
+
+impl Work {
+    fn new(shared: Arc<Keepers>, keeper: Arc<Keeper>) -> Self {
+        let setup = keeper.setup.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self {
+            machine: Lifecycle::new(&keeper.account.name, setup.means),
+            shared,
+            keeper,
+            setup,
+            refusals_seen: 0,
+            running: FuturesUnordered::new(),
+            wake: None,
+            link_wanted: None,
+            token_id: None,
+            unsaved: None,
+        }
+    }
+
+    async fn start(&mut self, budget: Budget) {
+        let stored = match self.shared.store.get::<TokenRecord>(&self.keeper.account.name) {
+            Ok(stored) => stored.as_ref().map(facts),
+            Err(err) => {
+                tracing::error!(account = %self.keeper.account.name, error = %err, "the stored token cannot be read");
+                None
+            }
+        };
+        self.feed(Event::Started { stored, budget: Box::new(budget) }).await;
+        self.look().await;
+    }
+
+    /// Take up what was changed from outside.
+    async fn look(&mut self) {
+        let setup = self.keeper.setup.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let credentials_changed = setup.credentials != self.setup.credentials;
+        let means_changed = setup.means != self.setup.means || credentials_changed;
+        let means = setup.means;
+        self.setup = setup;
+        if means_changed {
+            self.feed(Event::MeansChanged { means, credentials_changed }).await;
+        }
+        let refused = self.keeper.refused.load(Ordering::Acquire);
+        if refused > self.refusals_seen {
+            self.refusals_seen = refused;
+            self.feed(Event::Refused { generation: refused }).await;
+        }
+    }
+
+    async fn woken(&mut self, turn: bool) {
+        self.wake = None;
+        self.save_again().await;
+        self.feed(Event::Woken { turn }).await;
+    }
+
+    async fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Given(facts, done) => {
+                // One that was minted since is newer.
+                if self.machine.token().is_none_or(|held| held.generation <= facts.generation) {
+                    self.feed(Event::GivenByHand(facts)).await;
+                }
+                let _ = done.send(());
+            }
+            Ask::Refresh { vouched, done } => {
+                self.feed(Event::RefreshWanted { vouched }).await;
+                let _ = done.send(());
+            }
+            Ask::Consent(done) => {
+                self.link_wanted = Some(done);
+                self.feed(Event::ConsentWanted).await;
+            }
+            Ask::Returned(token_id, done) => {
+                let awaited = self.machine.awaits_consent(Timestamp::now());
+                if awaited {
+                    self.token_id = Some(token_id);
+                    self.feed(Event::ConsentReturned).await;
+                }
+                let _ = done.send(awaited);
+            }
+        }
+    }
+
+    /// Give the machine an event, do what it says, and go on until it says no more.
+    async fn feed(&mut self, event: Event) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let actions = self.machine.handle(event, Timestamp::now(), &Exchanges);
+            self.wake = None;
+            let mut recorded = true;
+            for action in actions {
+                self.act(action, &mut recorded, &mut events).await;
+            }
+        }
+        if self.unsaved.is_some() {
+            let soon = Timestamp::now() + SignedDuration::try_from(WRITE_AGAIN).unwrap_or_default();
+            self.wake = Some(self.wake.filter(|(at, _)| *at < soon).unwrap_or((soon, false)));
+        }
+        self.tell();
+    }
+
+    async fn act(&mut self, action: Action, recorded: &mut bool, events: &mut VecDeque<Event>) {
+        match action {
+            Action::Record(budget) => *recorded = self.record(&budget).await,
+            Action::Sign(Some(generation)) => self.keeper.cell.allow(generation),
+            Action::Sign(None) => {
+                if let Some(last) = self.machine.token() {
+                    self.keeper.cell.bar(last.generation);
+                }
+            }
+            Action::Mint { id, strategy, latest } => {
+                let question = self.login(strategy, latest).filter(|_| *recorded);
+                let source = match strategy {
+                    Strategy::PinTotp { .. } => TokenSource::PinTotp,
+                    Strategy::Consent => TokenSource::Consent,
+                };
+                self.attempt(id, Some(source), question, events);
+            }
+            Action::Renew { id, generation, latest } => {
+                let token = self.keeper.cell.last().filter(|last| *recorded && last.generation() == generation);
+                let question = token.map(|token| Question::Renew { token, latest });
+                self.attempt(id, Some(TokenSource::Renewal), question, events);
+            }
+            Action::MakeConsent { id, latest } => {
+                let question = self.credentials().filter(|_| *recorded).and_then(|known| {
+                    Some(Question::ConsentLink { api_key: known.api_key?, api_secret: known.api_secret?, latest })
+                });
+                self.attempt(id, None, question, events);
+            }
+            Action::DenyConsent(trouble) => self.give_link(Err(trouble)),
+            Action::CheckStored { id, generation } => {
+                let token = self.keeper.cell.last().filter(|last| last.generation() == generation);
+                match token {
+                    Some(token) => self.ask(Errand::Check { id }, Question::Profile { token }),
+                    None => events.push_back(Event::Checked { id, outcome: CheckOutcome::NoAnswer }),
+                }
+            }
+            Action::Show(state) => self.show(&state),
+            Action::Wake { at, turn } => self.wake = Some((at, turn)),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        id: u64,
+        source: Option<TokenSource>,
+        question: Option<Question>,
+        events: &mut VecDeque<Event>,
+    ) {
+        match question {
+            Some(question) if self.setup.legs.is_some() => self.ask(Errand::Attempt { id, source }, question),
+            Some(_) | None => {
+                self.give_link(Err(UNWRITTEN));
+                events.push_back(Event::Attempt { id, outcome: AttemptOutcome::NotSent });
+            }
+        }
+    }
+
+    fn credentials(&self) -> Option<CredentialsRecord> {
+        match self.shared.store.get::<CredentialsRecord>(&self.keeper.account.name) {
+            Ok(known) => known,
+            Err(err) => {
+                tracing::error!(account = %self.keeper.account.name, error = %err, "the credentials cannot be read");
+                None
+            }
+        }
+    }
+
+    fn login(&mut self, strategy: Strategy, latest: Timestamp) -> Option<Question> {
+        let known = self.credentials()?;
+        match strategy {
+            Strategy::PinTotp { step } => {
+                Some(Question::PinTotp { pin: known.pin?, totp_secret: known.totp_secret?, step, latest })
+            }
+            Strategy::Consent => {
+                // Kept until the answer: what could not be sent is tried again.
+                let token_id = self.token_id.clone()?;
+                let (api_key, api_secret) = (known.api_key?, known.api_secret?);
+                Some(Question::ConsentToken { token_id, api_key, api_secret, latest })
+            }
+        }
+    }
+
+    /// Ask the broker, aside. An answer comes in any case: a task that fails is an
+    /// answer that was lost.
+    fn ask(&self, errand: Errand, question: Question) {
+        let Some(legs) = self.setup.legs.clone() else { return };
+        let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), question);
+        let checks = matches!(errand, Errand::Check { .. }).then(|| Arc::clone(&self.shared.checks));
+        // A task of its own, so that a login goes on if this keeper ends.
+        let task: JoinHandle<Answer> = self.shared.tasks.spawn(async move {
+            let _room = match &checks {
+                Some(checks) => checks.acquire().await.ok(),
+                None => None,
+            };
+            asking.await
+        });
+        let lost = Answer { skew: None, said: Said::Lost };
+        self.running.push(Box::pin(async move { (errand, task.await.unwrap_or(lost)) }));
+    }
+
+    async fn answered(&mut self, errand: Errand, answer: Answer) {
+        let Answer { skew, said } = answer;
+        if let Some(skew) = skew.filter(|skew| (*skew - self.machine.skew()).abs() > SAME_SKEW) {
+            self.feed(Event::ClockSkew(skew)).await;
+        }
+        match errand {
+            Errand::Check { id } => {
+                let outcome = match said {
+                    Said::Checked(outcome) => outcome,
+                    Said::Token(_) | Said::Link(_) | Said::Refused(_) => CheckOutcome::Unclear,
+                    Said::Lost | Said::NotSent => CheckOutcome::NoAnswer,
+                };
+                self.feed(Event::Checked { id, outcome }).await;
+            }
+            Errand::Attempt { id, source } => {
+                let outcome = match (said, source) {
+                    (Said::Token(text), Some(source)) => self.minted(text, source).await,
+                    (Said::Link(url), None) => {
+                        let left = self.machine.consents_left(Timestamp::now());
+                        self.give_link(Ok(Link { url, left }));
+                        AttemptOutcome::ConsentMade
+                    }
+                    (Said::Refused(refusal), _) => {
+                        self.give_link(Err(refusal.trouble.clone()));
+                        AttemptOutcome::Refused(refusal)
+                    }
+                    (Said::NotSent, _) => {
+                        self.give_link(Err(UNSENT));
+                        AttemptOutcome::NotSent
+                    }
+                    (Said::Token(_) | Said::Link(_) | Said::Checked(_) | Said::Lost, _) => {
+                        self.give_link(Err(LOST));
+                        AttemptOutcome::Lost
+                    }
+                };
+                if source == Some(TokenSource::Consent) && !matches!(outcome, AttemptOutcome::NotSent) {
+                    self.token_id = None;
+                }
+                self.feed(Event::Attempt { id, outcome }).await;
+            }
+        }
+    }
+
+    fn give_link(&mut self, link: Result<Link, Trouble>) {
+        if let Some(wanted) = self.link_wanted.take() {
+            let _ = wanted.send(link);
+        }
+    }
+
+    /// Number a new token, store it, and let it sign.
+    async fn minted(&mut self, text: Secret, source: TokenSource) -> AttemptOutcome {
+        let name = self.keeper.account.name.clone();
+        let mut record = TokenRecord {
+            expires_at: expiry_of(&text),
+            access_token: text,
+            source: source.as_str().to_owned(),
+            generation: 0,
+            stored_at: Timestamp::now(),
+        };
+        if let Err(err) = self.save(&mut record).await {
+            if matches!(err, Unwritten::Gone) {
+                return AttemptOutcome::Lost;
+            }
+            tracing::error!(account = %name, error = %err, "a new token cannot be stored; it signs until the gateway stops");
+            record.generation = record.generation.max(self.keeper.cell.last().map_or(0, |last| last.generation()) + 1);
+            self.unsaved = Some(record.clone());
+        }
+        self.publish(&record);
+        AttemptOutcome::Minted(facts(&record))
+    }
+
+    fn publish(&self, record: &TokenRecord) {
+        let expires_at = Timestamp::from_second(record.expires_at).unwrap_or(Timestamp::MIN);
+        match LiveToken::new(record.access_token.clone(), expires_at, record.source.clone(), record.generation) {
+            Ok(live) => self.keeper.cell.set(live),
+            Err(why) => tracing::error!(account = %self.keeper.account.name, %why, "a new token cannot be a header"),
+        }
+    }
+
+    /// Write a token under the next generation.
+    async fn save(&mut self, record: &mut TokenRecord) -> Result<(), Unwritten> {
+        self.write(|store, name| {
+            let last = store.get::<TokenRecord>(name)?;
+            record.generation = last.as_ref().map_or(0, |last| last.generation) + 1;
+            let change = match &last {
+                Some(last) => Change::new().unchanged(name, last),
+                None => Change::new().absent::<TokenRecord>(name),
+            };
+            Ok(change.put(name, &*record))
+        })
+        .await
+    }
+
+    async fn save_again(&mut self) {
+        let Some(mut record) = self.unsaved.take() else { return };
+        let generation = record.generation;
+        match self.save(&mut record).await {
+            // A higher number than it signs under would be another token to the machine.
+            Ok(()) if record.generation == generation => {}
+            Ok(()) => {
+                self.publish(&record);
+                self.feed(Event::GivenByHand(facts(&record))).await;
+            }
+            Err(Unwritten::Gone) => {}
+            Err(Unwritten::Store(_)) => {
+                record.generation = generation;
+                self.unsaved = Some(record);
+            }
+        }
+    }
+
+    async fn record(&mut self, budget: &Budget) -> bool {
+        let Ok(json) = serde_json::to_value(budget) else { return false };
+        let record = LoginRecord(json);
+        let written = self.write(|_, name| Ok(Change::new().put(name, &record))).await;
+        if let Err(err) = &written {
+            let account = &self.keeper.account.name;
+            tracing::error!(%account, error = %err, "what a login spends cannot be written; it is not made");
+        }
+        written.is_ok()
+    }
+
+    /// Commit a change while the account is still the one this keeper was made for.
+    /// It is made anew when somebody else has written meanwhile.
+    async fn write(
+        &mut self,
+        mut change: impl FnMut(&Store, &AccountName) -> Result<Change, StoreError>,
+    ) -> Result<(), Unwritten> {
+        let (account, store) = (self.keeper.account.clone(), self.shared.store.clone());
+        let own = |record: &AccountRecord| {
+            record.created_at == account.created_at && record.client_id == account.client_id
+        };
+        let mut tries = 0;
+        loop {
+            let record = store.get::<AccountRecord>(&account.name)?;
+            let Some(record) = record.filter(own) else { return Err(Unwritten::Gone) };
+            let change = change(&store, &account.name)?.unchanged(&account.name, &record);
+            match store.commit(change).await {
+                Err(StoreError::Conflict { .. }) if tries < WRITES => tries += 1,
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn show(&self, state: &State) {
+        let account = &self.keeper.account.name;
+        let trouble = self.machine.trouble();
+        let (code, summary) = (trouble.map(|t| &*t.code), trouble.map(|t| &*t.summary));
+        match state {
+            State::NeedsPerson { .. } => {
+                tracing::warn!(%account, state = state.as_str(), code, summary, "the account's token needs a person");
+            }
+            State::Absent | State::Minting | State::Live | State::Refreshing | State::Waiting { .. } => {
+                tracing::info!(%account, state = state.as_str(), code, summary, "the account's token");
+            }
+        }
+    }
+
+    fn tell(&self) {
+        let live = self.keeper.cell.live(Timestamp::now());
+        self.keeper.cell.stand(Standing {
+            state: Some(self.machine.state().clone()),
+            trouble: self.machine.trouble().cloned(),
+            refusals_seen: self.refusals_seen,
+            signing: live.ok().map(|token| token.generation()),
+            skew: self.machine.skew(),
+        });
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.give_link(Err(ENDED));
+    }
+}
+
+/// The end of a token that was checked to have one.
+fn expiry_of(text: &Secret) -> i64 {
+    use crate::domain::secret::ExposeSecret;
+    crate::broker::dhan::token::Claims::read(text.expose_secret()).map_or(0, |claims| claims.expires_at)
+}
+
+/// Why something was not written.
+#[derive(Debug, thiserror::Error)]
+enum Unwritten {
+    #[error("the account is gone or is another one now")]
+    Gone,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+const UNWRITTEN: Trouble = Trouble::new(
+    "login_not_recorded",
+    "the gateway's state cannot be written, and a login that is not counted is not made",
+    "see the log: most often the disk is full",
+);
+const UNSENT: Trouble = Trouble::new(
+    "login_not_sent",
+    "no connection to the broker could be made to ask for a login link",
+    "see the account's legs, then try again",
+);
+const LOST: Trouble = Trouble::new(
+    "login_lost",
+    "the broker did not answer when asked for a login link",
+    "try again; the link that was lost counts among today's 25",
+);

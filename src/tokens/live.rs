@@ -1,0 +1,105 @@
+//! A token that can sign: the header ready, the text at hand for feeds.
+
+use std::fmt;
+
+use http::HeaderValue;
+use jiff::Timestamp;
+
+use super::lifecycle::{Consumer, TokenFacts, TokenSource};
+use crate::broker::dhan::token::Claims;
+use crate::domain::problem::Invalid;
+use crate::domain::secret::ExposeSecret;
+use crate::domain::{ClientId, Secret};
+use crate::store::records::TokenRecord;
+
+/// A token that can sign.
+pub struct LiveToken {
+    header: HeaderValue,
+    text: Secret,
+    expires_at: Timestamp,
+    source: String,
+    generation: u64,
+}
+
+impl LiveToken {
+    /// A token for `client_id`, checked against what it says of itself.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it is no token, another account's, or over.
+    pub fn check(text: &Secret, client_id: &ClientId, now: Timestamp) -> Result<Timestamp, Invalid> {
+        let claims = Claims::read(text.expose_secret())?;
+        if claims.client_id != *client_id {
+            return Err(Invalid::because(format!(
+                "this token is for client id {}, and the account's is {client_id}",
+                claims.client_id
+            )));
+        }
+        let expires_at = Timestamp::from_second(claims.expires_at)
+            .map_err(|_| Invalid::new("the token's exp is no time that can be"))?;
+        if expires_at <= now {
+            return Err(Invalid::because(format!(
+                "this token ended at {expires_at}; make a new one on web.dhan.co under My Profile, Access DhanHQ APIs"
+            )));
+        }
+        Ok(expires_at)
+    }
+
+    /// A token as it was stored.
+    ///
+    /// # Errors
+    /// [`Invalid`] when its text cannot be a header.
+    pub fn new(text: Secret, expires_at: Timestamp, source: String, generation: u64) -> Result<Self, Invalid> {
+        let mut header = HeaderValue::from_str(text.expose_secret())
+            .map_err(|_| Invalid::new("a token has only printable ASCII characters"))?;
+        header.set_sensitive(true);
+        Ok(Self { header, text, expires_at, source, generation })
+    }
+
+    /// The `access-token` header, sensitive.
+    pub const fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    /// The token itself, for a feed's query or a login frame.
+    pub const fn secret(&self) -> &Secret {
+        &self.text
+    }
+
+    /// When it ends.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Which token of this account it is, counted from 1.
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+impl fmt::Debug for LiveToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveToken")
+            .field("expires_at", &self.expires_at)
+            .field("source", &self.source)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the life cycle must know of a stored token.
+pub fn facts(record: &TokenRecord) -> TokenFacts {
+    let claims = Claims::read(record.access_token.expose_secret()).ok();
+    let issued_at = claims.as_ref().and_then(|claims| claims.issued_at);
+    TokenFacts {
+        generation: record.generation,
+        issued_at: issued_at.and_then(|at| Timestamp::from_second(at).ok()).unwrap_or(record.stored_at),
+        expires_at: Timestamp::from_second(record.expires_at).unwrap_or(Timestamp::MIN),
+        consumer: Consumer::from_claim(claims.and_then(|claims| claims.consumer).as_deref()),
+        source: TokenSource::from_word(&record.source),
+    }
+}
