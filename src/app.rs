@@ -305,7 +305,12 @@ impl Signals {
 
 struct Unbuilt;
 impl crate::tokens::keeper::Broker for Unbuilt {
-    fn ask(&self, _: Arc<crate::legs::Legs>, _: crate::domain::ClientId, _: crate::tokens::keeper::Question) -> futures_util::future::BoxFuture<'static, crate::tokens::keeper::Answer> {
+    fn ask(
+        &self,
+        _: Arc<crate::legs::Legs>,
+        _: crate::domain::ClientId,
+        _: crate::tokens::keeper::Question,
+    ) -> futures_util::future::BoxFuture<'static, crate::tokens::keeper::Answer> {
         Box::pin(async { crate::tokens::keeper::Answer { skew: None, said: crate::tokens::keeper::Said::NotSent } })
     }
 }

@@ -206,7 +206,11 @@ impl Accounts {
             change = self.with_token(change, &name, &client_id, token, "access_token", now)?;
         }
         match self.store.commit(change).await {
-            Ok(()) => self.publish(&name)?.ok_or(AccountError::NoSuchAccount(name)),
+            Ok(()) => {
+                let row = self.publish(&name)?.ok_or(AccountError::NoSuchAccount(name))?;
+                row.keeper.looked().await;
+                Ok(row)
+            }
             Err(StoreError::Conflict { .. }) => Err(self.who_took(name, client_id)?),
             Err(err) => Err(err.into()),
         }
@@ -265,6 +269,7 @@ impl Accounts {
                 if by_hand {
                     self.hand_over(&row).await?;
                 }
+                row.keeper.looked().await;
                 Ok(row)
             }
             Err(StoreError::Conflict { .. }) => match self.store.get::<ClientIdRecord>(&record.client_id)? {

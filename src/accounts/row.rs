@@ -97,11 +97,8 @@ impl Accounts {
                 Arc::clone(&old.keeper)
             }
             None => {
-                let account = Keeping {
-                    name: name.clone(),
-                    client_id: record.client_id.clone(),
-                    created_at: record.created_at,
-                };
+                let account =
+                    Keeping { name: name.clone(), client_id: record.client_id.clone(), created_at: record.created_at };
                 let setup = Setup { means, legs: legs.clone(), credentials: 0 };
                 self.keepers.keep(account, Arc::clone(&token), setup)
             }

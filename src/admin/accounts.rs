@@ -54,10 +54,7 @@ pub(super) async fn read(
     State(admin): State<Admin>,
     InPath(name): InPath<String>,
 ) -> Result<Json<AccountBody>, Failure> {
-    let name = wire::name(&name)?;
-    let account = admin.accounts.lookup(name.as_str());
-    let account = account.ok_or(crate::accounts::AccountError::NoSuchAccount(name))?;
-    Ok(Json(AccountBody::from(&*account)))
+    Ok(Json(AccountBody::from(&*admin.account(&name)?)))
 }
 
 /// Change any fields of an account but its name.

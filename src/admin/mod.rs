@@ -9,6 +9,7 @@
 
 mod accounts;
 mod auth;
+mod consent;
 mod document;
 mod error;
 mod health;
@@ -29,7 +30,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::telemetry::Metrics;
 
@@ -49,6 +50,8 @@ pub struct Admin {
     tasks: Tasks,
     /// The certificate that callers trust.
     ca_pem: Arc<str>,
+    /// People who were sent to the broker's page.
+    consents: Arc<consent::Awaited>,
 }
 
 impl Admin {
@@ -61,7 +64,14 @@ impl Admin {
         tasks: Tasks,
         ca_pem: Arc<str>,
     ) -> Self {
-        Self { accounts, metrics, roles: Arc::new(roles), local, tasks, ca_pem }
+        Self { accounts, metrics, roles: Arc::new(roles), local, tasks, ca_pem, consents: Arc::default() }
+    }
+
+    /// The account of this name.
+    fn account(&self, name: &str) -> Result<Arc<Account>, error::Failure> {
+        let name = wire::name(name)?;
+        let account = self.accounts.lookup(name.as_str());
+        account.ok_or_else(|| AccountError::NoSuchAccount(name).into())
     }
 
     /// Is a call from elsewhere than this host possible?
@@ -87,6 +97,10 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
         .routes(routes!(tokens::read, tokens::put))
+        .routes(routes!(tokens::refresh))
+        .routes(routes!(consent::begin))
+        .routes(routes!(consent::leave))
+        .routes(routes!(consent::come_back))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(health::healthz))
@@ -104,6 +118,8 @@ pub fn router(admin: Admin) -> Router {
         ([(axum::http::header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
     };
     routes
+        // The broker puts a slash between the redirect URL and its query.
+        .route("/auth/dhan/", get(consent::come_back))
         .route("/openapi.json", get(describe))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)

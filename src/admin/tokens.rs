@@ -1,19 +1,37 @@
 //! `/v1/accounts/{name}/token`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 
 use super::Admin;
 use super::error::Failure;
-use super::wire::{self, Fields, InPath, Problem, TokenBody, TokenFields};
+use super::wire::{self, Fields, InPath, Problem, RefreshFields, TokenBody, TokenFields};
+
+/// How long a call waits for a login to end. It goes on by itself after that.
+pub(super) const LOGIN_WAIT: Duration = Duration::from_secs(30);
 
 /// Where the account's token stands. Never the token.
 #[utoipa::path(get, path = "/v1/accounts/{name}/token", tag = "tokens", security(("bearer" = [])),
     responses((status = 200, body = TokenBody), (status = 404, body = Problem)))]
 pub(super) async fn read(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<Json<TokenBody>, Failure> {
-    let name = wire::name(&name)?;
-    let account = admin.accounts.lookup(name.as_str());
-    let account = account.ok_or(crate::accounts::AccountError::NoSuchAccount(name))?;
+    Ok(Json(TokenBody::of(&*admin.account(&name)?)))
+}
+
+/// Get a new token now, or as soon as the broker's limits allow. Waits up to 30 s for it.
+#[utoipa::path(post, path = "/v1/accounts/{name}/token/refresh", tag = "tokens", request_body = RefreshFields, security(("bearer" = [])),
+    responses((status = 200, body = TokenBody), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn refresh(
+    State(admin): State<Admin>,
+    InPath(name): InPath<String>,
+    mut fields: Fields,
+) -> Result<Json<TokenBody>, Failure> {
+    let account = admin.account(&name)?;
+    let vouched = fields.flag("vouched")?.unwrap_or(false);
+    fields.done()?;
+    account.keeper.refresh(vouched).await;
+    account.token.settle(tokio::time::Instant::now() + LOGIN_WAIT).await;
     Ok(Json(TokenBody::of(&account)))
 }
 

@@ -116,7 +116,10 @@ pub struct TokenBody {
     pub expires_at: Option<String>,
     /// Where it came from.
     pub source: Option<String>,
+    /// What last went wrong, until something goes right.
     pub last_error: Option<TokenProblem>,
+    /// The broker's clock minus this host's in seconds, where it is off by more than 2.
+    pub clock_skew: Option<f64>,
 }
 
 impl TokenBody {
@@ -133,6 +136,7 @@ impl TokenBody {
             expires_at: last.as_ref().map(|token| token.expires_at().to_string()),
             source: last.as_ref().map(|token| token.source().to_owned()),
             last_error,
+            clock_skew: Some(standing.skew.as_secs_f64()).filter(|skew| skew.abs() > 2.0),
         }
     }
 }
@@ -212,6 +216,36 @@ pub struct PairFields {
 pub struct TokenFields {
     /// Write-only.
     pub access_token: String,
+}
+
+/// How to refresh a token: `{}` or no body at all will do.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct RefreshFields {
+    /// The cause of refused logins is mended outside (the PIN changed back at the broker, the
+    /// account unlocked): one more try, although two were refused.
+    pub vouched: Option<bool>,
+}
+
+/// What a person brought back from the broker's page; `{}` or no body asks for a link there.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct ConsentFields {
+    /// `tokenId` of the address that the broker's page led to, for a browser that cannot
+    /// reach `/auth/dhan`. Write-only.
+    pub token_id: Option<String>,
+}
+
+/// A login by the broker's page: a link to it, or what came of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConsentBody {
+    /// Open it in a browser: it leads to the broker's page and from there back here.
+    pub login_url: Option<String>,
+    /// The broker's page itself, for a browser that cannot reach this listener.
+    pub broker_url: Option<String>,
+    /// Links that may be made today; the broker allows 25.
+    pub consents_left: Option<u32>,
+    pub token: TokenBody,
 }
 
 /// Nothing: `{}` or no body at all.
@@ -374,6 +408,17 @@ impl Fields {
     /// A secret text, blanks around it removed, if it is there and not empty.
     pub fn secret(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
         Ok(self.text(name)?.and_then(trimmed))
+    }
+
+    /// A yes or no, if it is there and not null.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Failure> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(Value::String(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Failure::field(name, "must be true or false"))
+            }
+        }
     }
 
     /// A token: a secret that is longer.

@@ -39,8 +39,8 @@ use crate::accounts::{Account, Accounts};
 use crate::broker::dhan::endpoints::{self, Managed};
 use crate::broker::dhan::hosts::Service;
 use crate::config::Config;
-use crate::domain::{Authority, Outcome};
 use crate::domain::tasks::Tasks;
+use crate::domain::{Authority, Outcome};
 use crate::legs::Legs;
 use crate::telemetry::Metrics;
 use crate::telemetry::access::Access;
@@ -292,9 +292,7 @@ impl Proxy {
             return Ok(Handled::Reply(reply));
         }
         match target.service {
-            Some(Service::Api) => {
-                self.api(door, account, asked, target, access, trace).await.map(Handled::Reply)
-            }
+            Some(Service::Api) => self.api(door, account, asked, target, access, trace).await.map(Handled::Reply),
             Some(service @ (Service::Feed | Service::OrderUpdate)) => {
                 self.websocket(account, service, asked, target, trace).await
             }

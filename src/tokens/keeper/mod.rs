@@ -175,6 +175,7 @@ pub struct Link {
 }
 
 enum Ask {
+    Look(oneshot::Sender<()>),
     Given(TokenFacts, oneshot::Sender<()>),
     Refresh { vouched: bool, done: oneshot::Sender<()> },
     Consent(oneshot::Sender<Result<Link, Trouble>>),
@@ -223,6 +224,12 @@ impl Keeper {
         if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
             self.changed.notify_one();
         }
+    }
+
+    /// Returns when every change so far has been taken up.
+    pub async fn looked(&self) {
+        let (done, told) = oneshot::channel();
+        self.ask(Ask::Look(done), told).await;
     }
 
     /// A person gave a token, which is checked and stored. Returns when it signs.

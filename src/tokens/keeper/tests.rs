@@ -136,8 +136,7 @@ impl Fixture {
             api_secret: Some("secret".to_owned().into()),
             ..CredentialsRecord::default()
         };
-        let account =
-            Keeping { name: name(), client_id: record.client_id.clone(), created_at: record.created_at };
+        let account = Keeping { name: name(), client_id: record.client_id.clone(), created_at: record.created_at };
         store.commit(Change::new().put(&name(), &record).put(&name(), &credentials)).await.unwrap();
         let played = Arc::new(Played {
             store: store.clone(),

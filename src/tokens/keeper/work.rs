@@ -151,6 +151,10 @@ impl Work {
 
     async fn asked(&mut self, ask: Ask) {
         match ask {
+            Ask::Look(done) => {
+                self.look().await;
+                let _ = done.send(());
+            }
             Ask::Given(facts, done) => {
                 // One that was minted since is newer.
                 if self.machine.token().is_none_or(|held| held.generation <= facts.generation) {
@@ -424,9 +428,8 @@ impl Work {
         mut change: impl FnMut(&Store, &AccountName) -> Result<Change, StoreError>,
     ) -> Result<(), Unwritten> {
         let (account, store) = (self.keeper.account.clone(), self.shared.store.clone());
-        let own = |record: &AccountRecord| {
-            record.created_at == account.created_at && record.client_id == account.client_id
-        };
+        let own =
+            |record: &AccountRecord| record.created_at == account.created_at && record.client_id == account.client_id;
         let mut tries = 0;
         loop {
             let record = store.get::<AccountRecord>(&account.name)?;
