@@ -34,6 +34,7 @@ pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod legs;
+pub mod orders;
 pub mod proxy;
 pub mod sandbox;
 pub mod store;

@@ -40,7 +40,6 @@ impl Proxy {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
         let signed = sign::body(asked.body.clone(), endpoint, account.client_id())?;
-        let legs = legs(account)?;
         let mut out = self.outgoing(asked, target);
         out.body = signed.body;
         out.correlation_id = signed.correlation_id;
@@ -50,6 +49,7 @@ impl Proxy {
             out.limit = self.write_timeout;
         }
         let mut token = live(account, Instant::now() + out.limit).await?;
+        let legs = legs(account)?;
         sign::headers(&mut out.headers, account, &token);
         let mut again = Some(out.again());
         loop {

@@ -255,10 +255,10 @@ impl Lifecycle {
 
     /// Why no machine can get a token.
     pub(super) fn why_not(&self, now: Timestamp) -> Trouble {
-        if !self.means.pair {
-            return NO_PAIR;
-        }
         if self.means.platform == Platform::Automatic {
+            if !self.means.pair {
+                return NO_PAIR;
+            }
             if let Some(stopped) = &self.budget.stopped {
                 return stopped.clone();
             }
@@ -268,7 +268,8 @@ impl Lifecycle {
             None => NO_TOKEN,
             Some(held) if held.health == Health::Dead => DEAD,
             Some(held) if self.ends(&held.facts) <= now => ENDED,
-            // It lives: what is asked for is a renewal.
+            // It lives: what is asked for is a renewal, and that needs an address.
+            Some(_) if !self.means.pair => NO_PAIR,
             Some(_) => NOT_RENEWED,
         }
     }

@@ -1,0 +1,404 @@
+//! What is known of the order writes of the last day, by the ids that a caller can
+//! repeat them with.
+//!
+//! A caller that repeats a write (same `correlationId` or `Idempotency-Key`) must get
+//! what became of the first and never a second send, also while the first is under
+//! way. What was certainly not done is a fresh try.
+//!
+//! Invariants:
+//! - At most one [`Claim`] on an id at any time. Who holds it may send; nobody else.
+//! - A claim that is dropped after it was sent leaves "unknown", before that "not sent".
+//! - An id is one write's: another body, path or method under it is a conflict.
+//!
+//! Not here: keeping this over a restart (`journal`, from which it is filled again).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+use super::trail::Trail;
+use crate::domain::{AccountName, Outcome};
+
+/// How long a write is remembered.
+pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+
+/// An id that a caller can repeat a write with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// `correlationId` of the body.
+    Correlation(Box<str>),
+    /// The header `Idempotency-Key`.
+    Idempotency(Box<str>),
+}
+
+/// What a write is, for telling it from another under the same id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// How.
+    pub method: Method,
+    /// Where; without the query.
+    pub path: Box<str>,
+    /// SHA-256 of the body as it went to the broker.
+    pub body_sha256: [u8; 32],
+}
+
+/// What became of a write.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// In a word.
+    pub outcome: Outcome,
+    /// The status of the reply that the caller got, if there was one of the broker's.
+    pub status: u16,
+    /// Its media type.
+    pub content_type: Option<Box<str>>,
+    /// Its body. Empty where only the journal knows of it.
+    pub body: Bytes,
+    /// The broker's id of the order, if known.
+    pub order_id: Option<Box<str>>,
+    /// By what the broker can be asked about it.
+    pub correlation_id: Option<Box<str>>,
+    /// Was the outcome found by asking?
+    pub recovered: bool,
+    /// How to ask the broker about it.
+    pub trail: Trail,
+}
+
+/// What a repeat, or a first try, finds.
+#[derive(Debug)]
+pub enum Found {
+    /// Nobody has done this: the claim is the caller's.
+    Fresh(Claim),
+    /// It was carried out.
+    Done(Arc<Recorded>),
+    /// Nobody knows what became of it: whoever has the claim asks the broker, and does not send.
+    Unknown(Claim, Arc<Recorded>),
+    /// It is under way.
+    UnderWay(UnderWay),
+    /// The id is another write's.
+    Conflict,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    UnderWay,
+    Ended(Arc<Recorded>),
+}
+
+#[derive(Debug)]
+struct Slot {
+    write: Write,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    slots: HashMap<Key, Arc<Slot>>,
+    /// In the order of coming, for forgetting.
+    ages: VecDeque<(Timestamp, Key)>,
+}
+
+/// The memory of all accounts.
+#[derive(Debug, Default)]
+pub struct Memory {
+    shelves: papaya::HashMap<AccountName, Arc<Mutex<Shelf>>>,
+}
+
+impl Memory {
+    /// Take up a write under its ids. Without ids it cannot be repeated, and is fresh.
+    pub fn take(&self, account: &AccountName, keys: &[Key], write: &Write, now: Timestamp) -> Found {
+        let shelf = self.shelf(account);
+        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.forget(now);
+        let mut known = keys.iter().filter_map(|key| shelf.slots.get(key));
+        let slot = match (known.next().cloned(), known.next()) {
+            (None, _) => return Found::Fresh(shelf.claim(keys, write, now)),
+            (Some(slot), Some(other)) if !Arc::ptr_eq(&slot, other) => return Found::Conflict,
+            (Some(slot), _) => slot,
+        };
+        if slot.write != *write {
+            return Found::Conflict;
+        }
+        let state = slot.state.borrow().clone();
+        match state {
+            State::UnderWay => Found::UnderWay(UnderWay(slot.state.subscribe())),
+            State::Ended(recorded) => match recorded.outcome {
+                Outcome::Executed => Found::Done(recorded),
+                Outcome::NotSent | Outcome::Rejected => Found::Fresh(shelf.claim(keys, write, now)),
+                Outcome::Unknown => {
+                    slot.state.send_replace(State::UnderWay);
+                    shelf.enter(keys, &slot, now);
+                    Found::Unknown(Claim { slot, left: Some(Left::Unknown(Arc::clone(&recorded))) }, recorded)
+                }
+            },
+        }
+    }
+
+    /// Is this id known with another write?
+    pub fn conflicts(&self, account: &AccountName, key: &Key, write: &Write) -> bool {
+        let shelves = self.shelves.pin();
+        let Some(shelf) = shelves.get(account) else { return false };
+        let shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.slots.get(key).is_some_and(|slot| slot.write != *write)
+    }
+
+    /// Put in what the journal knows of, at start.
+    pub fn remember(&self, account: &AccountName, keys: &[Key], write: Write, recorded: Recorded, at: Timestamp) {
+        let shelf = self.shelf(account);
+        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = watch::Sender::new(State::Ended(Arc::new(recorded)));
+        shelf.enter(keys, &Arc::new(Slot { write, state }), at);
+    }
+
+    /// How many writes of an account are remembered, by their ids.
+    pub fn len(&self, account: &AccountName) -> usize {
+        let shelves = self.shelves.pin();
+        shelves.get(account).map_or(0, |shelf| shelf.lock().unwrap_or_else(PoisonError::into_inner).slots.len())
+    }
+
+    fn shelf(&self, account: &AccountName) -> Arc<Mutex<Shelf>> {
+        let shelves = self.shelves.pin();
+        Arc::clone(shelves.get_or_insert_with(account.clone(), Arc::default))
+    }
+}
+
+impl Shelf {
+    fn claim(&mut self, keys: &[Key], write: &Write, now: Timestamp) -> Claim {
+        let slot = Arc::new(Slot { write: write.clone(), state: watch::Sender::new(State::UnderWay) });
+        self.enter(keys, &slot, now);
+        Claim { slot, left: Some(Left::NotSent) }
+    }
+
+    fn enter(&mut self, keys: &[Key], slot: &Arc<Slot>, now: Timestamp) {
+        for key in keys {
+            if self.slots.insert(key.clone(), Arc::clone(slot)).is_none() {
+                self.ages.push_back((now, key.clone()));
+            }
+        }
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while let Some((since, _)) = self.ages.front()
+            && now.duration_since(*since) >= REMEMBERED
+        {
+            let Some((_, key)) = self.ages.pop_front() else { break };
+            let busy = self.slots.get(&key).is_some_and(|slot| matches!(*slot.state.borrow(), State::UnderWay));
+            if busy {
+                self.ages.push_back((now, key));
+            } else {
+                self.slots.remove(&key);
+            }
+        }
+    }
+}
+
+/// What a claim leaves behind when it is dropped without a word.
+#[derive(Debug)]
+enum Left {
+    NotSent,
+    Unknown(Arc<Recorded>),
+}
+
+/// The right to send a write, or to ask about it.
+#[derive(Debug)]
+#[must_use = "dropping it says that the write was not sent"]
+pub struct Claim {
+    slot: Arc<Slot>,
+    left: Option<Left>,
+}
+
+impl Claim {
+    /// From now on it may have been sent. `so_far` is what is known if no more is said.
+    pub fn sending(&mut self, so_far: Recorded) {
+        self.left = Some(Left::Unknown(Arc::new(so_far)));
+    }
+
+    /// It was proven not to have been done: the next send is the first again.
+    pub fn taken_back(&mut self) {
+        self.left = Some(Left::NotSent);
+    }
+
+    /// What became of it.
+    pub fn end(mut self, recorded: Recorded) -> Arc<Recorded> {
+        self.left = None;
+        let recorded = Arc::new(recorded);
+        self.slot.state.send_replace(State::Ended(Arc::clone(&recorded)));
+        recorded
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let recorded = match self.left.take() {
+            None => return,
+            Some(Left::Unknown(recorded)) => recorded,
+            Some(Left::NotSent) => Arc::new(Recorded {
+                outcome: Outcome::NotSent,
+                status: 0,
+                content_type: None,
+                body: Bytes::new(),
+                order_id: None,
+                correlation_id: None,
+                recovered: false,
+                trail: Trail::None,
+            }),
+        };
+        self.slot.state.send_replace(State::Ended(recorded));
+    }
+}
+
+/// Waiting for a write that somebody else has under way.
+#[derive(Debug)]
+pub struct UnderWay(watch::Receiver<State>);
+
+impl UnderWay {
+    /// What became of it, once that is known. Cancel-safe.
+    pub async fn end(&mut self) -> Option<Arc<Recorded>> {
+        let ended = self.0.wait_for(|state| matches!(state, State::Ended(_))).await.ok()?;
+        match &*ended {
+            State::Ended(recorded) => Some(Arc::clone(recorded)),
+            State::UnderWay => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn account() -> AccountName {
+        AccountName::parse("alpha").unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn write(body: u8) -> Write {
+        Write { method: Method::POST, path: "/v2/orders".into(), body_sha256: [body; 32] }
+    }
+
+    fn recorded(outcome: Outcome) -> Recorded {
+        Recorded {
+            outcome,
+            status: 200,
+            content_type: None,
+            body: Bytes::from_static(b"{}"),
+            order_id: None,
+            correlation_id: None,
+            recovered: false,
+            trail: Trail::None,
+        }
+    }
+
+    fn id(text: &str) -> [Key; 1] {
+        [Key::Correlation(text.into())]
+    }
+
+    #[tokio::test]
+    async fn a_repeat_gets_what_became_of_the_first() {
+        let memory = Memory::default();
+        let Found::Fresh(claim) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
+        let Found::UnderWay(mut waiting) = memory.take(&account(), &id("c"), &write(1), at(1)) else { panic!() };
+        assert!(matches!(memory.take(&account(), &id("c"), &write(2), at(1)), Found::Conflict));
+        claim.end(recorded(Outcome::Executed));
+        assert_eq!(waiting.end().await.unwrap().outcome, Outcome::Executed);
+        assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(2)), Found::Done(_)));
+        // Another account's id is another id, and a day later it is forgotten.
+        let beta = AccountName::parse("beta").unwrap();
+        assert!(matches!(memory.take(&beta, &id("c"), &write(1), at(2)), Found::Fresh(_)));
+        assert!(matches!(memory.take(&account(), &id("c"), &write(2), at(86_400)), Found::Fresh(_)));
+    }
+
+    /// A task that dies half way must not leave an order that can be sent again, nor an
+    /// id on which everybody waits for ever.
+    #[tokio::test]
+    async fn a_claim_that_is_dropped_says_what_is_known() {
+        let memory = Memory::default();
+        let Found::Fresh(claim) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
+        let Found::UnderWay(mut waiting) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
+        drop(claim);
+        assert_eq!(waiting.end().await.unwrap().outcome, Outcome::NotSent);
+        let Found::Fresh(mut claim) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
+        claim.sending(recorded(Outcome::Unknown));
+        drop(claim);
+        let Found::Unknown(claim, _) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
+        // Whoever asks holds the claim; the next one waits for the answer.
+        assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(0)), Found::UnderWay(_)));
+        drop(claim);
+        assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(0)), Found::Unknown(..)));
+    }
+
+    #[test]
+    fn two_ids_of_two_writes_are_a_conflict() {
+        let memory = Memory::default();
+        let both = |c: &str, i: &str| [Key::Correlation(c.into()), Key::Idempotency(i.into())];
+        let Found::Fresh(one) = memory.take(&account(), &both("c1", "i1"), &write(1), at(0)) else { panic!() };
+        let Found::Fresh(two) = memory.take(&account(), &both("c2", "i2"), &write(1), at(0)) else { panic!() };
+        assert!(matches!(memory.take(&account(), &both("c1", "i2"), &write(1), at(0)), Found::Conflict));
+        assert!(matches!(
+            memory.take(&account(), &[Key::Idempotency("i1".into())], &write(1), at(0)),
+            Found::UnderWay(_)
+        ));
+        drop((one, two));
+    }
+
+    proptest! {
+        /// Whatever callers repeat in whatever order: of writes that may have been done
+        /// nobody is ever given a second right to send.
+        #[test]
+        fn nobody_may_send_what_may_have_been_done(steps in prop::collection::vec((0..3usize, 0..6u8, 0..30u32), 1..200)) {
+            let memory = Memory::default();
+            let mut now = 0_i64;
+            let mut claims: Vec<(usize, Claim, bool)> = Vec::new();
+            // When each id was last sent with no proof against it.
+            let mut done = [None::<i64>; 3];
+            for (n, what, wait) in steps {
+                now += i64::from(wait);
+                let key = id(&format!("c{n}"));
+                match what {
+                    0 | 1 => match memory.take(&account(), &key, &write(1), at(now)) {
+                        Found::Fresh(claim) => {
+                            prop_assert!(done[n].is_none(), "a second send of {n}");
+                            prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
+                            claims.push((n, claim, false));
+                        }
+                        Found::Unknown(claim, _) => {
+                            prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
+                            claims.push((n, claim, true));
+                        }
+                        Found::Done(_) => prop_assert!(done[n].is_some()),
+                        Found::UnderWay(_) => prop_assert!(claims.iter().any(|(other, ..)| *other == n)),
+                        Found::Conflict => prop_assert!(false),
+                    },
+                    _ => {
+                        let Some(at) = claims.iter().position(|(other, ..)| *other == n) else { continue };
+                        let (_, mut claim, asking) = claims.remove(at);
+                        match what {
+                            2 if !asking => drop(claim),
+                            3 => {
+                                claim.sending(recorded(Outcome::Unknown));
+                                done[n] = Some(now);
+                                drop(claim);
+                            }
+                            4 if !asking => {
+                                claim.sending(recorded(Outcome::Unknown));
+                                claim.taken_back();
+                                claim.end(recorded(Outcome::Rejected));
+                            }
+                            _ => {
+                                done[n] = Some(now);
+                                claim.end(recorded(Outcome::Executed));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
