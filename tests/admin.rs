@@ -142,6 +142,16 @@ fn every_documented_route_answers_as_documented() {
     api.post("/v1/accounts/gamma/pair", json!({})).is(404);
     api.post("/v1/accounts/alpha/pair", json!({ "primary": "2001:db8::1" })).names("secondary");
 
+    let halted = api.put("/v1/accounts/alpha/halt", json!({ "halted": true, "reason": "fat finger" })).is(200);
+    assert_eq!((&halted.body["halted"], halted.text("/halt_reason")), (&json!(true), "fat finger"));
+    let again = api.put("/v1/accounts/alpha/halt", json!({ "halted": true, "reason": "later" })).is(200);
+    assert_eq!(again.body["halted_since"], halted.body["halted_since"]);
+    let free = api.put("/v1/accounts/alpha/halt", json!({ "halted": false })).is(200);
+    assert_eq!((&free.body["halted"], &free.body["halt_reason"]), (&json!(false), &Value::Null));
+    assert_eq!(api.put("/v1/accounts/alpha/leg", json!({ "pin": "secondary" })).is(200).text("/pin"), "secondary");
+    assert_eq!(api.put("/v1/accounts/alpha/leg", json!({ "pin": "auto" })).is(200).body["pin"], Value::Null);
+    api.put("/v1/accounts/alpha/leg", json!({ "pin": "tertiary" })).names("pin");
+
     let key = api.post("/v1/accounts/alpha/keys", json!({})).is(201);
     let listed = api.get("/v1/accounts/alpha/keys").is(200);
     assert_eq!(listed.body["items"].as_array().unwrap().len(), 1);
@@ -669,7 +679,7 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
             assert_eq!(viewer.call(method, &path, Some(json!({}))).is(403).text("/code"), "forbidden");
             let reply = operator.call(method, &path, Some(json!({})));
             let expected = match (method.as_str(), path.rsplit_once('/').unwrap().1) {
-                ("PUT", "token") => 422,
+                ("PUT", "token" | "halt" | "leg") => 422,
                 ("POST", "refresh") => 200,
                 ("POST", "consent") => 409,
                 _ => 403,

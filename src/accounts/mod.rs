@@ -28,10 +28,10 @@ use jiff::Timestamp;
 use crate::addressing::{Addressing, AddressingError};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, ClientId, Platform, Secret};
+use crate::domain::{AccountName, ClientId, Platform, Role, Secret};
 use crate::egress::Egress;
 use crate::store::records::{
-    AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, LoginRecord, PairRecord, TokenRecord,
+    AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, LoginRecord, PairRecord, TokenRecord,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{Keepers, LiveToken, facts};
@@ -280,6 +280,36 @@ impl Accounts {
             },
             Err(err) => Err(err.into()),
         }
+    }
+
+    /// Halt an account, or let it trade again.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub async fn set_halt(&self, name: &AccountName, halt: Option<HaltRecord>) -> Result<Arc<Account>, AccountError> {
+        // Halted twice it stays halted since the first time.
+        self.edit(name, |record| record.halted = halt.map(|new| record.halted.clone().unwrap_or(new))).await
+    }
+
+    /// Pin an account to a leg, or let its legs' health decide.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub async fn set_pin(&self, name: &AccountName, pin: Option<Role>) -> Result<Arc<Account>, AccountError> {
+        self.edit(name, |record| record.pin = pin).await
+    }
+
+    async fn edit(
+        &self,
+        name: &AccountName,
+        edit: impl FnOnce(&mut AccountRecord),
+    ) -> Result<Arc<Account>, AccountError> {
+        let _turn = self.turns.of(name).await;
+        let old = self.stored(name)?;
+        let mut record = old.clone();
+        edit(&mut record);
+        self.commit(name, Change::new().unchanged(name, &old).put(name, &record)).await?;
+        self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
     }
 
     /// Delete an account. Its addresses stay, as tombstones.

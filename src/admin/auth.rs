@@ -22,7 +22,7 @@ use crate::domain::target::own_host;
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Also gives tokens.
+    /// Also gives tokens, halts and pins.
     Operator,
     /// Also makes and deletes.
     Admin,
@@ -42,7 +42,7 @@ impl Role {
     fn needed(method: &Method, path: &str) -> Self {
         match *method {
             Method::GET | Method::HEAD => Self::Viewer,
-            Method::PUT if path.ends_with("/token") => Self::Operator,
+            Method::PUT if ["/token", "/halt", "/leg"].iter().any(|end| path.ends_with(end)) => Self::Operator,
             Method::POST if path.ends_with("/token/refresh") || path.ends_with("/token/consent") => Self::Operator,
             _ => Self::Admin,
         }

@@ -12,6 +12,7 @@ mod auth;
 mod consent;
 mod document;
 mod error;
+mod halts;
 mod health;
 mod keys;
 mod pairs;
@@ -94,6 +95,8 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(accounts::list, accounts::create))
         .routes(routes!(accounts::read, accounts::change, accounts::delete))
         .routes(routes!(pairs::assign, pairs::retire))
+        .routes(routes!(halts::halt))
+        .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
         .routes(routes!(tokens::read, tokens::put))

@@ -19,7 +19,7 @@ use super::error::Failure;
 use crate::accounts::Account;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, Pair, Secret, SourceAddr};
+use crate::domain::{AccountName, Pair, Role, Secret, SourceAddr};
 use crate::legs::Leg;
 
 /// Items of a page when the call does not say.
@@ -153,6 +153,11 @@ pub struct AccountBody {
     pub legs: Vec<LegBody>,
     pub token: TokenBody,
     pub halted: bool,
+    /// Why, and since when.
+    pub halt_reason: Option<String>,
+    pub halted_since: Option<String>,
+    /// The leg it is pinned to; null when its legs' health decides.
+    pub pin: Option<&'static str>,
     pub created_at: String,
 }
 
@@ -168,6 +173,9 @@ impl From<&Account> for AccountBody {
             legs: legs.map(|legs| legs.both().into_iter().map(LegBody::from).collect()).unwrap_or_default(),
             token: TokenBody::of(account),
             halted: account.record.halted.is_some(),
+            halt_reason: account.record.halted.as_ref().map(|halt| halt.reason.clone()),
+            halted_since: account.record.halted.as_ref().map(|halt| halt.since.to_string()),
+            pin: account.record.pin.map(Role::as_str),
             created_at: account.record.created_at.to_string(),
         }
     }
@@ -216,6 +224,23 @@ pub struct PairFields {
 pub struct TokenFields {
     /// Write-only.
     pub access_token: String,
+}
+
+/// Halt, and why.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct HaltFields {
+    pub halted: bool,
+    /// For whoever finds the account halted.
+    pub reason: Option<String>,
+}
+
+/// Which leg an account is to use.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct LegFields {
+    /// `primary`, `secondary` or `auto`.
+    pub pin: String,
 }
 
 /// How to refresh a token: `{}` or no body at all will do.

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::caller::Door;
 use super::forward::{self, Trace};
 use super::reply::{Body, Code, Problem};
+use super::sign::Correlation;
 use super::target::Target;
 use super::{Inbound, Proxy, legs, live, no_token, sign};
 use crate::accounts::Account;
@@ -39,10 +40,10 @@ impl Proxy {
         if asked.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
-        let signed = sign::body(asked.body.clone(), endpoint, account.client_id())?;
+        let signed = sign::body(asked.body.clone(), endpoint, account.client_id(), None)?;
         let mut out = self.outgoing(asked, target);
         out.body = signed.body;
-        out.correlation_id = signed.correlation_id;
+        out.correlation_id = signed.correlation.as_ref().and_then(Correlation::made).map(str::to_owned);
         out.may_repeat = endpoint.may_repeat(&out.method);
         if endpoint.write {
             out.write = true;

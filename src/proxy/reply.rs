@@ -29,6 +29,9 @@ pub const OUTCOME: HeaderName = HeaderName::from_static("sixgate-outcome");
 /// The correlation id that was filled in, if one was.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlation-id");
 
+/// An outcome that was found by asking the broker.
+pub const RECOVERED: HeaderName = HeaderName::from_static("sixgate-recovered");
+
 /// Why the gateway answers by itself. The names are the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -45,6 +48,10 @@ pub enum Code {
     EgressUnavailable,
     UpstreamFailed,
     OutcomeUnknown,
+    AccountHalted,
+    RateLimited,
+    IdempotencyConflict,
+    JournalUnavailable,
 }
 
 impl Code {
@@ -64,18 +71,28 @@ impl Code {
             Self::EgressUnavailable => "egress_unavailable",
             Self::UpstreamFailed => "upstream_failed",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::AccountHalted => "account_halted",
+            Self::RateLimited => "rate_limited",
+            Self::IdempotencyConflict => "idempotency_conflict",
+            Self::JournalUnavailable => "journal_unavailable",
         }
     }
 
     const fn status(self) -> StatusCode {
         match self {
             Self::ProxyAuthRequired => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-            Self::DestinationDenied | Self::ManagedByGateway | Self::ClientIdMismatch | Self::BrowserRefused => {
-                StatusCode::FORBIDDEN
-            }
+            Self::DestinationDenied
+            | Self::ManagedByGateway
+            | Self::ClientIdMismatch
+            | Self::BrowserRefused
+            | Self::AccountHalted => StatusCode::FORBIDDEN,
             Self::BadRequest | Self::AmbiguousFraming => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TokenUnavailable | Self::AccountMissing | Self::EgressUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TokenUnavailable | Self::AccountMissing | Self::EgressUnavailable | Self::JournalUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::IdempotencyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
             Self::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -96,6 +113,10 @@ impl Code {
             Self::EgressUnavailable => "No leg could be dialled",
             Self::UpstreamFailed => "The connection to the broker broke",
             Self::OutcomeUnknown => "The outcome of this order write is not known",
+            Self::AccountHalted => "The account is halted",
+            Self::RateLimited => "The broker's limit would be broken",
+            Self::IdempotencyConflict => "The same id came with another request",
+            Self::JournalUnavailable => "The order journal cannot be written",
         }
     }
 
@@ -103,6 +124,8 @@ impl Code {
     const fn retry_after(self) -> Option<u32> {
         match self {
             Self::EgressUnavailable => Some(5),
+            Self::RateLimited => Some(1),
+            Self::JournalUnavailable => Some(30),
             Self::TokenUnavailable | Self::AccountMissing => Some(30),
             Self::ProxyAuthRequired
             | Self::DestinationDenied
@@ -113,7 +136,9 @@ impl Code {
             | Self::BodyTooLarge
             | Self::AmbiguousFraming
             | Self::UpstreamFailed
-            | Self::OutcomeUnknown => None,
+            | Self::OutcomeUnknown
+            | Self::AccountHalted
+            | Self::IdempotencyConflict => None,
         }
     }
 }

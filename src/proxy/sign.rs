@@ -14,6 +14,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::headers;
 use super::reply::{Code, Problem};
@@ -77,18 +78,44 @@ pub fn no_query(path: &PathAndQuery) -> PathAndQuery {
 pub struct Signed {
     /// The body. Bytes that did not have to change are the caller's own.
     pub body: Bytes,
-    /// The correlation id that was filled in, if one was.
-    pub correlation_id: Option<String>,
+    /// The correlation id that it carries, where the endpoint takes one.
+    pub correlation: Option<Correlation>,
+}
+
+/// A correlation id and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Correlation {
+    /// The caller's.
+    Given(String),
+    /// Filled in.
+    Made(String),
+}
+
+impl Correlation {
+    /// The id.
+    pub fn id(&self) -> &str {
+        let (Self::Given(id) | Self::Made(id)) = self;
+        id
+    }
+
+    /// The id, if it was filled in: the caller has to be told.
+    pub fn made(&self) -> Option<&str> {
+        match self {
+            Self::Made(id) => Some(id),
+            Self::Given(_) => None,
+        }
+    }
 }
 
 /// Check the account's id in a JSON body, and fill in what the endpoint takes
-/// and the caller left out.
+/// and the caller left out. With an `Idempotency-Key` the correlation id follows from
+/// account and key, so that the order can be found by the key after a restart.
 ///
 /// # Errors
 /// 403 `client_id_mismatch`; 400 when a member that matters stands twice, or an
 /// order write's body is no JSON object.
-pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId) -> Result<Signed, Problem> {
-    let same = |body| Ok(Signed { body, correlation_id: None });
+pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&str>) -> Result<Signed, Problem> {
+    let same = |body| Ok(Signed { body, correlation: None });
     if body.is_empty() {
         return same(body);
     }
@@ -120,25 +147,28 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId) -> Result<Sig
         None if endpoint.client_id => edits.add("dhanClientId", client_id.as_str()),
         None => {}
     }
-    let mut correlation_id = None;
+    let mut correlation = None;
     if endpoint.correlation {
         match members.correlation_id.map(Text::of) {
-            Some(Text::Is(given)) if !given.is_empty() => {}
+            Some(Text::Is(given)) if !given.is_empty() => correlation = Some(Correlation::Given(given)),
             Some(Text::Other) => {
                 return Err(Problem::before_sending(Code::BadRequest, "correlationId must be a text"));
             }
             found => {
-                let made = new_correlation_id()?;
+                let made = match key {
+                    Some(key) => derived_correlation_id(client_id, key),
+                    None => new_correlation_id()?,
+                };
                 match found {
                     Some(_) => edits.replace(&body, members.correlation_id, &made),
                     None => edits.add("correlationId", &made),
                 }
-                correlation_id = Some(made);
+                correlation = Some(Correlation::Made(made));
             }
         }
     }
     let body = if edits.is_empty() { body } else { edits.apply(&body, members.empty) };
-    Ok(Signed { body, correlation_id })
+    Ok(Signed { body, correlation })
 }
 
 /// 24 characters of `A-Z 0-9` that begin with `SG`: 110 random bits, within the
@@ -150,6 +180,17 @@ fn new_correlation_id() -> Result<String, Problem> {
     let mut id = format!("SG{}", BASE32_NOPAD.encode(&random));
     id.truncate(24);
     Ok(id)
+}
+
+/// The same for the same account and key: 110 bits of SHA-256.
+fn derived_correlation_id(client_id: &ClientId, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(client_id.as_str());
+    hash.update([0]);
+    hash.update(key);
+    let mut id = format!("SG{}", BASE32_NOPAD.encode(&hash.finalize()));
+    id.truncate(24);
+    id
 }
 
 /// Where JSON went wrong, without quoting any of it.
@@ -303,7 +344,7 @@ mod tests {
     }
 
     fn place(text: &str) -> Result<Signed, Problem> {
-        body(Bytes::copy_from_slice(text.as_bytes()), classify(&Method::POST, "/v2/orders"), &id())
+        body(Bytes::copy_from_slice(text.as_bytes()), classify(&Method::POST, "/v2/orders"), &id(), None)
     }
 
     #[test]
@@ -325,7 +366,7 @@ mod tests {
         ] {
             let signed = place(sent).unwrap();
             assert_eq!(std::str::from_utf8(&signed.body).unwrap(), want);
-            assert_eq!(signed.correlation_id, None);
+            assert_eq!(signed.correlation, Some(Correlation::Given("c".to_owned())));
         }
     }
 
@@ -333,7 +374,7 @@ mod tests {
     fn a_missing_correlation_id_is_made_as_the_broker_takes_it() {
         for sent in [r#"{"price":1}"#, "{}", r#"{"correlationId":""}"#, r#"{"correlationId":null,"a":[]}"#] {
             let signed = place(sent).unwrap();
-            let made = signed.correlation_id.unwrap();
+            let made = signed.correlation.unwrap().made().unwrap().to_owned();
             let value: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
             assert_eq!(value["correlationId"], made.as_str(), "{sent}");
             assert_eq!(value["dhanClientId"], "1000000001");
@@ -342,6 +383,20 @@ mod tests {
                 "{made}"
             );
         }
+    }
+
+    /// After a restart the order is looked for by what the key alone gives.
+    #[test]
+    fn an_idempotency_key_gives_the_same_correlation_id_each_time() {
+        let orders = classify(&Method::POST, "/v2/orders");
+        let made = |client: &str, key: &str| {
+            let client = ClientId::parse(client).unwrap();
+            body(Bytes::from_static(b"{}"), orders, &client, Some(key)).unwrap().correlation.unwrap().id().to_owned()
+        };
+        assert_eq!(made("1000000001", "k"), made("1000000001", "k"));
+        assert_ne!(made("1000000001", "k"), made("1000000001", "l"));
+        assert_ne!(made("1000000001", "k"), made("1000000002", "k"));
+        assert_eq!(made("1000000001", "k").len(), 24);
     }
 
     /// An order with another account's id on it must not leave at all.
@@ -361,7 +416,7 @@ mod tests {
         // Not an order, and still somebody else's.
         let quote = classify(&Method::POST, "/v2/marketfeed/ltp");
         let sent = Bytes::from_static(br#"{"dhanClientId":"1000000002","NSE_EQ":[1]}"#);
-        assert_eq!(body(sent, quote, &id()).unwrap_err().code, Code::ClientIdMismatch);
+        assert_eq!(body(sent, quote, &id(), None).unwrap_err().code, Code::ClientIdMismatch);
     }
 
     #[test]
@@ -421,7 +476,7 @@ mod tests {
             let mut before: serde_json::Value = serde_json::from_str(&sent).unwrap();
             let after: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
             before["dhanClientId"] = "1000000001".into();
-            before["correlationId"] = signed.correlation_id.unwrap().into();
+            before["correlationId"] = signed.correlation.unwrap().id().into();
             prop_assert_eq!(before, after);
         }
     }

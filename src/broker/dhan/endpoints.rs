@@ -103,6 +103,21 @@ pub fn classify(method: &Method, path: &str) -> Endpoint {
     })
 }
 
+/// Does an order write only take risk away? Such writes pass while an account is
+/// halted: cancels of any kind, closing every position, and the kill switch's "on".
+pub fn takes_risk_away(method: &Method, path: &str, query: Option<&str>) -> bool {
+    let Some(below) = path.strip_prefix(BASE) else { return false };
+    let parts: Vec<&str> = below.trim_start_matches('/').split('/').collect();
+    match (method.as_str(), parts.as_slice()) {
+        ("DELETE", ["orders" | "positions", ..] | ["super" | "forever" | "alerts" | "globalstocks", "orders", ..]) => {
+            true
+        }
+        // Of two values the broker may take either, so one only.
+        ("POST", ["killswitch"]) => query == Some("killSwitchStatus=ACTIVATE"),
+        _ => false,
+    }
+}
+
 /// Is a path of the API or login host one of the gateway's own? Whatever the broker
 /// may take for such a path must not get through: servers ignore case, a final
 /// slash, blanks, path parameters and sometimes an ending, so those count for nothing.
@@ -197,6 +212,31 @@ mod tests {
     use super::*;
 
     /// A table that does not parse would make every order "unknown".
+    /// A halted account must still be able to get out, and not in.
+    #[test]
+    fn only_what_takes_risk_away_passes_a_halt() {
+        for (method, path, query) in [
+            (Method::DELETE, "/v2/orders/1", None),
+            (Method::DELETE, "/v2/super/orders/1/ENTRY_LEG", None),
+            (Method::DELETE, "/v2/forever/orders/1", None),
+            (Method::DELETE, "/v2/positions", None),
+            (Method::POST, "/v2/killswitch", Some("killSwitchStatus=ACTIVATE")),
+        ] {
+            assert!(takes_risk_away(&method, path, query), "{method} {path}");
+        }
+        for (method, path, query) in [
+            (Method::POST, "/v2/orders", None),
+            (Method::PUT, "/v2/orders/1", None),
+            (Method::DELETE, "/v2/pnlExit", None),
+            (Method::POST, "/v2/killswitch", Some("killSwitchStatus=DEACTIVATE")),
+            (Method::POST, "/v2/killswitch", Some("killSwitchStatus=ACTIVATE&killSwitchStatus=DEACTIVATE")),
+            (Method::POST, "/v2/killswitch", None),
+            (Method::DELETE, "/orders/1", None),
+        ] {
+            assert!(!takes_risk_away(&method, path, query), "{method} {path}");
+        }
+    }
+
     #[test]
     fn the_table_parses_and_is_whole() {
         let table = Table::parse(include_str!("endpoints.toml")).unwrap();

@@ -1,0 +1,48 @@
+//! `/v1/accounts/{name}/halt` and `/leg`: what an operator does in a hurry.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Admin;
+use super::error::Failure;
+use super::wire::{self, AccountBody, Fields, HaltFields, InPath, LegFields, Problem};
+use crate::domain::Role;
+use crate::store::records::HaltRecord;
+
+/// Halt an account, or let it trade again. While it is halted placements and changes get 403
+/// `account_halted`; reads pass, and so does what takes risk away.
+#[utoipa::path(put, path = "/v1/accounts/{name}/halt", tag = "accounts", request_body = HaltFields, security(("bearer" = [])),
+    responses((status = 200, body = AccountBody), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn halt(
+    State(admin): State<Admin>,
+    InPath(name): InPath<String>,
+    mut fields: Fields,
+) -> Result<Json<AccountBody>, Failure> {
+    let name = wire::name(&name)?;
+    let halted = fields.flag("halted")?.ok_or_else(|| Failure::field("halted", "is missing"))?;
+    let reason = fields.text("reason")?.unwrap_or_default();
+    fields.done()?;
+    let halt = halted.then(|| HaltRecord { reason, since: jiff::Timestamp::now() });
+    let account = admin.accounts.set_halt(&name, halt).await?;
+    Ok(Json(AccountBody::from(&*account)))
+}
+
+/// Pin an account to one leg, or let its legs' health decide.
+#[utoipa::path(put, path = "/v1/accounts/{name}/leg", tag = "accounts", request_body = LegFields, security(("bearer" = [])),
+    responses((status = 200, body = AccountBody), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn pin(
+    State(admin): State<Admin>,
+    InPath(name): InPath<String>,
+    mut fields: Fields,
+) -> Result<Json<AccountBody>, Failure> {
+    let name = wire::name(&name)?;
+    let pin = match fields.needed("pin")?.as_str() {
+        "auto" => None,
+        "primary" => Some(Role::Primary),
+        "secondary" => Some(Role::Secondary),
+        _ => return Err(Failure::field("pin", "is primary, secondary or auto")),
+    };
+    fields.done()?;
+    let account = admin.accounts.set_pin(&name, pin).await?;
+    Ok(Json(AccountBody::from(&*account)))
+}
