@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["app"],
     &["proxy", "admin"],
     &["accounts"],
-    &["tokens"],
+    &["tokens", "orders"],
     &["legs", "addressing"],
     &["broker", "egress", "store"],
     &["telemetry"],
