@@ -20,7 +20,7 @@
 //!
 //! Arrows point down this list, and `tests/layers.rs` holds them to it:
 //! [`app`] and [`cli`], then [`proxy`] and [`admin`], then [`accounts`], then
-//! [`tokens`], then [`legs`] and [`addressing`], then [`broker`], [`egress`] and
+//! [`tokens`] and [`orders`], then [`legs`] and [`addressing`], then [`broker`], [`egress`] and
 //! [`store`], then [`telemetry`], then [`config`], then [`domain`]. [`sandbox`]
 //! imports [`domain`] and the data of [`broker`] only.
 

@@ -1,9 +1,16 @@
-//! Orders: what makes an order write safe.
+//! What makes an order write safe: it is written down before it leaves, it is never
+//! done twice, and it never makes the broker close the door on its account.
 //!
-//! A write is remembered by the ids its caller can repeat it with (`memory`), and when
-//! its answer is lost the broker is asked what became of it (`trail`).
+//! - [`journal`]: what was sent and what became of it, so that it can be read,
+//!   proved and remembered after a crash.
+//! - [`memory`]: what is known of the writes of the last day, by the ids that their
+//!   callers can repeat them with.
+//! - [`trail`]: what a lost write can be looked for by, and what the broker's answers
+//!   say of it.
 //!
-//! Not here: sending (`proxy`), which leg (`legs`).
+//! Not here: sending (`proxy`), connections and their health (`legs`, `egress`), what
+//! an endpoint is (`broker`).
 
+pub mod journal;
 pub mod memory;
 pub mod trail;

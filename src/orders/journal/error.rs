@@ -1,0 +1,78 @@
+//! Why the journal refused.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why a line was not written, or the journal not opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// No room. The journal is as it was before; later appends work once there is.
+    #[error("no room for the order journal in {path}; order writes are refused until there is", path = .path.display())]
+    Full {
+        /// The folder.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The disk failed. The journal is as it was before.
+    #[error("cannot {doing} {path}", path = .path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The line is in the journal, and may be gone after a power cut.
+    #[error("cannot sync the order journal in {path}", path = .path.display())]
+    Unsynced {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Another process, or another journal of this one, has the folder.
+    #[error("{path} is in use by another sixgate; stop that one first, or give this one its own state.path", path = .path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl JournalError {
+    /// The word in metrics and logs. Never changes.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "journal_full",
+            Self::Io { .. } => "journal_io",
+            Self::Unsynced { .. } => "journal_unsynced",
+            Self::InUse { .. } => "journal_in_use",
+        }
+    }
+
+    pub(super) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::Io { doing, path: path.to_path_buf(), source: Arc::new(source) }
+    }
+}
+
+/// Does this mean "no room"? A quota and a limit on a file's size are as final as a full disk.
+pub(super) fn is_full(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+/// A line, or a file, that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}, byte {offset}: {why}")]
+pub struct Unreadable {
+    /// The file's name.
+    pub file: String,
+    /// Where the line begins.
+    pub offset: u64,
+    /// What is wrong.
+    pub why: String,
+}

@@ -1,0 +1,95 @@
+//! Syncing to disk, off the runtime's workers: many lines with one sync.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+type Done = oneshot::Sender<Result<(), Arc<io::Error>>>;
+
+/// One thread that syncs what others wrote. Those who ask while it syncs wait for the
+/// next sync together. As many can wait as there are orders in flight.
+#[derive(Debug)]
+pub(super) struct Flusher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    asked: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// The file of the newest line that somebody waits for. Older files are synced
+    /// before there is a newer one.
+    file: Option<(u64, Arc<File>)>,
+    waiting: Vec<Done>,
+    closed: bool,
+}
+
+impl Flusher {
+    pub(super) fn start() -> io::Result<Self> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), asked: Condvar::new() });
+        let thread = std::thread::Builder::new().name("journal-sync".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run()
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Ask for line `seq`, which was written to `file`, to be synced.
+    pub(super) fn ask(&self, seq: u64, file: Arc<File>) -> oneshot::Receiver<Result<(), Arc<io::Error>>> {
+        let (done, wait) = oneshot::channel();
+        let mut queue = self.shared.lock();
+        if queue.file.as_ref().is_none_or(|(newest, _)| *newest < seq) {
+            queue.file = Some((seq, file));
+        }
+        queue.waiting.push(done);
+        drop(queue);
+        self.shared.asked.notify_one();
+        wait
+    }
+}
+
+impl Drop for Flusher {
+    /// Whoever waits is answered first.
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.asked.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It does not panic, and there is nobody to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        loop {
+            let mut queue = self.lock();
+            while queue.waiting.is_empty() && !queue.closed {
+                queue = self.asked.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            let waiting = std::mem::take(&mut queue.waiting);
+            let file = queue.file.take();
+            drop(queue);
+            if waiting.is_empty() {
+                return;
+            }
+            let synced = file.map_or(Ok(()), |(_, file)| file.sync_data()).map_err(Arc::new);
+            for done in waiting {
+                // The caller may have stopped waiting.
+                let _ = done.send(synced.clone());
+            }
+        }
+    }
+}

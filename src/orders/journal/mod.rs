@@ -1,0 +1,62 @@
+//! The order journal: one line before an order write leaves, one line after.
+//!
+//! # On disk
+//!
+//! `journal/YYYY-MM-DD.jsonl`, one JSON object a line, in the order they were
+//! appended. Dates are UTC, as `at` is: the file changes at 05:30 in India, before
+//! the market opens. Every line has every member, in the same order, `null` where
+//! there is nothing: columns that stay are worth the bytes to whoever reads this with
+//! `jq`, a spreadsheet or a database. Lines of kind `note` have one member more,
+//! `note`, before `prev`.
+//!
+//! `hash` is the last member: SHA-256 in hex over the line's bytes before `,"hash"`.
+//! `prev` is the hash of the line before, 64 zeros at the very first, across files.
+//! Within a string a quotation mark is escaped, so `,"hash"` stands in a line once.
+//!
+//! Two files more lie beside them. `.head` holds number and hash of the newest line:
+//! a chain alone cannot show that its end was cut off. `.reserve` is room on the disk
+//! that is given up for outcomes when there is none left.
+//!
+//! # Invariants
+//!
+//! - A line is one `write(2)` in append mode. It is there after the process is
+//!   killed; [`Journal::append_durable`] waits until it is there after a power cut.
+//! - No half line is followed by a whole one: what was written of a line that failed
+//!   is cut off again, and the chain goes on as if it had not been tried.
+//! - Intents are refused while there is no reserve, so that the outcomes of orders
+//!   that left can be written.
+//! - Files never go back: a line with an older date goes into the newest file.
+//! - A chain that was found broken is not repaired and not hidden: it goes on after a
+//!   note that says so, and [`verify()`] reports it ever after.
+//! - No secret: fields are typed, a path has no query, and text that looks like a
+//!   token is kept as its digest ([`Word`]).
+//!
+//! Not here: when an intent is written and what an outcome is (the order path).
+
+mod entry;
+mod error;
+mod export;
+mod flush;
+mod folder;
+mod follow;
+mod line;
+mod lines;
+mod note;
+mod open;
+mod query;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod words;
+mod writer;
+
+pub use entry::{Entry, Kind};
+pub use error::{JournalError, Unreadable};
+pub use export::{COLUMNS, Csv, write_json};
+pub use follow::Follow;
+pub use line::{LineHash, Recorded};
+pub use note::Note;
+pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
+pub use verify::{Place, Problem, Report, verify};
+pub use words::{PathText, Word};
+pub use writer::{Appended, Journal, Options, Status};

@@ -1,0 +1,54 @@
+//! What the journal says about itself.
+
+use serde::{Deserialize, Serialize};
+
+/// Something that happened to the journal or around it, in a line of kind `note`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum Note {
+    /// A crash left a line unfinished: it was never acknowledged, and was cut off.
+    CutOff {
+        /// Of which file.
+        file: String,
+        /// How many bytes.
+        bytes: u64,
+        /// Their SHA-256 in hex.
+        sha256: String,
+    },
+    /// The line before this note is not what was written. The note's `prev` is the
+    /// hash of that line as it stood, and the chain begins anew with the note.
+    ChainBroken {
+        /// In which file.
+        file: String,
+        /// Which line of it, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Lines that had been acknowledged were gone when the journal was opened.
+    Lost {
+        /// The first that is gone.
+        first_seq: u64,
+        /// The last that is gone.
+        last_seq: u64,
+        /// The hash of that one.
+        last_hash: String,
+    },
+    /// Files older than `journal.keep` were deleted, or are about to be. The chain
+    /// begins after the last line of them.
+    Deleted {
+        /// How many.
+        files: u64,
+        /// The newest of them.
+        through: String,
+        /// The number of its last line.
+        last_seq: u64,
+        /// The hash of its last line.
+        last_hash: String,
+    },
+    /// Words of the gateway or its operator. Never a secret.
+    Message {
+        /// The words.
+        text: String,
+    },
+}

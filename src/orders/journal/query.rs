@@ -1,0 +1,282 @@
+//! Reading back: pages for people, everything for the memory after a restart.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::entry::{Entry, Kind};
+use super::error::Unreadable;
+use super::folder;
+use super::line::{self, Recorded};
+use super::lines::{Backward, Forward, Line};
+use super::words::Word;
+use crate::domain::problem::Invalid;
+use crate::domain::{AccountName, Outcome};
+
+/// Which lines, and how many of them at once.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Of this account only.
+    pub account: Option<AccountName>,
+    /// Of this kind only.
+    pub kind: Option<Kind>,
+    /// From this instant on.
+    pub since: Option<Timestamp>,
+    /// Before this instant.
+    pub until: Option<Timestamp>,
+    /// With this outcome, so outcome lines only.
+    pub outcome: Option<Outcome>,
+    /// With this order id, alone or among others.
+    pub order_id: Option<Word>,
+    /// With this correlation id.
+    pub correlation_id: Option<Word>,
+    /// Which first.
+    pub order: Order,
+    /// At most so many. A page may hold fewer and still not be the last: see [`Page::next`].
+    pub limit: usize,
+    /// Where the page before ended.
+    pub cursor: Option<Cursor>,
+    /// At most so many lines are looked at for one page, so that a rare order in a
+    /// big journal does not hold up the one who serves it.
+    pub scan: u64,
+}
+
+impl Default for Query {
+    /// The newest hundred, whatever they are.
+    fn default() -> Self {
+        Self {
+            account: None,
+            kind: None,
+            since: None,
+            until: None,
+            outcome: None,
+            order_id: None,
+            correlation_id: None,
+            order: Order::NewestFirst,
+            limit: 100,
+            cursor: None,
+            scan: 1_000_000,
+        }
+    }
+}
+
+/// Which lines come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The last that were written.
+    NewestFirst,
+    /// The first that were written.
+    OldestFirst,
+}
+
+/// Where a page ended: good for as long as the file is kept. For the same query only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    date: Date,
+    offset: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.date, self.offset)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let parse = || {
+            let (date, offset) = text.split_once('.')?;
+            Some(Self { date: date.parse().ok()?, offset: offset.parse().ok()? })
+        };
+        parse().ok_or(Invalid::new("not a cursor; give the `next` of the page before"))
+    }
+}
+
+/// Some lines.
+#[derive(Debug)]
+pub struct Page {
+    /// The lines.
+    pub items: Vec<Recorded>,
+    /// The cursor of the next page; `None` at the end.
+    pub next: Option<Cursor>,
+    /// Lines that cannot be read and were passed over; `verify` says what is wrong.
+    pub unreadable: u64,
+}
+
+impl Query {
+    fn wants(&self, entry: &Entry) -> bool {
+        self.kind.is_none_or(|kind| entry.kind == kind)
+            && self.since.is_none_or(|since| entry.at >= since)
+            && self.until.is_none_or(|until| entry.at < until)
+            && self.outcome.is_none_or(|outcome| entry.outcome == Some(outcome))
+            && self.account.as_ref().is_none_or(|account| entry.account.as_ref() == Some(account))
+            && self.correlation_id.as_ref().is_none_or(|id| entry.correlation_id.as_ref() == Some(id))
+            && self.order_id.as_ref().is_none_or(|id| entry.order_ids().any(|other| other == id.as_str()))
+    }
+
+    /// The files that can hold what is asked for, in the order to read them. A line
+    /// lies in the file of its date or, when the clock went back, in a newer one; by
+    /// more than a day only in the newest.
+    fn dates(&self, folder: &Path) -> io::Result<Vec<Date>> {
+        let mut dates = folder::dates(folder)?;
+        let newest = dates.last().copied();
+        let from = self.since.map_or(Date::MIN, folder::date);
+        let to = self.until.and_then(|until| folder::date(until).tomorrow().ok()).unwrap_or(Date::MAX);
+        dates.retain(|date| *date >= from && (*date <= to || Some(*date) == newest));
+        if self.order == Order::NewestFirst {
+            dates.reverse();
+        }
+        if let Some(cursor) = self.cursor {
+            dates.retain(|date| match self.order {
+                Order::NewestFirst => *date <= cursor.date,
+                Order::OldestFirst => *date >= cursor.date,
+            });
+        }
+        Ok(dates)
+    }
+}
+
+/// One page. Reads files: not on a runtime worker.
+///
+/// # Errors
+/// When files cannot be read.
+pub fn query(folder: &Path, query: &Query) -> io::Result<Page> {
+    let mut page = Page { items: Vec::new(), next: None, unreadable: 0 };
+    let mut scanned = 0;
+    for date in query.dates(folder)? {
+        let path = folder::path(folder, date);
+        let file = match File::open(path) {
+            // Deleted for its age just now.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        let at = query.cursor.filter(|cursor| cursor.date == date).map(|cursor| cursor.offset);
+        let mut lines = Lines::new(file, query.order, at)?;
+        while let Some(line) = lines.read()? {
+            // One that is being written.
+            if !line.ended {
+                continue;
+            }
+            let offset = match query.order {
+                Order::NewestFirst => line.end,
+                Order::OldestFirst => line.offset,
+            };
+            if scanned == query.scan {
+                page.next = Some(Cursor { date, offset });
+                return Ok(page);
+            }
+            scanned += 1;
+            match line::read(&line.bytes) {
+                Ok(recorded) if !query.wants(&recorded.entry) => {}
+                Ok(_) if page.items.len() == query.limit => {
+                    page.next = Some(Cursor { date, offset });
+                    return Ok(page);
+                }
+                Ok(recorded) => page.items.push(recorded),
+                Err(_) => page.unreadable += 1,
+            }
+        }
+    }
+    Ok(page)
+}
+
+enum Lines {
+    Forward(Forward, Line),
+    Backward(Backward, Line),
+}
+
+impl Lines {
+    fn new(file: File, order: Order, at: Option<u64>) -> io::Result<Self> {
+        Ok(match order {
+            Order::OldestFirst => Self::Forward(Forward::new(file, at.unwrap_or(0))?, Line::empty()),
+            Order::NewestFirst => {
+                let length = file.metadata()?.len();
+                let end = at.map_or(length, |at| at.min(length));
+                Self::Backward(Backward::new(file, end), Line::empty())
+            }
+        })
+    }
+
+    fn read(&mut self) -> io::Result<Option<&Line>> {
+        Ok(match self {
+            Self::Forward(lines, line) => lines.read(line)?.then_some(line),
+            Self::Backward(lines, line) => match lines.read()? {
+                Some(read) => {
+                    *line = read;
+                    Some(line)
+                }
+                None => None,
+            },
+        })
+    }
+}
+
+/// Every line since an instant, oldest first: what the memory is rebuilt from after a
+/// restart. Opens only the files that can hold one. Reads files: not on a runtime worker.
+///
+/// # Errors
+/// When the folder cannot be listed. Lines and files that cannot be read are items.
+pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
+    let mut dates = folder::dates(folder)?;
+    let first = folder::date(since);
+    dates.retain(|date| *date >= first);
+    dates.reverse();
+    Ok(ReadBack { folder: folder.to_path_buf(), since, dates, current: None, line: Line::empty() })
+}
+
+/// See [`read_back`].
+#[derive(Debug)]
+pub struct ReadBack {
+    folder: PathBuf,
+    since: Timestamp,
+    /// Newest first.
+    dates: Vec<Date>,
+    current: Option<(Date, Forward)>,
+    line: Line,
+}
+
+impl ReadBack {
+    fn failed(&mut self, date: Date, err: &io::Error) -> Unreadable {
+        self.current = None;
+        Unreadable { file: folder::name(date), offset: self.line.end, why: err.to_string() }
+    }
+}
+
+impl Iterator for ReadBack {
+    type Item = Result<Recorded, Unreadable>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some((date, lines)) = &mut self.current else {
+                let date = self.dates.pop()?;
+                self.line = Line::empty();
+                match File::open(folder::path(&self.folder, date)).and_then(|file| Forward::new(file, 0)) {
+                    Ok(lines) => self.current = Some((date, lines)),
+                    Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                    Err(err) => return Some(Err(self.failed(date, &err))),
+                }
+                continue;
+            };
+            let date = *date;
+            match lines.read(&mut self.line) {
+                Ok(false) => self.current = None,
+                Ok(true) if !self.line.ended => {}
+                Ok(true) => match line::check(&self.line.bytes) {
+                    Ok(recorded) if recorded.entry.at < self.since => {}
+                    Ok(recorded) => return Some(Ok(recorded)),
+                    Err(wrong) => {
+                        let (file, offset) = (folder::name(date), self.line.offset);
+                        return Some(Err(Unreadable { file, offset, why: wrong.why() }));
+                    }
+                },
+                Err(err) => return Some(Err(self.failed(date, &err))),
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Text that others chose, made fit to be kept for years.
+
+use std::fmt;
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+/// The longest text that is kept as it came. A correlation id has at most 30 characters.
+const LONGEST: usize = 128;
+
+/// A caller's or the broker's word: an id, a key, a code; or several with commas
+/// between them. What is longer than 128 bytes or looks like an access token is kept as `sha256:` and its digest, so that
+/// a caller who put a token into the wrong header does not find it in the journal.
+/// The same text always makes the same word, so words can be compared.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Word(Arc<str>);
+
+impl Word {
+    /// The word for a text.
+    pub fn new(text: &str) -> Self {
+        let fit = text.len() <= 16 * LONGEST && text.split(',').all(is_fit);
+        if fit { Self(text.into()) } else { Self(digest(text).into()) }
+    }
+
+    /// The word as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A request's path without its query and fragment; segments as [`Word`]s.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PathText(Arc<str>);
+
+impl PathText {
+    /// Of a path or a whole request target.
+    pub fn new(target: &str) -> Self {
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        if path.len() <= 4 * LONGEST && path.split('/').all(is_fit) {
+            return Self(path.into());
+        }
+        if path.len() > 16 * LONGEST {
+            return Self(digest(path).into());
+        }
+        let words: Vec<_> =
+            path.split('/').map(|part| if is_fit(part) { part.to_owned() } else { digest(part) }).collect();
+        Self(words.join("/").into())
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A JWT begins with `{"`, which is `eyJ` in base64, and is never this short.
+fn is_fit(text: &str) -> bool {
+    text.len() <= LONGEST && !(text.len() > 40 && text.contains("eyJ"))
+}
+
+fn digest(text: &str) -> String {
+    format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(text)))
+}
+
+macro_rules! shown {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    )*};
+}
+shown!(Word, PathText);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_word_stays_and_a_token_does_not() {
+        assert_eq!(Word::new("my-order_1").as_str(), "my-order_1");
+        let token = format!("eyJ{}.eyJ{}.x", "a".repeat(40), "b".repeat(40));
+        let word = Word::new(&format!("Bearer {token}"));
+        assert!(word.as_str().starts_with("sha256:") && word.as_str().len() == 71, "{word}");
+        assert_eq!(word, Word::new(&format!("Bearer {token}")));
+        assert!(Word::new(&"x".repeat(129)).as_str().starts_with("sha256:"));
+    }
+
+    #[test]
+    fn a_path_loses_its_query() {
+        assert_eq!(PathText::new("/v2/orders?token=secret").as_str(), "/v2/orders");
+        assert_eq!(PathText::new("/v2/orders#secret").as_str(), "/v2/orders");
+        let path = PathText::new(&format!("/v2/eyJ{}/x", "a".repeat(50)));
+        assert!(path.as_str().starts_with("/v2/sha256:") && path.as_str().ends_with("/x"), "{path}");
+        assert!(PathText::new(&"/abcdefg".repeat(1000)).as_str().starts_with("sha256:"));
+    }
+}
