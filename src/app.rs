@@ -10,6 +10,8 @@ use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::config::{Bind, Config};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
+use crate::orders::Orders;
+use crate::orders::journal::JournalError;
 use crate::proxy::intercept::{InterceptError, Interceptor};
 use crate::proxy::{self, Destinations, ListenError, Listening, Proxy};
 use crate::store::seal::{MasterKey, SealError};
@@ -55,6 +57,8 @@ pub enum StartError {
     Roots(#[from] TlsError),
     #[error("the interception authority cannot be used")]
     Intercept(#[from] InterceptError),
+    #[error("the order journal cannot be used")]
+    Journal(#[from] JournalError),
     #[error("the admin token cannot be used")]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -117,7 +121,8 @@ impl App {
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let metrics = Arc::new(Metrics::default());
         let admin = bind_admin(&config, &accounts, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
-        let proxy = Proxy::new(&config, Arc::clone(&accounts), interceptor, tasks.clone(), metrics);
+        let orders = Arc::new(open_orders(&config).await?);
+        let proxy = Proxy::new(&config, Arc::clone(&accounts), orders, interceptor, tasks.clone(), metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
@@ -176,6 +181,12 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     };
     // It reads and syncs files: not on a worker of the runtime.
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
+}
+
+async fn open_orders(config: &Config) -> Result<Orders, StartError> {
+    let (folder, journal) = (config.state.path.join("journal"), config.journal.clone());
+    let open = move || Orders::open(&folder, journal.fsync, journal.keep);
+    Ok(tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)??)
 }
 
 /// From the environment, else from a systemd credential, else from the file.

@@ -85,6 +85,14 @@ pub enum Role {
 }
 
 impl Role {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Primary => Self::Secondary,
+            Self::Secondary => Self::Primary,
+        }
+    }
+
     /// The word in headers, logs and the API.
     pub const fn as_str(self) -> &'static str {
         match self {

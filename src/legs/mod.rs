@@ -78,6 +78,26 @@ impl Leg {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A connection to speak HTTP on, from this leg and no other.
+    ///
+    /// # Errors
+    /// [`DialError`]; nothing was sent.
+    pub async fn lease(&self, to: &Authority, how: Reuse) -> Result<Lease, DialError> {
+        let leased = match how {
+            Reuse::Idle => self.exit.lease(to).await,
+            Reuse::Never => self.exit.lease_new(to).await,
+            Reuse::ForUpgrade => self.exit.lease_for_upgrade(to).await,
+        };
+        self.note(&leased);
+        leased
+    }
+
+    /// The broker refused an order from this leg's address.
+    pub fn refused_source(&self) {}
+
+    /// The broker took an order from this leg's address.
+    pub fn accepted_source(&self) {}
+
     /// Idle upstream connections.
     pub fn idle(&self) -> usize {
         self.exit.idle()
@@ -150,6 +170,19 @@ impl Legs {
         Pair { primary: self.primary.source(), secondary: self.secondary.source() }
     }
 
+    /// One of them.
+    pub const fn leg(&self, role: Role) -> &Leg {
+        match role {
+            Role::Primary => &self.primary,
+            Role::Secondary => &self.secondary,
+        }
+    }
+
+    /// The legs to try for a request, in order.
+    pub fn choose(&self, _purpose: Purpose) -> [&Leg; 2] {
+        self.both()
+    }
+
     /// Primary, then secondary.
     pub const fn both(&self) -> [&Leg; 2] {
         [&self.primary, &self.secondary]
@@ -159,7 +192,13 @@ impl Legs {
     ///
     /// # Errors
     /// [`NoLeg`]; nothing was sent.
-    pub async fn lease<'a>(&'a self, to: &'a Authority, how: Reuse, by: Instant) -> Result<(&'a Leg, Lease), NoLeg> {
+    pub async fn lease<'a>(
+        &'a self,
+        to: &'a Authority,
+        _purpose: Purpose,
+        how: Reuse,
+        by: Instant,
+    ) -> Result<(&'a Leg, Lease), NoLeg> {
         self.first(to, by, |leg| async move {
             match how {
                 Reuse::Idle => leg.exit.lease(to).await,
@@ -210,6 +249,22 @@ impl Legs {
             }
         }
         Err(NoLeg { tried })
+    }
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request that only reads: any address will do.
+    Read,
+    /// An order write: the broker looks at the address.
+    OrderWrite,
+}
+
+impl Purpose {
+    /// Of a request that is an order write, or is not.
+    pub const fn of(write: bool) -> Self {
+        if write { Self::OrderWrite } else { Self::Read }
     }
 }
 

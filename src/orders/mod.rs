@@ -14,3 +14,31 @@
 pub mod journal;
 pub mod memory;
 pub mod trail;
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use journal::{Journal, JournalError, Options};
+use memory::Memory;
+
+/// What the gateway knows of order writes.
+#[derive(Debug)]
+pub struct Orders {
+    /// Every send and what became of it.
+    pub journal: Journal,
+    /// Those of the last day.
+    pub memory: Memory,
+}
+
+impl Orders {
+    /// Open the journal in `folder`. Reads and writes files: not on a worker of the runtime.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn open(folder: &Path, fsync: bool, keep: Duration) -> Result<Self, JournalError> {
+        let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
+        Ok(Self { journal, memory: Memory::default() })
+    }
+}

@@ -4,13 +4,13 @@
 //! A reply that refuses the token is proof that the broker did not act, so this is
 //! safe for an order too.
 
-use http::{Response, header};
+use http::{HeaderMap, Response, header};
 use tokio::time::Instant;
 
 use super::caller::Door;
 use super::forward::{self, Trace};
+use super::order::Order;
 use super::reply::{Body, Code, Problem};
-use super::sign::Correlation;
 use super::target::Target;
 use super::{Inbound, Proxy, legs, live, no_token, sign};
 use crate::accounts::Account;
@@ -25,13 +25,14 @@ const REFUSAL_LIMIT: usize = 16 * 1024;
 impl Proxy {
     pub(super) async fn api(
         &self,
-        door: &Door,
+        (door, request_id): (&Door, &str),
         account: &Account,
         asked: Inbound,
         target: Target,
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
+        let began = Instant::now();
         let endpoint = classify(&asked.method, target.path.path());
         access.write = endpoint.write;
         if endpoint.write {
@@ -40,14 +41,17 @@ impl Proxy {
         if asked.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
-        let signed = sign::body(asked.body.clone(), endpoint, account.client_id(), None)?;
+        let idempotency_key = idempotency_key(&asked.headers)?;
+        let signed = sign::body(asked.body.clone(), endpoint, account.client_id(), idempotency_key.as_deref())?;
         let mut out = self.outgoing(asked, target);
         out.body = signed.body;
-        out.correlation_id = signed.correlation.as_ref().and_then(Correlation::made).map(str::to_owned);
         out.may_repeat = endpoint.may_repeat(&out.method);
         if endpoint.write {
             out.write = true;
             out.limit = self.write_timeout;
+            let correlation = signed.correlation;
+            let order = Order { proxy: self, account, request_id, endpoint, out, correlation, idempotency_key, began };
+            return order.run(trace).await;
         }
         let mut token = live(account, Instant::now() + out.limit).await?;
         let legs = legs(account)?;
@@ -61,14 +65,28 @@ impl Proxy {
                 return Ok(reply);
             }
             account.keeper.refused(token.generation());
-            let outcome = if endpoint.write { Outcome::Rejected } else { Outcome::NotSent };
             let next = account.token.wait(token.generation(), Instant::now() + limit).await;
-            token = next.map_err(|why| no_token(account, &why, outcome))?;
+            token = next.map_err(|why| no_token(account, &why, Outcome::NotSent))?;
             // A second refusal is the caller's to see: the next request has the next token.
             let Some(same) = again.take() else { return Ok(reply) };
             out = same;
             sign::token(&mut out.headers, &token);
         }
+    }
+}
+
+/// The caller's `Idempotency-Key`, a word of its own choice.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut given = headers.get_all("idempotency-key").iter();
+    let (first, second) = (given.next(), given.next());
+    let Some(value) = first else { return Ok(None) };
+    let text = value.to_str().ok().map(str::trim).filter(|text| (1..=255).contains(&text.len()));
+    match (text, second) {
+        (Some(text), None) => Ok(Some(text.to_owned())),
+        _ => Err(Problem::before_sending(
+            Code::BadRequest,
+            "Idempotency-Key is one field of 1 to 255 printable characters",
+        )),
     }
 }
 

@@ -19,7 +19,7 @@ use super::reply::{Body, CORRELATION_ID, Code, LEG, OUTCOME, Problem, SOURCE};
 use super::sign::host_header;
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, SendError, Sent};
-use crate::legs::{Legs, NoLeg, Reuse};
+use crate::legs::{Legs, NoLeg, Purpose, Reuse};
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -82,7 +82,7 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
     // leave at a price of the past.
     let mut dial_by = Instant::now() + out.limit;
     loop {
-        let leased = legs.lease(&out.authority, reuse, dial_by.into()).await;
+        let leased = legs.lease(&out.authority, out.purpose(), reuse, dial_by.into()).await;
         let (leg, lease) = leased.map_err(|none| no_leg(&none, &out, trace))?;
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
@@ -129,6 +129,28 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
 }
 
 impl Outgoing {
+    /// A read of our own, signed already.
+    pub fn read(authority: Authority, path: PathAndQuery, headers: HeaderMap, limit: Duration) -> Self {
+        Self {
+            authority,
+            method: Method::GET,
+            path,
+            headers,
+            body: Bytes::new(),
+            write: false,
+            may_repeat: true,
+            limit,
+            correlation_id: None,
+            upgrade: false,
+            secret_path: false,
+        }
+    }
+
+    /// What it wants a leg for.
+    pub const fn purpose(&self) -> Purpose {
+        Purpose::of(self.write)
+    }
+
     /// The same request once more, for when the broker refused to act on the first.
     pub fn again(&self) -> Self {
         Self {
@@ -143,7 +165,7 @@ impl Outgoing {
     }
 
     /// The request as this connection's protocol writes it.
-    fn request(&mut self, lease: &Lease) -> Request<Full<Bytes>> {
+    pub fn request(&mut self, lease: &Lease) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = std::mem::take(&mut self.headers);
@@ -162,7 +184,7 @@ impl Outgoing {
     }
 
     /// Not sent after all: its headers are wanted again.
-    fn take_back(&mut self, request: Request<Full<Bytes>>) {
+    pub fn take_back(&mut self, request: Request<Full<Bytes>>) {
         self.headers = request.into_parts().0.headers;
     }
 

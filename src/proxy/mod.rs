@@ -20,6 +20,8 @@ mod headers;
 mod http1;
 pub mod intercept;
 mod listener;
+mod order;
+mod reconcile;
 mod reply;
 mod sign;
 mod target;
@@ -42,6 +44,7 @@ use crate::config::Config;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Outcome};
 use crate::legs::Legs;
+use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::telemetry::access::Access;
 use crate::tokens::{LiveToken, Unavailable, placeholder};
@@ -60,11 +63,13 @@ use target::{Form, Target, Tunnel};
 #[derive(Debug)]
 pub struct Proxy {
     accounts: Arc<Accounts>,
+    orders: Arc<Orders>,
     destinations: Destinations,
     interceptor: intercept::Interceptor,
     limits: Limits,
     read_timeout: Duration,
     write_timeout: Duration,
+    reconcile_for: Duration,
     tasks: Tasks,
     metrics: Arc<Metrics>,
 }
@@ -131,6 +136,7 @@ impl Proxy {
     pub fn new(
         config: &Config,
         accounts: Arc<Accounts>,
+        orders: Arc<Orders>,
         interceptor: intercept::Interceptor,
         tasks: Tasks,
         metrics: Arc<Metrics>,
@@ -143,11 +149,13 @@ impl Proxy {
         };
         Arc::new(Self {
             accounts,
+            orders,
             destinations: Destinations::new(config),
             interceptor,
             limits,
             read_timeout: config.egress.response_timeout,
             write_timeout: config.orders.response_timeout,
+            reconcile_for: config.orders.reconcile_for,
             tasks,
             metrics,
         })
@@ -159,7 +167,7 @@ impl Proxy {
         let request_id = uuid::Uuid::now_v7().to_string();
         let mut access = Access::new(&request_id, &asked.method);
         let mut trace = Trace::default();
-        let handled = match self.answer(door, inside, asked, &mut access, &mut trace).await {
+        let handled = match self.answer(door, inside, &request_id, asked, &mut access, &mut trace).await {
             Ok(handled) => handled,
             Err((account, problem)) => {
                 access.code = Some(problem.code.as_str());
@@ -222,6 +230,7 @@ impl Proxy {
         &self,
         door: &Door,
         inside: Option<&Inside>,
+        request_id: &str,
         asked: Inbound,
         access: &mut Access,
         trace: &mut Trace,
@@ -234,7 +243,7 @@ impl Proxy {
         door.refuse_browsers(&asked.headers, form).map_err(of_account)?;
         let handled = match (&asked.method, inside) {
             (&Method::CONNECT, None) => self.connect(&account, asked, access, trace).await,
-            _ => self.request(door, inside, &account, asked, access, trace).await,
+            _ => self.request((door, request_id), inside, &account, asked, access, trace).await,
         };
         handled.map_err(of_account)
     }
@@ -274,7 +283,7 @@ impl Proxy {
 
     async fn request(
         &self,
-        door: &Door,
+        (door, request_id): (&Door, &str),
         inside: Option<&Inside>,
         account: &Account,
         asked: Inbound,
@@ -292,7 +301,9 @@ impl Proxy {
             return Ok(Handled::Reply(reply));
         }
         match target.service {
-            Some(Service::Api) => self.api(door, account, asked, target, access, trace).await.map(Handled::Reply),
+            Some(Service::Api) => {
+                self.api((door, request_id), account, asked, target, access, trace).await.map(Handled::Reply)
+            }
             Some(service @ (Service::Feed | Service::OrderUpdate)) => {
                 self.websocket(account, service, asked, target, trace).await
             }

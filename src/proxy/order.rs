@@ -1,0 +1,554 @@
+//! The way of an order write: seen before? → token → leg and connection → limit →
+//! intent → sent, once → what the broker said → outcome → reply.
+//!
+//! Invariants:
+//! - A write is sent at most once. It is sent again only after proof that the broker
+//!   did not act on it: nothing of it was written, or a reply that refuses the source
+//!   address (then from the other leg, once) or the token (then with the next, once).
+//! - An intent line stands in the journal before each send, an outcome line after.
+//! - When the answer is lost the broker is asked; what cannot be found stays unknown
+//!   and is never sent again.
+//! - A write that has begun goes on to its end, whether its caller waits or not.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::forward::{Outgoing, Trace};
+use super::headers;
+use super::reconcile::Looked;
+use super::reply::{Body, Code, Problem, RECOVERED};
+use super::sign::{self, Correlation};
+use super::{Proxy, legs, live, no_token};
+use crate::accounts::Account;
+use crate::broker::dhan::endpoints::{Endpoint, takes_risk_away};
+use crate::broker::dhan::errors::{self, Context};
+use crate::domain::{Authority, Outcome, Role, SourceAddr};
+use crate::egress::{Lease, SendError, Sent};
+use crate::legs::{Leg, Legs, Purpose, Reuse};
+use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
+use crate::orders::memory::{Claim, Found, Key, Recorded, Write};
+use crate::orders::trail::{Trail, order_of};
+use crate::tokens::LiveToken;
+
+/// How often a write that was handed back unsent goes on to a new connection.
+const UNSENT_TRIES: u32 = 3;
+
+/// The longest reply to an order write. The broker's have a few hundred bytes; a
+/// multi-order's a few thousand.
+const REPLY_LIMIT: usize = 256 * 1024;
+
+/// An order write that is ready but for its token.
+pub(super) struct Order<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) account: &'a Account,
+    pub(super) request_id: &'a str,
+    pub(super) endpoint: Endpoint,
+    pub(super) out: Outgoing,
+    pub(super) correlation: Option<Correlation>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) began: Instant,
+}
+
+/// What is known after a send.
+enum Said {
+    /// The broker answered, and what it said settles it.
+    Settled(Outcome, Reply),
+    /// It refused the address that this came from.
+    RefusesSource(Reply),
+    /// It refused the token.
+    RefusesToken(Reply),
+    /// It answered, and that proves nothing.
+    Nothing(Reply),
+    /// No answer.
+    Lost(String),
+}
+
+/// A reply of the broker, read whole.
+#[derive(Clone)]
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Reply {
+    fn content_type(&self) -> Option<&str> {
+        self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
+    }
+
+    fn broker_code(&self) -> Option<String> {
+        if self.status.is_success() {
+            return None;
+        }
+        errors::classify(&self.refusal(), Context::Trading).and_then(|found| found.broker_code)
+    }
+
+    fn refusal(&self) -> errors::Reply<'_> {
+        errors::Reply { status: self.status.as_u16(), content_type: self.content_type(), body: &self.body }
+    }
+}
+
+/// What a reply says of an order write. A 5xx and a page from something in between
+/// prove nothing; nor does a good status with what is no JSON.
+fn judge(reply: Reply) -> Said {
+    let text = reply.body.trim_ascii_start();
+    let page = text.starts_with(b"<") || reply.content_type().is_some_and(|kind| kind.starts_with("text/html"));
+    if page || reply.status.is_server_error() {
+        return Said::Nothing(reply);
+    }
+    if reply.status.is_success() {
+        let json = text.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
+        return if json { Said::Settled(Outcome::Executed, reply) } else { Said::Nothing(reply) };
+    }
+    if !reply.status.is_client_error() || reply.status == StatusCode::REQUEST_TIMEOUT {
+        return Said::Nothing(reply);
+    }
+    if errors::refuses_source(&reply.refusal()) {
+        return Said::RefusesSource(reply);
+    }
+    if errors::refuses_token(&reply.refusal()) {
+        return Said::RefusesToken(reply);
+    }
+    Said::Settled(Outcome::Rejected, reply)
+}
+
+impl Order<'_> {
+    /// Carry it out, or answer what became of it when it came before.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    ///
+    /// Not cancel-safe: a dropped future leaves the outcome unknown.
+    pub(super) async fn run(mut self, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+        trace.correlation_id = self.correlation.as_ref().and_then(Correlation::made).map(str::to_owned);
+        self.refuse_if_halted()?;
+        let write = Write {
+            method: self.out.method.clone(),
+            path: self.out.path.path().into(),
+            body_sha256: Sha256::digest(&self.out.body).into(),
+        };
+        let keys = self.keys();
+        // As long as the first try may take, and then some of our own.
+        let patience = Instant::now() + self.out.limit * 2 + self.proxy.reconcile_for;
+        loop {
+            match self.proxy.orders.memory.take(&self.account.name, &keys, &write, Timestamp::now()) {
+                Found::Fresh(claim) => return self.first(claim, &write, trace).await,
+                Found::Done(recorded) => return self.repeat(&recorded, trace).await,
+                Found::Unknown(claim, recorded) => return self.ask_again(claim, &recorded, &write, trace).await,
+                Found::Conflict => {
+                    let detail = "this correlationId or Idempotency-Key came with another body, method or path within 24 hours; \
+                                  give each order an id of its own";
+                    return Err(Problem::before_sending(Code::IdempotencyConflict, detail));
+                }
+                Found::UnderWay(mut first) => match tokio::time::timeout_at(patience, first.end()).await {
+                    // Not done: this one's turn.
+                    Ok(Some(recorded)) if recorded.outcome == Outcome::NotSent => {}
+                    Ok(Some(recorded)) => return self.repeat(&recorded, trace).await,
+                    Ok(None) | Err(_) => {
+                        let detail = "the first try of this write is still under way; ask again";
+                        trace.outcome = Some(Outcome::Unknown);
+                        return Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown));
+                    }
+                },
+            }
+        }
+    }
+
+    fn refuse_if_halted(&self) -> Result<(), Problem> {
+        let Some(halt) = &self.account.record.halted else { return Ok(()) };
+        if takes_risk_away(&self.out.method, self.out.path.path(), self.out.path.query()) {
+            return Ok(());
+        }
+        let reason = if halt.reason.is_empty() { String::new() } else { format!(": {}", halt.reason) };
+        let detail =
+            format!("an operator halted account {} at {}{reason}; cancels pass", self.account.name, halt.since);
+        Err(Problem::before_sending(Code::AccountHalted, detail))
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let correlation = self.correlation.as_ref().map(|correlation| Key::Correlation(correlation.id().into()));
+        let idempotency = self.idempotency_key.as_deref().map(|key| Key::Idempotency(key.into()));
+        correlation.into_iter().chain(idempotency).collect()
+    }
+
+    async fn first(&mut self, mut claim: Claim, write: &Write, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+        let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
+        let (legs, to) = (legs(self.account)?, self.out.authority.clone());
+        let by = Instant::now() + self.out.limit;
+        let mut token = live(self.account, by).await?;
+        sign::headers(&mut self.out.headers, self.account, &token);
+        let mut reuse = Reuse::Idle;
+        let (mut unsent, mut other_leg, mut renewed) = (0, None, false);
+        loop {
+            let (leg, lease) = Self::dial(legs, &to, other_leg, reuse, by, trace).await?;
+            trace.leg = Some(leg.role());
+            trace.source = Some(lease.source());
+            let mut intent = self.entry(write, leg.role(), lease.source(), &token);
+            self.journal(&intent).await?;
+            claim.sending(self.unknown(&trail));
+            let request = self.out.request(&lease);
+            let again = request.headers().clone();
+            let sent_at = Instant::now();
+            let sent = lease.send(request, self.out.limit).await;
+            let said = match sent {
+                Sent::NotSent(request, err) => {
+                    claim.taken_back();
+                    self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
+                    unsent += 1;
+                    if unsent >= UNSENT_TRIES {
+                        trace.outcome = Some(Outcome::NotSent);
+                        let detail = format!("{}; it is safe to send it again", chain(&err));
+                        return Err(Problem::new(Code::UpstreamFailed, detail, Outcome::NotSent));
+                    }
+                    self.out.take_back(*request);
+                    reuse = Reuse::Never;
+                    continue;
+                }
+                Sent::Broken(err) => Said::Lost(chain(&err)),
+                Sent::Reply(reply) => self.read(reply).await,
+            };
+            trace.upstream = Some(sent_at.elapsed());
+            intent.upstream_us = Some(micros(sent_at.elapsed()));
+            match said {
+                Said::Settled(outcome, reply) => {
+                    if outcome == Outcome::Executed && self.endpoint.static_ip {
+                        leg.accepted_source();
+                    }
+                    self.outcome(&intent, outcome, Some(&reply), sent_at, false).await;
+                    claim.end(self.recorded(outcome, &reply, &trail, false));
+                    return Ok(self.answer(reply, outcome, false, trace));
+                }
+                Said::RefusesSource(reply) => {
+                    leg.refused_source();
+                    self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
+                    claim.taken_back();
+                    let other = legs.choose(Purpose::OrderWrite).into_iter().find(|next| next.role() != leg.role());
+                    match other {
+                        Some(other) if other_leg.is_none() && other.source() != leg.source() => {
+                            other_leg = Some(other.role());
+                            self.out.headers = again;
+                        }
+                        Some(_) | None => {
+                            claim.end(self.recorded(Outcome::Rejected, &reply, &trail, false));
+                            return Ok(self.answer(reply, Outcome::Rejected, false, trace));
+                        }
+                    }
+                }
+                Said::RefusesToken(reply) => {
+                    self.account.keeper.refused(token.generation());
+                    self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
+                    claim.taken_back();
+                    let next = self.account.token.wait(token.generation(), Instant::now() + self.out.limit).await;
+                    match next {
+                        Ok(next) if !renewed => {
+                            renewed = true;
+                            token = next;
+                            self.out.headers = again;
+                            sign::token(&mut self.out.headers, &token);
+                        }
+                        Ok(_) => {
+                            claim.end(self.recorded(Outcome::Rejected, &reply, &trail, false));
+                            return Ok(self.answer(reply, Outcome::Rejected, false, trace));
+                        }
+                        Err(why) => {
+                            trace.outcome = Some(Outcome::Rejected);
+                            return Err(no_token(self.account, &why, Outcome::Rejected));
+                        }
+                    }
+                }
+                Said::Nothing(reply) => {
+                    let why = format!("the broker answered {}, which proves nothing", reply.status);
+                    return self.reconcile(claim, &intent, &trail, Some(reply), &why, sent_at, trace).await;
+                }
+                Said::Lost(why) => return self.reconcile(claim, &intent, &trail, None, &why, sent_at, trace).await,
+            }
+        }
+    }
+
+    /// A connection from the leg that health chooses, or from the one that is meant.
+    async fn dial<'l>(
+        legs: &'l Legs,
+        to: &'l Authority,
+        only: Option<Role>,
+        reuse: Reuse,
+        by: Instant,
+        trace: &mut Trace,
+    ) -> Result<(&'l Leg, Lease), Problem> {
+        let failed = |trace: &mut Trace, code: &'static str, text: String| {
+            trace.outcome = Some(Outcome::NotSent);
+            trace.dial_error = Some(code);
+            Problem::before_sending(Code::EgressUnavailable, text)
+        };
+        match only {
+            None => {
+                let leased = legs.lease(to, Purpose::OrderWrite, reuse, by).await;
+                leased.map_err(|none| failed(trace, none.code(), none.to_string()))
+            }
+            Some(role) => {
+                let leg = legs.leg(role);
+                let leased = tokio::time::timeout_at(by, leg.lease(to, reuse)).await;
+                match leased {
+                    Ok(Ok(lease)) => Ok((leg, lease)),
+                    Ok(Err(err)) => Err(failed(trace, err.code(), err.chain())),
+                    Err(_) => {
+                        Err(failed(trace, "connect_timed_out", "no time was left to dial the other leg".to_owned()))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Read a reply whole. One that breaks off proves what its status says only if
+    /// that is a refusal: a placement's good status without its order id is lost.
+    async fn read(&self, reply: Response<crate::egress::ReplyBody>) -> Said {
+        let (parts, body) = reply.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Said::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
+        }
+        match tokio::time::timeout(self.out.limit, Body::Broker(Box::new(body)).peek(REPLY_LIMIT)).await {
+            Ok((Some(body), _)) => judge(Reply { status: parts.status, headers: parts.headers, body }),
+            Ok((None, _)) => Said::Lost(format!("the broker's reply ({}) broke off", parts.status)),
+            Err(_) => Said::Lost(format!("the broker's reply ({}) did not end in time", parts.status)),
+        }
+    }
+
+    fn entry(&self, write: &Write, leg: Role, source: SourceAddr, token: &LiveToken) -> Entry {
+        let mut entry = Entry::new(Kind::Intent, Timestamp::now());
+        entry.request_id = Some(Word::new(self.request_id));
+        entry.account = Some(self.account.name.clone());
+        entry.leg = Some(leg);
+        entry.source = Some(source);
+        entry.target = Some(self.out.authority.clone());
+        entry.method = Some(self.out.method.clone());
+        entry.path = Some(PathText::new(self.out.path.path()));
+        entry.correlation_id = self.correlation.as_ref().map(|correlation| Word::new(correlation.id()));
+        entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
+        entry.body_sha256 = Some(write.body_sha256);
+        entry.token_generation = Some(token.generation());
+        entry
+    }
+
+    async fn journal(&self, intent: &Entry) -> Result<(), Problem> {
+        let Err(err) = self.proxy.orders.journal.append_durable(intent).await else { return Ok(()) };
+        if matches!(err, JournalError::Unsynced { .. }) {
+            // The line is there, and must not look like an order whose end is not known.
+            let line = intent.outcome(Outcome::NotSent, Timestamp::now());
+            let _ = self.proxy.orders.journal.append(&line);
+        }
+        let detail = format!("the order was not sent, because its line in the journal could not be written: {err}");
+        Err(Problem::before_sending(Code::JournalUnavailable, detail))
+    }
+
+    async fn outcome(
+        &self,
+        intent: &Entry,
+        outcome: Outcome,
+        reply: Option<&Reply>,
+        sent_at: Instant,
+        recovered: bool,
+    ) {
+        let mut line = intent.outcome(outcome, Timestamp::now());
+        line.status = reply.map(|reply| reply.status.as_u16());
+        line.broker_code = reply.and_then(Reply::broker_code).map(|code| Word::new(&code));
+        line.order_id = reply
+            .filter(|_| outcome == Outcome::Executed)
+            .and_then(|reply| order_of(&reply.body))
+            .map(|id| Word::new(&id));
+        line.recovered = recovered.then_some(true);
+        line.upstream_us.get_or_insert(micros(sent_at.elapsed()));
+        line.total_us = Some(micros(self.began.elapsed()));
+        if let Err(err) = self.proxy.orders.journal.append_durable(&line).await {
+            // The order is done, whatever the disk says. After a restart it is asked about again.
+            tracing::error!(account = %self.account.name, request_id = self.request_id, error = %err, outcome = outcome.as_str(),
+                "an outcome could not be written to the journal");
+        }
+    }
+
+    fn unknown(&self, trail: &Trail) -> Recorded {
+        Recorded {
+            outcome: Outcome::Unknown,
+            status: 0,
+            content_type: None,
+            body: Bytes::new(),
+            order_id: None,
+            correlation_id: self.correlation.as_ref().map(|correlation| correlation.id().into()),
+            recovered: false,
+            trail: trail.clone(),
+        }
+    }
+
+    fn recorded(&self, outcome: Outcome, reply: &Reply, trail: &Trail, recovered: bool) -> Recorded {
+        Recorded {
+            outcome,
+            status: reply.status.as_u16(),
+            content_type: reply.content_type().map(Into::into),
+            body: reply.body.clone(),
+            order_id: order_of(&reply.body),
+            recovered,
+            ..self.unknown(trail)
+        }
+    }
+
+    /// The broker's reply, as it came, with what we know of it.
+    fn answer(&self, reply: Reply, outcome: Outcome, recovered: bool, trace: &mut Trace) -> Response<Body> {
+        let mut answer = Response::new(Body::from(reply.body));
+        *answer.status_mut() = reply.status;
+        *answer.headers_mut() = reply.headers;
+        headers::for_caller(answer.headers_mut());
+        answer.headers_mut().remove(CONTENT_LENGTH);
+        if recovered {
+            answer.headers_mut().insert(RECOVERED, HeaderValue::from_static("true"));
+        }
+        trace.outcome = Some(outcome);
+        trace.mark(answer.headers_mut());
+        answer
+    }
+
+    /// The answer was lost: ask, tell, and never send again.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one send")]
+    async fn reconcile(
+        &self,
+        claim: Claim,
+        intent: &Entry,
+        trail: &Trail,
+        last: Option<Reply>,
+        why: &str,
+        sent_at: Instant,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        let first = trace.leg.unwrap_or(Role::Primary);
+        let found = self.proxy.look_for(trail, self.account, &self.out.authority, first).await;
+        self.settle(claim, intent, trail, found, last, why, sent_at, trace).await
+    }
+
+    /// It came before, and nobody knows what became of it: ask once more.
+    async fn ask_again(
+        &self,
+        claim: Claim,
+        before: &Recorded,
+        write: &Write,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        let sent_at = Instant::now();
+        let mut entry = Entry::new(Kind::Outcome, Timestamp::now());
+        entry.request_id = Some(Word::new(self.request_id));
+        entry.account = Some(self.account.name.clone());
+        entry.method = Some(write.method.clone());
+        entry.path = Some(PathText::new(&write.path));
+        entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
+        entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
+        entry.body_sha256 = Some(write.body_sha256);
+        let trail = match &before.trail {
+            // After a restart the journal knows the ids and not the body.
+            Trail::None => Trail::of(&self.out.method, self.out.path.path(), &self.out.body),
+            trail => trail.clone(),
+        };
+        let found = self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await;
+        let last = (before.status != 0).then(|| reply_of(before));
+        self.settle(claim, &entry, &trail, found, last, "the answer to the first try was lost", sent_at, trace).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of one send")]
+    async fn settle(
+        &self,
+        claim: Claim,
+        intent: &Entry,
+        trail: &Trail,
+        found: Looked,
+        last: Option<Reply>,
+        why: &str,
+        sent_at: Instant,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        match found {
+            Looked::Executed(body) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let reply = Reply { status: StatusCode::OK, headers, body };
+                self.outcome(intent, Outcome::Executed, Some(&reply), sent_at, true).await;
+                claim.end(self.recorded(Outcome::Executed, &reply, trail, true));
+                Ok(self.answer(reply, Outcome::Executed, true, trace))
+            }
+            Looked::Rejected => {
+                self.outcome(intent, Outcome::Rejected, None, sent_at, true).await;
+                claim.end(Recorded { outcome: Outcome::Rejected, recovered: true, ..self.unknown(trail) });
+                trace.outcome = Some(Outcome::Rejected);
+                let detail = format!("{why}; the order was over before and is as it was, so this did nothing");
+                Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Rejected))
+            }
+            Looked::NotFound => {
+                self.outcome(intent, Outcome::Unknown, last.as_ref(), sent_at, false).await;
+                match last {
+                    Some(reply) => {
+                        claim.end(self.recorded(Outcome::Unknown, &reply, trail, false));
+                        Ok(self.answer(reply, Outcome::Unknown, false, trace))
+                    }
+                    None => {
+                        claim.end(self.unknown(trail));
+                        trace.outcome = Some(Outcome::Unknown);
+                        let detail = format!(
+                            "{why}, and the broker does not show what became of it; look in the order book before sending it again"
+                        );
+                        Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
+                    }
+                }
+            }
+        }
+    }
+
+    /// A write that came before and was settled: what it was answered with.
+    async fn repeat(&self, recorded: &Recorded, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+        let mut reply = reply_of(recorded);
+        if reply.body.is_empty() && recorded.outcome == Outcome::Executed {
+            // Only the journal knows of it: the broker has the order itself.
+            let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
+            if let Looked::Executed(body) =
+                self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await
+            {
+                reply.body = body;
+            } else if let Some(id) = &recorded.order_id {
+                reply.body = serde_json::json!({ "orderId": id }).to_string().into();
+            }
+            reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        match recorded.outcome {
+            Outcome::Unknown if recorded.status == 0 => {
+                trace.outcome = Some(Outcome::Unknown);
+                let detail =
+                    "nobody knows what became of the first try; look in the order book before sending it again";
+                Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
+            }
+            Outcome::Rejected if recorded.status == 0 => {
+                trace.outcome = Some(Outcome::Rejected);
+                Err(Problem::new(Code::UpstreamFailed, "the first try did nothing", Outcome::Rejected))
+            }
+            outcome => Ok(self.answer(reply, outcome, recorded.recovered, trace)),
+        }
+    }
+}
+
+fn reply_of(recorded: &Recorded) -> Reply {
+    let mut headers = HeaderMap::new();
+    if let Some(value) = recorded.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::OK);
+    Reply { status, headers, body: recorded.body.clone() }
+}
+
+fn chain(err: &SendError) -> String {
+    match std::error::Error::source(err) {
+        Some(cause) => format!("{err}: {cause}"),
+        None => err.to_string(),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

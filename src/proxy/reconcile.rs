@@ -1,0 +1,112 @@
+//! Asking the broker what became of a write whose answer was lost.
+//!
+//! On both legs in turn, for up to `orders.reconcile_for`: the line that lost the
+//! answer may be dead, and reading needs no registered address.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::forward::Outgoing;
+use super::reply::Body;
+use super::{Proxy, sign};
+use crate::accounts::Account;
+use crate::broker::dhan::errors;
+use crate::domain::{Authority, Role};
+use crate::egress::Sent;
+use crate::legs::{Leg, Reuse};
+use crate::orders::trail::{Finding, Trail};
+use crate::tokens::LiveToken;
+
+/// What came of looking for a lost write.
+pub(super) enum Looked {
+    /// It was carried out: the body of the reply that was lost.
+    Executed(Bytes),
+    /// It cannot have been.
+    Rejected,
+    /// Nobody can say.
+    NotFound,
+}
+
+/// The longest that one question may take, so that both legs get one.
+const QUESTION: Duration = Duration::from_secs(2);
+
+/// Between two questions, growing: an order may show a moment after it was taken.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
+
+/// An order book of a busy day.
+const BOOK_LIMIT: usize = 16 * 1024 * 1024;
+
+impl Proxy {
+    /// Look for a write that `account` sent to `to`, from the leg `first` and the other
+    /// in turn.
+    pub(super) async fn look_for(&self, trail: &Trail, account: &Account, to: &Authority, first: Role) -> Looked {
+        let paths = trail.paths();
+        let Some(legs) = account.legs.as_ref().filter(|_| !paths.is_empty()) else { return Looked::NotFound };
+        let by = Instant::now() + self.reconcile_for;
+        let both = [legs.leg(first), legs.leg(first.other())];
+        let mut pause = PAUSES.0;
+        // Each leg asks each path before any is asked again.
+        let rounds = paths.iter().flat_map(|path| both.map(|leg| (path, leg))).collect::<Vec<_>>();
+        for (path, leg) in rounds.into_iter().cycle() {
+            let limit = by.saturating_duration_since(Instant::now()).min(QUESTION);
+            if limit.is_zero() {
+                break;
+            }
+            let Ok(token) = account.token.wait(0, by).await else { break };
+            if let Some((status, body)) = question(account, &token, leg, to, path, limit).await {
+                let refusal = errors::Reply { status, content_type: None, body: &body };
+                if (400..500).contains(&status) && errors::refuses_token(&refusal) {
+                    account.keeper.refused(token.generation());
+                }
+                match trail.read(status, &body) {
+                    Finding::Executed { body, .. } => return Looked::Executed(body.to_string().into()),
+                    Finding::Rejected => return Looked::Rejected,
+                    Finding::Open => {}
+                }
+            }
+            tokio::time::sleep_until((Instant::now() + pause).min(by)).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        Looked::NotFound
+    }
+}
+
+/// One question, by one leg. `None` when there was no answer.
+async fn question(
+    account: &Account,
+    token: &LiveToken,
+    leg: &Leg,
+    to: &Authority,
+    path: &str,
+    limit: Duration,
+) -> Option<(u16, Bytes)> {
+    let path: PathAndQuery = path.parse().ok()?;
+    let ask = async {
+        // New, as whatever lost the answer may have taken the idle ones with it.
+        let lease = leg.lease(to, Reuse::Never).await.ok()?;
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        sign::headers(&mut headers, account, token);
+        let request = Outgoing::read(to.clone(), path, headers, limit).request(&lease);
+        match lease.send(request, limit).await {
+            Sent::Reply(reply) => {
+                let status = reply.status().as_u16();
+                let (body, _) = Body::Broker(Box::new(reply.into_body())).peek(BOOK_LIMIT).await;
+                Some((status, body?))
+            }
+            Sent::NotSent(..) | Sent::Broken(_) => None,
+        }
+    };
+    let answer = tokio::time::timeout(limit, ask).await.ok().flatten();
+    if answer.is_none() {
+        tracing::info!(account = %account.name, leg = leg.role().as_str(), at = %Timestamp::now(),
+            "a question about a lost order write was not answered");
+    }
+    answer
+}
