@@ -5,6 +5,7 @@
 //! load away: a header value that is ready and marked sensitive.
 
 pub mod lifecycle;
+pub mod login;
 pub mod placeholder;
 
 use std::fmt;
