@@ -18,6 +18,8 @@ use crate::store::seal::{MasterKey, SealError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::tokens::Keepers;
+use crate::tokens::keeper::Broker;
+use crate::tokens::login::Login;
 
 /// The master key as 64 hexadecimal digits, in place of a file.
 const MASTER_KEY_VARIABLE: &str = "SIXGATE_MASTER_KEY";
@@ -80,6 +82,8 @@ pub struct App {
     admin: AdminServer,
     /// Callers' connections.
     tasks: Tasks,
+    /// The keepers of tokens, which finish a login that was sent.
+    keeping: Tasks,
     /// The broker's connections, which callers' requests need until they are done.
     upstream: Tasks,
 }
@@ -115,7 +119,10 @@ impl App {
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
         let keeping = Tasks::default();
-        let keepers = Keepers::new(store.clone(), Arc::new(Unbuilt), config.tokens.logins_per_second, keeping.clone());
+        let dhan = &config.dhan;
+        let login = Login::new(dhan.api.clone(), dhan.auth.clone(), config.egress.response_timeout);
+        let broker: Arc<dyn Broker> = Arc::new(login);
+        let keepers = Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone());
         let accounts = Arc::new(Accounts::new(store.clone(), egress, addressing, keepers)?);
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
@@ -127,7 +134,7 @@ impl App {
         for listener in &config.listeners {
             listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
         }
-        Ok(Self { config, store, accounts, proxy, listening, admin, tasks, upstream })
+        Ok(Self { config, store, accounts, proxy, listening, admin, tasks, keeping, upstream })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -164,6 +171,10 @@ impl App {
         let stopped = self.tasks.stop(self.config.proxy.drain).await;
         if let Stopped::Cut { left } = stopped {
             tracing::warn!(left, "connections were cut off at the end of proxy.drain");
+        }
+        // A login under way may have killed the token before it: its own must be stored.
+        if let Stopped::Cut { left } = self.keeping.stop(self.config.proxy.drain).await {
+            tracing::warn!(left, "logins were cut off at the end of proxy.drain");
         }
         self.upstream.stop(std::time::Duration::from_secs(1)).await;
         let store = self.store;
@@ -311,17 +322,5 @@ impl Signals {
                 _ = self.hang_up.recv() => tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply it"),
             }
         }
-    }
-}
-
-struct Unbuilt;
-impl crate::tokens::keeper::Broker for Unbuilt {
-    fn ask(
-        &self,
-        _: Arc<crate::legs::Legs>,
-        _: crate::domain::ClientId,
-        _: crate::tokens::keeper::Question,
-    ) -> futures_util::future::BoxFuture<'static, crate::tokens::keeper::Answer> {
-        Box::pin(async { crate::tokens::keeper::Answer { skew: None, said: crate::tokens::keeper::Said::NotSent } })
     }
 }

@@ -113,12 +113,6 @@ fn check_pin(pin: &str) -> Result<(), Invalid> {
     good.then_some(()).ok_or(Invalid::new("a PIN is 4 to 6 digits"))
 }
 
-/// Brokers show the secret in groups, in either case, with or without padding.
 fn check_totp_secret(secret: &str) -> Result<(), Invalid> {
-    let plain: String = secret.chars().filter(|c| !matches!(c, ' ' | '-' | '=')).collect();
-    let decoded = data_encoding::BASE32_NOPAD.decode(plain.to_ascii_uppercase().as_bytes());
-    let good = decoded.is_ok_and(|bytes| bytes.len() >= 10);
-    good.then_some(()).ok_or(Invalid::new(
-        "a TOTP secret is at least 16 letters A-Z and digits 2-7, as shown when TOTP is set up (not a 6-digit code)",
-    ))
+    crate::domain::totp::decode(secret).map(drop)
 }

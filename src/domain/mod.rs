@@ -11,6 +11,7 @@ pub mod problem;
 pub mod secret;
 pub mod target;
 pub mod tasks;
+pub mod totp;
 
 pub use account::{AccountName, ClientId, Platform};
 pub use outcome::Outcome;

@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::guard::{self, RuleId};
+use super::handover::{Limits, OneCall};
 use super::http::{Connection, Lease};
 use super::pool::Pool;
 use super::resolve::{ResolveError, Resolver};
@@ -65,6 +66,12 @@ pub enum DialError {
         #[source]
         err: hyper::Error,
     },
+    #[error("the connection to {to} could not be handed to a client of our own")]
+    Handover {
+        to: Authority,
+        #[source]
+        err: io::Error,
+    },
 }
 
 impl DialError {
@@ -81,12 +88,13 @@ impl DialError {
             Self::Tls { .. } => "tls_failed",
             Self::TlsTimedOut { .. } => "tls_timed_out",
             Self::Http { .. } => "http_failed",
+            Self::Handover { .. } => "handover_failed",
         }
     }
 
     /// May the other leg be tried? A refusal is an answer, not an outage.
     pub const fn may_try_next(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_))
+        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::Handover { .. })
     }
 
     /// The whole chain on one line, for a caller or a log.
@@ -213,6 +221,25 @@ impl Exit {
     /// [`DialError`]; nothing was sent.
     pub async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
         self.each_address(to, |stream, _| std::future::ready(Ok(stream))).await
+    }
+
+    /// A connected socket that [`Exit::dial`] gave for `to`, as a client for one call
+    /// of our own. The request leaves within `until_sent` or not at all, and the reply
+    /// ends within `whole`.
+    ///
+    /// # Errors
+    /// [`DialError::Handover`]; nothing was sent.
+    pub fn one_call(
+        &self,
+        stream: TcpStream,
+        to: &Authority,
+        until_sent: Duration,
+        whole: Duration,
+    ) -> Result<OneCall, DialError> {
+        let limits = Limits { until_sent: until_sent.min(self.egress.options.connect_timeout), whole };
+        let tls = self.tls.config(Profile::Http1).as_ref().clone();
+        OneCall::over(stream, to, tls, limits, &self.egress.tasks)
+            .map_err(|err| DialError::Handover { to: to.clone(), err })
     }
 
     fn profile(&self) -> Profile {

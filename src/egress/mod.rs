@@ -15,6 +15,7 @@
 
 mod connect;
 pub mod guard;
+mod handover;
 mod http;
 pub mod pool;
 mod resolve;
@@ -22,5 +23,6 @@ pub mod source;
 pub mod tls;
 
 pub use connect::{DialError, Egress, Exit, Options};
+pub use handover::OneCall;
 pub use http::{Lease, ReplyBody, ReplyError, SendError, Sent};
 pub use resolve::ResolveError;

@@ -11,14 +11,14 @@
 
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::{Authority, Pair, Role, SourceAddr};
-use crate::egress::{DialError, Egress, Exit, Lease};
+use crate::egress::{DialError, Egress, Exit, Lease, OneCall};
 
 /// What is known of a leg's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,20 @@ impl Leg {
     /// Idle upstream connections.
     pub fn idle(&self) -> usize {
         self.exit.idle()
+    }
+
+    /// A client for one call of our own, by this leg and no other. It is dialled by
+    /// `by`, which is also when its request has left at the latest; `whole` is the
+    /// time from then on for the reply.
+    ///
+    /// # Errors
+    /// [`DialError`]; nothing was sent.
+    pub async fn one_call(&self, to: &Authority, by: Instant, whole: Duration) -> Result<OneCall, DialError> {
+        let dialled = tokio::time::timeout_at(by, self.exit.dial(to)).await;
+        let dialled = dialled.unwrap_or_else(|_| Err(DialError::OutOfTime { from: self.source(), to: to.clone() }));
+        self.note(&dialled);
+        let until_sent = by.saturating_duration_since(Instant::now());
+        self.exit.one_call(dialled?, to, until_sent, whole)
     }
 
     fn note<T>(&self, dialled: &Result<T, DialError>) {

@@ -9,6 +9,7 @@ mod cell;
 pub mod keeper;
 pub mod lifecycle;
 mod live;
+pub mod login;
 mod market;
 pub mod placeholder;
 

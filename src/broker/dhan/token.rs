@@ -15,7 +15,7 @@ pub struct Claims {
     /// When it ends, in seconds since 1970 UTC. The truth about its life: the
     /// reply's `expiryTime` has no zone.
     pub expires_at: i64,
-    /// When it was made (`iat`), in the same seconds, where said.
+    /// When it was made (`iat`), in seconds since 1970 UTC, where said.
     pub issued_at: Option<i64>,
     /// `SELF` (made on the web, can be renewed) or `APP`, where said.
     pub consumer: Option<String>,
@@ -30,7 +30,8 @@ impl Claims {
             #[serde(rename = "dhanClientId")]
             client_id: String,
             exp: i64,
-            iat: Option<i64>,
+            // Nothing hangs on it, so a strange one must not make a token no token.
+            iat: Option<serde_json::Value>,
             #[serde(rename = "tokenConsumerType")]
             consumer: Option<String>,
         }
@@ -46,7 +47,8 @@ impl Claims {
         let wire: Wire = serde_json::from_slice(&claims)
             .map_err(|_| Invalid::new("a JWT, but without Dhan's claims dhanClientId and exp"))?;
         let client_id = ClientId::parse(&wire.client_id)?;
-        Ok(Self { client_id, expires_at: wire.exp, issued_at: wire.iat, consumer: wire.consumer })
+        let issued_at = wire.iat.and_then(|iat| iat.as_i64());
+        Ok(Self { client_id, expires_at: wire.exp, issued_at, consumer: wire.consumer })
     }
 }
 
@@ -66,6 +68,8 @@ mod tests {
         assert_eq!(claims.expires_at, 1_795_487_400);
         assert_eq!(claims.issued_at, Some(1_795_401_000));
         assert_eq!(claims.consumer.as_deref(), Some("SELF"));
+        let text = r#"{"exp":1795487400,"iat":"now","dhanClientId":"1000000001"}"#;
+        assert_eq!(Claims::read(&token(text)).unwrap().issued_at, None);
     }
 
     /// The text of the refusal goes to a caller: it must not carry the token.

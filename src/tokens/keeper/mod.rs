@@ -11,6 +11,7 @@
 //!
 //! Not here: how the broker is asked ([`Broker`]), whose account it is (`accounts`).
 
+mod broker;
 mod work;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,0 +1,314 @@
+//! One call: by which leg, sent once, its answer read with a cap, and what is known
+//! when there is none.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::domain::{Authority, ClientId, Role};
+use crate::egress::OneCall;
+use crate::legs::{Leg, Legs};
+
+/// The longest body that is read. The broker's have under 2 KiB.
+const BODY_LIMIT: usize = 64 * 1024;
+/// A `Date` says nothing of the clock when its answer took longer than this: it was
+/// written somewhere between question and answer, and half of this is how wrong the
+/// middle may be.
+const SLOWEST_DATE: SignedDuration = SignedDuration::from_secs(4);
+/// `Date` leaves its fraction of a second out; half of one is what it lacks on average.
+const DATE_FRACTION: SignedDuration = SignedDuration::from_millis(500);
+
+/// By which legs a call may go.
+#[derive(Clone, Copy, Debug)]
+pub enum Way<'a> {
+    /// The primary, else the secondary when the primary cannot be dialled.
+    Either(&'a Legs),
+    /// This one or none.
+    Only(&'a Leg),
+}
+
+impl<'a> From<&'a Legs> for Way<'a> {
+    fn from(legs: &'a Legs) -> Self {
+        Self::Either(legs)
+    }
+}
+
+impl<'a> From<&'a Leg> for Way<'a> {
+    fn from(leg: &'a Leg) -> Self {
+        Self::Only(leg)
+    }
+}
+
+impl<'a> Way<'a> {
+    /// Each leg to try, and the part of the remaining time that it gets: a dead line
+    /// must leave time for the other one.
+    fn turns(self) -> Vec<(&'a Leg, u32)> {
+        match self {
+            Self::Either(legs) => {
+                let [primary, secondary] = legs.both();
+                vec![(primary, 2), (secondary, 1)]
+            }
+            Self::Only(leg) => vec![(leg, 1)],
+        }
+    }
+}
+
+/// A call to be made. `Debug` leaves out what it carries.
+pub(super) struct Call<'a> {
+    /// A word for the log.
+    pub(super) name: &'static str,
+    pub(super) account: &'a ClientId,
+    pub(super) to: &'a Authority,
+    pub(super) method: Method,
+    /// Without a query, for the log.
+    pub(super) path: &'static str,
+    /// Escaped already. May hold secrets.
+    pub(super) query: Zeroizing<String>,
+    /// May hold secrets; those are marked sensitive.
+    pub(super) headers: HeaderMap,
+    pub(super) json: Option<String>,
+    /// The last moment, by our clock, at which it may be sent.
+    pub(super) latest: Option<Timestamp>,
+}
+
+/// An answer, whole or as much of it as came under the limit.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) content_type: Option<String>,
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+/// Why there is no answer, in words for people. Never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// Proven: not a byte of the request left.
+    NotSent(String),
+    /// It may have arrived.
+    Lost(String),
+}
+
+/// What came of a call.
+pub(super) struct Exchange {
+    pub(super) answer: Result<Answer, NoAnswer>,
+    /// The broker's clock minus ours.
+    pub(super) skew: Option<SignedDuration>,
+    /// The leg that it went by, or was last tried by.
+    pub(super) leg: Option<Role>,
+    /// The address that it left from.
+    pub(super) source: Option<IpAddr>,
+}
+
+/// Make the call, within `limit` from dialling and once more `limit` for the reply.
+pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exchange {
+    let began = Instant::now();
+    let by = began + limit.min(call.time_left());
+    let (mut tried, mut last) = (Vec::new(), None);
+    for (leg, share) in way.turns() {
+        last = Some(leg);
+        if call.is_late() {
+            tried.push("the last moment at which it could be sent has passed".to_owned());
+            break;
+        }
+        let now = Instant::now();
+        let turn = now + by.saturating_duration_since(now) / share;
+        let one = match leg.one_call(call.to, turn, limit).await {
+            Ok(one) => one,
+            Err(err) => {
+                tried.push(format!("{}: {}", leg.role().as_str(), err.chain()));
+                if err.may_try_next() {
+                    continue;
+                }
+                break;
+            }
+        };
+        match send(call, &one).await {
+            (Err(NoAnswer::NotSent(why)), _) => tried.push(format!("{}: {why}", leg.role().as_str())),
+            (answer, skew) => {
+                let exchange = Exchange { answer, skew, leg: Some(leg.role()), source: Some(leg.source().ip().into()) };
+                return tell(call, exchange, began);
+            }
+        }
+    }
+    let answer = Err(NoAnswer::NotSent(tried.join("; ")));
+    let exchange = Exchange { answer, skew: None, leg: last.map(Leg::role), source: None };
+    tell(call, exchange, began)
+}
+
+/// One line of log a call. Paths only: queries, headers and bodies hold secrets.
+fn tell(call: &Call<'_>, exchange: Exchange, began: Instant) -> Exchange {
+    let Call { name, account, to, path, .. } = call;
+    let leg = exchange.leg.map(Role::as_str);
+    let source = exchange.source;
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match &exchange.answer {
+        Ok(answer) => {
+            tracing::info!(call = name, %account, %to, path, leg, ?source, status = answer.status, took_ms, "asked the broker");
+        }
+        Err(NoAnswer::NotSent(why)) => {
+            tracing::warn!(call = name, %account, %to, path, leg, took_ms, why, "a call to the broker was not sent");
+        }
+        Err(NoAnswer::Lost(why)) => {
+            tracing::warn!(call = name, %account, %to, path, leg, ?source, took_ms, why, "a call to the broker has no answer");
+        }
+    }
+    exchange
+}
+
+/// Send the request on its one connection and read the answer.
+async fn send(call: &Call<'_>, one: &OneCall) -> (Result<Answer, NoAnswer>, Option<SignedDuration>) {
+    let mut request = if call.query.is_empty() {
+        one.request(call.method.clone(), call.path)
+    } else {
+        let path = Zeroizing::new([call.path, "?", call.query.as_str()].concat());
+        one.request(call.method.clone(), &path)
+    };
+    request = request.headers(call.headers.clone());
+    if let Some(json) = &call.json {
+        request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json.clone());
+    }
+    if call.is_late() {
+        let why = "the last moment at which it could be sent has passed";
+        return (Err(NoAnswer::NotSent(why.to_owned())), None);
+    }
+    let asked = Timestamp::now();
+    let response = match request.send().await {
+        Ok(response) => response,
+        // The connection was never ready: the handshake failed, or was not done in time.
+        Err(err) if err.is_connect() || err.is_builder() => return (Err(NoAnswer::NotSent(chain(err))), None),
+        Err(err) => return (Err(NoAnswer::Lost(chain(err))), None),
+    };
+    let skew = skew(response.headers(), asked, Timestamp::now());
+    let status = response.status().as_u16();
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    match body(response).await {
+        Ok(body) => (Ok(Answer { status, content_type, body }), skew),
+        Err(err) => (Err(NoAnswer::Lost(chain(err))), skew),
+    }
+}
+
+async fn body(mut response: reqwest::Response) -> reqwest::Result<Zeroizing<Vec<u8>>> {
+    // Never grows: a grown vector leaves a copy behind that nobody wipes.
+    let mut read = Zeroizing::new(Vec::with_capacity(BODY_LIMIT));
+    while let Some(chunk) = response.chunk().await? {
+        let room = BODY_LIMIT - read.len();
+        read.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if chunk.len() > room {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+/// An error and its causes on one line, without the URL: its query holds secrets.
+fn chain(err: reqwest::Error) -> String {
+    let err = err.without_url();
+    let mut text = err.to_string();
+    let mut cause = std::error::Error::source(&err);
+    while let Some(err) = cause {
+        text.push_str(": ");
+        text.push_str(&err.to_string());
+        cause = err.source();
+    }
+    text
+}
+
+/// The broker's clock minus ours, from a reply asked for and received at these times.
+fn skew(headers: &HeaderMap, asked: Timestamp, received: Timestamp) -> Option<SignedDuration> {
+    let date = headers.get(DATE)?.to_str().ok()?;
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    let took = received.duration_since(asked);
+    if took.is_negative() || took > SLOWEST_DATE {
+        return None;
+    }
+    let written = asked.checked_add(took / 2).ok()?;
+    Some(date.checked_add(DATE_FRACTION).ok()?.duration_since(written))
+}
+
+impl Call<'_> {
+    fn is_late(&self) -> bool {
+        self.latest.is_some_and(|latest| Timestamp::now() > latest)
+    }
+
+    fn time_left(&self) -> Duration {
+        let left = self.latest.map(|latest| latest.duration_since(Timestamp::now()));
+        left.map_or(Duration::MAX, |left| Duration::try_from(left).unwrap_or_default())
+    }
+}
+
+/// A header that must not show.
+pub(super) fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Headers, or none if one of them cannot be one.
+pub(super) fn headers<const N: usize>(of: [(&'static str, Option<HeaderValue>); N]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(N);
+    for (name, value) in of {
+        headers.insert(HeaderName::from_static(name), value?);
+    }
+    Some(headers)
+}
+
+/// A query of these, percent-encoded (RFC 3986: all but unreserved characters).
+pub(super) fn query(of: &[(&str, &str)]) -> Zeroizing<String> {
+    let length: usize = of.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
+    let mut query = Zeroizing::new(String::with_capacity(length));
+    for (name, value) in of {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(name);
+        query.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+                query.push(char::from(byte));
+            } else {
+                query.push('%');
+                for half in [byte >> 4, byte & 15] {
+                    query.extend(char::from_digit(u32::from(half), 16).map(|digit| digit.to_ascii_uppercase()));
+                }
+            }
+        }
+    }
+    query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dated(date: &str) -> HeaderMap {
+        [(DATE, HeaderValue::from_str(date).unwrap())].into_iter().collect()
+    }
+
+    /// A clock that is off makes codes that are refused, and two refusals stop an account.
+    #[test]
+    fn skew_is_the_brokers_clock_minus_ours_in_the_middle_of_the_call() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let headers = dated("Tue, 24 Nov 2026 02:30:10 GMT");
+        let skew = |asked, received| super::skew(&headers, at(asked), at(received));
+        let of = |ms| Some(SignedDuration::from_millis(ms));
+        assert_eq!(skew("2026-11-24T02:30:10Z", "2026-11-24T02:30:11Z"), of(0));
+        assert_eq!(skew("2026-11-24T02:30:00Z", "2026-11-24T02:30:00Z"), of(10_500));
+        assert_eq!(skew("2026-11-24T02:31:00Z", "2026-11-24T02:31:02Z"), of(-50_500));
+        assert_eq!(skew("2026-11-24T02:30:00Z", "2026-11-24T02:30:05Z"), None, "too slow to tell");
+        assert_eq!(skew("2026-11-24T02:30:05Z", "2026-11-24T02:30:00Z"), None, "our clock was moved meanwhile");
+        assert_eq!(super::skew(&dated("yesterday"), at("2026-11-24T02:30:05Z"), at("2026-11-24T02:30:05Z")), None);
+        assert_eq!(super::skew(&HeaderMap::new(), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH), None);
+    }
+
+    /// A PIN with a sign in it would end up in another parameter.
+    #[test]
+    fn a_query_is_escaped() {
+        assert_eq!(query(&[("pin", "12&34=5 6%"), ("x", "é~")]).as_str(), "pin=12%2634%3D5%206%25&x=%C3%A9~");
+        assert!(sensitive("a\nb").is_none());
+        assert!(headers([("access-token", None)]).is_none());
+    }
+}

@@ -1,0 +1,368 @@
+//! The calls that Sixgate itself makes to the broker: logins, renewal, consent,
+//! `/profile`, and the registration of addresses.
+//!
+//! They are made with reqwest, over connections that the account's leg has dialled
+//! ([`crate::egress::OneCall`]): bound, guarded, pinned and timed as orders are, the
+//! secondary when the primary cannot be dialled.
+//!
+//! Invariants:
+//! - One request a call and never a repeat, except on the other leg after proof that
+//!   nothing was sent: the dial or the TLS handshake failed. A consent is fetched by
+//!   the other verb after a reply that refuses the verb.
+//! - [`Answered::NotSent`] is such proof. Whatever came after the handshake and is no
+//!   answer is [`Answered::Lost`]: it may have happened.
+//! - A token is taken only if it says itself that it is this account's.
+//! - No secret in an error, a log line or `Debug`.
+//!
+//! Not here: when to log in and what is counted (`lifecycle`), where tokens are kept.
+
+mod address;
+mod call;
+mod profile;
+mod refusal;
+mod token;
+mod totp;
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method};
+use jiff::{SignedDuration, Timestamp};
+use zeroize::Zeroizing;
+
+use super::lifecycle::{AttemptOutcome, CheckOutcome, Refusal, Trouble};
+use crate::broker::dhan::errors::Context;
+use crate::domain::problem::Invalid;
+use crate::domain::secret::ExposeSecret;
+use crate::domain::{Authority, ClientId, Role, Secret, SourceAddr};
+use crate::legs::Legs;
+
+pub use address::{Holds, Registered, Slot};
+pub use call::Way;
+pub use profile::Profile;
+pub use token::{ConsentLink, Minted};
+
+use call::{Answer, Call, Exchange, NoAnswer, headers, query, sensitive};
+
+/// Paths at the broker: the login host, then the API.
+const MINT: &str = "/app/generateAccessToken";
+const GENERATE_CONSENT: &str = "/app/generate-consent";
+const CONSUME_CONSENT: &str = "/app/consumeApp-consent";
+const CONSENT_PAGE: &str = "/login/consentApp-login";
+const RENEW: &str = "/v2/RenewToken";
+const PROFILE: &str = "/v2/profile";
+const GET_IP: &str = "/v2/ip/getIP";
+const SET_IP: &str = "/v2/ip/setIP";
+const MODIFY_IP: &str = "/v2/ip/modifyIP";
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answered<T> {
+    /// What was asked for.
+    Good(T),
+    /// The broker answered no, or nothing that can be read.
+    Refused(Refusal),
+    /// It was sent and no answer came: it may have happened. Why, for people.
+    Lost(String),
+    /// Proven: not a byte was sent. Why, for people.
+    NotSent(String),
+}
+
+impl<T> Answered<T> {
+    /// As the life cycle takes it.
+    pub fn outcome(self, good: impl FnOnce(T) -> AttemptOutcome) -> AttemptOutcome {
+        match self {
+            Self::Good(got) => good(got),
+            Self::Refused(refusal) => AttemptOutcome::Refused(refusal),
+            Self::Lost(_) => AttemptOutcome::Lost,
+            Self::NotSent(_) => AttemptOutcome::NotSent,
+        }
+    }
+
+    /// What was asked for, else one sentence that says why not.
+    ///
+    /// # Errors
+    /// The sentence.
+    pub fn told(self) -> Result<T, String> {
+        match self {
+            Self::Good(got) => Ok(got),
+            Self::Refused(refusal) => Err(refusal.trouble.summary.into_owned()),
+            Self::Lost(why) => Err(format!("the broker did not answer: {why}")),
+            Self::NotSent(why) => Err(format!("the broker could not be asked: {why}")),
+        }
+    }
+}
+
+/// What came of a call, and what its making showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called<T> {
+    /// What came of it.
+    pub answered: T,
+    /// The broker's clock minus ours, where the answer had a date that tells.
+    pub skew: Option<SignedDuration>,
+    /// The leg that it went by, or was last tried by.
+    pub leg: Option<Role>,
+}
+
+/// Makes the calls.
+#[derive(Clone, Debug)]
+pub struct Login {
+    api: Authority,
+    auth: Authority,
+    limit: Duration,
+}
+
+impl Login {
+    /// Calls to the broker's API and login hosts. Dialling, and then the answer, may
+    /// each take `limit` (`egress.response_timeout`).
+    pub const fn new(api: Authority, auth: Authority, limit: Duration) -> Self {
+        Self { api, auth, limit }
+    }
+
+    /// Log in with PIN and the code of exactly `step`, by `latest`.
+    pub async fn pin_totp(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        pin: &Secret,
+        totp_secret: &Secret,
+        step: u64,
+        latest: Timestamp,
+    ) -> Called<Answered<Minted>> {
+        let code = match totp::code(totp_secret, step) {
+            Ok(code) => code,
+            Err(why) => return refused_here("totp_secret_invalid", &why, "Enter the account's TOTP secret again"),
+        };
+        let pin = pin.expose_secret();
+        let query = query(&[("dhanClientId", client_id.as_str()), ("pin", pin), ("totp", &code)]);
+        // No body and no Content-Type: the broker refuses an empty JSON body (DH-905).
+        let call = self.to_auth("pin_totp", client_id, Method::POST, MINT, query, HeaderMap::new(), latest);
+        let exchange = call::make(&call, legs.into(), self.limit).await;
+        judge(exchange, Context::Login, &[pin, &code], |answer, now| token::minted(answer, client_id, now))
+    }
+
+    /// Renew a token, by `latest`. The broker ends the old one as it makes the new one.
+    pub async fn renew(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        token: &Secret,
+        latest: Timestamp,
+    ) -> Called<Answered<Minted>> {
+        let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
+        let call = Call {
+            name: "renew",
+            account: client_id,
+            to: &self.api,
+            method: Method::GET,
+            path: RENEW,
+            query: Zeroizing::default(),
+            headers,
+            json: None,
+            latest: Some(latest),
+        };
+        let exchange = call::make(&call, legs.into(), self.limit).await;
+        judge(exchange, Context::Renew, &[token.expose_secret()], |answer, now| token::minted(answer, client_id, now))
+    }
+
+    /// Ask for a login link, by `latest`. The broker gives 25 a day.
+    pub async fn generate_consent(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        api_key: &Secret,
+        api_secret: &Secret,
+        latest: Timestamp,
+    ) -> Called<Answered<ConsentLink>> {
+        let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
+        let query = query(&[("client_id", client_id.as_str())]);
+        let call = self.to_auth("generate_consent", client_id, Method::POST, GENERATE_CONSENT, query, headers, latest);
+        let exchange = call::make(&call, legs.into(), self.limit).await;
+        let secrets = [api_key.expose_secret(), api_secret.expose_secret()];
+        judge(exchange, Context::Consent, &secrets, |answer, _| token::consent_link(answer, &self.auth))
+    }
+
+    /// Fetch the token of the `tokenId` that a person brought back, by `latest`. Asked
+    /// by GET, as the SDK does, and by POST when the broker refuses that verb.
+    pub async fn consume_consent(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        token_id: &Secret,
+        api_key: &Secret,
+        api_secret: &Secret,
+        latest: Timestamp,
+    ) -> Called<Answered<Minted>> {
+        if let Err(why) = check_token_id(token_id.expose_secret()) {
+            return refused_here("token_id_invalid", &why, "Start the login again from a new link");
+        }
+        let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
+        let query = query(&[("tokenId", token_id.expose_secret())]);
+        let mut call = self.to_auth("consume_consent", client_id, Method::GET, CONSUME_CONSENT, query, headers, latest);
+        let mut exchange = call::make(&call, legs.into(), self.limit).await;
+        if exchange.answer.as_ref().is_ok_and(token::refuses_verb) {
+            call.method = Method::POST;
+            let other = call::make(&call, legs.into(), self.limit).await;
+            // What was not sent adds nothing to the refusal before it.
+            if !matches!(other.answer, Err(NoAnswer::NotSent(_))) {
+                exchange = other;
+            }
+        }
+        let secrets = [token_id.expose_secret(), api_key.expose_secret(), api_secret.expose_secret()];
+        judge(exchange, Context::Consent, &secrets, |answer, now| token::minted(answer, client_id, now))
+    }
+
+    /// Ask the broker whether a token lives. Changes nothing there.
+    pub async fn profile(&self, legs: &Legs, client_id: &ClientId, token: &Secret) -> Called<Profile> {
+        let Some(headers) = signed(token, client_id) else {
+            let outcome = CheckOutcome::Dead;
+            return Called { answered: Profile { outcome, ..Profile::default() }, skew: None, leg: None };
+        };
+        let call = self.to_api("profile", client_id, Method::GET, PROFILE, headers, None);
+        let Exchange { answer, skew, leg, .. } = call::make(&call, legs.into(), self.limit).await;
+        Called { answered: profile::read(answer, client_id, token.expose_secret()), skew, leg }
+    }
+
+    /// What the broker holds for the account, and from where it sees this very call
+    /// come. To learn that of one leg, give that leg.
+    pub async fn get_ip(
+        &self,
+        way: impl Into<Way<'_>>,
+        client_id: &ClientId,
+        token: &Secret,
+    ) -> Called<Answered<Registered>> {
+        let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
+        let call = self.to_api("get_ip", client_id, Method::GET, GET_IP, headers, None);
+        let exchange = call::make(&call, way.into(), self.limit).await;
+        address::read(exchange, token.expose_secret())
+    }
+
+    /// Register an address in an empty slot.
+    pub async fn set_ip(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        token: &Secret,
+        role: Role,
+        address: SourceAddr,
+    ) -> Called<Answered<()>> {
+        self.write_ip(legs, client_id, token, ("set_ip", Method::POST, SET_IP), role, address).await
+    }
+
+    /// Register an address in the place of another. The broker allows it once a week.
+    pub async fn modify_ip(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        token: &Secret,
+        role: Role,
+        address: SourceAddr,
+    ) -> Called<Answered<()>> {
+        self.write_ip(legs, client_id, token, ("modify_ip", Method::PUT, MODIFY_IP), role, address).await
+    }
+
+    async fn write_ip(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        token: &Secret,
+        (name, method, path): (&'static str, Method, &'static str),
+        role: Role,
+        address: SourceAddr,
+    ) -> Called<Answered<()>> {
+        let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
+        let body = address::body(client_id, role, address);
+        let call = self.to_api(name, client_id, method, path, headers, Some(body));
+        let exchange = call::make(&call, legs.into(), self.limit).await;
+        judge(exchange, Context::Trading, &[token.expose_secret()], |answer, _| address::saved(answer))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what differs between the calls of the login host")]
+    fn to_auth<'a>(
+        &'a self,
+        name: &'static str,
+        account: &'a ClientId,
+        method: Method,
+        path: &'static str,
+        query: Zeroizing<String>,
+        headers: HeaderMap,
+        latest: Timestamp,
+    ) -> Call<'a> {
+        Call { name, account, to: &self.auth, method, path, query, headers, json: None, latest: Some(latest) }
+    }
+
+    fn to_api<'a>(
+        &'a self,
+        name: &'static str,
+        account: &'a ClientId,
+        method: Method,
+        path: &'static str,
+        headers: HeaderMap,
+        json: Option<String>,
+    ) -> Call<'a> {
+        let query = Zeroizing::default();
+        Call { name, account, to: &self.api, method, path, query, headers, json, latest: None }
+    }
+}
+
+/// Is this what a `tokenId` can look like? It comes from a browser's address line, and
+/// goes into ours.
+///
+/// # Errors
+/// [`Invalid`]; never quotes it.
+pub fn check_token_id(text: &str) -> Result<(), Invalid> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let good = (8..=128).contains(&text.len()) && text.bytes().all(fits);
+    good.then_some(()).ok_or(Invalid::new("a tokenId is 8 to 128 letters, digits and . _ -"))
+}
+
+/// An answer through the table of refusals, and if it is none through `good`, which is
+/// also given the broker's time.
+fn judge<T>(
+    exchange: Exchange,
+    context: Context,
+    secrets: &[&str],
+    good: impl FnOnce(&Answer, Timestamp) -> Result<T, Refusal>,
+) -> Called<Answered<T>> {
+    let Exchange { answer, skew, leg, .. } = exchange;
+    let answered = match answer {
+        Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
+        Err(NoAnswer::Lost(why)) => Answered::Lost(why),
+        Ok(answer) => {
+            let ours = Timestamp::now();
+            let now = ours.checked_add(skew.unwrap_or_default()).unwrap_or(ours);
+            let refused = refusal::of(&answer, context, secrets);
+            let judged = refused.map_or_else(|| good(&answer, now), Err);
+            judged.map_or_else(Answered::Refused, Answered::Good)
+        }
+    };
+    Called { answered, skew, leg }
+}
+
+/// What cannot be sent at all: a person has to mend it.
+fn refused_here<T>(code: &'static str, why: &Invalid, action: &'static str) -> Called<Answered<T>> {
+    let trouble = Trouble { code: code.into(), summary: why.to_string().into(), action: action.into() };
+    Called { answered: Answered::Refused(refusal::for_a_person(trouble)), skew: None, leg: None }
+}
+
+fn no_header<T>(field: &'static str) -> Called<Answered<T>> {
+    let why = Invalid::because(format!("the account's {field} has characters that no request can carry"));
+    refused_here("credential_invalid", &why, "Enter it again, without what stands around it")
+}
+
+/// The headers of a call with a token.
+fn signed(token: &Secret, client_id: &ClientId) -> Option<HeaderMap> {
+    let id = HeaderValue::from_str(client_id.as_str()).ok();
+    headers([
+        ("access-token", sensitive(token.expose_secret())),
+        ("dhanclientid", id),
+        ("accept", Some(HeaderValue::from_static("application/json"))),
+    ])
+}
+
+/// The headers of a call with an API key.
+fn app(api_key: &Secret, api_secret: &Secret) -> Option<HeaderMap> {
+    headers([("app_id", sensitive(api_key.expose_secret())), ("app_secret", sensitive(api_secret.expose_secret()))])
+}
+
+#[cfg(test)]
+mod tests;
