@@ -14,6 +14,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault};
@@ -32,8 +33,16 @@ fn ask(world: &World, method: &'static str, url: &'static str, body: Option<&'st
     })
 }
 
+/// An order of its own: each has another correlation id.
 fn place(world: &World) -> Reply {
-    ask(world, "POST", "http://api.dhan.co/v2/orders", Some(ORDER))
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let id = format!("\"c{}\"", NEXT.fetch_add(1, Ordering::Relaxed));
+    let body = ORDER.replace("\"c1\"", &id);
+    world.net.in_ns(Ns::Gateway, || async move {
+        let mut caller = Caller::http1(connect(LOOPBACK.parse().unwrap()).await).await;
+        let order = request("POST", "http://api.dhan.co/v2/orders", "api.dhan.co", &[], Some(&body));
+        caller.send(order).await.unwrap()
+    })
 }
 
 fn orders(world: &World) -> usize {
@@ -53,7 +62,9 @@ fn assert_problem(reply: &Reply, status: u16, code: &str, outcome: &str) {
     for name in ["type", "title", "detail", "errorType", "errorMessage"] {
         assert!(body[name].is_string(), "{name}: {body}");
     }
-    assert_eq!(matches!(status, 503 | 429), reply.headers.contains_key("retry-after"), "{reply:?}");
+    if matches!(status, 503 | 429) {
+        assert!(reply.headers.contains_key("retry-after"), "{reply:?}");
+    }
 }
 
 #[test]
@@ -157,8 +168,8 @@ fn a_dead_line_leaves_time_for_the_other_one() {
     assert_eq!(orders(&world), 1);
 }
 
-/// The heart of order safety that is built so far: what may have been sent is not
-/// sent again, whatever the connection does.
+/// The heart of order safety: what may have been sent is not sent again, whatever the
+/// connection does, and the broker is asked what became of it.
 fn lost(action: Action) {
     let world = World::up_with(1, &config(&format!("{}\n[orders]\nresponse_timeout = \"700ms\"", pins())));
     // On a fresh connection, then on one that was kept.
@@ -169,8 +180,9 @@ fn lost(action: Action) {
         }
         world.broker.fault(Fault::new(action.clone()).on("POST", "/v2/orders").times(1));
         let reply = place(&world);
-        assert_problem(&reply, 504, "outcome_unknown", "unknown");
-        assert_eq!(reply.header("sixgate-outcome"), "unknown");
+        assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"), "{reply:?}");
+        assert_eq!(reply.header("sixgate-recovered"), "true");
+        assert!(reply.json()["orderId"].is_string(), "{reply:?}");
         assert_eq!(orders(&world), before + 1, "{action:?} kept={kept}");
         let sent = world.broker.seen().iter().filter(|s| s.method == "POST").count();
         assert_eq!(sent, before + 1, "{action:?} kept={kept}");
@@ -188,13 +200,21 @@ fn an_order_that_gets_no_answer_is_not_sent_again() {
 }
 
 #[test]
-fn a_page_instead_of_an_answer_leaves_the_outcome_unknown_and_is_passed_on() {
-    let world = World::up(1, "");
-    world.broker.fault(Fault::new(Action::BadGateway { executed: true }).on("POST", "/v2/orders").times(1));
-    let reply = place(&world);
+fn a_page_instead_of_an_answer_is_looked_behind() {
+    let world = World::up_with(1, &config(&format!("{}\n[orders]\nreconcile_for = \"500ms\"", pins())));
+    let page = |executed| {
+        world.broker.fault(Fault::new(Action::BadGateway { executed }).on("POST", "/v2/orders").times(1));
+        place(&world)
+    };
+    let reply = page(true);
+    assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"));
+    assert_eq!((reply.header("sixgate-recovered"), orders(&world)), ("true", 1));
+    // It was not carried out, and nobody can know: the page is the caller's to see.
+    let reply = page(false);
     assert_eq!((reply.status, reply.header("sixgate-outcome")), (502, "unknown"));
     assert!(reply.header("content-type").starts_with("text/html"), "{reply:?}");
     assert_eq!(orders(&world), 1);
+    assert_eq!(world.broker.seen().iter().filter(|s| s.method == "POST").count(), 2);
 }
 
 #[test]
@@ -246,7 +266,9 @@ fn what_the_broker_refuses_is_passed_on_as_it_came() {
     );
     world.broker.kill_token(&a1.client_id);
     let reply = ask(&world, "GET", "http://api.dhan.co/v2/profile", None);
-    assert_eq!((reply.status, reply.json()["errorMessage"].as_str()), (400, Some("Invalid Token")));
+    // Its account is a manual one, so nobody but a person can go on.
+    assert_problem(&reply, 503, "token_unavailable", "not_sent");
+    assert!(reply.json()["detail"].as_str().unwrap().contains("another was made since"), "{reply:?}");
 }
 
 #[test]

@@ -179,9 +179,9 @@ impl Order<'_> {
 
     async fn first(&mut self, mut claim: Claim, write: &Write, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
-        let (legs, to) = (legs(self.account)?, self.out.authority.clone());
         let by = Instant::now() + self.out.limit;
         let mut token = live(self.account, by).await?;
+        let (legs, to) = (legs(self.account)?, self.out.authority.clone());
         sign::headers(&mut self.out.headers, self.account, &token);
         let mut reuse = Reuse::Idle;
         let (mut unsent, mut other_leg, mut renewed) = (0, None, false);
