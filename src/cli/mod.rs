@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod check;
+mod journal;
 mod sandbox;
 mod serve;
 
@@ -30,6 +31,8 @@ enum Command {
     /// Check a configuration file: every problem at once, then stop. Nothing is
     /// opened, bound or changed.
     Check(CheckArguments),
+    /// Read, verify and export the order journal.
+    Journal(journal::JournalArguments),
 }
 
 /// Run the gateway until it gets SIGTERM or SIGINT; requests under way are then
@@ -87,6 +90,7 @@ struct CheckArguments {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
     }

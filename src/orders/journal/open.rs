@@ -43,7 +43,7 @@ pub(super) fn recover(folder: &Path) -> io::Result<Found> {
         match end_of(folder, *date)? {
             End::Empty => {}
             End::Whole(last) => {
-                head = Head { seq: last.seq, hash: last.hash };
+                head = last;
                 break;
             }
             End::Broken { hash, seq, line, why } => {
@@ -103,7 +103,7 @@ fn cut_off(folder: &Path, date: Date) -> io::Result<Option<Note>> {
 
 enum End {
     Empty,
-    Whole(Recorded),
+    Whole(Head),
     Broken { hash: LineHash, seq: u64, line: u64, why: String },
 }
 
@@ -120,7 +120,9 @@ fn end_of(folder: &Path, date: Date) -> io::Result<End> {
                 "it does not follow the line before".to_owned()
             }
             // A broken line before: an earlier opening found it, or `verify` will.
-            Some(_) | None => return Ok(End::Whole(recorded)),
+            Some(_) | None => {
+                return Ok(End::Whole(Head { seq: recorded.seq, hash: recorded.hash }));
+            }
         },
         Err(why) => why,
     };
@@ -146,7 +148,7 @@ fn check(line: &Line) -> Result<Recorded, String> {
 pub(super) fn last_line(folder: &Path, date: Date) -> io::Result<Option<Head>> {
     Ok(match end_of(folder, date)? {
         End::Empty => None,
-        End::Whole(last) => Some(Head { seq: last.seq, hash: last.hash }),
+        End::Whole(last) => Some(last),
         End::Broken { hash, seq, .. } => Some(Head { seq, hash }),
     })
 }

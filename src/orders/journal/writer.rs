@@ -98,7 +98,9 @@ impl Journal {
         for note in found.notes {
             match note {
                 Note::CutOff { .. } => tracing::warn!(?note, "a crash left a line of the order journal unfinished"),
-                _ => tracing::error!(?note, "THE ORDER JOURNAL DOES NOT HOLD; see `sixgate journal verify`"),
+                Note::ChainBroken { .. } | Note::Lost { .. } | Note::Deleted { .. } | Note::Message { .. } => {
+                    tracing::error!(?note, "THE ORDER JOURNAL DOES NOT HOLD; see `sixgate journal verify`")
+                }
             }
             writer.pending.push_back(Entry::note(note, now));
         }
