@@ -15,6 +15,7 @@ use crate::proxy::{self, Destinations, ListenError, Listening, Proxy};
 use crate::store::seal::{MasterKey, SealError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::tokens::login::Login;
 
 /// The master key as 64 hexadecimal digits, in place of a file.
 const MASTER_KEY_VARIABLE: &str = "SIXGATE_MASTER_KEY";
@@ -113,7 +114,8 @@ impl App {
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let metrics = Arc::new(Metrics::default());
-        let admin = bind_admin(&config, &accounts, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
+        let login = Arc::new(login(&config));
+        let admin = bind_admin(&config, &accounts, login, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let proxy = Proxy::new(&config, Arc::clone(&accounts), interceptor, tasks.clone(), metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
@@ -220,9 +222,14 @@ fn egress_options(config: &Config) -> Options {
     }
 }
 
+fn login(config: &Config) -> Login {
+    Login::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
+}
+
 fn bind_admin(
     config: &Config,
     accounts: &Arc<Accounts>,
+    login: Arc<Login>,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
     ca_pem: Arc<str>,
@@ -251,8 +258,15 @@ fn bind_admin(
             (format!("unix:{}", path.display()), AdminSocket::Unix(socket), None)
         }
     };
-    let router =
-        admin::router(Admin::new(Arc::clone(accounts), Arc::clone(metrics), roles, local, tasks.clone(), ca_pem));
+    let router = admin::router(Admin::new(
+        Arc::clone(accounts),
+        login,
+        Arc::clone(metrics),
+        roles,
+        local,
+        tasks.clone(),
+        ca_pem,
+    ));
     Ok(AdminServer { at, socket, router })
 }
 

@@ -22,7 +22,7 @@ use crate::domain::target::own_host;
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Also gives tokens.
+    /// Also gives tokens and validates.
     Operator,
     /// Also makes and deletes.
     Admin,
@@ -43,6 +43,7 @@ impl Role {
         match *method {
             Method::GET | Method::HEAD => Self::Viewer,
             Method::PUT if path.ends_with("/token") => Self::Operator,
+            Method::POST if path.ends_with("/validate") => Self::Operator,
             _ => Self::Admin,
         }
     }

@@ -7,6 +7,8 @@
 pub mod lifecycle;
 pub mod login;
 pub mod placeholder;
+pub mod registration;
+pub mod validate;
 
 use std::fmt;
 use std::sync::Arc;
