@@ -119,15 +119,14 @@ impl App {
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
         let keeping = Tasks::default();
-        let dhan = &config.dhan;
-        let login = Login::new(dhan.api.clone(), dhan.auth.clone(), config.egress.response_timeout);
-        let broker: Arc<dyn Broker> = Arc::new(login);
+        let login = Arc::new(login(&config));
+        let broker: Arc<dyn Broker> = Arc::clone(&login) as _;
         let keepers = Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone());
         let accounts = Arc::new(Accounts::new(store.clone(), egress, addressing, keepers)?);
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let metrics = Arc::new(Metrics::default());
-        let admin = bind_admin(&config, &accounts, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
+        let admin = bind_admin(&config, &accounts, login, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let orders = Arc::new(open_orders(&config).await?);
         let proxy = Proxy::new(&config, Arc::clone(&accounts), orders, interceptor, tasks.clone(), metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
@@ -245,9 +244,14 @@ fn egress_options(config: &Config) -> Options {
     }
 }
 
+fn login(config: &Config) -> Login {
+    Login::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
+}
+
 fn bind_admin(
     config: &Config,
     accounts: &Arc<Accounts>,
+    login: Arc<Login>,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
     ca_pem: Arc<str>,
@@ -276,8 +280,15 @@ fn bind_admin(
             (format!("unix:{}", path.display()), AdminSocket::Unix(socket), None)
         }
     };
-    let router =
-        admin::router(Admin::new(Arc::clone(accounts), Arc::clone(metrics), roles, local, tasks.clone(), ca_pem));
+    let router = admin::router(Admin::new(
+        Arc::clone(accounts),
+        login,
+        Arc::clone(metrics),
+        roles,
+        local,
+        tasks.clone(),
+        ca_pem,
+    ));
     Ok(AdminServer { at, socket, router })
 }
 

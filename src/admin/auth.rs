@@ -22,7 +22,7 @@ use crate::domain::target::own_host;
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Also gives tokens, halts and pins.
+    /// Also gives tokens, halts, pins and validates.
     Operator,
     /// Also makes and deletes.
     Admin,
@@ -44,6 +44,7 @@ impl Role {
             Method::GET | Method::HEAD => Self::Viewer,
             Method::PUT if ["/token", "/halt", "/leg"].iter().any(|end| path.ends_with(end)) => Self::Operator,
             Method::POST if path.ends_with("/token/refresh") || path.ends_with("/token/consent") => Self::Operator,
+            Method::POST if path.ends_with("/validate") => Self::Operator,
             _ => Self::Admin,
         }
     }

@@ -1,6 +1,7 @@
 //! The admin API (`/v1`): what operators and their programs talk to.
 //!
-//! Roles: a viewer reads; an operator also gives tokens; an admin does everything.
+//! Roles: a viewer reads; an operator also gives tokens and validates; an admin does
+//! everything.
 //! Which role a call needs stands beside its route. Every change is logged with
 //! who made it. A page open in a browser on this host cannot reach it: `Host` must
 //! be the listener's own and `Origin`, if there is one, the same.
@@ -17,7 +18,9 @@ mod health;
 mod keys;
 mod pairs;
 mod pools;
+mod registration;
 mod tokens;
+mod validate;
 mod wire;
 
 use std::sync::Arc;
@@ -33,7 +36,10 @@ use utoipa_axum::routes;
 
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
+use crate::domain::{AccountName, Platform};
 use crate::telemetry::Metrics;
+use crate::tokens::login::Login;
+use crate::tokens::registration::Subject;
 
 pub use auth::{Role, Roles, TokenError};
 
@@ -44,6 +50,8 @@ const BODY_LIMIT: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub struct Admin {
     accounts: Arc<Accounts>,
+    /// Asks the broker.
+    login: Arc<Login>,
     metrics: Arc<Metrics>,
     roles: Arc<Roles>,
     /// Our address, for checking `Host`; `None` on a unix socket.
@@ -59,13 +67,15 @@ impl Admin {
     /// The API on `local`.
     pub fn new(
         accounts: Arc<Accounts>,
+        login: Arc<Login>,
         metrics: Arc<Metrics>,
         roles: Roles,
         local: Option<std::net::SocketAddr>,
         tasks: Tasks,
         ca_pem: Arc<str>,
     ) -> Self {
-        Self { accounts, metrics, roles: Arc::new(roles), local, tasks, ca_pem, consents: Arc::default() }
+        let (roles, consents) = (Arc::new(roles), Arc::default());
+        Self { accounts, login, metrics, roles, local, tasks, ca_pem, consents }
     }
 
     /// The account of this name.
@@ -75,9 +85,24 @@ impl Admin {
         account.ok_or_else(|| AccountError::NoSuchAccount(name).into())
     }
 
+    /// An account, as questions to the broker need it.
+    fn subject(&self, name: &AccountName) -> Result<Subject, AccountError> {
+        let account = self.accounts.lookup(name.as_str());
+        Ok(subject(&*account.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?))
+    }
+
     /// Is a call from elsewhere than this host possible?
     fn reachable_from_elsewhere(&self) -> bool {
         self.local.is_some_and(|local| !local.ip().is_loopback())
+    }
+}
+
+fn subject(account: &Account) -> Subject {
+    Subject {
+        client_id: account.client_id().clone(),
+        legs: account.legs.clone(),
+        token: account.token.live(jiff::Timestamp::now()).map_err(|why| why.summary),
+        automatic: account.record.platform == Platform::Automatic,
     }
 }
 
@@ -104,6 +129,9 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(consent::begin))
         .routes(routes!(consent::leave))
         .routes(routes!(consent::come_back))
+        .routes(routes!(registration::read, registration::put))
+        .routes(routes!(validate::one))
+        .routes(routes!(validate::all))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(health::healthz))

@@ -1,9 +1,12 @@
-//! The JSON of the admin API. No other module has any.
+//! The JSON of the admin API. No other module has any; what the broker was asked for
+//! is in `broker`.
 //!
 //! Answers are types; requests are read field by field, so that what is wrong can
 //! be told by the field's name and a secret is never quoted back.
 
-use std::net::Ipv6Addr;
+mod broker;
+
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -21,6 +24,8 @@ use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, Pair, Role, Secret, SourceAddr};
 use crate::legs::Leg;
+
+pub use broker::{AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields};
 
 /// Items of a page when the call does not say.
 const PAGE: usize = 100;
@@ -459,6 +464,18 @@ impl Fields {
     /// An address, if it is there.
     pub fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
         self.parsed(name, SourceAddr::parse)
+    }
+
+    /// Addresses of either kind, if they are there: a list of texts.
+    pub fn ips(&mut self, name: &str) -> Result<Vec<IpAddr>, Failure> {
+        let items = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(items)) if items.len() <= 2 => items,
+            Some(_) => return Err(Failure::field(name, "must be a list of one or two addresses")),
+        };
+        let address = |item: &Value| item.as_str()?.trim().parse().ok();
+        let addresses: Option<Vec<IpAddr>> = items.iter().map(address).collect();
+        addresses.ok_or_else(|| Failure::field(name, "has an item that is no IP address"))
     }
 
     /// A prefix that must be there.

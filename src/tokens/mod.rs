@@ -12,6 +12,8 @@ mod live;
 pub mod login;
 mod market;
 pub mod placeholder;
+pub mod registration;
+pub mod validate;
 
 pub use cell::{Standing, TokenCell, Unavailable};
 pub use keeper::{Keeper, Keepers};

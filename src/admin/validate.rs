@@ -1,0 +1,80 @@
+//! `/v1/accounts/{name}/validate` and `/v1/validate`: are accounts ready to trade?
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+
+use super::Admin;
+use super::error::Failure;
+use super::wire::{self, AccountChecksBody, AllChecksBody, ChecksBody, Fields, InPath, NoFields, Problem};
+use crate::accounts::Account;
+use crate::tokens::validate::validate;
+
+/// Accounts that are looked at at once: each makes three calls, and a broker that is
+/// asked by 10,000 at once sees an attack.
+const AT_ONCE: usize = 8;
+/// Rows that are read at once.
+const ROWS: usize = 500;
+/// One JSON object a line.
+const LINES: &str = "application/x-ndjson";
+
+/// Look at one account. Changes nothing.
+#[utoipa::path(post, path = "/v1/accounts/{name}/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
+    responses((status = 200, body = ChecksBody), (status = 404, body = Problem)))]
+pub(super) async fn one(
+    State(admin): State<Admin>,
+    InPath(name): InPath<String>,
+    fields: Fields,
+) -> Result<Json<ChecksBody>, Failure> {
+    fields.done()?;
+    let subject = admin.subject(&wire::name(&name)?)?;
+    Ok(Json(validate(&admin.login, &subject, Timestamp::now()).await.as_slice().into()))
+}
+
+/// Look at every account. With `Accept: application/x-ndjson` each is told on a line of
+/// its own as soon as it is done; else all are, in the order of names.
+#[utoipa::path(post, path = "/v1/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
+    responses((status = 200, content((AllChecksBody = "application/json"), (AccountChecksBody = "application/x-ndjson")))))]
+pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: Fields) -> Result<Response, Failure> {
+    fields.done()?;
+    let rows = every_row(&admin)?;
+    let looked = futures_util::stream::iter(rows).map(move |row| {
+        let admin = admin.clone();
+        async move { look(&admin, &row).await }
+    });
+    let lines = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).is_some_and(|accept| accept.contains(LINES));
+    if !lines {
+        let items: Vec<AccountChecksBody> = looked.buffered(AT_ONCE).collect().await;
+        return Ok(Json(AllChecksBody { items }).into_response());
+    }
+    let lines = looked.buffer_unordered(AT_ONCE).map(|body| {
+        let mut line = serde_json::to_vec(&body).map_err(std::io::Error::other)?;
+        line.push(b'\n');
+        Ok::<_, std::io::Error>(Bytes::from(line))
+    });
+    Ok(([(CONTENT_TYPE, LINES)], Body::from_stream(lines)).into_response())
+}
+
+async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
+    let checks = validate(&admin.login, &super::subject(row), Timestamp::now()).await;
+    AccountChecksBody::of(&row.name, &checks)
+}
+
+fn every_row(admin: &Admin) -> Result<Vec<Arc<Account>>, Failure> {
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = admin.accounts.page(after.as_ref(), ROWS)?;
+        rows.extend(page.rows);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(rows),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The account's pair at the broker: what it holds, and putting the pair there.
+//!
+//! Invariants:
+//! - An empty slot is filled; an occupied one is changed only if its address was named
+//!   to be replaced, and not before the broker allows it. A typo here costs a week.
+//! - What is not known to be empty counts as occupied.
+//! - What happened to one slot is told whatever happened to the other, and what the
+//!   broker holds afterwards is read and not assumed.
+//!
+//! Not here: the calls themselves (`login`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::LiveToken;
+use super::login::{Answered, Holds, Login, Registered, Slot};
+use crate::domain::{ClientId, Pair, Role, india};
+use crate::legs::Legs;
+
+/// The account that is asked about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The broker's id.
+    pub client_id: ClientId,
+    /// Its ways out, if it has a pair.
+    pub legs: Option<Arc<Legs>>,
+    /// Its live token, else why there is none.
+    pub token: Result<Arc<LiveToken>, String>,
+    /// It gets its next token by itself.
+    pub automatic: bool,
+}
+
+/// Why the broker's registration could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    #[error("the account has no pair; assign one first (POST /v1/accounts/{{name}}/pair)")]
+    NoPair,
+    #[error("there is no live token to ask the broker with: {0}")]
+    NoToken(String),
+    #[error("what the broker holds could not be read: {0}")]
+    Broker(String),
+}
+
+/// A slot as it is, beside what should be in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotState {
+    /// The account's own address of that role.
+    pub assigned: IpAddr,
+    /// What the broker holds.
+    pub registered: Slot,
+}
+
+impl SlotState {
+    /// Is the account's own address registered?
+    pub fn matches(&self) -> bool {
+        self.registered.holds.is(self.assigned)
+    }
+}
+
+/// The registration of an account's pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The slot `PRIMARY`.
+    pub primary: SlotState,
+    /// The slot `SECONDARY`.
+    pub secondary: SlotState,
+    /// From where the broker saw this call come.
+    pub detected: Option<IpAddr>,
+    /// Its word for how that compares.
+    pub match_status: Option<String>,
+    /// Does it take orders from there?
+    pub orders_allowed: Option<bool>,
+}
+
+impl Registration {
+    fn of(pair: Pair, told: Registered) -> Self {
+        let state = |role, registered| SlotState { assigned: pair.of(role).ip().into(), registered };
+        Self {
+            primary: state(Role::Primary, told.primary),
+            secondary: state(Role::Secondary, told.secondary),
+            detected: told.detected,
+            match_status: told.match_status,
+            orders_allowed: told.orders_allowed,
+        }
+    }
+
+    /// The slot of a role.
+    pub const fn slot(&self, role: Role) -> &SlotState {
+        match role {
+            Role::Primary => &self.primary,
+            Role::Secondary => &self.secondary,
+        }
+    }
+}
+
+/// What was done about a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It was empty and has the address now.
+    Set,
+    /// It had another address and has ours now.
+    Modified,
+    /// It had the address already.
+    Unchanged,
+    /// It was left alone: not told to, or not allowed yet.
+    Refused,
+    /// The broker refused, or its answer was lost.
+    Failed,
+}
+
+impl Done {
+    /// The word in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Modified => "modified",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What happened to a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which slot.
+    pub role: Role,
+    /// What was done.
+    pub action: Done,
+    /// One sentence.
+    pub detail: String,
+}
+
+/// What is to be done about a slot.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    Keep,
+    Set,
+    Modify { old: IpAddr },
+    Refuse(String),
+}
+
+/// Read what the broker holds, beside the pair.
+///
+/// # Errors
+/// [`RegistrationError`].
+pub async fn read(login: &Login, subject: &Subject) -> Result<Registration, RegistrationError> {
+    Ok(ask(login, subject).await?.0)
+}
+
+async fn ask(login: &Login, subject: &Subject) -> Result<(Registration, Timestamp), RegistrationError> {
+    let (legs, token) = means(subject)?;
+    let called = login.get_ip(&**legs, &subject.client_id, token.secret()).await;
+    let now = Timestamp::now();
+    let now = now.checked_add(called.skew.unwrap_or_default()).unwrap_or(now);
+    let told = called.answered.told().map_err(RegistrationError::Broker)?;
+    Ok((Registration::of(legs.pair(), told), now))
+}
+
+fn means(subject: &Subject) -> Result<(&Arc<Legs>, &Arc<LiveToken>), RegistrationError> {
+    let legs = subject.legs.as_ref().ok_or(RegistrationError::NoPair)?;
+    let token = subject.token.as_ref().map_err(|why| RegistrationError::NoToken(why.clone()))?;
+    Ok((legs, token))
+}
+
+/// Put the pair there: into empty slots, and into those whose address is one of
+/// `replace`. Tells what the broker holds afterwards. Not cancel-safe.
+///
+/// # Errors
+/// [`RegistrationError`] when nothing was done.
+pub async fn put(
+    login: &Login,
+    subject: &Subject,
+    replace: &[IpAddr],
+) -> Result<(Registration, Vec<Change>), RegistrationError> {
+    let (before, now) = ask(login, subject).await?;
+    let (legs, token) = means(subject)?;
+    let today = india::local(now).date();
+    let mut changes = Vec::with_capacity(2);
+    for role in [Role::Primary, Role::Secondary] {
+        let slot = before.slot(role);
+        let address = legs.pair().of(role);
+        let (id, secret) = (&subject.client_id, token.secret());
+        changes.push(match plan(slot, replace, today) {
+            Plan::Keep => change(role, Done::Unchanged, format!("{} is registered already", slot.assigned)),
+            Plan::Refuse(why) => change(role, Done::Refused, why),
+            Plan::Set => {
+                let called = login.set_ip(legs, id, secret, role, address).await;
+                told(role, Done::Set, called.answered, format!("{address} was registered"))
+            }
+            Plan::Modify { old } => {
+                let called = login.modify_ip(legs, id, secret, role, address).await;
+                told(role, Done::Modified, called.answered, format!("{address} was registered in the place of {old}"))
+            }
+        });
+    }
+    if changes.iter().all(|change| matches!(change.action, Done::Unchanged | Done::Refused)) {
+        return Ok((before, changes));
+    }
+    match ask(login, subject).await {
+        Ok((after, _)) => {
+            changes.iter_mut().for_each(|change| compare(change, before.slot(change.role), after.slot(change.role)));
+            Ok((after, changes))
+        }
+        // What was done must be told all the same; what there was before is not what there is.
+        Err(err) => {
+            for change in &mut changes {
+                change.detail.push_str(&format!("; {err}, so what is shown is from before"));
+            }
+            Ok((before, changes))
+        }
+    }
+}
+
+fn plan(slot: &SlotState, replace: &[IpAddr], today: Date) -> Plan {
+    let old = match &slot.registered.holds {
+        Holds::Empty => return Plan::Set,
+        Holds::Address(_) if slot.matches() => return Plan::Keep,
+        Holds::Address(old) => *old,
+        Holds::Strange(text) => {
+            let why = "which is no address, so it is left alone; look at it on web.dhan.co";
+            return Plan::Refuse(format!("the broker holds \"{text}\", {why}"));
+        }
+        Holds::NotTold => {
+            let why = "so it is left alone; look at it on web.dhan.co";
+            return Plan::Refuse(format!("the broker does not say what this slot holds, {why}"));
+        }
+    };
+    if !replace.iter().any(|named| named.to_canonical() == old.to_canonical()) {
+        return Plan::Refuse(format!("{old} is registered; it is replaced only when it is named in replace"));
+    }
+    match slot.registered.change_allowed_from {
+        Some(from) if from > today => {
+            Plan::Refuse(format!("{old} is registered, and the broker allows no change before {from}"))
+        }
+        Some(_) | None => Plan::Modify { old },
+    }
+}
+
+const fn change(role: Role, action: Done, detail: String) -> Change {
+    Change { role, action, detail }
+}
+
+fn told(role: Role, action: Done, answered: Answered<()>, good: String) -> Change {
+    match answered.told() {
+        Ok(()) => change(role, action, good),
+        Err(why) => change(role, Done::Failed, why),
+    }
+}
+
+/// What the broker holds now against what it said that it did.
+fn compare(change: &mut Change, before: &SlotState, after: &SlotState) {
+    let holds = || after.registered.holds.text().unwrap_or_else(|| "nothing".to_owned());
+    match (change.action, after.matches()) {
+        (Done::Set | Done::Modified, false) => {
+            change.detail.push_str(&format!("; drift: the broker said so, and shows {} all the same", holds()));
+        }
+        (Done::Failed, true) => {
+            change.action = if before.registered.holds == Holds::Empty { Done::Set } else { Done::Modified };
+            change.detail.push_str("; the broker shows it registered all the same");
+        }
+        (Done::Set | Done::Modified | Done::Unchanged, true) | (Done::Failed | Done::Unchanged, false) => {}
+        (Done::Refused, _) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(holds: Holds, from: Option<&str>) -> SlotState {
+        let registered = Slot { holds, change_allowed_from: from.map(|day| day.parse().unwrap()) };
+        SlotState { assigned: "2001:db8::1".parse().unwrap(), registered }
+    }
+
+    fn address(text: &str) -> Holds {
+        Holds::Address(text.parse().unwrap())
+    }
+
+    /// An address that is changed by mistake cannot be changed back for a week.
+    #[test]
+    fn an_occupied_slot_is_changed_only_when_its_address_is_named_and_the_week_has_passed() {
+        let today: Date = "2026-11-24".parse().unwrap();
+        let plan = |holds, from, replace: &[&str]| {
+            let replace: Vec<IpAddr> = replace.iter().map(|text| text.parse().unwrap()).collect();
+            super::plan(&slot(holds, from), &replace, today)
+        };
+        let old = "2001:db8::bad";
+        let modify = || Plan::Modify { old: old.parse().unwrap() };
+        assert_eq!(plan(Holds::Empty, None, &[]), Plan::Set);
+        assert_eq!(plan(address("2001:0DB8:0:0:0:0:0:1"), Some("2026-12-01"), &["2001:db8::1"]), Plan::Keep);
+        assert_eq!(plan(address(old), Some("2026-11-24"), &["2001:0db8:0::bad"]), modify());
+        assert_eq!(plan(address(old), None, &["2001:db8::1", old]), modify(), "the broker refuses it if it is locked");
+        for (holds, from, replace, says) in [
+            (address(old), Some("2026-11-20"), &[][..], old),
+            (address(old), Some("2026-11-20"), &["2001:db8::1"][..], "replace"),
+            (address(old), Some("2026-11-25"), &[old][..], "2026-11-25"),
+            (Holds::NotTold, None, &[old][..], "does not say"),
+            (Holds::Strange("pending".into()), None, &[old][..], "pending"),
+        ] {
+            match plan(holds, from, replace) {
+                Plan::Refuse(why) => assert!(why.contains(says), "{why}"),
+                other => panic!("{other:?} where it should say {says}"),
+            }
+        }
+    }
+
+    /// A registration that the broker forgot must not look like one that it has.
+    #[test]
+    fn what_the_broker_shows_afterwards_is_what_counts() {
+        let (empty, ours) = (slot(Holds::Empty, None), slot(address("2001:db8::1"), None));
+        let mut drifted = change(Role::Primary, Done::Set, "set".into());
+        compare(&mut drifted, &empty, &empty);
+        assert!(drifted.action == Done::Set && drifted.detail.contains("drift"), "{drifted:?}");
+        let mut lost = change(Role::Primary, Done::Failed, "lost".into());
+        compare(&mut lost, &empty, &ours);
+        assert!(lost.action == Done::Set && lost.detail.contains("all the same"), "{lost:?}");
+        let mut refused = change(Role::Primary, Done::Failed, "no".into());
+        compare(&mut refused, &empty, &empty);
+        assert_eq!(refused, change(Role::Primary, Done::Failed, "no".into()));
+    }
+}

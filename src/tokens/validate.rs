@@ -1,0 +1,226 @@
+//! Is an account ready to trade? Checks, each with what was found, from as few calls
+//! as that takes: `/profile` once and `getIP` once by each leg.
+//!
+//! A check fails on what the broker says, and not on what it does not say: members of
+//! its replies are missing more often than they are documented.
+//!
+//! Not here: mending anything.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::LiveToken;
+use super::lifecycle::{CheckOutcome, Consumer};
+use super::login::{Called, Login, Profile, Registered};
+use super::registration::Subject;
+use crate::broker::dhan::calendar;
+use crate::broker::dhan::token::Claims;
+use crate::domain::secret::ExposeSecret;
+use crate::domain::{Pair, Role, india};
+use crate::legs::Leg;
+
+/// A clock further off than this is told: two windows of TOTP are 30 s apart, and a
+/// clock that drifts does not stop.
+const CLOCK: SignedDuration = SignedDuration::from_secs(2);
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What. A word of the API.
+    pub name: &'static str,
+    /// Is it as it should be, as far as can be known?
+    pub ok: bool,
+    /// One sentence: what was found.
+    pub detail: String,
+}
+
+const fn check(name: &'static str, ok: bool, detail: String) -> Check {
+    Check { name, ok, detail }
+}
+
+/// What a leg's `getIP` said, else why it said nothing.
+type Seen = Result<Registered, String>;
+
+/// What was asked and answered.
+struct Asked {
+    profile: Result<Profile, String>,
+    primary: Seen,
+    secondary: Seen,
+    skew: Option<SignedDuration>,
+}
+
+/// Look at an account. Reads only.
+pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<Check> {
+    let asked = ask(login, subject).await;
+    let pair = subject.legs.as_ref().map(|legs| legs.pair());
+    vec![
+        match pair {
+            Some(pair) => check("pair", true, format!("{} and {}", pair.primary, pair.secondary)),
+            None => check("pair", false, "no pair is assigned".to_owned()),
+        },
+        token(subject, &asked.profile),
+        token_expiry(subject, now),
+        leg("leg_primary", pair.map(|pair| pair.primary.ip().into()), &asked.primary),
+        leg("leg_secondary", pair.map(|pair| pair.secondary.ip().into()), &asked.secondary),
+        registration(pair, &asked),
+        orders_allowed(&asked),
+        clock(asked.skew),
+    ]
+}
+
+async fn ask(login: &Login, subject: &Subject) -> Asked {
+    let nothing =
+        |why: String| Asked { profile: Err(why.clone()), primary: Err(why.clone()), secondary: Err(why), skew: None };
+    let Some(legs) = subject.legs.as_ref() else {
+        return nothing("not asked: there is no pair to ask from".to_owned());
+    };
+    let token = match &subject.token {
+        Ok(token) => token,
+        Err(why) => return nothing(format!("not asked: there is no live token ({why})")),
+    };
+    let called: Called<Profile> = login.profile(legs, &subject.client_id, token.secret()).await;
+    let (profile, skew) = (called.answered, called.skew);
+    if profile.outcome == CheckOutcome::Dead {
+        let why = || Err("not asked: the broker refuses the token".to_owned());
+        return Asked { profile: Ok(profile), primary: why(), secondary: why(), skew };
+    }
+    let [primary, secondary] = legs.both();
+    let see = |leg| see(login, subject, leg, token);
+    let ((primary, first), (secondary, second)) = tokio::join!(see(primary), see(secondary));
+    Asked { profile: Ok(profile), primary, secondary, skew: skew.or(first).or(second) }
+}
+
+/// By that very leg: the other one's answer would be no answer.
+async fn see(login: &Login, subject: &Subject, leg: &Leg, token: &Arc<LiveToken>) -> (Seen, Option<SignedDuration>) {
+    let called = login.get_ip(leg, &subject.client_id, token.secret()).await;
+    (called.answered.told(), called.skew)
+}
+
+fn token(subject: &Subject, profile: &Result<Profile, String>) -> Check {
+    let name = "token";
+    if let Err(why) = &subject.token {
+        return check(name, false, why.clone());
+    }
+    let profile = match profile {
+        Ok(profile) => profile,
+        Err(why) => return check(name, false, why.clone()),
+    };
+    let plan = match profile.data_plan {
+        Some(true) => "; the data plan is active",
+        Some(false) => "; there is no data plan",
+        None => "",
+    };
+    let why = profile.trouble.as_ref().map(|trouble| trouble.summary.as_ref()).unwrap_or_default();
+    match profile.outcome {
+        CheckOutcome::Lives => check(name, true, format!("the broker accepts it{plan}")),
+        CheckOutcome::Dead => check(name, false, format!("the broker refuses it: {why}")),
+        CheckOutcome::Unclear | CheckOutcome::NoAnswer => check(name, false, format!("it is not known to live: {why}")),
+    }
+}
+
+fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
+    let name = "token_expiry";
+    let token = match &subject.token {
+        Ok(token) => token,
+        Err(why) => return check(name, false, why.clone()),
+    };
+    let ends = token.expires_at();
+    let there = india::local(ends);
+    let when = format!("it ends at {ends} ({} in India)", there.strftime("%Y-%m-%d %H:%M"));
+    if !calendar::is_market_hours(ends) {
+        return check(name, true, format!("{when}, outside market hours"));
+    }
+    // Those that the gateway replaces by itself do not live to see that moment.
+    let claims = Claims::read(token.secret().expose_secret()).ok();
+    let consumer = Consumer::from_claim(claims.as_ref().and_then(|claims| claims.consumer.as_deref()));
+    let (_, replaced_by) = calendar::refresh_window(there.date());
+    if (subject.automatic || consumer == Consumer::SelfMade) && now < replaced_by {
+        return check(name, true, format!("{when}, in market hours; the gateway replaces it before they begin"));
+    }
+    check(name, false, format!("{when}, in market hours: give the account a new token before"))
+}
+
+fn leg(name: &'static str, address: Option<IpAddr>, seen: &Seen) -> Check {
+    let (Some(address), Ok(seen)) = (address, seen) else {
+        let why = seen.as_ref().err().cloned();
+        return check(name, false, why.unwrap_or_else(|| "no pair is assigned".to_owned()));
+    };
+    match seen.detected {
+        Some(detected) if detected.to_canonical() == address => {
+            check(name, true, format!("the broker sees it as {detected}"))
+        }
+        Some(detected) => check(name, false, format!("{address} is seen by the broker as {detected}")),
+        None => check(name, true, format!("{address} was answered; the broker does not say as what it sees it")),
+    }
+}
+
+fn registration(pair: Option<Pair>, asked: &Asked) -> Check {
+    let name = "registration";
+    let Some(pair) = pair else { return check(name, false, "no pair is assigned".to_owned()) };
+    let told = match (&asked.primary, &asked.secondary) {
+        (Ok(told), _) | (Err(_), Ok(told)) => told,
+        (Err(why), Err(_)) => return check(name, false, why.clone()),
+    };
+    let (mut ok, mut found) = (true, Vec::with_capacity(2));
+    for role in [Role::Primary, Role::Secondary] {
+        let (slot, want) = (told.slot(role), pair.of(role));
+        let word = role.as_str();
+        if slot.holds.is(want.ip().into()) {
+            found.push(format!("{word} is registered"));
+        } else if slot.holds == super::login::Holds::NotTold {
+            found.push(format!("the broker does not say what is registered as {word}"));
+        } else {
+            ok = false;
+            let held = slot.holds.text().unwrap_or_else(|| "nothing".to_owned());
+            found.push(format!("{word} should be {want} and is {held}"));
+        }
+    }
+    check(name, ok, found.join("; "))
+}
+
+fn orders_allowed(asked: &Asked) -> Check {
+    let name = "orders_allowed";
+    let (mut ok, mut found) = (true, Vec::with_capacity(2));
+    for (word, seen) in [("primary", &asked.primary), ("secondary", &asked.secondary)] {
+        match seen.as_ref().map(|seen| seen.orders_allowed) {
+            Ok(Some(true)) => found.push(format!("{word}: allowed")),
+            Ok(Some(false)) => {
+                ok = false;
+                found.push(format!("{word}: not allowed"));
+            }
+            Ok(None) => found.push(format!("{word}: the broker does not say")),
+            Err(why) => {
+                ok = false;
+                found.push(format!("{word}: {why}"));
+            }
+        }
+    }
+    check(name, ok, found.join("; "))
+}
+
+fn clock(skew: Option<SignedDuration>) -> Check {
+    let name = "totp_clock";
+    let Some(skew) = skew else { return check(name, true, "the broker does not say what time it is".to_owned()) };
+    let tenths = skew.as_millis() / 100;
+    let off =
+        format!("the broker's clock is {}{}.{} s off this host's", sign(tenths), tenths.abs() / 10, tenths.abs() % 10);
+    if skew.abs() < CLOCK {
+        check(name, true, off)
+    } else {
+        check(name, false, format!("{off}; set this host's by NTP"))
+    }
+}
+
+const fn sign(number: i128) -> &'static str {
+    if number < 0 { "-" } else { "+" }
+}
+
+/// Are all checks as they should be?
+pub fn all_ok(checks: &[Check]) -> bool {
+    !checks.is_empty() && checks.iter().all(|check| check.ok)
+}
+
+#[cfg(test)]
+mod tests;
