@@ -173,6 +173,10 @@ fn every_documented_route_answers_as_documented() {
     api.post("/v1/accounts/gamma/token/refresh", json!({})).is(404);
     api.post("/v1/accounts/alpha/token/refresh", json!({ "vouched": "yes" })).names("vouched");
 
+    let checks = api.post("/v1/accounts/beta/validate", json!({})).is(200);
+    assert_eq!((&checks.body["ok"], checks.text("/checks/0/name")), (&json!(false), "pair"));
+    assert_eq!(api.post("/v1/validate", json!({})).is(200).body["items"].as_array().unwrap().len(), 2);
+
     api.delete("/v1/accounts/beta").is(204);
     api.delete("/v1/accounts/beta").is(404);
     assert_eq!(api.get("/v1/accounts").is(200).body["items"].as_array().unwrap().len(), 1);
@@ -689,6 +693,7 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
                 ("PUT", "token" | "halt" | "leg") => 422,
                 ("POST", "refresh") => 200,
                 ("POST", "consent") => 409,
+                ("POST", "validate") => 200,
                 _ => 403,
             };
             assert_eq!(reply.status, expected, "{method} {path}");
