@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::accounts::{AccountError, Accounts};
 use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
-use crate::config::{Bind, Config};
+use crate::config::{Bind, Config, WarmHours};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
+use crate::legs::{Attendant, Settings};
 use crate::proxy::intercept::{InterceptError, Interceptor};
 use crate::proxy::{self, Destinations, ListenError, Listening, Proxy};
 use crate::store::seal::{MasterKey, SealError};
@@ -70,6 +71,7 @@ pub struct App {
     config: Config,
     store: Store,
     accounts: Arc<Accounts>,
+    attendant: Arc<Attendant>,
     proxy: Arc<Proxy>,
     listening: Vec<Listening>,
     admin: AdminServer,
@@ -109,17 +111,18 @@ impl App {
             make_pool(&addressing, pool).await?;
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
-        let accounts = Arc::new(Accounts::new(store.clone(), egress, addressing)?);
+        let metrics = Arc::new(Metrics::default());
+        let attendant = Attendant::new(leg_settings(&config), egress, Arc::clone(&metrics));
+        let accounts = Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing)?);
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
-        let metrics = Arc::new(Metrics::default());
         let admin = bind_admin(&config, &accounts, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let proxy = Proxy::new(&config, Arc::clone(&accounts), interceptor, tasks.clone(), metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
         }
-        Ok(Self { config, store, accounts, proxy, listening, admin, tasks, upstream })
+        Ok(Self { config, store, accounts, attendant, proxy, listening, admin, tasks, upstream })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -144,6 +147,7 @@ impl App {
     /// [`StartError::Signals`].
     pub async fn run(self) -> Result<Stopped, StartError> {
         let mut signals = Signals::new().map_err(StartError::Signals)?;
+        self.attendant.start(&self.tasks);
         for listening in self.listening {
             self.tasks.spawn(listening.serve(Arc::clone(&self.proxy)));
         }
@@ -209,6 +213,7 @@ fn egress_options(config: &Config) -> Options {
     let egress = &config.egress;
     Options {
         connect_timeout: egress.connect_timeout,
+        user_timeout: egress.user_timeout,
         read_timeout: egress.response_timeout,
         freebind: egress.freebind,
         http2: egress.http2,
@@ -217,6 +222,15 @@ fn egress_options(config: &Config) -> Options {
         extra_roots: egress.extra_roots.clone(),
         resolve: egress.resolve.clone(),
         name_servers: egress.name_servers.clone(),
+    }
+}
+
+fn leg_settings(config: &Config) -> Settings {
+    Settings {
+        dwell: config.legs.dwell,
+        warm: config.legs.warm,
+        warm_always: config.legs.warm_hours == WarmHours::Always,
+        api: config.dhan.api.clone(),
     }
 }
 

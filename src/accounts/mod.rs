@@ -29,7 +29,7 @@ use crate::addressing::{Addressing, AddressingError};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, ClientId, Platform, Secret};
-use crate::egress::Egress;
+use crate::legs::Attendant;
 use crate::store::records::{
     AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord,
 };
@@ -113,7 +113,7 @@ pub struct Patch {
 #[derive(Debug)]
 pub struct Accounts {
     store: Store,
-    egress: Arc<Egress>,
+    attendant: Arc<Attendant>,
     addressing: Addressing,
     rows: papaya::HashMap<AccountName, Arc<Account>>,
     /// Held while a row is built and swapped in, so that rows appear in the
@@ -127,9 +127,9 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::Store`] when a record cannot be read.
-    pub fn new(store: Store, egress: Arc<Egress>, addressing: Addressing) -> Result<Self, AccountError> {
+    pub fn new(store: Store, attendant: Arc<Attendant>, addressing: Addressing) -> Result<Self, AccountError> {
         let (rows, publishing) = (papaya::HashMap::new(), Mutex::new(()));
-        let accounts = Self { store, egress, addressing, rows, publishing, turns: Turns::new() };
+        let accounts = Self { store, attendant, addressing, rows, publishing, turns: Turns::new() };
         for (name, _) in accounts.store.scan::<AccountRecord>()? {
             accounts.publish(&name)?;
         }

@@ -65,8 +65,11 @@ impl Accounts {
         let pair = self.store.get::<PairRecord>(name)?.map(|record| record.pair);
         let legs = pair.map(|pair| match old.and_then(|old| old.legs.as_ref()) {
             Some(legs) if legs.pair() == pair => Arc::clone(legs),
-            _ => Arc::new(Legs::new(&pair, &self.egress)),
+            _ => Legs::new(name, &pair, &self.attendant),
         });
+        if let Some(legs) = &legs {
+            legs.set_pin(record.pin);
+        }
         let stored = self.store.get::<TokenRecord>(name)?;
         // A place that holds a later token than the store has would never take ours.
         let newest = stored.as_ref().map_or(0, |stored| stored.generation);

@@ -20,7 +20,7 @@ use crate::accounts::Account;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, Pair, Secret, SourceAddr};
-use crate::legs::Leg;
+use crate::legs::{Leg, Reason};
 
 /// Items of a page when the call does not say.
 const PAGE: usize = 100;
@@ -91,7 +91,7 @@ impl From<&Leg> for LegBody {
             role: leg.role().as_str(),
             address: leg.source().ip(),
             state: state.as_str(),
-            reason: state.reason(),
+            reason: state.reason().map(Reason::as_str),
             since: since.to_string(),
         }
     }

@@ -19,7 +19,7 @@ use super::reply::{Body, CORRELATION_ID, Code, LEG, OUTCOME, Problem, SOURCE};
 use super::sign::host_header;
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, SendError, Sent};
-use crate::legs::{Legs, NoLeg, Reuse};
+use crate::legs::{Legs, NoLeg, Purpose, Reuse};
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -82,7 +82,7 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
     // leave at a price of the past.
     let mut dial_by = Instant::now() + out.limit;
     loop {
-        let leased = legs.lease(&out.authority, reuse, dial_by.into()).await;
+        let leased = legs.lease(&out.authority, Purpose::of(out.write), reuse, dial_by.into()).await;
         let (leg, lease) = leased.map_err(|none| no_leg(&none, &out, trace))?;
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
@@ -91,6 +91,9 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
         let began = Instant::now();
         let sent = lease.send(request, out.limit).await;
         trace.upstream = Some(began.elapsed());
+        if matches!(sent, Sent::Broken(_)) {
+            leg.suspect();
+        }
         match sent {
             // Nobody asked for other bytes: what they mean, and where a reply to the
             // next request would begin, is not known.
