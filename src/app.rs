@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::accounts::{AccountError, Accounts};
+use crate::accounts::{AccountError, Accounts, Sight};
 use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
-use crate::config::{Bind, Config};
+use crate::config::{Bind, Config, WarmHours};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
+use crate::legs::{Attendant, Settings};
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
 use crate::proxy::intercept::{InterceptError, Interceptor};
@@ -77,6 +78,7 @@ pub struct App {
     config: Config,
     store: Store,
     accounts: Arc<Accounts>,
+    attendant: Arc<Attendant>,
     proxy: Arc<Proxy>,
     listening: Vec<Listening>,
     admin: AdminServer,
@@ -118,14 +120,16 @@ impl App {
             make_pool(&addressing, pool).await?;
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
+        let metrics = Arc::new(Metrics::default());
+        let attendant = Attendant::new(leg_settings(&config), egress, Arc::clone(&metrics));
         let keeping = Tasks::default();
         let login = Arc::new(login(&config));
         let broker: Arc<dyn Broker> = Arc::clone(&login) as _;
         let keepers = Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone());
-        let accounts = Arc::new(Accounts::new(store.clone(), egress, addressing, keepers)?);
+        let accounts = Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing, keepers)?);
+        attendant.set_get_ip(Sight::new(&accounts, Arc::clone(&login)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
-        let metrics = Arc::new(Metrics::default());
         let admin = bind_admin(&config, &accounts, login, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let orders = Arc::new(open_orders(&config).await?);
         let proxy = Proxy::new(&config, Arc::clone(&accounts), orders, interceptor, tasks.clone(), metrics);
@@ -133,7 +137,7 @@ impl App {
         for listener in &config.listeners {
             listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
         }
-        Ok(Self { config, store, accounts, proxy, listening, admin, tasks, keeping, upstream })
+        Ok(Self { config, store, accounts, attendant, proxy, listening, admin, tasks, keeping, upstream })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -158,6 +162,7 @@ impl App {
     /// [`StartError::Signals`].
     pub async fn run(self) -> Result<Stopped, StartError> {
         let mut signals = Signals::new().map_err(StartError::Signals)?;
+        self.attendant.start(&self.tasks);
         for listening in self.listening {
             self.tasks.spawn(listening.serve(Arc::clone(&self.proxy)));
         }
@@ -233,6 +238,7 @@ fn egress_options(config: &Config) -> Options {
     let egress = &config.egress;
     Options {
         connect_timeout: egress.connect_timeout,
+        user_timeout: egress.user_timeout,
         read_timeout: egress.response_timeout,
         freebind: egress.freebind,
         http2: egress.http2,
@@ -246,6 +252,15 @@ fn egress_options(config: &Config) -> Options {
 
 fn login(config: &Config) -> Login {
     Login::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
+}
+
+fn leg_settings(config: &Config) -> Settings {
+    Settings {
+        dwell: config.legs.dwell,
+        warm: config.legs.warm,
+        warm_always: config.legs.warm_hours == WarmHours::Always,
+        api: config.dhan.api.clone(),
+    }
 }
 
 fn bind_admin(

@@ -19,6 +19,7 @@
 mod keys;
 mod pairs;
 mod row;
+mod sight;
 mod turns;
 
 use std::sync::{Arc, Mutex};
@@ -29,7 +30,7 @@ use crate::addressing::{Addressing, AddressingError};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, ClientId, Platform, Role, Secret};
-use crate::egress::Egress;
+use crate::legs::Attendant;
 use crate::store::records::{
     AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, LoginRecord, PairRecord, TokenRecord,
 };
@@ -39,6 +40,7 @@ use crate::tokens::{Keepers, LiveToken, facts};
 pub use keys::{ClientKeys, NewKey};
 pub use pairs::Assigned;
 pub use row::Account;
+pub use sight::Sight;
 
 use pairs::tombstone;
 use turns::Turns;
@@ -113,7 +115,7 @@ pub struct Patch {
 #[derive(Debug)]
 pub struct Accounts {
     store: Store,
-    egress: Arc<Egress>,
+    attendant: Arc<Attendant>,
     addressing: Addressing,
     keepers: Arc<Keepers>,
     rows: papaya::HashMap<AccountName, Arc<Account>>,
@@ -130,12 +132,12 @@ impl Accounts {
     /// [`AccountError::Store`] when a record cannot be read.
     pub fn new(
         store: Store,
-        egress: Arc<Egress>,
+        attendant: Arc<Attendant>,
         addressing: Addressing,
         keepers: Arc<Keepers>,
     ) -> Result<Self, AccountError> {
         let (rows, publishing) = (papaya::HashMap::new(), Mutex::new(()));
-        let accounts = Self { store, egress, addressing, keepers, rows, publishing, turns: Turns::new() };
+        let accounts = Self { store, attendant, addressing, keepers, rows, publishing, turns: Turns::new() };
         for (name, _) in accounts.store.scan::<AccountRecord>()? {
             accounts.publish(&name)?;
         }

@@ -70,8 +70,11 @@ impl Accounts {
         let pair = self.store.get::<PairRecord>(name)?.map(|record| record.pair);
         let legs = pair.map(|pair| match old.and_then(|old| old.legs.as_ref()) {
             Some(legs) if legs.pair() == pair => Arc::clone(legs),
-            _ => Arc::new(Legs::new(&pair, &self.egress)),
+            _ => Legs::new(name, &pair, &self.attendant),
         });
+        if let Some(legs) = &legs {
+            legs.set_pin(record.pin);
+        }
         // Read before the store: what a place holds was in the store first.
         let held = old.and_then(|old| old.token.last()).map_or(0, |token| token.generation());
         let stored = self.store.get::<TokenRecord>(name)?;

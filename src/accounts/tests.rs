@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use super::pairs::holders;
 use super::*;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Pair, SourceAddr};
-use crate::egress::Options;
-use crate::legs::Legs;
+use crate::domain::{Authority, Pair, SourceAddr};
+use crate::egress::{Egress, Options};
+use crate::legs::{Legs, Settings};
 use crate::store::MasterKey;
 use crate::store::records::AddressRecord;
 use crate::store::records::PoolRecord;
@@ -29,6 +29,7 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
     let second = Duration::from_secs(1);
     let options = Options {
         connect_timeout: second,
+        user_timeout: second,
         read_timeout: second,
         freebind: false,
         http2: false,
@@ -39,8 +40,11 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
         name_servers: Vec::new(),
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();
+    let api = Authority::parse("api.dhan.co:443", None).unwrap();
+    let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
+    let attendant = Attendant::new(settings, egress, Arc::default());
     let keepers = Keepers::new(store.clone(), Arc::new(NoBroker), 1000, Tasks::default());
-    Accounts::new(store.clone(), egress, Addressing::new(store, false).unwrap(), keepers).unwrap()
+    Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }
 
 /// A broker that cannot be reached.

@@ -23,7 +23,7 @@ use crate::accounts::Account;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, Pair, Role, Secret, SourceAddr};
-use crate::legs::Leg;
+use crate::legs::{Leg, Reason};
 
 pub use broker::{AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields};
 
@@ -96,7 +96,7 @@ impl From<&Leg> for LegBody {
             role: leg.role().as_str(),
             address: leg.source().ip(),
             state: state.as_str(),
-            reason: state.reason(),
+            reason: state.reason().map(Reason::as_str),
             since: since.to_string(),
         }
     }

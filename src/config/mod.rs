@@ -164,6 +164,8 @@ pub struct Admin {
 pub struct Egress {
     /// How long a TCP connect, and then a TLS handshake, may each take.
     pub connect_timeout: Duration,
+    /// How long bytes that were sent may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    pub user_timeout: Duration,
     /// How long a read may wait for its reply's head.
     pub response_timeout: Duration,
     /// `IPV6_FREEBIND`: needed for addresses of an AnyIP prefix.
@@ -190,8 +192,19 @@ pub struct Egress {
 pub struct Legs {
     /// How long a leg's probes must be healthy before it is used again.
     pub dwell: Duration,
-    /// Warm connections kept per leg in market hours; 0 keeps none.
+    /// Warm connections kept per leg; 0 keeps none.
     pub warm: usize,
+    /// When they are kept.
+    pub warm_hours: WarmHours,
+}
+
+/// `legs.warm_hours`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarmHours {
+    /// While something is traded in India.
+    Market,
+    /// At any hour.
+    Always,
 }
 
 /// `[orders]`

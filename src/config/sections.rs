@@ -13,7 +13,7 @@ use ipnet::Ipv6Net;
 use super::problems::Problems;
 use super::reader::{Pulled, Reader, Section};
 use super::values::{Count, FilePath, Https, Plaintext, PoolName, Size, Wss};
-use super::{Bind, ClientKey, Dhan, Egress, Journal, Legs, Limits, Log, Orders, Proxy, State, Tokens};
+use super::{Bind, ClientKey, Dhan, Egress, Journal, Legs, Limits, Log, Orders, Proxy, State, Tokens, WarmHours};
 use crate::domain::AccountName;
 
 /// The sections that are lists: `[[listener]]`.
@@ -157,6 +157,7 @@ fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
     let mut s = reader.section("egress");
     Egress {
         connect_timeout: s.within("connect_timeout", Duration::from_secs(3), WAIT),
+        user_timeout: s.within("user_timeout", Duration::from_secs(5), WAIT),
         response_timeout: s.within("response_timeout", Duration::from_secs(30), WAIT),
         freebind: s.or("freebind", true),
         extra_roots: s.or("extra_roots", Vec::new()).into_iter().map(|FilePath(path)| base.join(path)).collect(),
@@ -174,6 +175,7 @@ fn legs(reader: &mut Reader<'_>) -> Legs {
     Legs {
         dwell: s.within("dwell", Duration::from_secs(60), Duration::from_millis(1)..=Duration::from_hours(24)),
         warm: s.within("warm", Count(1), Count(0)..=Count(64)).0,
+        warm_hours: s.or("warm_hours", WarmHours::Market),
     }
 }
 

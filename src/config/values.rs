@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Value;
 
-use super::{Bind, ClientKey};
+use super::{Bind, ClientKey, WarmHours};
 use crate::domain::{AccountName, Authority, Host};
 
 /// What is wrong with a value: where below its key (`.2` of a list), and the text.
@@ -254,6 +254,17 @@ impl FromValue for ClientKey {
             "required" => Ok(Self::Required),
             "none" => Ok(Self::None),
             _ => Err(fault(format_args!("says only whether callers must show a key; give {}", Self::WANTED))),
+        }
+    }
+}
+
+impl FromValue for WarmHours {
+    const WANTED: &'static str = "\"market\" or \"always\"";
+    fn read(value: &Value) -> Result<Self, Faults> {
+        match text(value) {
+            "market" => Ok(Self::Market),
+            "always" => Ok(Self::Always),
+            _ => Err(fault(format_args!("is no such time; give {}", Self::WANTED))),
         }
     }
 }

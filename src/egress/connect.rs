@@ -115,6 +115,8 @@ impl DialError {
 pub struct Options {
     /// How long a TCP connect, and then a TLS handshake, may each take.
     pub connect_timeout: Duration,
+    /// See [`BoundSocket::connect`].
+    pub user_timeout: Duration,
     /// How long a reply's body may be silent.
     pub read_timeout: Duration,
     /// See [`BoundSocket::bind`].
@@ -154,6 +156,16 @@ impl Egress {
         Ok(Arc::new(Self { options, resolver, tls, tasks }))
     }
 
+    /// How long a TCP connect, and then a TLS handshake, may each take.
+    pub const fn connect_timeout(&self) -> Duration {
+        self.options.connect_timeout
+    }
+
+    /// How long an unused connection is kept.
+    pub const fn idle_timeout(&self) -> Duration {
+        self.options.idle_timeout
+    }
+
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = Arc::new(Pool::new(self.options.idle_per_exit, self.options.idle_timeout));
@@ -181,6 +193,28 @@ impl Exit {
         self.idle.len()
     }
 
+    /// Idle connections to `to` that have lain for less than `younger`.
+    pub fn idle_to(&self, to: &Authority, younger: Duration) -> usize {
+        self.idle.fresh(to, self.profile(), younger, Instant::now())
+    }
+
+    /// Drop the idle connections: what made them is in doubt.
+    pub fn forget_idle(&self) {
+        self.idle.clear();
+    }
+
+    /// Make a connection and let it lie idle, for a request to come.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub async fn warm(&self, to: &Authority) -> Result<(), DialError> {
+        let profile = self.profile();
+        let stream = self.dial_tls(to, profile).await?;
+        let connection = self.start_http(to, stream).await?;
+        self.idle.put(to.clone(), profile, connection, Instant::now());
+        Ok(())
+    }
+
     /// A connection to speak HTTP on: an idle one, else a new one.
     ///
     /// # Errors
@@ -202,7 +236,7 @@ impl Exit {
     pub async fn lease_new(&self, to: &Authority) -> Result<Lease, DialError> {
         let profile = self.profile();
         let stream = self.dial_tls(to, profile).await?;
-        Ok(self.lend(self.start_http(to, stream).await?, to, profile))
+        Ok(self.lend(self.start_http(to, stream).await?, to, profile).made_anew())
     }
 
     /// A new HTTP/1.1 connection whose bytes will be taken over (WebSocket). It
@@ -212,7 +246,7 @@ impl Exit {
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_upgrade(&self, to: &Authority) -> Result<Lease, DialError> {
         let stream = self.dial_tls(to, Profile::Http1).await?;
-        Ok(Lease::once(self.start_http(to, stream).await?, self.egress.options.read_timeout))
+        Ok(Lease::once(self.start_http(to, stream).await?, self.egress.options.read_timeout).made_anew())
     }
 
     /// A connected socket, for a blind tunnel.
@@ -272,7 +306,7 @@ impl Exit {
                 continue;
             }
             let socket = BoundSocket::bind(self.source, options.freebind)?;
-            let made = match socket.connect(at, options.connect_timeout).await {
+            let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
                 Ok(stream) => then(stream, at).await,
                 Err(err) => Err(err),
             };

@@ -79,6 +79,7 @@ pub struct Lease {
     connection: Connection,
     home: Option<Home>,
     read_timeout: Duration,
+    is_new: bool,
 }
 
 /// What came of sending a request.
@@ -114,11 +115,21 @@ impl Lease {
         to: Authority,
         profile: Profile,
     ) -> Self {
-        Self { connection, home: Some(Home { pool, to, profile }), read_timeout }
+        Self { connection, home: Some(Home { pool, to, profile }), read_timeout, is_new: false }
     }
 
     pub(super) const fn once(connection: Connection, read_timeout: Duration) -> Self {
-        Self { connection, home: None, read_timeout }
+        Self { connection, home: None, read_timeout, is_new: false }
+    }
+
+    /// This one, made for this request.
+    pub(super) fn made_anew(self) -> Self {
+        Self { is_new: true, ..self }
+    }
+
+    /// Was it made for this request? One that lay idle says nothing of the line as it is now.
+    pub const fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The address the kernel reported for this connection.

@@ -58,6 +58,20 @@ impl<C: Reusable> Pool<C> {
         }
     }
 
+    /// How many to `to` still live and have lain for less than `younger`.
+    pub fn fresh(&self, to: &Authority, profile: Profile, younger: Duration, now: Instant) -> usize {
+        let mut idle = self.lock();
+        self.sweep(&mut idle, now);
+        let counts =
+            |i: &&Idle<C>| i.profile == profile && i.to == *to && now.saturating_duration_since(i.since) < younger;
+        idle.iter().filter(counts).count()
+    }
+
+    /// Drop all of them.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Drop what is closed or too old.
     pub fn expire(&self, now: Instant) {
         self.sweep(&mut self.lock(), now);

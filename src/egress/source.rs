@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::connect::DialError;
@@ -51,14 +51,30 @@ impl BoundSocket {
 
     /// Connect, and hold the kernel to the address that was bound.
     ///
+    /// `user_timeout` is how long bytes may stay unacknowledged from then on before the
+    /// kernel gives the connection up (`TCP_USER_TIMEOUT`, tcp(7)). Without it a line that
+    /// died silently is noticed only when the reply is overdue. It bounds the keep-alive
+    /// too: an idle connection whose first probe is not answered ends this long after.
+    /// Set only now, because it would cut the connecting short, too.
+    ///
     /// # Errors
     /// [`DialError::TimedOut`], [`DialError::Connect`], [`DialError::WrongSource`].
-    pub async fn connect(self, to: SocketAddrV6, limit: Duration) -> Result<TcpStream, DialError> {
+    pub async fn connect(
+        self,
+        to: SocketAddrV6,
+        limit: Duration,
+        user_timeout: Duration,
+    ) -> Result<TcpStream, DialError> {
         let Self { socket, from } = self;
         let stream = tokio::time::timeout(limit, socket.connect(to.into()))
             .await
             .map_err(|_| DialError::TimedOut { from, to, limit })?
             .map_err(|err| DialError::Connect { from, to, err })?;
+        SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout)).map_err(|err| DialError::Connect {
+            from,
+            to,
+            err,
+        })?;
         match stream.local_addr() {
             Ok(SocketAddr::V6(local)) if *local.ip() == from.ip() => Ok(stream),
             Ok(local) => Err(DialError::WrongSource { from, local: Some(local) }),
@@ -91,7 +107,7 @@ mod tests {
 
         // With freebind the bind succeeds and the connect must not fall back.
         let socket = BoundSocket::bind(stranger, true).unwrap();
-        let err = socket.connect(at, Duration::from_millis(200)).await.unwrap_err();
+        let err = socket.connect(at, Duration::from_millis(200), LIMIT).await.unwrap_err();
         assert!(matches!(err.code(), "connect_timed_out" | "connect_failed"), "{err}");
         let nobody = tokio::time::timeout(Duration::from_millis(50), upstream.accept()).await;
         assert!(nobody.is_err(), "connected from {:?}", nobody.unwrap().unwrap().1);
@@ -101,7 +117,7 @@ mod tests {
     async fn the_peer_sees_the_bound_address() {
         let (upstream, at) = listener().await;
         let from = SourceAddr::parse("::1").unwrap();
-        let stream = BoundSocket::bind(from, true).unwrap().connect(at, LIMIT).await.unwrap();
+        let stream = BoundSocket::bind(from, true).unwrap().connect(at, LIMIT, LIMIT).await.unwrap();
         let (_, peer) = upstream.accept().await.unwrap();
         assert_eq!(peer.ip(), from.ip());
         assert_eq!(stream.local_addr().unwrap(), peer);

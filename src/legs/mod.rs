@@ -1,4 +1,4 @@
-//! Legs: an account's two ways out, and which one to take.
+//! Legs: an account's two ways out, which one to take, and how they are looked after.
 //!
 //! A leg owns its exit, and with it every connection and TLS session made from
 //! its address. Legs are made for one account and one pair; when the pair
@@ -6,132 +6,45 @@
 //! connections go with them, tunnels and WebSockets are cut. So nothing of one
 //! account can be handed to another.
 //!
-//! New requests go to the primary; to the secondary when the primary could not
-//! be dialled. Nothing had been written then, so this is safe for an order too.
+//! New requests go to the primary while it admits, else to the secondary; never to
+//! both at once. A leg that could not be dialled is left for the other one within
+//! the same request: nothing had been written then, so this is safe for an order too.
+//!
+//! Map: [`health`] is what is known of a leg, as a pure machine, and the choice
+//! between two; `leg` joins it to an exit; [`attendant`] is the one of a gateway that
+//! looks after all legs: `watch` tells it which addresses are on this host (`netlink`
+//! is how the kernel says so), `probes` tries legs that do not admit, `warm` keeps
+//! connections ready on those that do.
+//!
+//! What says something about a leg: whatever happens with the broker's API host, and
+//! what cannot be due to any host (the bind). A failure with another host counts only
+//! when the other leg then reached that host: a feed that is down must not move orders.
 
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+pub mod attendant;
+pub mod health;
+mod leg;
+mod netlink;
+mod probes;
+mod warm;
+mod watch;
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Authority, Pair, Role, SourceAddr};
-use crate::egress::{DialError, Egress, Exit, Lease, OneCall};
+use crate::domain::{AccountName, Authority, Pair, Role};
+use crate::egress::{DialError, Lease};
 
-/// What is known of a leg's health.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LegState {
-    /// Its last dial worked, or it has not been tried.
-    Admits,
-    /// Its last dial failed. It is tried again by the next request.
-    Tripped {
-        /// The dial error's code.
-        reason: &'static str,
-    },
-}
+pub use attendant::{Attendant, GetIp, LegEvent, Settings};
+pub use health::{LegState, Purpose, Reason};
+pub use leg::{Leg, Seen};
 
-impl LegState {
-    /// The word in the API.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Admits => "admits",
-            Self::Tripped { .. } => "tripped",
-        }
-    }
-
-    /// Why it is not `admits`.
-    pub const fn reason(&self) -> Option<&'static str> {
-        match self {
-            Self::Admits => None,
-            Self::Tripped { reason } => Some(reason),
-        }
-    }
-}
-
-/// One way out for one account.
-#[derive(Debug)]
-pub struct Leg {
-    role: Role,
-    exit: Arc<Exit>,
-    state: Mutex<(LegState, SystemTime)>,
-}
-
-impl Leg {
-    fn new(role: Role, exit: Arc<Exit>) -> Self {
-        Self { role, exit, state: Mutex::new((LegState::Admits, SystemTime::now())) }
-    }
-
-    /// Primary or secondary.
-    pub const fn role(&self) -> Role {
-        self.role
-    }
-
-    /// The address it leaves from.
-    pub fn source(&self) -> SourceAddr {
-        self.exit.source()
-    }
-
-    /// Its state and since when.
-    pub fn state(&self) -> (LegState, SystemTime) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A connection to speak HTTP on, from this leg and no other.
-    ///
-    /// # Errors
-    /// [`DialError`]; nothing was sent.
-    pub async fn lease(&self, to: &Authority, how: Reuse) -> Result<Lease, DialError> {
-        let leased = match how {
-            Reuse::Idle => self.exit.lease(to).await,
-            Reuse::Never => self.exit.lease_new(to).await,
-            Reuse::ForUpgrade => self.exit.lease_for_upgrade(to).await,
-        };
-        self.note(&leased);
-        leased
-    }
-
-    /// The broker refused an order from this leg's address.
-    pub fn refused_source(&self) {}
-
-    /// The broker took an order from this leg's address.
-    pub fn accepted_source(&self) {}
-
-    /// Idle upstream connections.
-    pub fn idle(&self) -> usize {
-        self.exit.idle()
-    }
-
-    /// A client for one call of our own, by this leg and no other. It is dialled by
-    /// `by`, which is also when its request has left at the latest; `whole` is the
-    /// time from then on for the reply.
-    ///
-    /// # Errors
-    /// [`DialError`]; nothing was sent.
-    pub async fn one_call(&self, to: &Authority, by: Instant, whole: Duration) -> Result<OneCall, DialError> {
-        let dialled = tokio::time::timeout_at(by, self.exit.dial(to)).await;
-        let dialled = dialled.unwrap_or_else(|_| Err(DialError::OutOfTime { from: self.source(), to: to.clone() }));
-        self.note(&dialled);
-        let until_sent = by.saturating_duration_since(Instant::now());
-        self.exit.one_call(dialled?, to, until_sent, whole)
-    }
-
-    fn note<T>(&self, dialled: &Result<T, DialError>) {
-        let new = match dialled {
-            Ok(_) => LegState::Admits,
-            // What says nothing about the leg: a name, or a refusal of ours.
-            Err(err) if !err.may_try_next() => return,
-            Err(err) => LegState::Tripped { reason: err.code() },
-        };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0 != new {
-            tracing::warn!(leg = self.role.as_str(), source = %self.source(), from = state.0.as_str(), to = new.as_str(),
-                reason = new.reason(), "a leg changed state");
-            *state = (new, SystemTime::now());
-        }
-    }
-}
+/// A leg that was not given this long has not shown that it is dead.
+const FAIR_SHARE: Duration = Duration::from_secs(1);
 
 /// Neither leg could be dialled. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -156,16 +69,55 @@ impl NoLeg {
 /// An account's two legs.
 #[derive(Debug)]
 pub struct Legs {
+    account: AccountName,
     primary: Leg,
     secondary: Leg,
+    /// 0 for none, else 1 or 2.
+    pin: AtomicU8,
+    /// When a request last used them, in seconds of the attendant's life, from 1 on.
+    used: AtomicU64,
     ended: CancellationToken,
+    attendant: Arc<Attendant>,
+}
+
+/// The legs to try, in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    /// The first.
+    pub first: &'a Leg,
+    /// The other one, unless an operator forbids it.
+    pub then: Option<&'a Leg>,
+}
+
+impl<'a> IntoIterator for Chosen<'a> {
+    type Item = &'a Leg;
+    type IntoIter = std::iter::Chain<std::iter::Once<&'a Leg>, std::option::IntoIter<&'a Leg>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self.first).chain(self.then)
+    }
 }
 
 impl Legs {
-    /// Legs for `pair`, with connections of their own.
-    pub fn new(pair: &Pair, egress: &Arc<Egress>) -> Self {
-        let leg = |role| Leg::new(role, egress.exit(pair.of(role)));
-        Self { primary: leg(Role::Primary), secondary: leg(Role::Secondary), ended: CancellationToken::new() }
+    /// Legs of `account` for `pair`, with connections of their own, looked after by `attendant`.
+    pub fn new(account: &AccountName, pair: &Pair, attendant: &Arc<Attendant>) -> Arc<Self> {
+        let make = |weak: &Weak<Self>| Self {
+            account: account.clone(),
+            primary: Leg::new(Role::Primary, account, pair, attendant, weak.clone()),
+            secondary: Leg::new(Role::Secondary, account, pair, attendant, weak.clone()),
+            pin: AtomicU8::new(0),
+            used: AtomicU64::new(0),
+            ended: CancellationToken::new(),
+            attendant: Arc::clone(attendant),
+        };
+        let legs = Arc::new_cyclic(make);
+        attendant.take_in(&legs);
+        legs
+    }
+
+    /// Whose they are.
+    pub const fn account(&self) -> &AccountName {
+        &self.account
     }
 
     /// The account has these legs no longer: what was opened by them and would go
@@ -184,6 +136,11 @@ impl Legs {
         Pair { primary: self.primary.source(), secondary: self.secondary.source() }
     }
 
+    /// Primary, then secondary.
+    pub const fn both(&self) -> [&Leg; 2] {
+        [&self.primary, &self.secondary]
+    }
+
     /// One of them.
     pub const fn leg(&self, role: Role) -> &Leg {
         match role {
@@ -192,70 +149,99 @@ impl Legs {
         }
     }
 
-    /// The legs to try for a request, in order.
-    pub fn choose(&self, _purpose: Purpose) -> [&Leg; 2] {
-        self.both()
+    /// Use one leg only, whatever its state, or (`None`) choose by health again.
+    pub fn set_pin(&self, pin: Option<Role>) {
+        let pin = match pin {
+            None => 0,
+            Some(Role::Primary) => 1,
+            Some(Role::Secondary) => 2,
+        };
+        self.pin.store(pin, Ordering::Relaxed);
     }
 
-    /// Primary, then secondary.
-    pub const fn both(&self) -> [&Leg; 2] {
-        [&self.primary, &self.secondary]
+    /// The leg an operator pinned.
+    pub fn pin(&self) -> Option<Role> {
+        match self.pin.load(Ordering::Relaxed) {
+            1 => Some(Role::Primary),
+            2 => Some(Role::Secondary),
+            _ => None,
+        }
     }
 
-    /// A connection for one request, from the primary or else the secondary, by `by`.
+    /// The legs to try for a request, in order. No lock, no wait.
+    pub fn choose(&self, purpose: Purpose) -> Chosen<'_> {
+        let (first, then) = health::choose(self.primary.rank(purpose), self.secondary.rank(purpose), self.pin());
+        Chosen { first: self.leg(first), then: then.map(|role| self.leg(role)) }
+    }
+
+    /// A connection for one request, from the leg that health chooses or else the
+    /// other one, by `by`.
     ///
     /// # Errors
     /// [`NoLeg`]; nothing was sent.
     pub async fn lease<'a>(
         &'a self,
-        to: &'a Authority,
-        _purpose: Purpose,
+        to: &Authority,
+        purpose: Purpose,
         how: Reuse,
         by: Instant,
     ) -> Result<(&'a Leg, Lease), NoLeg> {
-        self.first(to, by, |leg| async move {
-            match how {
-                Reuse::Idle => leg.exit.lease(to).await,
-                Reuse::Never => leg.exit.lease_new(to).await,
-                Reuse::ForUpgrade => leg.exit.lease_for_upgrade(to).await,
-            }
-        })
-        .await
+        self.first(to, purpose, by, |leg| leg.lease_unnoted(to, how), Lease::is_new).await
     }
 
     /// A connected socket for a blind tunnel, by `by`.
     ///
     /// # Errors
     /// [`NoLeg`]; nothing was sent.
-    pub async fn dial<'a>(&'a self, to: &'a Authority, by: Instant) -> Result<(&'a Leg, TcpStream), NoLeg> {
-        self.first(to, by, |leg| leg.exit.dial(to)).await
+    pub async fn dial<'a>(
+        &'a self,
+        to: &Authority,
+        purpose: Purpose,
+        by: Instant,
+    ) -> Result<(&'a Leg, TcpStream), NoLeg> {
+        self.first(to, purpose, by, |leg| leg.dial_unnoted(to), |_| true).await
     }
 
     /// The first leg that can be dialled by `by`. A leg that is not the last gets half
     /// of what is left: a dead line must leave time for the other one.
     async fn first<'a, T, F>(
         &'a self,
-        to: &'a Authority,
+        to: &Authority,
+        purpose: Purpose,
         by: Instant,
         dial: impl Fn(&'a Leg) -> F,
+        is_new: impl Fn(&T) -> bool,
     ) -> Result<(&'a Leg, T), NoLeg>
     where
         F: Future<Output = Result<T, DialError>>,
     {
+        self.used.store(self.attendant.second(), Ordering::Relaxed);
         let mut tried = Vec::new();
-        for leg in self.both() {
-            let share = match leg.role {
-                Role::Primary => by.saturating_duration_since(Instant::now()) / 2,
-                Role::Secondary => by.saturating_duration_since(Instant::now()),
+        let chosen = self.choose(purpose);
+        for leg in chosen {
+            let left = by.saturating_duration_since(Instant::now());
+            let is_last = chosen.then.is_none_or(|last| last.role() == leg.role());
+            let share = if is_last { left } else { left / 2 };
+            let Ok(dialled) = tokio::time::timeout(share, dial(leg)).await else {
+                tried.push((leg.role(), DialError::OutOfTime { from: leg.source(), to: to.clone() }));
+                self.note_failure(to, &tried, share);
+                continue;
             };
-            let out_of_time = |_| Err(DialError::OutOfTime { from: leg.source(), to: to.clone() });
-            let dialled = tokio::time::timeout(share, dial(leg)).await.unwrap_or_else(out_of_time);
-            leg.note(&dialled);
             match dialled {
-                Ok(made) => return Ok((leg, made)),
+                Ok(made) => {
+                    if is_new(&made) {
+                        leg.learn(health::Event::Dialled);
+                    }
+                    // That the other one reaches this host shows that it was not the host's fault.
+                    for (role, err) in tried.iter().filter(|_| !self.attendant.is_api(to)) {
+                        self.leg(*role).note_failed_dial(err);
+                    }
+                    return Ok((leg, made));
+                }
                 Err(err) => {
                     let go_on = err.may_try_next();
-                    tried.push((leg.role, err));
+                    tried.push((leg.role(), err));
+                    self.note_failure(to, &tried, share);
                     if !go_on {
                         break;
                     }
@@ -264,21 +250,20 @@ impl Legs {
         }
         Err(NoLeg { tried })
     }
-}
 
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// A request that only reads: any address will do.
-    Read,
-    /// An order write: the broker looks at the address.
-    OrderWrite,
-}
+    /// See the module for what says something about a leg.
+    fn note_failure(&self, to: &Authority, tried: &[(Role, DialError)], share: Duration) {
+        let Some((role, err)) = tried.last() else { return };
+        let own_fault = matches!(err, DialError::Bind { .. } | DialError::WrongSource { .. });
+        let had_time = !matches!(err, DialError::OutOfTime { .. }) || share >= self.attendant.fair_share();
+        if own_fault || (had_time && self.attendant.is_api(to)) {
+            self.leg(*role).note_failed_dial(err);
+        }
+    }
 
-impl Purpose {
-    /// Of a request that is an order write, or is not.
-    pub const fn of(write: bool) -> Self {
-        if write { Self::OrderWrite } else { Self::Read }
+    /// When a request last used them, in seconds of the attendant's life; 0 for never.
+    fn last_used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 }
 

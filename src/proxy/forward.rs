@@ -91,6 +91,9 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
         let began = Instant::now();
         let sent = lease.send(request, out.limit).await;
         trace.upstream = Some(began.elapsed());
+        if matches!(sent, Sent::Broken(_)) {
+            leg.suspect();
+        }
         match sent {
             // Nobody asked for other bytes: what they mean, and where a reply to the
             // next request would begin, is not known.

@@ -43,7 +43,7 @@ use crate::broker::dhan::hosts::Service;
 use crate::config::Config;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Outcome};
-use crate::legs::Legs;
+use crate::legs::{Legs, Purpose};
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::telemetry::access::Access;
@@ -267,7 +267,9 @@ impl Proxy {
             Tunnel::Blind(authority) => {
                 access.target = Some(authority.to_string());
                 let legs = legs(account)?;
-                let dialled = legs.dial(&authority, tokio::time::Instant::now() + self.read_timeout).await;
+                // Nobody looks inside, so it may be an order.
+                let by = tokio::time::Instant::now() + self.read_timeout;
+                let dialled = legs.dial(&authority, Purpose::OrderWrite, by).await;
                 let (leg, stream) = dialled.map_err(|none| {
                     trace.dial_error = Some(none.code());
                     Problem::before_sending(Code::EgressUnavailable, none.to_string())

@@ -210,7 +210,10 @@ impl Order<'_> {
                     reuse = Reuse::Never;
                     continue;
                 }
-                Sent::Broken(err) => Said::Lost(chain(&err)),
+                Sent::Broken(err) => {
+                    leg.suspect();
+                    Said::Lost(chain(&err))
+                }
                 Sent::Reply(reply) => self.read(reply).await,
             };
             trace.upstream = Some(sent_at.elapsed());

@@ -24,6 +24,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::tasks::Tasks;
@@ -190,6 +191,7 @@ struct Inner {
     control: Option<SocketAddr>,
     ca_pem: String,
     tasks: Tasks,
+    handshakes: AtomicU64,
     world: Mutex<world::World>,
 }
 
@@ -225,6 +227,7 @@ impl Sandbox {
             control: control.as_ref().map(|(_, at)| *at),
             ca_pem: made.ca_pem,
             tasks: tasks.clone(),
+            handshakes: AtomicU64::new(0),
             world: Mutex::new(world::World::new(options.login)),
         });
         let sandbox = Self { inner: Arc::clone(&inner) };
@@ -303,6 +306,12 @@ impl Sandbox {
     /// Every request so far, oldest first. The newest 50,000 are kept.
     pub fn seen(&self) -> Vec<Seen> {
         self.inner.world().seen.all()
+    }
+
+    /// How many TLS handshakes were finished, with a request after them or without.
+    /// Until one fails, this is the number of the last connection ([`Seen::connection`]).
+    pub fn handshakes(&self) -> u64 {
+        self.inner.handshakes.load(Ordering::Relaxed)
     }
 
     /// Forget what was seen.

@@ -126,6 +126,7 @@ async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, mut connection: Arc<Co
         tracing::debug!(peer = %connection.peer, "sandbox: TLS handshake failed");
         return;
     };
+    connection.inner.handshakes.fetch_add(1, Ordering::Relaxed);
     let (_, session) = tls.get_ref();
     let two = session.alpn_protocol() == Some(b"h2");
     if let Some(connection) = Arc::get_mut(&mut connection) {

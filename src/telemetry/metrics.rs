@@ -5,6 +5,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -32,6 +33,18 @@ struct DialLabels {
     error: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LegChangeLabels {
+    from: &'static str,
+    to: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LegLabels {
+    state: &'static str,
+}
+
 /// The process's metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -39,6 +52,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     outcomes: Family<OutcomeLabels, Counter>,
     dial_errors: Family<DialLabels, Counter>,
+    leg_changes: Family<LegChangeLabels, Counter>,
+    legs: Family<LegLabels, Gauge>,
     upstream: Histogram,
     overhead: Histogram,
 }
@@ -52,6 +67,8 @@ impl Default for Metrics {
             requests: Family::default(),
             outcomes: Family::default(),
             dial_errors: Family::default(),
+            leg_changes: Family::default(),
+            legs: Family::default(),
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
@@ -59,6 +76,8 @@ impl Default for Metrics {
         registry.register("requests", "Requests of callers", metrics.requests.clone());
         registry.register("order_outcomes", "Order writes by what is known of them", metrics.outcomes.clone());
         registry.register("dial_errors", "Requests for which no leg could be dialled", metrics.dial_errors.clone());
+        registry.register("leg_changes", "Changes of a leg's state", metrics.leg_changes.clone());
+        registry.register("legs", "Legs by state", metrics.legs.clone());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         Self { registry, ..metrics }
@@ -92,6 +111,25 @@ impl Metrics {
             self.upstream.observe(upstream.as_secs_f64());
             self.overhead.observe(access.total.saturating_sub(upstream).as_secs_f64());
         }
+    }
+
+    /// A leg changed its state. The words are of closed enums (`legs::health`).
+    pub fn leg_changed(&self, from: &'static str, to: &'static str, reason: &'static str) {
+        self.leg_changes.get_or_create(&LegChangeLabels { from, to, reason }).inc();
+        if from != to {
+            self.leg_removed(from);
+            self.leg_added(to);
+        }
+    }
+
+    /// There is a leg more in this state.
+    pub fn leg_added(&self, state: &'static str) {
+        self.legs.get_or_create(&LegLabels { state }).inc();
+    }
+
+    /// There is a leg less in this state.
+    pub fn leg_removed(&self, state: &'static str) {
+        self.legs.get_or_create(&LegLabels { state }).dec();
     }
 
     /// The text that Prometheus reads.

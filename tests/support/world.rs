@@ -38,7 +38,8 @@ pub struct World {
     _broker_runtime: NsRuntime,
 }
 
-/// The configuration of a gateway whose broker is in the broker's namespace.
+/// The configuration of a gateway whose broker is in the broker's namespace. It keeps no
+/// warm connections: what a test counts must not depend on the hour.
 pub fn config(more: &str) -> String {
     format!(
         r#"
@@ -55,6 +56,8 @@ pub fn config(more: &str) -> String {
         uids = {{ "{uid}" = "a2" }}
         [admin]
         address = "127.0.0.1:8081"
+        [legs]
+        warm = 0
         [egress]
         extra_roots = ["{{dir}}/broker-ca.pem"]
         connect_timeout = "1s"

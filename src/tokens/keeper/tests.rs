@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{Pair, Platform, SourceAddr};
+use crate::domain::{Authority, Pair, Platform, SourceAddr};
 use crate::egress::{Egress, Options};
+use crate::legs::{Attendant, Settings};
 use crate::store::Change;
 use crate::store::MasterKey;
 use crate::store::records::{AccountRecord, CredentialsRecord, TokenRecord};
@@ -117,10 +118,14 @@ impl Fixture {
             extra_roots: Vec::new(),
             resolve: std::collections::BTreeMap::new(),
             name_servers: Vec::new(),
+            user_timeout: second,
         };
         let egress = Egress::new(options, Tasks::default()).unwrap();
         let own = SourceAddr::parse("::1").unwrap();
-        let legs = Arc::new(Legs::new(&Pair { primary: own, secondary: own }, &egress));
+        let api = Authority::parse("api.dhan.co:443", None).unwrap();
+        let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
+        let attendant = Attendant::new(settings, egress, Arc::default());
+        let legs = Legs::new(&name(), &Pair { primary: own, secondary: own }, &attendant);
         let record = AccountRecord {
             nickname: None,
             platform: Platform::Automatic,

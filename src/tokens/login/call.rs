@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::{Authority, ClientId, Role};
 use crate::egress::OneCall;
-use crate::legs::{Leg, Legs};
+use crate::legs::{Leg, Legs, Purpose};
 
 /// The longest body that is read. The broker's have under 2 KiB.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -26,7 +26,7 @@ const DATE_FRACTION: SignedDuration = SignedDuration::from_millis(500);
 /// By which legs a call may go.
 #[derive(Clone, Copy, Debug)]
 pub enum Way<'a> {
-    /// The primary, else the secondary when the primary cannot be dialled.
+    /// The one that its health chooses, else the other when that cannot be dialled.
     Either(&'a Legs),
     /// This one or none.
     Only(&'a Leg),
@@ -50,8 +50,9 @@ impl<'a> Way<'a> {
     fn turns(self) -> Vec<(&'a Leg, u32)> {
         match self {
             Self::Either(legs) => {
-                let [primary, secondary] = legs.both();
-                vec![(primary, 2), (secondary, 1)]
+                let turns: Vec<_> = legs.choose(Purpose::Read).into_iter().collect();
+                let shares = (1_u32..).take(turns.len()).collect::<Vec<_>>().into_iter().rev();
+                turns.into_iter().zip(shares).collect()
             }
             Self::Only(leg) => vec![(leg, 1)],
         }

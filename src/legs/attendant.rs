@@ -1,0 +1,217 @@
+//! The attendant: the one of a gateway that looks after every account's legs.
+//!
+//! It holds what all legs share, knows the legs there are, tells them which addresses
+//! are on this host, and runs the probes and the warm connections. Legs hold it; it
+//! holds them weakly, so legs that nobody uses any more are gone.
+//!
+//! Nothing of it is on the order path but the second of its life, which is read once
+//! a request: what it finds out is pushed into the legs' own state. A change of
+//! addresses looks at every leg, a few milliseconds for 20,000 of them.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+use super::health::LegState;
+use super::leg::Seen;
+use super::netlink::LocalRoutes;
+use super::probes::Inbox;
+use super::{FAIR_SHARE, Leg, Legs, probes, warm, watch};
+use crate::domain::tasks::Tasks;
+use crate::domain::{AccountName, Authority, Role, SourceAddr};
+use crate::egress::Egress;
+use crate::telemetry::Metrics;
+
+/// Events that a slow listener may be behind by. One further behind misses the oldest
+/// and is told how many; states are always to be had from the legs themselves.
+const EVENTS_KEPT: usize = 1024;
+
+/// How legs are looked after.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a leg that tripped must be healthy before it is used again.
+    pub dwell: Duration,
+    /// Idle connections kept to the API host on each leg that admits; 0 for none.
+    pub warm: usize,
+    /// Keep them at any hour, and not only while something is traded.
+    pub warm_always: bool,
+    /// The broker's API host: what is probed and kept warm.
+    pub api: Authority,
+}
+
+/// A leg changed state.
+#[derive(Clone, Debug)]
+pub struct LegEvent {
+    /// Whose.
+    pub account: AccountName,
+    /// Which.
+    pub role: Role,
+    /// The address it leaves from.
+    pub source: SourceAddr,
+    /// What it was.
+    pub from: LegState,
+    /// What it is.
+    pub to: LegState,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Asks the broker by one leg of an account what it sees of it (`getIP`). Made where
+/// tokens are known; legs cannot sign.
+pub trait GetIp: Send + Sync {
+    /// `None` when nobody could be asked: no live token, no answer, no such fields.
+    ///
+    /// Must leave by that leg and no other ([`Leg::lease`], [`Leg::dial`]). It is given
+    /// [`probes::PATIENCE`] and dropped then.
+    fn get_ip<'a>(&'a self, legs: &'a Arc<Legs>, role: Role)
+    -> Pin<Box<dyn Future<Output = Option<Seen>> + Send + 'a>>;
+}
+
+/// See the module.
+pub struct Attendant {
+    settings: Settings,
+    egress: Arc<Egress>,
+    metrics: Arc<Metrics>,
+    register: Mutex<Register>,
+    /// What the kernel delivers to this host; `None` while that is not known.
+    local: Mutex<Option<LocalRoutes>>,
+    events: broadcast::Sender<LegEvent>,
+    inbox: Inbox,
+    get_ip: OnceLock<Arc<dyn GetIp>>,
+    began: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Register {
+    legs: Vec<Weak<Legs>>,
+    /// Look for dead ones when there are this many.
+    tidy_at: usize,
+}
+
+impl std::fmt::Debug for Attendant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attendant").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Attendant {
+    /// One that does nothing by itself until it is started.
+    pub fn new(settings: Settings, egress: Arc<Egress>, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            egress,
+            metrics,
+            register: Mutex::default(),
+            local: Mutex::new(None),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            inbox: Inbox::default(),
+            get_ip: OnceLock::new(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Watch addresses, probe, and keep warm, until `tasks` stop.
+    pub fn start(self: &Arc<Self>, tasks: &Tasks) {
+        tasks.spawn(watch::run(Arc::clone(self), tasks.clone()));
+        tasks.spawn(probes::run(Arc::clone(self), tasks.clone()));
+        if self.settings.warm > 0 {
+            tasks.spawn(warm::run(Arc::clone(self), tasks.clone()));
+        }
+    }
+
+    /// Who asks `getIP`. Only the first one given counts; without one, a leg whose
+    /// address the broker refused stays refused for orders until one is taken from it.
+    pub fn set_get_ip(&self, get_ip: Arc<dyn GetIp>) {
+        let _ = self.get_ip.set(get_ip);
+    }
+
+    /// Every change of a leg's state from now on.
+    pub fn events(&self) -> broadcast::Receiver<LegEvent> {
+        self.events.subscribe()
+    }
+
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) const fn egress(&self) -> &Arc<Egress> {
+        &self.egress
+    }
+
+    pub(super) const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    pub(super) fn getter(&self) -> Option<&Arc<dyn GetIp>> {
+        self.get_ip.get()
+    }
+
+    pub(super) const fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    pub(super) fn is_api(&self, to: &Authority) -> bool {
+        self.settings.api == *to
+    }
+
+    /// How long a leg must have had before running out of time tells against it.
+    pub(super) fn fair_share(&self) -> Duration {
+        FAIR_SHARE.min(self.egress.connect_timeout())
+    }
+
+    /// Seconds since it was made, from 1 on.
+    pub(super) fn second(&self) -> u64 {
+        self.began.elapsed().as_secs() + 1
+    }
+
+    /// Nobody listening is no reason to stop.
+    pub(super) fn tell(&self, event: LegEvent) {
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn probe_at(&self, legs: &Arc<Legs>, role: Role, at: Instant) {
+        self.inbox.put(legs, role, at);
+    }
+
+    /// Look after these legs from now on.
+    pub(super) fn take_in(&self, legs: &Arc<Legs>) {
+        {
+            let mut register = self.register.lock().unwrap_or_else(PoisonError::into_inner);
+            if register.legs.len() >= register.tidy_at {
+                register.legs.retain(|legs| legs.strong_count() > 0);
+                register.tidy_at = 64 + register.legs.len() * 2;
+            }
+            register.legs.push(Arc::downgrade(legs));
+        }
+        // After they are registered: a change from here on reaches them by itself.
+        let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(local) = &*local {
+            tell_addresses(legs, local);
+        }
+    }
+
+    /// All legs there are.
+    pub(super) fn all(&self) -> Vec<Arc<Legs>> {
+        let register = self.register.lock().unwrap_or_else(PoisonError::into_inner);
+        register.legs.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The kernel delivers other addresses than before.
+    pub(super) fn addresses_are(&self, routes: LocalRoutes) {
+        // Held to the end, so that what a leg is told last is the newest.
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let routes = local.insert(routes);
+        for legs in self.all() {
+            tell_addresses(&legs, routes);
+        }
+    }
+}
+
+fn tell_addresses(legs: &Legs, local: &LocalRoutes) {
+    for leg in legs.both() {
+        Leg::address_is(leg, local.covers(leg.source().ip()));
+    }
+}

@@ -1,0 +1,437 @@
+//! The health of one leg, and which of two legs goes first: pure, `now` passed in.
+//!
+//! A leg can be in two kinds of trouble at once, and each heals by its own evidence:
+//!
+//! - with its *line*: it cannot be dialled, or its address left this host. Heals by
+//!   connections that are made through it;
+//! - with its *standing* at the broker: the broker refuses orders from its address, or
+//!   sees another address than ours. Heals by proof, a `getIP` through the leg or an
+//!   order that the broker took. Reading needs no registered address, so a leg that is
+//!   only refused for orders still admits reads.
+//!
+//! Evidence that all is well makes trouble *healthy*; trouble that stays healthy for
+//! the dwell time is over. Anything bad meanwhile starts the dwell anew. So a leg
+//! comes back, and trips again, at most once per dwell, however fast its line comes
+//! and goes or the broker changes its mind.
+//!
+//! A leg that does not admit always has a next probe, at most [`LONGEST_WAIT`] away.
+//!
+//! Which leg goes first: the one that admits, the primary before the secondary. When
+//! neither admits, none is refused a try: the one in the least trouble goes first (a
+//! healthy line before a dead one, a dead one before one whose address is gone), and
+//! the primary where they are equal. An account that is pinned uses its pinned leg and
+//! no other, in whatever state: an operator who pins has a reason (an address that the
+//! broker is not to see now), and failing over against it would be the greater harm.
+
+use std::time::{Duration, Instant};
+
+use crate::domain::Role;
+
+/// The first probe comes this long after a trip, at most; each that fails doubles it...
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// ...to here.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Probes of a healthy leg come at a quarter of the dwell, between these two: often
+/// enough to see a line that comes and goes, seldom enough for ten thousand accounts.
+const PROBE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
+
+/// Why a leg does not admit. A closed list: these are metric labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// Its address could not be bound.
+    BindFailed,
+    /// Connecting failed.
+    ConnectFailed,
+    /// Connecting took too long.
+    ConnectTimedOut,
+    /// The kernel took another source address.
+    WrongSource,
+    /// The TLS handshake failed.
+    TlsFailed,
+    /// The TLS handshake took too long.
+    TlsTimedOut,
+    /// HTTP could not begin.
+    HttpFailed,
+    /// Its address left this host, or was never here.
+    AddressGone,
+    /// The broker refused an order from its address ("Invalid IP").
+    SourceRefused,
+    /// `getIP` says that orders are not allowed from it.
+    OrdersNotAllowed,
+    /// `getIP` says that the broker saw another address.
+    OtherAddressSeen,
+}
+
+impl Reason {
+    /// Every one.
+    pub const ALL: [Self; 11] = [
+        Self::BindFailed,
+        Self::ConnectFailed,
+        Self::ConnectTimedOut,
+        Self::WrongSource,
+        Self::TlsFailed,
+        Self::TlsTimedOut,
+        Self::HttpFailed,
+        Self::AddressGone,
+        Self::SourceRefused,
+        Self::OrdersNotAllowed,
+        Self::OtherAddressSeen,
+    ];
+
+    /// The word in the API, logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BindFailed => "bind_failed",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimedOut => "connect_timed_out",
+            Self::WrongSource => "wrong_source",
+            Self::TlsFailed => "tls_failed",
+            Self::TlsTimedOut => "tls_timed_out",
+            Self::HttpFailed => "http_failed",
+            Self::AddressGone => "address_gone",
+            Self::SourceRefused => "source_refused",
+            Self::OrdersNotAllowed => "orders_not_allowed",
+            Self::OtherAddressSeen => "other_address_seen",
+        }
+    }
+}
+
+/// What a connection is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reading: the broker does not ask where it comes from.
+    Read,
+    /// Creating, changing or cancelling an order, or bytes that may be that.
+    OrderWrite,
+}
+
+impl Purpose {
+    /// Of a request that is an order write, or is not.
+    pub const fn of(write: bool) -> Self {
+        if write { Self::OrderWrite } else { Self::Read }
+    }
+}
+
+/// Where a leg stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegState {
+    /// Requests may go by it.
+    Admits,
+    /// It failed and has not worked since.
+    Tripped {
+        /// Why.
+        reason: Reason,
+        /// Since when.
+        since: Instant,
+    },
+    /// It failed, works again, and has not done so for long enough.
+    Probing {
+        /// Why it had tripped.
+        reason: Reason,
+        /// When it tripped.
+        since: Instant,
+        /// Since when it works again.
+        healthy_since: Instant,
+    },
+}
+
+impl LegState {
+    /// The word in the API, logs and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Admits => "admits",
+            Self::Tripped { .. } => "tripped",
+            Self::Probing { .. } => "probing",
+        }
+    }
+
+    /// Why it is not `admits`.
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Admits => None,
+            Self::Tripped { reason, .. } | Self::Probing { reason, .. } => Some(*reason),
+        }
+    }
+
+    /// The same word for the same reason? Times do not count.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        (self.as_str(), self.reason()) == (other.as_str(), other.reason())
+    }
+}
+
+/// Something that was learnt of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A new connection was made through it.
+    Dialled,
+    /// No connection could be made through it.
+    DialFailed(Reason),
+    /// Its address left this host.
+    AddressGone,
+    /// Its address is on this host again.
+    AddressBack,
+    /// The broker refused an order because of where it came from.
+    SourceRefused,
+    /// The broker took an order that came from it.
+    SourceAccepted,
+    /// A `getIP` through it was answered.
+    Seen(Sight),
+    /// A probe ended, with what `getIP` said if it was asked and answered.
+    Probed(Line, Option<Sight>),
+}
+
+/// What a probe says of a leg's line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A TLS connection was made.
+    Works,
+    /// None could be made.
+    Failed(Reason),
+    /// Nothing: the broker's name could not be resolved, or the like.
+    NotTried,
+}
+
+/// What `getIP` said, as far as a leg minds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// Did the broker see the leg's own address?
+    pub own_address: bool,
+    /// Are orders allowed from it? `None` where the broker did not say.
+    pub orders_allowed: Option<bool>,
+}
+
+/// How much trouble a leg is in: none is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank(u8);
+
+impl Rank {
+    /// No trouble.
+    pub const ADMITS: Self = Self(0);
+
+    /// As a number below 16, and back.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From [`Rank::bits`].
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    reason: Reason,
+    since: Instant,
+    healthy_since: Option<Instant>,
+}
+
+impl Trouble {
+    const fn state(&self) -> LegState {
+        let Self { reason, since, healthy_since } = *self;
+        match healthy_since {
+            Some(healthy_since) => LegState::Probing { reason, since, healthy_since },
+            None => LegState::Tripped { reason, since },
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Health {
+    dwell: Duration,
+    /// Is its address on this host, as far as is known?
+    here: bool,
+    line: Option<Trouble>,
+    standing: Option<Trouble>,
+    /// Were orders refused? Then only the word that they are allowed heals.
+    refused: bool,
+    /// Probes in a row that did not help.
+    in_vain: u32,
+    next_probe: Option<Instant>,
+    /// For the jitter: any number will do, another one for each leg is better.
+    random: u64,
+}
+
+impl Health {
+    /// A leg nothing bad is known of.
+    pub const fn new(dwell: Duration, seed: u64) -> Self {
+        Self {
+            dwell,
+            here: true,
+            line: None,
+            standing: None,
+            refused: false,
+            in_vain: 0,
+            next_probe: None,
+            random: seed,
+        }
+    }
+
+    /// Where it stands. The line comes first: without one nothing else matters.
+    pub fn state(&self) -> LegState {
+        self.line.as_ref().or(self.standing.as_ref()).map_or(LegState::Admits, Trouble::state)
+    }
+
+    /// May requests of this kind go by it?
+    pub fn admits(&self, purpose: Purpose) -> bool {
+        self.rank(purpose) == Rank::ADMITS
+    }
+
+    /// How much trouble it is in for requests of this kind.
+    pub fn rank(&self, purpose: Purpose) -> Rank {
+        let line = match &self.line {
+            None => 0,
+            Some(_) if !self.here => 3,
+            Some(Trouble { healthy_since: Some(_), .. }) => 1,
+            Some(Trouble { healthy_since: None, .. }) => 2,
+        };
+        let counts = |trouble: &Trouble| match purpose {
+            Purpose::OrderWrite => true,
+            // Who sees another address than ours may see another account's.
+            Purpose::Read => trouble.reason == Reason::OtherAddressSeen,
+        };
+        Rank(line * 2 + u8::from(self.standing.as_ref().is_some_and(counts)))
+    }
+
+    /// When to probe it next; `None` exactly while nothing is wrong with it.
+    pub const fn next_probe(&self) -> Option<Instant> {
+        self.next_probe
+    }
+
+    /// Does only proof from the broker help? Then a probe without `getIP` is in vain.
+    pub const fn wants_proof(&self) -> bool {
+        self.standing.is_some()
+    }
+
+    /// Take in what was learnt.
+    pub fn on(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Dialled => self.line_works(now),
+            Event::DialFailed(reason) => self.line_failed(reason, now),
+            Event::AddressGone => {
+                self.line_failed(Reason::AddressGone, now);
+                self.here = false;
+            }
+            Event::AddressBack => self.here = true,
+            Event::SourceRefused => self.orders_refused(Reason::SourceRefused, now),
+            Event::SourceAccepted => self.proved(now),
+            Event::Seen(sight) => self.seen(sight, now),
+            Event::Probed(line, sight) => {
+                match line {
+                    Line::Works => self.line_works(now),
+                    Line::Failed(reason) => self.line_failed(reason, now),
+                    Line::NotTried => {}
+                }
+                if let Some(sight) = sight {
+                    self.seen(sight, now);
+                }
+            }
+        }
+        self.plan(event, now);
+    }
+
+    fn line_works(&mut self, now: Instant) {
+        // A connection that was made just before the address went says nothing of now.
+        if self.here {
+            good(&mut self.line, self.dwell, now);
+        }
+    }
+
+    fn line_failed(&mut self, reason: Reason, now: Instant) {
+        // That the address is gone is why all else fails.
+        let reason = if self.here { reason } else { Reason::AddressGone };
+        bad(&mut self.line, reason, now);
+    }
+
+    fn seen(&mut self, sight: Sight, now: Instant) {
+        match sight {
+            Sight { own_address: false, .. } => bad(&mut self.standing, Reason::OtherAddressSeen, now),
+            Sight { orders_allowed: Some(false), .. } => self.orders_refused(Reason::OrdersNotAllowed, now),
+            Sight { orders_allowed: Some(true), .. } => self.proved(now),
+            // The right address is all that was in doubt.
+            Sight { orders_allowed: None, .. } if !self.refused => self.proved(now),
+            Sight { orders_allowed: None, .. } => {}
+        }
+    }
+
+    fn orders_refused(&mut self, reason: Reason, now: Instant) {
+        self.refused = true;
+        bad(&mut self.standing, reason, now);
+    }
+
+    fn proved(&mut self, now: Instant) {
+        good(&mut self.standing, self.dwell, now);
+        self.refused &= self.standing.is_some();
+    }
+
+    /// Set the next probe.
+    fn plan(&mut self, event: Event, now: Instant) {
+        let troubles = || self.line.iter().chain(self.standing.iter());
+        if troubles().next().is_none() {
+            self.next_probe = None;
+            self.in_vain = 0;
+            return;
+        }
+        let healthy = troubles().all(|trouble| trouble.healthy_since.is_some());
+        // The probe that ends the dwell, if it is not over already.
+        let ends = troubles().filter_map(|t| t.healthy_since).map(|since| since + self.dwell).filter(|at| *at > now);
+        let ends = ends.min();
+        let next = match (event, self.next_probe) {
+            (Event::AddressBack, _) => now,
+            (Event::Probed(..), _) | (_, None) => {
+                self.in_vain = if healthy || self.next_probe.is_none() { 0 } else { self.in_vain.saturating_add(1) };
+                let wait = if healthy { self.dwell / 4 } else { FIRST_WAIT * (1 << self.in_vain.min(10)) };
+                let (least, most) = if healthy { PROBE_EVERY } else { (FIRST_WAIT, LONGEST_WAIT) };
+                now + self.jittered(wait.clamp(least, most))
+            }
+            (_, Some(planned)) => planned,
+        };
+        self.next_probe = Some(ends.map_or(next, |end| next.min(end)));
+    }
+
+    /// Between half of `wait` and all of it: a line that fails for a thousand accounts
+    /// is not to be probed by all of them in one moment.
+    fn jittered(&mut self, wait: Duration) -> Duration {
+        // splitmix64, by Sebastiano Vigna; good enough to spread.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let part = u32::try_from((z ^ (z >> 31)) & 0xffff).unwrap_or(0);
+        wait / 2 + wait / 2 * part / 0xffff
+    }
+}
+
+fn bad(trouble: &mut Option<Trouble>, reason: Reason, now: Instant) {
+    match trouble {
+        Some(trouble) => {
+            if trouble.healthy_since.is_some() || trouble.reason != reason {
+                trouble.since = now;
+            }
+            trouble.reason = reason;
+            trouble.healthy_since = None;
+        }
+        None => *trouble = Some(Trouble { reason, since: now, healthy_since: None }),
+    }
+}
+
+fn good(trouble: &mut Option<Trouble>, dwell: Duration, now: Instant) {
+    let Some(Trouble { healthy_since, .. }) = trouble else { return };
+    let since = *healthy_since.get_or_insert(now);
+    if now.saturating_duration_since(since) >= dwell {
+        *trouble = None;
+    }
+}
+
+/// Which legs to try, in order; see the module.
+pub fn choose(primary: Rank, secondary: Rank, pin: Option<Role>) -> (Role, Option<Role>) {
+    match pin {
+        Some(pinned) => (pinned, None),
+        None if secondary < primary => (Role::Secondary, Some(Role::Primary)),
+        None => (Role::Primary, Some(Role::Secondary)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

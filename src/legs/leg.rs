@@ -1,0 +1,296 @@
+//! One leg: an exit and what is known of its health.
+
+use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::attendant::{Attendant, LegEvent};
+use super::health::{Event, Health, LegState, Line, Purpose, Rank, Reason, Sight};
+use super::{Legs, Reuse};
+use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
+use crate::egress::{DialError, Exit, Lease, OneCall};
+
+/// What `getIP` answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The address the broker saw (`detectedIP`).
+    pub detected: Ipv6Addr,
+    /// Does the broker take orders from it? From `ordersAllowed`; where that is missing,
+    /// from an `ipMatchStatus` that says so; `None` where neither is there.
+    pub orders_allowed: Option<bool>,
+}
+
+/// One way out for one account.
+#[derive(Debug)]
+pub struct Leg {
+    account: AccountName,
+    role: Role,
+    exit: Arc<Exit>,
+    known: Mutex<Known>,
+    /// Both ranks of `known.health`, read without its lock: reads in the low half.
+    ranks: AtomicU8,
+    /// Is its address on this host, as the attendant last said?
+    here: AtomicBool,
+    /// Is a probe under way?
+    pub(super) in_probe: AtomicBool,
+    pub(super) warming: Mutex<super::warm::Pace>,
+    attendant: Arc<Attendant>,
+    legs: Weak<Legs>,
+}
+
+#[derive(Debug)]
+struct Known {
+    health: Health,
+    since: SystemTime,
+}
+
+impl Leg {
+    pub(super) fn new(
+        role: Role,
+        account: &AccountName,
+        pair: &Pair,
+        attendant: &Arc<Attendant>,
+        legs: Weak<Legs>,
+    ) -> Self {
+        let source = pair.of(role);
+        let seed = u128::from(source.ip());
+        let health = Health::new(attendant.settings().dwell, (seed ^ (seed >> 64)) as u64);
+        attendant.metrics().leg_added(LegState::Admits.as_str());
+        Self {
+            account: account.clone(),
+            role,
+            exit: attendant.egress().exit(source),
+            known: Mutex::new(Known { health, since: SystemTime::now() }),
+            ranks: AtomicU8::new(0),
+            here: AtomicBool::new(true),
+            in_probe: AtomicBool::new(false),
+            warming: Mutex::default(),
+            attendant: Arc::clone(attendant),
+            legs,
+        }
+    }
+
+    /// Primary or secondary.
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The address it leaves from.
+    pub fn source(&self) -> SourceAddr {
+        self.exit.source()
+    }
+
+    /// Its state and since when.
+    pub fn state(&self) -> (LegState, SystemTime) {
+        let known = self.known();
+        (known.health.state(), known.since)
+    }
+
+    /// May requests of this kind go by it? No lock.
+    pub fn admits(&self, purpose: Purpose) -> bool {
+        self.rank(purpose) == Rank::ADMITS
+    }
+
+    /// Idle upstream connections.
+    pub fn idle(&self) -> usize {
+        self.exit.idle()
+    }
+
+    /// A connection by this leg and no other, whatever its state.
+    ///
+    /// # Errors
+    /// [`DialError`]; nothing was sent.
+    pub async fn lease(&self, to: &Authority, how: Reuse) -> Result<Lease, DialError> {
+        let leased = self.lease_unnoted(to, how).await;
+        self.note_dial(to, leased.as_ref().map(|lease| lease.is_new()));
+        leased
+    }
+
+    /// A connected socket by this leg and no other, whatever its state.
+    ///
+    /// # Errors
+    /// [`DialError`]; nothing was sent.
+    pub async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
+        let dialled = self.dial_unnoted(to).await;
+        self.note_dial(to, dialled.as_ref().map(|_| true));
+        dialled
+    }
+
+    /// A client for one call of our own, by this leg and no other. It is dialled by
+    /// `by`, which is also when its request has left at the latest; `whole` is the
+    /// time from then on for the reply.
+    ///
+    /// # Errors
+    /// [`DialError`]; nothing was sent.
+    pub async fn one_call(&self, to: &Authority, by: Instant, whole: Duration) -> Result<OneCall, DialError> {
+        let dialled = tokio::time::timeout_at(by, self.dial(to)).await;
+        let stream = dialled.unwrap_or_else(|_| Err(DialError::OutOfTime { from: self.source(), to: to.clone() }))?;
+        self.exit.one_call(stream, to, by.saturating_duration_since(Instant::now()), whole)
+    }
+
+    /// The broker refused an order because of the address it came from ("Invalid IP").
+    pub fn refused_source(&self) {
+        self.learn(Event::SourceRefused);
+    }
+
+    /// The broker took an order that came from it.
+    pub fn accepted_source(&self) {
+        self.learn(Event::SourceAccepted);
+    }
+
+    /// What a `getIP` by this leg answered.
+    pub fn seen(&self, seen: Seen) {
+        self.learn(Event::Seen(self.sight(seen)));
+    }
+
+    /// A request that had been sent by it got no answer, or its connection broke. That
+    /// is no proof of anything; but the other idle connections may be as dead, so the
+    /// next request makes a new one, and a probe finds out what is the matter.
+    pub fn suspect(&self) {
+        self.exit.forget_idle();
+        if let Some(legs) = self.legs.upgrade() {
+            self.attendant.probe_at(&legs, self.role, Instant::now());
+        }
+    }
+
+    pub(super) const fn exit(&self) -> &Arc<Exit> {
+        &self.exit
+    }
+
+    pub(super) fn sight(&self, seen: Seen) -> Sight {
+        Sight { own_address: seen.detected == self.source().ip(), orders_allowed: seen.orders_allowed }
+    }
+
+    pub(super) fn rank(&self, purpose: Purpose) -> Rank {
+        let ranks = self.ranks.load(Ordering::Acquire);
+        Rank::from_bits(match purpose {
+            Purpose::Read => ranks & 0xf,
+            Purpose::OrderWrite => ranks >> 4,
+        })
+    }
+
+    /// Its line is good, and its address is here.
+    pub(super) fn is_here(&self) -> bool {
+        self.here.load(Ordering::Relaxed)
+    }
+
+    /// Does nothing but proof from the broker help it?
+    pub(super) fn wants_proof(&self) -> bool {
+        self.known().health.wants_proof()
+    }
+
+    /// The host holds its address, or does not. Only a change is news.
+    pub(super) fn address_is(&self, here: bool) {
+        if self.here.swap(here, Ordering::Relaxed) != here {
+            self.learn(if here { Event::AddressBack } else { Event::AddressGone });
+        }
+    }
+
+    pub(super) async fn lease_unnoted(&self, to: &Authority, how: Reuse) -> Result<Lease, DialError> {
+        match how {
+            Reuse::Idle => self.exit.lease(to).await,
+            Reuse::Never => self.exit.lease_new(to).await,
+            Reuse::ForUpgrade => self.exit.lease_for_upgrade(to).await,
+        }
+    }
+
+    pub(super) async fn dial_unnoted(&self, to: &Authority) -> Result<TcpStream, DialError> {
+        self.exit.dial(to).await
+    }
+
+    fn note_dial(&self, to: &Authority, dialled: Result<bool, &DialError>) {
+        match dialled {
+            Ok(true) => self.learn(Event::Dialled),
+            Ok(false) => {}
+            Err(err) if self.attendant.is_api(to) => self.note_failed_dial(err),
+            Err(_) => {}
+        }
+    }
+
+    /// A dial failed, and not for its host's sake.
+    pub(super) fn note_failed_dial(&self, err: &DialError) {
+        match line_of(err) {
+            Line::Failed(reason) => self.learn(Event::DialFailed(reason)),
+            Line::Works | Line::NotTried => {}
+        }
+    }
+
+    /// Take in what was learnt, tell of a change, and plan the next probe.
+    pub(super) fn learn(&self, event: Event) {
+        let good = match event {
+            Event::Dialled | Event::SourceAccepted => true,
+            Event::Seen(sight) => sight.own_address && sight.orders_allowed != Some(false),
+            Event::DialFailed(_)
+            | Event::AddressGone
+            | Event::AddressBack
+            | Event::SourceRefused
+            | Event::Probed(..) => false,
+        };
+        // The common case: good news of a leg that nothing is wrong with.
+        if good && self.ranks.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut known = self.known();
+        let before = known.health.state();
+        known.health.on(event, now.into_std());
+        let after = known.health.state();
+        let ranks = known.health.rank(Purpose::Read).bits() | (known.health.rank(Purpose::OrderWrite).bits() << 4);
+        self.ranks.store(ranks, Ordering::Release);
+        if !after.looks_like(&before) {
+            known.since = SystemTime::now();
+            // Told under the lock, so that changes are told in their order.
+            self.tell(before, after, known.since);
+        }
+        let next = known.health.next_probe();
+        drop(known);
+        if matches!(event, Event::DialFailed(_) | Event::AddressGone) {
+            // What lies idle was made while the line worked and would be found dead by
+            // an order, whose outcome then nobody knows.
+            self.exit.forget_idle();
+        }
+        if let (Some(at), Some(legs)) = (next, self.legs.upgrade()) {
+            self.attendant.probe_at(&legs, self.role, at.into());
+        }
+    }
+
+    fn tell(&self, from: LegState, to: LegState, at: SystemTime) {
+        let (role, source) = (self.role, self.source());
+        let reason = to.reason().or(from.reason());
+        let word = reason.map(Reason::as_str);
+        tracing::warn!(account = %self.account, leg = role.as_str(), %source, from = from.as_str(), to = to.as_str(),
+            reason = word, "a leg changed state");
+        self.attendant.metrics().leg_changed(from.as_str(), to.as_str(), word.unwrap_or("none"));
+        self.attendant.tell(LegEvent { account: self.account.clone(), role, source, from, to, at });
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        let state = self.known().health.state();
+        self.attendant.metrics().leg_removed(state.as_str());
+    }
+}
+
+/// What a failed dial says of the leg's line.
+pub(super) const fn line_of(err: &DialError) -> Line {
+    Line::Failed(match err {
+        DialError::Bind { .. } => Reason::BindFailed,
+        DialError::Connect { .. } => Reason::ConnectFailed,
+        DialError::TimedOut { .. } | DialError::OutOfTime { .. } => Reason::ConnectTimedOut,
+        DialError::WrongSource { .. } => Reason::WrongSource,
+        DialError::Tls { .. } => Reason::TlsFailed,
+        DialError::TlsTimedOut { .. } => Reason::TlsTimedOut,
+        DialError::Http { .. } => Reason::HttpFailed,
+        // A name, a refusal of ours, or a matter of this process.
+        DialError::Forbidden { .. } | DialError::Resolve(_) | DialError::Handover { .. } => return Line::NotTried,
+    })
+}

@@ -1,0 +1,334 @@
+//! What the kernel says about local routes, in bytes (netlink(7), rtnetlink(7)).
+//!
+//! A route of type `local` is what makes the kernel take packets for an address as
+//! its own. Every usable address of an interface has one (the kernel adds it when
+//! duplicate address detection is over and takes it away with the address), and an
+//! AnyIP prefix is nothing else. So these routes, of any table, are the whole answer
+//! to "is this address on this host": addresses themselves need not be kept, and a
+//! message about one only makes us look again.
+//!
+//! Nothing here trusts a length: bytes that make no sense are passed over.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::Ipv6Addr;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_DELADDR: u16 = 21;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
+const NLM_F_REQUEST: u16 = 0x01;
+const NLM_F_MULTI: u16 = 0x02;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const NLM_F_DUMP: u16 = 0x300;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_PRIORITY: u16 = 6;
+const RTA_TABLE: u16 = 15;
+const IFA_ADDRESS: u16 = 1;
+const RTN_LOCAL: u8 = 2;
+const IFF_UP: u32 = 1;
+const AF_INET6: u8 = 10;
+/// `nlmsghdr`: length u32, type u16, flags u16, sequence u32, port u32.
+const HEADER: usize = 16;
+/// `rtmsg`.
+const ROUTE: usize = 12;
+/// `ifaddrmsg`.
+const ADDRESS: usize = 8;
+/// `ifinfomsg`.
+const LINK: usize = 16;
+
+/// Dumps in a row that are made again because the table changed meanwhile.
+const MOST_INTERRUPTED: u32 = 3;
+
+/// The multicast groups to listen to: links, IPv6 addresses, IPv6 routes.
+pub(super) const GROUPS: u32 = 0x1 | 0x100 | 0x400;
+
+/// The request for all IPv6 routes, numbered `sequence`.
+fn dump(sequence: u32) -> Vec<u8> {
+    let mut message = Vec::with_capacity(HEADER + ROUTE);
+    message.extend_from_slice(&28u32.to_ne_bytes());
+    message.extend_from_slice(&RTM_GETROUTE.to_ne_bytes());
+    message.extend_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message.extend_from_slice(&sequence.to_ne_bytes());
+    message.extend_from_slice(&0u32.to_ne_bytes());
+    message.push(AF_INET6);
+    message.resize(HEADER + ROUTE, 0);
+    message
+}
+
+/// What tells one route from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Route {
+    prefix: Ipv6Addr,
+    length: u8,
+    table: u32,
+    interface: u32,
+    metric: u32,
+}
+
+/// The local routes of this host.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LocalRoutes {
+    routes: BTreeSet<Route>,
+    /// The same by prefix, for asking, with how many routes each has.
+    prefixes: HashMap<(u8, Ipv6Addr), u32>,
+    /// How many prefixes of each length there are: mostly 128 and one or two others.
+    lengths: Vec<(u8, u32)>,
+}
+
+impl LocalRoutes {
+    /// Does the kernel take packets for `address` as its own?
+    pub fn covers(&self, address: Ipv6Addr) -> bool {
+        self.lengths.iter().any(|(length, _)| self.prefixes.contains_key(&(*length, masked(address, *length))))
+    }
+
+    /// Are there none at all? Even an idle host has `::1`.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
+    fn insert(&mut self, route: Route) -> bool {
+        let new = self.routes.insert(route);
+        if new {
+            let count = self.prefixes.entry((route.length, route.prefix)).or_default();
+            *count += 1;
+            if *count == 1 {
+                match self.lengths.iter_mut().find(|(length, _)| *length == route.length) {
+                    Some((_, count)) => *count += 1,
+                    None => self.lengths.push((route.length, 1)),
+                }
+            }
+        }
+        new
+    }
+
+    fn remove(&mut self, route: &Route) -> bool {
+        let known = self.routes.remove(route);
+        let key = (route.length, route.prefix);
+        if known && let Some(count) = self.prefixes.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.prefixes.remove(&key);
+                if let Some((_, count)) = self.lengths.iter_mut().find(|(length, _)| *length == route.length) {
+                    *count -= 1;
+                }
+                self.lengths.retain(|(_, count)| *count > 0);
+            }
+        }
+        known
+    }
+}
+
+fn masked(address: Ipv6Addr, length: u8) -> Ipv6Addr {
+    let mask = u128::MAX.checked_shl(128_u32.saturating_sub(length.into())).unwrap_or(0);
+    (u128::from(address) & mask).into()
+}
+
+/// Follows the routes: a dump first, then every change, and a dump again when changes
+/// were missed. Changes that come during a dump are applied to both what was known
+/// and what is being learnt, in the order in which they come.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    known: LocalRoutes,
+    /// Has a dump ever been told to its end? Before, a change is a change of nothing.
+    complete: bool,
+    dump: Option<Dump>,
+    sequence: u32,
+    /// Is what is known out of date, so that another dump is needed?
+    stale: bool,
+    /// Dumps in a row whose table changed while it was walked.
+    interrupted: u32,
+    /// Addresses that went, whose routes should go by themselves.
+    gone: Vec<Ipv6Addr>,
+}
+
+/// A dump under way.
+#[derive(Debug)]
+struct Dump {
+    sequence: u32,
+    told: LocalRoutes,
+    interrupted: bool,
+}
+
+/// What came of a packet of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// What is known changed, or is known for the first time.
+    pub changed: bool,
+    /// The dump was refused with this errno.
+    pub refused: Option<i32>,
+}
+
+impl Follower {
+    /// The routes as of now.
+    pub const fn known(&self) -> &LocalRoutes {
+        &self.known
+    }
+
+    /// Changes were missed: what is known may be wrong.
+    pub const fn missed(&mut self) {
+        self.stale = true;
+    }
+
+    /// The request to send now, if one is due. One dump at a time: the kernel answers
+    /// a second one with `EBUSY`.
+    pub fn next_request(&mut self) -> Option<Vec<u8>> {
+        if self.dump.is_some() {
+            return None;
+        }
+        // The kernel tells of an address first and of its route after; both have been read now.
+        let known = &self.known;
+        self.stale |= self.gone.drain(..).any(|address| known.prefixes.contains_key(&(128, address)));
+        if !std::mem::take(&mut self.stale) {
+            return None;
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+        self.dump = Some(Dump { sequence: self.sequence, told: LocalRoutes::default(), interrupted: false });
+        Some(dump(self.sequence))
+    }
+
+    /// Take in what one read gave.
+    pub fn take(&mut self, bytes: &[u8]) -> News {
+        let mut news = News::default();
+        for message in messages(bytes) {
+            self.take_one(&message, &mut news);
+        }
+        news
+    }
+
+    fn take_one(&mut self, message: &Message<'_>, news: &mut News) {
+        let ours = message.flags & NLM_F_MULTI != 0 || matches!(message.kind, NLMSG_DONE | NLMSG_ERROR);
+        if let Some(dump) = self.dump.as_mut().filter(|dump| ours && dump.sequence == message.sequence) {
+            dump.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+            match message.kind {
+                RTM_NEWROUTE => {
+                    if let Some(route) = local_route(message.payload) {
+                        dump.told.insert(route);
+                    }
+                }
+                NLMSG_DONE => self.dump_ended(news),
+                NLMSG_ERROR => {
+                    self.dump = None;
+                    news.refused = field(message.payload, 0).map(i32::from_ne_bytes).map(i32::wrapping_neg);
+                }
+                _ => {}
+            }
+            return;
+        }
+        match message.kind {
+            RTM_NEWROUTE | RTM_DELROUTE => {
+                let Some(route) = local_route(message.payload) else { return };
+                let change = |routes: &mut LocalRoutes| match message.kind {
+                    RTM_NEWROUTE => routes.insert(route),
+                    _ => routes.remove(&route),
+                };
+                if let Some(dump) = &mut self.dump {
+                    change(&mut dump.told);
+                }
+                news.changed |= change(&mut self.known) && self.complete;
+            }
+            // An address or a link can go without a word about its routes
+            // (net.ipv6.route.skip_notify_on_dev_down).
+            RTM_DELADDR => self.gone.extend(address(message.payload)),
+            RTM_DELLINK => self.stale = true,
+            RTM_NEWLINK => self.stale |= !is_up(message.payload),
+            _ => {}
+        }
+    }
+
+    fn dump_ended(&mut self, news: &mut News) {
+        let Some(dump) = self.dump.take() else { return };
+        // The table changed while it was walked, so a route may have been passed over.
+        // On a host with a busy routing table that is so every time; then what was
+        // told, with the changes that came meanwhile, is as good as it gets.
+        if dump.interrupted && self.interrupted < MOST_INTERRUPTED {
+            self.interrupted += 1;
+            self.stale = true;
+            return;
+        }
+        self.interrupted = 0;
+        self.complete = true;
+        self.known = dump.told;
+        news.changed = true;
+    }
+}
+
+struct Message<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    payload: &'a [u8],
+}
+
+/// The messages of a packet, up to the first whose length makes no sense.
+fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    std::iter::from_fn(move || {
+        let length = usize::try_from(field(bytes, 0).map(u32::from_ne_bytes)?).ok()?;
+        let payload = bytes.get(HEADER..length)?;
+        let message = Message {
+            kind: u16::from_ne_bytes(field(bytes, 4)?),
+            flags: u16::from_ne_bytes(field(bytes, 6)?),
+            sequence: u32::from_ne_bytes(field(bytes, 8)?),
+            payload,
+        };
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+/// The attributes of a message behind its fixed part.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16::from_ne_bytes(field(bytes, 0)?));
+        let value = bytes.get(4..length)?;
+        // The two high bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+        let kind = u16::from_ne_bytes(field(bytes, 2)?) & 0x3fff;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+/// `N` bytes at a place.
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+/// A route of type `local`, from an `rtmsg`.
+fn local_route(payload: &[u8]) -> Option<Route> {
+    // Family, destination length, source length, TOS, table, protocol, scope, type, flags.
+    let [family, length, _, _, table, _, _, kind] = field(payload, 0)?;
+    if family != AF_INET6 || kind != RTN_LOCAL || length > 128 {
+        return None;
+    }
+    let mut route = Route { prefix: Ipv6Addr::UNSPECIFIED, length, table: table.into(), interface: 0, metric: 0 };
+    for (kind, value) in attributes(payload.get(ROUTE..)?) {
+        let number = field(value, 0).map(u32::from_ne_bytes);
+        match kind {
+            RTA_DST => route.prefix = Ipv6Addr::from(field::<16>(value, 0)?),
+            RTA_TABLE => route.table = number?,
+            RTA_OIF => route.interface = number?,
+            RTA_PRIORITY => route.metric = number?,
+            _ => {}
+        }
+    }
+    route.prefix = masked(route.prefix, length);
+    Some(route)
+}
+
+/// The address of an `ifaddrmsg`.
+fn address(payload: &[u8]) -> Option<Ipv6Addr> {
+    let found = attributes(payload.get(ADDRESS..)?).find(|(kind, _)| *kind == IFA_ADDRESS)?;
+    field::<16>(found.1, 0).map(Ipv6Addr::from)
+}
+
+/// Is the link of an `ifinfomsg` up? Its flags stand after family, type and index.
+fn is_up(payload: &[u8]) -> bool {
+    payload.len() >= LINK && field(payload, 8).map(u32::from_ne_bytes).is_some_and(|flags| flags & IFF_UP != 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Probes: trying the legs that do not admit, until they do.
+//!
+//! One task has a queue of legs by the time of their next probe, which their health
+//! says; each probe is a task of its own, and only so many run at once, however many
+//! accounts lost a line. A probe is a TLS connection to the API host by that leg, kept
+//! as an idle one when it lacks one, and `getIP` where somebody can ask it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::attendant::Attendant;
+use super::health::{Event, Line, Reason};
+use super::{Leg, Legs, leg};
+use crate::domain::Role;
+use crate::domain::tasks::Tasks;
+
+/// How long a connection, and then a `getIP`, may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Probes at once, over all accounts: a dead line holds each for a connect timeout.
+const AT_ONCE: usize = 64;
+
+/// Which leg of which legs. An address of memory is as good a name as any: legs that
+/// are gone fail to upgrade, whoever has their place.
+type Key = (usize, Role);
+
+/// Probes that were asked for and are not in the queue yet. Bounded by the number of
+/// legs: the last wish for a leg is the one that counts.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    wishes: Mutex<HashMap<Key, (Weak<Legs>, Instant)>>,
+    filled: Notify,
+}
+
+impl Inbox {
+    pub fn put(&self, legs: &Arc<Legs>, role: Role, at: Instant) {
+        let key = (Arc::as_ptr(legs).addr(), role);
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Arc::downgrade(legs), at));
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> HashMap<Key, (Weak<Legs>, Instant)> {
+        std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Legs by the time of their next probe, each at most once.
+#[derive(Default)]
+struct Queue {
+    by_time: BTreeMap<(Instant, usize, bool), Weak<Legs>>,
+    times: HashMap<Key, Instant>,
+}
+
+impl Queue {
+    const fn place(at: Instant, (legs, role): Key) -> (Instant, usize, bool) {
+        (at, legs, matches!(role, Role::Secondary))
+    }
+
+    fn put(&mut self, key: Key, legs: Weak<Legs>, at: Instant) {
+        if let Some(old) = self.times.insert(key, at) {
+            self.by_time.remove(&Self::place(old, key));
+        }
+        self.by_time.insert(Self::place(at, key), legs);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.by_time.first_key_value().map(|((at, ..), _)| *at)
+    }
+
+    /// One that is due.
+    fn pop(&mut self, now: Instant) -> Option<(Weak<Legs>, Role)> {
+        let entry = self.by_time.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let ((_, legs, secondary), weak) = entry.remove_entry();
+        let role = if secondary { Role::Secondary } else { Role::Primary };
+        self.times.remove(&(legs, role));
+        Some((weak, role))
+    }
+}
+
+/// Probe until the process is to stop.
+pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
+    let mut queue = Queue::default();
+    loop {
+        for (key, (legs, at)) in attendant.inbox().take() {
+            queue.put(key, legs, at);
+        }
+        while let Some((legs, role)) = queue.pop(Instant::now()) {
+            let Some(legs) = legs.upgrade() else { continue };
+            if legs.ended().is_cancelled() || legs.leg(role).in_probe.swap(true, Ordering::Relaxed) {
+                continue;
+            }
+            let permit = tokio::select! {
+                permit = Arc::clone(&at_once).acquire_owned() => permit,
+                () = tasks.stopping() => return,
+            };
+            let (attendant, stop) = (Arc::clone(&attendant), tasks.clone());
+            tasks.spawn(async move {
+                let _permit = permit;
+                tokio::select! {
+                    () = probe(&attendant, &legs, role) => {}
+                    () = stop.stopping() => {}
+                }
+            });
+        }
+        let due = queue.next();
+        tokio::select! {
+            () = attendant.inbox().filled.notified() => {}
+            () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
+            () = tasks.stopping() => return,
+        }
+    }
+}
+
+async fn probe(attendant: &Attendant, legs: &Arc<Legs>, role: Role) {
+    let leg = legs.leg(role);
+    let line = if leg.is_here() { try_line(attendant, leg).await } else { Line::Failed(Reason::AddressGone) };
+    let getter = attendant.getter().filter(|_| line == Line::Works);
+    let seen = match getter {
+        Some(getter) => tokio::time::timeout(PATIENCE, getter.get_ip(legs, role)).await.ok().flatten(),
+        None => None,
+    };
+    if getter.is_some() && seen.is_none() && leg.wants_proof() {
+        tracing::info!(account = %legs.account(), leg = role.as_str(),
+            "the broker could not be asked whether it takes orders from this leg again");
+    }
+    // Before the next one is planned, so that it is not taken for one under way.
+    leg.in_probe.store(false, Ordering::Relaxed);
+    leg.learn(Event::Probed(line, seen.map(|seen| leg.sight(seen))));
+}
+
+async fn try_line(attendant: &Attendant, leg: &Leg) -> Line {
+    match tokio::time::timeout(PATIENCE, leg.exit().warm(&attendant.settings().api)).await {
+        Ok(Ok(())) => Line::Works,
+        Ok(Err(err)) => leg::line_of(&err),
+        Err(_) => Line::Failed(Reason::ConnectTimedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A leg whose probe is planned anew must not be probed twice, nor at the old time.
+    #[test]
+    fn the_last_plan_for_a_leg_is_the_one_that_counts() {
+        let now = Instant::now();
+        let after = |s| now + Duration::from_secs(s);
+        let mut queue = Queue::default();
+        queue.put((8, Role::Primary), Weak::new(), after(1));
+        queue.put((8, Role::Secondary), Weak::new(), after(2));
+        queue.put((8, Role::Primary), Weak::new(), after(3));
+        assert_eq!(queue.next(), Some(after(2)));
+        assert!(queue.pop(after(1)).is_none());
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop(after(9)).map(|(_, role)| role)).collect();
+        assert_eq!(order, [Role::Secondary, Role::Primary]);
+        assert!(queue.next().is_none() && queue.times.is_empty());
+    }
+}

@@ -1,0 +1,108 @@
+//! Watching which addresses are on this host, by netlink.
+//!
+//! `IPV6_FREEBIND` makes `bind` succeed for an address that is gone, and the connect
+//! then runs into its timeout. The kernel says at once when an address or a local
+//! route goes; legs of that address trip then, before any request has to find out.
+//!
+//! Where netlink is not to be had (a sandbox that forbids it), this says so and ends:
+//! legs then trip when they are dialled, as they would without it.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::RcvBuf;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, send, setsockopt, socket,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::attendant::Attendant;
+use super::netlink::{Follower, GROUPS};
+use crate::domain::tasks::Tasks;
+
+/// The kernel fills at most 32 KiB at once.
+const BUFFER: usize = 64 * 1024;
+/// Room for a burst, such as an interface with thousands of addresses that goes down.
+/// The kernel may give less; what does not fit is noticed, and all is asked for anew.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+/// Reads before legs are told, so that a burst is told as one change and yet at once.
+const BATCH: usize = 64;
+
+/// Why addresses are not watched.
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error("netlink cannot be used")]
+    Netlink(#[source] io::Error),
+    #[error("netlink does not tell the routes")]
+    Refused(#[source] io::Error),
+    #[error("netlink tells of no local route, not even of ::1")]
+    Nothing,
+}
+
+/// Watch until the process is to stop.
+pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
+    tokio::select! {
+        ended = watch(&attendant) => if let Err(err) = ended {
+            let cause = std::error::Error::source(&err).map(ToString::to_string);
+            tracing::warn!(error = %err, cause, "addresses are not watched: a leg whose address goes is noticed when it is dialled");
+        },
+        () = tasks.stopping() => {}
+    }
+}
+
+async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
+    let socket = open().map_err(WatchError::Netlink)?;
+    let mut follower = Follower::default();
+    follower.missed();
+    let mut buffer = vec![0u8; BUFFER];
+    loop {
+        if let Some(request) = follower.next_request() {
+            let sent = send(socket.get_ref().as_raw_fd(), &request, MsgFlags::empty());
+            sent.map_err(|errno| WatchError::Netlink(errno.into()))?;
+        }
+        let mut changed = false;
+        let mut guard = socket.readable().await.map_err(WatchError::Netlink)?;
+        for _ in 0..BATCH {
+            match guard.try_io(|socket| receive(socket.get_ref(), &mut buffer)) {
+                Ok(Ok(length)) => {
+                    let news = follower.take(buffer.get(..length).unwrap_or_default());
+                    changed |= news.changed;
+                    if let Some(errno) = news.refused {
+                        return Err(WatchError::Refused(io::Error::from_raw_os_error(errno)));
+                    }
+                }
+                Ok(Err(err)) if err.raw_os_error() == Some(Errno::ENOBUFS as i32) => follower.missed(),
+                Ok(Err(err)) => return Err(WatchError::Netlink(err)),
+                Err(_would_block) => break,
+            }
+        }
+        if changed {
+            // Believing that would trip every leg there is.
+            if follower.known().is_empty() {
+                return Err(WatchError::Nothing);
+            }
+            attendant.addresses_are(follower.known().clone());
+        }
+    }
+}
+
+fn open() -> io::Result<AsyncFd<OwnedFd>> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+    setsockopt(&socket, RcvBuf, &RECEIVE_BUFFER)?;
+    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+    #[expect(
+        deprecated,
+        reason = "its successor is unsafe because a type may lie about its descriptor; OwnedFd owns it and nobody replaces it"
+    )]
+    AsyncFd::with_interest(socket, Interest::READABLE)
+}
+
+/// One packet of the kernel's; what another process sent counts as nothing.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (length, from) = recvfrom::<NetlinkAddr>(socket.as_raw_fd(), buffer)?;
+    Ok(if from.is_some_and(|from| from.pid() == 0) { length } else { 0 })
+}
