@@ -277,3 +277,6 @@ pub enum Reuse {
     /// A new HTTP/1.1 one that will not come back.
     ForUpgrade,
 }
+
+#[cfg(test)]
+mod tests;
