@@ -25,7 +25,6 @@ pub struct Seen {
 }
 
 /// One way out for one account.
-#[derive(Debug)]
 pub struct Leg {
     account: AccountName,
     role: Role,
@@ -270,6 +269,19 @@ impl Leg {
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Leg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (account, role, source) = (&self.account, self.role, self.source());
+        let health = &self.known().health;
+        f.debug_struct("Leg")
+            .field("account", account)
+            .field("role", &role)
+            .field("source", &source)
+            .field("health", health)
+            .finish_non_exhaustive()
     }
 }
 

@@ -43,8 +43,9 @@ pub use attendant::{Attendant, GetIp, LegEvent, Settings};
 pub use health::{LegState, Purpose, Reason};
 pub use leg::{Leg, Seen};
 
-/// A leg that was not given this long has not shown that it is dead.
-const FAIR_SHARE: Duration = Duration::from_secs(1);
+/// A leg that was not given this long has not shown that it is dead: several times what
+/// the way to the broker and a handshake take, and less than half of any sensible limit.
+const FAIR_SHARE: Duration = Duration::from_millis(750);
 
 /// Neither leg could be dialled. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -277,3 +278,6 @@ pub enum Reuse {
     /// A new HTTP/1.1 one that will not come back.
     ForUpgrade,
 }
+
+#[cfg(test)]
+mod tests;

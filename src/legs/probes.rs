@@ -2,8 +2,8 @@
 //!
 //! One task has a queue of legs by the time of their next probe, which their health
 //! says; each probe is a task of its own, and only so many run at once, however many
-//! accounts lost a line. A probe is a TLS connection to the API host by that leg, kept
-//! as an idle one when it lacks one, and `getIP` where somebody can ask it.
+//! accounts lost a line. A probe is a TLS connection to the API host by that leg, which
+//! then lies idle for the first request, and `getIP` where somebody can ask it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;

@@ -153,7 +153,9 @@ fn probes_back_off_to_thirty_seconds_and_are_steady_once_healthy() {
 fn the_least_troubled_leg_goes_first_and_none_is_refused_a_try() {
     let rank = |events: &[Event]| {
         let mut leg = Desk::new();
-        events.iter().for_each(|event| drop(leg.on(*event)));
+        for event in events {
+            leg.on(*event);
+        }
         leg.health.rank(Purpose::OrderWrite)
     };
     let ladder = [
@@ -251,10 +253,8 @@ impl Account {
             }
             Event::Dialled | Event::AddressBack => (false, false, false),
         };
-        match event {
-            Event::AddressGone => leg.here = false,
-            Event::AddressBack => leg.here = true,
-            _ => {}
+        if matches!(event, Event::AddressGone | Event::AddressBack) {
+            leg.here = event == Event::AddressBack;
         }
         if bad {
             leg.last_bad = Some(now);
