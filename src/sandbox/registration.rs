@@ -39,7 +39,7 @@ pub enum AddressForm {
     /// `ip` and `ipFlag` of the slot that matches, else of the first that is taken, as
     /// one client in production reads them.
     Single,
-    /// As `Full`, but an error where nothing is registered. [C] for its words: one user
+    /// As `Full`, but an error where nothing is registered. `[C]` for its words: one user
     /// says that it was an error.
     ErrorWhenEmpty,
 }
