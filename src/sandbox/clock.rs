@@ -34,6 +34,11 @@ pub(super) fn expiry_seconds(at: Timestamp) -> String {
     india::zoned(at).strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
+/// `2026-11-24T08:00:00+05:30`.
+pub(super) fn expiry_offset(at: Timestamp) -> String {
+    india::zoned(at).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
 /// `Tue, 24 Nov 2026 02:30:00 GMT`, for the header `Date` (RFC 9110, section 5.6.7).
 pub(super) fn http_date(at: Timestamp) -> Option<String> {
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
@@ -54,6 +59,7 @@ mod tests {
         assert_eq!(profile_time(at), "24/11/2026 00:05");
         assert_eq!(expiry_time(at), "2026-11-24T00:05:03.019");
         assert_eq!(expiry_seconds(at), "2026-11-24T00:05:03");
+        assert_eq!(expiry_offset(at), "2026-11-24T00:05:03+05:30");
         assert_eq!(http_date(at).as_deref(), Some("Mon, 23 Nov 2026 18:35:03 GMT"));
     }
 }

@@ -52,7 +52,8 @@ mod websocket;
 mod world;
 
 pub use fault::{Action, Fault, Match};
-pub use login::{ExpiryForm, LoginRules, Mint, MintedBy, Window};
+pub use login::{ConsentVerbs, ExpiryForm, LoginRules, Mint, MintedBy, Window};
+pub use registration::AddressForm;
 pub use seen::Seen;
 
 /// How to start a [`Sandbox`].
@@ -275,6 +276,11 @@ impl Sandbox {
     /// Let the week pass after which registered addresses may change.
     pub fn unlock_registration(&self, client_id: &ClientId) {
         self.inner.world().unlock_registration(client_id);
+    }
+
+    /// Change how `getIP` answers.
+    pub fn set_address_form(&self, form: AddressForm) {
+        self.inner.world().address_form = form;
     }
 
     /// Make a token as PIN and TOTP make it (`APP`); the one before it

@@ -27,13 +27,31 @@ impl Slot {
     }
 }
 
-/// `GET /ip/getIP`, with the three fields that the documents leave out.
+/// How `getIP` answers. Documents and clients do not agree, and no form is more likely
+/// than the first, which two parties measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressForm {
+    /// Four documented fields and the three that the documents leave out.
+    #[default]
+    Full,
+    /// The four documented fields.
+    Documented,
+    /// `ip` and `ipFlag` of the slot that matches, else of the first that is taken, as
+    /// one client in production reads them.
+    Single,
+    /// As `Full`, but an error where nothing is registered. `[C]` for its words: one user
+    /// says that it was an error.
+    ErrorWhenEmpty,
+}
+
+/// `GET /ip/getIP`, in the form that is set.
 pub(super) fn get(world: &World, call: &Call<'_>) -> Answer {
     let ledger = call.ledger(world)?;
     let address = |slot: &Option<Slot>| slot.as_ref().map_or_else(|| "NA".to_owned(), |slot| slot.address.to_string());
     let date = |slot: &Option<Slot>| slot.as_ref().map(|slot| clock::date(slot.locked_until));
     let is = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.address == call.peer);
-    let status = if ledger.primary.is_none() && ledger.secondary.is_none() {
+    let empty = ledger.primary.is_none() && ledger.secondary.is_none();
+    let status = if empty {
         "NOT_CONFIGURED"
     } else if is(&ledger.primary) {
         "PRIMARY_MATCH"
@@ -42,15 +60,41 @@ pub(super) fn get(world: &World, call: &Call<'_>) -> Answer {
     } else {
         "MISMATCH"
     };
-    Ok(Reply::ok(&json!({
+    let documented = json!({
         "modifyDateSecondary": date(&ledger.secondary),
         "secondaryIP": address(&ledger.secondary),
         "modifyDatePrimary": date(&ledger.primary),
         "primaryIP": address(&ledger.primary),
+    });
+    let seen = json!({
         "detectedIP": call.peer.to_string(),
         "ipMatchStatus": status,
         "ordersAllowed": ledger.registered(call.peer),
-    })))
+    });
+    Ok(match world.address_form {
+        AddressForm::ErrorWhenEmpty if empty => outcome("No IP is configured", "ERROR"),
+        AddressForm::Full | AddressForm::ErrorWhenEmpty => Reply::ok(&merged(documented, &seen)),
+        AddressForm::Documented => Reply::ok(&documented),
+        AddressForm::Single => {
+            let second = is(&ledger.secondary) || ledger.primary.is_none();
+            let slot = if second { &ledger.secondary } else { &ledger.primary };
+            let matched = if is(slot) { "MATCH" } else { "MISMATCH" };
+            let single = json!({
+                "ip": address(slot),
+                "ipFlag": if second { "SECONDARY" } else { "PRIMARY" },
+                "modifyDatePrimary": date(&ledger.primary).unwrap_or_default(),
+                "modifyDateSecondary": date(&ledger.secondary).unwrap_or_default(),
+            });
+            Reply::ok(&merged(merged(single, &seen), &json!({ "ipMatchStatus": matched })))
+        }
+    })
+}
+
+fn merged(mut one: serde_json::Value, other: &serde_json::Value) -> serde_json::Value {
+    if let (Some(one), Some(other)) = (one.as_object_mut(), other.as_object()) {
+        one.extend(other.clone());
+    }
+    one
 }
 
 /// `POST /ip/setIP`: for an empty slot only. [C]

@@ -159,10 +159,12 @@ pub(super) fn login_reply(world: &World, client_id: &ClientId, token: &str, by: 
     let ledger = world.ledger(client_id).ok_or_else(reply::invalid_token)?;
     let end = ledger.token.as_ref().and_then(|token| token.shown_end).unwrap_or(Timestamp::MAX);
     let expiry = match (world.login.expiry, by) {
-        (ExpiryForm::Seconds, _) | (ExpiryForm::AsSeen, MintedBy::Consent) => clock::expiry_seconds(end),
+        (ExpiryForm::Seconds, _) | (ExpiryForm::AsSeen, MintedBy::Consent) => json!(clock::expiry_seconds(end)),
         (ExpiryForm::Milliseconds, _) | (ExpiryForm::AsSeen, MintedBy::PinAndTotp | MintedBy::Renewal) => {
-            clock::expiry_time(end)
+            json!(clock::expiry_time(end))
         }
+        (ExpiryForm::EpochMilliseconds, _) => json!(end.as_millisecond()),
+        (ExpiryForm::Offset, _) => json!(clock::expiry_offset(end)),
     };
     Ok(Reply::ok(&json!({
         "dhanClientId": client_id,

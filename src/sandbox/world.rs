@@ -17,7 +17,7 @@ use super::fault::Faults;
 use super::login::{self, Consents, LoginRules};
 use super::orders::{Order, Trade};
 use super::portfolio::Positions;
-use super::registration::Slot;
+use super::registration::{AddressForm, Slot};
 use super::seen::Record;
 use super::tokens::Token;
 use super::triggers::Forever;
@@ -92,6 +92,7 @@ pub(super) struct World {
     pub(super) ids: Ids,
     pub(super) login: LoginRules,
     pub(super) consents: Consents,
+    pub(super) address_form: AddressForm,
     /// How far the broker's clock runs before this host's.
     pub(super) skew: SignedDuration,
 }

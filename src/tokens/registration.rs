@@ -256,6 +256,9 @@ fn told(role: Role, action: Done, answered: Answered<()>, good: String) -> Chang
 fn compare(change: &mut Change, before: &SlotState, after: &SlotState) {
     let holds = || after.registered.holds.text().unwrap_or_else(|| "nothing".to_owned());
     match (change.action, after.matches()) {
+        (Done::Set | Done::Modified, false) if after.registered.holds == Holds::NotTold => {
+            change.detail.push_str("; the broker does not say what this slot holds now");
+        }
         (Done::Set | Done::Modified, false) => {
             change.detail.push_str(&format!("; drift: the broker said so, and shows {} all the same", holds()));
         }
@@ -302,10 +305,8 @@ mod tests {
             (Holds::NotTold, None, &[old][..], "does not say"),
             (Holds::Strange("pending".into()), None, &[old][..], "pending"),
         ] {
-            match plan(holds, from, replace) {
-                Plan::Refuse(why) => assert!(why.contains(says), "{why}"),
-                other => panic!("{other:?} where it should say {says}"),
-            }
+            let plan = plan(holds, from, replace);
+            assert!(matches!(&plan, Plan::Refuse(why) if why.contains(says)), "{plan:?} where it should say {says}");
         }
     }
 
@@ -316,6 +317,9 @@ mod tests {
         let mut drifted = change(Role::Primary, Done::Set, "set".into());
         compare(&mut drifted, &empty, &empty);
         assert!(drifted.action == Done::Set && drifted.detail.contains("drift"), "{drifted:?}");
+        let mut silent = change(Role::Primary, Done::Set, "set".into());
+        compare(&mut silent, &empty, &slot(Holds::NotTold, None));
+        assert!(!silent.detail.contains("drift") && silent.detail.contains("does not say"), "{silent:?}");
         let mut lost = change(Role::Primary, Done::Failed, "lost".into());
         compare(&mut lost, &empty, &ours);
         assert!(lost.action == Done::Set && lost.detail.contains("all the same"), "{lost:?}");

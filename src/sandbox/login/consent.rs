@@ -105,11 +105,17 @@ pub(super) fn login(world: &mut World, incoming: &Incoming<'_>) -> Answer {
     if ledger.login.check(&ledger.account, &Given { pin: &pin, code: &code }, limit, incoming.now).is_err() {
         return Ok(form(&id, "Invalid Pin or TOTP"));
     }
-    world.consents.asked.remove(&id);
+    let token_id = give(world, &id).ok_or_else(unknown)?;
+    Ok(Reply::redirect(&return_address(&back, &token_id)))
+}
+
+/// The owner has logged in: the consent becomes a `tokenId`.
+pub(super) fn give(world: &mut World, consent_app_id: &str) -> Option<String> {
+    let client_id = world.consents.asked.remove(consent_app_id)?;
     let token_id = new_id();
     world.consents.given.retain(|_, of| *of != client_id);
     world.consents.given.insert(token_id.clone(), client_id);
-    Ok(Reply::redirect(&return_address(&back, &token_id)))
+    Some(token_id)
 }
 
 /// `{redirect_URL}/?tokenId=…`, and nothing that says whose it is.

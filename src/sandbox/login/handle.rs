@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 
 use crate::domain::ClientId;
 
-use super::{LoginRules, Mint, totp};
+use super::{LoginRules, Mint, consent, totp};
 use crate::sandbox::Sandbox;
 
 impl Sandbox {
@@ -46,6 +46,12 @@ impl Sandbox {
     /// Every token that was made for the account on request, oldest first.
     pub fn mints(&self, client_id: &ClientId) -> Vec<Mint> {
         self.inner.world().ledger(client_id).map(|ledger| ledger.login.mints.clone()).unwrap_or_default()
+    }
+
+    /// Log in as the account's owner does on the broker's page: the `tokenId` that the
+    /// browser would bring back. None for a consent that is not there.
+    pub fn give_consent(&self, consent_app_id: &str) -> Option<String> {
+        consent::give(&mut self.inner.world(), consent_app_id)
     }
 
     /// How often a token was asked for with PIN and TOTP, refusals included. What

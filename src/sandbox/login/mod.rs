@@ -28,7 +28,7 @@ use super::tokens::{self, Consumer};
 use super::world::World;
 
 pub(super) use consent::Consents;
-pub use rules::{ExpiryForm, LoginRules, Window};
+pub use rules::{ConsentVerbs, ExpiryForm, LoginRules, Window};
 
 const MINT: &str = "/app/generateAccessToken";
 const GENERATE_CONSENT: &str = "/app/generate-consent";
@@ -151,8 +151,7 @@ pub(super) fn answer(world: &mut World, incoming: &Incoming<'_>) -> Reply {
         ("POST", GENERATE_CONSENT) => consent::generate(world, incoming),
         ("GET", CONSENT_PAGE) => consent::page(world, incoming),
         ("POST", CONSENT_PAGE) => consent::login(world, incoming),
-        // The SDK and the documents' example say GET, their table and other clients POST.
-        ("GET" | "POST", CONSUME_CONSENT) => consent::consume(world, incoming),
+        (method, CONSUME_CONSENT) if world.login.consent_verbs.take(method) => consent::consume(world, incoming),
         // [C]: as the API answers a wrong verb.
         (_, MINT | GENERATE_CONSENT | CONSENT_PAGE | CONSUME_CONSENT) => Err(reply::bad_field()),
         (_, path) => Err(reply::not_found(path)),

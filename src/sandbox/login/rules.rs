@@ -17,6 +17,8 @@ pub struct LoginRules {
     pub refusals_to_lock: u32,
     /// How many consents an account may ask for in a day of India's.
     pub consents_a_day: u32,
+    /// By which verbs a consent's token is fetched.
+    pub consent_verbs: ConsentVerbs,
 }
 
 impl Default for LoginRules {
@@ -28,6 +30,7 @@ impl Default for LoginRules {
             expiry: ExpiryForm::AsSeen,
             refusals_to_lock: 3,
             consents_a_day: 25,
+            consent_verbs: ConsentVerbs::Both,
         }
     }
 }
@@ -50,4 +53,30 @@ pub enum ExpiryForm {
     Milliseconds,
     /// Always `2026-11-24T08:00:00`.
     Seconds,
+    /// Milliseconds since 1970, as a number. One client copes with it, so it was seen.
+    EpochMilliseconds,
+    /// `2026-11-24T08:00:00+05:30`. Likewise.
+    Offset,
+}
+
+/// By which verbs `consumeApp-consent` answers. The SDK and the documents' example say
+/// GET, their table and other clients POST; nobody wrote down that both work. `[C]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsentVerbs {
+    /// GET and POST.
+    Both,
+    /// GET; another is a bad field.
+    Get,
+    /// POST; another is a bad field.
+    Post,
+}
+
+impl ConsentVerbs {
+    pub(super) fn take(self, method: &str) -> bool {
+        match self {
+            Self::Both => matches!(method, "GET" | "POST"),
+            Self::Get => method == "GET",
+            Self::Post => method == "POST",
+        }
+    }
 }
