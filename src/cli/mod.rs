@@ -1,14 +1,30 @@
 //! The command line: one file per command.
 
+mod account;
+mod ca;
 mod check;
+mod client;
+mod completions;
+mod failure;
+mod halt;
 mod journal;
+mod key;
+mod overview;
+mod pair;
+mod pool;
+mod prompt;
+mod register;
 mod sandbox;
+mod secrets;
 mod serve;
+mod table;
+mod token;
+mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// A static-IPv6 egress gateway for Dhan's trading API.
 ///
@@ -17,7 +33,7 @@ use clap::{Parser, Subcommand};
 /// holds the secrets and signs.
 #[derive(Debug, Parser)]
 #[command(name = "sixgate", version, propagate_version = true, max_term_width = 100)]
-pub struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -31,6 +47,16 @@ enum Command {
     /// Check a configuration file: every problem at once, then stop. Nothing is
     /// opened, bound or changed.
     Check(CheckArguments),
+    Account(Box<account::AccountArguments>),
+    Pool(pool::PoolArguments),
+    Pair(pair::PairArguments),
+    Key(key::KeyArguments),
+    Token(token::TokenArguments),
+    Validate(validate::ValidateArguments),
+    Register(register::RegisterArguments),
+    Halt(halt::HaltArguments),
+    Ca(ca::CaArguments),
+    Completions(completions::CompletionsArguments),
     /// Read, verify and export the order journal.
     Journal(journal::JournalArguments),
 }
@@ -85,14 +111,35 @@ struct CheckArguments {
     json: bool,
 }
 
-/// Run the command. Errors go to standard error; the exit code is 0 for done, 1
-/// for failed, 2 for arguments or a configuration that cannot be used.
-pub fn run(arguments: Arguments) -> ExitCode {
+/// The whole command line, as it is parsed and helped with.
+fn command() -> clap::Command {
+    overview::grouped(Arguments::command())
+}
+
+/// Run the command that this process's arguments name. Errors go to standard error;
+/// the exit code is 0 for done, 1 for failed, 2 for arguments or a configuration that
+/// cannot be used.
+pub fn run() -> ExitCode {
+    let matches = secrets::watching(command()).get_matches();
+    if let Err(err) = secrets::refuse_misplaced(&matches) {
+        return failure::exit_code(Err(err));
+    }
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|err| err.exit());
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
+        Command::Account(arguments) => account::run(&arguments),
+        Command::Pool(arguments) => pool::run(&arguments),
+        Command::Pair(arguments) => pair::run(&arguments),
+        Command::Key(arguments) => key::run(&arguments),
+        Command::Token(arguments) => token::run(&arguments),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Register(arguments) => register::run(&arguments),
+        Command::Halt(arguments) => halt::run(&arguments),
+        Command::Ca(arguments) => ca::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
     }
 }
 

@@ -22,7 +22,7 @@ use super::values::{Count, FromValue, Size, key_text, kind, show};
 pub(super) const PREFIX: &str = "SIXGATE_";
 
 /// Variables of other parts of the program, which are no keys of the file.
-const ELSEWHERE: [&str; 2] = ["SIXGATE_CONFIG", "SIXGATE_MASTER_KEY"];
+const ELSEWHERE: [&str; 3] = ["SIXGATE_CONFIG", "SIXGATE_MASTER_KEY", "SIXGATE_ADMIN"];
 
 /// What a pull found.
 #[derive(Debug)]

@@ -1,0 +1,328 @@
+//! `sixgate account`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::failure::CallError;
+use super::secrets::SecretArguments;
+use super::table::{self, both_clocks, list, maybe, text};
+use super::{pair, token};
+use crate::domain::Platform;
+
+/// Trading accounts: list, show, create, change, delete, pin to a leg
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  sixgate account list
+  sixgate account create alpha --platform DHAN_V2_AT_IPV6 --client-id 1000000001 --ask
+  sixgate account create beta --platform DHAN_V2_IPV6 --client-id 1000000002
+  sixgate account show alpha --json
+  sixgate account leg alpha secondary")]
+pub(super) struct AccountArguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    gateway: GatewayArguments,
+    #[command(flatten)]
+    output: JsonArgument,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Every account, with its pair, legs and token
+    #[command(after_long_help = "Examples:
+  sixgate account list
+  sixgate account list --json | jq -r '.items[] | select(.token.state != \"live\") | .name'")]
+    List,
+    /// One account, in full
+    #[command(after_long_help = "Example:
+  sixgate account show alpha")]
+    Show {
+        /// The account's name
+        name: String,
+    },
+    Create(Create),
+    Change(Change),
+    /// Delete an account with its secrets and client keys
+    ///
+    /// Its addresses become tombstones: no other account gets them, because a broker that
+    /// has seen an address with one customer refuses it for the next.
+    #[command(after_long_help = "Example:
+  sixgate account delete alpha --yes")]
+    Delete {
+        /// The account's name
+        name: String,
+        /// Yes, delete it
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Send an account's requests by one leg, or by the one that its health chooses
+    #[command(after_long_help = "Examples:
+  sixgate account leg alpha secondary    # until told otherwise
+  sixgate account leg alpha auto         # the primary while it admits, else the secondary")]
+    Leg {
+        /// The account's name
+        name: String,
+        /// Which
+        leg: Pin,
+    },
+}
+
+/// Make an account
+///
+/// A pair of addresses is given to it with --assign-pair, or later by `sixgate pair assign`.
+/// Secrets come from files, from standard input or from a prompt, never from arguments.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  Asked for PIN and TOTP secret on the terminal, and given the next free pair:
+    sixgate account create alpha --platform DHAN_V2_AT_IPV6 --client-id 1000000001 \\
+      --ask --assign-pair
+  Secrets from files:
+    sixgate account create alpha --platform DHAN_V2_AT_IPV6 --client-id 1000000001 \\
+      --pin-file pin.txt --totp-secret-file totp.txt
+  A token by hand each day, the first one from standard input:
+    pass dhan/token | sixgate account create beta --platform DHAN_V2_IPV6 --client-id 1000000002 \\
+      --access-token-file -")]
+struct Create {
+    /// Our name of it: 1 to 64 of A-Z a-z 0-9 . _ -
+    name: String,
+    /// How it logs in
+    #[arg(long, ignore_case = true)]
+    platform: PlatformWord,
+    /// The broker's client id: digits, under My Profile on web.dhan.co
+    #[arg(long, value_name = "DIGITS")]
+    client_id: String,
+    /// A name for people
+    #[arg(long, value_name = "TEXT")]
+    nickname: Option<String>,
+    /// Also give it the next free pair of a pool
+    #[arg(long)]
+    assign_pair: bool,
+    /// With --assign-pair: of this pool
+    #[arg(long, value_name = "NAME", requires = "assign_pair")]
+    pool: Option<String>,
+    #[command(flatten)]
+    secrets: SecretArguments,
+}
+
+/// Change what is given of an account, and leave the rest
+///
+/// The name does not change; nor does the client id while the account has a pair.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  sixgate account change alpha --nickname 'Alpha, long term'
+  sixgate account change alpha --ask=pin
+  sixgate account change alpha --platform DHAN_V2_AT_IPV6 --pin-file pin.txt --totp-secret-file totp.txt")]
+struct Change {
+    /// The account's name
+    name: String,
+    /// How it logs in
+    #[arg(long, ignore_case = true)]
+    platform: Option<PlatformWord>,
+    /// The broker's client id
+    #[arg(long, value_name = "DIGITS")]
+    client_id: Option<String>,
+    /// A name for people
+    #[arg(long, value_name = "TEXT")]
+    nickname: Option<String>,
+    #[command(flatten)]
+    secrets: SecretArguments,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PlatformWord {
+    /// By PIN and TOTP: no daily work
+    #[value(name = "DHAN_V2_AT_IPV6")]
+    Automatic,
+    /// A token given by hand, renewed where the broker allows it
+    #[value(name = "DHAN_V2_IPV6")]
+    Manual,
+}
+
+impl From<PlatformWord> for Platform {
+    fn from(word: PlatformWord) -> Self {
+        match word {
+            PlatformWord::Automatic => Self::Automatic,
+            PlatformWord::Manual => Self::Manual,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Pin {
+    Primary,
+    Secondary,
+    /// The primary while it admits, else the secondary
+    Auto,
+}
+
+pub(super) fn run(arguments: &AccountArguments) -> ExitCode {
+    let json = arguments.output.json;
+    client::run(&arguments.gateway, async |client| match &arguments.command {
+        Command::List => all(client, json).await,
+        Command::Show { name } => show(client, name, json).await,
+        Command::Create(create) => make(client, create, json).await,
+        Command::Change(change) => alter(client, change, json).await,
+        Command::Delete { name, yes } => delete(client, name, *yes, json).await,
+        Command::Leg { name, leg } => pin(client, name, *leg, json).await,
+    })
+}
+
+async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {
+    let items = client.list(&["v1", "accounts"]).await?;
+    if json {
+        table::print_items(&items)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = table::values(&items).into_iter().map(|account| {
+        let [ist, utc] = table::two_columns(&account, "/token/expires_at");
+        [
+            text(&account, "/name"),
+            text(&account, "/client_id"),
+            text(&account, "/platform"),
+            text(&account, "/pair/primary"),
+            text(&account, "/pair/secondary"),
+            legs_in_short(&account),
+            text(&account, "/token/state"),
+            ist,
+            utc,
+            text(&account, "/halted"),
+        ]
+    });
+    let header = [
+        "NAME",
+        "CLIENT ID",
+        "PLATFORM",
+        "PRIMARY",
+        "SECONDARY",
+        "LEGS",
+        "TOKEN",
+        "UNTIL (IST)",
+        "UNTIL (UTC)",
+        "HALTED",
+    ];
+    table::print(&table::table(header, rows))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `admits/tripped`: the primary and the secondary.
+fn legs_in_short(account: &Value) -> String {
+    let states: Vec<String> = list(account, "/legs").iter().map(|leg| text(leg, "/state")).collect();
+    if states.is_empty() { "-".to_owned() } else { states.join("/") }
+}
+
+async fn show(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallError> {
+    let answer = client.get(&["v1", "accounts", client::account(name)?]).await?;
+    tell(&answer, json)
+}
+
+/// Print an account's body.
+pub(super) fn tell(answer: &client::Answer, json: bool) -> Result<ExitCode, CallError> {
+    if json {
+        table::print(&answer.text)?;
+    } else {
+        table::print(&table::lines(described(&answer.value()?, Timestamp::now())))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("name", text(account, "/name")),
+        ("nickname", text(account, "/nickname")),
+        ("client id", text(account, "/client_id")),
+        ("platform", text(account, "/platform")),
+        ("halted", text(account, "/halted")),
+    ];
+    for role in ["primary", "secondary"] {
+        let Some(address) = maybe(account, &format!("/pair/{role}")) else {
+            rows.push((role, "-".to_owned()));
+            continue;
+        };
+        let leg = list(account, "/legs").iter().find(|leg| text(leg, "/role") == role);
+        rows.push((role, leg.map_or_else(|| address.clone(), |leg| format!("{address}  {}", leg_state(leg)))));
+    }
+    let token = account.pointer("/token").unwrap_or(&Value::Null);
+    rows.extend(token::described(token, now));
+    rows.push(("created", both_clocks(&text(account, "/created_at"))));
+    rows
+}
+
+fn leg_state(leg: &Value) -> String {
+    let why = maybe(leg, "/reason").map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{}{why}, since {}", text(leg, "/state"), both_clocks(&text(leg, "/since")))
+}
+
+async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, CallError> {
+    let name = client::account(&create.name)?;
+    let platform = Platform::from(create.platform);
+    let mut fields = Fields::default();
+    fields.set("name", name);
+    fields.set("platform", platform.as_str());
+    fields.set("client_id", create.client_id.as_str());
+    fields.may("nickname", create.nickname.as_deref());
+    create.secrets.read(Some(platform), &mut fields)?;
+    let mut made = client.post(&["v1", "accounts"], fields).await?;
+    if create.assign_pair {
+        let mut fields = Fields::default();
+        fields.may("pool", create.pool.as_deref());
+        // The account stays: its secrets were typed, and the pair is one more command.
+        let assigned = client.post(&["v1", "accounts", name, "pair"], fields).await;
+        assigned.map_err(|err| CallError::Refused {
+            text: format!("the account {name} was made, but has no pair yet: {err}; then: sixgate pair assign {name}"),
+        })?;
+        made = client.get(&["v1", "accounts", name]).await?;
+    }
+    let code = tell(&made, json)?;
+    if create.assign_pair && !json {
+        eprintln!("{}", pair::next_step(name));
+    }
+    Ok(code)
+}
+
+async fn alter(client: &Client, change: &Change, json: bool) -> Result<ExitCode, CallError> {
+    let name = client::account(&change.name)?;
+    let mut platform = change.platform.map(Platform::from);
+    let mut fields = Fields::default();
+    fields.may("platform", platform.map(Platform::as_str));
+    fields.may("client_id", change.client_id.as_deref());
+    fields.may("nickname", change.nickname.as_deref());
+    if change.secrets.asks_by_platform() && platform.is_none() {
+        let account = client.get(&["v1", "accounts", name]).await?.value()?;
+        platform = Platform::parse(&text(&account, "/platform")).ok();
+    }
+    change.secrets.read(platform, &mut fields)?;
+    if fields.is_empty() {
+        return Err(CallError::Usage("there is nothing to change; see sixgate account change --help".to_owned()));
+    }
+    tell(&client.patch(&["v1", "accounts", name], fields).await?, json)
+}
+
+async fn delete(client: &Client, name: &str, yes: bool, json: bool) -> Result<ExitCode, CallError> {
+    let name = client::account(name)?;
+    if !yes {
+        return Err(CallError::Usage(format!(
+            "this deletes the account {name} with its secrets and client keys, and its addresses are then given to no \
+             other account; if that is meant, add --yes"
+        )));
+    }
+    client.delete(&["v1", "accounts", name]).await?;
+    if !json {
+        table::print(&format!("the account {name} is deleted"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn pin(client: &Client, name: &str, leg: Pin, json: bool) -> Result<ExitCode, CallError> {
+    let mut fields = Fields::default();
+    let word = match leg {
+        Pin::Primary => "primary",
+        Pin::Secondary => "secondary",
+        Pin::Auto => "auto",
+    };
+    fields.set("pin", word);
+    tell(&client.put(&["v1", "accounts", client::account(name)?, "leg"], fields).await?, json)
+}

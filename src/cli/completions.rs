@@ -1,0 +1,37 @@
+//! `sixgate completions`.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use clap_complete::Shell;
+
+use super::{failure, table};
+
+/// Print a script that completes commands and options in your shell
+#[derive(Debug, Args)]
+#[command(after_long_help = "Examples:
+  sixgate completions bash > /etc/bash_completion.d/sixgate
+  sixgate completions zsh > ~/.zfunc/_sixgate          # a folder of $fpath
+  sixgate completions fish > ~/.config/fish/completions/sixgate.fish")]
+pub(super) struct CompletionsArguments {
+    /// Whose
+    shell: ShellWord,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ShellWord {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+pub(super) fn run(arguments: &CompletionsArguments) -> ExitCode {
+    let shell = match arguments.shell {
+        ShellWord::Bash => Shell::Bash,
+        ShellWord::Zsh => Shell::Zsh,
+        ShellWord::Fish => Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut super::command(), "sixgate", &mut script);
+    failure::exit_code(table::print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS))
+}

@@ -1,0 +1,111 @@
+//! Asking for a secret on a terminal, without echo.
+//!
+//! The terminal is read byte by byte and not by the line: a line of the kernel's ends
+//! at 4,095 characters, and Ctrl-C must restore the echo before the program goes.
+
+use std::io::{IsTerminal, Write};
+
+use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use super::failure::CallError;
+use crate::domain::Secret;
+
+/// The longest answer, with room to spare for a token.
+const LONGEST: usize = 8192;
+
+/// Ask on the terminal; the answer without blanks around it, which may be empty.
+///
+/// # Errors
+/// [`CallError::Usage`] without a terminal, [`CallError::Interrupted`] after Ctrl-C.
+pub(super) fn ask(question: &str) -> Result<Secret, CallError> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        let text = "--ask needs a terminal to ask on; without one, name files of secrets, or - for standard input";
+        return Err(CallError::Usage(text.to_owned()));
+    }
+    let fail = |err: nix::Error| CallError::Secret(format!("the terminal cannot be asked: {err}"));
+    let quiet = Quiet::begin(stdin).map_err(fail)?;
+    eprint!("{question}: ");
+    let _ = std::io::stderr().flush();
+    let answer = read_line(&quiet);
+    eprintln!();
+    let answer = answer?;
+    let text = std::str::from_utf8(&answer).map_err(|_| CallError::Secret("what was typed is not UTF-8".to_owned()))?;
+    Ok(Secret::from(text.trim()))
+}
+
+/// A terminal that shows nothing and leaves Ctrl-C to us; as before when dropped.
+struct Quiet {
+    stdin: std::io::Stdin,
+    before: Termios,
+}
+
+impl Quiet {
+    fn begin(stdin: std::io::Stdin) -> nix::Result<Self> {
+        let before = tcgetattr(&stdin)?;
+        let mut quiet = before.clone();
+        quiet.local_flags.remove(LocalFlags::ECHO | LocalFlags::ECHONL | LocalFlags::ICANON | LocalFlags::ISIG);
+        for (index, value) in [(SpecialCharacterIndices::VMIN, 1), (SpecialCharacterIndices::VTIME, 0)] {
+            if let Some(character) = quiet.control_chars.get_mut(index as usize) {
+                *character = value;
+            }
+        }
+        // What was typed before the question is no answer to it.
+        tcsetattr(&stdin, SetArg::TCSAFLUSH, &quiet)?;
+        Ok(Self { stdin, before })
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // Not flushed: what is typed ahead may be the answer to the next question.
+        let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &self.before);
+    }
+}
+
+fn read_line(quiet: &Quiet) -> Result<Zeroizing<Vec<u8>>, CallError> {
+    // Made once: a buffer that grows leaves copies behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
+    loop {
+        let mut byte = [0u8];
+        // Past the buffer of `Stdin`, which would keep a copy of the secret.
+        let count = match nix::unistd::read(&quiet.stdin, &mut byte) {
+            Err(nix::Error::EINTR) => continue,
+            read => read.map_err(|err| CallError::Secret(format!("the terminal cannot be read: {err}")))?,
+        };
+        let [byte] = byte;
+        match byte {
+            _ if count == 0 => return Ok(line),
+            b'\r' | b'\n' => return Ok(line),
+            3 => return Err(CallError::Interrupted),
+            4 if line.is_empty() => return Err(CallError::Interrupted),
+            4 => return Ok(line),
+            8 | 127 => erase(&mut line),
+            21 => line.clear(),
+            // Escape sequences of arrow keys and the like are no part of a secret, but
+            // dropping a half of one would leave the other in it: it is kept and refused.
+            byte if line.len() < LONGEST => line.push(byte),
+            _ => return Err(CallError::Secret(format!("the answer has more than {LONGEST} characters"))),
+        }
+    }
+}
+
+/// Take the last character away, of however many bytes.
+fn erase(line: &mut Vec<u8>) {
+    while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_character_is_erased_whole() {
+        let mut line = "aé€".as_bytes().to_vec();
+        for left in ["aé", "a", "", ""] {
+            erase(&mut line);
+            assert_eq!(line, left.as_bytes());
+        }
+    }
+}
