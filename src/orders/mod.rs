@@ -3,8 +3,10 @@
 //!
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
+//! - [`limits`]: how much the broker takes from an account, kept before it is sent.
 //!
 //! Not here: connections and their health (`legs`, `egress`), what an endpoint is
 //! (`broker`).
 
 pub mod journal;
+pub mod limits;
