@@ -3,6 +3,7 @@
 //!
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
+//! - [`limits`]: how much the broker takes from an account, kept before it is sent.
 //! - [`memory`]: what is known of the writes of the last day, by the ids that their
 //!   callers can repeat them with.
 //! - [`trail`]: what a lost write can be looked for by, and what the broker's answers
@@ -12,6 +13,7 @@
 //! an endpoint is (`broker`).
 
 pub mod journal;
+pub mod limits;
 pub mod memory;
 pub mod trail;
 

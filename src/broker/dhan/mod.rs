@@ -4,4 +4,5 @@ pub mod calendar;
 pub mod endpoints;
 pub mod errors;
 pub mod hosts;
+pub mod limits;
 pub mod token;

@@ -1,0 +1,71 @@
+//! Monotonic time that can be calculated with: a wall clock that is set does not move it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A point in monotonic time, to the microsecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(u64);
+
+/// How far before the process began a moment can lie: what was sent yesterday counts today.
+const BEFORE: Duration = Duration::from_hours(72);
+
+impl Moment {
+    /// The beginning of the process, or of a test.
+    pub const START: Self = Self(BEFORE.as_micros() as u64);
+
+    /// Later by so much.
+    #[must_use]
+    pub fn after(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(micros(by)))
+    }
+
+    /// Earlier by so much, and never before the beginning of moments.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(by)))
+    }
+
+    /// How long after `earlier`; nothing when it is before it.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Which span of this width it lies in.
+    pub(super) fn span(self, width: Duration) -> u64 {
+        self.0 / micros(width).max(1)
+    }
+
+    /// Where a span ends.
+    pub(super) fn end_of_span(span: u64, width: Duration) -> Self {
+        Self((span + 1).saturating_mul(micros(width).max(1)))
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The clock that moments come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Monotonic {
+    start: Instant,
+}
+
+impl Monotonic {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Moment {
+        Moment::START.after(self.start.elapsed())
+    }
+
+    /// The instant of a moment, rounded up to where tokio's timer stops.
+    pub(super) fn instant(&self, moment: Moment) -> Instant {
+        self.start + moment.since(Moment::START)
+    }
+}

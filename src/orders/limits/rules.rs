@@ -1,0 +1,83 @@
+//! The broker's limits with our margin.
+//!
+//! Requests that left a second apart may arrive closer together: with a margin `m` a
+//! window must hold although each request was delayed by up to `m` of a second more
+//! than another. For a small window, taking one from the count is too much (a tenth of
+//! 10 a second, all of 1 a second) and not enough (two full bursts a second apart
+//! still meet), so the window is made longer by `m`: then nothing that arrives within
+//! the broker's window left more than ours apart. A big window keeps `m` of its count
+//! unused; as no more than ten orders leave in a second, that covers the same delay.
+//!
+//! A cancel takes risk away, so it may use what the margin leaves: all of a small
+//! window's, half of a big one's. That also keeps a few cancels for the account that
+//! spent its day's placements.
+
+use std::time::Duration;
+
+use super::Classes;
+use super::counter::Cap;
+use crate::broker::dhan::endpoints::RateClass;
+use crate::broker::dhan::limits::{BrokerLimits, Window};
+
+/// From this count on a margin is taken from the count.
+const BIG: u32 = 100;
+
+/// What is kept, for all accounts.
+#[derive(Debug)]
+pub struct Rules {
+    windows: Classes<Vec<Rule>>,
+    pub(super) option_chain_every: Duration,
+    pub(super) modifications_per_order: u32,
+}
+
+/// One window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) window: Window,
+    pub(super) cap: Cap,
+    pub(super) cancels: Cap,
+}
+
+impl Rules {
+    /// The broker's limits with a margin of 0 to 0.5 (`limits.margin`).
+    pub fn new(broker: &BrokerLimits, margin: f64) -> Self {
+        let margin = if margin.is_finite() { margin.clamp(0.0, 0.5) } else { 0.5 };
+        let rules = |class| broker.windows(class).iter().map(|window| Rule::new(*window, margin)).collect();
+        Self {
+            windows: Classes {
+                order: rules(RateClass::Order),
+                data: rules(RateClass::Data),
+                quote: rules(RateClass::Quote),
+                other: rules(RateClass::Other),
+            },
+            option_chain_every: broker.option_chain_every.mul_f64(1.0 + margin),
+            modifications_per_order: broker.modifications_per_order,
+        }
+    }
+
+    pub(super) fn of(&self, class: RateClass) -> &[Rule] {
+        self.windows.of(class)
+    }
+}
+
+impl Rule {
+    fn new(window: Window, margin: f64) -> Self {
+        let Window { count, per } = window;
+        let whole = Cap { count, per };
+        let (cap, cancels) = if count < BIG {
+            (Cap { count, per: per.mul_f64(1.0 + margin) }, whole)
+        } else if margin > 0.0 {
+            // At least one, however small the margin.
+            let unused = ((f64::from(count) * margin).ceil() as u32).clamp(1, count - 1);
+            (Cap { count: count - unused, per }, Cap { count: count - unused.div_ceil(2), per })
+        } else {
+            (whole, whole)
+        };
+        Self { window, cap, cancels }
+    }
+
+    /// Anything older counts for nobody.
+    pub(super) fn longest(&self) -> Duration {
+        self.cap.per.max(self.cancels.per)
+    }
+}

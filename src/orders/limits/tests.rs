@@ -1,0 +1,458 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::broker::dhan::limits::limits;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MARGIN: f64 = 0.05;
+
+fn rules(margin: f64) -> Arc<Rules> {
+    Arc::new(Rules::new(limits(), margin))
+}
+
+fn ask(class: RateClass, priority: Priority) -> Ask {
+    Ask { class, priority, modifies: None, body: None }
+}
+
+fn order() -> Ask {
+    ask(RateClass::Order, Priority::Other)
+}
+
+fn cancel() -> Ask {
+    ask(RateClass::Order, Priority::Cancel)
+}
+
+fn chain(body: u8) -> Ask {
+    Ask { body: Some([body; 32]), ..ask(RateClass::OptionChain, Priority::Other) }
+}
+
+fn change(order: &str) -> Ask {
+    Ask { modifies: Some(order.into()), ..self::order() }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// No window of the broker's holds more than it allows, wherever it begins.
+#[track_caller]
+fn assert_within(class: RateClass, sent: &[Moment]) {
+    for window in limits().windows(class) {
+        let count = window.count as usize;
+        for (first, after) in sent.iter().zip(sent.iter().skip(count)) {
+            assert!(after.since(*first) >= window.per, "{} in {:?}: {first:?} {after:?}", count + 1, window.per);
+        }
+    }
+}
+
+/// Each request asks until it goes or is refused, in order of its time.
+fn play(limits: &mut Limits, requests: &[(Ask, Moment)], max_wait: Duration) -> Vec<(usize, Moment)> {
+    let mut waiting: std::collections::BTreeSet<(Moment, usize)> =
+        requests.iter().enumerate().map(|(number, (_, at))| (*at, number)).collect();
+    let mut sent = Vec::new();
+    while let Some((now, number)) = waiting.pop_first() {
+        let (ask, arrived) = &requests[number];
+        let deadline = arrived.after(max_wait);
+        assert!(now <= deadline, "{number} waited longer than {max_wait:?}");
+        match limits.try_take(ask, deadline, now) {
+            Decision::Go(_) => sent.push((number, now)),
+            Decision::Wait { until, .. } => {
+                assert!(until > now && until <= deadline);
+                waiting.insert((until, number));
+            }
+            Decision::Refuse { retry_after, .. } => {
+                assert!(retry_after.is_none_or(|after| now.after(after) > deadline), "refused too soon");
+            }
+        }
+    }
+    sent
+}
+
+fn arrivals(longest_gap: u64) -> impl Strategy<Value = Vec<(bool, u64)>> {
+    // Bursts and pauses: most gaps are nothing.
+    let gap = prop_oneof![4 => Just(0), 2 => 0..longest_gap, 1 => 900_000..1_100_000_u64];
+    proptest::collection::vec((any::<bool>(), gap), 1..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// The promise, for any arrivals, priorities and margins.
+    #[test]
+    fn no_window_ever_holds_more_than_the_broker_allows(
+        arrivals in arrivals(200_000),
+        class in prop_oneof![Just(RateClass::Order), Just(RateClass::Data), Just(RateClass::Quote), Just(RateClass::Other)],
+        margin in 0.0..0.5,
+        max_wait in 0..5_000_u64,
+    ) {
+        let mut at = Moment::START;
+        let requests: Vec<_> = arrivals.iter().map(|(is_cancel, gap)| {
+            at = at.after(Duration::from_micros(*gap));
+            (ask(class, if *is_cancel { Priority::Cancel } else { Priority::Other }), at)
+        }).collect();
+        let sent = play(&mut Limits::new(rules(margin)), &requests, ms(max_wait));
+        let times: Vec<_> = sent.iter().map(|(_, at)| *at).collect();
+        assert_within(class, &times);
+    }
+
+    /// What the margin is for: the way to the broker brings requests closer together.
+    #[test]
+    fn jitter_within_the_margin_breaks_no_window(
+        arrivals in arrivals(150_000),
+        delays in proptest::collection::vec(0..50_000_u64, 400),
+    ) {
+        let mut at = Moment::START;
+        let requests: Vec<_> = arrivals.iter().map(|(_, gap)| {
+            at = at.after(Duration::from_micros(*gap));
+            (order(), at)
+        }).collect();
+        let sent = play(&mut Limits::new(rules(MARGIN)), &requests, Duration::from_secs(3));
+        let mut arrived: Vec<_> =
+            sent.iter().zip(&delays).map(|((_, at), delay)| at.after(Duration::from_micros(*delay))).collect();
+        arrived.sort_unstable();
+        assert_within(RateClass::Order, &arrived);
+    }
+}
+
+/// The long windows, with orders every 100 ms for 26 hours: 7,000 a day and no more, and nearly so many.
+#[test]
+fn a_day_of_orders_stays_within_every_window() {
+    let mut limits = Limits::new(rules(MARGIN));
+    let mut sent = Vec::new();
+    let mut now = Moment::START;
+    let end = Moment::START.after(Duration::from_hours(26));
+    while now < end {
+        match limits.try_take(&order(), now.after(SECOND), now) {
+            Decision::Go(_) => sent.push(now),
+            Decision::Wait { until, .. } => now = until.before(ms(100)),
+            Decision::Refuse { retry_after, .. } => now = now.after(retry_after.unwrap()).before(ms(100)),
+        }
+        now = now.after(ms(100));
+    }
+    assert_within(RateClass::Order, &sent);
+    let day: Vec<_> = sent.iter().filter(|at| at.since(Moment::START) < Duration::from_hours(24)).collect();
+    assert_eq!(day.len(), 6650);
+    // The day's placements are spent; what takes risk away still goes.
+    let now = Moment::START.after(Duration::from_hours(23));
+    let mut limits = Limits::new(rules(MARGIN));
+    for at in &day {
+        limits.add(&order(), **at);
+    }
+    assert!(matches!(limits.try_take(&order(), now, now), Decision::Refuse { .. }));
+    assert!(matches!(limits.try_take(&cancel(), now, now), Decision::Go(_)));
+}
+
+/// A tenth of the speed for a twentieth of margin would be a poor bargain.
+#[test]
+fn a_burst_as_large_as_the_window_goes_at_once() {
+    let mut limits = Limits::new(rules(MARGIN));
+    let now = Moment::START;
+    for _ in 0..10 {
+        assert!(matches!(limits.try_take(&order(), now, now), Decision::Go(_)));
+    }
+    let Decision::Wait { until, limit } = limits.try_take(&order(), now.after(SECOND * 2), now) else { panic!() };
+    assert_eq!(until.since(now), ms(1050));
+    assert_eq!(limit.to_string(), "10 order writes in 1s");
+    // A cancel may use the margin, so it is never too late for a wait of a second.
+    let Decision::Wait { until, .. } = limits.try_take(&cancel(), now.after(SECOND), now) else { panic!() };
+    assert_eq!(until.since(now), SECOND);
+}
+
+#[test]
+fn the_same_option_chain_waits_and_another_does_not() {
+    let mut limits = Limits::new(rules(0.0));
+    let now = Moment::START;
+    let go = |limits: &mut Limits, body, now: Moment| limits.try_take(&chain(body), now, now);
+    assert!(matches!(go(&mut limits, 1, now), Decision::Go(_)));
+    assert!(matches!(go(&mut limits, 2, now), Decision::Go(_)));
+    let refused = go(&mut limits, 1, now.after(ms(2999)));
+    assert!(
+        matches!(refused, Decision::Refuse { retry_after: Some(after), limit: Limit::OptionChain { .. } } if after == ms(1))
+    );
+    assert!(matches!(go(&mut limits, 1, now.after(ms(3000))), Decision::Go(_)));
+    assert_eq!(limits.chains.len(), 1, "what is over is forgotten");
+    // They are data requests too: five a second.
+    for body in 10..14 {
+        assert!(matches!(go(&mut limits, body, now.after(ms(3000))), Decision::Go(_)));
+    }
+    assert!(matches!(go(&mut limits, 20, now.after(ms(3000))), Decision::Refuse { limit: Limit::Window { .. }, .. }));
+    let data = ask(RateClass::Data, Priority::Other);
+    assert!(matches!(limits.try_take(&data, now.after(ms(3000)), now.after(ms(3000))), Decision::Refuse { .. }));
+}
+
+#[test]
+fn an_order_is_changed_twenty_five_times() {
+    let mut limits = Limits::new(rules(MARGIN));
+    let mut now = Moment::START;
+    for _ in 0..25 {
+        now = now.after(SECOND);
+        assert!(matches!(limits.try_take(&change("1"), now, now), Decision::Go(_)));
+    }
+    now = now.after(Duration::from_hours(1));
+    let refused = limits.try_take(&change("1"), now, now);
+    assert_eq!(refused, Decision::Refuse { retry_after: None, limit: Limit::Modifications { per_order: 25 } });
+    assert!(matches!(limits.try_take(&change("2"), now, now), Decision::Go(_)));
+    assert!(matches!(limits.try_take(&order(), now, now), Decision::Go(_)));
+}
+
+#[test]
+fn what_did_not_leave_is_given_back() {
+    let mut limits = Limits::new(rules(MARGIN));
+    let now = Moment::START;
+    let mut taken = Vec::new();
+    while let Decision::Go(one) = limits.try_take(&change("1"), now, now) {
+        taken.push(one);
+    }
+    assert_eq!(taken.len(), 10);
+    for one in taken {
+        limits.give_back(one);
+    }
+    for _ in 0..10 {
+        assert!(matches!(limits.try_take(&change("1"), now, now), Decision::Go(_)));
+    }
+    assert_eq!(limits.modified["1"].0, 10);
+    let Decision::Go(one) = limits.try_take(&chain(1), now, now) else { panic!() };
+    limits.give_back(one);
+    assert!(matches!(limits.try_take(&chain(1), now, now), Decision::Go(_)));
+}
+
+/// A restart forgets nothing that the broker remembers.
+#[test]
+fn the_count_is_rebuilt_from_the_journal() {
+    let wall: Timestamp = "2026-11-24T04:00:00Z".parse().unwrap();
+    let mut past: Vec<_> =
+        (0..949).map(|number| (wall - SignedDuration::from_secs(100 + 3 * number), order())).collect();
+    past.extend((0..25).map(|number| (wall - SignedDuration::from_hours(2 + number % 9), change("1"))));
+    past.push((wall - SignedDuration::from_millis(400), order()));
+    past.reverse();
+    let mut limits = Limits::new(rules(MARGIN));
+    let now = Moment::START;
+    limits.rebuild(past.clone(), wall, now);
+    let Decision::Refuse { retry_after, limit } = limits.try_take(&order(), now.after(SECOND), now) else { panic!() };
+    assert_eq!(limit.to_string(), "1000 order writes in 1h");
+    // The oldest in the hour left 2,944 s ago; a part of the window is 37.5 s.
+    let after = retry_after.unwrap().as_secs();
+    assert!((656..=694).contains(&after), "{after}");
+    assert!(matches!(limits.try_take(&cancel(), now, now), Decision::Go(_)));
+    assert!(matches!(
+        limits.try_take(&change("1"), now, now),
+        Decision::Refuse { limit: Limit::Modifications { .. }, .. }
+    ));
+
+    // Set back by two hours: counted as if the newest had just left, and not for longer.
+    let mut back = Limits::new(rules(MARGIN));
+    back.rebuild(past.clone(), wall - SignedDuration::from_hours(2), now);
+    assert!(matches!(back.try_take(&order(), now, now), Decision::Refuse { .. }));
+    let later = now.after(Duration::from_secs(800));
+    assert!(matches!(back.try_take(&order(), later, later), Decision::Go(_)));
+    // Set forward by a year: nothing is counted, and nothing breaks.
+    let mut forward = Limits::new(rules(MARGIN));
+    forward.rebuild(past, wall + SignedDuration::from_hours(24 * 365), now);
+    assert!(matches!(forward.try_take(&order(), now, now), Decision::Go(_)));
+}
+
+#[test]
+fn a_request_is_what_its_method_and_path_say() {
+    let of = |method: Method, path: &str| {
+        let endpoint = endpoints::classify(&method, path);
+        Ask::of(&method, path, &endpoint, || [9; 32])
+    };
+    assert_eq!(of(Method::POST, "/v2/orders"), order());
+    assert_eq!(of(Method::PUT, "/v2/orders/112"), change("112"));
+    assert_eq!(of(Method::PUT, "/v2/super/orders/112"), change("112"));
+    assert_eq!(of(Method::PUT, "/v2/forever/orders/112"), change("112"));
+    assert_eq!(of(Method::PUT, "/v2/alerts/orders/112"), order());
+    for path in ["/v2/orders/1", "/v2/super/orders/1/TARGET_LEG", "/v2/forever/orders/1", "/v2/positions"] {
+        assert_eq!(of(Method::DELETE, path), cancel(), "{path}");
+    }
+    assert_eq!(of(Method::POST, "/v2/killswitch"), ask(RateClass::Other, Priority::Cancel));
+    assert_eq!(of(Method::POST, "/v2/optionchain"), chain(9));
+    assert_eq!(of(Method::GET, "/v2/positions"), ask(RateClass::Other, Priority::Other));
+    let at = Timestamp::UNIX_EPOCH;
+    let mut entry = Entry::new(Kind::Intent, at);
+    assert_eq!(Ask::of_entry(&entry), None);
+    entry.method = Some(Method::PUT);
+    entry.path = Some(crate::orders::journal::PathText::new("/v2/orders/112"));
+    assert_eq!(Ask::of_entry(&entry), Some(change("112")));
+    entry.kind = Kind::Outcome;
+    assert_eq!(Ask::of_entry(&entry), None, "it would be counted twice");
+}
+
+#[test]
+fn an_idle_account_is_small() {
+    assert!(size_of::<Gate>() < 768, "{}", size_of::<Gate>());
+    let mut limits = Limits::new(rules(MARGIN));
+    let mut now = Moment::START;
+    for _ in 0..20_000 {
+        now = now.after(ms(20));
+        let _ = limits.try_take(&order(), now, now);
+        now = now.after(Duration::from_secs(5));
+        let _ = limits.try_take(&order(), now, now);
+    }
+    let held: usize = limits
+        .counters
+        .order
+        .iter()
+        .map(|counter| match counter {
+            Counter::Exact(times) => times.len(),
+            Counter::Parts(parts, _) => parts.len(),
+        })
+        .sum();
+    assert!(held < 10 + 3 * 98, "{held}");
+}
+
+// With waiting, in real time: what is late is late by less than this, on a busy machine too.
+const LATE: Duration = Duration::from_millis(800);
+
+/// Polled once, which puts it in line.
+async fn is_waiting<F: Future + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending()))
+        .await
+}
+
+#[track_caller]
+fn assert_about(found: Duration, expected: Duration) {
+    assert!(found >= expected && found < expected + LATE, "{found:?} is not about {expected:?}");
+}
+
+fn gate(max_wait: Duration) -> Arc<Gate> {
+    Arc::new(Gate::new(rules(MARGIN), max_wait, Monotonic::start()))
+}
+
+async fn timed(gate: &Gate, ask: Ask) -> (Duration, Result<Pass, Limited>) {
+    let start = tokio::time::Instant::now();
+    let done = gate.enter(ask).await;
+    (start.elapsed(), done)
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_allowed_and_most_know_at_once() {
+    let gate = gate(ms(1500));
+    let all = join_all((0..40).map(|_| timed(&gate, order()))).await;
+    let went: Vec<_> = all.iter().filter(|(_, done)| done.is_ok()).map(|(waited, _)| *waited).collect();
+    assert_eq!(went.len(), 20);
+    went[..10].iter().for_each(|waited| assert_about(*waited, ms(0)));
+    went[10..].iter().for_each(|waited| assert_about(*waited, ms(1000)));
+    for (waited, done) in &all[20..] {
+        let err = done.as_ref().unwrap_err();
+        assert_about(*waited, ms(0));
+        assert!(err.retry_after.unwrap() > ms(1500) && err.code() == "rate_limited", "{err:?}");
+    }
+    assert_eq!(gate.waiting(), 0);
+}
+
+/// A stop that waits behind entries is a loss.
+#[tokio::test]
+async fn a_cancel_goes_before_placements_that_came_first() {
+    let gate = gate(ms(3500));
+    for _ in 0..10 {
+        gate.enter(order()).await.unwrap();
+    }
+    let went = std::sync::Mutex::new(Vec::new());
+    let start = tokio::time::Instant::now();
+    let one = |name: String, ask: Ask| {
+        let (gate, went) = (&gate, &went);
+        async move {
+            let done = gate.enter(ask).await;
+            went.lock().unwrap().push((name, start.elapsed(), done.is_ok()));
+        }
+    };
+    let placements = (0..15).map(|number| one(format!("place {number}"), order()));
+    let cancels = (0..6).map(|number| one(format!("cancel {number}"), cancel()));
+    // Polled in this order: all placements wait when the first cancel comes.
+    join_all(placements.chain(cancels)).await;
+    let went = went.into_inner().unwrap();
+    let (first, rest) = went.split_at(6);
+    assert!(first.iter().all(|(name, _, ok)| name.starts_with("cancel") && *ok), "{went:#?}");
+    first.iter().for_each(|(_, at, _)| assert!(*at > ms(900)));
+    // Four of the second that the cancels left, and those behind them a window later.
+    let ok: Vec<_> =
+        rest.iter().filter(|(_, _, ok)| *ok).map(|(name, at, _)| (name.as_str(), at.as_millis())).collect();
+    assert_eq!(ok.len(), 15, "{went:#?}");
+    assert!(ok.windows(2).all(|pair| pair[0].1 <= pair[1].1));
+    assert!(ok[4].1 - ok[3].1 > 800, "{ok:?}");
+}
+
+/// Placements are not kept waiting for ever by cancels: they are refused in time.
+#[tokio::test]
+async fn a_placement_behind_endless_cancels_gets_its_answer() {
+    let gate = gate(SECOND);
+    let endless = async {
+        loop {
+            let _ = join_all((0..20).map(|_| gate.enter(cancel()))).await;
+            tokio::time::sleep(ms(10)).await;
+        }
+    };
+    let (waited, done) = tokio::select! {
+        biased;
+        () = endless => unreachable!(),
+        done = timed(&gate, order()) => done,
+    };
+    assert!(done.is_err(), "{waited:?}");
+    assert!(waited < SECOND + LATE, "{waited:?}");
+}
+
+#[tokio::test]
+async fn who_stops_waiting_leaves_no_trace() {
+    let gate = gate(ms(1500));
+    for _ in 0..10 {
+        gate.enter(order()).await.unwrap();
+    }
+    let mut patient = Box::pin(timed(&gate, order()));
+    {
+        let mut impatient = std::pin::pin!(join_all((0..9).map(|_| gate.enter(cancel()))));
+        assert!(is_waiting(&mut impatient).await && is_waiting(&mut patient).await, "there is no room");
+        assert_eq!(gate.waiting(), 10);
+    }
+    assert_eq!(gate.waiting(), 1);
+    let (waited, done) = patient.await;
+    assert!(done.is_ok());
+    assert_about(waited, ms(1000));
+    assert_eq!(gate.waiting(), 0);
+}
+
+#[tokio::test]
+async fn room_that_is_given_back_is_used_at_once() {
+    let gate = gate(SECOND);
+    let mut passes = Vec::new();
+    for _ in 0..10 {
+        passes.push(gate.enter(cancel()).await.unwrap());
+    }
+    let mut waiting = Box::pin(timed(&gate, cancel()));
+    assert!(is_waiting(&mut waiting).await, "there is no room");
+    gate.give_back(passes.pop().unwrap());
+    let (waited, done) = waiting.await;
+    assert!(done.is_ok());
+    assert_about(waited, ms(0));
+}
+
+#[tokio::test]
+async fn one_option_chain_does_not_hold_up_another() {
+    let gate = gate(Duration::from_secs(4));
+    gate.enter(chain(1)).await.unwrap();
+    let ((same, first), (other, second)) = tokio::join!(timed(&gate, chain(1)), timed(&gate, chain(2)));
+    assert!(first.is_ok() && second.is_ok());
+    assert_about(same, ms(3100));
+    assert_about(other, ms(0));
+}
+
+/// Many at once on several threads, in real time: the count holds and all are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crowd_gets_no_more_than_the_window() {
+    let gate = gate(ms(200));
+    let tasks = crate::domain::tasks::Tasks::default();
+    let crowd = (0..200).map(|number| {
+        let gate = Arc::clone(&gate);
+        tasks.spawn(async move { gate.enter(if number % 3 == 0 { cancel() } else { order() }).await.is_ok() })
+    });
+    let crowd: Vec<_> = crowd.collect();
+    let passed = join_all(crowd).await.into_iter().filter(|done| *done.as_ref().unwrap()).count();
+    assert_eq!(passed, 10);
+    assert_eq!(gate.waiting(), 0);
+}
