@@ -19,15 +19,16 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV6;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sixgate::domain::secret::ExposeSecret;
 use sixgate::domain::tasks::Tasks;
-use sixgate::domain::{Authority, ClientId, Host, Pair, Role, Secret, SourceAddr};
+use sixgate::domain::{AccountName, Authority, ClientId, Host, Pair, Role, Secret, SourceAddr};
 use sixgate::egress::{Egress, Options};
-use sixgate::legs::Legs;
+use sixgate::legs::{Attendant, Legs, Settings};
 use sixgate::sandbox::{self, Account, Action, ConsentVerbs, ExpiryForm, Fault, LoginRules, Sandbox};
 use sixgate::tokens::lifecycle::{CheckOutcome, Consumer, Refusal, TokenSource, Verdict};
 use sixgate::tokens::login::{Answered, Called, Login, Minted};
@@ -44,7 +45,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 struct Setup {
     broker: Sandbox,
     login: Login,
-    legs: Legs,
+    legs: Arc<Legs>,
     id: ClientId,
     tasks: Tasks,
     _dir: tempfile::TempDir,
@@ -59,7 +60,7 @@ fn login(limit: Duration) -> Login {
 }
 
 /// Legs whose broker is at `at`.
-fn legs(pair: Pair, at: Vec<SocketAddrV6>, roots: Vec<std::path::PathBuf>, tasks: &Tasks) -> Legs {
+fn legs(pair: Pair, at: Vec<SocketAddrV6>, roots: Vec<std::path::PathBuf>, tasks: &Tasks) -> Arc<Legs> {
     let pins = ["api.dhan.co", "auth.dhan.co"].map(|name| (Host::parse(name).unwrap(), at.clone()));
     let options = Options {
         connect_timeout: Duration::from_secs(1),
@@ -71,8 +72,12 @@ fn legs(pair: Pair, at: Vec<SocketAddrV6>, roots: Vec<std::path::PathBuf>, tasks
         extra_roots: roots,
         resolve: BTreeMap::from(pins),
         name_servers: Vec::new(),
+        user_timeout: Duration::from_secs(5),
     };
-    Legs::new(&pair, &Egress::new(options, tasks.clone()).unwrap())
+    let api = Authority::parse("api.dhan.co:443", None).unwrap();
+    let settings = Settings { dwell: options.connect_timeout, warm: 0, warm_always: false, api };
+    let attendant = Attendant::new(settings, Egress::new(options, tasks.clone()).unwrap(), Arc::default());
+    Legs::new(&AccountName::parse("alpha").unwrap(), &pair, &attendant)
 }
 
 fn own_pair() -> Pair {
