@@ -161,7 +161,7 @@ mod tests {
         let name = format!("\0sixgate-test-{}", std::process::id());
         let listener = UnixListener::bind(&name).unwrap();
         let script = format!(
-            "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect(b'\\0{}')\nassert s.recv(9) == b''",
+            "import socket\ns = socket.socket(socket.AF_UNIX)\ns.settimeout(10)\ns.connect(b'\\0{}')\nassert s.recv(9) == b''",
             name.trim_start_matches('\0')
         );
         let mut thief = Command::new("python3").args(["-c", &script]).stderr(Stdio::null()).spawn().unwrap();
