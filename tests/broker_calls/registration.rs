@@ -181,7 +181,9 @@ fn what_stands_in_the_way_of_orders_is_found() {
     assert_eq!(status, 200, "{all}");
     let items = all["items"].as_array().unwrap();
     assert_eq!((&items[0]["account"], &items[1]["account"]), (&json!("a1"), &json!("b")));
-    assert_eq!((&items[0]["checks"], &items[1]["ok"]), (&body["checks"], &json!(false)));
+    // All but the last are told alike; that one is the clock, which is measured anew.
+    let first = |checks: &Value| checks.as_array().unwrap()[..7].to_vec();
+    assert_eq!((first(&items[0]["checks"]), &items[1]["ok"]), (first(&body["checks"]), &json!(false)));
     assert!(!check(&items[1], "pair").0);
 }
 

@@ -17,9 +17,9 @@ use crate::legs::{Leg, Legs, Purpose};
 /// The longest body that is read. The broker's have under 2 KiB.
 const BODY_LIMIT: usize = 64 * 1024;
 /// A `Date` says nothing of the clock when its answer took longer than this: it was
-/// written somewhere between question and answer, and half of this is how wrong the
-/// middle may be.
-const SLOWEST_DATE: SignedDuration = SignedDuration::from_secs(4);
+/// written somewhere between question and answer, and the middle may be wrong by half
+/// of it. With the half second below, a clock that is right is never told as 2 s off.
+const SLOWEST_DATE: SignedDuration = SignedDuration::from_secs(2);
 /// `Date` leaves its fraction of a second out; half of one is what it lacks on average.
 const DATE_FRACTION: SignedDuration = SignedDuration::from_millis(500);
 
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(skew("2026-11-24T02:30:10Z", "2026-11-24T02:30:11Z"), of(0));
         assert_eq!(skew("2026-11-24T02:30:00Z", "2026-11-24T02:30:00Z"), of(10_500));
         assert_eq!(skew("2026-11-24T02:31:00Z", "2026-11-24T02:31:02Z"), of(-50_500));
-        assert_eq!(skew("2026-11-24T02:30:00Z", "2026-11-24T02:30:05Z"), None, "too slow to tell");
+        assert_eq!(skew("2026-11-24T02:30:00Z", "2026-11-24T02:30:02.1Z"), None, "too slow to tell");
         assert_eq!(skew("2026-11-24T02:30:05Z", "2026-11-24T02:30:00Z"), None, "our clock was moved meanwhile");
         assert_eq!(super::skew(&dated("yesterday"), at("2026-11-24T02:30:05Z"), at("2026-11-24T02:30:05Z")), None);
         assert_eq!(super::skew(&HeaderMap::new(), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH), None);
