@@ -7,12 +7,15 @@ use std::sync::Arc;
 use crate::accounts::{AccountError, Accounts, Sight};
 use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
+use crate::broker::dhan::limits::limits;
 use crate::config::{Bind, Config, WarmHours};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::legs::{Attendant, Settings};
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
+use crate::orders::limits::Rules;
+use crate::orders::recall::{Recalled, Unsettled};
 use crate::proxy::intercept::{InterceptError, Interceptor};
 use crate::proxy::{self, Destinations, ListenError, Listening, Proxy};
 use crate::store::seal::{MasterKey, SealError};
@@ -62,6 +65,12 @@ pub enum StartError {
     Intercept(#[from] InterceptError),
     #[error("the order journal cannot be used")]
     Journal(#[from] JournalError),
+    #[error("the order journal in {folder} cannot be read back")]
+    Recall {
+        folder: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
     #[error("the admin token cannot be used")]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -80,6 +89,8 @@ pub struct App {
     accounts: Arc<Accounts>,
     attendant: Arc<Attendant>,
     proxy: Arc<Proxy>,
+    /// Order writes that the last stop cut off.
+    unsettled: Vec<Unsettled>,
     listening: Vec<Listening>,
     admin: AdminServer,
     /// Callers' connections.
@@ -130,14 +141,27 @@ impl App {
         attendant.set_get_ip(Sight::new(&accounts, Arc::clone(&login)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
-        let admin = bind_admin(&config, &accounts, login, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
-        let orders = Arc::new(open_orders(&config).await?);
+        let (orders, recalled) = open_orders(&config).await?;
+        let orders = Arc::new(orders);
+        let admin = bind_admin(&config, (&accounts, login, &orders), &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let proxy = Proxy::new(&config, Arc::clone(&accounts), orders, interceptor, tasks.clone(), metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
         }
-        Ok(Self { config, store, accounts, attendant, proxy, listening, admin, tasks, keeping, upstream })
+        Ok(Self {
+            config,
+            store,
+            accounts,
+            attendant,
+            proxy,
+            unsettled: recalled.unsettled,
+            listening,
+            admin,
+            tasks,
+            keeping,
+            upstream,
+        })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -163,6 +187,7 @@ impl App {
     pub async fn run(self) -> Result<Stopped, StartError> {
         let mut signals = Signals::new().map_err(StartError::Signals)?;
         self.attendant.start(&self.tasks);
+        self.tasks.spawn(Arc::clone(&self.proxy).settle(self.unsettled));
         for listening in self.listening {
             self.tasks.spawn(listening.serve(Arc::clone(&self.proxy)));
         }
@@ -198,10 +223,16 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
 }
 
-async fn open_orders(config: &Config) -> Result<Orders, StartError> {
+async fn open_orders(config: &Config) -> Result<(Orders, Recalled), StartError> {
     let (folder, journal) = (config.state.path.join("journal"), config.journal.clone());
-    let open = move || Orders::open(&folder, journal.fsync, journal.keep);
-    Ok(tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)??)
+    let rules = Rules::new(limits(), config.limits.margin);
+    let max_wait = config.limits.max_wait;
+    let open = move || -> Result<(Orders, Recalled), StartError> {
+        let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, max_wait)?;
+        let recalled = orders.recall(jiff::Timestamp::now()).map_err(|err| StartError::Recall { folder, err })?;
+        Ok((orders, recalled))
+    };
+    tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
 }
 
 /// From the environment, else from a systemd credential, else from the file.
@@ -265,8 +296,7 @@ fn leg_settings(config: &Config) -> Settings {
 
 fn bind_admin(
     config: &Config,
-    accounts: &Arc<Accounts>,
-    login: Arc<Login>,
+    (accounts, login, orders): (&Arc<Accounts>, Arc<Login>, &Arc<Orders>),
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
     ca_pem: Arc<str>,
@@ -298,6 +328,7 @@ fn bind_admin(
     let router = admin::router(Admin::new(
         Arc::clone(accounts),
         login,
+        Arc::clone(orders),
         Arc::clone(metrics),
         roles,
         local,

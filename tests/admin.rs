@@ -175,6 +175,19 @@ fn every_documented_route_answers_as_documented() {
     api.post("/v1/accounts/alpha/token/refresh", json!({ "vouched": "yes" })).names("vouched");
 
     // It has no pair, so the broker is not asked; `broker_calls` has the rest.
+    assert_eq!(api.get("/v1/orders").is(200).body, json!({ "items": [], "next": null, "unreadable": 0 }));
+    let filtered = "/v1/orders?account=alpha&outcome=executed&since=2026-11-25T00:00:00%2B05:30&limit=5";
+    api.get(filtered).is(200);
+    for (query, name) in [
+        ("outcome=done", "outcome"),
+        ("since=today", "since"),
+        ("limit=0", "limit"),
+        ("x=1", "x"),
+        ("cursor=x", "cursor"),
+    ] {
+        api.get(&format!("/v1/orders?{query}")).names(name);
+    }
+
     let checks = api.post("/v1/accounts/alpha/validate", json!({})).is(200);
     assert_eq!((&checks.body["ok"], checks.text("/checks/0/name")), (&json!(false), "pair"));
     assert_eq!(checks.body["checks"].as_array().unwrap().len(), 8);

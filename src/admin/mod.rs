@@ -16,6 +16,7 @@ mod error;
 mod halts;
 mod health;
 mod keys;
+mod orders;
 mod pairs;
 mod pools;
 mod registration;
@@ -37,6 +38,7 @@ use utoipa_axum::routes;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
+use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::login::Login;
 use crate::tokens::registration::Subject;
@@ -52,6 +54,7 @@ pub struct Admin {
     accounts: Arc<Accounts>,
     /// Asks the broker.
     login: Arc<Login>,
+    orders: Arc<Orders>,
     metrics: Arc<Metrics>,
     roles: Arc<Roles>,
     /// Our address, for checking `Host`; `None` on a unix socket.
@@ -68,6 +71,7 @@ impl Admin {
     pub fn new(
         accounts: Arc<Accounts>,
         login: Arc<Login>,
+        orders: Arc<Orders>,
         metrics: Arc<Metrics>,
         roles: Roles,
         local: Option<std::net::SocketAddr>,
@@ -75,7 +79,7 @@ impl Admin {
         ca_pem: Arc<str>,
     ) -> Self {
         let (roles, consents) = (Arc::new(roles), Arc::default());
-        Self { accounts, login, metrics, roles, local, tasks, ca_pem, consents }
+        Self { accounts, login, orders, metrics, roles, local, tasks, ca_pem, consents }
     }
 
     /// The account of this name.
@@ -121,6 +125,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(accounts::read, accounts::change, accounts::delete))
         .routes(routes!(pairs::assign, pairs::retire))
         .routes(routes!(halts::halt))
+        .routes(routes!(orders::list))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))

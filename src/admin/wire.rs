@@ -376,6 +376,41 @@ impl Paging {
     }
 }
 
+/// Lines of the order journal.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrdersBody {
+    /// As they stand in the journal.
+    #[schema(value_type = Vec<Object>)]
+    pub items: Vec<Box<serde_json::value::RawValue>>,
+    /// Give it as `cursor` to get the next page; null at the end.
+    pub next: Option<String>,
+    /// Lines that cannot be read; `sixgate journal verify` says what is wrong with them.
+    pub unreadable: u64,
+}
+
+/// Which lines of the journal. Only for the document.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub struct OrderFilter {
+    pub account: Option<String>,
+    /// From this instant on (RFC 3339).
+    pub since: Option<String>,
+    /// Before this instant.
+    pub until: Option<String>,
+    /// `not_sent`, `rejected`, `executed` or `unknown`.
+    pub outcome: Option<String>,
+    /// `intent`, `outcome` or `note`.
+    pub kind: Option<String>,
+    pub order_id: Option<String>,
+    pub correlation_id: Option<String>,
+    /// Items at most: 1 to 1000, 100 when not given.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    pub limit: Option<usize>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
 /// A request's JSON object, read field by field. No `Debug`: it holds secrets.
 pub struct Fields(Map<String, Value>);
 

@@ -6,6 +6,7 @@
 //! - [`limits`]: how much the broker takes from an account, kept before it is sent.
 //! - [`memory`]: what is known of the writes of the last day, by the ids that their
 //!   callers can repeat them with.
+//! - [`recall`]: what the journal remembers of both after a restart.
 //! - [`trail`]: what a lost write can be looked for by, and what the broker's answers
 //!   say of it.
 //!
@@ -15,23 +16,32 @@
 pub mod journal;
 pub mod limits;
 pub mod memory;
+pub mod recall;
 pub mod trail;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::AccountName;
+
 use journal::{Journal, JournalError, Options};
+use limits::{Gate, Monotonic, Rules};
 use memory::Memory;
 
-/// What the gateway knows of order writes.
+/// What the gateway knows of order writes, and of how much the broker still takes.
 #[derive(Debug)]
 pub struct Orders {
     /// Every send and what became of it.
     pub journal: Journal,
     /// Those of the last day.
     pub memory: Memory,
+    gates: papaya::HashMap<AccountName, Arc<Gate>>,
+    rules: Arc<Rules>,
+    max_wait: Duration,
+    clock: Monotonic,
 }
 
 impl Orders {
@@ -39,8 +49,25 @@ impl Orders {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn open(folder: &Path, fsync: bool, keep: Duration) -> Result<Self, JournalError> {
+    pub fn open(
+        folder: &Path,
+        fsync: bool,
+        keep: Duration,
+        rules: Rules,
+        max_wait: Duration,
+    ) -> Result<Self, JournalError> {
         let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
-        Ok(Self { journal, memory: Memory::default() })
+        let (gates, clock) = (papaya::HashMap::new(), Monotonic::start());
+        Ok(Self { journal, memory: Memory::default(), gates, rules: Arc::new(rules), max_wait, clock })
+    }
+
+    /// The account's limits.
+    pub fn gate(&self, account: &AccountName) -> Arc<Gate> {
+        let gates = self.gates.pin();
+        if let Some(gate) = gates.get(account) {
+            return Arc::clone(gate);
+        }
+        let new = || Arc::new(Gate::new(Arc::clone(&self.rules), self.max_wait, self.clock.clone()));
+        Arc::clone(gates.get_or_insert_with(account.clone(), new))
     }
 }

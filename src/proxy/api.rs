@@ -5,11 +5,12 @@
 //! safe for an order too.
 
 use http::{HeaderMap, Response, header};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::caller::Door;
 use super::forward::{self, Trace};
-use super::order::Order;
+use super::order::{Order, limited};
 use super::reply::{Body, Code, Problem};
 use super::target::Target;
 use super::{Inbound, Proxy, legs, live, no_token, sign};
@@ -17,6 +18,7 @@ use crate::accounts::Account;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
 use crate::domain::Outcome;
+use crate::orders::limits::Ask;
 use crate::telemetry::access::Access;
 
 /// A refusal of the broker is a few hundred bytes; what is longer is something else.
@@ -57,8 +59,13 @@ impl Proxy {
         let legs = legs(account)?;
         sign::headers(&mut out.headers, account, &token);
         let mut again = Some(out.again());
+        let gate = self.orders.gate(&account.name);
+        let digest = || Sha256::digest(&out.body).into();
+        let ask = Ask::of(&out.method, out.path.path(), &endpoint, digest);
         loop {
             let limit = out.limit;
+            // What may have left counts; a read that did not leave is forgotten within a second.
+            let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
             let reply = forward::send(legs, out, trace).await?;
             let (refused, reply) = refuses_token(reply).await;
             if !refused {

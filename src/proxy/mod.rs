@@ -22,6 +22,7 @@ pub mod intercept;
 mod listener;
 mod order;
 mod reconcile;
+mod recover;
 mod reply;
 mod sign;
 mod target;

@@ -32,6 +32,7 @@ use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, SendError, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
 use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
+use crate::orders::limits::{Ask, Limited};
 use crate::orders::memory::{Claim, Found, Key, Recorded, Write};
 use crate::orders::trail::{Trail, order_of};
 use crate::tokens::LiveToken;
@@ -171,9 +172,15 @@ impl Order<'_> {
         Err(Problem::before_sending(Code::AccountHalted, detail))
     }
 
+    fn ask(&self) -> Ask {
+        Ask::of(&self.out.method, self.out.path.path(), &self.endpoint, || Sha256::digest(&self.out.body).into())
+    }
+
     fn keys(&self) -> Vec<Key> {
-        let correlation = self.correlation.as_ref().map(|correlation| Key::Correlation(correlation.id().into()));
-        let idempotency = self.idempotency_key.as_deref().map(|key| Key::Idempotency(key.into()));
+        // As the journal writes them, which is where they are found after a restart.
+        let word = |text: &str| Word::new(text).as_str().into();
+        let correlation = self.correlation.as_ref().map(|correlation| Key::Correlation(word(correlation.id())));
+        let idempotency = self.idempotency_key.as_deref().map(|key| Key::Idempotency(word(key)));
         correlation.into_iter().chain(idempotency).collect()
     }
 
@@ -187,6 +194,8 @@ impl Order<'_> {
         let (mut unsent, mut other_leg, mut renewed) = (0, None, false);
         loop {
             let (leg, lease) = Self::dial(legs, &to, other_leg, reuse, by, trace).await?;
+            let gate = self.proxy.orders.gate(&self.account.name);
+            let pass = gate.enter(self.ask()).await.map_err(|err| limited(&err))?;
             trace.leg = Some(leg.role());
             trace.source = Some(lease.source());
             let mut intent = self.entry(write, leg.role(), lease.source(), &token);
@@ -199,6 +208,7 @@ impl Order<'_> {
             let said = match sent {
                 Sent::NotSent(request, err) => {
                     claim.taken_back();
+                    gate.give_back(pass);
                     self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
                     unsent += 1;
                     if unsent >= UNSENT_TRIES {
@@ -534,6 +544,17 @@ impl Order<'_> {
             outcome => Ok(self.answer(reply, outcome, recorded.recovered, trace)),
         }
     }
+}
+
+/// The broker's limit would be broken.
+pub(super) fn limited(err: &Limited) -> Problem {
+    let when = match err.retry_after {
+        Some(_) => "try again after Retry-After",
+        None => "it will not be taken later either",
+    };
+    let mut problem = Problem::before_sending(Code::RateLimited, format!("{err}; {when}"));
+    problem.retry_after = err.retry_after;
+    problem
 }
 
 fn reply_of(recorded: &Recorded) -> Reply {

@@ -1,0 +1,229 @@
+//! What the journal remembers for us after a restart: the writes of the last day, by
+//! the ids they can be repeated with, and what has been used of the broker's limits.
+//!
+//! An intent without an outcome is a write of which nobody knows what became: it is
+//! taken for "unknown", and whoever repeats it has the broker asked first.
+
+use std::collections::HashMap;
+use std::io;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Orders;
+use super::journal::{Entry, Kind, read_back};
+use super::limits::Ask;
+use super::memory::{Key, REMEMBERED, Recorded, Write};
+use super::trail::Trail;
+use crate::domain::{AccountName, Outcome};
+
+/// A write whose end the journal does not tell.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    /// The account.
+    pub account: AccountName,
+    /// Its last intent line, for the outcome line that is to follow.
+    pub intent: Entry,
+    /// What it can be found by here.
+    pub keys: Vec<Key>,
+    /// What it was.
+    pub write: Write,
+}
+
+/// What was found in the journal.
+#[derive(Debug, Default)]
+pub struct Recalled {
+    /// Writes that are remembered.
+    pub writes: usize,
+    /// Those of which nobody knows what became.
+    pub unsettled: Vec<Unsettled>,
+    /// Lines that could not be read.
+    pub unreadable: usize,
+}
+
+/// The last that the journal says of a request.
+struct Last {
+    intent: Entry,
+    outcome: Option<Entry>,
+}
+
+impl Orders {
+    /// Read the last day back. Reads files: not on a worker of the runtime.
+    ///
+    /// # Errors
+    /// When the journal's folder cannot be listed.
+    pub fn recall(&self, now: Timestamp) -> io::Result<Recalled> {
+        let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        let mut recalled = Recalled::default();
+        let mut requests: HashMap<(AccountName, String), Last> = HashMap::new();
+        let mut order = Vec::new();
+        let mut used: HashMap<AccountName, Vec<(Timestamp, Ask)>> = HashMap::new();
+        for line in read_back(self.journal.folder(), since)? {
+            let Ok(line) = line else {
+                recalled.unreadable += 1;
+                continue;
+            };
+            let entry = line.entry;
+            let (Some(account), Some(request_id)) = (entry.account.clone(), entry.request_id.clone()) else { continue };
+            if let Some(ask) = Ask::of_entry(&entry) {
+                used.entry(account.clone()).or_default().push((entry.at, ask));
+            }
+            let id = (account, request_id.as_str().to_owned());
+            match entry.kind {
+                Kind::Intent => {
+                    if requests.insert(id.clone(), Last { intent: entry, outcome: None }).is_none() {
+                        order.push(id);
+                    }
+                }
+                // One without an intent is what was learnt when an unsettled one was asked about.
+                Kind::Outcome => match requests.get_mut(&id) {
+                    Some(last) => last.outcome = Some(entry),
+                    None => {
+                        order.push(id.clone());
+                        requests.insert(id, Last { intent: entry.clone(), outcome: Some(entry) });
+                    }
+                },
+                Kind::Note => {}
+            }
+        }
+        for (account, past) in used {
+            self.gate(&account).rebuild(past, now);
+        }
+        // Oldest first, so that of two writes under one id the later one is remembered.
+        for id in order {
+            if let Some(last) = requests.remove(&id) {
+                self.remember(id.0, last, &mut recalled);
+            }
+        }
+        Ok(recalled)
+    }
+
+    fn remember(&self, account: AccountName, last: Last, recalled: &mut Recalled) {
+        let Last { intent, outcome } = last;
+        let (Some(method), Some(path), Some(body_sha256)) =
+            (intent.method.clone(), intent.path.clone(), intent.body_sha256)
+        else {
+            return;
+        };
+        let correlation = intent.correlation_id.as_ref().map(|id| Key::Correlation(id.as_str().into()));
+        let idempotency = intent.idempotency_key.as_ref().map(|key| Key::Idempotency(key.as_str().into()));
+        let keys: Vec<Key> = correlation.into_iter().chain(idempotency).collect();
+        let write = Write { method: method.clone(), path: path.as_str().into(), body_sha256 };
+        let known = outcome.as_ref().and_then(|entry| entry.outcome).unwrap_or(Outcome::Unknown);
+        let correlation_id = intent.correlation_id.as_ref().map(|id| id.as_str().into());
+        let recorded = Recorded {
+            outcome: known,
+            status: outcome.as_ref().and_then(|entry| entry.status).unwrap_or(0),
+            content_type: None,
+            body: Bytes::new(),
+            order_id: outcome.as_ref().and_then(|entry| entry.order_ids().next().map(Into::into)),
+            correlation_id,
+            recovered: outcome.as_ref().is_some_and(|entry| entry.recovered == Some(true)),
+            trail: trail_of(&intent),
+        };
+        // Proven not to have been done: a repeat is a first try, as if nothing had been.
+        if matches!(known, Outcome::NotSent | Outcome::Rejected) {
+            return;
+        }
+        let at = intent.at;
+        if outcome.is_none() {
+            recalled.unsettled.push(Unsettled {
+                account: account.clone(),
+                intent,
+                keys: keys.clone(),
+                write: write.clone(),
+            });
+        }
+        if !keys.is_empty() {
+            recalled.writes += 1;
+            self.memory.remember(&account, &keys, write, recorded, at);
+        }
+    }
+}
+
+/// What the journal's line leaves to look for: it has the ids and not the body.
+pub fn trail_of(intent: &Entry) -> Trail {
+    let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Trail::None };
+    let body = match &intent.correlation_id {
+        Some(id) => json!({ "correlationId": id.as_str() }).to_string(),
+        None => String::new(),
+    };
+    Trail::of(method, path.as_str(), body.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::Method;
+
+    use super::super::journal::{PathText, Word};
+    use super::super::limits::Rules;
+    use super::super::memory::Found;
+    use super::*;
+
+    fn orders(dir: &tempfile::TempDir) -> Orders {
+        let rules = Rules::new(crate::broker::dhan::limits::limits(), 0.05);
+        Orders::open(&dir.path().join("journal"), false, Duration::from_secs(86_400), rules, Duration::from_secs(1))
+            .unwrap()
+    }
+
+    fn intent(request: &str, correlation: &str, body: u8) -> Entry {
+        let mut entry = Entry::new(Kind::Intent, Timestamp::now());
+        entry.request_id = Some(Word::new(request));
+        entry.account = Some(AccountName::parse("alpha").unwrap());
+        entry.method = Some(Method::POST);
+        entry.path = Some(PathText::new("/v2/orders"));
+        entry.correlation_id = Some(Word::new(correlation));
+        entry.body_sha256 = Some([body; 32]);
+        entry
+    }
+
+    /// A process that was killed at any line must not send again what it may have sent.
+    #[test]
+    fn a_restart_knows_what_was_done_and_what_nobody_knows() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = orders(&dir);
+        for (request, correlation, outcomes) in [
+            ("r1", "done", vec![Outcome::Executed]),
+            ("r2", "refused", vec![Outcome::Rejected]),
+            ("r3", "lost", vec![Outcome::Unknown]),
+            ("r4", "cut", vec![]),
+            ("r5", "moved", vec![Outcome::Rejected, Outcome::Executed]),
+        ] {
+            let line = intent(request, correlation, 1);
+            before.journal.append(&line).unwrap();
+            let last = outcomes.len();
+            for (n, outcome) in outcomes.into_iter().enumerate() {
+                let mut end = line.outcome(outcome, Timestamp::now());
+                end.order_id = (outcome == Outcome::Executed).then(|| Word::new("77"));
+                end.status = Some(200);
+                before.journal.append(&end).unwrap();
+                if n + 1 < last {
+                    before.journal.append(&line).unwrap();
+                }
+            }
+        }
+        drop(before);
+        let after = orders(&dir);
+        let recalled = after.recall(Timestamp::now()).unwrap();
+        assert_eq!(recalled.unsettled.len(), 1);
+        assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
+        assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
+        let alpha = AccountName::parse("alpha").unwrap();
+        let take = |id: &str, body: u8| {
+            let write = Write { method: Method::POST, path: "/v2/orders".into(), body_sha256: [body; 32] };
+            after.memory.take(&alpha, &[Key::Correlation(id.into())], &write, Timestamp::now())
+        };
+        let Found::Done(done) = take("done", 1) else { panic!("a second send") };
+        assert_eq!(done.order_id.as_deref(), Some("77"));
+        assert!(matches!(take("moved", 1), Found::Done(_)));
+        assert!(matches!(take("done", 2), Found::Conflict));
+        assert!(matches!(take("lost", 1), Found::Unknown(..)));
+        let Found::Unknown(_, cut) = take("cut", 1) else { panic!("a second send") };
+        assert_eq!(cut.trail.paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
+        assert!(matches!(take("refused", 1), Found::Fresh(_)));
+        assert!(matches!(take("new", 1), Found::Fresh(_)));
+    }
+}

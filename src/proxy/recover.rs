@@ -1,0 +1,97 @@
+//! After a restart: asking what became of the writes that were under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use http::Method;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::reconcile::Looked;
+use crate::accounts::Account;
+use crate::domain::{Outcome, Role};
+use crate::orders::journal::Word;
+use crate::orders::memory::{Found, Recorded};
+use crate::orders::recall::{Unsettled, trail_of};
+use crate::orders::trail::order_of;
+
+/// Accounts asked about at once.
+const AT_ONCE: usize = 8;
+
+/// How long an account may take to have a token after a start.
+const TOKEN: Duration = Duration::from_secs(180);
+
+impl Proxy {
+    /// Ask the broker about every write whose end the journal does not tell, and write
+    /// down what is found. A repeat that comes meanwhile waits for it, or asks itself.
+    pub async fn settle(self: Arc<Self>, unsettled: Vec<Unsettled>) {
+        if unsettled.is_empty() {
+            return;
+        }
+        tracing::warn!(
+            count = unsettled.len(),
+            "order writes were cut off by the last stop; asking the broker about them"
+        );
+        let ask = |one: Unsettled| {
+            let proxy = Arc::clone(&self);
+            async move {
+                tokio::select! {
+                    () = proxy.settle_one(&one) => {}
+                    // They are asked about at the next start.
+                    () = proxy.tasks.stopping() => {}
+                }
+            }
+        };
+        stream::iter(unsettled).for_each_concurrent(AT_ONCE, ask).await;
+    }
+
+    async fn settle_one(&self, one: &Unsettled) {
+        let claim = match one.keys.is_empty() {
+            true => None,
+            false => match self.orders.memory.take(&one.account, &one.keys, &one.write, Timestamp::now()) {
+                Found::Unknown(claim, _) => Some(claim),
+                // Somebody who repeats it was faster.
+                Found::Fresh(_) | Found::Done(_) | Found::UnderWay(_) | Found::Conflict => return,
+            },
+        };
+        let account = self.accounts.lookup(one.account.as_str());
+        let looked = match (&account, &one.intent.target) {
+            (Some(account), Some(to)) if self.is_ready(account).await => {
+                self.look_for(&trail_of(&one.intent), account, to, Role::Primary).await
+            }
+            _ => Looked::NotFound,
+        };
+        let (outcome, body) = match looked {
+            Looked::Executed(body) => (Outcome::Executed, Some(body)),
+            Looked::Rejected => (Outcome::Rejected, None),
+            Looked::NotFound => (Outcome::Unknown, None),
+        };
+        let mut line = one.intent.outcome(outcome, Timestamp::now());
+        line.order_id = body.as_ref().and_then(order_of).map(|id| Word::new(&id));
+        line.recovered = (outcome != Outcome::Unknown).then_some(true);
+        if let Err(err) = self.orders.journal.append_durable(&line).await {
+            tracing::error!(account = %one.account, error = %err, "what was found of a cut-off order could not be written down");
+        }
+        tracing::info!(account = %one.account, outcome = outcome.as_str(), order_id = line.order_id.as_ref().map(Word::as_str),
+            method = one.intent.method.as_ref().map(Method::as_str), "an order write that was cut off was asked about");
+        if let Some(claim) = claim {
+            claim.end(Recorded {
+                outcome,
+                status: if body.is_some() { 200 } else { 0 },
+                content_type: body.as_ref().map(|_| "application/json".into()),
+                order_id: body.as_ref().and_then(order_of),
+                body: body.unwrap_or_default(),
+                correlation_id: one.intent.correlation_id.as_ref().map(|id| id.as_str().into()),
+                recovered: outcome != Outcome::Unknown,
+                trail: trail_of(&one.intent),
+            });
+        }
+    }
+
+    /// Has it legs, and soon a token?
+    async fn is_ready(&self, account: &Account) -> bool {
+        account.legs.is_some() && account.token.wait(0, Instant::now() + TOKEN).await.is_ok()
+    }
+}
