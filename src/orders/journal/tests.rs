@@ -237,6 +237,26 @@ fn any_line_or_file_that_is_not_where_it_was_is_found() {
     assert_good(dir.path());
 }
 
+/// Whoever changes a line can make its hash anew, and then has to do so with all that follow.
+#[test]
+fn a_changed_line_with_a_hash_of_its_own_is_found() {
+    let dir = filled(9);
+    for path in files(dir.path()) {
+        let good = fs::read(&path).unwrap();
+        let mut lines: Vec<Vec<u8>> = good.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+        for at in 0..lines.len() {
+            let original = lines[at].clone();
+            let mut recorded = line::check(original.strip_suffix(b"\n").unwrap()).unwrap();
+            recorded.entry.status = Some(200);
+            line::write(&mut lines[at], recorded.seq, &recorded.entry, recorded.prev);
+            fs::write(&path, lines.concat()).unwrap();
+            assert_eq!(verify(dir.path()).unwrap().problem_count, 1, "{}, line {at}", path.display());
+            lines[at] = original;
+        }
+        fs::write(&path, good).unwrap();
+    }
+}
+
 fn copy(folder: &Path) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(folder).unwrap() {

@@ -322,7 +322,11 @@ fn assert_about(found: Duration, expected: Duration) {
 }
 
 fn gate(max_wait: Duration) -> Arc<Gate> {
-    Arc::new(Gate::new(rules(MARGIN), max_wait, Monotonic::start()))
+    gate_with(MARGIN, max_wait)
+}
+
+fn gate_with(margin: f64, max_wait: Duration) -> Arc<Gate> {
+    Arc::new(Gate::new(rules(margin), max_wait, Monotonic::start()))
 }
 
 async fn timed(gate: &Gate, ask: Ask) -> (Duration, Result<Pass, Limited>) {
@@ -379,6 +383,28 @@ async fn a_cancel_goes_before_placements_that_came_first() {
     assert!(ok[4].1 - ok[3].1 > 800, "{ok:?}");
 }
 
+/// Also when there is no margin that only cancels may use.
+#[tokio::test]
+async fn a_placement_leaves_the_room_that_waiting_cancels_need() {
+    let gate = gate_with(0.0, ms(3000));
+    for _ in 0..10 {
+        gate.enter(order()).await.unwrap();
+    }
+    let mut placements = std::pin::pin!(join_all((0..5).map(|_| timed(&gate, order()))));
+    assert!(is_waiting(&mut placements).await);
+    let cancels = join_all((0..10).map(|_| timed(&gate, cancel())));
+    // Placements are woken first, and must not take what is not theirs.
+    let (placements, cancels) = tokio::join!(biased; placements, cancels);
+    for (waited, done) in cancels {
+        assert!(done.is_ok());
+        assert_about(waited, ms(900));
+    }
+    for (waited, done) in placements {
+        assert!(done.is_ok());
+        assert_about(waited, ms(2000));
+    }
+}
+
 /// Placements are not kept waiting for ever by cancels: they are refused in time.
 #[tokio::test]
 async fn a_placement_behind_endless_cancels_gets_its_answer() {
@@ -400,15 +426,15 @@ async fn a_placement_behind_endless_cancels_gets_its_answer() {
 
 #[tokio::test]
 async fn who_stops_waiting_leaves_no_trace() {
-    let gate = gate(ms(1500));
+    let gate = gate(ms(3000));
     for _ in 0..10 {
         gate.enter(order()).await.unwrap();
     }
     let mut patient = Box::pin(timed(&gate, order()));
     {
-        let mut impatient = std::pin::pin!(join_all((0..9).map(|_| gate.enter(cancel()))));
+        let mut impatient = std::pin::pin!(join_all((0..10).map(|_| gate.enter(cancel()))));
         assert!(is_waiting(&mut impatient).await && is_waiting(&mut patient).await, "there is no room");
-        assert_eq!(gate.waiting(), 10);
+        assert_eq!(gate.waiting(), 11);
     }
     assert_eq!(gate.waiting(), 1);
     let (waited, done) = patient.await;
