@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::account;
 use super::client::{self, Fields, GatewayArguments, JsonArgument};
+use super::failure::CallError;
 
 /// Refuse an account's placements and changes, or let them pass again
 ///
@@ -19,7 +20,7 @@ pub(super) struct HaltArguments {
     /// The account's name
     name: String,
     /// Halt it, for this reason
-    #[arg(long, value_name = "TEXT", required_unless_present = "off", conflicts_with = "off")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "off")]
     reason: Option<String>,
     /// Let orders pass again
     #[arg(long)]
@@ -32,6 +33,10 @@ pub(super) struct HaltArguments {
 
 pub(super) fn run(arguments: &HaltArguments) -> ExitCode {
     client::run(&arguments.gateway, async |client| {
+        if arguments.reason.is_none() && !arguments.off {
+            let text = "say why it is halted (--reason TEXT), or that it is so no longer (--off)";
+            return Err(CallError::Usage(text.to_owned()));
+        }
         let mut fields = Fields::default();
         fields.set("halted", !arguments.off);
         fields.may("reason", arguments.reason.as_deref());

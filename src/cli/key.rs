@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &KeyArguments) -> ExitCode {
             let (name, id) = (client::account(name)?, client::checked("a key's id", id)?);
             client.delete(&["v1", "accounts", name, "keys", id]).await?;
             if !json {
-                table::print(&format!("the key is deleted; {name} has the others still"))?;
+                table::print(&format!("the key {id} of {name} is deleted"))?;
             }
             Ok(ExitCode::SUCCESS)
         }
