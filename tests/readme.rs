@@ -114,6 +114,13 @@ fn the_first_real_account_works_as_written() {
     };
     let pair = Pair { primary: source("primary"), secondary: source("secondary") };
     sandbox.register(&client_id, Some(pair));
+    std::fs::write(dir.path().join("pin.txt"), "123456").unwrap();
+    std::fs::write(dir.path().join("totp.txt"), "JBSWY3DPEHPK3PXP").unwrap();
+    let login = run(&block("first-account: login"));
+    assert!(login.contains("DHAN_V2_AT_IPV6"), "{login}");
+    support::wait_until("the account has logged in", Duration::from_secs(60), || {
+        gateway.admin().get("/v1/accounts/alpha/token").1["source"] == "pin_totp"
+    });
     std::fs::write(dir.path().join("token.txt"), sandbox.mint_token(&client_id)).unwrap();
 
     let token = run(&block("first-account: token"));
@@ -129,5 +136,8 @@ fn the_first_real_account_works_as_written() {
     let commands = run(&block("commands"));
     assert!(commands.starts_with("NAME ") && commands.contains("DHAN_V2_AT_IPV6"), "{commands}");
     assert_eq!(sandbox.orders(&client_id).len(), 1);
+    std::fs::write(dir.path().join("verify_journal.py"), block("verify_journal.py")).unwrap();
+    let verified = run("python3 verify_journal.py state/journal");
+    assert!(verified.starts_with("good "), "{verified}");
     drop(gateway);
 }
