@@ -68,6 +68,7 @@ pub struct Admin {
 
 impl Admin {
     /// The API on `local`.
+    #[expect(clippy::too_many_arguments, reason = "every part of the gateway that it shows, once")]
     pub fn new(
         accounts: Arc<Accounts>,
         login: Arc<Login>,

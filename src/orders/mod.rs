@@ -67,7 +67,7 @@ impl Orders {
         if let Some(gate) = gates.get(account) {
             return Arc::clone(gate);
         }
-        let new = || Arc::new(Gate::new(Arc::clone(&self.rules), self.max_wait, self.clock.clone()));
+        let new = || Arc::new(Gate::new(Arc::clone(&self.rules), self.max_wait, self.clock));
         Arc::clone(gates.get_or_insert_with(account.clone(), new))
     }
 }

@@ -10,24 +10,26 @@
 //!   and is never sent again.
 //! - A write that has begun goes on to its end, whether its caller waits or not.
 
+mod ending;
+mod judge;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::Response;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use ending::Lost;
+use judge::{Reply, Said};
+
 use super::forward::{Outgoing, Trace};
-use super::headers;
-use super::reconcile::Looked;
-use super::reply::{Body, Code, Problem, RECOVERED};
+use super::reply::{Body, Code, Problem};
 use super::sign::{self, Correlation};
 use super::{Proxy, legs, live, no_token};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, takes_risk_away};
-use crate::broker::dhan::errors::{self, Context};
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, SendError, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
@@ -40,10 +42,6 @@ use crate::tokens::LiveToken;
 /// How often a write that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
 
-/// The longest reply to an order write. The broker's have a few hundred bytes; a
-/// multi-order's a few thousand.
-const REPLY_LIMIT: usize = 256 * 1024;
-
 /// An order write that is ready but for its token.
 pub(super) struct Order<'a> {
     pub(super) proxy: &'a Proxy,
@@ -54,69 +52,6 @@ pub(super) struct Order<'a> {
     pub(super) correlation: Option<Correlation>,
     pub(super) idempotency_key: Option<String>,
     pub(super) began: Instant,
-}
-
-/// What is known after a send.
-enum Said {
-    /// The broker answered, and what it said settles it.
-    Settled(Outcome, Reply),
-    /// It refused the address that this came from.
-    RefusesSource(Reply),
-    /// It refused the token.
-    RefusesToken(Reply),
-    /// It answered, and that proves nothing.
-    Nothing(Reply),
-    /// No answer.
-    Lost(String),
-}
-
-/// A reply of the broker, read whole.
-#[derive(Clone)]
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-impl Reply {
-    fn content_type(&self) -> Option<&str> {
-        self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
-    }
-
-    fn broker_code(&self) -> Option<String> {
-        if self.status.is_success() {
-            return None;
-        }
-        errors::classify(&self.refusal(), Context::Trading).and_then(|found| found.broker_code)
-    }
-
-    fn refusal(&self) -> errors::Reply<'_> {
-        errors::Reply { status: self.status.as_u16(), content_type: self.content_type(), body: &self.body }
-    }
-}
-
-/// What a reply says of an order write. A 5xx and a page from something in between
-/// prove nothing; nor does a good status with what is no JSON.
-fn judge(reply: Reply) -> Said {
-    let text = reply.body.trim_ascii_start();
-    let page = text.starts_with(b"<") || reply.content_type().is_some_and(|kind| kind.starts_with("text/html"));
-    if page || reply.status.is_server_error() {
-        return Said::Nothing(reply);
-    }
-    if reply.status.is_success() {
-        let json = text.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
-        return if json { Said::Settled(Outcome::Executed, reply) } else { Said::Nothing(reply) };
-    }
-    if !reply.status.is_client_error() || reply.status == StatusCode::REQUEST_TIMEOUT {
-        return Said::Nothing(reply);
-    }
-    if errors::refuses_source(&reply.refusal()) {
-        return Said::RefusesSource(reply);
-    }
-    if errors::refuses_token(&reply.refusal()) {
-        return Said::RefusesToken(reply);
-    }
-    Said::Settled(Outcome::Rejected, reply)
 }
 
 impl Order<'_> {
@@ -224,7 +159,7 @@ impl Order<'_> {
                     leg.suspect();
                     Said::Lost(chain(&err))
                 }
-                Sent::Reply(reply) => self.read(reply).await,
+                Sent::Reply(reply) => judge::read(reply, self.out.limit).await,
             };
             trace.upstream = Some(sent_at.elapsed());
             intent.upstream_us = Some(micros(sent_at.elapsed()));
@@ -277,9 +212,13 @@ impl Order<'_> {
                 }
                 Said::Nothing(reply) => {
                     let why = format!("the broker answered {}, which proves nothing", reply.status);
-                    return self.reconcile(claim, &intent, &trail, Some(reply), &why, sent_at, trace).await;
+                    let lost = Lost { claim, intent: &intent, trail: &trail, last: Some(reply), why: &why, sent_at };
+                    return self.reconcile(lost, trace).await;
                 }
-                Said::Lost(why) => return self.reconcile(claim, &intent, &trail, None, &why, sent_at, trace).await,
+                Said::Lost(why) => {
+                    let lost = Lost { claim, intent: &intent, trail: &trail, last: None, why: &why, sent_at };
+                    return self.reconcile(lost, trace).await;
+                }
             }
         }
     }
@@ -314,20 +253,6 @@ impl Order<'_> {
                     }
                 }
             }
-        }
-    }
-
-    /// Read a reply whole. One that breaks off proves what its status says only if
-    /// that is a refusal: a placement's good status without its order id is lost.
-    async fn read(&self, reply: Response<crate::egress::ReplyBody>) -> Said {
-        let (parts, body) = reply.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Said::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
-        }
-        match tokio::time::timeout(self.out.limit, Body::Broker(Box::new(body)).peek(REPLY_LIMIT)).await {
-            Ok((Some(body), _)) => judge(Reply { status: parts.status, headers: parts.headers, body }),
-            Ok((None, _)) => Said::Lost(format!("the broker's reply ({}) broke off", parts.status)),
-            Err(_) => Said::Lost(format!("the broker's reply ({}) did not end in time", parts.status)),
         }
     }
 
@@ -407,143 +332,6 @@ impl Order<'_> {
             ..self.unknown(trail)
         }
     }
-
-    /// The broker's reply, as it came, with what we know of it.
-    fn answer(&self, reply: Reply, outcome: Outcome, recovered: bool, trace: &mut Trace) -> Response<Body> {
-        let mut answer = Response::new(Body::from(reply.body));
-        *answer.status_mut() = reply.status;
-        *answer.headers_mut() = reply.headers;
-        headers::for_caller(answer.headers_mut());
-        answer.headers_mut().remove(CONTENT_LENGTH);
-        if recovered {
-            answer.headers_mut().insert(RECOVERED, HeaderValue::from_static("true"));
-        }
-        trace.outcome = Some(outcome);
-        trace.mark(answer.headers_mut());
-        answer
-    }
-
-    /// The answer was lost: ask, tell, and never send again.
-    #[expect(clippy::too_many_arguments, reason = "all that is known of one send")]
-    async fn reconcile(
-        &self,
-        claim: Claim,
-        intent: &Entry,
-        trail: &Trail,
-        last: Option<Reply>,
-        why: &str,
-        sent_at: Instant,
-        trace: &mut Trace,
-    ) -> Result<Response<Body>, Problem> {
-        let first = trace.leg.unwrap_or(Role::Primary);
-        let found = self.proxy.look_for(trail, self.account, &self.out.authority, first).await;
-        self.settle(claim, intent, trail, found, last, why, sent_at, trace).await
-    }
-
-    /// It came before, and nobody knows what became of it: ask once more.
-    async fn ask_again(
-        &self,
-        claim: Claim,
-        before: &Recorded,
-        write: &Write,
-        trace: &mut Trace,
-    ) -> Result<Response<Body>, Problem> {
-        let sent_at = Instant::now();
-        let mut entry = Entry::new(Kind::Outcome, Timestamp::now());
-        entry.request_id = Some(Word::new(self.request_id));
-        entry.account = Some(self.account.name.clone());
-        entry.method = Some(write.method.clone());
-        entry.path = Some(PathText::new(&write.path));
-        entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
-        entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
-        entry.body_sha256 = Some(write.body_sha256);
-        let trail = match &before.trail {
-            // After a restart the journal knows the ids and not the body.
-            Trail::None => Trail::of(&self.out.method, self.out.path.path(), &self.out.body),
-            trail => trail.clone(),
-        };
-        let found = self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await;
-        let last = (before.status != 0).then(|| reply_of(before));
-        self.settle(claim, &entry, &trail, found, last, "the answer to the first try was lost", sent_at, trace).await
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "all that is known of one send")]
-    async fn settle(
-        &self,
-        claim: Claim,
-        intent: &Entry,
-        trail: &Trail,
-        found: Looked,
-        last: Option<Reply>,
-        why: &str,
-        sent_at: Instant,
-        trace: &mut Trace,
-    ) -> Result<Response<Body>, Problem> {
-        match found {
-            Looked::Executed(body) => {
-                let mut headers = HeaderMap::new();
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                let reply = Reply { status: StatusCode::OK, headers, body };
-                self.outcome(intent, Outcome::Executed, Some(&reply), sent_at, true).await;
-                claim.end(self.recorded(Outcome::Executed, &reply, trail, true));
-                Ok(self.answer(reply, Outcome::Executed, true, trace))
-            }
-            Looked::Rejected => {
-                self.outcome(intent, Outcome::Rejected, None, sent_at, true).await;
-                claim.end(Recorded { outcome: Outcome::Rejected, recovered: true, ..self.unknown(trail) });
-                trace.outcome = Some(Outcome::Rejected);
-                let detail = format!("{why}; the order was over before and is as it was, so this did nothing");
-                Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Rejected))
-            }
-            Looked::NotFound => {
-                self.outcome(intent, Outcome::Unknown, last.as_ref(), sent_at, false).await;
-                match last {
-                    Some(reply) => {
-                        claim.end(self.recorded(Outcome::Unknown, &reply, trail, false));
-                        Ok(self.answer(reply, Outcome::Unknown, false, trace))
-                    }
-                    None => {
-                        claim.end(self.unknown(trail));
-                        trace.outcome = Some(Outcome::Unknown);
-                        let detail = format!(
-                            "{why}, and the broker does not show what became of it; look in the order book before sending it again"
-                        );
-                        Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
-                    }
-                }
-            }
-        }
-    }
-
-    /// A write that came before and was settled: what it was answered with.
-    async fn repeat(&self, recorded: &Recorded, trace: &mut Trace) -> Result<Response<Body>, Problem> {
-        let mut reply = reply_of(recorded);
-        if reply.body.is_empty() && recorded.outcome == Outcome::Executed {
-            // Only the journal knows of it: the broker has the order itself.
-            let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
-            if let Looked::Executed(body) =
-                self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await
-            {
-                reply.body = body;
-            } else if let Some(id) = &recorded.order_id {
-                reply.body = serde_json::json!({ "orderId": id }).to_string().into();
-            }
-            reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        match recorded.outcome {
-            Outcome::Unknown if recorded.status == 0 => {
-                trace.outcome = Some(Outcome::Unknown);
-                let detail =
-                    "nobody knows what became of the first try; look in the order book before sending it again";
-                Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
-            }
-            Outcome::Rejected if recorded.status == 0 => {
-                trace.outcome = Some(Outcome::Rejected);
-                Err(Problem::new(Code::UpstreamFailed, "the first try did nothing", Outcome::Rejected))
-            }
-            outcome => Ok(self.answer(reply, outcome, recorded.recovered, trace)),
-        }
-    }
 }
 
 /// The broker's limit would be broken.
@@ -555,15 +343,6 @@ pub(super) fn limited(err: &Limited) -> Problem {
     let mut problem = Problem::before_sending(Code::RateLimited, format!("{err}; {when}"));
     problem.retry_after = err.retry_after;
     problem
-}
-
-fn reply_of(recorded: &Recorded) -> Reply {
-    let mut headers = HeaderMap::new();
-    if let Some(value) = recorded.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
-        headers.insert(CONTENT_TYPE, value);
-    }
-    let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::OK);
-    Reply { status, headers, body: recorded.body.clone() }
 }
 
 fn chain(err: &SendError) -> String {

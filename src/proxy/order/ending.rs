@@ -1,0 +1,155 @@
+//! How an order write ends when its answer was lost, or when it came before.
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Order;
+use super::judge::{Reply, reply_of};
+use crate::domain::{Outcome, Role};
+use crate::orders::journal::{Entry, Kind, PathText, Word};
+use crate::orders::memory::{Claim, Recorded, Write};
+use crate::orders::trail::Trail;
+use crate::proxy::forward::Trace;
+use crate::proxy::headers;
+use crate::proxy::reconcile::Looked;
+use crate::proxy::reply::{Body, Code, Problem, RECOVERED};
+
+/// A write whose answer was lost.
+pub(super) struct Lost<'a> {
+    /// The right to say what became of it.
+    pub(super) claim: Claim,
+    /// Its line in the journal.
+    pub(super) intent: &'a Entry,
+    /// What it can be looked for by.
+    pub(super) trail: &'a Trail,
+    /// A reply that proves nothing, if there was one.
+    pub(super) last: Option<Reply>,
+    /// How it was lost.
+    pub(super) why: &'a str,
+    pub(super) sent_at: Instant,
+}
+
+impl Order<'_> {
+    /// The broker's reply, as it came, with what we know of it.
+    pub(super) fn answer(&self, reply: Reply, outcome: Outcome, recovered: bool, trace: &mut Trace) -> Response<Body> {
+        let mut answer = Response::new(Body::from(reply.body));
+        *answer.status_mut() = reply.status;
+        *answer.headers_mut() = reply.headers;
+        headers::for_caller(answer.headers_mut());
+        answer.headers_mut().remove(CONTENT_LENGTH);
+        if recovered {
+            answer.headers_mut().insert(RECOVERED, HeaderValue::from_static("true"));
+        }
+        trace.outcome = Some(outcome);
+        trace.mark(answer.headers_mut());
+        answer
+    }
+
+    /// The answer was lost: ask, from the other leg first, tell, and never send again.
+    pub(super) async fn reconcile(&self, lost: Lost<'_>, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+        let first = trace.leg.map_or(Role::Primary, Role::other);
+        let found = self.proxy.look_for(lost.trail, self.account, &self.out.authority, first).await;
+        self.settle(lost, found, trace).await
+    }
+
+    /// It came before, and nobody knows what became of it: ask once more.
+    pub(super) async fn ask_again(
+        &self,
+        claim: Claim,
+        before: &Recorded,
+        write: &Write,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        let mut entry = Entry::new(Kind::Outcome, Timestamp::now());
+        entry.request_id = Some(Word::new(self.request_id));
+        entry.account = Some(self.account.name.clone());
+        entry.method = Some(write.method.clone());
+        entry.path = Some(PathText::new(&write.path));
+        entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
+        entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
+        entry.body_sha256 = Some(write.body_sha256);
+        // The caller's own body tells more than the journal, which knows only the ids.
+        let trail = match Trail::of(&self.out.method, self.out.path.path(), &self.out.body) {
+            Trail::None => before.trail.clone(),
+            trail @ (Trail::Placed { .. } | Trail::Cancelled { .. } | Trail::Changed { .. }) => trail,
+        };
+        let found = self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await;
+        let lost = Lost {
+            claim,
+            intent: &entry,
+            trail: &trail,
+            last: (before.status != 0).then(|| reply_of(before)),
+            why: "the answer to the first try was lost",
+            sent_at: Instant::now(),
+        };
+        self.settle(lost, found, trace).await
+    }
+
+    async fn settle(&self, lost: Lost<'_>, found: Looked, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+        let Lost { claim, intent, trail, last, why, sent_at } = lost;
+        match found {
+            Looked::Executed(body) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let reply = Reply { status: StatusCode::OK, headers, body };
+                self.outcome(intent, Outcome::Executed, Some(&reply), sent_at, true).await;
+                claim.end(self.recorded(Outcome::Executed, &reply, trail, true));
+                Ok(self.answer(reply, Outcome::Executed, true, trace))
+            }
+            Looked::Rejected => {
+                self.outcome(intent, Outcome::Rejected, None, sent_at, true).await;
+                claim.end(Recorded { outcome: Outcome::Rejected, recovered: true, ..self.unknown(trail) });
+                trace.outcome = Some(Outcome::Rejected);
+                let detail = format!("{why}; the order was over before and is as it was, so this did nothing");
+                Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Rejected))
+            }
+            Looked::NotFound => {
+                self.outcome(intent, Outcome::Unknown, last.as_ref(), sent_at, false).await;
+                if let Some(reply) = last {
+                    claim.end(self.recorded(Outcome::Unknown, &reply, trail, false));
+                    return Ok(self.answer(reply, Outcome::Unknown, false, trace));
+                }
+                claim.end(self.unknown(trail));
+                trace.outcome = Some(Outcome::Unknown);
+                let detail = format!(
+                    "{why}, and the broker does not show what became of it; look in the order book before sending it again"
+                );
+                Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
+            }
+        }
+    }
+
+    /// A write that came before and was settled: what it was answered with.
+    pub(super) async fn repeat(&self, recorded: &Recorded, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+        let mut reply = reply_of(recorded);
+        if reply.body.is_empty() && recorded.outcome == Outcome::Executed {
+            // Only the journal knows of it: the broker has the order itself.
+            let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
+            if let Looked::Executed(body) =
+                self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await
+            {
+                reply.body = body;
+            } else if let Some(id) = &recorded.order_id {
+                reply.body = serde_json::json!({ "orderId": id }).to_string().into();
+            }
+            reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        match recorded.outcome {
+            Outcome::Unknown if recorded.status == 0 => {
+                trace.outcome = Some(Outcome::Unknown);
+                let detail =
+                    "nobody knows what became of the first try; look in the order book before sending it again";
+                Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
+            }
+            Outcome::Rejected if recorded.status == 0 => {
+                trace.outcome = Some(Outcome::Rejected);
+                Err(Problem::new(Code::UpstreamFailed, "the first try did nothing", Outcome::Rejected))
+            }
+            outcome @ (Outcome::NotSent | Outcome::Rejected | Outcome::Executed | Outcome::Unknown) => {
+                Ok(self.answer(reply, outcome, recorded.recovered, trace))
+            }
+        }
+    }
+}
