@@ -9,6 +9,7 @@ use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::broker::dhan::limits::limits;
 use crate::config::{Bind, Config, WarmHours};
+use crate::domain::AccountName;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::legs::{Attendant, Settings};
@@ -141,7 +142,7 @@ impl App {
         attendant.set_get_ip(Sight::new(&accounts, Arc::clone(&login)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
-        let (orders, recalled) = open_orders(&config).await?;
+        let (orders, recalled) = open_orders(&config, Arc::clone(&accounts)).await?;
         let orders = Arc::new(orders);
         let admin = bind_admin(&config, (&accounts, login, &orders), &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let proxy = Proxy::new(&config, Arc::clone(&accounts), orders, interceptor, tasks.clone(), metrics);
@@ -223,13 +224,14 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
 }
 
-async fn open_orders(config: &Config) -> Result<(Orders, Recalled), StartError> {
+async fn open_orders(config: &Config, accounts: Arc<Accounts>) -> Result<(Orders, Recalled), StartError> {
     let (folder, journal) = (config.state.path.join("journal"), config.journal.clone());
     let rules = Rules::new(limits(), config.limits.margin);
     let max_wait = config.limits.max_wait;
     let open = move || -> Result<(Orders, Recalled), StartError> {
         let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, max_wait)?;
-        let recalled = orders.recall(jiff::Timestamp::now()).map_err(|err| StartError::Recall { folder, err })?;
+        let made = |name: &AccountName| accounts.lookup(name.as_str()).map(|account| account.record.created_at);
+        let recalled = orders.recall(jiff::Timestamp::now(), made).map_err(|err| StartError::Recall { folder, err })?;
         Ok((orders, recalled))
     };
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?

@@ -107,6 +107,16 @@ pub enum SendError {
     TimedOut(Duration),
 }
 
+impl SendError {
+    /// The whole chain on one line, for a caller or a log.
+    pub fn chain(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+}
+
 impl Lease {
     pub(super) fn returning(
         connection: Connection,

@@ -137,14 +137,6 @@ impl Memory {
         }
     }
 
-    /// Is this id known with another write?
-    pub fn conflicts(&self, account: &AccountName, key: &Key, write: &Write) -> bool {
-        let shelves = self.shelves.pin();
-        let Some(shelf) = shelves.get(account) else { return false };
-        let shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.slots.get(key).is_some_and(|slot| slot.write != *write)
-    }
-
     /// Put in what the journal knows of, at start.
     pub fn remember(&self, account: &AccountName, keys: &[Key], write: Write, recorded: Recorded, at: Timestamp) {
         let shelf = self.shelf(account);
@@ -153,10 +145,9 @@ impl Memory {
         shelf.enter(keys, &Arc::new(Slot { write, state }), at);
     }
 
-    /// How many writes of an account are remembered, by their ids.
-    pub fn len(&self, account: &AccountName) -> usize {
-        let shelves = self.shelves.pin();
-        shelves.get(account).map_or(0, |shelf| shelf.lock().unwrap_or_else(PoisonError::into_inner).slots.len())
+    /// The account is gone, or another customer's now: its ids say nothing of the next one's.
+    pub fn forget(&self, account: &AccountName) {
+        self.shelves.pin().remove(account);
     }
 
     fn shelf(&self, account: &AccountName) -> Arc<Mutex<Shelf>> {

@@ -61,6 +61,12 @@ impl Orders {
         Ok(Self { journal, memory: Memory::default(), gates, rules: Arc::new(rules), max_wait, clock })
     }
 
+    /// The account is gone, or another customer's now.
+    pub fn forget(&self, account: &AccountName) {
+        self.memory.forget(account);
+        self.gates.pin().remove(account);
+    }
+
     /// The account's limits.
     pub fn gate(&self, account: &AccountName) -> Arc<Gate> {
         let gates = self.gates.pin();

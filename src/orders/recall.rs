@@ -49,11 +49,12 @@ struct Last {
 }
 
 impl Orders {
-    /// Read the last day back. Reads files: not on a worker of the runtime.
+    /// Read the last day back. `made` says when an account was made: what one of the same
+    /// name did before is not its own. Reads files: not on a worker of the runtime.
     ///
     /// # Errors
     /// When the journal's folder cannot be listed.
-    pub fn recall(&self, now: Timestamp) -> io::Result<Recalled> {
+    pub fn recall(&self, now: Timestamp, made: impl Fn(&AccountName) -> Option<Timestamp>) -> io::Result<Recalled> {
         let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
         let mut recalled = Recalled::default();
         let mut requests: HashMap<(AccountName, String), Last> = HashMap::new();
@@ -66,6 +67,9 @@ impl Orders {
             };
             let entry = line.entry;
             let (Some(account), Some(request_id)) = (entry.account.clone(), entry.request_id.clone()) else { continue };
+            if made(&account).is_none_or(|made| entry.at < made) {
+                continue;
+            }
             if let Some(ask) = Ask::of_entry(&entry) {
                 used.entry(account.clone()).or_default().push((entry.at, ask));
             }
@@ -180,11 +184,18 @@ mod tests {
         entry
     }
 
+    /// The folder, once the journal in it is closed.
+    fn dir_of(orders: Orders, dir: tempfile::TempDir) -> tempfile::TempDir {
+        drop(orders);
+        dir
+    }
+
     /// A process that was killed at any line must not send again what it may have sent.
     #[test]
     fn a_restart_knows_what_was_done_and_what_nobody_knows() {
         let dir = tempfile::tempdir().unwrap();
         let before = orders(&dir);
+        let began = Timestamp::now();
         for (request, correlation, outcomes) in [
             ("r1", "done", vec![Outcome::Executed]),
             ("r2", "refused", vec![Outcome::Rejected]),
@@ -207,7 +218,7 @@ mod tests {
         }
         drop(before);
         let after = orders(&dir);
-        let recalled = after.recall(Timestamp::now()).unwrap();
+        let recalled = after.recall(Timestamp::now(), |_| Some(began)).unwrap();
         assert_eq!(recalled.unsettled.len(), 1);
         assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
         assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
@@ -225,5 +236,7 @@ mod tests {
         assert_eq!(cut.trail.paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
         assert!(matches!(take("refused", 1), Found::Fresh(_)));
         assert!(matches!(take("new", 1), Found::Fresh(_)));
+        // Of an account that was made since, none of it is.
+        assert_eq!(orders(&dir_of(after, dir)).recall(Timestamp::now(), |_| Some(Timestamp::now())).unwrap().writes, 0);
     }
 }

@@ -49,7 +49,6 @@ impl Proxy {
         out.body = signed.body;
         out.may_repeat = endpoint.may_repeat(&out.method);
         if endpoint.write {
-            out.write = true;
             out.limit = self.write_timeout;
             let correlation = signed.correlation;
             let order = Order { proxy: self, account, request_id, endpoint, out, correlation, idempotency_key, began };

@@ -1,15 +1,13 @@
-//! Sending one signed request, and what may be tried again.
+//! Sending what is no order write, and what of it may be tried again.
 //!
-//! An order write is sent at most once. It goes another way only while nothing of
-//! it had been written: a leg that could not be dialled, or a connection that gave
-//! the request back. A reused idle connection that closes with nothing received is
-//! no proof. A read that broke is repeated once, on a new connection; what may do
-//! more than read is not.
+//! A request goes another way while nothing of it had been written: a leg that could
+//! not be dialled, or a connection that gave the request back. A read that broke is
+//! repeated once, on a new connection; what may do more than read is not.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, UPGRADE};
+use http::header::{CONNECTION, HOST, RETRY_AFTER, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
@@ -36,14 +34,10 @@ pub struct Outgoing {
     pub headers: HeaderMap,
     /// Signed.
     pub body: Bytes,
-    /// An order write: sent at most once, and its outcome is told.
-    pub write: bool,
     /// May it be sent again when it may have arrived?
     pub may_repeat: bool,
     /// How long the reply's head may take.
     pub limit: Duration,
-    /// The correlation id that was filled in, if one was.
-    pub correlation_id: Option<String>,
     /// Does it ask for other bytes than HTTP (a WebSocket)?
     pub upgrade: bool,
     /// Is the account's token in its path? Then the reply must not repeat it.
@@ -72,18 +66,15 @@ pub struct Trace {
 /// # Errors
 /// The [`Problem`] to answer with.
 ///
-/// Not cancel-safe: a dropped future leaves an order's outcome unknown.
+/// Not cancel-safe: what was sent may be carried out.
 pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<Response<Body>, Problem> {
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;
-    trace.correlation_id.clone_from(&out.correlation_id);
-    // An order that waits for a line longer than it would for its answer would
-    // leave at a price of the past.
     let mut dial_by = Instant::now() + out.limit;
     loop {
-        let leased = legs.lease(&out.authority, out.purpose(), reuse, dial_by.into()).await;
-        let (leg, lease) = leased.map_err(|none| no_leg(&none, &out, trace))?;
+        let leased = legs.lease(&out.authority, Purpose::Read, reuse, dial_by.into()).await;
+        let (leg, lease) = leased.map_err(|none| no_leg(&none, trace))?;
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
         let request = out.request(&lease);
@@ -98,20 +89,14 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
             // Nobody asked for other bytes: what they mean, and where a reply to the
             // next request would begin, is not known.
             Sent::Reply(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS && !out.upgrade => {
-                trace.outcome = out.write.then_some(Outcome::Unknown);
-                let (code, outcome) = if out.write {
-                    (Code::OutcomeUnknown, Outcome::Unknown)
-                } else {
-                    (Code::UpstreamFailed, Outcome::Unknown)
-                };
-                let detail = "the broker answered 101 to a request that asked for no upgrade".to_owned();
-                return Err(Problem::new(code, detail, outcome));
+                let detail = "the broker answered 101 to a request that asked for no upgrade";
+                return Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Unknown));
             }
             Sent::Reply(reply) => return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace)),
             Sent::NotSent(request, err) => {
                 unsent += 1;
                 if unsent >= UNSENT_TRIES {
-                    return Err(out.failed(&err, Outcome::NotSent, trace));
+                    return Err(out.failed(&err, Outcome::NotSent));
                 }
                 out.take_back(*request);
             }
@@ -121,9 +106,9 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
                     dial_by = Instant::now() + out.limit;
                     out.take_back(request);
                 }
-                None => return Err(out.failed(&err, Outcome::Unknown, trace)),
+                None => return Err(out.failed(&err, Outcome::Unknown)),
             },
-            Sent::Broken(err @ SendError::TimedOut(_)) => return Err(out.failed(&err, Outcome::Unknown, trace)),
+            Sent::Broken(err @ SendError::TimedOut(_)) => return Err(out.failed(&err, Outcome::Unknown)),
         }
         if reuse == Reuse::Idle {
             reuse = Reuse::Never;
@@ -140,18 +125,11 @@ impl Outgoing {
             path,
             headers,
             body: Bytes::new(),
-            write: false,
             may_repeat: true,
             limit,
-            correlation_id: None,
             upgrade: false,
             secret_path: false,
         }
-    }
-
-    /// What it wants a leg for.
-    pub const fn purpose(&self) -> Purpose {
-        Purpose::of(self.write)
     }
 
     /// The same request once more, for when the broker refused to act on the first.
@@ -162,7 +140,6 @@ impl Outgoing {
             path: self.path.clone(),
             headers: self.headers.clone(),
             body: self.body.clone(),
-            correlation_id: self.correlation_id.clone(),
             ..*self
         }
     }
@@ -202,29 +179,17 @@ impl Outgoing {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             reply.headers_mut().insert(UPGRADE, upgrade);
         }
-        trace.outcome = self.write.then(|| outcome(reply.status(), reply.headers()));
         trace.mark(reply.headers_mut());
         reply
     }
 
-    fn failed(&self, err: &SendError, outcome: Outcome, trace: &mut Trace) -> Problem {
-        trace.outcome = self.write.then_some(outcome);
-        let mut chain = err.to_string();
-        if let Some(cause) = std::error::Error::source(err) {
-            chain = format!("{chain}: {cause}");
-        }
-        let code = match (self.write, outcome) {
-            (true, Outcome::Unknown) => Code::OutcomeUnknown,
-            _ => Code::UpstreamFailed,
+    fn failed(&self, err: &SendError, outcome: Outcome) -> Problem {
+        let advice = match outcome {
+            Outcome::NotSent => "it is safe to send it again",
+            _ if self.may_repeat => "it only reads, so it is safe to send it again",
+            Outcome::Unknown | Outcome::Rejected | Outcome::Executed => "it may have been carried out",
         };
-        let advice = match (self.write, outcome) {
-            (true, Outcome::Unknown) => "; look in the order book before sending it again",
-            (_, Outcome::NotSent) => "; it is safe to send it again",
-            (false, _) if self.may_repeat => "; it only reads, so it is safe to send it again",
-            (false, _) => "; it may have been carried out",
-            (true, _) => "",
-        };
-        Problem::new(code, format!("{chain}{advice}"), outcome)
+        Problem::new(Code::UpstreamFailed, format!("{}; {advice}", err.chain()), outcome)
     }
 }
 
@@ -257,23 +222,9 @@ fn without_echo(reply: &Response<Body>) -> Response<Body> {
     plain
 }
 
-fn no_leg(none: &NoLeg, out: &Outgoing, trace: &mut Trace) -> Problem {
-    trace.outcome = out.write.then_some(Outcome::NotSent);
+fn no_leg(none: &NoLeg, trace: &mut Trace) -> Problem {
     trace.dial_error = Some(none.code());
     Problem::before_sending(Code::EgressUnavailable, none.to_string())
-}
-
-/// What a reply says of an order write. A 5xx and a page from something in
-/// between prove nothing.
-fn outcome(status: StatusCode, headers: &HeaderMap) -> Outcome {
-    let page = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    if status.is_success() && !page {
-        Outcome::Executed
-    } else if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT && !page {
-        Outcome::Rejected
-    } else {
-        Outcome::Unknown
-    }
 }
 
 #[cfg(test)]
@@ -291,31 +242,5 @@ mod tests {
         assert_eq!(plain.status(), StatusCode::FOUND);
         assert_eq!(plain.headers().keys().collect::<Vec<_>>(), [RETRY_AFTER]);
         assert!(http_body::Body::is_end_stream(plain.body()));
-    }
-
-    /// A caller that is told "rejected" sends again; a page of a proxy in between
-    /// does not say that the broker did not act.
-    #[test]
-    fn only_the_brokers_own_word_settles_an_outcome() {
-        let of = |status: u16, kind: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, kind.parse().unwrap());
-            outcome(StatusCode::from_u16(status).unwrap(), &headers)
-        };
-        let json = "application/json";
-        assert_eq!(of(200, json), Outcome::Executed);
-        assert_eq!(of(202, json), Outcome::Executed);
-        assert_eq!(of(400, json), Outcome::Rejected);
-        assert_eq!(of(429, json), Outcome::Rejected);
-        for (status, kind) in [
-            (500, json),
-            (502, "text/html"),
-            (200, "text/html"),
-            (403, "text/html; charset=utf-8"),
-            (302, json),
-            (408, json),
-        ] {
-            assert_eq!(of(status, kind), Outcome::Unknown, "{status} {kind}");
-        }
     }
 }

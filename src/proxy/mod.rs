@@ -364,9 +364,7 @@ impl Proxy {
             path: target.path,
             headers: asked.headers,
             body: asked.body,
-            write: false,
             limit: self.read_timeout,
-            correlation_id: None,
             upgrade: false,
             secret_path: false,
         }

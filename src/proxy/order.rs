@@ -31,7 +31,7 @@ use super::{Proxy, legs, live, no_token};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, takes_risk_away};
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
-use crate::egress::{Lease, SendError, Sent};
+use crate::egress::{Lease, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
 use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
 use crate::orders::limits::{Ask, Limited};
@@ -148,7 +148,7 @@ impl Order<'_> {
                     unsent += 1;
                     if unsent >= UNSENT_TRIES {
                         trace.outcome = Some(Outcome::NotSent);
-                        let detail = format!("{}; it is safe to send it again", chain(&err));
+                        let detail = format!("{}; it is safe to send it again", err.chain());
                         return Err(Problem::new(Code::UpstreamFailed, detail, Outcome::NotSent));
                     }
                     self.out.take_back(*request);
@@ -157,7 +157,7 @@ impl Order<'_> {
                 }
                 Sent::Broken(err) => {
                     leg.suspect();
-                    Said::Lost(chain(&err))
+                    Said::Lost(err.chain())
                 }
                 Sent::Reply(reply) => judge::read(reply, self.out.limit).await,
             };
@@ -343,13 +343,6 @@ pub(super) fn limited(err: &Limited) -> Problem {
     let mut problem = Problem::before_sending(Code::RateLimited, format!("{err}; {when}"));
     problem.retry_after = err.retry_after;
     problem
-}
-
-fn chain(err: &SendError) -> String {
-    match std::error::Error::source(err) {
-        Some(cause) => format!("{err}: {cause}"),
-        None => err.to_string(),
-    }
 }
 
 fn micros(duration: Duration) -> u64 {
