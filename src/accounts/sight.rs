@@ -31,7 +31,13 @@ impl Sight {
         let called = self.login.get_ip(legs.leg(role), account.client_id(), token.secret()).await;
         let Answered::Good(registered) = called.answered else { return None };
         let std::net::IpAddr::V6(detected) = registered.detected? else { return None };
-        Some(Seen { detected, orders_allowed: registered.orders_allowed })
+        // Where the broker does not say it in so many words, its own comparison does.
+        let matches = registered.match_status.as_deref().map(|status| match status {
+            "MATCH" | "PRIMARY_MATCH" | "SECONDARY_MATCH" => Some(true),
+            "MISMATCH" | "NOT_CONFIGURED" => Some(false),
+            _ => None,
+        });
+        Some(Seen { detected, orders_allowed: registered.orders_allowed.or(matches.flatten()) })
     }
 }
 
