@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::lifecycle::{State, Trouble};
+use super::lifecycle::{CHECK_TIME, State, Trouble, Why};
 use super::live::LiveToken;
 
 /// Where an account's token stands, as its keeper last said.
@@ -147,6 +147,8 @@ impl TokenCell {
             let settled = standing.refusals_seen >= refused;
             let hopeless = match &standing.state {
                 Some(State::Absent | State::NeedsPerson { .. }) => settled,
+                // A check is under way: it may end at any moment, `until` is the latest.
+                Some(State::Waiting { why: Why::Check, until }) if until.duration_since(now) <= CHECK_TIME => false,
                 Some(State::Waiting { until, .. }) => settled && !in_time(*until),
                 None | Some(State::Minting | State::Live | State::Refreshing) => false,
             };
@@ -277,12 +279,27 @@ mod tests {
         });
         cell.stand(standing(State::Minting, 5));
         let until = Timestamp::now().checked_add(SignedDuration::from_secs(1)).unwrap();
-        cell.stand(standing(State::Waiting { until, why: super::super::lifecycle::Why::Cooldown }, 5));
+        cell.stand(standing(State::Waiting { until, why: Why::Cooldown }, 5));
         cell.stand(standing(person, 5));
         assert_eq!(waiting.await.unwrap().unwrap_err(), "token_dead");
 
+        // A check that is under way is waited for even by who could not wait as long as it may take.
+        let soon = Instant::now() + Duration::from_secs(5);
+        let until = Timestamp::now().checked_add(CHECK_TIME).unwrap();
+        cell.stand(standing(State::Waiting { until, why: Why::Check }, 5));
+        let waiting = Tasks::default().spawn({
+            let cell = Arc::clone(&cell);
+            async move { cell.wait(5, soon).await.map(|token| token.generation()).map_err(|none| none.code) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        cell.set(LiveToken::new("token-6".into(), Timestamp::MAX, "manual".into(), 6).unwrap());
+        cell.stand(standing(State::Live, 5));
+        assert_eq!(waiting.await.unwrap().unwrap(), 6);
+        cell.bar(6);
+
         let later = Timestamp::now().checked_add(SignedDuration::from_secs(60)).unwrap();
-        cell.stand(standing(State::Waiting { until: later, why: super::super::lifecycle::Why::Cooldown }, 5));
+        cell.stand(standing(State::Waiting { until: later, why: Why::Cooldown }, 5));
         let none = cell.wait(5, far).await.unwrap_err();
         assert!(none.retry_after.is_some_and(|wait| wait > Duration::from_secs(50)), "{none:?}");
     }

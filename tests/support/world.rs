@@ -27,6 +27,16 @@ pub struct Trader {
     pub token: String,
 }
 
+/// The PIN of every account at the broker.
+pub const PIN: &str = "123456";
+/// The TOTP secret of every account at the broker.
+pub const TOTP: &str = "JBSWY3DPEHPK3PXP";
+
+/// How an account is made that logs in by itself.
+pub fn automatic() -> Value {
+    json!({ "platform": "DHAN_V2_AT_IPV6", "pin": PIN, "totp_secret": TOTP })
+}
+
 /// See the module.
 pub struct World {
     pub gateway: Gateway,
@@ -34,6 +44,7 @@ pub struct World {
     pub traders: Vec<Trader>,
     pub dir: tempfile::TempDir,
     pub net: Net,
+    config: String,
     // Last, so that it answers until everybody else is gone.
     _broker_runtime: NsRuntime,
 }
@@ -93,29 +104,56 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("broker-ca.pem"), broker.ca_pem()).unwrap();
         let gateway = Gateway::start(&net.place(Ns::Gateway), config, dir.path());
-        let mut world = Self { gateway, broker, traders: Vec::new(), dir, net, _broker_runtime: broker_runtime };
+        let config = config.to_owned();
+        let mut world =
+            Self { gateway, broker, traders: Vec::new(), dir, net, config, _broker_runtime: broker_runtime };
         for n in 1..=traders {
-            world.add_trader(n);
+            let token = world.at_the_broker(n);
+            world.add(n, &json!({ "platform": "DHAN_V2_IPV6", "access_token": token }));
         }
         world
     }
 
-    fn add_trader(&mut self, n: u16) {
-        let name = format!("a{n}");
-        let client_id = ClientId::parse(&format!("{}", 1_000_000_000_u32 + u32::from(n))).unwrap();
+    /// The broker's id of account `n`.
+    pub fn client_id(n: u16) -> ClientId {
+        ClientId::parse(&format!("{}", 1_000_000_000_u32 + u32::from(n))).unwrap()
+    }
+
+    fn pair(n: u16) -> Pair {
         let source = |ip| SourceAddr::new(ip).unwrap();
-        let pair = Pair { primary: source(net::primary(n)), secondary: source(net::secondary(n)) };
-        self.broker.add_account(Account::new(client_id.clone(), &name, "123456", "JBSWY3DPEHPK3PXP").registered(pair));
-        let token = self.broker.mint_token(&client_id);
-        let account = json!({
-            "name": name, "platform": "DHAN_V2_IPV6", "client_id": client_id.as_str(), "access_token": token,
-        });
+        Pair { primary: source(net::primary(n)), secondary: source(net::secondary(n)) }
+    }
+
+    /// Account `n` as the broker knows it, with the pair registered that it will have.
+    pub fn broker_account(n: u16) -> Account {
+        Account::new(Self::client_id(n), &format!("a{n}"), PIN, TOTP).registered(Self::pair(n))
+    }
+
+    /// Let the broker know account `n`; a live token of it.
+    pub fn at_the_broker(&self, n: u16) -> String {
+        self.broker.add_account(Self::broker_account(n));
+        self.broker.mint_token(&Self::client_id(n))
+    }
+
+    /// Make account `n`, which the broker knows, with these fields, a pair and a key.
+    pub fn add(&mut self, n: u16, fields: &Value) -> Trader {
+        let (name, client_id, pair) = (format!("a{n}"), Self::client_id(n), Self::pair(n));
+        let mut account = json!({ "name": name, "client_id": client_id.as_str() });
+        account.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         self.post("/v1/accounts", &account, 201);
         let pair_body = json!({ "primary": pair.primary.to_string(), "secondary": pair.secondary.to_string() });
         self.post(&format!("/v1/accounts/{name}/pair"), &pair_body, 201);
         let key = self.post(&format!("/v1/accounts/{name}/keys"), &json!({}), 201);
         let key = key.get("key").and_then(Value::as_str).unwrap().to_owned();
+        let token = fields.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned();
         self.traders.push(Trader { name, client_id, pair, key, token });
+        self.traders.last().unwrap().clone()
+    }
+
+    /// Start the gateway again, which must have ended, with the state that it left.
+    pub fn start_again(&mut self) {
+        let place = self.net.place(Ns::Gateway);
+        self.gateway = Gateway::start(&place, &self.config, self.dir.path());
     }
 
     /// An admin call that must answer `status`.

@@ -40,6 +40,9 @@ const ASKS: usize = 16;
 /// account may want one.
 const CHECKS: usize = 8;
 
+/// A clock that is off by more than this is warned of.
+const SKEW_TOLD: SignedDuration = SignedDuration::from_secs(2);
+
 /// Who asks the broker on a keeper's behalf. Every question is sent once at most and
 /// answered within a limit of its own.
 pub trait Broker: Send + Sync {
@@ -92,6 +95,8 @@ pub struct Keepers {
     tasks: Tasks,
     turns: Turns,
     checks: Arc<Semaphore>,
+    /// The broker's clock minus ours, as anybody last measured it: one host, one clock.
+    skew: Mutex<Option<SignedDuration>>,
 }
 
 impl std::fmt::Debug for Keepers {
@@ -105,7 +110,7 @@ impl Keepers {
     /// keepers and is stopped before the broker's connections are.
     pub fn new(store: Store, broker: Arc<dyn Broker>, logins_per_second: u32, tasks: Tasks) -> Arc<Self> {
         let turns = Turns::new(Duration::from_secs(1) / logins_per_second.max(1));
-        Arc::new(Self { store, broker, tasks, turns, checks: Arc::new(Semaphore::new(CHECKS)) })
+        Arc::new(Self { store, broker, tasks, turns, checks: Arc::new(Semaphore::new(CHECKS)), skew: Mutex::default() })
     }
 
     /// Keep the token of an account from now on. What signs it at first is what
@@ -127,6 +132,22 @@ impl Keepers {
         });
         self.tasks.spawn(work::run(Arc::clone(self), Arc::clone(&keeper), inbox, budget));
         keeper
+    }
+
+    /// The clock as last measured, if it was.
+    fn skew(&self) -> Option<SignedDuration> {
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Take up a measured clock, and warn once when it is found to be off.
+    fn measured(&self, skew: SignedDuration) {
+        let last = self.skew.lock().unwrap_or_else(PoisonError::into_inner).replace(skew).unwrap_or_default();
+        if skew.abs() > SKEW_TOLD && last.abs() <= SKEW_TOLD {
+            tracing::warn!(
+                clock_skew = skew.as_secs_f64(),
+                "this host's clock and the broker's differ; codes are made by the broker's, but set this host's (NTP)"
+            );
+        }
     }
 
     /// What of the limits is spent. A record that cannot be read counts as one whole

@@ -122,6 +122,9 @@ impl Work {
                 None
             }
         };
+        if let Some(skew) = self.shared.skew() {
+            self.feed(Event::ClockSkew(skew)).await;
+        }
         self.feed(Event::Started { stored, budget: Box::new(budget) }).await;
         self.look().await;
     }
@@ -146,7 +149,15 @@ impl Work {
     async fn woken(&mut self, turn: bool) {
         self.wake = None;
         self.save_again().await;
+        // Another account's login may have measured what a code of ours hangs on.
+        self.clock(self.shared.skew()).await;
         self.feed(Event::Woken { turn }).await;
+    }
+
+    async fn clock(&mut self, skew: Option<SignedDuration>) {
+        if let Some(skew) = skew.filter(|skew| (*skew - self.machine.skew()).abs() > SAME_SKEW) {
+            self.feed(Event::ClockSkew(skew)).await;
+        }
     }
 
     async fn asked(&mut self, ask: Ask) {
@@ -301,9 +312,10 @@ impl Work {
 
     async fn answered(&mut self, errand: Errand, answer: Answer) {
         let Answer { skew, said } = answer;
-        if let Some(skew) = skew.filter(|skew| (*skew - self.machine.skew()).abs() > SAME_SKEW) {
-            self.feed(Event::ClockSkew(skew)).await;
+        if let Some(skew) = skew {
+            self.shared.measured(skew);
         }
+        self.clock(skew).await;
         match errand {
             Errand::Check { id } => {
                 let outcome = match said {

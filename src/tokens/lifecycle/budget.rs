@@ -108,6 +108,9 @@ pub struct Budget {
     pub dead: Option<u64>,
     /// A login was lost while this generation was held: it may be dead.
     pub doubtful: Option<u64>,
+    /// The broker's clock minus ours, as last measured: forgotten over a restart it would
+    /// cost a second refused code, and two stop everything.
+    pub skew: SignedDuration,
 }
 
 impl Budget {

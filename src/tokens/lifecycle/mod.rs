@@ -65,7 +65,7 @@ const EARLY: SignedDuration = SignedDuration::from_mins(10);
 const REVIVALS: u8 = 2;
 
 /// How long `/profile` is waited for in what callers are told.
-const CHECK_TIME: SignedDuration = SignedDuration::from_secs(10);
+pub(super) const CHECK_TIME: SignedDuration = SignedDuration::from_secs(10);
 
 /// What is known of the token that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,6 +230,10 @@ impl Lifecycle {
         self.started = true;
         self.recorded = budget.clone();
         self.budget = budget;
+        if self.skew.is_zero() {
+            self.skew = self.budget.skew;
+        }
+        self.budget.skew = self.skew;
         let crashed = self.budget.resume(now);
         self.budget.settle(now, self.skew);
         if self.changed_early {
@@ -266,7 +270,10 @@ impl Lifecycle {
                     self.trouble = None;
                 }
             }
-            Event::ClockSkew(skew) => self.skew = skew,
+            Event::ClockSkew(skew) => {
+                self.skew = skew;
+                self.budget.skew = skew;
+            }
             Event::Woken { turn } => {
                 if turn {
                     self.begin_if_due(now, calendar, actions);

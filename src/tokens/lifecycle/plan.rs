@@ -226,6 +226,11 @@ impl Lifecycle {
         if minting {
             return State::Minting;
         }
+        // A check that is under way may find it alive at any moment.
+        let asked = self.asked_about(now).filter(|held| held.check.is_some() && held.health == Health::Suspect);
+        if let Some(held) = asked {
+            return State::Waiting { until: plus(held.check_at, CHECK_TIME), why: Why::Check };
+        }
         match plan {
             Some(plan) if plan.at <= now => return State::Minting,
             Some(plan) => return State::Waiting { until: plan.at, why: plan.why },

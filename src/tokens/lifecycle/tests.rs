@@ -628,12 +628,14 @@ fn a_token_refused_inside_the_cooldown_is_asked_about_and_waited_for() {
     let made = desk.now;
     for _ in 0..2 {
         desk.wait(secs(5)).tell(Event::Refused { generation: 1 });
-        assert!(matches!(desk.life.state(), State::Waiting { until, .. } if *until >= plus(made, COOLDOWN)));
+        let soon = plus(desk.now, CHECK_TIME);
+        assert!(matches!(desk.life.state(), State::Waiting { until, why: Why::Check } if *until == soon));
         desk.check(CheckOutcome::Lives);
         assert_eq!(desk.state(), "live");
     }
     desk.wait(secs(5)).tell(Event::Refused { generation: 1 });
     assert_eq!((desk.state(), desk.asked()), ("waiting", None), "it is not revived for ever");
+    assert!(matches!(desk.life.state(), State::Waiting { until, .. } if *until >= plus(made, COOLDOWN)));
     desk.login();
     assert!(desk.now.duration_since(made) >= COOLDOWN);
 }
@@ -807,4 +809,25 @@ fn a_budget_survives_the_store_and_older_ones_are_read() {
     let text = serde_json::to_string(&desk.recorded).unwrap();
     assert_eq!(serde_json::from_str::<Budget>(&text).unwrap(), *desk.recorded);
     assert_eq!(serde_json::from_str::<Budget>("{}").unwrap(), Budget::default());
+}
+
+/// A measured clock that is forgotten costs a refused code, and a second one stops everything.
+#[test]
+fn the_measured_clock_survives_a_restart() {
+    let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
+    let id = desk.login();
+    desk.tell(Event::ClockSkew(secs(90)));
+    desk.end(id, refusal(Verdict::NextWindow, true));
+    assert_eq!(desk.recorded.skew, secs(90));
+    let json = serde_json::to_string(&desk.recorded).unwrap();
+    let budget: Budget = serde_json::from_str(&json).unwrap();
+    let mut again = Lifecycle::new(&AccountName::parse("alpha").unwrap(), AUTOMATIC);
+    again.handle(Event::Started { stored: None, budget: Box::new(budget) }, desk.now, &Weekdays);
+    assert_eq!(again.skew(), secs(90));
+    // What was measured since is newer.
+    let budget = desk.recorded.clone();
+    let mut again = Lifecycle::new(&AccountName::parse("alpha").unwrap(), AUTOMATIC);
+    again.handle(Event::ClockSkew(secs(3)), desk.now, &Weekdays);
+    again.handle(Event::Started { stored: None, budget }, desk.now, &Weekdays);
+    assert_eq!((again.skew(), again.budget().skew), (secs(3), secs(3)));
 }

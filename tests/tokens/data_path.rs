@@ -1,0 +1,166 @@
+//! A token that dies while requests are under way.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use sixgate::sandbox::{Account, Action, Fault};
+
+use crate::support::caller::Reply;
+use crate::support::net::Ns;
+use crate::support::world::{Trader, World, automatic};
+use crate::{becomes, call, logins, order, send, unavailable, world};
+
+/// What reads there are among the 200.
+const READS: [&str; 4] = ["/v2/orders", "/v2/positions", "/v2/fundlimit", "/v2/holdings"];
+
+/// An automatic account that was given a live token, so that it has not logged in yet.
+fn with_token(world: &mut World, n: u16) -> Trader {
+    let mut fields = automatic();
+    fields["access_token"] = json!(world.at_the_broker(n));
+    let trader = world.add(n, &fields);
+    becomes(world, &trader.name, "live");
+    trader
+}
+
+/// 200 requests at once, every fifth an order under an id of its own.
+fn two_hundred(world: &World, trader: &Trader) -> Vec<(bool, Reply)> {
+    world.net.in_ns(Ns::Caller, || {
+        let trader = trader.clone();
+        async move {
+            let requests = (0..200).map(|n| {
+                let trader = trader.clone();
+                tokio::spawn(async move {
+                    let (write, id) = (n % 5 == 0, format!("many-{n}"));
+                    let body = order(&id);
+                    let reply = if write {
+                        send(trader, "POST", "/v2/orders", Some(&body)).await
+                    } else {
+                        send(trader, "GET", READS[n % READS.len()], None).await
+                    };
+                    (write, reply)
+                })
+            });
+            let mut replies = Vec::new();
+            for request in requests.collect::<Vec<_>>() {
+                replies.push(request.await.unwrap());
+            }
+            replies
+        }
+    })
+}
+
+/// The moment that matters: everybody's token dies at once, and nobody may notice.
+#[test]
+fn two_hundred_requests_share_one_login_and_none_fails() {
+    let mut world = world();
+    let trader = with_token(&mut world, 1);
+    world.broker.kill_token(&trader.client_id);
+    world.broker.clear_seen();
+    // Long enough that requests pile up behind it.
+    world.broker.fault(Fault::new(Action::Slow { ms: 500 }).on("POST", crate::MINT));
+    let replies = two_hundred(&world, &trader);
+    for (_, reply) in &replies {
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    assert_eq!(world.broker.mints(&trader.client_id).len(), 1);
+    assert_eq!(logins(&world, &trader.client_id).len(), 1);
+    let seen = world.broker.seen();
+    let dead = seen.iter().filter(|seen| seen.token.as_deref() == Some(&trader.token)).count();
+    assert!(dead > 1, "several were refused and shared the login");
+    let placed: Vec<String> = world
+        .broker
+        .orders(&trader.client_id)
+        .iter()
+        .map(|order| order["correlationId"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((placed.len(), placed.iter().collect::<BTreeSet<_>>().len()), (40, 40), "each once");
+    let outcomes = replies.iter().filter(|(write, _)| *write).map(|(_, reply)| reply.header("sixgate-outcome"));
+    assert!(outcomes.into_iter().all(|outcome| outcome == "executed"));
+}
+
+/// When the login fails nobody is left hanging, everybody is told why, and nothing was done.
+#[test]
+fn two_hundred_requests_are_told_why_the_login_failed() {
+    let mut world = world();
+    let trader = with_token(&mut world, 1);
+    let changed = Account { pin: "999999".to_owned(), ..World::broker_account(1) };
+    world.broker.add_account(changed);
+    world.broker.kill_token(&trader.client_id);
+    world.broker.clear_seen();
+    world.broker.fault(Fault::new(Action::Slow { ms: 500 }).on("POST", crate::MINT));
+    let replies = two_hundred(&world, &trader);
+    for (write, reply) in &replies {
+        let (why, _) = unavailable(reply);
+        assert!(why.contains("Invalid Pin") && why.contains("PIN"), "{why}");
+        if *write {
+            let outcome = reply.header("sixgate-outcome");
+            assert!(matches!(outcome, "not_sent" | "rejected"), "{outcome}: {reply:?}");
+        }
+    }
+    assert_eq!(logins(&world, &trader.client_id).len(), 1);
+    assert_eq!(world.broker.orders(&trader.client_id).len(), 0);
+}
+
+fn refusal(status: u16, body: Value) -> Action {
+    Action::Refuse { status, body }
+}
+
+/// One cause in all of its shapes, on reads and writes: one login and one repeat.
+#[test]
+fn every_shape_of_a_refused_token_leads_to_one_login_and_one_repeat() {
+    let invalid = || json!({ "errorType": "Order_Error", "errorCode": "DH-906", "errorMessage": "Invalid Token" });
+    let expired = || {
+        let message = "Client ID or user generated access token is invalid or expired.";
+        json!({ "errorType": "Invalid_Authentication", "errorCode": "DH-901", "errorMessage": message })
+    };
+    let data = |code: &str, text: &str| json!({ "data": { code: text }, "status": "failed" });
+    let (read, write, quote) = (("GET", "/v2/positions"), ("POST", "/v2/orders"), ("POST", "/v2/marketfeed/ltp"));
+    let cases = [
+        (write, refusal(400, invalid())),
+        (write, refusal(401, expired())),
+        (read, refusal(400, invalid())),
+        (read, refusal(401, expired())),
+        (quote, refusal(401, data("808", "Authentication Failed - Client ID or Token invalid"))),
+        (quote, refusal(401, data("807", "Access token is expired"))),
+        (quote, refusal(401, data("809", "Access token is invalid"))),
+    ];
+    let mut world = world();
+    for (n, ((method, path), action)) in (1..).zip(cases) {
+        let trader = with_token(&mut world, n);
+        let id = trader.client_id.clone();
+        world.broker.clear_seen();
+        world.broker.fault(Fault::new(action.clone()).on(method, path).of(&id).times(1));
+        let body = match path {
+            "/v2/orders" => Some(order("refused-once")),
+            "/v2/marketfeed/ltp" => Some(json!({ "NSE_EQ": [11536] }).to_string()),
+            _ => None,
+        };
+        let reply = call(&world, &trader, method, path, body.as_deref());
+        assert_eq!(reply.status, 200, "{action:?}: {reply:?}");
+        let tokens: Vec<_> = world.broker.seen().into_iter().filter(|seen| seen.path_and_query == path).collect();
+        let [first, second] = tokens.as_slice() else { panic!("{action:?}: {tokens:?}") };
+        assert_eq!(first.token.as_deref(), Some(trader.token.as_str()), "{action:?}");
+        assert!(second.token.is_some() && second.token != first.token, "{action:?}");
+        assert_eq!(world.broker.mints(&id).len(), 1, "{action:?}");
+        assert_eq!(world.broker.orders(&id).len(), usize::from(path == "/v2/orders"), "{action:?}");
+    }
+}
+
+/// A broker that refuses the new token too is not asked a third time.
+#[test]
+fn a_request_is_repeated_once_and_not_again() {
+    let mut world = world();
+    for (n, (method, path)) in (1..).zip([("GET", "/v2/positions"), ("POST", "/v2/orders")]) {
+        let trader = with_token(&mut world, n);
+        let body = json!({ "errorType": "Order_Error", "errorCode": "DH-906", "errorMessage": "Invalid Token" });
+        world.broker.clear_seen();
+        world.broker.fault(Fault::new(refusal(400, body.clone())).on(method, path).of(&trader.client_id).times(9));
+        let order = order("refused-twice");
+        let reply = call(&world, &trader, method, path, (method == "POST").then_some(order.as_str()));
+        // The new token lives, says `/profile`: so the refusal is the caller's to see.
+        assert_eq!((reply.status, reply.json()), (400, body), "{reply:?}");
+        let sent = world.broker.seen().iter().filter(|seen| seen.path_and_query == path).count();
+        assert_eq!((sent, logins(&world, &trader.client_id).len()), (2, 1), "{method}");
+        assert_eq!(world.broker.orders(&trader.client_id).len(), 0);
+    }
+}
