@@ -155,6 +155,13 @@ fn start() -> Running {
 }
 
 /// The body as the API sent it.
+/// An account without what its keeper moves at any time.
+fn still(text: &str) -> Value {
+    let mut account: Value = serde_json::from_str(text).unwrap();
+    account.as_object_mut().unwrap().remove("token");
+    account
+}
+
 fn raw(api: &Api, path: &str) -> String {
     let raw = api.get(path).is(200).raw;
     raw.split_once("\r\n\r\n").unwrap().1.trim_end().to_owned()
@@ -196,11 +203,10 @@ fn an_account_is_made_shown_changed_and_deleted() {
     assert_eq!(account.text("/pair/secondary"), "2001:db8:a2::1");
 
     let shown = shell.run(&["account", "show", "alpha"]).ends(0);
-    assert_eq!(shown.out, made.out);
-    assert_eq!(
-        shell.run(&["account", "show", "alpha", "--json"]).ends(0).out.trim_end(),
-        raw(api, "/v1/accounts/alpha")
-    );
+    assert_eq!(shown.line("primary")[..2], made.line("primary")[..2]);
+    // Its login goes on meanwhile, in vain: what moves is left out.
+    let json = shell.run(&["account", "show", "alpha", "--json"]).ends(0);
+    assert_eq!(still(&json.out), still(&raw(api, "/v1/accounts/alpha")));
     let listed = shell.run(&["account", "list"]).ends(0);
     assert!(listed.out.starts_with("NAME "), "{listed:?}");
     assert_eq!(
@@ -209,14 +215,16 @@ fn an_account_is_made_shown_changed_and_deleted() {
     );
     assert!(listed.out.lines().all(|line| line.trim_end() == line), "{listed:?}");
     let listed = shell.run(&["account", "list", "--json"]).ends(0);
-    assert_eq!(listed.out.trim_end(), format!("{{\"items\":[{}]}}", raw(api, "/v1/accounts/alpha")));
+    let items: Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(items["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(still(&items["items"][0].to_string()), still(&raw(api, "/v1/accounts/alpha")));
 
     shell.file("other-pin.txt", "1357");
     let changed =
         shell.run(&["account", "change", "alpha", "--nickname", "Beta", "--pin-file", "other-pin.txt"]).ends(0);
     assert_eq!(changed.line("nickname"), ["nickname", "Beta"]);
     let json = shell.run(&["account", "change", "alpha", "--nickname", "Gamma", "--json"]).ends(0);
-    assert_eq!(json.out.trim_end(), raw(api, "/v1/accounts/alpha"));
+    assert_eq!(still(&json.out), still(&raw(api, "/v1/accounts/alpha")));
     shell.run(&["account", "change", "alpha"]).fails(2, &["nothing to change"]);
 
     shell.run(&["account", "delete", "alpha"]).fails(2, &["--yes", "no other account"]);

@@ -342,7 +342,10 @@ fn one_leg_has_a_port_range_for_each_destination() {
         open.len()
     });
     assert_eq!(opened, 570);
-    let peers: Vec<SocketAddr> = accepted.try_iter().map(|(_, peer)| peer).collect();
+    // A tunnel is there when it is connected, which is before the broker's task has accepted it.
+    let accept = |_| accepted.recv_timeout(Duration::from_secs(30)).unwrap();
+    let kept: Vec<_> = (0..opened).map(accept).collect();
+    let peers: Vec<SocketAddr> = kept.iter().map(|(_, peer)| *peer).collect();
     let from: BTreeSet<_> = peers.iter().map(SocketAddr::ip).collect();
     println!(
         "{} connections from {} ports of {from:?}",

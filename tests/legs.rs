@@ -21,13 +21,18 @@ use support::world::{LOOPBACK, World, config, pins};
 
 const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
 const DWELL: Duration = Duration::from_secs(1);
-/// Far above what an order takes, far below the connect timeout of these tests.
-const AT_ONCE: Duration = Duration::from_millis(1000);
+/// Far above what an order takes on a busy machine, and below the connect timeout where nothing is to be waited for.
+const AT_ONCE: Duration = Duration::from_secs(8);
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// One account, a dwell of a second, and a connect timeout that would be noticed.
 fn world(legs: &str) -> World {
     World::up_with(1, &text(legs))
+}
+
+/// Where an address is gone, so that nobody may wait for it.
+fn patient_world() -> World {
+    World::up_with(1, &text("warm = 0").replace("connect_timeout = \"3s\"", "connect_timeout = \"9s\""))
 }
 
 fn text(legs: &str) -> String {
@@ -76,10 +81,8 @@ fn goes_and_comes_back(world: &World, gone: &str, back: &str) {
     println!("tripped, and told by the API, {:?} after the address went", began.elapsed());
     goes_by(world, "secondary");
 
-    world.net.ip(Ns::Gateway, back);
     let began = Instant::now();
-    wait_until("the probe to succeed", LIMIT, || primary(world).0 == "probing");
-    goes_by(world, "secondary");
+    world.net.ip(Ns::Gateway, back);
     wait_until("the dwell to end", LIMIT, || primary(world).0 == "admits");
     assert!(began.elapsed() >= DWELL, "back after {:?}", began.elapsed());
     goes_by(world, "primary");
@@ -91,7 +94,7 @@ fn goes_and_comes_back(world: &World, gone: &str, back: &str) {
 
 #[test]
 fn an_order_does_not_wait_for_an_address_that_left_the_interface() {
-    let world = world("warm = 0");
+    let world = patient_world();
     world.net.ip(Ns::Gateway, "-6 address add 2001:db8:a1::1/128 dev lo nodad");
     world.net.ip(Ns::Gateway, "-6 route del local 2001:db8:a1::/64 dev lo");
     let change =
@@ -101,7 +104,7 @@ fn an_order_does_not_wait_for_an_address_that_left_the_interface() {
 
 #[test]
 fn an_order_does_not_wait_for_a_prefix_that_is_routed_here_no_more() {
-    let world = world("warm = 0");
+    let world = patient_world();
     let change = |word| format!("-6 route {word} local 2001:db8:a1::/64 dev lo");
     goes_and_comes_back(&world, &change("del"), &change("add"));
 }
@@ -130,8 +133,6 @@ fn a_dead_line_is_left_until_it_has_worked_for_the_dwell() {
     }
     assert_eq!(primary(&world), tripped("connect_timed_out"));
     world.net.uplink(1, Uplink::Up);
-    wait_until("the probe to succeed", LIMIT, || primary(&world).0 == "probing");
-    goes_by(&world, "secondary");
     wait_until("the dwell to end", LIMIT, || primary(&world).0 == "admits");
     goes_by(&world, "primary");
 }

@@ -81,17 +81,62 @@ fn a_listener_of_one_account_refuses_a_caller_that_names_another() {
     let (a1, a2) = (world.traders[0].clone(), world.traders[1].clone());
     let statuses = world.net.in_ns(Ns::Gateway, || async move {
         let mut statuses = Vec::new();
-        for trader in [&a2, &a1] {
-            let auth = basic(&trader.name, &trader.key);
+        let (theirs, own) = (basic(&a2.name, &a2.key), basic(&a1.name, &a1.key));
+        let proxy = ("http://api.dhan.co/v2/orders", "api.dhan.co", "proxy-authorization");
+        // A base URL in place of a proxy: the listener is the server.
+        let server = ("/v2/orders", LOOPBACK, "authorization");
+        let ask = |(target, host, field): (&'static str, &'static str, &'static str), values: &[&str]| {
+            let headers: Vec<_> = values.iter().map(|value| (field, *value)).collect();
+            request("POST", target, host, &headers, Some(ORDER))
+        };
+        for order in [
+            ask(proxy, &[&theirs]),
+            ask(server, &[&theirs]),
+            // Two callers in one, and one that cannot be read.
+            ask(proxy, &[&theirs, &theirs]),
+            ask(server, &[&own, &theirs]),
+            ask(proxy, &["Basic !!!"]),
+            ask(server, &["Basic !!!"]),
+            ask(("/v2/orders", LOOPBACK, "proxy-authorization"), &[&theirs]),
+            ask(proxy, &[&own]),
+            ask(server, &[&own]),
+            // A program's own login at the broker names nobody here.
+            ask(server, &["Bearer placeholder"]),
+        ] {
             let mut caller = Caller::http1(connect(loopback()).await).await;
-            let headers = [("proxy-authorization", auth.as_str())];
-            let ask = request("POST", "http://api.dhan.co/v2/orders", "api.dhan.co", &headers, Some(ORDER));
-            statuses.push(caller.send(ask).await.unwrap().status);
+            statuses.push(caller.send(order).await.unwrap().status);
         }
         statuses
     });
-    assert_eq!(statuses, [407, 200]);
-    assert_eq!(world.broker.seen().len(), 1);
+    assert_eq!(statuses, [407, 407, 407, 407, 407, 407, 407, 200, 200, 200]);
+    let seen = world.broker.seen();
+    assert!(seen.len() == 3 && seen.iter().all(|s| *s.peer.ip() == world.traders[0].pair.primary.ip()), "{seen:?}");
+}
+
+/// A caller that puts its key into the target, and one that asks for two hosts at once.
+#[test]
+fn a_connect_that_names_two_hosts_is_refused_and_a_key_in_its_target_is_not_logged() {
+    let world = World::up(1, "");
+    let statuses = world.net.in_ns(Ns::Gateway, || async {
+        let mut statuses = Vec::new();
+        for head in [
+            "CONNECT alpha:sgk_hunter2@api.dhan.co:443 HTTP/1.1\r\nHost: api.dhan.co:443\r\n\r\n",
+            "CONNECT api.dhan.co:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n",
+            "CONNECT api.dhan.co:443 HTTP/1.1\r\nHost: api.dhan.co\r\n\r\n",
+            "CONNECT api.dhan.co:443 HTTP/1.0\r\n\r\n",
+        ] {
+            let mut stream = connect(loopback()).await;
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = vec![0u8; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            statuses.push(String::from_utf8_lossy(&answer[9..]).into_owned());
+        }
+        statuses
+    });
+    assert_eq!(statuses, ["400", "400", "200", "200"]);
+    let gateway = &world.gateway;
+    wait_until("every line is in the log", Duration::from_secs(10), || gateway.log().matches("CONNECT").count() >= 4);
+    assert!(!gateway.log().contains("hunter2"), "{}", gateway.log());
 }
 
 /// With a key the caller has shown who it is, whatever sent the request.

@@ -96,8 +96,10 @@ struct Slot {
 
 #[derive(Debug, Default)]
 struct Shelf {
-    slots: HashMap<Key, Arc<Slot>>,
-    /// In the order of coming, for forgetting.
+    /// With when it was last taken up.
+    slots: HashMap<Key, (Timestamp, Arc<Slot>)>,
+    /// In the order of coming, for forgetting. An id that was taken up again stands here
+    /// again; only its last time counts.
     ages: VecDeque<(Timestamp, Key)>,
 }
 
@@ -113,7 +115,7 @@ impl Memory {
         let shelf = self.shelf(account);
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
         shelf.forget(now);
-        let mut known = keys.iter().filter_map(|key| shelf.slots.get(key));
+        let mut known = keys.iter().filter_map(|key| shelf.slots.get(key)).map(|(_, slot)| slot);
         let slot = match (known.next().cloned(), known.next()) {
             (None, _) => return Found::Fresh(shelf.claim(keys, write, now)),
             (Some(slot), Some(other)) if !Arc::ptr_eq(&slot, other) => return Found::Conflict,
@@ -165,9 +167,8 @@ impl Shelf {
 
     fn enter(&mut self, keys: &[Key], slot: &Arc<Slot>, now: Timestamp) {
         for key in keys {
-            if self.slots.insert(key.clone(), Arc::clone(slot)).is_none() {
-                self.ages.push_back((now, key.clone()));
-            }
+            self.slots.insert(key.clone(), (now, Arc::clone(slot)));
+            self.ages.push_back((now, key.clone()));
         }
     }
 
@@ -175,9 +176,13 @@ impl Shelf {
         while let Some((since, _)) = self.ages.front()
             && now.duration_since(*since) >= REMEMBERED
         {
-            let Some((_, key)) = self.ages.pop_front() else { break };
-            let busy = self.slots.get(&key).is_some_and(|slot| matches!(*slot.state.borrow(), State::UnderWay));
-            if busy {
+            let Some((since, key)) = self.ages.pop_front() else { break };
+            let Some((last, slot)) = self.slots.get_mut(&key) else { continue };
+            if *last > since {
+                continue;
+            }
+            if matches!(*slot.state.borrow(), State::UnderWay) {
+                *last = now;
                 self.ages.push_back((now, key));
             } else {
                 self.slots.remove(&key);
@@ -323,6 +328,21 @@ mod tests {
         assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(0)), Found::UnderWay(_)));
         drop(claim);
         assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(0)), Found::Unknown(..)));
+    }
+
+    /// Refused in the morning and executed late in the evening: the day of remembering
+    /// begins with what was executed.
+    #[test]
+    fn a_fresh_try_is_remembered_for_a_day_of_its_own() {
+        let memory = Memory::default();
+        let take = |second| memory.take(&account(), &id("c"), &write(1), at(second));
+        let Found::Fresh(claim) = take(0) else { panic!() };
+        claim.end(recorded(Outcome::Rejected));
+        let Found::Fresh(claim) = take(86_000) else { panic!() };
+        claim.end(recorded(Outcome::Executed));
+        assert!(matches!(take(86_500), Found::Done(_)), "a second send");
+        assert!(matches!(take(86_000 + 86_399), Found::Done(_)));
+        assert!(matches!(take(86_000 + 86_400), Found::Fresh(_)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, PROXY_AUTHORIZATION, REFERER};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::reply::{Code, Problem};
 use super::target::Form;
@@ -41,9 +41,10 @@ impl Door {
             let detail = "this listener knows no account for this peer; map its uid in listener.uids";
             return Err(Problem::before_sending(Code::ProxyAuthRequired, detail));
         };
-        // Who names another account believes to trade on that one.
-        let other = shown(headers, Form::Absolute).filter(|(user, _)| !user.is_empty() && user != name.as_str());
-        if other.is_some() {
+        // Who names another account believes to trade on that one; of credentials that
+        // cannot be read nobody knows whom they name.
+        let named = is_shown(headers, form).then(|| shown(headers, form));
+        if named.is_some_and(|named| named.is_none_or(|(user, _)| !user.is_empty() && user != name.as_str())) {
             let detail =
                 format!("this listener serves account {name} only; leave the name out, or use another listener");
             return Err(Problem::before_sending(Code::ProxyAuthRequired, detail));
@@ -140,6 +141,14 @@ impl Door {
 fn missing(name: &AccountName) -> Problem {
     let detail = format!("account {name} has not been created; make it by POST /v1/accounts");
     Problem::before_sending(Code::AccountMissing, detail)
+}
+
+/// Does a caller say who it is, however badly? What is not Basic in `Authorization` is a
+/// program's own login at the broker, and none of ours.
+fn is_shown(headers: &HeaderMap, form: Form) -> bool {
+    let basic = |value: &HeaderValue| value.as_bytes().get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"basic"));
+    headers.contains_key(PROXY_AUTHORIZATION)
+        || (form == Form::Origin && headers.get_all(AUTHORIZATION).iter().any(basic))
 }
 
 /// The user name and key of `Proxy-Authorization`, or of `Authorization` in

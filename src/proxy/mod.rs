@@ -256,10 +256,11 @@ impl Proxy {
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Handled, Problem> {
-        // Also of one that is refused: its operator has to know what to allow.
-        access.target = Some(asked.target.chars().take(255).collect());
+        // Also of one that is refused: its operator has to know what to allow. As it was
+        // understood, not as it came: a confused caller may have put its key there.
+        access.target = Authority::parse(&asked.target, None).ok().map(|authority| authority.to_string());
         let mut established = Response::new(());
-        match self.destinations.tunnel(&asked.target)? {
+        match self.destinations.tunnel(&asked.target, &asked.headers)? {
             Tunnel::Intercept(authority) => {
                 access.target = Some(authority.to_string());
                 let inside = Inside { authority, admitted_by: Arc::new(asked.headers) };

@@ -84,9 +84,14 @@ impl Destinations {
     ///
     /// # Errors
     /// 400 or 403.
-    pub fn tunnel(&self, target: &str) -> Result<Tunnel, Problem> {
+    pub fn tunnel(&self, target: &str, headers: &HeaderMap) -> Result<Tunnel, Problem> {
         let authority = Authority::parse(target, None)
             .map_err(|why| Problem::before_sending(Code::BadRequest, format!("CONNECT wants host:port: {why}")))?;
+        // Some clients leave it out, or its port (HTTP/1.0); one that names another host is two requests in one.
+        let host = headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
+        if let Some(host) = host.filter(|host| !host.is_empty()) {
+            same_host(Some(host), &authority)?;
+        }
         let authority = self.configured(authority);
         // A certificate for an address is what our authority may not make.
         let named = authority.host.ip().is_none();

@@ -103,3 +103,31 @@ pub fn facts(record: &TokenRecord) -> TokenFacts {
         source: TokenSource::from_word(&record.source),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64URL_NOPAD;
+
+    use super::*;
+
+    fn token(client_id: &str, exp: i64, more: &str) -> Secret {
+        let claims = format!(r#"{{"exp":{exp},"dhanClientId":"{client_id}"{more}}}"#);
+        format!("eyJhbGciOiJIUzUxMiJ9.{}.c2lnbmF0dXJl", BASE64URL_NOPAD.encode(claims.as_bytes())).into()
+    }
+
+    /// A token of another account would place this caller's orders there; one that we gave
+    /// to a caller ourselves opens nothing.
+    #[test]
+    fn another_accounts_token_an_ended_one_or_our_own_placeholder_is_refused() {
+        let id = ClientId::parse("1000000001").unwrap();
+        let now = Timestamp::from_second(1000).unwrap();
+        assert!(LiveToken::check(&token("1000000001", 2000, ""), &id, now).is_ok());
+        assert!(LiveToken::check(&token("1000000001", 2000, r#","iss":"dhan""#), &id, now).is_ok());
+        let other = LiveToken::check(&token("1000000002", 2000, ""), &id, now).unwrap_err();
+        assert!(other.to_string().contains("1000000002"), "{other}");
+        assert!(LiveToken::check(&token("1000000001", 1000, ""), &id, now).is_err());
+        let reply = crate::tokens::placeholder::reply("/v2/RenewToken", &id, now).unwrap();
+        let placeholder = Secret::from(reply["accessToken"].as_str().unwrap());
+        assert!(LiveToken::check(&placeholder, &id, now).unwrap_err().to_string().contains("placeholder"));
+    }
+}

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::broker::dhan::token::PLACEHOLDER_ISSUER;
 use crate::domain::ClientId;
 
 /// A day: what the broker gives.
@@ -37,7 +38,7 @@ fn token(client_id: &ClientId, now: Timestamp) -> Value {
     let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let header = part(json!({ "typ": "JWT", "alg": "none" }));
     let claims = part(json!({
-        "iss": "sixgate",
+        "iss": PLACEHOLDER_ISSUER,
         "exp": until,
         "iat": now.as_second(),
         "tokenConsumerType": "APP",

@@ -6,6 +6,10 @@ use serde::Deserialize;
 use crate::domain::ClientId;
 use crate::domain::problem::Invalid;
 
+/// The `iss` of the placeholders that callers are given in place of tokens. Nothing of
+/// the broker's has it.
+pub const PLACEHOLDER_ISSUER: &str = "sixgate";
+
 /// The claims of a Dhan access token (a JWT, RFC 7519) that matter here. The
 /// signature is the broker's secret and not checked: only the broker can.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,7 @@ impl Claims {
             exp: i64,
             // Nothing hangs on it, so a strange one must not make a token no token.
             iat: Option<serde_json::Value>,
+            iss: Option<serde_json::Value>,
             #[serde(rename = "tokenConsumerType")]
             consumer: Option<String>,
         }
@@ -46,6 +51,12 @@ impl Claims {
         let claims = BASE64URL_NOPAD.decode(claims.trim_end_matches('=').as_bytes()).map_err(|_| bad())?;
         let wire: Wire = serde_json::from_slice(&claims)
             .map_err(|_| Invalid::new("a JWT, but without Dhan's claims dhanClientId and exp"))?;
+        if wire.iss.as_ref().and_then(serde_json::Value::as_str) == Some(PLACEHOLDER_ISSUER) {
+            return Err(Invalid::new(
+                "this is the placeholder that the gateway gives to programs that log in by themselves; make a token on \
+                 web.dhan.co",
+            ));
+        }
         let client_id = ClientId::parse(&wire.client_id)?;
         let issued_at = wire.iat.and_then(|iat| iat.as_i64());
         Ok(Self { client_id, expires_at: wire.exp, issued_at, consumer: wire.consumer })

@@ -116,7 +116,8 @@ impl Backward {
             if self.start == 0 {
                 break 0;
             }
-            if self.buffer.len() > LONGEST {
+            // Its newline is not a part of it.
+            if self.buffer.len() > LONGEST + usize::from(ended) {
                 too_long = true;
                 self.buffer.clear();
             }
