@@ -226,6 +226,10 @@ impl Lifecycle {
         if minting {
             return State::Minting;
         }
+        // A link that is being made changes nothing of what comes next.
+        if self.attempt.as_ref().is_some_and(|attempt| !attempt.kind.mints()) && !self.state.signs() {
+            return self.state.clone();
+        }
         // A check that is under way may find it alive at any moment.
         let asked = self.asked_about(now).filter(|held| held.check.is_some() && held.health == Health::Suspect);
         if let Some(held) = asked {

@@ -126,6 +126,8 @@ enum What {
     Foreign,
     PinChanged,
     Person,
+    /// A person who clicks for a login link again and again: how often still.
+    Clicks(u32),
     ConsentReturned,
     Hour,
 }
@@ -154,6 +156,8 @@ struct Account {
     last_sent: Option<i64>,
     last_step: Option<u64>,
     dead_since: Option<i64>,
+    /// The day of the last login link that the broker was asked for, and which of that day.
+    links: (i64, u32),
 }
 
 #[derive(Debug, Default)]
@@ -163,6 +167,7 @@ struct Figures {
     renewals: u64,
     tokens: u64,
     links: u64,
+    most_links_a_day: u32,
     cooldown_refusals: u64,
     login_refusals: u64,
     worst_refusals_heard: u32,
@@ -234,6 +239,10 @@ impl World {
                 }
             }
         }
+        for n in (1..ACCOUNTS).step_by(50) {
+            let day = world.random.up_to(DAYS);
+            world.push(day * DAY + 10 * HOUR, n, What::Clicks(40));
+        }
         for hour in 0..DAYS * 24 {
             world.push(hour * HOUR, 0, What::Hour);
         }
@@ -265,6 +274,7 @@ impl World {
             last_sent: None,
             last_step: None,
             dead_since: None,
+            links: (0, 0),
         }
     }
 
@@ -345,6 +355,12 @@ impl World {
             }
             What::PinChanged => self.accounts[n].broker.wrong_pin |= self.accounts[n].means.pin_totp,
             What::Person => self.person(n),
+            What::Clicks(left) => {
+                self.tell(n, Event::ConsentWanted);
+                if left > 1 {
+                    self.push(MINUTE, n, What::Clicks(left - 1));
+                }
+            }
             What::ConsentReturned => self.tell(n, Event::ConsentReturned),
             What::Hour => self.hour(),
         }
@@ -519,6 +535,11 @@ impl World {
         let account = &mut self.accounts[n];
         if matches!(request, Request::Link) {
             self.figures.links += 1;
+            let (day, before) = account.links;
+            let today = (now - START).div_euclid(DAY);
+            account.links = (today, if day == today { before + 1 } else { 1 });
+            assert!(account.links.1 <= CONSENTS_A_DAY, "{}: too many links in a day", account.name);
+            self.figures.most_links_a_day = self.figures.most_links_a_day.max(account.links.1);
             return;
         }
         if let Some(last) = account.last_sent {
@@ -795,6 +816,7 @@ fn a_month_of_a_thousand_accounts_breaks_no_limit_and_leaves_none_without_a_toke
     assert!(figures.tokens > 20_000 && figures.lost > 100 && figures.server_errors > 100, "{figures:?}");
     assert!(figures.crashes_before_sending > 20 && figures.crashes_after_sending > 20, "{figures:?}");
     assert!(figures.cooldown_refusals > 5 && figures.worst_refusals_heard == 2, "{figures:?}");
+    assert!(figures.most_links_a_day == CONSENTS_A_DAY, "{figures:?}");
     // Unheard ones before the first that is heard: a crash on top of lost answers.
     assert!(figures.worst_refusals_in_all <= 4, "{figures:?}");
 }

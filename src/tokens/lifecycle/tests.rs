@@ -831,3 +831,15 @@ fn the_measured_clock_survives_a_restart() {
     again.handle(Event::Started { stored: None, budget }, desk.now, &Weekdays);
     assert_eq!((again.skew(), again.budget().skew), (secs(3), secs(3)));
 }
+
+/// Whoever looks while a login link is made must not read that logins have stopped.
+#[test]
+fn a_link_under_way_changes_nothing_that_is_shown() {
+    let mut desk = Desk::started(Means { consent: true, ..AUTOMATIC }, at(23, 10, 0), None);
+    let id = desk.login();
+    desk.end(id, refusal(Verdict::NextWindow, true));
+    let before = (desk.life.state().clone(), desk.life.trouble().cloned());
+    assert_eq!(desk.state(), "waiting");
+    desk.tell(Event::ConsentWanted);
+    assert_eq!((desk.life.state().clone(), desk.life.trouble().cloned()), before);
+}
