@@ -128,7 +128,6 @@ impl Order<'_> {
     /// Not cancel-safe: a dropped future leaves the outcome unknown.
     pub(super) async fn run(mut self, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         trace.correlation_id = self.correlation.as_ref().and_then(Correlation::made).map(str::to_owned);
-        self.refuse_if_halted()?;
         let write = Write {
             method: self.out.method.clone(),
             path: self.out.path.path().into(),
@@ -139,7 +138,11 @@ impl Order<'_> {
         let patience = Instant::now() + self.out.limit * 2 + self.proxy.reconcile_for;
         loop {
             match self.proxy.orders.memory.take(&self.account.name, &keys, &write, Timestamp::now()) {
-                Found::Fresh(claim) => return self.first(claim, &write, trace).await,
+                Found::Fresh(claim) => {
+                    // Only now: whoever repeats one that was done before the halt must not be told "not sent".
+                    self.refuse_if_halted()?;
+                    return self.first(claim, &write, trace).await;
+                }
                 Found::Done(recorded) => return self.repeat(&recorded, trace).await,
                 Found::Unknown(claim, recorded) => return self.ask_again(claim, &recorded, &write, trace).await,
                 Found::Conflict => {
@@ -457,11 +460,9 @@ impl Order<'_> {
         entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
         entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
         entry.body_sha256 = Some(write.body_sha256);
-        let trail = match &before.trail {
-            // After a restart the journal knows the ids and not the body.
-            Trail::None => Trail::of(&self.out.method, self.out.path.path(), &self.out.body),
-            trail => trail.clone(),
-        };
+        // Of this one's body, which is the first's: after a restart the journal knows the ids and
+        // not the body, nor with it how much all slices have to come to.
+        let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
         let found = self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await;
         let last = (before.status != 0).then(|| reply_of(before));
         self.settle(claim, &entry, &trail, found, last, "the answer to the first try was lost", sent_at, trace).await
