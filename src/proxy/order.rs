@@ -63,7 +63,6 @@ impl Order<'_> {
     /// Not cancel-safe: a dropped future leaves the outcome unknown.
     pub(super) async fn run(mut self, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         trace.correlation_id = self.correlation.as_ref().and_then(Correlation::made).map(str::to_owned);
-        self.refuse_if_halted()?;
         let write = Write {
             method: self.out.method.clone(),
             path: self.out.path.path().into(),
@@ -74,7 +73,11 @@ impl Order<'_> {
         let patience = Instant::now() + self.out.limit * 2 + self.proxy.reconcile_for;
         loop {
             match self.proxy.orders.memory.take(&self.account.name, &keys, &write, Timestamp::now()) {
-                Found::Fresh(claim) => return self.first(claim, &write, trace).await,
+                Found::Fresh(claim) => {
+                    // Only now: whoever repeats one that was done before the halt must not be told "not sent".
+                    self.refuse_if_halted()?;
+                    return self.first(claim, &write, trace).await;
+                }
                 Found::Done(recorded) => return self.repeat(&recorded, trace).await,
                 Found::Unknown(claim, recorded) => return self.ask_again(claim, &recorded, &write, trace).await,
                 Found::Conflict => {

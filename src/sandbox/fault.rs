@@ -90,6 +90,12 @@ pub enum Action {
         #[serde(default)]
         executed: bool,
     },
+    /// Answer with the head and half of the body, and close the connection.
+    CutOff {
+        /// Carry the request out first?
+        #[serde(default)]
+        executed: bool,
+    },
     /// Never answer; the connection stays.
     Hang {
         /// Carry the request out first?
@@ -134,6 +140,7 @@ impl Action {
         match self {
             Self::Refuse { .. } => false,
             Self::Close { executed }
+            | Self::CutOff { executed }
             | Self::Hang { executed }
             | Self::BadGateway { executed }
             | Self::Html { executed, .. } => *executed,

@@ -18,14 +18,16 @@
 //! Map: `server` accepts and records, `api` checks and routes, `orders`,
 //! `brackets` (super), `triggers` (forever, alerts), `portfolio`, `registration`
 //! (static IP), `tokens` and `data` answer, `login` is the other host, `websocket`
-//! streams, `control` is the test's own way in, `world` holds all state behind
+//! streams, `door` is what befalls a connection before a request, `control` is the test's own way in, `world` holds all state behind
 //! one short lock.
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::tasks::Tasks;
 use crate::domain::{ClientId, Pair};
@@ -37,6 +39,7 @@ mod certificates;
 mod clock;
 mod control;
 mod data;
+mod door;
 mod fault;
 mod fields;
 mod login;
@@ -51,6 +54,7 @@ mod triggers;
 mod websocket;
 mod world;
 
+pub use door::Door;
 pub use fault::{Action, Fault, Match};
 pub use login::{ConsentVerbs, ExpiryForm, LoginRules, Mint, MintedBy, Window};
 pub use registration::AddressForm;
@@ -193,6 +197,8 @@ struct Inner {
     ca_pem: String,
     tasks: Tasks,
     handshakes: AtomicU64,
+    /// Ends every connection there is.
+    lines: Mutex<CancellationToken>,
     world: Mutex<world::World>,
 }
 
@@ -201,6 +207,11 @@ impl Inner {
     /// not make it unusable.
     fn world(&self) -> MutexGuard<'_, world::World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a new connection ends with.
+    fn line(&self) -> CancellationToken {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).child_token()
     }
 }
 
@@ -229,6 +240,7 @@ impl Sandbox {
             ca_pem: made.ca_pem,
             tasks: tasks.clone(),
             handshakes: AtomicU64::new(0),
+            lines: Mutex::default(),
             world: Mutex::new(world::World::new(options.login)),
         });
         let sandbox = Self { inner: Arc::clone(&inner) };
@@ -335,6 +347,21 @@ impl Sandbox {
     /// Make requests go wrong. Faults are tried in the order they were added.
     pub fn fault(&self, fault: Fault) {
         self.inner.world().faults.add(fault);
+    }
+
+    /// How new connections from an address fare, until told otherwise.
+    pub fn set_door(&self, from: IpAddr, door: Door) {
+        let mut world = self.inner.world();
+        match door {
+            Door::Open => world.doors.remove(&from),
+            shut => world.doors.insert(from, shut),
+        };
+    }
+
+    /// End every connection that there is, without another byte.
+    pub fn hang_up(&self) {
+        let mut lines = self.inner.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *lines).cancel();
     }
 
     /// Take all faults away.

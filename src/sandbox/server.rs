@@ -26,6 +26,7 @@ use crate::broker::dhan::token::Claims;
 use crate::domain::ClientId;
 use crate::domain::tasks::Tasks;
 
+use super::door::{self, Door, ReplyBody};
 use super::fault::{Action, Subject};
 use super::reply::{self, Reply};
 use super::seen::Seen;
@@ -88,7 +89,7 @@ pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, tls: Arc<rus
             peer,
             sni: None,
             requests: AtomicU64::new(0),
-            cut: CancellationToken::new(),
+            cut: inner.line(),
         });
         inner.tasks.spawn(handshake(acceptor.clone(), tcp, connection));
     }
@@ -118,8 +119,12 @@ impl Connection {
 async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, mut connection: Arc<Connection>) {
     // Replies are small and one at a time: waiting to fill a packet only delays them.
     let _best_effort = tcp.set_nodelay(true);
+    let peer = IpAddr::V6(*connection.peer.ip()).to_canonical();
+    let door = connection.inner.world().doors.get(&peer).copied().unwrap_or_default();
+    let Some(tcp) = door::before_tls(&connection.inner, door, tcp).await else { return };
     let tls = tokio::select! {
         tls = tokio::time::timeout(PATIENCE, acceptor.accept(tcp)) => tls,
+        () = connection.cut.cancelled() => return,
         () = connection.inner.tasks.stopping() => return,
     };
     let Ok(Ok(tls)) = tls else {
@@ -127,6 +132,9 @@ async fn handshake(acceptor: TlsAcceptor, tcp: TcpStream, mut connection: Arc<Co
         return;
     };
     connection.inner.handshakes.fetch_add(1, Ordering::Relaxed);
+    if door == Door::HangsUp {
+        return;
+    }
     let (_, session) = tls.get_ref();
     let two = session.alpn_protocol() == Some(b"h2");
     if let Some(connection) = Arc::get_mut(&mut connection) {
@@ -194,12 +202,22 @@ where
 #[error("the sandbox ends the connection without an answer")]
 struct Unanswered;
 
-type Answered = Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>>;
+/// Marks a reply of which half is to be sent.
+#[derive(Clone, Copy)]
+struct Half;
+
+type Refused = Box<dyn Error + Send + Sync>;
+type Answered = Result<Response<Full<Bytes>>, Refused>;
 
 /// One request, and its answer dated by the broker's clock.
-async fn respond(connection: Arc<Connection>, request: Request<Body>) -> Answered {
+async fn respond(connection: Arc<Connection>, request: Request<Body>) -> Result<Response<ReplyBody>, Refused> {
     let inner = Arc::clone(&connection.inner);
-    let mut response = answered(connection, request).await?;
+    let response = answered(connection, request).await?;
+    let half = response.extensions().get::<Half>().is_some();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let body = if half { ReplyBody::half(&body) } else { ReplyBody::whole(body) };
+    let mut response = Response::from_parts(parts, body);
     let date = clock::http_date(inner.world().now());
     if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
         response.headers_mut().insert(header::DATE, date);
@@ -239,7 +257,7 @@ async fn answered(connection: Arc<Connection>, mut request: Request<Body>) -> An
     if let Some(reply) = &reply {
         connection.inner.world().seen.update(sequence, |seen| seen.executed = reply.executed);
     }
-    match fault {
+    match &fault {
         Some(Action::Close { .. }) => {
             connection.cut.cancel();
             return Err(Unanswered.into());
@@ -250,12 +268,16 @@ async fn answered(connection: Arc<Connection>, mut request: Request<Body>) -> An
             return Err(Unanswered.into());
         }
         Some(Action::BadGateway { .. }) => return Ok(arrived.finish(sequence, reply::bad_gateway()).into_response()),
-        Some(Action::Html { status, .. }) => return Ok(arrived.finish(sequence, reply::html(status)).into_response()),
-        Some(Action::Slow { ms }) => connection.wait(ms).await,
-        Some(Action::Refuse { .. } | Action::LastOnConnection { .. }) | None => {}
+        Some(Action::Html { status, .. }) => return Ok(arrived.finish(sequence, reply::html(*status)).into_response()),
+        Some(Action::Slow { ms }) => connection.wait(*ms).await,
+        Some(Action::Refuse { .. } | Action::LastOnConnection { .. } | Action::CutOff { .. }) | None => {}
     }
+    let half = matches!(fault, Some(Action::CutOff { .. }));
     let reply = reply.unwrap_or_else(|| reply::not_found(parts.uri.path()));
     let mut response = arrived.finish(sequence, reply).into_response();
+    if half {
+        response.extensions_mut().insert(Half);
+    }
     if last && parts.version != Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -13,6 +13,7 @@ use crate::domain::{ClientId, Pair};
 
 use super::Account;
 use super::clock;
+use super::door::Door;
 use super::fault::Faults;
 use super::login::{self, Consents, LoginRules};
 use super::orders::{Order, Trade};
@@ -89,6 +90,8 @@ pub(super) struct World {
     pub(super) tokens: HashMap<String, ClientId>,
     pub(super) seen: Record,
     pub(super) faults: Faults,
+    /// For peers that do not find it open.
+    pub(super) doors: HashMap<IpAddr, Door>,
     pub(super) ids: Ids,
     pub(super) login: LoginRules,
     pub(super) consents: Consents,

@@ -9,6 +9,7 @@
 //! - [`gateway`]: that binary as a running gateway.
 //! - [`admin`]: a small client for the admin API.
 //! - [`caller`]: an order engine's HTTP client, in every mode.
+//! - [`engine`]: an order engine that remembers what it was told.
 //! - [`world`]: the network with a broker, a gateway and accounts.
 //! - [`wait`]: waiting for a condition, the only place that waits by time.
 //! - [`python`]: a Python with the pinned client libraries.
@@ -19,6 +20,7 @@
 
 pub mod admin;
 pub mod caller;
+pub mod engine;
 pub mod gateway;
 pub mod net;
 pub mod node;

@@ -1,0 +1,332 @@
+//! A write that is repeated, a halted account, a full disk: on the real binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
+
+mod support;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use sixgate::domain::Outcome;
+use sixgate::orders::journal::{Kind, read_back, verify};
+use sixgate::sandbox::{Action, Fault};
+use support::Gateway;
+use support::engine::{Told, Wish};
+use support::net::Ns;
+use support::wait::wait_until;
+use support::world::{LISTENER, World, config, pins};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn text() -> String {
+    let orders = "[orders]\nresponse_timeout = \"2s\"\nreconcile_for = \"600ms\"\n";
+    config(&format!("{}\n{orders}", pins()))
+}
+
+fn world() -> World {
+    World::up_with(1, &text())
+}
+
+/// All at once.
+fn send_all(world: &World, wishes: &[Wish]) -> Vec<Option<Told>> {
+    let trader = &world.traders[0];
+    world.net.in_ns(Ns::Caller, || async { join_all(wishes.iter().map(|wish| wish.send(LISTENER, trader))).await })
+}
+
+#[track_caller]
+fn send(world: &World, wish: &Wish) -> Told {
+    send_all(world, std::slice::from_ref(wish)).remove(0).expect("no answer")
+}
+
+/// Order writes that arrived at the broker.
+fn arrived(world: &World) -> usize {
+    world.broker.seen().iter().filter(|seen| seen.method != "GET").count()
+}
+
+/// Orders in the broker's book.
+fn made(world: &World) -> usize {
+    world.broker.orders(&world.traders[0].client_id).len()
+}
+
+fn restart(world: &mut World) {
+    world.gateway = Gateway::start(&world.net.place(Ns::Gateway), &text(), world.dir.path());
+}
+
+fn kinds() -> [(&'static str, Wish); 4] {
+    [
+        ("correlationId", Wish::place(Some("mine-1"), 100.0)),
+        ("Idempotency-Key", Wish::place(None, 101.0).under("key-1")),
+        ("both", Wish::place(Some("mine-2"), 102.0).under("key-2")),
+        ("slicing", Wish::slicing(Some("mine-3"), 103.0)),
+    ]
+}
+
+#[test]
+fn a_repeat_in_flight_waits_for_the_first_and_gets_its_answer() {
+    let world = world();
+    for (what, wish) in kinds() {
+        let before = arrived(&world);
+        world.broker.fault(Fault::new(Action::Slow { ms: 300 }).on("POST", "/v2/orders").times(1));
+        let told: Vec<Told> = send_all(&world, &vec![wish; 5]).into_iter().flatten().collect();
+        assert_eq!(told.len(), 5, "{what}");
+        let same = told.iter().all(|one| one.outcome == "executed" && one.body == told[0].body);
+        assert!(same, "{what}: {told:#?}");
+        assert_eq!(arrived(&world) - before, 1, "{what}");
+    }
+    // The same without an id is as many orders as were asked for.
+    let before = made(&world);
+    send_all(&world, &vec![Wish::place(None, 99.0); 3]);
+    assert_eq!(made(&world) - before, 3);
+}
+
+#[test]
+fn a_repeat_gets_the_recorded_answer_and_never_another_order_also_after_kill_9() {
+    let mut world = world();
+    let first: Vec<Told> = kinds().iter().map(|(_, wish)| send(&world, wish)).collect();
+    assert!(first.iter().all(|told| (told.status, told.outcome.as_str()) == (200, "executed")), "{first:#?}");
+    let (arrived_once, made_once) = (arrived(&world), made(&world));
+    let orders = |told: &Told| told.json().as_array().map_or(1, Vec::len);
+    for round in ["at once", "after kill -9", "after SIGTERM"] {
+        match round {
+            "after kill -9" => world.gateway.kill9(),
+            "after SIGTERM" => drop(world.gateway.terminate()),
+            _ => {}
+        }
+        if round != "at once" {
+            restart(&mut world);
+        }
+        for ((what, wish), first) in kinds().iter().zip(&first) {
+            let again = send(&world, wish);
+            assert_eq!((again.status, again.outcome.as_str()), (200, "executed"), "{what}, {round}: {again:?}");
+            assert_eq!(again.order_id(), first.order_id(), "{what}, {round}");
+            assert_eq!(orders(&again), orders(first), "{what}, {round}: {again:?}");
+        }
+        // The same id with another body, on another path, by another method.
+        let conflict = |wish: &Wish| {
+            let told = send(&world, wish);
+            assert_eq!((told.status, told.code()), (422, "idempotency_conflict".to_owned()), "{round}: {told:?}");
+        };
+        conflict(&Wish::place(Some("mine-1"), 77.0));
+        conflict(&Wish::place(None, 77.0).under("key-1"));
+        conflict(&Wish::super_order(Some("mine-2"), 102.0));
+        conflict(&Wish::cancel("112611230001").under("key-1"));
+        assert_eq!((arrived(&world), made(&world)), (arrived_once, made_once), "{round}");
+    }
+}
+
+/// "Nobody knows" stays so until the broker shows the order, and is never a second send.
+#[test]
+fn a_repeat_after_unknown_asks_and_does_not_send_also_after_kill_9() {
+    let mut world = world();
+    let silent = |world: &World| {
+        // The book does not show what was done, as while its line is down.
+        world.broker.fault(Fault::new(Action::BadGateway { executed: false }).on("GET", "/v2/orders"));
+    };
+    let done = Wish::place(Some("done"), 100.0);
+    let lost = Wish::place(Some("lost"), 100.0).under("key");
+    let sliced = Wish::slicing(Some("sliced"), 100.0);
+    silent(&world);
+    world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders").times(1));
+    assert_eq!(send(&world, &done).outcome, "unknown");
+    world.broker.fault(Fault::new(Action::Close { executed: false }).on("POST", "/v2/orders").times(1));
+    assert_eq!(send(&world, &lost).outcome, "unknown");
+    world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders").times(1));
+    assert_eq!(send(&world, &sliced).outcome, "unknown");
+    let before = arrived(&world);
+    assert_eq!((before, made(&world)), (3, 3));
+    for wish in [&done, &lost, &sliced] {
+        let again = send(&world, wish);
+        assert_eq!((again.status, again.outcome.as_str()), (504, "unknown"), "{again:?}");
+    }
+    world.gateway.kill9();
+    restart(&mut world);
+    assert_eq!(send(&world, &done).outcome, "unknown");
+    let other = send(&world, &Wish::place(Some("lost"), 5.0));
+    assert_eq!(other.status, 422, "{other:?}");
+    world.broker.clear_faults();
+    let found = send(&world, &done);
+    assert_eq!((found.status, found.outcome.as_str(), found.recovered), (200, "executed", true), "{found:?}");
+    assert_eq!(found.order_id(), world.broker.orders(&world.traders[0].client_id)[0]["orderId"]);
+    let found = send(&world, &sliced);
+    assert_eq!((found.outcome.as_str(), found.json().as_array().map(Vec::len)), ("executed", Some(2)), "{found:?}");
+    assert_eq!(send(&world, &lost).outcome, "unknown");
+    assert_eq!(arrived(&world), before, "a second send");
+}
+
+/// Killed wherever it is, and asked again: one order for each that was meant.
+#[test]
+fn kill_9_in_flight_and_a_repeat_make_one_order() {
+    let mut world = world();
+    let seed = getrandom::u64().unwrap();
+    println!("seed {seed}");
+    let mut random = seed;
+    for round in 0..8 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let after = Duration::from_micros((random >> 33) % 60_000);
+        let id = format!("round-{round}");
+        let wishes = [
+            Wish::place(Some(&id), 100.0),
+            Wish::super_order(Some(&format!("{id}-super")), 100.0),
+            Wish::place(None, 100.0).under(&id),
+        ];
+        // Half of them are executed a moment before they are answered.
+        world.broker.fault(Fault::new(Action::Slow { ms: 40 }).on("POST", "/v2").times(2));
+        let trader = world.traders[0].clone();
+        std::thread::scope(|scope| {
+            let (net, wishes) = (&world.net, &wishes);
+            let sending = scope.spawn(move || {
+                net.in_ns(Ns::Caller, || async {
+                    join_all(wishes.iter().map(|wish| wish.send(LISTENER, &trader))).await
+                })
+            });
+            std::thread::park_timeout(after);
+            world.gateway.kill9();
+            sending.join().unwrap()
+        });
+        world.broker.clear_faults();
+        restart(&mut world);
+        for wish in &wishes {
+            let told = send(&world, wish);
+            assert_eq!(told.outcome, "executed", "round {round}, killed after {after:?}: {told:?}");
+        }
+    }
+    let mut ids: Vec<_> = world
+        .broker
+        .orders(&world.traders[0].client_id)
+        .iter()
+        .map(|order| order["correlationId"].as_str().unwrap().to_owned())
+        .collect();
+    ids.sort();
+    let count = ids.len();
+    ids.dedup();
+    assert_eq!((count, ids.len()), (24, 24), "{ids:?}");
+}
+
+#[test]
+fn a_halted_account_cancels_and_reads_and_places_nothing() {
+    let mut world = world();
+    let waiting = send(&world, &Wish::place(Some("waiting"), 100.0)).order_id();
+    let second = send(&world, &Wish::place(Some("second"), 100.0)).order_id();
+    let halt = json!({ "halted": true, "reason": "the strategy runs wild" });
+    assert_eq!(world.gateway.admin().call("PUT", "/v1/accounts/a1/halt", Some(&halt)).0, 200);
+    for round in ["at once", "after a restart"] {
+        let before = arrived(&world);
+        for wish in [
+            Wish::place(Some("new"), 100.0),
+            Wish::slicing(None, 100.0),
+            Wish::super_order(None, 100.0),
+            Wish::modify(&waiting, 99.0),
+        ] {
+            let told = send(&world, &wish);
+            assert_eq!((told.status, told.code()), (403, "account_halted".to_owned()), "{round}: {wish:?} {told:?}");
+            assert_eq!(told.outcome, "not_sent", "{round}: {told:?}");
+        }
+        // Who did not hear of one that was placed before must not be told that it was not.
+        let known = send(&world, &Wish::place(Some("waiting"), 100.0));
+        assert_eq!((known.status, known.outcome.as_str()), (200, "executed"), "{round}: {known:?}");
+        assert_eq!(arrived(&world), before, "{round}");
+        assert_eq!(send(&world, &Wish::read()).status, 200, "{round}");
+        if round == "at once" {
+            assert_eq!(send(&world, &Wish::cancel(&waiting)).outcome, "executed");
+            world.gateway.kill9();
+            restart(&mut world);
+        }
+    }
+    assert_eq!(send(&world, &Wish::cancel(&second)).outcome, "executed");
+    assert_eq!(send(&world, &Wish::new("DELETE", "/v2/positions", None)).status, 200);
+    let go = json!({ "halted": false, "reason": "" });
+    assert_eq!(world.gateway.admin().call("PUT", "/v1/accounts/a1/halt", Some(&go)).0, 200);
+    assert_eq!(send(&world, &Wish::place(Some("new"), 100.0)).outcome, "executed");
+}
+
+/// A disk of its own, in a mount namespace that ends with this test's thread and its children.
+fn small_disk(at: &Path) {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+    run(Command::new("mount").args(["--make-rprivate", "/"]));
+    run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(at));
+}
+
+fn fill(at: &Path) {
+    let mut file = File::create(at.join("filler")).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+#[test]
+fn a_full_disk_refuses_orders_before_they_leave_and_keeps_what_is_in_flight() {
+    let mut world = world();
+    world.gateway.terminate();
+    let journal = world.dir.path().join("state/journal");
+    small_disk(&journal);
+    restart(&mut world);
+    assert_eq!(send(&world, &Wish::place(Some("before"), 100.0)).outcome, "executed");
+    let waiting = send(&world, &Wish::place(Some("waiting"), 100.0)).order_id();
+
+    // In flight while the disk fills: the intent is written, the outcome is to come.
+    world.broker.fault(Fault::new(Action::Slow { ms: 1500 }).on("POST", "/v2/orders").times(1));
+    let before = arrived(&world);
+    let in_flight = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send(&world, &Wish::place(Some("in-flight"), 100.0)));
+        wait_until("the order to arrive", LIMIT, || arrived(&world) > before);
+        fill(&journal);
+        sending.join().unwrap()
+    });
+    assert_eq!(in_flight.outcome, "executed", "{in_flight:?}");
+    let before = arrived(&world);
+    // What is left of the last page takes a few lines more.
+    let mut last = None;
+    for n in 0..200 {
+        let told = send(&world, &Wish::place(Some(&format!("full-{n}")), 100.0));
+        if told.outcome != "executed" {
+            last = Some(told);
+            break;
+        }
+    }
+    let told = last.expect("the disk was not full");
+    assert_eq!(
+        (told.status, told.code(), told.outcome.as_str()),
+        (503, "journal_unavailable".to_owned(), "not_sent"),
+        "{told:?}"
+    );
+    let taken = arrived(&world);
+    println!("{} orders fitted on the last page", taken - before);
+    for wish in [Wish::place(Some("none"), 100.0), Wish::modify(&waiting, 99.0), Wish::cancel(&waiting)] {
+        let told = send(&world, &wish);
+        assert_eq!((told.status, told.outcome.as_str()), (503, "not_sent"), "{wish:?}: {told:?}");
+    }
+    assert_eq!(arrived(&world), taken, "sent, and no line of it in the journal");
+    assert_eq!(send(&world, &Wish::read()).status, 200);
+    let outcomes = read_back(&journal, jiff::Timestamp::MIN).unwrap().map(Result::unwrap).filter(|line| {
+        line.entry.kind == Kind::Outcome
+            && line.entry.correlation_id.as_ref().is_some_and(|id| id.as_str() == "in-flight")
+            && line.entry.outcome == Some(Outcome::Executed)
+    });
+    assert_eq!(outcomes.count(), 1, "the outcome of the order in flight is not in the journal");
+
+    std::fs::remove_file(journal.join("filler")).unwrap();
+    let mut again = None;
+    wait_until("orders to be taken again", LIMIT, || {
+        let told = send(&world, &Wish::place(Some("none"), 100.0));
+        let taken = told.outcome == "executed";
+        again = Some(told);
+        taken
+    });
+    assert_eq!(send(&world, &Wish::cancel(&waiting)).outcome, "executed", "{again:?}");
+    let report = verify(&journal).unwrap();
+    assert!(report.is_good(), "{report:#?}");
+    // The gateway's lines of the disk that this thread sees.
+    world.gateway.terminate();
+    drop(world);
+}

@@ -1,0 +1,235 @@
+//! A storm: many accounts, random faults, and a gateway that is stopped and killed under
+//! load. Nothing is done twice, nobody is told what is not so, everything is written down.
+//!
+//! `SIXGATE_STORM` is how many orders there are, 2,000 if it is not set. Accounts are 50,
+//! and more where 50 could not send that many within the broker's limits in a few minutes:
+//! an account is given 200 orders at most.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
+
+mod support;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sixgate::domain::Outcome;
+use sixgate::orders::journal::{Kind, read_back};
+use sixgate::sandbox::{Action, Fault};
+use support::Gateway;
+use support::engine::Wish;
+use support::net::Ns;
+use support::wait::wait_for_async;
+use support::world::{LISTENER, Trader, World, config, pins};
+
+/// The fewest accounts there are.
+const ACCOUNTS: usize = 50;
+/// The most orders of one: below what a minute takes, so that the hour's limit is far.
+const EACH: usize = 200;
+/// Orders of one account under way at once.
+const AT_ONCE: usize = 4;
+/// How long a caller goes on repeating.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// As good as random, and the same again for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// What one order's caller knows in the end.
+struct Ended {
+    account: usize,
+    id: String,
+    outcome: String,
+    order_id: String,
+    tries: usize,
+}
+
+fn text() -> String {
+    let orders = "[orders]\nresponse_timeout = \"2s\"\nreconcile_for = \"2s\"\n[proxy]\ndrain = \"3s\"\n";
+    config(&format!("user_timeout = \"1s\"\n{}\n{orders}", pins())).replace("warm = 0", "warm = 0\ndwell = \"200ms\"")
+}
+
+/// One account's engine: its orders one after another in a few lanes, each repeated under
+/// its id until a word comes.
+async fn engine(account: usize, trader: Trader, orders: usize, done: &AtomicUsize) -> Vec<Ended> {
+    let next = AtomicUsize::new(0);
+    let lane = || async {
+        let mut ended = Vec::new();
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= orders {
+                return ended;
+            }
+            let id = format!("{}-{n}", trader.name);
+            let wish = match n % 8 {
+                6 => Wish::super_order(Some(&id), 100.0),
+                7 => Wish::slicing(Some(&id), 100.0),
+                _ => Wish::place(Some(&id), 100.0),
+            };
+            let mut tries = 0;
+            let told = wait_for_async("a word on an order", PATIENCE, async || {
+                tries += 1;
+                let told = wish.send(LISTENER, &trader).await?;
+                // Too many at once, or no leg for the moment: an engine sends again. So it does
+                // once after "unknown", which may be found meanwhile.
+                let settled = match told.outcome.as_str() {
+                    "executed" => true,
+                    "unknown" => tries > 3,
+                    _ => false,
+                };
+                settled.then_some(told)
+            })
+            .await;
+            done.fetch_add(1, Ordering::Relaxed);
+            ended.push(Ended { account, id, outcome: told.outcome.clone(), order_id: told.order_id(), tries });
+        }
+    };
+    let lanes: Vec<_> = (0..AT_ONCE).map(|_| lane()).collect();
+    futures_util::future::join_all(lanes).await.into_iter().flatten().collect()
+}
+
+/// Something that goes wrong for one account, once or a few times.
+fn trouble(world: &World, random: &mut Random) {
+    let trader = &world.traders[random.below(world.traders.len() as u64) as usize];
+    let executed = random.below(2) == 0;
+    let action = match random.below(8) {
+        0 | 1 => Action::Close { executed },
+        2 => Action::CutOff { executed },
+        3 => Action::BadGateway { executed },
+        4 => Action::Html { status: 200, executed },
+        5 => Action::Hang { executed },
+        6 => Action::LastOnConnection { after: 1 },
+        _ => Action::Slow { ms: 20 + random.below(200) },
+    };
+    let times = 1 + u32::try_from(random.below(2)).unwrap();
+    world.broker.fault(Fault::new(action).on("POST", "/v2").of(&trader.client_id).times(times));
+}
+
+#[test]
+fn a_storm_of_faults_and_restarts_makes_no_order_twice_and_tells_nobody_what_is_not_so() {
+    let orders: usize = std::env::var("SIXGATE_STORM").map_or(2_000, |text| text.parse().expect("SIXGATE_STORM"));
+    let accounts = ACCOUNTS.max(orders.div_ceil(EACH));
+    let seed = std::env::var("SIXGATE_SEED").map_or_else(|_| getrandom::u64().unwrap(), |text| text.parse().unwrap());
+    println!("{orders} orders by {accounts} accounts, seed {seed}");
+    let mut world = World::up_with(u16::try_from(accounts).unwrap(), &text());
+    let began = Instant::now();
+    let (done, over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let traders = world.traders.clone();
+    let (mut kills, mut stops, mut faults) = (0, 0, 0);
+    let ended = std::thread::scope(|scope| {
+        let callers = world.net.place(Ns::Caller);
+        let (done, over, traders) = (&done, &over, &traders);
+        let storm = scope.spawn(move || {
+            let ended = callers.run(|| async move {
+                let share = |n: usize| orders / accounts + usize::from(n < orders % accounts);
+                let all = traders.iter().enumerate().map(|(n, trader)| engine(n, trader.clone(), share(n), done));
+                futures_util::future::join_all(all).await.into_iter().flatten().collect::<Vec<_>>()
+            });
+            over.store(true, Ordering::Release);
+            ended
+        });
+        let mut random = Random(seed);
+        let mut next_restart = Instant::now() + Duration::from_millis(500 + random.below(700));
+        while !storm.is_finished() {
+            std::thread::park_timeout(Duration::from_millis(5 + random.below(20)));
+            trouble(&world, &mut random);
+            faults += 1;
+            // Armed and never due, they would make each request search longer.
+            if faults % 500 == 0 {
+                world.broker.clear_faults();
+            }
+            if Instant::now() >= next_restart && !over.load(Ordering::Acquire) {
+                if random.below(2) == 0 {
+                    world.gateway.kill9();
+                    kills += 1;
+                } else {
+                    world.gateway.terminate();
+                    stops += 1;
+                }
+                world.gateway = Gateway::start(&world.net.place(Ns::Gateway), &text(), world.dir.path());
+                next_restart = Instant::now() + Duration::from_millis(1_000 + random.below(2_000));
+            }
+        }
+        storm.join().unwrap()
+    });
+    let took = began.elapsed();
+    println!("{took:?}, {faults} faults, {kills} times killed, {stops} times stopped");
+    world.broker.clear_faults();
+    judge(&mut world, &ended, orders);
+}
+
+/// The broker's books against what callers were told and what the journal says.
+fn judge(world: &mut World, ended: &[Ended], orders: usize) {
+    assert_eq!(ended.len(), orders);
+    let mut failures = Vec::new();
+    // By correlation id: ids of orders at the broker.
+    let mut made: HashMap<String, Vec<String>> = HashMap::new();
+    for trader in &world.traders {
+        for order in world.broker.orders(&trader.client_id) {
+            let text = |name: &str| order.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            made.entry(text("correlationId")).or_default().push(text("orderId"));
+        }
+    }
+    let mut words: BTreeMap<(String, usize), usize> = BTreeMap::new();
+    for one in ended {
+        let there = made.get(&one.id).map(Vec::as_slice).unwrap_or_default();
+        let sliced = one.id.rsplit('-').next().unwrap().parse::<usize>().unwrap() % 8 == 7;
+        let times = if sliced { there.len().div_ceil(2) } else { there.len() };
+        *words.entry((one.outcome.clone(), times)).or_default() += 1;
+        let good = match one.outcome.as_str() {
+            "executed" => times == 1 && there.contains(&one.order_id),
+            // The broker was asked several times and shows every order that it has.
+            "unknown" => times == 0,
+            _ => false,
+        };
+        if !good || (sliced && there.len() % 2 != 0) {
+            failures.push(format!(
+                "{} of account {}: told {} {}, at the broker {there:?}, {} tries",
+                one.id, one.account, one.outcome, one.order_id, one.tries
+            ));
+        }
+    }
+    println!("last word, times at the broker: {words:?}; {} tries", ended.iter().map(|one| one.tries).sum::<usize>());
+
+    world.gateway.terminate();
+    let mut intents = HashSet::new();
+    let mut outcomes: HashMap<String, Vec<Outcome>> = HashMap::new();
+    for line in read_back(&world.dir.path().join("state/journal"), jiff::Timestamp::MIN).unwrap().map(Result::unwrap) {
+        let Some(id) = line.entry.correlation_id.map(|id| id.as_str().to_owned()) else { continue };
+        match line.entry.kind {
+            Kind::Intent => drop(intents.insert(id)),
+            Kind::Outcome => outcomes.entry(id).or_default().extend(line.entry.outcome),
+            Kind::Note => {}
+        }
+    }
+    for id in made.keys().filter(|id| !intents.contains(*id)) {
+        failures.push(format!("{id} is at the broker and not in the journal"));
+    }
+    for one in ended {
+        let said = outcomes.get(&one.id).map(Vec::as_slice).unwrap_or_default();
+        let last = said.last().map(|outcome| outcome.as_str());
+        if last != Some(one.outcome.as_str()) {
+            failures.push(format!("{}: told {}, the journal says {said:?}", one.id, one.outcome));
+        }
+    }
+    let mut verify = world.net.command(Ns::Gateway, env!("CARGO_BIN_EXE_sixgate"));
+    let verified = verify.args(["journal", "verify", "--state"]).arg(world.dir.path().join("state")).output().unwrap();
+    println!("{}", String::from_utf8_lossy(&verified.stdout));
+    assert!(verified.status.success(), "{verified:?}");
+    let shown = failures.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} failures:\n{shown}", failures.len());
+}

@@ -1,0 +1,130 @@
+//! An order engine: it sends writes through the gateway, and remembers what it was told.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpSocket;
+
+use super::caller::{basic, request};
+use super::world::Trader;
+
+/// The broker's host.
+pub const HOST: &str = "api.dhan.co";
+
+/// A request of an engine.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub method: &'static str,
+    pub path: String,
+    /// `Idempotency-Key`.
+    pub key: Option<String>,
+    pub body: Option<String>,
+}
+
+/// What the gateway answered.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub status: u16,
+    /// `sixgate-outcome`; empty for reads.
+    pub outcome: String,
+    pub leg: String,
+    pub recovered: bool,
+    pub body: Bytes,
+}
+
+impl Told {
+    /// The body, or null.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The order that it names.
+    pub fn order_id(&self) -> String {
+        let json = self.json();
+        let one = json.get(0).unwrap_or(&json);
+        one.get("orderId").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// The gateway's own word for what is wrong.
+    pub fn code(&self) -> String {
+        self.json().get("code").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+}
+
+impl Wish {
+    pub fn new(method: &'static str, path: impl Into<String>, body: Option<String>) -> Self {
+        Self { method, path: path.into(), key: None, body }
+    }
+
+    /// A limit order that waits in the book.
+    pub fn place(correlation_id: Option<&str>, price: f64) -> Self {
+        Self::new("POST", "/v2/orders", Some(order(correlation_id, 1, price, "")))
+    }
+
+    /// One that is split in two.
+    pub fn slicing(correlation_id: Option<&str>, price: f64) -> Self {
+        Self::new("POST", "/v2/orders/slicing", Some(order(correlation_id, 4, price, "")))
+    }
+
+    /// One with a target and a stop loss.
+    pub fn super_order(correlation_id: Option<&str>, price: f64) -> Self {
+        let legs = r#","targetPrice":4000.0,"stopLossPrice":2000.0,"trailingJump":1.0"#;
+        Self::new("POST", "/v2/super/orders", Some(order(correlation_id, 1, price, legs)))
+    }
+
+    pub fn modify(order_id: &str, price: f64) -> Self {
+        let body = format!(
+            r#"{{"orderId":"{order_id}","orderType":"LIMIT","legName":"","quantity":1,"price":{price:.2},"disclosedQuantity":0,"triggerPrice":0,"validity":"DAY"}}"#
+        );
+        Self::new("PUT", format!("/v2/orders/{order_id}"), Some(body))
+    }
+
+    pub fn cancel(order_id: &str) -> Self {
+        Self::new("DELETE", format!("/v2/orders/{order_id}"), None)
+    }
+
+    pub fn read() -> Self {
+        Self::new("GET", "/v2/orders", None)
+    }
+
+    #[must_use]
+    pub fn under(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// Send it as `trader`, on a connection of its own. `None` when no whole answer came.
+    pub async fn send(&self, at: SocketAddr, trader: &Trader) -> Option<Told> {
+        let socket = if at.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
+        let stream = socket.ok()?.connect(at).await.ok()?;
+        let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.ok()?;
+        let connection = tokio::task::spawn(connection);
+        let auth = basic(&trader.name, &trader.key);
+        let mut headers = vec![("proxy-authorization", auth.as_str())];
+        headers.extend(self.key.as_deref().map(|key| ("idempotency-key", key)));
+        let target = format!("http://{HOST}{}", self.path);
+        let reply = sender.send_request(request(self.method, &target, HOST, &headers, self.body.as_deref())).await;
+        let (parts, body) = reply.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        connection.abort();
+        let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
+        Some(Told {
+            status: parts.status.as_u16(),
+            outcome: header("sixgate-outcome").to_owned(),
+            leg: header("sixgate-leg").to_owned(),
+            recovered: header("sixgate-recovered") == "true",
+            body,
+        })
+    }
+}
+
+fn order(correlation_id: Option<&str>, quantity: u32, price: f64, more: &str) -> String {
+    let id = correlation_id.map(|id| format!(r#""correlationId":"{id}","#)).unwrap_or_default();
+    format!(
+        r#"{{{id}"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":{quantity},"price":{price:.2}{more}}}"#
+    )
+}
