@@ -54,6 +54,8 @@ pub(super) struct Order<'a> {
     pub(super) correlation: Option<Correlation>,
     pub(super) idempotency_key: Option<String>,
     pub(super) began: Instant,
+    /// How long the broker is asked when the answer is lost.
+    pub(super) reconcile_for: Duration,
 }
 
 /// What is known after a send.
@@ -136,7 +138,7 @@ impl Order<'_> {
         };
         let keys = self.keys();
         // As long as the first try may take, and then some of our own.
-        let patience = Instant::now() + self.out.limit * 2 + self.proxy.reconcile_for;
+        let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
         loop {
             match self.proxy.orders.memory.take(&self.account.name, &keys, &write, Timestamp::now()) {
                 Found::Fresh(claim) => return self.first(claim, &write, trace).await,
@@ -436,7 +438,7 @@ impl Order<'_> {
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
         let first = trace.leg.unwrap_or(Role::Primary);
-        let found = self.proxy.look_for(trail, self.account, &self.out.authority, first).await;
+        let found = self.proxy.look_for(trail, self.account, &self.out.authority, first, self.reconcile_for).await;
         self.settle(claim, intent, trail, found, last, why, sent_at, trace).await
     }
 
@@ -462,7 +464,8 @@ impl Order<'_> {
             Trail::None => Trail::of(&self.out.method, self.out.path.path(), &self.out.body),
             trail => trail.clone(),
         };
-        let found = self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await;
+        let found =
+            self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await;
         let last = (before.status != 0).then(|| reply_of(before));
         self.settle(claim, &entry, &trail, found, last, "the answer to the first try was lost", sent_at, trace).await
     }
@@ -522,7 +525,7 @@ impl Order<'_> {
             // Only the journal knows of it: the broker has the order itself.
             let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
             if let Looked::Executed(body) =
-                self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await
+                self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await
             {
                 reply.body = body;
             } else if let Some(id) = &recorded.order_id {
