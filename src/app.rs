@@ -1,8 +1,12 @@
 //! The whole life of a gateway: build each part in order, serve, stop in order.
 //! The one place that knows every part.
 
+mod reload;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::accounts::{AccountError, Accounts, Sight};
 use crate::addressing::{Addressing, AddressingError};
@@ -18,13 +22,15 @@ use crate::orders::journal::JournalError;
 use crate::orders::limits::Rules;
 use crate::orders::recall::{Recalled, Unsettled};
 use crate::proxy::intercept::{InterceptError, Interceptor};
-use crate::proxy::{self, Destinations, ListenError, Listening, Proxy};
+use crate::proxy::{self, Destinations, ListenError, Listening, Proxy, Terms};
 use crate::store::seal::{MasterKey, SealError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::tokens::Keepers;
 use crate::tokens::keeper::Broker;
 use crate::tokens::login::Login;
+
+use reload::Live;
 
 /// The master key as 64 hexadecimal digits, in place of a file.
 const MASTER_KEY_VARIABLE: &str = "SIXGATE_MASTER_KEY";
@@ -85,17 +91,12 @@ pub enum StartError {
 /// A gateway that is built and bound, and serves nobody yet.
 #[derive(Debug)]
 pub struct App {
-    config: Config,
+    live: Live,
     store: Store,
-    accounts: Arc<Accounts>,
-    attendant: Arc<Attendant>,
-    proxy: Arc<Proxy>,
     /// Order writes that the last stop cut off.
     unsettled: Vec<Unsettled>,
     listening: Vec<Listening>,
     admin: AdminServer,
-    /// Callers' connections.
-    tasks: Tasks,
     /// The keepers of tokens, which finish a login that was sent.
     keeping: Tasks,
     /// The broker's connections, which callers' requests need until they are done.
@@ -133,41 +134,35 @@ impl App {
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
         let metrics = Arc::new(Metrics::default());
-        let attendant = Attendant::new(leg_settings(&config), egress, Arc::clone(&metrics));
+        let attendant = Attendant::new(leg_settings(&config), Arc::clone(&egress), Arc::clone(&metrics));
         let keeping = Tasks::default();
         let login = Arc::new(login(&config));
         let broker: Arc<dyn Broker> = Arc::clone(&login) as _;
         let keepers = Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone());
-        let accounts = Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing, keepers)?);
+        let accounts =
+            Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing, Arc::clone(&keepers))?);
         attendant.set_get_ip(Sight::new(&accounts, Arc::clone(&login)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let (orders, recalled) = open_orders(&config, Arc::clone(&accounts)).await?;
         let orders = Arc::new(orders);
-        let admin = bind_admin(&config, (&accounts, login, &orders), &metrics, &tasks, Arc::clone(interceptor.pem()))?;
-        let proxy = Proxy::new(&config, Arc::clone(&accounts), orders, interceptor, tasks.clone(), metrics);
+        let roles = Arc::new(ArcSwap::from_pointee(read_roles(&config.admin)?));
+        let parts = (&accounts, &login, &orders);
+        let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
+        let proxy =
+            Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, tasks.clone(), metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
-            listening.push(proxy::listen(listener.clone(), config.proxy.max_connections)?);
+            listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections)?);
         }
-        Ok(Self {
-            config,
-            store,
-            accounts,
-            attendant,
-            proxy,
-            unsettled: recalled.unsettled,
-            listening,
-            admin,
-            tasks,
-            keeping,
-            upstream,
-        })
+        let entrances = listening.iter().map(|listening| listening.entrance().clone()).collect();
+        let live = Live { config, accounts, egress, attendant, login, keepers, orders, proxy, roles, entrances, tasks };
+        Ok(Self { live, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream })
     }
 
     /// The accounts, for whoever prepares a demo.
     pub const fn accounts(&self) -> &Arc<Accounts> {
-        &self.accounts
+        &self.live.accounts
     }
 
     /// Where the first listener is, as a caller would write it.
@@ -181,35 +176,63 @@ impl App {
         listeners.chain([format!("admin API {}", self.admin.at)]).collect()
     }
 
-    /// Serve until told to stop, then finish what is under way.
+    /// Serve until told to stop, then finish what is under way. At SIGHUP the
+    /// configuration in `file` is put in force.
     ///
     /// # Errors
     /// [`StartError::Signals`].
-    pub async fn run(self) -> Result<Stopped, StartError> {
+    pub async fn run(self, file: Option<&Path>) -> Result<Stopped, StartError> {
         let mut signals = Signals::new().map_err(StartError::Signals)?;
-        self.attendant.start(&self.tasks);
-        self.tasks.spawn(Arc::clone(&self.proxy).settle(self.unsettled));
-        for listening in self.listening {
-            self.tasks.spawn(listening.serve(Arc::clone(&self.proxy)));
+        let Self { mut live, store, unsettled, listening, admin, keeping, upstream } = self;
+        let tasks = live.tasks.clone();
+        live.attendant.start(&tasks);
+        tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
+        for listening in listening {
+            tasks.spawn(listening.serve(Arc::clone(&live.proxy)));
         }
-        self.tasks.spawn(self.admin.serve(self.tasks.clone()));
+        tasks.spawn(admin.serve(tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        signals.stop().await;
+        reload_until_stop(&mut live, file, &mut signals).await;
 
-        tracing::info!(drain = ?self.config.proxy.drain, "stopping: finishing what is under way");
+        let drain = live.config.proxy.drain;
+        tracing::info!(?drain, "stopping: finishing what is under way");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        let stopped = self.tasks.stop(self.config.proxy.drain).await;
+        let stopped = tasks.stop(drain).await;
         if let Stopped::Cut { left } = stopped {
             tracing::warn!(left, "connections were cut off at the end of proxy.drain");
         }
         // A login under way may have killed the token before it: its own must be stored.
-        if let Stopped::Cut { left } = self.keeping.stop(self.config.proxy.drain).await {
+        if let Stopped::Cut { left } = keeping.stop(drain).await {
             tracing::warn!(left, "logins were cut off at the end of proxy.drain");
         }
-        self.upstream.stop(std::time::Duration::from_secs(1)).await;
-        let store = self.store;
-        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        upstream.stop(std::time::Duration::from_secs(1)).await;
+        let orders = live.orders;
+        let close = move || {
+            if let Err(err) = orders.journal.sync() {
+                tracing::error!(error = %err, "the order journal could not be synced");
+            }
+            store.close();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         Ok(stopped)
+    }
+}
+
+async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut Signals) {
+    loop {
+        tokio::select! {
+            () = signals.stop.wait() => return,
+            _ = signals.hang_up.recv() => {}
+        }
+        let Some(file) = file else {
+            tracing::warn!("SIGHUP: there is no configuration file to read");
+            continue;
+        };
+        tokio::select! {
+            () = live.reload(file) => {}
+            // Also when a file does not let itself be read.
+            () = signals.stop.wait() => return,
+        }
     }
 }
 
@@ -257,13 +280,21 @@ fn master_key(file: &Path, state: &Path) -> Result<MasterKey, StartError> {
 /// A pool of the file is made if it is absent; one that is there must be the same.
 async fn make_pool(addressing: &Addressing, pool: &crate::config::Pool) -> Result<(), StartError> {
     let fail = |err| StartError::Pool { name: pool.name.clone(), err };
+    if is_made(addressing, pool)? {
+        return Ok(());
+    }
+    addressing.create_pool(&pool.name, pool.primary, pool.secondary).await.map_err(fail)
+}
+
+/// Is this pool there?
+fn is_made(addressing: &Addressing, pool: &crate::config::Pool) -> Result<bool, StartError> {
     match addressing.pools().into_iter().find(|known| known.name == pool.name) {
-        Some(known) if known.prefixes.primary == pool.primary && known.prefixes.secondary == pool.secondary => Ok(()),
+        Some(known) if known.prefixes.primary == pool.primary && known.prefixes.secondary == pool.secondary => Ok(true),
         Some(known) => Err(StartError::PoolDiffers {
             name: known.name,
             has: format!("{} and {}", known.prefixes.primary, known.prefixes.secondary),
         }),
-        None => addressing.create_pool(&pool.name, pool.primary, pool.secondary).await.map_err(fail),
+        None => Ok(false),
     }
 }
 
@@ -296,25 +327,30 @@ fn leg_settings(config: &Config) -> Settings {
     }
 }
 
-fn bind_admin(
-    config: &Config,
-    (accounts, login, orders): (&Arc<Accounts>, Arc<Login>, &Arc<Orders>),
-    metrics: &Arc<Metrics>,
-    tasks: &Tasks,
-    ca_pem: Arc<str>,
-) -> Result<AdminServer, StartError> {
+/// The tokens of the admin API.
+fn read_roles(admin: &crate::config::Admin) -> Result<Roles, TokenError> {
     let mut roles = Roles::default();
     let files = [
-        (Role::Admin, Some(&config.admin.token_file)),
-        (Role::Operator, config.admin.operator_token_file.as_ref()),
-        (Role::Viewer, config.admin.viewer_token_file.as_ref()),
+        (Role::Admin, Some(&admin.token_file)),
+        (Role::Operator, admin.operator_token_file.as_ref()),
+        (Role::Viewer, admin.viewer_token_file.as_ref()),
     ];
     for (role, file) in files {
         if let Some(file) = file {
             roles.add_file(role, file)?;
         }
     }
-    let bind = &config.admin.bind;
+    Ok(roles)
+}
+
+fn bind_admin(
+    bind: &Bind,
+    (accounts, login, orders): (&Arc<Accounts>, &Arc<Login>, &Arc<Orders>),
+    roles: &Arc<ArcSwap<Roles>>,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+    ca_pem: Arc<str>,
+) -> Result<AdminServer, StartError> {
     let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
     let (at, socket, local) = match bind {
         Bind::Tcp(address) => {
@@ -329,10 +365,10 @@ fn bind_admin(
     };
     let router = admin::router(Admin::new(
         Arc::clone(accounts),
-        login,
+        Arc::clone(login),
         Arc::clone(orders),
         Arc::clone(metrics),
-        roles,
+        Arc::clone(roles),
         local,
         tasks.clone(),
         ca_pem,
@@ -357,29 +393,30 @@ impl AdminServer {
 }
 
 struct Signals {
+    stop: StopSignals,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
+        let stop =
+            StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        Ok(Self { stop, hang_up: signal(SignalKind::hangup())? })
     }
+}
 
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                // Better than dying of it: a reload without dropping connections is not there yet.
-                _ = self.hang_up.recv() => tracing::warn!("SIGHUP: the configuration is read at start only; restart to apply it"),
-            }
+impl StopSignals {
+    /// Cancel-safe.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -137,7 +137,7 @@ pub(super) async fn check(State(admin): State<Admin>, request: Request, next: Ne
         return next.run(request).await;
     }
     let needed = Role::needed(&method, &path);
-    let role = bearer(request.headers()).and_then(|token| admin.roles.of(token));
+    let role = bearer(request.headers()).and_then(|token| admin.roles.load().of(token));
     match role {
         None => {
             let text = "give the token of admin.token_file as Authorization: Bearer";

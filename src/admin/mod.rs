@@ -26,6 +26,7 @@ mod wire;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
@@ -56,7 +57,7 @@ pub struct Admin {
     login: Arc<Login>,
     orders: Arc<Orders>,
     metrics: Arc<Metrics>,
-    roles: Arc<Roles>,
+    roles: Arc<ArcSwap<Roles>>,
     /// Our address, for checking `Host`; `None` on a unix socket.
     local: Option<std::net::SocketAddr>,
     tasks: Tasks,
@@ -74,12 +75,12 @@ impl Admin {
         login: Arc<Login>,
         orders: Arc<Orders>,
         metrics: Arc<Metrics>,
-        roles: Roles,
+        roles: Arc<ArcSwap<Roles>>,
         local: Option<std::net::SocketAddr>,
         tasks: Tasks,
         ca_pem: Arc<str>,
     ) -> Self {
-        let (roles, consents) = (Arc::new(roles), Arc::default());
+        let consents = Arc::default();
         Self { accounts, login, orders, metrics, roles, local, tasks, ca_pem, consents }
     }
 

@@ -38,7 +38,24 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) -> Vec<String> {
         check_file(path, &format!("egress.extra_roots.{index}"), problems);
     }
     check_pools(&draft.pools, problems);
-    draft.dhan.as_ref().map(|dhan| check_hosts(draft, dhan, problems)).unwrap_or_default()
+    let mut warnings = draft.dhan.as_ref().map(|dhan| check_hosts(draft, dhan, problems)).unwrap_or_default();
+    warnings.extend(short_drain(draft));
+    warnings
+}
+
+/// A stop that does not wait for an order's answer leaves its caller without one.
+fn short_drain(draft: &Draft) -> Option<String> {
+    let (drain, orders) = (draft.proxy.drain, &draft.orders);
+    let longest = orders.response_timeout + orders.reconcile_for;
+    let shown = humantime::format_duration;
+    (drain < longest).then(|| {
+        format!(
+            "proxy.drain: a stop waits {} only, and an order may take {} (orders.response_timeout and \
+             orders.reconcile_for together); raise it, or those that are slow are cut off",
+            shown(drain),
+            shown(longest)
+        )
+    })
 }
 
 fn check_listener(listener: &DraftListener, problems: &mut Problems) {

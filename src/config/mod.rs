@@ -66,7 +66,7 @@ pub struct Config {
     pub proxy: Proxy,
     /// Dhan's hosts.
     pub dhan: Dhan,
-    /// Pools made at start if absent.
+    /// Pools made at start or reload if absent.
     pub pools: Vec<Pool>,
     /// Log output.
     pub log: Log,

@@ -214,7 +214,7 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
         max_connections: s.within("max_connections", Count(10_000), Count(1)..=Count(1_000_000)).0,
         intercept: s.or("intercept", true),
         tunnel_hosts: s.or("tunnel_hosts", Vec::new()),
-        drain: s.within("drain", Duration::from_secs(10), Duration::from_millis(1)..=Duration::from_mins(5)),
+        drain: s.within("drain", Duration::from_secs(20), Duration::from_millis(1)..=Duration::from_mins(5)),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -15,8 +16,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::guard::{self, RuleId};
 use super::handover::{Limits, OneCall};
-use super::http::{Connection, Lease};
-use super::pool::Pool;
+use super::http::{Connection, Lease, Ways};
+use super::pool::{Bounds, Pool};
 use super::resolve::{ResolveError, Resolver};
 use super::source::BoundSocket;
 use super::tls::{Base, ExitTls, Profile, TlsError};
@@ -139,10 +140,18 @@ pub struct Options {
 /// connections. It cannot connect; only an [`Exit`] can.
 #[derive(Debug)]
 pub struct Egress {
-    options: Options,
-    resolver: Resolver,
+    live: ArcSwap<Live>,
+    bounds: Arc<Bounds>,
     tls: Base,
     tasks: Tasks,
+}
+
+/// What a reload changes. Each dial takes it once and keeps it.
+#[derive(Debug)]
+struct Live {
+    options: Options,
+    resolver: Arc<Resolver>,
+    ways: Arc<Ways>,
 }
 
 impl Egress {
@@ -152,24 +161,48 @@ impl Egress {
     /// [`TlsError`] when an extra root cannot be read.
     pub fn new(options: Options, tasks: Tasks) -> Result<Arc<Self>, TlsError> {
         let tls = Base::new(&options.extra_roots)?;
-        let resolver = Resolver::new(options.resolve.clone(), &options.name_servers);
-        Ok(Arc::new(Self { options, resolver, tls, tasks }))
+        let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers));
+        let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
+        let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
+        Ok(Arc::new(Self { live, bounds, tls, tasks }))
+    }
+
+    /// Other settings for what is dialled from now on; the roots stay. When names stand
+    /// for other addresses, idle connections are not used again. Not for two at once.
+    pub fn reload(&self, options: Options) {
+        let old = self.live.load_full();
+        self.bounds.set(options.idle_per_exit, options.idle_timeout);
+        let resolver = old.resolver.changed(&options.resolve, &options.name_servers).map(Arc::new);
+        let renamed = resolver.is_some();
+        let ways = if renamed { Arc::default() } else { Arc::clone(&old.ways) };
+        let resolver = resolver.unwrap_or_else(|| Arc::clone(&old.resolver));
+        self.live.store(Arc::new(Live { options, resolver, ways }));
+        if renamed {
+            // After the swap: what is dialled from here on goes by the new names.
+            old.ways.outdate();
+        }
     }
 
     /// How long a TCP connect, and then a TLS handshake, may each take.
-    pub const fn connect_timeout(&self) -> Duration {
-        self.options.connect_timeout
+    pub fn connect_timeout(&self) -> Duration {
+        self.live.load().options.connect_timeout
     }
 
     /// How long an unused connection is kept.
-    pub const fn idle_timeout(&self) -> Duration {
-        self.options.idle_timeout
+    pub fn idle_timeout(&self) -> Duration {
+        self.live.load().options.idle_timeout
     }
 
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
-        let idle = Arc::new(Pool::new(self.options.idle_per_exit, self.options.idle_timeout));
+        let idle = Arc::new(Pool::new(Arc::clone(&self.bounds)));
         Arc::new(Exit { source, tls: self.tls.exit(), idle, egress: Arc::clone(self) })
+    }
+}
+
+impl Live {
+    const fn profile(&self) -> Profile {
+        if self.options.http2 { Profile::Http2 } else { Profile::Http1 }
     }
 }
 
@@ -208,9 +241,10 @@ impl Exit {
     /// # Errors
     /// [`DialError`].
     pub async fn warm(&self, to: &Authority) -> Result<(), DialError> {
-        let profile = self.profile();
-        let stream = self.dial_tls(to, profile).await?;
-        let connection = self.start_http(to, stream).await?;
+        let live = self.egress.live.load_full();
+        let profile = live.profile();
+        let stream = self.dial_tls(&live, to, profile).await?;
+        let connection = self.start_http(&live, to, stream).await?;
         self.idle.put(to.clone(), profile, connection, Instant::now());
         Ok(())
     }
@@ -220,10 +254,13 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn lease(&self, to: &Authority) -> Result<Lease, DialError> {
-        let profile = self.profile();
+        let (profile, read_timeout) = {
+            let live = self.egress.live.load();
+            (live.profile(), live.options.read_timeout)
+        };
         while let Some(idle) = self.idle.take(to, profile, Instant::now()) {
             if let Some(ready) = idle.ready().await {
-                return Ok(self.lend(ready, to, profile));
+                return Ok(self.lend(ready, read_timeout, to, profile));
             }
         }
         self.lease_new(to).await
@@ -234,9 +271,11 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn lease_new(&self, to: &Authority) -> Result<Lease, DialError> {
-        let profile = self.profile();
-        let stream = self.dial_tls(to, profile).await?;
-        Ok(self.lend(self.start_http(to, stream).await?, to, profile).made_anew())
+        let live = self.egress.live.load_full();
+        let profile = live.profile();
+        let stream = self.dial_tls(&live, to, profile).await?;
+        let connection = self.start_http(&live, to, stream).await?;
+        Ok(self.lend(connection, live.options.read_timeout, to, profile).made_anew())
     }
 
     /// A new HTTP/1.1 connection whose bytes will be taken over (WebSocket). It
@@ -245,8 +284,10 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_upgrade(&self, to: &Authority) -> Result<Lease, DialError> {
-        let stream = self.dial_tls(to, Profile::Http1).await?;
-        Ok(Lease::once(self.start_http(to, stream).await?, self.egress.options.read_timeout).made_anew())
+        let live = self.egress.live.load_full();
+        let stream = self.dial_tls(&live, to, Profile::Http1).await?;
+        let connection = self.start_http(&live, to, stream).await?;
+        Ok(Lease::once(connection, live.options.read_timeout).made_anew())
     }
 
     /// A connected socket, for a blind tunnel.
@@ -254,7 +295,8 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
-        self.each_address(to, |stream, _| std::future::ready(Ok(stream))).await
+        let live = self.egress.live.load_full();
+        self.each_address(&live, to, |stream, _| std::future::ready(Ok(stream))).await
     }
 
     /// A connected socket that [`Exit::dial`] gave for `to`, as a client for one call
@@ -270,31 +312,32 @@ impl Exit {
         until_sent: Duration,
         whole: Duration,
     ) -> Result<OneCall, DialError> {
-        let limits = Limits { until_sent: until_sent.min(self.egress.options.connect_timeout), whole };
+        let limits = Limits { until_sent: until_sent.min(self.egress.connect_timeout()), whole };
         let tls = self.tls.config(Profile::Http1).as_ref().clone();
         OneCall::over(stream, to, tls, limits, &self.egress.tasks)
             .map_err(|err| DialError::Handover { to: to.clone(), err })
     }
 
     fn profile(&self) -> Profile {
-        if self.egress.options.http2 { Profile::Http2 } else { Profile::Http1 }
+        self.egress.live.load().profile()
     }
 
-    fn lend(&self, connection: Connection, to: &Authority, profile: Profile) -> Lease {
-        Lease::returning(connection, self.egress.options.read_timeout, Arc::clone(&self.idle), to.clone(), profile)
+    fn lend(&self, connection: Connection, read_timeout: Duration, to: &Authority, profile: Profile) -> Lease {
+        Lease::returning(connection, read_timeout, Arc::clone(&self.idle), to.clone(), profile)
     }
 
     /// Every address in turn, to the end of `then`; the last failure is the one told.
     async fn each_address<T, F>(
         &self,
+        live: &Live,
         to: &Authority,
         then: impl Fn(TcpStream, SocketAddrV6) -> F,
     ) -> Result<T, DialError>
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let options = &self.egress.options;
-        let answer = self.egress.resolver.resolve(to).await?;
+        let options = &live.options;
+        let answer = live.resolver.resolve(to).await?;
         let mut last = None;
         for at in answer.addresses {
             // The guard is asked about the very address that is connected to next.
@@ -318,9 +361,9 @@ impl Exit {
         Err(last.unwrap_or_else(|| ResolveError::NoAddress { host: to.host.clone() }.into()))
     }
 
-    async fn dial_tls(&self, to: &Authority, profile: Profile) -> Result<TlsStream<TcpStream>, DialError> {
-        let limit = self.egress.options.connect_timeout;
-        self.each_address(to, |stream, at| async move {
+    async fn dial_tls(&self, live: &Live, to: &Authority, profile: Profile) -> Result<TlsStream<TcpStream>, DialError> {
+        let limit = live.options.connect_timeout;
+        self.each_address(live, to, |stream, at| async move {
             let tls = |err| DialError::Tls { to: to.clone(), at, err };
             let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
             let connector = TlsConnector::from(Arc::clone(self.tls.config(profile)));
@@ -332,9 +375,14 @@ impl Exit {
         .await
     }
 
-    async fn start_http(&self, to: &Authority, stream: TlsStream<TcpStream>) -> Result<Connection, DialError> {
+    async fn start_http(
+        &self,
+        live: &Live,
+        to: &Authority,
+        stream: TlsStream<TcpStream>,
+    ) -> Result<Connection, DialError> {
         let http = |err| DialError::Http { to: to.clone(), err };
-        let tasks = &self.egress.tasks;
+        let (tasks, ways) = (&self.egress.tasks, Arc::clone(&live.ways));
         let stopping = tasks.clone();
         let local = stream.get_ref().0.local_addr().ok();
         let source = match local {
@@ -345,13 +393,13 @@ impl Exit {
             let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
             let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(http)?;
             tasks.spawn(drive(driver, stopping));
-            return Ok(Connection::http2(source, sender));
+            return Ok(Connection::http2(source, sender, ways));
         }
         let mut builder = hyper::client::conn::http1::Builder::new();
         builder.max_buf_size(64 * 1024);
         let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(http)?;
         tasks.spawn(drive(driver.with_upgrades(), stopping));
-        Ok(Connection::http1(source, sender))
+        Ok(Connection::http1(source, sender, ways))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,20 @@ const READY_WITHIN: Duration = Duration::from_millis(100);
 pub(super) struct Connection {
     source: SourceAddr,
     sender: Sender,
+    ways: Arc<Ways>,
+}
+
+/// Do names still stand for the addresses that they stood for? A connection that was
+/// made when they did not is used to its end, and not again.
+#[derive(Debug, Default)]
+pub(super) struct Ways {
+    outdated: AtomicBool,
+}
+
+impl Ways {
+    pub fn outdate(&self) {
+        self.outdated.store(true, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -36,12 +51,12 @@ enum Sender {
 }
 
 impl Connection {
-    pub fn http1(source: SourceAddr, sender: http1::SendRequest<Full<Bytes>>) -> Self {
-        Self { source, sender: Sender::Http1(sender) }
+    pub const fn http1(source: SourceAddr, sender: http1::SendRequest<Full<Bytes>>, ways: Arc<Ways>) -> Self {
+        Self { source, sender: Sender::Http1(sender), ways }
     }
 
-    pub fn http2(source: SourceAddr, sender: http2::SendRequest<Full<Bytes>>) -> Self {
-        Self { source, sender: Sender::Http2(sender) }
+    pub const fn http2(source: SourceAddr, sender: http2::SendRequest<Full<Bytes>>, ways: Arc<Ways>) -> Self {
+        Self { source, sender: Sender::Http2(sender), ways }
     }
 
     /// Itself, once it can take a request; `None` when it is dead. Nothing is sent.
@@ -58,10 +73,11 @@ impl Connection {
 
 impl Reusable for Connection {
     fn is_closed(&self) -> bool {
-        match &self.sender {
+        let closed = match &self.sender {
             Sender::Http1(sender) => sender.is_closed(),
             Sender::Http2(sender) => sender.is_closed(),
-        }
+        };
+        closed || self.ways.outdated.load(Ordering::Relaxed)
     }
 }
 

@@ -6,7 +6,8 @@
 //! account whose pair changes gets new exits. Last in, first out, because the
 //! connection used last is the one least likely to have been closed meanwhile.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::tls::Profile;
@@ -14,7 +15,7 @@ use crate::domain::Authority;
 
 /// Something that can lie idle.
 pub trait Reusable {
-    /// Has the other side closed it?
+    /// Has the other side closed it, or may it not be used again for another reason?
     fn is_closed(&self) -> bool;
 }
 
@@ -22,8 +23,34 @@ pub trait Reusable {
 #[derive(Debug)]
 pub struct Pool<C> {
     idle: Mutex<Vec<Idle<C>>>,
-    cap: usize,
-    max_idle: Duration,
+    bounds: Arc<Bounds>,
+}
+
+/// How many may lie idle in each pool, and for how long. All pools share them, and
+/// they may change at any time.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    cap: AtomicUsize,
+    max_idle_micros: AtomicU64,
+}
+
+impl Bounds {
+    /// At most `cap` connections in a pool, none idle for longer than `max_idle`.
+    pub fn new(cap: usize, max_idle: Duration) -> Self {
+        let bounds = Self::default();
+        bounds.set(cap, max_idle);
+        bounds
+    }
+
+    /// From now on others. A pool that holds more keeps what it has until the next is put in.
+    pub fn set(&self, cap: usize, max_idle: Duration) {
+        self.cap.store(cap, Ordering::Relaxed);
+        self.max_idle_micros.store(u64::try_from(max_idle.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn max_idle(&self) -> Duration {
+        Duration::from_micros(self.max_idle_micros.load(Ordering::Relaxed))
+    }
 }
 
 #[derive(Debug)]
@@ -35,9 +62,9 @@ struct Idle<C> {
 }
 
 impl<C: Reusable> Pool<C> {
-    /// At most `cap` connections, none idle for longer than `max_idle`.
-    pub const fn new(cap: usize, max_idle: Duration) -> Self {
-        Self { idle: Mutex::new(Vec::new()), cap, max_idle }
+    /// Empty, within `bounds`.
+    pub const fn new(bounds: Arc<Bounds>) -> Self {
+        Self { idle: Mutex::new(Vec::new()), bounds }
     }
 
     /// The freshest idle connection to `to`, if there is one that still lives.
@@ -53,9 +80,8 @@ impl<C: Reusable> Pool<C> {
         let mut idle = self.lock();
         self.sweep(&mut idle, now);
         idle.push(Idle { to, profile, since: now, connection });
-        if idle.len() > self.cap {
-            idle.remove(0);
-        }
+        let surplus = idle.len().saturating_sub(self.bounds.cap.load(Ordering::Relaxed));
+        idle.drain(..surplus);
     }
 
     /// How many to `to` still live and have lain for less than `younger`.
@@ -88,7 +114,8 @@ impl<C: Reusable> Pool<C> {
     }
 
     fn sweep(&self, idle: &mut Vec<Idle<C>>, now: Instant) {
-        idle.retain(|i| !i.connection.is_closed() && now.saturating_duration_since(i.since) < self.max_idle);
+        let max_idle = self.bounds.max_idle();
+        idle.retain(|i| !i.connection.is_closed() && now.saturating_duration_since(i.since) < max_idle);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle<C>>> {
@@ -149,7 +176,7 @@ mod tests {
         #[test]
         fn a_connection_is_reused_only_for_what_it_was_opened_for(steps in prop::collection::vec(step(), 1..200)) {
             let limit = Duration::from_secs(30);
-            let fresh = || Pool::<(Opened, Instant)>::new(3, limit);
+            let fresh = || Pool::<(Opened, Instant)>::new(Arc::new(Bounds::new(3, limit)));
             let hosts: Vec<_> = ["api.dhan.co:443", "api.dhan.co:8443", "auth.dhan.co:443", "api-feed.dhan.co:443"]
                 .iter().map(|h| Authority::parse(h, None).unwrap()).collect();
             // Generation tells a replaced exit from the one before it.

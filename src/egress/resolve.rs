@@ -47,6 +47,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Resolver {
     pins: BTreeMap<Host, Vec<SocketAddrV6>>,
+    name_servers: Vec<SocketAddr>,
     dns: Result<TokioResolver, String>,
     last_good: Mutex<HashMap<Host, (Instant, Vec<Ipv6Addr>)>>,
 }
@@ -54,7 +55,22 @@ pub(super) struct Resolver {
 impl Resolver {
     /// `name_servers` are asked, or the system's where there are none.
     pub fn new(pins: BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr]) -> Self {
-        Self { pins, dns: name_resolver(name_servers), last_good: Mutex::default() }
+        let dns = name_resolver(name_servers);
+        Self { pins, name_servers: name_servers.to_vec(), dns, last_good: Mutex::default() }
+    }
+
+    /// One with these pins and name servers, that remembers what this one does; `None`
+    /// when it would be no other one.
+    pub fn changed(&self, pins: &BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr]) -> Option<Self> {
+        let same_servers = self.name_servers == name_servers;
+        if same_servers && self.pins == *pins {
+            return None;
+        }
+        // Pins are given while DNS is broken: answers that still serve must not be lost by it.
+        let last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let dns = if same_servers { self.dns.clone() } else { name_resolver(name_servers) };
+        let name_servers = name_servers.to_vec();
+        Some(Self { pins: pins.clone(), name_servers, dns, last_good: Mutex::new(last_good) })
     }
 
     pub async fn resolve(&self, to: &Authority) -> Result<Answer, ResolveError> {

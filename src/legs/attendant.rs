@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
@@ -72,7 +73,9 @@ pub trait GetIp: Send + Sync {
 
 /// See the module.
 pub struct Attendant {
-    settings: Settings,
+    settings: ArcSwap<Settings>,
+    /// `settings.api`, which stays.
+    api: Authority,
     egress: Arc<Egress>,
     metrics: Arc<Metrics>,
     register: Mutex<Register>,
@@ -93,7 +96,7 @@ struct Register {
 
 impl std::fmt::Debug for Attendant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attendant").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Attendant").field("settings", &self.settings.load()).finish_non_exhaustive()
     }
 }
 
@@ -101,7 +104,8 @@ impl Attendant {
     /// One that does nothing by itself until it is started.
     pub fn new(settings: Settings, egress: Arc<Egress>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
-            settings,
+            api: settings.api.clone(),
+            settings: ArcSwap::from_pointee(settings),
             egress,
             metrics,
             register: Mutex::default(),
@@ -117,9 +121,7 @@ impl Attendant {
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
         tasks.spawn(watch::run(Arc::clone(self), tasks.clone()));
         tasks.spawn(probes::run(Arc::clone(self), tasks.clone()));
-        if self.settings.warm > 0 {
-            tasks.spawn(warm::run(Arc::clone(self), tasks.clone()));
-        }
+        tasks.spawn(warm::run(Arc::clone(self), tasks.clone()));
     }
 
     /// Who asks `getIP`. Only the first one given counts; without one, a leg whose
@@ -133,8 +135,21 @@ impl Attendant {
         self.events.subscribe()
     }
 
-    pub(super) const fn settings(&self) -> &Settings {
-        &self.settings
+    /// Other settings, for the legs there are and those to come. The API host stays.
+    pub fn reload(&self, settings: Settings) {
+        let dwell = settings.dwell;
+        self.settings.store(Arc::new(Settings { api: self.api.clone(), ..settings }));
+        for legs in self.all() {
+            legs.both().into_iter().for_each(|leg| leg.set_dwell(dwell));
+        }
+    }
+
+    pub(super) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    pub(super) const fn api(&self) -> &Authority {
+        &self.api
     }
 
     pub(super) const fn egress(&self) -> &Arc<Egress> {
@@ -154,7 +169,7 @@ impl Attendant {
     }
 
     pub(super) fn is_api(&self, to: &Authority) -> bool {
-        self.settings.api == *to
+        self.api == *to
     }
 
     /// How long a leg must have had before running out of time tells against it.

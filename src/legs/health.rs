@@ -268,6 +268,11 @@ impl Health {
         }
     }
 
+    /// From now on it must be healthy for so long.
+    pub const fn set_dwell(&mut self, dwell: Duration) {
+        self.dwell = dwell;
+    }
+
     /// Where it stands. The line comes first: without one nothing else matters.
     pub fn state(&self) -> LegState {
         self.line.as_ref().or(self.standing.as_ref()).map_or(LegState::Admits, Trouble::state)

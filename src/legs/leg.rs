@@ -182,6 +182,10 @@ impl Leg {
         self.known().health.wants_proof()
     }
 
+    pub(super) fn set_dwell(&self, dwell: Duration) {
+        self.known().health.set_dwell(dwell);
+    }
+
     /// The host holds its address, or does not. Only a change is news.
     pub(super) fn address_is(&self, here: bool) {
         if self.here.swap(here, Ordering::Relaxed) != here {

@@ -92,10 +92,14 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
             _ = second.tick() => {}
             () = tasks.stopping() => return,
         }
-        if !attendant.settings().warm_always && !calendar::is_market_hours(Timestamp::now()) {
+        let (warm, always) = {
+            let settings = attendant.settings();
+            (settings.warm, settings.warm_always)
+        };
+        if warm == 0 || !always && !calendar::is_market_hours(Timestamp::now()) {
             continue;
         }
-        for (legs, role) in wanting(&attendant).into_iter().take(A_SECOND) {
+        for (legs, role) in wanting(&attendant, warm).into_iter().take(A_SECOND) {
             let Ok(permit) = Arc::clone(&at_once).try_acquire_owned() else { break };
             let leg = legs.leg(role);
             let begun = pace(leg).begin(Instant::now(), jitter(leg, attendant.second()));
@@ -114,7 +118,7 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
 }
 
 /// The legs that lack a connection, those used last first.
-fn wanting(attendant: &Attendant) -> Vec<(Arc<Legs>, Role)> {
+fn wanting(attendant: &Attendant, warm: usize) -> Vec<(Arc<Legs>, Role)> {
     let (all, now) = (attendant.all(), attendant.second());
     let everybody = all.len() <= ALL_WARM;
     let mut found = Vec::new();
@@ -126,9 +130,7 @@ fn wanting(attendant: &Attendant) -> Vec<(Arc<Legs>, Role)> {
         }
         for leg in legs.both() {
             let wanted = legs.pin().is_none_or(|pin| pin == leg.role()) && leg.admits(Purpose::Read);
-            if wanted
-                && leg.exit().idle_to(&attendant.settings().api, good_for(attendant, leg)) < attendant.settings().warm
-            {
+            if wanted && leg.exit().idle_to(attendant.api(), good_for(attendant, leg)) < warm {
                 found.push((used, Arc::clone(&legs), leg.role()));
             }
         }
@@ -138,8 +140,7 @@ fn wanting(attendant: &Attendant) -> Vec<(Arc<Legs>, Role)> {
 }
 
 async fn make(attendant: &Attendant, leg: &Leg) {
-    let api = &attendant.settings().api;
-    let made = leg.exit().warm(api).await;
+    let made = leg.exit().warm(attendant.api()).await;
     pace(leg).end(Instant::now());
     match made {
         Ok(()) => leg.learn(super::health::Event::Dialled),

@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::domain::AccountName;
@@ -39,9 +40,15 @@ pub struct Orders {
     /// Those of the last day.
     pub memory: Memory,
     gates: papaya::HashMap<AccountName, Arc<Gate>>,
+    keeping: ArcSwap<Keeping>,
+    clock: Monotonic,
+}
+
+/// How the limits are kept, now.
+#[derive(Debug)]
+struct Keeping {
     rules: Arc<Rules>,
     max_wait: Duration,
-    clock: Monotonic,
 }
 
 impl Orders {
@@ -57,8 +64,9 @@ impl Orders {
         max_wait: Duration,
     ) -> Result<Self, JournalError> {
         let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
+        let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (gates, clock) = (papaya::HashMap::new(), Monotonic::start());
-        Ok(Self { journal, memory: Memory::default(), gates, rules: Arc::new(rules), max_wait, clock })
+        Ok(Self { journal, memory: Memory::default(), gates, keeping, clock })
     }
 
     /// The account is gone, or another customer's now.
@@ -73,7 +81,19 @@ impl Orders {
         if let Some(gate) = gates.get(account) {
             return Arc::clone(gate);
         }
-        let new = || Arc::new(Gate::new(Arc::clone(&self.rules), self.max_wait, self.clock));
+        let new = || {
+            let keeping = self.keeping.load();
+            Arc::new(Gate::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock))
+        };
         Arc::clone(gates.get_or_insert_with(account.clone(), new))
+    }
+
+    /// Keep the limits by other rules, and another `limits.max_wait`, from now on.
+    pub fn reload(&self, rules: Rules, max_wait: Duration) {
+        let rules = Arc::new(rules);
+        self.keeping.store(Arc::new(Keeping { rules: Arc::clone(&rules), max_wait }));
+        for gate in self.gates.pin().values() {
+            gate.reload(Arc::clone(&rules), max_wait);
+        }
     }
 }

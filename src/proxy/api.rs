@@ -13,7 +13,7 @@ use super::forward::{self, Trace};
 use super::order::{Order, limited};
 use super::reply::{Body, Code, Problem};
 use super::target::Target;
-use super::{Inbound, Proxy, legs, live, no_token, sign};
+use super::{Inbound, Proxy, legs, live, no_token, outgoing, sign};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
@@ -45,13 +45,16 @@ impl Proxy {
         }
         let idempotency_key = idempotency_key(&asked.headers)?;
         let signed = sign::body(asked.body.clone(), endpoint, account.client_id(), idempotency_key.as_deref())?;
-        let mut out = self.outgoing(asked, target);
+        let (write_timeout, reconcile_for) = (asked.settings.write_timeout, asked.settings.reconcile_for);
+        let mut out = outgoing(asked, target);
         out.body = signed.body;
         out.may_repeat = endpoint.may_repeat(&out.method);
         if endpoint.write {
-            out.limit = self.write_timeout;
+            out.limit = write_timeout;
             let correlation = signed.correlation;
-            let order = Order { proxy: self, account, request_id, endpoint, out, correlation, idempotency_key, began };
+            let proxy = self;
+            let order =
+                Order { proxy, account, request_id, endpoint, out, correlation, idempotency_key, began, reconcile_for };
             return order.run(trace).await;
         }
         let mut token = live(account, Instant::now() + out.limit).await?;

@@ -75,6 +75,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         Self { io, buffer: BytesMut::new(), limits }
     }
 
+    /// Other limits for what comes next.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Wait until a request begins. `false` when the caller closed or stayed idle
     /// too long. Cancel-safe.
     pub async fn begins(&mut self) -> bool {

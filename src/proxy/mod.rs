@@ -13,6 +13,7 @@
 //! - The account is settled before anything is looked up for it, and every later
 //!   step gets that one account's row.
 
+mod accept;
 mod api;
 mod caller;
 mod forward;
@@ -32,6 +33,7 @@ mod websocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use jiff::Timestamp;
@@ -50,8 +52,8 @@ use crate::telemetry::Metrics;
 use crate::telemetry::access::Access;
 use crate::tokens::{LiveToken, Unavailable, placeholder};
 
-pub use listener::{ListenError, Listening, listen};
-pub(crate) use listener::{bind_tcp, bind_unix};
+pub use accept::{Entrance, ListenError, Listening, Terms, listen};
+pub(crate) use accept::{bind_tcp, bind_unix};
 pub use target::Destinations;
 
 use caller::Door;
@@ -65,14 +67,37 @@ use target::{Form, Target, Tunnel};
 pub struct Proxy {
     accounts: Arc<Accounts>,
     orders: Arc<Orders>,
-    destinations: Destinations,
     interceptor: intercept::Interceptor,
+    settings: ArcSwap<Settings>,
+    tasks: Tasks,
+    metrics: Arc<Metrics>,
+}
+
+/// What a reload changes. A request takes it when its head was read, and keeps it.
+#[derive(Debug)]
+struct Settings {
+    destinations: Destinations,
     limits: Limits,
     read_timeout: Duration,
     write_timeout: Duration,
     reconcile_for: Duration,
-    tasks: Tasks,
-    metrics: Arc<Metrics>,
+}
+
+impl Settings {
+    fn new(config: &Config) -> Self {
+        Self {
+            destinations: Destinations::new(config),
+            limits: Limits {
+                body: config.proxy.body_limit,
+                idle: config.proxy.idle_timeout,
+                request: config.proxy.request_timeout,
+                write: config.proxy.request_timeout,
+            },
+            read_timeout: config.egress.response_timeout,
+            write_timeout: config.orders.response_timeout,
+            reconcile_for: config.orders.reconcile_for,
+        }
+    }
 }
 
 /// A request as it was read, from whichever protocol. No `Debug`: it holds keys.
@@ -81,6 +106,7 @@ struct Inbound {
     target: String,
     headers: HeaderMap,
     body: Bytes,
+    settings: Arc<Settings>,
 }
 
 /// The tunnel a request came through, and who its `CONNECT` was admitted as. No
@@ -142,24 +168,13 @@ impl Proxy {
         tasks: Tasks,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let limits = Limits {
-            body: config.proxy.body_limit,
-            idle: config.proxy.idle_timeout,
-            request: config.proxy.request_timeout,
-            write: config.proxy.request_timeout,
-        };
-        Arc::new(Self {
-            accounts,
-            orders,
-            destinations: Destinations::new(config),
-            interceptor,
-            limits,
-            read_timeout: config.egress.response_timeout,
-            write_timeout: config.orders.response_timeout,
-            reconcile_for: config.orders.reconcile_for,
-            tasks,
-            metrics,
-        })
+        let settings = ArcSwap::from_pointee(Settings::new(config));
+        Arc::new(Self { accounts, orders, interceptor, settings, tasks, metrics })
+    }
+
+    /// Other settings for the requests to come.
+    pub fn reload(&self, config: &Config) {
+        self.settings.store(Arc::new(Settings::new(config)));
     }
 
     /// Answer one request, and leave one line and one count of it.
@@ -260,7 +275,7 @@ impl Proxy {
         // understood, not as it came: a confused caller may have put its key there.
         access.target = Authority::parse(&asked.target, None).ok().map(|authority| authority.to_string());
         let mut established = Response::new(());
-        match self.destinations.tunnel(&asked.target, &asked.headers)? {
+        match asked.settings.destinations.tunnel(&asked.target, &asked.headers)? {
             Tunnel::Intercept(authority) => {
                 access.target = Some(authority.to_string());
                 let inside = Inside { authority, admitted_by: Arc::new(asked.headers) };
@@ -270,7 +285,7 @@ impl Proxy {
                 access.target = Some(authority.to_string());
                 let legs = legs(account)?;
                 // Nobody looks inside, so it may be an order.
-                let by = tokio::time::Instant::now() + self.read_timeout;
+                let by = tokio::time::Instant::now() + asked.settings.read_timeout;
                 let dialled = legs.dial(&authority, Purpose::OrderWrite, by).await;
                 let (leg, stream) = dialled.map_err(|none| {
                     trace.dial_error = Some(none.code());
@@ -298,7 +313,7 @@ impl Proxy {
             return Err(Problem::before_sending(Code::BadRequest, "this method is not passed on"));
         }
         let inside = inside.map(|inside| &inside.authority);
-        let (_, target) = self.destinations.target(&asked.target, &asked.headers, inside)?;
+        let (_, target) = asked.settings.destinations.target(&asked.target, &asked.headers, inside)?;
         access.target = Some(target.authority.to_string());
         access.path = Some(target.path.path().to_owned());
         if let Some(reply) = managed(&target, account, Timestamp::now())? {
@@ -312,12 +327,12 @@ impl Proxy {
                 self.websocket(account, service, asked, target, trace).await
             }
             Some(Service::Images | Service::Auth) => {
-                let mut out = self.outgoing(asked, target);
+                let mut out = outgoing(asked, target);
                 headers::for_broker(&mut out.headers);
                 forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
             }
             None => {
-                let mut out = self.outgoing(asked, target);
+                let mut out = outgoing(asked, target);
                 headers::for_allowed(&mut out.headers);
                 forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
             }
@@ -333,8 +348,8 @@ impl Proxy {
         trace: &mut Trace,
     ) -> Result<Handled, Problem> {
         let handshake = websocket::Handshake::of(&asked.method, &asked.headers, service)?;
-        let token = live(account, tokio::time::Instant::now() + self.read_timeout).await?;
-        let mut out = self.outgoing(asked, target);
+        let token = live(account, tokio::time::Instant::now() + asked.settings.read_timeout).await?;
+        let mut out = outgoing(asked, target);
         headers::for_broker(&mut out.headers);
         handshake.ask(&mut out.headers);
         if service == Service::Feed {
@@ -356,19 +371,19 @@ impl Proxy {
         let (parts, relay) = websocket::Relay::new(reply, login);
         Ok(Handled::Switch(Response::from_parts(parts, ()), Switch::WebSocket(relay, until)))
     }
+}
 
-    fn outgoing(&self, asked: Inbound, target: Target) -> Outgoing {
-        Outgoing {
-            may_repeat: matches!(asked.method, Method::GET | Method::HEAD | Method::OPTIONS),
-            authority: target.authority,
-            method: asked.method,
-            path: target.path,
-            headers: asked.headers,
-            body: asked.body,
-            limit: self.read_timeout,
-            upgrade: false,
-            secret_path: false,
-        }
+fn outgoing(asked: Inbound, target: Target) -> Outgoing {
+    Outgoing {
+        may_repeat: matches!(asked.method, Method::GET | Method::HEAD | Method::OPTIONS),
+        authority: target.authority,
+        method: asked.method,
+        path: target.path,
+        headers: asked.headers,
+        body: asked.body,
+        limit: asked.settings.read_timeout,
+        upgrade: false,
+        secret_path: false,
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct Order<'a> {
     pub(super) correlation: Option<Correlation>,
     pub(super) idempotency_key: Option<String>,
     pub(super) began: Instant,
+    /// How long the broker is asked when the answer is lost.
+    pub(super) reconcile_for: Duration,
 }
 
 impl Order<'_> {
@@ -70,7 +72,7 @@ impl Order<'_> {
         };
         let keys = self.keys();
         // As long as the first try may take, and then some of our own.
-        let patience = Instant::now() + self.out.limit * 2 + self.proxy.reconcile_for;
+        let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
         loop {
             match self.proxy.orders.memory.take(&self.account.name, &keys, &write, Timestamp::now()) {
                 Found::Fresh(claim) => {

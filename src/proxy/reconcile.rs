@@ -44,11 +44,18 @@ const BOOK_LIMIT: usize = 16 * 1024 * 1024;
 
 impl Proxy {
     /// Look for a write that `account` sent to `to`, from the leg `first` and the other
-    /// in turn.
-    pub(super) async fn look_for(&self, trail: &Trail, account: &Account, to: &Authority, first: Role) -> Looked {
+    /// in turn, for up to `patience`.
+    pub(super) async fn look_for(
+        &self,
+        trail: &Trail,
+        account: &Account,
+        to: &Authority,
+        first: Role,
+        patience: Duration,
+    ) -> Looked {
         let paths = trail.paths();
         let Some(legs) = account.legs.as_ref().filter(|_| !paths.is_empty()) else { return Looked::NotFound };
-        let by = Instant::now() + self.reconcile_for;
+        let by = Instant::now() + patience;
         let both = [legs.leg(first), legs.leg(first.other())];
         let mut pause = PAUSES.0;
         // Each leg asks each path before any is asked again.

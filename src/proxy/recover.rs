@@ -59,7 +59,8 @@ impl Proxy {
         let account = self.accounts.lookup(one.account.as_str());
         let looked = match (&account, &one.intent.target) {
             (Some(account), Some(to)) if self.is_ready(account).await => {
-                self.look_for(&trail_of(&one.intent), account, to, Role::Primary).await
+                let patience = self.settings.load().reconcile_for;
+                self.look_for(&trail_of(&one.intent), account, to, Role::Primary, patience).await
             }
             _ => Looked::NotFound,
         };

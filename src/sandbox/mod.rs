@@ -354,7 +354,7 @@ impl Sandbox {
         let mut world = self.inner.world();
         match door {
             Door::Open => world.doors.remove(&from),
-            shut => world.doors.insert(from, shut),
+            shut @ (Door::Deaf | Door::Garbles | Door::HangsUp) => world.doors.insert(from, shut),
         };
     }
 

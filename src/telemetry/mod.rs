@@ -4,5 +4,5 @@ pub mod access;
 mod logs;
 mod metrics;
 
-pub use logs::start as start_logs;
+pub use logs::{set_level as set_log_level, start as start_logs};
 pub use metrics::Metrics;

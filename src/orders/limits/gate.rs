@@ -18,7 +18,6 @@ use crate::broker::dhan::endpoints::RateClass;
 #[derive(Debug)]
 pub struct Gate {
     clock: Monotonic,
-    max_wait: Duration,
     state: Mutex<State>,
 }
 
@@ -47,6 +46,7 @@ impl Limited {
 #[derive(Debug)]
 struct State {
     limits: Limits,
+    max_wait: Duration,
     lanes: Classes<Lane>,
     next: u64,
 }
@@ -96,8 +96,16 @@ enum Step {
 impl Gate {
     /// For an account that has sent nothing. `max_wait` is `limits.max_wait`.
     pub fn new(rules: Arc<Rules>, max_wait: Duration, clock: Monotonic) -> Self {
-        let state = State { limits: Limits::new(rules), lanes: Classes::default(), next: 0 };
-        Self { clock, max_wait, state: Mutex::new(state) }
+        let state = State { limits: Limits::new(rules), max_wait, lanes: Classes::default(), next: 0 };
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    /// Other rules of the same broker, and another `max_wait`. What left counts on; who
+    /// waits goes by the new rules when its turn comes.
+    pub fn reload(&self, rules: Arc<Rules>, max_wait: Duration) {
+        let mut state = self.lock();
+        state.limits.reload(rules);
+        state.max_wait = max_wait;
     }
 
     /// Count what left before a restart: see [`Limits::rebuild`]. `wall` is now.
@@ -114,12 +122,13 @@ impl Gate {
     /// # Errors
     /// When it may not leave within `max_wait`; as soon as that is known.
     pub async fn enter(&self, ask: Ask) -> Result<Pass, Limited> {
-        let deadline = self.clock.now().after(self.max_wait);
-        let (mut place, mut until) = {
+        let (mut place, mut until, deadline) = {
             let mut state = self.lock();
-            match state.ask(&ask, None, deadline, self.clock.now()) {
+            let now = self.clock.now();
+            let deadline = now.after(state.max_wait);
+            match state.ask(&ask, None, deadline, now) {
                 Step::Through(done) => return done,
-                Step::Sleep(until) => (self.wait_in_line(&mut state, &ask), until),
+                Step::Sleep(until) => (self.wait_in_line(&mut state, &ask), until, deadline),
             }
         };
         loop {

@@ -185,6 +185,11 @@ impl Limits {
         Self { rules, counters: Classes::default(), chains: Vec::new(), modified: HashMap::new() }
     }
 
+    /// Other rules of the same broker: another margin.
+    pub(super) fn reload(&mut self, rules: Arc<Rules>) {
+        self.rules = rules;
+    }
+
     /// Count a request and let it go, or say when or why not. `deadline` is how long it can wait.
     pub fn try_take(&mut self, ask: &Ask, deadline: Moment, now: Moment) -> Decision {
         self.try_take_behind(0, ask, deadline, now)

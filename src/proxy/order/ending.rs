@@ -50,7 +50,7 @@ impl Order<'_> {
     /// The answer was lost: ask, from the other leg first, tell, and never send again.
     pub(super) async fn reconcile(&self, lost: Lost<'_>, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         let first = trace.leg.map_or(Role::Primary, Role::other);
-        let found = self.proxy.look_for(lost.trail, self.account, &self.out.authority, first).await;
+        let found = self.proxy.look_for(lost.trail, self.account, &self.out.authority, first, self.reconcile_for).await;
         self.settle(lost, found, trace).await
     }
 
@@ -75,7 +75,8 @@ impl Order<'_> {
             Trail::None => before.trail.clone(),
             trail @ (Trail::Placed { .. } | Trail::Cancelled { .. } | Trail::Changed { .. }) => trail,
         };
-        let found = self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await;
+        let found =
+            self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await;
         let lost = Lost {
             claim,
             intent: &entry,
@@ -128,7 +129,7 @@ impl Order<'_> {
             // Only the journal knows of it: the broker has the order itself.
             let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
             if let Looked::Executed(body) =
-                self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary).await
+                self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await
             {
                 reply.body = body;
             } else if let Some(id) = &recorded.order_id {

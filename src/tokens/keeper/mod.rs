@@ -14,7 +14,7 @@
 mod broker;
 mod work;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -109,8 +109,13 @@ impl Keepers {
     /// `logins_per_second` caps logins of all accounts together; `tasks` runs the
     /// keepers and is stopped before the broker's connections are.
     pub fn new(store: Store, broker: Arc<dyn Broker>, logins_per_second: u32, tasks: Tasks) -> Arc<Self> {
-        let turns = Turns::new(Duration::from_secs(1) / logins_per_second.max(1));
+        let turns = Turns::new(logins_per_second);
         Arc::new(Self { store, broker, tasks, turns, checks: Arc::new(Semaphore::new(CHECKS)), skew: Mutex::default() })
+    }
+
+    /// Another number of logins a second.
+    pub fn set_rate(&self, logins_per_second: u32) {
+        self.turns.set_rate(logins_per_second);
     }
 
     /// Keep the token of an account from now on. What signs it at first is what
@@ -298,19 +303,27 @@ impl Keeper {
 #[derive(Debug)]
 struct Turns {
     next: tokio::sync::Mutex<Instant>,
-    every: Duration,
+    per_second: AtomicU32,
 }
 
 impl Turns {
-    fn new(every: Duration) -> Self {
-        Self { next: tokio::sync::Mutex::new(Instant::now()), every }
+    fn new(per_second: u32) -> Self {
+        Self { next: tokio::sync::Mutex::new(Instant::now()), per_second: AtomicU32::new(per_second) }
+    }
+
+    fn set_rate(&self, per_second: u32) {
+        self.per_second.store(per_second, Ordering::Relaxed);
+    }
+
+    fn every(&self) -> Duration {
+        Duration::from_secs(1) / self.per_second.load(Ordering::Relaxed).max(1)
     }
 
     /// Wait for a turn. Cancel-safe: a turn that is not waited for is not spent.
     async fn take(&self) {
         let mut next = self.next.lock().await;
         tokio::time::sleep_until(*next).await;
-        *next = Instant::now() + self.every;
+        *next = Instant::now() + self.every();
     }
 }
 

@@ -23,6 +23,8 @@ mod refusal;
 mod token;
 mod totp;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method};
@@ -108,14 +110,25 @@ pub struct Called<T> {
 pub struct Login {
     api: Authority,
     auth: Authority,
-    limit: Duration,
+    limit: Arc<AtomicU64>,
 }
 
 impl Login {
     /// Calls to the broker's API and login hosts. Dialling, and then the answer, may
     /// each take `limit` (`egress.response_timeout`).
-    pub const fn new(api: Authority, auth: Authority, limit: Duration) -> Self {
-        Self { api, auth, limit }
+    pub fn new(api: Authority, auth: Authority, limit: Duration) -> Self {
+        let login = Self { api, auth, limit: Arc::default() };
+        login.set_limit(limit);
+        login
+    }
+
+    /// Another limit for the calls to come.
+    pub fn set_limit(&self, limit: Duration) {
+        self.limit.store(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_micros(self.limit.load(Ordering::Relaxed))
     }
 
     /// Log in with PIN and the code of exactly `step`, by `latest`.
@@ -136,7 +149,7 @@ impl Login {
         let query = query(&[("dhanClientId", client_id.as_str()), ("pin", pin), ("totp", &code)]);
         // No body and no Content-Type: the broker refuses an empty JSON body (DH-905).
         let call = self.to_auth("pin_totp", client_id, Method::POST, MINT, query, HeaderMap::new(), latest);
-        let exchange = call::make(&call, legs.into(), self.limit).await;
+        let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Login, &[pin, &code], |answer, now| token::minted(answer, client_id, now))
     }
 
@@ -160,7 +173,7 @@ impl Login {
             json: None,
             latest: Some(latest),
         };
-        let exchange = call::make(&call, legs.into(), self.limit).await;
+        let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Renew, &[token.expose_secret()], |answer, now| token::minted(answer, client_id, now))
     }
 
@@ -176,7 +189,7 @@ impl Login {
         let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
         let query = query(&[("client_id", client_id.as_str())]);
         let call = self.to_auth("generate_consent", client_id, Method::POST, GENERATE_CONSENT, query, headers, latest);
-        let exchange = call::make(&call, legs.into(), self.limit).await;
+        let exchange = call::make(&call, legs.into(), self.limit()).await;
         let secrets = [api_key.expose_secret(), api_secret.expose_secret()];
         judge(exchange, Context::Consent, &secrets, |answer, _| token::consent_link(answer, &self.auth))
     }
@@ -198,10 +211,10 @@ impl Login {
         let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
         let query = query(&[("tokenId", token_id.expose_secret())]);
         let mut call = self.to_auth("consume_consent", client_id, Method::GET, CONSUME_CONSENT, query, headers, latest);
-        let mut exchange = call::make(&call, legs.into(), self.limit).await;
+        let mut exchange = call::make(&call, legs.into(), self.limit()).await;
         if exchange.answer.as_ref().is_ok_and(token::refuses_verb) {
             call.method = Method::POST;
-            let other = call::make(&call, legs.into(), self.limit).await;
+            let other = call::make(&call, legs.into(), self.limit()).await;
             // What was not sent adds nothing to the refusal before it.
             if !matches!(other.answer, Err(NoAnswer::NotSent(_))) {
                 exchange = other;
@@ -218,7 +231,7 @@ impl Login {
             return Called { answered: Profile { outcome, ..Profile::default() }, skew: None, leg: None };
         };
         let call = self.to_api("profile", client_id, Method::GET, PROFILE, headers, None);
-        let Exchange { answer, skew, leg, .. } = call::make(&call, legs.into(), self.limit).await;
+        let Exchange { answer, skew, leg, .. } = call::make(&call, legs.into(), self.limit()).await;
         Called { answered: profile::read(answer, client_id, token.expose_secret()), skew, leg }
     }
 
@@ -232,7 +245,7 @@ impl Login {
     ) -> Called<Answered<Registered>> {
         let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
         let call = self.to_api("get_ip", client_id, Method::GET, GET_IP, headers, None);
-        let exchange = call::make(&call, way.into(), self.limit).await;
+        let exchange = call::make(&call, way.into(), self.limit()).await;
         address::read(exchange, token.expose_secret())
     }
 
@@ -272,7 +285,7 @@ impl Login {
         let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
         let body = address::body(client_id, role, address);
         let call = self.to_api(name, client_id, method, path, headers, Some(body));
-        let exchange = call::make(&call, legs.into(), self.limit).await;
+        let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Trading, &[token.expose_secret()], |answer, _| address::saved(answer))
     }
 

@@ -1,0 +1,251 @@
+//! Reload: SIGHUP reads the configuration again and puts it in force, and no
+//! connection is dropped for it.
+//!
+//! First all that can go wrong is done: the file is read and checked, certificates
+//! and tokens are read, new listeners are bound, new pools made. If anything is amiss,
+//! all of it is logged and nothing changes. Then every part gets its new settings, which
+//! cannot fail. A request keeps the settings that it began with, a connection the
+//! listener's terms it was accepted on.
+//!
+//! Some keys are in force from start to stop ([`keep_what_is_fixed`]): they are named,
+//! keep their old value, and the rest is applied.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use sd_notify::NotifyState;
+
+use super::{egress_options, is_made, leg_settings, make_pool, read_roles};
+use crate::accounts::Accounts;
+use crate::admin::Roles;
+use crate::broker::dhan::limits::limits;
+use crate::config::{self, Bind, Config, Problems};
+use crate::domain::tasks::Tasks;
+use crate::egress::Egress;
+use crate::legs::Attendant;
+use crate::orders::Orders;
+use crate::orders::limits::Rules;
+use crate::proxy::{self, Entrance, Listening, Proxy, Terms};
+use crate::tokens::Keepers;
+use crate::tokens::login::Login;
+
+/// The parts whose settings a reload changes, and the configuration in force.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) config: Config,
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) egress: Arc<Egress>,
+    pub(super) attendant: Arc<Attendant>,
+    pub(super) login: Arc<Login>,
+    pub(super) keepers: Arc<Keepers>,
+    pub(super) orders: Arc<Orders>,
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) roles: Arc<ArcSwap<Roles>>,
+    pub(super) entrances: Vec<Entrance>,
+    pub(super) tasks: Tasks,
+}
+
+/// A configuration that can be put in force without a failure.
+struct Ready {
+    config: Config,
+    fixed: Vec<&'static str>,
+    roles: Roles,
+    /// For each listener of the configuration.
+    doors: Vec<Door>,
+}
+
+/// A listener of the new configuration.
+enum Door {
+    /// The entrance of this number, on these terms.
+    Open(usize, Terms),
+    /// One that was just bound.
+    New(Listening),
+}
+
+impl Live {
+    /// Put the file in force, or say why not. It may be dropped only when the gateway stops.
+    pub(super) async fn reload(&mut self, file: &Path) {
+        let now = NotifyState::monotonic_usec_now();
+        let _ = now.and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]));
+        match self.prepare(file).await {
+            Ok(ready) => {
+                for warning in &ready.config.warnings {
+                    tracing::warn!("{warning}");
+                }
+                for key in &ready.fixed {
+                    tracing::warn!(key, "{key} has changed in the configuration; restart to apply it");
+                }
+                self.apply(ready).await;
+                tracing::info!(file = %file.display(), "the configuration was reloaded");
+            }
+            Err(problems) => {
+                for (key, text) in problems.iter() {
+                    tracing::error!(key, "{key}: {text}");
+                }
+                let count = problems.len();
+                tracing::error!(file = %file.display(), count, "the configuration was not reloaded; nothing has changed");
+            }
+        }
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
+    async fn prepare(&self, file: &Path) -> Result<Ready, Problems> {
+        let (path, in_force) = (file.to_owned(), self.config.clone());
+        let open = self.entrances.iter().map(|entrance| entrance.bind().clone()).collect();
+        // It reads files: not on a worker of the runtime, where orders wait.
+        let read = tokio::task::spawn_blocking(move || Ready::read(&path, &in_force, open)).await;
+        let ready = read.unwrap_or_else(|err| {
+            let mut problems = Problems::new(&file.display().to_string());
+            problems.add("file", format!("reading it broke down: {err}; this is a mistake of the program, report it"));
+            Err(problems)
+        })?;
+        self.make_pools(file, &ready.config).await?;
+        Ok(ready)
+    }
+
+    /// Make the pools that are new, when none of those known is another one now.
+    async fn make_pools(&self, file: &Path, config: &Config) -> Result<(), Problems> {
+        let addressing = self.accounts.addressing();
+        let mut problems = Problems::new(&file.display().to_string());
+        let key = |index: usize| format!("pool.{index}");
+        for (index, pool) in config.pools.iter().enumerate() {
+            if let Err(err) = is_made(addressing, pool) {
+                problems.add(key(index), err.to_string());
+            }
+        }
+        for (index, pool) in config.pools.iter().enumerate() {
+            if problems.is_empty()
+                && let Err(err) = make_pool(addressing, pool).await
+            {
+                problems.add(key(index), chain(&err));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
+    async fn apply(&mut self, ready: Ready) {
+        let Ready { config, roles, doors, .. } = ready;
+        self.egress.reload(egress_options(&config));
+        self.attendant.reload(leg_settings(&config));
+        self.login.set_limit(config.egress.response_timeout);
+        self.keepers.set_rate(config.tokens.logins_per_second);
+        self.orders.reload(Rules::new(limits(), config.limits.margin), config.limits.max_wait);
+        self.proxy.reload(&config);
+        self.roles.store(Arc::new(roles));
+        crate::telemetry::set_log_level(config.log.level);
+        let mut old: Vec<_> = std::mem::take(&mut self.entrances).into_iter().map(Some).collect();
+        for door in doors {
+            match door {
+                Door::Open(number, terms) => {
+                    let Some(entrance) = old.get_mut(number).and_then(Option::take) else { continue };
+                    entrance.change(terms, config.proxy.max_connections);
+                    self.entrances.push(entrance);
+                }
+                Door::New(listening) => {
+                    tracing::info!(listener = %listening.at, "a listener was opened");
+                    self.entrances.push(listening.entrance().clone());
+                    self.tasks.spawn(listening.serve(Arc::clone(&self.proxy)));
+                }
+            }
+        }
+        self.config = config;
+        for entrance in old.into_iter().flatten() {
+            entrance.close().await;
+            tracing::info!(listener = %entrance.bind(), "a listener was closed; its open connections go on");
+        }
+    }
+}
+
+impl Ready {
+    /// Read the file and all that it names. `open` are the addresses that are bound.
+    fn read(file: &Path, in_force: &Config, open: Vec<Bind>) -> Result<Self, Problems> {
+        let mut config = config::load(file)?;
+        let fixed = keep_what_is_fixed(in_force, &mut config);
+        let mut problems = Problems::new(&file.display().to_string());
+        let roles = read_roles(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
+        let mut open: Vec<_> = open.into_iter().map(Some).collect();
+        let mut doors = Vec::with_capacity(config.listeners.len());
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let mut problem = |err| problems.add(format!("listener.{index}"), chain(&err));
+            let terms = match Terms::new(listener.clone()) {
+                Ok(terms) => terms,
+                Err(err) => {
+                    problem(err);
+                    continue;
+                }
+            };
+            // Each is taken once: two listeners may have port 0.
+            let known = open.iter_mut().position(|bind| bind.take_if(|bind| *bind == listener.bind).is_some());
+            match known {
+                Some(number) => doors.push(Door::Open(number, terms)),
+                None => match proxy::listen(terms, config.proxy.max_connections) {
+                    Ok(listening) => doors.push(Door::New(listening)),
+                    Err(err) => problem(err),
+                },
+            }
+        }
+        match roles {
+            Ok(roles) if problems.is_empty() => Ok(Self { config, fixed, roles, doors }),
+            Ok(_) | Err(()) => {
+                for door in doors {
+                    if let Door::New(listening) = door {
+                        listening.discard();
+                    }
+                }
+                Err(problems)
+            }
+        }
+    }
+}
+
+/// What is in force from start to stop keeps its value in `next`; the keys that differ
+/// are returned.
+fn keep_what_is_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
+    fn keep<T: Clone + PartialEq>(changed: &mut Vec<&'static str>, key: &'static str, now: &T, next: &mut T) {
+        if now != next {
+            changed.push(key);
+            next.clone_from(now);
+        }
+    }
+    let mut changed = Vec::new();
+    let keys = &mut changed;
+    keep(keys, "state.path", &now.state.path, &mut next.state.path);
+    if keys.contains(&"state.path") {
+        // It may follow from the folder, and a token made in one that is not used helps nobody.
+        keep(keys, "admin.token_file", &now.admin.token_file, &mut next.admin.token_file);
+    }
+    keep(keys, "state.master_key_file", &now.state.master_key_file, &mut next.state.master_key_file);
+    keep(keys, "admin.address", &now.admin.bind, &mut next.admin.bind);
+    keep(keys, "egress.extra_roots", &now.egress.extra_roots, &mut next.egress.extra_roots);
+    keep(keys, "journal.fsync", &now.journal.fsync, &mut next.journal.fsync);
+    keep(keys, "journal.keep", &now.journal.keep, &mut next.journal.keep);
+    keep(keys, "log.json", &now.log.json, &mut next.log.json);
+    let before = keys.len();
+    let (hosts, new) = (&now.dhan, &mut next.dhan);
+    keep(keys, "broker.dhan.api", &hosts.api, &mut new.api);
+    keep(keys, "broker.dhan.auth", &hosts.auth, &mut new.auth);
+    keep(keys, "broker.dhan.order_update", &hosts.order_update, &mut new.order_update);
+    keep(keys, "broker.dhan.feed", &hosts.feed, &mut new.feed);
+    keep(keys, "broker.dhan.depth20", &hosts.depth20, &mut new.depth20);
+    keep(keys, "broker.dhan.depth200", &hosts.depth200, &mut new.depth200);
+    keep(keys, "broker.dhan.images", &hosts.images, &mut new.images);
+    if keys.len() > before {
+        // These were checked against hosts that are not in force.
+        keep(keys, "egress.allow", &now.egress.allow, &mut next.egress.allow);
+        keep(keys, "proxy.tunnel_hosts", &now.proxy.tunnel_hosts, &mut next.proxy.tunnel_hosts);
+    }
+    changed
+}
+
+/// An error and its causes on one line.
+fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text.push_str(": ");
+        text.push_str(&err.to_string());
+        cause = err.source();
+    }
+    text
+}

@@ -1,0 +1,337 @@
+//! Listening sockets: binding them, accepting callers, and what a reload changes.
+//!
+//! A connection keeps the terms it was accepted on to its end. A socket whose terms
+//! change stays bound, so no caller finds the port closed meanwhile; one that is closed
+//! leaves its connections alone.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::Proxy;
+use super::caller::Door;
+use super::listener::HANDSHAKE_WITHIN;
+use crate::config::{Bind, ClientKey, Listener};
+
+/// Pause after an accept error such as "too many open files", which would
+/// otherwise be returned again at once for ever.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("cannot listen on {bind}")]
+    Bind {
+        bind: String,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("cannot use {path} for TLS towards callers: {reason}")]
+    Tls { path: PathBuf, reason: String },
+}
+
+/// On what terms callers are accepted: the listener's configuration, its certificate read.
+#[derive(Clone)]
+pub struct Terms {
+    listener: Arc<Listener>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl std::fmt::Debug for Terms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl Terms {
+    /// Read the certificate and key of a listener that has them.
+    ///
+    /// # Errors
+    /// [`ListenError::Tls`].
+    pub fn new(listener: Listener) -> Result<Self, ListenError> {
+        let tls = listener.tls.as_ref().map(|tls| acceptor(&tls.certificate, &tls.key)).transpose()?;
+        Ok(Self { listener: Arc::new(listener), tls })
+    }
+
+    /// Where it listens.
+    pub fn bind(&self) -> &Bind {
+        &self.listener.bind
+    }
+
+    /// The mode of a unix socket. Whoever may connect trades, unless the peer's uid or a
+    /// key says who it is.
+    fn mode(&self) -> u32 {
+        let asks = self.listener.client_key == ClientKey::Required || !self.listener.uids.is_empty();
+        if asks { 0o666 } else { 0o600 }
+    }
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listening {
+    /// As a caller would write it.
+    pub at: String,
+    socket: Socket,
+    entrance: Entrance,
+}
+
+/// What can be done with a listener while it is served.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    bind: Bind,
+    terms: Arc<ArcSwap<Terms>>,
+    places: Arc<Places>,
+    closed: CancellationToken,
+    /// Cancelled when the socket is gone.
+    gone: CancellationToken,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Bind a listener. Nothing is accepted until [`Listening::serve`].
+///
+/// # Errors
+/// [`ListenError::Bind`].
+pub fn listen(terms: Terms, max_connections: usize) -> Result<Listening, ListenError> {
+    let bind = terms.bind().clone();
+    let (at, socket) = match &bind {
+        Bind::Tcp(address) => {
+            let fail = |err| ListenError::Bind { bind: address.to_string(), err };
+            let socket = bind_tcp(*address).map_err(fail)?;
+            let local = socket.local_addr().map_err(fail)?;
+            (format!("{}://{local}", if terms.tls.is_some() { "https" } else { "http" }), Socket::Tcp(socket))
+        }
+        Bind::Unix(path) => {
+            let fail = |err| ListenError::Bind { bind: path.display().to_string(), err };
+            let socket = bind_unix(path, terms.mode()).map_err(fail)?;
+            (format!("unix:{}", path.display()), Socket::Unix(socket, path.clone()))
+        }
+    };
+    let places = Arc::new(Places::new(max_connections));
+    let terms = Arc::new(ArcSwap::from_pointee(terms));
+    let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
+    Ok(Listening { at, socket, entrance: Entrance { bind, terms, places, closed, gone } })
+}
+
+/// A listening socket that can be bound again right after a restart.
+pub(crate) fn bind_tcp(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        std::net::SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        std::net::SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+/// A unix socket that only those `mode` allows can connect to. The file of a
+/// process that was killed is removed; one that still answers belongs to somebody.
+pub(crate) fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
+    let stale = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path).is_err();
+    if stale {
+        std::fs::remove_file(path)?;
+    }
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    // Before it listens: nobody gets in by the mode that the umask left.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    socket.listen(1024)?;
+    UnixListener::from_std(socket.into())
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
+    let fail = |path: &Path, reason: String| ListenError::Tls { path: path.to_owned(), reason };
+    let chain = crate::egress::tls::read_certificates(certificate).map_err(|err| fail(certificate, err.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|err| fail(key, err.to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|err| fail(certificate, err.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|err| fail(key, err.to_string()))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl Entrance {
+    /// Where it listens, as configured.
+    pub const fn bind(&self) -> &Bind {
+        &self.bind
+    }
+
+    /// Accept on other terms from now on; `terms` are of the same address.
+    pub fn change(&self, terms: Terms, max_connections: usize) {
+        let (old, new) = (self.terms.load().mode(), terms.mode());
+        // Stricter before, laxer after: nobody gets in who may on neither terms.
+        if new < old {
+            self.set_mode(new);
+        }
+        self.terms.store(Arc::new(terms));
+        if new > old {
+            self.set_mode(new);
+        }
+        self.places.resize(max_connections);
+    }
+
+    fn set_mode(&self, mode: u32) {
+        let Bind::Unix(path) = &self.bind else { return };
+        if let Err(err) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+            tracing::error!(error = %err, path = %path.display(), "the mode of a unix socket could not be changed");
+        }
+    }
+
+    /// Accept nobody any more. Open connections go on. Returns when the address is free.
+    pub async fn close(&self) {
+        self.closed.cancel();
+        self.gone.cancelled().await;
+    }
+}
+
+/// Connections that may be open at once.
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    /// How many there are, taken or free.
+    count: AtomicUsize,
+    /// Taken ones that are not to be free again.
+    surplus: AtomicUsize,
+}
+
+impl Places {
+    fn new(count: usize) -> Self {
+        let count = count.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(count)), count: count.into(), surplus: AtomicUsize::new(0) }
+    }
+
+    /// From now on so many. Not for two at once.
+    fn resize(&self, count: usize) {
+        let count = count.min(Semaphore::MAX_PERMITS);
+        let old = self.count.swap(count, Ordering::Relaxed);
+        if count < old {
+            self.surplus.fetch_add(old - count, Ordering::Relaxed);
+        } else {
+            let more = count - old;
+            let spared =
+                self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(more)));
+            self.free.add_permits(more - spared.unwrap_or(0).min(more));
+        }
+    }
+
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+            let surplus = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+            if surplus.is_err() {
+                return Some(permit);
+            }
+            permit.forget();
+        }
+    }
+}
+
+impl Listening {
+    /// What can be done with it while it is served.
+    pub const fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+
+    /// Accept callers until it is closed or the process stops.
+    pub async fn serve(self, proxy: Arc<Proxy>) {
+        let Self { socket, entrance, .. } = self;
+        let until = async {
+            tokio::select! {
+                () = proxy.tasks.stopping() => {}
+                () = entrance.closed.cancelled() => {}
+            }
+        };
+        tokio::select! {
+            () = accept(&socket, &entrance, &proxy) => {}
+            () = until => {}
+        }
+        socket.close();
+        entrance.gone.cancel();
+    }
+
+    /// It is not to be served after all.
+    pub fn discard(self) {
+        self.socket.close();
+    }
+}
+
+impl Socket {
+    fn close(self) {
+        if let Self::Unix(_, path) = &self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn accept(socket: &Socket, entrance: &Entrance, proxy: &Arc<Proxy>) {
+    // More callers than allowed wait in the kernel's queue.
+    while let Some(permit) = entrance.places.take().await {
+        if let Err(err) = accept_one(socket, &entrance.terms, proxy, permit).await {
+            tracing::warn!(error = %err, "could not accept a caller");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+async fn accept_one(
+    socket: &Socket,
+    terms: &ArcSwap<Terms>,
+    proxy: &Arc<Proxy>,
+    permit: OwnedSemaphorePermit,
+) -> std::io::Result<()> {
+    let serving = Arc::clone(proxy);
+    match socket {
+        Socket::Tcp(socket) => {
+            let (stream, _) = socket.accept().await?;
+            stream.set_nodelay(true)?;
+            // A caller that vanished must not hold its place for ever.
+            let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+            socket2::SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+            // After the caller came: these may have changed while nobody did.
+            let Terms { listener, tls } = terms.load().as_ref().clone();
+            let door = Door { listener, local: stream.local_addr().ok(), uid: None };
+            match tls {
+                None => proxy.tasks.spawn(async move {
+                    serving.connection(door, stream).await;
+                    drop(permit);
+                }),
+                Some(tls) => proxy.tasks.spawn(async move {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+                        serving.connection(door, stream).await;
+                    }
+                    drop(permit);
+                }),
+            };
+        }
+        Socket::Unix(socket, _) => {
+            let (stream, _) = socket.accept().await?;
+            let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+            let door = Door { listener: Arc::clone(&terms.load().listener), local: None, uid };
+            proxy.tasks.spawn(async move {
+                serving.connection(door, stream).await;
+                drop(permit);
+            });
+        }
+    }
+    Ok(())
+}
