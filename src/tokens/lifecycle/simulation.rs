@@ -115,11 +115,27 @@ enum Reply {
 #[derive(Clone, Debug)]
 enum What {
     Begin,
-    Woken { turn: bool, version: u64 },
-    Send { id: u64, request: Request, latest: Timestamp },
-    Answer { id: u64, reply: Reply, login_refused: bool },
-    Checked { id: u64, token: u64 },
-    DataRefused { generation: u64 },
+    Woken {
+        turn: bool,
+        version: u64,
+    },
+    Send {
+        id: u64,
+        request: Request,
+        latest: Timestamp,
+    },
+    Answer {
+        id: u64,
+        reply: Reply,
+        login_refused: bool,
+    },
+    Checked {
+        id: u64,
+        token: u64,
+    },
+    DataRefused {
+        generation: u64,
+    },
     Crash,
     Restart,
     Revoke,
