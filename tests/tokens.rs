@@ -22,6 +22,8 @@ mod guard;
 #[path = "tokens/life.rs"]
 mod life;
 mod support;
+#[path = "tokens/validate.rs"]
+mod validate;
 
 use std::time::Duration;
 

@@ -1,0 +1,96 @@
+//! Many accounts looked at at once, each by its own legs. What each check finds is in `broker_calls`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use sixgate::sandbox::{Action, Fault};
+
+use crate::support::caller::{Caller, connect, request};
+use crate::support::net::{self, Ns};
+use crate::support::world::{World, automatic};
+use crate::{becomes, world};
+
+const ACCOUNTS: u16 = 12;
+/// As `admin::validate` has it.
+const AT_ONCE: usize = 8;
+const SLOW: u64 = 200;
+
+/// The failed checks of each account, a line of JSON at a time.
+fn lines(world: &World) -> BTreeMap<String, Vec<String>> {
+    let token = std::fs::read_to_string(world.dir.path().join("state/admin.token")).unwrap();
+    let reply = world.net.in_ns(Ns::Gateway, || async move {
+        let mut client = Caller::http1(connect("127.0.0.1:8081".parse().unwrap()).await).await;
+        let bearer = format!("Bearer {}", token.trim());
+        let headers = [("authorization", bearer.as_str()), ("accept", "application/x-ndjson")];
+        client.send(request("POST", "/v1/validate", "127.0.0.1:8081", &headers, None)).await.unwrap()
+    });
+    let failed = |line: &Value| {
+        let checks = line["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false);
+        checks.map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let text = String::from_utf8(reply.body.to_vec()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.map(|line| (line["account"].as_str().unwrap().to_owned(), failed(&line))).collect()
+}
+
+/// One bad account among many is the one that is told, and the broker is not stormed.
+#[test]
+fn every_account_is_validated_by_its_own_legs_a_few_at_once() {
+    let mut world = world();
+    for n in 1..=ACCOUNTS {
+        let mut fields = automatic();
+        fields["access_token"] = json!(world.at_the_broker(n));
+        world.add(n, &fields);
+        becomes(&world, &format!("a{n}"), "live");
+    }
+    world.broker.register(&World::client_id(3), None);
+    world.broker.kill_token(&World::client_id(5));
+    world.broker.clear_seen();
+    world.broker.fault(Fault::new(Action::Slow { ms: SLOW }).on("GET", "/v2/profile"));
+    let told = lines(&world);
+    assert_eq!(told.len(), usize::from(ACCOUNTS));
+    for (name, failed) in &told {
+        let want: &[&str] = match name.as_str() {
+            "a3" => &["registration", "orders_allowed"],
+            "a5" => &["token", "leg_primary", "leg_secondary", "registration", "orders_allowed"],
+            _ => &[],
+        };
+        assert_eq!(failed, want, "{name}");
+    }
+    let seen = world.broker.seen();
+    for n in (1..=ACCOUNTS).filter(|n| *n != 5) {
+        let own = |path: &str| -> BTreeSet<Ipv6Addr> {
+            let of = |seen: &&sixgate::sandbox::Seen| {
+                seen.account.as_ref() == Some(&World::client_id(n)) && seen.path_and_query == path
+            };
+            seen.iter().filter(of).map(|seen| *seen.peer.ip()).collect()
+        };
+        assert_eq!(own("/v2/ip/getIP"), BTreeSet::from([net::primary(n), net::secondary(n)]), "a{n}");
+        assert_eq!(own("/v2/profile"), BTreeSet::from([net::primary(n)]), "a{n}");
+    }
+    // The ninth begins when one of the first eight has been answered, not before.
+    let asked: Vec<_> = seen.iter().filter(|seen| seen.path_and_query == "/v2/profile").map(|seen| seen.at).collect();
+    assert_eq!(asked.len(), usize::from(ACCOUNTS));
+    let slow = SignedDuration::from_millis(i64::try_from(SLOW).unwrap());
+    for (first, ninth) in asked.iter().zip(asked.iter().skip(AT_ONCE)) {
+        let apart = ninth.duration_since(*first);
+        assert!(apart >= slow, "{apart}");
+    }
+    // One after the other none would be asked about before the one before it was answered.
+    assert!(asked.windows(2).any(|two| two[1].duration_since(two[0]) < slow), "{asked:?}");
+
+    let run = |line: &str| {
+        let mut command = world.gateway.place().command(env!("CARGO_BIN_EXE_sixgate"));
+        let output = command.args(line.split_whitespace()).current_dir(world.dir.path()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, table) = run("validate --all");
+    assert_eq!(code, Some(1), "{table}");
+    for n in 1..=ACCOUNTS {
+        assert!(table.contains(&format!("a{n} ")), "no a{n} in {table}");
+    }
+    assert_eq!(run("validate a1").0, Some(0));
+    assert_eq!(run("validate a3").0, Some(1));
+}
