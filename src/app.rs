@@ -101,6 +101,7 @@ pub struct App {
     keeping: Tasks,
     /// The broker's connections, which callers' requests need until they are done.
     upstream: Tasks,
+    signals: Signals,
 }
 
 #[derive(Debug)]
@@ -157,7 +158,9 @@ impl App {
         }
         let entrances = listening.iter().map(|listening| listening.entrance().clone()).collect();
         let live = Live { config, accounts, egress, attendant, login, keepers, orders, proxy, roles, entrances, tasks };
-        Ok(Self { live, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream })
+        // Before anybody is told that it is there: a SIGHUP would end it.
+        let signals = Signals::new().map_err(StartError::Signals)?;
+        Ok(Self { live, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -178,12 +181,8 @@ impl App {
 
     /// Serve until told to stop, then finish what is under way. At SIGHUP the
     /// configuration in `file` is put in force.
-    ///
-    /// # Errors
-    /// [`StartError::Signals`].
-    pub async fn run(self, file: Option<&Path>) -> Result<Stopped, StartError> {
-        let mut signals = Signals::new().map_err(StartError::Signals)?;
-        let Self { mut live, store, unsettled, listening, admin, keeping, upstream } = self;
+    pub async fn run(self, file: Option<&Path>) -> Stopped {
+        let Self { mut live, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
         live.attendant.start(&tasks);
         tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
@@ -214,7 +213,7 @@ impl App {
             store.close();
         };
         let _ = tokio::task::spawn_blocking(close).await;
-        Ok(stopped)
+        stopped
     }
 }
 
@@ -392,11 +391,13 @@ impl AdminServer {
     }
 }
 
+#[derive(Debug)]
 struct Signals {
     stop: StopSignals,
     hang_up: tokio::signal::unix::Signal,
 }
 
+#[derive(Debug)]
 struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,

@@ -326,6 +326,7 @@ fn a_stop_finishes_the_order_that_is_under_way() {
     let reply = callers.run(async move { order.await.unwrap().unwrap() });
     assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"), "{reply:?}");
     assert_eq!(reply.header("sixgate-recovered"), "true");
+    assert_eq!(reply.header("connection"), "close", "a caller would keep a connection that is about to end");
     assert!(reply.header("sixgate-correlation-id").starts_with("SG"), "{reply:?}");
     assert_eq!(world.gateway.wait_for_end(Duration::from_secs(10)).code(), Some(0));
 }

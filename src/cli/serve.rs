@@ -62,7 +62,7 @@ fn serve(path: &Path) -> Result<Stopped, ServeError> {
         for line in app.bound() {
             println!("{line}");
         }
-        Ok(app.run(Some(path)).await?)
+        Ok(app.run(Some(path)).await)
     })
 }
 
@@ -76,7 +76,7 @@ fn demo(state: Option<PathBuf>) -> Result<Stopped, ServeError> {
         let app = App::build(demo.config.clone(), true).await?;
         let key = demo.prepare(app.accounts()).await?;
         demo.explain(&app, pair, &key, &folder);
-        let stopped = app.run(None).await?;
+        let stopped = app.run(None).await;
         broker_tasks.stop(std::time::Duration::from_secs(1)).await;
         Ok(stopped)
     })

@@ -335,3 +335,45 @@ async fn accept_one(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn take(places: &Places) -> Option<OwnedSemaphorePermit> {
+        places.take().now_or_never().flatten()
+    }
+
+    #[test]
+    fn fewer_places_count_when_those_who_have_one_go() {
+        let places = Places::new(3);
+        let taken: Vec<_> = (0..3).map(|_| take(&places).unwrap()).collect();
+        places.resize(1);
+        let mut taken = taken.into_iter();
+        drop(taken.next());
+        assert!(take(&places).is_none(), "two are still open, and one is allowed");
+        drop(taken.next());
+        assert!(take(&places).is_none(), "one is still open, and one is allowed");
+        drop(taken.next());
+        let one = take(&places).unwrap();
+        assert!(take(&places).is_none());
+        places.resize(2);
+        assert!(take(&places).is_some());
+        drop(one);
+    }
+
+    #[test]
+    fn places_that_come_back_before_anybody_went_are_not_counted_twice() {
+        let places = Places::new(2);
+        let taken: Vec<_> = (0..2).map(|_| take(&places).unwrap()).collect();
+        places.resize(1);
+        places.resize(3);
+        let third = take(&places).unwrap();
+        assert!(take(&places).is_none());
+        drop((taken, third));
+        let again: Vec<_> = std::iter::from_fn(|| take(&places)).collect();
+        assert_eq!(again.len(), 3);
+    }
+}
