@@ -9,6 +9,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpSocket;
 
+use sixgate::domain::tasks::Tasks;
+
 use super::caller::{basic, request};
 use super::world::Trader;
 
@@ -102,7 +104,7 @@ impl Wish {
         let socket = if at.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
         let stream = socket.ok()?.connect(at).await.ok()?;
         let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.ok()?;
-        let connection = tokio::task::spawn(connection);
+        let connection = Tasks::default().spawn(connection);
         let auth = basic(&trader.name, &trader.key);
         let mut headers = vec![("proxy-authorization", auth.as_str())];
         headers.extend(self.key.as_deref().map(|key| ("idempotency-key", key)));
