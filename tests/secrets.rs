@@ -54,7 +54,7 @@ fn up(log: &str) -> Story {
         "[orders]\nresponse_timeout = \"10s\"\nreconcile_for = \"1s\"\n[log]\nlevel = \"trace\"\n{log}\n{}",
         pins()
     );
-    let config = config(&more).replace(
+    let config = config(&more).replace("connect_timeout = \"1s\"", "connect_timeout = \"30s\"").replace(
         "address = \"127.0.0.1:8081\"",
         "address = \"127.0.0.1:8081\"\nviewer_token_file = \"{dir}/state/viewer.token\"",
     );

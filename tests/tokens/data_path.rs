@@ -8,7 +8,7 @@ use sixgate::sandbox::{Account, Action, Fault};
 use crate::support::caller::Reply;
 use crate::support::net::Ns;
 use crate::support::world::{Trader, World, automatic};
-use crate::{becomes, call, logins, order, send, unavailable, world};
+use crate::{Moved, an_hour_later, becomes, call, logins, order, place, send, token, unavailable, world};
 
 /// What reads there are among the 200.
 const READS: [&str; 4] = ["/v2/orders", "/v2/positions", "/v2/fundlimit", "/v2/holdings"];
@@ -130,6 +130,8 @@ fn every_shape_of_a_refused_token_leads_to_one_login_and_one_repeat() {
         let id = trader.client_id.clone();
         world.broker.clear_seen();
         world.broker.fault(Fault::new(action.clone()).on(method, path).of(&id).times(1));
+        // Asked only when no code can be used at this moment, and then it agrees.
+        world.broker.fault(Fault::new(refusal(400, invalid())).on("GET", "/v2/profile").of(&id));
         let body = match path {
             "/v2/orders" => Some(order("refused-once")),
             "/v2/marketfeed/ltp" => Some(json!({ "NSE_EQ": [11536] }).to_string()),
@@ -143,6 +145,7 @@ fn every_shape_of_a_refused_token_leads_to_one_login_and_one_repeat() {
         assert!(second.token.is_some() && second.token != first.token, "{action:?}");
         assert_eq!(world.broker.mints(&id).len(), 1, "{action:?}");
         assert_eq!(world.broker.orders(&id).len(), usize::from(path == "/v2/orders"), "{action:?}");
+        world.broker.clear_faults();
     }
 }
 
@@ -160,7 +163,36 @@ fn a_request_is_repeated_once_and_not_again() {
         // The new token lives, says `/profile`: so the refusal is the caller's to see.
         assert_eq!((reply.status, reply.json()), (400, body), "{reply:?}");
         let sent = world.broker.seen().iter().filter(|seen| seen.path_and_query == path).count();
-        assert_eq!((sent, logins(&world, &trader.client_id).len()), (2, 1), "{method}");
+        assert_eq!(sent, 2, "{method}");
+        // None when no code could be used at that moment, and `/profile` said that it lives.
+        assert!(logins(&world, &trader.client_id).len() <= 1, "{method}");
         assert_eq!(world.broker.orders(&trader.client_id).len(), 0);
     }
+}
+
+/// A fresh token is refused for a moment, until all of the broker knows it. That it was found
+/// alive then must not hide that it dies later.
+#[test]
+fn a_token_that_was_refused_for_a_moment_is_missed_when_it_dies() {
+    let mut world = world();
+    world.broker.add_account(World::broker_account(1));
+    let trader = world.add(1, &automatic());
+    becomes(&world, "a1", "live");
+    let body = json!({ "errorType": "Order_Error", "errorCode": "DH-906", "errorMessage": "Invalid Token" });
+    let momentary = Fault::new(refusal(400, body)).on("POST", "/v2/orders").of(&trader.client_id).times(1);
+    world.broker.fault(momentary);
+    let reply = place(&world, &trader, "momentary");
+    assert_eq!((reply.status, logins(&world, &trader.client_id).len()), (200, 1), "{reply:?}");
+    assert_eq!(world.broker.orders(&trader.client_id).len(), 1);
+
+    world.broker.kill_token(&trader.client_id);
+    for n in 0..2 {
+        let (why, wait) = unavailable(&place(&world, &trader, &format!("dead-{n}")));
+        assert!(wait > 30, "{wait}: {why}");
+        assert_eq!(token(&world, "a1")["state"], "waiting");
+    }
+    an_hour_later(&mut world, "a1", Moved::AllButTheCode);
+    becomes(&world, "a1", "live");
+    assert_eq!(place(&world, &trader, "lives").status, 200);
+    assert_eq!(world.broker.orders(&trader.client_id).len(), 2);
 }

@@ -215,7 +215,7 @@ pub struct Keeper {
     account: Keeping,
     cell: Arc<TokenCell>,
     setup: Mutex<Setup>,
-    /// The newest generation that was refused on the data path.
+    /// The newest generation that was refused on the data path since it last signed.
     refused: AtomicU64,
     changed: Notify,
     asks: mpsc::Sender<Ask>,
@@ -251,6 +251,12 @@ impl Keeper {
         if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
             self.changed.notify_one();
         }
+    }
+
+    /// This generation may sign after all, so its next refusal is to be heard.
+    fn forget_refusal(&self, generation: u64) {
+        let before = generation.saturating_sub(1);
+        let _ = self.refused.compare_exchange(generation, before, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Returns when every change so far has been taken up.

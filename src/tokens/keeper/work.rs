@@ -213,7 +213,15 @@ impl Work {
     async fn act(&mut self, action: Action, recorded: &mut bool, events: &mut VecDeque<Event>) {
         match action {
             Action::Record(budget) => *recorded = self.record(&budget).await,
-            Action::Sign(Some(generation)) => self.keeper.cell.allow(generation),
+            Action::Sign(Some(generation)) => {
+                // It was refused, and lives: its next refusal is a new one. The old one is
+                // forgotten before it may sign, so that one which comes in between is heard.
+                if self.refusals_seen == generation {
+                    self.refusals_seen = generation.saturating_sub(1);
+                    self.keeper.forget_refusal(generation);
+                }
+                self.keeper.cell.allow(generation);
+            }
             Action::Sign(None) => {
                 if let Some(last) = self.machine.token() {
                     self.keeper.cell.bar(last.generation);
