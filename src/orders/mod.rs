@@ -85,7 +85,11 @@ impl Orders {
             let keeping = self.keeping.load();
             Arc::new(Gate::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock))
         };
-        Arc::clone(gates.get_or_insert_with(account.clone(), new))
+        let gate = Arc::clone(gates.get_or_insert_with(account.clone(), new));
+        // A reload may have passed by between its making and its being there to be found.
+        let keeping = self.keeping.load();
+        gate.reload(Arc::clone(&keeping.rules), keeping.max_wait);
+        gate
     }
 
     /// Keep the limits by other rules, and another `limits.max_wait`, from now on.
