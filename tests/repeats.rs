@@ -24,7 +24,7 @@ use sixgate::orders::journal::{Kind, read_back, verify};
 use sixgate::sandbox::{Action, Fault};
 use support::Gateway;
 use support::engine::{Told, Wish};
-use support::net::Ns;
+use support::net::{Ns, Uplink};
 use support::wait::wait_until;
 use support::world::{LISTENER, World, config, pins};
 
@@ -163,6 +163,22 @@ fn a_repeat_after_unknown_asks_and_does_not_send_also_after_kill_9() {
     assert_eq!((found.outcome.as_str(), found.json().as_array().map(Vec::len)), ("executed", Some(2)), "{found:?}");
     assert_eq!(send(&world, &lost).outcome, "unknown");
     assert_eq!(arrived(&world), before, "a second send");
+}
+
+/// A dead leg must not take the whole of the time that there is for asking.
+#[test]
+fn a_lost_answer_is_asked_for_by_the_other_leg_when_its_own_is_dead() {
+    let orders = "[orders]\nresponse_timeout = \"1s\"\nreconcile_for = \"1s\"\n";
+    let text = config(&format!("{}\n{orders}", pins())).replace("connect_timeout = \"1s\"", "connect_timeout = \"3s\"");
+    let world = World::up_with(1, &text);
+    world.broker.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders").times(1));
+    let told = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send(&world, &Wish::place(Some("lost"), 100.0)));
+        wait_until("the order to arrive", LIMIT, || arrived(&world) > 0);
+        world.net.uplink(1, Uplink::Silent);
+        sending.join().unwrap()
+    });
+    assert_eq!((told.outcome.as_str(), told.recovered), ("executed", true), "{told:?}");
 }
 
 /// Killed wherever it is, and asked again: one order for each that was meant.

@@ -94,6 +94,16 @@ struct Slot {
     state: watch::Sender<State>,
 }
 
+impl Slot {
+    /// Was it certainly not done?
+    fn is_undone(&self) -> bool {
+        match &*self.state.borrow() {
+            State::UnderWay => false,
+            State::Ended(recorded) => matches!(recorded.outcome, Outcome::NotSent | Outcome::Rejected),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shelf {
     /// With when it was last taken up.
@@ -115,7 +125,11 @@ impl Memory {
         let shelf = self.shelf(account);
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
         shelf.forget(now);
-        let mut known = keys.iter().filter_map(|key| shelf.slots.get(key)).map(|(_, slot)| slot);
+        // What was certainly not done is no other write: under one of two ids it may have been
+        // tried again, and done, since.
+        let undone = |slot: &&Arc<Slot>| slot.write == *write && slot.is_undone();
+        let mut known =
+            keys.iter().filter_map(|key| shelf.slots.get(key)).map(|(_, slot)| slot).filter(|slot| !undone(slot));
         let slot = match (known.next().cloned(), known.next()) {
             (None, _) => return Found::Fresh(shelf.claim(keys, write, now)),
             (Some(slot), Some(other)) if !Arc::ptr_eq(&slot, other) => return Found::Conflict,
@@ -124,6 +138,7 @@ impl Memory {
         if slot.write != *write {
             return Found::Conflict;
         }
+        shelf.enter(keys, &slot, now);
         let state = slot.state.borrow().clone();
         match state {
             State::UnderWay => Found::UnderWay(UnderWay(slot.state.subscribe())),
@@ -132,7 +147,6 @@ impl Memory {
                 Outcome::NotSent | Outcome::Rejected => Found::Fresh(shelf.claim(keys, write, now)),
                 Outcome::Unknown => {
                     slot.state.send_replace(State::UnderWay);
-                    shelf.enter(keys, &slot, now);
                     Found::Unknown(Claim { slot, left: Some(Left::Unknown(Arc::clone(&recorded))) }, recorded)
                 }
             },
@@ -343,6 +357,19 @@ mod tests {
         assert!(matches!(take(86_500), Found::Done(_)), "a second send");
         assert!(matches!(take(86_000 + 86_399), Found::Done(_)));
         assert!(matches!(take(86_000 + 86_400), Found::Fresh(_)));
+    }
+
+    /// A repeat that leaves one of its ids out is the same write as one that does not.
+    #[test]
+    fn one_id_of_two_is_enough_to_know_a_write_again() {
+        let memory = Memory::default();
+        let both = [Key::Correlation("c".into()), Key::Idempotency("i".into())];
+        let Found::Fresh(claim) = memory.take(&account(), &both, &write(1), at(0)) else { panic!() };
+        claim.end(recorded(Outcome::Rejected));
+        let Found::Fresh(claim) = memory.take(&account(), &both[..1], &write(1), at(1)) else { panic!() };
+        claim.end(recorded(Outcome::Executed));
+        assert!(matches!(memory.take(&account(), &both, &write(1), at(2)), Found::Done(_)));
+        assert!(matches!(memory.take(&account(), &both[1..], &write(1), at(3)), Found::Done(_)));
     }
 
     #[test]

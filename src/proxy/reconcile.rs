@@ -33,7 +33,8 @@ pub(super) enum Looked {
     NotFound,
 }
 
-/// The longest that one question may take, so that both legs get one.
+/// The longest that one question may take; half of the time that there is, if that is
+/// less, so that both legs get one.
 const QUESTION: Duration = Duration::from_secs(2);
 
 /// Between two questions, growing: an order may show a moment after it was taken.
@@ -56,12 +57,13 @@ impl Proxy {
         let paths = trail.paths();
         let Some(legs) = account.legs.as_ref().filter(|_| !paths.is_empty()) else { return Looked::NotFound };
         let by = Instant::now() + patience;
+        let longest = QUESTION.min(patience / 2);
         let both = [legs.leg(first), legs.leg(first.other())];
         let mut pause = PAUSES.0;
         // Each leg asks each path before any is asked again.
         let rounds = paths.iter().flat_map(|path| both.map(|leg| (path, leg))).collect::<Vec<_>>();
         for (path, leg) in rounds.into_iter().cycle() {
-            let limit = by.saturating_duration_since(Instant::now()).min(QUESTION);
+            let limit = by.saturating_duration_since(Instant::now()).min(longest);
             if limit.is_zero() {
                 break;
             }

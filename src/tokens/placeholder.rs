@@ -73,8 +73,11 @@ mod tests {
             ["/app/generateAccessToken", "/v2/RenewToken", "/app/consumeApp-consent", "/partner/consume-consent"]
         {
             let reply = reply(path, &id, now).unwrap();
-            let claims = Claims::read(reply["accessToken"].as_str().unwrap()).unwrap();
-            assert_eq!((claims.client_id, claims.expires_at), (id.clone(), 1_795_487_400));
+            let token = reply["accessToken"].as_str().unwrap();
+            let claims = BASE64URL_NOPAD.decode(token.split('.').nth(1).unwrap().as_bytes()).unwrap();
+            let claims: Value = serde_json::from_slice(&claims).unwrap();
+            assert_eq!((&claims["dhanClientId"], &claims["exp"]), (&json!("1000000001"), &json!(1_795_487_400)));
+            assert!(Claims::read(token).is_err(), "it must not be taken for the broker's");
             assert_eq!(reply["expiryTime"], "2026-11-24T08:00:00.000", "{path}");
         }
         assert_eq!(reply("/app/generate-consent", &id, now).unwrap()["consentAppStatus"], "GENERATED");
