@@ -66,7 +66,7 @@ pub trait GetIp: Send + Sync {
     /// `None` when nobody could be asked: no live token, no answer, no such fields.
     ///
     /// Must leave by that leg and no other ([`Leg::lease`], [`Leg::dial`]). It is given
-    /// [`probes::PATIENCE`] and dropped then.
+    /// ten seconds and dropped then.
     fn get_ip<'a>(&'a self, legs: &'a Arc<Legs>, role: Role)
     -> Pin<Box<dyn Future<Output = Option<Seen>> + Send + 'a>>;
 }
