@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use serde_json::json;
+use tokio::sync::broadcast;
 
 use crate::accounts::{AccountError, Accounts, Sight};
 use crate::addressing::{Addressing, AddressingError};
@@ -16,7 +18,7 @@ use crate::config::{Bind, Config, WarmHours};
 use crate::domain::AccountName;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
-use crate::legs::{Attendant, Settings};
+use crate::legs::{Attendant, LegEvent, Reason, Settings};
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
 use crate::orders::limits::Rules;
@@ -26,6 +28,7 @@ use crate::proxy::{self, Destinations, ListenError, Listening, Proxy, Terms};
 use crate::store::seal::{MasterKey, SealError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
+use crate::telemetry::events::{Events, Subject};
 use crate::tokens::Keepers;
 use crate::tokens::keeper::Broker;
 use crate::tokens::login::Login;
@@ -148,6 +151,7 @@ impl App {
         let (orders, recalled) = open_orders(&config, Arc::clone(&accounts)).await?;
         let orders = Arc::new(orders);
         let roles = Arc::new(ArcSwap::from_pointee(read_roles(&config.admin)?));
+        keepers.tell(orders.events.clone());
         let parts = (&accounts, &login, &orders);
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let proxy =
@@ -185,6 +189,7 @@ impl App {
         let Self { mut live, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
         live.attendant.start(&tasks);
+        tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
         tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
         for listening in listening {
             tasks.spawn(listening.serve(Arc::clone(&live.proxy)));
@@ -231,6 +236,29 @@ async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut S
             () = live.reload(file) => {}
             // Also when a file does not let itself be read.
             () = signals.stop.wait() => return,
+        }
+    }
+}
+
+/// What the legs tell, to whoever watches.
+async fn tell_of_legs(mut legs: broadcast::Receiver<LegEvent>, events: Events, tasks: Tasks) {
+    loop {
+        let heard = tokio::select! {
+            heard = legs.recv() => heard,
+            () = tasks.stopping() => return,
+        };
+        match heard {
+            Ok(event) => events.tell(Subject::Leg, &event.account, || {
+                json!({
+                    "role": event.role.as_str(),
+                    "address": event.source.to_string(),
+                    "from": event.from.as_str(),
+                    "state": event.to.as_str(),
+                    "reason": event.to.reason().map(Reason::as_str),
+                })
+            }),
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
         }
     }
 }

@@ -13,6 +13,7 @@ mod auth;
 mod consent;
 mod document;
 mod error;
+mod events;
 mod halts;
 mod health;
 mod keys;
@@ -128,6 +129,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pairs::assign, pairs::retire))
         .routes(routes!(halts::halt))
         .routes(routes!(orders::list))
+        .routes(routes!(events::listen))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))

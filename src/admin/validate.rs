@@ -15,7 +15,9 @@ use super::Admin;
 use super::error::Failure;
 use super::wire::{self, AccountChecksBody, AllChecksBody, ChecksBody, Fields, InPath, NoFields, Problem};
 use crate::accounts::Account;
-use crate::tokens::validate::validate;
+use crate::domain::AccountName;
+use crate::telemetry::events::Subject;
+use crate::tokens::validate::{Check, validate};
 
 /// Accounts that are looked at at once: each makes three calls, and a broker that is
 /// asked by 10,000 at once sees an attack.
@@ -35,7 +37,9 @@ pub(super) async fn one(
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
     let subject = admin.subject(&wire::name(&name)?)?;
-    Ok(Json(validate(&admin.login, &subject, Timestamp::now()).await.as_slice().into()))
+    let checks = validate(&admin.login, &subject, Timestamp::now()).await;
+    tell(&admin, &wire::name(&name)?, &checks);
+    Ok(Json(checks.as_slice().into()))
 }
 
 /// Look at every account. With `Accept: application/x-ndjson` each is told on a line of
@@ -64,7 +68,15 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
     let checks = validate(&admin.login, &super::subject(row), Timestamp::now()).await;
+    tell(admin, &row.name, &checks);
     AccountChecksBody::of(&row.name, &checks)
+}
+
+/// Whoever watches hears of it too.
+fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
+    let failed: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| check.name).collect();
+    let data = || serde_json::json!({ "ok": failed.is_empty(), "failed": failed });
+    admin.orders.events.tell(Subject::Validation, account, data);
 }
 
 fn every_row(admin: &Admin) -> Result<Vec<Arc<Account>>, Failure> {

@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::domain::AccountName;
+use crate::telemetry::events::Events;
 
 use journal::{Journal, JournalError, Options};
 use limits::{Gate, Monotonic, Rules};
@@ -39,6 +40,8 @@ pub struct Orders {
     pub journal: Journal,
     /// Those of the last day.
     pub memory: Memory,
+    /// Whoever watches hears of every outcome.
+    pub events: Events,
     gates: papaya::HashMap<AccountName, Arc<Gate>>,
     keeping: ArcSwap<Keeping>,
     clock: Monotonic,
@@ -66,7 +69,7 @@ impl Orders {
         let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (gates, clock) = (papaya::HashMap::new(), Monotonic::start());
-        Ok(Self { journal, memory: Memory::default(), gates, keeping, clock })
+        Ok(Self { journal, memory: Memory::default(), events: Events::default(), gates, keeping, clock })
     }
 
     /// The account is gone, or another customer's now.

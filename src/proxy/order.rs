@@ -37,6 +37,7 @@ use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
 use crate::orders::limits::{Ask, Limited};
 use crate::orders::memory::{Claim, Found, Key, Recorded, Write};
 use crate::orders::trail::{Trail, order_of};
+use crate::telemetry::events::Subject;
 use crate::tokens::LiveToken;
 
 /// How often a write that was handed back unsent goes on to a new connection.
@@ -306,6 +307,7 @@ impl Order<'_> {
         line.recovered = recovered.then_some(true);
         line.upstream_us.get_or_insert(micros(sent_at.elapsed()));
         line.total_us = Some(micros(self.began.elapsed()));
+        self.proxy.orders.events.tell(Subject::Order, &self.account.name, || told(&line));
         if let Err(err) = self.proxy.orders.journal.append_durable(&line).await {
             // The order is done, whatever the disk says. After a restart it is asked about again.
             tracing::error!(account = %self.account.name, request_id = self.request_id, error = %err, outcome = outcome.as_str(),
@@ -348,6 +350,23 @@ pub(super) fn limited(err: &Limited) -> Problem {
     let mut problem = Problem::before_sending(Code::RateLimited, format!("{err}; {when}"));
     problem.retry_after = err.retry_after;
     problem
+}
+
+/// What a watcher hears of an outcome.
+pub(super) fn told(line: &Entry) -> serde_json::Value {
+    let word = |word: &Option<Word>| word.as_ref().map(|word| word.as_str().to_owned());
+    serde_json::json!({
+        "request_id": word(&line.request_id),
+        "outcome": line.outcome.map(Outcome::as_str),
+        "method": line.method.as_ref().map(http::Method::as_str),
+        "path": line.path.as_ref().map(PathText::as_str),
+        "leg": line.leg.map(Role::as_str),
+        "source": line.source.map(|source| source.to_string()),
+        "order_id": word(&line.order_id),
+        "correlation_id": word(&line.correlation_id),
+        "status": line.status,
+        "recovered": line.recovered == Some(true),
+    })
 }
 
 fn micros(duration: Duration) -> u64 {

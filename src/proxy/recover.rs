@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::order::told;
 use super::reconcile::Looked;
 use crate::accounts::Account;
 use crate::domain::{Outcome, Role};
@@ -16,6 +17,7 @@ use crate::orders::journal::Word;
 use crate::orders::memory::{Found, Recorded};
 use crate::orders::recall::{Unsettled, trail_of};
 use crate::orders::trail::order_of;
+use crate::telemetry::events::Subject;
 
 /// Accounts asked about at once.
 const AT_ONCE: usize = 8;
@@ -72,6 +74,7 @@ impl Proxy {
         let mut line = one.intent.outcome(outcome, Timestamp::now());
         line.order_id = body.as_ref().and_then(order_of).map(|id| Word::new(&id));
         line.recovered = (outcome != Outcome::Unknown).then_some(true);
+        self.orders.events.tell(Subject::Order, &one.account, || told(&line));
         if let Err(err) = self.orders.journal.append_durable(&line).await {
             tracing::error!(account = %one.account, error = %err, "what was found of a cut-off order could not be written down");
         }

@@ -1,6 +1,7 @@
 //! Logs, metrics, and the one line per request.
 
 pub mod access;
+pub mod events;
 mod logs;
 mod metrics;
 

@@ -15,7 +15,7 @@ mod broker;
 mod work;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -32,6 +32,7 @@ use crate::domain::{AccountName, ClientId, Secret};
 use crate::legs::Legs;
 use crate::store::Store;
 use crate::store::records::LoginRecord;
+use crate::telemetry::events::Events;
 
 /// Calls of people that wait for a keeper, at most. When it is full the next waits.
 const ASKS: usize = 16;
@@ -95,6 +96,7 @@ pub struct Keepers {
     tasks: Tasks,
     turns: Turns,
     checks: Arc<Semaphore>,
+    events: OnceLock<Events>,
     /// The broker's clock minus ours, as anybody last measured it: one host, one clock.
     skew: Mutex<Option<SignedDuration>>,
 }
@@ -110,7 +112,20 @@ impl Keepers {
     /// keepers and is stopped before the broker's connections are.
     pub fn new(store: Store, broker: Arc<dyn Broker>, logins_per_second: u32, tasks: Tasks) -> Arc<Self> {
         let turns = Turns::new(logins_per_second);
-        Arc::new(Self { store, broker, tasks, turns, checks: Arc::new(Semaphore::new(CHECKS)), skew: Mutex::default() })
+        Arc::new(Self {
+            store,
+            broker,
+            tasks,
+            turns,
+            checks: Arc::new(Semaphore::new(CHECKS)),
+            events: OnceLock::new(),
+            skew: Mutex::default(),
+        })
+    }
+
+    /// Who hears of every change of a token's state. Only the first one given counts.
+    pub fn tell(&self, events: Events) {
+        let _ = self.events.set(events);
     }
 
     /// Another number of logins a second.

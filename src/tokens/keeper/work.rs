@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -15,6 +16,7 @@ use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
 use crate::domain::{AccountName, Secret};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
 use crate::store::{Change, Store, StoreError};
+use crate::telemetry::events::Subject;
 use crate::tokens::cell::Standing;
 use crate::tokens::lifecycle::{
     Action, AttemptOutcome, Budget, CheckOutcome, Event, Lifecycle, State, Strategy, TokenSource, Trouble,
@@ -466,6 +468,10 @@ impl Work {
         let account = &self.keeper.account.name;
         let trouble = self.machine.trouble();
         let (code, summary) = (trouble.map(|t| &*t.code), trouble.map(|t| &*t.summary));
+        if let Some(events) = self.shared.events.get() {
+            let error = trouble.map(|t| json!({ "code": t.code, "summary": t.summary, "action": t.action }));
+            events.tell(Subject::Token, account, || json!({ "state": state.as_str(), "last_error": error }));
+        }
         match state {
             State::NeedsPerson { .. } => {
                 tracing::warn!(%account, state = state.as_str(), code, summary, "the account's token needs a person");
