@@ -200,7 +200,7 @@ fn judge(world: &mut World, ended: &[Ended], orders: usize) {
             "unknown" => times == 0,
             _ => false,
         };
-        if !good || (sliced && there.len() % 2 != 0) {
+        if !good || (sliced && !there.len().is_multiple_of(2)) {
             failures.push(format!(
                 "{} of account {}: told {} {}, at the broker {there:?}, {} tries",
                 one.id, one.account, one.outcome, one.order_id, one.tries
@@ -260,7 +260,11 @@ fn story(world: &World, id: &str) {
     }
     let account = format!("account=\"{}\"", id.split('-').next().unwrap());
     let told = |line: &&str| requests.iter().any(|request| line.contains(request.as_str()));
-    for line in log.lines().filter(|line| told(line) || !line.contains("INFO") && line.contains(&account)).take(40) {
+    for line in log
+        .lines()
+        .filter(|line| told(line) || line.contains(&account) && (line.contains("a question") || !line.contains("INFO")))
+        .take(60)
+    {
         println!("{line}");
     }
 }

@@ -1,5 +1,7 @@
 //! An order engine: it sends writes through the gateway, and remembers what it was told.
 
+#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
