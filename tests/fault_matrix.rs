@@ -260,7 +260,7 @@ impl Matrix {
             let id = format!("{}-{serial}", trader.name);
             let price = 100.0 + f64::from(serial);
             // Every other time by its own id, or by the header's alone.
-            let by_key = repeats && serial % 2 == 0;
+            let by_key = repeats && serial.is_multiple_of(2);
             let correlation = (!by_key).then_some(id.as_str());
             let mut wish = match op {
                 Op::Place => Wish::place(correlation, price),
