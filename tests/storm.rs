@@ -57,6 +57,7 @@ struct Ended {
     outcome: String,
     order_id: String,
     tries: usize,
+    wish: Wish,
 }
 
 fn text() -> String {
@@ -98,7 +99,8 @@ async fn engine(account: usize, trader: Trader, orders: usize) -> Vec<Ended> {
                     _ => {}
                 }
             };
-            ended.push(Ended { account, id, outcome: told.outcome.clone(), order_id: told.order_id(), tries });
+            let (outcome, order_id) = (told.outcome.clone(), told.order_id());
+            ended.push(Ended { account, id, outcome, order_id, tries, wish });
         }
     };
     let lanes: Vec<_> = (0..AT_ONCE).map(|_| lane()).collect();
@@ -134,7 +136,7 @@ fn a_storm_of_faults_and_restarts_makes_no_order_twice_and_tells_nobody_what_is_
     let over = AtomicBool::new(false);
     let traders = world.traders.clone();
     let (mut kills, mut stops, mut faults) = (0, 0, 0);
-    let ended = std::thread::scope(|scope| {
+    let mut ended = std::thread::scope(|scope| {
         let callers = world.net.place(Ns::Caller);
         let (over, traders) = (&over, &traders);
         let storm = scope.spawn(move || {
@@ -173,7 +175,22 @@ fn a_storm_of_faults_and_restarts_makes_no_order_twice_and_tells_nobody_what_is_
     let took = began.elapsed();
     println!("{took:?}, {faults} faults, {kills} times killed, {stops} times stopped");
     world.broker.clear_faults();
+    ask_once_more(&world, &mut ended);
     judge(&mut world, &ended, orders);
+}
+
+/// In the calm after it: while questions went unanswered, "unknown" was true of orders
+/// that the broker had.
+fn ask_once_more(world: &World, ended: &mut [Ended]) {
+    let mut unknown: Vec<&mut Ended> = ended.iter_mut().filter(|one| one.outcome == "unknown").collect();
+    for some in unknown.chunks_mut(20) {
+        let asked = some.iter().map(|one| one.wish.send(LISTENER, &world.traders[one.account]));
+        let told = world.net.in_ns(Ns::Caller, || futures_util::future::join_all(asked));
+        for (one, told) in some.iter_mut().zip(told) {
+            let told = told.expect("no answer in the calm");
+            (one.outcome, one.order_id) = (told.outcome.clone(), told.order_id());
+        }
+    }
 }
 
 /// The broker's books against what callers were told and what the journal says.
@@ -260,7 +277,11 @@ fn story(world: &World, id: &str) {
     }
     let account = format!("account=\"{}\"", id.split('-').next().unwrap());
     let told = |line: &&str| requests.iter().any(|request| line.contains(request.as_str()));
-    for line in log.lines().filter(|line| told(line) || !line.contains("INFO") && line.contains(&account)).take(40) {
+    for line in log
+        .lines()
+        .filter(|line| told(line) || line.contains(&account) && (line.contains("a question") || !line.contains("INFO")))
+        .take(60)
+    {
         println!("{line}");
     }
 }
