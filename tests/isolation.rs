@@ -25,6 +25,7 @@ use support::caller::{Caller, basic, connect, connect_unix, request, tunnel};
 use support::net::{self, Ns, Uplink};
 use support::wait_until;
 use support::world::{LISTENER, LOOPBACK, Trader, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ACCOUNTS: u16 = 50;
 /// At most, should the test never be content with what it saw.
@@ -142,6 +143,26 @@ async fn take_turns(traders: Vec<Trader>, moved: usize) {
     }
 }
 
+/// Another of the broker's hosts: a feed, signed in its query, which names a stranger.
+async fn listen(trader: Trader, stranger: Trader, enough: Arc<AtomicBool>) {
+    while !enough.load(Ordering::Relaxed) {
+        let mut stream = connect(LISTENER).await;
+        let head = format!(
+            "GET http://api-feed.dhan.co/?version=2&token={}&clientId={}&authType=2 HTTP/1.1\r\nHost: api-feed.dhan.co\r\n\
+             Proxy-Authorization: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            stranger.token,
+            stranger.client_id,
+            basic(&trader.name, &trader.key),
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut status = [0_u8; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        let status = String::from_utf8_lossy(&status[9..]).into_owned();
+        assert!(matches!(status.as_str(), "101" | "502" | "503" | "504"), "{status}");
+    }
+}
+
 /// What of `seen` belongs to two accounts. The token selects the account at the
 /// broker, so everything else is held against its account.
 fn mixed(
@@ -160,8 +181,10 @@ fn mixed(
             seen.correlation_id.as_ref().and_then(|id| id.split('-').next()).filter(|name| names.contains_key(*name));
         // The gateway's own question names the account in another field than a caller's request does.
         let ids = (seen.client_id_header.as_deref(), seen.dhan_client_id_header.as_deref());
+        // A feed's id, which stands in its query, is shown with the headers'.
+        let expected = if seen.path_and_query == "/v2/ip/getIP" { (None, Some(own)) } else { (Some(own), None) };
         let fits = pairs[own].contains(seen.peer.ip())
-            && ids == if seen.path_and_query == "/v2/ip/getIP" { (None, Some(own)) } else { (Some(own), None) }
+            && ids == expected
             && seen.body_client_id.as_deref().is_none_or(|id| id == own)
             && named.is_none_or(|name| names[name] == own);
         if !fits {
@@ -198,6 +221,10 @@ fn no_request_leaves_from_another_accounts_address_or_with_its_token() {
             );
             under_way.push(callers.spawn(task));
         }
+    }
+    for (n, trader) in world.traders.iter().enumerate().take(8) {
+        let stranger = world.traders[(n + 3) % world.traders.len()].clone();
+        under_way.push(callers.spawn(listen(trader.clone(), stranger, Arc::clone(&enough))));
     }
     let turns = callers.spawn(take_turns(world.traders.clone(), 2));
     let (a1, a2) = (world.traders[0].clone(), world.traders[1].clone());
@@ -266,6 +293,7 @@ fn no_request_leaves_from_another_accounts_address_or_with_its_token() {
     );
     assert!(wrong.is_empty(), "{} of {}: {}", wrong.len(), seen.len(), wrong[..wrong.len().min(5)].join("\n"));
     assert_eq!(accounts.len(), usize::from(ACCOUNTS));
+    assert!(seen.iter().filter(|s| s.websocket).count() > 8, "no feed was opened");
 }
 
 /// A test of the test: the check must see what it is there to see.

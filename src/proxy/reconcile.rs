@@ -97,8 +97,9 @@ async fn question(
 ) -> Option<(u16, Bytes)> {
     let path: PathAndQuery = path.parse().ok()?;
     let ask = async {
-        // New, as whatever lost the answer may have taken the idle ones with it.
-        let lease = leg.lease(to, Reuse::Never).await.ok()?;
+        // What lost the answer has had its leg's idle connections forgotten (`Leg::suspect`), so
+        // one that lies idle is of another question, and good.
+        let lease = leg.lease(to, Reuse::Idle).await.ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         sign::headers(&mut headers, account, token);
@@ -109,7 +110,11 @@ async fn question(
                 let (body, _) = Body::Broker(Box::new(reply.into_body())).peek(BOOK_LIMIT).await;
                 Some((status, body?))
             }
-            Sent::NotSent(..) | Sent::Broken(_) => None,
+            Sent::NotSent(..) => None,
+            Sent::Broken(_) => {
+                leg.suspect();
+                None
+            }
         }
     };
     let answer = tokio::time::timeout(limit, ask).await.ok().flatten();
