@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use crate::accounts::{AccountError, Accounts, Sight};
 use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
-use crate::broker::dhan::limits::limits;
+use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config, WarmHours};
 use crate::domain::AccountName;
 use crate::domain::tasks::{Stopped, Tasks};
@@ -73,6 +73,8 @@ pub enum StartError {
     Roots(#[from] TlsError),
     #[error("the interception authority cannot be used")]
     Intercept(#[from] InterceptError),
+    #[error("limits.file cannot be used")]
+    Limits(#[from] LimitsError),
     #[error("the order journal cannot be used")]
     Journal(#[from] JournalError),
     #[error("the order journal in {folder} cannot be read back")]
@@ -276,10 +278,10 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
 
 async fn open_orders(config: &Config, accounts: Arc<Accounts>) -> Result<(Orders, Recalled), StartError> {
     let (folder, journal) = (config.state.path.join("journal"), config.journal.clone());
-    let rules = Rules::new(limits(), config.limits.margin);
-    let max_wait = config.limits.max_wait;
+    let limits = config.limits.clone();
     let open = move || -> Result<(Orders, Recalled), StartError> {
-        let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, max_wait)?;
+        let rules = Rules::load(limits.file.as_deref(), limits.margin)?;
+        let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, limits.max_wait)?;
         let made = |name: &AccountName| accounts.lookup(name.as_str()).map(|account| account.record.created_at);
         let recalled = orders.recall(jiff::Timestamp::now(), made).map_err(|err| StartError::Recall { folder, err })?;
         Ok((orders, recalled))

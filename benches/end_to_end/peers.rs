@@ -148,14 +148,25 @@ fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
     let dir = dir.join("sixgate");
     std::fs::create_dir(&dir).expect("a folder for the gateway");
     let at = SocketAddr::from((Ipv6Addr::LOCALHOST, SIXGATE_PORT));
+    // One account sends what the broker would take from thousands. The limits are kept all the
+    // same, only with room for it.
+    let limits = dir.join("limits.toml");
+    let window = "[{ count = 1000000, per = \"1s\" }]";
+    let table = format!(
+        "checked = \"2026-11-25\"\nmodifications_per_order = 25\noption_chain_every = \"3s\"\n\
+         [windows]\norder = {window}\ndata = {window}\nquote = {window}\nother = {window}\n"
+    );
+    std::fs::write(&limits, table).expect("a table of limits");
     let mut config = String::new();
     let _ = write!(
         config,
         "[[listener]]\naddress = \"{at}\"\naccount = \"alpha\"\n\
          [admin]\naddress = \"[::1]:{ADMIN_PORT}\"\n\
+         [limits]\nfile = \"{limits}\"\n\
          [egress]\nextra_roots = [\"{ca}\"]\nidle_per_leg = {idle_per_leg}\n\
          [egress.resolve]\n\"{HOST}\" = [\"{to}\"]\n\
          [log]\nlevel = \"warn\"\n",
+        limits = limits.display(),
         ca = upstream.ca_file.display(),
         to = upstream.at(),
     );

@@ -19,7 +19,6 @@ use sd_notify::NotifyState;
 use super::{egress_options, is_made, leg_settings, make_pool, read_roles};
 use crate::accounts::Accounts;
 use crate::admin::Roles;
-use crate::broker::dhan::limits::limits;
 use crate::config::{self, Bind, Config, Problems};
 use crate::domain::tasks::Tasks;
 use crate::egress::Egress;
@@ -51,6 +50,7 @@ struct Ready {
     config: Config,
     fixed: Vec<&'static str>,
     roles: Roles,
+    rules: Rules,
     /// For each listener of the configuration.
     doors: Vec<Door>,
 }
@@ -125,12 +125,12 @@ impl Live {
     }
 
     async fn apply(&mut self, ready: Ready) {
-        let Ready { config, roles, doors, .. } = ready;
+        let Ready { config, roles, rules, doors, .. } = ready;
         self.egress.reload(egress_options(&config));
         self.attendant.reload(leg_settings(&config));
         self.login.set_limit(config.egress.response_timeout);
         self.keepers.set_rate(config.tokens.logins_per_second);
-        self.orders.reload(Rules::new(limits(), config.limits.margin), config.limits.max_wait);
+        self.orders.reload(rules, config.limits.max_wait);
         self.proxy.reload(&config);
         self.roles.store(Arc::new(roles));
         crate::telemetry::set_log_level(config.log.level);
@@ -164,6 +164,8 @@ impl Ready {
         let fixed = keep_what_is_fixed(in_force, &mut config);
         let mut problems = Problems::new(&file.display().to_string());
         let roles = read_roles(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
+        let rules = Rules::load(config.limits.file.as_deref(), config.limits.margin);
+        let rules = rules.map_err(|err| problems.add("limits.file", chain(&err)));
         let mut open: Vec<_> = open.into_iter().map(Some).collect();
         let mut doors = Vec::with_capacity(config.listeners.len());
         for (index, listener) in config.listeners.iter().enumerate() {
@@ -185,9 +187,9 @@ impl Ready {
                 },
             }
         }
-        match roles {
-            Ok(roles) if problems.is_empty() => Ok(Self { config, fixed, roles, doors }),
-            Ok(_) | Err(()) => {
+        match (roles, rules) {
+            (Ok(roles), Ok(rules)) if problems.is_empty() => Ok(Self { config, fixed, roles, rules, doors }),
+            _ => {
                 for door in doors {
                     if let Door::New(listening) = door {
                         listening.discard();

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use super::CheckArguments;
-use crate::config;
+use crate::config::{self, Config, Problems};
+use crate::orders::limits::Rules;
 
 pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
-    let problems = match config::load(&arguments.config) {
+    let problems = match config::load(&arguments.config).and_then(|config| with_its_limits(config, arguments)) {
         Ok(config) => {
             if arguments.json {
                 println!("{}", serde_json::json!({ "ok": true, "problems": [], "warnings": config.warnings }));
@@ -27,4 +28,13 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
         eprintln!("{problems}");
     }
     ExitCode::from(2)
+}
+
+/// A table of limits is the broker's business, and read by its room.
+fn with_its_limits(config: Config, arguments: &CheckArguments) -> Result<Config, Problems> {
+    let Err(err) = Rules::load(config.limits.file.as_deref(), config.limits.margin) else { return Ok(config) };
+    let mut problems = Problems::new(&arguments.config.display().to_string());
+    let cause = std::error::Error::source(&err).map(|cause| format!(": {cause}")).unwrap_or_default();
+    problems.add("limits.file", format!("{err}{cause}"));
+    Err(problems)
 }

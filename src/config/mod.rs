@@ -231,6 +231,8 @@ pub struct Limits {
     /// The part of each limit left unused, 0 to 0.5: jitter on the way can bring
     /// requests closer together than they left.
     pub margin: f64,
+    /// A table of limits in place of the built-in one.
+    pub file: Option<PathBuf>,
 }
 
 /// `[journal]`

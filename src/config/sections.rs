@@ -90,7 +90,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
         legs: legs(reader),
         orders: orders(reader),
         tokens: tokens(reader),
-        limits: limits(reader),
+        limits: limits(reader, base),
         journal: journal(reader),
         proxy: proxy(reader),
         dhan: dhan(reader),
@@ -193,9 +193,13 @@ fn tokens(reader: &mut Reader<'_>) -> Tokens {
     Tokens { logins_per_second: u32::try_from(per_second).unwrap_or(1) }
 }
 
-fn limits(reader: &mut Reader<'_>) -> Limits {
+fn limits(reader: &mut Reader<'_>, base: &Path) -> Limits {
     let mut s = reader.section("limits");
-    Limits { max_wait: s.within("max_wait", Duration::from_secs(1), WAIT), margin: s.within("margin", 0.05, 0.0..=0.5) }
+    Limits {
+        max_wait: s.within("max_wait", Duration::from_secs(1), WAIT),
+        margin: s.within("margin", 0.05, 0.0..=0.5),
+        file: path(&mut s, "file", base).good(),
+    }
 }
 
 fn journal(reader: &mut Reader<'_>) -> Journal {

@@ -138,7 +138,7 @@ impl Memory {
         if slot.write != *write {
             return Found::Conflict;
         }
-        shelf.enter(keys, &slot, now);
+        shelf.join(keys, &slot, now);
         let state = slot.state.borrow().clone();
         match state {
             State::UnderWay => Found::UnderWay(UnderWay(slot.state.subscribe())),
@@ -183,6 +183,18 @@ impl Shelf {
         for key in keys {
             self.slots.insert(key.clone(), (now, Arc::clone(slot)));
             self.ages.push_back((now, key.clone()));
+        }
+    }
+
+    /// A repeat that names another id too: both are this write's, for as long as the first.
+    fn join(&mut self, keys: &[Key], slot: &Arc<Slot>, now: Timestamp) {
+        let own = |known: &&(Timestamp, Arc<Slot>)| Arc::ptr_eq(&known.1, slot);
+        let since = keys.iter().filter_map(|key| self.slots.get(key)).find(own).map_or(now, |known| known.0);
+        for key in keys {
+            if self.slots.get(key).is_none_or(|known| !own(&known)) {
+                self.slots.insert(key.clone(), (since, Arc::clone(slot)));
+                self.ages.push_back((since, key.clone()));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //! Not here: keeping them (`orders::limits`), and which endpoint counts against which
 //! ([`super::endpoints`]).
 
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -55,6 +56,22 @@ impl BrokerLimits {
         }
     }
 
+    /// Read a table in the form of the built-in one.
+    ///
+    /// # Errors
+    /// [`LimitsError`]; nothing of it is used then.
+    pub fn read(path: &Path) -> Result<Self, LimitsError> {
+        let text = std::fs::read_to_string(path).map_err(|err| LimitsError::File { path: path.to_owned(), err })?;
+        let table: Self = toml::from_str(&text).map_err(|err| LimitsError::Table { path: path.to_owned(), err })?;
+        let windows = [&table.windows.order, &table.windows.data, &table.windows.quote, &table.windows.other];
+        // Zero never means unlimited, and a class without a window would be.
+        let no_limit = windows.iter().any(|of| of.is_empty() || of.iter().any(|w| w.count == 0 || w.per.is_zero()));
+        if no_limit || table.modifications_per_order == 0 {
+            return Err(LimitsError::NoLimit { path: path.to_owned() });
+        }
+        Ok(table)
+    }
+
     /// What cannot be read is kept as the least that the broker gives anybody.
     fn strictest() -> Self {
         let one = vec![Window { count: 1, per: Duration::from_secs(1) }];
@@ -65,6 +82,25 @@ impl BrokerLimits {
             windows: Windows { order: one.clone(), data: one.clone(), quote: one.clone(), other: one },
         }
     }
+}
+
+/// Why a table of limits cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitsError {
+    #[error("cannot read the table of limits {path}")]
+    File {
+        path: PathBuf,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("the table of limits {path} is not what it should be")]
+    Table {
+        path: PathBuf,
+        #[source]
+        err: toml::de::Error,
+    },
+    #[error("the table of limits {path} has a class without a window, or a 0; 0 is no limit")]
+    NoLimit { path: PathBuf },
 }
 
 /// The broker's limits.
@@ -84,6 +120,25 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_of_one_s_own_must_have_every_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("limits.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            BrokerLimits::read(&path)
+        };
+        let good = include_str!("limits.toml");
+        assert!(read(good).is_ok());
+        assert!(matches!(read(&good.replace("count = 5,", "count = 0,")), Err(LimitsError::NoLimit { .. })));
+        assert!(matches!(
+            read(&good.replace("quote = [{ count = 1, per = \"1s\" }]", "quote = []")),
+            Err(LimitsError::NoLimit { .. })
+        ));
+        assert!(matches!(read("checked = 1"), Err(LimitsError::Table { .. })));
+        assert!(matches!(BrokerLimits::read(&dir.path().join("none")), Err(LimitsError::File { .. })));
+    }
 
     #[test]
     fn the_table_is_what_the_broker_documents() {

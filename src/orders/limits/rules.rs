@@ -12,12 +12,13 @@
 //! window's, half of a big one's. That also keeps a few cancels for the account that
 //! spent its day's placements.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Classes;
 use super::counter::Cap;
 use crate::broker::dhan::endpoints::RateClass;
-use crate::broker::dhan::limits::{BrokerLimits, Window};
+use crate::broker::dhan::limits::{BrokerLimits, LimitsError, Window, limits};
 
 /// From this count on a margin is taken from the count.
 const BIG: u32 = 100;
@@ -39,6 +40,18 @@ pub(super) struct Rule {
 }
 
 impl Rules {
+    /// The built-in limits, or those of a file (`limits.file`). Reads it: not on a worker of
+    /// the runtime.
+    ///
+    /// # Errors
+    /// [`LimitsError`].
+    pub fn load(file: Option<&Path>, margin: f64) -> Result<Self, LimitsError> {
+        match file {
+            Some(file) => Ok(Self::new(&BrokerLimits::read(file)?, margin)),
+            None => Ok(Self::new(limits(), margin)),
+        }
+    }
+
     /// The broker's limits with a margin of 0 to 0.5 (`limits.margin`).
     pub fn new(broker: &BrokerLimits, margin: f64) -> Self {
         let margin = if margin.is_finite() { margin.clamp(0.0, 0.5) } else { 0.5 };
