@@ -15,7 +15,6 @@ use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config, WarmHours};
-use crate::domain::AccountName;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::legs::{Attendant, LegEvent, Reason, Settings};
@@ -282,8 +281,9 @@ async fn open_orders(config: &Config, accounts: Arc<Accounts>) -> Result<(Orders
     let open = move || -> Result<(Orders, Recalled), StartError> {
         let rules = Rules::load(limits.file.as_deref(), limits.margin)?;
         let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, limits.max_wait)?;
-        let made = |name: &AccountName| accounts.lookup(name.as_str()).map(|account| account.record.created_at);
-        let recalled = orders.recall(jiff::Timestamp::now(), made).map_err(|err| StartError::Recall { folder, err })?;
+        let recalled = orders
+            .recall(jiff::Timestamp::now(), |line| accounts.customer_of(line))
+            .map_err(|err| StartError::Recall { folder, err })?;
         Ok((orders, recalled))
     };
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
 use proptest::prelude::*;
-use sixgate::domain::{AccountName, Outcome, Role};
+use sixgate::domain::{ClientId, Outcome, Role};
 use sixgate::legs::health::{self, Event, Health, Line, Purpose, Reason};
 use sixgate::orders::memory::{Claim, Found, Key, Memory, Recorded, UnderWay, Write};
 use sixgate::orders::trail::Trail;
@@ -97,8 +97,8 @@ struct Counts {
     repeats: u32,
 }
 
-fn account() -> AccountName {
-    AccountName::parse("alpha").unwrap()
+fn customer() -> ClientId {
+    ClientId::parse("1000000001").unwrap()
 }
 
 fn recorded(outcome: Outcome) -> Recorded {
@@ -215,7 +215,7 @@ impl Model {
             return;
         }
         let (keys, write) = (self.keys(n, which), self.write(n));
-        match self.memory.take(&account(), &keys, &write, self.at()) {
+        match self.memory.take(&customer(), &keys, &write, self.at()) {
             Found::Fresh(claim) => {
                 self.alone(n);
                 self.tries.push(Try { write: n, claim: Some(claim), at: Stage::Dial { only: None } });
@@ -389,7 +389,7 @@ impl Model {
                 continue;
             }
             let at = Timestamp::from_second(self.writes[n].begun).unwrap();
-            self.memory.remember(&account(), &self.keys(n, 1), self.write(n), recorded(outcome), at);
+            self.memory.remember(&customer(), &self.keys(n, 1), self.write(n), recorded(outcome), at);
         }
     }
 

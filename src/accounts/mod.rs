@@ -31,8 +31,10 @@ use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, ClientId, Platform, Role, Secret};
 use crate::legs::Attendant;
+use crate::orders::journal::Entry;
 use crate::store::records::{
-    AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, LoginRecord, PairRecord, TokenRecord,
+    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, LoginRecord,
+    PairRecord, TokenRecord,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{Keepers, LiveToken, facts};
@@ -177,6 +179,16 @@ impl Accounts {
     /// The pools and holders of addresses.
     pub const fn addressing(&self) -> &Addressing {
         &self.addressing
+    }
+
+    /// Whose a line of the journal is: the customer that had the address it left from, who
+    /// has it still, as an address is never given to another.
+    pub fn customer_of(&self, line: &Entry) -> Option<ClientId> {
+        let Some(source) = line.source else {
+            let account = self.lookup(line.account.as_ref()?.as_str())?;
+            return (account.record.created_at <= line.at).then(|| account.client_id().clone());
+        };
+        self.store.get::<AddressRecord>(&source).ok().flatten().map(|holder| holder.client_id)
     }
 
     /// Make an account.

@@ -75,11 +75,9 @@ impl Accounts {
         if let Some(legs) = &legs {
             legs.set_pin(record.pin);
         }
-        // Read before the store: what a place holds was in the store first.
-        let held = old.and_then(|old| old.token.last()).map_or(0, |token| token.generation());
         let stored = self.store.get::<TokenRecord>(name)?;
-        // A place that holds a later token than the store has would never take ours.
-        let kept = old.filter(|_| held <= stored.as_ref().map_or(0, |stored| stored.generation));
+        // Its place may hold a later token than the store, if that could not be written: it goes on signing.
+        let kept = old;
         let token = kept.map(|old| Arc::clone(&old.token)).unwrap_or_default();
         if let Some(stored) = stored {
             let expires_at = Timestamp::from_second(stored.expires_at).unwrap_or(Timestamp::MIN);

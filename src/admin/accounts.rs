@@ -77,11 +77,7 @@ pub(super) async fn change(
         access_token: fields.token("access_token")?,
     };
     fields.done()?;
-    let before = admin.accounts.lookup(name.as_str()).map(|account| account.client_id().clone());
     let account = admin.accounts.change(&name, patch).await?;
-    if before.is_some_and(|before| before != *account.client_id()) {
-        admin.orders.forget(&name);
-    }
     Ok(Json(AccountBody::from(&*account)))
 }
 
@@ -89,9 +85,7 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/v1/accounts/{name}", tag = "accounts", security(("bearer" = [])),
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn delete(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<StatusCode, Failure> {
-    let name = wire::name(&name)?;
-    admin.accounts.delete(&name).await?;
-    admin.orders.forget(&name);
+    admin.accounts.delete(&wire::name(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::trail::Trail;
-use crate::domain::{AccountName, Outcome};
+use crate::domain::{ClientId, Outcome};
 
 /// How long a write is remembered.
 pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
@@ -113,16 +113,18 @@ struct Shelf {
     ages: VecDeque<(Timestamp, Key)>,
 }
 
-/// The memory of all accounts.
+/// The memory of all customers.
 #[derive(Debug, Default)]
 pub struct Memory {
-    shelves: papaya::HashMap<AccountName, Arc<Mutex<Shelf>>>,
+    /// By the broker's customer: an account that is deleted and made anew for the same one
+    /// must not do its orders again, and one for another must not hear of them.
+    shelves: papaya::HashMap<ClientId, Arc<Mutex<Shelf>>>,
 }
 
 impl Memory {
     /// Take up a write under its ids. Without ids it cannot be repeated, and is fresh.
-    pub fn take(&self, account: &AccountName, keys: &[Key], write: &Write, now: Timestamp) -> Found {
-        let shelf = self.shelf(account);
+    pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, now: Timestamp) -> Found {
+        let shelf = self.shelf(customer);
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
         shelf.forget(now);
         // What was certainly not done is no other write: under one of two ids it may have been
@@ -154,21 +156,16 @@ impl Memory {
     }
 
     /// Put in what the journal knows of, at start.
-    pub fn remember(&self, account: &AccountName, keys: &[Key], write: Write, recorded: Recorded, at: Timestamp) {
-        let shelf = self.shelf(account);
+    pub fn remember(&self, customer: &ClientId, keys: &[Key], write: Write, recorded: Recorded, at: Timestamp) {
+        let shelf = self.shelf(customer);
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let state = watch::Sender::new(State::Ended(Arc::new(recorded)));
         shelf.enter(keys, &Arc::new(Slot { write, state }), at);
     }
 
-    /// The account is gone, or another customer's now: its ids say nothing of the next one's.
-    pub fn forget(&self, account: &AccountName) {
-        self.shelves.pin().remove(account);
-    }
-
-    fn shelf(&self, account: &AccountName) -> Arc<Mutex<Shelf>> {
+    fn shelf(&self, customer: &ClientId) -> Arc<Mutex<Shelf>> {
         let shelves = self.shelves.pin();
-        Arc::clone(shelves.get_or_insert_with(account.clone(), Arc::default))
+        Arc::clone(shelves.get_or_insert_with(customer.clone(), Arc::default))
     }
 }
 
@@ -293,8 +290,8 @@ mod tests {
 
     use super::*;
 
-    fn account() -> AccountName {
-        AccountName::parse("alpha").unwrap()
+    fn account() -> ClientId {
+        ClientId::parse("1000000001").unwrap()
     }
 
     fn at(second: i64) -> Timestamp {
@@ -332,7 +329,7 @@ mod tests {
         assert_eq!(waiting.end().await.unwrap().outcome, Outcome::Executed);
         assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(2)), Found::Done(_)));
         // Another account's id is another id, and a day later it is forgotten.
-        let beta = AccountName::parse("beta").unwrap();
+        let beta = ClientId::parse("1000000002").unwrap();
         assert!(matches!(memory.take(&beta, &id("c"), &write(1), at(2)), Found::Fresh(_)));
         assert!(matches!(memory.take(&account(), &id("c"), &write(2), at(86_400)), Found::Fresh(_)));
     }

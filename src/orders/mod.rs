@@ -26,7 +26,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
-use crate::domain::AccountName;
+use crate::domain::ClientId;
 use crate::telemetry::events::Events;
 
 use journal::{Journal, JournalError, Options};
@@ -42,7 +42,7 @@ pub struct Orders {
     pub memory: Memory,
     /// Whoever watches hears of every outcome.
     pub events: Events,
-    gates: papaya::HashMap<AccountName, Arc<Gate>>,
+    gates: papaya::HashMap<ClientId, Arc<Gate>>,
     keeping: ArcSwap<Keeping>,
     clock: Monotonic,
 }
@@ -72,23 +72,17 @@ impl Orders {
         Ok(Self { journal, memory: Memory::default(), events: Events::default(), gates, keeping, clock })
     }
 
-    /// The account is gone, or another customer's now.
-    pub fn forget(&self, account: &AccountName) {
-        self.memory.forget(account);
-        self.gates.pin().remove(account);
-    }
-
-    /// The account's limits.
-    pub fn gate(&self, account: &AccountName) -> Arc<Gate> {
+    /// A customer's limits.
+    pub fn gate(&self, customer: &ClientId) -> Arc<Gate> {
         let gates = self.gates.pin();
-        if let Some(gate) = gates.get(account) {
+        if let Some(gate) = gates.get(customer) {
             return Arc::clone(gate);
         }
         let new = || {
             let keeping = self.keeping.load();
             Arc::new(Gate::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock))
         };
-        let gate = Arc::clone(gates.get_or_insert_with(account.clone(), new));
+        let gate = Arc::clone(gates.get_or_insert_with(customer.clone(), new));
         // A reload may have passed by between its making and its being there to be found.
         let keeping = self.keeping.load();
         gate.reload(Arc::clone(&keeping.rules), keeping.max_wait);

@@ -16,13 +16,15 @@ use super::journal::{Entry, Kind, read_back};
 use super::limits::Ask;
 use super::memory::{Key, REMEMBERED, Recorded, Write};
 use super::trail::Trail;
-use crate::domain::{AccountName, Outcome};
+use crate::domain::{AccountName, ClientId, Outcome};
 
 /// A write whose end the journal does not tell.
 #[derive(Clone, Debug)]
 pub struct Unsettled {
     /// The account.
     pub account: AccountName,
+    /// The broker's customer that it was.
+    pub customer: ClientId,
     /// Its last intent line, for the outcome line that is to follow.
     pub intent: Entry,
     /// What it can be found by here.
@@ -44,22 +46,23 @@ pub struct Recalled {
 
 /// The last that the journal says of a request.
 struct Last {
+    customer: ClientId,
     intent: Entry,
     outcome: Option<Entry>,
 }
 
 impl Orders {
-    /// Read the last day back. `made` says when an account was made: what one of the same
-    /// name did before is not its own. Reads files: not on a worker of the runtime.
+    /// Read the last day back. `customer` says whose a line is: an account's name may have
+    /// been another customer's when it was written. Reads files: not on a worker of the runtime.
     ///
     /// # Errors
     /// When the journal's folder cannot be listed.
-    pub fn recall(&self, now: Timestamp, made: impl Fn(&AccountName) -> Option<Timestamp>) -> io::Result<Recalled> {
+    pub fn recall(&self, now: Timestamp, customer: impl Fn(&Entry) -> Option<ClientId>) -> io::Result<Recalled> {
         let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
         let mut recalled = Recalled::default();
         let mut requests: HashMap<(AccountName, String), Last> = HashMap::new();
         let mut order = Vec::new();
-        let mut used: HashMap<AccountName, Vec<(Timestamp, Ask)>> = HashMap::new();
+        let mut used: HashMap<ClientId, Vec<(Timestamp, Ask)>> = HashMap::new();
         for line in read_back(self.journal.folder(), since)? {
             let Ok(line) = line else {
                 recalled.unreadable += 1;
@@ -67,16 +70,14 @@ impl Orders {
             };
             let entry = line.entry;
             let (Some(account), Some(request_id)) = (entry.account.clone(), entry.request_id.clone()) else { continue };
-            if made(&account).is_none_or(|made| entry.at < made) {
-                continue;
-            }
+            let Some(customer) = customer(&entry) else { continue };
             if let Some(ask) = Ask::of_entry(&entry) {
-                used.entry(account.clone()).or_default().push((entry.at, ask));
+                used.entry(customer.clone()).or_default().push((entry.at, ask));
             }
             let id = (account, request_id.as_str().to_owned());
             match entry.kind {
                 Kind::Intent => {
-                    if requests.insert(id.clone(), Last { intent: entry, outcome: None }).is_none() {
+                    if requests.insert(id.clone(), Last { customer, intent: entry, outcome: None }).is_none() {
                         order.push(id);
                     }
                 }
@@ -85,14 +86,14 @@ impl Orders {
                     Some(last) => last.outcome = Some(entry),
                     None => {
                         order.push(id.clone());
-                        requests.insert(id, Last { intent: entry.clone(), outcome: Some(entry) });
+                        requests.insert(id, Last { customer, intent: entry.clone(), outcome: Some(entry) });
                     }
                 },
                 Kind::Note => {}
             }
         }
-        for (account, past) in used {
-            self.gate(&account).rebuild(past, now);
+        for (customer, past) in used {
+            self.gate(&customer).rebuild(past, now);
         }
         // Oldest first, so that of two writes under one id the later one is remembered.
         for id in order {
@@ -104,7 +105,7 @@ impl Orders {
     }
 
     fn remember(&self, account: AccountName, last: Last, recalled: &mut Recalled) {
-        let Last { intent, outcome } = last;
+        let Last { customer, intent, outcome } = last;
         let (Some(method), Some(path), Some(body_sha256)) =
             (intent.method.clone(), intent.path.clone(), intent.body_sha256)
         else {
@@ -133,7 +134,8 @@ impl Orders {
         let at = intent.at;
         if outcome.is_none() {
             recalled.unsettled.push(Unsettled {
-                account: account.clone(),
+                account,
+                customer: customer.clone(),
                 intent,
                 keys: keys.clone(),
                 write: write.clone(),
@@ -141,7 +143,7 @@ impl Orders {
         }
         if !keys.is_empty() {
             recalled.writes += 1;
-            self.memory.remember(&account, &keys, write, recorded, at);
+            self.memory.remember(&customer, &keys, write, recorded, at);
         }
     }
 }
@@ -195,7 +197,7 @@ mod tests {
     fn a_restart_knows_what_was_done_and_what_nobody_knows() {
         let dir = tempfile::tempdir().unwrap();
         let before = orders(&dir);
-        let began = Timestamp::now();
+        let own = ClientId::parse("1000000001").unwrap();
         for (request, correlation, outcomes) in [
             ("r1", "done", vec![Outcome::Executed]),
             ("r2", "refused", vec![Outcome::Rejected]),
@@ -218,14 +220,13 @@ mod tests {
         }
         drop(before);
         let after = orders(&dir);
-        let recalled = after.recall(Timestamp::now(), |_| Some(began)).unwrap();
+        let recalled = after.recall(Timestamp::now(), |_| Some(own.clone())).unwrap();
         assert_eq!(recalled.unsettled.len(), 1);
         assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
         assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
-        let alpha = AccountName::parse("alpha").unwrap();
         let take = |id: &str, body: u8| {
             let write = Write { method: Method::POST, path: "/v2/orders".into(), body_sha256: [body; 32] };
-            after.memory.take(&alpha, &[Key::Correlation(id.into())], &write, Timestamp::now())
+            after.memory.take(&own, &[Key::Correlation(id.into())], &write, Timestamp::now())
         };
         let Found::Done(done) = take("done", 1) else { panic!("a second send") };
         assert_eq!(done.order_id.as_deref(), Some("77"));
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(cut.trail.paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
         assert!(matches!(take("refused", 1), Found::Fresh(_)));
         assert!(matches!(take("new", 1), Found::Fresh(_)));
-        // Of an account that was made since, none of it is.
-        assert_eq!(orders(&dir_of(after, dir)).recall(Timestamp::now(), |_| Some(Timestamp::now())).unwrap().writes, 0);
+        // Of another customer's, none of it is.
+        assert_eq!(orders(&dir_of(after, dir)).recall(Timestamp::now(), |_| None).unwrap().writes, 0);
     }
 }

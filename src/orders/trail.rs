@@ -99,9 +99,7 @@ impl Trail {
         };
         match (method.as_str(), parts.as_slice()) {
             ("POST", ["orders"]) => placed(Book::Orders),
-            ("POST", ["orders", "slicing"]) => {
-                placed(Book::Slices { quantity: body.get("quantity").and_then(Value::as_f64) })
-            }
+            ("POST", ["orders", "slicing"]) => placed(Book::Slices { quantity: body.get("quantity").and_then(number) }),
             ("POST", ["super", "orders"]) => placed(Book::Super),
             ("POST", ["forever", "orders"]) => placed(Book::Forever),
             ("POST", ["globalstocks", "orders"]) => placed(Book::Global),
@@ -126,13 +124,17 @@ impl Trail {
 
     fn changed(id: &str, book: Book, body: &Map<String, Value>) -> Self {
         let members = CHANGED.iter().chain(&["targetPrice", "stopLossPrice", "trailingJump"]);
-        // What is empty or zero is left as it is by many of the broker's calls, and proves nothing.
-        let says = |value: &Value| !value.is_null() && value.as_f64() != Some(0.0) && value.as_str() != Some("");
+        // What is empty is left as it is, and proves nothing; nor do zeros alone.
+        let says = |value: &Value| !value.is_null() && value.as_str() != Some("");
         let wanted: Vec<_> =
             members.filter_map(|name| Some((*name, body.get(*name).filter(|value| says(value))?.clone()))).collect();
         let leg = body.get("legName").and_then(Value::as_str).filter(|leg| !leg.is_empty());
         let leg = leg.filter(|leg| *leg != "ENTRY_LEG").map(Into::into);
-        if wanted.is_empty() { Self::None } else { Self::Changed { order_id: id.into(), book, leg, wanted } }
+        if wanted.iter().all(|(_, value)| number(value) == Some(0.0)) {
+            Self::None
+        } else {
+            Self::Changed { order_id: id.into(), book, leg, wanted }
+        }
     }
 
     fn multi(body: &Map<String, Value>) -> Self {
@@ -195,8 +197,12 @@ impl Trail {
         match self {
             Self::None => Finding::Open,
             Self::Placed { correlation_id, book } => placed(&orders, correlation_id, book),
-            Self::Cancelled { order_id, leg, .. } => match part(&orders, order_id, leg.as_deref()) {
-                Some(order) => cancelled(order, order_id),
+            Self::Cancelled { order_id, leg, book } => match part(&orders, order_id, leg.as_deref()) {
+                // Of a super order whose entry is traded the other legs may be gone all the same.
+                Some(order) => match cancelled(order, order_id) {
+                    Finding::Rejected if *book == Book::Super && leg.is_none() => Finding::Open,
+                    finding @ (Finding::Executed { .. } | Finding::Rejected | Finding::Open) => finding,
+                },
                 None => Finding::Open,
             },
             Self::Changed { order_id, leg, wanted, .. } => match part(&orders, order_id, leg.as_deref()) {
@@ -250,7 +256,8 @@ fn placed(orders: &[Map<String, Value>], correlation_id: &str, book: &Book) -> F
         },
         Book::Slices { quantity } => {
             let there: f64 = found.iter().filter_map(|order| order.get("quantity").and_then(Value::as_f64)).sum();
-            let all = quantity.is_none_or(|wanted| there >= wanted);
+            // Without it nobody can say whether these are all.
+            let all = quantity.is_some_and(|wanted| there >= wanted);
             let bodies: Vec<Value> = found.iter().filter_map(|order| reply(order)).collect();
             match found.first().and_then(|order| id_of(order)) {
                 Some(first) if all => Finding::Executed { body: bodies.into(), order_id: Some(first.into()) },
@@ -300,6 +307,9 @@ fn cancelled(order: &Map<String, Value>, id: &str) -> Finding {
 
 fn changed(order: &Map<String, Value>, id: &str, wanted: &[(&'static str, Value)]) -> Finding {
     let same = |(name, want): &(&'static str, Value)| {
+        if number(want) == Some(0.0) {
+            return order.get(*name).is_none_or(|has| number(has) == Some(0.0));
+        }
         let names: &[&str] = match *name {
             "targetPrice" | "stopLossPrice" => &[name, "price"],
             other => &[other],
@@ -403,6 +413,25 @@ mod tests {
         assert_eq!(read(order(3310.5, "PENDING")), Finding::Open);
         assert_eq!(read(order(3310.5, "TRADED")), Finding::Rejected);
         assert_eq!(read(json!({ "orderId": "7", "price": 3312.0 })), Finding::Open, "only a part of it is shown");
+    }
+
+    /// A change that takes a trigger away must not be found done by what it leaves as it was.
+    #[test]
+    fn a_zero_that_is_asked_for_must_be_there_and_proves_nothing_alone() {
+        let body = br#"{"orderId":"7","quantity":5,"price":3312.0,"triggerPrice":0}"#;
+        let trail = Trail::of(&Method::PUT, "/v2/orders/7", body);
+        let read = |trigger: f64| {
+            let order = json!({ "orderId": "7", "orderStatus": "PENDING", "quantity": 5, "price": 3312.0, "triggerPrice": trigger });
+            trail.read(200, order.to_string().as_bytes())
+        };
+        assert_eq!(read(3300.0), Finding::Open);
+        assert!(matches!(read(0.0), Finding::Executed { .. }));
+        assert_eq!(Trail::of(&Method::PUT, "/v2/orders/7", br#"{"triggerPrice":0}"#), Trail::None);
+        // Without a quantity nobody can say how many slices there are to be.
+        let slices = Trail::of(&Method::POST, "/v2/orders/slicing", br#"{"correlationId":"s"}"#);
+        let one =
+            json!([{ "orderId": "1", "orderStatus": "PENDING", "correlationId": "s", "quantity": 1800 }]).to_string();
+        assert_eq!(slices.read(200, one.as_bytes()), Finding::Open);
     }
 
     #[test]

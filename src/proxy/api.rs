@@ -61,7 +61,7 @@ impl Proxy {
         let legs = legs(account)?;
         sign::headers(&mut out.headers, account, &token);
         let mut again = Some(out.again());
-        let gate = self.orders.gate(&account.name);
+        let gate = self.orders.gate(account.client_id());
         let digest = || Sha256::digest(&out.body).into();
         let ask = Ask::of(&out.method, out.path.path(), &endpoint, digest);
         loop {

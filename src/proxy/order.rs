@@ -66,19 +66,16 @@ impl Order<'_> {
     /// Not cancel-safe: a dropped future leaves the outcome unknown.
     pub(super) async fn run(mut self, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         trace.correlation_id = self.correlation.as_ref().and_then(Correlation::made).map(str::to_owned);
-        let write = Write {
-            method: self.out.method.clone(),
-            path: self.out.path.path().into(),
-            body_sha256: Sha256::digest(&self.out.body).into(),
-        };
+        let write =
+            Write { method: self.out.method.clone(), path: self.out.path.path().into(), body_sha256: self.digest() };
         let keys = self.keys();
         // As long as the first try may take, and then some of our own.
         let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
         loop {
-            match self.proxy.orders.memory.take(&self.account.name, &keys, &write, Timestamp::now()) {
+            match self.proxy.orders.memory.take(self.account.client_id(), &keys, &write, Timestamp::now()) {
                 Found::Fresh(claim) => {
                     // Only now: whoever repeats one that was done before the halt must not be told "not sent".
-                    self.refuse_if_halted()?;
+                    self.refuse_if_halted(self.account)?;
                     return self.first(claim, &write, trace).await;
                 }
                 Found::Done(recorded) => return self.repeat(&recorded, trace).await,
@@ -102,8 +99,8 @@ impl Order<'_> {
         }
     }
 
-    fn refuse_if_halted(&self) -> Result<(), Problem> {
-        let Some(halt) = &self.account.record.halted else { return Ok(()) };
+    fn refuse_if_halted(&self, account: &Account) -> Result<(), Problem> {
+        let Some(halt) = &account.record.halted else { return Ok(()) };
         if takes_risk_away(&self.out.method, self.out.path.path(), self.out.path.query()) {
             return Ok(());
         }
@@ -113,8 +110,31 @@ impl Order<'_> {
         Err(Problem::before_sending(Code::AccountHalted, detail))
     }
 
+    /// A halt or a change of the pair that came while this waited for a token, a line or a limit.
+    fn still_wanted(&self, legs: &Legs) -> Result<(), Problem> {
+        let now = self.proxy.accounts.lookup(self.account.name.as_str());
+        match now.filter(|_| !legs.ended().is_cancelled()) {
+            Some(row) => self.refuse_if_halted(&row),
+            None => {
+                let detail = "the account or its pair was changed while this waited; send it again";
+                Err(Problem::before_sending(Code::EgressUnavailable, detail))
+            }
+        }
+    }
+
     fn ask(&self) -> Ask {
         Ask::of(&self.out.method, self.out.path.path(), &self.endpoint, || Sha256::digest(&self.out.body).into())
+    }
+
+    /// Of the body as it leaves; and of the query, where there is one: a kill switch's "on" and
+    /// "off" differ in nothing else.
+    fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new_with_prefix(&self.out.body);
+        if let Some(query) = self.out.path.query() {
+            hash.update("?");
+            hash.update(query);
+        }
+        hash.finalize().into()
     }
 
     fn keys(&self) -> Vec<Key> {
@@ -135,12 +155,19 @@ impl Order<'_> {
         let (mut unsent, mut other_leg, mut renewed) = (0, None, false);
         loop {
             let (leg, lease) = Self::dial(legs, &to, other_leg, reuse, by, trace).await?;
-            let gate = self.proxy.orders.gate(&self.account.name);
+            let gate = self.proxy.orders.gate(self.account.client_id());
             let pass = gate.enter(self.ask()).await.map_err(|err| limited(&err))?;
             trace.leg = Some(leg.role());
             trace.source = Some(lease.source());
             let mut intent = self.entry(write, leg.role(), lease.source(), &token);
-            self.journal(&intent).await?;
+            if let Err(problem) = self.still_wanted(legs) {
+                gate.give_back(pass);
+                return Err(problem);
+            }
+            if let Err(problem) = self.journal(&intent).await {
+                gate.give_back(pass);
+                return Err(problem);
+            }
             claim.sending(self.unknown(&trail));
             let request = self.out.request(&lease);
             let again = request.headers().clone();
@@ -218,7 +245,9 @@ impl Order<'_> {
                 }
                 Said::Nothing(reply) => {
                     let why = format!("the broker answered {}, which proves nothing", reply.status);
-                    let lost = Lost { claim, intent: &intent, trail: &trail, last: Some(reply), why: &why, sent_at };
+                    // A page or a redirect would be read as a refusal, or followed to a second send.
+                    let last = reply.status.is_server_error().then_some(reply);
+                    let lost = Lost { claim, intent: &intent, trail: &trail, last, why: &why, sent_at };
                     return self.reconcile(lost, trace).await;
                 }
                 Said::Lost(why) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -16,10 +16,12 @@ use super::forward::Outgoing;
 use super::reply::Body;
 use super::{Proxy, sign};
 use crate::accounts::Account;
+use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
 use crate::domain::{Authority, Role};
 use crate::egress::Sent;
 use crate::legs::{Leg, Reuse};
+use crate::orders::limits::Ask;
 use crate::orders::trail::{Finding, Trail};
 use crate::tokens::LiveToken;
 
@@ -58,6 +60,7 @@ impl Proxy {
         let Some(legs) = account.legs.as_ref().filter(|_| !paths.is_empty()) else { return Looked::NotFound };
         let by = Instant::now() + patience;
         let longest = QUESTION.min(patience / 2);
+        let gate = self.orders.gate(account.client_id());
         let both = [legs.leg(first), legs.leg(first.other())];
         let mut pause = PAUSES.0;
         // Each leg asks each path before any is asked again.
@@ -68,7 +71,11 @@ impl Proxy {
                 break;
             }
             let Ok(token) = account.token.wait(0, by).await else { break };
-            if let Some((status, body)) = question(account, &token, leg, to, path, limit).await {
+            // The broker counts questions too.
+            let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path), Default::default);
+            let counted = gate.enter(ask).await.is_ok();
+            let answer = if counted { question(account, &token, leg, to, path, limit).await } else { None };
+            if let Some((status, body)) = answer {
                 let refusal = errors::Reply { status, content_type: None, body: &body };
                 if (400..500).contains(&status) && errors::refuses_token(&refusal) {
                     account.keeper.refused(token.generation());

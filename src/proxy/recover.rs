@@ -52,13 +52,13 @@ impl Proxy {
     async fn settle_one(&self, one: &Unsettled) {
         let claim = match one.keys.is_empty() {
             true => None,
-            false => match self.orders.memory.take(&one.account, &one.keys, &one.write, Timestamp::now()) {
+            false => match self.orders.memory.take(&one.customer, &one.keys, &one.write, Timestamp::now()) {
                 Found::Unknown(claim, _) => Some(claim),
                 // Somebody who repeats it was faster.
                 Found::Fresh(_) | Found::Done(_) | Found::UnderWay(_) | Found::Conflict => return,
             },
         };
-        let account = self.accounts.lookup(one.account.as_str());
+        let account = self.accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
         let looked = match (&account, &one.intent.target) {
             (Some(account), Some(to)) if self.is_ready(account).await => {
                 let patience = self.settings.load().reconcile_for;

@@ -182,6 +182,14 @@ pub async fn put(
     let today = india::local(now).date();
     let mut changes = Vec::with_capacity(2);
     for role in [Role::Primary, Role::Secondary] {
+        if legs.ended().is_cancelled() {
+            changes.push(change(
+                role,
+                Done::Refused,
+                "the account's pair was changed meanwhile; look again".to_owned(),
+            ));
+            continue;
+        }
         let slot = before.slot(role);
         let address = legs.pair().of(role);
         let (id, secret) = (&subject.client_id, token.secret());

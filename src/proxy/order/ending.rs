@@ -81,7 +81,7 @@ impl Order<'_> {
             claim,
             intent: &entry,
             trail: &trail,
-            last: (before.status != 0).then(|| reply_of(before)),
+            last: (before.status >= 500).then(|| reply_of(before)),
             why: "the answer to the first try was lost",
             sent_at: Instant::now(),
         };
@@ -138,7 +138,7 @@ impl Order<'_> {
             reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         match recorded.outcome {
-            Outcome::Unknown if recorded.status == 0 => {
+            Outcome::Unknown if recorded.status < 500 => {
                 trace.outcome = Some(Outcome::Unknown);
                 let detail =
                     "nobody knows what became of the first try; look in the order book before sending it again";

@@ -10,6 +10,7 @@ use crate::broker::dhan::errors::{self, Context};
 use crate::domain::Outcome;
 use crate::egress::ReplyBody;
 use crate::orders::memory::Recorded;
+use crate::orders::trail::order_of;
 use crate::proxy::reply::Body;
 
 /// The longest reply to an order write. The broker's have a few hundred bytes; a
@@ -65,7 +66,9 @@ pub(super) fn judge(reply: Reply) -> Said {
     }
     if reply.status.is_success() {
         let json = text.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
-        return if json { Said::Settled(Outcome::Executed, reply) } else { Said::Nothing(reply) };
+        // Some of the broker's errors come with a good status.
+        let refused = errors::classify(&reply.refusal(), Context::Trading).is_some() && order_of(&reply.body).is_none();
+        return if json && !refused { Said::Settled(Outcome::Executed, reply) } else { Said::Nothing(reply) };
     }
     if !reply.status.is_client_error() || reply.status == StatusCode::REQUEST_TIMEOUT {
         return Said::Nothing(reply);
@@ -136,6 +139,7 @@ mod tests {
             (200, "text/html", "<html>"),
             (200, json, "<html>"),
             (200, json, "ok"),
+            (200, json, bad),
             (403, "text/html; charset=utf-8", "<html>"),
             (302, json, ""),
             (408, json, ""),

@@ -180,6 +180,11 @@ impl Work {
                 let _ = done.send(());
             }
             Ask::Consent(done) => {
+                // Somebody's who is before this one must not be lost to both.
+                if let Err(why) = self.machine.may_consent(Timestamp::now()) {
+                    let _ = done.send(Err(why));
+                    return;
+                }
                 self.link_wanted = Some(done);
                 self.feed(Event::ConsentWanted).await;
             }
