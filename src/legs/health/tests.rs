@@ -1,3 +1,5 @@
+//! The health of a leg and the choice between two, whatever happens in whatever order.
+
 use proptest::prelude::*;
 
 use super::*;

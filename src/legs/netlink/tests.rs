@@ -1,3 +1,5 @@
+//! What the kernel's messages say, and that none of them makes the reader panic.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the journal must keep: every line, their order, and the sight of any change to them.
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

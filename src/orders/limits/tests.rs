@@ -1,3 +1,5 @@
+//! That no window of the broker's ever holds more than it takes, and nobody waits too long.
+
 use std::sync::Arc;
 use std::time::Duration;
 
