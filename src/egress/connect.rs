@@ -12,11 +12,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::guard::{self, RuleId};
 use super::handover::{Limits, OneCall};
-use super::http::{Connection, Lease, Ways};
+use super::http::{Connection, Lease, Upgraded, Ways};
+use super::janitor::Janitor;
+use super::line::Line;
 use super::pool::{Bounds, Pool};
 use super::resolve::{ResolveError, Resolver};
 use super::source::BoundSocket;
@@ -142,6 +143,7 @@ pub struct Options {
 pub struct Egress {
     live: ArcSwap<Live>,
     bounds: Arc<Bounds>,
+    janitor: Janitor,
     tls: Base,
     tasks: Tasks,
 }
@@ -164,7 +166,8 @@ impl Egress {
         let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers));
         let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
         let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
-        Ok(Arc::new(Self { live, bounds, tls, tasks }))
+        let janitor = Janitor::start(&tasks);
+        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks }))
     }
 
     /// Other settings for what is dialled from now on; the roots stay. When names stand
@@ -195,7 +198,7 @@ impl Egress {
 
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
-        let idle = Arc::new(Pool::new(Arc::clone(&self.bounds)));
+        let idle = self.janitor.pool(Arc::clone(&self.bounds));
         Arc::new(Exit { source, tls: self.tls.exit(), idle, egress: Arc::clone(self) })
     }
 }
@@ -258,7 +261,8 @@ impl Exit {
             let live = self.egress.live.load();
             (live.profile(), live.options.read_timeout)
         };
-        while let Some(idle) = self.idle.take(to, profile, Instant::now()) {
+        let here = Some(tokio::runtime::Handle::current().id());
+        while let Some(idle) = self.idle.take(to, profile, Instant::now(), here) {
             if let Some(ready) = idle.ready().await {
                 return Ok(self.lend(ready, read_timeout, to, profile));
             }
@@ -361,13 +365,13 @@ impl Exit {
         Err(last.unwrap_or_else(|| ResolveError::NoAddress { host: to.host.clone() }.into()))
     }
 
-    async fn dial_tls(&self, live: &Live, to: &Authority, profile: Profile) -> Result<TlsStream<TcpStream>, DialError> {
+    async fn dial_tls(&self, live: &Live, to: &Authority, profile: Profile) -> Result<Upgraded, DialError> {
         let limit = live.options.connect_timeout;
         self.each_address(live, to, |stream, at| async move {
             let tls = |err| DialError::Tls { to: to.clone(), at, err };
             let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
             let connector = TlsConnector::from(Arc::clone(self.tls.config(profile)));
-            tokio::time::timeout(limit, connector.connect(name, stream))
+            tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
                 .await
                 .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit })?
                 .map_err(tls)
@@ -375,35 +379,26 @@ impl Exit {
         .await
     }
 
-    async fn start_http(
-        &self,
-        live: &Live,
-        to: &Authority,
-        stream: TlsStream<TcpStream>,
-    ) -> Result<Connection, DialError> {
-        let http = |err| DialError::Http { to: to.clone(), err };
-        let (tasks, ways) = (&self.egress.tasks, Arc::clone(&live.ways));
-        let stopping = tasks.clone();
-        let local = stream.get_ref().0.local_addr().ok();
+    async fn start_http(&self, live: &Live, to: &Authority, stream: Upgraded) -> Result<Connection, DialError> {
+        let ways = Arc::clone(&live.ways);
+        let local = stream.get_ref().0.stream().and_then(|stream| stream.local_addr().ok());
         let source = match local {
             Some(SocketAddr::V6(local)) if *local.ip() == self.source.ip() => self.source,
             local => return Err(DialError::WrongSource { from: self.source, local }),
         };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-            let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(http)?;
-            tasks.spawn(drive(driver, stopping));
-            return Ok(Connection::http2(source, sender, ways));
+        if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+            return Ok(Connection::http1(source, stream, ways));
         }
-        let mut builder = hyper::client::conn::http1::Builder::new();
-        builder.max_buf_size(64 * 1024);
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(http)?;
-        tasks.spawn(drive(driver.with_upgrades(), stopping));
-        Ok(Connection::http1(source, sender, ways))
+        let tasks = &self.egress.tasks;
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (sender, driver) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(|err| DialError::Http { to: to.clone(), err })?;
+        tasks.spawn(drive(driver, tasks.clone()));
+        Ok(Connection::http2(source, sender, ways))
     }
 }
 
-/// Drive a connection to its end. What goes wrong on it shows in the request
+/// Drive an HTTP/2 connection to its end. What goes wrong on it shows in the request
 /// that was under way; an idle one may end as it likes.
 async fn drive<E: std::fmt::Display>(connection: impl Future<Output = Result<(), E>>, tasks: Tasks) {
     tokio::select! {

@@ -1,27 +1,80 @@
 //! Speaking HTTP on a connection: what was certainly not sent, and how a
 //! connection comes back to its pool.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::HOST;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
+use tokio::runtime::Id;
 use tokio::time::Sleep;
+use tokio_rustls::client::TlsStream;
 
+use super::http1::{Failed, Http1, Incoming};
+use super::line::Line;
 use super::pool::{Pool, Reusable};
 use super::tls::Profile;
 use crate::domain::{Authority, SourceAddr};
 
-/// How long an idle connection may take to say that it can be used. It can at
-/// once, unless the last reply's end is just being worked off.
+/// How long an idle HTTP/2 connection may take to say that it can be used.
 const READY_WITHIN: Duration = Duration::from_millis(100);
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection that carries something else than HTTP from now on.
+pub type Upgraded = TlsStream<Line>;
+
+/// A request, whichever protocol it leaves by. Borrowed: a second try needs all of it again. No `Debug`: it
+/// holds the token.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    /// Whom it is for.
+    pub authority: &'a Authority,
+    /// How.
+    pub method: &'a Method,
+    /// What it asks for.
+    pub path: &'a PathAndQuery,
+    /// Its fields. `Host` and those that frame the body are not looked at.
+    pub headers: &'a HeaderMap,
+    /// Its body.
+    pub body: &'a Bytes,
+}
+
+impl Message<'_> {
+    /// The value of `Host`: the port only where it is not 443.
+    pub(super) fn host(&self) -> Cow<'_, str> {
+        let host = self.authority.host.as_str();
+        if self.authority.port == 443 && !host.contains(':') {
+            // Every request to the broker: no text is put together for it.
+            return Cow::Borrowed(host);
+        }
+        let text = self.authority.to_string();
+        Cow::Owned(text.strip_suffix(":443").map(str::to_owned).unwrap_or(text))
+    }
+
+    /// As HTTP/2 writes it: the authority stands in `:authority` (RFC 9113 section 8.3.1).
+    fn to_http2(self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        request.headers_mut().remove(HOST);
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTPS);
+        uri.authority = self.authority.to_string().parse().ok();
+        uri.path_and_query = Some(self.path.clone());
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        request
+    }
+}
 
 /// An HTTP connection and the address the kernel reported for it.
 #[derive(Debug)]
@@ -46,38 +99,46 @@ impl Ways {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(http1::SendRequest<Full<Bytes>>),
+    /// Boxed: a TLS session is large, and a connection is handed about.
+    Http1(Box<Http1<Upgraded>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Connection {
-    pub const fn http1(source: SourceAddr, sender: http1::SendRequest<Full<Bytes>>, ways: Arc<Ways>) -> Self {
-        Self { source, sender: Sender::Http1(sender), ways }
+    pub fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<Ways>) -> Self {
+        Self { source, sender: Sender::Http1(Box::new(Http1::new(stream))), ways }
     }
 
     pub const fn http2(source: SourceAddr, sender: http2::SendRequest<Full<Bytes>>, ways: Arc<Ways>) -> Self {
         Self { source, sender: Sender::Http2(sender), ways }
     }
 
-    /// Itself, once it can take a request; `None` when it is dead. Nothing is sent.
+    /// Itself, once it can take a request from here; `None` when it is dead. Nothing is sent.
     pub async fn ready(mut self) -> Option<Self> {
-        let ready = async {
-            match &mut self.sender {
-                Sender::Http1(sender) => sender.ready().await.is_ok(),
-                Sender::Http2(sender) => sender.ready().await.is_ok(),
+        let ready = match &mut self.sender {
+            Sender::Http1(connection) => connection.wire_mut().get_mut().0.move_here().is_ok(),
+            Sender::Http2(sender) => {
+                matches!(tokio::time::timeout(READY_WITHIN, sender.ready()).await, Ok(Ok(())))
             }
         };
-        matches!(tokio::time::timeout(READY_WITHIN, ready).await, Ok(true)).then_some(self)
+        ready.then_some(self)
     }
 }
 
 impl Reusable for Connection {
-    fn is_closed(&self) -> bool {
-        let closed = match &self.sender {
-            Sender::Http1(sender) => sender.is_closed(),
+    fn is_closed(&mut self, waker: &Waker) -> bool {
+        let closed = match &mut self.sender {
+            Sender::Http1(connection) => !connection.is_quiet(waker),
             Sender::Http2(sender) => sender.is_closed(),
         };
         closed || self.ways.outdated.load(Ordering::Relaxed)
+    }
+
+    fn runtime(&self) -> Option<Id> {
+        match &self.sender {
+            Sender::Http1(connection) => Some(connection.wire().get_ref().0.runtime()),
+            Sender::Http2(_) => None,
+        }
     }
 }
 
@@ -107,9 +168,8 @@ pub struct Lease {
 pub enum Sent {
     /// The broker's reply.
     Reply(Response<ReplyBody>),
-    /// It was not sent, or not whole in a way that could be acted on: the request
-    /// is handed back, free to go another way.
-    NotSent(Box<Request<Full<Bytes>>>, SendError),
+    /// Not a byte of it was sent: it may go another way.
+    NotSent(SendError),
     /// It may have been sent. Nobody here knows what became of it.
     Broken(SendError),
 }
@@ -118,7 +178,7 @@ pub enum Sent {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error("the connection to the broker broke")]
-    Connection(#[source] hyper::Error),
+    Connection(#[source] Cause),
     #[error("the broker did not answer within {0:?}")]
     TimedOut(Duration),
 }
@@ -163,43 +223,65 @@ impl Lease {
         self.connection.source
     }
 
-    /// Does this connection speak HTTP/2? Then a request carries its authority
-    /// in its URI and no `Host`.
-    pub const fn is_http2(&self) -> bool {
-        matches!(self.connection.sender, Sender::Http2(_))
-    }
-
-    /// Send `request` and wait up to `limit` for the head of its reply.
+    /// Send a request and wait up to `limit` for the head of its reply.
     ///
     /// Not cancel-safe: a dropped future leaves it unknown whether the request was sent.
-    pub async fn send(mut self, request: Request<Full<Bytes>>, limit: Duration) -> Sent {
-        let answer = match &mut self.connection.sender {
-            Sender::Http1(sender) => tokio::time::timeout(limit, sender.try_send_request(request)).await.map(flatten),
-            Sender::Http2(sender) => tokio::time::timeout(limit, sender.try_send_request(request)).await.map(flatten),
-        };
+    pub async fn send(mut self, message: &Message<'_>, limit: Duration) -> Sent {
+        let answer = tokio::time::timeout(limit, self.connection.sender.send(message)).await;
         match answer {
             Ok(Ok(reply)) => Sent::Reply(reply.map(|body| ReplyBody::new(body, self))),
-            Ok(Err((Some(request), err))) => Sent::NotSent(Box::new(request), SendError::Connection(err)),
-            Ok(Err((None, err))) => Sent::Broken(SendError::Connection(err)),
+            Ok(Err(Unanswered::NotSent(err))) => Sent::NotSent(SendError::Connection(err)),
+            Ok(Err(Unanswered::Broken(err))) => Sent::Broken(SendError::Connection(err)),
             Err(_) => Sent::Broken(SendError::TimedOut(limit)),
         }
     }
 }
 
-type Unsent = (Option<Request<Full<Bytes>>>, hyper::Error);
+enum Unanswered {
+    NotSent(Cause),
+    Broken(Cause),
+}
 
-#[expect(clippy::result_large_err, reason = "it hands the request back, and is taken apart at once")]
-fn flatten(
-    answer: Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<Full<Bytes>>>>,
-) -> Result<Response<Incoming>, Unsent> {
-    answer.map_err(|mut err| (err.take_message(), err.into_error()))
+impl Sender {
+    async fn send(&mut self, message: &Message<'_>) -> Result<Response<Framed>, Unanswered> {
+        match self {
+            Self::Http1(connection) => match connection.exchange(message).await {
+                Ok((reply, incoming)) => Ok(reply.map(|()| Framed::Http1(incoming))),
+                Err(Failed::NotSent(err)) => Err(Unanswered::NotSent(err.into())),
+                Err(Failed::Broken(err)) => Err(Unanswered::Broken(err.into())),
+            },
+            Self::Http2(sender) => {
+                let sent = sender.try_send_request(message.to_http2()).await;
+                sent.map(|reply| reply.map(Framed::Http2)).map_err(|mut err| match err.take_message() {
+                    Some(_) => Unanswered::NotSent(err.into_error().into()),
+                    None => Unanswered::Broken(err.into_error().into()),
+                })
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Framed {
+    Http1(Incoming),
+    Http2(hyper::body::Incoming),
+}
+
+impl Framed {
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Http1(incoming) => incoming.is_done(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
 }
 
 /// The body of the broker's reply. When it has been read to its end, and only
 /// then, the connection goes back to its pool.
 #[derive(Debug)]
 pub struct ReplyBody {
-    body: Incoming,
+    body: Framed,
+    /// `None` when the body is over, in whichever way.
     lease: Option<Lease>,
     read_timeout: Duration,
     silence: Option<Pin<Box<Sleep>>>,
@@ -209,24 +291,55 @@ pub struct ReplyBody {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
     #[error("the broker's reply broke off")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Cause),
     #[error("the broker's reply was silent for {0:?} (egress.response_timeout)")]
     Silent(Duration),
 }
 
 impl ReplyBody {
-    fn new(body: Incoming, lease: Lease) -> Self {
-        let mut reply = Self { body, read_timeout: lease.read_timeout, lease: Some(lease), silence: None };
-        if reply.body.is_end_stream() {
+    fn new(body: Framed, lease: Lease) -> Self {
+        let mut reply = Self { read_timeout: lease.read_timeout, lease: Some(lease), silence: None, body };
+        // After a 101 it is not HTTP any more.
+        if reply.body.is_done() && !matches!(reply.lease, Some(Lease { home: None, .. })) {
             reply.give_back();
         }
         reply
     }
 
+    /// The connection, and what came after the head already, of a reply that was `101 Switching Protocols`.
+    pub fn into_upgraded(self) -> Option<(Upgraded, Bytes)> {
+        match self.lease?.connection.sender {
+            Sender::Http1(connection) => Some(connection.into_parts()),
+            Sender::Http2(_) => None,
+        }
+    }
+
     fn give_back(&mut self) {
-        let Some(Lease { connection, home: Some(Home { pool, to, profile }), .. }) = self.lease.take() else { return };
-        if !connection.is_closed() {
-            pool.put(to, profile, connection, Instant::now());
+        let Some(Lease { mut connection, home: Some(Home { pool, to, profile }), .. }) = self.lease.take() else {
+            return;
+        };
+        if let (Sender::Http1(http1), Framed::Http1(incoming)) = (&mut connection.sender, &self.body)
+            && !http1.rest(incoming)
+        {
+            return;
+        }
+        pool.put(to, profile, connection, Instant::now());
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match (&mut self.body, &mut self.lease) {
+            (
+                Framed::Http1(incoming),
+                Some(Lease { connection: Connection { sender: Sender::Http1(http1), .. }, .. }),
+            ) => {
+                let piece = ready!(http1.poll_body(incoming, cx));
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Cause::from)))
+            }
+            (Framed::Http2(incoming), Some(_)) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(Cause::from)))
+            }
+            _ => Poll::Ready(None),
         }
     }
 }
@@ -237,7 +350,7 @@ impl Body for ReplyBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = &mut *self;
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+        let Poll::Ready(frame) = this.poll_piece(cx) else {
             let limit = this.read_timeout;
             let silence = this.silence.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
             ready!(silence.as_mut().poll(cx));
@@ -247,7 +360,7 @@ impl Body for ReplyBody {
         this.silence = None;
         match frame {
             Some(Ok(frame)) => {
-                if this.body.is_end_stream() {
+                if this.body.is_done() {
                     this.give_back();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -264,10 +377,41 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_done()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            Framed::Http1(incoming) => incoming.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Framed::Http2(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The broker's front picks the site by it, and takes a port it does not expect for another site.
+    #[test]
+    fn the_host_header_names_the_port_only_where_it_is_not_443() {
+        for (authority, want) in [
+            ("api.dhan.co:443", "api.dhan.co"),
+            ("api.dhan.co:8443", "api.dhan.co:8443"),
+            ("[2001:db8::1]:443", "[2001:db8::1]"),
+            ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+            ("192.0.2.1:443", "192.0.2.1"),
+        ] {
+            let authority = Authority::parse(authority, None).unwrap();
+            let (path, headers) = (PathAndQuery::from_static("/"), HeaderMap::new());
+            let message = Message {
+                authority: &authority,
+                method: &Method::GET,
+                path: &path,
+                headers: &headers,
+                body: &Bytes::new(),
+            };
+            assert_eq!(message.host(), want);
+        }
     }
 }

@@ -17,6 +17,9 @@ mod connect;
 pub mod guard;
 mod handover;
 mod http;
+mod http1;
+mod janitor;
+mod line;
 pub mod pool;
 mod resolve;
 pub mod source;
@@ -24,5 +27,5 @@ pub mod tls;
 
 pub use connect::{DialError, Egress, Exit, Options};
 pub use handover::OneCall;
-pub use http::{Lease, ReplyBody, ReplyError, SendError, Sent};
+pub use http::{Lease, Message, ReplyBody, ReplyError, SendError, Sent, Upgraded};
 pub use resolve::ResolveError;

@@ -8,22 +8,35 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
+
+use tokio::runtime::Id;
 
 use super::tls::Profile;
 use crate::domain::Authority;
 
 /// Something that can lie idle.
 pub trait Reusable {
-    /// Has the other side closed it, or may it not be used again for another reason?
-    fn is_closed(&self) -> bool;
+    /// Has the other side closed it, or may it not be used again for another reason? If not, `waker` is
+    /// woken when that may have changed.
+    fn is_closed(&mut self, waker: &Waker) -> bool;
+
+    /// Whose reactor wakes it, if that matters. One of another runtime has to be moved first.
+    fn runtime(&self) -> Option<Id>;
 }
 
 /// Idle connections, newest last.
-#[derive(Debug)]
 pub struct Pool<C> {
     idle: Mutex<Vec<Idle<C>>>,
     bounds: Arc<Bounds>,
+    stir: Waker,
+}
+
+impl<C> std::fmt::Debug for Pool<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
 }
 
 /// How many may lie idle in each pool, and for how long. All pools share them, and
@@ -62,23 +75,35 @@ struct Idle<C> {
 }
 
 impl<C: Reusable> Pool<C> {
-    /// Empty, within `bounds`.
-    pub const fn new(bounds: Arc<Bounds>) -> Self {
-        Self { idle: Mutex::new(Vec::new()), bounds }
+    /// Empty, within `bounds`. `stir` is woken when something came on an idle connection: most often its end,
+    /// and then [`Pool::expire`] lets go of it.
+    pub const fn new(bounds: Arc<Bounds>, stir: Waker) -> Self {
+        Self { idle: Mutex::new(Vec::new()), bounds, stir }
     }
 
-    /// The freshest idle connection to `to`, if there is one that still lives.
-    pub fn take(&self, to: &Authority, profile: Profile, now: Instant) -> Option<C> {
+    /// The freshest idle connection to `to`, if there is one that still lives; of those that
+    /// `here` wakes, if there are any.
+    pub fn take(&self, to: &Authority, profile: Profile, now: Instant, here: Option<Id>) -> Option<C> {
         let mut idle = self.lock();
-        self.sweep(&mut idle, now);
-        let found = idle.iter().rposition(|i| i.profile == profile && i.to == *to)?;
-        Some(idle.remove(found).connection)
+        let max_idle = self.bounds.max_idle();
+        loop {
+            let fits = |i: &Idle<C>| i.profile == profile && i.to == *to;
+            let own = |i: &Idle<C>| i.connection.runtime().is_none_or(|runtime| here == Some(runtime));
+            let found = idle.iter().rposition(|i| fits(i) && own(i)).or_else(|| idle.iter().rposition(fits))?;
+            let mut found = idle.remove(found);
+            // Only what is taken is looked at: the others' turn comes when they are, or in a sweep.
+            if now.saturating_duration_since(found.since) < max_idle && !found.connection.is_closed(Waker::noop()) {
+                return Some(found.connection);
+            }
+        }
     }
 
     /// Keep a connection. The oldest one goes when there are too many.
-    pub fn put(&self, to: Authority, profile: Profile, connection: C, now: Instant) {
+    pub fn put(&self, to: Authority, profile: Profile, mut connection: C, now: Instant) {
+        if connection.is_closed(&self.stir) {
+            return;
+        }
         let mut idle = self.lock();
-        self.sweep(&mut idle, now);
         idle.push(Idle { to, profile, since: now, connection });
         let surplus = idle.len().saturating_sub(self.bounds.cap.load(Ordering::Relaxed));
         idle.drain(..surplus);
@@ -115,7 +140,7 @@ impl<C: Reusable> Pool<C> {
 
     fn sweep(&self, idle: &mut Vec<Idle<C>>, now: Instant) {
         let max_idle = self.bounds.max_idle();
-        idle.retain(|i| !i.connection.is_closed() && now.saturating_duration_since(i.since) < max_idle);
+        idle.retain_mut(|i| !i.connection.is_closed(&self.stir) && now.saturating_duration_since(i.since) < max_idle);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle<C>>> {
@@ -142,8 +167,12 @@ mod tests {
     }
 
     impl Reusable for Opened {
-        fn is_closed(&self) -> bool {
+        fn is_closed(&mut self, _: &Waker) -> bool {
             self.closed.load(Ordering::Relaxed)
+        }
+
+        fn runtime(&self) -> Option<Id> {
+            None
         }
     }
 
@@ -176,7 +205,7 @@ mod tests {
         #[test]
         fn a_connection_is_reused_only_for_what_it_was_opened_for(steps in prop::collection::vec(step(), 1..200)) {
             let limit = Duration::from_secs(30);
-            let fresh = || Pool::<(Opened, Instant)>::new(Arc::new(Bounds::new(3, limit)));
+            let fresh = || Pool::<(Opened, Instant)>::new(Arc::new(Bounds::new(3, limit)), Waker::noop().clone());
             let hosts: Vec<_> = ["api.dhan.co:443", "api.dhan.co:8443", "auth.dhan.co:443", "api-feed.dhan.co:443"]
                 .iter().map(|h| Authority::parse(h, None).unwrap()).collect();
             // Generation tells a replaced exit from the one before it.
@@ -189,12 +218,12 @@ mod tests {
                     Step::Request { exit, host, http2, keep } => {
                         let profile = if http2 { Profile::Http2 } else { Profile::Http1 };
                         let (id, pool) = &pools[exit];
-                        let connection = match pool.take(&hosts[host], profile, now) {
-                            Some((found, since)) => {
+                        let connection = match pool.take(&hosts[host], profile, now, None) {
+                            Some((mut found, since)) => {
                                 prop_assert_eq!(found.exit, *id);
                                 prop_assert_eq!(&found.to, &hosts[host]);
                                 prop_assert_eq!(found.profile, profile);
-                                prop_assert!(!found.is_closed());
+                                prop_assert!(!found.is_closed(Waker::noop()));
                                 prop_assert!(now.duration_since(since) < limit);
                                 found
                             }
@@ -225,8 +254,12 @@ mod tests {
     }
 
     impl Reusable for (Opened, Instant) {
-        fn is_closed(&self) -> bool {
-            self.0.is_closed()
+        fn is_closed(&mut self, waker: &Waker) -> bool {
+            self.0.is_closed(waker)
+        }
+
+        fn runtime(&self) -> Option<Id> {
+            None
         }
     }
 }

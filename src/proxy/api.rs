@@ -60,7 +60,7 @@ impl Proxy {
         let mut token = live(account, Instant::now() + out.limit).await?;
         let legs = legs(account)?;
         sign::headers(&mut out.headers, account, &token);
-        let mut again = Some(out.again());
+        let mut renewed = false;
         let gate = self.orders.gate(account.client_id());
         let digest = || Sha256::digest(&out.body).into();
         let ask = Ask::of(&out.method, out.path.path(), &endpoint, digest);
@@ -68,7 +68,7 @@ impl Proxy {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.
             let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
-            let reply = forward::send(legs, out, trace).await?;
+            let reply = forward::send(legs, &out, trace).await?;
             let (refused, reply) = refuses_token(reply).await;
             if !refused {
                 return Ok(reply);
@@ -77,8 +77,9 @@ impl Proxy {
             let next = account.token.wait(token.generation(), Instant::now() + limit).await;
             token = next.map_err(|why| no_token(account, &why, Outcome::NotSent))?;
             // A second refusal is the caller's to see: the next request has the next token.
-            let Some(same) = again.take() else { return Ok(reply) };
-            out = same;
+            if std::mem::replace(&mut renewed, true) {
+                return Ok(reply);
+            }
             sign::token(&mut out.headers, &token);
         }
     }

@@ -7,16 +7,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, RETRY_AFTER, UPGRADE};
+use http::header::{CONNECTION, RETRY_AFTER, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::headers;
 use super::reply::{Body, CORRELATION_ID, Code, LEG, OUTCOME, Problem, SOURCE};
-use super::sign::host_header;
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
-use crate::egress::{Lease, SendError, Sent};
+use crate::egress::{Message, SendError, Sent};
 use crate::legs::{Legs, NoLeg, Purpose, Reuse};
 
 /// How often a request that was handed back unsent goes on to a new connection.
@@ -67,7 +65,7 @@ pub struct Trace {
 /// The [`Problem`] to answer with.
 ///
 /// Not cancel-safe: what was sent may be carried out.
-pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Response<Body>, Problem> {
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;
@@ -77,10 +75,8 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
         let (leg, lease) = leased.map_err(|none| no_leg(&none, trace))?;
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
-        let request = out.request(&lease);
-        let again = (out.may_repeat && !repeated).then(|| request.clone());
         let began = Instant::now();
-        let sent = lease.send(request, out.limit).await;
+        let sent = lease.send(&out.message(), out.limit).await;
         trace.upstream = Some(began.elapsed());
         if matches!(sent, Sent::Broken(_)) {
             leg.suspect();
@@ -93,22 +89,17 @@ pub async fn send(legs: &Legs, mut out: Outgoing, trace: &mut Trace) -> Result<R
                 return Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Unknown));
             }
             Sent::Reply(reply) => return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace)),
-            Sent::NotSent(request, err) => {
+            Sent::NotSent(err) => {
                 unsent += 1;
                 if unsent >= UNSENT_TRIES {
                     return Err(out.failed(&err, Outcome::NotSent));
                 }
-                out.take_back(*request);
             }
-            Sent::Broken(err @ SendError::Connection(_)) => match again {
-                Some(request) => {
-                    repeated = true;
-                    dial_by = Instant::now() + out.limit;
-                    out.take_back(request);
-                }
-                None => return Err(out.failed(&err, Outcome::Unknown)),
-            },
-            Sent::Broken(err @ SendError::TimedOut(_)) => return Err(out.failed(&err, Outcome::Unknown)),
+            Sent::Broken(SendError::Connection(_)) if out.may_repeat && !repeated => {
+                repeated = true;
+                dial_by = Instant::now() + out.limit;
+            }
+            Sent::Broken(err) => return Err(out.failed(&err, Outcome::Unknown)),
         }
         if reuse == Reuse::Idle {
             reuse = Reuse::Never;
@@ -132,40 +123,10 @@ impl Outgoing {
         }
     }
 
-    /// The same request once more, for when the broker refused to act on the first.
-    pub fn again(&self) -> Self {
-        Self {
-            authority: self.authority.clone(),
-            method: self.method.clone(),
-            path: self.path.clone(),
-            headers: self.headers.clone(),
-            body: self.body.clone(),
-            ..*self
-        }
-    }
-
-    /// The request as this connection's protocol writes it.
-    pub fn request(&mut self, lease: &Lease) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.headers_mut() = std::mem::take(&mut self.headers);
-        let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(self.path.clone());
-        if lease.is_http2() {
-            // The authority stands in :authority (RFC 9113 section 8.3.1).
-            request.headers_mut().remove(HOST);
-            uri.scheme = Some(http::uri::Scheme::HTTPS);
-            uri.authority = self.authority.to_string().parse().ok();
-        } else {
-            request.headers_mut().insert(HOST, host_header(&self.authority));
-        }
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        request
-    }
-
-    /// Not sent after all: its headers are wanted again.
-    pub fn take_back(&mut self, request: Request<Full<Bytes>>) {
-        self.headers = request.into_parts().0.headers;
+    /// As it is sent.
+    pub const fn message(&self) -> Message<'_> {
+        let Self { authority, method, path, headers, body, .. } = self;
+        Message { authority, method, path, headers, body }
     }
 
     fn answer(&self, mut reply: Response<Body>, trace: &mut Trace) -> Response<Body> {

@@ -329,12 +329,12 @@ impl Proxy {
             Some(Service::Images | Service::Auth) => {
                 let mut out = outgoing(asked, target);
                 headers::for_broker(&mut out.headers);
-                forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
+                forward::send(legs(account)?, &out, trace).await.map(Handled::Reply)
             }
             None => {
                 let mut out = outgoing(asked, target);
                 headers::for_allowed(&mut out.headers);
-                forward::send(legs(account)?, out, trace).await.map(Handled::Reply)
+                forward::send(legs(account)?, &out, trace).await.map(Handled::Reply)
             }
         }
     }
@@ -364,12 +364,12 @@ impl Proxy {
             (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
         let legs = legs(account)?;
         let until = Until::of(account, legs, &self.tasks);
-        let reply = forward::send(legs, out, trace).await?;
+        let reply = forward::send(legs, &out, trace).await?;
         if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Handled::Reply(reply));
         }
-        let (parts, relay) = websocket::Relay::new(reply, login);
-        Ok(Handled::Switch(Response::from_parts(parts, ()), Switch::WebSocket(relay, until)))
+        let (reply, relay) = websocket::Relay::new(reply, login)?;
+        Ok(Handled::Switch(reply, Switch::WebSocket(relay, until)))
     }
 }
 

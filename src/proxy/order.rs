@@ -169,12 +169,10 @@ impl Order<'_> {
                 return Err(problem);
             }
             claim.sending(self.unknown(&trail));
-            let request = self.out.request(&lease);
-            let again = request.headers().clone();
             let sent_at = Instant::now();
-            let sent = lease.send(request, self.out.limit).await;
+            let sent = lease.send(&self.out.message(), self.out.limit).await;
             let said = match sent {
-                Sent::NotSent(request, err) => {
+                Sent::NotSent(err) => {
                     claim.taken_back();
                     gate.give_back(pass);
                     self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
@@ -184,7 +182,6 @@ impl Order<'_> {
                         let detail = format!("{}; it is safe to send it again", err.chain());
                         return Err(Problem::new(Code::UpstreamFailed, detail, Outcome::NotSent));
                     }
-                    self.out.take_back(*request);
                     reuse = Reuse::Never;
                     continue;
                 }
@@ -213,7 +210,6 @@ impl Order<'_> {
                     match other {
                         Some(other) if other_leg.is_none() && other.source() != leg.source() => {
                             other_leg = Some(other.role());
-                            self.out.headers = again;
                         }
                         Some(_) | None => {
                             claim.end(self.recorded(Outcome::Rejected, &reply, &trail, false));
@@ -230,7 +226,6 @@ impl Order<'_> {
                         Ok(next) if !renewed => {
                             renewed = true;
                             token = next;
-                            self.out.headers = again;
                             sign::token(&mut self.out.headers, &token);
                         }
                         Ok(_) => {

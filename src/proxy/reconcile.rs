@@ -110,14 +110,13 @@ async fn question(
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         sign::headers(&mut headers, account, token);
-        let request = Outgoing::read(to.clone(), path, headers, limit).request(&lease);
-        match lease.send(request, limit).await {
+        match lease.send(&Outgoing::read(to.clone(), path, headers, limit).message(), limit).await {
             Sent::Reply(reply) => {
                 let status = reply.status().as_u16();
                 let (body, _) = Body::Broker(Box::new(reply.into_body())).peek(BOOK_LIMIT).await;
                 Some((status, body?))
             }
-            Sent::NotSent(..) => None,
+            Sent::NotSent(_) => None,
             Sent::Broken(_) => {
                 leg.suspect();
                 None

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -318,19 +318,6 @@ impl Edits {
     }
 }
 
-/// The value of a host header for `authority`: the port only where it is not 443.
-pub fn host_header(authority: &crate::domain::Authority) -> HeaderValue {
-    let invalid = HeaderValue::from_static("invalid");
-    // Every request to the broker: no text is put together for it.
-    let host = authority.host.as_str();
-    if authority.port == 443 && !host.contains(':') {
-        return HeaderValue::from_str(host).unwrap_or(invalid);
-    }
-    let text = authority.to_string();
-    let text = text.strip_suffix(":443").unwrap_or(&text);
-    HeaderValue::from_str(text).unwrap_or(invalid)
-}
-
 #[cfg(test)]
 mod tests {
     use http::Method;
@@ -442,21 +429,6 @@ mod tests {
         assert!(matches!(plain.0, Cow::Borrowed("price")));
         let escaped: Name<'_> = serde_json::from_str("\"pri\\u0063e\"").unwrap();
         assert!(matches!(escaped.0, Cow::Owned(ref name) if name == "price"));
-    }
-
-    /// The broker's front picks the site by it, and takes a port it does not expect for another site.
-    #[test]
-    fn the_host_header_names_the_port_only_where_it_is_not_443() {
-        for (authority, want) in [
-            ("api.dhan.co:443", "api.dhan.co"),
-            ("api.dhan.co:8443", "api.dhan.co:8443"),
-            ("[2001:db8::1]:443", "[2001:db8::1]"),
-            ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
-            ("192.0.2.1:443", "192.0.2.1"),
-        ] {
-            let authority = crate::domain::Authority::parse(authority, None).unwrap();
-            assert_eq!(host_header(&authority), want);
-        }
     }
 
     proptest! {

@@ -7,15 +7,15 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::header::{CONNECTION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response};
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::Until;
+use super::http1::Rewound;
 use super::reply::{Body, Code, Problem};
 use crate::broker::dhan::hosts::Service;
-use crate::domain::ClientId;
+use crate::domain::{ClientId, Outcome};
+use crate::egress::Upgraded;
 use crate::tokens::LiveToken;
 
 /// The longest login frame taken.
@@ -91,21 +91,31 @@ impl Login {
 /// An accepted WebSocket, to be joined with the caller's side.
 #[derive(Debug)]
 pub struct Relay {
-    upstream: OnUpgrade,
+    upstream: Rewound<Upgraded>,
     login: Option<Login>,
 }
 
 impl Relay {
     /// Of the broker's 101.
-    pub fn new(mut reply: Response<Body>, login: Option<Login>) -> (http::response::Parts, Self) {
-        let upstream = hyper::upgrade::on(&mut reply);
-        (reply.into_parts().0, Self { upstream, login })
+    ///
+    /// # Errors
+    /// 502 when its connection cannot be taken over.
+    pub fn new(reply: Response<Body>, login: Option<Login>) -> Result<(Response<()>, Self), Problem> {
+        let (parts, body) = reply.into_parts();
+        let upgraded = match body {
+            Body::Broker(body) => body.into_upgraded(),
+            Body::Own(_) | Body::Begun { .. } => None,
+        };
+        let (upstream, early) = upgraded.ok_or_else(|| {
+            Problem::new(Code::UpstreamFailed, "the broker's connection cannot be taken over", Outcome::Unknown)
+        })?;
+        let upstream = Rewound::new(early, upstream);
+        Ok((Response::from_parts(parts, ()), Self { upstream, login }))
     }
 
     /// Pass frames on until one side is done or it may go on no longer.
     pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, mut caller: IO, until: &Until) {
-        let Ok(upstream) = self.upstream.await else { return };
-        let mut upstream = TokioIo::new(upstream);
+        let mut upstream = self.upstream;
         let joined = async {
             match self.login {
                 Some(login) => order_updates(caller, upstream, &login).await,

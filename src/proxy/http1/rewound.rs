@@ -9,6 +9,19 @@ pub struct Rewound<IO> {
     pub(super) io: IO,
 }
 
+impl<IO> Rewound<IO> {
+    /// `io`, of which `early` was read already.
+    pub const fn new(early: Bytes, io: IO) -> Self {
+        Self { early, io }
+    }
+}
+
+impl<IO> std::fmt::Debug for Rewound<IO> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rewound").field("early", &self.early.len()).finish_non_exhaustive()
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
     fn poll_read(
         mut self: std::pin::Pin<&mut Self>,

@@ -1,0 +1,66 @@
+//! Idle connections that the broker closes are let go of when it does, and not when they are looked at next:
+//! a socket that only we hold open costs the broker and us memory, and tells nobody anything.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::http::Connection;
+use super::pool::{Bounds, Pool};
+use crate::domain::tasks::Tasks;
+
+/// Where pools say that something came on a connection of theirs.
+#[derive(Clone, Debug)]
+pub(super) struct Janitor {
+    stirred: mpsc::UnboundedSender<Arc<Stir>>,
+}
+
+/// A pool's waker. It is on the way at most once, so the channel holds no more than there are pools.
+#[derive(Debug)]
+struct Stir {
+    pool: Weak<Pool<Connection>>,
+    told: AtomicBool,
+    stirred: mpsc::UnboundedSender<Arc<Self>>,
+}
+
+impl Wake for Stir {
+    fn wake(self: Arc<Self>) {
+        if !self.told.swap(true, Ordering::AcqRel) {
+            let _ = self.stirred.send(Arc::clone(&self));
+        }
+    }
+}
+
+impl Janitor {
+    /// At work until `tasks` stop.
+    pub(super) fn start(tasks: &Tasks) -> Self {
+        let (stirred, mut inbox) = mpsc::unbounded_channel::<Arc<Stir>>();
+        let stopping = tasks.clone();
+        tasks.spawn(async move {
+            loop {
+                let stir = tokio::select! {
+                    stir = inbox.recv() => stir,
+                    () = stopping.stopping() => return,
+                };
+                let Some(stir) = stir else { return };
+                // Before it is looked at: what comes from here on is told again.
+                stir.told.store(false, Ordering::Release);
+                if let Some(pool) = stir.pool.upgrade() {
+                    pool.expire(Instant::now());
+                }
+            }
+        });
+        Self { stirred }
+    }
+
+    /// A pool that is looked after.
+    pub(super) fn pool(&self, bounds: Arc<Bounds>) -> Arc<Pool<Connection>> {
+        Arc::new_cyclic(|pool| {
+            let (pool, stirred) = (Weak::clone(pool), self.stirred.clone());
+            Pool::new(bounds, Waker::from(Arc::new(Stir { pool, told: AtomicBool::new(false), stirred })))
+        })
+    }
+}
