@@ -14,7 +14,7 @@ use crate::accounts::{AccountError, Accounts, Sight};
 use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::broker::dhan::limits::LimitsError;
-use crate::config::{Bind, Config, WarmHours};
+use crate::config::{Bind, Config, Hours};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::legs::{Attendant, LegEvent, Reason, Settings};
@@ -23,7 +23,7 @@ use crate::orders::journal::JournalError;
 use crate::orders::limits::Rules;
 use crate::orders::recall::{Recalled, Unsettled};
 use crate::proxy::intercept::{InterceptError, Interceptor};
-use crate::proxy::{self, Destinations, ListenError, Listening, Proxy, Terms};
+use crate::proxy::{self, Destinations, ListenError, Listening, Proxy, Terms, Workers};
 use crate::store::seal::{MasterKey, SealError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
@@ -86,6 +86,8 @@ pub enum StartError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("the threads that serve callers cannot be started")]
+    Workers(#[source] std::io::Error),
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
     #[error("a part of the gateway did not start")]
@@ -155,8 +157,9 @@ impl App {
         keepers.tell(orders.events.clone());
         let parts = (&accounts, &login, &orders);
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
-        let proxy =
-            Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, tasks.clone(), metrics);
+        let workers = Workers::start(&config.latency).map_err(StartError::Workers)?;
+        let run = (workers, tasks.clone());
+        let proxy = Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, run, metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections)?);
@@ -193,7 +196,7 @@ impl App {
         tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
         tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
         for listening in listening {
-            tasks.spawn(listening.serve(Arc::clone(&live.proxy)));
+            listening.start(&live.proxy);
         }
         tasks.spawn(admin.serve(tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -351,7 +354,7 @@ fn leg_settings(config: &Config) -> Settings {
     Settings {
         dwell: config.legs.dwell,
         warm: config.legs.warm,
-        warm_always: config.legs.warm_hours == WarmHours::Always,
+        warm_always: config.legs.warm_hours == Hours::Always,
         api: config.dhan.api.clone(),
     }
 }

@@ -145,7 +145,7 @@ impl Live {
                 Door::New(listening) => {
                     tracing::info!(listener = %listening.at, "a listener was opened");
                     self.entrances.push(listening.entrance().clone());
-                    self.tasks.spawn(listening.serve(Arc::clone(&self.proxy)));
+                    listening.start(&self.proxy);
                 }
             }
         }
@@ -222,6 +222,9 @@ fn keep_what_is_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
     keep(keys, "egress.extra_roots", &now.egress.extra_roots, &mut next.egress.extra_roots);
     keep(keys, "journal.fsync", &now.journal.fsync, &mut next.journal.fsync);
     keep(keys, "journal.keep", &now.journal.keep, &mut next.journal.keep);
+    keep(keys, "latency.spin", &now.latency.spin, &mut next.latency.spin);
+    keep(keys, "latency.spin_hours", &now.latency.spin_hours, &mut next.latency.spin_hours);
+    keep(keys, "latency.threads", &now.latency.threads, &mut next.latency.threads);
     keep(keys, "log.json", &now.log.json, &mut next.log.json);
     let before = keys.len();
     let (hosts, new) = (&now.dhan, &mut next.dhan);

@@ -315,6 +315,7 @@ pub(super) fn into_config(draft: Draft, warnings: Vec<String>) -> Option<Config>
         limits: draft.limits,
         journal: draft.journal,
         proxy: draft.proxy,
+        latency: draft.latency,
         dhan: draft.dhan?,
         pools: draft.pools.into_iter().map(into_pool).collect::<Option<_>>()?,
         log: draft.log,

@@ -64,6 +64,8 @@ pub struct Config {
     pub journal: Journal,
     /// The caller's side of the proxy.
     pub proxy: Proxy,
+    /// What speed is paid with.
+    pub latency: Latency,
     /// Dhan's hosts.
     pub dhan: Dhan,
     /// Pools made at start or reload if absent.
@@ -195,16 +197,27 @@ pub struct Legs {
     /// Warm connections kept per leg; 0 keeps none.
     pub warm: usize,
     /// When they are kept.
-    pub warm_hours: WarmHours,
+    pub warm_hours: Hours,
 }
 
-/// `legs.warm_hours`
+/// `legs.warm_hours`, `latency.spin_hours`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WarmHours {
+pub enum Hours {
     /// While something is traded in India.
     Market,
     /// At any hour.
     Always,
+}
+
+/// `[latency]`
+#[derive(Clone, Debug)]
+pub struct Latency {
+    /// Do the threads that serve callers stay awake?
+    pub spin: bool,
+    /// When they do.
+    pub spin_hours: Hours,
+    /// How many they are; 0 for one a core, less one if they spin.
+    pub threads: usize,
 }
 
 /// `[orders]`

@@ -13,7 +13,7 @@ use ipnet::Ipv6Net;
 use super::problems::Problems;
 use super::reader::{Pulled, Reader, Section};
 use super::values::{Count, FilePath, Https, Plaintext, PoolName, Size, Wss};
-use super::{Bind, ClientKey, Dhan, Egress, Journal, Legs, Limits, Log, Orders, Proxy, State, Tokens, WarmHours};
+use super::{Bind, ClientKey, Dhan, Egress, Hours, Journal, Latency, Legs, Limits, Log, Orders, Proxy, State, Tokens};
 use crate::domain::AccountName;
 
 /// The sections that are lists: `[[listener]]`.
@@ -38,6 +38,7 @@ pub(super) struct Draft {
     pub(super) limits: Limits,
     pub(super) journal: Journal,
     pub(super) proxy: Proxy,
+    pub(super) latency: Latency,
     /// Only when all of it could be read.
     pub(super) dhan: Option<Dhan>,
     pub(super) pools: Vec<DraftPool>,
@@ -93,6 +94,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
         limits: limits(reader, base),
         journal: journal(reader),
         proxy: proxy(reader),
+        latency: latency(reader),
         dhan: dhan(reader),
         pools: (0..reader.items("pool")).map(|i| pool(reader.item("pool", i))).collect(),
         log: log(reader),
@@ -175,7 +177,7 @@ fn legs(reader: &mut Reader<'_>) -> Legs {
     Legs {
         dwell: s.within("dwell", Duration::from_secs(60), Duration::from_millis(1)..=Duration::from_hours(24)),
         warm: s.within("warm", Count(1), Count(0)..=Count(64)).0,
-        warm_hours: s.or("warm_hours", WarmHours::Market),
+        warm_hours: s.or("warm_hours", Hours::Market),
     }
 }
 
@@ -219,6 +221,15 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
         intercept: s.or("intercept", true),
         tunnel_hosts: s.or("tunnel_hosts", Vec::new()),
         drain: s.within("drain", Duration::from_secs(20), Duration::from_millis(1)..=Duration::from_mins(5)),
+    }
+}
+
+fn latency(reader: &mut Reader<'_>) -> Latency {
+    let mut s = reader.section("latency");
+    Latency {
+        spin: s.or("spin", false),
+        spin_hours: s.or("spin_hours", Hours::Market),
+        threads: s.within("threads", Count(0), Count(0)..=Count(256)).0,
     }
 }
 

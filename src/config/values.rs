@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Value;
 
-use super::{Bind, ClientKey, WarmHours};
+use super::{Bind, ClientKey, Hours};
 use crate::domain::{AccountName, Authority, Host};
 
 /// What is wrong with a value: where below its key (`.2` of a list), and the text.
@@ -258,7 +258,7 @@ impl FromValue for ClientKey {
     }
 }
 
-impl FromValue for WarmHours {
+impl FromValue for Hours {
     const WANTED: &'static str = "\"market\" or \"always\"";
     fn read(value: &Value) -> Result<Self, Faults> {
         match text(value) {

@@ -35,6 +35,15 @@ impl Tasks {
         self.running.spawn(task)
     }
 
+    /// Run a task on another runtime than this one.
+    pub fn spawn_on<F>(&self, task: F, runtime: &tokio::runtime::Handle) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.running.spawn_on(task, runtime)
+    }
+
     /// Resolves when the process is to stop: accept loops end, keep-alive is
     /// turned off. Cancel-safe.
     pub async fn stopping(&self) {

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -252,9 +252,24 @@ impl Listening {
         &self.entrance
     }
 
-    /// Accept callers until it is closed or the process stops.
-    pub async fn serve(self, proxy: Arc<Proxy>) {
+    /// Accept callers, on the first of the workers, until it is closed or the process stops.
+    pub fn start(self, proxy: &Arc<Proxy>) {
+        let serving = self.serve(Arc::clone(proxy));
+        match proxy.workers.first() {
+            Some(worker) => proxy.tasks.spawn_on(serving, worker),
+            None => proxy.tasks.spawn(serving),
+        };
+    }
+
+    async fn serve(self, proxy: Arc<Proxy>) {
         let Self { socket, entrance, .. } = self;
+        let socket = match socket.moved_here() {
+            Ok(socket) => socket,
+            Err(err) => {
+                tracing::error!(error = %err, at = self.at, "a listener could not be served");
+                return entrance.gone.cancel();
+            }
+        };
         let until = async {
             tokio::select! {
                 () = proxy.tasks.stopping() => {}
@@ -276,6 +291,14 @@ impl Listening {
 }
 
 impl Socket {
+    /// The same socket, woken by this runtime.
+    fn moved_here(self) -> std::io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket.into_std()?)?),
+            Self::Unix(socket, path) => Self::Unix(UnixListener::from_std(socket.into_std()?)?, path),
+        })
+    }
+
     fn close(self) {
         if let Self::Unix(_, path) = &self {
             let _ = std::fs::remove_file(path);
@@ -310,26 +333,84 @@ async fn accept_one(
             // After the caller came: these may have changed while nobody did.
             let Terms { listener, tls } = terms.load().as_ref().clone();
             let door = Door { listener, local: stream.local_addr().ok(), uid: None };
-            match tls {
-                None => proxy.tasks.spawn(async move {
-                    serving.connection(door, stream).await;
-                    drop(permit);
-                }),
-                Some(tls) => proxy.tasks.spawn(async move {
-                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-                        serving.connection(door, stream).await;
+            hand_over(proxy, stream, move |stream| async move {
+                match tls {
+                    None => serving.connection(door, stream).await,
+                    Some(tls) => {
+                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+                            serving.connection(door, stream).await;
+                        }
                     }
-                    drop(permit);
-                }),
-            };
+                }
+                drop(permit);
+            })
         }
         Socket::Unix(socket, _) => {
             let (stream, _) = socket.accept().await?;
             let uid = stream.peer_cred().ok().map(|peer| peer.uid());
             let door = Door { listener: Arc::clone(&terms.load().listener), local: None, uid };
-            proxy.tasks.spawn(async move {
+            hand_over(proxy, stream, move |stream| async move {
                 serving.connection(door, stream).await;
                 drop(permit);
+            })
+        }
+    }
+}
+
+/// A stream that another runtime can go on with.
+trait Movable: Send + Sized + 'static {
+    /// Woken by nobody.
+    type Still: Send + 'static;
+    fn still(self) -> std::io::Result<Self::Still>;
+    /// Woken by the current runtime.
+    fn of(still: Self::Still) -> std::io::Result<Self>;
+}
+
+impl Movable for TcpStream {
+    type Still = std::net::TcpStream;
+    fn still(self) -> std::io::Result<Self::Still> {
+        self.into_std()
+    }
+    fn of(still: Self::Still) -> std::io::Result<Self> {
+        Self::from_std(still)
+    }
+}
+
+impl Movable for UnixStream {
+    type Still = std::os::unix::net::UnixStream;
+    fn still(self) -> std::io::Result<Self::Still> {
+        self.into_std()
+    }
+    fn of(still: Self::Still) -> std::io::Result<Self> {
+        Self::from_std(still)
+    }
+}
+
+/// Serve a connection on the worker that has the fewest.
+fn hand_over<S, F>(proxy: &Proxy, stream: S, serve: impl FnOnce(S) -> F + Send + 'static) -> std::io::Result<()>
+where
+    S: Movable,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let here = tokio::runtime::Handle::current().id();
+    match proxy.workers.seat() {
+        Some(seat) if seat.handle.id() != here => {
+            let (still, worker) = (stream.still()?, seat.handle.clone());
+            proxy.tasks.spawn_on(
+                async move {
+                    match S::of(still) {
+                        Ok(stream) => serve(stream).await,
+                        Err(err) => tracing::warn!(error = %err, "could not serve a caller"),
+                    }
+                    drop(seat);
+                },
+                &worker,
+            );
+        }
+        seat => {
+            proxy.tasks.spawn(async move {
+                serve(stream).await;
+                drop(seat);
             });
         }
     }

@@ -29,6 +29,7 @@ mod sign;
 mod target;
 mod tunnel;
 mod websocket;
+mod workers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +56,7 @@ use crate::tokens::{LiveToken, Unavailable, placeholder};
 pub use accept::{Entrance, ListenError, Listening, Terms, listen};
 pub(crate) use accept::{bind_tcp, bind_unix};
 pub use target::Destinations;
+pub use workers::Workers;
 
 use caller::Door;
 use forward::{Outgoing, Trace};
@@ -69,6 +71,7 @@ pub struct Proxy {
     orders: Arc<Orders>,
     interceptor: intercept::Interceptor,
     settings: ArcSwap<Settings>,
+    workers: Workers,
     tasks: Tasks,
     metrics: Arc<Metrics>,
 }
@@ -159,17 +162,17 @@ impl Until {
 }
 
 impl Proxy {
-    /// Put the parts together. `tasks` runs callers' connections.
+    /// Put the parts together. `tasks` runs callers' connections, on `workers`.
     pub fn new(
         config: &Config,
         accounts: Arc<Accounts>,
         orders: Arc<Orders>,
         interceptor: intercept::Interceptor,
-        tasks: Tasks,
+        (workers, tasks): (Workers, Tasks),
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(Settings::new(config));
-        Arc::new(Self { accounts, orders, interceptor, settings, tasks, metrics })
+        Arc::new(Self { accounts, orders, interceptor, settings, workers, tasks, metrics })
     }
 
     /// Other settings for the requests to come.

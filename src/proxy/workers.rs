@@ -1,0 +1,174 @@
+//! The threads that serve callers: each runs its own tasks on its own reactor, so that an order never waits for
+//! another core to be woken. The rest of the gateway (admin API, logins, probes) has a runtime of its own and
+//! threads of its own.
+//!
+//! A caller's connection is given to the worker that has the fewest, and stays there. Upstream connections are
+//! not bound to a worker: one that another worker made moves over without a handshake (`egress::line`).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::runtime::{Builder, Handle};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::broker::dhan::calendar;
+use crate::config::{Hours, Latency};
+
+/// How often a worker that spins asks whether the market is open, and one that does not, too.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Turns between two looks at the clock, which is cheap and not free.
+const TURNS: u32 = 1024;
+
+/// See the module. When the last one is dropped, the threads end.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    all: Arc<[Worker]>,
+    _stop: Arc<DropGuard>,
+}
+
+/// One thread.
+#[derive(Debug)]
+struct Worker {
+    handle: Handle,
+    connections: Arc<AtomicUsize>,
+}
+
+/// A connection's place at a worker, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) handle: Handle,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    /// Start them.
+    ///
+    /// # Errors
+    /// When a thread or its reactor cannot be made.
+    pub fn start(latency: &Latency) -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let start = |number| Worker::start(number, latency, stop.clone());
+        let all = (0..count(latency)).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { all, _stop: Arc::new(stop.drop_guard()) })
+    }
+
+    /// The one that accepts callers, so that with one core nothing is handed over.
+    pub(super) fn first(&self) -> Option<&Handle> {
+        self.all.first().map(|worker| &worker.handle)
+    }
+
+    /// A place at the worker that has the fewest connections.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        let worker = self.all.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed))?;
+        worker.connections.fetch_add(1, Ordering::Relaxed);
+        Some(Seat { handle: worker.handle.clone(), connections: Arc::clone(&worker.connections) })
+    }
+}
+
+/// As many as are asked for, else one a core; workers that spin leave a core to everybody else.
+fn count(latency: &Latency) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match latency.threads {
+        0 if latency.spin => cores.saturating_sub(1).max(1),
+        0 => cores,
+        threads => threads,
+    }
+}
+
+impl Worker {
+    fn start(number: usize, latency: &Latency, stop: CancellationToken) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let spin = latency.spin.then_some(latency.spin_hours);
+        let run = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = spinning(spin) => {}
+                }
+            });
+            // What is left was told to end long ago; its files and sockets are the kernel's to close.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
+        Ok(Self { handle, connections: Arc::default() })
+    }
+}
+
+/// Keep the thread awake in those hours: its reactor is asked again and again and never waited for.
+async fn spinning(hours: Option<Hours>) {
+    let Some(hours) = hours else { return std::future::pending().await };
+    loop {
+        if hours == Hours::Market && !calendar::is_market_hours(Timestamp::now()) {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        }
+        let until = Instant::now() + LOOK_EVERY;
+        while Instant::now() < until {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latency(threads: usize) -> Latency {
+        Latency { spin: false, spin_hours: Hours::Always, threads }
+    }
+
+    #[test]
+    fn connections_are_spread_evenly_and_places_come_back() {
+        let workers = Workers::start(&latency(3)).unwrap();
+        let taken = |workers: &Workers| -> Vec<usize> {
+            workers.all.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).collect()
+        };
+        let mut seats: Vec<_> = (0..7).map(|_| workers.seat().unwrap()).collect();
+        let mut counts = taken(&workers);
+        counts.sort_unstable();
+        assert_eq!(counts, [2, 2, 3]);
+        seats.truncate(3);
+        assert_eq!(taken(&workers), [1, 1, 1]);
+    }
+
+    struct Gone(std::sync::mpsc::Sender<&'static str>);
+
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _ = self.0.send("ended");
+        }
+    }
+
+    /// A worker that spins must do its work all the same, and end when it is to.
+    #[test]
+    fn a_spinning_worker_works_and_ends() {
+        let workers = Workers::start(&Latency { spin: true, ..latency(1) }).unwrap();
+        let handle = workers.first().unwrap().clone();
+        let (told, heard) = std::sync::mpsc::channel();
+        let (first, second) = (told.clone(), told);
+        handle.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _ = first.send("worked");
+        });
+        assert_eq!(heard.recv_timeout(Duration::from_secs(20)), Ok("worked"));
+        let gone = Gone(second);
+        handle.spawn(async move {
+            let _gone = gone;
+            std::future::pending::<()>().await;
+        });
+        drop(workers);
+        assert_eq!(heard.recv_timeout(Duration::from_secs(20)), Ok("ended"));
+    }
+}
