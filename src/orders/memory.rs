@@ -13,12 +13,12 @@
 //! Not here: keeping this over a restart (`journal`, from which it is filled again).
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use super::trail::Trail;
 use crate::domain::{ClientId, Outcome};
@@ -26,13 +26,13 @@ use crate::domain::{ClientId, Outcome};
 /// How long a write is remembered.
 pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 
-/// An id that a caller can repeat a write with.
+/// An id that a caller can repeat a write with. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// `correlationId` of the body.
-    Correlation(Box<str>),
+    Correlation(Arc<str>),
     /// The header `Idempotency-Key`.
-    Idempotency(Box<str>),
+    Idempotency(Arc<str>),
 }
 
 /// What a write is, for telling it from another under the same id.
@@ -41,7 +41,7 @@ pub struct Write {
     /// How.
     pub method: Method,
     /// Where; without the query.
-    pub path: Box<str>,
+    pub path: Arc<str>,
     /// SHA-256 of the body as it went to the broker.
     pub body_sha256: [u8; 32],
 }
@@ -82,24 +82,46 @@ pub enum Found {
     Conflict,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum State {
-    UnderWay,
+    /// With those who wait for it.
+    UnderWay(Vec<oneshot::Sender<Arc<Recorded>>>),
     Ended(Arc<Recorded>),
 }
 
 #[derive(Debug)]
 struct Slot {
     write: Write,
-    state: watch::Sender<State>,
+    state: Mutex<State>,
 }
 
 impl Slot {
+    fn new(write: Write, state: State) -> Arc<Self> {
+        Arc::new(Self { write, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_under_way(&self) -> bool {
+        matches!(*self.state(), State::UnderWay(_))
+    }
+
     /// Was it certainly not done?
     fn is_undone(&self) -> bool {
-        match &*self.state.borrow() {
-            State::UnderWay => false,
+        match &*self.state() {
+            State::UnderWay(_) => false,
             State::Ended(recorded) => matches!(recorded.outcome, Outcome::NotSent | Outcome::Rejected),
+        }
+    }
+
+    fn end(&self, recorded: &Arc<Recorded>) {
+        let before = std::mem::replace(&mut *self.state(), State::Ended(Arc::clone(recorded)));
+        let State::UnderWay(waiting) = before else { return };
+        for waiting in waiting {
+            // Who has gone does not want to know.
+            let _ = waiting.send(Arc::clone(recorded));
         }
     }
 }
@@ -141,17 +163,26 @@ impl Memory {
             return Found::Conflict;
         }
         shelf.join(keys, &slot, now);
-        let state = slot.state.borrow().clone();
-        match state {
-            State::UnderWay => Found::UnderWay(UnderWay(slot.state.subscribe())),
-            State::Ended(recorded) => match recorded.outcome {
-                Outcome::Executed => Found::Done(recorded),
-                Outcome::NotSent | Outcome::Rejected => Found::Fresh(shelf.claim(keys, write, now)),
-                Outcome::Unknown => {
-                    slot.state.send_replace(State::UnderWay);
-                    Found::Unknown(Claim { slot, left: Some(Left::Unknown(Arc::clone(&recorded))) }, recorded)
-                }
-            },
+        let mut state = slot.state();
+        let recorded = match &mut *state {
+            State::UnderWay(waiting) => {
+                let (tell, told) = oneshot::channel();
+                waiting.push(tell);
+                return Found::UnderWay(UnderWay(told));
+            }
+            State::Ended(recorded) => Arc::clone(recorded),
+        };
+        match recorded.outcome {
+            Outcome::Executed => Found::Done(recorded),
+            Outcome::NotSent | Outcome::Rejected => {
+                drop(state);
+                Found::Fresh(shelf.claim(keys, write, now))
+            }
+            Outcome::Unknown => {
+                *state = State::UnderWay(Vec::new());
+                drop(state);
+                Found::Unknown(Claim { slot, left: Some(Left::Unknown(Arc::clone(&recorded))) }, recorded)
+            }
         }
     }
 
@@ -159,8 +190,7 @@ impl Memory {
     pub fn remember(&self, customer: &ClientId, keys: &[Key], write: Write, recorded: Recorded, at: Timestamp) {
         let shelf = self.shelf(customer);
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = watch::Sender::new(State::Ended(Arc::new(recorded)));
-        shelf.enter(keys, &Arc::new(Slot { write, state }), at);
+        shelf.enter(keys, &Slot::new(write, State::Ended(Arc::new(recorded))), at);
     }
 
     fn shelf(&self, customer: &ClientId) -> Arc<Mutex<Shelf>> {
@@ -171,7 +201,7 @@ impl Memory {
 
 impl Shelf {
     fn claim(&mut self, keys: &[Key], write: &Write, now: Timestamp) -> Claim {
-        let slot = Arc::new(Slot { write: write.clone(), state: watch::Sender::new(State::UnderWay) });
+        let slot = Slot::new(write.clone(), State::UnderWay(Vec::new()));
         self.enter(keys, &slot, now);
         Claim { slot, left: Some(Left::NotSent) }
     }
@@ -204,7 +234,7 @@ impl Shelf {
             if *last > since {
                 continue;
             }
-            if matches!(*slot.state.borrow(), State::UnderWay) {
+            if slot.is_under_way() {
                 *last = now;
                 self.ages.push_back((now, key));
             } else {
@@ -244,7 +274,7 @@ impl Claim {
     pub fn end(mut self, recorded: Recorded) -> Arc<Recorded> {
         self.left = None;
         let recorded = Arc::new(recorded);
-        self.slot.state.send_replace(State::Ended(Arc::clone(&recorded)));
+        self.slot.end(&recorded);
         recorded
     }
 }
@@ -265,22 +295,18 @@ impl Drop for Claim {
                 trail: Trail::None,
             }),
         };
-        self.slot.state.send_replace(State::Ended(recorded));
+        self.slot.end(&recorded);
     }
 }
 
 /// Waiting for a write that somebody else has under way.
 #[derive(Debug)]
-pub struct UnderWay(watch::Receiver<State>);
+pub struct UnderWay(oneshot::Receiver<Arc<Recorded>>);
 
 impl UnderWay {
-    /// What became of it, once that is known. Cancel-safe.
+    /// What became of it, once that is known; told once. Cancel-safe.
     pub async fn end(&mut self) -> Option<Arc<Recorded>> {
-        let ended = self.0.wait_for(|state| matches!(state, State::Ended(_))).await.ok()?;
-        match &*ended {
-            State::Ended(recorded) => Some(Arc::clone(recorded)),
-            State::UnderWay => None,
-        }
+        (&mut self.0).await.ok()
     }
 }
 

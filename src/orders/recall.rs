@@ -155,7 +155,7 @@ pub fn trail_of(intent: &Entry) -> Trail {
         Some(id) => json!({ "correlationId": id.as_str() }).to_string(),
         None => String::new(),
     };
-    Trail::of(method, path.as_str(), body.as_bytes())
+    Trail::of(method, path.as_str(), body.as_bytes(), None)
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use crate::legs::{Leg, Legs, Purpose, Reuse};
 use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
 use crate::orders::limits::{Ask, Limited};
 use crate::orders::memory::{Claim, Found, Key, Recorded, Write};
-use crate::orders::trail::{Trail, order_of};
+use crate::orders::trail::Trail;
 use crate::telemetry::events::Subject;
 use crate::tokens::LiveToken;
 
@@ -71,6 +71,7 @@ impl Order<'_> {
         let keys = self.keys();
         // As long as the first try may take, and then some of our own.
         let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
+        let _busy = self.proxy.orders.journal.busy();
         loop {
             match self.proxy.orders.memory.take(self.account.client_id(), &keys, &write, Timestamp::now()) {
                 Found::Fresh(claim) => {
@@ -137,6 +138,11 @@ impl Order<'_> {
         hash.finalize().into()
     }
 
+    fn trail(&self) -> Trail {
+        let correlation = self.correlation.as_ref().map(Correlation::id);
+        Trail::of(&self.out.method, self.out.path.path(), &self.out.body, correlation)
+    }
+
     fn keys(&self) -> Vec<Key> {
         // As the journal writes them, which is where they are found after a restart.
         let word = |text: &str| Word::new(text).as_str().into();
@@ -146,7 +152,7 @@ impl Order<'_> {
     }
 
     async fn first(&mut self, mut claim: Claim, write: &Write, trace: &mut Trace) -> Result<Response<Body>, Problem> {
-        let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
+        let trail = self.trail();
         let by = Instant::now() + self.out.limit;
         let mut token = live(self.account, by).await?;
         let (legs, to) = (legs(self.account)?, self.out.authority.clone());
@@ -324,10 +330,7 @@ impl Order<'_> {
         let mut line = intent.outcome(outcome, Timestamp::now());
         line.status = reply.map(|reply| reply.status.as_u16());
         line.broker_code = reply.and_then(Reply::broker_code).map(|code| Word::new(&code));
-        line.order_id = reply
-            .filter(|_| outcome == Outcome::Executed)
-            .and_then(|reply| order_of(&reply.body))
-            .map(|id| Word::new(&id));
+        line.order_id = reply.filter(|_| outcome == Outcome::Executed).and_then(Reply::order_id).map(Word::new);
         line.recovered = recovered.then_some(true);
         line.upstream_us.get_or_insert(micros(sent_at.elapsed()));
         line.total_us = Some(micros(self.began.elapsed()));
@@ -358,7 +361,7 @@ impl Order<'_> {
             status: reply.status.as_u16(),
             content_type: reply.content_type().map(Into::into),
             body: reply.body.clone(),
-            order_id: order_of(&reply.body),
+            order_id: reply.order_id().map(Into::into),
             recovered,
             ..self.unknown(trail)
         }

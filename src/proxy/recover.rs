@@ -72,7 +72,7 @@ impl Proxy {
             Looked::NotFound => (Outcome::Unknown, None),
         };
         let mut line = one.intent.outcome(outcome, Timestamp::now());
-        line.order_id = body.as_ref().and_then(order_of).map(|id| Word::new(&id));
+        line.order_id = body.as_ref().and_then(|body| order_of(body)).map(|id| Word::new(&id));
         line.recovered = (outcome != Outcome::Unknown).then_some(true);
         self.orders.events.tell(Subject::Order, &one.account, || told(&line));
         if let Err(err) = self.orders.journal.append_durable(&line).await {
@@ -85,7 +85,7 @@ impl Proxy {
                 outcome,
                 status: if body.is_some() { 200 } else { 0 },
                 content_type: body.as_ref().map(|_| "application/json".into()),
-                order_id: body.as_ref().and_then(order_of),
+                order_id: body.as_ref().and_then(|body| order_of(body)),
                 body: body.unwrap_or_default(),
                 correlation_id: one.intent.correlation_id.as_ref().map(|id| id.as_str().into()),
                 recovered: outcome != Outcome::Unknown,

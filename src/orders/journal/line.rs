@@ -72,17 +72,30 @@ const ENDING: usize = HASH.len() + 64 + 2;
 /// Write the line of an entry, newline included, and return its hash.
 pub(super) fn write(line: &mut Vec<u8>, seq: u64, entry: &Entry, prev: LineHash) -> LineHash {
     line.clear();
-    body(line, seq, entry, prev);
-    let hash = LineHash::of(line);
-    line.extend_from_slice(HASH);
-    line.extend_from_slice(&hash.hex());
-    line.extend_from_slice(b"\"}\n");
+    let mut inner = Vec::with_capacity(512);
+    body(&mut inner, entry);
+    seal(line, seq, &inner, prev)
+}
+
+/// Append the line of a body at its place in the chain, newline included, and return its hash.
+pub(super) fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -> LineHash {
+    let begin = lines.len();
+    // Writing to a Vec does not fail.
+    let _ = write!(lines, "{{\"seq\":{seq}");
+    lines.extend_from_slice(body);
+    lines.extend_from_slice(b",\"prev\":\"");
+    lines.extend_from_slice(&prev.hex());
+    lines.push(b'"');
+    let hash = LineHash::of(lines.get(begin..).unwrap_or_default());
+    lines.extend_from_slice(HASH);
+    lines.extend_from_slice(&hash.hex());
+    lines.extend_from_slice(b"\"}\n");
     hash
 }
 
-fn body(line: &mut Vec<u8>, seq: u64, e: &Entry, prev: LineHash) {
-    // Writing to a Vec does not fail.
-    let _ = write!(line, "{{\"seq\":{seq},\"at\":\"{:.6}\",\"kind\":\"{}\"", e.at, e.kind.as_str());
+/// What a line says, without its place in the chain.
+pub(super) fn body(line: &mut Vec<u8>, e: &Entry) {
+    let _ = write!(line, ",\"at\":\"{:.6}\",\"kind\":\"{}\"", e.at, e.kind.as_str());
     text(line, "request_id", e.request_id.as_ref().map(Word::as_str));
     text(line, "account", e.account.as_ref().map(AccountName::as_str));
     text(line, "leg", e.leg.map(Role::as_str));
@@ -113,9 +126,6 @@ fn body(line: &mut Vec<u8>, seq: u64, e: &Entry, prev: LineHash) {
             line.extend_from_slice(b"null");
         }
     }
-    line.extend_from_slice(b",\"prev\":\"");
-    line.extend_from_slice(&prev.hex());
-    line.push(b'"');
 }
 
 fn name(line: &mut Vec<u8>, name: &str) {

@@ -19,8 +19,8 @@
 //!
 //! # Invariants
 //!
-//! - A line is one `write(2)` in append mode. It is there after the process is
-//!   killed; [`Journal::append_durable`] waits until it is there after a power cut.
+//! - A line is written by one `write(2)` in append mode, alone or with others. It is there
+//!   after the process is killed; [`Journal::append_durable`] waits until it is there after a power cut.
 //! - No half line is followed by a whole one: what was written of a line that failed
 //!   is cut off again, and the chain goes on as if it had not been tried.
 //! - Intents are refused while there is no reserve, so that the outcomes of orders
@@ -33,6 +33,7 @@
 //!
 //! Not here: when an intent is written and what an outcome is (the order path).
 
+mod batch;
 mod entry;
 mod error;
 mod export;
@@ -50,6 +51,7 @@ mod verify;
 mod words;
 mod writer;
 
+pub use batch::Busy;
 pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
 pub use export::{COLUMNS, Csv, write_json};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
+use super::batch::{Batch, Batches, Busy, Outcome, Part, Prepared};
 use super::entry::{Entry, Kind};
 use super::error::{JournalError, is_full};
 use super::flush::Flusher;
@@ -39,6 +40,7 @@ pub struct Journal {
 #[derive(Debug)]
 struct Shared {
     writer: Mutex<Writer>,
+    batches: Batches,
     flusher: Option<Flusher>,
     folder: PathBuf,
 }
@@ -109,7 +111,8 @@ impl Journal {
             // They are tried again before the next line.
             tracing::error!(%err, "the order journal cannot be written yet");
         }
-        Ok(Self { shared: Arc::new(Shared { writer: Mutex::new(writer), flusher, folder: folder.to_path_buf() }) })
+        let (writer, batches) = (Mutex::new(writer), Batches::default());
+        Ok(Self { shared: Arc::new(Shared { writer, batches, flusher, folder: folder.to_path_buf() }) })
     }
 
     /// Append a line: a few microseconds and one `write(2)`, so a runtime worker may
@@ -119,26 +122,40 @@ impl Journal {
     /// The line is not in the journal, which is as it was before. An intent that was
     /// refused means that the order is not sent.
     pub fn append(&self, entry: &Entry) -> Result<Appended, JournalError> {
-        self.lock().append(entry)
+        let batch = Batch::of(entry);
+        let mut outcomes = self.lock().append_all(&batch);
+        outcomes.pop().unwrap_or_else(|| Err(self.unwritten()))
     }
 
-    /// Append a line and, with `journal.fsync`, wait until it survives a power cut.
-    /// Cancel-safe after the first poll: the line is written then.
+    /// To be held by whoever comes back for another line soon: lines are written together only while
+    /// there are others to wait for.
+    pub fn busy(&self) -> Busy {
+        self.shared.batches.busy()
+    }
+
+    /// Append a line, with those of others that come at the same moment, and, with `journal.fsync`,
+    /// wait until it survives a power cut. Cancel-safe after the first poll: the line is written then.
     ///
     /// # Errors
     /// As [`Journal::append`]; and [`JournalError::Unsynced`] when the line is in the
     /// journal and may not be on the disk. An order whose intent ends so is not sent,
     /// and gets an outcome line `not_sent`.
     pub async fn append_durable(&self, entry: &Entry) -> Result<Appended, JournalError> {
-        let (appended, waiting) = {
-            let mut writer = self.lock();
-            let appended = writer.append(entry)?;
-            let file = writer.current.as_ref().map(|current| Arc::clone(&current.file));
-            drop(writer);
-            let flusher = self.shared.flusher.as_ref();
-            (appended, flusher.zip(file).map(|(flusher, file)| flusher.ask(appended.seq, file)))
+        let appended = match self.shared.batches.join(entry) {
+            Part::Lead(number) => {
+                let lead = Lead { journal: self, number };
+                if !self.shared.batches.is_alone() {
+                    tokio::task::yield_now().await;
+                }
+                lead.write()?
+            }
+            Part::Follow(told) => told.await.unwrap_or_else(|_| Err(self.unwritten()))?,
         };
-        let Some(waiting) = waiting else { return Ok(appended) };
+        let Some(flusher) = &self.shared.flusher else { return Ok(appended) };
+        let Some(file) = self.lock().current.as_ref().map(|current| Arc::clone(&current.file)) else {
+            return Ok(appended);
+        };
+        let waiting = flusher.ask(appended.seq, file);
         let synced =
             waiting.await.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the thread that syncs has ended"))));
         synced.map_err(|source| JournalError::Unsynced { path: self.shared.folder.clone(), source })?;
@@ -170,8 +187,41 @@ impl Journal {
         &self.shared.folder
     }
 
+    /// A mistake of this module: a line got no answer. Whoever asked must take it for not written.
+    fn unwritten(&self) -> JournalError {
+        JournalError::io("append to the order journal in", &self.shared.folder)(io::ErrorKind::Other.into())
+    }
+
+    fn write_batch(&self, number: usize) -> Option<Outcome> {
+        let mut batch = self.shared.batches.take(number);
+        let outcomes = self.lock().append_all(&batch);
+        let first = batch.tell(outcomes);
+        self.shared.batches.put_back(number, batch);
+        first
+    }
+
     fn lock(&self) -> MutexGuard<'_, Writer> {
         self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The duty to write a batch. Others wait for it, so it is done also when it is dropped.
+struct Lead<'a> {
+    journal: &'a Journal,
+    number: usize,
+}
+
+impl Lead<'_> {
+    fn write(self) -> Outcome {
+        let (journal, number) = (self.journal, self.number);
+        std::mem::forget(self);
+        journal.write_batch(number).unwrap_or_else(|| Err(journal.unwritten()))
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.journal.write_batch(self.number);
     }
 }
 
@@ -212,21 +262,46 @@ impl Current {
 }
 
 impl Writer {
-    fn append(&mut self, entry: &Entry) -> Result<Appended, JournalError> {
-        if entry.kind == Kind::Intent && !self.reserve {
+    /// What became of each line of a batch.
+    fn append_all(&mut self, batch: &Batch) -> Vec<Outcome> {
+        match self.append_together(batch) {
+            Some(first) => (0..batch.len() as u64).map(|n| Ok(Appended { seq: first + n })).collect(),
+            // One by one, so that an outcome gets in where an intent may not, and each hears its own reason.
+            None => batch.lines().map(|line| self.append(line)).collect(),
+        }
+    }
+
+    /// All of them with one write, or none: the number of the first.
+    fn append_together(&mut self, batch: &Batch) -> Option<u64> {
+        if !self.reserve && batch.lines().any(|line| line.kind == Kind::Intent) {
+            return None;
+        }
+        self.write_pending().ok()?;
+        self.rotate(batch.lines().map(|line| line.at).max()?).ok()?;
+        self.write(batch.lines()).ok()
+    }
+
+    fn append(&mut self, line: Prepared<'_>) -> Outcome {
+        if line.kind == Kind::Intent && !self.reserve {
             self.make_reserve();
             if !self.reserve {
                 return Err(self.full(io::ErrorKind::StorageFull.into()));
             }
         }
         self.write_pending()?;
-        self.rotate(entry.at)?;
-        self.write_or_release(entry)
+        self.rotate(line.at)?;
+        self.write_or_release(line)
+    }
+
+    fn append_note(&mut self, note: &Entry) -> Outcome {
+        let mut body = Vec::new();
+        line::body(&mut body, note);
+        self.write_or_release(Prepared { kind: note.kind, at: note.at, body: &body })
     }
 
     fn write_pending(&mut self) -> Result<(), JournalError> {
         while let Some(note) = self.pending.pop_front() {
-            if let Err(err) = self.rotate(note.at).and_then(|()| self.write_or_release(&note)) {
+            if let Err(err) = self.rotate(note.at).and_then(|()| self.append_note(&note)) {
                 self.pending.push_front(note);
                 return Err(err);
             }
@@ -235,45 +310,52 @@ impl Writer {
     }
 
     /// Write a line; when there is no room and it is no intent, in the room of the reserve.
-    fn write_or_release(&mut self, entry: &Entry) -> Result<Appended, JournalError> {
-        let err = match self.write(entry) {
-            Ok(appended) => return Ok(appended),
+    fn write_or_release(&mut self, line: Prepared<'_>) -> Outcome {
+        let one = || std::iter::once(line);
+        let err = match self.write(one()) {
+            Ok(seq) => return Ok(Appended { seq }),
             Err(err) => err,
         };
         if !is_full(&err) {
             return Err(JournalError::io("append to the order journal in", &self.folder)(err));
         }
-        if entry.kind == Kind::Intent || !folder::release_reserve(&self.folder) {
+        if line.kind == Kind::Intent || !folder::release_reserve(&self.folder) {
             return Err(self.full(err));
         }
         self.reserve = false;
         self.reserve_tried = Some(Instant::now());
         tracing::error!(folder = %self.folder.display(), "THE DISK IS FULL: outcomes go into the reserve, new order writes are refused");
-        self.write(entry).map_err(|err| self.full(err))
+        self.write(one()).map(|seq| Appended { seq }).map_err(|err| self.full(err))
     }
 
-    fn write(&mut self, entry: &Entry) -> io::Result<Appended> {
+    /// All of them or none; the number of the first.
+    fn write<'a>(&mut self, lines: impl Iterator<Item = Prepared<'a>>) -> io::Result<u64> {
         let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
         if self.torn {
             current.file.set_len(current.len)?;
             self.torn = false;
         }
-        let seq = self.head.seq + 1;
-        let hash = line::write(&mut self.line, seq, entry, self.head.hash);
+        let first = self.head.seq + 1;
+        let mut next = self.head;
+        self.line.clear();
+        for line in lines {
+            let seq = next.seq + 1;
+            next = Head { seq, hash: line::seal(&mut self.line, seq, line.body, next.hash) };
+        }
         // One write: only what is wrong with the disk makes a second one.
         if let Err(err) = (&*current.file).write_all(&self.line) {
             self.torn = current.file.set_len(current.len).is_err();
             return Err(err);
         }
         current.len += self.line.len() as u64;
-        self.head = Head { seq, hash };
+        self.head = next;
         let head = self.head_file.write(self.head);
         if head.is_err() != self.head_fails {
             self.head_fails = head.is_err();
             // The lines stand without it; only that the end is whole cannot be shown.
             tracing::warn!(failed = ?head, "writing the head of the order journal");
         }
-        Ok(Appended { seq })
+        Ok(first)
     }
 
     /// Have a file for an entry of `at`. Once a day; never back to an older file.
@@ -323,7 +405,7 @@ impl Writer {
                 last_hash: last.hash.to_string(),
             };
             tracing::info!(?note, "old files of the order journal are deleted");
-            self.write_or_release(&Entry::note(note, now))?;
+            self.append_note(&Entry::note(note, now))?;
             if let Some(current) = &self.current {
                 current.file.sync_data().map_err(JournalError::io("sync the order journal in", &self.folder))?;
             }

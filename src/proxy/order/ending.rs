@@ -71,7 +71,7 @@ impl Order<'_> {
         entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
         entry.body_sha256 = Some(write.body_sha256);
         // The caller's own body tells more than the journal, which knows only the ids.
-        let trail = match Trail::of(&self.out.method, self.out.path.path(), &self.out.body) {
+        let trail = match self.trail() {
             Trail::None => before.trail.clone(),
             trail @ (Trail::Placed { .. } | Trail::Cancelled { .. } | Trail::Changed { .. }) => trail,
         };
@@ -94,7 +94,7 @@ impl Order<'_> {
             Looked::Executed(body) => {
                 let mut headers = HeaderMap::new();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                let reply = Reply { status: StatusCode::OK, headers, body };
+                let reply = Reply::new(StatusCode::OK, headers, body);
                 self.outcome(intent, Outcome::Executed, Some(&reply), sent_at, true).await;
                 claim.end(self.recorded(Outcome::Executed, &reply, trail, true));
                 Ok(self.answer(reply, Outcome::Executed, true, trace))
@@ -127,7 +127,7 @@ impl Order<'_> {
         let mut reply = reply_of(recorded);
         if reply.body.is_empty() && recorded.outcome == Outcome::Executed {
             // Only the journal knows of it: the broker has the order itself.
-            let trail = Trail::of(&self.out.method, self.out.path.path(), &self.out.body);
+            let trail = self.trail();
             if let Looked::Executed(body) =
                 self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await
             {

@@ -1,5 +1,6 @@
 //! What the broker's reply to an order write says of it.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,14 +33,23 @@ pub(super) enum Said {
 }
 
 /// A reply of the broker, read whole.
-#[derive(Clone)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    order_id: OnceLock<Option<Box<str>>>,
 }
 
 impl Reply {
+    pub(super) const fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        Self { status, headers, body, order_id: OnceLock::new() }
+    }
+
+    /// The order that it names, if it does. It is asked for several times an order and read once.
+    pub(super) fn order_id(&self) -> Option<&str> {
+        self.order_id.get_or_init(|| order_of(&self.body)).as_deref()
+    }
+
     pub(super) fn content_type(&self) -> Option<&str> {
         self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
     }
@@ -65,9 +75,12 @@ pub(super) fn judge(reply: Reply) -> Said {
         return Said::Nothing(reply);
     }
     if reply.status.is_success() {
+        if reply.order_id().is_some() {
+            return Said::Settled(Outcome::Executed, reply);
+        }
         let json = text.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
         // Some of the broker's errors come with a good status.
-        let refused = errors::classify(&reply.refusal(), Context::Trading).is_some() && order_of(&reply.body).is_none();
+        let refused = errors::classify(&reply.refusal(), Context::Trading).is_some();
         return if json && !refused { Said::Settled(Outcome::Executed, reply) } else { Said::Nothing(reply) };
     }
     if !reply.status.is_client_error() || reply.status == StatusCode::REQUEST_TIMEOUT {
@@ -90,7 +103,7 @@ pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Said {
         return Said::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
     }
     match tokio::time::timeout(limit, Body::Broker(Box::new(body)).peek(REPLY_LIMIT)).await {
-        Ok((Some(body), _)) => judge(Reply { status: parts.status, headers: parts.headers, body }),
+        Ok((Some(body), _)) => judge(Reply::new(parts.status, parts.headers, body)),
         Ok((None, _)) => Said::Lost(format!("the broker's reply ({}) broke off", parts.status)),
         Err(_) => Said::Lost(format!("the broker's reply ({}) did not end in time", parts.status)),
     }
@@ -103,7 +116,7 @@ pub(super) fn reply_of(recorded: &Recorded) -> Reply {
         headers.insert(CONTENT_TYPE, value);
     }
     let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::OK);
-    Reply { status, headers, body: recorded.body.clone() }
+    Reply::new(status, headers, recorded.body.clone())
 }
 
 #[cfg(test)]
@@ -114,7 +127,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, kind.parse().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
-        match judge(Reply { status, headers, body: Bytes::from_static(body.as_bytes()) }) {
+        match judge(Reply::new(status, headers, Bytes::from_static(body.as_bytes()))) {
             Said::Settled(outcome, _) => outcome.as_str(),
             Said::RefusesSource(_) => "source",
             Said::RefusesToken(_) => "token",

@@ -1,0 +1,175 @@
+//! Lines that are written together: those of orders that run at the same moment on one thread.
+//!
+//! The first to come leads: it lets everybody else who is ready run once, and then writes what has come together
+//! with one `write(2)`. So the more is under way, the less a line costs; and who is alone waits for nobody.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::entry::{Entry, Kind};
+use super::error::JournalError;
+use super::line;
+use super::writer::Appended;
+
+/// Threads that have a batch of their own; more share them.
+const SHARDS: usize = 64;
+
+pub(super) type Outcome = Result<Appended, JournalError>;
+
+/// A line but for its place in the chain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prepared<'a> {
+    pub(super) kind: Kind,
+    pub(super) at: Timestamp,
+    pub(super) body: &'a [u8],
+}
+
+/// Lines in the order of coming.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    bodies: Vec<u8>,
+    lines: Vec<(Kind, Timestamp, usize)>,
+    /// Those who wait for all lines but the first, in order.
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
+
+impl Batch {
+    /// One line.
+    pub(super) fn of(entry: &Entry) -> Self {
+        let mut batch = Self::default();
+        batch.add(entry);
+        batch
+    }
+
+    fn add(&mut self, entry: &Entry) {
+        line::body(&mut self.bodies, entry);
+        self.lines.push((entry.kind, entry.at, self.bodies.len()));
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = Prepared<'_>> {
+        let mut from = 0;
+        self.lines.iter().map(move |(kind, at, end)| {
+            let body = self.bodies.get(std::mem::replace(&mut from, *end)..*end).unwrap_or_default();
+            Prepared { kind: *kind, at: *at, body }
+        })
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Tell everybody; what is left over is the first one's.
+    pub(super) fn tell(&mut self, outcomes: Vec<Outcome>) -> Option<Outcome> {
+        let mut outcomes = outcomes.into_iter();
+        let first = outcomes.next();
+        for (waiting, outcome) in self.waiting.drain(..).zip(outcomes) {
+            // Who has gone does not want to know.
+            let _ = waiting.send(outcome);
+        }
+        first
+    }
+
+    /// Empty, with the room it has.
+    fn cleared(mut self) -> Self {
+        self.bodies.clear();
+        self.lines.clear();
+        self.waiting.clear();
+        self
+    }
+}
+
+/// Where lines come together.
+#[derive(Debug)]
+pub(super) struct Batches {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Who has something under way that will come back for another line.
+    busy: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    batch: Batch,
+    spare: Option<Batch>,
+}
+
+/// What one who comes with a line does next.
+pub(super) enum Part {
+    /// Write them all, after having let others come.
+    Lead(usize),
+    /// Wait for who leads.
+    Follow(oneshot::Receiver<Outcome>),
+}
+
+/// Something is under way that will come back for another line, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it counts only while it is held"]
+pub struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()), busy: Arc::default() }
+    }
+}
+
+impl Batches {
+    pub(super) fn busy(&self) -> Busy {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(&self.busy))
+    }
+
+    /// Is nobody there to wait for?
+    pub(super) fn is_alone(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) <= 1
+    }
+
+    pub(super) fn join(&self, entry: &Entry) -> Part {
+        let number = own_shard();
+        let mut shard = self.lock(number);
+        shard.batch.add(entry);
+        if shard.batch.len() == 1 {
+            return Part::Lead(number);
+        }
+        let (tell, told) = oneshot::channel();
+        shard.batch.waiting.push(tell);
+        Part::Follow(told)
+    }
+
+    pub(super) fn take(&self, number: usize) -> Batch {
+        let mut shard = self.lock(number);
+        let next = shard.spare.take().unwrap_or_default();
+        std::mem::replace(&mut shard.batch, next)
+    }
+
+    pub(super) fn put_back(&self, number: usize, batch: Batch) {
+        self.lock(number).spare = Some(batch.cleared());
+    }
+
+    fn lock(&self, number: usize) -> MutexGuard<'_, Shard> {
+        // `own_shard` is below SHARDS; the first is as good as any.
+        let [first, ..] = &self.shards;
+        self.shards.get(number).unwrap_or(first).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A number of this thread's own, as long as there are no more than [`SHARDS`].
+fn own_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    OWN.get().unwrap_or_else(|| {
+        let own = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        OWN.set(Some(own));
+        own
+    })
+}
