@@ -1,4 +1,5 @@
-//! A write that is repeated, a halted account, a full disk: on the real binary.
+//! A write that is repeated, or that waits, a halted account, a full disk: on the
+//! real binary.
 
 #![allow(
     clippy::unwrap_used,
@@ -62,6 +63,20 @@ fn made(world: &World) -> usize {
 
 fn restart(world: &mut World) {
     world.gateway = Gateway::start(&world.net.place(Ns::Gateway), &text(), world.dir.path());
+}
+
+/// A world whose broker takes so many orders and so many questions from each customer,
+/// with what else belongs to `[limits]`. The folder has the table.
+fn limited(traders: u16, order: &str, other: &str, more: &str) -> (World, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("limits.toml");
+    let windows = format!("order = [{order}]\ndata = [{other}]\nquote = [{other}]\nother = [{other}]\n");
+    let whole = format!(
+        "checked = \"2026-11-25\"\nmodifications_per_order = 25\noption_chain_every = \"3s\"\n[windows]\n{windows}"
+    );
+    std::fs::write(&table, whole).unwrap();
+    let limits = format!("[limits]\nfile = \"{}\"\n{more}\n", table.display());
+    (World::up_with(traders, &format!("{}\n{limits}", text())), dir)
 }
 
 fn kinds() -> [(&'static str, Wish); 4] {
@@ -265,6 +280,45 @@ fn a_halted_account_cancels_and_reads_and_places_nothing() {
     let go = json!({ "halted": false, "reason": "" });
     assert_eq!(world.gateway.admin().call("PUT", "/v1/accounts/a1/halt", Some(&go)).0, 200);
     assert_eq!(send(&world, &Wish::place(Some("new"), 100.0)).outcome, "executed");
+}
+
+/// An operator who halts an account, or takes its addresses away, sees no order of it leave
+/// afterwards: not one that was taken up before and waits.
+#[test]
+fn an_order_that_waits_does_not_leave_after_a_halt_or_without_its_pair() {
+    // It waits long enough for three calls on a busy machine; the hour has one more than the first.
+    let window = r#"{ count = 1, per = "8s" }, { count = 2, per = "1h" }"#;
+    let plenty = r#"{ count = 100, per = "1s" }"#;
+    let (world, _table) = limited(3, window, plenty, "max_wait = \"30s\"");
+    let all = |id: &'static str| {
+        let send = async |trader| Wish::place(Some(id), 100.0).send(LISTENER, trader).await.expect("no answer");
+        world.net.in_ns(Ns::Caller, || join_all(world.traders.iter().map(send)))
+    };
+    let first = all("first");
+    assert!(first.iter().all(|told| told.outcome == "executed"), "{first:#?}");
+    // One that waits for a limit has a connection already: a new one, if there is no other.
+    world.broker.hang_up();
+    world.wait_until_unconnected();
+    let (connections, before) = (world.broker.handshakes(), arrived(&world));
+    let told = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| all("waits"));
+        wait_until("all three to wait", LIMIT, || world.broker.handshakes() == connections + 3);
+        let admin = world.gateway.admin();
+        let halt = json!({ "halted": true, "reason": "the strategy runs wild" });
+        assert_eq!(admin.put("/v1/accounts/a1/halt", &halt).0, 200);
+        assert_eq!(admin.delete("/v1/accounts/a2/pair").0, 204);
+        assert_eq!(admin.delete("/v1/accounts/a3").0, 204);
+        assert_eq!(arrived(&world), before, "they did not wait");
+        sending.join().unwrap()
+    });
+    let told: Vec<_> = told.iter().map(|told| (told.status, told.code(), told.outcome.as_str())).collect();
+    let (halted, gone) = ("account_halted".to_owned(), "egress_unavailable".to_owned());
+    assert_eq!(told, [(403, halted, "not_sent"), (503, gone.clone(), "not_sent"), (503, gone, "not_sent")]);
+    assert_eq!(arrived(&world), before, "sent all the same");
+    // And it spent nothing of the hour.
+    let go = json!({ "halted": false, "reason": "" });
+    assert_eq!(world.gateway.admin().put("/v1/accounts/a1/halt", &go).0, 200);
+    assert_eq!(send(&world, &Wish::place(Some("waits"), 100.0)).outcome, "executed");
 }
 
 /// A disk of its own, in a mount namespace that ends with this test's thread and its children.
