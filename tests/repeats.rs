@@ -321,6 +321,52 @@ fn an_order_that_waits_does_not_leave_after_a_halt_or_without_its_pair() {
     assert_eq!(send(&world, &Wish::place(Some("waits"), 100.0)).outcome, "executed");
 }
 
+/// What was done is the broker's customer's: an account that is deleted and made again
+/// must not do it twice, nor have a day's limits anew, and another customer who gets
+/// the name has nothing to do with it.
+#[test]
+fn an_account_made_again_for_the_same_customer_repeats_nothing_also_after_a_restart() {
+    let (mut world, _table) = limited(1, r#"{ count = 2, per = "1h" }"#, r#"{ count = 100, per = "1s" }"#, "");
+    let mine = Wish::place(Some("mine"), 100.0);
+    let first = send(&world, &mine);
+    assert_eq!(first.outcome, "executed", "{first:?}");
+    let token = json!({ "platform": "DHAN_V2_IPV6", "access_token": world.traders[0].token });
+    for round in ["at once", "after a restart"] {
+        assert_eq!(world.gateway.admin().delete("/v1/accounts/a1").0, 204);
+        world.traders.clear();
+        world.add(1, &token);
+        if round == "after a restart" {
+            world.gateway.kill9();
+            world.start_again();
+        }
+        let again = send(&world, &mine);
+        assert_eq!((again.status, again.outcome.as_str()), (200, "executed"), "{round}: {again:?}");
+        assert_eq!(again.order_id(), first.order_id(), "{round}");
+        let other = send(&world, &Wish::place(Some("mine"), 77.0));
+        assert_eq!((other.status, other.code()), (422, "idempotency_conflict".to_owned()), "{round}: {other:?}");
+        assert_eq!((arrived(&world), made(&world)), (1, 1), "{round}");
+    }
+    assert_eq!(send(&world, &Wish::place(Some("second"), 100.0)).outcome, "executed");
+    let third = send(&world, &Wish::place(Some("third"), 100.0));
+    assert_eq!((third.status, third.code()), (429, "rate_limited".to_owned()), "{third:?}");
+
+    assert_eq!(world.gateway.admin().delete("/v1/accounts/a1").0, 204);
+    // Another customer's account under the name; the key that opens it is new.
+    let token = world.at_the_broker(2);
+    let fields = json!({ "name": "a1", "client_id": "1000000002", "platform": "DHAN_V2_IPV6", "access_token": token });
+    world.post("/v1/accounts", &fields, 201);
+    let pair = World::broker_account(2).registered.unwrap();
+    let pair = json!({ "primary": pair.primary.to_string(), "secondary": pair.secondary.to_string() });
+    world.post("/v1/accounts/a1/pair", &pair, 201);
+    world.traders[0].key = world.post("/v1/accounts/a1/keys", &json!({}), 201)["key"].as_str().unwrap().to_owned();
+    world.gateway.kill9();
+    world.start_again();
+    let theirs = send(&world, &mine);
+    assert_eq!(theirs.outcome, "executed", "{theirs:?}");
+    assert_ne!(theirs.order_id(), first.order_id());
+    assert_eq!((arrived(&world), made(&world)), (3, 2));
+}
+
 /// A disk of its own, in a mount namespace that ends with this test's thread and its children.
 fn small_disk(at: &Path) {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
