@@ -22,7 +22,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sixgate::domain::Outcome;
 use sixgate::orders::journal::{Kind, read_back, verify};
-use sixgate::sandbox::{Action, Fault};
+use sixgate::sandbox::{Action, Fault, Seen};
 use support::Gateway;
 use support::engine::{Told, Wish};
 use support::net::{Ns, Uplink};
@@ -365,6 +365,28 @@ fn an_account_made_again_for_the_same_customer_repeats_nothing_also_after_a_rest
     assert_eq!(theirs.outcome, "executed", "{theirs:?}");
     assert_ne!(theirs.order_id(), first.order_id());
     assert_eq!((arrived(&world), made(&world)), (3, 2));
+}
+
+/// The broker counts what it is asked, whatever the reason: a run of lost answers must not
+/// get the account shut out.
+#[test]
+fn questions_about_a_lost_order_stay_within_the_limits() {
+    let order = r#"{ count = 100, per = "1s" }"#;
+    let (world, _table) = limited(1, order, r#"{ count = 3, per = "1h" }"#, "max_wait = \"10ms\"");
+    // Nothing that it answers settles anything, so it is asked for as long as there is time.
+    world.broker.fault(Fault::new(Action::BadGateway { executed: false }).on("GET", "/v2/orders"));
+    world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders"));
+    for n in 0..3 {
+        let told = send(&world, &Wish::place(Some(&format!("lost-{n}")), 100.0));
+        assert_eq!((told.status, told.code()), (504, "outcome_unknown".to_owned()), "{told:?}");
+    }
+    let question = |seen: &&Seen| seen.method == "GET" && seen.path_and_query.starts_with("/v2/orders");
+    let asked = || world.broker.seen().iter().filter(question).count();
+    assert_eq!((arrived(&world), asked()), (3, 3));
+    // It is one limit for them and for what callers read.
+    let read = send(&world, &Wish::read());
+    assert_eq!((read.status, read.code()), (429, "rate_limited".to_owned()), "{read:?}");
+    assert_eq!(asked(), 3);
 }
 
 /// A disk of its own, in a mount namespace that ends with this test's thread and its children.
