@@ -1,5 +1,5 @@
-//! A write that is repeated, or that waits, a halted account, a full disk: on the
-//! real binary.
+//! A write that is repeated, that waits, or whose answer proves nothing, a halted
+//! account, a full disk: on the real binary.
 
 #![allow(
     clippy::unwrap_used,
@@ -387,6 +387,38 @@ fn questions_about_a_lost_order_stay_within_the_limits() {
     let read = send(&world, &Wish::read());
     assert_eq!((read.status, read.code()), (429, "rate_limited".to_owned()), "{read:?}");
     assert_eq!(asked(), 3);
+}
+
+/// An engine reads a 302 or a page with a 403 as "refused" and places it anew, or follows
+/// the redirect to a second send: only a broker's 5xx says by itself that nobody knows.
+#[test]
+fn of_replies_that_prove_nothing_only_a_5xx_is_passed_on() {
+    let mut world = world();
+    let page = |status| Action::Html { status, executed: false };
+    let cases = [
+        ("a page", page(200), 504),
+        ("a redirect", page(302), 504),
+        ("a firewall's page", page(403), 504),
+        ("a bad gateway", Action::BadGateway { executed: false }, 502),
+    ];
+    let wish = |n: usize| Wish::place(Some(&format!("nothing-{n}")), 100.0);
+    let check = |told: &Told, status: u16, what: &str| {
+        assert_eq!((told.status, told.outcome.as_str()), (status, "unknown"), "{what}: {told:?}");
+        if status == 504 {
+            assert_eq!(told.code(), "outcome_unknown", "{what}: {told:?}");
+        }
+    };
+    for (n, (what, action, status)) in cases.iter().enumerate() {
+        world.broker.fault(Fault::new(action.clone()).on("POST", "/v2/orders").times(1));
+        check(&send(&world, &wish(n)), *status, what);
+        check(&send(&world, &wish(n)), *status, what);
+    }
+    world.gateway.kill9();
+    restart(&mut world);
+    for (n, (what, _, status)) in cases.iter().enumerate() {
+        check(&send(&world, &wish(n)), *status, &format!("{what}, after kill -9"));
+    }
+    assert_eq!((arrived(&world), made(&world)), (cases.len(), 0));
 }
 
 /// A disk of its own, in a mount namespace that ends with this test's thread and its children.
