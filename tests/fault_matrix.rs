@@ -287,11 +287,7 @@ impl Matrix {
         {
             world.broker.hang_up();
             if trouble != Trouble::ClosesAsItIsSent {
-                wait_until("the gateway to have no connections left", LIMIT, || {
-                    let mut list = world.net.command(Ns::Gateway, "ss");
-                    list.args(["-Htn", "state", "established", "state", "close-wait", "dport", "=", ":443"]);
-                    list.output().expect("ss of iproute2").stdout.is_empty()
-                });
+                world.wait_until_unconnected();
             }
         }
         match trouble {

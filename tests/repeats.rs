@@ -1,4 +1,5 @@
-//! A write that is repeated, a halted account, a full disk: on the real binary.
+//! A write that is repeated, that waits, or whose answer proves nothing, a halted
+//! account, a full disk: on the real binary.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +22,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sixgate::domain::Outcome;
 use sixgate::orders::journal::{Kind, read_back, verify};
-use sixgate::sandbox::{Action, Fault};
+use sixgate::sandbox::{Action, Fault, Seen};
 use support::Gateway;
 use support::engine::{Told, Wish};
 use support::net::{Ns, Uplink};
@@ -62,6 +63,20 @@ fn made(world: &World) -> usize {
 
 fn restart(world: &mut World) {
     world.gateway = Gateway::start(&world.net.place(Ns::Gateway), &text(), world.dir.path());
+}
+
+/// A world whose broker takes so many orders and so many questions from each customer,
+/// with what else belongs to `[limits]`. The folder has the table.
+fn limited(traders: u16, order: &str, other: &str, more: &str) -> (World, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("limits.toml");
+    let windows = format!("order = [{order}]\ndata = [{other}]\nquote = [{other}]\nother = [{other}]\n");
+    let whole = format!(
+        "checked = \"2026-11-25\"\nmodifications_per_order = 25\noption_chain_every = \"3s\"\n[windows]\n{windows}"
+    );
+    std::fs::write(&table, whole).unwrap();
+    let limits = format!("[limits]\nfile = \"{}\"\n{more}\n", table.display());
+    (World::up_with(traders, &format!("{}\n{limits}", text())), dir)
 }
 
 fn kinds() -> [(&'static str, Wish); 4] {
@@ -265,6 +280,145 @@ fn a_halted_account_cancels_and_reads_and_places_nothing() {
     let go = json!({ "halted": false, "reason": "" });
     assert_eq!(world.gateway.admin().call("PUT", "/v1/accounts/a1/halt", Some(&go)).0, 200);
     assert_eq!(send(&world, &Wish::place(Some("new"), 100.0)).outcome, "executed");
+}
+
+/// An operator who halts an account, or takes its addresses away, sees no order of it leave
+/// afterwards: not one that was taken up before and waits.
+#[test]
+fn an_order_that_waits_does_not_leave_after_a_halt_or_without_its_pair() {
+    // It waits long enough for three calls on a busy machine; the hour has one more than the first.
+    let window = r#"{ count = 1, per = "8s" }, { count = 2, per = "1h" }"#;
+    let plenty = r#"{ count = 100, per = "1s" }"#;
+    let (world, _table) = limited(3, window, plenty, "max_wait = \"30s\"");
+    let all = |id: &'static str| {
+        let send = async |trader| Wish::place(Some(id), 100.0).send(LISTENER, trader).await.expect("no answer");
+        world.net.in_ns(Ns::Caller, || join_all(world.traders.iter().map(send)))
+    };
+    let first = all("first");
+    assert!(first.iter().all(|told| told.outcome == "executed"), "{first:#?}");
+    // One that waits for a limit has a connection already: a new one, if there is no other.
+    world.broker.hang_up();
+    world.wait_until_unconnected();
+    let (connections, before) = (world.broker.handshakes(), arrived(&world));
+    let told = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| all("waits"));
+        wait_until("all three to wait", LIMIT, || world.broker.handshakes() == connections + 3);
+        let admin = world.gateway.admin();
+        let halt = json!({ "halted": true, "reason": "the strategy runs wild" });
+        assert_eq!(admin.put("/v1/accounts/a1/halt", &halt).0, 200);
+        assert_eq!(admin.delete("/v1/accounts/a2/pair").0, 204);
+        assert_eq!(admin.delete("/v1/accounts/a3").0, 204);
+        assert_eq!(arrived(&world), before, "they did not wait");
+        sending.join().unwrap()
+    });
+    let told: Vec<_> = told.iter().map(|told| (told.status, told.code(), told.outcome.as_str())).collect();
+    let (halted, gone) = ("account_halted".to_owned(), "egress_unavailable".to_owned());
+    assert_eq!(told, [(403, halted, "not_sent"), (503, gone.clone(), "not_sent"), (503, gone, "not_sent")]);
+    assert_eq!(arrived(&world), before, "sent all the same");
+    // And it spent nothing of the hour.
+    let go = json!({ "halted": false, "reason": "" });
+    assert_eq!(world.gateway.admin().put("/v1/accounts/a1/halt", &go).0, 200);
+    assert_eq!(send(&world, &Wish::place(Some("waits"), 100.0)).outcome, "executed");
+}
+
+/// What was done is the broker's customer's: an account that is deleted and made again
+/// must not do it twice, nor have a day's limits anew, and another customer who gets
+/// the name has nothing to do with it.
+#[test]
+fn an_account_made_again_for_the_same_customer_repeats_nothing_also_after_a_restart() {
+    let (mut world, _table) = limited(1, r#"{ count = 2, per = "1h" }"#, r#"{ count = 100, per = "1s" }"#, "");
+    let mine = Wish::place(Some("mine"), 100.0);
+    let first = send(&world, &mine);
+    assert_eq!(first.outcome, "executed", "{first:?}");
+    let token = json!({ "platform": "DHAN_V2_IPV6", "access_token": world.traders[0].token });
+    for round in ["at once", "after a restart"] {
+        assert_eq!(world.gateway.admin().delete("/v1/accounts/a1").0, 204);
+        world.traders.clear();
+        world.add(1, &token);
+        if round == "after a restart" {
+            world.gateway.kill9();
+            world.start_again();
+        }
+        let again = send(&world, &mine);
+        assert_eq!((again.status, again.outcome.as_str()), (200, "executed"), "{round}: {again:?}");
+        assert_eq!(again.order_id(), first.order_id(), "{round}");
+        let other = send(&world, &Wish::place(Some("mine"), 77.0));
+        assert_eq!((other.status, other.code()), (422, "idempotency_conflict".to_owned()), "{round}: {other:?}");
+        assert_eq!((arrived(&world), made(&world)), (1, 1), "{round}");
+    }
+    assert_eq!(send(&world, &Wish::place(Some("second"), 100.0)).outcome, "executed");
+    let third = send(&world, &Wish::place(Some("third"), 100.0));
+    assert_eq!((third.status, third.code()), (429, "rate_limited".to_owned()), "{third:?}");
+
+    assert_eq!(world.gateway.admin().delete("/v1/accounts/a1").0, 204);
+    // Another customer's account under the name; the key that opens it is new.
+    let token = world.at_the_broker(2);
+    let fields = json!({ "name": "a1", "client_id": "1000000002", "platform": "DHAN_V2_IPV6", "access_token": token });
+    world.post("/v1/accounts", &fields, 201);
+    let pair = World::broker_account(2).registered.unwrap();
+    let pair = json!({ "primary": pair.primary.to_string(), "secondary": pair.secondary.to_string() });
+    world.post("/v1/accounts/a1/pair", &pair, 201);
+    world.traders[0].key = world.post("/v1/accounts/a1/keys", &json!({}), 201)["key"].as_str().unwrap().to_owned();
+    world.gateway.kill9();
+    world.start_again();
+    let theirs = send(&world, &mine);
+    assert_eq!(theirs.outcome, "executed", "{theirs:?}");
+    assert_ne!(theirs.order_id(), first.order_id());
+    assert_eq!((arrived(&world), made(&world)), (3, 2));
+}
+
+/// The broker counts what it is asked, whatever the reason: a run of lost answers must not
+/// get the account shut out.
+#[test]
+fn questions_about_a_lost_order_stay_within_the_limits() {
+    let order = r#"{ count = 100, per = "1s" }"#;
+    let (world, _table) = limited(1, order, r#"{ count = 3, per = "1h" }"#, "max_wait = \"10ms\"");
+    // Nothing that it answers settles anything, so it is asked for as long as there is time.
+    world.broker.fault(Fault::new(Action::BadGateway { executed: false }).on("GET", "/v2/orders"));
+    world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders"));
+    for n in 0..3 {
+        let told = send(&world, &Wish::place(Some(&format!("lost-{n}")), 100.0));
+        assert_eq!((told.status, told.code()), (504, "outcome_unknown".to_owned()), "{told:?}");
+    }
+    let question = |seen: &&Seen| seen.method == "GET" && seen.path_and_query.starts_with("/v2/orders");
+    let asked = || world.broker.seen().iter().filter(question).count();
+    assert_eq!((arrived(&world), asked()), (3, 3));
+    // It is one limit for them and for what callers read.
+    let read = send(&world, &Wish::read());
+    assert_eq!((read.status, read.code()), (429, "rate_limited".to_owned()), "{read:?}");
+    assert_eq!(asked(), 3);
+}
+
+/// An engine reads a 302 or a page with a 403 as "refused" and places it anew, or follows
+/// the redirect to a second send: only a broker's 5xx says by itself that nobody knows.
+#[test]
+fn of_replies_that_prove_nothing_only_a_5xx_is_passed_on() {
+    let mut world = world();
+    let page = |status| Action::Html { status, executed: false };
+    let cases = [
+        ("a page", page(200), 504),
+        ("a redirect", page(302), 504),
+        ("a firewall's page", page(403), 504),
+        ("a bad gateway", Action::BadGateway { executed: false }, 502),
+    ];
+    let wish = |n: usize| Wish::place(Some(&format!("nothing-{n}")), 100.0);
+    let check = |told: &Told, status: u16, what: &str| {
+        assert_eq!((told.status, told.outcome.as_str()), (status, "unknown"), "{what}: {told:?}");
+        if status == 504 {
+            assert_eq!(told.code(), "outcome_unknown", "{what}: {told:?}");
+        }
+    };
+    for (n, (what, action, status)) in cases.iter().enumerate() {
+        world.broker.fault(Fault::new(action.clone()).on("POST", "/v2/orders").times(1));
+        check(&send(&world, &wish(n)), *status, what);
+        check(&send(&world, &wish(n)), *status, what);
+    }
+    world.gateway.kill9();
+    restart(&mut world);
+    for (n, (what, _, status)) in cases.iter().enumerate() {
+        check(&send(&world, &wish(n)), *status, &format!("{what}, after kill -9"));
+    }
+    assert_eq!((arrived(&world), made(&world)), (cases.len(), 0));
 }
 
 /// A disk of its own, in a mount namespace that ends with this test's thread and its children.

@@ -247,6 +247,34 @@ async fn an_account_made_anew_has_nothing_of_the_one_before() {
     }
 }
 
+/// A login's token killed the one before it. When the disk refuses it, it is the only one
+/// that the broker takes, and a change of the account must not bring the dead one back.
+#[tokio::test]
+async fn a_token_that_could_not_be_stored_signs_on_after_a_change_of_its_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let accounts = with_pool(&dir, POOL).await;
+    let name = name(1);
+    accounts.create(new_account(1, 1)).await.unwrap();
+    let before = accounts.set_token(&name, token(1, 1)).await.unwrap();
+    let stored = before.token.last().unwrap();
+    let unstored = token(1, 2);
+    let generation = stored.generation() + 1;
+    let live = LiveToken::new(unstored.clone(), stored.expires_at(), "pin_totp".to_owned(), generation).unwrap();
+    before.token.set(live);
+
+    let halt = HaltRecord { reason: "a look around".to_owned(), since: Timestamp::now() };
+    accounts.set_halt(&name, Some(halt)).await.unwrap();
+    let patch = Patch { nickname: Some("mine".to_owned()), ..Patch::default() };
+    accounts.change(&name, patch).await.unwrap();
+    accounts.assign_next(&name, None).await.unwrap();
+
+    let after = accounts.lookup("a1").unwrap();
+    let signs = after.token.live(Timestamp::now()).unwrap();
+    assert_eq!(signs.secret().expose_secret(), unstored.expose_secret());
+    // Whoever took the row before signs with what comes next, too.
+    assert!(Arc::ptr_eq(&before.token, &after.token) && Arc::ptr_eq(&before.keeper, &after.keeper));
+}
+
 /// A pool that is made and deleted by two people at once is there or not, in memory and on disk alike.
 #[tokio::test]
 async fn a_pool_is_in_memory_exactly_when_it_is_on_disk() {

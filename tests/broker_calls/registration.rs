@@ -12,7 +12,10 @@ use sixgate::sandbox::{Account, Action, AddressForm, Fault};
 use crate::api::Reply;
 use crate::schema;
 use crate::support::net::{self, Uplink};
+use crate::support::wait::wait_until;
 use crate::support::world::World;
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// How long a token must live to end outside market hours: at three in the morning.
 fn until_night() -> std::time::Duration {
@@ -292,4 +295,25 @@ fn what_happened_to_each_slot_is_told() {
     assert!(refused["detail"].as_str().unwrap().contains("Invalid Token"), "{refused}");
     let detected: Option<IpAddr> = body["detected"].as_str().and_then(|text| text.parse().ok());
     assert_eq!(detected, Some(net::primary(1).into()));
+}
+
+/// The pair is retired between the two slots: an address that is nobody's any more must
+/// not be registered, as it would stand at the broker for a week.
+#[test]
+fn a_pair_that_is_retired_meanwhile_is_registered_no_further() {
+    let world = up(1, "");
+    world.broker.register(&world.traders[0].client_id, None);
+    // Answers only after the pair is gone, on a busy machine too.
+    world.broker.fault(Fault::new(Action::Slow { ms: 3000 }).on("POST", "/v2/ip/setIP").times(1));
+    let sets = || world.broker.seen().iter().filter(|seen| seen.path_and_query == "/v2/ip/setIP").count();
+    let (body, actions) = std::thread::scope(|scope| {
+        let putting = scope.spawn(|| put(&world, &[]));
+        wait_until("the primary to be registered", LIMIT, || sets() == 1);
+        assert_eq!(world.gateway.admin().delete("/v1/accounts/a1/pair").0, 204);
+        assert!(!putting.is_finished(), "it was over before");
+        putting.join().unwrap()
+    });
+    assert_eq!(actions[1], "refused", "{body}");
+    assert!(body["changes"][1]["detail"].as_str().unwrap().contains("changed meanwhile"), "{body}");
+    assert_eq!(sets(), 1, "{body}");
 }

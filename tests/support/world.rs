@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sixgate::domain::tasks::Tasks;
@@ -10,6 +11,7 @@ use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Options, Sandbox};
 
 use super::net::{self, Ns, NsRuntime};
+use super::wait::wait_until;
 use super::{Gateway, Net};
 
 /// Where callers from elsewhere connect.
@@ -161,6 +163,17 @@ impl World {
         let (got, answer) = self.gateway.admin().post(path, body);
         assert_eq!(got, status, "POST {path}: {answer}");
         answer
+    }
+
+    /// Wait until the gateway has no connection to the broker left, as after
+    /// [`Sandbox::hang_up`].
+    #[track_caller]
+    pub fn wait_until_unconnected(&self) {
+        wait_until("the gateway to have no connections left", Duration::from_secs(30), || {
+            let mut list = self.net.command(Ns::Gateway, "ss");
+            list.args(["-Htn", "state", "established", "state", "close-wait", "dport", "=", ":443"]);
+            list.output().expect("ss of iproute2").stdout.is_empty()
+        });
     }
 
     /// The file that callers trust.

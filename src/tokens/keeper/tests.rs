@@ -336,6 +336,25 @@ async fn a_person_logs_in_by_a_link() {
     drop(it.dir);
 }
 
+/// Two people ask at the same moment: the second is told that one is under way, and the
+/// first gets the link that counts among the day's 25.
+#[tokio::test]
+async fn a_second_who_asks_for_a_link_does_not_take_it_from_the_first() {
+    let it = Fixture::new().await;
+    let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
+    let first = it.tasks.spawn({
+        let keeper = Arc::clone(&keeper);
+        async move { keeper.consent().await }
+    });
+    it.until(|_| it.played.asked() == ["link"]).await;
+    let second = keeper.consent().await.unwrap_err();
+    assert_eq!(second.code, "login_under_way", "{second:?}");
+    it.played.push(Said::Link("https://auth.dhan.co/login".to_owned()));
+    let link = first.await.unwrap().unwrap();
+    assert_eq!((link.url.as_str(), link.left), ("https://auth.dhan.co/login", 24));
+    assert_eq!(it.played.asked(), ["link"]);
+}
+
 /// So many a second, whoever asks.
 #[tokio::test]
 async fn turns_come_one_after_the_other() {
