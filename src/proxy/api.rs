@@ -70,7 +70,7 @@ impl Proxy {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.
             let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
-            let reply = forward::send(legs, &out, trace).await?;
+            let reply = Box::pin(forward::send(legs, &out, trace)).await?;
             let (refused, reply) = refuses_token(reply).await;
             if !refused {
                 return Ok(reply);

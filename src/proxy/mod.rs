@@ -271,7 +271,7 @@ impl Proxy {
         let of_account = |problem| (Some(Arc::clone(&account)), problem);
         door.refuse_browsers(&asked.headers, form).map_err(of_account)?;
         let handled = match (&asked.method, inside) {
-            (&Method::CONNECT, None) => self.connect(&account, asked, access, trace).await,
+            (&Method::CONNECT, None) => Box::pin(self.connect(&account, asked, access, trace)).await,
             _ => self.request((door, request_id), inside, &account, asked, access, trace).await,
         };
         handled.map_err(of_account)
@@ -337,17 +337,17 @@ impl Proxy {
                 self.api((door, request_id), account, asked, target, access, trace).await.map(Handled::Reply)
             }
             Some(service @ (Service::Feed | Service::OrderUpdate)) => {
-                self.websocket(account, service, asked, target, trace).await
+                Box::pin(self.websocket(account, service, asked, target, trace)).await
             }
             Some(Service::Images | Service::Auth) => {
                 let mut out = outgoing(asked, target);
                 headers::for_broker(&mut out.headers);
-                forward::send(legs(account)?, &out, trace).await.map(Handled::Reply)
+                Box::pin(forward::send(legs(account)?, &out, trace)).await.map(Handled::Reply)
             }
             None => {
                 let mut out = outgoing(asked, target);
                 headers::for_allowed(&mut out.headers);
-                forward::send(legs(account)?, &out, trace).await.map(Handled::Reply)
+                Box::pin(forward::send(legs(account)?, &out, trace)).await.map(Handled::Reply)
             }
         }
     }

@@ -80,8 +80,10 @@ impl Order<'_> {
                     self.refuse_if_halted(self.account)?;
                     return self.first(claim, &write, trace).await;
                 }
-                Found::Done(recorded) => return self.repeat(&recorded, trace).await,
-                Found::Unknown(claim, recorded) => return self.ask_again(claim, &recorded, &write, trace).await,
+                Found::Done(recorded) => return Box::pin(self.repeat(&recorded, trace)).await,
+                Found::Unknown(claim, recorded) => {
+                    return Box::pin(self.ask_again(claim, &recorded, &write, trace)).await;
+                }
                 Found::Conflict => {
                     let detail = "this correlationId or Idempotency-Key came with another body, method or path within 24 hours; \
                                   give each order an id of its own";
@@ -90,7 +92,7 @@ impl Order<'_> {
                 Found::UnderWay(mut first) => match tokio::time::timeout_at(patience, first.end()).await {
                     // Not done: this one's turn.
                     Ok(Some(recorded)) if recorded.outcome == Outcome::NotSent => {}
-                    Ok(Some(recorded)) => return self.repeat(&recorded, trace).await,
+                    Ok(Some(recorded)) => return Box::pin(self.repeat(&recorded, trace)).await,
                     Ok(None) | Err(_) => {
                         let detail = "the first try of this write is still under way; ask again";
                         trace.outcome = Some(Outcome::Unknown);
@@ -250,11 +252,11 @@ impl Order<'_> {
                     // A page or a redirect would be read as a refusal, or followed to a second send.
                     let last = reply.status.is_server_error().then_some(reply);
                     let lost = Lost { claim, intent: &intent, trail: &trail, last, why: &why, sent_at };
-                    return self.reconcile(lost, trace).await;
+                    return Box::pin(self.reconcile(lost, trace)).await;
                 }
                 Said::Lost(why) => {
                     let lost = Lost { claim, intent: &intent, trail: &trail, last: None, why: &why, sent_at };
-                    return self.reconcile(lost, trace).await;
+                    return Box::pin(self.reconcile(lost, trace)).await;
                 }
             }
         }
