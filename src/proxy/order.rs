@@ -12,6 +12,8 @@
 
 mod ending;
 mod judge;
+#[doc(hidden)]
+pub mod probe;
 
 use std::time::Duration;
 
