@@ -37,8 +37,8 @@ pub struct Peer {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// What it sends.
     pub request: Bytes,
-    /// Where all its upstream connections must come from.
-    pub leaves_from: Option<IpAddr>,
+    /// Where all its upstream connections must come from; anywhere, if there is none.
+    pub leaves_from: Vec<IpAddr>,
     running: Running,
     version: String,
 }
@@ -96,7 +96,7 @@ fn direct(upstream: &Upstream) -> Peer {
         at: upstream.at().into(),
         tls: Some(Arc::clone(&upstream.client)),
         request: request("/v2/orders", &credentials),
-        leaves_from: None,
+        leaves_from: Vec::new(),
         running: Running::Nothing,
         version: "nothing in between; the load speaks TLS".to_owned(),
     }
@@ -120,7 +120,8 @@ fn haproxy(upstream: &Upstream, dir: &Path) -> Peer {
         at,
         tls: None,
         request: absolute(),
-        leaves_from: Some(PRIMARY.into()),
+        // The gateway, which runs beside it, keeps its own warm.
+        leaves_from: vec![PRIMARY.into(), SECONDARY.into()],
         running: Running::HaProxy(process),
         version: first_line(program, &["-v"]),
     }
@@ -185,7 +186,8 @@ fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
         at,
         tls: None,
         request: absolute(),
-        leaves_from: Some(PRIMARY.into()),
+        // The secondary has its warm connection.
+        leaves_from: vec![PRIMARY.into(), SECONDARY.into()],
         running: Running::Sixgate(gateway),
         version: format!("{}, idle_per_leg = {idle_per_leg}", version()),
     }

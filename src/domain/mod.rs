@@ -8,6 +8,7 @@ pub mod india;
 pub mod outcome;
 pub mod pair;
 pub mod problem;
+pub mod random;
 pub mod secret;
 pub mod target;
 pub mod tasks;

@@ -47,6 +47,39 @@ impl SourceAddr {
     pub const fn ip(self) -> Ipv6Addr {
         self.0
     }
+
+    /// Append its text (RFC 5952), as `Display` writes it: three times an order.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let segments = self.0.segments();
+        // The longest run of zeros, the first of two as long, and never a single one.
+        let (mut longest, mut at) = (0..0, 0);
+        while at < segments.len() {
+            let zeros = segments.iter().skip(at).take_while(|segment| **segment == 0).count();
+            if zeros > longest.len().max(1) {
+                longest = at..at + zeros;
+            }
+            at += zeros.max(1);
+        }
+        for (at, segment) in segments.iter().enumerate() {
+            if longest.contains(&at) {
+                if at == longest.start {
+                    out.extend_from_slice(b"::");
+                }
+                continue;
+            }
+            if at > 0 && at != longest.end {
+                out.push(b':');
+            }
+            let mut leading = true;
+            for shift in [12, 8, 4, 0] {
+                let digit = (segment >> shift & 0xf) as u8;
+                leading &= digit == 0 && shift > 0;
+                if !leading {
+                    out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+                }
+            }
+        }
+    }
 }
 
 impl TryFrom<Ipv6Addr> for SourceAddr {
@@ -142,5 +175,19 @@ mod tests {
     fn deserializing_checks_as_parsing_does() {
         assert!(serde_json::from_str::<SourceAddr>("\"ff02::1\"").is_err());
         assert!(serde_json::from_str::<SourceAddr>("\"2001:db8::1\"").is_ok());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_text_is_the_one_that_everybody_writes(segments in proptest::array::uniform8(proptest::prop_oneof![
+            proptest::strategy::Just(0_u16), proptest::strategy::Just(1_u16), proptest::arbitrary::any::<u16>(),
+        ])) {
+            let address = Ipv6Addr::from(segments);
+            if let Ok(source) = SourceAddr::new(address) {
+                let mut text = Vec::new();
+                source.write(&mut text);
+                proptest::prop_assert_eq!(String::from_utf8(text).unwrap(), address.to_string());
+            }
+        }
     }
 }

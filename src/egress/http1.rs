@@ -18,7 +18,6 @@
 mod body;
 mod head;
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -29,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::http::Message;
 use super::line::Line;
+use super::scratch::poll_fill;
 use body::{Decoder, Piece};
 use head::Head;
 
@@ -36,13 +36,6 @@ use head::Head;
 const HEAD_LIMIT: usize = 64 * 1024;
 /// Interim replies (1xx) before one reply.
 const INTERIM_LIMIT: u32 = 16;
-/// Read at once, into a buffer that the thread has for all its connections.
-const READ: usize = 16 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
-}
-
 /// Bytes to and from the broker: TLS over a [`Line`].
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// Bytes the kernel took for sending until now.
@@ -193,12 +186,7 @@ impl<W: Wire> Http1<W> {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut into = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.wire).poll_read(cx, &mut into))?;
-            self.buffer.extend_from_slice(into.filled());
-            Poll::Ready(Ok(into.filled().len()))
-        })
+        poll_fill(&mut self.wire, &mut self.buffer, cx)
     }
 }
 

@@ -22,6 +22,7 @@ mod janitor;
 mod line;
 pub mod pool;
 mod resolve;
+pub mod scratch;
 pub mod source;
 pub mod tls;
 

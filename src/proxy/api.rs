@@ -4,6 +4,8 @@
 //! A reply that refuses the token is proof that the broker did not act, so this is
 //! safe for an order too.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Response, header};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -27,7 +29,7 @@ const REFUSAL_LIMIT: usize = 16 * 1024;
 impl Proxy {
     pub(super) async fn api(
         &self,
-        (door, request_id): (&Door, &str),
+        (door, request_id): (&Door, &Arc<str>),
         account: &Account,
         asked: Inbound,
         target: Target,

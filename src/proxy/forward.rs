@@ -160,8 +160,12 @@ impl Trace {
         if let Some(leg) = self.leg {
             headers.insert(LEG, HeaderValue::from_static(leg.as_str()));
         }
-        if let Some(value) = self.source.and_then(|source| HeaderValue::from_str(&source.to_string()).ok()) {
-            headers.insert(SOURCE, value);
+        if let Some(source) = self.source {
+            let mut text = Vec::with_capacity(40);
+            source.write(&mut text);
+            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+                headers.insert(SOURCE, value);
+            }
         }
         if let Some(outcome) = self.outcome {
             headers.insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));

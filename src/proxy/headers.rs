@@ -52,10 +52,15 @@ const TO_BROKER: [HeaderName; 17] = [
 
 /// Keep what may go to the broker.
 pub fn for_broker(headers: &mut HeaderMap) {
-    let mut passed = HeaderMap::with_capacity(TO_BROKER.len() + 4);
-    for name in &TO_BROKER {
-        for value in headers.get_all(name) {
-            passed.append(name.clone(), value.clone());
+    let mut passed = HeaderMap::with_capacity(headers.len().min(TO_BROKER.len()) + 4);
+    let mut last = None;
+    for (name, value) in std::mem::take(headers) {
+        // A further value of the same field comes without a name.
+        if name.is_some() {
+            last = name.filter(|name| TO_BROKER.contains(name));
+        }
+        if let Some(name) = &last {
+            passed.append(name.clone(), value);
         }
     }
     passed.append(VIA, VIA_SIXGATE);
@@ -74,24 +79,26 @@ pub fn for_allowed(headers: &mut HeaderMap) {
 
 /// Remove what belongs to the broker's connection, and what only we may say.
 pub fn for_caller(headers: &mut HeaderMap) {
-    // The length stays: the codec checks it against what really comes.
-    let length = headers.remove(CONTENT_LENGTH);
+    // Looked for by going through what is there: a reply has few fields, and seldom one of these. The length stays:
+    // the codec checks it against what really comes.
     remove_nominated(headers);
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-    if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, length);
-    }
-    let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("sixgate-")).cloned().collect();
-    for name in ours {
+    let stays = |name: &&HeaderName| **name == CONTENT_LENGTH || !(HOP_BY_HOP.contains(name) || is_ours(name));
+    let gone: Vec<_> = headers.keys().filter(|name| !stays(name)).cloned().collect();
+    for name in gone {
         headers.remove(name);
     }
     headers.append(VIA, VIA_SIXGATE);
 }
 
+fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().starts_with("sixgate-")
+}
+
 /// Fields that `Connection` names are for this connection too.
 fn remove_nominated(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
+    }
     let nominated: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::reply::Body;
+use crate::egress::scratch::poll_fill;
 
 pub use head::{Head, Refusal};
 pub use rewound::Rewound;
@@ -88,14 +89,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
         // Nothing is held for an idle caller but this future.
         self.buffer = BytesMut::new();
-        let mut first = [0u8; 512];
-        match tokio::time::timeout(self.limits.idle, self.io.read(&mut first)).await {
-            Ok(Ok(n)) if n > 0 => {
-                self.buffer.extend_from_slice(first.get(..n).unwrap_or_default());
-                true
-            }
-            _ => false,
-        }
+        let first = std::future::poll_fn(|cx| poll_fill(&mut self.io, &mut self.buffer, cx));
+        matches!(tokio::time::timeout(self.limits.idle, first).await, Ok(Ok(1..)))
     }
 
     /// Read the head of a request. By when its body must be there goes with it.
@@ -106,6 +101,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let by = Instant::now() + self.limits.request;
         let head = tokio::time::timeout_at(by, self.read_head()).await;
         head.unwrap_or(Err(Refusal::TooSlow.into())).map(|head| (head, by))
+    }
+
+    /// Did the body of the request whose head was read last come with it?
+    pub fn holds_body(&self, head: &Head) -> bool {
+        match head.framing {
+            Framing::None => true,
+            Framing::Length(length) => self.buffer.len() >= length,
+            Framing::Chunked => false,
+        }
     }
 
     /// Read the body of the request whose head was read last.
@@ -136,7 +140,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         if end > HEAD_LIMIT {
             return Err(Refusal::HeadTooLarge.into());
         }
-        let head = self.buffer.split_to(end);
+        let head = self.buffer.split_to(end).freeze();
         Ok(parse(&head)?)
     }
 
@@ -206,8 +210,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     async fn fill(&mut self) -> Result<(), ReadError> {
-        self.buffer.reserve(4096);
-        match self.io.read_buf(&mut self.buffer).await {
+        match std::future::poll_fn(|cx| poll_fill(&mut self.io, &mut self.buffer, cx)).await {
             Ok(0) | Err(_) => Err(ReadError::Gone),
             Ok(_) => Ok(()),
         }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use super::caller::Door;
-use super::http1::{Asked, Connection, ReadError, Refusal, Rewound};
+use super::http1::{Asked, Connection, Head, ReadError, Refusal, Rewound};
 use super::reply::{Body, Code, Problem};
 use super::{Handled, Inbound, Inside, Proxy, Switch, tunnel};
 use crate::domain::Outcome;
@@ -64,12 +64,17 @@ impl Proxy {
                 Err(error) => return self.unread(connection, error).await,
             };
             // Before the body is read, so that nobody makes us hold bodies without a key.
-            if head.has_body()
-                && let Err(problem) = self.admits(door, inside, &head.target, &head.headers)
-            {
-                connection.reply(Asked::of(&head).closing(), self.refuse(problem)).await;
-                connection.linger().await;
-                return None;
+            let mut admitted = None;
+            if head.has_body() {
+                match self.admits(door, inside, &head.target, &head.headers) {
+                    // What waits for its body is asked again: a key may be taken away meanwhile.
+                    Ok(account) => admitted = connection.holds_body(&head).then_some(account),
+                    Err(problem) => {
+                        connection.reply(Asked::of(&head).closing(), self.refuse(problem)).await;
+                        connection.linger().await;
+                        return None;
+                    }
+                }
             }
             let body = match connection.body(&head, by).await {
                 Ok(body) => body,
@@ -77,7 +82,8 @@ impl Proxy {
             };
             let mut asked = Asked::of(&head);
             let version = head.version;
-            let inbound = Inbound { method: head.method, target: head.target, headers: head.headers, body, settings };
+            let Head { method, target, headers, .. } = head;
+            let inbound = Inbound { method, target, headers, body, settings, admitted };
             match self.handle(door, inside, inbound).await {
                 Handled::Reply(reply) => {
                     // The stop may have come while it was under way.
@@ -208,7 +214,8 @@ impl Proxy {
         let refusal = match tokio::time::timeout(settings.limits.request, body).await {
             Ok(Ok(body)) => {
                 let body = body.to_bytes();
-                let inbound = Inbound { method: parts.method, target, headers: parts.headers, body, settings };
+                let (method, headers) = (parts.method, parts.headers);
+                let inbound = Inbound { method, target, headers, body, settings, admitted: None };
                 return without_body(bodiless, self.to_the_end(door, inside, inbound, permit).await);
             }
             Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,

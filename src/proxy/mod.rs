@@ -46,7 +46,7 @@ use crate::broker::dhan::endpoints::{self, Managed};
 use crate::broker::dhan::hosts::Service;
 use crate::config::Config;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, Outcome};
+use crate::domain::{Authority, Outcome, random};
 use crate::legs::{Legs, Purpose};
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
@@ -112,6 +112,8 @@ struct Inbound {
     headers: HeaderMap,
     body: Bytes,
     settings: Arc<Settings>,
+    /// Who it was admitted as when its head was read, if that was this moment.
+    admitted: Option<Arc<Account>>,
 }
 
 /// The tunnel a request came through, and who its `CONNECT` was admitted as. No
@@ -185,7 +187,7 @@ impl Proxy {
     /// Answer one request, and leave one line and one count of it.
     async fn handle(&self, door: &Door, inside: Option<&Inside>, asked: Inbound) -> Handled {
         let began = Instant::now();
-        let request_id = uuid::Uuid::now_v7().to_string();
+        let request_id = request_id();
         let mut access = Access::new(&request_id, &asked.method);
         let mut trace = Trace::default();
         let handled = match self.answer(door, inside, &request_id, asked, &mut access, &mut trace).await {
@@ -227,7 +229,7 @@ impl Proxy {
 
     /// Answer a request that could not be read, with its line and its count.
     fn refuse(&self, problem: Problem) -> Response<Body> {
-        let request_id = uuid::Uuid::now_v7().to_string();
+        let request_id = request_id();
         let mut access = Access::unread(&request_id);
         access.code = Some(problem.code.as_str());
         let mut reply = problem.into_reply(None, &request_id);
@@ -242,23 +244,31 @@ impl Proxy {
 
     /// Would a request with these headers be admitted? Asked before its body is read,
     /// so that nobody can make us hold bodies without a key.
-    fn admits(&self, door: &Door, inside: Option<&Inside>, target: &str, headers: &HeaderMap) -> Result<(), Problem> {
+    fn admits(
+        &self,
+        door: &Door,
+        inside: Option<&Inside>,
+        target: &str,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Account>, Problem> {
         let shown = inside.map_or(headers, |inside| &*inside.admitted_by);
-        door.admit(&self.accounts, shown, form_of(target, inside)).map(|_| ())
+        door.admit(&self.accounts, shown, form_of(target, inside))
     }
 
     async fn answer(
         &self,
         door: &Door,
         inside: Option<&Inside>,
-        request_id: &str,
-        asked: Inbound,
+        request_id: &Arc<str>,
+        mut asked: Inbound,
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Handled, (Option<Arc<Account>>, Problem)> {
         let form = form_of(&asked.target, inside);
-        let shown = inside.map_or(&asked.headers, |inside| &*inside.admitted_by);
-        let account = door.admit(&self.accounts, shown, form).map_err(|problem| (None, problem))?;
+        let account = match asked.admitted.take() {
+            Some(account) => account,
+            None => self.admits(door, inside, &asked.target, &asked.headers).map_err(|problem| (None, problem))?,
+        };
         access.account = Some(account.name.clone());
         let of_account = |problem| (Some(Arc::clone(&account)), problem);
         door.refuse_browsers(&asked.headers, form).map_err(of_account)?;
@@ -278,16 +288,16 @@ impl Proxy {
     ) -> Result<Handled, Problem> {
         // Also of one that is refused: its operator has to know what to allow. As it was
         // understood, not as it came: a confused caller may have put its key there.
-        access.target = Authority::parse(&asked.target, None).ok().map(|authority| authority.to_string());
+        access.target = Authority::parse(&asked.target, None).ok();
         let mut established = Response::new(());
         match asked.settings.destinations.tunnel(&asked.target, &asked.headers)? {
             Tunnel::Intercept(authority) => {
-                access.target = Some(authority.to_string());
+                access.target = Some(authority.clone());
                 let inside = Inside { authority, admitted_by: Arc::new(asked.headers) };
                 Ok(Handled::Switch(established, Switch::Intercept(inside)))
             }
             Tunnel::Blind(authority) => {
-                access.target = Some(authority.to_string());
+                access.target = Some(authority.clone());
                 let legs = legs(account)?;
                 // Nobody looks inside, so it may be an order.
                 let by = tokio::time::Instant::now() + asked.settings.read_timeout;
@@ -307,7 +317,7 @@ impl Proxy {
 
     async fn request(
         &self,
-        (door, request_id): (&Door, &str),
+        (door, request_id): (&Door, &Arc<str>),
         inside: Option<&Inside>,
         account: &Account,
         asked: Inbound,
@@ -319,8 +329,8 @@ impl Proxy {
         }
         let inside = inside.map(|inside| &inside.authority);
         let (_, target) = asked.settings.destinations.target(&asked.target, &asked.headers, inside)?;
-        access.target = Some(target.authority.to_string());
-        access.path = Some(target.path.path().to_owned());
+        access.target = Some(target.authority.clone());
+        access.path = Some(target.path.clone());
         if let Some(reply) = managed(&target, account, Timestamp::now())? {
             return Ok(Handled::Reply(reply));
         }
@@ -376,6 +386,12 @@ impl Proxy {
         let (reply, relay) = websocket::Relay::new(reply, login)?;
         Ok(Handled::Switch(reply, Switch::WebSocket(relay, until)))
     }
+}
+
+/// The gateway's own id of a request.
+fn request_id() -> Arc<str> {
+    let mut text = uuid::Uuid::encode_buffer();
+    (&*random::time_ordered_id().hyphenated().encode_lower(&mut text)).into()
 }
 
 fn outgoing(asked: Inbound, target: Target) -> Outgoing {

@@ -15,6 +15,7 @@ mod judge;
 #[doc(hidden)]
 pub mod probe;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,7 +50,7 @@ const UNSENT_TRIES: u32 = 3;
 pub(super) struct Order<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) account: &'a Account,
-    pub(super) request_id: &'a str,
+    pub(super) request_id: &'a Arc<str>,
     pub(super) endpoint: Endpoint,
     pub(super) out: Outgoing,
     pub(super) correlation: Option<Correlation>,
@@ -147,7 +148,7 @@ impl Order<'_> {
 
     fn keys(&self) -> Vec<Key> {
         // As the journal writes them, which is where they are found after a restart.
-        let word = |text: &str| Word::new(text).as_str().into();
+        let word = |text: &str| Arc::clone(Word::new(text).shared());
         let correlation = self.correlation.as_ref().map(|correlation| Key::Correlation(word(correlation.id())));
         let idempotency = self.idempotency_key.as_deref().map(|key| Key::Idempotency(word(key)));
         correlation.into_iter().chain(idempotency).collect()
@@ -296,7 +297,7 @@ impl Order<'_> {
 
     fn entry(&self, write: &Write, leg: Role, source: SourceAddr, token: &LiveToken) -> Entry {
         let mut entry = Entry::new(Kind::Intent, Timestamp::now());
-        entry.request_id = Some(Word::new(self.request_id));
+        entry.request_id = Some(Word::own(self.request_id));
         entry.account = Some(self.account.name.clone());
         entry.leg = Some(leg);
         entry.source = Some(source);
@@ -339,7 +340,7 @@ impl Order<'_> {
         self.proxy.orders.events.tell(Subject::Order, &self.account.name, || told(&line));
         if let Err(err) = self.proxy.orders.journal.append_durable(&line).await {
             // The order is done, whatever the disk says. After a restart it is asked about again.
-            tracing::error!(account = %self.account.name, request_id = self.request_id, error = %err, outcome = outcome.as_str(),
+            tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err, outcome = outcome.as_str(),
                 "an outcome could not be written to the journal");
         }
     }

@@ -4,23 +4,20 @@
 //! another account's `dhanClientId` is refused: either the caller is confused
 //! about who it is, or somebody else is speaking.
 
-use std::borrow::Cow;
+mod members;
 
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName};
 use secrecy::ExposeSecret;
-use serde::Deserialize;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::headers;
 use super::reply::{Code, Problem};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::Endpoint;
-use crate::domain::ClientId;
+use crate::domain::{ClientId, random};
 use crate::tokens::LiveToken;
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
@@ -119,9 +116,9 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&
     if body.is_empty() {
         return same(body);
     }
-    let members: Members<'_> = match serde_json::from_slice(&body) {
+    let members = match members::read(&body) {
         Ok(members) => members,
-        Err(err) if err.is_data() && err.to_string().contains(TWICE) => {
+        Err(err) if err.is_data() && err.to_string().contains(members::TWICE) => {
             let detail = "dhanClientId or correlationId stands in the body twice, or in another spelling";
             return Err(Problem::before_sending(Code::BadRequest, detail));
         }
@@ -174,8 +171,7 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&
 /// 24 characters of `A-Z 0-9` that begin with `SG`: 110 random bits, within the
 /// broker's 30 characters of letters, digits, `_` and `-`.
 fn new_correlation_id() -> Result<String, Problem> {
-    let mut random = [0u8; 14];
-    getrandom::fill(&mut random)
+    let random: [u8; 14] = random::bytes()
         .map_err(|_| Problem::before_sending(Code::EgressUnavailable, "the kernel gave no random bytes"))?;
     let mut id = format!("SG{}", BASE32_NOPAD.encode(&random));
     id.truncate(24);
@@ -198,62 +194,6 @@ fn position(err: &serde_json::Error) -> String {
     format!("line {}, column {}", err.line(), err.column())
 }
 
-const TWICE: &str = "stands twice";
-
-/// The members of a JSON object that matter here, as they stand in the text.
-#[derive(Debug, Default)]
-struct Members<'a> {
-    client_id: Option<&'a RawValue>,
-    correlation_id: Option<&'a RawValue>,
-    empty: bool,
-}
-
-/// A member's name, allocated only if there is an escape in it. A bare `Cow` would always be: serde borrows for one
-/// only where it is asked to.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Walk;
-        impl<'de> Visitor<'de> for Walk {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut found = Members { empty: true, ..Members::default() };
-                // Some servers take member names in any case, and the last of two.
-                // One spelling, once, or it is refused.
-                while let Some(Name(name)) = map.next_key()? {
-                    found.empty = false;
-                    let slot = match name.as_ref() {
-                        "dhanClientId" => &mut found.client_id,
-                        "correlationId" => &mut found.correlation_id,
-                        other
-                            if other.eq_ignore_ascii_case("dhanClientId")
-                                || other.eq_ignore_ascii_case("correlationId") =>
-                        {
-                            return Err(serde::de::Error::custom(TWICE));
-                        }
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    if slot.replace(map.next_value()?).is_some() {
-                        return Err(serde::de::Error::custom(TWICE));
-                    }
-                }
-                Ok(found)
-            }
-        }
-        from.deserialize_map(Walk)
-    }
-}
-
 /// A raw value read as text.
 enum Text {
     Is(String),
@@ -262,8 +202,8 @@ enum Text {
 }
 
 impl Text {
-    fn of(raw: &RawValue) -> Self {
-        match serde_json::from_str::<serde_json::Value>(raw.get()) {
+    fn of(raw: &str) -> Self {
+        match serde_json::from_str::<serde_json::Value>(raw) {
             Ok(serde_json::Value::String(text)) => Self::Is(text),
             Ok(serde_json::Value::Null) => Self::Null,
             // Some SDKs send the id as a number.
@@ -279,7 +219,7 @@ impl Text {
 struct Edits {
     /// Byte range and what goes there.
     replace: Vec<(std::ops::Range<usize>, String)>,
-    add: Vec<String>,
+    add: Vec<(&'static str, String)>,
 }
 
 impl Edits {
@@ -287,24 +227,29 @@ impl Edits {
         self.replace.is_empty() && self.add.is_empty()
     }
 
-    fn add(&mut self, name: &str, value: &str) {
-        self.add.push(format!("\"{name}\":\"{value}\""));
+    fn add(&mut self, name: &'static str, value: &str) {
+        self.add.push((name, value.to_owned()));
     }
 
-    fn replace(&mut self, body: &[u8], raw: Option<&RawValue>, value: &str) {
+    fn replace(&mut self, body: &[u8], raw: Option<&str>, value: &str) {
         let Some(raw) = raw else { return };
         // The raw value is a slice of the body, so this is its place in it.
-        let start = (raw.get().as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
-        self.replace.push((start..start + raw.get().len(), format!("\"{value}\"")));
+        let start = (raw.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+        self.replace.push((start..start + raw.len(), format!("\"{value}\"")));
     }
 
     fn apply(mut self, body: &[u8], empty: bool) -> Bytes {
         let mut out = Vec::with_capacity(body.len() + 96);
         let open = body.iter().position(|b| *b == b'{').map_or(0, |at| at + 1);
         out.extend_from_slice(body.get(..open).unwrap_or_default());
-        out.extend_from_slice(self.add.join(",").as_bytes());
-        if !self.add.is_empty() && !empty {
-            out.push(b',');
+        let last = self.add.len().saturating_sub(1);
+        for (at, (name, value)) in self.add.iter().enumerate() {
+            for part in ["\"", name, "\":\"", value, "\""] {
+                out.extend_from_slice(part.as_bytes());
+            }
+            if at < last || !empty {
+                out.push(b',');
+            }
         }
         self.replace.sort_by_key(|(range, _)| range.start);
         let mut at = open;
@@ -420,15 +365,6 @@ mod tests {
         ] {
             assert_eq!(place(sent).unwrap_err().code, Code::BadRequest, "{sent}");
         }
-    }
-
-    /// An order has fifteen members: each name that is copied is an allocation per order.
-    #[test]
-    fn a_members_name_is_copied_only_if_it_holds_an_escape() {
-        let plain: Name<'_> = serde_json::from_str("\"price\"").unwrap();
-        assert!(matches!(plain.0, Cow::Borrowed("price")));
-        let escaped: Name<'_> = serde_json::from_str("\"pri\\u0063e\"").unwrap();
-        assert!(matches!(escaped.0, Cow::Owned(ref name) if name == "price"));
     }
 
     proptest! {

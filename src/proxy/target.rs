@@ -36,6 +36,8 @@ pub struct Destinations {
     services: Vec<(Authority, Service)>,
     allow: Vec<Authority>,
     api: Authority,
+    /// Does the API's host stand for something else on another port?
+    named_twice: bool,
     tunnel_hosts: Vec<Host>,
     intercept: bool,
 }
@@ -62,7 +64,10 @@ impl Destinations {
             (depth200, Service::Feed),
             (images, Service::Images),
         ];
+        let named_twice = services.iter().skip(1).any(|(known, _)| known.host == api.host)
+            || config.egress.allow.iter().any(|allowed| allowed.host == api.host);
         Self {
+            named_twice,
             services,
             allow: config.egress.allow.clone(),
             api,
@@ -120,6 +125,11 @@ impl Destinations {
         if raw.contains('#') {
             return Err(bad("a request target has no fragment"));
         }
+        if let Some(path) = self.plain_api_path(raw, headers, inside) {
+            unambiguous(path.path())?;
+            let target = Target { authority: self.api.clone(), service: Some(Service::Api), path };
+            return Ok((Form::Absolute, target));
+        }
         let uri: Uri = raw.parse().map_err(|_| bad("the request target is no URI"))?;
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         unambiguous(path.path())?;
@@ -161,6 +171,18 @@ impl Destinations {
             return Err(denied(&authority));
         }
         Ok((form, Target { authority, service, path }))
+    }
+
+    /// The path of `http://{api}/...`, where nothing else is named: nearly every request. It is what
+    /// the long way finds too; a test holds the two together.
+    fn plain_api_path(&self, raw: &str, headers: &HeaderMap, inside: Option<&Authority>) -> Option<PathAndQuery> {
+        let host = self.api.host.as_str();
+        let path = raw.strip_prefix("http://")?.strip_prefix(host).filter(|path| path.starts_with('/'))?;
+        let same = headers.get(HOST).is_none_or(|value| value.as_bytes() == host.as_bytes());
+        if inside.is_some() || !same || self.api.host.ip().is_some() || self.named_twice {
+            return None;
+        }
+        PathAndQuery::try_from(path).ok()
     }
 
     fn configured(&self, asked: Authority) -> Authority {

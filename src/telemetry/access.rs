@@ -1,22 +1,24 @@
 //! One line per request. The field names stand here and nowhere else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use http::uri::PathAndQuery;
 
-use crate::domain::{AccountName, Outcome, Role, SourceAddr};
+use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
 
 /// What is told of a request. No query, no header and no body: they hold secrets.
 #[derive(Debug)]
 pub struct Access {
-    request_id: String,
+    request_id: Arc<str>,
     method: Option<Method>,
     /// Who asked, once admitted.
     pub account: Option<AccountName>,
     /// Host and port.
-    pub target: Option<String>,
-    /// Without its query.
-    pub path: Option<String>,
+    pub target: Option<Authority>,
+    /// Only what is before its query is told.
+    pub path: Option<PathAndQuery>,
     /// Is it an order write?
     pub write: bool,
     /// The status that the caller got.
@@ -39,14 +41,14 @@ pub struct Access {
 
 impl Access {
     /// Of a request that was just read.
-    pub fn new(request_id: &str, method: &Method) -> Self {
+    pub fn new(request_id: &Arc<str>, method: &Method) -> Self {
         Self { method: Some(method.clone()), ..Self::unread(request_id) }
     }
 
     /// Of a request that could not be read.
-    pub fn unread(request_id: &str) -> Self {
+    pub fn unread(request_id: &Arc<str>) -> Self {
         Self {
-            request_id: request_id.to_owned(),
+            request_id: Arc::clone(request_id),
             method: None,
             account: None,
             target: None,
@@ -67,11 +69,11 @@ impl Access {
     pub fn log(&self) {
         tracing::info!(
             target: "sixgate::access",
-            request_id = self.request_id,
+            request_id = &*self.request_id,
             account = self.account.as_ref().map(AccountName::as_str),
             method = self.method.as_ref().map(Method::as_str),
-            target = self.target,
-            path = self.path,
+            target = self.target.as_ref().map(ToString::to_string),
+            path = self.path.as_ref().map(PathAndQuery::path),
             status = self.status,
             code = self.code,
             leg = self.leg.map(Role::as_str),

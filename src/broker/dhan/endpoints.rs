@@ -127,6 +127,11 @@ pub fn managed_path(path: &str) -> Option<Managed> {
         return None;
     }
     let managed = |segment: &str| {
+        // What none of the names begins with is none of them, and nothing is copied to see it.
+        let first = segment.trim_start_matches([' ', '%', '2', '0']).bytes().next().map(|b| b.to_ascii_lowercase());
+        if !matches!(first, Some(b'r' | b'g' | b'c' | b's' | b'm')) {
+            return None;
+        }
         let plain = segment.replace("%20", " ").to_ascii_lowercase();
         match plain.trim().split(['.', ';', ' ', ',']).next().unwrap_or_default() {
             "renewtoken"

@@ -34,9 +34,7 @@ impl LineHash {
     }
 
     fn hex(self) -> [u8; 64] {
-        let mut hex = [0; 64];
-        HEXLOWER.encode_mut(&self.0, &mut hex);
-        hex
+        hex(&self.0)
     }
 }
 
@@ -80,8 +78,7 @@ pub(super) fn write(line: &mut Vec<u8>, seq: u64, entry: &Entry, prev: LineHash)
 /// Append the line of a body at its place in the chain, newline included, and return its hash.
 pub(super) fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -> LineHash {
     let begin = lines.len();
-    // Writing to a Vec does not fail.
-    let _ = write!(lines, "{{\"seq\":{seq}");
+    number(lines, b"{\"seq\":", Some(seq));
     lines.extend_from_slice(body);
     lines.extend_from_slice(b",\"prev\":\"");
     lines.extend_from_slice(&prev.hex());
@@ -95,76 +92,119 @@ pub(super) fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -
 
 /// What a line says, without its place in the chain.
 pub(super) fn body(line: &mut Vec<u8>, e: &Entry) {
-    let _ = write!(line, ",\"at\":\"{:.6}\",\"kind\":\"{}\"", e.at, e.kind.as_str());
-    text(line, "request_id", e.request_id.as_ref().map(Word::as_str));
-    text(line, "account", e.account.as_ref().map(AccountName::as_str));
-    text(line, "leg", e.leg.map(Role::as_str));
-    plain(line, "source", e.source);
-    plain(line, "target", e.target.as_ref());
-    text(line, "method", e.method.as_ref().map(http::Method::as_str));
-    text(line, "path", e.path.as_ref().map(PathText::as_str));
-    text(line, "correlation_id", e.correlation_id.as_ref().map(Word::as_str));
-    text(line, "idempotency_key", e.idempotency_key.as_ref().map(Word::as_str));
-    text(line, "order_id", e.order_id.as_ref().map(Word::as_str));
-    let mut digest = [0; 64];
-    let digest = e.body_sha256.map(|sha256| {
-        HEXLOWER.encode_mut(&sha256, &mut digest);
-        std::str::from_utf8(&digest).unwrap_or_default()
+    line.extend_from_slice(b",\"at\":\"");
+    timestamp(line, e.at);
+    line.extend_from_slice(b"\",\"kind\":\"");
+    line.extend_from_slice(e.kind.as_str().as_bytes());
+    line.push(b'"');
+    text(line, b",\"request_id\":", e.request_id.as_ref().map(Word::as_str));
+    text(line, b",\"account\":", e.account.as_ref().map(AccountName::as_str));
+    text(line, b",\"leg\":", e.leg.map(Role::as_str));
+    quoted(line, b",\"source\":", e.source, |line, source| source.write(line));
+    quoted(line, b",\"target\":", e.target.as_ref(), |line, target| {
+        // Writing to a Vec does not fail.
+        let _ = write!(line, "{target}");
     });
-    text(line, "body_sha256", digest);
-    number(line, "token_generation", e.token_generation);
-    number(line, "status", e.status);
-    text(line, "broker_code", e.broker_code.as_ref().map(Word::as_str));
-    text(line, "outcome", e.outcome.map(Outcome::as_str));
-    number(line, "recovered", e.recovered);
-    number(line, "upstream_us", e.upstream_us);
-    number(line, "total_us", e.total_us);
+    text(line, b",\"method\":", e.method.as_ref().map(http::Method::as_str));
+    text(line, b",\"path\":", e.path.as_ref().map(PathText::as_str));
+    text(line, b",\"correlation_id\":", e.correlation_id.as_ref().map(Word::as_str));
+    text(line, b",\"idempotency_key\":", e.idempotency_key.as_ref().map(Word::as_str));
+    text(line, b",\"order_id\":", e.order_id.as_ref().map(Word::as_str));
+    quoted(line, b",\"body_sha256\":", e.body_sha256, |line, digest| line.extend_from_slice(&hex(&digest)));
+    number(line, b",\"token_generation\":", e.token_generation);
+    number(line, b",\"status\":", e.status.map(u64::from));
+    text(line, b",\"broker_code\":", e.broker_code.as_ref().map(Word::as_str));
+    text(line, b",\"outcome\":", e.outcome.map(Outcome::as_str));
+    line.extend_from_slice(match e.recovered {
+        None => b",\"recovered\":null",
+        Some(true) => b",\"recovered\":true",
+        Some(false) => b",\"recovered\":false",
+    });
+    number(line, b",\"upstream_us\":", e.upstream_us);
+    number(line, b",\"total_us\":", e.total_us);
     if let Some(note) = &e.note {
         line.extend_from_slice(b",\"note\":");
         // Strings and numbers only: it does not fail.
         if serde_json::to_writer(&mut *line, note).is_err() {
-            line.extend_from_slice(b"null");
+            line.extend_from_slice(NULL);
         }
     }
 }
 
-fn name(line: &mut Vec<u8>, name: &str) {
-    line.extend_from_slice(b",\"");
-    line.extend_from_slice(name.as_bytes());
-    line.extend_from_slice(b"\":");
-}
+const NULL: &[u8] = b"null";
 
-/// A value that needs no escape in JSON and no quotes.
-fn number(line: &mut Vec<u8>, key: &str, value: Option<impl fmt::Display>) {
-    name(line, key);
-    let _ = match value {
-        Some(value) => write!(line, "{value}"),
-        None => line.write_all(b"null"),
-    };
-}
-
-/// An address: text that needs no escape.
-fn plain(line: &mut Vec<u8>, key: &str, value: Option<impl fmt::Display>) {
-    name(line, key);
-    let _ = match value {
-        Some(value) => write!(line, "\"{value}\""),
-        None => line.write_all(b"null"),
-    };
-}
-
-fn text(line: &mut Vec<u8>, key: &str, value: Option<&str>) {
-    name(line, key);
-    let Some(value) = value else {
-        line.extend_from_slice(b"null");
+/// RFC 3339 in UTC to the microsecond, as `{:.6}` writes it.
+fn timestamp(line: &mut Vec<u8>, at: Timestamp) {
+    let at = jiff::tz::Offset::UTC.to_datetime(at);
+    let Ok(year @ 0..=9999) = u32::try_from(at.year()) else {
+        // Writing to a Vec does not fail.
+        let _ = write!(line, "{:.6}Z", at);
         return;
     };
-    if value.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+    let small = |n: i8| u32::from(n.unsigned_abs());
+    let parts = [
+        (year, 4, b'-'),
+        (small(at.month()), 2, b'-'),
+        (small(at.day()), 2, b'T'),
+        (small(at.hour()), 2, b':'),
+        (small(at.minute()), 2, b':'),
+        (small(at.second()), 2, b'.'),
+        (at.subsec_nanosecond().unsigned_abs() / 1000, 6, b'Z'),
+    ];
+    for (mut number, digits, end) in parts {
+        let mut text = [b'0'; 6];
+        for place in text.iter_mut().take(digits).rev() {
+            *place = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        line.extend_from_slice(text.get(..digits).unwrap_or_default());
+        line.push(end);
+    }
+}
+
+fn hex(bytes: &[u8; 32]) -> [u8; 64] {
+    let mut hex = [0; 64];
+    HEXLOWER.encode_mut(bytes, &mut hex);
+    hex
+}
+
+fn number(line: &mut Vec<u8>, name: &[u8], value: Option<u64>) {
+    line.extend_from_slice(name);
+    let Some(mut value) = value else { return line.extend_from_slice(NULL) };
+    let mut digits = [b'0'; 20];
+    let mut from = digits.len();
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (value % 10) as u8;
+        value /= 10;
+        from -= 1;
+        if value == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(digits.get(from..).unwrap_or_default());
+}
+
+/// A value that needs no escape.
+fn quoted<T>(line: &mut Vec<u8>, name: &[u8], value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+    line.extend_from_slice(name);
+    let Some(value) = value else { return line.extend_from_slice(NULL) };
+    line.push(b'"');
+    write(line, value);
+    line.push(b'"');
+}
+
+fn text(line: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
+    line.extend_from_slice(name);
+    let Some(value) = value else { return line.extend_from_slice(NULL) };
+    // Every byte is looked at, without a way out between: many at once.
+    let plain = value.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~') & (b != b'"') & (b != b'\\'));
+    if plain {
         line.push(b'"');
         line.extend_from_slice(value.as_bytes());
         line.push(b'"');
     } else if serde_json::to_writer(&mut *line, value).is_err() {
         // It does not fail on a string.
-        line.extend_from_slice(b"null");
+        line.extend_from_slice(NULL);
     }
 }
 

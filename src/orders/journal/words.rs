@@ -23,8 +23,19 @@ impl Word {
         if fit { Self(text.into()) } else { Self(digest(text).into()) }
     }
 
+    /// An id of the gateway's own, which is fit.
+    pub fn own(id: &Arc<str>) -> Self {
+        debug_assert!(is_fit(id));
+        Self(Arc::clone(id))
+    }
+
     /// The word as text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same text, to be kept elsewhere.
+    pub const fn shared(&self) -> &Arc<str> {
         &self.0
     }
 }

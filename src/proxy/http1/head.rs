@@ -1,6 +1,9 @@
 //! The head of a request: its grammar is httparse's, its framing is settled here,
 //! in one way or not at all.
 
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
@@ -54,20 +57,17 @@ impl Head {
 }
 
 pub(super) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle)
+    memchr::memmem::find(haystack, needle)
 }
 
+/// Does a line end without a carriage return? The first byte's own end is not known.
 pub(super) fn bare_line_feed(bytes: &[u8]) -> bool {
-    let mut before = None;
-    bytes.iter().any(|b| {
-        let bare = *b == b'\n' && before.is_some_and(|p| p != b'\r');
-        before = Some(*b);
-        bare
-    })
+    memchr::memchr_iter(b'\n', bytes)
+        .any(|at| at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(|b| *b != b'\r'))
 }
 
-pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
-    let lines = bytes.get(..bytes.len().saturating_sub(4)).unwrap_or_default();
+/// Read the head of a request, which ends with the empty line that ends a head.
+pub(super) fn parse(bytes: &Bytes) -> Result<Head, Refusal> {
     // A CR or LF that is not part of CRLF, and a folded line, are read in more
     // than one way by parsers in the field (RFC 9112 sections 2.2 and 5.2).
     // httparse skips empty lines before a request; a body that was longer than its
@@ -78,16 +78,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     if bare_line_feed(bytes) {
         return Err(Refusal::Ambiguous("a line ends without a carriage return"));
     }
-    if lines.iter().filter(|b| **b == b'\r').count() != lines.iter().filter(|b| **b == b'\n').count() {
+    if memchr::memchr_iter(b'\r', bytes).count() != memchr::memchr_iter(b'\n', bytes).count() {
         return Err(Refusal::Ambiguous("a carriage return inside a line"));
     }
-    if lines.windows(2).any(|w| matches!(w, [b'\n', b' ' | b'\t'])) {
+    if memchr::memchr_iter(b'\n', bytes).any(|at| matches!(bytes.get(at + 1), Some(b' ' | b'\t'))) {
         return Err(Refusal::Ambiguous("a folded header line"));
     }
 
-    let mut fields = [httparse::EMPTY_HEADER; FIELD_LIMIT];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(bytes) {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELD_LIMIT];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(Refusal::Malformed("the head of the request is not whole")),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
@@ -103,7 +103,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 8);
     for header in &*request.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Refusal::Malformed("a header name"))?;
-        let value = HeaderValue::from_bytes(header.value).map_err(|_| Refusal::Malformed("a header value"))?;
+        // The same bytes, and not a copy.
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value));
+        let value = value.map_err(|_| Refusal::Malformed("a header value"))?;
         headers.append(name, value);
     }
     let framing = framing(&method, version, &headers)?;

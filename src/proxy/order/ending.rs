@@ -63,7 +63,7 @@ impl Order<'_> {
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
         let mut entry = Entry::new(Kind::Outcome, Timestamp::now());
-        entry.request_id = Some(Word::new(self.request_id));
+        entry.request_id = Some(Word::own(self.request_id));
         entry.account = Some(self.account.name.clone());
         entry.method = Some(write.method.clone());
         entry.path = Some(PathText::new(&write.path));

@@ -1,0 +1,33 @@
+//! Reading into a buffer that the thread has for all its connections: one that waits for bytes holds none.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Read at once.
+const READ: usize = 16 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+}
+
+/// Append what can be read to `buffer`; how much that was, 0 at the end. Cancel-safe.
+///
+/// # Errors
+/// The reader's.
+pub fn poll_fill<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buffer: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut into = ReadBuf::new(scratch);
+        ready!(Pin::new(reader).poll_read(cx, &mut into))?;
+        buffer.extend_from_slice(into.filled());
+        Poll::Ready(Ok(into.filled().len()))
+    })
+}
