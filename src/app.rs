@@ -340,6 +340,7 @@ fn egress_options(config: &Config) -> Options {
         http2: egress.http2,
         idle_timeout: egress.idle_timeout,
         idle_per_exit: egress.idle_per_leg,
+        open_per_exit: egress.connections_per_leg,
         extra_roots: egress.extra_roots.clone(),
         resolve: egress.resolve.clone(),
         name_servers: egress.name_servers.clone(),

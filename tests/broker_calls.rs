@@ -69,6 +69,7 @@ fn legs(pair: Pair, at: Vec<SocketAddrV6>, roots: Vec<std::path::PathBuf>, tasks
         http2: false,
         idle_timeout: LIMIT,
         idle_per_exit: 1,
+        open_per_exit: 64,
         extra_roots: roots,
         resolve: BTreeMap::from(pins),
         name_servers: Vec::new(),

@@ -165,6 +165,7 @@ fn accounts(dir: &Path) -> Accounts {
         http2: false,
         idle_timeout: hour,
         idle_per_exit: 1,
+        open_per_exit: 1,
         extra_roots: Vec::new(),
         resolve: BTreeMap::new(),
         name_servers: Vec::new(),

@@ -35,6 +35,7 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
         http2: false,
         idle_timeout: second,
         idle_per_exit: 1,
+        open_per_exit: 64,
         extra_roots: Vec::new(),
         resolve: BTreeMap::new(),
         name_servers: Vec::new(),

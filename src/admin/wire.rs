@@ -86,6 +86,10 @@ pub struct LegBody {
     /// Why it does not admit.
     pub reason: Option<&'static str>,
     pub since: String,
+    /// Upstream connections open, idle ones included.
+    pub connections: usize,
+    /// Of these, those that lie ready.
+    pub idle_connections: usize,
 }
 
 impl From<&Leg> for LegBody {
@@ -98,6 +102,8 @@ impl From<&Leg> for LegBody {
             state: state.as_str(),
             reason: state.reason().map(Reason::as_str),
             since: since.to_string(),
+            connections: leg.open(),
+            idle_connections: leg.idle(),
         }
     }
 }

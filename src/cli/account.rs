@@ -253,7 +253,9 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
 
 fn leg_state(leg: &Value) -> String {
     let why = maybe(leg, "/reason").map(|reason| format!(": {reason}")).unwrap_or_default();
-    format!("{}{why}, since {}", text(leg, "/state"), both_clocks(&text(leg, "/since")))
+    let since = both_clocks(&text(leg, "/since"));
+    let (open, idle) = (text(leg, "/connections"), text(leg, "/idle_connections"));
+    format!("{}{why}, since {since}; {open} connections, {idle} of them ready", text(leg, "/state"))
 }
 
 async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, CallError> {

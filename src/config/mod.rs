@@ -180,6 +180,8 @@ pub struct Egress {
     pub idle_timeout: Duration,
     /// Unused upstream connections kept per leg.
     pub idle_per_leg: usize,
+    /// Upstream connections open at once per leg, unused ones included.
+    pub connections_per_leg: usize,
     /// Host to addresses, in place of DNS. The name stays the one on the certificate.
     pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
     /// Name servers to ask instead of the system's.

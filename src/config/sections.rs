@@ -166,6 +166,7 @@ fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
         http2: s.or("http2", false),
         idle_timeout: s.within("idle_timeout", Duration::from_secs(30), WAIT),
         idle_per_leg: s.within("idle_per_leg", Count(32), Count(0)..=Count(1_024)).0,
+        connections_per_leg: s.within("connections_per_leg", Count(1_024), Count(1)..=Count(65_536)).0,
         resolve: s.or("resolve", BTreeMap::new()),
         name_servers: s.or("name_servers", Vec::new()),
         allow: s.or("allow", Vec::new()),

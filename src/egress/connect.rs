@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -15,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::guard::{self, RuleId};
 use super::handover::{Limits, OneCall};
-use super::http::{Connection, Lease, Upgraded, Ways};
+use super::http::{Connection, Lease, Open, Upgraded, Ways};
 use super::janitor::Janitor;
 use super::line::Line;
 use super::pool::{Bounds, Pool};
@@ -68,6 +69,8 @@ pub enum DialError {
         #[source]
         err: hyper::Error,
     },
+    #[error("{from} has {most} connections open already (egress.connections_per_leg)")]
+    TooMany { from: SourceAddr, most: usize },
     #[error("the connection to {to} could not be handed to a client of our own")]
     Handover {
         to: Authority,
@@ -90,13 +93,14 @@ impl DialError {
             Self::Tls { .. } => "tls_failed",
             Self::TlsTimedOut { .. } => "tls_timed_out",
             Self::Http { .. } => "http_failed",
+            Self::TooMany { .. } => "too_many_connections",
             Self::Handover { .. } => "handover_failed",
         }
     }
 
     /// May the other leg be tried? A refusal is an answer, not an outage.
     pub const fn may_try_next(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::Handover { .. })
+        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. } | Self::Handover { .. })
     }
 
     /// The whole chain on one line, for a caller or a log.
@@ -129,6 +133,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// Unused connections kept per exit.
     pub idle_per_exit: usize,
+    /// Connections that carry HTTP open at once per exit, idle ones included.
+    pub open_per_exit: usize,
     /// PEM files trusted besides the public roots.
     pub extra_roots: Vec<PathBuf>,
     /// Host to addresses, in place of DNS.
@@ -199,7 +205,7 @@ impl Egress {
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
-        Arc::new(Exit { source, tls: self.tls.exit(), idle, egress: Arc::clone(self) })
+        Arc::new(Exit { source, tls: self.tls.exit(), idle, open: Arc::default(), egress: Arc::clone(self) })
     }
 }
 
@@ -215,6 +221,7 @@ pub struct Exit {
     source: SourceAddr,
     tls: ExitTls,
     idle: Arc<Pool<Connection>>,
+    open: Arc<AtomicUsize>,
     egress: Arc<Egress>,
 }
 
@@ -227,6 +234,11 @@ impl Exit {
     /// Idle connections.
     pub fn idle(&self) -> usize {
         self.idle.len()
+    }
+
+    /// Connections that carry HTTP, idle ones included.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Idle connections to `to` that have lain for less than `younger`.
@@ -246,8 +258,7 @@ impl Exit {
     pub async fn warm(&self, to: &Authority) -> Result<(), DialError> {
         let live = self.egress.live.load_full();
         let profile = live.profile();
-        let stream = self.dial_tls(&live, to, profile).await?;
-        let connection = self.start_http(&live, to, stream).await?;
+        let connection = self.make(&live, to, profile).await?;
         self.idle.put(to.clone(), profile, connection, Instant::now());
         Ok(())
     }
@@ -277,8 +288,7 @@ impl Exit {
     pub async fn lease_new(&self, to: &Authority) -> Result<Lease, DialError> {
         let live = self.egress.live.load_full();
         let profile = live.profile();
-        let stream = self.dial_tls(&live, to, profile).await?;
-        let connection = self.start_http(&live, to, stream).await?;
+        let connection = self.make(&live, to, profile).await?;
         Ok(self.lend(connection, live.options.read_timeout, to, profile).made_anew())
     }
 
@@ -289,8 +299,7 @@ impl Exit {
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_upgrade(&self, to: &Authority) -> Result<Lease, DialError> {
         let live = self.egress.live.load_full();
-        let stream = self.dial_tls(&live, to, Profile::Http1).await?;
-        let connection = self.start_http(&live, to, stream).await?;
+        let connection = self.make(&live, to, Profile::Http1).await?;
         Ok(Lease::once(connection, live.options.read_timeout).made_anew())
     }
 
@@ -379,7 +388,21 @@ impl Exit {
         .await
     }
 
-    async fn start_http(&self, live: &Live, to: &Authority, stream: Upgraded) -> Result<Connection, DialError> {
+    /// A new connection, if there may be one more.
+    async fn make(&self, live: &Live, to: &Authority, profile: Profile) -> Result<Connection, DialError> {
+        let most = live.options.open_per_exit;
+        let open = Open::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })?;
+        let stream = self.dial_tls(live, to, profile).await?;
+        self.start_http(live, to, stream, open).await
+    }
+
+    async fn start_http(
+        &self,
+        live: &Live,
+        to: &Authority,
+        stream: Upgraded,
+        open: Open,
+    ) -> Result<Connection, DialError> {
         let ways = Arc::clone(&live.ways);
         let local = stream.get_ref().0.stream().and_then(|stream| stream.local_addr().ok());
         let source = match local {
@@ -387,14 +410,14 @@ impl Exit {
             local => return Err(DialError::WrongSource { from: self.source, local }),
         };
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Ok(Connection::http1(source, stream, ways));
+            return Ok(Connection::http1(source, stream, ways, open));
         }
         let tasks = &self.egress.tasks;
         let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         let (sender, driver) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|err| DialError::Http { to: to.clone(), err })?;
         tasks.spawn(drive(driver, tasks.clone()));
-        Ok(Connection::http2(source, sender, ways))
+        Ok(Connection::http2(source, sender, ways, open))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,25 @@ pub(super) struct Connection {
     source: SourceAddr,
     sender: Sender,
     ways: Arc<Ways>,
+    _open: Open,
+}
+
+/// A place among the connections that an exit may have, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    /// One more, if there are fewer than `most`.
+    pub fn take(open: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let more = |open: usize| (open < most).then_some(open + 1);
+        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(Arc::clone(open)))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Do names still stand for the addresses that they stood for? A connection that was
@@ -105,12 +124,17 @@ enum Sender {
 }
 
 impl Connection {
-    pub fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<Ways>) -> Self {
-        Self { source, sender: Sender::Http1(Box::new(Http1::new(stream))), ways }
+    pub fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<Ways>, open: Open) -> Self {
+        Self { source, sender: Sender::Http1(Box::new(Http1::new(stream))), ways, _open: open }
     }
 
-    pub const fn http2(source: SourceAddr, sender: http2::SendRequest<Full<Bytes>>, ways: Arc<Ways>) -> Self {
-        Self { source, sender: Sender::Http2(sender), ways }
+    pub const fn http2(
+        source: SourceAddr,
+        sender: http2::SendRequest<Full<Bytes>>,
+        ways: Arc<Ways>,
+        open: Open,
+    ) -> Self {
+        Self { source, sender: Sender::Http2(sender), ways, _open: open }
     }
 
     /// Itself, once it can take a request from here; `None` when it is dead. Nothing is sent.
@@ -413,5 +437,15 @@ mod tests {
             };
             assert_eq!(message.host(), want);
         }
+    }
+
+    #[test]
+    fn no_more_connections_are_open_than_may_be() {
+        let open = Arc::new(AtomicUsize::new(0));
+        let first = Open::take(&open, 2).unwrap();
+        let _second = Open::take(&open, 2).unwrap();
+        assert!(Open::take(&open, 2).is_none());
+        drop(first);
+        assert!(Open::take(&open, 2).is_some());
     }
 }

@@ -99,6 +99,11 @@ impl Leg {
         self.exit.idle()
     }
 
+    /// Upstream connections that carry HTTP, idle ones included.
+    pub fn open(&self) -> usize {
+        self.exit.open()
+    }
+
     /// A connection by this leg and no other, whatever its state.
     ///
     /// # Errors
@@ -307,6 +312,9 @@ pub(super) const fn line_of(err: &DialError) -> Line {
         DialError::TlsTimedOut { .. } => Reason::TlsTimedOut,
         DialError::Http { .. } => Reason::HttpFailed,
         // A name, a refusal of ours, or a matter of this process.
-        DialError::Forbidden { .. } | DialError::Resolve(_) | DialError::Handover { .. } => return Line::NotTried,
+        DialError::Forbidden { .. }
+        | DialError::Resolve(_)
+        | DialError::TooMany { .. }
+        | DialError::Handover { .. } => return Line::NotTried,
     })
 }

@@ -50,6 +50,7 @@ async fn bench_with(dwell: Duration, api_at: Option<SocketAddrV6>) -> Bench {
         http2: false,
         idle_timeout: second * 30,
         idle_per_exit: 4,
+        open_per_exit: 64,
         extra_roots: vec![roots.path().to_owned()],
         resolve: BTreeMap::from([(api().host, vec![api_at.unwrap_or(broker.address())]), (feed.host, vec![dead])]),
         name_servers: Vec::new(),

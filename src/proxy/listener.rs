@@ -17,7 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use super::caller::Door;
 use super::http1::{Asked, Connection, Head, ReadError, Refusal, Rewound};
 use super::reply::{Body, Code, Problem};
-use super::{Handled, Inbound, Inside, Proxy, Switch, tunnel};
+use super::tunnel::{self, Wire};
+use super::{Handled, Inbound, Inside, Proxy, Switch};
 use crate::domain::Outcome;
 
 /// How long a TLS handshake of a caller may take.
@@ -27,15 +28,13 @@ const STREAMS: u32 = 128;
 
 impl Proxy {
     /// Serve one caller's connection to its end.
-    pub(super) async fn connection<IO>(self: Arc<Self>, door: Door, io: IO)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    pub(super) async fn connection<IO: Wire>(self: Arc<Self>, door: Door, io: IO) {
         match self.http1(&door, None, io).await {
             None => {}
-            Some((io, Switch::Blind(upstream, until))) => tunnel::relay(io, upstream, &until).await,
-            Some((io, Switch::WebSocket(relay, until))) => relay.run(io, &until).await,
-            Some((io, Switch::Intercept(inside))) => self.intercepted(door, inside, io).await,
+            // Each apart: an idle tunnel must not hold the room that another kind takes.
+            Some((io, Switch::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
+            Some((io, Switch::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
+            Some((io, Switch::Intercept(inside))) => Box::pin(self.intercepted(door, inside, io)).await,
         }
     }
 
@@ -84,7 +83,8 @@ impl Proxy {
             let version = head.version;
             let Head { method, target, headers, .. } = head;
             let inbound = Inbound { method, target, headers, body, settings, admitted };
-            match self.handle(door, inside, inbound).await {
+            // Apart from the connection's own future: an idle caller must not hold what an order takes.
+            match Box::pin(self.handle(door, inside, inbound)).await {
                 Handled::Reply(reply) => {
                     // The stop may have come while it was under way.
                     if self.tasks.is_stopping() {

@@ -66,14 +66,14 @@ impl Proxy {
         // Each leg asks each path before any is asked again.
         let rounds = paths.iter().flat_map(|path| both.map(|leg| (path, leg))).collect::<Vec<_>>();
         for (path, leg) in rounds.into_iter().cycle() {
-            let limit = by.saturating_duration_since(Instant::now()).min(longest);
-            if limit.is_zero() {
+            if Instant::now() >= by {
                 break;
             }
             let Ok(token) = account.token.wait(0, by).await else { break };
             // The broker counts questions too.
             let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path), Default::default);
-            let counted = gate.enter(ask).await.is_ok();
+            let counted = matches!(tokio::time::timeout_at(by, gate.enter(ask)).await, Ok(Ok(_)));
+            let limit = by.saturating_duration_since(Instant::now()).min(longest);
             let answer = if counted { question(account, &token, leg, to, path, limit).await } else { None };
             if let Some((status, body)) = answer {
                 let refusal = errors::Reply { status, content_type: None, body: &body };

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::Until;
 use super::http1::Rewound;
 use super::reply::{Body, Code, Problem};
+use super::tunnel::both_ways;
 use crate::broker::dhan::hosts::Service;
 use crate::domain::{ClientId, Outcome};
 use crate::egress::Upgraded;
@@ -22,7 +23,6 @@ use crate::tokens::LiveToken;
 const LOGIN_LIMIT: usize = 16 * 1024;
 /// How long a caller may take to log in.
 const LOGIN_WITHIN: Duration = Duration::from_secs(30);
-const BUFFER: usize = 16 * 1024;
 
 /// A caller's wish for a WebSocket.
 #[derive(Debug)]
@@ -114,15 +114,12 @@ impl Relay {
     }
 
     /// Pass frames on until one side is done or it may go on no longer.
-    pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, mut caller: IO, until: &Until) {
-        let mut upstream = self.upstream;
+    pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, caller: IO, until: &Until) {
+        let upstream = self.upstream;
         let joined = async {
             match self.login {
                 Some(login) => order_updates(caller, upstream, &login).await,
-                None => {
-                    let (up, down) = (&mut upstream, &mut caller);
-                    let _ = tokio::io::copy_bidirectional_with_sizes(down, up, BUFFER, BUFFER).await;
-                }
+                None => drop(both_ways(caller, upstream).await),
             }
         };
         tokio::select! {

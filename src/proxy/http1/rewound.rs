@@ -14,6 +14,11 @@ impl<IO> Rewound<IO> {
     pub const fn new(early: Bytes, io: IO) -> Self {
         Self { early, io }
     }
+
+    /// What was read of it already, and the rest.
+    pub fn into_parts(self) -> (Bytes, IO) {
+        (self.early, self.io)
+    }
 }
 
 impl<IO> std::fmt::Debug for Rewound<IO> {

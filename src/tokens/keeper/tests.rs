@@ -119,6 +119,7 @@ impl Fixture {
             http2: false,
             idle_timeout: second,
             idle_per_exit: 1,
+            open_per_exit: 64,
             extra_roots: Vec::new(),
             resolve: std::collections::BTreeMap::new(),
             name_servers: Vec::new(),

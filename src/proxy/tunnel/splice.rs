@@ -1,0 +1,225 @@
+//! Bytes from socket to socket inside the kernel (splice(2)), through a pipe.
+//!
+//! Pipes belong to the thread and are lent while bytes are on their way.
+//!
+//! Invariant: a pipe that may hold bytes of one tunnel is never lent to another. One that is not known to be empty is
+//! closed.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::sys::socket::{Shutdown, shutdown};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// What a pipe holds. The kernel may give less.
+const PIPE: usize = 256 * 1024;
+/// Empty pipes that a thread keeps.
+const KEPT: usize = 64;
+/// Pieces moved before others of the thread have their turn.
+const TURN: u32 = 16;
+
+thread_local! {
+    static EMPTY: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A stream socket.
+#[derive(Debug)]
+pub(in crate::proxy) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    async fn ready(&self, interest: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.ready(interest).await,
+            Self::Unix(socket) => socket.ready(interest).await,
+        }
+        .map(|_| ())
+    }
+
+    fn try_io<T>(&self, interest: Interest, then: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self {
+            Self::Tcp(socket) => socket.try_io(interest, then),
+            Self::Unix(socket) => socket.try_io(interest, then),
+        }
+    }
+
+    fn end(&self) -> io::Result<()> {
+        Ok(shutdown(self.as_fd().as_raw_fd(), Shutdown::Write)?)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pipe {
+    out: OwnedFd,
+    into: OwnedFd,
+}
+
+/// A pipe of the thread's.
+#[derive(Debug)]
+struct Lent {
+    pipe: Option<Pipe>,
+    /// Bytes in it.
+    held: usize,
+}
+
+impl Lent {
+    fn take() -> io::Result<Self> {
+        let kept = EMPTY.with_borrow_mut(Vec::pop);
+        let pipe = match kept {
+            Some(pipe) => pipe,
+            None => {
+                let (out, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+                // Who is allowed no more of this size has smaller ones.
+                let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(PIPE as i32));
+                Pipe { out, into }
+            }
+        };
+        Ok(Self { pipe: Some(pipe), held: 0 })
+    }
+
+    fn pipe(&self) -> io::Result<&Pipe> {
+        self.pipe.as_ref().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(pipe) = self.pipe.take().filter(|_| self.held == 0) else { return };
+        EMPTY.with_borrow_mut(|empty| {
+            if empty.len() < KEPT {
+                empty.push(pipe);
+            }
+        });
+    }
+}
+
+/// Until both sides are done or one breaks.
+pub(super) async fn both_ways(a: &Socket, b: &Socket) -> io::Result<()> {
+    tokio::try_join!(one_way(a, b), one_way(b, a)).map(|_| ())
+}
+
+async fn one_way(from: &Socket, to: &Socket) -> io::Result<()> {
+    loop {
+        from.ready(Interest::READABLE).await?;
+        let mut lent = Lent::take()?;
+        let mut turn = 0;
+        loop {
+            let taken = from.try_io(Interest::READABLE, || {
+                let moved = splice(from, None, &lent.pipe()?.into, None, PIPE, flags())?;
+                Ok(moved)
+            });
+            match taken {
+                Ok(0) => return to.end(),
+                Ok(moved) => lent.held += moved,
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
+                Err(err) => return Err(err),
+            }
+            while lent.held > 0 {
+                let given = to.try_io(Interest::WRITABLE, || {
+                    let moved = splice(&lent.pipe()?.out, None, to, None, lent.held, flags())?;
+                    Ok(moved)
+                });
+                match given {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(moved) => lent.held -= moved.min(lent.held),
+                    Err(err) if err.kind() == io::ErrorKind::WouldBlock => to.ready(Interest::WRITABLE).await?,
+                    Err(err) => return Err(err),
+                }
+            }
+            turn += 1;
+            if turn == TURN {
+                turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn flags() -> SpliceFFlags {
+    SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("[::1]:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let near = TcpSocket::new_v6().unwrap().connect(at).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    /// More than a pipe holds, both ways at once, and each end's end reaches the other.
+    #[tokio::test]
+    async fn all_bytes_come_through_both_ways_and_so_does_the_end() {
+        let ((mut caller, ours), (theirs, mut host)) = (pair().await, pair().await);
+        let relay = tokio::spawn(async move { both_ways(&Socket::Tcp(ours), &Socket::Tcp(theirs)).await });
+        let up: Vec<u8> = (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+        let down: Vec<u8> = up.iter().rev().copied().collect();
+        let (asked, answer) = (up.clone(), down.clone());
+        let host = tokio::spawn(async move {
+            let (mut from, mut to) = host.split();
+            let mut heard = Vec::new();
+            let (read, wrote) = tokio::join!(from.read_to_end(&mut heard), async {
+                to.write_all(&answer).await?;
+                to.shutdown().await
+            });
+            (read.unwrap(), wrote.unwrap());
+            heard
+        });
+        let (mut from, mut to) = caller.split();
+        let mut heard = Vec::new();
+        let (read, wrote) = tokio::join!(from.read_to_end(&mut heard), async {
+            to.write_all(&asked).await?;
+            to.shutdown().await
+        });
+        (read.unwrap(), wrote.unwrap());
+        assert!(heard == down && host.await.unwrap() == up);
+        relay.await.unwrap().unwrap();
+    }
+
+    /// Or one account's bytes would come out of another's tunnel.
+    #[tokio::test]
+    async fn a_pipe_with_bytes_in_it_is_not_lent_again() {
+        EMPTY.with_borrow_mut(Vec::clear);
+        let ((mut caller, ours), (theirs, _host)) = (pair().await, pair().await);
+        let (ours, theirs) = (Socket::Tcp(ours), Socket::Tcp(theirs));
+        {
+            // Its host reads nothing, so sooner or later a piece stays in the pipe.
+            let flood = async {
+                let piece = vec![7; 1 << 20];
+                while caller.write_all(&piece).await.is_ok() {}
+            };
+            let relay = one_way(&ours, &theirs);
+            tokio::pin!(flood, relay);
+            let full = tokio::time::timeout(std::time::Duration::from_millis(300), async {
+                tokio::select! {
+                    () = flood => {}
+                    _ = relay => {}
+                }
+            });
+            assert!(full.await.is_err(), "it ended although nobody read");
+        }
+        assert_eq!(EMPTY.with_borrow(Vec::len), 0, "the pipe went back with bytes in it");
+        drop(Lent::take().unwrap());
+        assert_eq!(EMPTY.with_borrow(Vec::len), 1, "an empty one goes back");
+    }
+}
