@@ -55,6 +55,8 @@ use crate::tokens::{LiveToken, Unavailable, placeholder};
 
 pub use accept::{Entrance, ListenError, Listening, Terms, listen};
 pub(crate) use accept::{bind_tcp, bind_unix};
+#[doc(hidden)]
+pub use order::probe;
 pub use target::Destinations;
 pub use workers::Workers;
 

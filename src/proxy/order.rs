@@ -12,6 +12,8 @@
 
 mod ending;
 mod judge;
+#[doc(hidden)]
+pub mod probe;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -44,6 +44,8 @@ mod line;
 mod lines;
 mod note;
 mod open;
+#[doc(hidden)]
+pub mod probe;
 mod query;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,54 @@
+//! One case, run under callgrind in a process of its own.
+//!
+//! Counting is on only inside [`cases::counted_by_callgrind`] and on the thread that is in it, so neither the making of
+//! a store nor its threads are counted.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::cases::TIMES;
+
+/// Instructions of one operation, rounded.
+pub fn count(case: &str) -> u64 {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let out = dir.path().join("callgrind.out");
+    let own = std::env::current_exe().expect("the path of this program");
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--quiet", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*counted_by_callgrind*"])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(own)
+        .args(["--case", case])
+        .env("TMPDIR", dir.path());
+    let done = valgrind.output().unwrap_or_else(|err| panic!("cannot run {valgrind:?}: {err}; is valgrind installed?"));
+    assert!(
+        done.status.success(),
+        "{case}: {valgrind:?} ended with {}\n{}{}",
+        done.status,
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let total = total(&out);
+    assert!(total > 0, "{case}: callgrind did not see counted_by_callgrind; were symbols stripped?");
+    (total + TIMES / 2) / TIMES
+}
+
+/// What callgrind counted in all.
+fn total(out: &Path) -> u64 {
+    let text = std::fs::read_to_string(out).expect("callgrind's output");
+    let line = text.lines().find_map(|line| line.strip_prefix("totals: ")).expect("a line of totals");
+    line.trim().parse().expect("a number")
+}
+
+/// What counts depend on besides our own code: they are comparable where this is the same.
+pub fn versions() -> String {
+    let version = |program: &str| {
+        let done = Command::new(program).arg("--version").output();
+        let done = done.unwrap_or_else(|err| panic!("cannot run {program}: {err}; is it installed?"));
+        String::from_utf8_lossy(&done.stdout).trim().to_owned()
+    };
+    // Searching and copying take other ways with wider registers, which valgrind offers where the processor does.
+    let wide = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|info| info.contains(" avx2"));
+    let processor = format!("{}{}", std::env::consts::ARCH, if wide { " with AVX2" } else { "" });
+    format!("{}, {}, {processor}", version("rustc"), version("valgrind"))
+}

@@ -1,0 +1,82 @@
+//! For `benches/instructions` alone: what it counts of this room and nobody outside sees otherwise.
+//!
+//! Each takes plain values, calls what is counted, and decides nothing. It stands here because `judge` is seen from
+//! nowhere else.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::judge::{self, Said};
+use crate::accounts::{Account, Accounts};
+use crate::broker::dhan::endpoints::Endpoint;
+use crate::config::Listener;
+use crate::domain::ClientId;
+use crate::proxy::caller::Door;
+use crate::proxy::reply::Problem;
+use crate::proxy::{form_of, sign};
+use crate::tokens::LiveToken;
+
+/// A connection by a listener.
+#[derive(Debug)]
+pub struct Caller(Door);
+
+impl Caller {
+    /// As accepted at `local`.
+    pub fn new(listener: Listener, local: SocketAddr) -> Self {
+        Self(Door { listener: Arc::new(listener), local: Some(local), uid: None })
+    }
+
+    /// All that is asked of an order write before it is taken for its account's.
+    ///
+    /// # Errors
+    /// The word of the refusal.
+    pub fn check(
+        &self,
+        accounts: &Accounts,
+        (method, target, headers): (&Method, &str, &HeaderMap),
+        body: &[u8],
+    ) -> Result<Arc<Account>, &'static str> {
+        let form = form_of(target, None);
+        let account = self.0.admit(accounts, headers, form).map_err(word)?;
+        self.0.refuse_browsers(headers, form).map_err(word)?;
+        self.0.refuse_simple_writes(method, headers, body).map_err(word)?;
+        Ok(account)
+    }
+}
+
+/// A body as it goes to the broker, and its correlation id.
+///
+/// # Errors
+/// The word of the refusal.
+pub fn sign_body(
+    body: Bytes,
+    endpoint: Endpoint,
+    client_id: &ClientId,
+    key: Option<&str>,
+) -> Result<(Bytes, Option<String>), &'static str> {
+    let signed = sign::body(body, endpoint, client_id, key).map_err(word)?;
+    Ok((signed.body, signed.correlation.map(|correlation| correlation.id().to_owned())))
+}
+
+/// A caller's headers into the account's.
+pub fn sign_headers(headers: &mut HeaderMap, account: &Account, token: &LiveToken) {
+    sign::headers(headers, account, token);
+}
+
+/// What the broker's reply says of an order write, in a word, and the order that it names.
+pub fn judge(status: StatusCode, headers: HeaderMap, body: Bytes) -> (&'static str, Option<String>) {
+    match judge::judge(judge::Reply::new(status, headers, body)) {
+        Said::Settled(outcome, reply) => (outcome.as_str(), reply.order_id().map(str::to_owned)),
+        Said::RefusesSource(_) => ("refuses_source", None),
+        Said::RefusesToken(_) => ("refuses_token", None),
+        Said::Nothing(_) => ("nothing", None),
+        Said::Lost(_) => ("lost", None),
+    }
+}
+
+fn word(problem: Problem) -> &'static str {
+    problem.code.as_str()
+}
