@@ -96,7 +96,7 @@ impl Proxy {
                     }
                 }
                 Handled::Switch(reply, switch) => {
-                    return connection.switch(version, &reply).await.map(|io| (io, switch));
+                    return connection.switch(version, &reply).await.map(|io| (io, *switch));
                 }
             }
         }

@@ -129,7 +129,7 @@ struct Inside {
 /// What becomes of a connection after a request.
 enum Handled {
     Reply(Response<Body>),
-    Switch(Response<()>, Switch),
+    Switch(Response<()>, Box<Switch>),
 }
 
 /// What takes a connection over.
@@ -139,7 +139,7 @@ enum Switch {
     /// Our TLS.
     Intercept(Inside),
     /// Frames, the first one signed where the service signs there.
-    WebSocket(websocket::Relay, Until),
+    WebSocket(Box<websocket::Relay>, Until),
 }
 
 /// How long bytes may be passed on without a request being admitted: while the
@@ -294,7 +294,7 @@ impl Proxy {
             Tunnel::Intercept(authority) => {
                 access.target = Some(authority.clone());
                 let inside = Inside { authority, admitted_by: Arc::new(asked.headers) };
-                Ok(Handled::Switch(established, Switch::Intercept(inside)))
+                Ok(Handled::Switch(established, Box::new(Switch::Intercept(inside))))
             }
             Tunnel::Blind(authority) => {
                 access.target = Some(authority.clone());
@@ -310,7 +310,7 @@ impl Proxy {
                 trace.source = Some(leg.source());
                 trace.mark(established.headers_mut());
                 let until = Until::of(account, legs, &self.tasks);
-                Ok(Handled::Switch(established, Switch::Blind(stream, until)))
+                Ok(Handled::Switch(established, Box::new(Switch::Blind(stream, until))))
             }
         }
     }
@@ -384,7 +384,7 @@ impl Proxy {
             return Ok(Handled::Reply(reply));
         }
         let (reply, relay) = websocket::Relay::new(reply, login)?;
-        Ok(Handled::Switch(reply, Switch::WebSocket(relay, until)))
+        Ok(Handled::Switch(reply, Box::new(Switch::WebSocket(Box::new(relay), until))))
     }
 }
 

@@ -159,6 +159,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
+    use crate::domain::tasks::Tasks;
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("[::1]:0").await.unwrap();
@@ -171,18 +172,20 @@ mod tests {
     #[tokio::test]
     async fn all_bytes_come_through_both_ways_and_so_does_the_end() {
         let ((mut caller, ours), (theirs, mut host)) = (pair().await, pair().await);
-        let relay = tokio::spawn(async move { both_ways(&Socket::Tcp(ours), &Socket::Tcp(theirs)).await });
+        let tasks = Tasks::default();
+        let relay = tasks.spawn(async move { both_ways(&Socket::Tcp(ours), &Socket::Tcp(theirs)).await });
         let up: Vec<u8> = (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
         let down: Vec<u8> = up.iter().rev().copied().collect();
         let (asked, answer) = (up.clone(), down.clone());
-        let host = tokio::spawn(async move {
+        let host = tasks.spawn(async move {
             let (mut from, mut to) = host.split();
             let mut heard = Vec::new();
             let (read, wrote) = tokio::join!(from.read_to_end(&mut heard), async {
                 to.write_all(&answer).await?;
                 to.shutdown().await
             });
-            (read.unwrap(), wrote.unwrap());
+            read.unwrap();
+            wrote.unwrap();
             heard
         });
         let (mut from, mut to) = caller.split();
@@ -191,7 +194,8 @@ mod tests {
             to.write_all(&asked).await?;
             to.shutdown().await
         });
-        (read.unwrap(), wrote.unwrap());
+        read.unwrap();
+        wrote.unwrap();
         assert!(heard == down && host.await.unwrap() == up);
         relay.await.unwrap().unwrap();
     }
