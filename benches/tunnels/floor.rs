@@ -13,7 +13,8 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::unistd::pipe2;
 use socket2::{Domain, Socket, Type};
 
-/// How much a pipe is asked to hold; the kernel may give less. A socket's buffer fits.
+/// How much a pipe is asked to hold; the kernel may give less. With 64 KiB, which they have by themselves, bulk cost a
+/// quarter more (0.25 CPU s/GB against 0.19); with 256 KiB 0.20.
 const PIPE: i32 = 1 << 20;
 /// How often one direction of a tunnel moves bytes before the others have their turn.
 const BURST: usize = 16;

@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::cpu::first_line;
 use crate::orders::{PRIMARY, gateway, version};
 use crate::plain;
@@ -72,9 +74,15 @@ fn next_at() -> SocketAddr {
 
 fn started(command: Command, dir: &Path, name: &str, at: SocketAddr) -> Process {
     let mut process = Process::start(command, dir, name);
-    wait_until(&format!("{name} listens"), Duration::from_secs(10), || {
+    wait_until(&format!("{name} relays"), Duration::from_secs(10), || {
         assert!(process.ended().is_none(), "{name} ended; it said:\n{}", process.log());
-        Place::here().run(|| async { tokio::net::TcpSocket::new_v6()?.connect(at).await }).is_ok()
+        // A byte there and back: of a connection that is only made, the upstream would hear at some later time.
+        let tunnel = || async {
+            let mut stream = tokio::net::TcpSocket::new_v6()?.connect(at).await?;
+            stream.write_all(&[0]).await?;
+            stream.read_u8().await
+        };
+        Place::here().run(tunnel).is_ok()
     });
     process
 }

@@ -18,14 +18,18 @@ pub struct Sample {
     pub value: f64,
     /// GB or connects a second, or how many were held.
     pub rate: f64,
-    /// What nobody of ours did of the busier core, and what the load's core had left. Not for memory.
+    /// Not for memory.
     pub cores: Option<Cores>,
 }
 
+/// Parts of the time that was measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Cores {
+    /// The busier of the two was used by nobody of ours, or by the kernel in nobody's name.
     pub others: f64,
+    /// The load's core had nothing to do. Where it never has, it is the load that sets the rate, not the peer.
     pub load_idle: f64,
+    /// The peer's core had nothing to do.
     pub peer_idle: f64,
 }
 
@@ -85,6 +89,11 @@ impl Report {
         rows
     }
 
+    fn idle_share(&self, row: &Row, of: impl Fn(Cores) -> f64) -> String {
+        let shares: Vec<f64> = self.of(row.measure, row.peer).filter_map(|sample| sample.cores).map(of).collect();
+        middle(&shares).map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0))
+    }
+
     /// Everything: what was measured, and the medians of it.
     pub fn json(&self) -> Value {
         let samples = self.samples.iter().map(|sample| {
@@ -139,19 +148,22 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "\nMedian of the rounds (least to most). Ratios are of the same round: of the times, compare only those.\n\n\
-             | measure | peer | cost | unit | ratio | to | rate |\n|---|---|---|---|---|---|---|"
+             | measure | peer | cost | unit | ratio | to | rate | its core idle | load's core idle |\n\
+             |---|---|---|---|---|---|---|---|---|"
         )?;
         for row in self.rows() {
             let (measure, rate) = (row.measure, middle(&row.rates).unwrap_or_default());
             writeln!(
                 f,
-                "| {measure} | {} | {} | {} | {} | {} | {rate:.2} {} |",
+                "| {measure} | {} | {} | {} | {} | {} | {rate:.2} {} | {} | {} |",
                 row.peer,
                 if measure.base().is_some() { spread(&row.values) } else { whole(&row.values) },
                 measure.unit(),
                 spread(&row.ratios),
                 measure.base().unwrap_or("-"),
                 measure.rate(),
+                self.idle_share(&row, |cores| cores.peer_idle),
+                self.idle_share(&row, |cores| cores.load_idle),
             )?;
         }
         Ok(())
