@@ -12,6 +12,7 @@
 //!
 //! - [`load`]: what asks. [`upstream`]: what answers, and looks at what came.
 //! - [`peers`]: what is between them. [`cpu`]: the kernel's accounts of time. [`report`]: tables.
+//! - [`network`]: the namespace. [`spread`]: medians.
 //!
 //! A reply that is not the upstream's, a request without the account's token, and a connection from another address
 //! than the account's end the run: a fast gateway that does something else is not of interest.
@@ -28,19 +29,17 @@
 
 mod cpu;
 mod load;
+mod network;
 mod peers;
 mod report;
+mod spread;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod upstream;
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use clap::Parser;
-use nix::sched::{CloneFlags, unshare};
-
 use cpu::{CpuTime, Machine};
 use peers::Peer;
 use report::{Cell, Report};
@@ -50,10 +49,6 @@ use upstream::{Seen, Upstream};
 const PEER_CORE: usize = 0;
 /// The core of the load and the upstream.
 const LOAD_CORE: usize = 1;
-/// Set in a run that was started again as pretend root.
-const PRETEND_ROOT: &str = "SIXGATE_BENCH_PRETEND_ROOT";
-/// What the loopback interface of the benchmark's network has: the upstream, the account's pair.
-const ADDRESSES: [&str; 3] = ["2001:db8:b::1/128", "2001:db8:a1::1/128", "2001:db8:a2::1/128"];
 
 /// Requests per second and CPU per order of the gateway, of HAProxy, and without either.
 #[derive(Debug, Parser)]
@@ -103,7 +98,7 @@ impl Arguments {
 fn main() {
     let arguments = Arguments::read();
     // Before there is another thread: each has its own namespace.
-    enter_own_network();
+    network::enter_own();
     let machine = Machine::look();
     assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the peer and one for the load");
 
@@ -189,26 +184,4 @@ fn check(peer: &Peer, replies: u64, before: &Seen, after: &Seen) {
             );
         }
     }
-}
-
-/// A network namespace of our own; whoever is not root becomes pretend root for it.
-fn enter_own_network() {
-    if nix::unistd::geteuid().is_root() {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of our own");
-    } else {
-        assert!(std::env::var_os(PRETEND_ROOT).is_none(), "unshare -Urn did not make this process pretend root");
-        let own = std::env::current_exe().expect("the path of this program");
-        let mut again = Command::new("unshare");
-        again.args(["-Urn", "--"]).arg(own).args(std::env::args_os().skip(1)).env(PRETEND_ROOT, "1");
-        panic!("cannot start again by {again:?} (it needs user namespaces, or be root): {}", again.exec());
-    }
-    ip("link set lo up");
-    for address in ADDRESSES {
-        ip(&format!("-6 address add {address} dev lo nodad"));
-    }
-}
-
-fn ip(arguments: &str) {
-    let done = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(done.as_ref().is_ok_and(std::process::ExitStatus::success), "ip {arguments}: {done:?}");
 }

@@ -19,8 +19,8 @@ use crate::support::{Gateway, Place, Process, wait_until};
 use crate::upstream::{CLIENT_ID, HOST, Upstream};
 
 /// The account's pair.
-const PRIMARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
-const SECONDARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 1);
+pub const PRIMARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
+pub const SECONDARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 1);
 const HAPROXY_PORT: u16 = 8080;
 const SIXGATE_PORT: u16 = 8081;
 const ADMIN_PORT: u16 = 8082;
@@ -171,16 +171,7 @@ fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
         ca = upstream.ca_file.display(),
         to = upstream.at(),
     );
-    let gateway = Gateway::start(&Place::here(), &config, &dir);
-    let admin = gateway.admin();
-    let account = json!({
-        "name": "alpha", "platform": "DHAN_V2_IPV6", "client_id": CLIENT_ID, "access_token": upstream.token,
-    });
-    let (status, answer) = admin.post("/v1/accounts", &account);
-    assert_eq!(status, 201, "make the account: {answer}");
-    let pair = json!({ "primary": PRIMARY.to_string(), "secondary": SECONDARY.to_string() });
-    let (status, answer) = admin.post("/v1/accounts/alpha/pair", &pair);
-    assert!(status == 200 || status == 201, "assign the pair: {status} {answer}");
+    let gateway = gateway(&config, upstream, &dir);
     Peer {
         name: "sixgate",
         at,
@@ -193,7 +184,22 @@ fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
     }
 }
 
-fn version() -> String {
+/// A running gateway with the account `alpha`, its token and its pair.
+pub fn gateway(config: &str, upstream: &Upstream, dir: &Path) -> Gateway {
+    let gateway = Gateway::start(&Place::here(), config, dir);
+    let admin = gateway.admin();
+    let account = json!({
+        "name": "alpha", "platform": "DHAN_V2_IPV6", "client_id": CLIENT_ID, "access_token": upstream.token,
+    });
+    let (status, answer) = admin.post("/v1/accounts", &account);
+    assert_eq!(status, 201, "make the account: {answer}");
+    let pair = json!({ "primary": PRIMARY.to_string(), "secondary": SECONDARY.to_string() });
+    let (status, answer) = admin.post("/v1/accounts/alpha/pair", &pair);
+    assert!(status == 200 || status == 201, "assign the pair: {status} {answer}");
+    gateway
+}
+
+pub fn version() -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_sixgate")).arg("--version").output().expect("run sixgate");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -1,0 +1,76 @@
+//! What an order costs in system calls: counted, because times say nothing on a busy machine.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use support::caller::{Caller, connect, request};
+use support::net::Ns;
+use support::world::{LOOPBACK, World};
+use support::{Process, wait_until};
+
+/// Within the broker's ten a second, or the gateway would wait.
+const ORDERS: u64 = 9;
+const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
+
+/// Calls by name, from the table that `strace -c` prints.
+fn counted(table: &str) -> HashMap<String, u64> {
+    let rows = table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let calls = words.get(3)?.parse().ok()?;
+        Some(((*words.last()?).to_owned(), calls))
+    });
+    rows.collect()
+}
+
+#[test]
+fn an_order_is_two_reads_two_writes_and_a_write_for_each_line_of_the_journal() {
+    let world = World::up(1, "[log]\nlevel = \"warn\"\n");
+    let place = world.net.place(Ns::Gateway);
+    let mut strace = place.command("strace");
+    strace.args(["-f", "-c", "-o", "calls", "-p", &world.gateway.id().to_string()]);
+    let mut strace = Process::start(strace, world.dir.path(), "strace");
+    let calls = world.dir.path().join("calls");
+    world.net.in_ns(Ns::Gateway, || async {
+        let mut caller = Caller::http1(connect(LOOPBACK.parse().unwrap()).await).await;
+        let order = || request("POST", "http://api.dhan.co/v2/orders", "api.dhan.co", &[], Some(ORDER));
+        // Makes the connection to the broker, and takes in its session tickets.
+        assert_eq!(caller.send(order()).await.unwrap().status, 200);
+        wait_until("strace looks at every thread", Duration::from_secs(20), || {
+            assert!(strace.ended().is_none(), "strace ended:\n{}", strace.log());
+            strace.log().contains("attached")
+        });
+        for _ in 0..ORDERS {
+            assert_eq!(caller.send(order()).await.unwrap().status, 200);
+        }
+    });
+    // It writes its table when it is told to end.
+    strace.signal(nix::sys::signal::Signal::SIGINT);
+    strace.wait_for_end(Duration::from_secs(20));
+    let calls = counted(&std::fs::read_to_string(&calls).unwrap());
+    let count = |names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>();
+    // A tick of something else may come in between; a call more an order may not.
+    let about = ORDERS / 2;
+    for (names, each) in [
+        (&["recvfrom", "recvmsg", "readv"][..], 2),
+        (&["sendto", "sendmsg", "writev"][..], 2),
+        (&["write"][..], 2),
+        (&["pwrite64"][..], 2),
+        (&["getrandom"][..], 0),
+        (&["openat", "fsync", "fdatasync", "mmap", "munmap", "futex"][..], 0),
+    ] {
+        let made = count(names);
+        assert!(made <= each * ORDERS + about, "{names:?}: {made} for {ORDERS} orders, of {calls:?}");
+    }
+    // And it did look.
+    assert!(count(&["recvfrom"]) >= 2 * ORDERS, "{calls:?}");
+}
