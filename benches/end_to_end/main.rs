@@ -1,7 +1,7 @@
-//! What one order costs from end to end: the real binary, with HAProxy and a direct call beside it.
+//! What one order costs from end to end: the real binary, with HAProxy, nginx and a direct call beside it.
 //!
 //! ```text
-//! core 0:  gateway or HAProxy                       core 1:  load and upstream
+//! core 0:  gateway, HAProxy or nginx                core 1:  load and upstream
 //! load --HTTP/1.1, kept alive--> peer --TLS 1.3, kept alive, from the account's address--> upstream
 //! load ------------------------------TLS 1.3, kept alive--------------------------------> upstream   (direct)
 //! ```
@@ -11,7 +11,7 @@
 //! network namespace of its own, where the documentation prefixes are on the loopback interface.
 //!
 //! - [`load`]: what asks. [`upstream`]: what answers, and looks at what came.
-//! - [`peers`]: what is between them. [`cpu`]: the kernel's accounts of time. [`report`]: tables.
+//! - [`peers`]: what is between them, from [`packages`]. [`network`]: where. [`cpu`]: the kernel's accounts of time. [`report`]: tables.
 //!
 //! A reply that is not the upstream's, a request without the account's token, and a connection from another address
 //! than the account's end the run: a fast gateway that does something else is not of interest.
@@ -28,19 +28,17 @@
 
 mod cpu;
 mod load;
+mod network;
+mod packages;
 mod peers;
 mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod upstream;
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use clap::Parser;
-use nix::sched::{CloneFlags, unshare};
-
 use cpu::{CpuTime, Machine};
 use peers::Peer;
 use report::{Cell, Report};
@@ -50,12 +48,8 @@ use upstream::{Seen, Upstream};
 const PEER_CORE: usize = 0;
 /// The core of the load and the upstream.
 const LOAD_CORE: usize = 1;
-/// Set in a run that was started again as pretend root.
-const PRETEND_ROOT: &str = "SIXGATE_BENCH_PRETEND_ROOT";
-/// What the loopback interface of the benchmark's network has: the upstream, the account's pair.
-const ADDRESSES: [&str; 3] = ["2001:db8:b::1/128", "2001:db8:a1::1/128", "2001:db8:a2::1/128"];
 
-/// Requests per second and CPU per order of the gateway, of HAProxy, and without either.
+/// Requests per second and CPU per order of the gateway, of HAProxy and nginx, and without any.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// How often everything is measured. Ratios are the median of the rounds.
@@ -74,9 +68,12 @@ struct Arguments {
     /// most, as HAProxy does.
     #[arg(long)]
     idle_per_leg: Option<usize>,
-    /// Only peers whose name contains one of these: direct, haproxy, sixgate. Without haproxy there are no ratios.
+    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate. Without haproxy there are no ratios.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Install peers that are missing, by apt-get; takes root. Without it they are left out.
+    #[arg(long)]
+    install: bool,
     /// Does it run at all? One round of one second each; the figures mean little.
     #[arg(long)]
     quick: bool,
@@ -102,8 +99,9 @@ impl Arguments {
 
 fn main() {
     let arguments = Arguments::read();
-    // Before there is another thread: each has its own namespace.
-    enter_own_network();
+    let names = ["direct", "haproxy", "nginx", "sixgate"].into_iter().filter(|name| arguments.wants(name)).collect();
+    let names = packages::available(names, arguments.install);
+    network::enter();
     let machine = Machine::look();
     assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the peer and one for the load");
 
@@ -113,11 +111,8 @@ fn main() {
         arguments.idle_per_leg.unwrap_or_else(|| arguments.connections.iter().copied().max().unwrap_or(1));
     // Children run where the thread that starts them may run.
     cpu::pin_this_thread(PEER_CORE);
-    let peers: Vec<Peer> = ["direct", "haproxy", "sixgate"]
-        .into_iter()
-        .filter(|name| arguments.wants(name))
-        .map(|name| Peer::start(name, &upstream, dir.path(), idle_per_leg))
-        .collect();
+    let peers: Vec<Peer> =
+        names.into_iter().map(|name| Peer::start(name, &upstream, dir.path(), idle_per_leg)).collect();
     cpu::pin_this_thread(LOAD_CORE);
 
     let mut report = Report::new(machine, peers.iter().map(Peer::describe).collect());
@@ -189,26 +184,4 @@ fn check(peer: &Peer, replies: u64, before: &Seen, after: &Seen) {
             );
         }
     }
-}
-
-/// A network namespace of our own; whoever is not root becomes pretend root for it.
-fn enter_own_network() {
-    if nix::unistd::geteuid().is_root() {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of our own");
-    } else {
-        assert!(std::env::var_os(PRETEND_ROOT).is_none(), "unshare -Urn did not make this process pretend root");
-        let own = std::env::current_exe().expect("the path of this program");
-        let mut again = Command::new("unshare");
-        again.args(["-Urn", "--"]).arg(own).args(std::env::args_os().skip(1)).env(PRETEND_ROOT, "1");
-        panic!("cannot start again by {again:?} (it needs user namespaces, or be root): {}", again.exec());
-    }
-    ip("link set lo up");
-    for address in ADDRESSES {
-        ip(&format!("-6 address add {address} dev lo nodad"));
-    }
-}
-
-fn ip(arguments: &str) {
-    let done = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(done.as_ref().is_ok_and(std::process::ExitStatus::success), "ip {arguments}: {done:?}");
 }
