@@ -32,6 +32,7 @@ mod network;
 mod packages;
 mod peers;
 mod report;
+mod statistics;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod upstream;
@@ -42,7 +43,7 @@ use clap::Parser;
 use cpu::{CpuTime, Machine};
 use peers::Peer;
 use report::{Cell, Report};
-use upstream::{Seen, Upstream};
+use upstream::{Manner, Seen, Upstream};
 
 /// The core of the gateway and its peers.
 const PEER_CORE: usize = 0;
@@ -106,7 +107,7 @@ fn main() {
     assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the peer and one for the load");
 
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let upstream = Upstream::start(LOAD_CORE, dir.path());
+    let upstream = Upstream::start(LOAD_CORE, dir.path(), Manner::Keeps);
     let idle_per_leg =
         arguments.idle_per_leg.unwrap_or_else(|| arguments.connections.iter().copied().max().unwrap_or(1));
     // Children run where the thread that starts them may run.

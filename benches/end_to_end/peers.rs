@@ -5,6 +5,8 @@
 //! less than the gateway (it asks its caller for no key, reads no body, writes no log, removes nothing) that is to
 //! its advantage.
 
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cpu::first_line;
@@ -24,10 +27,15 @@ use crate::upstream::{CLIENT_ID, HOST, Upstream};
 /// The account's pair.
 const PRIMARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
 const SECONDARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 1);
+/// What is added to the port of those in front of each further upstream.
+const PORTS_EACH: u16 = 10;
 const HAPROXY_PORT: u16 = 8080;
-const SIXGATE_PORT: u16 = 8081;
-const ADMIN_PORT: u16 = 8082;
-const NGINX_PORT: u16 = 8083;
+const NGINX_PORT: u16 = 8081;
+/// The gateway's, and the next for its admin API.
+const SIXGATE_PORT: u16 = 8082;
+const SPINNING_PORT: u16 = 8084;
+/// Two threads that stay awake would not fit on the peers' one core.
+const SPINNING: &str = "[latency]\nspin = true\nspin_hours = \"always\"\nthreads = 1\n";
 
 /// An order as an engine sends it: 307 bytes, with neither client id nor correlation id, which the gateway fills in.
 const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","tradingSymbol":"","securityId":"11536","quantity":5,"disclosedQuantity":0,"price":3310.5,"triggerPrice":0.0,"afterMarketOrder":false,"amoTime":"OPEN","boProfitValue":0.0,"boStopLossValue":0.0}"#;
@@ -60,7 +68,8 @@ impl Peer {
             "direct" => direct(upstream),
             "haproxy" => haproxy(upstream, dir),
             "nginx" => nginx(upstream, dir),
-            "sixgate" => sixgate(upstream, dir, idle_per_leg),
+            "sixgate" => sixgate("sixgate", SIXGATE_PORT, "", upstream, dir, idle_per_leg),
+            "sixgate-spin" => sixgate("sixgate-spin", SPINNING_PORT, SPINNING, upstream, dir, idle_per_leg),
             other => panic!("there is no peer {other}"),
         }
     }
@@ -71,6 +80,28 @@ impl Peer {
             Running::Nothing => None,
             Running::Program(process) => Some(process.id()),
             Running::Sixgate(gateway) => Some(gateway.id()),
+        }
+    }
+
+    /// Stop it where it is, until [`Peer::wake`]: one that spins would take the core from the others.
+    pub fn rest(&mut self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn wake(&mut self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Does it never sleep?
+    pub fn spins(&self) -> bool {
+        self.name == "sixgate-spin"
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match &mut self.running {
+            Running::Nothing => {}
+            Running::Program(process) => process.signal(signal),
+            Running::Sixgate(gateway) => gateway.signal(signal),
         }
     }
 
@@ -94,6 +125,11 @@ fn absolute(fields: &str) -> Bytes {
     request(&format!("http://{HOST}/v2/orders"), fields)
 }
 
+/// Where a peer in front of this upstream listens.
+fn at(port: u16, upstream: &Upstream) -> SocketAddr {
+    (Ipv6Addr::LOCALHOST, port + PORTS_EACH * (upstream.number() - 1)).into()
+}
+
 fn direct(upstream: &Upstream) -> Peer {
     let credentials = format!("access-token: {}\r\nclient-id: {CLIENT_ID}\r\n", upstream.token);
     Peer {
@@ -113,7 +149,7 @@ fn haproxy(upstream: &Upstream, dir: &Path) -> Peer {
     std::fs::write(&config, haproxy_config(upstream)).expect("write HAProxy's configuration");
     let mut command = Place::here().command(program);
     command.arg("-db").arg("-f").arg(&config);
-    let at = SocketAddr::from((Ipv6Addr::LOCALHOST, HAPROXY_PORT));
+    let at = at(HAPROXY_PORT, upstream);
     Peer {
         name: "haproxy",
         at,
@@ -142,12 +178,13 @@ fn haproxy_config(upstream: &Upstream) -> String {
         "global\n    nbthread 1\n    maxconn 4096\n    tune.pool-low-fd-ratio 90\n    tune.pool-high-fd-ratio 95\n\
          defaults\n    mode http\n    timeout connect 3s\n    timeout client 75s\n    timeout server 30s\n\
          \x20   timeout http-keep-alive 75s\n    http-reuse always\n\
-         frontend callers\n    bind [::1]:{HAPROXY_PORT}\n    default_backend broker\n\
+         frontend callers\n    bind {here}\n    default_backend broker\n\
          backend broker\n    source [{PRIMARY}]:0\n\
          \x20   http-request set-header access-token {token}\n\
          \x20   http-request set-header client-id {CLIENT_ID}\n\
          \x20   server dhan {at} ssl verify required ca-file {ca} verifyhost {HOST} sni str({HOST}) \
          ssl-min-ver TLSv1.3 pool-purge-delay 60s\n",
+        here = at(HAPROXY_PORT, upstream),
         token = upstream.token,
         at = upstream.at(),
         ca = upstream.ca_file.display(),
@@ -162,7 +199,7 @@ fn nginx(upstream: &Upstream, dir: &Path) -> Peer {
     std::fs::write(&config, nginx_config(upstream, &dir)).expect("write nginx's configuration");
     let mut command = Place::here().command(program);
     command.arg("-e").arg("stderr").arg("-p").arg(&dir).arg("-c").arg(&config);
-    let at = SocketAddr::from((Ipv6Addr::LOCALHOST, NGINX_PORT));
+    let at = at(NGINX_PORT, upstream);
     Peer {
         name: "nginx",
         at,
@@ -189,7 +226,7 @@ fn nginx_config(upstream: &Upstream, dir: &Path) -> String {
          \x20   access_log off;\n    keepalive_timeout 75s;\n    keepalive_requests 1000000000;\n\
          \x20   upstream broker {{\n        server {at};\n        keepalive 1024;\n\
          \x20       keepalive_requests 1000000000;\n        keepalive_timeout 75s;\n    }}\n\
-         \x20   server {{\n        listen [::1]:{NGINX_PORT};\n\
+         \x20   server {{\n        listen {here};\n\
          \x20       location / {{\n            proxy_pass https://broker;\n            proxy_http_version 1.1;\n\
          \x20           proxy_bind {PRIMARY};\n            proxy_set_header Connection \"\";\n\
          \x20           proxy_set_header Host {HOST};\n            proxy_set_header access-token {token};\n\
@@ -198,16 +235,17 @@ fn nginx_config(upstream: &Upstream, dir: &Path) -> String {
          \x20           proxy_ssl_server_name on;\n            proxy_ssl_protocols TLSv1.3;\n\
          \x20       }}\n    }}\n}}\n",
         dir = dir.display(),
+        here = at(NGINX_PORT, upstream),
         at = upstream.at(),
         token = upstream.token,
         ca = upstream.ca_file.display(),
     )
 }
 
-fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
-    let dir = dir.join("sixgate");
+fn sixgate(name: &'static str, port: u16, more: &str, upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
+    let dir = dir.join(name);
     std::fs::create_dir(&dir).expect("a folder for the gateway");
-    let at = SocketAddr::from((Ipv6Addr::LOCALHOST, SIXGATE_PORT));
+    let (at, admin) = (at(port, upstream), at(port + 1, upstream));
     // One account sends what the broker would take from thousands. The limits are kept all the
     // same, only with room for it.
     let limits = dir.join("limits.toml");
@@ -221,11 +259,11 @@ fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
     let _ = write!(
         config,
         "[[listener]]\naddress = \"{at}\"\nclient_key = \"required\"\n\
-         [admin]\naddress = \"[::1]:{ADMIN_PORT}\"\n\
+         [admin]\naddress = \"{admin}\"\n\
          [limits]\nfile = \"{limits}\"\n\
          [egress]\nextra_roots = [\"{ca}\"]\nidle_per_leg = {idle_per_leg}\n\
          [egress.resolve]\n\"{HOST}\" = [\"{to}\"]\n\
-         [log]\nlevel = \"warn\"\n",
+         [log]\nlevel = \"warn\"\n{more}",
         limits = limits.display(),
         ca = upstream.ca_file.display(),
         to = upstream.at(),
@@ -244,7 +282,7 @@ fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
     assert_eq!(status, 201, "make a client key: {answer}");
     let key = answer["key"].as_str().expect("a client key");
     Peer {
-        name: "sixgate",
+        name,
         at,
         tls: None,
         request: absolute(&format!("Proxy-Authorization: {}\r\n", basic("alpha", key))),

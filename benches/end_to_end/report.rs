@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cpu::{CoreTime, CpuTime, Machine};
+use crate::statistics::{middle, spread};
 
 /// What the others are compared with.
 const BASE: &str = "haproxy";
@@ -142,8 +143,8 @@ impl Report {
         )?;
         for connections in self.all_connections() {
             for (peer, _) in self.peers.iter().filter(|(peer, _)| *peer != BASE) {
-                let cost = spread(&self.ratios(peer, connections, Cell::cost));
-                let rate = spread(&self.ratios(peer, connections, |cell| Some(cell.rate())));
+                let cost = spread(&self.ratios(peer, connections, Cell::cost), 2);
+                let rate = spread(&self.ratios(peer, connections, |cell| Some(cell.rate())), 2);
                 writeln!(f, "| {connections} | {peer} | {cost} | {rate} |")?;
             }
         }
@@ -174,30 +175,5 @@ impl fmt::Display for Report {
             self.comparison(f)?;
         }
         Ok(())
-    }
-}
-
-fn sorted(values: &[f64]) -> Vec<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted
-}
-
-/// The median: of an even number, the mean of the two in the middle.
-fn middle(values: &[f64]) -> Option<f64> {
-    let sorted = sorted(values);
-    let half = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(sorted[half]),
-        _ => Some(f64::midpoint(sorted[half - 1], sorted[half])),
-    }
-}
-
-fn spread(values: &[f64]) -> String {
-    let sorted = sorted(values);
-    match (middle(&sorted), sorted.first(), sorted.last()) {
-        (Some(middle), Some(least), Some(most)) => format!("{middle:.2} ({least:.2} to {most:.2})"),
-        _ => "-".to_owned(),
     }
 }
