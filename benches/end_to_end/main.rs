@@ -155,7 +155,7 @@ fn measure(arguments: &Arguments, peer: &Peer, upstream: &Upstream, connections:
         seen: upstream.seen(),
     });
     let after = upstream.seen();
-    check(peer, window.replies_in_all, &before, &after);
+    peer.check(window.replies_in_all, &before, &after);
     let (open, close) = (&window.opened, &window.closed);
     let core = |n: usize| close.cores[n].since(open.cores[n]);
     Cell {
@@ -168,21 +168,5 @@ fn measure(arguments: &Arguments, peer: &Peer, upstream: &Upstream, connections:
         peer_core: core(PEER_CORE),
         load_core: core(LOAD_CORE),
         new_connections: close.seen.connections() - open.seen.connections(),
-    }
-}
-
-/// Was it really done, once each, with the token and from the right address?
-fn check(peer: &Peer, replies: u64, before: &Seen, after: &Seen) {
-    assert_eq!(after.refused, before.refused, "{}: requests came without the account's credentials", peer.name);
-    assert_eq!(after.requests - before.requests, replies, "{}: requests at the upstream against replies", peer.name);
-    if !peer.leaves_from.is_empty() {
-        for (address, count) in &after.connections {
-            let new = count - before.connections.get(address).copied().unwrap_or_default();
-            assert!(
-                new == 0 || peer.leaves_from.contains(address),
-                "{}: {new} connections came from {address}",
-                peer.name
-            );
-        }
     }
 }

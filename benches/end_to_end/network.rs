@@ -1,5 +1,7 @@
 //! A network namespace of the benchmark's own.
 
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
+
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -25,6 +27,15 @@ pub fn enter() {
     ip("link set lo up");
     for address in ADDRESSES {
         ip(&format!("-6 address add {address} dev lo nodad"));
+    }
+}
+
+/// Let thousands of connections a second be made and closed for minutes: a port is free again after a second in place
+/// of sixty. The peers' ports stay out of the range.
+pub fn allow_many_connections() {
+    for (name, value) in [("ip_local_port_range", "10000 65000"), ("tcp_tw_reuse", "1")] {
+        let file = format!("/proc/sys/net/ipv4/{name}");
+        std::fs::write(&file, value).unwrap_or_else(|err| panic!("{file}: {err}"));
     }
 }
 

@@ -22,7 +22,7 @@ use crate::cpu::first_line;
 use crate::packages::program;
 use crate::support::caller::basic;
 use crate::support::{Gateway, Place, Process, wait_until};
-use crate::upstream::{CLIENT_ID, HOST, Upstream};
+use crate::upstream::{CLIENT_ID, HOST, Seen, Upstream};
 
 /// The account's pair.
 const PRIMARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
@@ -102,6 +102,20 @@ impl Peer {
             Running::Nothing => {}
             Running::Program(process) => process.signal(signal),
             Running::Sixgate(gateway) => gateway.signal(signal),
+        }
+    }
+
+    /// Was it really done, once each, with the token and from the right address?
+    pub fn check(&self, replies: u64, before: &Seen, after: &Seen) {
+        let name = self.name;
+        assert_eq!(after.refused, before.refused, "{name}: requests came without the account's credentials");
+        assert_eq!(after.requests - before.requests, replies, "{name}: requests at the upstream against replies");
+        for (address, count) in &after.connections {
+            let new = count - before.connections.get(address).copied().unwrap_or_default();
+            assert!(
+                new == 0 || self.leaves_from.is_empty() || self.leaves_from.contains(address),
+                "{name}: {new} connections came from {address}"
+            );
         }
     }
 
