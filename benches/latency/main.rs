@@ -52,11 +52,11 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
-use cpu::Machine;
+use cpu::{CoreTime, CpuTime, Machine};
 use handshakes::Scene;
 use open_loop::Plan;
 use peers::Peer;
-use upstream::{Manner, Upstream};
+use upstream::{Manner, Seen, Upstream};
 
 /// The core of the gateway and its peers.
 const PEER_CORE: usize = 0;
@@ -119,7 +119,7 @@ impl Arguments {
     fn read() -> Self {
         let mut arguments = Self::parse();
         if arguments.quick {
-            (arguments.rounds, arguments.seconds, arguments.warm_up) = (1, 0.4, 0.2);
+            (arguments.rounds, arguments.seconds, arguments.warm_up) = (1, 0.3, 0.2);
         }
         assert!((1..=1024).contains(&arguments.connections), "--connections takes 1 to 1024");
         assert!(arguments.rates.iter().all(|rate| (1..=1_000_000).contains(rate)), "--rates takes 1 to 1,000,000");
@@ -228,14 +228,40 @@ fn one(arguments: &Arguments, round: u32, rate: u32, peer: &mut Peer, upstream: 
         warm_up: arguments.warm_up(),
         window: arguments.window(),
     };
-    let before = upstream.seen();
+    let probe = || Probe {
+        peer: peer.process_id().map(CpuTime::of_process),
+        own: CpuTime::of_process(std::process::id()),
+        cores: cpu::cores(),
+        seen: upstream.seen(),
+    };
+    let before = probe();
     let outcome = open_loop::run(&upstream.runtime, plan);
-    let after = upstream.seen();
+    let after = probe();
     if peer.spins() {
         peer.rest();
     }
-    peer.check(outcome.replies_in_all, &before, &after);
-    report::Cell::new(round, peer.name, rate, &outcome, after.connections() - before.connections())
+    peer.check(outcome.replies_in_all, &before.seen, &after.seen);
+    let new_connections = after.seen.connections() - before.seen.connections();
+    report::Cell::new(round, peer.name, rate, &outcome, new_connections, after.others_since(&before))
+}
+
+/// What is looked at before and after.
+struct Probe {
+    peer: Option<CpuTime>,
+    own: CpuTime,
+    cores: Vec<CoreTime>,
+    seen: Seen,
+}
+
+impl Probe {
+    /// The part of the busier core's time that was used by nobody of ours. Without a peer its core is not of interest.
+    fn others_since(&self, earlier: &Self) -> f64 {
+        let core = |n: usize| self.cores[n].since(earlier.cores[n]);
+        let on_load_core = core(LOAD_CORE).others_share(self.own.since(earlier.own).total());
+        self.peer
+            .zip(earlier.peer)
+            .map_or(on_load_core, |(now, then)| core(PEER_CORE).others_share(now.since(then).total()).max(on_load_core))
+    }
 }
 
 fn cold(arguments: &Arguments, names: &[&'static str], dir: &Path) -> handshakes::Report {

@@ -14,6 +14,8 @@ const BASE: &str = "haproxy";
 const NOTHING: &str = "direct";
 /// A sender that is later than this for one request in a hundred measures itself.
 const LATE_US: f64 = 100.0;
+/// A peer that answers less than this part of what is due has a queue that grows, and its latency means nothing.
+const KEEPS_UP: f64 = 0.97;
 
 /// One peer at one rate, once. Times in microseconds.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Cell {
     pub lag_p99: f64,
     /// Upstream connections that were made meanwhile: handshakes.
     pub new_connections: u64,
+    /// The part of the busier core's time that was used by nobody of ours.
+    pub others: f64,
 }
 
 impl Cell {
@@ -41,6 +45,7 @@ impl Cell {
         rate: u32,
         outcome: &crate::open_loop::Outcome,
         new_connections: u64,
+        others: f64,
     ) -> Self {
         let us = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         let of = |quantile| us(&outcome.latency, quantile);
@@ -57,7 +62,12 @@ impl Cell {
             lag_p50: us(&outcome.lag, 0.5),
             lag_p99: us(&outcome.lag, 0.99),
             new_connections,
+            others,
         }
+    }
+
+    fn keeps_up(&self) -> bool {
+        self.achieved >= f64::from(self.rate) * KEEPS_UP
     }
 
     fn json(&self) -> Value {
@@ -65,6 +75,7 @@ impl Cell {
             "round": self.round, "peer": self.peer, "rate": self.rate, "achieved": self.achieved,
             "p50_us": self.p50, "p90_us": self.p90, "p99_us": self.p99, "p999_us": self.p999, "worst_us": self.worst,
             "lag_p50_us": self.lag_p50, "lag_p99_us": self.lag_p99, "new_connections": self.new_connections,
+            "others": self.others,
         })
     }
 }
@@ -73,8 +84,14 @@ impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:>5}/s, {:<13} p50 {:.0} us, p99 {:.0} us, late by {:.0} us (p99)",
-            self.rate, self.peer, self.p50, self.p99, self.lag_p99
+            "{:>5}/s, {:<13} p50 {:.0} us, p99 {:.0} us, sent late by {:.0} us (p99), others: {:.0} %{}",
+            self.rate,
+            self.peer,
+            self.p50,
+            self.p99,
+            self.lag_p99,
+            self.others * 100.0,
+            if self.keeps_up() { "" } else { ", DOES NOT KEEP UP" }
         )
     }
 }
@@ -155,6 +172,31 @@ impl Report {
         Ok(())
     }
 
+    /// What speaks against the figures.
+    fn doubts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let others: Vec<f64> = self.cells.iter().map(|cell| cell.others * 100.0).collect();
+        writeln!(f, "\nOthers used this part of the busier of the two cores: {} %.", spread(&others, 0))?;
+        let mut late: Vec<f64> = self.cells.iter().map(|cell| cell.lag_p99).filter(|lag| *lag > LATE_US).collect();
+        late.sort_unstable_by(f64::total_cmp);
+        if let Some(worst) = late.last() {
+            writeln!(
+                f,
+                "\n!!! THE LOAD WAS LATE in {} of {} measurements (p99 above {LATE_US:.0} us, {worst:.0} us at worst): \
+                 what is above a peer's p50 there is the load's own, or another program's.",
+                late.len(),
+                self.cells.len()
+            )?;
+        }
+        let mut slow: Vec<(u32, &str)> =
+            self.cells.iter().filter(|cell| !cell.keeps_up()).map(|cell| (cell.rate, cell.peer)).collect();
+        slow.sort_unstable();
+        slow.dedup();
+        for (rate, peer) in slow {
+            writeln!(f, "\n!!! {peer} DID NOT KEEP UP with {rate}/s in every round: what it has there is a queue.")?;
+        }
+        Ok(())
+    }
+
     fn comparison(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -186,16 +228,6 @@ impl fmt::Display for Report {
         )?;
         self.figures(f)?;
         self.comparison(f)?;
-        let late: Vec<&Cell> = self.cells.iter().filter(|cell| cell.lag_p99 > LATE_US).collect();
-        if let Some(worst) = late.iter().map(|cell| cell.lag_p99).max_by(f64::total_cmp) {
-            writeln!(
-                f,
-                "\n!!! THE GENERATOR WAS LATE in {} of {} measurements (p99 above {LATE_US:.0} us, {worst:.0} us at \
-                 worst): their high percentiles are its own.",
-                late.len(),
-                self.cells.len()
-            )?;
-        }
-        Ok(())
+        self.doubts(f)
     }
 }
