@@ -130,11 +130,11 @@ impl Report {
         self.cells.iter().filter(|cell| cell.peer == peer && cell.rate == rate).map(value).collect()
     }
 
-    /// The p50 of a peer in a round, less that without any.
+    /// The p50 of a peer in a round, less that without any: of the two that there are, the mean.
     fn added(&self, peer: &str, rate: u32, round: u32) -> Option<f64> {
         let p50 = |peer| {
-            let mut of = self.cells.iter().filter(|cell| (cell.round, cell.rate, cell.peer) == (round, rate, peer));
-            of.next().map(|cell| cell.p50)
+            let of = self.cells.iter().filter(|cell| (cell.round, cell.rate, cell.peer) == (round, rate, peer));
+            middle(&of.map(|cell| cell.p50).collect::<Vec<_>>())
         };
         Some(p50(peer)? - p50(NOTHING)?)
     }
