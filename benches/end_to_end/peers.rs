@@ -227,14 +227,15 @@ fn nginx(upstream: &Upstream, dir: &Path) -> Peer {
 }
 
 /// One process that is master and worker at once, so that its id is that of what works. Its limits are past what a run
-/// sends: the defaults close a connection after 1,000 requests.
+/// sends: the defaults close a connection after 1,000 requests. Its user is named because pretend root has no other to
+/// give its folders to.
 fn nginx_config(upstream: &Upstream, dir: &Path) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|name| format!("    {name}_temp_path {}/{name};\n", dir.display()))
         .collect();
     format!(
-        "daemon off;\nmaster_process off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log stderr warn;\n\
+        "user root root;\ndaemon off;\nmaster_process off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log stderr warn;\n\
          events {{ worker_connections 4096; }}\n\
          http {{\n{temporary}\
          \x20   access_log off;\n    keepalive_timeout 75s;\n    keepalive_requests 1000000000;\n\
