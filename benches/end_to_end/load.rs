@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use crate::upstream::HOST;
 
 /// How long any step may take before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to send, and for how long.
 pub struct Load {
@@ -106,7 +106,7 @@ async fn ends_early(tasks: &mut JoinSet<io::Result<()>>, wait: tokio::time::Slee
     }
 }
 
-async fn connect(at: SocketAddr) -> io::Result<TcpStream> {
+pub async fn connect(at: SocketAddr) -> io::Result<TcpStream> {
     let stream = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? }.connect(at).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -129,7 +129,7 @@ async fn repeat<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8]
 }
 
 /// Is this one whole reply? Panics if it is another one than was wanted.
-fn is_whole(bytes: &[u8]) -> bool {
+pub fn is_whole(bytes: &[u8]) -> bool {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut reply = httparse::Response::new(&mut fields);
     let Ok(httparse::Status::Complete(head)) = reply.parse(bytes) else { return false };

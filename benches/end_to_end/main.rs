@@ -1,7 +1,7 @@
-//! What one order costs from end to end: the real binary, with HAProxy and a direct call beside it.
+//! What one order costs from end to end: the real binary, with HAProxy, nginx and a direct call beside it.
 //!
 //! ```text
-//! core 0:  gateway or HAProxy                       core 1:  load and upstream
+//! core 0:  gateway, HAProxy or nginx                core 1:  load and upstream
 //! load --HTTP/1.1, kept alive--> peer --TLS 1.3, kept alive, from the account's address--> upstream
 //! load ------------------------------TLS 1.3, kept alive--------------------------------> upstream   (direct)
 //! ```
@@ -11,8 +11,7 @@
 //! network namespace of its own, where the documentation prefixes are on the loopback interface.
 //!
 //! - [`load`]: what asks. [`upstream`]: what answers, and looks at what came.
-//! - [`peers`]: what is between them. [`cpu`]: the kernel's accounts of time. [`report`]: tables.
-//! - [`network`]: the namespace. [`spread`]: medians.
+//! - [`peers`]: what is between them, from [`packages`]. [`network`]: where. [`cpu`]: the kernel's accounts of time. [`report`]: tables.
 //!
 //! A reply that is not the upstream's, a request without the account's token, and a connection from another address
 //! than the account's end the run: a fast gateway that does something else is not of interest.
@@ -30,9 +29,10 @@
 mod cpu;
 mod load;
 mod network;
+mod packages;
 mod peers;
 mod report;
-mod spread;
+mod statistics;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod upstream;
@@ -43,14 +43,14 @@ use clap::Parser;
 use cpu::{CpuTime, Machine};
 use peers::Peer;
 use report::{Cell, Report};
-use upstream::{Seen, Upstream};
+use upstream::{Manner, Seen, Upstream};
 
 /// The core of the gateway and its peers.
 const PEER_CORE: usize = 0;
 /// The core of the load and the upstream.
 const LOAD_CORE: usize = 1;
 
-/// Requests per second and CPU per order of the gateway, of HAProxy, and without either.
+/// Requests per second and CPU per order of the gateway, of HAProxy and nginx, and without any.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// How often everything is measured. Ratios are the median of the rounds.
@@ -69,9 +69,12 @@ struct Arguments {
     /// most, as HAProxy does.
     #[arg(long)]
     idle_per_leg: Option<usize>,
-    /// Only peers whose name contains one of these: direct, haproxy, sixgate. Without haproxy there are no ratios.
+    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate. Without haproxy there are no ratios.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Install peers that are missing, by apt-get; takes root. Without it they are left out.
+    #[arg(long)]
+    install: bool,
     /// Does it run at all? One round of one second each; the figures mean little.
     #[arg(long)]
     quick: bool,
@@ -97,22 +100,20 @@ impl Arguments {
 
 fn main() {
     let arguments = Arguments::read();
-    // Before there is another thread: each has its own namespace.
-    network::enter_own();
+    let names = ["direct", "haproxy", "nginx", "sixgate"].into_iter().filter(|name| arguments.wants(name)).collect();
+    let names = packages::available(names, arguments.install);
+    network::enter();
     let machine = Machine::look();
     assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the peer and one for the load");
 
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let upstream = Upstream::start(LOAD_CORE, dir.path());
+    let upstream = Upstream::start(LOAD_CORE, dir.path(), Manner::Keeps);
     let idle_per_leg =
         arguments.idle_per_leg.unwrap_or_else(|| arguments.connections.iter().copied().max().unwrap_or(1));
     // Children run where the thread that starts them may run.
     cpu::pin_this_thread(PEER_CORE);
-    let peers: Vec<Peer> = ["direct", "haproxy", "sixgate"]
-        .into_iter()
-        .filter(|name| arguments.wants(name))
-        .map(|name| Peer::start(name, &upstream, dir.path(), idle_per_leg))
-        .collect();
+    let peers: Vec<Peer> =
+        names.into_iter().map(|name| Peer::start(name, &upstream, dir.path(), idle_per_leg)).collect();
     cpu::pin_this_thread(LOAD_CORE);
 
     let mut report = Report::new(machine, peers.iter().map(Peer::describe).collect());
@@ -154,7 +155,7 @@ fn measure(arguments: &Arguments, peer: &Peer, upstream: &Upstream, connections:
         seen: upstream.seen(),
     });
     let after = upstream.seen();
-    check(peer, window.replies_in_all, &before, &after);
+    peer.check(window.replies_in_all, &before, &after);
     let (open, close) = (&window.opened, &window.closed);
     let core = |n: usize| close.cores[n].since(open.cores[n]);
     Cell {
@@ -167,21 +168,5 @@ fn measure(arguments: &Arguments, peer: &Peer, upstream: &Upstream, connections:
         peer_core: core(PEER_CORE),
         load_core: core(LOAD_CORE),
         new_connections: close.seen.connections() - open.seen.connections(),
-    }
-}
-
-/// Was it really done, once each, with the token and from the right address?
-fn check(peer: &Peer, replies: u64, before: &Seen, after: &Seen) {
-    assert_eq!(after.refused, before.refused, "{}: requests came without the account's credentials", peer.name);
-    assert_eq!(after.requests - before.requests, replies, "{}: requests at the upstream against replies", peer.name);
-    if !peer.leaves_from.is_empty() {
-        for (address, count) in &after.connections {
-            let new = count - before.connections.get(address).copied().unwrap_or_default();
-            assert!(
-                new == 0 || peer.leaves_from.contains(address),
-                "{}: {new} connections came from {address}",
-                peer.name
-            );
-        }
     }
 }

@@ -1,4 +1,6 @@
-//! The network of a benchmark: a namespace with the documentation prefixes on its loopback interface.
+//! A network namespace of the benchmark's own.
+
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -7,11 +9,12 @@ use nix::sched::{CloneFlags, unshare};
 
 /// Set in a run that was started again as pretend root.
 const PRETEND_ROOT: &str = "SIXGATE_BENCH_PRETEND_ROOT";
-/// What the loopback interface of the benchmark's network has: the upstream, the account's pair.
-const ADDRESSES: [&str; 3] = ["2001:db8:b::1/128", "2001:db8:a1::1/128", "2001:db8:a2::1/128"];
+/// What its loopback interface has: the upstreams, the account's pair.
+const ADDRESSES: [&str; 5] =
+    ["2001:db8:b::1/128", "2001:db8:b::2/128", "2001:db8:b::3/128", "2001:db8:a1::1/128", "2001:db8:a2::1/128"];
 
-/// A network namespace of our own; whoever is not root becomes pretend root for it.
-pub fn enter_own() {
+/// Enter it; whoever is not root becomes pretend root for it. Each thread has its own: call it before there is another.
+pub fn enter() {
     if nix::unistd::geteuid().is_root() {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of our own");
     } else {
@@ -25,6 +28,20 @@ pub fn enter_own() {
     for address in ADDRESSES {
         ip(&format!("-6 address add {address} dev lo nodad"));
     }
+}
+
+/// Let thousands of connections a second be made and closed for minutes: a port is free again after a second in place
+/// of sixty. The peers' ports stay out of the range.
+pub fn allow_many_connections() {
+    for (name, value) in [("ip_local_port_range", "10000 65000"), ("tcp_tw_reuse", "1")] {
+        let file = format!("/proc/sys/net/ipv4/{name}");
+        std::fs::write(&file, value).unwrap_or_else(|err| panic!("{file}: {err}"));
+    }
+}
+
+/// Is this the run as pretend root? It cannot install anything, though it looks like root.
+pub fn is_pretend_root() -> bool {
+    std::env::var_os(PRETEND_ROOT).is_some()
 }
 
 fn ip(arguments: &str) {

@@ -1,8 +1,11 @@
-//! What stands between the load and the upstream: nothing, HAProxy, or the gateway.
+//! What stands between the load and the upstream: nothing, HAProxy, nginx, or the gateway.
 //!
 //! Each does the same for the caller: keeps its connection, puts the account's credentials in, and sends the order
 //! over a kept TLS connection, with the certificate checked, from the account's primary address. Where a peer does
-//! less than the gateway (it reads no body, writes no log, removes nothing) that is to its advantage.
+//! less than the gateway (it asks its caller for no key, reads no body, writes no log, removes nothing) that is to
+//! its advantage.
+
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -12,18 +15,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cpu::first_line;
+use crate::packages::program;
+use crate::support::caller::basic;
 use crate::support::{Gateway, Place, Process, wait_until};
-use crate::upstream::{CLIENT_ID, HOST, Upstream};
+use crate::upstream::{CLIENT_ID, HOST, Seen, Upstream};
 
 /// The account's pair.
 pub const PRIMARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
 pub const SECONDARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 1);
+/// What is added to the port of those in front of each further upstream.
+const PORTS_EACH: u16 = 10;
 const HAPROXY_PORT: u16 = 8080;
-const SIXGATE_PORT: u16 = 8081;
-const ADMIN_PORT: u16 = 8082;
+const NGINX_PORT: u16 = 8081;
+/// The gateway's, and the next for its admin API.
+const SIXGATE_PORT: u16 = 8082;
+const SPINNING_PORT: u16 = 8084;
+/// Two threads that stay awake would not fit on the peers' one core.
+const SPINNING: &str = "[latency]\nspin = true\nspin_hours = \"always\"\nthreads = 1\n";
 
 /// An order as an engine sends it: 307 bytes, with neither client id nor correlation id, which the gateway fills in.
 const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","tradingSymbol":"","securityId":"11536","quantity":5,"disclosedQuantity":0,"price":3310.5,"triggerPrice":0.0,"afterMarketOrder":false,"amoTime":"OPEN","boProfitValue":0.0,"boStopLossValue":0.0}"#;
@@ -45,7 +57,7 @@ pub struct Peer {
 
 enum Running {
     Nothing,
-    HaProxy(Process),
+    Program(Process),
     Sixgate(Gateway),
 }
 
@@ -55,7 +67,9 @@ impl Peer {
         match name {
             "direct" => direct(upstream),
             "haproxy" => haproxy(upstream, dir),
-            "sixgate" => sixgate(upstream, dir, idle_per_leg),
+            "nginx" => nginx(upstream, dir),
+            "sixgate" => sixgate("sixgate", SIXGATE_PORT, "", upstream, dir, idle_per_leg),
+            "sixgate-spin" => sixgate("sixgate-spin", SPINNING_PORT, SPINNING, upstream, dir, idle_per_leg),
             other => panic!("there is no peer {other}"),
         }
     }
@@ -64,8 +78,44 @@ impl Peer {
     pub fn process_id(&self) -> Option<u32> {
         match &self.running {
             Running::Nothing => None,
-            Running::HaProxy(process) => Some(process.id()),
+            Running::Program(process) => Some(process.id()),
             Running::Sixgate(gateway) => Some(gateway.id()),
+        }
+    }
+
+    /// Stop it where it is, until [`Peer::wake`]: one that spins would take the core from the others.
+    pub fn rest(&mut self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    pub fn wake(&mut self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Does it never sleep?
+    pub fn spins(&self) -> bool {
+        self.name == "sixgate-spin"
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match &mut self.running {
+            Running::Nothing => {}
+            Running::Program(process) => process.signal(signal),
+            Running::Sixgate(gateway) => gateway.signal(signal),
+        }
+    }
+
+    /// Was it really done, once each, with the token and from the right address?
+    pub fn check(&self, replies: u64, before: &Seen, after: &Seen) {
+        let name = self.name;
+        assert_eq!(after.refused, before.refused, "{name}: requests came without the account's credentials");
+        assert_eq!(after.requests - before.requests, replies, "{name}: requests at the upstream against replies");
+        for (address, count) in &after.connections {
+            let new = count - before.connections.get(address).copied().unwrap_or_default();
+            assert!(
+                new == 0 || self.leaves_from.is_empty() || self.leaves_from.contains(address),
+                "{name}: {new} connections came from {address}"
+            );
         }
     }
 
@@ -85,8 +135,13 @@ fn request(target: &str, fields: &str) -> Bytes {
 }
 
 /// What a caller sends to a proxy.
-fn absolute() -> Bytes {
-    request(&format!("http://{HOST}/v2/orders"), "")
+fn absolute(fields: &str) -> Bytes {
+    request(&format!("http://{HOST}/v2/orders"), fields)
+}
+
+/// Where a peer in front of this upstream listens.
+fn at(port: u16, upstream: &Upstream) -> SocketAddr {
+    (Ipv6Addr::LOCALHOST, port + PORTS_EACH * (upstream.number() - 1)).into()
 }
 
 fn direct(upstream: &Upstream) -> Peer {
@@ -103,28 +158,32 @@ fn direct(upstream: &Upstream) -> Peer {
 }
 
 fn haproxy(upstream: &Upstream, dir: &Path) -> Peer {
-    let program = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"].into_iter().find(|path| Path::new(path).exists());
-    let program = program.expect("HAProxy is compared with: apt-get install haproxy, or --only direct,sixgate");
+    let program = program("haproxy").expect("HAProxy is here");
     let config = dir.join("haproxy.cfg");
     std::fs::write(&config, haproxy_config(upstream)).expect("write HAProxy's configuration");
     let mut command = Place::here().command(program);
     command.arg("-db").arg("-f").arg(&config);
-    let mut process = Process::start(command, dir, "haproxy");
-    let at = SocketAddr::from((Ipv6Addr::LOCALHOST, HAPROXY_PORT));
-    wait_until("HAProxy listens", Duration::from_secs(10), || {
-        assert!(process.ended().is_none(), "HAProxy ended; it said:\n{}", process.log());
-        Place::here().run(|| async { tokio::net::TcpSocket::new_v6()?.connect(at).await }).is_ok()
-    });
+    let at = at(HAPROXY_PORT, upstream);
     Peer {
         name: "haproxy",
         at,
         tls: None,
-        request: absolute(),
+        request: absolute(""),
         // The gateway, which runs beside it, keeps its own warm.
         leaves_from: vec![PRIMARY.into(), SECONDARY.into()],
-        running: Running::HaProxy(process),
+        running: Running::Program(listening(command, dir, "haproxy", at)),
         version: first_line(program, &["-v"]),
     }
+}
+
+/// Start a program and wait until it listens.
+fn listening(command: Command, dir: &Path, name: &str, at: SocketAddr) -> Process {
+    let mut process = Process::start(command, dir, name);
+    wait_until(&format!("{name} listens"), Duration::from_secs(10), || {
+        assert!(process.ended().is_none(), "{name} ended; it said:\n{}", process.log());
+        Place::here().run(|| async { tokio::net::TcpSocket::new_v6()?.connect(at).await }).is_ok()
+    });
+    process
 }
 
 /// One thread, as it has one core. Connections are kept for longer than a run's pauses.
@@ -133,22 +192,75 @@ fn haproxy_config(upstream: &Upstream) -> String {
         "global\n    nbthread 1\n    maxconn 4096\n    tune.pool-low-fd-ratio 90\n    tune.pool-high-fd-ratio 95\n\
          defaults\n    mode http\n    timeout connect 3s\n    timeout client 75s\n    timeout server 30s\n\
          \x20   timeout http-keep-alive 75s\n    http-reuse always\n\
-         frontend callers\n    bind [::1]:{HAPROXY_PORT}\n    default_backend broker\n\
+         frontend callers\n    bind {here}\n    default_backend broker\n\
          backend broker\n    source [{PRIMARY}]:0\n\
          \x20   http-request set-header access-token {token}\n\
          \x20   http-request set-header client-id {CLIENT_ID}\n\
          \x20   server dhan {at} ssl verify required ca-file {ca} verifyhost {HOST} sni str({HOST}) \
          ssl-min-ver TLSv1.3 pool-purge-delay 60s\n",
+        here = at(HAPROXY_PORT, upstream),
         token = upstream.token,
         at = upstream.at(),
         ca = upstream.ca_file.display(),
     )
 }
 
-fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
-    let dir = dir.join("sixgate");
+fn nginx(upstream: &Upstream, dir: &Path) -> Peer {
+    let program = program("nginx").expect("nginx is here");
+    let dir = dir.join("nginx");
+    std::fs::create_dir(&dir).expect("a folder for nginx");
+    let config = dir.join("nginx.conf");
+    std::fs::write(&config, nginx_config(upstream, &dir)).expect("write nginx's configuration");
+    let mut command = Place::here().command(program);
+    command.arg("-e").arg("stderr").arg("-p").arg(&dir).arg("-c").arg(&config);
+    let at = at(NGINX_PORT, upstream);
+    Peer {
+        name: "nginx",
+        at,
+        tls: None,
+        // It is a server to its callers, no proxy: it does not take the absolute form for another host's.
+        request: request("/v2/orders", ""),
+        leaves_from: vec![PRIMARY.into(), SECONDARY.into()],
+        running: Running::Program(listening(command, &dir, "nginx", at)),
+        version: first_line("sh", &["-c", &format!("{program} -v 2>&1")]),
+    }
+}
+
+/// One process that is master and worker at once, so that its id is that of what works. Its limits are past what a run
+/// sends: the defaults close a connection after 1,000 requests. Its user is named because pretend root has no other to
+/// give its folders to.
+fn nginx_config(upstream: &Upstream, dir: &Path) -> String {
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|name| format!("    {name}_temp_path {}/{name};\n", dir.display()))
+        .collect();
+    format!(
+        "user root root;\ndaemon off;\nmaster_process off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log stderr warn;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{\n{temporary}\
+         \x20   access_log off;\n    keepalive_timeout 75s;\n    keepalive_requests 1000000000;\n\
+         \x20   upstream broker {{\n        server {at};\n        keepalive 1024;\n\
+         \x20       keepalive_requests 1000000000;\n        keepalive_timeout 75s;\n    }}\n\
+         \x20   server {{\n        listen {here};\n\
+         \x20       location / {{\n            proxy_pass https://broker;\n            proxy_http_version 1.1;\n\
+         \x20           proxy_bind {PRIMARY};\n            proxy_set_header Connection \"\";\n\
+         \x20           proxy_set_header Host {HOST};\n            proxy_set_header access-token {token};\n\
+         \x20           proxy_set_header client-id {CLIENT_ID};\n            proxy_ssl_verify on;\n\
+         \x20           proxy_ssl_trusted_certificate {ca};\n            proxy_ssl_name {HOST};\n\
+         \x20           proxy_ssl_server_name on;\n            proxy_ssl_protocols TLSv1.3;\n\
+         \x20       }}\n    }}\n}}\n",
+        dir = dir.display(),
+        here = at(NGINX_PORT, upstream),
+        at = upstream.at(),
+        token = upstream.token,
+        ca = upstream.ca_file.display(),
+    )
+}
+
+fn sixgate(name: &'static str, port: u16, more: &str, upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
+    let dir = dir.join(name);
     std::fs::create_dir(&dir).expect("a folder for the gateway");
-    let at = SocketAddr::from((Ipv6Addr::LOCALHOST, SIXGATE_PORT));
+    let (at, admin) = (at(port, upstream), at(port + 1, upstream));
     // One account sends what the broker would take from thousands. The limits are kept all the
     // same, only with room for it.
     let limits = dir.join("limits.toml");
@@ -161,22 +273,25 @@ fn sixgate(upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
     let mut config = String::new();
     let _ = write!(
         config,
-        "[[listener]]\naddress = \"{at}\"\naccount = \"alpha\"\n\
-         [admin]\naddress = \"[::1]:{ADMIN_PORT}\"\n\
+        "[[listener]]\naddress = \"{at}\"\nclient_key = \"required\"\n\
+         [admin]\naddress = \"{admin}\"\n\
          [limits]\nfile = \"{limits}\"\n\
          [egress]\nextra_roots = [\"{ca}\"]\nidle_per_leg = {idle_per_leg}\n\
          [egress.resolve]\n\"{HOST}\" = [\"{to}\"]\n\
-         [log]\nlevel = \"warn\"\n",
+         [log]\nlevel = \"warn\"\n{more}",
         limits = limits.display(),
         ca = upstream.ca_file.display(),
         to = upstream.at(),
     );
     let gateway = gateway(&config, upstream, &dir);
+    let (status, answer) = gateway.admin().post("/v1/accounts/alpha/keys", &json!({}));
+    assert_eq!(status, 201, "make a client key: {answer}");
+    let key = answer["key"].as_str().expect("a client key");
     Peer {
-        name: "sixgate",
+        name,
         at,
         tls: None,
-        request: absolute(),
+        request: absolute(&format!("Proxy-Authorization: {}\r\n", basic("alpha", key))),
         // The secondary has its warm connection.
         leaves_from: vec![PRIMARY.into(), SECONDARY.into()],
         running: Running::Sixgate(gateway),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cpu::{CoreTime, CpuTime, Machine};
-use crate::spread::{middle, spread};
+use crate::statistics::{middle, spread};
 
 /// What the others are compared with.
 const BASE: &str = "haproxy";
@@ -143,8 +143,8 @@ impl Report {
         )?;
         for connections in self.all_connections() {
             for (peer, _) in self.peers.iter().filter(|(peer, _)| *peer != BASE) {
-                let cost = spread(&self.ratios(peer, connections, Cell::cost));
-                let rate = spread(&self.ratios(peer, connections, |cell| Some(cell.rate())));
+                let cost = spread(&self.ratios(peer, connections, Cell::cost), 2);
+                let rate = spread(&self.ratios(peer, connections, |cell| Some(cell.rate())), 2);
                 writeln!(f, "| {connections} | {peer} | {cost} | {rate} |")?;
             }
         }

@@ -1,7 +1,9 @@
-//! The broker's place: TLS 1.3 and HTTP/1.1, one fixed reply, connections kept.
+//! The broker's place: TLS 1.3 and HTTP/1.1, one fixed reply, connections kept or closed.
 //!
 //! It looks at every request: one without the account's credentials gets 401. It counts requests, and connections by
 //! the address that they come from.
+
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,16 +14,16 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::server::NoServerSessionStorage;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 /// Whose place it takes.
 pub const HOST: &str = "api.dhan.co";
-/// Where it listens.
-const AT: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1), 443, 0, 0);
 /// The account's id at the broker.
 pub const CLIENT_ID: &str = "1000000001";
 
@@ -29,7 +31,37 @@ pub const CLIENT_ID: &str = "1000000001";
 const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
     Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nX-Request-Id: 0af7651916cd43dd\r\n\r\n\
     {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
+/// The same before a connection that ends.
+const LAST_REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
+    Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nConnection: close\r\n\r\n\
+    {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
 const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+
+/// What an upstream does with connections. There may be one of each, at addresses of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// It keeps them.
+    Keeps,
+    /// It closes each after one reply, and gives nothing by which the next handshake could be shorter.
+    ClosesAndForgets,
+    /// It closes each after one reply, and gives tickets for the next.
+    ClosesWithTickets,
+}
+
+impl Manner {
+    /// Makes its addresses, files and ports differ from the others'.
+    pub const fn number(self) -> u16 {
+        match self {
+            Self::Keeps => 1,
+            Self::ClosesAndForgets => 2,
+            Self::ClosesWithTickets => 3,
+        }
+    }
+
+    fn at(self) -> SocketAddrV6 {
+        SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, self.number()), 443, 0, 0)
+    }
+}
 
 /// A running upstream; its thread ends with the process.
 pub struct Upstream {
@@ -39,6 +71,9 @@ pub struct Upstream {
     pub token: String,
     /// Trusts that authority, and speaks what the upstream speaks.
     pub client: Arc<ClientConfig>,
+    /// What it runs on, one thread on one core. A load that is run there too is never in another's way.
+    pub runtime: Handle,
+    manner: Manner,
     counts: Arc<Counts>,
 }
 
@@ -46,6 +81,7 @@ pub struct Upstream {
 struct Counts {
     requests: AtomicU64,
     refused: AtomicU64,
+    resumed: AtomicU64,
     connections: Mutex<BTreeMap<IpAddr, u64>>,
 }
 
@@ -55,6 +91,8 @@ pub struct Seen {
     pub requests: u64,
     /// Without the account's credentials.
     pub refused: u64,
+    /// Handshakes that went on from an earlier session.
+    pub resumed: u64,
     /// Accepted, by the address they came from.
     pub connections: BTreeMap<IpAddr, u64>,
 }
@@ -67,36 +105,42 @@ impl Seen {
 
 impl Upstream {
     /// Start it on a thread that runs on `core` only.
-    pub fn start(core: usize, dir: &Path) -> Self {
+    pub fn start(core: usize, dir: &Path, manner: Manner) -> Self {
         assert_eq!(REPLY.len(), 190);
-        let (server, client, ca_pem) = certificates();
-        let ca_file = dir.join("upstream-ca.pem");
+        let (server, client, ca_pem) = certificates(manner);
+        let ca_file = dir.join(format!("upstream-{}-ca.pem", manner.number()));
         std::fs::write(&ca_file, ca_pem).expect("write the authority's certificate");
         let token = token();
         let counts = Arc::new(Counts::default());
-        let serving = Serving { token: token.clone(), counts: Arc::clone(&counts) };
+        let serving = Serving { token: token.clone(), manner, counts: Arc::clone(&counts) };
         let (ready, is_ready) = mpsc::channel();
         std::thread::spawn(move || {
             crate::cpu::pin_this_thread(core);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let listener = TcpListener::bind(AT).await.unwrap_or_else(|err| panic!("cannot listen on {AT}: {err}"));
-                ready.send(()).expect("somebody waits for this");
+                let at = manner.at();
+                let listener = TcpListener::bind(at).await.unwrap_or_else(|err| panic!("cannot listen on {at}: {err}"));
+                ready.send(Handle::current()).expect("somebody waits for this");
                 accept(listener, TlsAcceptor::from(server), Arc::new(serving)).await;
             });
         });
-        is_ready.recv().expect("the upstream listens");
-        Self { ca_file, token, client, counts }
+        let runtime = is_ready.recv().expect("the upstream listens");
+        Self { ca_file, token, client, runtime, manner, counts }
     }
 
-    pub const fn at(&self) -> SocketAddrV6 {
-        AT
+    pub fn at(&self) -> SocketAddrV6 {
+        self.manner.at()
+    }
+
+    pub const fn number(&self) -> u16 {
+        self.manner.number()
     }
 
     pub fn seen(&self) -> Seen {
         Seen {
             requests: self.counts.requests.load(Relaxed),
             refused: self.counts.refused.load(Relaxed),
+            resumed: self.counts.resumed.load(Relaxed),
             connections: self.counts.connections.lock().expect("nobody panicked with it").clone(),
         }
     }
@@ -112,7 +156,7 @@ fn token() -> String {
     format!("{}.{}.{signature}", part(r#"{"typ":"JWT","alg":"HS512"}"#), part(&claims))
 }
 
-fn certificates() -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
+fn certificates(manner: Manner) -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "Sixgate benchmark CA");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -126,12 +170,23 @@ fn certificates() -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
     let leaf = leaf.signed_by(&key, &authority).expect("a certificate");
 
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+    let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3")
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
         .expect("a certificate and its key");
+    match manner {
+        Manner::Keeps => {}
+        Manner::ClosesAndForgets => {
+            server.send_tls13_tickets = 0;
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+        }
+        // Sealed and kept by the client: a store would forget old ones under load.
+        Manner::ClosesWithTickets => {
+            server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("a key for tickets");
+        }
+    }
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).expect("an authority");
     let client = ClientConfig::builder_with_provider(provider)
@@ -144,6 +199,7 @@ fn certificates() -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
 
 struct Serving {
     token: String,
+    manner: Manner,
     counts: Arc<Counts>,
 }
 
@@ -158,7 +214,12 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, serving: Arc<Servi
         let (acceptor, serving) = (acceptor.clone(), Arc::clone(&serving));
         connections.spawn(async move {
             match acceptor.accept(tcp).await {
-                Ok(stream) => serving.serve(stream).await,
+                Ok(stream) => {
+                    if stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                        serving.counts.resumed.fetch_add(1, Relaxed);
+                    }
+                    serving.serve(stream).await
+                }
                 Err(err) => Err(err),
             }
         });
@@ -178,8 +239,19 @@ impl Serving {
             buffer.drain(..length);
             let counter = if signed { &self.counts.requests } else { &self.counts.refused };
             counter.fetch_add(1, Relaxed);
-            stream.write_all(if signed { REPLY } else { REFUSAL }.as_bytes()).await?;
+            let reply = match self.manner {
+                _ if !signed => REFUSAL,
+                Manner::Keeps => REPLY,
+                Manner::ClosesAndForgets | Manner::ClosesWithTickets => LAST_REPLY,
+            };
+            stream.write_all(reply.as_bytes()).await?;
             stream.flush().await?;
+            if self.manner != Manner::Keeps {
+                stream.shutdown().await?;
+                // What the other side still says is read: a close before that would be a reset.
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+                return Ok(());
+            }
         }
     }
 

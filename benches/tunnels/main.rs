@@ -32,17 +32,18 @@ mod floor;
 mod load;
 #[path = "../end_to_end/network.rs"]
 mod network;
-#[allow(dead_code, reason = "shared with end_to_end, which measures orders")]
 #[path = "../end_to_end/peers.rs"]
 mod orders;
+#[allow(dead_code, reason = "shared with end_to_end, which measures orders")]
+#[path = "../end_to_end/packages.rs"]
+mod packages;
 mod peers;
 mod plain;
 mod report;
-#[path = "../end_to_end/spread.rs"]
-mod spread;
+#[path = "../end_to_end/statistics.rs"]
+mod statistics;
 #[path = "../../tests/support/mod.rs"]
 mod support;
-#[allow(dead_code, reason = "shared with end_to_end, which counts orders")]
 #[path = "../end_to_end/upstream.rs"]
 mod upstream;
 
@@ -190,7 +191,7 @@ fn main() {
         floor::serve(listen, to);
     }
     // Before there is another thread: each has its own namespace.
-    network::enter_own();
+    network::enter();
     make_room();
     let machine = Machine::look();
     assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the peer and one for the load");
@@ -199,7 +200,7 @@ fn main() {
     let measures = arguments.wanted(&Measure::ALL);
     let dir = tempfile::tempdir().expect("a temporary folder");
     let bench = Bench {
-        upstream: Upstream::start(LOAD_CORE, dir.path()),
+        upstream: Upstream::start(LOAD_CORE, dir.path(), upstream::Manner::Keeps),
         plain: Plain::start(LOAD_CORE),
         warm_up: Duration::from_secs_f64(arguments.seconds / 5.0),
         window: Duration::from_secs_f64(arguments.seconds),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Measure;
 use crate::cpu::Machine;
-use crate::spread::{middle, spread};
+use crate::statistics::{middle, spread};
 
 /// One peer at one measure, once.
 #[derive(Clone, Debug)]
@@ -157,9 +157,9 @@ impl fmt::Display for Report {
                 f,
                 "| {measure} | {} | {} | {} | {} | {} | {rate:.2} {} | {} | {} |",
                 row.peer,
-                if measure.base().is_some() { spread(&row.values) } else { whole(&row.values) },
+                if measure.base().is_some() { spread(&row.values, 2) } else { whole(&row.values) },
                 measure.unit(),
-                spread(&row.ratios),
+                spread(&row.ratios, 2),
                 measure.base().unwrap_or("-"),
                 measure.rate(),
                 self.idle_share(&row, |cores| cores.peer_idle),

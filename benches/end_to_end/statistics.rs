@@ -1,4 +1,4 @@
-//! What is said of several figures.
+//! Many figures of the same thing.
 
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
@@ -17,11 +17,13 @@ pub fn middle(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// The median, and from the least to the most.
-pub fn spread(values: &[f64]) -> String {
+/// Median, smallest and largest, with so many digits.
+pub fn spread(values: &[f64], digits: usize) -> String {
     let sorted = sorted(values);
     match (middle(&sorted), sorted.first(), sorted.last()) {
-        (Some(middle), Some(least), Some(most)) => format!("{middle:.2} ({least:.2} to {most:.2})"),
+        (Some(middle), Some(least), Some(most)) => {
+            format!("{middle:.digits$} ({least:.digits$} to {most:.digits$})")
+        }
         _ => "-".to_owned(),
     }
 }

@@ -1,0 +1,77 @@
+//! The programs that the gateway is compared with, and the packages that bring them.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// What Debian's package scripts ask before they start a service; 101 forbids it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Where the program of a peer is, if it is here. Peers that come with no package have none.
+pub fn program(peer: &str) -> Option<&'static str> {
+    let places: &[&str] = match peer {
+        "haproxy" => &["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"],
+        "nginx" => &["/usr/sbin/nginx", "/usr/local/sbin/nginx"],
+        _ => &[],
+    };
+    places.iter().copied().find(|place| Path::new(place).exists())
+}
+
+/// Those of `peers` that can be measured here. With `install`, what is missing is installed before; it takes root, and
+/// the machine's own network. The package has the peer's name.
+pub fn available(peers: Vec<&'static str>, install: bool) -> Vec<&'static str> {
+    let missing = || peers.iter().copied().filter(|peer| is_package(peer) && program(peer).is_none());
+    if install && missing().next().is_some() {
+        install_packages(&missing().collect::<Vec<_>>());
+    }
+    for peer in missing() {
+        eprintln!(
+            "!!! {peer} IS NOT MEASURED: it is not installed (apt-get install {peer}, or --install as root).{}",
+            if peer == "haproxy" { " Without it there are no ratios." } else { "" }
+        );
+    }
+    peers.iter().copied().filter(|peer| !is_package(peer) || program(peer).is_some()).collect()
+}
+
+fn is_package(peer: &str) -> bool {
+    matches!(peer, "haproxy" | "nginx")
+}
+
+fn install_packages(packages: &[&str]) {
+    if crate::network::is_pretend_root() || !nix::unistd::geteuid().is_root() {
+        eprintln!("!!! --install takes root; nothing is installed");
+        return;
+    }
+    // A service that starts with its package would take ports and time of this machine.
+    let _no_service = NoService::begin();
+    for arguments in [vec!["update", "-qq"], [&["install", "-y", "-qq", "--no-install-recommends"], packages].concat()]
+    {
+        let done = Command::new("apt-get").args(&arguments).env("DEBIAN_FRONTEND", "noninteractive").status();
+        if !done.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("!!! apt-get {}: {done:?}", arguments.join(" "));
+        }
+    }
+}
+
+/// While it lives no package starts a service.
+struct NoService {
+    ours: bool,
+}
+
+impl NoService {
+    fn begin() -> Self {
+        // One that is there is the administrator's, and is left as it is.
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY);
+        let ours = file.and_then(|mut file| std::io::Write::write_all(&mut file, b"#!/bin/sh\nexit 101\n"));
+        Self { ours: ours.is_ok() }
+    }
+}
+
+impl Drop for NoService {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}
