@@ -336,10 +336,14 @@ async fn accept_one(
             hand_over(proxy, stream, move |stream| async move {
                 match tls {
                     None => serving.connection(door, stream).await,
+                    // Apart: who speaks plainly must not hold the room of a TLS session.
                     Some(tls) => {
-                        if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-                            serving.connection(door, stream).await;
-                        }
+                        Box::pin(async move {
+                            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+                                serving.connection(door, stream).await;
+                            }
+                        })
+                        .await;
                     }
                 }
                 drop(permit);

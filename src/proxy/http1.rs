@@ -19,7 +19,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::reply::Body;
@@ -317,9 +317,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     pub async fn linger(mut self) {
         let rest = async {
             let _ = self.io.shutdown().await;
-            let mut scratch = [0u8; 4096];
             let mut left: usize = 256 * 1024;
-            while let Ok(n) = self.io.read(&mut scratch).await {
+            let mut rest = BytesMut::new();
+            while let Ok(n) = std::future::poll_fn(|cx| poll_fill(&mut self.io, &mut rest, cx)).await {
+                rest.clear();
                 left = left.saturating_sub(n);
                 if n == 0 || left == 0 {
                     return;
