@@ -103,7 +103,7 @@ enum Socket {
     Unix(UnixListener, PathBuf),
 }
 
-/// Bind a listener. Nothing is accepted until [`Listening::serve`].
+/// Bind a listener. Nothing is accepted until [`Listening::start`].
 ///
 /// # Errors
 /// [`ListenError::Bind`].

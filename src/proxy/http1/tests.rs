@@ -1,6 +1,7 @@
 //! What is read, what is refused, and how replies are framed.
 
 use proptest::prelude::*;
+use tokio::io::AsyncReadExt;
 
 use super::*;
 
