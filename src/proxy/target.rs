@@ -130,6 +130,17 @@ impl Destinations {
             let target = Target { authority: self.api.clone(), service: Some(Service::Api), path };
             return Ok((Form::Absolute, target));
         }
+        self.any_target(raw, headers, inside)
+    }
+
+    /// [`Destinations::target`], whatever it names.
+    fn any_target(
+        &self,
+        raw: &str,
+        headers: &HeaderMap,
+        inside: Option<&Authority>,
+    ) -> Result<(Form, Target), Problem> {
+        let bad = |detail: &str| Problem::before_sending(Code::BadRequest, detail);
         let uri: Uri = raw.parse().map_err(|_| bad("the request target is no URI"))?;
         let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         unambiguous(path.path())?;
@@ -251,7 +262,54 @@ pub const fn passes(method: &Method) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn destinations(more: &str) -> Destinations {
+        let text = format!("[[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"alpha\"\n{more}");
+        Destinations::new(&crate::config::from_text("test", Path::new("/x"), &text, &BTreeMap::new()).unwrap())
+    }
+
+    proptest! {
+        /// Two ways that find two targets are how a request is signed for one host and sent to another.
+        #[test]
+        fn the_short_way_finds_what_the_long_way_finds(
+            scheme in prop_oneof![4 => Just("http://"), 1 => Just("https://"), 1 => Just("HTTP://"), 1 => Just("")],
+            host in prop_oneof![4 => Just("api.dhan.co"), 1 => Just("API.dhan.co"), 1 => Just("auth.dhan.co"),
+                1 => Just("x@api.dhan.co"), 1 => Just("evil.example")],
+            port in prop_oneof![4 => Just(""), 1 => Just(":80"), 1 => Just(":443"), 1 => Just(":8443")],
+            path in prop_oneof![3 => Just("/v2/orders".to_owned()), 3 => "[/a-z%.;?#\\\\ ]{0,12}", 1 => "/\\PC{0,8}"],
+            named in prop_oneof![Just(None), Just(Some("api.dhan.co")), Just(Some("api.dhan.co:80")), Just(Some("evil"))],
+            more in prop_oneof![Just(""), Just("[broker.dhan]\napi = \"https://api.dhan.co:8443\"\n"),
+                Just("[broker.dhan]\nauth = \"https://api.dhan.co:8443\"\n")],
+        ) {
+            let destinations = destinations(more);
+            let raw = format!("{scheme}{host}{port}{path}");
+            let mut headers = HeaderMap::new();
+            if let Some(named) = named {
+                headers.insert(HOST, named.parse().unwrap());
+            }
+            let told = |found: Result<(Form, Target), Problem>| {
+                found.map(|(form, to)| (form, to.authority, to.service, to.path)).map_err(|problem| problem.code)
+            };
+            let (short, long) = (destinations.target(&raw, &headers, None), destinations.any_target(&raw, &headers, None));
+            // Both ways refuse a fragment, the short one before either begins.
+            if !raw.contains('#') {
+                prop_assert_eq!(told(short), told(long), "{}", raw);
+            }
+        }
+    }
+
+    /// Or the short way would be gone, and nobody see it.
+    #[test]
+    fn an_order_goes_the_short_way() {
+        let plain = destinations("").plain_api_path("http://api.dhan.co/v2/orders", &HeaderMap::new(), None);
+        assert_eq!(plain.unwrap(), "/v2/orders");
+    }
 
     /// A path that is classed as a read and served as an order, or hides `setIP`.
     #[test]

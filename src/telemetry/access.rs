@@ -8,8 +8,7 @@ use http::uri::PathAndQuery;
 
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
 
-/// What is told of a request. No query, no header and no body: they hold secrets.
-#[derive(Debug)]
+/// What is told of a request. No query, no header and no body: they hold secrets. No `Debug`: its path has its query.
 pub struct Access {
     request_id: Arc<str>,
     method: Option<Method>,

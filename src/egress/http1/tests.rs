@@ -1,3 +1,5 @@
+//! What is written, how replies are framed, and what was certainly not sent.
+
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
