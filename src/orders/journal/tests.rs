@@ -469,6 +469,38 @@ async fn durable_appends_share_syncs_and_all_return() {
     assert_eq!(assert_good(dir.path()).lines, 200);
 }
 
+/// Each hears of its own line, whoever wrote it.
+#[tokio::test]
+async fn lines_that_come_together_are_one_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), day(0, 0));
+    let _busy = [journal.busy(), journal.busy()];
+    let entries: Vec<_> = (0..50).map(|number| intent(day(0, number), number as u64)).collect();
+    let done = futures_util::future::join_all(entries.iter().map(|entry| journal.append_durable(entry))).await;
+    let told: Vec<u64> = done.into_iter().map(|appended| appended.unwrap().seq).collect();
+    assert_eq!(told, (1..=50).collect::<Vec<_>>());
+    assert_eq!(assert_good(dir.path()).lines, 50);
+    let written: Vec<_> = all(dir.path()).into_iter().map(|line| line.entry).collect();
+    assert_eq!(written, entries);
+}
+
+/// Its caller may go away while it lets others come; they must not wait for ever, nor be told of a line that is not there.
+#[tokio::test]
+async fn who_leads_and_goes_away_writes_for_the_others_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), day(0, 0));
+    let _busy = [journal.busy(), journal.busy()];
+    let entries = [intent(day(0, 1), 1), intent(day(0, 2), 2)];
+    let mut leads = Box::pin(journal.append_durable(&entries[0]));
+    assert!(futures_util::poll!(leads.as_mut()).is_pending());
+    let mut follows = Box::pin(journal.append_durable(&entries[1]));
+    assert!(futures_util::poll!(follows.as_mut()).is_pending());
+    assert_eq!(journal.status().last_seq, 0, "nothing is written while others may come");
+    drop(leads);
+    assert_eq!(follows.await.unwrap().seq, 2);
+    assert_eq!(assert_good(dir.path()).lines, 2);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
