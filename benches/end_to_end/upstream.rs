@@ -1,7 +1,8 @@
 //! The broker's place: TLS 1.3 and HTTP/1.1, one fixed reply, connections kept or closed.
 //!
-//! It looks at every request: one without the account's credentials gets 401. It counts requests, and connections by
-//! the address that they come from.
+//! It looks at every order: one without the account's credentials gets 401. It counts orders, and connections by the
+//! address that they come from. What a gateway asks for itself, at times of its own, is not counted: whether the token
+//! is good (`/v2/profile`) it is told, and to everything else the answer is 404.
 
 #![allow(dead_code, reason = "each benchmark uses a part of this")]
 
@@ -36,6 +37,11 @@ const LAST_REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nC
     Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nConnection: close\r\n\r\n\
     {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
 const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+/// Of [`CLIENT_ID`], with a token that lives as long as [`token`] says.
+const PROFILE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 178\r\n\r\n\
+    {\"dhanClientId\":\"1000000001\",\"tokenValidity\":\"01/01/2099 05:30\",\"activeSegment\":\"Equity, Derivative\",\
+    \"ddpi\":\"Deactive\",\"mtf\":\"Deactive\",\"dataPlan\":\"Deactive\",\"dataValidity\":\"NA\"}";
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
 /// What an upstream does with connections. There may be one of each, at addresses of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +95,7 @@ struct Counts {
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub requests: u64,
-    /// Without the account's credentials.
+    /// Orders without the account's credentials.
     pub refused: u64,
     /// Handshakes that went on from an earlier session.
     pub resumed: u64,
@@ -197,6 +203,19 @@ fn certificates(manner: Manner) -> (Arc<ServerConfig>, Arc<ClientConfig>, String
     (Arc::new(server), Arc::new(client), authority.pem())
 }
 
+/// What a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// An order with the account's credentials.
+    Order,
+    /// An order without them.
+    Unsigned,
+    /// Whether the token is good, which it is.
+    Profile,
+    /// Something else.
+    Other,
+}
+
 struct Serving {
     token: String,
     manner: Manner,
@@ -230,23 +249,28 @@ impl Serving {
     async fn serve<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(4096);
         loop {
-            let Some((length, signed)) = self.request(&buffer) else {
+            let Some((length, asked)) = self.request(&buffer) else {
                 if stream.read_buf(&mut buffer).await? == 0 {
                     return Ok(());
                 }
                 continue;
             };
             buffer.drain(..length);
-            let counter = if signed { &self.counts.requests } else { &self.counts.refused };
-            counter.fetch_add(1, Relaxed);
-            let reply = match self.manner {
-                _ if !signed => REFUSAL,
-                Manner::Keeps => REPLY,
-                Manner::ClosesAndForgets | Manner::ClosesWithTickets => LAST_REPLY,
+            let reply = match (asked, self.manner) {
+                (Asked::Profile, _) => PROFILE,
+                (Asked::Other, _) => NOT_FOUND,
+                (Asked::Unsigned, _) => {
+                    self.counts.refused.fetch_add(1, Relaxed);
+                    REFUSAL
+                }
+                (Asked::Order, manner) => {
+                    self.counts.requests.fetch_add(1, Relaxed);
+                    if manner == Manner::Keeps { REPLY } else { LAST_REPLY }
+                }
             };
             stream.write_all(reply.as_bytes()).await?;
             stream.flush().await?;
-            if self.manner != Manner::Keeps {
+            if asked == Asked::Order && self.manner != Manner::Keeps {
                 stream.shutdown().await?;
                 // What the other side still says is read: a close before that would be a reset.
                 tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
@@ -255,8 +279,8 @@ impl Serving {
         }
     }
 
-    /// The length of the request that `bytes` begin with, if it is whole, and whether it carries the credentials.
-    fn request(&self, bytes: &[u8]) -> Option<(usize, bool)> {
+    /// The length of the request that `bytes` begin with, if it is whole, and what it is.
+    fn request(&self, bytes: &[u8]) -> Option<(usize, Asked)> {
         let mut fields = [httparse::EMPTY_HEADER; 32];
         let mut request = httparse::Request::new(&mut fields);
         let httparse::Status::Complete(head) = request.parse(bytes).expect("an HTTP request") else { return None };
@@ -264,8 +288,15 @@ impl Serving {
         let has = |name: &str, value: &str| {
             request.headers.iter().any(|f| f.name.eq_ignore_ascii_case(name) && f.value == value.as_bytes())
         };
-        let signed = has("access-token", &self.token) && has("client-id", CLIENT_ID);
-        (bytes.len() >= length).then_some((length, signed))
+        let signed = || has("access-token", &self.token) && has("client-id", CLIENT_ID);
+        let asked = match (request.method, request.path) {
+            // HAProxy passes on the caller's target as it came.
+            (Some("POST"), Some(target)) if target.ends_with("/v2/orders") && signed() => Asked::Order,
+            (Some("POST"), _) => Asked::Unsigned,
+            (_, Some("/v2/profile")) if has("access-token", &self.token) => Asked::Profile,
+            _ => Asked::Other,
+        };
+        (bytes.len() >= length).then_some((length, asked))
     }
 }
 
