@@ -1,0 +1,50 @@
+//! What every benchmark writes down, one way for all: the table of goals and the plots are made of it.
+
+#![allow(dead_code, reason = "each benchmark uses a part of this")]
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// One value of one peer in one round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// What was done: `orders`, `latency`, `cold orders`.
+    pub scene: String,
+    /// What was measured of it: `CPU per order`.
+    pub measure: String,
+    pub unit: String,
+    pub peer: String,
+    /// The scene's size: connections, a rate, accounts; zero, if it has none.
+    pub at: f64,
+    pub round: u32,
+    pub value: f64,
+}
+
+/// All that a benchmark measured, and where.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    pub machine: Vec<String>,
+    /// Name and version.
+    pub peers: Vec<(String, String)>,
+    pub figures: Vec<Figure>,
+}
+
+impl Results {
+    /// Write them into `dir` as `name`.json, with the report that a person reads as `name`.md beside it.
+    pub fn write(&self, dir: &Path, name: &str, report: &str) {
+        let json = serde_json::to_string_pretty(self).expect("figures are JSON");
+        fs::create_dir_all(dir).unwrap_or_else(|err| panic!("cannot make {}: {err}", dir.display()));
+        for (kind, text) in [("json", format!("{json}\n")), ("md", report.to_owned())] {
+            let file = dir.join(format!("{name}.{kind}"));
+            fs::write(&file, text).unwrap_or_else(|err| panic!("cannot write {}: {err}", file.display()));
+        }
+    }
+
+    pub fn read(dir: &Path, name: &str) -> Self {
+        let file = dir.join(format!("{name}.json"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|err| panic!("cannot read {}: {err}", file.display()));
+        serde_json::from_str(&text).unwrap_or_else(|err| panic!("{} holds no figures: {err}", file.display()))
+    }
+}
