@@ -7,6 +7,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::Machine;
+
 /// One value of one peer in one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
@@ -32,6 +34,18 @@ pub struct Results {
 }
 
 impl Results {
+    /// None yet.
+    pub fn new(machine: &Machine, peers: &[(&'static str, String)]) -> Self {
+        let peers = peers.iter().map(|(name, version)| ((*name).to_owned(), version.clone())).collect();
+        Self { machine: machine.lines.clone(), peers, figures: Vec::new() }
+    }
+
+    /// Add a value of a scene's measure, with its unit.
+    pub fn add(&mut self, scene: &str, (measure, unit): (&str, &str), peer: &str, at: f64, round: u32, value: f64) {
+        let [scene, measure, unit, peer] = [scene, measure, unit, peer].map(str::to_owned);
+        self.figures.push(Figure { scene, measure, unit, peer, at, round, value });
+    }
+
     /// Write them into `dir` as `name`.json, with the report that a person reads as `name`.md beside it.
     pub fn write(&self, dir: &Path, name: &str, report: &str) {
         let json = serde_json::to_string_pretty(self).expect("figures are JSON");

@@ -1,7 +1,7 @@
-//! What one order costs from end to end: the real binary, with HAProxy, nginx and a direct call beside it.
+//! What one order costs from end to end: the real binary, with HAProxy, nginx, Squid and a direct call beside it.
 //!
 //! ```text
-//! core 0:  gateway, HAProxy or nginx                core 1:  load and upstream
+//! core 0:  gateway, HAProxy, nginx or Squid           core 1:  load and upstream
 //! load --HTTP/1.1, kept alive--> peer --TLS 1.3, kept alive, from the account's address--> upstream
 //! load ------------------------------TLS 1.3, kept alive--------------------------------> upstream   (direct)
 //! ```
@@ -11,7 +11,8 @@
 //! network namespace of its own, where the documentation prefixes are on the loopback interface.
 //!
 //! - [`load`]: what asks. [`upstream`]: what answers, and looks at what came.
-//! - [`peers`]: what is between them, from [`packages`]. [`network`]: where. [`cpu`]: the kernel's accounts of time. [`report`]: tables.
+//! - [`peers`]: what is between them, from [`packages`]. [`network`]: where. [`cpu`]: the kernel's accounts of time.
+//! - [`report`]: tables. [`figures`]: what the table of goals (`cargo bench --bench goals`) is made of.
 //!
 //! A reply that is not the upstream's, a request without the account's token, and a connection from another address
 //! than the account's end the run: a fast gateway that does something else is not of interest.
@@ -27,6 +28,7 @@
 )]
 
 mod cpu;
+mod figures;
 mod load;
 mod network;
 mod packages;
@@ -37,6 +39,7 @@ mod statistics;
 mod support;
 mod upstream;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -50,7 +53,7 @@ const PEER_CORE: usize = 0;
 /// The core of the load and the upstream.
 const LOAD_CORE: usize = 1;
 
-/// Requests per second and CPU per order of the gateway, of HAProxy and nginx, and without any.
+/// Requests per second and CPU per order of the gateway, of HAProxy, nginx and Squid, and without any.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// How often everything is measured. Ratios are the median of the rounds.
@@ -69,9 +72,12 @@ struct Arguments {
     /// most, as HAProxy does.
     #[arg(long)]
     idle_per_leg: Option<usize>,
-    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate. Without haproxy there are no ratios.
+    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate, squid. Without haproxy there are no ratios.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Write orders.json and orders.md there too.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// Install peers that are missing, by apt-get; takes root. Without it they are left out.
     #[arg(long)]
     install: bool,
@@ -100,7 +106,8 @@ impl Arguments {
 
 fn main() {
     let arguments = Arguments::read();
-    let names = ["direct", "haproxy", "nginx", "sixgate"].into_iter().filter(|name| arguments.wants(name)).collect();
+    let names =
+        ["direct", "haproxy", "nginx", "squid", "sixgate"].into_iter().filter(|name| arguments.wants(name)).collect();
     let names = packages::available(names, arguments.install);
     network::enter();
     let machine = Machine::look();
@@ -128,6 +135,9 @@ fn main() {
         }
     }
     print!("{report}");
+    if let Some(out) = &arguments.out {
+        report.results().write(out, "orders", &report.to_string());
+    }
 }
 
 /// What is looked at when a window of measuring opens and closes.

@@ -13,29 +13,38 @@ pub fn program(peer: &str) -> Option<&'static str> {
     let places: &[&str] = match peer {
         "haproxy" => &["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"],
         "nginx" => &["/usr/sbin/nginx", "/usr/local/sbin/nginx"],
+        "squid" => &["/usr/sbin/squid", "/usr/local/sbin/squid"],
         _ => &[],
     };
     places.iter().copied().find(|place| Path::new(place).exists())
 }
 
 /// Those of `peers` that can be measured here. With `install`, what is missing is installed before; it takes root, and
-/// the machine's own network. The package has the peer's name.
+/// the machine's own network.
 pub fn available(peers: Vec<&'static str>, install: bool) -> Vec<&'static str> {
-    let missing = || peers.iter().copied().filter(|peer| is_package(peer) && program(peer).is_none());
+    let missing = || peers.iter().copied().filter(|peer| package(peer).is_some() && program(peer).is_none());
     if install && missing().next().is_some() {
-        install_packages(&missing().collect::<Vec<_>>());
+        install_packages(&missing().filter_map(package).collect::<Vec<_>>());
     }
     for peer in missing() {
         eprintln!(
-            "!!! {peer} IS NOT MEASURED: it is not installed (apt-get install {peer}, or --install as root).{}",
+            "!!! {peer} IS NOT MEASURED: it is not installed (apt-get install {}, or --install as root).{}",
+            package(peer).unwrap_or_default(),
             if peer == "haproxy" { " Without it there are no ratios." } else { "" }
         );
     }
-    peers.iter().copied().filter(|peer| !is_package(peer) || program(peer).is_some()).collect()
+    peers.iter().copied().filter(|peer| package(peer).is_none() || program(peer).is_some()).collect()
 }
 
-fn is_package(peer: &str) -> bool {
-    matches!(peer, "haproxy" | "nginx")
+/// The package that brings a peer.
+fn package(peer: &str) -> Option<&'static str> {
+    match peer {
+        "haproxy" => Some("haproxy"),
+        "nginx" => Some("nginx"),
+        // The one that speaks TLS by OpenSSL, as the other peers do.
+        "squid" => Some("squid-openssl"),
+        _ => None,
+    }
 }
 
 fn install_packages(packages: &[&str]) {

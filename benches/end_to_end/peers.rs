@@ -1,4 +1,4 @@
-//! What stands between the load and the upstream: nothing, HAProxy, nginx, or the gateway.
+//! What stands between the load and the upstream: nothing, HAProxy, nginx, Squid, or the gateway.
 //!
 //! Each does the same for the caller: keeps its connection, puts the account's credentials in, and sends the order
 //! over a kept TLS connection, with the certificate checked, from the account's primary address. Where a peer does
@@ -34,6 +34,7 @@ const NGINX_PORT: u16 = 8081;
 /// The gateway's, and the next for its admin API.
 const SIXGATE_PORT: u16 = 8082;
 const SPINNING_PORT: u16 = 8084;
+const SQUID_PORT: u16 = 8086;
 /// Two threads that stay awake would not fit on the peers' one core.
 const SPINNING: &str = "[latency]\nspin = true\nspin_hours = \"always\"\nthreads = 1\n";
 
@@ -68,6 +69,7 @@ impl Peer {
             "direct" => direct(upstream),
             "haproxy" => haproxy(upstream, dir),
             "nginx" => nginx(upstream, dir),
+            "squid" => squid(upstream, dir),
             "sixgate" => sixgate("sixgate", SIXGATE_PORT, "", upstream, dir, idle_per_leg),
             "sixgate-spin" => sixgate("sixgate-spin", SPINNING_PORT, SPINNING, upstream, dir, idle_per_leg),
             other => panic!("there is no peer {other}"),
@@ -254,6 +256,51 @@ fn nginx_config(upstream: &Upstream, dir: &Path) -> String {
         at = upstream.at(),
         token = upstream.token,
         ca = upstream.ca_file.display(),
+    )
+}
+
+fn squid(upstream: &Upstream, dir: &Path) -> Peer {
+    let program = program("squid").expect("Squid is here");
+    let dir = dir.join("squid");
+    std::fs::create_dir(&dir).expect("a folder for Squid");
+    let config = dir.join("squid.conf");
+    std::fs::write(&config, squid_config(upstream, &dir)).expect("write Squid's configuration");
+    // It refuses to be root, and as anybody else could not read the folder: so it is root outside and nobody inside.
+    let mut command = Place::here().command("unshare");
+    command.args(["--user", "--map-user=65534", "--map-group=65534", "--", program]);
+    // One process, which stays in the foreground and answers no one but callers.
+    command.args(["-N", "-u", "0", "-d", "1", "-f"]).arg(&config);
+    let at = at(SQUID_PORT, upstream);
+    Peer {
+        name: "squid",
+        at,
+        tls: None,
+        request: absolute(""),
+        leaves_from: vec![PRIMARY.into(), SECONDARY.into()],
+        running: Running::Program(listening(command, &dir, "squid", at)),
+        version: first_line(program, &["-v"]),
+    }
+}
+
+/// As a server in front of the broker: as a proxy it would not speak TLS for a caller that does not. It takes a new
+/// connection for each order, because it does not send what is not idempotent over one that may just be closing.
+fn squid_config(upstream: &Upstream, dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "http_port {here} accel defaultsite={HOST} no-vhost\n\
+         cache_peer {to} parent {port} 0 no-query no-digest originserver tls tls-cafile={ca} ssldomain={HOST} \
+         tls-min-version=1.3 name=broker\n\
+         http_access allow all\nnever_direct allow all\ncache_peer_access broker allow all\ncache deny all\n\
+         request_header_add access-token {token} all\nrequest_header_add client-id {CLIENT_ID} all\n\
+         tcp_outgoing_address {PRIMARY}\nserver_persistent_connections on\nshutdown_lifetime 0 seconds\n\
+         access_log none\ncache_log {dir}/cache.log\npid_filename {dir}/squid.pid\ncoredump_dir {dir}\n\
+         netdb_filename none\npinger_enable off\nicp_port 0\nsnmp_port 0\n\
+         max_filedescriptors 8192\n",
+        here = at(SQUID_PORT, upstream),
+        to = upstream.at().ip(),
+        port = upstream.at().port(),
+        ca = upstream.ca_file.display(),
+        token = upstream.token,
     )
 }
 

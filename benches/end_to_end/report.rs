@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cpu::{CoreTime, CpuTime, Machine};
+use crate::figures::Results;
 use crate::statistics::{middle, spread};
 
 /// What the others are compared with.
@@ -75,6 +76,22 @@ impl Report {
 
     pub fn add(&mut self, round: u32, cell: Cell) {
         self.cells.push((round, cell));
+    }
+
+    /// What was measured, for who compares.
+    pub fn results(&self) -> Results {
+        let mut results = Results::new(&self.machine, &self.peers);
+        for (round, cell) in &self.cells {
+            let mut add = |measure, value| {
+                results.add("orders", measure, cell.peer, cell.connections as f64, *round, value);
+            };
+            add(("rate", "orders/s"), cell.rate());
+            if let (Some(cost), Some(cpu)) = (cell.cost(), cell.peer_cpu) {
+                add(("CPU per order", "us"), cost);
+                add(("of it in the kernel", "us"), cell.each(cpu.system));
+            }
+        }
+        results
     }
 
     fn of<'a>(&'a self, peer: &'a str, connections: usize) -> impl Iterator<Item = &'a (u32, Cell)> {

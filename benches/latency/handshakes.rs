@@ -7,9 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
 use crate::cpu::CpuTime;
+use crate::figures::Results;
 use crate::load::{self, Load};
 use crate::peers::Peer;
 use crate::statistics::{middle, spread};
@@ -55,14 +54,6 @@ impl Cell {
 
     fn rate(&self) -> f64 {
         self.orders as f64 / self.elapsed.as_secs_f64()
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "round": self.round, "handshakes": self.kind, "peer": self.peer, "orders": self.orders,
-            "cpu_us_per_order": self.cost(), "connections": self.connections, "resumed": self.resumed,
-            "seconds": self.elapsed.as_secs_f64(),
-        })
     }
 }
 
@@ -133,8 +124,15 @@ impl Report {
         self.cells.push(cell);
     }
 
-    pub fn json(&self) -> Value {
-        json!({ "connections": CONNECTIONS, "cells": self.cells.iter().map(Cell::json).collect::<Vec<_>>() })
+    /// What was measured, for who compares.
+    pub fn add_to(&self, results: &mut Results) {
+        for cell in &self.cells {
+            let mut add = |measure, value| {
+                results.add(&format!("cold orders, {}", cell.kind), measure, cell.peer, 0.0, cell.round, value);
+            };
+            add(("CPU per order", "us"), cell.cost());
+            add(("of the handshakes resumed", "%"), cell.resumed_share() * 100.0);
+        }
     }
 
     fn of(&self, kind: &str, peer: &str) -> impl Iterator<Item = &Cell> {

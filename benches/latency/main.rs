@@ -28,6 +28,8 @@
 #[path = "../end_to_end/cpu.rs"]
 #[allow(dead_code, reason = "the other benchmark uses more of it")]
 mod cpu;
+#[path = "../end_to_end/figures.rs"]
+mod figures;
 mod handshakes;
 #[path = "../end_to_end/load.rs"]
 mod load;
@@ -50,9 +52,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use serde_json::{Value, json};
 
 use cpu::{CoreTime, CpuTime, Machine};
+use figures::Results;
 use handshakes::Scene;
 use open_loop::Plan;
 use peers::Peer;
@@ -101,8 +103,8 @@ struct Arguments {
     /// direct, and ratios need haproxy.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
-    /// Also write latency.json and handshakes.json into this folder.
-    #[arg(long)]
+    /// Write latency.json and latency.md there too.
+    #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Install peers that are missing, by apt-get; takes root. Without it they are left out.
     #[arg(long)]
@@ -143,14 +145,6 @@ impl Arguments {
     fn window(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
-
-    fn write(&self, name: &str, machine: &Machine, mut figures: Value) {
-        let Some(dir) = &self.out else { return };
-        figures["machine"] = json!(machine.lines);
-        std::fs::create_dir_all(dir).unwrap_or_else(|err| panic!("--out {}: {err}", dir.display()));
-        let file = dir.join(name);
-        std::fs::write(&file, format!("{figures:#}\n")).unwrap_or_else(|err| panic!("{}: {err}", file.display()));
-    }
 }
 
 fn main() {
@@ -161,24 +155,32 @@ fn main() {
     let machine = Machine::look();
     assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the peer and one for the load");
     let dir = tempfile::tempdir().expect("a temporary folder");
-    println!();
-    for line in &machine.lines {
-        println!("{line}");
-    }
+    let mut results = Results::new(&machine, &[]);
+    let mut text = String::new();
     if !names.is_empty() {
-        let report = latency(&arguments, names, dir.path());
-        print!("{report}");
-        arguments.write("latency.json", &machine, report.json());
+        let report = latency(&arguments, names, dir.path(), &mut results.peers);
+        report.add_to(&mut results);
+        text += &report.to_string();
     }
     if !cold_names.is_empty() {
-        let report = cold(&arguments, &cold_names, dir.path());
-        print!("{report}");
-        arguments.write("handshakes.json", &machine, report.json());
+        let report = cold(&arguments, &cold_names, dir.path(), &mut results.peers);
+        report.add_to(&mut results);
+        text += &report.to_string();
+    }
+    let mut head = machine.lines;
+    head.extend(results.peers.iter().map(|(name, version)| format!("peer:    {name}: {version}")));
+    let text = format!("\n{}\n{text}", head.join("\n"));
+    print!("{text}");
+    if let Some(out) = &arguments.out {
+        results.write(out, "latency", &text);
     }
 }
 
+/// Names and versions.
+type Names = Vec<(String, String)>;
+
 /// An upstream and peers, each on its core.
-fn scene(manner: Manner, names: &[&'static str], dir: &Path, idle_per_leg: usize) -> Scene {
+fn scene(manner: Manner, names: &[&'static str], dir: &Path, idle_per_leg: usize, known: &mut Names) -> Scene {
     let dir = dir.join(manner.number().to_string());
     std::fs::create_dir(&dir).expect("a folder for the peers");
     let upstream = Upstream::start(LOAD_CORE, &dir, manner);
@@ -188,7 +190,9 @@ fn scene(manner: Manner, names: &[&'static str], dir: &Path, idle_per_leg: usize
     for name in names {
         let mut peer = Peer::start(name, &upstream, &dir, idle_per_leg);
         let (name, version) = peer.describe();
-        println!("peer:    {name}: {version}");
+        if known.iter().all(|(other, _)| other != name) {
+            known.push((name.to_owned(), version));
+        }
         if peer.spins() {
             peer.rest();
         }
@@ -198,8 +202,8 @@ fn scene(manner: Manner, names: &[&'static str], dir: &Path, idle_per_leg: usize
     Scene { manner, upstream, peers }
 }
 
-fn latency(arguments: &Arguments, names: Vec<&'static str>, dir: &Path) -> report::Report {
-    let Scene { upstream, peers, .. } = scene(Manner::Keeps, &names, dir, arguments.connections);
+fn latency(arguments: &Arguments, names: Vec<&'static str>, dir: &Path, known: &mut Names) -> report::Report {
+    let Scene { upstream, peers, .. } = scene(Manner::Keeps, &names, dir, arguments.connections, known);
     let mut report = report::Report::new(names, arguments.connections);
     let (mut direct, mut peers): (Vec<Peer>, Vec<Peer>) = peers.into_iter().partition(|peer| peer.name == "direct");
     for round in 0..arguments.rounds {
@@ -270,9 +274,10 @@ impl Probe {
     }
 }
 
-fn cold(arguments: &Arguments, names: &[&'static str], dir: &Path) -> handshakes::Report {
+fn cold(arguments: &Arguments, names: &[&'static str], dir: &Path, known: &mut Names) -> handshakes::Report {
     network::allow_many_connections();
-    let scenes = [Manner::ClosesAndForgets, Manner::ClosesWithTickets].map(|manner| scene(manner, names, dir, 16));
+    let scenes =
+        [Manner::ClosesAndForgets, Manner::ClosesWithTickets].map(|manner| scene(manner, names, dir, 16, known));
     let mut report = handshakes::Report::default();
     for round in 0..arguments.rounds {
         for scene in &scenes {

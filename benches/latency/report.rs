@@ -1,12 +1,11 @@
-//! From measurements to tables and JSON.
+//! From measurements to tables.
 
 use std::fmt;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-use serde_json::{Value, json};
-
+use crate::figures::Results;
 use crate::statistics::{middle, spread};
+use hdrhistogram::Histogram;
 
 /// What the others are compared with.
 const BASE: &str = "haproxy";
@@ -69,15 +68,6 @@ impl Cell {
     fn keeps_up(&self) -> bool {
         self.achieved >= f64::from(self.rate) * KEEPS_UP
     }
-
-    fn json(&self) -> Value {
-        json!({
-            "round": self.round, "peer": self.peer, "rate": self.rate, "achieved": self.achieved,
-            "p50_us": self.p50, "p90_us": self.p90, "p99_us": self.p99, "p999_us": self.p999, "worst_us": self.worst,
-            "lag_p50_us": self.lag_p50, "lag_p99_us": self.lag_p99, "new_connections": self.new_connections,
-            "others": self.others,
-        })
-    }
 }
 
 impl fmt::Display for Cell {
@@ -112,10 +102,27 @@ impl Report {
         self.cells.push(cell);
     }
 
-    pub fn json(&self) -> Value {
-        json!({
-            "connections": self.connections,
-            "cells": self.cells.iter().map(Cell::json).collect::<Vec<_>>(),
+    /// What was measured, for who compares.
+    pub fn add_to(&self, results: &mut Results) {
+        for cell in &self.cells {
+            for (quantile, value) in
+                [("p50", cell.p50), ("p90", cell.p90), ("p99", cell.p99), ("p99.9", cell.p999), ("worst", cell.worst)]
+            {
+                results.add("latency", (quantile, "us"), cell.peer, f64::from(cell.rate), cell.round, value);
+            }
+        }
+        for (peer, rate, round) in self.all_rounds().filter(|(peer, _, _)| *peer != NOTHING) {
+            if let Some(added) = self.added(peer, rate, round) {
+                results.add("latency", ("added p50", "us"), peer, f64::from(rate), round, added);
+            }
+        }
+    }
+
+    fn all_rounds(&self) -> impl Iterator<Item = (&'static str, u32, u32)> {
+        let rates = self.rates();
+        let rounds = self.rounds();
+        self.peers.iter().flat_map(move |peer| {
+            rates.clone().into_iter().flat_map(move |rate| (0..rounds).map(move |round| (*peer, rate, round)))
         })
     }
 

@@ -10,7 +10,7 @@
 //! it, because what an allocator has once got it seldom gives back.
 //!
 //! - [`load`]: what goes through, and whether it is right. [`plain`]: what is at the far end.
-//! - [`peers`]: the relays. [`floor`]: the least of them. [`report`]: table and JSON.
+//! - [`peers`]: the relays. [`floor`]: the least of them. [`report`]: the table.
 //! - From `end_to_end`: [`orders`] and [`upstream`] for idle callers; [`cpu`], [`network`], [`spread`].
 //!
 //! A byte that comes back as another one, a tunnel that ends, and a connection that the upstream sees from another
@@ -28,6 +28,8 @@
 
 #[path = "../end_to_end/cpu.rs"]
 mod cpu;
+#[path = "../end_to_end/figures.rs"]
+mod figures;
 mod floor;
 mod load;
 #[path = "../end_to_end/network.rs"]
@@ -156,6 +158,16 @@ impl Measure {
         }
     }
 
+    /// Scene, measure and size among [`figures`].
+    const fn names(self) -> (&'static str, &'static str, f64) {
+        match self {
+            Self::Bulk(streams) => ("bulk tunnel", "CPU per GB", streams as f64),
+            Self::Connects => ("CONNECT", "CPU per connect", 0.0),
+            Self::IdleTunnels => ("idle tunnel", "memory", 0.0),
+            Self::IdleCallers => ("idle caller", "memory", 0.0),
+        }
+    }
+
     const fn rate(self) -> &'static str {
         match self {
             Self::Bulk(_) => "GB/s",
@@ -233,9 +245,7 @@ fn main() {
     }
     print!("{report}");
     if let Some(out) = &arguments.out {
-        fs::create_dir_all(out).expect("a folder for what was measured");
-        fs::write(out.join("tunnels.json"), format!("{:#}\n", report.json())).expect("write tunnels.json");
-        fs::write(out.join("tunnels.md"), report.to_string()).expect("write tunnels.md");
+        report.results().write(out, "tunnels", &report.to_string());
     }
 }
 

@@ -1,11 +1,10 @@
-//! From samples to a table, and to JSON for who compares commits.
+//! From samples to a table.
 
 use std::fmt;
 
-use serde_json::{Value, json};
-
 use crate::Measure;
 use crate::cpu::Machine;
+use crate::figures::Results;
 use crate::statistics::{middle, spread};
 
 /// One peer at one measure, once.
@@ -94,31 +93,14 @@ impl Report {
         middle(&shares).map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0))
     }
 
-    /// Everything: what was measured, and the medians of it.
-    pub fn json(&self) -> Value {
-        let samples = self.samples.iter().map(|sample| {
-            json!({
-                "round": sample.round, "measure": sample.measure.to_string(), "peer": sample.peer,
-                "value": sample.value, "unit": sample.measure.unit(),
-                "rate": sample.rate, "rate_unit": sample.measure.rate(),
-                "others": sample.cores.map(|cores| cores.others),
-                "load_core_idle": sample.cores.map(|cores| cores.load_idle),
-                "peer_core_idle": sample.cores.map(|cores| cores.peer_idle),
-            })
-        });
-        let rows = self.rows().into_iter().map(|row| {
-            json!({
-                "measure": row.measure.to_string(), "peer": row.peer, "unit": row.measure.unit(),
-                "median": middle(&row.values), "least": least(&row.values), "most": most(&row.values),
-                "ratio_to": row.measure.base(), "ratio": middle(&row.ratios),
-                "ratio_least": least(&row.ratios), "ratio_most": most(&row.ratios),
-            })
-        });
-        let peers: Vec<Value> = self.peers.iter().map(|(peer, version)| json!([peer, version])).collect();
-        json!({
-            "machine": self.machine.lines, "peers": peers, "rounds": self.rounds, "seconds": self.seconds,
-            "idle": self.idle, "rows": rows.collect::<Vec<_>>(), "samples": samples.collect::<Vec<_>>(),
-        })
+    /// What was measured, for who compares.
+    pub fn results(&self) -> Results {
+        let mut results = Results::new(&self.machine, &self.peers);
+        for Sample { round, measure, peer, value, .. } in &self.samples {
+            let (scene, what, at) = measure.names();
+            results.add(scene, (what, measure.unit()), peer, at, *round, *value);
+        }
+        results
     }
 }
 
