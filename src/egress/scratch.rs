@@ -15,6 +15,11 @@ thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
 }
 
+/// Lend the thread's buffer.
+pub fn lend<T>(then: impl FnOnce(&mut [u8]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|scratch| then(scratch))
+}
+
 /// Append what can be read to `buffer`; how much that was, 0 at the end. Cancel-safe.
 ///
 /// # Errors

@@ -36,10 +36,11 @@ impl BoundSocket {
     }
 
     fn prepare(from: SourceAddr, freebind: bool) -> io::Result<TcpSocket> {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+        let socket = Socket::new(Domain::IPV6, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_only_v6(true)?;
-        socket.set_freebind_v6(freebind)?;
+        if freebind {
+            socket.set_freebind_v6(true)?;
+        }
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
         // Let connect() pick the port. A port taken here is spent for every

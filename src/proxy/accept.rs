@@ -27,6 +27,8 @@ use crate::config::{Bind, ClientKey, Listener};
 /// Pause after an accept error such as "too many open files", which would
 /// otherwise be returned again at once for ever.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a caller may be silent before the kernel asks whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +101,8 @@ pub struct Entrance {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(TcpListener),
+    /// With its address.
+    Tcp(TcpListener, std::net::SocketAddr),
     Unix(UnixListener, PathBuf),
 }
 
@@ -114,7 +117,8 @@ pub fn listen(terms: Terms, max_connections: usize) -> Result<Listening, ListenE
             let fail = |err| ListenError::Bind { bind: address.to_string(), err };
             let socket = bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (format!("{}://{local}", if terms.tls.is_some() { "https" } else { "http" }), Socket::Tcp(socket))
+            set_for_all(&socket).map_err(fail)?;
+            (format!("{}://{local}", if terms.tls.is_some() { "https" } else { "http" }), Socket::Tcp(socket, local))
         }
         Bind::Unix(path) => {
             let fail = |err| ListenError::Bind { bind: path.display().to_string(), err };
@@ -137,6 +141,14 @@ pub(crate) fn bind_tcp(address: std::net::SocketAddr) -> std::io::Result<TcpList
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(1024)
+}
+
+/// What every connection that this socket accepts inherits (tcp(7)), set once.
+fn set_for_all(listener: &TcpListener) -> std::io::Result<()> {
+    let all = socket2::SockRef::from(listener);
+    all.set_tcp_nodelay(true)?;
+    // A caller that vanished must not hold its place for ever.
+    all.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
 /// A unix socket that only those `mode` allows can connect to. The file of a
@@ -294,7 +306,7 @@ impl Socket {
     /// The same socket, woken by this runtime.
     fn moved_here(self) -> std::io::Result<Self> {
         Ok(match self {
-            Self::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket.into_std()?)?),
+            Self::Tcp(socket, at) => Self::Tcp(TcpListener::from_std(socket.into_std()?)?, at),
             Self::Unix(socket, path) => Self::Unix(UnixListener::from_std(socket.into_std()?)?, path),
         })
     }
@@ -324,15 +336,12 @@ async fn accept_one(
 ) -> std::io::Result<()> {
     let serving = Arc::clone(proxy);
     match socket {
-        Socket::Tcp(socket) => {
+        Socket::Tcp(socket, at) => {
             let (stream, _) = socket.accept().await?;
-            stream.set_nodelay(true)?;
-            // A caller that vanished must not hold its place for ever.
-            let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
-            socket2::SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+            let local = if at.ip().is_unspecified() { stream.local_addr().ok() } else { Some(*at) };
             // After the caller came: these may have changed while nobody did.
             let Terms { listener, tls } = terms.load().as_ref().clone();
-            let door = Door { listener, local: stream.local_addr().ok(), uid: None };
+            let door = Door { listener, local, uid: None };
             hand_over(proxy, stream, move |stream| async move {
                 match tls {
                     None => serving.connection(door, stream).await,
@@ -429,6 +438,17 @@ mod tests {
 
     fn take(places: &Places) -> Option<OwnedSemaphorePermit> {
         places.take().now_or_never().flatten()
+    }
+
+    #[tokio::test]
+    async fn what_is_set_for_a_listener_holds_for_who_comes() {
+        let listener = bind_tcp("[::1]:0".parse().unwrap()).unwrap();
+        set_for_all(&listener).unwrap();
+        let _caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let set = socket2::SockRef::from(&stream);
+        assert!(set.tcp_nodelay().unwrap() && set.keepalive().unwrap());
+        assert_eq!(set.tcp_keepalive_time().unwrap(), KEEPALIVE);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::config::{Hours, Latency};
 
 /// How often a worker that spins asks whether the market is open, and one that does not, too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How far away the next timer of a worker is at most. tokio wakes its reactor, by a write and a read, whenever a timer
+/// is set that comes before all others; nearly none comes before this one.
+const BEAT: Duration = Duration::from_secs(1);
 /// Turns between two looks at the clock, which is cheap and not free.
 const TURNS: u32 = 1024;
 
@@ -106,7 +109,11 @@ impl Worker {
 
 /// Keep the thread awake in those hours: its reactor is asked again and again and never waited for.
 async fn spinning(hours: Option<Hours>) {
-    let Some(hours) = hours else { return std::future::pending().await };
+    let Some(hours) = hours else {
+        loop {
+            tokio::time::sleep(BEAT).await;
+        }
+    };
     loop {
         if hours == Hours::Market && !calendar::is_market_hours(Timestamp::now()) {
             tokio::time::sleep(LOOK_EVERY).await;

@@ -1,6 +1,6 @@
-//! Bytes from socket to socket inside the kernel (splice(2)), through a pipe.
+//! Bytes from socket to socket: a few by a read and a write, many inside the kernel (splice(2)), through a pipe.
 //!
-//! Pipes belong to the thread and are lent while bytes are on their way.
+//! Buffers and pipes belong to the thread and are lent while bytes are on their way.
 //!
 //! Invariant: a pipe that may hold bytes of one tunnel is never lent to another. One that is not known to be empty is
 //! closed.
@@ -8,11 +8,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::egress::scratch;
 
 /// What a pipe holds. The kernel may give less.
 const PIPE: usize = 256 * 1024;
@@ -46,6 +49,39 @@ impl Socket {
             Self::Tcp(socket) => socket.try_io(interest, then),
             Self::Unix(socket) => socket.try_io(interest, then),
         }
+    }
+
+    /// What is there, if anything is.
+    fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut some = None;
+        let read = self.try_io(Interest::READABLE, || match nix::unistd::read(self, into)? {
+            // There was no more: this saves asking for it. What comes later is told by epoll, as is an end.
+            n if n > 0 && n < into.len() => {
+                some = Some(n);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            n => Ok(n),
+        });
+        some.map_or(read, Ok)
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => self.ready(Interest::WRITABLE).await?,
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+
+    /// How much of it the kernel took.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        // Not write(2): a peer that is gone would be a signal.
+        let send = || Ok(send(self.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL)?);
+        self.try_io(Interest::WRITABLE, send)
     }
 
     fn end(&self) -> io::Result<()> {
@@ -109,12 +145,56 @@ impl Drop for Lent {
 
 /// Until both sides are done or one breaks.
 pub(super) async fn both_ways(a: &Socket, b: &Socket) -> io::Result<()> {
-    tokio::try_join!(one_way(a, b), one_way(b, a)).map(|_| ())
+    let other_ended = AtomicBool::new(false);
+    tokio::try_join!(one_way(a, b, &other_ended), one_way(b, a, &other_ended)).map(|_| ())
 }
 
-async fn one_way(from: &Socket, to: &Socket) -> io::Result<()> {
+/// What a first read gave.
+enum First {
+    End,
+    /// All that was there, and it was passed on but for these.
+    Few(Option<Box<[u8]>>),
+    /// There is more.
+    Many(Box<[u8]>),
+}
+
+fn first(from: &Socket, to: &Socket) -> io::Result<First> {
+    scratch::lend(|buffer| {
+        let n = from.read(buffer)?;
+        let whole = n == buffer.len();
+        let bytes = buffer.get(..n).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(First::End);
+        }
+        let given = match to.write(bytes) {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => 0,
+            given => given?,
+        };
+        let rest = bytes.get(given..).unwrap_or_default();
+        Ok(match (whole, rest.is_empty()) {
+            (true, _) => First::Many(rest.into()),
+            (false, true) => First::Few(None),
+            (false, false) => First::Few(Some(rest.into())),
+        })
+    })
+}
+
+async fn one_way(from: &Socket, to: &Socket, other_ended: &AtomicBool) -> io::Result<()> {
+    // Who is the second to end closes both sockets, which says it too.
+    let end = || if other_ended.swap(true, Ordering::Relaxed) { Ok(()) } else { to.end() };
     loop {
         from.ready(Interest::READABLE).await?;
+        match first(from, to) {
+            Ok(First::End) => return end(),
+            Ok(First::Few(None)) => continue,
+            Ok(First::Few(Some(rest))) => {
+                to.write_all(&rest).await?;
+                continue;
+            }
+            Ok(First::Many(rest)) => to.write_all(&rest).await?,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(err) => return Err(err),
+        }
         let mut lent = Lent::take()?;
         let mut turn = 0;
         loop {
@@ -123,7 +203,7 @@ async fn one_way(from: &Socket, to: &Socket) -> io::Result<()> {
                 Ok(moved)
             });
             match taken {
-                Ok(0) => return to.end(),
+                Ok(0) => return end(),
                 Ok(moved) => lent.held += moved,
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
                 Err(err) => return Err(err),
@@ -212,7 +292,8 @@ mod tests {
                 let piece = vec![7; 1 << 20];
                 while caller.write_all(&piece).await.is_ok() {}
             };
-            let relay = one_way(&ours, &theirs);
+            let ended = AtomicBool::new(false);
+            let relay = one_way(&ours, &theirs, &ended);
             tokio::pin!(flood, relay);
             let full = tokio::time::timeout(std::time::Duration::from_millis(300), async {
                 tokio::select! {
@@ -222,7 +303,18 @@ mod tests {
             });
             assert!(full.await.is_err(), "it ended although nobody read");
         }
-        assert_eq!(EMPTY.with_borrow(Vec::len), 0, "the pipe went back with bytes in it");
+        EMPTY.with_borrow(|kept| {
+            for pipe in kept {
+                let held = nix::unistd::read(&pipe.out, &mut [0; 1]);
+                assert_eq!(held, Err(nix::errno::Errno::EAGAIN), "a pipe went back with bytes in it");
+            }
+        });
+        // And when it is certain that one is cut off with bytes in it.
+        EMPTY.with_borrow_mut(Vec::clear);
+        let mut lent = Lent::take().unwrap();
+        lent.held = nix::unistd::write(&lent.pipe().unwrap().into, b"of alpha").unwrap();
+        drop(lent);
+        assert_eq!(EMPTY.with_borrow(Vec::len), 0);
         drop(Lent::take().unwrap());
         assert_eq!(EMPTY.with_borrow(Vec::len), 1, "an empty one goes back");
     }
