@@ -22,8 +22,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use sixgate::domain::{ClientId, Outcome, Role};
 use sixgate::legs::health::{self, Event, Health, Line, Purpose, Reason};
+use sixgate::orders::journal::PathText;
 use sixgate::orders::memory::{Claim, Found, Key, Memory, Recorded, UnderWay, Write};
-use sixgate::orders::trail::Trail;
 
 /// Writes that are about at once; one that is a day old makes room for a new one.
 const WRITES: usize = 6;
@@ -110,7 +110,7 @@ fn recorded(outcome: Outcome) -> Recorded {
         order_id: None,
         correlation_id: None,
         recovered: false,
-        trail: Trail::None,
+        trail: None,
     }
 }
 
@@ -153,7 +153,7 @@ impl Model {
 
     fn write(&self, n: usize) -> Write {
         let serial = self.writes[n].serial;
-        Write { method: Method::POST, path: "/v2/orders".into(), body_sha256: [serial.to_le_bytes()[0]; 32] }
+        Write { method: Method::POST, path: PathText::new("/v2/orders"), body_sha256: [serial.to_le_bytes()[0]; 32] }
     }
 
     fn keys(&self, n: usize, which: u64) -> Vec<Key> {

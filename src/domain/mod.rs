@@ -12,6 +12,7 @@ pub mod random;
 pub mod secret;
 pub mod target;
 pub mod tasks;
+pub mod time;
 pub mod totp;
 
 pub use account::{AccountName, ClientId, Platform};

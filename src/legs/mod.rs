@@ -36,6 +36,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::time::within;
 use crate::domain::{AccountName, Authority, Pair, Role};
 use crate::egress::{DialError, Lease};
 
@@ -223,7 +224,7 @@ impl Legs {
             let left = by.saturating_duration_since(Instant::now());
             let is_last = chosen.then.is_none_or(|last| last.role() == leg.role());
             let share = if is_last { left } else { left / 2 };
-            let Ok(dialled) = tokio::time::timeout(share, dial(leg)).await else {
+            let Ok(dialled) = within(share, dial(leg)).await else {
                 tried.push((leg.role(), DialError::OutOfTime { from: leg.source(), to: to.clone() }));
                 self.note_failure(to, &tried, share);
                 continue;

@@ -12,6 +12,7 @@
 //!
 //! Not here: keeping this over a restart (`journal`, from which it is filled again).
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +21,7 @@ use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
+use super::journal::PathText;
 use super::trail::Trail;
 use crate::domain::{ClientId, Outcome};
 
@@ -40,8 +42,8 @@ pub enum Key {
 pub struct Write {
     /// How.
     pub method: Method,
-    /// Where; without the query.
-    pub path: Arc<str>,
+    /// Where; without the query, as the journal writes it.
+    pub path: PathText,
     /// SHA-256 of the body as it went to the broker.
     pub body_sha256: [u8; 32],
 }
@@ -54,17 +56,17 @@ pub struct Recorded {
     /// The status of the reply that the caller got, if there was one of the broker's.
     pub status: u16,
     /// Its media type.
-    pub content_type: Option<Box<str>>,
+    pub content_type: Option<Cow<'static, str>>,
     /// Its body. Empty where only the journal knows of it.
     pub body: Bytes,
-    /// The broker's id of the order, if known.
+    /// The broker's id of the order, if known and not in the body.
     pub order_id: Option<Box<str>>,
     /// By what the broker can be asked about it.
-    pub correlation_id: Option<Box<str>>,
+    pub correlation_id: Option<Arc<str>>,
     /// Was the outcome found by asking?
     pub recovered: bool,
-    /// How to ask the broker about it.
-    pub trail: Trail,
+    /// How to ask the broker about it, where it may have to be asked.
+    pub trail: Option<Arc<Trail>>,
 }
 
 /// What a repeat, or a first try, finds.
@@ -272,8 +274,17 @@ impl Claim {
 
     /// What became of it.
     pub fn end(mut self, recorded: Recorded) -> Arc<Recorded> {
-        self.left = None;
-        let recorded = Arc::new(recorded);
+        let recorded = match self.left.take() {
+            // Nobody has seen it: its place is taken.
+            Some(Left::Unknown(mut place)) => match Arc::get_mut(&mut place) {
+                Some(so_far) => {
+                    *so_far = recorded;
+                    place
+                }
+                None => Arc::new(recorded),
+            },
+            Some(Left::NotSent) | None => Arc::new(recorded),
+        };
         self.slot.end(&recorded);
         recorded
     }
@@ -292,7 +303,7 @@ impl Drop for Claim {
                 order_id: None,
                 correlation_id: None,
                 recovered: false,
-                trail: Trail::None,
+                trail: None,
             }),
         };
         self.slot.end(&recorded);
@@ -325,7 +336,7 @@ mod tests {
     }
 
     fn write(body: u8) -> Write {
-        Write { method: Method::POST, path: "/v2/orders".into(), body_sha256: [body; 32] }
+        Write { method: Method::POST, path: PathText::new("/v2/orders"), body_sha256: [body; 32] }
     }
 
     fn recorded(outcome: Outcome) -> Recorded {
@@ -337,7 +348,7 @@ mod tests {
             order_id: None,
             correlation_id: None,
             recovered: false,
-            trail: Trail::None,
+            trail: None,
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -111,12 +112,12 @@ impl Orders {
         else {
             return;
         };
-        let correlation = intent.correlation_id.as_ref().map(|id| Key::Correlation(id.as_str().into()));
-        let idempotency = intent.idempotency_key.as_ref().map(|key| Key::Idempotency(key.as_str().into()));
+        let correlation = intent.correlation_id.as_ref().map(|id| Key::Correlation(Arc::clone(id.shared())));
+        let idempotency = intent.idempotency_key.as_ref().map(|key| Key::Idempotency(Arc::clone(key.shared())));
         let keys: Vec<Key> = correlation.into_iter().chain(idempotency).collect();
-        let write = Write { method: method.clone(), path: path.as_str().into(), body_sha256 };
+        let write = Write { method: method.clone(), path: path.clone(), body_sha256 };
         let known = outcome.as_ref().and_then(|entry| entry.outcome).unwrap_or(Outcome::Unknown);
-        let correlation_id = intent.correlation_id.as_ref().map(|id| id.as_str().into());
+        let correlation_id = intent.correlation_id.as_ref().map(|id| Arc::clone(id.shared()));
         let recorded = Recorded {
             outcome: known,
             status: outcome.as_ref().and_then(|entry| entry.status).unwrap_or(0),
@@ -125,7 +126,7 @@ impl Orders {
             order_id: outcome.as_ref().and_then(|entry| entry.order_ids().next().map(Into::into)),
             correlation_id,
             recovered: outcome.as_ref().is_some_and(|entry| entry.recovered == Some(true)),
-            trail: trail_of(&intent),
+            trail: (known == Outcome::Unknown).then(|| Arc::new(trail_of(&intent))),
         };
         // Proven not to have been done: a repeat is a first try, as if nothing had been.
         if matches!(known, Outcome::NotSent | Outcome::Rejected) {
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
         assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
         let take = |id: &str, body: u8| {
-            let write = Write { method: Method::POST, path: "/v2/orders".into(), body_sha256: [body; 32] };
+            let write = Write { method: Method::POST, path: PathText::new("/v2/orders"), body_sha256: [body; 32] };
             after.memory.take(&own, &[Key::Correlation(id.into())], &write, Timestamp::now())
         };
         let Found::Done(done) = take("done", 1) else { panic!("a second send") };
@@ -234,7 +235,7 @@ mod tests {
         assert!(matches!(take("done", 2), Found::Conflict));
         assert!(matches!(take("lost", 1), Found::Unknown(..)));
         let Found::Unknown(_, cut) = take("cut", 1) else { panic!("a second send") };
-        assert_eq!(cut.trail.paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
+        assert_eq!(cut.trail.as_ref().unwrap().paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
         assert!(matches!(take("refused", 1), Found::Fresh(_)));
         assert!(matches!(take("new", 1), Found::Fresh(_)));
         // Of another customer's, none of it is.

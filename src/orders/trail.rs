@@ -6,6 +6,8 @@
 //!
 //! Sources: `dhan/api.md` section 5; the shapes of replies in `dhan/fixtures/orders`.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -22,7 +24,7 @@ pub enum Trail {
     /// An order, or several, under a correlation id.
     Placed {
         /// As sent.
-        correlation_id: Box<str>,
+        correlation_id: Arc<str>,
         /// Where such orders are.
         book: Book,
     },
@@ -90,11 +92,11 @@ const CHANGED: [&str; 6] = ["quantity", "price", "triggerPrice", "disclosedQuant
 impl Trail {
     /// Of a write as it goes to the broker. `path` has no query; `correlation_id` is the body's, where it is known
     /// already.
-    pub fn of(method: &Method, path: &str, body: &[u8], correlation_id: Option<&str>) -> Self {
+    pub fn of(method: &Method, path: &str, body: &[u8], correlation_id: Option<&Arc<str>>) -> Self {
         let Some(below) = path.strip_prefix(BASE) else { return Self::None };
         if let (&Method::POST, "/orders", Some(id)) = (method, below, correlation_id) {
             // Nearly every write is one of these: nothing is read twice.
-            return Self::Placed { correlation_id: id.into(), book: Book::Orders };
+            return Self::Placed { correlation_id: Arc::clone(id), book: Book::Orders };
         }
         let parts: Vec<&str> = below.trim_start_matches('/').split('/').collect();
         let body: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
@@ -153,7 +155,7 @@ impl Trail {
         match ids.first() {
             // One without an id could not be told from any other order.
             Some((first, _)) if ids.len() == orders.len() => {
-                Self::Placed { correlation_id: first.clone(), book: Book::Multi(ids.clone()) }
+                Self::Placed { correlation_id: (&**first).into(), book: Book::Multi(ids.clone()) }
             }
             _ => Self::None,
         }

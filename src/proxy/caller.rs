@@ -1,11 +1,12 @@
 //! Who is asking, and may they.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Weak};
 
 use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, PROXY_AUTHORIZATION, REFERER};
 use http::{HeaderMap, HeaderValue, Method};
+use zeroize::Zeroizing;
 
 use super::reply::{Code, Problem};
 use super::target::Form;
@@ -23,6 +24,53 @@ pub struct Door {
     pub local: Option<SocketAddr>,
     /// The peer's uid, on a unix socket.
     pub uid: Option<u32>,
+}
+
+/// What a connection was last admitted with, where a key is required: an engine shows the same with each request.
+/// Taken for good only while the account's row is the same one, so a key that was taken away, and an account that was
+/// changed, are checked again. No `Debug`: it holds a key.
+#[derive(Default)]
+pub struct Known(Option<Admitted>);
+
+struct Admitted {
+    credentials: Zeroizing<Vec<u8>>,
+    name: AccountName,
+    /// Weak: who is idle must not keep what the account had. While this is here, no other row has its place.
+    row: Weak<Account>,
+}
+
+impl Known {
+    /// As [`Door::admit`].
+    ///
+    /// # Errors
+    /// Those of [`Door::admit`].
+    pub fn admit(
+        &mut self,
+        door: &Door,
+        accounts: &Accounts,
+        headers: &HeaderMap,
+        form: Form,
+    ) -> Result<Arc<Account>, Problem> {
+        if door.listener.client_key != ClientKey::Required {
+            return door.admit(accounts, headers, form);
+        }
+        let credentials = credentials(headers, form).map(HeaderValue::as_bytes);
+        if let (Some(known), Some(credentials)) = (&self.0, credentials)
+            && are_same(&known.credentials, credentials)
+            && let Some(row) = accounts.lookup(known.name.as_str())
+            && std::ptr::eq(known.row.as_ptr(), Arc::as_ptr(&row))
+        {
+            return Ok(row);
+        }
+        self.0 = None;
+        let account = door.admit(accounts, headers, form)?;
+        self.0 = credentials.map(|credentials| Admitted {
+            credentials: Zeroizing::new(credentials.to_vec()),
+            name: account.name.clone(),
+            row: Arc::downgrade(&account),
+        });
+        Ok(account)
+    }
 }
 
 impl Door {
@@ -73,8 +121,8 @@ impl Door {
         let account = named.and_then(|name| accounts.lookup(name));
         // The key is hashed and compared for an unknown account too, so that both
         // take the same time.
-        let nobody = ClientKeys::default();
-        let keys = account.as_ref().map_or(&nobody, |account| &account.keys);
+        static NOBODY: LazyLock<ClientKeys> = LazyLock::new(ClientKeys::default);
+        let keys = account.as_ref().map_or(&*NOBODY, |account| &account.keys);
         if keys.accept(key.as_bytes()) { account.ok_or_else(refused) } else { Err(refused()) }
     }
 
@@ -138,6 +186,12 @@ impl Door {
     }
 }
 
+/// Takes the same time wherever they differ.
+fn are_same(one: &[u8], other: &[u8]) -> bool {
+    let differing = one.iter().zip(other).fold(0, |differing, (one, other)| differing | (one ^ other));
+    one.len() == other.len() && std::hint::black_box(differing) == 0
+}
+
 fn missing(name: &AccountName) -> Problem {
     let detail = format!("account {name} has not been created; make it by POST /v1/accounts");
     Problem::before_sending(Code::AccountMissing, detail)
@@ -151,9 +205,9 @@ fn is_shown(headers: &HeaderMap, form: Form) -> bool {
         || (form == Form::Origin && headers.get_all(AUTHORIZATION).iter().any(basic))
 }
 
-/// The user name and key of `Proxy-Authorization`, or of `Authorization` in
-/// origin form, where the listener is the server (RFC 7617).
-fn shown(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
+/// The value of `Proxy-Authorization`, or of `Authorization` in origin form, where the listener is the server
+/// (RFC 7617).
+fn credentials(headers: &HeaderMap, form: Form) -> Option<&HeaderValue> {
     let name = if form == Form::Origin && !headers.contains_key(PROXY_AUTHORIZATION) {
         AUTHORIZATION
     } else {
@@ -162,6 +216,12 @@ fn shown(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
     let mut values = headers.get_all(name).iter();
     // Two of them are two callers; nobody can say which is meant.
     let (Some(value), None) = (values.next(), values.next()) else { return None };
+    Some(value)
+}
+
+/// The user name and key that they hold.
+fn shown(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
+    let value = credentials(headers, form)?;
     let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;

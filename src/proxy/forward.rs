@@ -4,6 +4,7 @@
 //! not be dialled, or a connection that gave the request back. A read that broke is
 //! repeated once, on a new connection; what may do more than read is not.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -56,7 +57,7 @@ pub struct Trace {
     /// Why no leg could be dialled, in short.
     pub dial_error: Option<&'static str>,
     /// The correlation id that was filled in, if one was.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<Arc<str>>,
 }
 
 /// Send it, and make the broker's answer the caller's.

@@ -12,6 +12,8 @@
 mod head;
 mod rewound;
 
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -20,15 +22,16 @@ use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::reply::Body;
+use crate::domain::time::within;
 use crate::egress::scratch::poll_fill;
 
 pub use head::{Head, Refusal};
 pub use rewound::Rewound;
 
-use head::{Framing, bare_line_feed, find, parse};
+use head::{Framing, bare_line_feed, end_of_head, parse};
 
 /// The longest head taken. Dhan's tokens are 300 bytes; this is generous.
 const HEAD_LIMIT: usize = 32 * 1024;
@@ -68,12 +71,14 @@ pub struct Connection<IO> {
     io: IO,
     buffer: BytesMut,
     limits: Limits,
+    /// Runs out when the caller may have been idle for too long. It is set once, and looked at when it has run out.
+    idle: Option<Pin<Box<Sleep>>>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Speak HTTP/1 on `io`.
     pub fn new(io: IO, limits: Limits) -> Self {
-        Self { io, buffer: BytesMut::new(), limits }
+        Self { io, buffer: BytesMut::new(), limits, idle: None }
     }
 
     /// Other limits for what comes next.
@@ -89,8 +94,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
         // Nothing is held for an idle caller but this future.
         self.buffer = BytesMut::new();
-        let first = std::future::poll_fn(|cx| poll_fill(&mut self.io, &mut self.buffer, cx));
-        matches!(tokio::time::timeout(self.limits.idle, first).await, Ok(Ok(1..)))
+        let by = Instant::now() + self.limits.idle;
+        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(by)));
+        if idle.deadline() > by {
+            // A reload made it shorter.
+            idle.as_mut().reset(by);
+        }
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(read) = poll_fill(&mut self.io, &mut self.buffer, cx) {
+                return Poll::Ready(matches!(read, Ok(1..)));
+            }
+            while idle.as_mut().poll(cx).is_ready() {
+                if idle.deadline() >= by {
+                    return Poll::Ready(false);
+                }
+                // It was set for a request before this one.
+                idle.as_mut().reset(by);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// Read the head of a request. By when its body must be there goes with it.
@@ -124,7 +147,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let mut seen = 0;
         let end = loop {
             let from = seen.min(self.buffer.len());
-            if let Some(end) = find(self.buffer.get(from..).unwrap_or_default(), b"\r\n\r\n") {
+            if let Some(end) = end_of_head(self.buffer.get(from..).unwrap_or_default()) {
                 break from + end + 4;
             }
             // Refuse what can never become a head, at once and not at a timeout.
@@ -191,7 +214,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     async fn chunk_size(&mut self) -> Result<usize, ReadError> {
         let bad = Refusal::Ambiguous("a chunk size is not plain hexadecimal followed by CRLF");
         let end = loop {
-            if let Some(end) = find(&self.buffer, b"\r\n") {
+            if let Some(end) = memchr::memmem::find(&self.buffer, b"\r\n") {
                 break end;
             }
             if self.buffer.len() > CHUNK_LINE_LIMIT {
@@ -282,7 +305,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             self.io.write_all(out).await?;
             self.io.flush().await
         };
-        let sent = matches!(tokio::time::timeout(self.limits.write, sent).await, Ok(Ok(())));
+        let sent = matches!(within(self.limits.write, sent).await, Ok(Ok(())));
         out.clear();
         sent
     }

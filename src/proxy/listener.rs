@@ -1,6 +1,7 @@
 //! Serving one caller's connection to its end.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use super::caller::Door;
+use super::caller::{Door, Known};
 use super::http1::{Asked, Connection, Head, ReadError, Refusal, Rewound};
 use super::reply::{Body, Code, Problem};
 use super::tunnel::{self, Wire};
-use super::{Handled, Inbound, Inside, Proxy, Switch};
+use super::{Handled, Inbound, Inside, Proxy, Switch, form_of};
 use crate::domain::Outcome;
 
 /// How long a TLS handshake of a caller may take.
@@ -45,11 +46,13 @@ impl Proxy {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut connection = Connection::new(io, self.settings.load().limits);
+        let mut known = Known::default();
+        let mut stopping = pin!(self.tasks.stopping());
         loop {
             connection.set_limits(self.settings.load().limits);
             let begun = tokio::select! {
                 begun = connection.begins() => begun,
-                () = self.tasks.stopping() => false,
+                () = &mut stopping => false,
             };
             if !begun {
                 connection.close().await;
@@ -65,7 +68,8 @@ impl Proxy {
             // Before the body is read, so that nobody makes us hold bodies without a key.
             let mut admitted = None;
             if head.has_body() {
-                match self.admits(door, inside, &head.target, &head.headers) {
+                let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
+                match known.admit(door, &self.accounts, shown, form_of(&head.target, inside)) {
                     // What waits for its body is asked again: a key may be taken away meanwhile.
                     Ok(account) => admitted = connection.holds_body(&head).then_some(account),
                     Err(problem) => {

@@ -331,7 +331,7 @@ impl Proxy {
         let (_, target) = asked.settings.destinations.target(&asked.target, &asked.headers, inside)?;
         access.target = Some(target.authority.clone());
         access.path = Some(target.path.clone());
-        if let Some(reply) = managed(&target, account, Timestamp::now())? {
+        if let Some(reply) = managed(&target, account)? {
             return Ok(Handled::Reply(reply));
         }
         match target.service {
@@ -443,7 +443,7 @@ fn no_token(account: &Account, why: &Unavailable, outcome: Outcome) -> Problem {
 
 /// What the gateway answers by itself: login with a placeholder, and a refusal of
 /// what would change the registration or the login behind its back.
-fn managed(target: &Target, account: &Account, now: Timestamp) -> Result<Option<Response<Body>>, Problem> {
+fn managed(target: &Target, account: &Account) -> Result<Option<Response<Body>>, Problem> {
     let path = target.path.path();
     let kind = match target.service {
         Some(Service::Api) => endpoints::managed_path(path),
@@ -452,7 +452,7 @@ fn managed(target: &Target, account: &Account, now: Timestamp) -> Result<Option<
     };
     match kind {
         None => Ok(None),
-        Some(Managed::Login) => match placeholder::reply(path, account.client_id(), now) {
+        Some(Managed::Login) => match placeholder::reply(path, account.client_id(), Timestamp::now()) {
             Some(body) => {
                 let mut reply = reply::json(StatusCode::OK, &body);
                 reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

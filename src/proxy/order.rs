@@ -45,6 +45,8 @@ use crate::tokens::LiveToken;
 
 /// How often a write that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
+/// The media type of nearly all that the broker says.
+const JSON: &str = "application/json";
 
 /// An order write that is ready but for its token.
 pub(super) struct Order<'a> {
@@ -68,9 +70,12 @@ impl Order<'_> {
     ///
     /// Not cancel-safe: a dropped future leaves the outcome unknown.
     pub(super) async fn run(mut self, trace: &mut Trace) -> Result<Response<Body>, Problem> {
-        trace.correlation_id = self.correlation.as_ref().and_then(Correlation::made).map(str::to_owned);
-        let write =
-            Write { method: self.out.method.clone(), path: self.out.path.path().into(), body_sha256: self.digest() };
+        trace.correlation_id = self.correlation.as_ref().and_then(Correlation::made).cloned();
+        let write = Write {
+            method: self.out.method.clone(),
+            path: PathText::new(self.out.path.path()),
+            body_sha256: self.digest(),
+        };
         let keys = self.keys();
         // As long as the first try may take, and then some of our own.
         let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
@@ -150,14 +155,15 @@ impl Order<'_> {
 
     fn keys(&self) -> Vec<Key> {
         // As the journal writes them, which is where they are found after a restart.
-        let word = |text: &str| Arc::clone(Word::new(text).shared());
-        let correlation = self.correlation.as_ref().map(|correlation| Key::Correlation(word(correlation.id())));
-        let idempotency = self.idempotency_key.as_deref().map(|key| Key::Idempotency(word(key)));
+        let correlation = self.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
+        let correlation = correlation.map(|word| Key::Correlation(Arc::clone(word.shared())));
+        let idempotency = self.idempotency_key.as_deref().map(Word::new);
+        let idempotency = idempotency.map(|word| Key::Idempotency(Arc::clone(word.shared())));
         correlation.into_iter().chain(idempotency).collect()
     }
 
     async fn first(&mut self, mut claim: Claim, write: &Write, trace: &mut Trace) -> Result<Response<Body>, Problem> {
-        let trail = self.trail();
+        let trail = Arc::new(self.trail());
         let by = Instant::now() + self.out.limit;
         let mut token = live(self.account, by).await?;
         let (legs, to) = (legs(self.account)?, self.out.authority.clone());
@@ -202,8 +208,9 @@ impl Order<'_> {
                 }
                 Sent::Reply(reply) => judge::read(reply, self.out.limit).await,
             };
-            trace.upstream = Some(sent_at.elapsed());
-            intent.upstream_us = Some(micros(sent_at.elapsed()));
+            let upstream = sent_at.elapsed();
+            trace.upstream = Some(upstream);
+            intent.upstream_us = Some(micros(upstream));
             match said {
                 Said::Settled(outcome, reply) => {
                     if outcome == Outcome::Executed && self.endpoint.static_ip {
@@ -305,8 +312,8 @@ impl Order<'_> {
         entry.source = Some(source);
         entry.target = Some(self.out.authority.clone());
         entry.method = Some(self.out.method.clone());
-        entry.path = Some(PathText::new(self.out.path.path()));
-        entry.correlation_id = self.correlation.as_ref().map(|correlation| Word::new(correlation.id()));
+        entry.path = Some(write.path.clone());
+        entry.correlation_id = self.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
         entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
         entry.body_sha256 = Some(write.body_sha256);
         entry.token_generation = Some(token.generation());
@@ -337,7 +344,7 @@ impl Order<'_> {
         line.broker_code = reply.and_then(Reply::broker_code).map(|code| Word::new(&code));
         line.order_id = reply.filter(|_| outcome == Outcome::Executed).and_then(Reply::order_id).map(Word::new);
         line.recovered = recovered.then_some(true);
-        line.upstream_us.get_or_insert(micros(sent_at.elapsed()));
+        line.upstream_us.get_or_insert_with(|| micros(sent_at.elapsed()));
         line.total_us = Some(micros(self.began.elapsed()));
         self.proxy.orders.events.tell(Subject::Order, &self.account.name, || told(&line));
         if let Err(err) = self.proxy.orders.journal.append_durable(&line).await {
@@ -347,28 +354,33 @@ impl Order<'_> {
         }
     }
 
-    fn unknown(&self, trail: &Trail) -> Recorded {
+    fn unknown(&self, trail: &Arc<Trail>) -> Recorded {
         Recorded {
             outcome: Outcome::Unknown,
             status: 0,
             content_type: None,
             body: Bytes::new(),
             order_id: None,
-            correlation_id: self.correlation.as_ref().map(|correlation| correlation.id().into()),
+            correlation_id: self.correlation.as_ref().map(|correlation| Arc::clone(correlation.id())),
             recovered: false,
-            trail: trail.clone(),
+            trail: Some(Arc::clone(trail)),
         }
     }
 
-    fn recorded(&self, outcome: Outcome, reply: &Reply, trail: &Trail, recovered: bool) -> Recorded {
+    fn recorded(&self, outcome: Outcome, reply: &Reply, trail: &Arc<Trail>, recovered: bool) -> Recorded {
+        // Kept for a day: nothing that is there twice, and no buffer of which the body is a part.
         Recorded {
             outcome,
             status: reply.status.as_u16(),
-            content_type: reply.content_type().map(Into::into),
-            body: reply.body.clone(),
-            order_id: reply.order_id().map(Into::into),
+            content_type: reply.content_type().map(|kind| match kind {
+                JSON => JSON.into(),
+                other => other.to_owned().into(),
+            }),
+            body: Bytes::copy_from_slice(&reply.body),
+            order_id: reply.order_id().filter(|_| reply.body.is_empty()).map(Into::into),
+            correlation_id: self.correlation.as_ref().map(|correlation| Arc::clone(correlation.id())),
             recovered,
-            ..self.unknown(trail)
+            trail: (outcome == Outcome::Unknown).then(|| Arc::clone(trail)),
         }
     }
 }

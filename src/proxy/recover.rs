@@ -87,9 +87,9 @@ impl Proxy {
                 content_type: body.as_ref().map(|_| "application/json".into()),
                 order_id: body.as_ref().and_then(|body| order_of(body)),
                 body: body.unwrap_or_default(),
-                correlation_id: one.intent.correlation_id.as_ref().map(|id| id.as_str().into()),
+                correlation_id: one.intent.correlation_id.as_ref().map(|id| Arc::clone(id.shared())),
                 recovered: outcome != Outcome::Unknown,
-                trail: trail_of(&one.intent),
+                trail: (outcome == Outcome::Unknown).then(|| Arc::new(trail_of(&one.intent))),
             });
         }
     }

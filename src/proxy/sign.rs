@@ -6,6 +6,8 @@
 
 mod members;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use http::uri::PathAndQuery;
@@ -83,20 +85,20 @@ pub struct Signed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Correlation {
     /// The caller's.
-    Given(String),
+    Given(Arc<str>),
     /// Filled in.
-    Made(String),
+    Made(Arc<str>),
 }
 
 impl Correlation {
     /// The id.
-    pub fn id(&self) -> &str {
+    pub const fn id(&self) -> &Arc<str> {
         let (Self::Given(id) | Self::Made(id)) = self;
         id
     }
 
     /// The id, if it was filled in: the caller has to be told.
-    pub fn made(&self) -> Option<&str> {
+    pub const fn made(&self) -> Option<&Arc<str>> {
         match self {
             Self::Made(id) => Some(id),
             Self::Given(_) => None,
@@ -141,13 +143,13 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&
         Some(Text::Other) => {
             return Err(Problem::before_sending(Code::ClientIdMismatch, "dhanClientId must be a text of digits"));
         }
-        None if endpoint.client_id => edits.add("dhanClientId", client_id.as_str()),
+        None if endpoint.client_id => edits.client_id = Some(client_id.as_str()),
         None => {}
     }
     let mut correlation = None;
     if endpoint.correlation {
         match members.correlation_id.map(Text::of) {
-            Some(Text::Is(given)) if !given.is_empty() => correlation = Some(Correlation::Given(given)),
+            Some(Text::Is(given)) if !given.is_empty() => correlation = Some(Correlation::Given(given.into())),
             Some(Text::Other) => {
                 return Err(Problem::before_sending(Code::BadRequest, "correlationId must be a text"));
             }
@@ -158,7 +160,7 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&
                 };
                 match found {
                     Some(_) => edits.replace(&body, members.correlation_id, &made),
-                    None => edits.add("correlationId", &made),
+                    None => edits.correlation_id = Some(Arc::clone(&made)),
                 }
                 correlation = Some(Correlation::Made(made));
             }
@@ -170,23 +172,30 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&
 
 /// 24 characters of `A-Z 0-9` that begin with `SG`: 110 random bits, within the
 /// broker's 30 characters of letters, digits, `_` and `-`.
-fn new_correlation_id() -> Result<String, Problem> {
+fn new_correlation_id() -> Result<Arc<str>, Problem> {
     let random: [u8; 14] = random::bytes()
         .map_err(|_| Problem::before_sending(Code::EgressUnavailable, "the kernel gave no random bytes"))?;
-    let mut id = format!("SG{}", BASE32_NOPAD.encode(&random));
-    id.truncate(24);
-    Ok(id)
+    Ok(correlation_id(&random))
+}
+
+/// `SG` and the first 110 bits of these.
+fn correlation_id(bytes: &[u8; 14]) -> Arc<str> {
+    let mut id = *b"SG-----------------------";
+    if let Some(digits) = id.get_mut(2..) {
+        BASE32_NOPAD.encode_mut(bytes, digits);
+    }
+    // All of it is ASCII.
+    std::str::from_utf8(id.get(..24).unwrap_or_default()).unwrap_or_default().into()
 }
 
 /// The same for the same account and key: 110 bits of SHA-256.
-fn derived_correlation_id(client_id: &ClientId, key: &str) -> String {
+fn derived_correlation_id(client_id: &ClientId, key: &str) -> Arc<str> {
     let mut hash = Sha256::new();
     hash.update(client_id.as_str());
     hash.update([0]);
     hash.update(key);
-    let mut id = format!("SG{}", BASE32_NOPAD.encode(&hash.finalize()));
-    id.truncate(24);
-    id
+    let hash: [u8; 32] = hash.finalize().into();
+    correlation_id(hash.first_chunk().unwrap_or(&[0; 14]))
 }
 
 /// Where JSON went wrong, without quoting any of it.
@@ -216,19 +225,16 @@ impl Text {
 /// Changes to a JSON object's text. Everything else stays byte for byte: numbers
 /// keep the spelling that the caller gave a price.
 #[derive(Debug, Default)]
-struct Edits {
+struct Edits<'a> {
     /// Byte range and what goes there.
     replace: Vec<(std::ops::Range<usize>, String)>,
-    add: Vec<(&'static str, String)>,
+    client_id: Option<&'a str>,
+    correlation_id: Option<Arc<str>>,
 }
 
-impl Edits {
+impl Edits<'_> {
     const fn is_empty(&self) -> bool {
-        self.replace.is_empty() && self.add.is_empty()
-    }
-
-    fn add(&mut self, name: &'static str, value: &str) {
-        self.add.push((name, value.to_owned()));
+        self.replace.is_empty() && self.client_id.is_none() && self.correlation_id.is_none()
     }
 
     fn replace(&mut self, body: &[u8], raw: Option<&str>, value: &str) {
@@ -242,14 +248,16 @@ impl Edits {
         let mut out = Vec::with_capacity(body.len() + 96);
         let open = body.iter().position(|b| *b == b'{').map_or(0, |at| at + 1);
         out.extend_from_slice(body.get(..open).unwrap_or_default());
-        let last = self.add.len().saturating_sub(1);
-        for (at, (name, value)) in self.add.iter().enumerate() {
-            for part in ["\"", name, "\":\"", value, "\""] {
+        let ids = [("dhanClientId", self.client_id), ("correlationId", self.correlation_id.as_deref())];
+        let mut first = true;
+        for (name, value) in ids.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            for part in [if first { "\"" } else { ",\"" }, name, "\":\"", value, "\""] {
                 out.extend_from_slice(part.as_bytes());
             }
-            if at < last || !empty {
-                out.push(b',');
-            }
+            first = false;
+        }
+        if !first && !empty {
+            out.push(b',');
         }
         self.replace.sort_by_key(|(range, _)| range.start);
         let mut at = open;
@@ -298,7 +306,7 @@ mod tests {
         ] {
             let signed = place(sent).unwrap();
             assert_eq!(std::str::from_utf8(&signed.body).unwrap(), want);
-            assert_eq!(signed.correlation, Some(Correlation::Given("c".to_owned())));
+            assert_eq!(signed.correlation, Some(Correlation::Given("c".into())));
         }
     }
 
@@ -306,7 +314,7 @@ mod tests {
     fn a_missing_correlation_id_is_made_as_the_broker_takes_it() {
         for sent in [r#"{"price":1}"#, "{}", r#"{"correlationId":""}"#, r#"{"correlationId":null,"a":[]}"#] {
             let signed = place(sent).unwrap();
-            let made = signed.correlation.unwrap().made().unwrap().to_owned();
+            let made = signed.correlation.unwrap().made().unwrap().to_string();
             let value: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
             assert_eq!(value["correlationId"], made.as_str(), "{sent}");
             assert_eq!(value["dhanClientId"], "1000000001");
@@ -384,7 +392,7 @@ mod tests {
             let mut before: serde_json::Value = serde_json::from_str(&sent).unwrap();
             let after: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
             before["dhanClientId"] = "1000000001".into();
-            before["correlationId"] = signed.correlation.unwrap().id().into();
+            before["correlationId"] = (&**signed.correlation.unwrap().id()).into();
             prop_assert_eq!(before, after);
         }
     }

@@ -1,8 +1,11 @@
 //! The head of a request, and that of a reply.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use memchr::memmem;
 
 use super::super::http::Message;
 use super::body::Framing;
@@ -50,7 +53,8 @@ pub fn encode(message: &Message<'_>) -> Vec<u8> {
 
 /// Where the head ends, if all of it is there.
 pub fn end(bytes: &[u8]) -> Option<usize> {
-    memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
+    static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
+    END.find(bytes).map(|at| at + 4)
 }
 
 /// Read the whole head of the reply to a request of `method`.

@@ -98,14 +98,15 @@ pub(super) fn body(line: &mut Vec<u8>, e: &Entry) {
     line.extend_from_slice(e.kind.as_str().as_bytes());
     line.push(b'"');
     text(line, b",\"request_id\":", e.request_id.as_ref().map(Word::as_str));
-    text(line, b",\"account\":", e.account.as_ref().map(AccountName::as_str));
-    text(line, b",\"leg\":", e.leg.map(Role::as_str));
+    plain(line, b",\"account\":", e.account.as_ref().map(AccountName::as_str));
+    plain(line, b",\"leg\":", e.leg.map(Role::as_str));
     quoted(line, b",\"source\":", e.source, |line, source| source.write(line));
     quoted(line, b",\"target\":", e.target.as_ref(), |line, target| {
         // Writing to a Vec does not fail.
         let _ = write!(line, "{target}");
     });
-    text(line, b",\"method\":", e.method.as_ref().map(http::Method::as_str));
+    // A token has neither quotation marks nor backslashes (RFC 9110 section 5.6.2).
+    plain(line, b",\"method\":", e.method.as_ref().map(http::Method::as_str));
     text(line, b",\"path\":", e.path.as_ref().map(PathText::as_str));
     text(line, b",\"correlation_id\":", e.correlation_id.as_ref().map(Word::as_str));
     text(line, b",\"idempotency_key\":", e.idempotency_key.as_ref().map(Word::as_str));
@@ -114,7 +115,7 @@ pub(super) fn body(line: &mut Vec<u8>, e: &Entry) {
     number(line, b",\"token_generation\":", e.token_generation);
     number(line, b",\"status\":", e.status.map(u64::from));
     text(line, b",\"broker_code\":", e.broker_code.as_ref().map(Word::as_str));
-    text(line, b",\"outcome\":", e.outcome.map(Outcome::as_str));
+    plain(line, b",\"outcome\":", e.outcome.map(Outcome::as_str));
     line.extend_from_slice(match e.recovered {
         None => b",\"recovered\":null",
         Some(true) => b",\"recovered\":true",
@@ -191,6 +192,11 @@ fn quoted<T>(line: &mut Vec<u8>, name: &[u8], value: Option<T>, write: impl FnOn
     line.push(b'"');
     write(line, value);
     line.push(b'"');
+}
+
+/// The same, of a text.
+fn plain(line: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
+    quoted(line, name, value, |line, value| line.extend_from_slice(value.as_bytes()));
 }
 
 fn text(line: &mut Vec<u8>, name: &[u8], value: Option<&str>) {

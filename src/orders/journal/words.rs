@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 /// The longest text that is kept as it came. A correlation id has at most 30 characters.
 const LONGEST: usize = 128;
+/// What is no longer than this holds no token.
+const SHORT: usize = 40;
 
 /// A caller's or the broker's word: an id, a key, a code; or several with commas
 /// between them. What is longer than 128 bytes or looks like an access token is kept as `sha256:` and its digest, so that
@@ -19,8 +21,16 @@ pub struct Word(Arc<str>);
 impl Word {
     /// The word for a text.
     pub fn new(text: &str) -> Self {
-        let fit = text.len() <= 16 * LONGEST && text.split(',').all(is_fit);
-        if fit { Self(text.into()) } else { Self(digest(text).into()) }
+        if Self::is_fit(text) { Self(text.into()) } else { Self(digest(text).into()) }
+    }
+
+    /// The word for a text that is kept elsewhere too: one copy of it, if it is fit.
+    pub fn of(text: &Arc<str>) -> Self {
+        if Self::is_fit(text) { Self(Arc::clone(text)) } else { Self(digest(text).into()) }
+    }
+
+    fn is_fit(text: &str) -> bool {
+        text.len() <= SHORT || (text.len() <= 16 * LONGEST && text.split(',').all(is_fit))
     }
 
     /// An id of the gateway's own, which is fit.
@@ -47,8 +57,9 @@ pub struct PathText(Arc<str>);
 impl PathText {
     /// Of a path or a whole request target.
     pub fn new(target: &str) -> Self {
-        let path = target.split(['?', '#']).next().unwrap_or_default();
-        if path.len() <= 4 * LONGEST && path.split('/').all(is_fit) {
+        let end = memchr::memchr2(b'?', b'#', target.as_bytes()).unwrap_or(target.len());
+        let path = target.get(..end).unwrap_or_default();
+        if path.len() <= SHORT || (path.len() <= 4 * LONGEST && path.split('/').all(is_fit)) {
             return Self(path.into());
         }
         if path.len() > 16 * LONGEST {
@@ -67,7 +78,7 @@ impl PathText {
 
 /// A JWT begins with `{"`, which is `eyJ` in base64, and is never this short.
 fn is_fit(text: &str) -> bool {
-    text.len() <= LONGEST && !(text.len() > 40 && text.contains("eyJ"))
+    text.len() <= LONGEST && !(text.len() > SHORT && text.contains("eyJ"))
 }
 
 fn digest(text: &str) -> String {

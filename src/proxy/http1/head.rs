@@ -2,10 +2,12 @@
 //! in one way or not at all.
 
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use memchr::memmem;
 
 /// The most header fields taken.
 const FIELD_LIMIT: usize = 100;
@@ -56,8 +58,10 @@ impl Head {
     }
 }
 
-pub(super) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    memchr::memmem::find(haystack, needle)
+/// Where the empty line that ends a head begins: the end of the line before it.
+pub(super) fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
+    END.find(bytes)
 }
 
 /// Does a line end without a carriage return? The first byte's own end is not known.
@@ -75,14 +79,18 @@ pub(super) fn parse(bytes: &Bytes) -> Result<Head, Refusal> {
     if bytes.starts_with(b"\r") {
         return Err(Refusal::Malformed("an empty line where a request should begin"));
     }
-    if bare_line_feed(bytes) {
-        return Err(Refusal::Ambiguous("a line ends without a carriage return"));
+    let mut lines = 0;
+    for at in memchr::memchr_iter(b'\n', bytes) {
+        if at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r') {
+            return Err(Refusal::Ambiguous("a line ends without a carriage return"));
+        }
+        if matches!(bytes.get(at + 1), Some(b' ' | b'\t')) {
+            return Err(Refusal::Ambiguous("a folded header line"));
+        }
+        lines += 1;
     }
-    if memchr::memchr_iter(b'\r', bytes).count() != memchr::memchr_iter(b'\n', bytes).count() {
+    if memchr::memchr_iter(b'\r', bytes).count() != lines {
         return Err(Refusal::Ambiguous("a carriage return inside a line"));
-    }
-    if memchr::memchr_iter(b'\n', bytes).any(|at| matches!(bytes.get(at + 1), Some(b' ' | b'\t'))) {
-        return Err(Refusal::Ambiguous("a folded header line"));
     }
 
     let mut fields = [const { MaybeUninit::uninit() }; FIELD_LIMIT];

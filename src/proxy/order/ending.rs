@@ -1,5 +1,7 @@
 //! How an order write ends when its answer was lost, or when it came before.
 
+use std::sync::Arc;
+
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
@@ -8,7 +10,7 @@ use tokio::time::Instant;
 use super::Order;
 use super::judge::{Reply, reply_of};
 use crate::domain::{Outcome, Role};
-use crate::orders::journal::{Entry, Kind, PathText, Word};
+use crate::orders::journal::{Entry, Kind, Word};
 use crate::orders::memory::{Claim, Recorded, Write};
 use crate::orders::trail::Trail;
 use crate::proxy::forward::Trace;
@@ -23,7 +25,7 @@ pub(super) struct Lost<'a> {
     /// Its line in the journal.
     pub(super) intent: &'a Entry,
     /// What it can be looked for by.
-    pub(super) trail: &'a Trail,
+    pub(super) trail: &'a Arc<Trail>,
     /// A reply that proves nothing, if there was one.
     pub(super) last: Option<Reply>,
     /// How it was lost.
@@ -66,14 +68,14 @@ impl Order<'_> {
         entry.request_id = Some(Word::own(self.request_id));
         entry.account = Some(self.account.name.clone());
         entry.method = Some(write.method.clone());
-        entry.path = Some(PathText::new(&write.path));
+        entry.path = Some(write.path.clone());
         entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
         entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
         entry.body_sha256 = Some(write.body_sha256);
         // The caller's own body tells more than the journal, which knows only the ids.
         let trail = match self.trail() {
-            Trail::None => before.trail.clone(),
-            trail @ (Trail::Placed { .. } | Trail::Cancelled { .. } | Trail::Changed { .. }) => trail,
+            Trail::None => before.trail.clone().unwrap_or_default(),
+            trail @ (Trail::Placed { .. } | Trail::Cancelled { .. } | Trail::Changed { .. }) => Arc::new(trail),
         };
         let found =
             self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await;

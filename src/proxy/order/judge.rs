@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::broker::dhan::errors::{self, Context};
 use crate::domain::Outcome;
+use crate::domain::time::within;
 use crate::egress::ReplyBody;
 use crate::orders::memory::Recorded;
 use crate::orders::trail::order_of;
@@ -102,7 +103,7 @@ pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Said {
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Said::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
     }
-    match tokio::time::timeout(limit, Body::Broker(Box::new(body)).peek(REPLY_LIMIT)).await {
+    match within(limit, Body::Broker(Box::new(body)).peek(REPLY_LIMIT)).await {
         Ok((Some(body), _)) => judge(Reply::new(parts.status, parts.headers, body)),
         Ok((None, _)) => Said::Lost(format!("the broker's reply ({}) broke off", parts.status)),
         Err(_) => Said::Lost(format!("the broker's reply ({}) did not end in time", parts.status)),

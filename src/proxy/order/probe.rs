@@ -58,7 +58,7 @@ pub fn sign_body(
     key: Option<&str>,
 ) -> Result<(Bytes, Option<String>), &'static str> {
     let signed = sign::body(body, endpoint, client_id, key).map_err(word)?;
-    Ok((signed.body, signed.correlation.map(|correlation| correlation.id().to_owned())))
+    Ok((signed.body, signed.correlation.map(|correlation| correlation.id().to_string())))
 }
 
 /// A caller's headers into the account's.

@@ -103,13 +103,11 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Option<&'a str> {
         let begin = self.at;
         self.expect(b'"')?;
-        loop {
-            match self.next()? {
-                b'"' => return self.text.get(begin..self.at),
-                b'\\' | 0..=0x1f => return None,
-                _ => {}
-            }
-        }
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let length = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f))?;
+        self.at += length;
+        self.expect(b'"')?;
+        self.text.get(begin..self.at)
     }
 
     fn value(&mut self) -> Option<&'a str> {
