@@ -12,7 +12,7 @@ mod schema;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::Write as _;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -649,6 +649,45 @@ fn a_client_key_works_until_it_is_deleted_or_its_account_is() {
     api.post("/v1/accounts", manual("alpha", "1000000001")).is(201);
     assert_eq!(through_the_proxy(dir, "alpha", &two_key), 407);
     assert_eq!(api.get("/v1/accounts/alpha/keys").is(200).body["items"], json!([]));
+}
+
+/// An engine keeps its connection and shows the same key with each order; that it was good once says nothing.
+#[test]
+fn a_kept_connection_is_refused_once_its_key_is_deleted() {
+    let running = start();
+    let api = &running.api;
+    api.post("/v1/accounts", manual("alpha", "1000000001")).is(201);
+    let make = || {
+        let made = api.post("/v1/accounts/alpha/keys", json!({})).is(201);
+        (made.text("/id").to_owned(), BASE64.encode(format!("alpha:{}", made.text("/key")).as_bytes()))
+    };
+    let ((one, shown), (_, other)) = (make(), make());
+    let at = At::Unix(running.dir.path().join("proxy.sock"));
+    let mut stream = BufReader::new(api::connect(&at).unwrap());
+    let mut ask = |basic: &str| {
+        write!(
+            stream.get_mut(),
+            "POST http://example.com/ HTTP/1.1\r\nhost: example.com\r\ncontent-length: 2\r\n\
+             proxy-authorization: Basic {basic}\r\n\r\n{{}}"
+        )
+        .unwrap();
+        let mut line = || {
+            let mut line = String::new();
+            stream.read_line(&mut line).unwrap();
+            line.to_ascii_lowercase()
+        };
+        let status = line().split(' ').nth(1).unwrap().parse::<u16>().unwrap();
+        let fields: Vec<String> = std::iter::from_fn(|| Some(line()).filter(|line| line != "\r\n")).collect();
+        let length = fields.iter().find_map(|field| field.strip_prefix("content-length: ")).unwrap();
+        stream.read_exact(&mut vec![0; length.trim().parse().unwrap()]).unwrap();
+        status
+    };
+    // The host is not one that is passed on to; before that is looked at, the caller is.
+    assert_eq!((ask(&shown), ask(&shown)), (403, 403));
+    api.patch("/v1/accounts/alpha", json!({ "nickname": "changed" })).is(200);
+    assert_eq!((ask(&shown), ask(&other), ask(&shown)), (403, 403, 403));
+    api.delete(&format!("/v1/accounts/alpha/keys/{one}")).is(204);
+    assert_eq!(ask(&shown), 407);
 }
 
 /// People paste tokens from a page, with whatever stands around them.
