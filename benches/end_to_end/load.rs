@@ -29,7 +29,8 @@ pub struct Load {
     pub at: SocketAddr,
     /// Speak TLS there, as to the upstream.
     pub tls: Option<Arc<rustls::ClientConfig>>,
-    pub request: Bytes,
+    /// Dealt out to the connections in turn; each repeats its own.
+    pub requests: Vec<Bytes>,
     pub connections: usize,
     pub warm_up: Duration,
     pub window: Duration,
@@ -69,10 +70,10 @@ pub fn run<T: Send>(core: usize, load: &Load, probe: impl Fn() -> T + Send) -> W
 async fn drive<T>(load: &Load, probe: impl Fn() -> T) -> Window<T> {
     let shared = Arc::new(Shared::default());
     let mut tasks = JoinSet::new();
-    for _ in 0..load.connections {
+    for request in load.requests.iter().cycle().take(load.connections) {
         let tcp = tokio::time::timeout(PATIENCE, connect(load.at)).await.expect("connected in time");
         let tcp = tcp.unwrap_or_else(|err| panic!("cannot connect to {}: {err}", load.at));
-        let (request, shared) = (load.request.clone(), Arc::clone(&shared));
+        let (request, shared) = (request.clone(), Arc::clone(&shared));
         match &load.tls {
             None => tasks.spawn(async move { repeat(tcp, &request, &shared).await }),
             Some(config) => {

@@ -152,7 +152,7 @@ fn measure(arguments: &Arguments, peer: &Peer, upstream: &Upstream, connections:
     let load = load::Load {
         at: peer.at,
         tls: peer.tls.clone(),
-        request: peer.request.clone(),
+        requests: vec![peer.request.clone()],
         connections,
         warm_up: Duration::from_secs_f64(arguments.warm_up),
         window: Duration::from_secs_f64(arguments.seconds),

@@ -33,10 +33,21 @@ pub fn enter() {
 /// Let thousands of connections a second be made and closed for minutes: a port is free again after a second in place
 /// of sixty. The peers' ports stay out of the range.
 pub fn allow_many_connections() {
-    for (name, value) in [("ip_local_port_range", "10000 65000"), ("tcp_tw_reuse", "1")] {
-        let file = format!("/proc/sys/net/ipv4/{name}");
-        std::fs::write(&file, value).unwrap_or_else(|err| panic!("{file}: {err}"));
+    set("ip_local_port_range", "10000 65000");
+    set("tcp_tw_reuse", "1");
+}
+
+/// Hold every address of these prefixes, with none of them configured.
+pub fn hold(prefixes: &[&str]) {
+    for prefix in prefixes {
+        ip(&format!("-6 route add local {prefix} dev lo"));
     }
+}
+
+/// A TCP setting of this namespace, for IPv6 as well as IPv4.
+pub fn set(name: &str, value: &str) {
+    let file = format!("/proc/sys/net/ipv4/{name}");
+    std::fs::write(&file, value).unwrap_or_else(|err| panic!("cannot write {file}: {err}"));
 }
 
 /// Is this the run as pretend root? It cannot install anything, though it looks like root.

@@ -64,7 +64,7 @@ impl Manner {
         }
     }
 
-    fn at(self) -> SocketAddrV6 {
+    pub const fn at(self) -> SocketAddrV6 {
         SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, self.number()), 443, 0, 0)
     }
 }
@@ -116,7 +116,7 @@ impl Upstream {
         let (server, client, ca_pem) = certificates(manner);
         let ca_file = dir.join(format!("upstream-{}-ca.pem", manner.number()));
         std::fs::write(&ca_file, ca_pem).expect("write the authority's certificate");
-        let token = token();
+        let token = token(CLIENT_ID);
         let counts = Arc::new(Counts::default());
         let serving = Serving { token: token.clone(), manner, counts: Arc::clone(&counts) };
         let (ready, is_ready) = mpsc::channel();
@@ -153,16 +153,17 @@ impl Upstream {
 }
 
 /// A token as Dhan makes them (a JWT), with no valid signature: it lives until 2099.
-fn token() -> String {
+pub fn token(client_id: &str) -> String {
     let part = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
     let claims = format!(
-        r#"{{"iss":"dhan","partnerId":"","exp":4070908800,"iat":1795401000,"tokenConsumerType":"SELF","webhookUrl":"","dhanClientId":"{CLIENT_ID}"}}"#
+        r#"{{"iss":"dhan","partnerId":"","exp":4070908800,"iat":1795401000,"tokenConsumerType":"SELF","webhookUrl":"","dhanClientId":"{client_id}"}}"#
     );
     let signature = part(&"s".repeat(64));
     format!("{}.{}.{signature}", part(r#"{"typ":"JWT","alg":"HS512"}"#), part(&claims))
 }
 
-fn certificates(manner: Manner) -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
+/// What the server shows, what a client trusts, and the authority's certificate.
+pub fn certificates(manner: Manner) -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "Sixgate benchmark CA");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

@@ -84,7 +84,7 @@ pub fn measure(round: u32, core: usize, scene: &Scene, peer: &Peer, warm_up: Dur
     let load = Load {
         at: peer.at,
         tls: peer.tls.clone(),
-        request: peer.request.clone(),
+        requests: vec![peer.request.clone()],
         connections: CONNECTIONS,
         warm_up,
         window,

@@ -232,7 +232,7 @@ fn one(arguments: &Arguments, round: u32, rate: u32, peer: &mut Peer, upstream: 
     let plan = Plan {
         at: peer.at,
         tls: peer.tls.clone(),
-        request: peer.request.clone(),
+        requests: vec![peer.request.clone()],
         connections: arguments.connections,
         rate,
         warm_up: arguments.warm_up(),

@@ -31,7 +31,8 @@ pub struct Plan {
     pub at: SocketAddr,
     /// Speak TLS there, as to the upstream.
     pub tls: Option<Arc<rustls::ClientConfig>>,
-    pub request: Bytes,
+    /// Sent one after the other, and from the first again.
+    pub requests: Vec<Bytes>,
     /// They take turns, whether free or not, as callers that know nothing of each other.
     pub connections: usize,
     /// A second.
@@ -57,6 +58,7 @@ pub struct Outcome {
 struct Due {
     at: Instant,
     counts: bool,
+    request: Bytes,
 }
 
 /// Run it there. Panics if anything but 200 comes back.
@@ -85,13 +87,13 @@ async fn drive(plan: Plan) -> Outcome {
         // All that are ever for this connection fit in.
         let (queue, dues) = tokio::sync::mpsc::channel(each);
         queues.push(queue);
-        let (request, latency) = (plan.request.clone(), Arc::clone(&latency));
+        let latency = Arc::clone(&latency);
         match &plan.tls {
-            None => tasks.spawn(answer(tcp, request, dues, latency)),
+            None => tasks.spawn(answer(tcp, dues, latency)),
             Some(config) => {
                 let name = ServerName::try_from(HOST).expect("a name");
                 let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await.expect("TLS");
-                tasks.spawn(answer(stream, request, dues, latency))
+                tasks.spawn(answer(stream, dues, latency))
             }
         };
     }
@@ -109,8 +111,9 @@ async fn drive(plan: Plan) -> Outcome {
         if counts {
             record(&mut lag, at.elapsed());
         }
-        let queue = &queues[usize::try_from(n).expect("a number of requests") % queues.len()];
-        queue.try_send(Due { at, counts }).unwrap_or_else(|err| panic!("a connection ended: {err}"));
+        let turn = usize::try_from(n).expect("a number of requests");
+        let due = Due { at, counts, request: plan.requests[turn % plan.requests.len()].clone() };
+        queues[turn % queues.len()].try_send(due).unwrap_or_else(|err| panic!("a connection ended: {err}"));
     }
     drop(queues);
     let ended = async {
@@ -145,13 +148,12 @@ fn record(histogram: &mut Histogram<u64>, time: Duration) {
 /// One connection: what is due, one after the other.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
-    request: Bytes,
     mut dues: tokio::sync::mpsc::Receiver<Due>,
     latency: Arc<Mutex<Histogram<u64>>>,
 ) {
     let mut buffer = Vec::with_capacity(4096);
     while let Some(due) = dues.recv().await {
-        stream.write_all(&request).await.expect("a kept-alive connection");
+        stream.write_all(&due.request).await.expect("a kept-alive connection");
         stream.flush().await.expect("a kept-alive connection");
         buffer.clear();
         while !is_whole(&buffer) {

@@ -13,7 +13,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::peers::Peer;
 use crate::plain::{MORE, pattern};
 use crate::upstream::content_length;
 
@@ -43,8 +42,9 @@ pub struct Way {
 }
 
 impl Way {
-    pub fn through(peer: &Peer) -> Self {
-        Self { at: peer.at, greeting: peer.greeting.as_deref().map(Arc::from) }
+    /// `greeting` is to be answered with 200.
+    pub fn new(at: SocketAddr, greeting: Option<&str>) -> Self {
+        Self { at, greeting: greeting.map(Arc::from) }
     }
 
     /// A tunnel, with the first byte through it and back.

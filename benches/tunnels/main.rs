@@ -59,7 +59,7 @@ use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use cpu::{CpuTime, Machine};
-use load::{Way, Window};
+use load::Window;
 use peers::Peer;
 use plain::Plain;
 use report::{Cores, Report, Sample};
@@ -311,7 +311,7 @@ impl Bench {
         let name = peer.name;
         let sample = |value, rate, cores| Sample { round, measure, peer: name, value, rate, cores };
         let probe = || Probe::look(peer.process_id());
-        let way = Way::through(peer);
+        let way = peer.way();
         match measure {
             Measure::Bulk(streams) => {
                 let window = self.checked(peer, || load::bulk(&way, streams, self.warm_up, self.window, probe));
@@ -328,7 +328,7 @@ impl Bench {
             Measure::IdleTunnels => {
                 let peer = on_peer_core(|| Peer::start(name, &self.upstream, &folder(dir)));
                 let look = || resident(peer.process_id());
-                let way = Way::through(&peer);
+                let way = peer.way();
                 load::idle_tunnels(&way, FIRST, || ());
                 self.wait_until_closed();
                 let before = look();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cpu::first_line;
+use crate::load::Way;
 use crate::orders::{PRIMARY, gateway, version};
 use crate::plain;
 use crate::support::{Gateway, Place, Process, wait_until};
@@ -50,6 +51,10 @@ impl Peer {
             "sixgate" => sixgate(upstream, dir),
             other => panic!("there is no relay {other}"),
         }
+    }
+
+    pub fn way(&self) -> Way {
+        Way::new(self.at, self.greeting.as_deref())
     }
 
     pub fn process_id(&self) -> u32 {
