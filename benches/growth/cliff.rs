@@ -3,7 +3,7 @@
 //! A connection that this side closed holds its port for a minute (TIME_WAIT). Where a port is looked for that is free
 //! for every destination, an account with many of them finds none: the search gets slow, and then fails. The gateway
 //! leaves the choice to `connect`, which needs a port that is free for its destination only. Here the ended ones lead
-//! where the new ones go, so both ways of looking meet them.
+//! elsewhere. Where tens of thousands lead where the new ones go, `connect` itself looks for long, whoever asks.
 //!
 //! Every window has an account of its own, so that nothing has to wait for a minute until ended connections are gone.
 //! They are made by plain connections from the account's address, thousands a second: the kernel does not ask which
@@ -15,13 +15,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Socket, Type};
 
 use crate::broker::Broker;
 use crate::plain::{self, Plain};
 use crate::results::{CLIFF, Report};
-use crate::site::{Site, Trader, pause};
+use crate::site::{Site, Trader};
 use crate::support::wait_until;
 use crate::tunnels::{self, Way};
 use crate::upstream::Manner;
@@ -29,6 +28,10 @@ use crate::{LOAD_CORE, orders};
 
 /// Cold orders at once.
 const CONNECTIONS: usize = 8;
+/// The ended connections' ports begin here.
+const FIRST_PORT: u16 = 25_000;
+/// Ended connections that are made at a time.
+const AT_ONCE: usize = 800;
 /// How long making ended connections may take: they last for a minute.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -72,7 +75,7 @@ pub fn measure(index: u16, dir: &Path, many: usize, window: Duration, report: &m
     for round in 0..rounds {
         for kind in Kind::ALL {
             let (none, crowded) = ((0, next()), (many, next()));
-            let to = if kind == Kind::Orders { broker.at() } else { plain::AT };
+            let to = if kind == Kind::Orders { plain::AT } else { broker.at() };
             fill(ipv6(crowded.1), to, many);
             // Whoever is first is another one each time.
             let turns = if round % 2 == 0 { [none, crowded] } else { [crowded, none] };
@@ -133,28 +136,27 @@ fn ended(source: Ipv6Addr) -> usize {
     table.lines().filter(is_ended).count()
 }
 
-/// Open and close connections until the source has so many ended ones.
+/// Open and close connections from so many ports of the source. Not more at once than a listener keeps for who accepts
+/// them: beyond it a connect waits for a second.
 fn fill(source: Ipv6Addr, to: SocketAddrV6, many: usize) {
     let began = Instant::now();
-    loop {
-        let missing = many.saturating_sub(ended(source));
-        if missing == 0 {
-            eprintln!("{many} ended connections from {source} in {:.1?}", began.elapsed());
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "{missing} ended connections are missing still");
-        for _ in 0..missing {
-            open_and_close(source, to).unwrap_or_else(|err| panic!("from {source} to {to}: {err}"));
+    let ports: Vec<u16> = (FIRST_PORT..=u16::MAX).take(many).collect();
+    for (part, ports) in ports.chunks(AT_ONCE).enumerate() {
+        for port in ports {
+            open_and_close(source, *port, to).unwrap_or_else(|err| panic!("from {source} to {to}: {err}"));
         }
         // The other side closes after ours.
-        pause(Duration::from_millis(50));
+        let has = part * AT_ONCE + ports.len();
+        wait_until("connections have ended", PATIENCE, || ended(source) >= has);
     }
+    assert!(began.elapsed() < PATIENCE, "the first of them are gone before the last are made");
+    eprintln!("{many} ended connections from {source} in {:.1?}", began.elapsed());
 }
 
-fn open_and_close(source: Ipv6Addr, to: SocketAddrV6) -> io::Result<()> {
+/// From a port that is named: to look for a free one takes ever longer.
+fn open_and_close(source: Ipv6Addr, port: u16, to: SocketAddrV6) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
     socket.set_freebind_v6(true)?;
-    setsockopt(&socket, IpBindAddressNoPort, &true)?;
-    socket.bind(&SocketAddrV6::new(source, 0, 0, 0).into())?;
+    socket.bind(&SocketAddrV6::new(source, port, 0, 0).into())?;
     socket.connect(&to.into())
 }

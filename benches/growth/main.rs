@@ -172,12 +172,12 @@ fn main() {
         seconds: arguments.seconds,
         notes: Vec::new(),
     };
-    if PARTS.iter().any(|part| *part != "cliff" && arguments.wants(part)) {
-        growth(&arguments, dir.path(), &mut report);
-    }
     if arguments.wants("cliff") {
         let index = u16::try_from(arguments.accounts.len()).expect("a few gateways");
         cliff::measure(index, dir.path(), arguments.time_waits.into(), arguments.window(), &mut report);
+    }
+    if PARTS.iter().any(|part| *part != "cliff" && arguments.wants(part)) {
+        growth(&arguments, dir.path(), &mut report);
     }
     print!("{report}");
     if let Some(out) = &arguments.out {
@@ -217,6 +217,8 @@ fn growth(arguments: &Arguments, dir: &Path, report: &mut Report) {
         if arguments.wants("idle") {
             idle(&site, fewest, arguments, &broker, report);
         }
+        // For a while after a start it asks whether the tokens are still good.
+        site.settle(&broker);
         site.rest();
         sites.push(site);
     }
