@@ -205,7 +205,7 @@ impl Egress {
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
-        Arc::new(Exit { source, tls: self.tls.exit(), idle, open: Arc::default(), egress: Arc::clone(self) })
+        Arc::new(Exit { source, tls: ExitTls::default(), idle, open: Arc::default(), egress: Arc::clone(self) })
     }
 }
 
@@ -327,7 +327,7 @@ impl Exit {
         whole: Duration,
     ) -> Result<OneCall, DialError> {
         let limits = Limits { until_sent: until_sent.min(self.egress.connect_timeout()), whole };
-        let tls = self.tls.config(Profile::Http1).as_ref().clone();
+        let tls = self.tls.config(&self.egress.tls, Profile::Http1).as_ref().clone();
         OneCall::over(stream, to, tls, limits, &self.egress.tasks)
             .map_err(|err| DialError::Handover { to: to.clone(), err })
     }
@@ -380,7 +380,7 @@ impl Exit {
         self.each_address(live, to, |stream, at| async move {
             let tls = |err| DialError::Tls { to: to.clone(), at, err };
             let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
-            let connector = TlsConnector::from(Arc::clone(self.tls.config(profile)));
+            let connector = TlsConnector::from(Arc::clone(self.tls.config(&self.egress.tls, profile)));
             tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
                 .await
                 .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit })?

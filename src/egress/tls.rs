@@ -5,7 +5,7 @@
 //! client configuration is shared (2.6 KB an exit instead of 15.9).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
@@ -40,11 +40,13 @@ pub(super) struct Base {
     http2: ClientConfig,
 }
 
-/// One exit's configurations; its sessions are in none other.
-#[derive(Clone, Debug)]
+/// One exit's configurations; its sessions are in none other. They are made when they
+/// are first used: of ten thousand accounts few use both legs, and fewer HTTP/2.
+#[derive(Debug, Default)]
 pub(super) struct ExitTls {
-    http1: Arc<ClientConfig>,
-    http2: Arc<ClientConfig>,
+    sessions: OnceLock<Resumption>,
+    http1: OnceLock<Arc<ClientConfig>>,
+    http2: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Base {
@@ -70,25 +72,20 @@ impl Base {
         };
         Ok(Self { http1: offering(&[b"http/1.1"]), http2: offering(&[b"h2", b"http/1.1"]) })
     }
-
-    /// A configuration with a session store of its own.
-    pub fn exit(&self) -> ExitTls {
-        let sessions = Resumption::in_memory_sessions(SESSIONS);
-        let own = |base: &ClientConfig| {
-            let mut config = base.clone();
-            config.resumption = sessions.clone();
-            Arc::new(config)
-        };
-        ExitTls { http1: own(&self.http1), http2: own(&self.http2) }
-    }
 }
 
 impl ExitTls {
-    pub fn config(&self, profile: Profile) -> &Arc<ClientConfig> {
-        match profile {
-            Profile::Http1 => &self.http1,
-            Profile::Http2 => &self.http2,
-        }
+    /// The configuration of `base` with this exit's sessions.
+    pub fn config(&self, base: &Base, profile: Profile) -> &Arc<ClientConfig> {
+        let (own, base) = match profile {
+            Profile::Http1 => (&self.http1, &base.http1),
+            Profile::Http2 => (&self.http2, &base.http2),
+        };
+        own.get_or_init(|| {
+            let mut config = base.clone();
+            config.resumption = self.sessions.get_or_init(|| Resumption::in_memory_sessions(SESSIONS)).clone();
+            Arc::new(config)
+        })
     }
 }
 
@@ -156,11 +153,11 @@ mod tests {
         server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
         let server = Arc::new(server);
         let base = Base::new(&[file.path().to_owned()]).unwrap();
-        let (one, two) = (base.exit(), base.exit());
+        let (one, two) = (ExitTls::default(), ExitTls::default());
 
-        assert_eq!(handshake(one.config(Profile::Http1), &server), HandshakeKind::Full);
-        assert_eq!(handshake(one.config(Profile::Http1), &server), HandshakeKind::Resumed);
-        assert_eq!(handshake(two.config(Profile::Http1), &server), HandshakeKind::Full);
+        assert_eq!(handshake(one.config(&base, Profile::Http1), &server), HandshakeKind::Full);
+        assert_eq!(handshake(one.config(&base, Profile::Http1), &server), HandshakeKind::Resumed);
+        assert_eq!(handshake(two.config(&base, Profile::Http1), &server), HandshakeKind::Full);
     }
 
     #[test]

@@ -233,7 +233,8 @@ pub struct Keeper {
     /// The newest generation that was refused on the data path since it last signed.
     refused: AtomicU64,
     changed: Notify,
-    asks: mpsc::Sender<Ask>,
+    /// Boxed: the channel has room for 32 of them from the start.
+    asks: mpsc::Sender<Box<Ask>>,
     ended: CancellationToken,
 }
 
@@ -315,7 +316,7 @@ impl Keeper {
     }
 
     async fn ask<T>(&self, ask: Ask, told: oneshot::Receiver<T>) -> Option<T> {
-        self.asks.send(ask).await.ok()?;
+        self.asks.send(Box::new(ask)).await.ok()?;
         told.await.ok()
     }
 }

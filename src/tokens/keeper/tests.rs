@@ -364,3 +364,14 @@ async fn turns_come_one_after_the_other() {
     futures_util::future::join_all((0..6).map(|_| turns.take())).await;
     assert!(began.elapsed() >= Duration::from_millis(100));
 }
+
+/// There is a keeper for each of ten thousand accounts, and nearly all of them wait. What one
+/// does now and then must not be room that all of them hold; it was 4 KB each.
+#[tokio::test]
+async fn a_keeper_that_waits_holds_little() {
+    let it = Fixture::new().await;
+    let keeper = it.keep();
+    let (_asks, inbox) = mpsc::channel(ASKS);
+    let run = work::run(Arc::clone(&it.keepers), keeper, inbox, Budget::default());
+    assert!(size_of_val(&run) < 2500, "{} bytes", size_of_val(&run));
+}

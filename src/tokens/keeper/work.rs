@@ -44,9 +44,15 @@ enum Errand {
 }
 
 /// Run a keeper until its account or the gateway ends.
-pub(super) async fn run(shared: Arc<Keepers>, keeper: Arc<Keeper>, mut inbox: mpsc::Receiver<Ask>, budget: Budget) {
+pub(super) async fn run(
+    shared: Arc<Keepers>,
+    keeper: Arc<Keeper>,
+    mut inbox: mpsc::Receiver<Box<Ask>>,
+    budget: Budget,
+) {
     let mut work = Work::new(shared, keeper);
-    work.start(budget).await;
+    // What it does is boxed while it does it: ten thousand that wait hold no room for it.
+    Box::pin(work.start(budget)).await;
     let mut stopping = false;
     loop {
         if stopping && work.running.is_empty() {
@@ -57,10 +63,10 @@ pub(super) async fn run(shared: Arc<Keepers>, keeper: Arc<Keeper>, mut inbox: mp
             biased;
             () = keeper.ended.cancelled() => break,
             () = shared.tasks.stopping(), if !stopping => stopping = true,
-            Some((errand, answer)) = work.running.next() => work.answered(errand, answer).await,
-            Some(ask) = inbox.recv() => work.asked(ask).await,
-            () = keeper.changed.notified() => work.look().await,
-            turn = due(&shared, work.wake), if !stopping => work.woken(turn).await,
+            Some((errand, answer)) = work.running.next() => Box::pin(work.answered(errand, answer)).await,
+            Some(ask) = inbox.recv() => Box::pin(work.asked(*ask)).await,
+            () = keeper.changed.notified() => Box::pin(work.look()).await,
+            turn = due(&shared, work.wake), if !stopping => Box::pin(work.woken(turn)).await,
         }
     }
 }
