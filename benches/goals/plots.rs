@@ -14,7 +14,7 @@ const SIZE: (u32, u32) = (720, 400);
 const FONT: (&str, u32) = ("sans-serif", 15);
 
 /// What is drawn: scene, measure, title, and what the scene varies.
-const DRAWN: [(&str, &str, &str, &str); 16] = [
+const DRAWN: [(&str, &str, &str, &str); 17] = [
     ("orders", "CPU per order", "CPU of a signed, kept-alive order", "connections"),
     ("orders", "rate", "Signed, kept-alive orders on one core", "connections"),
     ("latency", "added p50", "Latency added to a direct call, p50", "orders/s"),
@@ -26,11 +26,17 @@ const DRAWN: [(&str, &str, &str, &str); 16] = [
     ("idle tunnel", "memory", "Memory of an idle tunnel", ""),
     ("idle caller", "memory", "Memory of an idle kept-alive caller", ""),
     ("growth", "CPU per order", "CPU of an order by the number of accounts", "accounts"),
-    ("growth", "memory", "Memory by the number of accounts", "accounts"),
+    ("growth", "memory when idle", "Memory by the number of accounts", "accounts"),
     ("growth", "start to first order", "From the start to the first order", "accounts"),
-    ("growth", "reload", "A reload of the configuration", "accounts"),
-    ("growth", "p99 disturbed", "p99 under reloads and changes of accounts", "accounts"),
-    ("port cliff", "CPU per order", "CPU of a cold order by ended connections on its address", "sockets in TIME_WAIT"),
+    ("growth", "a reload", "A reload of the configuration", "accounts"),
+    ("growth", "p99 while disturbed", "p99 under reloads and changes of accounts", "accounts"),
+    (
+        "port cliff",
+        "CPU per cold order",
+        "CPU of a cold order by ended connections on its address",
+        "sockets in TIME_WAIT",
+    ),
+    ("port cliff", "CPU per tunnel", "CPU of a tunnel by ended connections on its address", "sockets in TIME_WAIT"),
 ];
 
 /// One that was drawn.
