@@ -444,7 +444,8 @@ mod tests {
     async fn what_is_set_for_a_listener_holds_for_who_comes() {
         let listener = bind_tcp("[::1]:0".parse().unwrap()).unwrap();
         set_for_all(&listener).unwrap();
-        let _caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let _caller = tokio::net::TcpSocket::new_v6().unwrap().connect(at).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let set = socket2::SockRef::from(&stream);
         assert!(set.tcp_nodelay().unwrap() && set.keepalive().unwrap());
