@@ -155,9 +155,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, counts: Arc<Counts
         let (acceptor, counts) = (acceptor.clone(), Arc::clone(&counts));
         connections.spawn(async move {
             // Ends by an error when the other side hangs up, as it may.
-            // One that says nothing gets no TLS alert, which would be answered by a reset in place of a TIME_WAIT.
-            let says_something = tcp.peek(&mut [0]).await.is_ok_and(|count| count > 0);
-            if says_something && let Ok(stream) = acceptor.accept(tcp).await {
+            if let Ok(stream) = acceptor.accept(tcp).await {
                 let _ = serve(stream, peer.ip(), &counts, how).await;
             }
             counts.open.fetch_sub(1, Relaxed);

@@ -10,7 +10,7 @@
 //! process an ended one was of. Those of the window itself come on top, whether there were any before or not.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use crate::broker::Broker;
-use crate::plain::{self, Plain};
+use crate::plain::Plain;
 use crate::results::{CLIFF, Report};
 use crate::site::{Site, Trader};
 use crate::support::wait_until;
@@ -28,7 +28,9 @@ use crate::{LOAD_CORE, orders};
 
 /// Cold orders at once.
 const CONNECTIONS: usize = 8;
-/// The ended connections' ports begin here.
+/// Where the ended connections lead.
+const ELSEWHERE: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 3), 900, 0, 0);
+/// Their ports begin here.
 const FIRST_PORT: u16 = 25_000;
 /// Ended connections that are made at a time.
 const AT_ONCE: usize = 800;
@@ -65,6 +67,7 @@ impl Kind {
 /// Measure an account with `many` ended connections against one with none, in every round.
 pub fn measure(index: u16, dir: &Path, many: usize, window: Duration, report: &mut Report) {
     let (broker, plain) = (Broker::start(LOAD_CORE, dir, Manner::ClosesAndForgets, PATIENCE), Plain::start(LOAD_CORE));
+    elsewhere();
     let rounds = report.rounds;
     let accounts = 1 + 2 * u64::from(rounds) * Kind::ALL.len() as u64;
     let mut site = Site::make(index, accounts, &broker, PATIENCE / 2, dir);
@@ -75,8 +78,7 @@ pub fn measure(index: u16, dir: &Path, many: usize, window: Duration, report: &m
     for round in 0..rounds {
         for kind in Kind::ALL {
             let (none, crowded) = ((0, next()), (many, next()));
-            let to = if kind == Kind::Orders { plain::AT } else { broker.at() };
-            fill(ipv6(crowded.1), to, many);
+            fill(ipv6(crowded.1), many);
             // Whoever is first is another one each time.
             let turns = if round % 2 == 0 { [none, crowded] } else { [crowded, none] };
             for (at, trader) in turns {
@@ -138,30 +140,46 @@ fn ended(source: Ipv6Addr) -> usize {
 
 /// Open and close connections from so many ports of the source. Not more at once than a listener keeps for who accepts
 /// them: beyond it a connect waits for a second.
-fn fill(source: Ipv6Addr, to: SocketAddrV6, many: usize) {
+fn fill(source: Ipv6Addr, many: usize) {
     let began = Instant::now();
     let ports: Vec<u16> = (FIRST_PORT..=u16::MAX).take(many).collect();
     for (part, ports) in ports.chunks(AT_ONCE).enumerate() {
         for port in ports {
-            match open_and_close(source, *port, to) {
+            match open_and_close(source, *port) {
                 Ok(()) => {}
                 // The gateway's own question for the account's token had that one: it is among the ended too.
                 Err(err) if err.kind() == io::ErrorKind::AddrInUse => {}
-                Err(err) => panic!("from {source} to {to}: {err}"),
+                Err(err) => panic!("from {source}: {err}"),
             }
         }
-        // The other side closes after ours; a few times it says something still, and then nothing is left of the two.
+        // The other side closes after ours.
         let has = part * AT_ONCE + ports.len();
-        wait_until("connections have ended", PATIENCE, || ended(source) >= has * 95 / 100);
+        wait_until("connections have ended", PATIENCE, || ended(source) >= has);
     }
     assert!(began.elapsed() < PATIENCE, "the first of them are gone before the last are made");
     eprintln!("{many} ended connections from {source} in {:.1?}", began.elapsed());
 }
 
 /// From a port that is named: to look for a free one takes ever longer.
-fn open_and_close(source: Ipv6Addr, port: u16, to: SocketAddrV6) -> io::Result<()> {
+fn open_and_close(source: Ipv6Addr, port: u16) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
     socket.set_freebind_v6(true)?;
     socket.bind(&SocketAddrV6::new(source, port, 0, 0).into())?;
-    socket.connect(&to.into())
+    socket.connect(&ELSEWHERE.into())
+}
+
+/// Where the ended connections lead: each is closed here when the other side has closed it. The thread ends with the
+/// process.
+fn elsewhere() {
+    let listener = Socket::new(Domain::IPV6, Type::STREAM, None).expect("a socket");
+    listener.bind(&ELSEWHERE.into()).unwrap_or_else(|err| panic!("cannot listen on {ELSEWHERE}: {err}"));
+    listener.listen(4096).expect("listen");
+    std::thread::spawn(move || {
+        crate::cpu::pin_this_thread(LOAD_CORE);
+        loop {
+            let (mut stream, _) = listener.accept().expect("accept a connection");
+            let said = stream.read(&mut [0]).expect("the other side closes it");
+            assert_eq!(said, 0, "nothing is said");
+        }
+    });
 }
