@@ -21,6 +21,7 @@ use serde_json::json;
 use sixgate::sandbox::{Action, Fault};
 use support::caller::{Caller, Reply, basic, connect, request, tls, tunnel};
 use support::net::{self, Ns, Uplink};
+use support::wait_until;
 use support::world::{LISTENER, LOOPBACK, Trader, World, config, pins};
 
 const ORDER: &str = r#"{"correlationId":"c1","transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
@@ -250,6 +251,24 @@ fn a_connection_that_the_broker_says_it_will_close_is_not_used_again() {
     }
     let connections: BTreeSet<_> = world.broker.seen().iter().map(|s| s.connection).collect();
     assert_eq!(connections.len(), 3);
+}
+
+/// One that nobody uses any more is of no use to anybody, and the broker may count it.
+#[test]
+fn a_connection_that_nobody_uses_is_closed_by_us() {
+    let world = World::up(1, "idle_timeout = \"1s\"");
+    let idle = || {
+        let (status, account) = world.gateway.admin().get("/v1/accounts/a1");
+        assert_eq!(status, 200, "{account}");
+        let legs = account["legs"].as_array().unwrap();
+        legs.iter().map(|leg| leg["idle_connections"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(place(&world).status, 200);
+    assert!(idle() > 0);
+    wait_until("what lies idle is closed", Duration::from_secs(20), || idle() == 0);
+    assert_eq!(place(&world).status, 200);
+    assert!(idle() > 0, "and kept again");
+    wait_until("it is closed again", Duration::from_secs(20), || idle() == 0);
 }
 
 /// The broker's refusals are the caller's to see, in the broker's words.

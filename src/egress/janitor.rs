@@ -1,6 +1,8 @@
 //! Idle connections that the broker closes are let go of when it does, and not when they are looked at next:
-//! a socket that only we hold open costs the broker and us memory, and tells nobody anything.
+//! a socket that only we hold open costs the broker and us memory, and tells nobody anything. So are those that
+//! nobody has used for `egress.idle_timeout`, at twice that time at the latest.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
@@ -23,6 +25,8 @@ pub(super) struct Janitor {
 struct Stir {
     pool: Weak<Pool<Connection>>,
     told: AtomicBool,
+    /// Stands in the janitor's list of those to be looked at. His alone.
+    listed: AtomicBool,
     stirred: mpsc::UnboundedSender<Arc<Self>>,
 }
 
@@ -34,22 +38,42 @@ impl Wake for Stir {
     }
 }
 
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Janitor {
     /// At work until `tasks` stop.
     pub(super) fn start(tasks: &Tasks) -> Self {
         let (stirred, mut inbox) = mpsc::unbounded_channel::<Arc<Stir>>();
         let stopping = tasks.clone();
         tasks.spawn(async move {
+            // In the order of their times, but for those of before a reload that made it shorter.
+            let mut list: VecDeque<(Instant, Arc<Stir>)> = VecDeque::new();
             loop {
+                let next = list.front().map(|(at, _)| (*at).into());
                 let stir = tokio::select! {
                     stir = inbox.recv() => stir,
+                    () = until(next) => list.pop_front().map(|(_, stir)| {
+                        stir.listed.store(false, Ordering::Relaxed);
+                        stir
+                    }),
                     () = stopping.stopping() => return,
                 };
                 let Some(stir) = stir else { return };
                 // Before it is looked at: what comes from here on is told again.
                 stir.told.store(false, Ordering::Release);
-                if let Some(pool) = stir.pool.upgrade() {
-                    pool.expire(Instant::now());
+                let Some(pool) = stir.pool.upgrade() else { continue };
+                let now = Instant::now();
+                pool.expire(now);
+                if !stir.listed.load(Ordering::Relaxed)
+                    && let Some(at) = pool.look_again(now)
+                {
+                    stir.listed.store(true, Ordering::Relaxed);
+                    list.push_back((at, stir));
                 }
             }
         });
@@ -60,7 +84,15 @@ impl Janitor {
     pub(super) fn pool(&self, bounds: Arc<Bounds>) -> Arc<Pool<Connection>> {
         Arc::new_cyclic(|pool| {
             let (pool, stirred) = (Weak::clone(pool), self.stirred.clone());
-            Pool::new(bounds, Waker::from(Arc::new(Stir { pool, told: AtomicBool::new(false), stirred })))
+            Pool::new(
+                bounds,
+                Waker::from(Arc::new(Stir {
+                    pool,
+                    told: AtomicBool::new(false),
+                    listed: AtomicBool::new(false),
+                    stirred,
+                })),
+            )
         })
     }
 }

@@ -6,7 +6,7 @@
 //! account whose pair changes gets new exits. Last in, first out, because the
 //! connection used last is the one least likely to have been closed meanwhile.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -31,6 +31,8 @@ pub struct Pool<C> {
     idle: Mutex<Vec<Idle<C>>>,
     bounds: Arc<Bounds>,
     stir: Waker,
+    /// Will somebody look at it when what lies in it has become too old?
+    watched: AtomicBool,
 }
 
 impl<C> std::fmt::Debug for Pool<C> {
@@ -76,9 +78,21 @@ struct Idle<C> {
 
 impl<C: Reusable> Pool<C> {
     /// Empty, within `bounds`. `stir` is woken when something came on an idle connection: most often its end,
-    /// and then [`Pool::expire`] lets go of it.
+    /// and then [`Pool::expire`] lets go of it. Also when connections lie in it and nobody watches it.
     pub const fn new(bounds: Arc<Bounds>, stir: Waker) -> Self {
-        Self { idle: Mutex::new(Vec::new()), bounds, stir }
+        Self { idle: Mutex::new(Vec::new()), bounds, stir, watched: AtomicBool::new(false) }
+    }
+
+    /// When to look at it next for what has become too old. `None` if nothing lies in it: whoever puts something in
+    /// calls again.
+    pub fn look_again(&self, now: Instant) -> Option<Instant> {
+        // Before it is looked whether it is empty: what is put in from here on sees it.
+        self.watched.store(false, Ordering::SeqCst);
+        if self.is_empty() {
+            return None;
+        }
+        self.watched.store(true, Ordering::SeqCst);
+        Some(now + self.bounds.max_idle())
     }
 
     /// The freshest idle connection to `to`, if there is one that still lives; of those that
@@ -107,6 +121,10 @@ impl<C: Reusable> Pool<C> {
         idle.push(Idle { to, profile, since: now, connection });
         let surplus = idle.len().saturating_sub(self.bounds.cap.load(Ordering::Relaxed));
         idle.drain(..surplus);
+        drop(idle);
+        if !self.watched.load(Ordering::SeqCst) {
+            self.stir.wake_by_ref();
+        }
     }
 
     /// How many to `to` still live and have lain for less than `younger`.
