@@ -6,6 +6,7 @@
 
 mod members;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -149,7 +150,7 @@ pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&
     let mut correlation = None;
     if endpoint.correlation {
         match members.correlation_id.map(Text::of) {
-            Some(Text::Is(given)) if !given.is_empty() => correlation = Some(Correlation::Given(given.into())),
+            Some(Text::Is(given)) if !given.is_empty() => correlation = Some(Correlation::Given((&*given).into())),
             Some(Text::Other) => {
                 return Err(Problem::before_sending(Code::BadRequest, "correlationId must be a text"));
             }
@@ -204,19 +205,24 @@ fn position(err: &serde_json::Error) -> String {
 }
 
 /// A raw value read as text.
-enum Text {
-    Is(String),
+enum Text<'a> {
+    Is(Cow<'a, str>),
     Null,
     Other,
 }
 
-impl Text {
-    fn of(raw: &str) -> Self {
+impl<'a> Text<'a> {
+    fn of(raw: &'a str) -> Self {
+        // It was read as JSON already: without an escape it is what stands there.
+        if let Some(text) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|t| !t.contains('\\'))
+        {
+            return Self::Is(Cow::Borrowed(text));
+        }
         match serde_json::from_str::<serde_json::Value>(raw) {
-            Ok(serde_json::Value::String(text)) => Self::Is(text),
+            Ok(serde_json::Value::String(text)) => Self::Is(text.into()),
             Ok(serde_json::Value::Null) => Self::Null,
             // Some SDKs send the id as a number.
-            Ok(serde_json::Value::Number(number)) => Self::Is(number.to_string()),
+            Ok(serde_json::Value::Number(number)) => Self::Is(number.to_string().into()),
             _ => Self::Other,
         }
     }
