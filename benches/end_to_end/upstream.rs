@@ -29,19 +29,19 @@ pub const HOST: &str = "api.dhan.co";
 pub const CLIENT_ID: &str = "1000000001";
 
 /// 190 bytes, as long as a reply of the broker's to an order without its cookies.
-const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
+pub const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
     Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nX-Request-Id: 0af7651916cd43dd\r\n\r\n\
     {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
 /// The same before a connection that ends.
-const LAST_REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
+pub const LAST_REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
     Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nConnection: close\r\n\r\n\
     {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
-const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+pub const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
 /// Of [`CLIENT_ID`], with a token that lives as long as [`token`] says.
 const PROFILE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 178\r\n\r\n\
     {\"dhanClientId\":\"1000000001\",\"tokenValidity\":\"01/01/2099 05:30\",\"activeSegment\":\"Equity, Derivative\",\
     \"ddpi\":\"Deactive\",\"mtf\":\"Deactive\",\"dataPlan\":\"Deactive\",\"dataValidity\":\"NA\"}";
-const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
 /// What an upstream does with connections. There may be one of each, at addresses of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -89,8 +89,9 @@ fn main() {
     let results: Vec<(&str, Results)> = parts.map(|name| (name, Results::read(&out, name))).collect();
     assert!(!results.is_empty(), "no benchmark has left figures in {}", out.display());
     let all: Vec<Figure> = results.iter().flat_map(|(_, results)| results.figures.iter().cloned()).collect();
+    let is_debug = results.iter().flat_map(|(_, results)| &results.machine).any(|line| line.contains("build: DEBUG"));
     let plots = plots::draw_all(&out, &all);
-    let report = format!("{}\n{}\n{}", goals::table(&all), provenance(&results), pictures(&plots));
+    let report = format!("{}\n{}\n{}", goals::table(&all, is_debug), provenance(&results), pictures(&plots));
     fs::write(out.join("goals.md"), &report).expect("write goals.md");
     println!("{report}");
     println!("written to {}", out.display());

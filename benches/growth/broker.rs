@@ -21,19 +21,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::upstream::{Manner, certificates, content_length};
+use crate::upstream::{LAST_REPLY, Manner, NOT_FOUND, REFUSAL, REPLY, certificates, content_length};
 
 /// Customer number 0's id.
 const FIRST_ID: u64 = 1_000_000_000;
-const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
-    Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nX-Request-Id: 0af7651916cd43dd\r\n\r\n\
-    {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
-/// The same before a connection that ends.
-const LAST_REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
-    Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nConnection: close\r\n\r\n\
-    {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
-const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
-const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 /// How an order says whose it is.
 const OWNER: &[u8] = b"\"tradingSymbol\":\"";
 

@@ -117,7 +117,6 @@ pub fn listen(terms: Terms, max_connections: usize) -> Result<Listening, ListenE
             let fail = |err| ListenError::Bind { bind: address.to_string(), err };
             let socket = bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            set_for_all(&socket).map_err(fail)?;
             (format!("{}://{local}", if terms.tls.is_some() { "https" } else { "http" }), Socket::Tcp(socket, local))
         }
         Bind::Unix(path) => {
@@ -139,16 +138,13 @@ pub(crate) fn bind_tcp(address: std::net::SocketAddr) -> std::io::Result<TcpList
         std::net::SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(1024)
-}
-
-/// What every connection that this socket accepts inherits (tcp(7)), set once.
-fn set_for_all(listener: &TcpListener) -> std::io::Result<()> {
-    let all = socket2::SockRef::from(listener);
+    // What is set before it listens, every connection that it accepts inherits (tcp(7)).
+    let all = socket2::SockRef::from(&socket);
     all.set_tcp_nodelay(true)?;
     // A caller that vanished must not hold its place for ever.
-    all.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))
+    all.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.bind(address)?;
+    socket.listen(1024)
 }
 
 /// A unix socket that only those `mode` allows can connect to. The file of a
@@ -443,7 +439,6 @@ mod tests {
     #[tokio::test]
     async fn what_is_set_for_a_listener_holds_for_who_comes() {
         let listener = bind_tcp("[::1]:0".parse().unwrap()).unwrap();
-        set_for_all(&listener).unwrap();
         let at = listener.local_addr().unwrap();
         let _caller = tokio::net::TcpSocket::new_v6().unwrap().connect(at).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();

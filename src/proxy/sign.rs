@@ -339,7 +339,8 @@ mod tests {
             let client = ClientId::parse(client).unwrap();
             body(Bytes::from_static(b"{}"), orders, &client, Some(key)).unwrap().correlation.unwrap().id().to_owned()
         };
-        assert_eq!(made("1000000001", "k"), made("1000000001", "k"));
+        // For good: an order that an older version placed is looked for by it.
+        assert_eq!(&*made("1000000001", "k"), "SGMF3XGAHLZ764EANSOUUL3M");
         assert_ne!(made("1000000001", "k"), made("1000000001", "l"));
         assert_ne!(made("1000000001", "k"), made("1000000002", "k"));
         assert_eq!(made("1000000001", "k").len(), 24);

@@ -96,7 +96,7 @@ impl Worker {
             runtime.block_on(async {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = spinning(spin) => {}
+                    () = awake(spin) => {}
                 }
             });
             // What is left was told to end long ago; its files and sockets are the kernel's to close.
@@ -107,13 +107,18 @@ impl Worker {
     }
 }
 
-/// Keep the thread awake in those hours: its reactor is asked again and again and never waited for.
-async fn spinning(hours: Option<Hours>) {
-    let Some(hours) = hours else {
-        loop {
+/// Keep the thread awake in those hours, if there are any; else see that a timer is never far away.
+async fn awake(hours: Option<Hours>) {
+    match hours {
+        Some(hours) => spinning(hours).await,
+        None => loop {
             tokio::time::sleep(BEAT).await;
-        }
-    };
+        },
+    }
+}
+
+/// The reactor is asked again and again and never waited for.
+async fn spinning(hours: Hours) {
     loop {
         if hours == Hours::Market && !calendar::is_market_hours(Timestamp::now()) {
             tokio::time::sleep(LOOK_EVERY).await;

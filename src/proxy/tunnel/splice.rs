@@ -280,6 +280,35 @@ mod tests {
         relay.await.unwrap().unwrap();
     }
 
+    /// A few bytes that come while the host's side is full must wait for it, and come after what was there.
+    #[tokio::test]
+    async fn a_few_bytes_wait_for_who_does_not_read() {
+        let ((mut caller, ours), (theirs, mut host)) = (pair().await, pair().await);
+        let mut want = 0;
+        loop {
+            theirs.writable().await.unwrap();
+            match theirs.try_write(&[1; 4096]) {
+                Ok(n) => want += n,
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
+                Err(err) => panic!("{err}"),
+            }
+        }
+        caller.write_all(b"few").await.unwrap();
+        let (ours, theirs) = (Socket::Tcp(ours), Socket::Tcp(theirs));
+        ours.ready(Interest::READABLE).await.unwrap();
+        assert!(matches!(first(&ours, &theirs).unwrap(), First::Few(Some(rest)) if *rest == *b"few"));
+        // The same through the loop that they go through.
+        caller.write_all(b"more").await.unwrap();
+        caller.shutdown().await.unwrap();
+        let ended = AtomicBool::new(false);
+        let mut heard = Vec::new();
+        let (relayed, read) = tokio::join!(one_way(&ours, &theirs, &ended), host.read_to_end(&mut heard));
+        relayed.unwrap();
+        read.unwrap();
+        assert_eq!(heard.split_off(want), b"more");
+        assert!(heard.iter().all(|byte| *byte == 1));
+    }
+
     /// Or one account's bytes would come out of another's tunnel.
     #[tokio::test]
     async fn a_pipe_with_bytes_in_it_is_not_lent_again() {
