@@ -16,8 +16,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when it cannot be written; a file of that name is replaced only by a whole one.
     pub fn back_up(&self, to: &Path) -> Result<(), StoreError> {
-        let (sequence, entries) = self.inner.shared.snapshot();
-        export::write_to(to, self.sealer(), 1, sequence, &entries)
+        export::write_to(to, self.sealer(), 1, &self.inner.shared.snapshot())
             .map_err(|err| StoreError::of(err.into(), "write the backup", to))
     }
 

@@ -24,6 +24,7 @@ use jiff::Timestamp;
 
 use super::folder;
 use super::seal::{KeyId, Sealer};
+use super::table::{Entries, Table};
 
 const MAGIC: &[u8; 16] = b"SIXGATE-EXPORT-1";
 const HEADER: usize = 16 + 16 + 16 + 8 + 8 + 8;
@@ -31,9 +32,6 @@ const CHUNK: usize = 64 * 1024;
 const ENDING: &str = ".export";
 /// How many exports are kept.
 pub(super) const KEPT: usize = 4;
-
-/// Physical keys and values as they are held in memory, in order.
-pub(super) type Entries = Vec<(Arc<[u8]>, Arc<[u8]>)>;
 
 /// What the first bytes of an export say. Believed only once a chunk opened under it.
 #[derive(Clone, Copy, Debug)]
@@ -97,11 +95,11 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Write an export after the newest, then delete all but the last few.
-pub(super) fn write(folder: &Path, sealer: &Sealer, sequence: u64, entries: &Entries) -> io::Result<PathBuf> {
+pub(super) fn write(folder: &Path, sealer: &Sealer, table: &Table) -> io::Result<PathBuf> {
     folder::make(folder)?;
     let number = list(folder)?.first().map_or(1, |(newest, _)| newest.saturating_add(1));
     let path = path_of(folder, number);
-    write_to(&path, sealer, number, sequence, entries)?;
+    write_to(&path, sealer, number, table)?;
     for (_, old) in list(folder)?.into_iter().skip(KEPT) {
         folder::delete(&old)?;
     }
@@ -114,11 +112,12 @@ pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {
 }
 
 /// Write an export to a file of any name, whole and synced.
-pub(super) fn write_to(path: &Path, sealer: &Sealer, number: u64, sequence: u64, entries: &Entries) -> io::Result<()> {
+pub(super) fn write_to(path: &Path, sealer: &Sealer, number: u64, table: &Table) -> io::Result<()> {
     let mut file_id = [0; 16];
     getrandom::fill(&mut file_id)?;
-    let header = Header { key_id: sealer.key_id(), file_id, number, sequence, taken_at: Timestamp::now() };
-    folder::write_whole(path, |file| write_chunks(file, sealer, header, entries))
+    let (sequence, taken_at) = (table.sequence(), Timestamp::now());
+    let header = Header { key_id: sealer.key_id(), file_id, number, sequence, taken_at };
+    folder::write_whole(path, |file| write_chunks(file, sealer, header, &table.entries))
 }
 
 fn write_chunks(file: &mut impl Write, sealer: &Sealer, header: Header, entries: &Entries) -> io::Result<()> {
@@ -188,7 +187,7 @@ pub(super) fn read(path: &Path, sealer: &Sealer) -> io::Result<(Header, Entries)
         let mut rest = plain.as_slice();
         while !rest.is_empty() {
             let key = entry_part(&mut rest)?;
-            entries.push((key, entry_part(&mut rest)?));
+            entries.insert(key, entry_part(&mut rest)?);
         }
         if last {
             break;
@@ -223,25 +222,31 @@ pub(super) fn newest_good(folder: &Path, sealer: &Sealer) -> io::Result<Option<(
 
 #[cfg(test)]
 mod tests {
+    use super::super::records::{self, SequenceRecord};
     use super::super::seal::MasterKey;
+    use super::super::table::sequence_key;
     use super::*;
 
     fn sealer(digit: &str) -> Sealer {
         Sealer::new(&MasterKey::from_hex(&digit.repeat(64)).unwrap()).unwrap()
     }
 
-    fn some(count: u32) -> Entries {
-        (0..count).map(|n| (n.to_be_bytes().as_slice().into(), vec![7; 100].into())).collect()
+    fn some(count: u32, sequence: u64) -> Table {
+        let sequence = records::encode(&SequenceRecord { sequence }).unwrap();
+        let entry = |n: u32| -> (Arc<[u8]>, Arc<[u8]>) { (Arc::new(n.to_be_bytes()), Arc::new([7; 100])) };
+        let mut entries: Entries = (0..count).map(entry).collect();
+        entries.insert(sequence_key().into(), sequence.as_slice().into());
+        Table { entries }
     }
 
     /// Several chunks, none, and an exact end all come back as they were.
     #[test]
     fn an_export_comes_back_whole() {
         let dir = tempfile::tempdir().unwrap();
-        for count in [0, 1, 5000] {
-            let path = write(dir.path(), &sealer("1"), 42, &some(count)).unwrap();
+        for table in [Table::default(), some(1, 42), some(5000, 42)] {
+            let path = write(dir.path(), &sealer("1"), &table).unwrap();
             let (header, entries) = read(&path, &sealer("1")).unwrap();
-            assert_eq!((header.sequence, entries), (42, some(count)));
+            assert_eq!((header.sequence, entries), (table.sequence(), table.entries));
         }
     }
 
@@ -249,7 +254,7 @@ mod tests {
     #[test]
     fn a_cut_changed_or_foreign_export_is_refused_as_a_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let path = write(dir.path(), &sealer("1"), 1, &some(2000)).unwrap();
+        let path = write(dir.path(), &sealer("1"), &some(2000, 1)).unwrap();
         let good = std::fs::read(&path).unwrap();
         let first_chunk = HEADER + 5 + u32::from_be_bytes(good[HEADER + 1..HEADER + 5].try_into().unwrap()) as usize;
         for cut in [0, HEADER - 1, HEADER, first_chunk, good.len() - 1] {
@@ -274,7 +279,7 @@ mod tests {
     fn the_last_few_are_kept_and_a_damaged_newest_falls_back() {
         let dir = tempfile::tempdir().unwrap();
         for sequence in 1..=7 {
-            write(dir.path(), &sealer("1"), sequence, &some(3)).unwrap();
+            write(dir.path(), &sealer("1"), &some(3, sequence)).unwrap();
         }
         let kept = list(dir.path()).unwrap();
         assert_eq!(kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [7, 6, 5, 4]);
@@ -283,7 +288,7 @@ mod tests {
         std::fs::write(newest, &whole[..whole.len() / 2]).unwrap();
         let (_, header, _) = newest_good(dir.path(), &sealer("1")).unwrap().unwrap();
         assert_eq!(header.sequence, 6);
-        write(dir.path(), &sealer("1"), 8, &some(3)).unwrap();
+        write(dir.path(), &sealer("1"), &some(3, 8)).unwrap();
         assert_eq!(newest_good(dir.path(), &sealer("1")).unwrap().unwrap().1.sequence, 8);
     }
 }

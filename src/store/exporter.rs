@@ -5,6 +5,9 @@
 //! second or so), the pause grows to 20 times as long, so that exporting never takes
 //! more than a twentieth of the time. A failed export is said and tried again.
 //!
+//! The thread runs only on cores that nobody else needs (`SCHED_IDLE`, sched(7)): orders that
+//! share one with it do not wait for the end of its slice. It holds no lock while it works.
+//!
 //! Not here: the format (`export`).
 
 use std::io;
@@ -12,6 +15,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
 use super::export;
 use super::table::Shared;
@@ -74,11 +80,11 @@ impl Exporter {
 }
 
 fn run(signal: &Signal, shared: &Shared, folder: &std::path::Path, after: Duration) {
+    give_way();
     let mut pause = after;
     while let Some(closing) = next(signal, pause) {
         let begun = Instant::now();
-        let (sequence, entries) = shared.snapshot();
-        match export::write(folder, &shared.sealer, sequence, &entries) {
+        match export::write(folder, &shared.sealer, &shared.snapshot()) {
             Ok(_) => pause = after.max(begun.elapsed() * SHARE),
             Err(err) => {
                 tracing::error!(folder = %folder.display(), error = %err, "cannot write an export; will try again");
@@ -88,6 +94,14 @@ fn run(signal: &Signal, shared: &Shared, folder: &std::path::Path, after: Durati
                 }
             }
         }
+    }
+}
+
+fn give_way() {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(err) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+        // A sandbox may forbid it. Exports are right all the same.
+        tracing::debug!(error = %err, "exports of the state run at the priority of all else");
     }
 }
 

@@ -13,7 +13,6 @@
 //!
 //! Not here: damage found later, with the table in memory (`writer`).
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +22,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::backend::{Backend, Batch, Engine, Failure, guarded};
-use super::export::{self, Entries};
+use super::export;
 use super::folder::{self, FolderLock};
 use super::records::{self, LAYOUT, MetaRecord, SequenceRecord, Tree};
-use super::table::{self, Table, meta_key, sequence_key};
+use super::table::{self, Entries, Table, meta_key, sequence_key};
 use super::{Sealer, StoreError, writer};
 
 /// An export was loaded in place of damaged files. At most the changes of the last
@@ -81,8 +80,7 @@ pub(super) fn open(path: &Path, sealer: &Sealer, engine: Engine) -> Result<Opene
 
     let Loaded { table, backend, restored } = place.load_or_restore(finished, stamp.is_some())?;
     if exports.is_empty() {
-        let entries = table.entries.iter().map(|(key, held)| (Arc::clone(key), Arc::clone(held))).collect();
-        export::write(&place.exports, sealer, table.sequence(), &entries).map_err(fail("export"))?;
+        export::write(&place.exports, sealer, &table).map_err(fail("export"))?;
     }
     if stamp.is_none() {
         Stamp::of(sealer, engine).write(&stamp_path).map_err(fail("stamp"))?;
@@ -167,7 +165,7 @@ impl Place<'_> {
             Err(Failure::Corrupt(why)) => return Ok(Found::Damaged(why)),
             Err(failure) => return Err(self.fail("open")(failure)),
         };
-        let mut entries = BTreeMap::new();
+        let mut entries = Entries::new();
         let mut refused = Vec::new();
         let read = guarded(|| {
             backend.each(&mut |key, sealed| match table::hold(self.sealer, key, sealed) {
@@ -248,20 +246,20 @@ impl Place<'_> {
             "AN EXPORT WAS LOADED IN PLACE OF THE STORE'S FILES. Changes made after it was taken are missing: \
              check accounts, addresses and tokens"
         );
-        let table = Table { entries: entries.into_iter().collect() };
+        let table = Table { entries };
         Ok(Loaded { table, backend, restored: Some(Restored { why, from, taken_at, aside }) })
     }
 }
 
 /// An export that opened as a whole, but of this layout and with the store's own record?
 fn holds_a_store(sealer: &Sealer, entries: &Entries) -> bool {
-    let known = |(key, held): &(Arc<[u8]>, Arc<[u8]>)| match Tree::split(key) {
+    let known = |(key, held): (&Arc<[u8]>, &Arc<[u8]>)| match Tree::split(key) {
         Some((tree, key)) if tree.is_secret() => sealer.open_record(tree.name(), key, held).is_ok(),
         Some(_) => true,
         None => false,
     };
     let meta = meta_key();
-    let whole = |(key, held): &(Arc<[u8]>, Arc<[u8]>)| **key == *meta && records::decode::<MetaRecord>(held).is_some();
+    let whole = |(key, held): (&Arc<[u8]>, &Arc<[u8]>)| **key == *meta && records::decode::<MetaRecord>(held).is_some();
     entries.iter().all(known) && entries.iter().any(whole)
 }
 

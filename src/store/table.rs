@@ -3,24 +3,26 @@
 //! Invariants:
 //! - An entry is here only once it is durable.
 //! - Values of secret trees stay sealed here; the others are plain.
-//! - Only the writer changes the table. A snapshot for an export is taken under
-//!   `gate`, which the writer holds too: without it a writer waiting for the
-//!   table's lock would make every reader wait for the snapshot.
+//! - Only the writer changes the table.
+//! - The lock is held for a look or a change, never while many entries are passed
+//!   over: whoever needs those takes a snapshot, which shares all of them.
 //!
 //! Not here: who may change what (`writer`), bytes on disk (`backend`).
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::export::Entries;
 use super::records::{self, Record, SequenceRecord, Tree};
 use super::seal::{SealError, Sealer};
 
-/// Physical keys and values as they are held.
-#[derive(Default)]
+/// Physical keys and values as they are held. A clone shares them, and costs the same however many there are.
+pub(super) type Entries = imbl::OrdMap<Arc<[u8]>, Arc<[u8]>>;
+
+/// All there is.
+#[derive(Clone, Default)]
 pub(super) struct Table {
-    pub(super) entries: BTreeMap<Arc<[u8]>, Arc<[u8]>>,
+    pub(super) entries: Entries,
 }
 
 impl Table {
@@ -79,13 +81,12 @@ pub(super) fn is_same(sealer: &Sealer, tree: Tree, physical: &[u8], held: &[u8],
 /// The table and what reading it takes.
 pub(super) struct Shared {
     table: RwLock<Table>,
-    gate: Mutex<()>,
     pub(super) sealer: Sealer,
 }
 
 impl Shared {
     pub(super) fn new(table: Table, sealer: Sealer) -> Self {
-        Self { table: RwLock::new(table), gate: Mutex::new(()), sealer }
+        Self { table: RwLock::new(table), sealer }
     }
 
     /// A panic elsewhere cannot leave the table half changed: changes are moves of whole values.
@@ -95,7 +96,6 @@ impl Shared {
 
     /// Make a durable change visible, all of it at once.
     pub(super) fn publish(&self, change: BTreeMap<Arc<[u8]>, Option<Arc<[u8]>>>) {
-        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         for (key, held) in change {
             match held {
@@ -105,30 +105,27 @@ impl Shared {
         }
     }
 
-    /// Everything at one moment, and its sequence. Values are shared, not copied.
-    pub(super) fn snapshot(&self) -> (u64, Entries) {
-        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = self.read();
-        let entries = table.entries.iter().map(|(key, held)| (Arc::clone(key), Arc::clone(held))).collect();
-        (table.sequence(), entries)
+    /// Everything at one moment. Entries are shared, not copied.
+    pub(super) fn snapshot(&self) -> Table {
+        self.read().clone()
     }
 
     /// Entries of one tree after a key, up to a number of them.
-    pub(super) fn range<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Entries {
+    pub(super) fn range<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Vec<(Arc<[u8]>, Arc<[u8]>)> {
         let from = match after {
             Some(key) => Bound::Excluded(records::physical::<R>(key)),
             None => Bound::Included(vec![R::TREE.id()]),
         };
-        let table = self.read();
-        let all = table.entries.range::<[u8], _>((from.as_ref().map(Vec::as_slice), Bound::Unbounded));
+        let table = self.snapshot();
+        let all = table.entries.range::<_, [u8]>((from.as_ref().map(Vec::as_slice), Bound::Unbounded));
         let tree = all.take_while(|(key, _)| key.first() == Some(&R::TREE.id()));
         tree.take(limit).map(|(key, held)| (Arc::clone(key), Arc::clone(held))).collect()
     }
 
     /// How many records a tree has.
     pub(super) fn count<R: Record>(&self) -> usize {
-        let table = self.read();
+        let table = self.snapshot();
         let (from, to) = ([R::TREE.id()], [R::TREE.id() + 1]);
-        table.entries.range::<[u8], _>((Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()))).count()
+        table.entries.range::<_, [u8]>((Bound::Included(from.as_slice()), Bound::Excluded(to.as_slice()))).count()
     }
 }

@@ -364,7 +364,7 @@ fn no_value_is_on_disk_in_the_clear() {
             assert!(!found, "{word} in {}", path.display());
         }
     }
-    assert!(!store.inner.shared.snapshot().1.iter().any(|(_, held)| held.windows(7).any(|w| w == b"hunter2")));
+    assert!(!store.inner.shared.snapshot().entries.iter().any(|(_, held)| held.windows(7).any(|w| w == b"hunter2")));
 }
 
 /// A stop between the two renames of a rebuild finds the store under its other name.
@@ -416,6 +416,26 @@ fn what_is_too_long_is_refused_before_it_is_queued() {
     let store = open(dir.path()).unwrap();
     assert_eq!(store.scan::<TokenRecord>().unwrap().len(), 250);
     assert_eq!(fs::read_dir(dir.path().join("sled/blobs")).unwrap().count(), 0, "sled never syncs blobs");
+}
+
+/// At the priority of all else an export of many accounts makes orders on its core wait for the end of its slice.
+#[test]
+fn exports_are_made_on_cores_that_nobody_else_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(dir.path()).unwrap();
+    // proc(5), /proc/pid/stat: "(comm)", and the 41st field is the policy.
+    let policy = |stat: String| {
+        let (head, rest) = stat.rsplit_once(") ")?;
+        head.ends_with("(store-export").then(|| rest.split(' ').nth(38)?.parse::<i32>().ok())?
+    };
+    let stats = || fs::read_dir("/proc/self/task").unwrap().flatten();
+    let policies = || stats().filter_map(|task| policy(fs::read_to_string(task.path().join("stat")).ok()?));
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    // SCHED_IDLE, sched.h. Other tests' stores have such threads too, some of which just begin.
+    while policies().any(|policy| policy != 5) || policies().count() == 0 {
+        assert!(std::time::Instant::now() < until, "policies: {:?}", policies().collect::<Vec<_>>());
+        std::thread::yield_now();
+    }
 }
 
 /// Without an export after changes there is nothing to fall back to.

@@ -27,7 +27,7 @@ use super::error::{StoreError, chain};
 use super::exporter::Exporter;
 use super::folder::{self, FolderLock};
 use super::records::{self, SequenceRecord};
-use super::table::{self, Shared, meta_key, sequence_key};
+use super::table::{self, Entries, Shared, meta_key, sequence_key};
 
 /// How many changes may wait. When full, `commit` waits for room: callers slow down to the disk's pace.
 pub(super) const QUEUE: usize = 1024;
@@ -185,8 +185,8 @@ impl Writer {
     fn reopen(&self) -> Result<Box<dyn Backend>, Failure> {
         match self.engine.open(&self.folder).and_then(|backend| reconcile(&self.shared, backend)) {
             Err(Failure::Corrupt(why)) => {
-                let (_, entries) = self.shared.snapshot();
-                let aside = rebuild(self.engine, &self.folder, &self.shared.sealer, &entries)?;
+                let held = self.shared.snapshot().entries;
+                let aside = rebuild(self.engine, &self.folder, &self.shared.sealer, &held)?;
                 tracing::error!(why, aside = ?aside, "the store's files were damaged; written anew from memory");
                 self.engine.open(&self.folder)
             }
@@ -197,8 +197,7 @@ impl Writer {
 
 /// Make the engine hold what the table holds: a refused group may be on disk.
 fn reconcile(shared: &Shared, mut backend: Box<dyn Backend>) -> Result<Box<dyn Backend>, Failure> {
-    let (_, entries) = shared.snapshot();
-    let held: BTreeMap<_, _> = entries.into_iter().collect();
+    let held = shared.snapshot().entries;
     let mut good = BTreeSet::new();
     let mut batch = Batch::new();
     guarded(|| {
@@ -231,7 +230,7 @@ pub(super) fn rebuild(
     engine: Engine,
     folder: &Path,
     sealer: &super::Sealer,
-    entries: &super::export::Entries,
+    entries: &Entries,
 ) -> Result<Option<PathBuf>, Failure> {
     let new = rebuilt(folder);
     if new.exists() {
@@ -239,7 +238,7 @@ pub(super) fn rebuild(
     }
     let mut backend = engine.open(&new)?;
     let meta = meta_key();
-    let (meta, rest): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| **key == *meta);
+    let (meta, rest): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| ***key == *meta);
     // The store's own record last: with it the folder is whole.
     for part in rest.chunks(GROUP_CHANGES).chain(meta.chunks(1)) {
         let batch = part.iter().map(|(key, held)| (Arc::clone(key), Some(table::sealed(sealer, key, held)))).collect();
