@@ -224,7 +224,7 @@ pub(super) fn newest_good(folder: &Path, sealer: &Sealer) -> io::Result<Option<(
 mod tests {
     use super::super::records::{self, SequenceRecord};
     use super::super::seal::MasterKey;
-    use super::super::table::sequence_key;
+    use super::super::table::{Entry, sequence_key};
     use super::*;
 
     fn sealer(digit: &str) -> Sealer {
@@ -233,7 +233,7 @@ mod tests {
 
     fn some(count: u32, sequence: u64) -> Table {
         let sequence = records::encode(&SequenceRecord { sequence }).unwrap();
-        let entry = |n: u32| -> (Arc<[u8]>, Arc<[u8]>) { (Arc::new(n.to_be_bytes()), Arc::new([7; 100])) };
+        let entry = |n: u32| -> Entry { (Arc::new(n.to_be_bytes()), Arc::new([7; 100])) };
         let mut entries: Entries = (0..count).map(entry).collect();
         entries.insert(sequence_key().into(), sequence.as_slice().into());
         Table { entries }

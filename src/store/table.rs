@@ -16,7 +16,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::records::{self, Record, SequenceRecord, Tree};
 use super::seal::{SealError, Sealer};
 
-/// Physical keys and values as they are held. A clone shares them, and costs the same however many there are.
+/// A physical key and its value as it is held.
+pub(super) type Entry = (Arc<[u8]>, Arc<[u8]>);
+
+/// All of them. A clone shares them, and costs the same however many there are.
 pub(super) type Entries = imbl::OrdMap<Arc<[u8]>, Arc<[u8]>>;
 
 /// All there is.
@@ -111,7 +114,7 @@ impl Shared {
     }
 
     /// Entries of one tree after a key, up to a number of them.
-    pub(super) fn range<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Vec<(Arc<[u8]>, Arc<[u8]>)> {
+    pub(super) fn range<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Vec<Entry> {
         let from = match after {
             Some(key) => Bound::Excluded(records::physical::<R>(key)),
             None => Bound::Included(vec![R::TREE.id()]),
