@@ -28,8 +28,8 @@ use super::records::{self, LAYOUT, MetaRecord, SequenceRecord, Tree};
 use super::table::{self, Entries, Table, meta_key, sequence_key};
 use super::{Sealer, StoreError, writer};
 
-/// An export was loaded in place of damaged files. At most the changes of the last
-/// moments before the damage are missing.
+/// An export was loaded in place of damaged files. At most the changes since
+/// the last export are missing: some seconds of them, more where no core had time for one.
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// What was wrong.
