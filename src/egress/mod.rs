@@ -23,6 +23,7 @@ mod line;
 pub mod pool;
 mod resolve;
 pub mod scratch;
+mod sessions;
 pub mod source;
 pub mod tls;
 

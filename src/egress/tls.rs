@@ -2,7 +2,7 @@
 //!
 //! A session ticket earned from one account's address is never offered from
 //! another's: the store of sessions belongs to the exit. Everything else of a
-//! client configuration is shared (2.6 KB an exit instead of 15.9).
+//! client configuration is shared.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -12,8 +12,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-/// TLS sessions kept per exit: a few tickets for each of the broker's hosts.
-const SESSIONS: usize = 8;
+use super::sessions::Sessions;
 
 /// What is offered to the server, part of the key of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,7 +82,7 @@ impl ExitTls {
         };
         own.get_or_init(|| {
             let mut config = base.clone();
-            config.resumption = self.sessions.get_or_init(|| Resumption::in_memory_sessions(SESSIONS)).clone();
+            config.resumption = self.sessions.get_or_init(|| Resumption::store(Arc::new(Sessions::default()))).clone();
             Arc::new(config)
         })
     }
@@ -106,9 +105,11 @@ mod tests {
 
     use super::*;
 
-    /// A handshake in memory; what kind the client saw, its ticket taken in.
-    fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> HandshakeKind {
-        let mut client = ClientConnection::new(Arc::clone(client), "api.dhan.co".try_into().unwrap()).unwrap();
+    const FULL: HandshakeKind = HandshakeKind::Full;
+
+    /// A handshake in memory; what kind the client saw, its tickets taken in.
+    fn handshake(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &str) -> HandshakeKind {
+        let mut client = begin(client, name);
         let mut server = ServerConnection::new(Arc::clone(server)).unwrap();
         for _ in 0..10 {
             let mut wire = Vec::new();
@@ -133,31 +134,70 @@ mod tests {
         client.handshake_kind().unwrap()
     }
 
-    /// Two exits that shared a session store would offer one account's ticket
-    /// from the other's address.
-    #[test]
-    fn a_session_is_resumed_by_the_exit_that_earned_it_and_no_other() {
+    fn begin(client: &Arc<ClientConfig>, name: &str) -> ClientConnection {
+        ClientConnection::new(Arc::clone(client), name.to_owned().try_into().unwrap()).unwrap()
+    }
+
+    /// A server of ten names that gives two tickets a handshake, and who trusts it.
+    fn server(versions: &[&'static rustls::SupportedProtocolVersion]) -> (Arc<ServerConfig>, Base) {
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate =
-            rcgen::CertificateParams::new(vec!["api.dhan.co".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let names: Vec<String> = (0..10).map(name).collect();
+        let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), certificate.pem()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key.serialize_der().try_into().unwrap())
             .unwrap();
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         server.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
-        let server = Arc::new(server);
-        let base = Base::new(&[file.path().to_owned()]).unwrap();
-        let (one, two) = (ExitTls::default(), ExitTls::default());
+        server.send_tls13_tickets = 2;
+        (Arc::new(server), Base::new(&[file.path().to_owned()]).unwrap())
+    }
 
-        assert_eq!(handshake(one.config(&base, Profile::Http1), &server), HandshakeKind::Full);
-        assert_eq!(handshake(one.config(&base, Profile::Http1), &server), HandshakeKind::Resumed);
-        assert_eq!(handshake(two.config(&base, Profile::Http1), &server), HandshakeKind::Full);
+    fn name(n: usize) -> String {
+        format!("api{n}.dhan.co")
+    }
+
+    /// Two exits that shared a session store would offer one account's ticket
+    /// from the other's address.
+    #[test]
+    fn a_session_is_resumed_by_the_exit_that_earned_it_and_no_other() {
+        for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+            let (server, base) = server(&[version]);
+            let (one, two) = (ExitTls::default(), ExitTls::default());
+            let kind = |exit: &ExitTls| handshake(exit.config(&base, Profile::Http1), &server, &name(0));
+            assert_eq!([kind(&one), kind(&one), kind(&two)], [FULL, HandshakeKind::Resumed, FULL], "{version:?}");
+        }
+    }
+
+    /// A ticket that is used twice links the connections to whoever looks on (RFC 8446, appendix C.4).
+    #[test]
+    fn a_ticket_is_spent_by_the_connection_that_it_is_offered_on() {
+        let (server, base) = server(&[&rustls::version::TLS13]);
+        let exit = ExitTls::default();
+        let config = exit.config(&base, Profile::Http1);
+        assert_eq!(handshake(config, &server, &name(0)), FULL);
+        // Two connections that come to nothing; their handshakes begin all the same.
+        drop((begin(config, &name(0)), begin(config, &name(0))));
+        assert_eq!(handshake(config, &server, &name(0)), FULL);
+        assert_eq!(handshake(config, &server, &name(0)), HandshakeKind::Resumed);
+    }
+
+    #[test]
+    fn the_host_that_was_met_first_is_forgotten_when_there_are_many() {
+        let (server, base) = server(&[&rustls::version::TLS13]);
+        let exit = ExitTls::default();
+        let kind = |n: usize| handshake(exit.config(&base, Profile::Http1), &server, &name(n));
+        for n in 0..10 {
+            assert_eq!(kind(n), FULL);
+        }
+        assert_eq!(kind(9), HandshakeKind::Resumed);
+        assert_eq!(kind(2), HandshakeKind::Resumed);
+        assert_eq!(kind(1), FULL);
     }
 
     #[test]

@@ -1,0 +1,95 @@
+//! TLS sessions of one exit, to be resumed by it and no other (RFC 8446, section 2.2).
+//!
+//! In rustls' own store an exit takes 1.9 KB before it holds a ticket, and eight
+//! tickets of a host after that, each with a copy of the server's certificates. Most
+//! exits talk to one host, over one or two connections, and this is made for those.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustls::NamedGroup;
+use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
+
+/// Hosts remembered. The broker has fewer.
+const HOSTS: usize = 8;
+
+/// Tickets kept for each: every connection brings new ones, and resuming spends one.
+const TICKETS: usize = 2;
+
+/// The sessions of one exit.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    /// In the order they were first heard of.
+    hosts: Mutex<Vec<Host>>,
+}
+
+#[derive(Debug)]
+struct Host {
+    name: ServerName<'static>,
+    kx_hint: Option<NamedGroup>,
+    tls12: Option<Box<Tls12ClientSessionValue>>,
+    /// Oldest first.
+    tls13: Vec<Tls13ClientSessionValue>,
+}
+
+impl Sessions {
+    /// Nothing panics while it is held, and a session that is lost costs a handshake.
+    fn lock(&self) -> MutexGuard<'_, Vec<Host>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of<T>(&self, name: &ServerName<'_>, look: impl FnOnce(&mut Host) -> Option<T>) -> Option<T> {
+        self.lock().iter_mut().find(|host| host.name == *name).and_then(look)
+    }
+
+    fn keep(&self, name: ServerName<'static>, change: impl FnOnce(&mut Host)) {
+        let mut hosts = self.lock();
+        if let Some(host) = hosts.iter_mut().find(|host| host.name == name) {
+            return change(host);
+        }
+        if hosts.len() >= HOSTS {
+            hosts.remove(0);
+        }
+        let mut host = Host { name, kx_hint: None, tls12: None, tls13: Vec::new() };
+        change(&mut host);
+        hosts.reserve_exact(1);
+        hosts.push(host);
+    }
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
+        self.keep(server_name, |host| host.kx_hint = Some(group));
+    }
+
+    fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.of(server_name, |host| host.kx_hint)
+    }
+
+    fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.keep(server_name, |host| host.tls12 = Some(Box::new(value)));
+    }
+
+    fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.of(server_name, |host| host.tls12.as_deref().cloned())
+    }
+
+    fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
+        self.of(server_name, |host| host.tls12.take());
+    }
+
+    fn insert_tls13_ticket(&self, server_name: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.keep(server_name, |host| {
+            if host.tls13.len() >= TICKETS {
+                host.tls13.remove(0);
+            }
+            host.tls13.reserve_exact(1);
+            host.tls13.push(value);
+        });
+    }
+
+    fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        // The newest is the one that the server has least likely forgotten.
+        self.of(server_name, |host| host.tls13.pop())
+    }
+}
