@@ -8,7 +8,7 @@
 //! - `conf`, its folder and the parent are never synced: synced after opening.
 //! - Opening writes a synced snapshot that points into `db`, whose newest bytes may
 //!   be in memory only if the last process was killed: `db` is synced before, too.
-//! - The cache is 1 GiB by default; 32 MiB is plenty, since reads come from our memory.
+//! - The cache is 1 GiB by default; 4 MiB is plenty, since reads come from our memory.
 //! - Values over a quarter of a segment go to `blobs/`, which is never synced: our
 //!   values are under 4 KiB (`records`), and a page holds at most 17.
 //!
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use super::backend::{Backend, Batch, Failure, guarded};
 use super::folder;
 
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// How long threads of a sled closed a moment ago may still hold its file.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 
