@@ -28,7 +28,7 @@ impl Sight {
         // The account may have been made anew meanwhile: its token must not leave by these.
         account.legs.as_ref().filter(|own| own.pair() == legs.pair())?;
         let token = account.token.live(Timestamp::now()).ok()?;
-        let called = self.login.get_ip(legs.leg(role), account.client_id(), token.secret()).await;
+        let called = self.login.get_ip(legs.leg(role), account.client_id(), &token.secret()).await;
         let Answered::Good(registered) = called.answered else { return None };
         let std::net::IpAddr::V6(detected) = registered.detected? else { return None };
         // Where the broker does not say it in so many words, its own comparison does.

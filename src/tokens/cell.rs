@@ -1,13 +1,14 @@
 //! The place of an account's token, where the order path finds it, and what is told
 //! to those who find none.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::lifecycle::{CHECK_TIME, State, Trouble, Why};
@@ -58,19 +59,13 @@ pub struct Unavailable {
 
 /// The place of an account's token. Shared by every row of the account, so a
 /// request in flight sees a new token at once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TokenCell {
     last: ArcSwapOption<LiveToken>,
     /// The generation that must not sign; 0 for none. Only ever one, the last.
     barred: AtomicU64,
-    standing: watch::Sender<Standing>,
-}
-
-impl Default for TokenCell {
-    fn default() -> Self {
-        let standing = watch::Sender::new(Standing::default());
-        Self { last: ArcSwapOption::empty(), barred: AtomicU64::new(0), standing }
-    }
+    standing: Mutex<Standing>,
+    changed: Notify,
 }
 
 impl TokenCell {
@@ -100,16 +95,22 @@ impl TokenCell {
 
     /// Publish where the token stands, and wake whoever waits.
     pub(super) fn stand(&self, standing: Standing) {
-        self.standing.send_if_modified(|last| {
-            let new = *last != standing;
+        let mut last = self.lock();
+        if *last != standing {
             *last = standing;
-            new
-        });
+            drop(last);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Nothing panics while it is held.
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where it stands.
     pub fn standing(&self) -> Standing {
-        self.standing.borrow().clone()
+        self.lock().clone()
     }
 
     /// The token to sign with at `now`: no lock, no wait.
@@ -131,9 +132,10 @@ impl TokenCell {
     /// # Errors
     /// [`Unavailable`], as soon as it is known that none will come in time. Cancel-safe.
     pub async fn wait(&self, refused: u64, by: Instant) -> Result<Arc<LiveToken>, Unavailable> {
-        let mut changes = self.standing.subscribe();
         loop {
-            changes.mark_unchanged();
+            // Before anything is looked at: what changes from here on wakes it.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
             let now = Timestamp::now();
             let none = match self.live(now) {
                 Ok(token) => return Ok(token),
@@ -143,7 +145,7 @@ impl TokenCell {
                 let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
                 Instant::now() + wait < by
             };
-            let standing = changes.borrow().clone();
+            let standing = self.standing();
             let settled = standing.refusals_seen >= refused;
             let hopeless = match &standing.state {
                 Some(State::Absent | State::NeedsPerson { .. }) => settled,
@@ -155,22 +157,26 @@ impl TokenCell {
             if hopeless {
                 return Err(none);
             }
-            match tokio::time::timeout_at(by, changes.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return self.live(Timestamp::now()),
+            if tokio::time::timeout_at(by, changed).await.is_err() {
+                return self.live(Timestamp::now());
             }
         }
     }
 
     /// Wait until nothing is under way, or `by`. Cancel-safe.
     pub async fn settle(&self, by: Instant) -> Standing {
-        let mut changes = self.standing.subscribe();
-        let _ = tokio::time::timeout_at(by, changes.wait_for(|standing| !standing.is_moving())).await;
-        self.standing()
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let standing = self.standing();
+            if !standing.is_moving() || tokio::time::timeout_at(by, changed).await.is_err() {
+                return standing;
+            }
+        }
     }
 
     fn why_not(&self, now: Timestamp) -> Unavailable {
-        let standing = self.standing.borrow();
+        let standing = self.standing();
         let wait = |until: Timestamp| Duration::try_from(until.duration_since(now)).unwrap_or_default();
         let plain = |code: &str, summary: &str| Unavailable {
             code: code.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::HeaderValue;
 use jiff::Timestamp;
 
@@ -12,10 +13,21 @@ use crate::domain::secret::ExposeSecret;
 use crate::domain::{ClientId, Secret};
 use crate::store::records::TokenRecord;
 
+const UNPRINTABLE: Invalid = Invalid::new("a token has only printable ASCII characters");
+
+/// The text of a token as bytes that are shared.
+struct Text(Secret);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose_secret().as_bytes()
+    }
+}
+
 /// A token that can sign.
 pub struct LiveToken {
+    /// The only copy of its text, which is wiped with the last clone of this.
     header: HeaderValue,
-    text: Secret,
     expires_at: Timestamp,
     source: String,
     generation: u64,
@@ -49,10 +61,10 @@ impl LiveToken {
     /// # Errors
     /// [`Invalid`] when its text cannot be a header.
     pub fn new(text: Secret, expires_at: Timestamp, source: String, generation: u64) -> Result<Self, Invalid> {
-        let mut header = HeaderValue::from_str(text.expose_secret())
-            .map_err(|_| Invalid::new("a token has only printable ASCII characters"))?;
+        let header = HeaderValue::from_maybe_shared(Bytes::from_owner(Text(text)));
+        let mut header = header.ok().filter(|header| header.to_str().is_ok()).ok_or(UNPRINTABLE)?;
         header.set_sensitive(true);
-        Ok(Self { header, text, expires_at, source, generation })
+        Ok(Self { header, expires_at, source, generation })
     }
 
     /// The `access-token` header, sensitive.
@@ -61,8 +73,9 @@ impl LiveToken {
     }
 
     /// The token itself, for a feed's query or a login frame.
-    pub const fn secret(&self) -> &Secret {
-        &self.text
+    pub fn secret(&self) -> Secret {
+        // Text it is: without that there is none of these.
+        self.header.to_str().unwrap_or_default().into()
     }
 
     /// When it ends.
@@ -113,6 +126,19 @@ mod tests {
     fn token(client_id: &str, exp: i64, more: &str) -> Secret {
         let claims = format!(r#"{{"exp":{exp},"dhanClientId":"{client_id}"{more}}}"#);
         format!("eyJhbGciOiJIUzUxMiJ9.{}.c2lnbmF0dXJl", BASE64URL_NOPAD.encode(claims.as_bytes())).into()
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_a_header_is_refused_and_one_that_can_is_held_once() {
+        let make = |text: &str| LiveToken::new(text.into(), Timestamp::MAX, "manual".into(), 1);
+        for text in ["t\u{f6}ken", "two\nlines", "\u{7f}"] {
+            assert!(make(text).is_err(), "{text:?}");
+        }
+        let live = make("a.b.c").unwrap();
+        assert_eq!(live.secret().expose_secret(), "a.b.c");
+        assert!(live.header().is_sensitive());
+        let shared = live.header().clone();
+        assert_eq!(shared.as_bytes().as_ptr(), live.header().as_bytes().as_ptr());
     }
 
     /// A token of another account would place this caller's orders there; one that we gave

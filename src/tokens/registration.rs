@@ -154,7 +154,7 @@ pub async fn read(login: &Login, subject: &Subject) -> Result<Registration, Regi
 
 async fn ask(login: &Login, subject: &Subject) -> Result<(Registration, Timestamp), RegistrationError> {
     let (legs, token) = means(subject)?;
-    let called = login.get_ip(&**legs, &subject.client_id, token.secret()).await;
+    let called = login.get_ip(&**legs, &subject.client_id, &token.secret()).await;
     let now = Timestamp::now();
     let now = now.checked_add(called.skew.unwrap_or_default()).unwrap_or(now);
     let told = called.answered.told().map_err(RegistrationError::Broker)?;
@@ -192,7 +192,7 @@ pub async fn put(
         }
         let slot = before.slot(role);
         let address = legs.pair().of(role);
-        let (id, secret) = (&subject.client_id, token.secret());
+        let (id, secret) = (&subject.client_id, &token.secret());
         changes.push(match plan(slot, replace, today) {
             Plan::Keep => change(role, Done::Unchanged, format!("{} is registered already", slot.assigned)),
             Plan::Refuse(why) => change(role, Done::Refused, why),

@@ -80,7 +80,7 @@ async fn ask(login: &Login, subject: &Subject) -> Asked {
         Ok(token) => token,
         Err(why) => return nothing(format!("not asked: there is no live token ({why})")),
     };
-    let called: Called<Profile> = login.profile(legs, &subject.client_id, token.secret()).await;
+    let called: Called<Profile> = login.profile(legs, &subject.client_id, &token.secret()).await;
     let (profile, skew) = (called.answered, called.skew);
     if profile.outcome == CheckOutcome::Dead {
         let why = || Err("not asked: the broker refuses the token".to_owned());
@@ -94,7 +94,7 @@ async fn ask(login: &Login, subject: &Subject) -> Asked {
 
 /// By that very leg: the other one's answer would be no answer.
 async fn see(login: &Login, subject: &Subject, leg: &Leg, token: &Arc<LiveToken>) -> (Seen, Option<SignedDuration>) {
-    let called = login.get_ip(leg, &subject.client_id, token.secret()).await;
+    let called = login.get_ip(leg, &subject.client_id, &token.secret()).await;
     (called.answered.told(), called.skew)
 }
 

@@ -21,7 +21,7 @@ impl Broker for Login {
                     answer(called, |minted| Said::Token(minted.token))
                 }
                 Question::Renew { token, latest } => {
-                    let called = login.renew(&legs, &client_id, token.secret(), latest).await;
+                    let called = login.renew(&legs, &client_id, &token.secret(), latest).await;
                     answer(called, |minted| Said::Token(minted.token))
                 }
                 Question::ConsentLink { api_key, api_secret, latest } => {
@@ -33,7 +33,7 @@ impl Broker for Login {
                         login.consume_consent(&legs, &client_id, &token_id, &api_key, &api_secret, latest).await;
                     answer(called, |minted| Said::Token(minted.token))
                 }
-                Question::Profile { token } => checked(login.profile(&legs, &client_id, token.secret()).await),
+                Question::Profile { token } => checked(login.profile(&legs, &client_id, &token.secret()).await),
             }
         }
         .boxed()

@@ -12,6 +12,7 @@
 //! Not here: how the broker is asked ([`Broker`]), whose account it is (`accounts`).
 
 mod broker;
+mod mail;
 mod work;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -20,9 +21,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+
+use mail::{Mail, Reader};
 
 use super::cell::TokenCell;
 use super::lifecycle::{Budget, CheckOutcome, Means, Refusal, TokenFacts, Trouble};
@@ -33,9 +35,6 @@ use crate::legs::Legs;
 use crate::store::Store;
 use crate::store::records::LoginRecord;
 use crate::telemetry::events::Events;
-
-/// Calls of people that wait for a keeper, at most. When it is full the next waits.
-const ASKS: usize = 16;
 
 /// Checks of stored tokens under way in the whole gateway. After a restart every
 /// account may want one.
@@ -136,8 +135,7 @@ impl Keepers {
     /// Keep the token of an account from now on. What signs it at first is what
     /// `cell` holds, unless the broker had refused that already.
     pub fn keep(self: &Arc<Self>, account: Keeping, cell: Arc<TokenCell>, setup: Setup) -> Arc<Keeper> {
-        let (asks, inbox) = mpsc::channel(ASKS);
-        let budget = self.budget(&account.name);
+        let budget = Box::new(self.budget(&account.name));
         if let Some(dead) = budget.dead {
             cell.bar(dead);
         }
@@ -146,11 +144,9 @@ impl Keepers {
             cell,
             setup: Mutex::new(setup),
             refused: AtomicU64::new(0),
-            changed: Notify::new(),
-            asks,
-            ended: CancellationToken::new(),
+            mail: Mail::default(),
         });
-        self.tasks.spawn(work::run(Arc::clone(self), Arc::clone(&keeper), inbox, budget));
+        self.tasks.spawn(work::run(Arc::clone(self), Reader(Arc::clone(&keeper)), budget));
         keeper
     }
 
@@ -232,10 +228,7 @@ pub struct Keeper {
     setup: Mutex<Setup>,
     /// The newest generation that was refused on the data path since it last signed.
     refused: AtomicU64,
-    changed: Notify,
-    /// Boxed: the channel has room for 32 of them from the start.
-    asks: mpsc::Sender<Box<Ask>>,
-    ended: CancellationToken,
+    mail: Mail,
 }
 
 const ENDED: Trouble = Trouble::new(
@@ -251,13 +244,13 @@ impl Keeper {
         setup.means = means;
         setup.legs = legs;
         drop(setup);
-        self.changed.notify_one();
+        self.mail.changed();
     }
 
     /// Its PIN, TOTP secret or API key were given anew.
     pub fn credentials_changed(&self) {
         self.setup.lock().unwrap_or_else(PoisonError::into_inner).credentials += 1;
-        self.changed.notify_one();
+        self.mail.changed();
     }
 
     /// The broker refused the token of this generation. Returns at once, and from
@@ -265,7 +258,7 @@ impl Keeper {
     pub fn refused(&self, generation: u64) {
         self.cell.bar(generation);
         if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
-            self.changed.notify_one();
+            self.mail.changed();
         }
     }
 
@@ -312,11 +305,11 @@ impl Keeper {
 
     /// The account is gone, or is another one now.
     pub fn end(&self) {
-        self.ended.cancel();
+        self.mail.end();
     }
 
     async fn ask<T>(&self, ask: Ask, told: oneshot::Receiver<T>) -> Option<T> {
-        self.asks.send(Box::new(ask)).await.ok()?;
+        self.mail.ask(ask);
         told.await.ok()
     }
 }

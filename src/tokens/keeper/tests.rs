@@ -366,12 +366,11 @@ async fn turns_come_one_after_the_other() {
 }
 
 /// There is a keeper for each of ten thousand accounts, and nearly all of them wait. What one
-/// does now and then must not be room that all of them hold; it was 4 KB each.
+/// does now and then must not be room that all of them hold; it was 4 KB each, and then 2.4.
 #[tokio::test]
 async fn a_keeper_that_waits_holds_little() {
     let it = Fixture::new().await;
     let keeper = it.keep();
-    let (_asks, inbox) = mpsc::channel(ASKS);
-    let run = work::run(Arc::clone(&it.keepers), keeper, inbox, Budget::default());
-    assert!(size_of_val(&run) < 2500, "{} bytes", size_of_val(&run));
+    let run = work::run(Arc::clone(&it.keepers), Reader(keeper), Box::default());
+    assert!(size_of_val(&run) < 1500, "{} bytes", size_of_val(&run));
 }

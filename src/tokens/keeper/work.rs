@@ -9,9 +9,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::mail::{Letter, Reader};
 use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
 use crate::domain::{AccountName, Secret};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
@@ -44,30 +45,37 @@ enum Errand {
 }
 
 /// Run a keeper until its account or the gateway ends.
-pub(super) async fn run(
-    shared: Arc<Keepers>,
-    keeper: Arc<Keeper>,
-    mut inbox: mpsc::Receiver<Box<Ask>>,
-    budget: Budget,
-) {
-    let mut work = Work::new(shared, keeper);
+pub(super) async fn run(shared: Arc<Keepers>, mail: Reader, budget: Box<Budget>) {
+    let mut work = Work::new(shared, Arc::clone(mail.keeper()));
     // What it does is boxed while it does it: ten thousand that wait hold no room for it.
     Box::pin(work.start(budget)).await;
     let mut stopping = false;
     loop {
-        if stopping && work.running.is_empty() {
+        if mail.is_ended() || (stopping && work.running.is_none()) {
             break;
         }
-        let (shared, keeper) = (Arc::clone(&work.shared), Arc::clone(&work.keeper));
         tokio::select! {
             biased;
-            () = keeper.ended.cancelled() => break,
-            () = shared.tasks.stopping(), if !stopping => stopping = true,
-            Some((errand, answer)) = work.running.next() => Box::pin(work.answered(errand, answer)).await,
-            Some(ask) = inbox.recv() => Box::pin(work.asked(*ask)).await,
-            () = keeper.changed.notified() => Box::pin(work.look()).await,
-            turn = due(&shared, work.wake), if !stopping => Box::pin(work.woken(turn)).await,
+            () = work.shared.tasks.stopping(), if !stopping => stopping = true,
+            answered = next_of(&mut work.running) => match answered {
+                Some((errand, answer)) => Box::pin(work.answered(errand, answer)).await,
+                None => work.running = None,
+            },
+            letter = mail.next() => match letter {
+                Some(Letter::Ask(ask)) => Box::pin(work.asked(ask)).await,
+                Some(Letter::Changed) => Box::pin(work.look()).await,
+                None => break,
+            },
+            turn = due(&work.shared, work.wake), if !stopping => Box::pin(work.woken(turn)).await,
         }
+    }
+}
+
+/// The next answer; `None` when no more is to come, and nothing while none was asked for.
+async fn next_of(running: &mut Option<Running>) -> Option<(Errand, Answer)> {
+    match running {
+        Some(running) => running.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -82,7 +90,8 @@ async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>) -> bool {
         tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
     }
     if turn {
-        shared.turns.take().await;
+        // Boxed like what is done when it has come.
+        Box::pin(shared.turns.take()).await;
     }
     turn
 }
@@ -95,14 +104,15 @@ struct Work {
     machine: Lifecycle,
     setup: Setup,
     refusals_seen: u64,
-    running: Running,
+    /// `None` while the broker is asked nothing, as most of the day.
+    running: Option<Running>,
     wake: Option<(Timestamp, bool)>,
     /// Who waits for a login link.
     link_wanted: Option<oneshot::Sender<Result<Link, Trouble>>>,
     /// What a person brought back from the broker's page.
     token_id: Option<Secret>,
     /// A token that the state could not take. It signs all the same: the one before is dead.
-    unsaved: Option<TokenRecord>,
+    unsaved: Option<Box<TokenRecord>>,
 }
 
 impl Work {
@@ -114,7 +124,7 @@ impl Work {
             keeper,
             setup,
             refusals_seen: 0,
-            running: FuturesUnordered::new(),
+            running: None,
             wake: None,
             link_wanted: None,
             token_id: None,
@@ -122,7 +132,7 @@ impl Work {
         }
     }
 
-    async fn start(&mut self, budget: Budget) {
+    async fn start(&mut self, budget: Box<Budget>) {
         let stored = match self.shared.store.get::<TokenRecord>(&self.keeper.account.name) {
             Ok(stored) => stored.as_ref().map(facts),
             Err(err) => {
@@ -133,7 +143,7 @@ impl Work {
         if let Some(skew) = self.shared.skew() {
             self.feed(Event::ClockSkew(skew)).await;
         }
-        self.feed(Event::Started { stored, budget: Box::new(budget) }).await;
+        self.feed(Event::Started { stored, budget }).await;
         self.look().await;
     }
 
@@ -315,7 +325,7 @@ impl Work {
 
     /// Ask the broker, aside. An answer comes in any case: a task that fails is an
     /// answer that was lost.
-    fn ask(&self, errand: Errand, question: Question) {
+    fn ask(&mut self, errand: Errand, question: Question) {
         let Some(legs) = self.setup.legs.clone() else { return };
         let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), question);
         let checks = matches!(errand, Errand::Check { .. }).then(|| Arc::clone(&self.shared.checks));
@@ -328,7 +338,7 @@ impl Work {
             asking.await
         });
         let lost = Answer { skew: None, said: Said::Lost };
-        self.running.push(Box::pin(async move { (errand, task.await.unwrap_or(lost)) }));
+        self.running.get_or_insert_default().push(Box::pin(async move { (errand, task.await.unwrap_or(lost)) }));
     }
 
     async fn answered(&mut self, errand: Errand, answer: Answer) {
@@ -397,7 +407,7 @@ impl Work {
             }
             tracing::error!(account = %name, error = %err, "a new token cannot be stored; it signs until the gateway stops");
             record.generation = record.generation.max(self.keeper.cell.last().map_or(0, |last| last.generation()) + 1);
-            self.unsaved = Some(record.clone());
+            self.unsaved = Some(Box::new(record.clone()));
         }
         self.publish(&record);
         AttemptOutcome::Minted(facts(&record))

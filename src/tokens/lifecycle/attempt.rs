@@ -90,7 +90,7 @@ impl Lifecycle {
 
     fn outstanding(&mut self, attempt: Attempt) {
         self.budget.unanswered = Some(Unanswered { kind: attempt.kind, latest: attempt.latest });
-        self.attempt = Some(attempt);
+        self.attempt = Some(Box::new(attempt));
     }
 
     /// Would a login link be made now?

@@ -110,6 +110,14 @@ impl Held {
     }
 }
 
+/// What an event found.
+struct Last {
+    /// As given in the last [`Action::Record`].
+    recorded: Budget,
+    /// As it was at the last [`Action::Show`]. None yet before the first.
+    shown: Option<(State, Option<Trouble>)>,
+}
+
 /// One account's token life. See the module.
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
@@ -119,10 +127,9 @@ pub struct Lifecycle {
     /// Credentials changed before the budget was known.
     changed_early: bool,
     budget: Budget,
-    /// As last given in [`Action::Record`].
-    recorded: Budget,
     held: Option<Held>,
-    attempt: Option<Attempt>,
+    /// Boxed: there is none for most of the day.
+    attempt: Option<Box<Attempt>>,
     next_id: u64,
     skew: SignedDuration,
     /// A refresh is wanted before its time.
@@ -136,7 +143,6 @@ pub struct Lifecycle {
     early_deaths: u8,
     trouble: Option<Trouble>,
     state: State,
-    shown: Option<(State, Option<Trouble>)>,
     signing: Option<u64>,
 }
 
@@ -149,7 +155,6 @@ impl Lifecycle {
             started: false,
             changed_early: false,
             budget: Budget::default(),
-            recorded: Budget::default(),
             held: None,
             attempt: None,
             next_id: 1,
@@ -161,7 +166,6 @@ impl Lifecycle {
             early_deaths: 0,
             trouble: None,
             state: State::Absent,
-            shown: None,
             signing: None,
         }
     }
@@ -201,16 +205,38 @@ impl Lifecycle {
     /// One event, and what to do about it.
     pub fn handle(&mut self, event: Event, now: Timestamp, calendar: &dyn MarketCalendar) -> Vec<Action> {
         let mut actions = Vec::new();
+        let last = self.last(&event);
         self.budget.settle(now, self.skew);
         if self.started {
             self.take(event, now, calendar, &mut actions);
         } else {
             self.before_start(event, now);
         }
-        if self.started {
-            self.finish(now, calendar, &mut actions);
+        if let Some(last) = last {
+            self.finish(last, now, calendar, &mut actions);
         }
         actions
+    }
+
+    /// What was written and shown before this event: every event says all that it changed.
+    fn last(&self, event: &Event) -> Option<Last> {
+        if self.started {
+            let shown = Some((self.state.clone(), self.trouble.clone()));
+            return Some(Last { recorded: self.budget.clone(), shown });
+        }
+        match event {
+            Event::Started { budget, .. } => Some(Last { recorded: Budget::clone(budget), shown: None }),
+            Event::MeansChanged { .. }
+            | Event::Woken { .. }
+            | Event::GivenByHand(_)
+            | Event::Attempt { .. }
+            | Event::Checked { .. }
+            | Event::Refused { .. }
+            | Event::RefreshWanted { .. }
+            | Event::ConsentWanted
+            | Event::ConsentReturned
+            | Event::ClockSkew(_) => None,
+        }
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "before the start every other event is ignored, new ones too")]
@@ -228,7 +254,6 @@ impl Lifecycle {
 
     fn start(&mut self, stored: Option<TokenFacts>, budget: Budget, now: Timestamp) {
         self.started = true;
-        self.recorded = budget.clone();
         self.budget = budget;
         if self.skew.is_zero() {
             self.skew = self.budget.skew;
@@ -396,13 +421,12 @@ impl Lifecycle {
     }
 
     /// Say what follows from the state as it is now.
-    fn finish(&mut self, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
+    fn finish(&mut self, last: Last, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
         let plan = self.plan(now, calendar);
         self.check_if_due(plan, now, calendar, actions);
         let usable = self.usable(now).map(|facts| facts.generation);
         let mut first = Vec::with_capacity(actions.len() + 4);
-        if self.budget != self.recorded {
-            self.recorded.clone_from(&self.budget);
+        if self.budget != last.recorded {
             first.push(Action::Record(Box::new(self.budget.clone())));
         }
         if usable != self.signing {
@@ -412,10 +436,8 @@ impl Lifecycle {
         first.append(actions);
         *actions = first;
         self.state = self.state_of(plan, now);
-        let shown = (self.state.clone(), self.trouble.clone());
-        if self.shown.as_ref() != Some(&shown) {
+        if last.shown.is_none_or(|(state, trouble)| state != self.state || trouble != self.trouble) {
             actions.push(Action::Show(self.state.clone()));
-            self.shown = Some(shown);
         }
         actions.extend(self.wake(plan, now, calendar));
     }
