@@ -219,7 +219,7 @@ impl Rank {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Trouble {
     reason: Reason,
     since: Instant,
@@ -228,7 +228,7 @@ struct Trouble {
 
 impl Trouble {
     const fn state(&self) -> LegState {
-        let Self { reason, since, healthy_since } = *self;
+        let &Self { reason, since, healthy_since } = self;
         match healthy_since {
             Some(healthy_since) => LegState::Probing { reason, since, healthy_since },
             None => LegState::Tripped { reason, since },
@@ -242,8 +242,9 @@ pub struct Health {
     dwell: Duration,
     /// Is its address on this host, as far as is known?
     here: bool,
-    line: Option<Trouble>,
-    standing: Option<Trouble>,
+    /// Boxed like the next one: twenty thousand legs are in no trouble.
+    line: Option<Box<Trouble>>,
+    standing: Option<Box<Trouble>>,
     /// Were orders refused? Then only the word that they are allowed heals.
     refused: bool,
     /// Probes in a row that did not help.
@@ -275,7 +276,7 @@ impl Health {
 
     /// Where it stands. The line comes first: without one nothing else matters.
     pub fn state(&self) -> LegState {
-        self.line.as_ref().or(self.standing.as_ref()).map_or(LegState::Admits, Trouble::state)
+        self.line.as_ref().or(self.standing.as_ref()).map_or(LegState::Admits, |trouble| trouble.state())
     }
 
     /// May requests of this kind go by it?
@@ -288,15 +289,15 @@ impl Health {
         let line = match &self.line {
             None => 0,
             Some(_) if !self.here => 3,
-            Some(Trouble { healthy_since: Some(_), .. }) => 1,
-            Some(Trouble { healthy_since: None, .. }) => 2,
+            Some(trouble) if trouble.healthy_since.is_some() => 1,
+            Some(_) => 2,
         };
         let counts = |trouble: &Trouble| match purpose {
             Purpose::OrderWrite => true,
             // Who sees another address than ours may see another account's.
             Purpose::Read => trouble.reason == Reason::OtherAddressSeen,
         };
-        Rank(line * 2 + u8::from(self.standing.as_ref().is_some_and(counts)))
+        Rank(line * 2 + u8::from(self.standing.as_deref().is_some_and(counts)))
     }
 
     /// When to probe it next; `None` exactly while nothing is wrong with it.
@@ -408,7 +409,7 @@ impl Health {
     }
 }
 
-fn bad(trouble: &mut Option<Trouble>, reason: Reason, now: Instant) {
+fn bad(trouble: &mut Option<Box<Trouble>>, reason: Reason, now: Instant) {
     match trouble {
         Some(trouble) => {
             if trouble.healthy_since.is_some() || trouble.reason != reason {
@@ -417,13 +418,13 @@ fn bad(trouble: &mut Option<Trouble>, reason: Reason, now: Instant) {
             trouble.reason = reason;
             trouble.healthy_since = None;
         }
-        None => *trouble = Some(Trouble { reason, since: now, healthy_since: None }),
+        None => *trouble = Some(Box::new(Trouble { reason, since: now, healthy_since: None })),
     }
 }
 
-fn good(trouble: &mut Option<Trouble>, dwell: Duration, now: Instant) {
-    let Some(Trouble { healthy_since, .. }) = trouble else { return };
-    let since = *healthy_since.get_or_insert(now);
+fn good(trouble: &mut Option<Box<Trouble>>, dwell: Duration, now: Instant) {
+    let Some(ill) = trouble else { return };
+    let since = *ill.healthy_since.get_or_insert(now);
     if now.saturating_duration_since(since) >= dwell {
         *trouble = None;
     }

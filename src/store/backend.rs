@@ -32,8 +32,8 @@ impl From<io::Error> for Failure {
 
 /// An open engine. Dropping it closes it; that may block on the disk.
 pub(super) trait Backend: Send {
-    /// Every key and value, in the order of keys.
-    fn each(&self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure>;
+    /// Every key and value, in the order of keys. After a failure the engine is dropped.
+    fn each(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure>;
     /// Write a batch, durable when this returns. After a failure the engine is
     /// dropped and opened again: nothing is known of what it holds.
     fn apply(&mut self, batch: &Batch) -> Result<(), Failure>;

@@ -15,7 +15,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -27,6 +27,12 @@ use super::folder::{self, FolderLock};
 use super::records::{self, LAYOUT, MetaRecord, SequenceRecord, Tree};
 use super::table::{self, Entries, Table, meta_key, sequence_key};
 use super::{Sealer, StoreError, writer};
+
+/// Entries that go from who reads them to who opens them at once.
+const PART: usize = 256;
+
+/// How many such parts may wait.
+const PARTS_AHEAD: usize = 4;
 
 /// An export was loaded in place of damaged files. At most the changes since
 /// the last export are missing: some seconds of them, more where no core had time for one.
@@ -160,24 +166,16 @@ impl Place<'_> {
 
     /// Open the engine and believe it only as far as every value opens.
     fn find(&self, stamped: bool) -> Result<Found, StoreError> {
-        let backend = match self.engine.open(&self.folder) {
+        let mut backend = match self.engine.open(&self.folder) {
             Ok(backend) => backend,
             Err(Failure::Corrupt(why)) => return Ok(Found::Damaged(why)),
             Err(failure) => return Err(self.fail("open")(failure)),
         };
-        let mut entries = Entries::new();
-        let mut refused = Vec::new();
-        let read = guarded(|| {
-            backend.each(&mut |key, sealed| match table::hold(self.sealer, key, sealed) {
-                Ok(held) => drop(entries.insert(key.into(), held)),
-                Err(_) => refused.push(key.to_vec()),
-            })
-        });
-        match read {
-            Ok(()) => {}
+        let (entries, refused) = match self.read(&mut *backend) {
+            Ok(read) => read,
             Err(Failure::Corrupt(why)) => return Ok(Found::Damaged(why)),
             Err(failure) => return Err(self.fail("read")(failure)),
-        }
+        };
         if !stamped && refused.contains(&meta_key()) {
             return Err(StoreError::WrongKey { path: self.path.to_path_buf() });
         }
@@ -198,6 +196,42 @@ impl Place<'_> {
             Some(held) if records::decode::<MetaRecord>(held).is_some() => Ok(Found::Good(table, backend)),
             Some(_) | None => Ok(Found::Damaged("the store's own record is missing".into())),
         }
+    }
+
+    /// All that the engine holds, and the keys of values that do not open.
+    ///
+    /// A thread of its own opens them while the engine reads on. What is kept and what passes come from two
+    /// heaps that way: a table that lay among what the engine takes and lets go would keep the host from
+    /// getting that back.
+    fn read(&self, backend: &mut dyn Backend) -> Result<(Entries, Vec<Vec<u8>>), Failure> {
+        let (filled, parts) = mpsc::sync_channel::<Vec<(Vec<u8>, Vec<u8>)>>(PARTS_AHEAD);
+        std::thread::scope(|scope| {
+            let opener = std::thread::Builder::new().name("store-open".to_owned()).spawn_scoped(scope, || {
+                let mut entries = Entries::new();
+                let mut refused = Vec::new();
+                for (key, sealed) in parts.into_iter().flatten() {
+                    match table::hold(self.sealer, &key, &sealed) {
+                        Ok(held) => drop(entries.insert(key.into(), held)),
+                        Err(_) => refused.push(key),
+                    }
+                }
+                (entries, refused)
+            })?;
+            let mut part = Vec::with_capacity(PART);
+            let read = guarded(|| {
+                backend.each(&mut |key, sealed| {
+                    part.push((key.to_vec(), sealed.to_vec()));
+                    if part.len() == PART {
+                        // Nobody takes it when the opener panicked, which joining it tells.
+                        let _ = filled.send(std::mem::replace(&mut part, Vec::with_capacity(PART)));
+                    }
+                })
+            });
+            let _ = filled.send(part);
+            drop(filled);
+            let opened = opener.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            read.map(|()| opened)
+        })
     }
 
     /// Does a good export know a later group of changes than the engine gave back?

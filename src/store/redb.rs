@@ -38,7 +38,7 @@ impl RedbBackend {
 }
 
 impl Backend for RedbBackend {
-    fn each(&self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure> {
+    fn each(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure> {
         let table = self.db.begin_read().map_err(failure)?.open_table(TABLE).map_err(failure)?;
         for item in table.iter().map_err(failure)? {
             let (key, value) = item.map_err(failure)?;

@@ -8,7 +8,9 @@
 //! - `conf`, its folder and the parent are never synced: synced after opening.
 //! - Opening writes a synced snapshot that points into `db`, whose newest bytes may
 //!   be in memory only if the last process was killed: `db` is synced before, too.
-//! - The cache is 1 GiB by default; 4 MiB is plenty, since reads come from our memory.
+//! - The cache is 1 GiB by default; 1 MiB is plenty, since reads come from our memory.
+//! - What it once read it keeps a good part of, whatever the cache: after all was read
+//!   it is closed and opened again.
 //! - Values over a quarter of a segment go to `blobs/`, which is never synced: our
 //!   values are under 4 KiB (`records`), and a page holds at most 17.
 //!
@@ -18,19 +20,20 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Batch, Failure, guarded};
 use super::folder;
 
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+const CACHE_BYTES: u64 = 1024 * 1024;
 /// How long threads of a sled closed a moment ago may still hold its file.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct SledBackend {
     /// Always there until drop.
     db: Option<::sled::Db>,
+    path: PathBuf,
     /// Our own descriptor of the file that sled writes to.
     file: File,
 }
@@ -51,7 +54,7 @@ impl SledBackend {
         file.sync_all()?;
         folder::sync_folder(path)?;
         folder::sync_parent(path)?;
-        Ok(Self { db: Some(db), file })
+        Ok(Self { db: Some(db), path: path.to_path_buf(), file })
     }
 
     fn db(&self) -> Result<&::sled::Db, Failure> {
@@ -76,11 +79,13 @@ fn open_when_let_go(path: &Path) -> Result<::sled::Db, Failure> {
 }
 
 impl Backend for SledBackend {
-    fn each(&self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure> {
+    fn each(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure> {
         for item in self.db()?.iter() {
             let (key, value) = item.map_err(failure)?;
             entry(&key, &value);
         }
+        drop(self.db.take());
+        self.db = Some(open_when_let_go(&self.path)?);
         Ok(())
     }
 

@@ -275,7 +275,7 @@ mod tests {
         let cell = Arc::new(TokenCell::default());
         let far = Instant::now() + Duration::from_secs(30);
         let lost = Trouble::new("token_dead", "it is dead", "make one");
-        let person = State::NeedsPerson { trouble: lost, consent: false };
+        let person = State::NeedsPerson { trouble: Box::new(lost), consent: false };
 
         cell.stand(standing(person.clone(), 0));
         assert_eq!(cell.wait(0, far).await.unwrap_err().code, "token_dead");

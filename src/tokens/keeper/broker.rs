@@ -43,7 +43,7 @@ impl Broker for Login {
 fn answer<T>(called: Called<Answered<T>>, good: impl FnOnce(T) -> Said) -> Answer {
     let said = match called.answered {
         Answered::Good(it) => good(it),
-        Answered::Refused(refusal) => Said::Refused(refusal),
+        Answered::Refused(refusal) => Said::Refused(Box::new(refusal)),
         Answered::Lost(_) => Said::Lost,
         Answered::NotSent(_) => Said::NotSent,
     };

@@ -81,7 +81,7 @@ pub enum Said {
     /// Whether the token lives.
     Checked(CheckOutcome),
     /// No.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// It was sent and nothing that can be read came back.
     Lost,
     /// Proven: not a byte of it was sent.

@@ -264,11 +264,11 @@ async fn who_waits_is_told_why_no_token_comes() {
     let keeper = it.keep();
     keeper.refused(1);
     it.until(|_| it.played.asked() == ["login"]).await;
-    it.played.push(Said::Refused(Refusal {
+    it.played.push(Said::Refused(Box::new(Refusal {
         verdict: Verdict::AskPerson,
         login_refusal: true,
         trouble: Trouble::new("pin_wrong", "the PIN is wrong", "correct it"),
-    }));
+    })));
     let none = it.cell.wait(1, in_a_minute()).await.unwrap_err();
     assert_eq!(none.code, "pin_wrong", "{none:?}");
     assert_eq!(it.cell.standing().word(), "needs_person");
@@ -372,5 +372,5 @@ async fn a_keeper_that_waits_holds_little() {
     let it = Fixture::new().await;
     let keeper = it.keep();
     let run = work::run(Arc::clone(&it.keepers), Reader(keeper), Box::default());
-    assert!(size_of_val(&run) < 1500, "{} bytes", size_of_val(&run));
+    assert!(size_of_val(&run) < 1300, "{} bytes", size_of_val(&run));
 }

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
 use super::mail::{Letter, Reader};
@@ -327,18 +327,34 @@ impl Work {
     /// answer that was lost.
     fn ask(&mut self, errand: Errand, question: Question) {
         let Some(legs) = self.setup.legs.clone() else { return };
-        let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), question);
-        let checks = matches!(errand, Errand::Check { .. }).then(|| Arc::clone(&self.shared.checks));
+        let (shared, client_id) = (Arc::clone(&self.shared), self.keeper.account.client_id.clone());
         // A task of its own, so that a login goes on if this keeper ends.
-        let task: JoinHandle<Answer> = self.shared.tasks.spawn(async move {
-            let _room = match &checks {
-                Some(checks) => checks.acquire().await.ok(),
-                None => None,
-            };
-            asking.await
-        });
+        let begin = move |room: Option<OwnedSemaphorePermit>| -> JoinHandle<Answer> {
+            let asking = shared.broker.ask(legs, client_id, question);
+            shared.tasks.spawn(async move {
+                let _room = room;
+                asking.await
+            })
+        };
         let lost = Answer { skew: None, said: Said::Lost };
-        self.running.get_or_insert_default().push(Box::pin(async move { (errand, task.await.unwrap_or(lost)) }));
+        let running = self.running.get_or_insert_default();
+        match errand {
+            Errand::Attempt { .. } => {
+                let task = begin(None);
+                running.push(Box::pin(async move { (errand, task.await.unwrap_or(lost)) }));
+            }
+            Errand::Check { .. } => {
+                let shared = Arc::clone(&self.shared);
+                running.push(Box::pin(async move {
+                    // What asking takes is made when it has room: after a start every account waits for that.
+                    let room = Arc::clone(&shared.checks).acquire_owned().await.ok();
+                    if shared.tasks.is_stopping() {
+                        return (errand, lost);
+                    }
+                    (errand, begin(room).await.unwrap_or(lost))
+                }));
+            }
+        }
     }
 
     async fn answered(&mut self, errand: Errand, answer: Answer) {
@@ -366,7 +382,7 @@ impl Work {
                     }
                     (Said::Refused(refusal), _) => {
                         self.give_link(Err(refusal.trouble.clone()));
-                        AttemptOutcome::Refused(refusal)
+                        AttemptOutcome::Refused(*refusal)
                     }
                     (Said::NotSent, _) => {
                         self.give_link(Err(UNSENT));

@@ -173,7 +173,7 @@ impl Lifecycle {
     fn not_sent(&mut self, attempt: &Attempt, now: Timestamp) {
         self.unsent = self.unsent.saturating_add(1);
         self.unsent_at = Some(now);
-        self.trouble = Some(NOT_SENT);
+        self.trouble = Some(NOT_SENT.into());
         match attempt.kind {
             AttemptKind::PinTotp | AttemptKind::Renewal => self.budget.last_mint_attempt = attempt.before,
             AttemptKind::ConsentToken => {
@@ -186,7 +186,7 @@ impl Lifecycle {
     }
 
     fn lost(&mut self, attempt: &Attempt, now: Timestamp) {
-        self.trouble = Some(LOST);
+        self.trouble = Some(LOST.into());
         if !attempt.kind.mints() {
             return;
         }
@@ -204,7 +204,7 @@ impl Lifecycle {
 
     fn attempt_refused(&mut self, attempt: &Attempt, refusal: Refusal, now: Timestamp) {
         let Refusal { verdict, login_refusal, trouble } = refusal;
-        self.trouble = Some(trouble.clone());
+        self.trouble = Some(trouble.clone().into());
         if let Verdict::RetryAfter(wait) = verdict {
             let until = plus(now, SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
             match attempt.kind {
@@ -220,7 +220,7 @@ impl Lifecycle {
             AttemptKind::ConsentToken => {}
             AttemptKind::PinTotp => {
                 if verdict == Verdict::AskPerson {
-                    self.budget.stopped = Some(trouble.clone());
+                    self.budget.stopped = Some(trouble.clone().into());
                 }
                 if verdict == Verdict::Unknown && !login_refusal {
                     self.budget.errors = self.budget.errors.saturating_add(1);
@@ -261,7 +261,7 @@ impl Lifecycle {
         if !self.budget.locked_out() {
             return;
         }
-        let mut stopped = LOCKED_OUT;
+        let mut stopped = Box::new(LOCKED_OUT);
         if let Some(last) = last {
             stopped.summary = format!("{}; stopped before a third refusal locks the account", last.summary).into();
             stopped.action = last.action;

@@ -101,7 +101,7 @@ pub struct Budget {
     /// The broker's word on when it takes logins again.
     pub retry_after: Option<Timestamp>,
     /// Why logins by PIN and TOTP have stopped until a person does something.
-    pub stopped: Option<Trouble>,
+    pub stopped: Option<Box<Trouble>>,
     /// The broker does not renew the token of this generation.
     pub renewal_refused: Option<u64>,
     /// The broker has refused the token of this generation.

@@ -323,7 +323,7 @@ pub enum State {
     /// None. Nothing goes on until a person does something.
     NeedsPerson {
         /// What happened and what to do.
-        trouble: Trouble,
+        trouble: Box<Trouble>,
         /// A login link can be had: [`Event::ConsentWanted`] would be granted.
         consent: bool,
     },

@@ -115,7 +115,7 @@ struct Last {
     /// As given in the last [`Action::Record`].
     recorded: Budget,
     /// As it was at the last [`Action::Show`]. None yet before the first.
-    shown: Option<(State, Option<Trouble>)>,
+    shown: Option<(State, Option<Box<Trouble>>)>,
 }
 
 /// One account's token life. See the module.
@@ -141,7 +141,8 @@ pub struct Lifecycle {
     unsent_at: Option<Timestamp>,
     /// Tokens in a row that died early.
     early_deaths: u8,
-    trouble: Option<Trouble>,
+    /// Boxed like those of the budget and the state: hardly ever is there one.
+    trouble: Option<Box<Trouble>>,
     state: State,
     signing: Option<u64>,
 }
@@ -178,7 +179,7 @@ impl Lifecycle {
     /// What a person must mend, or else what last went wrong, until something goes
     /// right: `last_error` of the API.
     pub fn trouble(&self) -> Option<&Trouble> {
-        if let State::NeedsPerson { trouble, .. } = &self.state { Some(trouble) } else { self.trouble.as_ref() }
+        if let State::NeedsPerson { trouble, .. } = &self.state { Some(trouble) } else { self.trouble.as_deref() }
     }
 
     /// The token that is held, live or not.
@@ -416,7 +417,7 @@ impl Lifecycle {
         if self.how(now).is_some() {
             self.forced = self.usable(now).is_some();
         } else {
-            self.trouble = Some(self.why_not(now));
+            self.trouble = Some(self.why_not(now).into());
         }
     }
 

@@ -251,7 +251,7 @@ impl Lifecycle {
             return State::Absent;
         }
         let consent = self.may_consent(now).is_ok();
-        State::NeedsPerson { trouble: self.why_not(now), consent }
+        State::NeedsPerson { trouble: Box::new(self.why_not(now)), consent }
     }
 
     /// The token whose check decides how it goes on.
@@ -269,7 +269,7 @@ impl Lifecycle {
                 return NO_PAIR;
             }
             if let Some(stopped) = &self.budget.stopped {
-                return stopped.clone();
+                return Trouble::clone(stopped);
             }
             return if self.means.pin_totp { LOCKED_OUT } else { NO_LOGIN };
         }
