@@ -205,7 +205,8 @@ impl Egress {
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
-        Arc::new(Exit { source, tls: ExitTls::default(), idle, open: Arc::default(), egress: Arc::clone(self) })
+        let open = Arc::<AtomicUsize>::default();
+        Arc::new(Exit { source, tls: ExitTls::new(Arc::clone(&open)), idle, open, egress: Arc::clone(self) })
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! In rustls' own store an exit takes 1.9 KB before it holds a ticket, and eight
 //! tickets of a host after that, each with a copy of the server's certificates: 3 KB
-//! and more of a public one. Here it is one of each host: every connection brings a new
-//! one, and most exits have one or two. Who opens several at once pays for a whole
-//! handshake with all but the first, which takes CPU but no round trip more.
+//! and more of a public one. Every connection brings tickets and spends one, so as many
+//! are kept here as the exit has connections open: one where an account idles.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
@@ -15,11 +15,16 @@ use rustls::pki_types::ServerName;
 /// Hosts remembered. The broker has fewer.
 const HOSTS: usize = 8;
 
+/// Tickets kept for each, at most.
+const TICKETS: usize = 8;
+
 /// The sessions of one exit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
     /// In the order they were first heard of.
     hosts: Mutex<Vec<Host>>,
+    /// Connections that the exit has open.
+    open: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -27,11 +32,16 @@ struct Host {
     name: ServerName<'static>,
     kx_hint: Option<NamedGroup>,
     tls12: Option<Box<Tls12ClientSessionValue>>,
-    /// The newest, which the server has least likely forgotten.
-    tls13: Option<Box<Tls13ClientSessionValue>>,
+    /// Oldest first.
+    tls13: Vec<Tls13ClientSessionValue>,
 }
 
 impl Sessions {
+    /// Those of an exit that has so many connections `open`.
+    pub(super) fn new(open: Arc<AtomicUsize>) -> Self {
+        Self { hosts: Mutex::default(), open }
+    }
+
     /// Nothing panics while it is held, and a session that is lost costs a handshake.
     fn lock(&self) -> MutexGuard<'_, Vec<Host>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -49,7 +59,7 @@ impl Sessions {
         if hosts.len() >= HOSTS {
             hosts.remove(0);
         }
-        let mut host = Host { name, kx_hint: None, tls12: None, tls13: None };
+        let mut host = Host { name, kx_hint: None, tls12: None, tls13: Vec::new() };
         change(&mut host);
         hosts.reserve_exact(1);
         hosts.push(host);
@@ -78,10 +88,17 @@ impl ClientSessionStore for Sessions {
     }
 
     fn insert_tls13_ticket(&self, server_name: ServerName<'static>, value: Tls13ClientSessionValue) {
-        self.keep(server_name, |host| host.tls13 = Some(Box::new(value)));
+        let most = self.open.load(Ordering::Relaxed).clamp(1, TICKETS);
+        self.keep(server_name, |host| {
+            let surplus = (host.tls13.len() + 1).saturating_sub(most);
+            host.tls13.drain(..surplus.min(host.tls13.len()));
+            host.tls13.reserve_exact(1);
+            host.tls13.push(value);
+        });
     }
 
     fn take_tls13_ticket(&self, server_name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.of(server_name, |host| host.tls13.take()).map(|ticket| *ticket)
+        // The newest is the one that the server has least likely forgotten.
+        self.of(server_name, |host| host.tls13.pop())
     }
 }

@@ -5,6 +5,7 @@
 //! client configuration is shared.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
@@ -43,6 +44,8 @@ pub(super) struct Base {
 /// are first used: of ten thousand accounts few use both legs, and fewer HTTP/2.
 #[derive(Debug, Default)]
 pub(super) struct ExitTls {
+    /// Connections that the exit has open.
+    open: Arc<AtomicUsize>,
     sessions: OnceLock<Resumption>,
     http1: OnceLock<Arc<ClientConfig>>,
     http2: OnceLock<Arc<ClientConfig>>,
@@ -74,6 +77,11 @@ impl Base {
 }
 
 impl ExitTls {
+    /// Those of an exit that has so many connections `open`.
+    pub fn new(open: Arc<AtomicUsize>) -> Self {
+        Self { open, ..Self::default() }
+    }
+
     /// The configuration of `base` with this exit's sessions.
     pub fn config(&self, base: &Base, profile: Profile) -> &Arc<ClientConfig> {
         let (own, base) = match profile {
@@ -82,7 +90,10 @@ impl ExitTls {
         };
         own.get_or_init(|| {
             let mut config = base.clone();
-            config.resumption = self.sessions.get_or_init(|| Resumption::store(Arc::new(Sessions::default()))).clone();
+            config.resumption = self
+                .sessions
+                .get_or_init(|| Resumption::store(Arc::new(Sessions::new(Arc::clone(&self.open)))))
+                .clone();
             Arc::new(config)
         })
     }
@@ -185,6 +196,28 @@ mod tests {
         drop(begin(config, &name(0)));
         assert_eq!(handshake(config, &server, &name(0)), FULL);
         assert_eq!(handshake(config, &server, &name(0)), HandshakeKind::Resumed);
+    }
+
+    /// Orders that dial at once resume, as long as there were connections to bring tickets for them.
+    #[test]
+    fn as_many_tickets_are_kept_as_connections_are_open() {
+        let (server, base) = server(&[&rustls::version::TLS13]);
+        let after_spending = |spent: usize, open: usize| {
+            let exit = ExitTls::new(Arc::new(AtomicUsize::new(open)));
+            let config = exit.config(&base, Profile::Http1);
+            // Each brings two and spends one.
+            for _ in 0..9 {
+                handshake(config, &server, &name(0));
+            }
+            for _ in 0..spent {
+                drop(begin(config, &name(0)));
+            }
+            handshake(config, &server, &name(0))
+        };
+        for (open, kept) in [(0, 1), (1, 1), (3, 3), (100, 8)] {
+            assert_eq!(after_spending(kept - 1, open), HandshakeKind::Resumed, "{open} open");
+            assert_eq!(after_spending(kept, open), FULL, "{open} open");
+        }
     }
 
     #[test]
