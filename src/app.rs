@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde_json::json;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use crate::accounts::{AccountError, Accounts, Sight};
 use crate::addressing::{Addressing, AddressingError};
@@ -86,8 +86,8 @@ pub enum StartError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("the threads that serve callers cannot be started")]
-    Workers(#[source] std::io::Error),
+    #[error("a thread cannot be started")]
+    Threads(#[source] std::io::Error),
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),
     #[error("a part of the gateway did not start")]
@@ -157,7 +157,7 @@ impl App {
         keepers.tell(orders.events.clone());
         let parts = (&accounts, &login, &orders);
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
-        let workers = Workers::start(&config.latency).map_err(StartError::Workers)?;
+        let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let run = (workers, tasks.clone());
         let proxy = Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, run, metrics);
         let mut listening = Vec::with_capacity(config.listeners.len());
@@ -289,7 +289,13 @@ async fn open_orders(config: &Config, accounts: Arc<Accounts>) -> Result<(Orders
             .map_err(|err| StartError::Recall { folder, err })?;
         Ok((orders, recalled))
     };
-    tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
+    // Not on a thread of the runtime: those give way to orders, and so would the journal's, which starts here.
+    let (done, opened) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("journal-open".to_owned())
+        .spawn(move || drop(done.send(open())))
+        .map_err(StartError::Threads)?;
+    opened.await.map_err(|_| StartError::Interrupted)?
 }
 
 /// From the environment, else from a systemd credential, else from the file.

@@ -75,3 +75,39 @@ fn an_order_is_two_reads_two_writes_and_a_write_for_each_line_of_the_journal() {
     // And it did look.
     assert!(count(&["recvfrom"]) >= 2 * ORDERS, "{calls:?}");
 }
+
+/// sched(7).
+const SCHED_IDLE: u32 = 5;
+
+/// Threads: name, nice value and policy (`/proc/[pid]/task/[tid]/stat`, proc_pid_stat(5): fields 2, 19 and 41).
+fn threads(pid: u32) -> Vec<(String, i32, u32)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok());
+    let read = |stat: String| {
+        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        // What follows the name is field 3.
+        (name.to_owned(), fields[19 - 3].parse().unwrap(), fields[41 - 3].parse().unwrap())
+    };
+    stats.map(read).collect()
+}
+
+/// What serves operators, keeps tokens and stores state gives way to what carries orders. The journal does not: with
+/// `journal.fsync` an order waits for it.
+#[test]
+fn all_threads_but_those_of_orders_give_way_to_them() {
+    let world = World::up(1, "[log]\nlevel = \"warn\"\n[journal]\nfsync = true\n");
+    let threads = threads(world.gateway.id());
+    let all = |name: &str| -> Vec<_> { threads.iter().filter(|(found, ..)| found.starts_with(name)).collect() };
+    for (name, nice, policy) in [
+        ("worker-", 0..=0, 0),
+        ("journal-sync", 0..=0, 0),
+        ("tokio-", 5..=15, 0),
+        ("store-writer", 5..=15, 0),
+        ("store-export", 0..=19, SCHED_IDLE),
+    ] {
+        let found = all(name);
+        assert!(!found.is_empty(), "{name}: none of {threads:?}");
+        assert!(found.iter().all(|(_, is, under)| nice.contains(is) && *under == policy), "{name}: {found:?}");
+    }
+}

@@ -26,6 +26,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::domain::priority;
+
 /// A static-IPv6 egress gateway for Dhan's trading API.
 ///
 /// Each trading account gets a pair of static IPv6 addresses and leaves from them
@@ -157,5 +159,5 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(priority::give_way).build()
 }

@@ -7,6 +7,7 @@ pub mod account;
 pub mod india;
 pub mod outcome;
 pub mod pair;
+pub mod priority;
 pub mod problem;
 pub mod random;
 pub mod secret;

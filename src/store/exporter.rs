@@ -18,11 +18,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
-use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
-
 use super::export;
 use super::table::Shared;
+use crate::domain::priority;
 
 const SHARE: u32 = 20;
 /// On busy cores an export may take long, and the one before it is old meanwhile.
@@ -89,7 +87,7 @@ impl Exporter {
 }
 
 fn run(signal: &Signal, shared: &Shared, folder: &Path, after: Duration) {
-    give_way();
+    priority::give_way_to_all();
     let mut pause = after;
     while is_due(signal, pause) {
         let begun = Instant::now();
@@ -101,14 +99,6 @@ fn run(signal: &Signal, shared: &Shared, folder: &Path, after: Duration) {
                 signal.lock().dirty_since.get_or_insert_with(Instant::now);
             }
         }
-    }
-}
-
-fn give_way() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    if let Err(err) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
-        // A sandbox may forbid it. Exports are right all the same.
-        tracing::debug!(error = %err, "exports of the state run at the priority of all else");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::store::Change;
 use crate::store::MasterKey;
 use crate::store::records::{AccountRecord, CredentialsRecord, TokenRecord};
 use crate::tokens::facts;
-use crate::tokens::lifecycle::{State, Verdict};
+use crate::tokens::lifecycle::{State, Verdict, Why};
 
 const CLIENT: &str = "1000000001";
 
@@ -318,6 +318,19 @@ async fn a_stop_waits_for_the_answer_of_a_login() {
     });
     assert_eq!(stopped, crate::domain::tasks::Stopped::Clean);
     assert!(it.store.get::<TokenRecord>(&name()).unwrap().is_some());
+}
+
+/// After a start every account waits for a check of its token; a stop does not go through all of them.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_checks_that_have_not_begun() {
+    let it = Fixture::new().await;
+    it.store_token(&token(1), 1).await;
+    let _room = it.keepers.checks.acquire_many(CHECKS as u32).await.unwrap();
+    let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
+    keeper.refused(1);
+    let checking = |state: &State| matches!(state, State::Waiting { why: Why::Check, .. });
+    it.until(|standing| standing.state.as_ref().is_some_and(checking)).await;
+    assert_eq!(it.tasks.stop(Duration::from_secs(30)).await, crate::domain::tasks::Stopped::Clean);
 }
 
 /// A link is for the person who asked; what comes back is taken once.

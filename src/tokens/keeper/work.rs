@@ -347,11 +347,12 @@ impl Work {
                 let shared = Arc::clone(&self.shared);
                 running.push(Box::pin(async move {
                     // What asking takes is made when it has room: after a start every account waits for that.
-                    let room = Arc::clone(&shared.checks).acquire_owned().await.ok();
-                    if shared.tasks.is_stopping() {
-                        return (errand, lost);
+                    let room = Arc::clone(&shared.checks).acquire_owned();
+                    tokio::select! {
+                        biased;
+                        () = shared.tasks.stopping() => (errand, lost),
+                        room = room => (errand, begin(room.ok()).await.unwrap_or(lost)),
                     }
-                    (errand, begin(room).await.unwrap_or(lost))
                 }));
             }
         }
