@@ -31,7 +31,7 @@ const CACHE_BYTES: u64 = 1024 * 1024;
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct SledBackend {
-    /// Always there until drop.
+    /// There until drop, unless opening it again failed.
     db: Option<::sled::Db>,
     path: PathBuf,
     /// Our own descriptor of the file that sled writes to.
