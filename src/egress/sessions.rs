@@ -5,6 +5,7 @@
 //! and more of a public one. Every connection brings tickets and spends one, so as many
 //! are kept here as the exit has connections open: one where an account idles.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +20,6 @@ const HOSTS: usize = 8;
 const TICKETS: usize = 8;
 
 /// The sessions of one exit.
-#[derive(Debug)]
 pub(super) struct Sessions {
     /// In the order they were first heard of.
     hosts: Mutex<Vec<Host>>,
@@ -27,13 +27,19 @@ pub(super) struct Sessions {
     open: Arc<AtomicUsize>,
 }
 
-#[derive(Debug)]
+/// Not `Debug`: what rustls shows of a session has its ticket.
 struct Host {
     name: ServerName<'static>,
     kx_hint: Option<NamedGroup>,
     tls12: Option<Box<Tls12ClientSessionValue>>,
     /// Oldest first.
     tls13: Vec<Tls13ClientSessionValue>,
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("open", &self.open).finish_non_exhaustive()
+    }
 }
 
 impl Sessions {

@@ -185,6 +185,18 @@ mod tests {
         }
     }
 
+    /// Who has a ticket and what is kept with it can go on where the session stopped.
+    #[test]
+    fn a_ticket_never_shows() {
+        for (version, kept) in [(&rustls::version::TLS13, "Tls13"), (&rustls::version::TLS12, "Tls12")] {
+            let (server, base) = server(&[version]);
+            let exit = ExitTls::default();
+            handshake(exit.config(&base, Profile::Http1), &server, &name(0));
+            let shown = format!("{exit:?}");
+            assert!(!shown.contains(kept) && !shown.contains("ticket:"), "{shown}");
+        }
+    }
+
     /// A ticket that is used twice links the connections to whoever looks on (RFC 8446, appendix C.4).
     #[test]
     fn a_ticket_is_spent_by_the_connection_that_it_is_offered_on() {
