@@ -225,19 +225,8 @@ impl Lifecycle {
             let shown = Some((self.state.clone(), self.trouble.clone()));
             return Some(Last { recorded: self.budget.clone(), shown });
         }
-        match event {
-            Event::Started { budget, .. } => Some(Last { recorded: Budget::clone(budget), shown: None }),
-            Event::MeansChanged { .. }
-            | Event::Woken { .. }
-            | Event::GivenByHand(_)
-            | Event::Attempt { .. }
-            | Event::Checked { .. }
-            | Event::Refused { .. }
-            | Event::RefreshWanted { .. }
-            | Event::ConsentWanted
-            | Event::ConsentReturned
-            | Event::ClockSkew(_) => None,
-        }
+        let Event::Started { budget, .. } = event else { return None };
+        Some(Last { recorded: Budget::clone(budget), shown: None })
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "before the start every other event is ignored, new ones too")]
