@@ -86,7 +86,7 @@ pub enum StartError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Listen(#[from] ListenError),
-    #[error("a thread cannot be started")]
+    #[error("a thread cannot be started; is the limit of threads reached (ulimit -u, TasksMax= of systemd)?")]
     Threads(#[source] std::io::Error),
     #[error("signals cannot be received")]
     Signals(#[source] std::io::Error),

@@ -102,8 +102,8 @@ fn all_threads_but_those_of_orders_give_way_to_them() {
     for (name, nice, policy) in [
         ("worker-", 0..=0, 0),
         ("journal-sync", 0..=0, 0),
-        ("tokio-", 5..=15, 0),
-        ("store-writer", 5..=15, 0),
+        ("tokio-", 10..=10, 0),
+        ("store-writer", 10..=10, 0),
         ("store-export", 0..=19, SCHED_IDLE),
     ] {
         let found = all(name);

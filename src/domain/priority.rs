@@ -9,9 +9,9 @@
 use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy};
 
-/// Of 0 to 99, which the library spreads over the nice values from 20 to -20: this is about 10, a ninth of
-/// what an order's thread gets while both want all of a core. So logins, health checks and changes go on under any load.
-const BEHIND: u8 = 25;
+/// Of 0 to 99, which the library spreads over the nice values from 19 to -20: this is 10, a ninth of what an order's
+/// thread gets while both want all of a core. So logins, health checks and changes go on under any load.
+const BEHIND: u8 = 22;
 
 /// This thread, and those it starts from now on, give way to orders.
 pub fn give_way() {
