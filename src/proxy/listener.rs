@@ -30,9 +30,10 @@ const STREAMS: u32 = 128;
 impl Proxy {
     /// Serve one caller's connection to its end.
     pub(super) async fn connection<IO: Wire>(self: Arc<Self>, door: Door, io: IO) {
-        match self.http1(&door, None, io).await {
+        // Each apart: an idle tunnel must not hold the room that requests or another kind take.
+        let ended = Box::pin(self.http1(&door, None, io)).await;
+        match ended {
             None => {}
-            // Each apart: an idle tunnel must not hold the room that another kind takes.
             Some((io, Switch::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
             Some((io, Switch::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
             Some((io, Switch::Intercept(inside))) => Box::pin(self.intercepted(door, inside, io)).await,

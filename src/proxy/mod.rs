@@ -286,11 +286,14 @@ impl Proxy {
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Handled, Problem> {
-        // Also of one that is refused: its operator has to know what to allow. As it was
-        // understood, not as it came: a confused caller may have put its key there.
-        access.target = Authority::parse(&asked.target, None).ok();
         let mut established = Response::new(());
-        match asked.settings.destinations.tunnel(&asked.target, &asked.headers)? {
+        let tunnel = asked.settings.destinations.tunnel(&asked.target, &asked.headers);
+        if tunnel.is_err() {
+            // Its operator has to know what to allow. As it was understood, not as it came: a
+            // confused caller may have put its key there.
+            access.target = Authority::parse(&asked.target, None).ok();
+        }
+        match tunnel? {
             Tunnel::Intercept(authority) => {
                 access.target = Some(authority.clone());
                 let inside = Inside { authority, admitted_by: Arc::new(asked.headers) };

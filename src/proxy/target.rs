@@ -94,7 +94,8 @@ impl Destinations {
             .map_err(|why| Problem::before_sending(Code::BadRequest, format!("CONNECT wants host:port: {why}")))?;
         // Some clients leave it out, or its port (HTTP/1.0); one that names another host is two requests in one.
         let host = headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
-        if let Some(host) = host.filter(|host| !host.is_empty()) {
+        // What is spelled alike needs no second reading.
+        if let Some(host) = host.filter(|host| !host.is_empty() && *host != target) {
             same_host(Some(host), &authority)?;
         }
         let authority = self.configured(authority);
