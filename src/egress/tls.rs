@@ -62,8 +62,8 @@ impl Base {
             }
         }
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        // A server that leaves it to us: processors have instructions for SHA-256, and few for the SHA-384 that comes
-        // with AES-256, of which a handshake makes some sixty. No weaker than the rest of it (X25519, P-256).
+        // For servers that leave it to us: most processors have instructions for SHA-256, and few for the SHA-384 that
+        // comes with AES-256. No weaker than the rest of a handshake (X25519, P-256).
         provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
         let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
