@@ -269,3 +269,20 @@ fn without_body(bodiless: bool, mut reply: Response<Body>) -> Response<Body> {
     }
     reply
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// What a connection holds from its begin to its end, a tunnel's too: not what one request takes.
+    #[test]
+    fn a_connection_has_no_room_for_requests_of_its_own() {
+        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, TcpStream) -> R) -> usize {
+            size_of::<R>()
+        }
+        let held = room(Proxy::connection::<TcpStream>);
+        assert!(held <= 512, "{held} bytes");
+    }
+}
