@@ -46,12 +46,12 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) -> Vec<String> {
 /// A stop that does not wait for an order's answer leaves its caller without one.
 fn short_drain(draft: &Draft) -> Option<String> {
     let (drain, orders) = (draft.proxy.drain, &draft.orders);
-    let longest = orders.response_timeout + orders.reconcile_for;
+    let longest = orders.leave_within + orders.response_timeout + orders.reconcile_for;
     let shown = humantime::format_duration;
     (drain < longest).then(|| {
         format!(
-            "proxy.drain: a stop waits {} only, and an order may take {} (orders.response_timeout and \
-             orders.reconcile_for together); raise it, or those that are slow are cut off",
+            "proxy.drain: a stop waits {} only, and an order may take {} (orders.leave_within, \
+             orders.response_timeout and orders.reconcile_for together); raise it, or those that are slow are cut off",
             shown(drain),
             shown(longest)
         )

@@ -229,6 +229,8 @@ pub struct Orders {
     pub response_timeout: Duration,
     /// How long the broker is asked about an order write whose reply was lost.
     pub reconcile_for: Duration,
+    /// How long after its arrival an order write may still leave.
+    pub leave_within: Duration,
 }
 
 /// `[tokens]`

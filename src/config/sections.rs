@@ -187,6 +187,7 @@ fn orders(reader: &mut Reader<'_>) -> Orders {
     Orders {
         response_timeout: s.within("response_timeout", Duration::from_secs(10), WAIT),
         reconcile_for: s.within("reconcile_for", Duration::from_secs(5), WAIT),
+        leave_within: s.within("leave_within", Duration::from_secs(3), WAIT),
     }
 }
 

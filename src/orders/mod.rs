@@ -7,6 +7,7 @@
 //! - [`memory`]: what is known of the writes of the last day, by the ids that their
 //!   callers can repeat them with.
 //! - [`recall`]: what the journal remembers of both after a restart.
+//! - [`terms`]: what an order asks for, by value.
 //! - [`trail`]: what a lost write can be looked for by, and what the broker's answers
 //!   say of it.
 //!
@@ -17,6 +18,7 @@ pub mod journal;
 pub mod limits;
 pub mod memory;
 pub mod recall;
+pub mod terms;
 pub mod trail;
 
 use std::path::Path;

@@ -29,6 +29,8 @@ pub const OUTCOME: HeaderName = HeaderName::from_static("sixgate-outcome");
 /// The correlation id that was filled in, if one was.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlation-id");
 
+/// On the answer to a repeat or a conflict: the request id of the first.
+pub const REPEAT: HeaderName = HeaderName::from_static("sixgate-repeat");
 /// An outcome that was found by asking the broker.
 pub const RECOVERED: HeaderName = HeaderName::from_static("sixgate-recovered");
 
@@ -52,6 +54,8 @@ pub enum Code {
     RateLimited,
     IdempotencyConflict,
     JournalUnavailable,
+    NotInTime,
+    Superseded,
 }
 
 impl Code {
@@ -75,6 +79,8 @@ impl Code {
             Self::RateLimited => "rate_limited",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::JournalUnavailable => "journal_unavailable",
+            Self::NotInTime => "not_in_time",
+            Self::Superseded => "superseded",
         }
     }
 
@@ -88,9 +94,12 @@ impl Code {
             | Self::AccountHalted => StatusCode::FORBIDDEN,
             Self::BadRequest | Self::AmbiguousFraming => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TokenUnavailable | Self::AccountMissing | Self::EgressUnavailable | Self::JournalUnavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TokenUnavailable
+            | Self::AccountMissing
+            | Self::EgressUnavailable
+            | Self::JournalUnavailable
+            | Self::NotInTime => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Superseded => StatusCode::CONFLICT,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::IdempotencyConflict => StatusCode::UNPROCESSABLE_ENTITY,
             Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
@@ -117,6 +126,8 @@ impl Code {
             Self::RateLimited => "The broker's limit would be broken",
             Self::IdempotencyConflict => "The same id came with another request",
             Self::JournalUnavailable => "The order journal cannot be written",
+            Self::NotInTime => "The order could not leave in time",
+            Self::Superseded => "An exit came before this order had left",
         }
     }
 
@@ -138,6 +149,8 @@ impl Code {
             | Self::UpstreamFailed
             | Self::OutcomeUnknown
             | Self::AccountHalted
+            | Self::NotInTime
+            | Self::Superseded
             | Self::IdempotencyConflict => None,
         }
     }
