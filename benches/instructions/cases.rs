@@ -139,6 +139,7 @@ impl World {
                 client_id: client_id(),
                 credentials: CredentialsRecord::default(),
                 access_token: Some(token.into()),
+                repeats_by: sixgate::domain::RepeatsBy::AnyId,
             };
             accounts.create(new).await.unwrap();
             let key = accounts.add_key(&name()).await.unwrap();

@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use crate::addressing::{Addressing, AddressingError};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, ClientId, Platform, Role, Secret};
+use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret};
 use crate::legs::Attendant;
 use crate::orders::journal::Entry;
 use crate::store::records::{
@@ -96,6 +96,8 @@ pub struct NewAccount {
     pub credentials: CredentialsRecord,
     /// A live token, if there is one.
     pub access_token: Option<Secret>,
+    /// What makes a write of it a repeat.
+    pub repeats_by: RepeatsBy,
 }
 
 /// The fields to change; `None` stays as it is.
@@ -111,6 +113,8 @@ pub struct Patch {
     pub credentials: CredentialsRecord,
     /// A live token.
     pub access_token: Option<Secret>,
+    /// What makes a write of it a repeat.
+    pub repeats_by: Option<RepeatsBy>,
 }
 
 /// All accounts.
@@ -196,7 +200,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]: a taken name or client id, a token that is not its own.
     pub async fn create(&self, new: NewAccount) -> Result<Arc<Account>, AccountError> {
-        let NewAccount { name, nickname, platform, client_id, credentials, access_token } = new;
+        let NewAccount { name, nickname, platform, client_id, credentials, access_token, repeats_by } = new;
         let _turn = self.turns.of(&name).await;
         if platform == Platform::Automatic {
             can_log_in(&credentials, access_token.is_some())?;
@@ -209,6 +213,7 @@ impl Accounts {
             halted: None,
             pin: None,
             created_at: now,
+            repeats_by,
         };
         let mut change = Change::new()
             .absent::<AccountRecord>(&name)
@@ -240,6 +245,7 @@ impl Accounts {
         let mut record = old.clone();
         record.nickname = patch.nickname.or(record.nickname);
         record.platform = patch.platform.unwrap_or(record.platform);
+        record.repeats_by = patch.repeats_by.unwrap_or(record.repeats_by);
         let mut change = Change::new().unchanged(name, &old);
         if let Some(client_id) = patch.client_id.filter(|id| *id != old.client_id) {
             // The pair is registered with one customer of the broker. Another

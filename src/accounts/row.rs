@@ -1,14 +1,16 @@
 //! An account's row: what the order path needs of it, and how one is published.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use http::HeaderValue;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::{AccountError, Accounts, ClientKeys};
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, ClientId};
 use crate::legs::Legs;
+use crate::orders::day::Repeats;
 use crate::store::records::{AccountRecord, CredentialsRecord, PairRecord, TokenRecord};
 use crate::tokens::keeper::{Keeping, Setup};
 use crate::tokens::lifecycle::Means;
@@ -31,12 +33,21 @@ pub struct Account {
     pub keeper: Arc<Keeper>,
     /// Hashes of its client keys.
     pub keys: ClientKeys,
+    /// How many of today's writes were answered with what became of an earlier one.
+    pub repeats: Arc<Repeats>,
+    /// Made when somebody waits for it: ten thousand accounts are idle.
+    pub(super) replaced: OnceLock<CancellationToken>,
 }
 
 impl Account {
     /// The broker's id.
     pub const fn client_id(&self) -> &ClientId {
         &self.record.client_id
+    }
+
+    /// Cancelled when this row is one no longer: the account was changed, halted or deleted, or a key of it was.
+    pub fn replaced(&self) -> &CancellationToken {
+        self.replaced.get_or_init(CancellationToken::new)
     }
 
     /// End what is open for it.
@@ -56,10 +67,12 @@ impl Accounts {
         let rows = self.rows.pin();
         let last = rows.get(name);
         let Some(record) = self.store.get::<AccountRecord>(name)? else {
-            if let Some(gone) = last {
-                gone.end();
-            }
+            let gone = last.cloned();
             rows.remove(name);
+            if let Some(gone) = gone {
+                gone.end();
+                gone.replaced().cancel();
+            }
             return Ok(None);
         };
         // A row of the same name that was made anew, or for another customer, shares nothing.
@@ -104,7 +117,18 @@ impl Accounts {
                 self.keepers.keep(account, Arc::clone(&token), setup)
             }
         };
-        let row = Arc::new(Account { name: name.clone(), record, client_id_header, legs, token, keeper, keys });
+        let repeats = kept.map(|old| Arc::clone(&old.repeats)).unwrap_or_default();
+        let row = Arc::new(Account {
+            name: name.clone(),
+            record,
+            client_id_header,
+            legs,
+            token,
+            keeper,
+            keys,
+            repeats,
+            replaced: OnceLock::new(),
+        });
         if let Some(last) = last {
             // What was opened by legs that are gone ends, not only what comes after.
             let kept = |legs: &Arc<Legs>| row.legs.as_ref().is_some_and(|new| Arc::ptr_eq(new, legs));
@@ -118,7 +142,12 @@ impl Accounts {
                 last.keeper.end();
             }
         }
+        let last = last.cloned();
         rows.insert(name.clone(), Arc::clone(&row));
+        if let Some(last) = last {
+            // After the new one is there to be found: who is woken looks for it.
+            last.replaced().cancel();
+        }
         Ok(Some(row))
     }
 

@@ -92,6 +92,7 @@ fn new_account(account: usize, id: usize) -> NewAccount {
         client_id: client_id(id),
         credentials: no_credentials(),
         access_token: None,
+        repeats_by: crate::domain::RepeatsBy::AnyId,
     }
 }
 
@@ -450,6 +451,7 @@ async fn assign_at_once(count: usize) {
                 halted: None,
                 pin: None,
                 created_at: Timestamp::now(),
+            repeats_by: crate::domain::RepeatsBy::AnyId,
             };
             change = change.put(&name(*n), &record).put(&client_id(*n), &ClientIdRecord { account: name(*n) });
         }

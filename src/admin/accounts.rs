@@ -10,7 +10,7 @@ use super::wire::{self, AccountBody, AccountFields, Fields, InPath, Page, Paging
 use crate::accounts::{NewAccount, Patch};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, ClientId, Platform, Secret};
+use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Secret};
 use crate::store::records::CredentialsRecord;
 
 /// Every account, in the order of names.
@@ -41,8 +41,9 @@ pub(super) async fn create(
     let nickname = fields.text("nickname")?;
     let credentials = credentials(&mut fields)?;
     let access_token = fields.token("access_token")?;
+    let repeats_by = fields.parsed("repeats_by", RepeatsBy::parse)?.unwrap_or_default();
     fields.done()?;
-    let new = NewAccount { name, nickname, platform, client_id, credentials, access_token };
+    let new = NewAccount { name, nickname, platform, client_id, credentials, access_token, repeats_by };
     let account = admin.accounts.create(new).await?;
     Ok((StatusCode::CREATED, Json(AccountBody::from(&*account))))
 }
@@ -75,6 +76,7 @@ pub(super) async fn change(
         client_id: fields.parsed("client_id", ClientId::parse)?,
         credentials: credentials(&mut fields)?,
         access_token: fields.token("access_token")?,
+        repeats_by: fields.parsed("repeats_by", RepeatsBy::parse)?,
     };
     fields.done()?;
     let account = admin.accounts.change(&name, patch).await?;

@@ -169,6 +169,10 @@ pub struct AccountBody {
     pub halted_since: Option<String>,
     /// The leg it is pinned to; null when its legs' health decides.
     pub pin: Option<&'static str>,
+    /// `any_id`: a `correlationId` names one order. `idempotency_key`: correlation ids are labels.
+    pub repeats_by: &'static str,
+    /// How many order writes of today were answered with what became of an earlier one.
+    pub repeats_today: u64,
     pub created_at: String,
 }
 
@@ -187,6 +191,8 @@ impl From<&Account> for AccountBody {
             halt_reason: account.record.halted.as_ref().map(|halt| halt.reason.clone()),
             halted_since: account.record.halted.as_ref().map(|halt| halt.since.to_string()),
             pin: account.record.pin.map(Role::as_str),
+            repeats_by: account.record.repeats_by.as_str(),
+            repeats_today: account.repeats.today(Timestamp::now()),
             created_at: account.record.created_at.to_string(),
         }
     }
@@ -216,6 +222,9 @@ pub struct AccountFields {
     pub api_secret: Option<String>,
     /// A live token. Write-only.
     pub access_token: Option<String>,
+    /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
+    /// many orders share.
+    pub repeats_by: Option<String>,
 }
 
 /// `{}`, `{"pool"}` or `{"primary", "secondary"}`.

@@ -11,7 +11,7 @@ use super::failure::CallError;
 use super::secrets::SecretArguments;
 use super::table::{self, both_clocks, list, maybe, text};
 use super::{pair, token};
-use crate::domain::Platform;
+use crate::domain::{Platform, RepeatsBy};
 
 /// Trading accounts: list, show, create, change, delete, pin to a leg
 #[derive(Debug, Args)]
@@ -98,6 +98,9 @@ struct Create {
     /// A name for people
     #[arg(long, value_name = "TEXT")]
     nickname: Option<String>,
+    /// What makes an order a repeat of an earlier one
+    #[arg(long)]
+    repeats_by: Option<RepeatsWord>,
     /// Also give it the next free pair of a pool
     #[arg(long)]
     assign_pair: bool,
@@ -128,8 +131,30 @@ struct Change {
     /// A name for people
     #[arg(long, value_name = "TEXT")]
     nickname: Option<String>,
+    /// What makes an order a repeat of an earlier one
+    #[arg(long)]
+    repeats_by: Option<RepeatsWord>,
     #[command(flatten)]
     secrets: SecretArguments,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RepeatsWord {
+    /// Each correlationId and each Idempotency-Key names one order
+    #[value(name = "any_id")]
+    AnyId,
+    /// Only an Idempotency-Key does: correlation ids are labels that many orders share
+    #[value(name = "idempotency_key")]
+    IdempotencyKey,
+}
+
+impl From<RepeatsWord> for RepeatsBy {
+    fn from(word: RepeatsWord) -> Self {
+        match word {
+            RepeatsWord::AnyId => Self::AnyId,
+            RepeatsWord::IdempotencyKey => Self::IdempotencyKey,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -236,6 +261,8 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
         ("client id", text(account, "/client_id")),
         ("platform", text(account, "/platform")),
         ("halted", text(account, "/halted")),
+        ("repeats by", text(account, "/repeats_by")),
+        ("repeats today", text(account, "/repeats_today")),
     ];
     for role in ["primary", "secondary"] {
         let Some(address) = maybe(account, &format!("/pair/{role}")) else {
@@ -266,6 +293,7 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
     fields.set("platform", platform.as_str());
     fields.set("client_id", create.client_id.as_str());
     fields.may("nickname", create.nickname.as_deref());
+    fields.may("repeats_by", create.repeats_by.map(|word| RepeatsBy::from(word).as_str()));
     create.secrets.read(Some(platform), &mut fields)?;
     let mut made = client.post(&["v1", "accounts"], fields).await?;
     if create.assign_pair {
@@ -292,6 +320,7 @@ async fn alter(client: &Client, change: &Change, json: bool) -> Result<ExitCode,
     fields.may("platform", platform.map(Platform::as_str));
     fields.may("client_id", change.client_id.as_deref());
     fields.may("nickname", change.nickname.as_deref());
+    fields.may("repeats_by", change.repeats_by.map(|word| RepeatsBy::from(word).as_str()));
     if change.secrets.asks_by_platform() && platform.is_none() {
         let account = client.get(&["v1", "accounts", name]).await?.value()?;
         platform = Platform::parse(&text(&account, "/platform")).ok();

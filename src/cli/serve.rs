@@ -10,7 +10,7 @@ use crate::app::{App, StartError};
 use crate::config::{self, ClientKey, Config, Problems};
 use crate::domain::secret::ExposeSecret;
 use crate::domain::tasks::{Stopped, Tasks};
-use crate::domain::{AccountName, ClientId, Pair, Platform, SourceAddr};
+use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, SourceAddr};
 use crate::sandbox::{Account, Options, Sandbox, SandboxError};
 use crate::store::records::CredentialsRecord;
 
@@ -176,6 +176,7 @@ impl Demo {
                     api_secret: None,
                 },
                 access_token: None,
+                repeats_by: RepeatsBy::AnyId,
             };
             accounts.create(new).await?;
         }

@@ -40,7 +40,23 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) -> Vec<String> {
     check_pools(&draft.pools, problems);
     let mut warnings = draft.dhan.as_ref().map(|dhan| check_hosts(draft, dhan, problems)).unwrap_or_default();
     warnings.extend(short_drain(draft));
+    warnings.extend(blind_orders(draft));
     warnings
+}
+
+/// Nobody looks into a tunnel: what makes an order safe does not hold there.
+fn blind_orders(draft: &Draft) -> Option<String> {
+    let api = &draft.dhan.as_ref()?.api;
+    let key = match draft.proxy.tunnel_hosts.iter().position(|host| *host == api.host) {
+        Some(index) => format!("proxy.tunnel_hosts.{index}"),
+        None if !draft.proxy.intercept => "proxy.intercept".to_owned(),
+        None => return None,
+    };
+    Some(format!(
+        "{key}: orders inside a tunnel to {api} are neither journalled nor known again when they are repeated, and keep no \
+         limit; a halt cuts such tunnels and nothing else stops what is in them. Their callers must hold the token \
+         themselves. Take it out, unless that is wanted"
+    ))
 }
 
 /// A stop that does not wait for an order's answer leaves its caller without one.

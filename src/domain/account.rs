@@ -114,6 +114,44 @@ impl fmt::Debug for ClientId {
     }
 }
 
+/// What makes an order write a repeat of an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepeatsBy {
+    /// A `correlationId` and an `Idempotency-Key`: each names one order.
+    #[default]
+    AnyId,
+    /// An `Idempotency-Key` alone: the account's correlation ids are labels that many orders share.
+    IdempotencyKey,
+}
+
+impl RepeatsBy {
+    /// The word in the API and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AnyId => "any_id",
+            Self::IdempotencyKey => "idempotency_key",
+        }
+    }
+
+    /// # Errors
+    /// [`Invalid`] naming the two words.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "any_id" => Ok(Self::AnyId),
+            "idempotency_key" => Ok(Self::IdempotencyKey),
+            _ => Err(Invalid::new(
+                "repeats_by is any_id (each correlationId names one order) or idempotency_key (correlation ids are labels)",
+            )),
+        }
+    }
+
+    /// Is it what an account has that says nothing? Such a one is not written to the store.
+    pub const fn is_default(&self) -> bool {
+        matches!(self, Self::AnyId)
+    }
+}
+
 /// How an account logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Platform {

@@ -16,7 +16,7 @@ pub mod tasks;
 pub mod time;
 pub mod totp;
 
-pub use account::{AccountName, ClientId, Platform};
+pub use account::{AccountName, ClientId, Platform, RepeatsBy};
 pub use outcome::Outcome;
 pub use pair::{Pair, Role, SourceAddr};
 pub use secret::Secret;

@@ -1,51 +1,104 @@
-//! What is known of the order writes of the last day, by the ids that a caller can
-//! repeat them with.
+//! What is known of order writes, by the ids that a caller can repeat them with.
 //!
-//! A caller that repeats a write (same `correlationId` or `Idempotency-Key`) must get
-//! what became of the first and never a second send, also while the first is under
-//! way. What was certainly not done is a fresh try.
+//! A caller that repeats a write (the same `correlationId` or `Idempotency-Key`) must get what became of the first and
+//! never a second send, also while the first is under way. What was certainly not done leaves nothing behind: its
+//! ids are free.
 //!
 //! Invariants:
 //! - At most one [`Claim`] on an id at any time. Who holds it may send; nobody else.
 //! - A claim that is dropped after it was sent leaves "unknown", before that "not sent".
-//! - An id is one write's: another body, path or method under it is a conflict.
+//! - An id is one write's: another body, path or method under it is a conflict, which says what became of the first.
+//! - What left is remembered until the moment that its caller gave, and never dropped earlier for room: as much is
+//!   remembered of a customer as the broker's limits let leave. Moments are of a clock that nobody can set.
 //!
-//! Not here: keeping this over a restart (`journal`, from which it is filled again).
+//! Not here: keeping this over a restart (`journal`, from which it is filled again), and how long an id is
+//! remembered (`day`).
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::journal::PathText;
-use super::trail::Trail;
+use super::limits::Moment;
+use super::trail::{Trail, order_of};
 use crate::domain::{ClientId, Outcome};
 
-/// How long a write is remembered.
-pub const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+/// How long after a change of an order the same change again is taken for its repeat, where only the order's own
+/// `correlationId`, echoed, speaks for it.
+pub const SAME_CHANGE: Duration = Duration::from_secs(60);
 
-/// An id that a caller can repeat a write with. Cheap to clone.
+/// What a write can be known again by. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// `correlationId` of the body.
+    /// A `correlationId` of the body of a write that creates orders.
     Correlation(Arc<str>),
     /// The header `Idempotency-Key`.
     Idempotency(Arc<str>),
+    /// The last change of an order of the broker's, by that order's id: the newest takes the place of the one before
+    /// and conflicts with none.
+    Change {
+        /// The order.
+        order: Arc<str>,
+        /// Does the body hold a `correlationId`? Without one the same change again is a new one, always.
+        echoed: bool,
+    },
+    /// A write without any id, from one caller: the digest of who sent it and of what it says.
+    Twin([u8; 32]),
 }
 
-/// What a write is, for telling it from another under the same id.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Key {
+    /// What it is found by: a change with an echoed id and one without are changes of the same order.
+    fn place(&self) -> Self {
+        match self {
+            Self::Change { order, .. } => Self::Change { order: Arc::clone(order), echoed: true },
+            Self::Correlation(_) | Self::Idempotency(_) | Self::Twin(_) => self.clone(),
+        }
+    }
+
+    /// Is it a name that its caller chose for this write and no other?
+    const fn is_id(&self) -> bool {
+        matches!(self, Self::Correlation(_) | Self::Idempotency(_))
+    }
+}
+
+/// What a body says, for telling it from another under the same id.
+#[derive(Clone, Copy, Debug)]
+pub enum Said {
+    /// SHA-256 of its values (`body`).
+    Values([u8; 32]),
+    /// SHA-256 of its bytes as they left: of a write in the journal of an older version.
+    Bytes([u8; 32]),
+}
+
+/// What a write is.
+#[derive(Clone, Debug)]
 pub struct Write {
     /// How.
     pub method: Method,
     /// Where; without the query, as the journal writes it.
     pub path: PathText,
-    /// SHA-256 of the body as it went to the broker.
+    /// What its body and query say, by value.
+    pub values: Said,
+    /// SHA-256 of its body as it goes to the broker.
     pub body_sha256: [u8; 32],
+}
+
+impl PartialEq for Write {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (self.values, other.values) {
+            (Said::Values(one), Said::Values(two)) => one == two,
+            // Nobody knows the values of the older one.
+            (Said::Bytes(_), _) | (_, Said::Bytes(_)) => self.body_sha256 == other.body_sha256,
+        };
+        same && self.method == other.method && self.path == other.path
+    }
 }
 
 /// What became of a write.
@@ -69,19 +122,58 @@ pub struct Recorded {
     pub trail: Option<Arc<Trail>>,
 }
 
-/// What a repeat, or a first try, finds.
+impl Recorded {
+    /// The broker's id of the order, the first where there are several.
+    pub fn order(&self) -> Option<Box<str>> {
+        self.order_id.clone().or_else(|| order_of(&self.body))
+    }
+
+    /// Nothing is known but the word.
+    pub const fn bare(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            status: 0,
+            content_type: None,
+            body: Bytes::new(),
+            order_id: None,
+            correlation_id: None,
+            recovered: false,
+            trail: None,
+        }
+    }
+}
+
+/// When a write is taken up, and until when it is to be remembered if it leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Now.
+    pub now: Moment,
+    /// Not before then is it forgotten.
+    pub until: Moment,
+}
+
+/// Who asks for a write, and by which request.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The gateway's id of the request.
+    pub request_id: Arc<str>,
+    /// Cancelled when whoever asked is gone.
+    pub gone: CancellationToken,
+}
+
+/// What a repeat, or a first try, finds. With what was known already goes the request id of the first.
 #[derive(Debug)]
 pub enum Found {
     /// Nobody has done this: the claim is the caller's.
     Fresh(Claim),
     /// It was carried out.
-    Done(Arc<Recorded>),
+    Done(Arc<str>, Arc<Recorded>),
     /// Nobody knows what became of it: whoever has the claim asks the broker, and does not send.
-    Unknown(Claim, Arc<Recorded>),
+    Unknown(Arc<str>, Claim, Arc<Recorded>),
     /// It is under way.
-    UnderWay(UnderWay),
-    /// The id is another write's.
-    Conflict,
+    UnderWay(Arc<str>, UnderWay),
+    /// The id is another write's. What became of that one, unless it is under way.
+    Conflict(Arc<str>, Option<Arc<Recorded>>),
 }
 
 #[derive(Debug)]
@@ -94,27 +186,20 @@ enum State {
 #[derive(Debug)]
 struct Slot {
     write: Write,
+    asker: Asker,
+    taken: Moment,
     state: Mutex<State>,
 }
 
 impl Slot {
-    fn new(write: Write, state: State) -> Arc<Self> {
-        Arc::new(Self { write, state: Mutex::new(state) })
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_under_way(&self) -> bool {
-        matches!(*self.state(), State::UnderWay(_))
-    }
-
-    /// Was it certainly not done?
-    fn is_undone(&self) -> bool {
+    fn ended(&self) -> Option<Arc<Recorded>> {
         match &*self.state() {
-            State::UnderWay(_) => false,
-            State::Ended(recorded) => matches!(recorded.outcome, Outcome::NotSent | Outcome::Rejected),
+            State::UnderWay(_) => None,
+            State::Ended(recorded) => Some(Arc::clone(recorded)),
         }
     }
 
@@ -128,13 +213,40 @@ impl Slot {
     }
 }
 
+/// A write in the shelf: its slot, what it is found by, and until when.
+#[derive(Debug)]
+struct Kept {
+    slot: Arc<Slot>,
+    places: Vec<Key>,
+    until: Moment,
+}
+
+/// When to look at a write for forgetting it. A later use moves its end; then it is put back.
+#[derive(Debug, PartialEq, Eq)]
+struct Due {
+    at: Moment,
+    number: u64,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The soonest first out of a heap that gives the greatest.
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shelf {
-    /// With when it was last taken up.
-    slots: HashMap<Key, (Timestamp, Arc<Slot>)>,
-    /// In the order of coming, for forgetting. An id that was taken up again stands here
-    /// again; only its last time counts.
-    ages: VecDeque<(Timestamp, Key)>,
+    next: u64,
+    kept: HashMap<u64, Kept>,
+    places: HashMap<Key, u64>,
+    due: BinaryHeap<Due>,
 }
 
 /// The memory of all customers.
@@ -146,53 +258,68 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Take up a write under its ids. Without ids it cannot be repeated, and is fresh.
-    pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, now: Timestamp) -> Found {
+    /// Take up a write under its keys. Without keys it cannot be repeated, and is fresh.
+    pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Found {
         let shelf = self.shelf(customer);
-        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.forget(now);
-        // What was certainly not done is no other write: under one of two ids it may have been
-        // tried again, and done, since.
-        let undone = |slot: &&Arc<Slot>| slot.write == *write && slot.is_undone();
-        let mut known =
-            keys.iter().filter_map(|key| shelf.slots.get(key)).map(|(_, slot)| slot).filter(|slot| !undone(slot));
-        let slot = match (known.next().cloned(), known.next()) {
-            (None, _) => return Found::Fresh(shelf.claim(keys, write, now)),
-            (Some(slot), Some(other)) if !Arc::ptr_eq(&slot, other) => return Found::Conflict,
-            (Some(slot), _) => slot,
+        let mut locked = lock(&shelf);
+        locked.forget(span.now);
+        let number = match locked.look_up(keys, write, span.now) {
+            Looked::Nothing => return Found::Fresh(locked.claim(&shelf, keys, write, asker, span)),
+            Looked::Other(slot) => return Found::Conflict(Arc::clone(&slot.asker.request_id), slot.ended()),
+            Looked::Same(number) => number,
         };
-        if slot.write != *write {
-            return Found::Conflict;
-        }
-        shelf.join(keys, &slot, now);
+        locked.join(keys, number, span);
+        let Some(kept) = locked.kept.get(&number) else {
+            return Found::Fresh(locked.claim(&shelf, keys, write, asker, span));
+        };
+        let slot = Arc::clone(&kept.slot);
+        let first = Arc::clone(&slot.asker.request_id);
         let mut state = slot.state();
         let recorded = match &mut *state {
             State::UnderWay(waiting) => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);
-                return Found::UnderWay(UnderWay(told));
+                return Found::UnderWay(first, UnderWay(told));
             }
             State::Ended(recorded) => Arc::clone(recorded),
         };
         match recorded.outcome {
-            Outcome::Executed => Found::Done(recorded),
+            Outcome::Executed => Found::Done(first, recorded),
+            // Nothing of them is kept; one that is here all the same is a fresh try.
             Outcome::NotSent | Outcome::Rejected => {
                 drop(state);
-                Found::Fresh(shelf.claim(keys, write, now))
+                locked.remove(number);
+                Found::Fresh(locked.claim(&shelf, keys, write, asker, span))
             }
             Outcome::Unknown => {
                 *state = State::UnderWay(Vec::new());
                 drop(state);
-                Found::Unknown(Claim { slot, left: Some(Left::Unknown(Arc::clone(&recorded))) }, recorded)
+                let left = Some(Left::Unknown(Arc::clone(&recorded)));
+                Found::Unknown(first, Claim { shelf: Arc::downgrade(&shelf), number, slot, left }, recorded)
             }
         }
     }
 
     /// Put in what the journal knows of, at start.
-    pub fn remember(&self, customer: &ClientId, keys: &[Key], write: Write, recorded: Recorded, at: Timestamp) {
+    pub fn remember(
+        &self,
+        customer: &ClientId,
+        keys: &[Key],
+        write: Write,
+        request_id: Arc<str>,
+        recorded: Recorded,
+        span: Span,
+    ) {
         let shelf = self.shelf(customer);
-        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.enter(keys, &Slot::new(write, State::Ended(Arc::new(recorded))), at);
+        let mut shelf = lock(&shelf);
+        let asker = Asker { request_id, gone: CancellationToken::new() };
+        let state = Mutex::new(State::Ended(Arc::new(recorded)));
+        shelf.enter(keys, Arc::new(Slot { write, asker, taken: span.now, state }), span);
+    }
+
+    /// How many writes are remembered of a customer.
+    pub fn len(&self, customer: &ClientId) -> usize {
+        self.shelves.pin().get(customer).map_or(0, |shelf| lock(shelf).kept.len())
     }
 
     fn shelf(&self, customer: &ClientId) -> Arc<Mutex<Shelf>> {
@@ -201,47 +328,103 @@ impl Memory {
     }
 }
 
+fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What stands under the keys of a write.
+enum Looked {
+    Nothing,
+    Same(u64),
+    Other(Arc<Slot>),
+}
+
 impl Shelf {
-    fn claim(&mut self, keys: &[Key], write: &Write, now: Timestamp) -> Claim {
-        let slot = Slot::new(write.clone(), State::UnderWay(Vec::new()));
-        self.enter(keys, &slot, now);
-        Claim { slot, left: Some(Left::NotSent) }
-    }
-
-    fn enter(&mut self, keys: &[Key], slot: &Arc<Slot>, now: Timestamp) {
+    fn look_up(&self, keys: &[Key], write: &Write, now: Moment) -> Looked {
+        let mut same = None;
         for key in keys {
-            self.slots.insert(key.clone(), (now, Arc::clone(slot)));
-            self.ages.push_back((now, key.clone()));
-        }
-    }
-
-    /// A repeat that names another id too: both are this write's, for as long as the first.
-    fn join(&mut self, keys: &[Key], slot: &Arc<Slot>, now: Timestamp) {
-        let own = |known: &&(Timestamp, Arc<Slot>)| Arc::ptr_eq(&known.1, slot);
-        let since = keys.iter().filter_map(|key| self.slots.get(key)).find(own).map_or(now, |known| known.0);
-        for key in keys {
-            if self.slots.get(key).is_none_or(|known| !own(&known)) {
-                self.slots.insert(key.clone(), (since, Arc::clone(slot)));
-                self.ages.push_back((since, key.clone()));
-            }
-        }
-    }
-
-    fn forget(&mut self, now: Timestamp) {
-        while let Some((since, _)) = self.ages.front()
-            && now.duration_since(*since) >= REMEMBERED
-        {
-            let Some((since, key)) = self.ages.pop_front() else { break };
-            let Some((last, slot)) = self.slots.get_mut(&key) else { continue };
-            if *last > since {
+            let Some((number, kept)) = self.places.get(&key.place()).and_then(|n| Some((*n, self.kept.get(n)?))) else {
                 continue;
+            };
+            let slot = &kept.slot;
+            match key {
+                Key::Correlation(_) | Key::Idempotency(_) => match same {
+                    _ if slot.write != *write => return Looked::Other(Arc::clone(slot)),
+                    Some(other) if other != number => return Looked::Other(Arc::clone(slot)),
+                    Some(_) | None => same = Some(number),
+                },
+                Key::Change { echoed, .. } => {
+                    let is_repeat = *echoed && slot.write == *write && now.since(slot.taken) < SAME_CHANGE;
+                    same = same.or(is_repeat.then_some(number));
+                }
+                Key::Twin(_) => {
+                    let is_orphan = slot.asker.gone.is_cancelled() && slot.ended().is_none();
+                    same = same.or((is_orphan && slot.write == *write).then_some(number));
+                }
             }
-            if slot.is_under_way() {
-                *last = now;
-                self.ages.push_back((now, key));
+        }
+        same.map_or(Looked::Nothing, Looked::Same)
+    }
+
+    fn claim(&mut self, shelf: &Arc<Mutex<Self>>, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Claim {
+        let state = Mutex::new(State::UnderWay(Vec::new()));
+        let slot = Arc::new(Slot { write: write.clone(), asker: asker.clone(), taken: span.now, state });
+        let number = self.enter(keys, Arc::clone(&slot), span);
+        Claim { shelf: Arc::downgrade(shelf), number, slot, left: Some(Left::NotSent) }
+    }
+
+    fn enter(&mut self, keys: &[Key], slot: Arc<Slot>, span: Span) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        if keys.is_empty() {
+            return number;
+        }
+        let places: Vec<Key> = keys.iter().map(Key::place).collect();
+        for place in &places {
+            self.places.insert(place.clone(), number);
+        }
+        self.due.push(Due { at: span.until, number });
+        self.kept.insert(number, Kept { slot, places, until: span.until });
+        number
+    }
+
+    /// A repeat: it is remembered for longer, and an id that it names too is this write's as well.
+    fn join(&mut self, keys: &[Key], number: u64, span: Span) {
+        let Some(kept) = self.kept.get_mut(&number) else { return };
+        kept.until = kept.until.max(span.until);
+        for place in keys.iter().filter(|key| key.is_id()).map(Key::place) {
+            if !kept.places.contains(&place) {
+                self.places.insert(place.clone(), number);
+                kept.places.push(place);
+            }
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(kept) = self.kept.remove(&number) else { return };
+        for place in kept.places {
+            // A later write may have its place.
+            if self.places.get(&place) == Some(&number) {
+                self.places.remove(&place);
+            }
+        }
+    }
+
+    fn forget(&mut self, now: Moment) {
+        while let Some(due) = self.due.peek()
+            && due.at <= now
+        {
+            let Some(Due { number, .. }) = self.due.pop() else { break };
+            let Some(kept) = self.kept.get(&number) else { continue };
+            let again = if kept.until > now {
+                kept.until
+            } else if kept.slot.ended().is_none() {
+                now.after(SAME_CHANGE)
             } else {
-                self.slots.remove(&key);
-            }
+                self.remove(number);
+                continue;
+            };
+            self.due.push(Due { at: again, number });
         }
     }
 }
@@ -257,6 +440,8 @@ enum Left {
 #[derive(Debug)]
 #[must_use = "dropping it says that the write was not sent"]
 pub struct Claim {
+    shelf: Weak<Mutex<Shelf>>,
+    number: u64,
     slot: Arc<Slot>,
     left: Option<Left>,
 }
@@ -272,6 +457,14 @@ impl Claim {
         self.left = Some(Left::NotSent);
     }
 
+    /// It is to be remembered until then at least: the day that the order belongs to is known better by now.
+    pub fn keep_until(&self, until: Moment) {
+        let Some(shelf) = self.shelf.upgrade() else { return };
+        if let Some(kept) = lock(&shelf).kept.get_mut(&self.number) {
+            kept.until = kept.until.max(until);
+        }
+    }
+
     /// What became of it.
     pub fn end(mut self, recorded: Recorded) -> Arc<Recorded> {
         let recorded = match self.left.take() {
@@ -285,28 +478,28 @@ impl Claim {
             },
             Some(Left::NotSent) | None => Arc::new(recorded),
         };
-        self.slot.end(&recorded);
+        self.tell(&recorded);
         recorded
+    }
+
+    fn tell(&self, recorded: &Arc<Recorded>) {
+        if matches!(recorded.outcome, Outcome::NotSent | Outcome::Rejected) {
+            // Before those who wait are told: the first of them may send.
+            if let Some(shelf) = self.shelf.upgrade() {
+                lock(&shelf).remove(self.number);
+            }
+        }
+        self.slot.end(recorded);
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let recorded = match self.left.take() {
-            None => return,
-            Some(Left::Unknown(recorded)) => recorded,
-            Some(Left::NotSent) => Arc::new(Recorded {
-                outcome: Outcome::NotSent,
-                status: 0,
-                content_type: None,
-                body: Bytes::new(),
-                order_id: None,
-                correlation_id: None,
-                recovered: false,
-                trail: None,
-            }),
-        };
-        self.slot.end(&recorded);
+        match self.left.take() {
+            None => {}
+            Some(Left::Unknown(recorded)) => self.tell(&recorded),
+            Some(Left::NotSent) => self.tell(&Arc::new(Recorded::bare(Outcome::NotSent))),
+        }
     }
 }
 
@@ -322,167 +515,4 @@ impl UnderWay {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn account() -> ClientId {
-        ClientId::parse("1000000001").unwrap()
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn write(body: u8) -> Write {
-        Write { method: Method::POST, path: PathText::new("/v2/orders"), body_sha256: [body; 32] }
-    }
-
-    fn recorded(outcome: Outcome) -> Recorded {
-        Recorded {
-            outcome,
-            status: 200,
-            content_type: None,
-            body: Bytes::from_static(b"{}"),
-            order_id: None,
-            correlation_id: None,
-            recovered: false,
-            trail: None,
-        }
-    }
-
-    fn id(text: &str) -> [Key; 1] {
-        [Key::Correlation(text.into())]
-    }
-
-    #[tokio::test]
-    async fn a_repeat_gets_what_became_of_the_first() {
-        let memory = Memory::default();
-        let Found::Fresh(claim) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
-        let Found::UnderWay(mut waiting) = memory.take(&account(), &id("c"), &write(1), at(1)) else { panic!() };
-        assert!(matches!(memory.take(&account(), &id("c"), &write(2), at(1)), Found::Conflict));
-        claim.end(recorded(Outcome::Executed));
-        assert_eq!(waiting.end().await.unwrap().outcome, Outcome::Executed);
-        assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(2)), Found::Done(_)));
-        // Another account's id is another id, and a day later it is forgotten.
-        let beta = ClientId::parse("1000000002").unwrap();
-        assert!(matches!(memory.take(&beta, &id("c"), &write(1), at(2)), Found::Fresh(_)));
-        assert!(matches!(memory.take(&account(), &id("c"), &write(2), at(86_400)), Found::Fresh(_)));
-    }
-
-    /// A task that dies half way must not leave an order that can be sent again, nor an
-    /// id on which everybody waits for ever.
-    #[tokio::test]
-    async fn a_claim_that_is_dropped_says_what_is_known() {
-        let memory = Memory::default();
-        let Found::Fresh(claim) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
-        let Found::UnderWay(mut waiting) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
-        drop(claim);
-        assert_eq!(waiting.end().await.unwrap().outcome, Outcome::NotSent);
-        let Found::Fresh(mut claim) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
-        claim.sending(recorded(Outcome::Unknown));
-        drop(claim);
-        let Found::Unknown(claim, _) = memory.take(&account(), &id("c"), &write(1), at(0)) else { panic!() };
-        // Whoever asks holds the claim; the next one waits for the answer.
-        assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(0)), Found::UnderWay(_)));
-        drop(claim);
-        assert!(matches!(memory.take(&account(), &id("c"), &write(1), at(0)), Found::Unknown(..)));
-    }
-
-    /// Refused in the morning and executed late in the evening: the day of remembering
-    /// begins with what was executed.
-    #[test]
-    fn a_fresh_try_is_remembered_for_a_day_of_its_own() {
-        let memory = Memory::default();
-        let take = |second| memory.take(&account(), &id("c"), &write(1), at(second));
-        let Found::Fresh(claim) = take(0) else { panic!() };
-        claim.end(recorded(Outcome::Rejected));
-        let Found::Fresh(claim) = take(86_000) else { panic!() };
-        claim.end(recorded(Outcome::Executed));
-        assert!(matches!(take(86_500), Found::Done(_)), "a second send");
-        assert!(matches!(take(86_000 + 86_399), Found::Done(_)));
-        assert!(matches!(take(86_000 + 86_400), Found::Fresh(_)));
-    }
-
-    /// A repeat that leaves one of its ids out is the same write as one that does not.
-    #[test]
-    fn one_id_of_two_is_enough_to_know_a_write_again() {
-        let memory = Memory::default();
-        let both = [Key::Correlation("c".into()), Key::Idempotency("i".into())];
-        let Found::Fresh(claim) = memory.take(&account(), &both, &write(1), at(0)) else { panic!() };
-        claim.end(recorded(Outcome::Rejected));
-        let Found::Fresh(claim) = memory.take(&account(), &both[..1], &write(1), at(1)) else { panic!() };
-        claim.end(recorded(Outcome::Executed));
-        assert!(matches!(memory.take(&account(), &both, &write(1), at(2)), Found::Done(_)));
-        assert!(matches!(memory.take(&account(), &both[1..], &write(1), at(3)), Found::Done(_)));
-    }
-
-    #[test]
-    fn two_ids_of_two_writes_are_a_conflict() {
-        let memory = Memory::default();
-        let both = |c: &str, i: &str| [Key::Correlation(c.into()), Key::Idempotency(i.into())];
-        let Found::Fresh(one) = memory.take(&account(), &both("c1", "i1"), &write(1), at(0)) else { panic!() };
-        let Found::Fresh(two) = memory.take(&account(), &both("c2", "i2"), &write(1), at(0)) else { panic!() };
-        assert!(matches!(memory.take(&account(), &both("c1", "i2"), &write(1), at(0)), Found::Conflict));
-        assert!(matches!(
-            memory.take(&account(), &[Key::Idempotency("i1".into())], &write(1), at(0)),
-            Found::UnderWay(_)
-        ));
-        drop((one, two));
-    }
-
-    proptest! {
-        /// Whatever callers repeat in whatever order: of writes that may have been done
-        /// nobody is ever given a second right to send.
-        #[test]
-        fn nobody_may_send_what_may_have_been_done(steps in prop::collection::vec((0..3usize, 0..6u8, 0..30u32), 1..200)) {
-            let memory = Memory::default();
-            let mut now = 0_i64;
-            let mut claims: Vec<(usize, Claim, bool)> = Vec::new();
-            // When each id was last sent with no proof against it.
-            let mut done = [None::<i64>; 3];
-            for (n, what, wait) in steps {
-                now += i64::from(wait);
-                let key = id(&format!("c{n}"));
-                match what {
-                    0 | 1 => match memory.take(&account(), &key, &write(1), at(now)) {
-                        Found::Fresh(claim) => {
-                            prop_assert!(done[n].is_none(), "a second send of {n}");
-                            prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
-                            claims.push((n, claim, false));
-                        }
-                        Found::Unknown(claim, _) => {
-                            prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
-                            claims.push((n, claim, true));
-                        }
-                        Found::Done(_) => prop_assert!(done[n].is_some()),
-                        Found::UnderWay(_) => prop_assert!(claims.iter().any(|(other, ..)| *other == n)),
-                        Found::Conflict => prop_assert!(false),
-                    },
-                    _ => {
-                        let Some(at) = claims.iter().position(|(other, ..)| *other == n) else { continue };
-                        let (_, mut claim, asking) = claims.remove(at);
-                        match what {
-                            2 if !asking => drop(claim),
-                            3 => {
-                                claim.sending(recorded(Outcome::Unknown));
-                                done[n] = Some(now);
-                                drop(claim);
-                            }
-                            4 if !asking => {
-                                claim.sending(recorded(Outcome::Unknown));
-                                claim.taken_back();
-                                claim.end(recorded(Outcome::Rejected));
-                            }
-                            _ => {
-                                done[n] = Some(now);
-                                claim.end(recorded(Outcome::Executed));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

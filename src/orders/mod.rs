@@ -1,10 +1,12 @@
 //! What makes an order write safe: it is written down before it leaves, it is never
 //! done twice, and it never makes the broker close the door on its account.
 //!
+//! - [`day`]: which trading day an order belongs to, and for how long its ids are remembered.
+//! - [`exits`]: an exit-all or a kill switch goes before what has not left.
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
 //! - [`limits`]: how much the broker takes from an account, kept before it is sent.
-//! - [`memory`]: what is known of the writes of the last day, by the ids that their
+//! - [`memory`]: what is known of the writes of the day, by the ids that their
 //!   callers can repeat them with.
 //! - [`recall`]: what the journal remembers of both after a restart.
 //! - [`terms`]: what an order asks for, by value.
@@ -14,6 +16,9 @@
 //! Not here: sending (`proxy`), connections and their health (`legs`, `egress`), what
 //! an endpoint is (`broker`).
 
+mod boot;
+pub mod day;
+pub mod exits;
 pub mod journal;
 pub mod limits;
 pub mod memory;
@@ -31,8 +36,10 @@ use jiff::Timestamp;
 use crate::domain::ClientId;
 use crate::telemetry::events::Events;
 
+use boot::BootClock;
+use exits::Exits;
 use journal::{Journal, JournalError, Options};
-use limits::{Gate, Monotonic, Rules};
+use limits::{Gate, Moment, Monotonic, Rules};
 use memory::Memory;
 
 /// What the gateway knows of order writes, and of how much the broker still takes.
@@ -44,9 +51,20 @@ pub struct Orders {
     pub memory: Memory,
     /// Whoever watches hears of every outcome.
     pub events: Events,
-    gates: papaya::HashMap<ClientId, Arc<Gate>>,
+    lanes: papaya::HashMap<ClientId, Lane>,
     keeping: ArcSwap<Keeping>,
     clock: Monotonic,
+    /// Ages are counted by it: nobody can set it, and it goes on while the machine sleeps.
+    since_boot: BootClock,
+}
+
+/// What holds up the order writes of one customer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    /// The broker's limits.
+    pub gate: Arc<Gate>,
+    /// An exit goes first.
+    pub exits: Arc<Exits>,
 }
 
 /// How the limits are kept, now.
@@ -70,33 +88,50 @@ impl Orders {
     ) -> Result<Self, JournalError> {
         let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
-        let (gates, clock) = (papaya::HashMap::new(), Monotonic::start());
-        Ok(Self { journal, memory: Memory::default(), events: Events::default(), gates, keeping, clock })
+        let (lanes, clock, since_boot) = (papaya::HashMap::new(), Monotonic::start(), BootClock::start());
+        let (memory, events) = (Memory::default(), Events::default());
+        Ok(Self { journal, memory, events, lanes, keeping, clock, since_boot })
     }
 
     /// A customer's limits.
     pub fn gate(&self, customer: &ClientId) -> Arc<Gate> {
-        let gates = self.gates.pin();
-        if let Some(gate) = gates.get(customer) {
-            return Arc::clone(gate);
+        self.lane(customer).gate
+    }
+
+    /// What holds up a customer's order writes.
+    pub fn lane(&self, customer: &ClientId) -> Lane {
+        let lanes = self.lanes.pin();
+        if let Some(lane) = lanes.get(customer) {
+            return lane.clone();
         }
         let new = || {
             let keeping = self.keeping.load();
-            Arc::new(Gate::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock))
+            let gate = Arc::new(Gate::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock));
+            Lane { gate, exits: Arc::default() }
         };
-        let gate = Arc::clone(gates.get_or_insert_with(customer.clone(), new));
+        let lane = lanes.get_or_insert_with(customer.clone(), new).clone();
         // A reload may have passed by between its making and its being there to be found.
         let keeping = self.keeping.load();
-        gate.reload(Arc::clone(&keeping.rules), keeping.max_wait);
-        gate
+        lane.gate.reload(Arc::clone(&keeping.rules), keeping.max_wait);
+        lane
+    }
+
+    /// Now, by the clock that ages are counted by.
+    pub fn now(&self) -> Moment {
+        self.since_boot.now()
+    }
+
+    /// When an instant of the past was, by the clock that ages are counted by. `wall` is now.
+    pub fn moment_of(&self, at: Timestamp, wall: Timestamp) -> Moment {
+        self.now().before(Duration::try_from(wall.duration_since(at)).unwrap_or_default())
     }
 
     /// Keep the limits by other rules, and another `limits.max_wait`, from now on.
     pub fn reload(&self, rules: Rules, max_wait: Duration) {
         let rules = Arc::new(rules);
         self.keeping.store(Arc::new(Keeping { rules: Arc::clone(&rules), max_wait }));
-        for gate in self.gates.pin().values() {
-            gate.reload(Arc::clone(&rules), max_wait);
+        for lane in self.lanes.pin().values() {
+            lane.gate.reload(Arc::clone(&rules), max_wait);
         }
     }
 }

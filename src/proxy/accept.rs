@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +50,8 @@ pub enum ListenError {
 pub struct Terms {
     listener: Arc<Listener>,
     tls: Option<TlsAcceptor>,
+    /// Cancelled when stricter ones take their place: what was opened by these and would go on ends.
+    tightened: CancellationToken,
 }
 
 impl std::fmt::Debug for Terms {
@@ -63,7 +67,31 @@ impl Terms {
     /// [`ListenError::Tls`].
     pub fn new(listener: Listener) -> Result<Self, ListenError> {
         let tls = listener.tls.as_ref().map(|tls| acceptor(&tls.certificate, &tls.key)).transpose()?;
-        Ok(Self { listener: Arc::new(listener), tls })
+        Ok(Self { listener: Arc::new(listener), tls, tightened: CancellationToken::new() })
+    }
+
+    /// The listener's configuration.
+    pub(super) const fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// Cancelled when stricter terms take the place of these.
+    pub(super) const fn tightened(&self) -> &CancellationToken {
+        &self.tightened
+    }
+
+    /// These, in place of `old`: what the old ones let in goes on, unless who it was might not get in now.
+    fn after(mut self, old: &Self) -> Self {
+        let who = |terms: &Self| {
+            let Listener { account, client_key, uids, .. } = &*terms.listener;
+            (account.clone(), *client_key, uids.clone())
+        };
+        if who(&self) == who(old) {
+            self.tightened = old.tightened.clone();
+        } else {
+            old.tightened.cancel();
+        }
+        self
     }
 
     /// Where it listens.
@@ -191,6 +219,8 @@ impl Entrance {
         if new < old {
             self.set_mode(new);
         }
+        // Two reloads do not run at once.
+        let terms = terms.after(&self.terms.load());
         self.terms.store(Arc::new(terms));
         if new > old {
             self.set_mode(new);
@@ -315,37 +345,76 @@ impl Socket {
 }
 
 async fn accept(socket: &Socket, entrance: &Entrance, proxy: &Arc<Proxy>) {
-    // More callers than allowed wait in the kernel's queue.
-    while let Some(permit) = entrance.places.take().await {
-        if let Err(err) = accept_one(socket, &entrance.terms, proxy, permit).await {
+    // More callers than allowed wait in the kernel's queue, and nobody says since when: since the queue was last known
+    // to be empty, at the longest. An order's deadline counts that.
+    let mut queued_since = None;
+    loop {
+        let begun = Instant::now();
+        let taking = entrance.places.take();
+        tokio::pin!(taking);
+        let permit = match taking.as_mut().now_or_never() {
+            Some(permit) => permit,
+            None => {
+                queued_since.get_or_insert(begun);
+                taking.await
+            }
+        };
+        let Some(permit) = permit else { return };
+        if let Err(err) = accept_one(socket, &entrance.terms, proxy, permit, &mut queued_since).await {
             tracing::warn!(error = %err, "could not accept a caller");
+            queued_since.get_or_insert(begun);
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 }
 
+/// The next in a queue. `queued_since` is forgotten when the queue is empty: who comes after that has not waited.
+async fn next<T>(
+    accepting: impl Future<Output = std::io::Result<T>>,
+    queued_since: &mut Option<Instant>,
+) -> std::io::Result<T> {
+    tokio::pin!(accepting);
+    match accepting.as_mut().now_or_never() {
+        Some(accepted) => accepted,
+        None => {
+            *queued_since = None;
+            accepting.await
+        }
+    }
+}
+
+/// Has a caller said something already? Nothing is read.
+fn has_spoken<'s>(socket: impl Into<socket2::SockRef<'s>>) -> bool {
+    let mut one = [std::mem::MaybeUninit::uninit()];
+    socket.into().peek(&mut one).is_ok()
+}
+
 async fn accept_one(
     socket: &Socket,
-    terms: &ArcSwap<Terms>,
+    terms: &Arc<ArcSwap<Terms>>,
     proxy: &Arc<Proxy>,
     permit: OwnedSemaphorePermit,
+    queued_since: &mut Option<Instant>,
 ) -> std::io::Result<()> {
     let serving = Arc::clone(proxy);
     match socket {
         Socket::Tcp(socket, at) => {
-            let (stream, _) = socket.accept().await?;
+            let (stream, peer) = next(socket.accept(), queued_since).await?;
+            // Who opens connections ahead has not asked for anything yet.
+            let came = queued_since.filter(|_| has_spoken(&stream));
             let local = if at.ip().is_unspecified() { stream.local_addr().ok() } else { Some(*at) };
             // After the caller came: these may have changed while nobody did.
-            let Terms { listener, tls } = terms.load().as_ref().clone();
-            let door = Door { listener, local, uid: None };
+            let Terms { listener, tls, .. } = terms.load().as_ref().clone();
+            let (peer, terms) = (Some(peer.ip()), Some(Arc::clone(terms)));
+            let door = Door { listener, local, uid: None, peer, terms };
             hand_over(proxy, stream, move |stream| async move {
                 match tls {
-                    None => serving.connection(door, stream).await,
+                    None => serving.connection(door, came, stream).await,
                     // Apart: who speaks plainly must not hold the room of a TLS session.
                     Some(tls) => {
                         Box::pin(async move {
                             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-                                serving.connection(door, stream).await;
+                                serving.connection(door, came, stream).await;
                             }
                         })
                         .await;
@@ -355,11 +424,13 @@ async fn accept_one(
             })
         }
         Socket::Unix(socket, _) => {
-            let (stream, _) = socket.accept().await?;
+            let (stream, _) = next(socket.accept(), queued_since).await?;
+            let came = queued_since.filter(|_| has_spoken(&stream));
             let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-            let door = Door { listener: Arc::clone(&terms.load().listener), local: None, uid };
+            let listener = Arc::clone(&terms.load().listener);
+            let door = Door { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
             hand_over(proxy, stream, move |stream| async move {
-                serving.connection(door, stream).await;
+                serving.connection(door, came, stream).await;
                 drop(permit);
             })
         }
@@ -428,8 +499,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-
     use super::*;
 
     fn take(places: &Places) -> Option<OwnedSemaphorePermit> {

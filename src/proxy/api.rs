@@ -1,71 +1,116 @@
-//! Requests to the broker's API: signed and sent, and once more when the broker
-//! refused the token.
-//!
-//! A reply that refuses the token is proof that the broker did not act, so this is
-//! safe for an order too.
+//! Requests to the broker's API: what they are, and for reads, signed and sent.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Response, header};
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::caller::Door;
+use super::decode;
 use super::forward::{self, Trace};
-use super::order::{Order, limited};
+use super::order::{Order, Wish, limited};
+use super::permission::Permission;
 use super::reply::{Body, Code, Problem};
 use super::target::Target;
-use super::{Inbound, Proxy, legs, live, no_token, outgoing, sign};
+use super::{Inbound, Inside, Proxy, form_of, legs, live, no_token, outgoing, sign};
 use crate::accounts::Account;
-use crate::broker::dhan::endpoints::classify;
+use crate::broker::dhan::endpoints::{Spelling, classify, spelling};
 use crate::broker::dhan::errors;
 use crate::domain::Outcome;
+use crate::orders::day;
 use crate::orders::limits::Ask;
 use crate::telemetry::access::Access;
 
 /// A refusal of the broker is a few hundred bytes; what is longer is something else.
 const REFUSAL_LIMIT: usize = 16 * 1024;
+/// How long an order write may take to leave, if its caller wants less than `orders.leave_within`.
+const LEAVE_WITHIN: &str = "sixgate-leave-within";
 
 impl Proxy {
+    #[expect(clippy::too_many_arguments, reason = "what a request is made of; they become one value when the rooms move")]
     pub(super) async fn api(
         &self,
         (door, request_id): (&Door, &Arc<str>),
+        inside: Option<&Inside>,
         account: &Account,
         asked: Inbound,
-        target: Target,
+        mut target: Target,
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
-        let began = Instant::now();
-        let endpoint = classify(&asked.method, target.path.path());
-        access.write = endpoint.write;
-        if endpoint.write {
-            door.refuse_simple_writes(&asked.method, &asked.headers, &asked.body)?;
+        // One canonical form before anything is classified, keyed or refused.
+        let endpoint = classify(&asked.method, target.path.path(), target.path.query());
+        access.write = endpoint.is_write();
+        if !endpoint.exact {
+            match spelling(&asked.method, target.path.path(), target.path.query()) {
+                Spelling::Right => {}
+                Spelling::Corrected(path) => target.path = path,
+                Spelling::Refused { right } => {
+                    let detail = format!("the broker's path for this is {right}; another spelling of it is not sent");
+                    return Err(Problem::before_sending(Code::BadRequest, detail));
+                }
+            }
+        }
+        if endpoint.is_write() {
+            door.refuse_simple_writes(&asked.method, &endpoint, &asked.headers, &asked.body)?;
         }
         if asked.headers.contains_key(header::CONTENT_ENCODING) {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
         let idempotency_key = idempotency_key(&asked.headers)?;
-        let signed = sign::body(asked.body.clone(), endpoint, account.client_id(), idempotency_key.as_deref())?;
-        let (write_timeout, reconcile_for) = (asked.settings.write_timeout, asked.settings.reconcile_for);
+        let today = day::of(jiff::Timestamp::now(), false);
+        let key = idempotency_key.as_deref();
+        let signed = sign::body(asked.body.clone(), &endpoint, account.client_id(), key, today)?;
+        let settings = Arc::clone(&asked.settings);
+        let arrival = asked.arrival.clone();
+        if endpoint.is_write() {
+            let form = form_of(&asked.target, inside);
+            let tunnel = inside.map(|inside| &inside.admitted_by);
+            let permission = Permission::new(door, account, &asked.headers, tunnel, form);
+            let within = if endpoint.takes_risk_away() {
+                settings.write_timeout
+            } else {
+                wanted(&asked.headers)?.unwrap_or(settings.leave_within).min(settings.leave_within)
+            };
+            let mut out = outgoing(asked, target);
+            out.body = signed.body;
+            out.may_repeat = false;
+            out.limit = settings.write_timeout;
+            let wish = Wish {
+                correlation: signed.correlation,
+                ids: signed.ids,
+                idempotency_key,
+                values: signed.value_sha256,
+                terms: signed.terms.into(),
+            };
+            let lane = self.orders.lane(account.client_id());
+            let order = Order {
+                proxy: self,
+                account,
+                request_id,
+                endpoint,
+                out,
+                wish,
+                permission,
+                leave_by: arrival.at + within,
+                arrival,
+                place: lane.exits.place(),
+                gate: lane.gate,
+                reconcile_for: settings.reconcile_for,
+            };
+            return order.run(trace).await;
+        }
         let mut out = outgoing(asked, target);
         out.body = signed.body;
         out.may_repeat = endpoint.may_repeat(&out.method);
-        if endpoint.write {
-            out.limit = write_timeout;
-            let correlation = signed.correlation;
-            let proxy = self;
-            let order =
-                Order { proxy, account, request_id, endpoint, out, correlation, idempotency_key, began, reconcile_for };
-            return order.run(trace).await;
-        }
         let mut token = live(account, Instant::now() + out.limit).await?;
         let legs = legs(account)?;
         sign::headers(&mut out.headers, account, &token);
         let mut renewed = false;
         let gate = self.orders.gate(account.client_id());
-        let digest = || Sha256::digest(&out.body).into();
-        let ask = Ask::of(&out.method, out.path.path(), &endpoint, digest);
+        let digest = || signed.value_sha256;
+        let ask = Ask::of(&out.method, out.path.path(), &endpoint, false, digest);
         loop {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.
@@ -83,6 +128,20 @@ impl Proxy {
                 return Ok(reply);
             }
             sign::token(&mut out.headers, &token);
+        }
+    }
+}
+
+/// How soon the caller wants it gone or not at all.
+fn wanted(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let mut given = headers.get_all(LEAVE_WITHIN).iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    let parsed = first.to_str().ok().and_then(|text| humantime::parse_duration(text.trim()).ok());
+    match (parsed.filter(|wanted| !wanted.is_zero()), given.next()) {
+        (Some(wanted), None) => Ok(Some(wanted)),
+        _ => {
+            let detail = "sixgate-leave-within is one field with a duration and its unit, such as 800ms or 2s";
+            Err(Problem::before_sending(Code::BadRequest, detail))
         }
     }
 }
@@ -109,6 +168,7 @@ async fn refuses_token(reply: Response<Body>) -> (bool, Response<Body>) {
     }
     let (parts, body) = reply.into_parts();
     let (read, body) = body.peek(REFUSAL_LIMIT).await;
+    let read = read.and_then(|read| decode::decoded(&parts.headers, &read, REFUSAL_LIMIT).ok());
     let refused = read.is_some_and(|body| {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         errors::refuses_token(&errors::Reply { status: parts.status.as_u16(), content_type, body: &body })

@@ -1,13 +1,15 @@
 //! Who is asking, and may they.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock, Weak};
 
+use arc_swap::ArcSwap;
 use data_encoding::BASE64;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, PROXY_AUTHORIZATION, REFERER};
 use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
+use super::accept::Terms;
 use super::reply::{Code, Problem};
 use super::target::Form;
 use crate::accounts::{Account, Accounts, ClientKeys};
@@ -24,6 +26,10 @@ pub struct Door {
     pub local: Option<SocketAddr>,
     /// The peer's uid, on a unix socket.
     pub uid: Option<u32>,
+    /// The peer's address; `None` on a unix socket.
+    pub peer: Option<IpAddr>,
+    /// The listener's terms as they are now.
+    pub terms: Option<Arc<ArcSwap<Terms>>>,
 }
 
 /// What a connection was last admitted with, where a key is required: an engine shows the same with each request.
@@ -74,6 +80,21 @@ impl Known {
 }
 
 impl Door {
+    /// Go by the listener's terms as they are now. A reload reaches an open connection so, at its next request.
+    pub fn refresh(&mut self) {
+        if let Some(terms) = &self.terms {
+            let now = terms.load();
+            if !Arc::ptr_eq(now.listener(), &self.listener) {
+                self.listener = Arc::clone(now.listener());
+            }
+        }
+    }
+
+    /// Are its terms those that its requests are served by?
+    pub fn is_current(&self) -> bool {
+        self.terms.as_ref().is_none_or(|terms| Arc::ptr_eq(terms.load().listener(), &self.listener))
+    }
+
     /// The account of a request, chosen by the listener, else by the user name,
     /// else by the peer's uid; and its client key checked where one is required.
     ///
@@ -203,6 +224,17 @@ fn is_shown(headers: &HeaderMap, form: Form) -> bool {
     let basic = |value: &HeaderValue| value.as_bytes().get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"basic"));
     headers.contains_key(PROXY_AUTHORIZATION)
         || (form == Form::Origin && headers.get_all(AUTHORIZATION).iter().any(basic))
+}
+
+/// The fields of a request that say who its caller is, to be checked again when it leaves. No others: they may be long.
+pub fn credentials_of(headers: &HeaderMap) -> HeaderMap {
+    let mut shown = HeaderMap::new();
+    for name in [PROXY_AUTHORIZATION, AUTHORIZATION] {
+        for value in headers.get_all(&name) {
+            shown.append(name.clone(), value.clone());
+        }
+    }
+    shown
 }
 
 /// The value of `Proxy-Authorization`, or of `Authorization` in origin form, where the listener is the server

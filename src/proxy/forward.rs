@@ -13,10 +13,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::headers;
-use super::reply::{Body, CORRELATION_ID, Code, LEG, OUTCOME, Problem, SOURCE};
+use super::reply::{Body, CHANGES, CORRELATION_ID, Code, LEG, OUTCOME, Problem, REPEAT, SOURCE};
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Message, SendError, Sent};
 use crate::legs::{Legs, NoLeg, Purpose, Reuse};
+use crate::orders::limits::Changes;
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -58,6 +59,10 @@ pub struct Trace {
     pub dial_error: Option<&'static str>,
     /// The correlation id that was filled in, if one was.
     pub correlation_id: Option<Arc<str>>,
+    /// The request that did what this one is answered with, if it is a repeat.
+    pub repeat_of: Option<Arc<str>>,
+    /// How often the order has been changed, where that is limited.
+    pub changes: Option<Changes>,
 }
 
 /// Send it, and make the broker's answer the caller's.
@@ -170,6 +175,14 @@ impl Trace {
         }
         if let Some(outcome) = self.outcome {
             headers.insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
+        }
+        if let Some(value) = self.repeat_of.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+            headers.insert(REPEAT, value);
+        }
+        if let Some(changes) = self.changes.filter(|changes| changes.is_near_the_end())
+            && let Ok(value) = HeaderValue::from_str(&format!("{} of {}", changes.this, changes.most))
+        {
+            headers.insert(CHANGES, value);
         }
         if let Some(value) = self.correlation_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
             headers.insert(CORRELATION_ID, value);

@@ -35,6 +35,8 @@ use head::{Framing, bare_line_feed, end_of_head, parse};
 
 /// The longest head taken. Dhan's tokens are 300 bytes; this is generous.
 const HEAD_LIMIT: usize = 32 * 1024;
+/// What is read of the requests to come while one is answered: enough to see that a caller is gone, and no more.
+const AHEAD_LIMIT: usize = 64 * 1024;
 /// The longest line of a chunked body: 16 hex digits.
 const CHUNK_LINE_LIMIT: usize = 18;
 
@@ -71,6 +73,8 @@ pub struct Connection<IO> {
     io: IO,
     buffer: BytesMut,
     limits: Limits,
+    /// When the first of the bytes in `buffer` came, if they are not the request's that is read now.
+    came: Option<Instant>,
     /// Runs out when the caller may have been idle for too long. It is set once, and looked at when it has run out.
     idle: Option<Pin<Box<Sleep>>>,
 }
@@ -78,7 +82,12 @@ pub struct Connection<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Speak HTTP/1 on `io`.
     pub fn new(io: IO, limits: Limits) -> Self {
-        Self { io, buffer: BytesMut::new(), limits, idle: None }
+        Self { io, buffer: BytesMut::new(), limits, came: None, idle: None }
+    }
+
+    /// The first request's bytes have lain here since then.
+    pub const fn waiting_since(&mut self, since: Option<Instant>) {
+        self.came = since;
     }
 
     /// Other limits for what comes next.
@@ -86,12 +95,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.limits = limits;
     }
 
-    /// Wait until a request begins. `false` when the caller closed or stayed idle
-    /// too long. Cancel-safe.
-    pub async fn begins(&mut self) -> bool {
+    /// Wait until a request begins, and say when it came: before now, if it waited here for its turn. `None` when the
+    /// caller closed or stayed idle too long. Cancel-safe.
+    pub async fn begins(&mut self) -> Option<Instant> {
         if !self.buffer.is_empty() {
-            return true;
+            return Some(self.came.take().unwrap_or_else(Instant::now));
         }
+        if !self.first_bytes().await {
+            return None;
+        }
+        Some(self.came.take().unwrap_or_else(Instant::now))
+    }
+
+    async fn first_bytes(&mut self) -> bool {
         // Nothing is held for an idle caller but this future.
         self.buffer = BytesMut::new();
         let by = Instant::now() + self.limits.idle;
@@ -114,6 +130,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             Poll::Pending
         })
         .await
+    }
+
+    /// Wait until the caller closes its side or the connection breaks: until then bytes of further requests are kept,
+    /// up to a bound, behind which nothing is seen any more. Cancel-safe.
+    pub async fn ends(&mut self) {
+        loop {
+            if self.buffer.len() >= AHEAD_LIMIT {
+                std::future::pending::<()>().await;
+            }
+            match std::future::poll_fn(|cx| poll_fill(&mut self.io, &mut self.buffer, cx)).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {
+                    self.came.get_or_insert_with(Instant::now);
+                }
+            }
+        }
     }
 
     /// Read the head of a request. By when its body must be there goes with it.
@@ -140,7 +172,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// # Errors
     /// [`ReadError`]; the connection is of no more use.
     pub async fn body(&mut self, head: &Head, by: Instant) -> Result<Bytes, ReadError> {
-        tokio::time::timeout_at(by, self.read_body(head)).await.unwrap_or(Err(Refusal::TooSlow.into()))
+        let body = tokio::time::timeout_at(by, self.read_body(head)).await.unwrap_or(Err(Refusal::TooSlow.into()));
+        // What came with it is of the next request, and came no later than now.
+        self.came = (!self.buffer.is_empty()).then(Instant::now);
+        body
     }
 
     async fn read_head(&mut self) -> Result<Head, ReadError> {

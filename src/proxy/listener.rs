@@ -13,13 +13,15 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::caller::{Door, Known};
 use super::http1::{Asked, Connection, Head, ReadError, Refusal, Rewound};
 use super::reply::{Body, Code, Problem};
 use super::tunnel::{self, Wire};
-use super::{Handled, Inbound, Inside, Proxy, Switch, form_of};
+use super::{Arrival, Handled, Inbound, Inside, Proxy, Switch, form_of};
 use crate::domain::Outcome;
 
 /// How long a TLS handshake of a caller may take.
@@ -29,9 +31,10 @@ const STREAMS: u32 = 128;
 
 impl Proxy {
     /// Serve one caller's connection to its end.
-    pub(super) async fn connection<IO: Wire>(self: Arc<Self>, door: Door, io: IO) {
+    /// Its first request has waited since `came`, if it did.
+    pub(super) async fn connection<IO: Wire>(self: Arc<Self>, mut door: Door, came: Option<Instant>, io: IO) {
         // Each apart: an idle tunnel must not hold the room that requests or another kind take.
-        let ended = Box::pin(self.http1(&door, None, io)).await;
+        let ended = Box::pin(self.http1(&mut door, None, came, io)).await;
         match ended {
             None => {}
             Some((io, Switch::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
@@ -42,23 +45,33 @@ impl Proxy {
 
     /// Requests one after the other, until the caller goes or the bytes become
     /// something else.
-    async fn http1<IO>(&self, door: &Door, inside: Option<&Inside>, io: IO) -> Option<(Rewound<IO>, Switch)>
+    async fn http1<IO>(
+        &self,
+        door: &mut Door,
+        inside: Option<&Inside>,
+        came: Option<Instant>,
+        io: IO,
+    ) -> Option<(Rewound<IO>, Switch)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut connection = Connection::new(io, self.settings.load().limits);
+        connection.waiting_since(came);
+        // A caller of HTTP/1 that is gone is gone for all that its connection brought.
+        let gone = CancellationToken::new();
         let mut known = Known::default();
         let mut stopping = pin!(self.tasks.stopping());
         loop {
             connection.set_limits(self.settings.load().limits);
             let begun = tokio::select! {
                 begun = connection.begins() => begun,
-                () = &mut stopping => false,
+                () = &mut stopping => None,
             };
-            if !begun {
+            let Some(arrived) = begun else {
                 connection.close().await;
                 return None;
-            }
+            };
+            door.refresh();
             // It may have waited for this request since before a reload.
             let settings = self.settings.load_full();
             connection.set_limits(settings.limits);
@@ -87,9 +100,21 @@ impl Proxy {
             let mut asked = Asked::of(&head);
             let version = head.version;
             let Head { method, target, headers, .. } = head;
-            let inbound = Inbound { method, target, headers, body, settings, admitted };
+            let arrival = Arrival { at: arrived, gone: gone.clone() };
+            let inbound = Inbound { method, target, headers, body, settings, admitted, arrival };
             // Apart from the connection's own future: an idle caller must not hold what an order takes.
-            match Box::pin(self.handle(door, inside, inbound)).await {
+            let mut handling = Box::pin(self.handle(door, inside, inbound));
+            // Its end is looked at first: a request may have waited here for longer than its caller did.
+            let handled = tokio::select! {
+                biased;
+                () = connection.ends(), if !gone.is_cancelled() => {
+                    gone.cancel();
+                    handling.as_mut().await
+                }
+                handled = handling.as_mut() => handled,
+            };
+            drop(handling);
+            match handled {
                 Handled::Reply(reply) => {
                     // The stop may have come while it was under way.
                     if self.tasks.is_stopping() {
@@ -120,7 +145,7 @@ impl Proxy {
     }
 
     /// End the TLS of a tunnel and serve what comes out of it.
-    async fn intercepted<IO>(self: Arc<Self>, door: Door, inside: Inside, io: IO)
+    async fn intercepted<IO>(self: Arc<Self>, mut door: Door, inside: Inside, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -142,7 +167,7 @@ impl Proxy {
             return self.http2(door, inside, stream).await;
         }
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
-        if let Some((io, Switch::WebSocket(relay, until))) = self.http1(&door, Some(&inside), stream).await {
+        if let Some((io, Switch::WebSocket(relay, until))) = self.http1(&mut door, Some(&inside), None, stream).await {
             relay.run(io, &until).await;
         }
     }
@@ -195,11 +220,16 @@ impl Proxy {
     /// One request of an HTTP/2 connection.
     async fn stream(
         self: Arc<Self>,
-        door: Door,
+        mut door: Door,
         inside: Inside,
         request: Request<Incoming>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Response<Body> {
+        let arrived = Instant::now();
+        door.refresh();
+        // hyper drops this future when the caller resets its stream or is gone.
+        let gone = CancellationToken::new();
+        let _gone_if_dropped = gone.clone().drop_guard();
         let (mut parts, body) = request.into_parts();
         debug_assert_eq!(parts.version, Version::HTTP_2);
         let bodiless = parts.method == Method::HEAD;
@@ -220,7 +250,8 @@ impl Proxy {
             Ok(Ok(body)) => {
                 let body = body.to_bytes();
                 let (method, headers) = (parts.method, parts.headers);
-                let inbound = Inbound { method, target, headers, body, settings, admitted: None };
+                let arrival = Arrival { at: arrived, gone };
+                let inbound = Inbound { method, target, headers, body, settings, admitted: None, arrival };
                 return without_body(bodiless, self.to_the_end(door, inside, inbound, permit).await);
             }
             Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
@@ -279,7 +310,7 @@ mod tests {
     /// What a connection holds from its begin to its end, a tunnel's too: not what one request takes.
     #[test]
     fn a_connection_has_no_room_for_requests_of_its_own() {
-        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, TcpStream) -> R) -> usize {
+        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, Option<Instant>, TcpStream) -> R) -> usize {
             size_of::<R>()
         }
         let held = room(Proxy::connection::<TcpStream>);

@@ -22,6 +22,7 @@ mod http1;
 pub mod intercept;
 mod listener;
 mod order;
+mod permission;
 mod reconcile;
 mod recover;
 mod reply;
@@ -46,7 +47,7 @@ use crate::broker::dhan::endpoints::{self, Managed};
 use crate::broker::dhan::hosts::Service;
 use crate::config::Config;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, Outcome, random};
+use crate::domain::{AccountName, Authority, Outcome, random};
 use crate::legs::{Legs, Purpose};
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
@@ -63,7 +64,7 @@ pub use workers::Workers;
 use caller::Door;
 use forward::{Outgoing, Trace};
 use http1::Limits;
-use reply::{Body, Code, Problem};
+use reply::{Body, Code, Problem, Retry};
 use target::{Form, Target, Tunnel};
 
 /// All that serving a request takes.
@@ -86,6 +87,7 @@ struct Settings {
     read_timeout: Duration,
     write_timeout: Duration,
     reconcile_for: Duration,
+    leave_within: Duration,
 }
 
 impl Settings {
@@ -101,6 +103,7 @@ impl Settings {
             read_timeout: config.egress.response_timeout,
             write_timeout: config.orders.response_timeout,
             reconcile_for: config.orders.reconcile_for,
+            leave_within: config.orders.leave_within,
         }
     }
 }
@@ -114,6 +117,16 @@ struct Inbound {
     settings: Arc<Settings>,
     /// Who it was admitted as when its head was read, if that was this moment.
     admitted: Option<Arc<Account>>,
+    arrival: Arrival,
+}
+
+/// When a request came, and whether who sent it is still there.
+#[derive(Clone, Debug)]
+struct Arrival {
+    /// When the first of its bytes were there to be read; its wait for being accepted counts.
+    at: tokio::time::Instant,
+    /// Cancelled when the caller closed its side, reset the connection or its stream.
+    gone: CancellationToken,
 }
 
 /// The tunnel a request came through, and who its `CONNECT` was admitted as. No
@@ -142,25 +155,52 @@ enum Switch {
     WebSocket(Box<websocket::Relay>, Until),
 }
 
-/// How long bytes may be passed on without a request being admitted: while the
-/// account has the legs and the client keys that they began with.
+/// How long bytes may be passed on without a request being admitted: while the account has the legs and the client
+/// keys that they began with, and the listener the terms.
 #[derive(Clone, Debug)]
 struct Until {
     legs: CancellationToken,
     keys: CancellationToken,
+    terms: Option<CancellationToken>,
+    /// Of bytes that nobody can read and that may be orders: whose they are. A halt ends them.
+    blind: Option<(Arc<Accounts>, AccountName)>,
     tasks: Tasks,
 }
 
 impl Until {
-    fn of(account: &Account, legs: &Legs, tasks: &Tasks) -> Self {
-        Self { legs: legs.ended().clone(), keys: account.keys.revoked().clone(), tasks: tasks.clone() }
+    fn of(account: &Account, legs: &Legs, door: &Door, tasks: &Tasks) -> Self {
+        Self {
+            legs: legs.ended().clone(),
+            keys: account.keys.revoked().clone(),
+            terms: door.terms.as_ref().map(|terms| terms.load().tightened().clone()),
+            blind: None,
+            tasks: tasks.clone(),
+        }
     }
 
     async fn over(&self) {
+        let tightened = async {
+            match &self.terms {
+                Some(terms) => terms.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.legs.cancelled() => {}
             () = self.keys.cancelled() => {}
+            () = tightened => {}
+            () = self.halted() => {}
             () = self.tasks.stopping() => {}
+        }
+    }
+
+    async fn halted(&self) {
+        let Some((accounts, name)) = &self.blind else { return std::future::pending().await };
+        while let Some(row) = accounts.lookup(name.as_str()) {
+            if row.record.halted.is_some() {
+                return;
+            }
+            row.replaced().cancelled().await;
         }
     }
 }
@@ -211,6 +251,7 @@ impl Proxy {
         access.leg = trace.leg;
         access.source = trace.source;
         access.outcome = trace.outcome;
+        access.repeat_of = trace.repeat_of;
         access.dial_error = trace.dial_error;
         access.upstream = trace.upstream;
         access.total = began.elapsed();
@@ -273,7 +314,7 @@ impl Proxy {
         let of_account = |problem| (Some(Arc::clone(&account)), problem);
         door.refuse_browsers(&asked.headers, form).map_err(of_account)?;
         let handled = match (&asked.method, inside) {
-            (&Method::CONNECT, None) => Box::pin(self.connect(&account, asked, access, trace)).await,
+            (&Method::CONNECT, None) => Box::pin(self.connect(door, &account, asked, access, trace)).await,
             _ => self.request((door, request_id), inside, &account, asked, access, trace).await,
         };
         handled.map_err(of_account)
@@ -281,6 +322,7 @@ impl Proxy {
 
     async fn connect(
         &self,
+        door: &Door,
         account: &Account,
         asked: Inbound,
         access: &mut Access,
@@ -301,6 +343,10 @@ impl Proxy {
             }
             Tunnel::Blind(authority) => {
                 access.target = Some(authority.clone());
+                let is_api = asked.settings.destinations.is_api(&authority);
+                if is_api {
+                    permission::refuse_if_halted(account)?;
+                }
                 let legs = legs(account)?;
                 // Nobody looks inside, so it may be an order.
                 let by = tokio::time::Instant::now() + asked.settings.read_timeout;
@@ -312,7 +358,8 @@ impl Proxy {
                 trace.leg = Some(leg.role());
                 trace.source = Some(leg.source());
                 trace.mark(established.headers_mut());
-                let until = Until::of(account, legs, &self.tasks);
+                let mut until = Until::of(account, legs, door, &self.tasks);
+                until.blind = is_api.then(|| (Arc::clone(&self.accounts), account.name.clone()));
                 Ok(Handled::Switch(established, Box::new(Switch::Blind(stream, until))))
             }
         }
@@ -330,8 +377,8 @@ impl Proxy {
         if !target::passes(&asked.method) {
             return Err(Problem::before_sending(Code::BadRequest, "this method is not passed on"));
         }
-        let inside = inside.map(|inside| &inside.authority);
-        let (_, target) = asked.settings.destinations.target(&asked.target, &asked.headers, inside)?;
+        let authority = inside.map(|inside| &inside.authority);
+        let (_, target) = asked.settings.destinations.target(&asked.target, &asked.headers, authority)?;
         access.target = Some(target.authority.clone());
         access.path = Some(target.path.clone());
         if let Some(reply) = managed(&target, account)? {
@@ -339,10 +386,10 @@ impl Proxy {
         }
         match target.service {
             Some(Service::Api) => {
-                self.api((door, request_id), account, asked, target, access, trace).await.map(Handled::Reply)
+                self.api((door, request_id), inside, account, asked, target, access, trace).await.map(Handled::Reply)
             }
             Some(service @ (Service::Feed | Service::OrderUpdate)) => {
-                Box::pin(self.websocket(account, service, asked, target, trace)).await
+                Box::pin(self.websocket(door, account, service, asked, target, trace)).await
             }
             Some(Service::Images | Service::Auth) => {
                 let mut out = outgoing(asked, target);
@@ -359,6 +406,7 @@ impl Proxy {
 
     async fn websocket(
         &self,
+        door: &Door,
         account: &Account,
         service: Service,
         asked: Inbound,
@@ -381,7 +429,7 @@ impl Proxy {
         let login =
             (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
         let legs = legs(account)?;
-        let until = Until::of(account, legs, &self.tasks);
+        let until = Until::of(account, legs, door, &self.tasks);
         let reply = forward::send(legs, &out, trace).await?;
         if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Handled::Reply(reply));
@@ -440,7 +488,9 @@ fn no_token(account: &Account, why: &Unavailable, outcome: Outcome) -> Problem {
     let action = why.action.replace("{name}", account.name.as_str());
     let mut problem = Problem::before_sending(Code::TokenUnavailable, format!("{}; {action}", why.summary));
     problem.outcome = outcome;
-    problem.retry_after = why.retry_after;
+    if let Some(wait) = why.retry_after {
+        problem.retry = Retry::After(wait);
+    }
     problem
 }
 

@@ -31,6 +31,8 @@ pub const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlat
 
 /// On the answer to a repeat or a conflict: the request id of the first.
 pub const REPEAT: HeaderName = HeaderName::from_static("sixgate-repeat");
+/// On a change from the 20th of its order on: `20 of 25`. After the last one cancel the order and place it anew.
+pub const CHANGES: HeaderName = HeaderName::from_static("sixgate-order-changes");
 /// An outcome that was found by asking the broker.
 pub const RECOVERED: HeaderName = HeaderName::from_static("sixgate-recovered");
 
@@ -156,6 +158,17 @@ impl Code {
     }
 }
 
+/// When trying again may help. HTTP libraries repeat by it without asking anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// As the code says.
+    Default,
+    /// After this long.
+    After(Duration),
+    /// It does not: no `Retry-After`.
+    Never,
+}
+
 /// A refusal or failure on its way to the caller.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -165,14 +178,14 @@ pub struct Problem {
     pub detail: String,
     /// What is known of the request.
     pub outcome: Outcome,
-    /// When trying again may help, where more is known than the code says.
-    pub retry_after: Option<Duration>,
+    /// When trying again may help.
+    pub retry: Retry,
 }
 
 impl Problem {
     /// A problem of a request of which `outcome` is known.
     pub fn new(code: Code, detail: impl Into<String>, outcome: Outcome) -> Self {
-        Self { code, detail: detail.into(), outcome, retry_after: None }
+        Self { code, detail: detail.into(), outcome, retry: Retry::Default }
     }
 
     /// A problem that came up before anything was sent.
@@ -201,8 +214,12 @@ impl Problem {
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         // Whole seconds (RFC 9110 section 10.2.3), and not too early.
-        let known = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
-        if let Some(seconds) = known.or(self.code.retry_after().map(u64::from)) {
+        let seconds = match self.retry {
+            Retry::Default => self.code.retry_after().map(u64::from),
+            Retry::After(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            Retry::Never => None,
+        };
+        if let Some(seconds) = seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if self.code == Code::ProxyAuthRequired {

@@ -85,6 +85,11 @@ impl Destinations {
         hosts
     }
 
+    /// Is it the broker's API host?
+    pub fn is_api(&self, authority: &Authority) -> bool {
+        *authority == self.api
+    }
+
     /// What becomes of `CONNECT authority`.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 //! | 0 | `meta` | `store` | layout version, when made | |
 //! | 0 | `meta` | `sequence` | number of the last group of changes written | |
 //! | 1 | `pools` | pool name | both prefixes, when made | |
-//! | 2 | `accounts` | account name | nickname, platform, client id, halt, pin, when made | |
+//! | 2 | `accounts` | account name | nickname, platform, client id, halt, pin, when made, what makes a repeat | |
 //! | 3 | `credentials` | account name | PIN, TOTP secret, phone, API key and secret | yes |
 //! | 4 | `client_ids` | client id | the account that has it (a client id is taken once) | |
 //! | 5 | `pairs` | account name | both addresses, the pool they came from, when given | |
@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, ClientId, Pair, Platform, Role, Secret, SourceAddr};
+use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, Role, Secret, SourceAddr};
 
 use super::seal;
 
@@ -320,6 +320,9 @@ pub struct AccountRecord {
     pub pin: Option<Role>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What makes a write of it a repeat. Absent where it is the default.
+    #[serde(default, skip_serializing_if = "RepeatsBy::is_default")]
+    pub repeats_by: RepeatsBy,
 }
 plain_record!(AccountRecord, AccountName, Tree::Accounts);
 
@@ -537,6 +540,7 @@ mod tests {
             halted: Some(HaltRecord { reason: "r".into(), since: at(0) }),
             pin: Some(Role::Secondary),
             created_at: at(1),
+            repeats_by: RepeatsBy::AnyId,
         };
         let expected = concat!(
             "\u{1}",

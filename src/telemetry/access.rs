@@ -30,6 +30,8 @@ pub struct Access {
     pub source: Option<SourceAddr>,
     /// What is known of an order write.
     pub outcome: Option<Outcome>,
+    /// The request that did what this one was answered with, if it was a repeat.
+    pub repeat_of: Option<Arc<str>>,
     /// Why no leg could be dialled.
     pub dial_error: Option<&'static str>,
     /// From sending to the reply's head.
@@ -58,6 +60,7 @@ impl Access {
             leg: None,
             source: None,
             outcome: None,
+            repeat_of: None,
             dial_error: None,
             upstream: None,
             total: Duration::ZERO,
@@ -78,6 +81,7 @@ impl Access {
             leg = self.leg.map(Role::as_str),
             source = self.source.map(|source| source.to_string()),
             outcome = self.outcome.map(Outcome::as_str),
+            repeat_of = self.repeat_of.as_deref(),
             dial_error = self.dial_error,
             upstream_us = self.upstream.map(micros),
             total_us = micros(self.total),

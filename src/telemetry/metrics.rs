@@ -54,6 +54,8 @@ pub struct Metrics {
     usual: Vec<(RequestLabels, Counter)>,
     executed: Counter,
     outcomes: Family<OutcomeLabels, Counter>,
+    repeats: Counter,
+    under_way: Gauge,
     dial_errors: Family<DialLabels, Counter>,
     leg_changes: Family<LegChangeLabels, Counter>,
     legs: Family<LegLabels, Gauge>,
@@ -71,6 +73,8 @@ impl Default for Metrics {
             usual: Vec::new(),
             executed: Counter::default(),
             outcomes: Family::default(),
+            repeats: Counter::default(),
+            under_way: Gauge::default(),
             dial_errors: Family::default(),
             leg_changes: Family::default(),
             legs: Family::default(),
@@ -80,6 +84,10 @@ impl Default for Metrics {
         };
         registry.register("requests", "Requests of callers", metrics.requests.clone());
         registry.register("order_outcomes", "Order writes by what is known of them", metrics.outcomes.clone());
+        let help = "Order writes that were answered with what became of an earlier one";
+        registry.register("order_repeats", help, metrics.repeats.clone());
+        let help = "Order writes that are waiting to leave, or for their answer";
+        registry.register("orders_under_way", help, metrics.under_way.clone());
         registry.register("dial_errors", "Requests for which no leg could be dialled", metrics.dial_errors.clone());
         registry.register("leg_changes", "Changes of a leg's state", metrics.leg_changes.clone());
         registry.register("legs", "Legs by state", metrics.legs.clone());
@@ -100,7 +108,24 @@ impl Default for Metrics {
     }
 }
 
+/// An order write that is under way, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it counts only while it is held"]
+pub struct UnderWay(Gauge);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
+    /// An order write is under way from now on.
+    pub fn order_under_way(&self) -> UnderWay {
+        self.under_way.inc();
+        UnderWay(self.under_way.clone())
+    }
+
     /// Count a request.
     pub fn request(&self, access: &Access) {
         let status = match access.status {
@@ -120,10 +145,14 @@ impl Metrics {
             Some((_, counter)) => counter.inc(),
             None => self.requests.get_or_create(&labels).inc(),
         };
-        match access.outcome {
+        // A repeat is answered with what became of an order that was counted when it was done.
+        match access.outcome.filter(|_| access.repeat_of.is_none()) {
             None => {}
             Some(Outcome::Executed) => drop(self.executed.inc()),
             Some(outcome) => drop(self.outcomes.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc()),
+        }
+        if access.repeat_of.is_some() {
+            self.repeats.inc();
         }
         if let Some(error) = access.dial_error {
             self.dial_errors.get_or_create(&DialLabels { error }).inc();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Order;
@@ -64,14 +63,8 @@ impl Order<'_> {
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
-        let mut entry = Entry::new(Kind::Outcome, Timestamp::now());
-        entry.request_id = Some(Word::own(self.request_id));
-        entry.account = Some(self.account.name.clone());
-        entry.method = Some(write.method.clone());
-        entry.path = Some(write.path.clone());
+        let mut entry = self.line(Kind::Outcome, write);
         entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
-        entry.idempotency_key = self.idempotency_key.as_deref().map(Word::new);
-        entry.body_sha256 = Some(write.body_sha256);
         // The caller's own body tells more than the journal, which knows only the ids.
         let trail = match self.trail() {
             Trail::None => before.trail.clone().unwrap_or_default(),

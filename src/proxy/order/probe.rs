@@ -26,7 +26,7 @@ pub struct Caller(Door);
 impl Caller {
     /// As accepted at `local`.
     pub fn new(listener: Listener, local: SocketAddr) -> Self {
-        Self(Door { listener: Arc::new(listener), local: Some(local), uid: None })
+        Self(Door { listener: Arc::new(listener), local: Some(local), uid: None, peer: None, terms: None })
     }
 
     /// All that is asked of an order write before it is taken for its account's.

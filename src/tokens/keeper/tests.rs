@@ -138,6 +138,7 @@ impl Fixture {
             halted: None,
             pin: None,
             created_at: Timestamp::now(),
+            repeats_by: crate::domain::RepeatsBy::AnyId,
         };
         let credentials = CredentialsRecord {
             pin: Some("123456".to_owned().into()),

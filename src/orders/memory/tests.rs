@@ -1,0 +1,254 @@
+//! That nobody is given a second right to send what may have been done, and nobody is told of another's write.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn account() -> ClientId {
+    ClientId::parse("1000000001").unwrap()
+}
+
+fn span(second: u64) -> Span {
+    let now = Moment::START.after(Duration::from_secs(second));
+    Span { now, until: now.after(DAY) }
+}
+
+fn write(body: u8) -> Write {
+    Write {
+        method: Method::POST,
+        path: PathText::new("/v2/orders"),
+        values: Said::Values([body; 32]),
+        body_sha256: [body; 32],
+    }
+}
+
+fn recorded(outcome: Outcome) -> Recorded {
+    Recorded { status: 200, body: Bytes::from_static(b"{}"), ..Recorded::bare(outcome) }
+}
+
+fn asker(request_id: &str) -> Asker {
+    Asker { request_id: request_id.into(), gone: CancellationToken::new() }
+}
+
+fn id(text: &str) -> [Key; 1] {
+    [Key::Correlation(text.into())]
+}
+
+fn take(memory: &Memory, keys: &[Key], body: u8, second: u64) -> Found {
+    memory.take(&account(), keys, &write(body), &asker(&format!("r{second}")), span(second))
+}
+
+#[track_caller]
+fn fresh(found: Found) -> Claim {
+    let Found::Fresh(claim) = found else { panic!("not fresh: {found:?}") };
+    claim
+}
+
+#[tokio::test]
+async fn a_repeat_gets_what_became_of_the_first_and_hears_which_that_was() {
+    let memory = Memory::default();
+    let claim = fresh(take(&memory, &id("c"), 1, 0));
+    let Found::UnderWay(first, mut waiting) = take(&memory, &id("c"), 1, 1) else { panic!() };
+    assert_eq!(&*first, "r0");
+    let Found::Conflict(first, None) = take(&memory, &id("c"), 2, 1) else { panic!() };
+    assert_eq!(&*first, "r0");
+    claim.end(recorded(Outcome::Executed));
+    assert_eq!(waiting.end().await.unwrap().outcome, Outcome::Executed);
+    let Found::Done(first, _) = take(&memory, &id("c"), 1, 2) else { panic!() };
+    assert_eq!(&*first, "r0");
+    let Found::Conflict(_, Some(known)) = take(&memory, &id("c"), 2, 2) else { panic!() };
+    assert_eq!(known.outcome, Outcome::Executed);
+    // Another account's id is another id.
+    let beta = ClientId::parse("1000000002").unwrap();
+    assert!(matches!(memory.take(&beta, &id("c"), &write(1), &asker("r"), span(2)), Found::Fresh(_)));
+}
+
+/// A task that dies half way must not leave an order that can be sent again, nor an
+/// id on which everybody waits for ever.
+#[tokio::test]
+async fn a_claim_that_is_dropped_says_what_is_known() {
+    let memory = Memory::default();
+    let claim = fresh(take(&memory, &id("c"), 1, 0));
+    let Found::UnderWay(_, mut waiting) = take(&memory, &id("c"), 1, 0) else { panic!() };
+    drop(claim);
+    assert_eq!(waiting.end().await.unwrap().outcome, Outcome::NotSent);
+    let mut claim = fresh(take(&memory, &id("c"), 1, 0));
+    claim.sending(recorded(Outcome::Unknown));
+    drop(claim);
+    let Found::Unknown(_, claim, _) = take(&memory, &id("c"), 1, 0) else { panic!() };
+    // Whoever asks holds the claim; the next one waits for the answer.
+    assert!(matches!(take(&memory, &id("c"), 1, 0), Found::UnderWay(..)));
+    drop(claim);
+    assert!(matches!(take(&memory, &id("c"), 1, 0), Found::Unknown(..)));
+}
+
+/// What is refused or never sent must not fill the memory, nor hold its id.
+#[test]
+fn what_was_not_done_leaves_nothing_behind() {
+    let memory = Memory::default();
+    for n in 0..100 {
+        let claim = fresh(take(&memory, &id(&format!("c{n}")), 1, n));
+        if n % 2 == 0 { drop(claim) } else { drop(claim.end(recorded(Outcome::Rejected))) }
+    }
+    assert_eq!(memory.len(&account()), 0);
+    fresh(take(&memory, &id("c1"), 2, 100)).end(recorded(Outcome::Executed));
+    assert_eq!(memory.len(&account()), 1);
+}
+
+/// An id is another order's the next day, and a use of it late in the day keeps it on.
+#[test]
+fn an_id_is_remembered_until_its_time_and_an_hour_past_its_last_use() {
+    let memory = Memory::default();
+    fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
+    let late = Span { now: span(86_000).now, until: span(86_000).now.after(Duration::from_hours(1)) };
+    assert!(matches!(memory.take(&account(), &id("c"), &write(1), &asker("r"), late), Found::Done(..)));
+    assert!(matches!(take(&memory, &id("c"), 1, 86_400 + 3_000), Found::Done(..)));
+    let memory = Memory::default();
+    fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
+    assert!(matches!(take(&memory, &id("c"), 2, 86_399), Found::Conflict(..)));
+    fresh(take(&memory, &id("c"), 2, 86_400)).end(recorded(Outcome::Executed));
+    assert!(matches!(take(&memory, &id("c"), 2, 86_401), Found::Done(..)));
+}
+
+/// When the day that an order belongs to is known better by its answer.
+#[test]
+fn a_claim_can_say_that_it_is_to_be_kept_for_longer() {
+    let memory = Memory::default();
+    let claim = fresh(take(&memory, &id("c"), 1, 0));
+    claim.keep_until(span(0).now.after(DAY * 3));
+    claim.end(recorded(Outcome::Executed));
+    assert!(matches!(take(&memory, &id("c"), 1, 3 * 86_400 - 1), Found::Done(..)));
+}
+
+/// A repeat that leaves one of its ids out is the same write as one that does not.
+#[test]
+fn one_id_of_two_is_enough_to_know_a_write_again() {
+    let memory = Memory::default();
+    let both = [Key::Correlation("c".into()), Key::Idempotency("i".into())];
+    fresh(take(&memory, &both, 1, 0)).end(recorded(Outcome::Rejected));
+    fresh(take(&memory, &both[..1], 1, 1)).end(recorded(Outcome::Executed));
+    assert!(matches!(take(&memory, &both, 1, 2), Found::Done(..)));
+    assert!(matches!(take(&memory, &both[1..], 1, 3), Found::Done(..)));
+}
+
+#[test]
+fn two_ids_of_two_writes_are_a_conflict() {
+    let memory = Memory::default();
+    let both = |c: &str, i: &str| [Key::Correlation(c.into()), Key::Idempotency(i.into())];
+    let one = fresh(take(&memory, &both("c1", "i1"), 1, 0));
+    let two = fresh(take(&memory, &both("c2", "i2"), 1, 0));
+    assert!(matches!(take(&memory, &both("c1", "i2"), 1, 0), Found::Conflict(..)));
+    assert!(matches!(take(&memory, &[Key::Idempotency("i1".into())], 1, 0), Found::UnderWay(..)));
+    drop((one, two));
+}
+
+fn change(order: &str, echoed: bool) -> [Key; 1] {
+    [Key::Change { order: order.into(), echoed }]
+}
+
+/// A trailing stop sends change after change with the order's own id on each.
+#[test]
+fn an_echoed_id_never_conflicts_and_repeats_only_the_last_change_of_its_order() {
+    let memory = Memory::default();
+    for body in 1..50 {
+        fresh(take(&memory, &change("7", true), body, u64::from(body))).end(recorded(Outcome::Executed));
+    }
+    assert!(matches!(take(&memory, &change("7", true), 49, 60), Found::Done(..)), "the last one, again");
+    // One that was sent before the last one is a new change: back to the old price.
+    fresh(take(&memory, &change("7", true), 48, 61)).end(recorded(Outcome::Executed));
+    fresh(take(&memory, &change("7", true), 49, 62)).end(recorded(Outcome::Executed));
+    fresh(take(&memory, &change("7", true), 49, 62 + 60)).end(recorded(Outcome::Executed));
+    // One without an id is a change of the order all the same, and is never a repeat.
+    fresh(take(&memory, &change("7", false), 50, 130)).end(recorded(Outcome::Executed));
+    fresh(take(&memory, &change("7", false), 50, 131)).end(recorded(Outcome::Executed));
+    fresh(take(&memory, &change("7", true), 49, 132)).end(recorded(Outcome::Executed));
+    assert!(matches!(take(&memory, &change("8", true), 49, 132), Found::Fresh(_)));
+}
+
+/// A blind HTTP retry of a client library; two orders of one engine that happen to be alike.
+#[tokio::test]
+async fn a_twin_joins_only_while_the_first_is_under_way_and_its_caller_gone() {
+    let memory = Memory::default();
+    let twin = [Key::Twin([7; 32])];
+    let first = asker("first");
+    let Found::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
+    let other = fresh(take(&memory, &twin, 1, 0));
+    other.end(recorded(Outcome::Executed));
+    drop(claim);
+    let Found::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
+    first.gone.cancel();
+    assert!(matches!(take(&memory, &twin, 2, 1), Found::Fresh(_)), "another order");
+    let Found::Fresh(again) = memory.take(&account(), &twin, &write(1), &first, span(1)) else { panic!() };
+    let Found::UnderWay(by, mut waiting) = take(&memory, &twin, 1, 1) else { panic!() };
+    assert_eq!(&*by, "first");
+    again.end(recorded(Outcome::Executed));
+    assert_eq!(waiting.end().await.unwrap().outcome, Outcome::Executed);
+    assert!(matches!(take(&memory, &twin, 1, 2), Found::Fresh(_)), "it is over");
+    drop(claim);
+}
+
+/// The journal of an older version knows the bytes of a body and not its values.
+#[test]
+fn an_older_journals_write_is_known_again_by_its_bytes() {
+    let memory = Memory::default();
+    let old = Write { values: Said::Bytes([1; 32]), ..write(1) };
+    memory.remember(&account(), &id("c"), old, "r".into(), recorded(Outcome::Executed), span(0));
+    assert!(matches!(take(&memory, &id("c"), 1, 1), Found::Done(..)));
+    assert!(matches!(take(&memory, &id("c"), 2, 1), Found::Conflict(..)));
+}
+
+proptest! {
+    /// Whatever callers repeat in whatever order: of writes that may have been done
+    /// nobody is ever given a second right to send.
+    #[test]
+    fn nobody_may_send_what_may_have_been_done(steps in prop::collection::vec((0..3usize, 0..6u8, 0..30u32), 1..200)) {
+        let memory = Memory::default();
+        let mut now = 0_u64;
+        let mut claims: Vec<(usize, Claim, bool)> = Vec::new();
+        // When each id was last sent with no proof against it.
+        let mut done = [None::<u64>; 3];
+        for (n, what, wait) in steps {
+            now += u64::from(wait);
+            let key = id(&format!("c{n}"));
+            match what {
+                0 | 1 => match take(&memory, &key, 1, now) {
+                    Found::Fresh(claim) => {
+                        prop_assert!(done[n].is_none(), "a second send of {n}");
+                        prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
+                        claims.push((n, claim, false));
+                    }
+                    Found::Unknown(_, claim, _) => {
+                        prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
+                        claims.push((n, claim, true));
+                    }
+                    Found::Done(..) => prop_assert!(done[n].is_some()),
+                    Found::UnderWay(..) => prop_assert!(claims.iter().any(|(other, ..)| *other == n)),
+                    Found::Conflict(..) => prop_assert!(false),
+                },
+                _ => {
+                    let Some(at) = claims.iter().position(|(other, ..)| *other == n) else { continue };
+                    let (_, mut claim, asking) = claims.remove(at);
+                    match what {
+                        2 if !asking => drop(claim),
+                        3 => {
+                            claim.sending(recorded(Outcome::Unknown));
+                            done[n] = Some(now);
+                            drop(claim);
+                        }
+                        4 if !asking => {
+                            claim.sending(recorded(Outcome::Unknown));
+                            claim.taken_back();
+                            claim.end(recorded(Outcome::Rejected));
+                        }
+                        _ => {
+                            done[n] = Some(now);
+                            claim.end(recorded(Outcome::Executed));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

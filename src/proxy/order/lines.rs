@@ -1,0 +1,160 @@
+//! What is written down of an order write: its lines in the journal, what watchers hear, and what the memory keeps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Order;
+use super::judge::Reply;
+use crate::domain::{Outcome, Role, SourceAddr};
+use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
+use crate::orders::limits::Limited;
+use crate::orders::memory::{Claim, Recorded, Write};
+use crate::orders::trail::Trail;
+use crate::proxy::reply::{Code, Problem, Retry};
+use crate::proxy::sign::Correlation;
+use crate::telemetry::events::Subject;
+use crate::tokens::LiveToken;
+
+/// The media type of nearly all that the broker says.
+const JSON: &str = "application/json";
+
+impl Order<'_> {
+    pub(super) fn entry(&self, write: &Write, leg: Role, source: SourceAddr, token: &LiveToken) -> Entry {
+        let mut entry = self.line(Kind::Intent, write);
+        entry.leg = Some(leg);
+        entry.source = Some(source);
+        entry.target = Some(self.out.authority.clone());
+        entry.correlation_id = self.wish.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
+        entry.token_generation = Some(token.generation());
+        entry
+    }
+
+    /// A line that names this request and its write.
+    pub(super) fn line(&self, kind: Kind, write: &Write) -> Entry {
+        let mut entry = Entry::new(kind, Timestamp::now());
+        entry.request_id = Some(Word::own(self.request_id));
+        entry.account = Some(self.account.name.clone());
+        entry.method = Some(write.method.clone());
+        entry.path = Some(write.path.clone());
+        entry.idempotency_key = self.wish.idempotency_key.as_deref().map(Word::new);
+        entry.body_sha256 = Some(write.body_sha256);
+        entry
+    }
+
+    /// Write the intent. What takes risk away leaves without it if it has to.
+    ///
+    /// # Errors
+    /// 503 `journal_unavailable`; nothing was sent.
+    pub(super) async fn journal(&self, intent: &Entry) -> Result<(), Problem> {
+        let Err(err) = self.proxy.orders.journal.append_durable(intent).await else { return Ok(()) };
+        if self.takes_risk_away() {
+            tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err,
+                "what takes risk away is sent WITHOUT its line in the order journal");
+            return Ok(());
+        }
+        if matches!(err, JournalError::Unsynced { .. }) {
+            // The line is there, and must not look like an order whose end is not known.
+            let line = intent.outcome(Outcome::NotSent, Timestamp::now());
+            let _ = self.proxy.orders.journal.append(&line);
+        }
+        let detail = format!("the order was not sent, because its line in the journal could not be written: {err}");
+        Err(Problem::before_sending(Code::JournalUnavailable, detail))
+    }
+
+    pub(super) async fn outcome(
+        &self,
+        intent: &Entry,
+        outcome: Outcome,
+        reply: Option<&Reply>,
+        sent_at: Instant,
+        recovered: bool,
+    ) {
+        let mut line = intent.outcome(outcome, Timestamp::now());
+        line.status = reply.map(|reply| reply.status.as_u16());
+        line.broker_code = reply.and_then(Reply::broker_code).map(|code| Word::new(&code));
+        line.order_id = reply.filter(|_| outcome == Outcome::Executed).and_then(Reply::order_id).map(Word::new);
+        line.recovered = recovered.then_some(true);
+        line.upstream_us.get_or_insert_with(|| micros(sent_at.elapsed()));
+        line.total_us = Some(micros(self.arrival.at.elapsed()));
+        self.proxy.orders.events.tell(Subject::Order, &self.account.name, || told(&line));
+        if let Err(err) = self.proxy.orders.journal.append_durable(&line).await {
+            // The order is done, whatever the disk says. After a restart it is asked about again.
+            tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err, outcome = outcome.as_str(),
+                "an outcome could not be written to the journal");
+        }
+    }
+
+    /// What the broker's answer adds to what is known: the day that the order belongs to, by its clock.
+    pub(super) fn settled(&self, claim: &Claim, outcome: Outcome, _reply: &Reply) {
+        if outcome == Outcome::Executed {
+            claim.keep_until(self.span().until);
+        }
+    }
+
+    pub(super) fn unknown(&self, trail: &Arc<Trail>) -> Recorded {
+        Recorded {
+            correlation_id: self.wish.correlation.as_ref().map(|correlation| Arc::clone(correlation.id())),
+            trail: Some(Arc::clone(trail)),
+            ..Recorded::bare(Outcome::Unknown)
+        }
+    }
+
+    pub(super) fn recorded(&self, outcome: Outcome, reply: &Reply, trail: &Arc<Trail>, recovered: bool) -> Recorded {
+        // Kept for a day: nothing that is there twice, and no buffer of which the body is a part.
+        Recorded {
+            outcome,
+            status: reply.status.as_u16(),
+            content_type: reply.content_type().map(|kind| match kind {
+                JSON => JSON.into(),
+                other => other.to_owned().into(),
+            }),
+            body: Bytes::copy_from_slice(&reply.body),
+            order_id: reply.order_id().filter(|_| reply.body.is_empty()).map(Into::into),
+            correlation_id: self.wish.correlation.as_ref().map(Correlation::id).map(Arc::clone),
+            recovered,
+            trail: (outcome == Outcome::Unknown).then(|| Arc::clone(trail)),
+        }
+    }
+
+    /// Say in the journal that a request was answered with what became of another.
+    pub(super) fn note_repeat(&self, _first: &Arc<str>) {}
+}
+
+/// The broker's limit would be broken.
+pub(in crate::proxy) fn limited(err: &Limited) -> Problem {
+    let mut problem = Problem::before_sending(Code::RateLimited, err.to_string());
+    problem.retry = match err.retry_after {
+        Some(wait) => Retry::After(wait),
+        // A library would repeat it by itself, and be refused by itself, for ever.
+        None => Retry::Never,
+    };
+    if let Some(wait) = err.retry_after {
+        problem.detail.push_str(&format!("; try again in {}", humantime::format_duration(wait)));
+    }
+    problem
+}
+
+/// What a watcher hears of an outcome.
+pub(in crate::proxy) fn told(line: &Entry) -> serde_json::Value {
+    let word = |word: &Option<Word>| word.as_ref().map(|word| word.as_str().to_owned());
+    serde_json::json!({
+        "request_id": word(&line.request_id),
+        "outcome": line.outcome.map(Outcome::as_str),
+        "method": line.method.as_ref().map(http::Method::as_str),
+        "path": line.path.as_ref().map(PathText::as_str),
+        "leg": line.leg.map(Role::as_str),
+        "source": line.source.map(|source| source.to_string()),
+        "order_id": word(&line.order_id),
+        "correlation_id": word(&line.correlation_id),
+        "status": line.status,
+        "recovered": line.recovered == Some(true),
+    })
+}
+
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
