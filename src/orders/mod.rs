@@ -3,6 +3,7 @@
 //!
 //! - [`day`]: which trading day an order belongs to, and for how long its ids are remembered.
 //! - [`exits`]: an exit-all or a kill switch goes before what has not left.
+//! - [`body`]: what a write's body says, by value.
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
 //! - [`limits`]: how much the broker takes from an account, kept before it is sent.
@@ -19,6 +20,7 @@
 mod boot;
 pub mod day;
 pub mod exits;
+pub mod body;
 pub mod journal;
 pub mod limits;
 pub mod memory;
