@@ -65,7 +65,7 @@ impl Proxy {
         let mut renewed = false;
         let gate = self.orders.gate(account.client_id());
         let digest = || Sha256::digest(&out.body).into();
-        let ask = Ask::of(&out.method, out.path.path(), &endpoint, digest);
+        let ask = Ask::of(&out.method, out.path.path(), &endpoint, false, digest);
         loop {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.

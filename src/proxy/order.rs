@@ -134,7 +134,10 @@ impl Order<'_> {
     }
 
     fn ask(&self) -> Ask {
-        Ask::of(&self.out.method, self.out.path.path(), &self.endpoint, || Sha256::digest(&self.out.body).into())
+        let path = &self.out.path;
+        let takes_risk_away = takes_risk_away(&self.out.method, path.path(), path.query());
+        let digest = || Sha256::digest(&self.out.body).into();
+        Ask::of(&self.out.method, path.path(), &self.endpoint, takes_risk_away, digest)
     }
 
     /// Of the body as it leaves; and of the query, where there is one: a kill switch's "on" and
