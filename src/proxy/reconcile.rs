@@ -72,7 +72,7 @@ impl Proxy {
             }
             let Ok(token) = account.token.wait(0, by).await else { break };
             // The broker counts questions too.
-            let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), Default::default);
+            let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default);
             let counted = matches!(tokio::time::timeout_at(by, gate.enter(ask)).await, Ok(Ok(_)));
             let limit = by.saturating_duration_since(Instant::now()).min(longest);
             let answer = if counted { question(account, &token, leg, to, path, limit).await } else { None };

@@ -85,16 +85,17 @@ impl Counter {
         }
     }
 
-    /// When one more may leave, if so many others leave first as soon as they may.
-    pub(super) fn earliest(&self, cap: Cap, ahead: u32, now: Moment) -> Moment {
+    /// When one more may leave, if what is reserved leaves now and so many others leave first as
+    /// soon as they may.
+    pub(super) fn earliest(&self, cap: Cap, reserved: u32, ahead: u32, now: Moment) -> Moment {
         // Of each full count ahead, a window passes.
         let windows = ahead / cap.count.max(1);
         let room = cap.count.saturating_sub(1 + ahead % cap.count.max(1));
-        self.fewer_than(room, cap.per, now).after(cap.per.saturating_mul(windows))
+        self.fewer_than(room, cap.per, reserved, now).after(cap.per.saturating_mul(windows))
     }
 
-    /// When no more than `room` of those that left are within `per`.
-    fn fewer_than(&self, room: u32, per: Duration, now: Moment) -> Moment {
+    /// When no more than `room` of those that left, and of those that leave now, are within `per`.
+    fn fewer_than(&self, room: u32, per: Duration, reserved: u32, now: Moment) -> Moment {
         let mut within: u64 = 0;
         let mut last = now;
         // From the newest: the first that does not fit has to go out of the window.
@@ -106,6 +107,9 @@ impl Counter {
             }
             fits
         };
+        if !fits(now, reserved) {
+            return last;
+        }
         match self {
             Self::Exact(times) => {
                 times.iter().rev().all(|time| fits(*time, 1));

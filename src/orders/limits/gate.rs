@@ -1,4 +1,4 @@
-//! Waiting for a limit: cancels first, else in order of arrival, never too long.
+//! Waiting for a limit: what takes risk away first, else in order of arrival, never too long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::moment::{Moment, Monotonic};
 use super::rules::Rules;
-use super::{Ask, Classes, Decision, Limit, Limits, Priority, Taken};
+use super::{Ask, Changes, Classes, Decision, Held, Limit, Limits, Priority, Taken};
 use crate::broker::dhan::endpoints::RateClass;
 
 /// One account's limits, and those who wait for them. As many can wait as there are
@@ -21,14 +21,24 @@ pub struct Gate {
     state: Mutex<State>,
 }
 
+/// Room that nobody else gets, for a request that is on its way: [`Reserved::count`] it when it is
+/// sent. Dropped, it gives the room back and wakes those who wait for it.
+#[derive(Debug)]
+#[must_use]
+pub struct Reserved {
+    gate: Arc<Gate>,
+    held: Held,
+    counted: bool,
+}
+
 /// A request was let through and counted. Dropping it changes nothing: what may have
 /// left counts. See [`Gate::give_back`].
 #[derive(Debug)]
-pub struct Pass(Taken);
+pub struct Pass(pub(super) Taken);
 
 /// A request was not let through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the broker takes {limit}, and this one would be more")]
+#[error("the broker takes {limit}, and this one would be more{}", way_out(limit))]
 pub struct Limited {
     /// What is in the way.
     pub limit: Limit,
@@ -43,6 +53,80 @@ impl Limited {
     }
 }
 
+const fn way_out(limit: &Limit) -> &'static str {
+    match limit {
+        Limit::Modifications { .. } => "; cancel it and place it anew",
+        Limit::Window { .. } | Limit::OptionChain { .. } => "",
+    }
+}
+
+impl Pass {
+    /// Of an order that is changed: how often, this time included.
+    pub const fn changes(&self) -> Option<Changes> {
+        self.0.changes
+    }
+}
+
+impl Reserved {
+    /// Of an order that is changed: how often, this time included.
+    pub const fn changes(&self) -> Option<Changes> {
+        self.held.changes
+    }
+
+    /// Count it: it leaves now. At once, but for one case: what takes risk away does not wait
+    /// for a placement's connection or disk and may have taken its room; then the placement waits
+    /// for its moment, at most until `by`. Cancel-safe: who stops waiting is not counted.
+    ///
+    /// # Errors
+    /// When it cannot leave until `by`: it must not be sent, and its room is given back. Never
+    /// for what takes risk away.
+    pub async fn count(mut self, by: Instant) -> Result<Pass, Limited> {
+        let (held, gate) = (&self.held, &self.gate);
+        let deadline = gate.clock.moment(by);
+        let line = Line { class: held.ask.class, rank: Rank::Count };
+        let counted = gate.wait(line, |limits, ahead, now| limits.try_count(ahead, held, deadline, now)).await?;
+        self.counted = true;
+        Ok(Pass(counted))
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if !self.counted {
+            let mut state = self.gate.lock();
+            state.limits.release(&self.held);
+            state.wake(self.held.ask.class);
+        }
+    }
+}
+
+/// Who goes before whom in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Exit,
+    Cancel,
+    /// Reserved, and ready to be counted.
+    Count,
+    Other,
+}
+
+impl From<Priority> for Rank {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Exit => Self::Exit,
+            Priority::Cancel => Self::Cancel,
+            Priority::Other => Self::Other,
+        }
+    }
+}
+
+/// Where one waits.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    class: RateClass,
+    rank: Rank,
+}
+
 #[derive(Debug)]
 struct State {
     limits: Limits,
@@ -51,46 +135,31 @@ struct State {
     next: u64,
 }
 
-/// Those who wait for the windows of one class.
+/// Those who wait for the windows of one class, by rank and then by arrival.
 #[derive(Debug, Default)]
-struct Lane {
-    cancels: VecDeque<Waiter>,
-    others: VecDeque<Waiter>,
-}
+struct Lane(VecDeque<Waiter>);
 
 #[derive(Debug)]
 struct Waiter {
+    rank: Rank,
     number: u64,
     wake: Arc<Notify>,
 }
 
 impl Lane {
-    fn of(&mut self, priority: Priority) -> &mut VecDeque<Waiter> {
-        match priority {
-            Priority::Cancel => &mut self.cancels,
-            Priority::Other => &mut self.others,
-        }
+    /// How many leave before this one and are not reserved.
+    fn ahead(&self, rank: Rank, number: u64) -> u32 {
+        let before = |waiter: &&Waiter| {
+            let reserved = waiter.rank == Rank::Count && rank != Rank::Count;
+            (waiter.rank, waiter.number) < (rank, number) && !reserved
+        };
+        u32::try_from(self.0.iter().filter(before).count()).unwrap_or(u32::MAX)
     }
 
-    /// How many leave before one that comes now.
-    fn ahead(&self, priority: Priority) -> usize {
-        self.cancels.len() + if priority == Priority::Other { self.others.len() } else { 0 }
+    fn insert(&mut self, waiter: Waiter) {
+        let place = self.0.partition_point(|other| (other.rank, other.number) < (waiter.rank, waiter.number));
+        self.0.insert(place, waiter);
     }
-
-    /// How many leave before this one.
-    fn before(&self, priority: Priority, number: u64) -> usize {
-        let place = |queue: &VecDeque<Waiter>| queue.iter().position(|waiter| waiter.number == number).unwrap_or(0);
-        match priority {
-            Priority::Cancel => place(&self.cancels),
-            Priority::Other => self.cancels.len() + place(&self.others),
-        }
-    }
-}
-
-/// What one who waits does next.
-enum Step {
-    Through(Result<Pass, Limited>),
-    Sleep(Moment),
 }
 
 impl Gate {
@@ -115,6 +184,21 @@ impl Gate {
         state.limits.rebuild(past, wall, now);
     }
 
+    /// Wait until there is room for an order write, and keep it. To be called before a connection
+    /// is taken, so that no more are on their way than may leave. A placement or change waits at
+    /// most until `by` and no longer than `max_wait`; what takes risk away until `by`. Cancel-safe:
+    /// who stops waiting gives its place back.
+    ///
+    /// # Errors
+    /// When there is no room in time; as soon as that is known.
+    pub async fn reserve(self: &Arc<Self>, ask: Ask, by: Instant) -> Result<Reserved, Limited> {
+        let by = self.clock.moment(by);
+        let deadline = if ask.priority.takes_risk_away() { by } else { by.min(self.longest_wait()) };
+        let line = Line { class: ask.class, rank: ask.priority.into() };
+        let held = self.wait(line, |limits, ahead, now| limits.try_reserve(ahead, &ask, deadline, now)).await?;
+        Ok(Reserved { gate: Arc::clone(self), held, counted: false })
+    }
+
     /// Wait until the request may leave, and count it. To be called last, when all
     /// else is ready: what is counted is when it leaves. Cancel-safe: who stops
     /// waiting gives its place back and is not counted.
@@ -122,13 +206,22 @@ impl Gate {
     /// # Errors
     /// When it may not leave within `max_wait`; as soon as that is known.
     pub async fn enter(&self, ask: Ask) -> Result<Pass, Limited> {
-        let (mut place, mut until, deadline) = {
+        let deadline = self.longest_wait();
+        let line = Line { class: ask.class, rank: ask.priority.into() };
+        self.wait(line, |limits, ahead, now| limits.try_take(ahead, &ask, deadline, now)).await.map(Pass)
+    }
+
+    /// Ask until it goes or is refused: at once, then whenever it may have become possible.
+    async fn wait<T>(
+        &self,
+        line: Line,
+        mut ask: impl FnMut(&mut Limits, u32, Moment) -> Decision<T>,
+    ) -> Result<T, Limited> {
+        let (mut place, mut until) = {
             let mut state = self.lock();
-            let now = self.clock.now();
-            let deadline = now.after(state.max_wait);
-            match state.ask(&ask, None, deadline, now) {
+            match state.ask(line, u64::MAX, self.clock.now(), &mut ask) {
                 Step::Through(done) => return done,
-                Step::Sleep(until) => (self.wait_in_line(&mut state, &ask), until, deadline),
+                Step::Sleep(until) => (self.wait_in_line(&mut state, line), until),
             }
         };
         loop {
@@ -136,7 +229,10 @@ impl Gate {
                 () = place.wake.notified() => {}
                 () = sleep_until(self.clock.instant(until)) => {}
             }
-            let step = self.lock().ask(&ask, Some(place.number), deadline, self.clock.now());
+            let step = {
+                let mut state = self.lock();
+                state.ask(line, place.number, self.clock.now(), &mut ask)
+            };
             match step {
                 Step::Through(done) => {
                     // Those behind it have planned with its going.
@@ -160,19 +256,23 @@ impl Gate {
     pub fn waiting(&self) -> usize {
         let state = self.lock();
         let lanes = [&state.lanes.order, &state.lanes.data, &state.lanes.quote, &state.lanes.other];
-        lanes.iter().map(|lane| lane.cancels.len() + lane.others.len()).sum()
+        lanes.iter().map(|lane| lane.0.len()).sum()
     }
 
-    fn wait_in_line(&self, state: &mut State, ask: &Ask) -> Place<'_> {
+    /// Until when one that comes now may wait.
+    fn longest_wait(&self) -> Moment {
+        self.clock.now().after(self.lock().max_wait)
+    }
+
+    fn wait_in_line(&self, state: &mut State, line: Line) -> Place<'_> {
         let number = state.next;
         state.next += 1;
         let wake = Arc::new(Notify::new());
         // The same option chain waits for its own time and must not hold up others.
-        if ask.class != RateClass::OptionChain {
-            let waiter = Waiter { number, wake: Arc::clone(&wake) };
-            state.lanes.of_mut(ask.class).of(ask.priority).push_back(waiter);
+        if line.class != RateClass::OptionChain {
+            state.lanes.of_mut(line.class).insert(Waiter { rank: line.rank, number, wake: Arc::clone(&wake) });
         }
-        Place { gate: self, class: ask.class, priority: ask.priority, number, wake, went: false }
+        Place { gate: self, class: line.class, number, wake, went: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -180,18 +280,29 @@ impl Gate {
     }
 }
 
+/// What one who waits does next.
+enum Step<T> {
+    Through(Result<T, Limited>),
+    Sleep(Moment),
+}
+
 impl State {
     /// Let it through if there is room for it and for all who are before it.
-    fn ask(&mut self, ask: &Ask, waiting: Option<u64>, deadline: Moment, now: Moment) -> Step {
-        let lane = self.lanes.of(ask.class);
-        let ahead = match (ask.class, waiting) {
-            (RateClass::OptionChain, _) => 0,
-            (_, Some(number)) => lane.before(ask.priority, number),
-            (_, None) => lane.ahead(ask.priority),
+    fn ask<T>(
+        &mut self,
+        line: Line,
+        number: u64,
+        now: Moment,
+        ask: impl FnOnce(&mut Limits, u32, Moment) -> Decision<T>,
+    ) -> Step<T> {
+        let ahead = match line.class {
+            RateClass::OptionChain => 0,
+            RateClass::Order | RateClass::Data | RateClass::Quote | RateClass::Other => {
+                self.lanes.of(line.class).ahead(line.rank, number)
+            }
         };
-        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
-        match self.limits.try_take_behind(ahead, ask, deadline, now) {
-            Decision::Go(taken) => Step::Through(Ok(Pass(taken))),
+        match ask(&mut self.limits, ahead, now) {
+            Decision::Go(done) => Step::Through(Ok(done)),
             Decision::Wait { until, .. } => Step::Sleep(until),
             Decision::Refuse { retry_after, limit } => Step::Through(Err(Limited { limit, retry_after })),
         }
@@ -199,8 +310,7 @@ impl State {
 
     /// There is room that nobody planned with.
     fn wake(&self, class: RateClass) {
-        let lane = self.lanes.of(class);
-        for waiter in lane.cancels.iter().chain(&lane.others) {
+        for waiter in &self.lanes.of(class).0 {
             waiter.wake.notify_one();
         }
     }
@@ -210,7 +320,6 @@ impl State {
 struct Place<'a> {
     gate: &'a Gate,
     class: RateClass,
-    priority: Priority,
     number: u64,
     wake: Arc<Notify>,
     went: bool,
@@ -219,7 +328,7 @@ struct Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        state.lanes.of_mut(self.class).of(self.priority).retain(|waiter| waiter.number != self.number);
+        state.lanes.of_mut(self.class).0.retain(|waiter| waiter.number != self.number);
         if !self.went {
             state.wake(self.class);
         }

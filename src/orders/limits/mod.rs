@@ -3,19 +3,28 @@
 //! Pure but for [`Gate`]: `now` is an argument. Monotonic, so that setting the wall
 //! clock changes nothing.
 //!
+//! A request first reserves its moment and is counted when it is sent: between the two
+//! lie a connection and the journal's disk, which may take seconds. What is reserved
+//! takes up room in every window, as if it left now, until it is counted or dropped.
+//! So what was reserved can be counted at any time without a window growing too full,
+//! and no more are on their way to a connection than a window holds.
+//!
 //! Invariants:
-//! - In any span as long as one of the broker's windows no more leave than it allows.
-//!   The broker may count in fixed windows that begin anywhere, in sliding ones, and
-//!   by India's day or by 24 hours: any 24 hours here, which no calendar day is longer
-//!   than.
+//! - In any span as long as one of the broker's windows no more leave than it allows,
+//!   but for what takes risk away: that keeps to the pace (windows shorter than a
+//!   minute) and no further, or an engine that ran wild could not cancel. The broker may
+//!   count in fixed windows that begin anywhere, in sliding ones, and by India's day or
+//!   by 24 hours: any 24 hours here, which no calendar day is longer than.
 //! - What left counts, whatever became of it. What was counted and did not leave is
 //!   given back.
-//! - Nobody waits longer than `limits.max_wait`. A cancel never waits behind a
-//!   placement.
+//! - Nobody waits past its deadline. What takes risk away never waits behind a
+//!   placement, not even behind one that is reserved: then that one waits when it is to
+//!   be counted.
 //! - An account that sends nothing costs a few hundred bytes.
 //!
 //! Not here: the numbers (`broker::dhan::limits`); what a 429 of the broker means.
 
+mod ask;
 mod counter;
 mod gate;
 mod moment;
@@ -28,73 +37,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use jiff::Timestamp;
 
-use self::counter::Counter;
-use super::journal::{Entry, Kind};
-use crate::broker::dhan::endpoints::{self, BASE, Endpoint, RateClass};
+use self::counter::{Cap, Counter};
+use crate::broker::dhan::endpoints::RateClass;
 use crate::broker::dhan::limits::Window;
 
-pub use gate::{Gate, Limited, Pass};
+pub use ask::{Ask, Changes, Priority};
+pub use gate::{Gate, Limited, Pass, Reserved};
 pub use moment::{Moment, Monotonic};
 pub use rules::Rules;
 
 /// Orders whose changes are remembered before those that were left alone for a day are forgotten.
 const ORDERS: usize = 4096;
 const DAY: Duration = Duration::from_hours(24);
-
-/// Who goes first when there is not room for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// Takes risk away: a cancel, an exit, the kill switch.
-    Cancel,
-    /// Anything else.
-    Other,
-}
-
-/// A request that wants to leave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// What it counts against.
-    pub class: RateClass,
-    /// Whether it goes first.
-    pub priority: Priority,
-    /// The order that it changes.
-    pub modifies: Option<Arc<str>>,
-    /// For an option chain, the digest of its body.
-    pub body: Option<[u8; 32]>,
-}
-
-impl Ask {
-    /// What a request of this method and path (without its query) is. `body` is asked
-    /// for only where it matters.
-    pub fn of(method: &Method, path: &str, endpoint: &Endpoint, body: impl FnOnce() -> [u8; 32]) -> Self {
-        let below = path.strip_prefix(BASE).unwrap_or(path);
-        let is_order = endpoint.rate == RateClass::Order;
-        let cancels = is_order && *method == Method::DELETE || *method == Method::POST && below == "/killswitch";
-        Self {
-            class: endpoint.rate,
-            priority: if cancels { Priority::Cancel } else { Priority::Other },
-            modifies: (is_order && *method == Method::PUT).then(|| order_in(below)).flatten().map(Arc::from),
-            body: (endpoint.rate == RateClass::OptionChain).then(body),
-        }
-    }
-
-    /// What a line of the journal says has left: for [`Limits::rebuild`].
-    pub fn of_entry(entry: &Entry) -> Option<Self> {
-        let (method, path) = (entry.method.as_ref()?, entry.path.as_ref()?.as_str());
-        let endpoint = endpoints::classify(method, path, None);
-        (entry.kind == Kind::Intent)
-            .then(|| Self::of(method, path, &endpoint, || entry.body_sha256.unwrap_or_default()))
-    }
-}
-
-/// The order that a change is of. An alert is no order.
-fn order_in(below: &str) -> Option<&str> {
-    let rest = ["/orders/", "/super/orders/", "/forever/orders/"].iter().find_map(|kind| below.strip_prefix(kind))?;
-    rest.split('/').next().filter(|id| !id.is_empty())
-}
 
 /// Which limit it is that is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,9 +96,9 @@ impl fmt::Display for Limit {
 
 /// May it leave?
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Yes, and it is counted.
-    Go(Taken),
+pub enum Decision<T> {
+    /// Yes.
+    Go(T),
     /// Not before then, if nobody else goes first.
     Wait {
         /// When to ask again.
@@ -159,12 +115,35 @@ pub enum Decision {
     },
 }
 
+/// Room that is kept for a request until it is counted or released.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Held {
+    ask: Ask,
+    changes: Option<Changes>,
+}
+
 /// A request that was counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Taken {
     ask: Ask,
     at: Moment,
+    changes: Option<Changes>,
+}
+
+/// How many of a class are reserved and not yet counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reservations {
+    /// What takes risk away.
+    first: u32,
+    others: u32,
+}
+
+impl Reservations {
+    const fn of(&mut self, priority: Priority) -> &mut u32 {
+        if priority.takes_risk_away() { &mut self.first } else { &mut self.others }
+    }
 }
 
 /// What one account sent, as far as the broker's limits are concerned.
@@ -173,16 +152,24 @@ pub struct Limits {
     rules: Arc<Rules>,
     /// One for each rule of a class; none until the class is used.
     counters: Classes<Vec<Counter>>,
+    reserved: Classes<Reservations>,
     /// Bodies of option chains of the last seconds: no more than data requests fit in there.
-    chains: Vec<([u8; 32], Moment)>,
-    /// How often an order was changed, and when last.
+    /// Without a moment: reserved.
+    chains: Vec<([u8; 32], Option<Moment>)>,
+    /// How often an order was changed, reserved changes included, and when last.
     modified: HashMap<Arc<str>, (u32, Moment)>,
 }
 
 impl Limits {
     /// Of an account that has sent nothing.
     pub fn new(rules: Arc<Rules>) -> Self {
-        Self { rules, counters: Classes::default(), chains: Vec::new(), modified: HashMap::new() }
+        Self {
+            rules,
+            counters: Classes::default(),
+            reserved: Classes::default(),
+            chains: Vec::new(),
+            modified: HashMap::new(),
+        }
     }
 
     /// Other rules of the same broker: another margin.
@@ -190,27 +177,48 @@ impl Limits {
         self.rules = rules;
     }
 
-    /// Count a request and let it go, or say when or why not. `deadline` is how long it can wait.
-    pub fn try_take(&mut self, ask: &Ask, deadline: Moment, now: Moment) -> Decision {
-        self.try_take_behind(0, ask, deadline, now)
-    }
-
-    /// As [`Limits::try_take`], if so many of its class go first. When it is let go,
-    /// there is room for them all the same.
-    fn try_take_behind(&mut self, ahead: u32, ask: &Ask, deadline: Moment, now: Moment) -> Decision {
-        let (earliest, limit) = match self.earliest(ask, ahead, now) {
-            Ok(None) => return Decision::Go(self.take(ask, now)),
-            Ok(Some(found)) => found,
-            Err(limit) => return Decision::Refuse { retry_after: None, limit },
-        };
-        if earliest > deadline {
-            return Decision::Refuse { retry_after: Some(earliest.since(now)), limit };
+    /// Reserve and count a request at once, or say when or why not. `ahead` and `deadline` as in
+    /// [`Limits::try_reserve`].
+    pub fn try_take(&mut self, ahead: u32, ask: &Ask, deadline: Moment, now: Moment) -> Decision<Taken> {
+        match self.try_reserve(ahead, ask, deadline, now) {
+            Decision::Go(held) => Decision::Go(self.count(&held, now)),
+            Decision::Wait { until, limit } => Decision::Wait { until, limit },
+            Decision::Refuse { retry_after, limit } => Decision::Refuse { retry_after, limit },
         }
-        Decision::Wait { until: earliest, limit }
     }
 
-    /// When it may leave if so many of its class leave first, and what is in the way;
-    /// nothing when it may leave now.
+    /// Keep room for a request if there is room for it and for so many of its class that go
+    /// first; `deadline` is how long it can wait. To be counted or released, never dropped.
+    pub fn try_reserve(&mut self, ahead: u32, ask: &Ask, deadline: Moment, now: Moment) -> Decision<Held> {
+        match self.earliest(ask, ahead, now) {
+            Ok(None) => Decision::Go(self.hold(ask, now)),
+            Ok(Some(found)) => not_now(found, deadline, now),
+            Err(limit) => Decision::Refuse { retry_after: None, limit },
+        }
+    }
+
+    /// Count what was reserved: it leaves now. There is room, unless what takes risk away took it
+    /// meanwhile: that does not wait for a placement's connection or disk. `ahead` as in
+    /// [`Limits::try_reserve`]. Unless it goes, it is still reserved.
+    pub fn try_count(&mut self, ahead: u32, held: &Held, deadline: Moment, now: Moment) -> Decision<Taken> {
+        let ask = &held.ask;
+        let first = self.reserved.of(ask.class).first;
+        // What takes risk away has kept its room from everybody.
+        let late = if ask.priority.takes_risk_away() { None } else { self.room(ask, first, ahead, now) };
+        match late {
+            None => Decision::Go(self.count(held, now)),
+            Some(found) => not_now(found, deadline, now),
+        }
+    }
+
+    /// What was reserved does not leave.
+    pub fn release(&mut self, held: &Held) {
+        self.unhold(held);
+        self.unchange(&held.ask);
+    }
+
+    /// When it may be reserved if so many of its class leave first, and what is in the way;
+    /// nothing when it may be now.
     ///
     /// # Errors
     /// When it may never leave.
@@ -221,33 +229,68 @@ impl Limits {
             return Err(Limit::Modifications { per_order });
         }
         let every = self.rules.option_chain_every;
-        let chain = ask.body.and_then(|body| self.chains.iter().rfind(|(other, _)| *other == body));
-        let chain = chain.map(|(_, at)| (at.after(every), Limit::OptionChain { every }));
-        let rules = self.rules.of(ask.class);
-        let counters = self.counters.of(ask.class);
-        let windows = rules.iter().zip(counters).map(|(rule, counter)| {
-            let cap = match ask.priority {
-                Priority::Cancel => rule.cancels,
-                Priority::Other => rule.cap,
-            };
-            (counter.earliest(cap, ahead, now), Limit::Window { class: ask.class, window: rule.window })
+        let chain = ask.body.and_then(|body| {
+            self.chains.iter().filter(|(other, _)| *other == body).map(|(_, at)| at.unwrap_or(now)).max()
         });
-        Ok(windows.chain(chain).max_by_key(|(at, _)| *at).filter(|(at, _)| *at > now))
+        let chain = chain.map(|at| (at.after(every), Limit::OptionChain { every })).filter(|(at, _)| *at > now);
+        let Reservations { first, others } = *self.reserved.of(ask.class);
+        let reserved = if ask.priority.takes_risk_away() { first } else { first.saturating_add(others) };
+        Ok(self.room(ask, reserved, ahead, now).into_iter().chain(chain).max_by_key(|(at, _)| *at))
     }
 
-    fn take(&mut self, ask: &Ask, now: Moment) -> Taken {
+    /// When there is room in all windows besides so many that are reserved and so many that
+    /// leave first, and which window it is; nothing when there is now.
+    fn room(&self, ask: &Ask, reserved: u32, ahead: u32, now: Moment) -> Option<(Moment, Limit)> {
+        let rules = self.rules.of(ask.class);
+        let cap = |rule: &rules::Rule| match ask.priority {
+            Priority::Exit | Priority::Cancel => rule.cancels,
+            Priority::Other => Some(rule.cap),
+        };
+        let at = |cap: Cap, counter: Option<&Counter>| match counter {
+            Some(counter) => counter.earliest(cap, reserved, ahead, now),
+            // Nothing of this class left yet.
+            None => Counter::new(cap).earliest(cap, reserved, ahead, now),
+        };
+        let counters = self.counters.of(ask.class);
+        let windows = rules.iter().enumerate().filter_map(|(place, rule)| {
+            Some((at(cap(rule)?, counters.get(place)), Limit::Window { class: ask.class, window: rule.window }))
+        });
+        windows.max_by_key(|(at, _)| *at).filter(|(at, _)| *at > now)
+    }
+
+    fn hold(&mut self, ask: &Ask, now: Moment) -> Held {
+        *self.reserved.of_mut(ask.class).of(ask.priority) += 1;
+        if let Some(body) = ask.body {
+            self.chains.push((body, None));
+        }
+        Held { changes: self.change(ask, now), ask: ask.clone() }
+    }
+
+    fn unhold(&mut self, held: &Held) {
+        let ask = &held.ask;
+        let reserved = self.reserved.of_mut(ask.class).of(ask.priority);
+        *reserved = reserved.saturating_sub(1);
+        if let Some(body) = ask.body {
+            self.unchain((body, None));
+        }
+    }
+
+    fn count(&mut self, held: &Held, now: Moment) -> Taken {
+        let ask = &held.ask;
+        self.unhold(held);
         self.add(ask, now);
         let every = self.rules.option_chain_every;
-        self.chains.retain(|(_, at)| at.after(every) > now);
+        self.chains.retain(|(_, at)| at.is_none_or(|at| at.after(every) > now));
         if self.modified.len() > ORDERS {
             self.modified.retain(|_, (_, at)| now.since(*at) < DAY);
         }
         for (rule, counter) in self.rules.of(ask.class).iter().zip(self.counters.of_mut(ask.class)) {
             counter.forget(rule.longest(), now);
         }
-        Taken { ask: ask.clone(), at: now }
+        Taken { ask: ask.clone(), at: now, changes: held.changes }
     }
 
+    /// All but the order's changes, which count from the reservation on.
     fn add(&mut self, ask: &Ask, at: Moment) {
         let counters = self.counters.of_mut(ask.class);
         if counters.is_empty() {
@@ -257,29 +300,43 @@ impl Limits {
             counter.add(at);
         }
         if let Some(body) = ask.body {
-            self.chains.push((body, at));
+            self.chains.push((body, Some(at)));
         }
-        if let Some(order) = &ask.modifies {
-            let (times, last) = self.modified.entry(Arc::clone(order)).or_insert((0, at));
-            *times += 1;
-            *last = at.max(*last);
+    }
+
+    fn change(&mut self, ask: &Ask, at: Moment) -> Option<Changes> {
+        let order = ask.modifies.as_ref()?;
+        let (times, last) = self.modified.entry(Arc::clone(order)).or_insert((0, at));
+        *times += 1;
+        *last = at.max(*last);
+        Some(Changes { this: *times, most: self.rules.modifications_per_order })
+    }
+
+    fn unchange(&mut self, ask: &Ask) {
+        let Some(order) = &ask.modifies else { return };
+        let Some((times, _)) = self.modified.get_mut(order) else { return };
+        *times = times.saturating_sub(1);
+        if *times == 0 {
+            self.modified.remove(order);
+        }
+    }
+
+    fn unchain(&mut self, chain: ([u8; 32], Option<Moment>)) {
+        if let Some(place) = self.chains.iter().rposition(|other| *other == chain) {
+            self.chains.remove(place);
         }
     }
 
     /// It did not leave after all: no byte of it was written.
     pub fn give_back(&mut self, taken: Taken) {
-        let Taken { ask, at } = taken;
+        let Taken { ask, at, .. } = taken;
         for counter in self.counters.of_mut(ask.class) {
             counter.remove(at);
         }
-        if let Some(body) = ask.body
-            && let Some(place) = self.chains.iter().rposition(|chain| *chain == (body, at))
-        {
-            self.chains.remove(place);
+        if let Some(body) = ask.body {
+            self.unchain((body, Some(at)));
         }
-        if let Some((times, _)) = ask.modifies.as_ref().and_then(|order| self.modified.get_mut(order)) {
-            *times = times.saturating_sub(1);
-        }
+        self.unchange(&ask);
     }
 
     /// Count what left before a restart. When the wall clock went back since, so that
@@ -293,15 +350,24 @@ impl Limits {
         for (at, ask) in past {
             let age = Duration::try_from(wall.duration_since(at)).unwrap_or_default();
             self.add(&ask, now.before(age));
+            self.change(&ask, now.before(age));
         }
         let every = self.rules.option_chain_every;
-        self.chains.retain(|(_, at)| at.after(every) > now);
+        self.chains.retain(|(_, at)| at.is_none_or(|at| at.after(every) > now));
         for class in [RateClass::Order, RateClass::Data, RateClass::Quote, RateClass::Other] {
             for (rule, counter) in self.rules.of(class).iter().zip(self.counters.of_mut(class)) {
                 counter.forget(rule.longest(), now);
             }
         }
     }
+}
+
+/// What stands in the way of one that may not leave now.
+fn not_now<T>((earliest, limit): (Moment, Limit), deadline: Moment, now: Moment) -> Decision<T> {
+    if earliest > deadline {
+        return Decision::Refuse { retry_after: Some(earliest.since(now)), limit };
+    }
+    Decision::Wait { until: earliest, limit }
 }
 
 /// One of each kind that is counted apart.

@@ -64,6 +64,11 @@ impl Monotonic {
         Moment::START.after(self.start.elapsed())
     }
 
+    /// The moment of an instant; one before the clock started is its start.
+    pub(super) fn moment(&self, instant: Instant) -> Moment {
+        Moment::START.after(instant.saturating_duration_since(self.start))
+    }
+
     /// The instant of a moment, rounded up to where tokio's timer stops.
     pub(super) fn instant(&self, moment: Moment) -> Instant {
         self.start + moment.since(Moment::START)

@@ -8,9 +8,10 @@
 //! the broker's window left more than ours apart. A big window keeps `m` of its count
 //! unused; as no more than ten orders leave in a second, that covers the same delay.
 //!
-//! A cancel takes risk away, so it may use what the margin leaves: all of a small
-//! window's, half of a big one's. That also keeps a few cancels for the account that
-//! spent its day's placements.
+//! What takes risk away may use what the margin leaves: all of a small window's, half
+//! of a big one's. A window of a minute or longer does not hold it back at all: an
+//! engine that ran wild has used that up and must cancel, and whether it is too much,
+//! the broker says. The margin that placements leave there makes its yes likely.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::broker::dhan::limits::{BrokerLimits, LimitsError, Window, limits};
 
 /// From this count on a margin is taken from the count.
 const BIG: u32 = 100;
+/// A window of this length and more is an allowance; a shorter one is a pace.
+const ALLOWANCE: Duration = Duration::from_secs(60);
 
 /// What is kept, for all accounts.
 #[derive(Debug)]
@@ -36,7 +39,8 @@ pub struct Rules {
 pub(super) struct Rule {
     pub(super) window: Window,
     pub(super) cap: Cap,
-    pub(super) cancels: Cap,
+    /// What takes risk away; none: it is not held back.
+    pub(super) cancels: Option<Cap>,
 }
 
 impl Rules {
@@ -86,11 +90,11 @@ impl Rule {
         } else {
             (whole, whole)
         };
-        Self { window, cap, cancels }
+        Self { window, cap, cancels: (per < ALLOWANCE).then_some(cancels) }
     }
 
     /// Anything older counts for nobody.
     pub(super) fn longest(&self) -> Duration {
-        self.cap.per.max(self.cancels.per)
+        self.cancels.map_or(self.cap.per, |cancels| self.cap.per.max(cancels.per))
     }
 }

@@ -1,0 +1,112 @@
+//! What wants to leave, and who goes first.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::Method;
+
+use crate::broker::dhan::endpoints::{self, BASE, Endpoint, RateClass};
+use crate::orders::journal::{Entry, Kind};
+
+/// Who goes first when there is not room for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Ends all risk at once: the exit from every position. It must not stand behind the
+    /// hundred cancels of an engine that ran wild.
+    Exit,
+    /// Takes risk away: a cancel, the kill switch.
+    Cancel,
+    /// Anything else.
+    Other,
+}
+
+impl Priority {
+    /// Only the second's pace holds it back: whether a used-up minute, hour or day is in its way, the
+    /// broker decides.
+    pub const fn takes_risk_away(self) -> bool {
+        match self {
+            Self::Exit | Self::Cancel => true,
+            Self::Other => false,
+        }
+    }
+}
+
+/// A request that wants to leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// What it counts against.
+    pub class: RateClass,
+    /// Whether it goes first.
+    pub priority: Priority,
+    /// The order that it changes.
+    pub modifies: Option<Arc<str>>,
+    /// For an option chain, the digest of its body.
+    pub body: Option<[u8; 32]>,
+}
+
+impl Ask {
+    /// What a request of this method and path (without its query) is. `body` is asked
+    /// for only where it matters.
+    pub fn of(
+        method: &Method,
+        path: &str,
+        endpoint: &Endpoint,
+        takes_risk_away: bool,
+        body: impl FnOnce() -> [u8; 32],
+    ) -> Self {
+        let below = path.strip_prefix(BASE).unwrap_or(path);
+        let is_order = endpoint.rate == RateClass::Order;
+        let priority = match (takes_risk_away, below) {
+            (true, "/positions") => Priority::Exit,
+            (true, _) => Priority::Cancel,
+            (false, _) => Priority::Other,
+        };
+        Self {
+            class: endpoint.rate,
+            priority,
+            modifies: (is_order && *method == Method::PUT).then(|| order_in(below)).flatten().map(Arc::from),
+            body: (endpoint.rate == RateClass::OptionChain).then(body),
+        }
+    }
+
+    /// What a line of the journal says has left: for [`Limits::rebuild`](super::Limits::rebuild).
+    pub fn of_entry(entry: &Entry) -> Option<Self> {
+        let (method, path) = (entry.method.as_ref()?, entry.path.as_ref()?.as_str());
+        let endpoint = endpoints::classify(method, path, None);
+        // It has left: who went first does not matter any more.
+        (entry.kind == Kind::Intent)
+            .then(|| Self::of(method, path, &endpoint, false, || entry.body_sha256.unwrap_or_default()))
+    }
+}
+
+/// The order that a change is of: of a super order the same for all its legs. An alert is no order.
+fn order_in(below: &str) -> Option<&str> {
+    let rest = ["/orders/", "/super/orders/", "/forever/orders/"].iter().find_map(|kind| below.strip_prefix(kind))?;
+    rest.split('/').next().filter(|id| !id.is_empty())
+}
+
+/// How often one order was changed.
+///
+/// Counted is what left, whatever became of it. Whether the broker counts changes that it refused, and
+/// the legs of a super order together, is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// Which one this is; the first is 1.
+    pub this: u32,
+    /// How many the broker takes.
+    pub most: u32,
+}
+
+impl Changes {
+    /// Are four fifths of them used up? It is time to warn: from the 20th of 25 on.
+    pub const fn is_near_the_end(self) -> bool {
+        self.this as u64 * 5 >= self.most as u64 * 4
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { this, most } = self;
+        write!(f, "change {this} of the {most} that the broker takes of one order; cancel it and place it anew in time")
+    }
+}
