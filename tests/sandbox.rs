@@ -11,8 +11,12 @@
     reason = "helpers of tests are tests; clippy.toml allows it only inside test functions"
 )]
 
+#[path = "sandbox/bad_days.rs"]
+mod bad_days;
 #[path = "sandbox/client.rs"]
 mod client;
+#[path = "sandbox/faithful.rs"]
+mod faithful;
 #[path = "sandbox/login.rs"]
 mod login;
 #[path = "sandbox/ws.rs"]
@@ -22,7 +26,7 @@ use client::{Broker, fixture, fixture_request, same_shape};
 use serde_json::{Value, json};
 use sixgate::domain::tasks::{Stopped, Tasks};
 use sixgate::domain::{ClientId, Pair, SourceAddr};
-use sixgate::sandbox::{Account, Action, Fault};
+use sixgate::sandbox::{Account, Action, AddressForm, Fault};
 use ws::Ws;
 
 /// A write the sandbox answers as the fixture says, with the fixture's request.
@@ -56,8 +60,9 @@ async fn an_order_lives_from_placing_to_cancelling() {
     assert_eq!(id.len(), 12);
 
     let one = broker.get(&format!("/v2/orders/{id}")).await;
-    same_shape(&fixture("orders/get-order.200"), &one);
-    assert_eq!((&one["orderId"], &one["price"]), (&json!(id), &json!(3310.5)));
+    same_shape(&fixture("orders/get-order.200.array"), &one);
+    assert_eq!(one.as_array().unwrap().len(), 1);
+    assert_eq!((&one[0]["orderId"], &one[0]["price"]), (&json!(id), &json!(3310.5)));
     same_shape(&fixture("orders/order-book.200"), &broker.get("/v2/orders").await);
     let found = broker.get("/v2/orders/external/gw-0001-abc_1").await;
     assert_eq!(found["orderId"], id);
@@ -68,12 +73,12 @@ async fn an_order_lives_from_placing_to_cancelling() {
     let (status, modified) = broker.send("PUT", &path, Some(&change)).await;
     assert_eq!(status, 200);
     same_shape(&fixture("orders/modify-order.200.ok"), &modified);
-    assert_eq!(broker.get(&path).await["price"], 3312.0);
+    assert_eq!(broker.get(&path).await[0]["price"], 3312.0);
 
     let (status, cancelled) = broker.send("DELETE", &path, None).await;
     assert_eq!((status, &cancelled["orderStatus"]), (200, &json!("CANCELLED")));
     same_shape(&fixture("orders/cancel-order.200.ok"), &cancelled);
-    assert_eq!(broker.get(&path).await["orderStatus"], "CANCELLED");
+    assert_eq!(broker.get(&path).await[0]["orderStatus"], "CANCELLED");
     let (status, again) = broker.send("DELETE", &path, None).await;
     assert_eq!((status, &again["errorCode"]), (400, &json!("DH-906")));
 
@@ -82,17 +87,21 @@ async fn an_order_lives_from_placing_to_cancelling() {
     assert_eq!(executed, ["POST", "PUT", "DELETE"]);
 }
 
-/// Ids that do not exist are refusals with a business code, not empty lists.
+/// An id that does not exist is an empty list, and a correlation id that does not is a
+/// refusal with the code of a dead token.
 #[tokio::test]
-async fn what_is_not_there_is_refused() {
+async fn what_is_not_there_is_said_in_three_ways() {
     let broker = Broker::start().await;
-    for path in ["/v2/orders/112611239999", "/v2/orders/external/never-used"] {
-        let (status, body) = broker.send("GET", path, None).await;
-        assert_eq!((status, &body["errorCode"]), (400, &json!("DH-907")), "{path}");
-    }
+    assert_eq!(broker.get("/v2/orders/112611239999").await, fixture("orders/get-order.200.unknown-id"));
+    let unknown = broker.send("GET", "/v2/orders/external/never-used", None).await;
+    assert_eq!(unknown, (404, fixture("orders/get-order-by-correlation-id.404.not-found")));
     let (status, body) = broker.send("DELETE", "/v2/orders/112611239999", None).await;
     assert_eq!((status, &body["errorCode"]), (400, &json!("DH-906")));
-    assert_eq!(broker.send("GET", "/v2/nothing", None).await.0, 404);
+    for path in ["/v2/nothing", "/v2/forever/all"] {
+        let (status, body) = broker.send("GET", path, None).await;
+        same_shape(&fixture("errors/gateway-404"), &body);
+        assert_eq!((status, &body["path"]), (404, &json!(path)));
+    }
     assert_eq!(broker.send("GET", "/v2//orders", None).await.0, 400);
 }
 
@@ -232,8 +241,7 @@ async fn another_accounts_id_in_the_body_is_a_bad_field() {
         json!({"quantity": 0}),
         json!({"price": null}),
         json!({"orderType": "FANCY"}),
-        json!({"correlationId": "a".repeat(31)}),
-        json!({"correlationId": "a.b"}),
+        json!({"correlationId": "a".repeat(26)}),
     ] {
         assert_eq!(place(&broker, changes.clone()).await, bad, "{changes}");
     }
@@ -245,6 +253,10 @@ async fn another_accounts_id_in_the_body_is_a_bad_field() {
 #[tokio::test]
 async fn get_ip_says_what_the_broker_sees() {
     let broker = Broker::start().await;
+    let none = fixture("ip/get-ip.200.error-array");
+    broker.sandbox.register(&broker.id, None);
+    assert_eq!(broker.get("/v2/ip/getIP").await, none);
+    broker.sandbox.set_address_form(AddressForm::SaysNotConfigured);
     for (registered, status, name) in [
         (Some(pair("::1", "2001:db8::2")), "PRIMARY_MATCH", "primary-match"),
         (Some(pair("2001:db8::1", "::1")), "SECONDARY_MATCH", "secondary-match"),

@@ -60,7 +60,7 @@ fn layer(name: &str, body: &[u8], limit: usize) -> Result<Bytes, Undecodable> {
             Err(Undecodable::Broken(_)) => bounded(DeflateDecoder::new(body), limit),
             read => read,
         },
-        "br" => bounded(brotli_decompressor::Decompressor::new(body, PIECE), limit),
+        "br" => bounded(brotli::Decompressor::new(body, PIECE), limit),
         _ => Err(Undecodable::Unknown),
     }
 }

@@ -45,7 +45,7 @@ struct Data<'a> {
     last_updated_time: &'a str,
     remarks: &'static str,
     mkt_type: &'static str,
-    reason_description: &'static str,
+    reason_description: &'a str,
     leg_no: u64,
     instrument: &'static str,
     symbol: &'a str,
@@ -63,7 +63,7 @@ struct Data<'a> {
     tick_size: f64,
     algo_id: &'static str,
     multiplier: u64,
-    correlation_id: Option<&'a str>,
+    correlation_id: &'a str,
 }
 
 /// No trigger is `0` here, where order objects write `0.0`.
@@ -81,9 +81,13 @@ pub(super) fn order_alert(order: &Order) -> String {
         _ => "E",
     };
     let status = match order.order_status {
-        Status::Pending | Status::Confirm => "Pending",
+        Status::Transit => "Transit",
+        Status::Pending | Status::Confirm | Status::Triggered => "Pending",
+        Status::Rejected => "Rejected",
         Status::Cancelled => "Cancelled",
-        Status::Traded => "Traded",
+        Status::PartTraded => "Part Traded",
+        Status::Traded | Status::Closed => "Traded",
+        Status::Expired => "Expired",
     };
     let kind = match order.order_type {
         "MARKET" => "MKT",
@@ -119,7 +123,7 @@ pub(super) fn order_alert(order: &Order) -> String {
         last_updated_time: &order.update_time,
         remarks: "NR",
         mkt_type: "NL",
-        reason_description: "CONFIRMED",
+        reason_description: &order.oms_error_description,
         leg_no: 1,
         instrument: "EQUITY",
         symbol: &order.trading_symbol,
@@ -137,7 +141,7 @@ pub(super) fn order_alert(order: &Order) -> String {
         tick_size: 0.05,
         algo_id: "0",
         multiplier: 1,
-        correlation_id: order.correlation_id.as_deref(),
+        correlation_id: &order.correlation_id,
     };
     serde_json::to_string(&Message { data, kind: "order_alert" }).unwrap_or_default()
 }

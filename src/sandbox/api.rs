@@ -12,10 +12,13 @@ use jiff::Timestamp;
 use crate::broker::dhan::endpoints::{self, Endpoint, RateClass};
 use crate::domain::ClientId;
 
+use super::desk::Desk;
+use super::fault::Fate;
 use super::fields::Fields;
 use super::reply::{self, Answer, Reply};
 use super::tokens::TokenState;
-use super::world::{Ids, Ledger, World};
+use super::verdict::Verdict;
+use super::world::{Ledger, World};
 use super::{brackets, data, orders, portfolio, registration, tokens, triggers};
 
 /// A request that arrived whole.
@@ -25,6 +28,10 @@ pub(super) struct Incoming<'a> {
     pub(super) query: Option<&'a str>,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
+    /// Did it come over HTTP/2?
+    pub(super) two: bool,
+    /// What becomes of its orders.
+    pub(super) fate: Fate,
     pub(super) peer: IpAddr,
     pub(super) now: Timestamp,
 }
@@ -35,6 +42,7 @@ pub(super) struct Call<'a> {
     pub(super) peer: IpAddr,
     pub(super) now: Timestamp,
     endpoint: Endpoint,
+    empty_is_bad: bool,
     query: Option<&'a str>,
     headers: &'a HeaderMap,
     body: &'a Bytes,
@@ -54,6 +62,9 @@ impl Call<'_> {
     /// missing or another account's is a bad field.
     pub(super) fn fields(&self) -> Result<Fields, Reply> {
         let fields = Fields::parse(self.body)?;
+        if self.empty_is_bad && fields.holds_empty_text() {
+            return Err(reply::bad_field());
+        }
         if self.endpoint.client_id {
             let named = fields.text("dhanClientId")?;
             if named.as_deref().is_some_and(|id| id != self.client_id.as_str()) {
@@ -72,8 +83,8 @@ impl Call<'_> {
         world.ledger(&self.client_id).ok_or_else(reply::invalid_token)
     }
 
-    /// The books to write to, with the counter of ids.
-    pub(super) fn books<'w>(&self, world: &'w mut World) -> Result<(&'w mut Ledger, &'w mut Ids), Reply> {
+    /// The books to write to, with the desk where orders come in.
+    pub(super) fn books<'w>(&self, world: &'w mut World) -> Result<(&'w mut Ledger, &'w mut Desk), Reply> {
         world.books(&self.client_id).ok_or_else(reply::invalid_token)
     }
 }
@@ -89,50 +100,63 @@ pub(super) fn answer(world: &mut World, incoming: &Incoming<'_>) -> Reply {
     if incoming.path.contains("//") {
         return reply::bad_field();
     }
-    let Some(below) = incoming.path.strip_prefix("/v2/") else { return reply::not_found(incoming.path) };
+    let Some(below) = incoming.path.strip_prefix("/v2/") else {
+        return reply::not_found(incoming.path, incoming.now);
+    };
+    if incoming.two && world.desk.habits.redirects_http2_writes && incoming.method != Method::GET {
+        return reply::moved();
+    }
+    world.desk.fate = incoming.fate;
     let segments: Vec<&str> = below.split('/').collect();
     admit(world, incoming)
-        .and_then(|call| route(world, &call, incoming.method.as_str(), &segments, incoming.path))
+        .and_then(|call| route(world, &call, incoming.method.as_str(), &segments))
         .unwrap_or_else(|refusal| refusal)
 }
 
 /// Check the token, and what of the request does not need its body.
 fn admit<'a>(world: &World, incoming: &Incoming<'a>) -> Result<Call<'a>, Reply> {
     let endpoint = endpoints::classify(incoming.method, incoming.path, incoming.query);
-    let data = matches!(endpoint.rate, RateClass::Data | RateClass::Quote | RateClass::OptionChain);
+    // Charts are the order back end's, and speak its language.
+    let quotes = matches!(endpoint.rate, RateClass::Quote | RateClass::OptionChain);
     let token = incoming.headers.get("access-token").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let client_id = match world.account_of(token, incoming.now) {
         TokenState::Live(client_id) => client_id,
-        TokenState::Dead if data => return Err(reply::data_invalid_token()),
-        TokenState::Expired if data => return Err(reply::data_expired()),
+        TokenState::Dead if quotes => return Err(reply::data_invalid_token()),
+        TokenState::Expired if quotes => return Err(reply::data_expired()),
         TokenState::Dead if !token.is_empty() => return Err(reply::invalid_token()),
         TokenState::Dead | TokenState::Expired => return Err(reply::unauthenticated()),
     };
+    if (quotes || endpoint.rate == RateClass::Data) && world.desk.habits.no_data_plan {
+        return Err(Verdict::NoDataPlan.reply(incoming.path));
+    }
     let call = Call {
         client_id,
         peer: incoming.peer,
         now: incoming.now,
         endpoint,
+        empty_is_bad: world.desk.habits.empty_is_bad,
         query: incoming.query,
         headers: incoming.headers,
         body: incoming.body,
     };
-    if matches!(endpoint.rate, RateClass::Quote | RateClass::OptionChain)
-        && call.header("client-id") != Some(call.client_id.as_str())
-    {
+    if quotes && call.header("client-id") != Some(call.client_id.as_str()) {
         return Err(reply::data_client_id());
     }
     // The table takes a write that it does not know for an order's; renewal asks
     // for no address, whatever its verb (measured for POST).
     let renewal = incoming.path == "/v2/RenewToken";
-    if endpoint.static_ip && !renewal && !call.ledger(world)?.registered(call.peer) {
-        return Err(reply::invalid_ip());
+    if endpoint.static_ip && !renewal {
+        let ledger = call.ledger(world)?;
+        let refused = world.desk.habits.secondary_refused && !ledger.is_primary(call.peer);
+        if refused || !ledger.registered(call.peer) {
+            return Err(reply::invalid_ip());
+        }
     }
     Ok(call)
 }
 
 /// The table of what there is.
-fn route(world: &mut World, call: &Call<'_>, method: &str, segments: &[&str], path: &str) -> Answer {
+fn route(world: &mut World, call: &Call<'_>, method: &str, segments: &[&str]) -> Answer {
     match (method, segments) {
         ("GET", ["profile"]) => tokens::profile(world, call),
         ("GET", ["RenewToken"]) => tokens::renew(world, call),
@@ -154,7 +178,7 @@ fn route(world: &mut World, call: &Call<'_>, method: &str, segments: &[&str], pa
         ("DELETE", ["super", "orders", id, leg]) => brackets::cancel(world, call, id, leg),
 
         ("POST", ["forever", "orders"]) => triggers::place_forever(world, call),
-        ("GET", ["forever", "orders" | "all"]) => triggers::list_forever(world, call),
+        ("GET", ["forever", "orders"]) => triggers::list_forever(world, call),
         ("PUT", ["forever", "orders", id]) => triggers::modify_forever(world, call, id),
         ("DELETE", ["forever", "orders", id]) => triggers::cancel_forever(world, call, id),
         ("POST", ["alerts", "orders"]) => triggers::place_alert(world, call),
@@ -167,7 +191,7 @@ fn route(world: &mut World, call: &Call<'_>, method: &str, segments: &[&str], pa
         ("GET", ["positions"]) => portfolio::positions(world, call),
         ("DELETE", ["positions"]) => portfolio::exit_all(world, call),
         ("POST", ["positions", "convert"]) => portfolio::convert(world, call),
-        ("GET", ["holdings"]) => portfolio::holdings(),
+        ("GET", ["holdings"]) => portfolio::holdings(world),
         ("GET", ["fundlimit"]) => portfolio::funds(call),
         ("POST", ["margincalculator"]) => portfolio::margin(call),
         ("GET", ["killswitch"]) => portfolio::kill_switch(world, call),
@@ -184,9 +208,11 @@ fn route(world: &mut World, call: &Call<'_>, method: &str, segments: &[&str], pa
         ("POST", ["optionchain"]) => data::option_chain(call),
         ("POST", ["optionchain", "expirylist"]) => data::expiries(call),
         ("POST", ["charts", "intraday" | "historical"]) => data::candles(call),
+        // Documented in one place, and not there.
+        ("GET", ["forever", "all"]) => Err(reply::not_found("/v2/forever/all", call.now)),
         // Measured for RenewToken, taken for all: a wrong verb is a bad field.
         (_, [first, ..]) if KNOWN.contains(first) => Err(reply::bad_field()),
-        _ => Err(reply::not_found(path)),
+        _ => Err(reply::not_found(&format!("/v2/{}", segments.join("/")), call.now)),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::api::{Call, accepted};
 use super::clock;
 use super::data;
-use super::orders::{Order, Status, Wanted, may_trade};
+use super::orders::{Order, Status, Wanted, as_single, may_trade};
 use super::reply::{self, Answer, Reply};
 use super::world::World;
 
@@ -26,6 +26,14 @@ pub(super) struct Legs {
     trailing_jump: f64,
 }
 
+impl Legs {
+    /// The two legs of an order that was not given over the API.
+    pub(super) fn waiting(target_price: f64, stop_loss_price: f64) -> Self {
+        let status = Status::Pending;
+        Self { target_price, target_status: status, stop_loss_price, stop_loss_status: status, trailing_jump: 0.0 }
+    }
+}
+
 /// `POST /super/orders`.
 pub(super) fn place(world: &mut World, call: &Call<'_>) -> Answer {
     let fields = call.fields()?;
@@ -40,20 +48,20 @@ pub(super) fn place(world: &mut World, call: &Call<'_>) -> Answer {
     if legs.target_price <= 0.0 && legs.stop_loss_price <= 0.0 {
         return Err(reply::bad_field());
     }
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     may_trade(ledger)?;
-    let index = ledger.enter(ids, &wanted, wanted.quantity, call.now);
+    let index = ledger.enter(desk, &wanted, wanted.quantity, call.now);
     if let Some(order) = ledger.orders.get_mut(index) {
-        order.leg_name = Some(ENTRY);
+        order.leg_name = ENTRY;
         order.legs = Some(legs);
     }
-    Ok(Reply::ok(&ledger.short(index)).executed())
+    Ok(Reply::ok(&ledger.short(index, desk)).executed())
 }
 
 /// `GET /super/orders`.
 pub(super) fn list(world: &World, call: &Call<'_>) -> Answer {
-    let orders = call.ledger(world)?.orders.iter();
-    let rows: Vec<Value> = orders.filter_map(|order| Some(row(order, order.legs.as_ref()?))).collect();
+    let orders = call.ledger(world)?.orders.iter().filter_map(|order| order.shown(&world.desk.habits, call.now));
+    let rows: Vec<Value> = orders.filter_map(|order| Some(row(&order, order.legs.as_ref()?))).collect();
     Ok(Reply::ok(&rows))
 }
 
@@ -74,7 +82,7 @@ fn row(order: &Order, legs: &Legs) -> Value {
         "quantity": order.quantity,
         "remainingQuantity": order.remaining_quantity,
         "ltp": data::last_price(&order.security_id),
-        "price": order.price,
+        "price": as_single(order.price),
         "afterMarketOrder": order.after_market_order,
         "legName": ENTRY,
         "exchangeOrderId": order.exchange_order_id,
@@ -158,6 +166,7 @@ pub(super) fn cancel(world: &mut World, call: &Call<'_>, order_id: &str, leg: &s
     let pending = order.order_status == Status::Pending;
     let legs = order.legs.as_mut().ok_or_else(reply::bad_order)?;
     match leg {
+        ENTRY if pending && call.now < order.transit_until => return Err(reply::in_transit()),
         ENTRY if pending => {
             legs.target_status = Status::Cancelled;
             legs.stop_loss_status = Status::Cancelled;

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::domain::{ClientId, Pair};
 
 use super::reply::Reply;
-use super::{Account, Fault, Sandbox, server};
+use super::{Account, AddressForm, Elsewhere, Fault, Habits, Sandbox, server};
 
 /// Serve until the process is to stop.
 pub(super) async fn serve(sandbox: Sandbox, listener: TcpListener) {
@@ -67,6 +67,29 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
         ("GET", ["accounts", id, "orders"]) => match known(id) {
             Some(id) => Reply::ok(&sandbox.orders(&id)),
             None => missing(),
+        },
+        ("POST", ["accounts", id, "orders"]) => match (known(id), serde_json::from_slice::<Elsewhere>(body)) {
+            (None, _) => missing(),
+            (_, Err(err)) => bad(&err),
+            (Some(id), Ok(order)) => match sandbox.put_order(&id, &order) {
+                Ok(order_id) => Reply::json(StatusCode::CREATED, &json!({"orderId": order_id})),
+                Err(err) => Reply::json(StatusCode::BAD_REQUEST, &json!({"error": err.to_string()})),
+            },
+        },
+        ("GET", ["habits"]) => Reply::ok(&sandbox.habits()),
+        ("PUT", ["habits"]) => match serde_json::from_slice::<Habits>(body) {
+            Ok(habits) => {
+                sandbox.set_habits(habits);
+                Reply::empty(StatusCode::NO_CONTENT)
+            }
+            Err(err) => bad(&err),
+        },
+        ("PUT", ["address-form"]) => match serde_json::from_slice::<AddressForm>(body) {
+            Ok(form) => {
+                sandbox.set_address_form(form);
+                Reply::empty(StatusCode::NO_CONTENT)
+            }
+            Err(err) => bad(&err),
         },
         ("GET", ["accounts", id, "login"]) => match known(id) {
             Some(id) => Reply::ok(&json!({

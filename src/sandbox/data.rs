@@ -105,14 +105,11 @@ fn underlying(call: &Call<'_>) -> Result<String, Reply> {
 
 /// `POST /charts/intraday` and `historical`: one candle.
 pub(super) fn candles(call: &Call<'_>) -> Answer {
-    let read = || {
-        let fields = call.fields()?;
-        for key in ["exchangeSegment", "instrument", "fromDate", "toDate"] {
-            fields.required_text(key)?;
-        }
-        fields.required_text("securityId")
-    };
-    let price = last_price(&read().map_err(|_: Reply| reply::data_bad_request())?);
+    let fields = call.fields()?;
+    for key in ["exchangeSegment", "instrument", "fromDate", "toDate"] {
+        fields.required_text(key)?;
+    }
+    let price = last_price(&fields.required_text("securityId")?);
     let minute = call.now.as_second() / 60 * 60;
     Ok(Reply::ok(&json!({
         "open": [price], "high": [price], "low": [price], "close": [price],

@@ -46,6 +46,8 @@ pub(super) async fn before_tls(inner: &Arc<Inner>, door: Door, mut tcp: TcpStrea
 pub(super) enum ReplyBody {
     /// To be sent.
     Whole(Option<Bytes>),
+    /// To be sent without saying how much it is, which HTTP/1.1 calls chunked.
+    Chunked(Option<Bytes>),
     /// So much is sent, of so many bytes that the head promised.
     Half { sent: Option<Bytes>, promised: u64, then: Pin<Box<Sleep>> },
 }
@@ -53,6 +55,10 @@ pub(super) enum ReplyBody {
 impl ReplyBody {
     pub(super) fn whole(bytes: Bytes) -> Self {
         Self::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    pub(super) fn chunked(bytes: Bytes) -> Self {
+        Self::Chunked(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
 
     pub(super) fn half(bytes: &Bytes) -> Self {
@@ -74,7 +80,7 @@ impl Body for ReplyBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
         match &mut *self {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole(bytes) | Self::Chunked(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Half { sent, then, .. } => match sent.take().filter(|bytes| !bytes.is_empty()) {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => then.as_mut().poll(cx).map(|()| Some(Err(CutOff))),
@@ -87,9 +93,10 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::Half { promised, .. } => *promised,
-        })
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Chunked(_) => SizeHint::default(),
+            Self::Half { promised, .. } => SizeHint::with_exact(*promised),
+        }
     }
 }

@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use crate::domain::ClientId;
 
+use super::verdict::{Quoted, Verdict};
+
 /// A way to go wrong, for the requests that match.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +52,13 @@ impl Fault {
         self
     }
 
+    /// Only for the data back ends: quotes, option chains and charts.
+    #[must_use]
+    pub fn on_data(mut self) -> Self {
+        self.matches.data = Some(true);
+        self
+    }
+
     /// Only this many times.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
@@ -70,7 +79,12 @@ pub struct Match {
     pub path: Option<String>,
     /// Whose token it carries, live or dead; for logins, which account they are for.
     pub client_id: Option<ClientId>,
+    /// Is it a path of the data back ends: `marketfeed`, `optionchain`, `charts`, `data`?
+    pub data: Option<bool>,
 }
+
+/// The first segments of the data back ends' paths.
+const DATA: [&str; 4] = ["marketfeed", "optionchain", "charts", "data"];
 
 /// What goes wrong. `executed` says whether the request is carried out before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,6 +136,31 @@ pub enum Action {
         /// How many.
         ms: u64,
     },
+    /// Carry the request out only so many milliseconds later, also when its caller is
+    /// gone by then.
+    Late {
+        /// How many.
+        ms: u64,
+    },
+    /// Say this of the token or the customer, true or not, and do nothing.
+    Verdict {
+        /// What.
+        says: Verdict,
+    },
+    /// Refuse the request with a message that quotes it, and do nothing.
+    Quote {
+        /// What of it.
+        what: Quoted,
+    },
+    /// Take the request as ever, and let its orders be REJECTED.
+    RejectOrders {
+        /// Only so many of them; all unless told otherwise.
+        #[serde(default)]
+        first: Option<u32>,
+        /// Does the reply say TRANSIT, so that only the book knows?
+        #[serde(default)]
+        silent: bool,
+    },
     /// Answer as ever, and say `Connection: close` from a connection's Nth
     /// request on. HTTP/1.1 only.
     LastOnConnection {
@@ -138,14 +177,41 @@ impl Action {
     /// Is the request carried out although it goes wrong?
     pub(super) fn executes(&self) -> bool {
         match self {
-            Self::Refuse { .. } => false,
+            Self::Refuse { .. } | Self::Verdict { .. } | Self::Quote { .. } => false,
             Self::Close { executed }
             | Self::CutOff { executed }
             | Self::Hang { executed }
             | Self::BadGateway { executed }
             | Self::Html { executed, .. } => *executed,
-            Self::Slow { .. } | Self::LastOnConnection { .. } => true,
+            Self::Slow { .. } | Self::Late { .. } | Self::RejectOrders { .. } | Self::LastOnConnection { .. } => true,
         }
+    }
+}
+
+/// What becomes of the orders of one request at the exchange.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fate {
+    /// So many are REJECTED.
+    pub(super) rejected: u32,
+    /// The reply does not say so.
+    pub(super) silent: bool,
+}
+
+impl Fate {
+    pub(super) fn of(fault: Option<&Action>) -> Self {
+        match fault {
+            Some(Action::RejectOrders { first, silent }) => {
+                Self { rejected: first.unwrap_or(u32::MAX), silent: *silent }
+            }
+            Some(_) | None => Self::default(),
+        }
+    }
+
+    /// Is the next of the orders REJECTED? Counted.
+    pub(super) fn rejects(&mut self) -> bool {
+        let rejects = self.rejected > 0;
+        self.rejected = self.rejected.saturating_sub(1);
+        rejects
     }
 }
 
@@ -163,7 +229,12 @@ impl Match {
             && self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(subject.method))
             && self.path.as_ref().is_none_or(|path| subject.path.starts_with(path.as_str()))
             && self.client_id.as_ref().is_none_or(|id| Some(id) == subject.client_id)
+            && self.data.is_none_or(|data| data == is_data(subject.path))
     }
+}
+
+fn is_data(path: &str) -> bool {
+    path.strip_prefix("/v2/").and_then(|below| below.split('/').next()).is_some_and(|first| DATA.contains(&first))
 }
 
 /// The faults in force.

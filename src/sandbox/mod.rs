@@ -26,7 +26,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::tasks::Tasks;
@@ -39,9 +41,14 @@ mod certificates;
 mod clock;
 mod control;
 mod data;
+mod desk;
 mod door;
+mod elsewhere;
+mod encoding;
 mod fault;
 mod fields;
+mod front;
+mod habits;
 mod login;
 mod orders;
 mod portfolio;
@@ -49,16 +56,23 @@ mod registration;
 mod reply;
 mod seen;
 mod server;
+mod spelling;
 mod tokens;
 mod triggers;
+mod verdict;
 mod websocket;
 mod world;
 
 pub use door::Door;
+pub use elsewhere::{Elsewhere, Kind, Unfit};
+pub use encoding::Encoding;
 pub use fault::{Action, Fault, Match};
+pub use habits::{Compression, External, Habits};
 pub use login::{ConsentVerbs, ExpiryForm, LoginRules, Mint, MintedBy, Window};
+pub use orders::Status;
 pub use registration::AddressForm;
 pub use seen::Seen;
+pub use verdict::{Quoted, Verdict};
 
 /// How to start a [`Sandbox`].
 #[derive(Clone, Debug)]
@@ -199,6 +213,9 @@ struct Inner {
     handshakes: AtomicU64,
     /// Ends every connection there is.
     lines: Mutex<CancellationToken>,
+    /// After how long without a request a connection ends; for the connections, which
+    /// wait for changes of it.
+    idle_close: watch::Sender<Option<Duration>>,
     world: Mutex<world::World>,
 }
 
@@ -241,6 +258,7 @@ impl Sandbox {
             tasks: tasks.clone(),
             handshakes: AtomicU64::new(0),
             lines: Mutex::default(),
+            idle_close: watch::Sender::new(None),
             world: Mutex::new(world::World::new(options.login)),
         });
         let sandbox = Self { inner: Arc::clone(&inner) };
@@ -288,6 +306,17 @@ impl Sandbox {
     /// Let the week pass after which registered addresses may change.
     pub fn unlock_registration(&self, client_id: &ClientId) {
         self.inner.world().unlock_registration(client_id);
+    }
+
+    /// The broker's habits as they are.
+    pub fn habits(&self) -> Habits {
+        self.inner.world().desk.habits.clone()
+    }
+
+    /// Change the broker's habits, for what comes from now on.
+    pub fn set_habits(&self, habits: Habits) {
+        self.inner.idle_close.send_replace(habits.idle_close_ms.map(Duration::from_millis));
+        self.inner.world().desk.habits = habits;
     }
 
     /// Change how `getIP` answers.
@@ -342,6 +371,17 @@ impl Sandbox {
         let world = self.inner.world();
         let orders = world.ledger(client_id).map(|ledger| ledger.orders.as_slice()).unwrap_or_default();
         orders.iter().filter_map(|order| serde_json::to_value(order).ok()).collect()
+    }
+
+    /// Put an order into the account's book that did not come over the API; its id.
+    ///
+    /// # Errors
+    /// [`Unfit`] for an unknown account, or a word that the broker does not have.
+    pub fn put_order(&self, client_id: &ClientId, order: &Elsewhere) -> Result<String, Unfit> {
+        let mut world = self.inner.world();
+        let now = world.now();
+        let (ledger, desk) = world.books(client_id).ok_or(Unfit::Account)?;
+        ledger.put(desk, order, now)
     }
 
     /// Make requests go wrong. Faults are tried in the order they were added.

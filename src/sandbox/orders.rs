@@ -3,8 +3,10 @@
 //! A limit order waits until it is cancelled or made a market order; a market
 //! order trades at once and whole.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use crate::domain::ClientId;
@@ -14,26 +16,50 @@ use super::api::Call;
 use super::brackets::Legs;
 use super::clock;
 use super::data;
+use super::desk::{Desk, Ids};
 use super::fields::Fields;
+use super::habits::{External, Habits};
 use super::reply::{self, Answer, Reply};
-use super::world::{Event, Ids, Ledger, World};
+use super::world::{Event, Ledger, World};
 
-const SIDES: [&str; 2] = ["BUY", "SELL"];
+pub(super) const SIDES: [&str; 2] = ["BUY", "SELL"];
 pub(super) const SEGMENTS: [&str; 7] =
     ["NSE_EQ", "NSE_FNO", "NSE_CURRENCY", "BSE_EQ", "BSE_FNO", "BSE_CURRENCY", "MCX_COMM"];
 pub(super) const PRODUCTS: [&str; 6] = ["CNC", "INTRADAY", "MARGIN", "MTF", "CO", "BO"];
-const TYPES: [&str; 4] = ["LIMIT", "MARKET", "STOP_LOSS", "STOP_LOSS_MARKET"];
+pub(super) const TYPES: [&str; 4] = ["LIMIT", "MARKET", "STOP_LOSS", "STOP_LOSS_MARKET"];
 pub(super) const VALIDITIES: [&str; 2] = ["DAY", "IOC"];
 /// What an exchange takes as one order; slicing splits above it.
 const FREEZE_QUANTITY: u64 = 1_800;
 
+/// Where the broker shows nothing it shows these, whatever its documents say.
+const NOT_AVAILABLE: &str = "NA";
+const NO_ID: &str = "0";
+const NO_DATE: &str = "0001-01-01";
+const NO_TIME: &str = "0001-01-01 00:00:00";
+
 /// Where an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Status {
+pub enum Status {
+    /// Taken by the broker, not yet by the exchange.
+    Transit,
+    /// It waits at the exchange.
     Pending,
+    /// Refused by the broker's risk checks or by the exchange.
+    Rejected,
+    /// Cancelled.
     Cancelled,
+    /// Traded in part.
+    PartTraded,
+    /// Traded whole.
     Traded,
+    /// Its day is over.
+    Expired,
+    /// A super order of which every leg is over.
+    Closed,
+    /// A super order one of whose legs is in the market.
+    Triggered,
+    /// A forever order that waits for its price.
     Confirm,
 }
 
@@ -44,7 +70,7 @@ pub(super) struct Order {
     pub(super) dhan_client_id: ClientId,
     pub(super) order_id: String,
     pub(super) exchange_order_id: String,
-    pub(super) correlation_id: Option<String>,
+    pub(super) correlation_id: String,
     pub(super) order_status: Status,
     pub(super) transaction_type: &'static str,
     pub(super) exchange_segment: &'static str,
@@ -55,24 +81,33 @@ pub(super) struct Order {
     pub(super) security_id: String,
     pub(super) quantity: u64,
     pub(super) disclosed_quantity: u64,
+    #[serde(serialize_with = "single")]
     pub(super) price: f64,
+    #[serde(serialize_with = "single")]
     pub(super) trigger_price: f64,
     pub(super) after_market_order: bool,
     pub(super) bo_profit_value: f64,
     pub(super) bo_stop_loss_value: f64,
-    pub(super) leg_name: Option<&'static str>,
+    pub(super) leg_name: &'static str,
     pub(super) create_time: String,
     pub(super) update_time: String,
     pub(super) exchange_time: String,
-    pub(super) drv_expiry_date: Option<String>,
-    pub(super) drv_option_type: Option<String>,
+    pub(super) drv_expiry_date: &'static str,
+    pub(super) drv_option_type: &'static str,
     pub(super) drv_strike_price: f64,
-    pub(super) oms_error_code: Option<String>,
-    pub(super) oms_error_description: Option<String>,
-    pub(super) algo_id: Option<String>,
+    pub(super) oms_error_code: &'static str,
+    pub(super) oms_error_description: String,
+    pub(super) algo_id: &'static str,
     pub(super) remaining_quantity: u64,
+    #[serde(serialize_with = "single")]
     pub(super) average_traded_price: f64,
     pub(super) filled_qty: u64,
+    /// From when on anybody sees it.
+    #[serde(skip)]
+    pub(super) shows_from: Timestamp,
+    /// Until when it is in TRANSIT for those who see it.
+    #[serde(skip)]
+    pub(super) transit_until: Timestamp,
     /// The other legs, if it is a super order's entry.
     #[serde(skip)]
     pub(super) legs: Option<Legs>,
@@ -160,17 +195,110 @@ impl Wanted {
     }
 }
 
+/// A price as the broker holds it, in single precision.
+pub(super) fn as_single(price: f64) -> f64 {
+    (price as f32).to_string().parse().unwrap_or(price)
+}
+
+/// A price as sums of such numbers come out: some units in the last place off.
+fn noisy(price: f64) -> f64 {
+    let single = price as f32;
+    if single > 0.0 { as_single(f64::from(f32::from_bits(single.to_bits() + 3))) } else { price }
+}
+
+pub(super) fn single<S: Serializer>(price: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(as_single(*price))
+}
+
+/// The limit that a market order gets: 3 % worse than the last price, to the tick. [C]
+fn protected(order: &Order) -> f64 {
+    let worse = if order.transaction_type == "BUY" { 1.03 } else { 0.97 };
+    (data::last_price(&order.security_id) * worse * 20.0).round() / 20.0
+}
+
+impl Order {
+    /// The order as it shows at a moment; none while it does not.
+    pub(super) fn shown(&self, habits: &Habits, now: Timestamp) -> Option<Cow<'_, Self>> {
+        if now < self.shows_from {
+            return None;
+        }
+        let in_transit = self.in_transit(now);
+        if !in_transit && !habits.price_noise && !habits.market_as_limit {
+            return Some(Cow::Borrowed(self));
+        }
+        let mut row = self.clone();
+        if in_transit {
+            row.order_status = Status::Transit;
+            row.exchange_order_id = NO_ID.to_owned();
+            row.exchange_time = NO_TIME.to_owned();
+            row.oms_error_description.clear();
+            row.average_traded_price = 0.0;
+            row.remaining_quantity = row.quantity;
+            row.filled_qty = 0;
+        }
+        if habits.market_as_limit && row.order_type == "MARKET" {
+            row.price = protected(&row);
+            row.order_type = "LIMIT";
+        }
+        if habits.price_noise {
+            row.price = noisy(row.price);
+            row.trigger_price = noisy(row.trigger_price);
+        }
+        Some(Cow::Owned(row))
+    }
+
+    /// Has it not reached the exchange yet, for all that anybody sees?
+    pub(super) fn in_transit(&self, now: Timestamp) -> bool {
+        now < self.transit_until && self.order_status != Status::Cancelled
+    }
+
+    /// It was changed or cancelled, which moves `createTime` too.
+    pub(super) fn touched(&mut self, now: Timestamp) {
+        self.update_time = clock::order_time(now);
+        self.create_time.clone_from(&self.update_time);
+    }
+
+    /// The broker's risk checks refuse it.
+    pub(super) fn reject(&mut self) {
+        let id = &self.order_id;
+        let reason = format!("RMS:{id}:You have insufficient funds. Please add Rs.23.70 to trade.");
+        self.oms_error_description = reason;
+        self.order_status = Status::Rejected;
+        self.exchange_order_id = NO_ID.to_owned();
+        self.exchange_time = NO_TIME.to_owned();
+    }
+}
+
 impl Ledger {
     /// Put an order in the book, trade it if it is a market order, tell the
     /// WebSockets. The index of the order.
-    pub(super) fn enter(&mut self, ids: &mut Ids, wanted: &Wanted, quantity: u64, now: Timestamp) -> usize {
-        let (order_id, exchange_order_id) = ids.order(now);
+    pub(super) fn enter(&mut self, desk: &mut Desk, wanted: &Wanted, quantity: u64, now: Timestamp) -> usize {
+        let mut order = self.row(desk, wanted, quantity, now);
+        let rejected = desk.fate.rejects();
+        if rejected {
+            order.reject();
+        }
+        self.orders.push(order);
+        let index = self.orders.len() - 1;
+        self.alert(index);
+        if wanted.kind == "MARKET" && !wanted.after_market && !rejected {
+            self.fill(index, &desk.ids, now);
+        }
+        index
+    }
+
+    /// The row of a new order.
+    pub(super) fn row(&self, desk: &mut Desk, wanted: &Wanted, quantity: u64, now: Timestamp) -> Order {
+        let (order_id, exchange_order_id) = desk.ids.order(now);
         let time = clock::order_time(now);
-        self.orders.push(Order {
-            dhan_client_id: self.account.client_id.clone(),
+        let client_id = self.account.client_id.clone();
+        // What is left out is filled in by the broker.
+        let made = || format!("{client_id}-{}", now.as_millisecond());
+        let at_exchange = !wanted.after_market;
+        Order {
             order_id,
-            exchange_order_id,
-            correlation_id: wanted.correlation_id.clone(),
+            exchange_order_id: if at_exchange { exchange_order_id } else { NO_ID.to_owned() },
+            correlation_id: wanted.correlation_id.clone().unwrap_or_else(made),
             order_status: Status::Pending,
             transaction_type: wanted.side,
             exchange_segment: wanted.segment,
@@ -186,27 +314,24 @@ impl Ledger {
             after_market_order: wanted.after_market,
             bo_profit_value: wanted.profit,
             bo_stop_loss_value: wanted.stop_loss,
-            leg_name: None,
+            leg_name: NOT_AVAILABLE,
             create_time: time.clone(),
             update_time: time.clone(),
-            exchange_time: time,
-            drv_expiry_date: None,
-            drv_option_type: None,
+            exchange_time: if at_exchange { time } else { NO_TIME.to_owned() },
+            drv_expiry_date: NO_DATE,
+            drv_option_type: NOT_AVAILABLE,
             drv_strike_price: 0.0,
-            oms_error_code: None,
-            oms_error_description: None,
-            algo_id: None,
+            oms_error_code: NO_ID,
+            oms_error_description: if at_exchange { "CONFIRMED".to_owned() } else { String::new() },
+            algo_id: NO_ID,
             remaining_quantity: quantity,
             average_traded_price: 0.0,
             filled_qty: 0,
+            shows_from: Desk::after(now, desk.habits.shows_after_ms),
+            transit_until: Desk::after(now, desk.habits.transit_ms),
             legs: None,
-        });
-        let index = self.orders.len() - 1;
-        self.alert(index);
-        if wanted.kind == "MARKET" && !wanted.after_market {
-            self.fill(index, ids, now);
+            dhan_client_id: client_id,
         }
-        index
     }
 
     /// Trade a whole order at the market's price.
@@ -217,6 +342,7 @@ impl Ledger {
         order.filled_qty = order.quantity;
         order.remaining_quantity = 0;
         order.average_traded_price = price;
+        order.oms_error_description = "TRADE CONFIRMED".to_owned();
         order.update_time = clock::order_time(now);
         order.exchange_time.clone_from(&order.update_time);
         let trade = Trade {
@@ -249,7 +375,8 @@ impl Ledger {
     pub(super) fn cancel_order(&mut self, index: usize, now: Timestamp) {
         if let Some(order) = self.orders.get_mut(index) {
             order.order_status = Status::Cancelled;
-            order.update_time = clock::order_time(now);
+            order.remaining_quantity = 0;
+            order.touched(now);
         }
         self.alert(index);
     }
@@ -266,9 +393,22 @@ impl Ledger {
         }
     }
 
-    /// What a write answers: id and status.
-    pub(super) fn short(&self, index: usize) -> Value {
-        self.orders.get(index).map_or(Value::Null, |order| short(&order.order_id, order.order_status))
+    /// What a placement answers: id and status.
+    pub(super) fn short(&self, index: usize, desk: &Desk) -> Value {
+        let Some(order) = self.orders.get(index) else { return Value::Null };
+        let transit = if order.order_status == Status::Rejected {
+            desk.fate.silent
+        } else {
+            desk.habits.says_transit || desk.habits.transit_ms > 0
+        };
+        short(&order.order_id, if transit { Status::Transit } else { order.order_status })
+    }
+
+    /// What a row of several placements answers: TRANSIT, unless it is known better.
+    pub(super) fn sliced(&self, index: usize, desk: &Desk) -> Value {
+        let Some(order) = self.orders.get(index) else { return Value::Null };
+        let refused = order.order_status == Status::Rejected && !desk.fate.silent;
+        short(&order.order_id, if refused { Status::Rejected } else { Status::Transit })
     }
 }
 
@@ -279,10 +419,10 @@ fn short(order_id: &str, status: impl Serialize) -> Value {
 /// `POST /orders`.
 pub(super) fn place(world: &mut World, call: &Call<'_>) -> Answer {
     let wanted = Wanted::read_plain(&call.fields()?)?;
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     may_trade(ledger)?;
-    let index = ledger.enter(ids, &wanted, wanted.quantity, call.now);
-    Ok(Reply::ok(&ledger.short(index)).executed())
+    let index = ledger.enter(desk, &wanted, wanted.quantity, call.now);
+    Ok(Reply::ok(&ledger.short(index, desk)).executed())
 }
 
 /// The kill switch stops new orders. [C]: its effect is documented, its error is not.
@@ -294,15 +434,14 @@ pub(super) fn may_trade(ledger: &Ledger) -> Result<(), Reply> {
 /// all with one correlation id. The reply is a list.
 pub(super) fn slice(world: &mut World, call: &Call<'_>) -> Answer {
     let wanted = Wanted::read_plain(&call.fields()?)?;
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     may_trade(ledger)?;
     let slices = wanted.quantity.div_ceil(FREEZE_QUANTITY).max(2).min(wanted.quantity);
     let mut replies = Vec::new();
     for nth in 0..slices {
         let quantity = wanted.quantity / slices + u64::from(nth < wanted.quantity % slices);
-        let index = ledger.enter(ids, &wanted, quantity, call.now);
-        let id = ledger.orders.get(index).map(|order| order.order_id.as_str()).unwrap_or_default();
-        replies.push(short(id, "TRANSIT"));
+        let index = ledger.enter(desk, &wanted, quantity, call.now);
+        replies.push(ledger.sliced(index, desk));
     }
     Ok(Reply::ok(&replies).executed())
 }
@@ -321,7 +460,7 @@ pub(super) fn modify(world: &mut World, call: &Call<'_>, order_id: &str) -> Answ
     if kind == "LIMIT" {
         fields.required_price("price")?;
     }
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     let index = ledger.order_index(order_id).ok_or_else(reply::bad_order)?;
     let order = ledger.orders.get_mut(index).ok_or_else(reply::bad_order)?;
     if order.order_status != Status::Pending {
@@ -334,10 +473,10 @@ pub(super) fn modify(world: &mut World, call: &Call<'_>, order_id: &str) -> Answ
     order.disclosed_quantity = disclosed.unwrap_or(order.disclosed_quantity);
     order.price = price.unwrap_or(order.price);
     order.trigger_price = trigger.unwrap_or(order.trigger_price);
-    order.update_time = clock::order_time(call.now);
+    order.touched(call.now);
     ledger.alert(index);
     if kind == "MARKET" {
-        ledger.fill(index, ids, call.now);
+        ledger.fill(index, &desk.ids, call.now);
     }
     Ok(Reply::ok(&short(order_id, "TRANSIT")).executed())
 }
@@ -346,33 +485,50 @@ pub(super) fn modify(world: &mut World, call: &Call<'_>, order_id: &str) -> Answ
 pub(super) fn cancel(world: &mut World, call: &Call<'_>, order_id: &str) -> Answer {
     let (ledger, _) = call.books(world)?;
     let index = ledger.order_index(order_id).ok_or_else(reply::bad_order)?;
-    let pending = ledger.orders.get(index).is_some_and(|order| order.order_status == Status::Pending);
-    if !pending {
+    let order = ledger.orders.get(index).ok_or_else(reply::bad_order)?;
+    if order.order_status != Status::Pending {
         return Err(reply::bad_order());
     }
+    if order.in_transit(call.now) {
+        return Err(reply::in_transit());
+    }
     ledger.cancel_order(index, call.now);
-    Ok(Reply::ok(&ledger.short(index)).executed())
+    Ok(Reply::ok(&short(order_id, Status::Cancelled)).executed())
 }
 
 /// `GET /orders`.
 pub(super) fn book(world: &World, call: &Call<'_>) -> Answer {
-    Ok(Reply::ok(&call.ledger(world)?.orders))
+    let orders = call.ledger(world)?.orders.iter();
+    let rows: Vec<_> = orders.filter_map(|order| order.shown(&world.desk.habits, call.now)).collect();
+    Ok(Reply::ok(&rows))
 }
 
-/// `GET /orders/{order-id}`. [C] for an unknown id.
+/// `GET /orders/{order-id}`: an array of one, or of none for an unknown id. The
+/// documents have an object, and nothing of an unknown id.
 pub(super) fn by_id(world: &World, call: &Call<'_>, order_id: &str) -> Answer {
-    let ledger = call.ledger(world)?;
+    let (ledger, habits) = (call.ledger(world)?, &world.desk.habits);
     let order = ledger.order_index(order_id).and_then(|index| ledger.orders.get(index));
-    order.map(Reply::ok).ok_or_else(reply::no_data)
+    let order = order.and_then(|order| order.shown(habits, call.now));
+    if habits.documented_order {
+        return order.map(|order| Reply::ok(&order)).ok_or_else(reply::no_data);
+    }
+    Ok(Reply::ok(&order.into_iter().collect::<Vec<_>>()))
 }
 
-/// `GET /orders/external/{correlation-id}`: one object, the newest. [C] for an
-/// unknown id, and for which of several orders with one id is shown.
+/// `GET /orders/external/{correlation-id}`: what has reached the exchange under that id.
+/// [C] for which of several orders with one id is shown.
 pub(super) fn by_correlation_id(world: &World, call: &Call<'_>, id: &str) -> Answer {
     let id = id.replace("%20", " ");
-    let mut orders = call.ledger(world)?.orders.iter().rev();
-    let order = orders.find(|order| order.correlation_id.as_deref() == Some(&id));
-    order.map(Reply::ok).ok_or_else(reply::no_data)
+    let habits = &world.desk.habits;
+    let orders = call.ledger(world)?.orders.iter().filter(|order| order.correlation_id == id);
+    let orders = orders.filter(|order| !order.in_transit(call.now));
+    let mut shown = orders.filter_map(|order| order.shown(habits, call.now));
+    let found = match habits.external {
+        External::Newest => shown.next_back().map(|order| Reply::ok(&order)),
+        External::Oldest => shown.next().map(|order| Reply::ok(&order)),
+        External::All => Some(shown.collect::<Vec<_>>()).filter(|all| !all.is_empty()).map(|all| Reply::ok(&all)),
+    };
+    found.ok_or_else(reply::unknown_correlation_id)
 }
 
 /// `GET /trades` and `GET /trades/{order-id}`: a list either way.

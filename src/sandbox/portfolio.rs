@@ -49,11 +49,17 @@ impl Positions {
         }
     }
 
+    /// Is any position not flat?
+    fn any_open(&self) -> bool {
+        self.0.values().any(|position| position.buy_quantity != position.sell_quantity)
+    }
+
     /// Every position that is not flat, as the market order that would end it.
     fn exits(&self) -> Vec<Wanted> {
         let open = self.0.iter().filter(|(_, position)| position.buy_quantity != position.sell_quantity);
         open.map(|(key, position)| Wanted {
-            correlation_id: None,
+            // As the broker shows what was not given over the API.
+            correlation_id: Some("NA".to_owned()),
             side: if position.buy_quantity > position.sell_quantity { "SELL" } else { "BUY" },
             segment: key.segment,
             product: key.product,
@@ -149,14 +155,14 @@ pub(super) fn positions(world: &World, call: &Call<'_>) -> Answer {
 
 /// `DELETE /positions`: cancels what waits and ends every position at the market.
 pub(super) fn exit_all(world: &mut World, call: &Call<'_>) -> Answer {
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     for index in 0..ledger.orders.len() {
         if ledger.orders.get(index).is_some_and(|order| order.order_status == Status::Pending) {
             ledger.cancel_order(index, call.now);
         }
     }
     for exit in ledger.positions.exits() {
-        ledger.enter(ids, &exit, exit.quantity, call.now);
+        ledger.enter(desk, &exit, exit.quantity, call.now);
     }
     let message = "All orders and positions exited successfully";
     Ok(Reply::ok(&json!({"status": "SUCCESS", "message": message})).executed())
@@ -178,7 +184,10 @@ pub(super) fn convert(world: &mut World, call: &Call<'_>) -> Answer {
 }
 
 /// `GET /holdings`: the same for everybody.
-pub(super) fn holdings() -> Answer {
+pub(super) fn holdings(world: &World) -> Answer {
+    if world.desk.habits.no_holdings {
+        return Err(reply::no_holdings());
+    }
     Ok(Reply::ok(&json!([{
         "exchange": "ALL",
         "tradingSymbol": data::symbol("1333"),
@@ -247,7 +256,12 @@ pub(super) fn set_kill_switch(world: &mut World, call: &Call<'_>) -> Answer {
         Some("DEACTIVATE") => (false, "deactivated"),
         _ => return Err(reply::bad_field()),
     };
-    call.books(world)?.0.kill_switch = on;
+    let (ledger, desk) = call.books(world)?;
+    let waits = ledger.orders.iter().any(|order| order.order_status == Status::Pending);
+    if on && desk.habits.kill_switch_needs_flat && (waits || ledger.positions.any_open()) {
+        return Err(reply::not_flat());
+    }
+    ledger.kill_switch = on;
     let status = format!("Kill Switch has been successfully {word}");
     Ok(Reply::ok(&json!({"dhanClientId": call.client_id, "killSwitchStatus": status})).executed())
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::api::Call;
@@ -29,9 +30,11 @@ impl Slot {
 
 /// How `getIP` answers. Documents and clients do not agree, and no form is more likely
 /// than the first, which two parties measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AddressForm {
-    /// Four documented fields and the three that the documents leave out.
+    /// Four documented fields and the three that the documents leave out; an error inside
+    /// an array where nothing is registered.
     #[default]
     Full,
     /// The four documented fields.
@@ -39,17 +42,25 @@ pub enum AddressForm {
     /// `ip` and `ipFlag` of the slot that matches, else of the first that is taken, as
     /// one client in production reads them.
     Single,
-    /// As `Full`, but an error where nothing is registered. `[C]` for its words: one user
-    /// says that it was an error.
+    /// As `Full`, but an error as an object where nothing is registered. `[C]`
     ErrorWhenEmpty,
+    /// As `Full`, and where nothing is registered an object that says so. `[C]`
+    SaysNotConfigured,
+    /// As `Full`, but without the address that it sees.
+    Unseen,
+    /// As `Full`, but this is the address that it says to see, and judges by.
+    Sees(IpAddr),
+    /// The error inside an array, whatever is registered.
+    ErrorArray,
 }
 
 /// `GET /ip/getIP`, in the form that is set.
 pub(super) fn get(world: &World, call: &Call<'_>) -> Answer {
     let ledger = call.ledger(world)?;
+    let peer = if let AddressForm::Sees(address) = world.address_form { address } else { call.peer };
     let address = |slot: &Option<Slot>| slot.as_ref().map_or_else(|| "NA".to_owned(), |slot| slot.address.to_string());
     let date = |slot: &Option<Slot>| slot.as_ref().map(|slot| clock::date(slot.locked_until));
-    let is = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.address == call.peer);
+    let is = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.address == peer);
     let empty = ledger.primary.is_none() && ledger.secondary.is_none();
     let status = if empty {
         "NOT_CONFIGURED"
@@ -66,14 +77,23 @@ pub(super) fn get(world: &World, call: &Call<'_>) -> Answer {
         "modifyDatePrimary": date(&ledger.primary),
         "primaryIP": address(&ledger.primary),
     });
-    let seen = json!({
-        "detectedIP": call.peer.to_string(),
+    let mut seen = json!({
+        "detectedIP": peer.to_string(),
         "ipMatchStatus": status,
-        "ordersAllowed": ledger.registered(call.peer),
+        "ordersAllowed": ledger.registered(peer),
     });
+    if let (AddressForm::Unseen, Some(seen)) = (world.address_form, seen.as_object_mut()) {
+        seen.remove("detectedIP");
+    }
     Ok(match world.address_form {
         AddressForm::ErrorWhenEmpty if empty => outcome("No IP is configured", "ERROR"),
-        AddressForm::Full | AddressForm::ErrorWhenEmpty => Reply::ok(&merged(documented, &seen)),
+        AddressForm::ErrorArray => error_array(),
+        AddressForm::Full if empty => error_array(),
+        AddressForm::Full
+        | AddressForm::ErrorWhenEmpty
+        | AddressForm::SaysNotConfigured
+        | AddressForm::Unseen
+        | AddressForm::Sees(_) => Reply::ok(&merged(documented, &seen)),
         AddressForm::Documented => Reply::ok(&documented),
         AddressForm::Single => {
             let second = is(&ledger.secondary) || ledger.primary.is_none();
@@ -122,6 +142,11 @@ fn write(world: &mut World, call: &Call<'_>, may: fn(Option<&Slot>, Timestamp) -
     }
     *slot = Some(Slot::taken(address, call.now));
     Ok(outcome("IP saved successfully", "SUCCESS"))
+}
+
+/// 200 and an error inside an array, as it was measured.
+fn error_array() -> Reply {
+    Reply::ok(&json!([{"message": "Something went wrong", "status": "ERROR"}]))
 }
 
 fn outcome(message: &str, status: &str) -> Reply {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -87,9 +88,19 @@ pub(super) fn bad_field() -> Reply {
     trading(StatusCode::BAD_REQUEST, "Input_Exception", "DH-905", message)
 }
 
+/// 400 DH-905 with a text of its own.
+pub(super) fn input(message: &str) -> Reply {
+    trading(StatusCode::BAD_REQUEST, "Input_Exception", "DH-905", message)
+}
+
+/// 400 DH-905: a correlation id with what the broker does not take.
+pub(super) fn bad_correlation_id() -> Reply {
+    input("Invalid correlationId")
+}
+
 /// 400 DH-905 with the text that says what it is really about: the address.
 pub(super) fn invalid_ip() -> Reply {
-    trading(StatusCode::BAD_REQUEST, "Input_Exception", "DH-905", "Invalid IP")
+    input("Invalid IP")
 }
 
 /// 400 DH-906: the order cannot be changed (any more).
@@ -103,6 +114,37 @@ pub(super) fn bad_order() -> Reply {
 pub(super) fn no_data() -> Reply {
     let message = "System is unable to fetch data due to incorrect parameters or no data present.";
     trading(StatusCode::BAD_REQUEST, "Data_Error", "DH-907", message)
+}
+
+/// 404 DH-906: no order under that correlation id, or none that the exchange has yet.
+pub(super) fn unknown_correlation_id() -> Reply {
+    let message = "Incorrect request for order and cannot be processed";
+    trading(StatusCode::NOT_FOUND, "Order_Error", "DH-906", message)
+}
+
+/// 400 DH-906: what has not reached the exchange cannot be cancelled.
+pub(super) fn in_transit() -> Reply {
+    trading(StatusCode::BAD_REQUEST, "Order_Error", "DH-906", "Order is in Transit state")
+}
+
+/// 400 DH-906: the kill switch stays off. [C]: that it is refused is documented, its
+/// words were not found.
+pub(super) fn not_flat() -> Reply {
+    let message = "Kill switch cannot be activated while positions or orders are open";
+    trading(StatusCode::BAD_REQUEST, "Order_Error", "DH-906", message)
+}
+
+/// 500 DH-1111: nobody is at fault, the portfolio is empty.
+pub(super) fn no_holdings() -> Reply {
+    let message = "No holdings available";
+    trading(StatusCode::INTERNAL_SERVER_ERROR, "HOLDING_ERROR", "DH-1111", message)
+}
+
+/// 401 DH-902: how charts say that there is no data plan.
+pub(super) fn not_subscribed() -> Reply {
+    let message = "HTTP Status 451. User has not subscribed to Data APIs or does not have access to Trading APIs. \
+                   Kindly subscribe to Data APIs to be able to fetch Data.";
+    trading(StatusCode::UNAUTHORIZED, "Invalid_Access", "DH-902", message)
 }
 
 /// 403 DH-903: the account may not trade. [C] for the kill switch.
@@ -139,6 +181,16 @@ pub(super) fn data_expired() -> Reply {
     data(StatusCode::UNAUTHORIZED, "807", "Access token is expired")
 }
 
+/// 401 809: how data paths call a token that is none. [C] for which of 808 and 809 comes when.
+pub(super) fn data_token() -> Reply {
+    data(StatusCode::UNAUTHORIZED, "809", "Access token is invalid")
+}
+
+/// 401 806: how quotes and option chains say that there is no data plan.
+pub(super) fn data_not_subscribed() -> Reply {
+    data(StatusCode::UNAUTHORIZED, "806", "Data APIs not Subscribed")
+}
+
 /// 401 810: the header `client-id` is missing or another account's. [C]
 pub(super) fn data_client_id() -> Reply {
     data(StatusCode::UNAUTHORIZED, "810", "Client ID is invalid")
@@ -149,9 +201,16 @@ pub(super) fn data_bad_request() -> Reply {
     data(StatusCode::BAD_REQUEST, "814", "Invalid Request")
 }
 
-/// 404 for a path that is not there. [C]
-pub(super) fn not_found(path: &str) -> Reply {
-    Reply::json(StatusCode::NOT_FOUND, &json!({"status": 404, "error": "Not Found", "path": path}))
+/// 404 for a path that is not there.
+pub(super) fn not_found(path: &str, now: Timestamp) -> Reply {
+    let timestamp = now.as_millisecond();
+    let body = json!({"timestamp": timestamp, "status": 404, "error": "Not Found", "path": path});
+    Reply::json(StatusCode::NOT_FOUND, &body)
+}
+
+/// 301 to the base of all paths: what writes over HTTP/2 were seen to get.
+pub(super) fn moved() -> Reply {
+    Reply::redirect("https://api.dhan.co:443/v2/").with_status(StatusCode::MOVED_PERMANENTLY)
 }
 
 /// What the CDN in front of the broker says when the broker itself is not there.

@@ -14,10 +14,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming as Body;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -27,12 +29,12 @@ use crate::domain::ClientId;
 use crate::domain::tasks::Tasks;
 
 use super::door::{self, Door, ReplyBody};
-use super::fault::{Action, Subject};
+use super::fault::{Action, Fate, Subject};
 use super::reply::{self, Reply};
 use super::seen::Seen;
 use super::tokens::TokenState;
 use super::websocket;
-use super::{Inner, SandboxError, api, clock, login};
+use super::{Inner, SandboxError, api, clock, encoding, front, login, spelling};
 
 /// The longest body that is read.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -90,6 +92,7 @@ pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, tls: Arc<rus
             sni: None,
             requests: AtomicU64::new(0),
             cut: inner.line(),
+            under_way: watch::Sender::new(0),
         });
         inner.tasks.spawn(handshake(acceptor.clone(), tcp, connection));
     }
@@ -104,15 +107,53 @@ struct Connection {
     requests: AtomicU64,
     /// Ends the connection without another byte.
     cut: CancellationToken,
+    /// How many requests are under way.
+    under_way: watch::Sender<usize>,
 }
 
 impl Connection {
+    /// Resolves when nothing has been under way for as long as the broker bears.
+    async fn idle(&self) {
+        let mut under_way = self.under_way.subscribe();
+        let mut limit = self.inner.idle_close.subscribe();
+        loop {
+            let (busy, limited) = (*under_way.borrow_and_update() > 0, *limit.borrow_and_update());
+            let expired = async {
+                match limited {
+                    Some(limited) if !busy => tokio::time::sleep(limited).await,
+                    Some(_) | None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = expired => return,
+                _ = under_way.changed() => {}
+                _ = limit.changed() => {}
+            }
+        }
+    }
+
     /// Let the client wait, unless the process is to stop.
     async fn wait(&self, milliseconds: u64) {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(milliseconds)) => {}
             () = self.inner.tasks.stopping() => {}
         }
+    }
+}
+
+/// A request on a connection, from its head to its answer.
+struct UnderWay(Arc<Connection>);
+
+impl UnderWay {
+    fn begin(connection: &Arc<Connection>) -> Self {
+        connection.under_way.send_modify(|count| *count += 1);
+        Self(Arc::clone(connection))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
@@ -155,6 +196,7 @@ async fn serve_http1(tls: Stream, connection: Arc<Connection>) {
     tokio::select! {
         _ = served.as_mut() => return,
         () = connection.cut.cancelled() => return,
+        () = connection.idle() => {}
         () = connection.inner.tasks.stopping() => {}
     }
     served.as_mut().graceful_shutdown();
@@ -174,6 +216,7 @@ async fn serve_http2(tls: Stream, connection: Arc<Connection>) {
     tokio::select! {
         _ = served.as_mut() => return,
         () = connection.cut.cancelled() => return,
+        () = connection.idle() => {}
         () = connection.inner.tasks.stopping() => {}
     }
     served.as_mut().graceful_shutdown();
@@ -209,20 +252,36 @@ struct Half;
 type Refused = Box<dyn Error + Send + Sync>;
 type Answered = Result<Response<Full<Bytes>>, Refused>;
 
-/// One request, and its answer dated by the broker's clock.
+/// One request, and its answer as the broker's front sends it: dated by the broker's
+/// clock, compressed where that is its habit.
 async fn respond(connection: Arc<Connection>, request: Request<Body>) -> Result<Response<ReplyBody>, Refused> {
+    let _under_way = UnderWay::begin(&connection);
     let inner = Arc::clone(&connection.inner);
+    let asked = request.headers().clone();
+    let orders = request.version() != Version::HTTP_2 && front::is_order_back_end(&request);
     let response = answered(connection, request).await?;
     let half = response.extensions().get::<Half>().is_some();
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
-    let body = if half { ReplyBody::half(&body) } else { ReplyBody::whole(body) };
-    let mut response = Response::from_parts(parts, body);
-    let date = clock::http_date(inner.world().now());
-    if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
-        response.headers_mut().insert(header::DATE, date);
+    let (habits, now) = {
+        let world = inner.world();
+        (world.desk.habits.clone(), world.now())
+    };
+    let body = encoding::encode(habits.compression, &asked, &mut parts.headers, body);
+    let recorded = habits.recorded_front && orders && parts.status != StatusCode::SWITCHING_PROTOCOLS;
+    let body = match (half, recorded) {
+        (true, _) => ReplyBody::half(&body),
+        (false, true) => ReplyBody::chunked(body),
+        (false, false) => ReplyBody::whole(body),
+    };
+    if recorded {
+        front::as_recorded(&mut parts);
     }
-    Ok(response)
+    let date = clock::http_date(now);
+    if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
+        parts.headers.insert(header::DATE, date);
+    }
+    Ok(Response::from_parts(parts, body))
 }
 
 /// One request: read whole, recorded, answered.
@@ -237,77 +296,128 @@ async fn answered(connection: Arc<Connection>, mut request: Request<Body>) -> An
         }
         Err(err) => return Err(err),
     };
-    let arrived = Arrived { connection: &connection, parts: &parts, body: &body, now: connection.inner.world().now() };
-    let (sequence, fault) = arrived.record(upgrade.is_some());
-    let last = matches!(fault, Some(Action::LastOnConnection { after }) if nth >= after);
-
-    if let Some(Action::Refuse { status, body }) = &fault {
-        return Ok(arrived.finish(sequence, reply::refused(*status, body)).into_response());
-    }
-    let reply = match (&fault, upgrade) {
-        (Some(fault), _) if !fault.executes() => None,
-        (fault, Some(upgrade)) => {
-            if let Some(Action::Slow { ms }) = fault {
-                connection.wait(*ms).await;
-            }
-            return Ok(websocket::accept(&connection.inner, &parts, upgrade, sequence));
-        }
-        (_, None) => Some(arrived.answer()),
+    let (now, lax) = {
+        let world = connection.inner.world();
+        (world.now(), world.desk.habits.lax_paths)
     };
-    if let Some(reply) = &reply {
-        connection.inner.world().seen.update(sequence, |seen| seen.executed = reply.executed);
-    }
-    match &fault {
-        Some(Action::Close { .. }) => {
-            connection.cut.cancel();
-            return Err(Unanswered.into());
-        }
-        Some(Action::Hang { .. }) => {
-            connection.inner.tasks.stopping().await;
-            connection.cut.cancel();
-            return Err(Unanswered.into());
-        }
-        Some(Action::BadGateway { .. }) => return Ok(arrived.finish(sequence, reply::bad_gateway()).into_response()),
-        Some(Action::Html { status, .. }) => return Ok(arrived.finish(sequence, reply::html(*status)).into_response()),
-        Some(Action::Slow { ms }) => connection.wait(*ms).await,
-        Some(Action::Refuse { .. } | Action::LastOnConnection { .. } | Action::CutOff { .. }) | None => {}
-    }
-    let half = matches!(fault, Some(Action::CutOff { .. }));
-    let reply = reply.unwrap_or_else(|| reply::not_found(parts.uri.path()));
-    let mut response = arrived.finish(sequence, reply).into_response();
-    if half {
-        response.extensions_mut().insert(Half);
-    }
-    if last && parts.version != Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
+    let path = if lax { spelling::canonical(parts.uri.path()) } else { parts.uri.path().to_owned() };
+    let mut arrived = Arrived { connection, parts, path, body, now };
+    let (sequence, fault) = arrived.record(upgrade.is_some());
+    let Some(Action::Late { ms }) = fault else { return arrived.carry_out(sequence, fault, nth, upgrade).await };
+    // The broker has the request: it goes on although its caller does not wait for it.
+    let tasks = arrived.connection.inner.tasks.clone();
+    let later = async move {
+        arrived.connection.wait(ms).await;
+        arrived.now = arrived.connection.inner.world().now();
+        arrived.carry_out(sequence, None, nth, upgrade).await
+    };
+    tasks.spawn(later).await?
 }
 
 /// A whole request and where it came from.
-struct Arrived<'a> {
-    connection: &'a Connection,
-    parts: &'a http::request::Parts,
-    body: &'a Bytes,
+struct Arrived {
+    connection: Arc<Connection>,
+    parts: http::request::Parts,
+    /// As the broker takes it.
+    path: String,
+    body: Bytes,
     /// The broker's clock.
     now: Timestamp,
 }
 
-impl Arrived<'_> {
+impl Arrived {
+    /// Do what was asked for, as far as the fault lets it, and answer.
+    async fn carry_out(self, sequence: u64, fault: Option<Action>, nth: u64, upgrade: Option<OnUpgrade>) -> Answered {
+        let connection = &self.connection;
+        if let Some(refusal) = fault.as_ref().and_then(|fault| self.refusal(fault)) {
+            return Ok(self.finish(sequence, refusal).into_response());
+        }
+        let reply = match (&fault, upgrade) {
+            (Some(fault), _) if !fault.executes() => None,
+            (fault, Some(upgrade)) => {
+                if let Some(Action::Slow { ms }) = fault {
+                    connection.wait(*ms).await;
+                }
+                return Ok(websocket::accept(&connection.inner, &self.parts, upgrade, sequence));
+            }
+            (fault, None) => Some(self.answer(Fate::of(fault.as_ref()))),
+        };
+        if let Some(reply) = &reply {
+            connection.inner.world().seen.update(sequence, |seen| seen.executed = reply.executed);
+        }
+        match &fault {
+            Some(Action::Close { .. }) => {
+                connection.cut.cancel();
+                return Err(Unanswered.into());
+            }
+            Some(Action::Hang { .. }) => {
+                connection.inner.tasks.stopping().await;
+                connection.cut.cancel();
+                return Err(Unanswered.into());
+            }
+            Some(Action::BadGateway { .. }) => return Ok(self.finish(sequence, reply::bad_gateway()).into_response()),
+            Some(Action::Html { status, .. }) => {
+                return Ok(self.finish(sequence, reply::html(*status)).into_response());
+            }
+            Some(Action::Slow { ms }) => connection.wait(*ms).await,
+            Some(
+                Action::Refuse { .. }
+                | Action::Verdict { .. }
+                | Action::Quote { .. }
+                | Action::Late { .. }
+                | Action::RejectOrders { .. }
+                | Action::LastOnConnection { .. }
+                | Action::CutOff { .. },
+            )
+            | None => {}
+        }
+        let reply = reply.unwrap_or_else(|| reply::not_found(&self.path, self.now));
+        let mut response = self.finish(sequence, reply).into_response();
+        if matches!(fault, Some(Action::CutOff { .. })) {
+            response.extensions_mut().insert(Half);
+        }
+        let last = matches!(fault, Some(Action::LastOnConnection { after }) if nth >= after);
+        if last && self.parts.version != Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+
+    /// The answer of a fault that refuses.
+    fn refusal(&self, fault: &Action) -> Option<Reply> {
+        match fault {
+            Action::Refuse { status, body } => Some(reply::refused(*status, body)),
+            Action::Verdict { says } => Some(says.reply(&self.path)),
+            Action::Quote { what } => {
+                let sent = self.parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default();
+                Some(what.reply(sent, &self.parts.headers, &self.body))
+            }
+            Action::Close { .. }
+            | Action::CutOff { .. }
+            | Action::Hang { .. }
+            | Action::BadGateway { .. }
+            | Action::Html { .. }
+            | Action::Slow { .. }
+            | Action::Late { .. }
+            | Action::RejectOrders { .. }
+            | Action::LastOnConnection { .. } => None,
+        }
+    }
+
     /// The first word of the host: `api`, `auth` and so on.
     fn service(&self) -> &str {
         self.host().map(name_only).and_then(|name| name.split('.').next()).unwrap_or_default()
     }
 
     fn host(&self) -> Option<&str> {
-        host(self.parts)
+        host(&self.parts)
     }
 
     /// Write it into the record and see whether it is to go wrong.
     fn record(&self, websocket: bool) -> (u64, Option<Action>) {
         let headers = &self.parts.headers;
         let token = text(headers, "access-token");
-        let object: Option<Value> = serde_json::from_slice(self.body).ok();
+        let object: Option<Value> = serde_json::from_slice(&self.body).ok();
         let field = |name: &str| object.as_ref()?.get(name)?.as_str().map(str::to_owned);
         let all = headers.iter().map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
 
@@ -324,13 +434,13 @@ impl Arrived<'_> {
             claims.map(|claims| claims.client_id).or_else(|| ClientId::parse(text(headers, "client-id")?.as_str()).ok())
         };
         let login_of = (self.service() == "auth")
-            .then(|| login::named(&world, self.parts.uri.query().unwrap_or_default(), self.body))
+            .then(|| login::named(&world, self.parts.uri.query().unwrap_or_default(), &self.body))
             .flatten();
         let whose = account.clone().or_else(|| login_of.clone()).or_else(named);
         let fault = world.faults.take(&Subject {
             host: self.host().map(name_only).unwrap_or_default(),
             method: self.parts.method.as_str(),
-            path: self.parts.uri.path(),
+            path: &self.path,
             client_id: whose.as_ref(),
         });
         let at = world.real(self.now);
@@ -361,11 +471,11 @@ impl Arrived<'_> {
     }
 
     /// What the host that was asked for says.
-    fn answer(&self) -> Reply {
-        let path = self.parts.uri.path();
+    fn answer(&self, fate: Fate) -> Reply {
+        let path = self.path.as_str();
         let answer = match self.service() {
             "auth" => login::answer,
-            "images" => return reply::not_found(path),
+            "images" => return reply::not_found(path, self.now),
             "api-order-update" | "api-feed" | "depth-api-feed" | "full-depth-api" => {
                 return Reply::empty(StatusCode::UPGRADE_REQUIRED);
             }
@@ -376,7 +486,9 @@ impl Arrived<'_> {
             path,
             query: self.parts.uri.query(),
             headers: &self.parts.headers,
-            body: self.body,
+            body: &self.body,
+            two: self.parts.version == Version::HTTP_2,
+            fate,
             peer: IpAddr::V6(*self.connection.peer.ip()).to_canonical(),
             now: self.now,
         };

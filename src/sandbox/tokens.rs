@@ -186,7 +186,7 @@ pub(super) fn profile(world: &World, call: &Call<'_>) -> Answer {
         "activeSegment": "Equity, Derivative, Currency, Commodity",
         "ddpi": "Active",
         "mtf": "Active",
-        "dataPlan": "Active",
+        "dataPlan": if world.desk.habits.no_data_plan { "Deactive" } else { "Active" },
         "dataValidity": format!("{} 23:59:59.0", clock::date(end)),
     })))
 }

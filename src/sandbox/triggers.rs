@@ -4,6 +4,7 @@
 //! They never trigger here. Nobody documents that a waiting forever order can be
 //! found by its correlation id, so it cannot: it is not in the order book. [C]
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use super::api::Call;
 use super::clock;
 use super::data;
 use super::fields::Fields;
-use super::orders::{Status, VALIDITIES, Wanted, may_trade};
+use super::orders::{Order, Status, VALIDITIES, Wanted, may_trade, single};
 use super::reply::{self, Answer, Reply};
 use super::world::World;
 
@@ -35,7 +36,9 @@ pub(super) struct Forever {
     trading_symbol: String,
     security_id: String,
     quantity: u64,
+    #[serde(serialize_with = "single")]
     price: f64,
+    #[serde(serialize_with = "single")]
     trigger_price: f64,
     leg_name: &'static str,
     create_time: String,
@@ -44,6 +47,37 @@ pub(super) struct Forever {
     drv_expiry_date: Option<String>,
     drv_option_type: Option<String>,
     drv_strike_price: f64,
+    /// From when on anybody sees it.
+    #[serde(skip)]
+    shows_from: Timestamp,
+}
+
+impl Forever {
+    /// The only leg of an order that was not given over the API.
+    pub(super) fn of(order: &Order) -> Self {
+        Self {
+            dhan_client_id: order.dhan_client_id.clone(),
+            order_id: order.order_id.clone(),
+            order_status: order.order_status,
+            transaction_type: order.transaction_type,
+            exchange_segment: order.exchange_segment,
+            product_type: order.product_type,
+            order_type: "SINGLE",
+            trading_symbol: order.trading_symbol.clone(),
+            security_id: order.security_id.clone(),
+            quantity: order.quantity,
+            price: order.price,
+            trigger_price: order.trigger_price,
+            leg_name: "ENTRY_LEG",
+            create_time: order.create_time.clone(),
+            update_time: None,
+            exchange_time: None,
+            drv_expiry_date: None,
+            drv_option_type: None,
+            drv_strike_price: 0.0,
+            shows_from: order.shows_from,
+        }
+    }
 }
 
 /// `POST /forever/orders`.
@@ -57,14 +91,23 @@ pub(super) fn place_forever(world: &mut World, call: &Call<'_>) -> Answer {
         let (price, trigger) = (fields.required_price("price1")?, fields.required_price("triggerPrice1")?);
         legs.push(("TARGET_LEG", fields.required_whole("quantity1")?, price, trigger));
     }
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     may_trade(ledger)?;
-    let (order_id, _) = ids.order(call.now);
+    let mut order = ledger.row(desk, &wanted, wanted.quantity, call.now);
+    order.order_status = Status::Confirm;
+    if desk.fate.rejects() {
+        order.reject();
+    }
+    let (order_id, status) = (order.order_id.clone(), order.order_status);
+    let shows_from = order.shows_from;
+    if desk.habits.forever_in_book {
+        ledger.orders.push(order);
+    }
     for (leg_name, quantity, price, trigger_price) in legs {
         ledger.forever.push(Forever {
             dhan_client_id: call.client_id.clone(),
             order_id: order_id.clone(),
-            order_status: Status::Confirm,
+            order_status: status,
             transaction_type: wanted.side,
             exchange_segment: wanted.segment,
             product_type: wanted.product,
@@ -81,14 +124,18 @@ pub(super) fn place_forever(world: &mut World, call: &Call<'_>) -> Answer {
             drv_expiry_date: None,
             drv_option_type: None,
             drv_strike_price: 0.0,
+            shows_from,
         });
     }
-    Ok(Reply::ok(&json!({"orderId": order_id, "orderStatus": "PENDING"})).executed())
+    let refused = status == Status::Rejected && !desk.fate.silent;
+    let status = if refused { Status::Rejected } else { Status::Pending };
+    Ok(Reply::ok(&json!({"orderId": order_id, "orderStatus": status})).executed())
 }
 
-/// `GET /forever/orders` and `GET /forever/all`.
+/// `GET /forever/orders`.
 pub(super) fn list_forever(world: &World, call: &Call<'_>) -> Answer {
-    Ok(Reply::ok(&call.ledger(world)?.forever))
+    let rows: Vec<_> = call.ledger(world)?.forever.iter().filter(|row| row.shows_from <= call.now).collect();
+    Ok(Reply::ok(&rows))
 }
 
 /// `PUT /forever/orders/{order-id}`: one leg.
@@ -112,6 +159,9 @@ pub(super) fn modify_forever(world: &mut World, call: &Call<'_>, order_id: &str)
 /// `DELETE /forever/orders/{order-id}`: every leg.
 pub(super) fn cancel_forever(world: &mut World, call: &Call<'_>, order_id: &str) -> Answer {
     let (ledger, _) = call.books(world)?;
+    if let Some(index) = ledger.order_index(order_id) {
+        ledger.cancel_order(index, call.now);
+    }
     let mut cancelled = false;
     for row in ledger.forever.iter_mut() {
         if row.order_id == order_id && row.order_status == Status::Confirm {
@@ -129,9 +179,9 @@ pub(super) fn cancel_forever(world: &mut World, call: &Call<'_>, order_id: &str)
 /// `POST /alerts/orders`.
 pub(super) fn place_alert(world: &mut World, call: &Call<'_>) -> Answer {
     let (condition, orders) = alert_fields(&call.fields()?)?;
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     may_trade(ledger)?;
-    let id = ids.alert();
+    let id = desk.ids.alert();
     let alert = json!({
         "alertId": id.to_string(), "alertStatus": "ACTIVE",
         "createdTime": call.now.to_string(), "triggeredTime": null, "lastPrice": null,
@@ -206,13 +256,16 @@ pub(super) fn place_multi(world: &mut World, call: &Call<'_>) -> Answer {
         let fields = Fields::of(order)?;
         wanted.push((fields.required_text("sequence")?, Wanted::read_plain(&fields)?));
     }
-    let (ledger, ids) = call.books(world)?;
+    let (ledger, desk) = call.books(world)?;
     may_trade(ledger)?;
     let mut rows = Vec::new();
     for (sequence, wanted) in wanted {
-        let index = ledger.enter(ids, &wanted, wanted.quantity, call.now);
-        let id = ledger.orders.get(index).map(|order| order.order_id.as_str());
-        rows.push(json!({"orderId": id, "sequence": sequence, "orderStatus": "TRANSIT"}));
+        let index = ledger.enter(desk, &wanted, wanted.quantity, call.now);
+        let mut row = ledger.sliced(index, desk);
+        if let Some(row) = row.as_object_mut() {
+            row.insert("sequence".to_owned(), sequence.into());
+        }
+        rows.push(row);
     }
     Ok(Reply::ok(&json!({"orders": rows})).executed())
 }

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use crate::domain::{ClientId, Pair};
 
 use super::Account;
-use super::clock;
+use super::desk::Desk;
 use super::door::Door;
 use super::fault::Faults;
 use super::login::{self, Consents, LoginRules};
@@ -76,6 +76,11 @@ impl Ledger {
         [&self.primary, &self.secondary].into_iter().flatten().any(|slot| slot.address == address)
     }
 
+    /// Is this the first of them?
+    pub(super) fn is_primary(&self, address: IpAddr) -> bool {
+        self.primary.as_ref().is_some_and(|slot| slot.address == address)
+    }
+
     /// Tell the account's WebSockets; nobody listening is all right.
     pub(super) fn tell(&self, event: Event) {
         let _nobody_listens = self.events.send(event);
@@ -92,7 +97,7 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// For peers that do not find it open.
     pub(super) doors: HashMap<IpAddr, Door>,
-    pub(super) ids: Ids,
+    pub(super) desk: Desk,
     pub(super) login: LoginRules,
     pub(super) consents: Consents,
     pub(super) address_form: AddressForm,
@@ -124,9 +129,9 @@ impl World {
         self.ledgers.get_mut(client_id)
     }
 
-    /// An account's books and the counter of ids, both to write to.
-    pub(super) fn books(&mut self, client_id: &ClientId) -> Option<(&mut Ledger, &mut Ids)> {
-        Some((self.ledgers.get_mut(client_id)?, &mut self.ids))
+    /// An account's books and the desk where orders come in, both to write to.
+    pub(super) fn books(&mut self, client_id: &ClientId) -> Option<(&mut Ledger, &mut Desk)> {
+        Some((self.ledgers.get_mut(client_id)?, &mut self.desk))
     }
 
     pub(super) fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
@@ -163,48 +168,5 @@ impl World {
                 slot.locked_until = Timestamp::UNIX_EPOCH;
             }
         }
-    }
-}
-
-/// Numbers that are never given twice, to whichever account.
-#[derive(Default)]
-pub(super) struct Ids {
-    orders: u64,
-    alerts: u64,
-}
-
-impl Ids {
-    /// An order id (`112611230001`) and the exchange's id of the same order.
-    pub(super) fn order(&mut self, now: Timestamp) -> (String, String) {
-        self.orders += 1;
-        let (high, low) = (11 + self.orders / 10_000, self.orders % 10_000);
-        let id = format!("{high}{}{low:04}", clock::compact_date(now));
-        (id, (1_100_000_000_000_000 + self.orders).to_string())
-    }
-
-    /// A trade's id at the exchange.
-    pub(super) fn trade(&self, nth: usize) -> String {
-        format!("15{:06}{nth}", self.orders)
-    }
-
-    pub(super) fn alert(&mut self) -> u64 {
-        self.alerts += 1;
-        12_344 + self.alerts
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two orders with one id would let a reconciliation find the wrong one.
-    #[test]
-    fn order_ids_are_twelve_digits_and_never_repeat() {
-        let now: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
-        let mut ids = Ids::default();
-        assert_eq!(ids.order(now).0, "112611230001");
-        let made: std::collections::HashSet<_> = (0..30_000).map(|_| ids.order(now).0).collect();
-        assert_eq!(made.len(), 30_000);
-        assert!(made.iter().all(|id| id.len() == 12));
     }
 }

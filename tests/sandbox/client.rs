@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -67,7 +67,7 @@ impl Broker {
         Ok((sender, ()))
     }
 
-    fn request(&self, method: &str, path: &str, body: Option<String>) -> Request<Full<Bytes>> {
+    pub fn request(&self, method: &str, path: &str, body: Option<String>) -> Request<Full<Bytes>> {
         let uri = if self.http2 { format!("https://api.dhan.co{path}") } else { path.to_owned() };
         let mut request = Request::builder().method(method).uri(uri).header("dhanClientId", self.id.as_str());
         if !self.http2 {
@@ -85,9 +85,18 @@ impl Broker {
         request.body(Full::from(body.unwrap_or_default())).unwrap()
     }
 
-    /// Send on a connection of its own; the status and the body, null if empty.
-    async fn exchange(&self, method: &str, path: &str, body: Option<String>) -> hyper::Result<(u16, Value)> {
-        let request = self.request(method, path, body);
+    /// Send with more headers on a connection of its own; the reply as it came.
+    pub async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+        body: Option<String>,
+    ) -> hyper::Result<Response<Bytes>> {
+        let mut request = self.request(method, path, body);
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, HeaderValue::from_static(value));
+        }
         let response = if self.http2 {
             let tls = self.tls("api.dhan.co", b"h2").await;
             let executor = hyper_util::rt::TokioExecutor::new();
@@ -97,9 +106,15 @@ impl Broker {
         } else {
             self.connect("api.dhan.co").await?.0.send_request(request).await?
         };
+        let (parts, body) = response.into_parts();
+        Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+    }
+
+    /// Send on a connection of its own; the status and the body, null if empty.
+    async fn exchange(&self, method: &str, path: &str, body: Option<String>) -> hyper::Result<(u16, Value)> {
+        let response = self.raw(method, path, &[], body).await?;
         let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await?.to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let text = String::from_utf8(response.into_body().to_vec()).unwrap();
         let body =
             if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
         Ok((status, body))

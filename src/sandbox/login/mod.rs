@@ -154,7 +154,7 @@ pub(super) fn answer(world: &mut World, incoming: &Incoming<'_>) -> Reply {
         (method, CONSUME_CONSENT) if world.login.consent_verbs.take(method) => consent::consume(world, incoming),
         // [C]: as the API answers a wrong verb.
         (_, MINT | GENERATE_CONSENT | CONSENT_PAGE | CONSUME_CONSENT) => Err(reply::bad_field()),
-        (_, path) => Err(reply::not_found(path)),
+        (_, path) => Err(reply::not_found(path, incoming.now)),
     };
     answered.unwrap_or_else(|refusal| refusal)
 }

@@ -93,7 +93,8 @@ pub(super) fn accept(
         reply.into_response()
     };
     let named = host(parts).map(name_only).unwrap_or_default();
-    let Some(kind) = Kind::of(named, parts.uri.path()) else { return refuse(reply::not_found(parts.uri.path())) };
+    let (path, now) = (parts.uri.path(), inner.world().now());
+    let Some(kind) = Kind::of(named, path) else { return refuse(reply::not_found(path, now)) };
     let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
     let version = parts.headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     let (Some(key), Some(b"13")) = (key, version) else { return refuse(Reply::empty(StatusCode::BAD_REQUEST)) };
