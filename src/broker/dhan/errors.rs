@@ -2,8 +2,10 @@
 //! sentences a person reads. The table is `errors.toml`.
 //!
 //! One cause comes in several shapes (a dead token is a business error on trading
-//! paths, a keyed code on data paths, and logins fail with HTTP 200), so replies are
-//! read by what they say, whatever their status and content type (`reply`).
+//! paths, a keyed code on data paths, and logins fail with HTTP 200), and one code has
+//! several causes (DH-905 and DH-906 six each, 401 also for a missing subscription). So
+//! replies are read by what they say, whatever their status and content type (`reply`).
+//! What a second send rests on is held to more: the reply as a whole (`proof`).
 //!
 //! Invariants:
 //! - Pure, and never panics: a reply is hostile input.
@@ -14,6 +16,7 @@
 //! Not here: what became of an order (a refusal here is not proof that a 5xx did
 //! nothing), nor counting and waiting (`tokens`).
 
+mod proof;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -57,6 +60,8 @@ pub struct Row {
     /// or may have.
     pub login_refusal: bool,
     when: Vec<Matcher>,
+    /// Words that prove it, as [`proof::whole`] gives them.
+    proof: Vec<String>,
 }
 
 /// A reply of the broker, as it came.
@@ -120,20 +125,24 @@ pub fn classify(reply: &Reply<'_>, context: Context) -> Option<Found> {
     })
 }
 
-/// Does this reply refuse the token? Then the broker did not act on the request.
-/// A 5xx is never such proof, whatever it says.
+/// Does this reply, as a whole, refuse the token? Then the broker did not act on the
+/// request. A 5xx is never such proof, nor a reply that names an order, nor words
+/// that stand among others: the broker quotes what it was sent.
 pub fn refuses_token(reply: &Reply<'_>) -> bool {
-    refuses(reply, Rule::Remint)
+    proof::shows(reply, Rule::Remint)
 }
 
-/// Does this reply refuse the source address? Then the broker did not act on the
-/// request. A 5xx is never such proof, whatever it says.
+/// Does this reply, as a whole, refuse the source address? Then the broker did not act
+/// on the request. What is no proof of a refused token is none here.
 pub fn refuses_source(reply: &Reply<'_>) -> bool {
-    refuses(reply, Rule::OtherLeg)
+    proof::shows(reply, Rule::OtherLeg)
 }
 
-fn refuses(reply: &Reply<'_>, rule: Rule) -> bool {
-    reply.status < 500 && classify(reply, Context::Trading).is_some_and(|found| found.row.rule == rule)
+/// Is this reply a reason to ask `/profile` whether the token lives? It proves nothing:
+/// back ends have refused tokens that were alive.
+pub fn doubts_token(reply: &Reply<'_>) -> bool {
+    refuses_token(reply)
+        || (reply.status < 500 && classify(reply, Context::Data).is_some_and(|found| found.row.rule == Rule::Remint))
 }
 
 /// Every row, for documentation and tests.
@@ -152,6 +161,7 @@ static LAST_RESORT: LazyLock<Row> = LazyLock::new(|| Row {
     action: "Read the broker's words in the reply.".to_owned(),
     login_refusal: true,
     when: Vec::new(),
+    proof: Vec::new(),
 });
 
 #[derive(Debug, Default)]
@@ -181,6 +191,8 @@ struct File {
 struct WireRow {
     code: String,
     when: Vec<Matcher>,
+    #[serde(default)]
+    proof: Vec<String>,
     rule: String,
     wait_seconds: Option<u64>,
     #[serde(default)]
@@ -227,6 +239,7 @@ impl Row {
             action: wire.action,
             login_refusal: wire.login_refusal,
             when: wire.when.into_iter().map(Matcher::ready).collect(),
+            proof: wire.proof.iter().map(|text| proof::whole(text)).collect(),
         })
     }
 }

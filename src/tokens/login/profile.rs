@@ -44,7 +44,8 @@ pub(super) fn read(answer: Result<Answer, NoAnswer>, client_id: &ClientId, token
     };
     let reply = Reply { status: answer.status, content_type: answer.content_type.as_deref(), body: &answer.body };
     if let Some(refusal) = refusal::of(&answer, Context::Trading, &[token]) {
-        let outcome = if errors::refuses_token(&reply) { CheckOutcome::Dead } else { CheckOutcome::Unclear };
+        // Nothing of a caller's is in the question, so nothing can be quoted: any word against the token counts.
+        let outcome = if errors::doubts_token(&reply) { CheckOutcome::Dead } else { CheckOutcome::Unclear };
         return Profile { outcome, trouble: Some(refusal.trouble), ..Profile::default() };
     }
     good(&answer, client_id)

@@ -153,7 +153,7 @@ fn says_no(value: &Value) -> bool {
 }
 
 /// A member by its name without case and underscores.
-fn member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(super) fn member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     let same = |key: &str| key.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).eq(name.chars());
     members.iter().find(|(key, _)| same(key)).map(|(_, value)| value)
 }

@@ -39,6 +39,19 @@ const DATA_BAD_TOKEN: &str = fixture!("data/any.401.bad-token.json");
 const DATA_EXPIRED: &str = fixture!("data/any.401.expired-token.json");
 const NOT_SUBSCRIBED: &str = fixture!("data/any.403.not-subscribed.json");
 const PORTAL: &str = fixture!("errors/portal-style-error.json");
+const CHARTS_BAD_TOKEN: &str = fixture!("data/charts.400.bad-token.json");
+const CHARTS_NO_PLAN: &str = fixture!("data/charts.401.not-subscribed.json");
+const CHARTS_LIMIT: &str = fixture!("data/charts.429.rate-limited.json");
+const QUOTES_NO_PLAN: &str = fixture!("data/any.401.not-subscribed.json");
+const BAD_SECURITY: &str = fixture!("data/optionchain.400.invalid-security.json");
+const EXTERNAL_UNKNOWN: &str = fixture!("orders/get-order-by-correlation-id.404.not-found.json");
+const IN_TRANSIT: &str = fixture!("orders/cancel-order.400.in-transit.json");
+const CLOSED: &str = fixture!("orders/modify-order.400.market-closed.json");
+const TRIGGER: &str = fixture!("orders/place-order.400.trigger-price.json");
+const BAD_CORRELATION: &str = fixture!("orders/place-order.400.invalid-correlation-id.json");
+const NO_QUANTITY: &str = fixture!("orders/place-order.400.quantity-required.json");
+const NO_HOLDINGS: &str = fixture!("portfolio/holdings.500.empty.json");
+const FRONT_404: &str = fixture!("errors/gateway-404.json");
 const LOCKED: &str = fixture!("ip/set-ip.error.locked.json");
 
 /// What is known to come, or (where nobody has measured it) with every status it
@@ -61,6 +74,27 @@ const CASES: &[(&str, &[u16], Context, &str)] = &[
     ("token_refused", &[400, 401], Data, DATA_BAD_TOKEN),
     ("token_refused", &[401], Trading, r#"{"data":{"809":"Access token is invalid"},"status":"failed"}"#),
     ("token_refused", &[401, 500], Renew, RENEW_EXPIRED),
+    ("token_superseded", &[400], Data, CHARTS_BAD_TOKEN),
+    ("access_missing", &[401, 403], Data, CHARTS_NO_PLAN),
+    ("data_not_subscribed", &[401], Data, QUOTES_NO_PLAN),
+    ("rate_limited", &[429], Data, CHARTS_LIMIT),
+    ("security_id_invalid", &[400], Data, BAD_SECURITY),
+    ("order_refused", &[404], Trading, EXTERNAL_UNKNOWN),
+    ("order_refused", &[400], Trading, IN_TRANSIT),
+    ("order_refused", &[400], Trading, CLOSED),
+    ("order_refused", &[400], Trading, TRIGGER),
+    ("input_refused", &[400], Trading, BAD_CORRELATION),
+    ("input_refused", &[400], Trading, NO_QUANTITY),
+    ("input_refused", &[400], Trading, r#"{"errorCode":"DH-905","errorMessage":"Invalid correlationId: Invalid IP"}"#),
+    (
+        "input_refused",
+        &[400],
+        Data,
+        r#"{"errorCode":"DH-905","errorMessage":"Data for Intraday Charts can be fetched for 90 days at a time"}"#,
+    ),
+    ("order_refused", &[400], Trading, r#"{"errorCode":"DH-906","errorMessage":"Transaction has Failed"}"#),
+    ("portfolio_empty", &[500], Trading, NO_HOLDINGS),
+    ("unknown_refusal", &[404], Trading, FRONT_404),
     (
         "token_must_be_regenerated",
         &[200, 400, 401],
@@ -273,14 +307,38 @@ fn rows_have_the_rules_that_keep_an_account_safe() {
 #[test]
 fn a_refused_token_and_a_refused_source_are_told_from_business_errors() {
     let reply = |status, body: &'static str| Reply { status, content_type: None, body: body.as_bytes() };
-    for (status, body) in [(400, REVOKED), (401, RENEW_EXPIRED), (401, DATA_EXPIRED), (401, DATA_BAD_TOKEN)] {
+    for (status, body) in [
+        (400, REVOKED),
+        (400, CHARTS_BAD_TOKEN),
+        (401, RENEW_EXPIRED),
+        (401, DATA_EXPIRED),
+        (401, DATA_BAD_TOKEN),
+        (401, r#" [{"errorCode":"DH-906","errorMessage":"INVALID  token.","orderId":null}] "#),
+    ] {
         assert!(refuses_token(&reply(status, body)) && !refuses_source(&reply(status, body)), "{body}");
+        assert!(doubts_token(&reply(status, body)), "{body}");
     }
-    for (status, body) in [(400, INVALID_IP), (403, DH_911), (400, DH_911)] {
+    for (status, body) in [
+        (400, INVALID_IP),
+        (403, DH_911),
+        (400, DH_911),
+        (400, r#"{"errorMessage":"DH-905: Invalid IP","errorType":"x","correlationId":"c1","orderId":""}"#),
+    ] {
         assert!(refuses_source(&reply(status, body)) && !refuses_token(&reply(status, body)), "{body}");
+        assert!(!doubts_token(&reply(status, body)), "{body}");
     }
     for (status, body) in [
         (400, BAD_FIELD),
+        (400, BAD_CORRELATION),
+        (400, NO_QUANTITY),
+        (400, IN_TRANSIT),
+        (400, CLOSED),
+        (400, TRIGGER),
+        (404, EXTERNAL_UNKNOWN),
+        (404, FRONT_404),
+        (401, QUOTES_NO_PLAN),
+        (401, CHARTS_NO_PLAN),
+        (400, BAD_SECURITY),
         (400, r#"{"errorCode":"DH-906","errorMessage":"Invalid token number for this security"}"#),
         (400, r#"{"errorCode":"DH-905","errorMessage":"Invalid IPO category"}"#),
         (400, r#"{"errorCode":"DH-906","errorMessage":"Incorrect request for order and cannot be processed."}"#),
@@ -290,7 +348,62 @@ fn a_refused_token_and_a_refused_source_are_told_from_business_errors() {
         (403, HTML),
         (200, r#"{"orderId":"1","orderStatus":"REJECTED","omsErrorDescription":"Invalid IP"}"#),
     ] {
-        assert!(!refuses_source(&reply(status, body)) && !refuses_token(&reply(status, body)), "{status} {body}");
+        let reply = reply(status, body);
+        assert!(!refuses_source(&reply) && !refuses_token(&reply) && !doubts_token(&reply), "{status} {body}");
+    }
+}
+
+/// The broker quotes what it was sent, and an id of "Invalid IP" must not trip both legs,
+/// nor send an order again; and what names an order is about that order.
+#[test]
+fn what_is_quoted_or_stands_beside_an_order_is_no_refusal_of_token_or_source() {
+    for (quoted, known) in [("Invalid IP", INVALID_IP), ("Invalid Token", REVOKED)] {
+        let code = if quoted == "Invalid IP" { "DH-905" } else { "DH-906" };
+        let error = |message: String| serde_json::json!({ "errorCode": code, "errorMessage": message });
+        let with = |member: &str, value: serde_json::Value| {
+            let mut body: serde_json::Value = serde_json::from_str(known).unwrap();
+            body[member] = value;
+            body
+        };
+        let bodies = [
+            error(format!("Invalid correlationId: {quoted}")),
+            error(format!("Invalid correlationId \"{quoted}\"")),
+            error(format!("\"{quoted}\"")),
+            error(format!("{quoted} is not allowed as correlationId")),
+            error(format!("correlationId: {quoted}")),
+            with("orderId", "112111182198".into()),
+            with("order_id", serde_json::json!(112_111_182_198_u64)),
+            with("data", serde_json::json!({ "orderId": "112111182198" })),
+            with("data", serde_json::json!([{ "more": { "orderIds": ["1"] } }])),
+            with("message", "Missing required fields".into()),
+            serde_json::json!({ "errorCode": code, "errorMessage": "Bad value", "data": { "message": quoted } }),
+            serde_json::json!({ "correlationId": quoted, "errorCode": code, "errorMessage": "Bad value" }),
+            serde_json::json!({ "correlationId": quoted }),
+            serde_json::json!(quoted),
+        ];
+        for body in bodies {
+            let body = body.to_string();
+            let reply = Reply { status: 400, content_type: None, body: body.as_bytes() };
+            assert!(!refuses_source(&reply) && !refuses_token(&reply), "{body}");
+        }
+        // Half a reply, or more than one.
+        for body in [&known[..known.trim_end().len() - 1], &format!("{known}{known}"), quoted] {
+            let reply = Reply { status: 400, content_type: None, body: body.as_bytes() };
+            assert!(!refuses_source(&reply) && !refuses_token(&reply), "{body}");
+        }
+    }
+}
+
+/// Not proof enough to send again, and reason enough to ask: a dead token must not go on for ever.
+#[test]
+fn an_unknown_text_under_a_tokens_code_is_a_reason_to_ask() {
+    for (status, body) in [
+        (401, r#"{"errorType":"Invalid_Authentication","errorCode":"DH-901","errorMessage":"Session over"}"#),
+        (401, r#"{"data":{"809":"Some new words"},"status":"failed"}"#),
+        (400, r#"{"status":"error","message":"Please regenerate the API token on Dhan"}"#),
+    ] {
+        let reply = Reply { status, content_type: None, body: body.as_bytes() };
+        assert!(doubts_token(&reply) && !refuses_token(&reply) && !refuses_source(&reply), "{body}");
     }
 }
 
@@ -458,6 +571,7 @@ proptest! {
         let reply = Reply { status, content_type: html.then_some("text/html"), body: &body };
         refuses_token(&reply);
         refuses_source(&reply);
+        doubts_token(&reply);
         let found = classify(&reply, context);
         prop_assert!(status < 300 || found.is_some(), "a status of failure is always a refusal");
         if let Some(found) = found {
