@@ -1,11 +1,14 @@
 //! What one line says.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::note::Note;
 use super::words::{PathText, Word};
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
+use crate::orders::terms::Terms;
 
 /// Which kind of line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,8 +61,12 @@ pub struct Entry {
     pub idempotency_key: Option<Word>,
     /// The broker's order id. Several with commas between them.
     pub order_id: Option<Word>,
+    /// What a placement or change asks for: one for one order, several for a multi-order.
+    pub terms: Option<Arc<[Terms]>>,
     /// SHA-256 of the body as it leaves.
     pub body_sha256: Option<[u8; 32]>,
+    /// SHA-256 of the body by value: the same, however it is spelt.
+    pub write_sha256: Option<[u8; 32]>,
     /// Which token signs it.
     pub token_generation: Option<u64>,
     /// The status of the broker's reply.
@@ -94,7 +101,9 @@ impl Entry {
             correlation_id: None,
             idempotency_key: None,
             order_id: None,
+            terms: None,
             body_sha256: None,
+            write_sha256: None,
             token_generation: None,
             status: None,
             broker_code: None,
@@ -115,6 +124,11 @@ impl Entry {
     #[must_use]
     pub fn outcome(&self, outcome: Outcome, at: Timestamp) -> Self {
         Self { at, kind: Kind::Outcome, outcome: Some(outcome), ..self.clone() }
+    }
+
+    /// What it asks for. Empty where there are no terms, and where a line before them was written.
+    pub fn terms(&self) -> &[Terms] {
+        self.terms.as_deref().unwrap_or_default()
     }
 
     /// The broker's order ids.

@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use data_encoding::HEXLOWER;
 
 use super::line::{self, Recorded};
+use super::order_terms;
 
 /// The columns of [`Csv`]: the members of a line, in their order, and `note`.
-pub const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 26] = [
     "seq",
     "at",
     "kind",
@@ -21,7 +22,9 @@ pub const COLUMNS: [&str; 24] = [
     "correlation_id",
     "idempotency_key",
     "order_id",
+    "terms",
     "body_sha256",
+    "write_sha256",
     "token_generation",
     "status",
     "broker_code",
@@ -40,7 +43,7 @@ pub const COLUMNS: [&str; 24] = [
 /// The writer's.
 pub fn write_json(out: &mut impl Write, recorded: &Recorded) -> io::Result<()> {
     let mut line = Vec::with_capacity(1024);
-    line::write(&mut line, recorded.seq, &recorded.entry, recorded.prev);
+    line::write_again(&mut line, recorded);
     out.write_all(&line)
 }
 
@@ -81,7 +84,9 @@ impl<W: Write> Csv<W> {
             text(e.correlation_id.as_ref().map(ToString::to_string)),
             text(e.idempotency_key.as_ref().map(ToString::to_string)),
             text(e.order_id.as_ref().map(ToString::to_string)),
+            text(e.terms.as_deref().map(order_terms::text)),
             text(e.body_sha256.map(|digest| HEXLOWER.encode(&digest))),
+            text(e.write_sha256.map(|digest| HEXLOWER.encode(&digest))),
             text(e.token_generation.map(|number| number.to_string())),
             text(e.status.map(|number| number.to_string())),
             text(e.broker_code.as_ref().map(ToString::to_string)),

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::entry::{Entry, Kind};
 use super::note::Note;
+use super::order_terms;
 use super::words::{PathText, Word};
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
 
@@ -61,6 +62,17 @@ pub struct Recorded {
     pub prev: LineHash,
     /// Its own.
     pub hash: LineHash,
+    /// Which members it has.
+    pub members: Members,
+}
+
+/// Which members a line has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// All of today's.
+    All,
+    /// `terms` and `write_sha256` are not there: a line of an older program.
+    WithoutTerms,
 }
 
 const HASH: &[u8] = b",\"hash\":\"";
@@ -68,10 +80,20 @@ const HASH: &[u8] = b",\"hash\":\"";
 const ENDING: usize = HASH.len() + 64 + 2;
 
 /// Write the line of an entry, newline included, and return its hash.
+#[cfg(test)]
 pub(super) fn write(line: &mut Vec<u8>, seq: u64, entry: &Entry, prev: LineHash) -> LineHash {
+    write_with(line, seq, entry, prev, Members::All)
+}
+
+/// The same, with the members that it had when it was written first.
+pub(super) fn write_again(line: &mut Vec<u8>, recorded: &Recorded) -> LineHash {
+    write_with(line, recorded.seq, &recorded.entry, recorded.prev, recorded.members)
+}
+
+fn write_with(line: &mut Vec<u8>, seq: u64, entry: &Entry, prev: LineHash, members: Members) -> LineHash {
     line.clear();
     let mut inner = Vec::with_capacity(512);
-    body(&mut inner, entry);
+    body_with(&mut inner, entry, members);
     seal(line, seq, &inner, prev)
 }
 
@@ -92,6 +114,10 @@ pub(super) fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -
 
 /// What a line says, without its place in the chain.
 pub(super) fn body(line: &mut Vec<u8>, e: &Entry) {
+    body_with(line, e, Members::All);
+}
+
+fn body_with(line: &mut Vec<u8>, e: &Entry, members: Members) {
     line.extend_from_slice(b",\"at\":\"");
     timestamp(line, e.at);
     line.extend_from_slice(b"\",\"kind\":\"");
@@ -111,7 +137,13 @@ pub(super) fn body(line: &mut Vec<u8>, e: &Entry) {
     text(line, b",\"correlation_id\":", e.correlation_id.as_ref().map(Word::as_str));
     text(line, b",\"idempotency_key\":", e.idempotency_key.as_ref().map(Word::as_str));
     text(line, b",\"order_id\":", e.order_id.as_ref().map(Word::as_str));
+    if members == Members::All {
+        order_terms::write(line, e.terms());
+    }
     quoted(line, b",\"body_sha256\":", e.body_sha256, |line, digest| line.extend_from_slice(&hex(&digest)));
+    if members == Members::All {
+        quoted(line, b",\"write_sha256\":", e.write_sha256, |line, digest| line.extend_from_slice(&hex(&digest)));
+    }
     number(line, b",\"token_generation\":", e.token_generation);
     number(line, b",\"status\":", e.status.map(u64::from));
     text(line, b",\"broker_code\":", e.broker_code.as_ref().map(Word::as_str));
@@ -279,8 +311,13 @@ struct Raw<'a> {
     idempotency_key: Option<Cow<'a, str>>,
     #[serde(borrow)]
     order_id: Option<Cow<'a, str>>,
+    /// There, and perhaps `null`; or not there.
+    #[serde(borrow, default, deserialize_with = "there")]
+    terms: Option<&'a RawValue>,
     #[serde(borrow)]
     body_sha256: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    write_sha256: Option<Cow<'a, str>>,
     token_generation: Option<u64>,
     status: Option<u16>,
     #[serde(borrow)]
@@ -297,6 +334,10 @@ struct Raw<'a> {
     hash: Cow<'a, str>,
 }
 
+fn there<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
 /// Read a line without checking its hash.
 pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
     let raw: Raw<'_> = serde_json::from_slice(line).map_err(|err| err.to_string())?;
@@ -305,6 +346,9 @@ pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
     let target = raw.target.map(|text| Authority::parse(&text, None)).transpose().map_err(|err| err.to_string())?;
     let method = raw.method.map(|text| text.parse()).transpose().map_err(|_| "no method".to_owned())?;
     let body_sha256 = raw.body_sha256.map(|text| hash("body_sha256", &text).map(|hash| hash.0)).transpose()?;
+    let write_sha256 = raw.write_sha256.map(|text| hash("write_sha256", &text).map(|hash| hash.0)).transpose()?;
+    let members = if raw.terms.is_some() { Members::All } else { Members::WithoutTerms };
+    let terms = raw.terms.map(|member| order_terms::read(member.get())).transpose()?.flatten();
     // A newer program may write notes that this one does not know; they are no harm.
     let note = raw
         .note
@@ -322,7 +366,9 @@ pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
         correlation_id: word(raw.correlation_id),
         idempotency_key: word(raw.idempotency_key),
         order_id: word(raw.order_id),
+        terms,
         body_sha256,
+        write_sha256,
         token_generation: raw.token_generation,
         status: raw.status,
         broker_code: word(raw.broker_code),
@@ -332,5 +378,6 @@ pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
         total_us: raw.total_us,
         note,
     };
-    Ok(Recorded { seq: raw.seq, entry, prev: hash("prev", &raw.prev)?, hash: hash("hash", &raw.hash)? })
+    let (prev, hash) = (hash("prev", &raw.prev)?, hash("hash", &raw.hash)?);
+    Ok(Recorded { seq: raw.seq, entry, prev, hash, members })
 }

@@ -44,6 +44,7 @@ mod line;
 mod lines;
 mod note;
 mod open;
+mod order_terms;
 #[doc(hidden)]
 pub mod probe;
 mod query;
@@ -58,7 +59,7 @@ pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
 pub use export::{COLUMNS, Csv, write_json};
 pub use follow::Follow;
-pub use line::{LineHash, Recorded};
+pub use line::{LineHash, Members, Recorded};
 pub use note::Note;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
 pub use verify::{Place, Problem, Report, verify};

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
+use crate::orders::terms::{Number, Terms};
 
 const DAY: i64 = 86_400;
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -81,8 +82,8 @@ fn a_line_is_what_the_readme_says() {
     let expected = concat!(
         r#"{"seq":1,"at":"2026-11-23T00:00:00.000000Z","kind":"intent","request_id":"request-0","account":"alpha","#,
         r#""leg":"primary","source":"2001:db8:a1::1","target":"api.dhan.co:443","method":"POST","path":"/v2/orders","#,
-        r#""correlation_id":"c-0","idempotency_key":null,"order_id":null,"#,
-        r#""body_sha256":"0707070707070707070707070707070707070707070707070707070707070707","token_generation":3,"#,
+        r#""correlation_id":"c-0","idempotency_key":null,"order_id":null,"terms":null,"#,
+        r#""body_sha256":"0707070707070707070707070707070707070707070707070707070707070707","write_sha256":null,"token_generation":3,"#,
         r#""status":null,"broker_code":null,"outcome":null,"recovered":null,"upstream_us":null,"total_us":null,"#,
         r#""prev":"0000000000000000000000000000000000000000000000000000000000000000""#,
     );
@@ -93,6 +94,31 @@ fn a_line_is_what_the_readme_says() {
     assert_eq!(line["hash"], LineHash::of(body.as_bytes()).to_string());
     let members: BTreeSet<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(members, COLUMNS.into_iter().filter(|name| *name != "note").collect());
+}
+
+/// Of any number of orders, with texts that callers chose.
+fn any_terms(words: &[Option<String>], number: Option<u64>) -> Option<std::sync::Arc<[Terms]>> {
+    let count = number.map_or(0, |number| usize::try_from(number % 4).unwrap());
+    // As it is read back: a text that is not the broker's stands as its digest.
+    let text = |at: usize| words[at].as_deref().map(|text| Box::from(&*words::plain(text)));
+    let price = number.and_then(|number| Number::parse(&format!("{}.{:02}", number / 100, number % 100)));
+    let one = Terms {
+        side: Some("BUY".into()),
+        segment: text(0),
+        security: text(1),
+        order_type: text(2),
+        price: price.clone(),
+        trailing: price,
+        after_market: number.is_some_and(|number| number % 2 == 0),
+        correlation_id: text(3),
+        sequence: text(4),
+        ..Terms::default()
+    };
+    let mut terms = vec![one; count];
+    if let [_, second, ..] = &mut terms[..] {
+        *second = Terms::default();
+    }
+    (count > 0).then(|| terms.into())
 }
 
 fn any_entry() -> impl Strategy<Value = Entry> {
@@ -116,6 +142,8 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             order_id: word(4),
             broker_code: word(5),
             body_sha256: digest,
+            write_sha256: digest,
+            terms: any_terms(&words, number),
             token_generation: number,
             status,
             recovered,
@@ -140,7 +168,8 @@ proptest! {
         let mut bytes = Vec::new();
         let hash = line::write(&mut bytes, seq, &entry, LineHash::of(b"before"));
         let recorded = line::check(bytes.strip_suffix(b"\n").unwrap()).unwrap();
-        prop_assert_eq!(&recorded, &Recorded { seq, entry, prev: LineHash::of(b"before"), hash });
+        let (prev, members) = (LineHash::of(b"before"), Members::All);
+        prop_assert_eq!(&recorded, &Recorded { seq, entry, prev, hash, members });
         prop_assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1);
         let text = String::from_utf8(bytes.clone()).unwrap();
         prop_assert_eq!(text.matches(",\"hash\"").count(), 1);
@@ -613,6 +642,70 @@ fn csv_quotes_what_needs_it() {
     assert_eq!(lines.len(), 3);
 }
 
+/// People read them, and what was lost is found by them.
+#[test]
+fn terms_stand_in_the_line_as_the_broker_words_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), day(0, 0));
+    let one = Terms {
+        side: Some("BUY".into()),
+        segment: Some("NSE_EQ".into()),
+        quantity: Number::parse("5"),
+        price: Number::parse("3310.50"),
+        ..Terms::default()
+    };
+    let long = Terms { security: Some("9".repeat(65).into()), sequence: Some("a\"b".into()), ..one.clone() };
+    let counted = |count: usize| Some(vec![one.clone(); count].into());
+    for terms in [Some([one.clone()].into()), Some([one.clone(), long].into()), counted(25), counted(26)] {
+        journal.append(&Entry { terms, write_sha256: Some([8; 32]), ..intent(day(0, 1), 1) }).unwrap();
+    }
+    drop(journal);
+    let text = fs::read_to_string(&files(dir.path())[0]).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let expected =
+        r#""order_id":null,"terms":{"side":"BUY","segment":"NSE_EQ","quantity":5,"price":3310.5},"body_sha256""#;
+    assert!(lines[0].contains(expected), "{}", lines[0]);
+    assert!(lines[0].contains(&format!(r#","write_sha256":"{}","token_generation""#, "08".repeat(32))));
+    assert!(lines[1].contains(r#""security":"sha256:"#) && !lines[1].contains("999"), "{}", lines[1]);
+    let read = all(dir.path());
+    assert_eq!(read[0].entry.terms(), [one]);
+    // Half a multi-order would be taken for the whole.
+    assert_eq!(read.iter().map(|line| line.entry.terms().len()).collect::<Vec<_>>(), [1, 2, 25, 0]);
+    for (line, text) in read.iter().zip(lines) {
+        let mut again = Vec::new();
+        write_json(&mut again, line).unwrap();
+        assert_eq!(String::from_utf8(again).unwrap().trim_end(), text);
+    }
+}
+
+/// Five years of lines were written before there were terms.
+#[test]
+fn lines_of_an_older_program_are_read_and_written_as_they_stand() {
+    let dir = filled(6);
+    let mut prev = LineHash::ZERO;
+    for path in files(dir.path()) {
+        let mut old = Vec::new();
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let body = line.split_once(",\"prev\"").unwrap().0;
+            let body = body.replace(",\"terms\":null", "").replace(",\"write_sha256\":null", "");
+            let seq = line::read(line.as_bytes()).unwrap().seq;
+            let rest = body.strip_prefix(&format!("{{\"seq\":{seq}")).unwrap();
+            prev = line::seal(&mut old, seq, rest.as_bytes(), prev);
+        }
+        fs::write(&path, &old).unwrap();
+        let mut again = Vec::new();
+        for line in old.split_inclusive(|b| *b == b'\n') {
+            write_json(&mut again, &line::check(line.strip_suffix(b"\n").unwrap()).unwrap()).unwrap();
+        }
+        assert_eq!(again, old);
+    }
+    fs::remove_file(dir.path().join(".head")).unwrap();
+    let journal = open(dir.path(), day(2, 50));
+    journal.append(&intent(day(2, 51), 7)).unwrap();
+    let report = assert_good(dir.path());
+    assert_eq!(report.lines, 7);
+}
+
 /// Wherever text of others can get in, a secret does not.
 #[test]
 fn no_secret_gets_in() {
@@ -626,6 +719,7 @@ fn no_secret_gets_in() {
         idempotency_key: Some(Word::new(&format!("Bearer {token}"))),
         order_id: Some(Word::new(&format!("1,{token}"))),
         broker_code: Some(Word::new(&token)),
+        terms: Some([Terms { security: Some(token.as_str().into()), ..Terms::default() }].into()),
         ..intent(day(0, 1), 1)
     };
     journal.append(&entry).unwrap();
