@@ -224,7 +224,7 @@ impl Order<'_> {
                     leg.refused_source();
                     self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
                     claim.taken_back();
-                    let other = legs.choose(Purpose::OrderWrite).into_iter().find(|next| next.role() != leg.role());
+                    let other = legs.other_than(leg.role(), Purpose::OrderWrite);
                     match other {
                         Some(other) if other_leg.is_none() && other.source() != leg.source() => {
                             other_leg = Some(other.role());
@@ -292,14 +292,8 @@ impl Order<'_> {
             }
             Some(role) => {
                 let leg = legs.leg(role);
-                let leased = tokio::time::timeout_at(by, leg.lease(to, reuse)).await;
-                match leased {
-                    Ok(Ok(lease)) => Ok((leg, lease)),
-                    Ok(Err(err)) => Err(failed(trace, err.code(), err.chain())),
-                    Err(_) => {
-                        Err(failed(trace, "connect_timed_out", "no time was left to dial the other leg".to_owned()))
-                    }
-                }
+                let leased = leg.lease(to, Purpose::OrderWrite, reuse, by).await;
+                leased.map(|lease| (leg, lease)).map_err(|err| failed(trace, err.code(), err.chain()))
             }
         }
     }
