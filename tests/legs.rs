@@ -11,8 +11,13 @@
 
 mod support;
 
+use std::io::Write;
+use std::net::Ipv6Addr;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+use sixgate::sandbox::{Action, Fault};
 use support::Gateway;
 use support::caller::{Caller, Reply, connect, request};
 use support::net::{Ns, Uplink};
@@ -158,9 +163,17 @@ fn a_line_that_dies_under_a_kept_connection_costs_one_order_and_not_for_long() {
 #[test]
 fn a_failover_pays_no_handshake() {
     let world = world("warm = 1\nwarm_hours = \"always\"");
-    let ready = wait_for("both legs to be warm", LIMIT, || Some(world.broker.handshakes()).filter(|made| *made >= 2));
+    // Each leg is looked at on a connection of its own, and keeps another one.
+    let looked = |world: &World| world.broker.seen().iter().filter(|seen| is_get_ip(seen)).count();
+    let ready = wait_for("both legs to be warm", LIMIT, || {
+        let made = world.broker.handshakes();
+        (made >= 4 && looked(&world) == 2).then_some(made)
+    });
     goes_by(&world, "primary");
-    assert_eq!(world.broker.handshakes(), ready, "the first order paid a handshake");
+    let order = world.broker.seen().into_iter().find(|seen| seen.method == "POST").unwrap();
+    let warm =
+        |connection| world.broker.seen().iter().all(|seen| seen.connection != connection || seen.method == "POST");
+    assert!(order.connection <= ready && warm(order.connection), "the first order paid a handshake");
     world.net.ip(Ns::Gateway, "-6 route del local 2001:db8:a1::/64 dev lo");
     wait_until("the leg to trip", LIMIT, || primary(&world) == tripped("address_gone"));
     goes_by(&world, "secondary");
@@ -168,4 +181,147 @@ fn a_failover_pays_no_handshake() {
     let order = seen.last().unwrap();
     assert_eq!(*order.peer.ip(), world.traders[0].pair.secondary.ip());
     assert!(order.connection <= ready, "connection {} was made after {ready}", order.connection);
+}
+
+fn is_get_ip(seen: &sixgate::sandbox::Seen) -> bool {
+    seen.path_and_query == "/v2/ip/getIP"
+}
+
+/// Every packet from `from` leaves the gateway's host as if it were from `to`.
+fn snat(world: &World, rules: &[(Ipv6Addr, Ipv6Addr)]) {
+    let rules: String = rules.iter().map(|(from, to)| format!("ip6 saddr {from} snat to {to}\n")).collect();
+    let table = format!(
+        "table ip6 wrong\ndelete table ip6 wrong\n\
+         table ip6 wrong {{ chain post {{ type nat hook postrouting priority srcnat; {rules} }} }}\n"
+    );
+    let mut nft = world.net.command(Ns::Gateway, "nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    nft.stdin.take().unwrap().write_all(table.as_bytes()).unwrap();
+    assert!(nft.wait().unwrap().success(), "nft -f -: {table}");
+}
+
+/// Nothing is known of its legs any more, and no connection of theirs is left.
+fn restart(world: &mut World) {
+    world.gateway.terminate();
+    world.start_again();
+}
+
+/// Any request as account `a1`.
+fn ask(world: &World, method: &str, path: &str, body: Option<&str>) -> Reply {
+    world.net.in_ns(Ns::Gateway, || async {
+        let mut caller = Caller::http1(connect(LOOPBACK.parse().unwrap()).await).await;
+        caller.send(request(method, &format!("http://api.dhan.co{path}"), "api.dhan.co", &[], body)).await.unwrap()
+    })
+}
+
+fn journal(world: &World) -> Vec<Value> {
+    let (status, page) = world.gateway.admin().get("/v1/orders?account=a1&kind=intent&limit=100");
+    assert_eq!(status, 200, "{page}");
+    page["items"].as_array().unwrap_or_else(|| panic!("{page}")).clone()
+}
+
+/// Two accounts; what the first one sends by its primary arrives from the second one's.
+#[test]
+fn what_arrives_from_another_accounts_address_is_no_more_than_the_question_that_finds_out() {
+    let mut world = World::up_with(2, &text("warm = 0"));
+    let [first, second] = [world.traders[0].clone(), world.traders[1].clone()];
+    snat(&world, &[(first.pair.primary.ip(), second.pair.primary.ip())]);
+    restart(&mut world);
+    world.broker.clear_seen();
+
+    goes_by(&world, "secondary");
+    let (reply, _) = place(&world);
+    assert_eq!(reply.header("sixgate-source"), first.pair.secondary.to_string());
+    assert_eq!(ask(&world, "GET", "/v2/holdings", None).header("sixgate-leg"), "secondary");
+    assert_eq!(primary(&world), tripped("seen_as_another"));
+    let seen = world.broker.seen();
+    let strangers =
+        |address| seen.iter().filter(move |s| *s.peer.ip() == address && s.account.as_ref() == Some(&first.client_id));
+    let theirs: Vec<_> = strangers(second.pair.primary.ip()).collect();
+    assert!(theirs.len() >= 2 && theirs.iter().all(|seen| is_get_ip(seen)), "{theirs:?}");
+    assert_ne!(theirs[0].connection, theirs[1].connection);
+    assert_eq!(strangers(first.pair.primary.ip()).count(), 0);
+    let sources: Vec<_> = journal(&world).iter().map(|order| order["source"].clone()).collect();
+    assert!(
+        sources.len() >= 2 && sources.iter().all(|source| *source == first.pair.secondary.to_string()),
+        "{sources:?}"
+    );
+
+    // A pin is no proof.
+    let (status, answer) = world.gateway.admin().put("/v1/accounts/a1/leg", &json!({ "pin": "primary" }));
+    assert_eq!(status, 200, "{answer}");
+    let (reply, _) = place(&world);
+    assert_eq!((reply.status, reply.header("sixgate-outcome")), (503, "not_sent"), "{reply:?}");
+    let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains(&format!("as {}", second.pair.primary)) && detail.contains("masquerade"), "{detail}");
+}
+
+/// Out is always open, but not by another account's address.
+#[test]
+fn with_both_legs_seen_as_another_a_cancel_goes_by_nobodys_address_and_an_order_does_not() {
+    let mut world = World::up_with(2, &text("warm = 0"));
+    let (reply, _) = place(&world);
+    let id = reply.json()["orderId"].as_str().unwrap().to_owned();
+    let [first, second] = [world.traders[0].clone(), world.traders[1].clone()];
+    let nobodys: Ipv6Addr = "2001:db8:a1::ff".parse().unwrap();
+    for (seen_as, goes) in [(second.pair.primary.ip(), false), (nobodys, true)] {
+        snat(&world, &[(first.pair.primary.ip(), seen_as), (first.pair.secondary.ip(), seen_as)]);
+        restart(&mut world);
+        let (order, _) = place(&world);
+        assert_eq!((order.status, order.header("sixgate-outcome")), (503, "not_sent"), "{order:?}");
+        let read = ask(&world, "GET", "/v2/orders", None);
+        assert_eq!(read.status, 503, "{read:?}");
+        let before = world.broker.seen().len();
+        let cancel = ask(&world, "DELETE", &format!("/v2/orders/{id}"), None);
+        let arrived = world.broker.seen()[before..].iter().any(|seen| seen.method == "DELETE");
+        assert_eq!(arrived, goes, "{cancel:?}");
+    }
+}
+
+/// What the broker does not say, it may have its reasons for: nobody is stopped by it.
+#[test]
+fn a_broker_that_does_not_say_what_it_saw_stops_nobody_and_validate_says_so() {
+    let mut world = World::up_with(1, &text("warm = 0"));
+    let documented = json!({ "primaryIP": "NA", "secondaryIP": "NA" });
+    let error = json!([{ "message": "Something went wrong", "status": "ERROR" }]);
+    for body in [documented, error, json!("strange")] {
+        world.broker.clear_faults();
+        world.broker.fault(Fault::new(Action::Refuse { status: 200, body: body.clone() }).on("GET", "/v2/ip/getIP"));
+        restart(&mut world);
+        goes_by(&world, "primary");
+        let (_, told) = world.gateway.admin().post("/v1/accounts/a1/validate", &json!({}));
+        assert!(told.to_string().contains("not proved"), "{body}: {told}");
+        assert_eq!(primary(&world).0, "admits", "{body}");
+    }
+}
+
+/// A question that is not answered costs a second, once.
+#[test]
+fn a_broker_that_does_not_answer_the_question_delays_one_order_by_a_second() {
+    let mut world = World::up_with(1, &text("warm = 0"));
+    world.broker.fault(Fault::new(Action::Hang { executed: false }).on("GET", "/v2/ip/getIP"));
+    restart(&mut world);
+    let (reply, took) = place(&world);
+    assert_eq!((reply.status, reply.header("sixgate-leg")), (200, "primary"), "{reply:?}");
+    assert!(took >= Duration::from_millis(950) && took < Duration::from_secs(4), "{took:?}");
+    let (reply, took) = place(&world);
+    assert_eq!((reply.status, reply.header("sixgate-leg")), (200, "primary"), "{reply:?}");
+    assert!(took < Duration::from_millis(900), "the second one waited too: {took:?}");
+}
+
+/// Which way packets go after an address came back, nobody knows: it is asked before anything is signed.
+#[test]
+fn a_leg_whose_address_came_back_is_asked_about_again_before_it_signs() {
+    let world = patient_world();
+    goes_by(&world, "primary");
+    let [own, other] = [world.traders[0].pair.primary.ip(), "2001:db8:a1::ff".parse().unwrap()];
+    world.net.ip(Ns::Gateway, "-6 route del local 2001:db8:a1::/64 dev lo");
+    wait_until("the leg to trip", LIMIT, || primary(&world) == tripped("address_gone"));
+    snat(&world, &[(own, other)]);
+    world.net.ip(Ns::Gateway, "-6 route add local 2001:db8:a1::/64 dev lo");
+    wait_until("the leg to be known for another", LIMIT, || {
+        goes_by(&world, "secondary");
+        primary(&world).1.as_deref() == Some("seen_as_another")
+    });
+    let seen = world.broker.seen();
+    assert!(seen.iter().filter(|seen| *seen.peer.ip() == other).all(is_get_ip), "{seen:?}");
 }

@@ -1,14 +1,18 @@
-//! What the broker sees of a leg: `getIP` with the account's own token, for the probes.
+//! What the broker sees of a leg: `getIP` with the account's own token, and whose an
+//! address is that it saw.
 
-use std::pin::Pin;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Weak};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use super::Accounts;
+use super::{Account, Accounts};
 use crate::domain::Role;
 use crate::legs::{GetIp, Legs, Seen};
-use crate::tokens::login::{Answered, Login};
+use crate::tokens::LiveToken;
+use crate::tokens::login::{Answered, Login, Registered};
 
 /// Asks for whichever account the leg is of.
 pub struct Sight {
@@ -18,35 +22,62 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// For the probes of these accounts' legs.
+    /// For the looks at these accounts' legs.
     pub fn new(accounts: &Arc<Accounts>, login: Arc<Login>) -> Arc<Self> {
         Arc::new(Self { accounts: Arc::downgrade(accounts), login })
     }
 
-    async fn ask(&self, legs: &Legs, role: Role) -> Option<Seen> {
+    /// The account that these are the legs of. It may have been made anew meanwhile: its
+    /// token must not leave by these.
+    fn of(&self, legs: &Legs) -> Option<Arc<Account>> {
         let account = self.accounts.upgrade()?.lookup(legs.account().as_str())?;
-        // The account may have been made anew meanwhile: its token must not leave by these.
-        account.legs.as_ref().filter(|own| own.pair() == legs.pair())?;
+        account.legs.as_ref().filter(|own| std::ptr::eq(Arc::as_ptr(own), legs))?;
+        Some(account)
+    }
+
+    fn means(&self, legs: &Legs) -> Option<(Arc<Account>, Arc<LiveToken>)> {
+        let account = self.of(legs)?;
         let token = account.token.live(Timestamp::now()).ok()?;
-        let called = self.login.get_ip(legs.leg(role), account.client_id(), &token.secret()).await;
-        let Answered::Good(registered) = called.answered else { return None };
-        let std::net::IpAddr::V6(detected) = registered.detected? else { return None };
-        // Where the broker does not say it in so many words, its own comparison does.
-        let matches = registered.match_status.as_deref().map(|status| match status {
-            "MATCH" | "PRIMARY_MATCH" | "SECONDARY_MATCH" => Some(true),
-            "MISMATCH" | "NOT_CONFIGURED" => Some(false),
-            _ => None,
-        });
-        Some(Seen { detected, orders_allowed: registered.orders_allowed.or(matches.flatten()) })
+        Some((account, token))
     }
 }
 
 impl GetIp for Sight {
-    fn get_ip<'a>(
-        &'a self,
-        legs: &'a Arc<Legs>,
-        role: Role,
-    ) -> Pin<Box<dyn Future<Output = Option<Seen>> + Send + 'a>> {
-        Box::pin(self.ask(legs, role))
+    fn can_ask(&self, legs: &Legs) -> bool {
+        self.means(legs).is_some()
     }
+
+    fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<Seen>>> {
+        let (account, token) = self.means(legs)?;
+        let (login, legs) = (Arc::clone(&self.login), Arc::clone(legs));
+        let ask = async move {
+            let leg = legs.leg(role);
+            let called = login.get_ip(leg, account.client_id(), &token.secret()).await;
+            match called.answered {
+                Answered::Good(registered) => Some(seen(&registered, role, leg.source().ip())),
+                Answered::Refused(_) | Answered::Lost(_) | Answered::NotSent(_) => None,
+            }
+        };
+        Some(ask.boxed())
+    }
+
+    fn is_anothers(&self, legs: &Legs, address: IpAddr) -> bool {
+        let IpAddr::V6(address) = address.to_canonical() else { return false };
+        let accounts = self.accounts.upgrade();
+        let known = accounts.zip(self.of(legs));
+        known.is_none_or(|(accounts, account)| {
+            accounts.addressing().is_anothers(address, &account.name, account.client_id())
+        })
+    }
+}
+
+/// What an answer says of the leg `role` with the address `own`.
+fn seen(told: &Registered, role: Role, own: Ipv6Addr) -> Seen {
+    // Where the broker does not say it in so many words, its own comparison does.
+    let matches = told.match_status.as_deref().and_then(|status| match status {
+        "MATCH" | "PRIMARY_MATCH" | "SECONDARY_MATCH" => Some(true),
+        "MISMATCH" | "NOT_CONFIGURED" => Some(false),
+        _ => None,
+    });
+    Seen { detected: told.seen_from(role, own), orders_allowed: told.orders_allowed.or(matches) }
 }

@@ -17,6 +17,7 @@ pub mod host;
 mod prefix;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::Ipv6Net;
@@ -284,6 +285,17 @@ impl Addressing {
                 Err(err) => tracing::error!(%address, error = %err, "who holds an address cannot be read"),
             }
         }
+    }
+
+    /// Is an address another account's than this customer's `account`, or was it, or is it
+    /// just being given away?
+    pub fn is_anothers(&self, address: Ipv6Addr, account: &AccountName, client_id: &ClientId) -> bool {
+        let Some(address) = SourceAddr::new(address).ok() else { return false };
+        self.lock().holders.get(&address).is_some_and(|holder| match &holder.held {
+            Held::By(holder_name) => holder_name != account,
+            Held::Retired(was) => was != account || holder.client_id.as_ref() != Some(client_id),
+            Held::Reserved => true,
+        })
     }
 
     fn reserve(&self, ledger: &mut Ledger, pair: Pair, pool: Option<String>) -> Reservation {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,6 +61,12 @@ pub enum DialError {
     },
     #[error("TLS with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
     TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration },
+    #[error(
+        "the broker sees {from} as {seen}, so nothing signed goes that way: that may be another account's address. \
+         Between here and the broker something changes addresses; look for NAT66, masquerade or snat \
+         (nft list ruleset) and take it away for {from}; it is asked again by itself"
+    )]
+    SeenAsAnother { from: SourceAddr, seen: IpAddr },
     #[error("{to} could not be dialled from {from} in this leg's share of the time")]
     OutOfTime { from: SourceAddr, to: Authority },
     #[error("HTTP with {to} could not begin")]
@@ -87,6 +93,7 @@ impl DialError {
             Self::Connect { .. } => "connect_failed",
             Self::TimedOut { .. } | Self::OutOfTime { .. } => "connect_timed_out",
             Self::WrongSource { .. } => "wrong_source",
+            Self::SeenAsAnother { .. } => "seen_as_another",
             Self::Forbidden { .. } => "destination_forbidden",
             Self::Resolve(ResolveError::NoAddress { .. } | ResolveError::Ipv4Only { .. }) => "no_ipv6_address",
             Self::Resolve(ResolveError::Failed { .. } | ResolveError::NoServers { .. }) => "resolve_failed",

@@ -8,19 +8,20 @@
 //! a request: what it finds out is pushed into the legs' own state. A change of
 //! addresses looks at every leg, a few milliseconds for 20,000 of them.
 
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::broadcast;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::Instant;
 
 use super::health::LegState;
 use super::leg::Seen;
 use super::netlink::LocalRoutes;
 use super::probes::Inbox;
-use super::{FAIR_SHARE, Leg, Legs, probes, warm, watch};
+use super::{FAIR_SHARE, Leg, Legs, looks, probes, warm, watch};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Authority, Role, SourceAddr};
 use crate::egress::Egress;
@@ -63,12 +64,18 @@ pub struct LegEvent {
 /// Asks the broker by one leg of an account what it sees of it (`getIP`). Made where
 /// tokens are known; legs cannot sign.
 pub trait GetIp: Send + Sync {
-    /// `None` when nobody could be asked: no live token, no answer, no such fields.
+    /// Can it be asked now: is there a live token?
+    fn can_ask(&self, legs: &Legs) -> bool;
+
+    /// Ask, on a new connection. No future when it cannot be asked, and nothing from it
+    /// when there was no answer or one that could not be read.
     ///
-    /// Must leave by that leg and no other ([`Leg::lease`], [`Leg::dial`]). It is given
-    /// ten seconds and dropped then.
-    fn get_ip<'a>(&'a self, legs: &'a Arc<Legs>, role: Role)
-    -> Pin<Box<dyn Future<Output = Option<Seen>> + Send + 'a>>;
+    /// Must leave by that leg and no other ([`Leg::one_call`]). It is given ten seconds
+    /// and dropped then.
+    fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<Seen>>>;
+
+    /// Is this address another account's, or was it, as far as is known?
+    fn is_anothers(&self, legs: &Legs, address: IpAddr) -> bool;
 }
 
 /// See the module.
@@ -84,6 +91,9 @@ pub struct Attendant {
     events: broadcast::Sender<LegEvent>,
     inbox: Inbox,
     get_ip: OnceLock<Arc<dyn GetIp>>,
+    looks_at_once: Semaphore,
+    /// Given at the start.
+    tasks: OnceLock<Tasks>,
     began: Instant,
 }
 
@@ -113,19 +123,24 @@ impl Attendant {
             events: broadcast::Sender::new(EVENTS_KEPT),
             inbox: Inbox::default(),
             get_ip: OnceLock::new(),
+            looks_at_once: Semaphore::new(looks::AT_ONCE),
+            tasks: OnceLock::new(),
             began: Instant::now(),
         })
     }
 
-    /// Watch addresses, probe, and keep warm, until `tasks` stop.
+    /// Watch addresses, probe, look, and keep warm, until `tasks` stop.
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
+        let _ = self.tasks.set(tasks.clone());
+        tasks.spawn(looks::run(Arc::clone(self), tasks.clone()));
         tasks.spawn(watch::run(Arc::clone(self), tasks.clone()));
         tasks.spawn(probes::run(Arc::clone(self), tasks.clone()));
         tasks.spawn(warm::run(Arc::clone(self), tasks.clone()));
     }
 
-    /// Who asks `getIP`. Only the first one given counts; without one, a leg whose
-    /// address the broker refused stays refused for orders until one is taken from it.
+    /// Who asks `getIP`. Only the first one given counts; without one, legs are used
+    /// without having been looked at, and one whose address the broker refused stays
+    /// refused for orders until one is taken from it.
     pub fn set_get_ip(&self, get_ip: Arc<dyn GetIp>) {
         let _ = self.get_ip.set(get_ip);
     }
@@ -162,6 +177,19 @@ impl Attendant {
 
     pub(super) fn getter(&self) -> Option<&Arc<dyn GetIp>> {
         self.get_ip.get()
+    }
+
+    pub(super) fn tasks(&self) -> Option<&Tasks> {
+        self.tasks.get()
+    }
+
+    pub(super) const fn looks_at_once(&self) -> &Semaphore {
+        &self.looks_at_once
+    }
+
+    /// Nobody to say so is no proof that it is not.
+    pub(super) fn is_anothers(&self, legs: &Legs, address: IpAddr) -> bool {
+        self.getter().is_none_or(|getter| getter.is_anothers(legs, address))
     }
 
     pub(super) const fn inbox(&self) -> &Inbox {
@@ -222,6 +250,7 @@ impl Attendant {
         for legs in self.all() {
             tell_addresses(&legs, routes);
         }
+        looks::hurry(self);
     }
 }
 

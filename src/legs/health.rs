@@ -1,13 +1,15 @@
 //! The health of one leg, and which of two legs goes first: pure, `now` passed in.
 //!
-//! A leg can be in two kinds of trouble at once, and each heals by its own evidence:
+//! A leg can be in three kinds of trouble at once, and each heals by its own evidence:
 //!
 //! - with its *line*: it cannot be dialled, or its address left this host. Heals by
 //!   connections that are made through it;
-//! - with its *standing* at the broker: the broker refuses orders from its address, or
-//!   sees another address than ours. Heals by proof, a `getIP` through the leg or an
-//!   order that the broker took. Reading needs no registered address, so a leg that is
-//!   only refused for orders still admits reads.
+//! - with its *standing* at the broker: the broker refuses orders from its address.
+//!   Heals by proof, a `getIP` through the leg or an order that the broker took. Reading
+//!   needs no registered address, so a leg that is only refused for orders admits reads;
+//! - with its *address on the way*: the broker sees another one than ours, which may be
+//!   another account's. Heals by a `getIP` that saw the right one, and by nothing else.
+//!   Until then it is *barred*: nothing signed goes by it, see [`Rank::is_barred`].
 //!
 //! Evidence that all is well makes trouble *healthy*; trouble that stays healthy for
 //! the dwell time is over. Anything bad meanwhile starts the dwell anew. So a leg
@@ -17,9 +19,9 @@
 //! A leg that does not admit always has a next probe, at most [`LONGEST_WAIT`] away.
 //!
 //! Which leg goes first: the one that admits, the primary before the secondary. When
-//! neither admits, none is refused a try: the one in the least trouble goes first (a
-//! healthy line before a dead one, a dead one before one whose address is gone), and
-//! the primary where they are equal. An account that is pinned uses its pinned leg and
+//! neither admits, none is refused a try unless it is barred: the one in the least trouble
+//! goes first (a healthy line before a dead one, a dead one before one whose address is
+//! gone, any of them before one that is barred), and the primary where they are equal. An account that is pinned uses its pinned leg and
 //! no other, in whatever state: an operator who pins has a reason (an address that the
 //! broker is not to see now), and failing over against it would be the greater harm.
 
@@ -58,8 +60,8 @@ pub enum Reason {
     SourceRefused,
     /// `getIP` says that orders are not allowed from it.
     OrdersNotAllowed,
-    /// `getIP` says that the broker saw another address.
-    OtherAddressSeen,
+    /// `getIP` says, on two connections, that the broker saw another address.
+    SeenAsAnother,
 }
 
 impl Reason {
@@ -75,7 +77,7 @@ impl Reason {
         Self::AddressGone,
         Self::SourceRefused,
         Self::OrdersNotAllowed,
-        Self::OtherAddressSeen,
+        Self::SeenAsAnother,
     ];
 
     /// The word in the API, logs and metrics.
@@ -91,7 +93,7 @@ impl Reason {
             Self::AddressGone => "address_gone",
             Self::SourceRefused => "source_refused",
             Self::OrdersNotAllowed => "orders_not_allowed",
-            Self::OtherAddressSeen => "other_address_seen",
+            Self::SeenAsAnother => "seen_as_another",
         }
     }
 }
@@ -103,6 +105,10 @@ pub enum Purpose {
     Read,
     /// Creating, changing or cancelling an order, or bytes that may be that.
     OrderWrite,
+    /// An order write that only takes risk away. It goes like any other, and when no leg
+    /// is left but one that the broker sees as another address, by that one too, unless
+    /// the address is known to be another account's.
+    TakesRiskAway,
 }
 
 impl Purpose {
@@ -194,8 +200,9 @@ pub enum Line {
 /// What `getIP` said, as far as a leg minds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sight {
-    /// Did the broker see the leg's own address?
-    pub own_address: bool,
+    /// Did the broker see the leg's own address? `None` where it did not say what it saw.
+    /// `Some(false)` only when it saw another one twice in a row, on two connections.
+    pub own_address: Option<bool>,
     /// Are orders allowed from it? `None` where the broker did not say.
     pub orders_allowed: Option<bool>,
 }
@@ -207,6 +214,12 @@ pub struct Rank(u8);
 impl Rank {
     /// No trouble.
     pub const ADMITS: Self = Self(0);
+    const BARRED: u8 = 8;
+
+    /// May nothing that is signed go by it?
+    pub const fn is_barred(self) -> bool {
+        self.0 & Self::BARRED != 0
+    }
 
     /// As a number below 16, and back.
     pub const fn bits(self) -> u8 {
@@ -245,8 +258,7 @@ pub struct Health {
     /// Boxed like the next one: twenty thousand legs are in no trouble.
     line: Option<Box<Trouble>>,
     standing: Option<Box<Trouble>>,
-    /// Were orders refused? Then only the word that they are allowed heals.
-    refused: bool,
+    seen_as_another: Option<Box<Trouble>>,
     /// Probes in a row that did not help.
     in_vain: u32,
     next_probe: Option<Instant>,
@@ -262,7 +274,7 @@ impl Health {
             here: true,
             line: None,
             standing: None,
-            refused: false,
+            seen_as_another: None,
             in_vain: 0,
             next_probe: None,
             random: seed,
@@ -276,7 +288,11 @@ impl Health {
 
     /// Where it stands. The line comes first: without one nothing else matters.
     pub fn state(&self) -> LegState {
-        self.line.as_ref().or(self.standing.as_ref()).map_or(LegState::Admits, |trouble| trouble.state())
+        self.troubles().next().map_or(LegState::Admits, Trouble::state)
+    }
+
+    fn troubles(&self) -> impl Iterator<Item = &Trouble> {
+        [&self.line, &self.seen_as_another, &self.standing].into_iter().filter_map(|trouble| trouble.as_deref())
     }
 
     /// May requests of this kind go by it?
@@ -292,12 +308,12 @@ impl Health {
             Some(trouble) if trouble.healthy_since.is_some() => 1,
             Some(_) => 2,
         };
-        let counts = |trouble: &Trouble| match purpose {
-            Purpose::OrderWrite => true,
-            // Who sees another address than ours may see another account's.
-            Purpose::Read => trouble.reason == Reason::OtherAddressSeen,
+        let standing = match purpose {
+            Purpose::OrderWrite | Purpose::TakesRiskAway => self.standing.is_some(),
+            Purpose::Read => false,
         };
-        Rank(line * 2 + u8::from(self.standing.as_deref().is_some_and(counts)))
+        let barred = if self.seen_as_another.is_some() { Rank::BARRED } else { 0 };
+        Rank(line * 2 + u8::from(standing) + barred)
     }
 
     /// When to probe it next; `None` exactly while nothing is wrong with it.
@@ -307,7 +323,7 @@ impl Health {
 
     /// Does only proof from the broker help? Then a probe without `getIP` is in vain.
     pub const fn wants_proof(&self) -> bool {
-        self.standing.is_some()
+        self.standing.is_some() || self.seen_as_another.is_some()
     }
 
     /// Take in what was learnt.
@@ -351,29 +367,34 @@ impl Health {
     }
 
     fn seen(&mut self, sight: Sight, now: Instant) {
-        match sight {
-            Sight { own_address: false, .. } => bad(&mut self.standing, Reason::OtherAddressSeen, now),
-            Sight { orders_allowed: Some(false), .. } => self.orders_refused(Reason::OrdersNotAllowed, now),
-            Sight { orders_allowed: Some(true), .. } => self.proved(now),
-            // The right address is all that was in doubt.
-            Sight { orders_allowed: None, .. } if !self.refused => self.proved(now),
-            Sight { orders_allowed: None, .. } => {}
+        match sight.own_address {
+            Some(false) => {
+                bad(&mut self.seen_as_another, Reason::SeenAsAnother, now);
+                // Whether orders are allowed was said of another address.
+                return;
+            }
+            Some(true) => good(&mut self.seen_as_another, self.dwell, now),
+            None => {}
+        }
+        match sight.orders_allowed {
+            Some(false) => self.orders_refused(Reason::OrdersNotAllowed, now),
+            Some(true) => self.proved(now),
+            // Where orders were refused only the word that they are allowed heals.
+            None => {}
         }
     }
 
     fn orders_refused(&mut self, reason: Reason, now: Instant) {
-        self.refused = true;
         bad(&mut self.standing, reason, now);
     }
 
     fn proved(&mut self, now: Instant) {
         good(&mut self.standing, self.dwell, now);
-        self.refused &= self.standing.is_some();
     }
 
     /// Set the next probe.
     fn plan(&mut self, event: Event, now: Instant) {
-        let troubles = || self.line.iter().chain(self.standing.iter());
+        let troubles = || self.troubles();
         if troubles().next().is_none() {
             self.next_probe = None;
             self.in_vain = 0;

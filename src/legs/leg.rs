@@ -1,15 +1,17 @@
 //! One leg: an exit and what is known of its health.
 
-use std::net::Ipv6Addr;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::attendant::{Attendant, LegEvent};
 use super::health::{Event, Health, LegState, Line, Purpose, Rank, Reason, Sight};
+use super::looks::Looks;
 use super::{Legs, Reuse};
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
 use crate::egress::{DialError, Exit, Lease, OneCall};
@@ -17,11 +19,25 @@ use crate::egress::{DialError, Exit, Lease, OneCall};
 /// What `getIP` answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// The address the broker saw (`detectedIP`).
-    pub detected: Ipv6Addr,
+    /// The address the broker saw (`detectedIP`); `None` where it did not say, or said
+    /// what cannot be.
+    pub detected: Option<IpAddr>,
     /// Does the broker take orders from it? From `ordersAllowed`; where that is missing,
     /// from an `ipMatchStatus` that says so; `None` where neither is there.
     pub orders_allowed: Option<bool>,
+}
+
+/// What of our own goes by one leg and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// `getIP`: the question as what the broker sees a leg. It goes by any leg, because
+    /// there is no other way to find out.
+    GetIp,
+    /// A login at the broker's login host. It may go by a leg of which nothing is known
+    /// yet: before it there is no token to ask with.
+    Login,
+    /// Anything signed with the account's token.
+    Signed,
 }
 
 /// One way out for one account.
@@ -30,8 +46,12 @@ pub struct Leg {
     role: Role,
     exit: Arc<Exit>,
     known: Mutex<Known>,
-    /// Both ranks of `known.health`, read without its lock: reads in the low half.
-    ranks: AtomicU8,
+    /// Both ranks of `known.health`, read without its lock: reads in the low four bits,
+    /// order writes in the next four; and [`UNSEEN`].
+    marks: AtomicU16,
+    pub(super) looks: Mutex<Looks>,
+    /// Told whenever a look ended.
+    pub(super) looked: Notify,
     /// Is its address on this host, as the attendant last said?
     here: AtomicBool,
     /// Is a probe under way?
@@ -41,10 +61,17 @@ pub struct Leg {
     legs: Weak<Legs>,
 }
 
+/// In a leg's marks: it was not asked yet as what the broker sees it.
+const UNSEEN: u16 = 0x100;
+/// In a leg's marks: its ranks.
+const RANKS: u16 = 0xff;
+
 #[derive(Debug)]
 struct Known {
     health: Health,
     since: SystemTime,
+    /// The address that the broker last saw in the place of its own.
+    seen_as: Option<IpAddr>,
 }
 
 impl Leg {
@@ -63,8 +90,10 @@ impl Leg {
             account: account.clone(),
             role,
             exit: attendant.egress().exit(source),
-            known: Mutex::new(Known { health, since: SystemTime::now() }),
-            ranks: AtomicU8::new(0),
+            known: Mutex::new(Known { health, since: SystemTime::now(), seen_as: None }),
+            marks: AtomicU16::new(UNSEEN),
+            looks: Mutex::default(),
+            looked: Notify::new(),
             here: AtomicBool::new(true),
             in_probe: AtomicBool::new(false),
             warming: Mutex::default(),
@@ -104,21 +133,22 @@ impl Leg {
         self.exit.open()
     }
 
-    /// A connection by this leg and no other, whatever its state.
+    /// A connection by this leg and no other, for what is signed, by `by`. Its health
+    /// is not asked, but for as what the broker sees it.
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn lease(&self, to: &Authority, how: Reuse) -> Result<Lease, DialError> {
-        let leased = self.lease_unnoted(to, how).await;
+    pub async fn lease(&self, to: &Authority, purpose: Purpose, how: Reuse, by: Instant) -> Result<Lease, DialError> {
+        self.look_first(to, by).await?;
+        self.may_sign(purpose)?;
+        let leased = tokio::time::timeout_at(by, self.lease_unnoted(to, how)).await;
+        let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)));
         self.note_dial(to, leased.as_ref().map(|lease| lease.is_new()));
+        self.may_sign(purpose)?;
         leased
     }
 
-    /// A connected socket by this leg and no other, whatever its state.
-    ///
-    /// # Errors
-    /// [`DialError`]; nothing was sent.
-    pub async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
+    async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
         let dialled = self.dial_unnoted(to).await;
         self.note_dial(to, dialled.as_ref().map(|_| true));
         dialled
@@ -130,10 +160,71 @@ impl Leg {
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn one_call(&self, to: &Authority, by: Instant, whole: Duration) -> Result<OneCall, DialError> {
+    pub async fn one_call(
+        &self,
+        errand: Errand,
+        to: &Authority,
+        by: Instant,
+        whole: Duration,
+    ) -> Result<OneCall, DialError> {
+        match errand {
+            Errand::GetIp => {}
+            // A dead token cannot ask, so without a login a leg could never be proved again.
+            Errand::Login => self.may_sign(Purpose::TakesRiskAway)?,
+            Errand::Signed => {
+                self.look_first(to, by).await?;
+                self.may_sign(Purpose::Read)?;
+            }
+        }
         let dialled = tokio::time::timeout_at(by, self.dial(to)).await;
-        let stream = dialled.unwrap_or_else(|_| Err(DialError::OutOfTime { from: self.source(), to: to.clone() }))?;
+        let stream = dialled.unwrap_or_else(|_| Err(self.out_of_time(to)))?;
         self.exit.one_call(stream, to, by.saturating_duration_since(Instant::now()), whole)
+    }
+
+    /// May anything that is signed go by it? No lock while nothing is known against it.
+    pub(super) fn may_sign(&self, purpose: Purpose) -> Result<(), DialError> {
+        if !self.rank(purpose).is_barred() {
+            return Ok(());
+        }
+        let seen = self.known().seen_as.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
+        let harmless = || self.legs.upgrade().is_some_and(|legs| !self.attendant.is_anothers(&legs, seen));
+        match purpose {
+            Purpose::TakesRiskAway if harmless() => Ok(()),
+            Purpose::TakesRiskAway | Purpose::OrderWrite | Purpose::Read => {
+                Err(DialError::SeenAsAnother { from: self.source(), seen })
+            }
+        }
+    }
+
+    /// Nothing signed goes by a leg before it was asked as what the broker sees it, for
+    /// at most a second. Where nobody can ask it is used all the same.
+    pub(super) async fn look_first(&self, to: &Authority, by: Instant) -> Result<(), DialError> {
+        if !self.is_unseen() {
+            return Ok(());
+        }
+        // Apart: it takes more room than a request that has nothing to wait for.
+        let in_time = match self.legs.upgrade() {
+            Some(legs) => Box::pin(super::looks::first(&self.attendant, &legs, self.role, by)).await,
+            None => true,
+        };
+        if in_time { Ok(()) } else { Err(self.out_of_time(to)) }
+    }
+
+    pub(super) fn is_unseen(&self) -> bool {
+        self.marks.load(Ordering::Acquire) & UNSEEN != 0
+    }
+
+    /// Was it asked as what the broker sees it, or must it be, before it signs anything?
+    pub(super) fn set_unseen(&self, unseen: bool) {
+        if unseen {
+            self.marks.fetch_or(UNSEEN, Ordering::AcqRel);
+        } else {
+            self.marks.fetch_and(!UNSEEN, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn out_of_time(&self, to: &Authority) -> DialError {
+        DialError::OutOfTime { from: self.source(), to: to.clone() }
     }
 
     /// The broker refused an order because of the address it came from ("Invalid IP").
@@ -144,11 +235,6 @@ impl Leg {
     /// The broker took an order that came from it.
     pub fn accepted_source(&self) {
         self.learn(Event::SourceAccepted);
-    }
-
-    /// What a `getIP` by this leg answered.
-    pub fn seen(&self, seen: Seen) {
-        self.learn(Event::Seen(self.sight(seen)));
     }
 
     /// A request that had been sent by it got no answer, or its connection broke. That
@@ -165,15 +251,25 @@ impl Leg {
         &self.exit
     }
 
+    /// What an answer says of this leg, with the address that was seen in place of its own
+    /// kept for whoever asks why.
     pub(super) fn sight(&self, seen: Seen) -> Sight {
-        Sight { own_address: seen.detected == self.source().ip(), orders_allowed: seen.orders_allowed }
+        let own_address = seen.detected.map(|detected| self.is_own(detected));
+        if own_address == Some(false) {
+            self.known().seen_as = seen.detected;
+        }
+        Sight { own_address, orders_allowed: seen.orders_allowed }
+    }
+
+    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+        address.to_canonical() == IpAddr::V6(self.source().ip())
     }
 
     pub(super) fn rank(&self, purpose: Purpose) -> Rank {
-        let ranks = self.ranks.load(Ordering::Acquire);
+        let [ranks, _] = self.marks.load(Ordering::Acquire).to_le_bytes();
         Rank::from_bits(match purpose {
             Purpose::Read => ranks & 0xf,
-            Purpose::OrderWrite => ranks >> 4,
+            Purpose::OrderWrite | Purpose::TakesRiskAway => ranks >> 4,
         })
     }
 
@@ -194,6 +290,10 @@ impl Leg {
     /// The host holds its address, or does not. Only a change is news.
     pub(super) fn address_is(&self, here: bool) {
         if self.here.swap(here, Ordering::Relaxed) != here {
+            if here {
+                // By which way it leaves now, nobody knows.
+                self.set_unseen(true);
+            }
             self.learn(if here { Event::AddressBack } else { Event::AddressGone });
         }
     }
@@ -231,7 +331,7 @@ impl Leg {
     pub(super) fn learn(&self, event: Event) {
         let good = match event {
             Event::Dialled | Event::SourceAccepted => true,
-            Event::Seen(sight) => sight.own_address && sight.orders_allowed != Some(false),
+            Event::Seen(sight) => sight.own_address != Some(false) && sight.orders_allowed != Some(false),
             Event::DialFailed(_)
             | Event::AddressGone
             | Event::AddressBack
@@ -239,7 +339,7 @@ impl Leg {
             | Event::Probed(..) => false,
         };
         // The common case: good news of a leg that nothing is wrong with.
-        if good && self.ranks.load(Ordering::Acquire) == 0 {
+        if good && self.marks.load(Ordering::Acquire) & RANKS == 0 {
             return;
         }
         let now = Instant::now();
@@ -248,7 +348,10 @@ impl Leg {
         known.health.on(event, now.into_std());
         let after = known.health.state();
         let ranks = known.health.rank(Purpose::Read).bits() | (known.health.rank(Purpose::OrderWrite).bits() << 4);
-        self.ranks.store(ranks, Ordering::Release);
+        // Never fails; and under the lock, so that the ranks are those of the last event.
+        let _ = self
+            .marks
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |marks| Some((marks & !RANKS) | u16::from(ranks)));
         if !after.looks_like(&before) {
             known.since = SystemTime::now();
             // Told under the lock, so that changes are told in their order.
@@ -256,9 +359,10 @@ impl Leg {
         }
         let next = known.health.next_probe();
         drop(known);
-        if matches!(event, Event::DialFailed(_) | Event::AddressGone) {
+        let barred = after.reason() == Some(Reason::SeenAsAnother) && before.reason() != after.reason();
+        if barred || matches!(event, Event::DialFailed(_) | Event::AddressGone) {
             // What lies idle was made while the line worked and would be found dead by
-            // an order, whose outcome then nobody knows.
+            // an order, whose outcome then nobody knows; or nobody knows from where.
             self.exit.forget_idle();
         }
         if let (Some(at), Some(legs)) = (next, self.legs.upgrade()) {
@@ -313,6 +417,7 @@ pub(super) const fn line_of(err: &DialError) -> Line {
         DialError::Http { .. } => Reason::HttpFailed,
         // A name, a refusal of ours, or a matter of this process.
         DialError::Forbidden { .. }
+        | DialError::SeenAsAnother { .. }
         | DialError::Resolve(_)
         | DialError::TooMany { .. }
         | DialError::Handover { .. } => return Line::NotTried,

@@ -13,8 +13,8 @@
 //! Map: [`health`] is what is known of a leg, as a pure machine, and the choice
 //! between two; `leg` joins it to an exit; [`attendant`] is the one of a gateway that
 //! looks after all legs: `watch` tells it which addresses are on this host (`netlink`
-//! is how the kernel says so), `probes` tries legs that do not admit, `warm` keeps
-//! connections ready on those that do.
+//! is how the kernel says so), `probes` tries legs that do not admit, `looks` asks as
+//! what the broker sees each leg, `warm` keeps connections ready on those that admit.
 //!
 //! What says something about a leg: whatever happens with the broker's API host, and
 //! what cannot be due to any host (the bind). A failure with another host counts only
@@ -23,6 +23,7 @@
 pub mod attendant;
 pub mod health;
 mod leg;
+mod looks;
 mod netlink;
 mod probes;
 mod warm;
@@ -42,7 +43,7 @@ use crate::egress::{DialError, Lease};
 
 pub use attendant::{Attendant, GetIp, LegEvent, Settings};
 pub use health::{LegState, Purpose, Reason};
-pub use leg::{Leg, Seen};
+pub use leg::{Errand, Leg, Seen};
 
 /// A leg that was not given this long has not shown that it is dead: several times what
 /// the way to the broker and a handshake take, and less than half of any sensible limit.
@@ -151,7 +152,8 @@ impl Legs {
         }
     }
 
-    /// Use one leg only, whatever its state, or (`None`) choose by health again.
+    /// Use one leg only, whatever its state (but for one that the broker sees as another
+    /// address), or (`None`) choose by health again.
     pub fn set_pin(&self, pin: Option<Role>) {
         let pin = match pin {
             None => 0,
@@ -170,7 +172,14 @@ impl Legs {
         }
     }
 
-    /// The legs to try for a request, in order. No lock, no wait.
+    /// The leg that may be tried after `not`, if there is one.
+    pub fn other_than(&self, not: Role, purpose: Purpose) -> Option<&Leg> {
+        let other = self.choose(purpose).into_iter().find(|leg| leg.role() != not);
+        other.filter(|leg| leg.may_sign(purpose).is_ok())
+    }
+
+    /// The legs to try for a request, in order. No lock, no wait. One that is barred may
+    /// be among them, at the end: nothing signed can be dialled by it.
     pub fn choose(&self, purpose: Purpose) -> Chosen<'_> {
         let (first, then) = health::choose(self.primary.rank(purpose), self.secondary.rank(purpose), self.pin());
         Chosen { first: self.leg(first), then: then.map(|role| self.leg(role)) }
@@ -221,15 +230,27 @@ impl Legs {
         let mut tried = Vec::new();
         let chosen = self.choose(purpose);
         for leg in chosen {
-            let left = by.saturating_duration_since(Instant::now());
-            let is_last = chosen.then.is_none_or(|last| last.role() == leg.role());
-            let share = if is_last { left } else { left / 2 };
-            let Ok(dialled) = within(share, dial(leg)).await else {
-                tried.push((leg.role(), DialError::OutOfTime { from: leg.source(), to: to.clone() }));
+            let now = Instant::now();
+            let left = by.saturating_duration_since(now);
+            let other = chosen.then.filter(|last| last.role() != leg.role() && last.may_sign(purpose).is_ok());
+            let share = if other.is_none() { left } else { left / 2 };
+            // Its wait for what the broker sees is part of its share.
+            if let Err(err) = leg.look_first(to, now + share).await {
+                tried.push((leg.role(), err));
+                continue;
+            }
+            if let Err(err) = leg.may_sign(purpose) {
+                tried.push((leg.role(), err));
+                continue;
+            }
+            let rest = (now + share).saturating_duration_since(Instant::now());
+            let Ok(dialled) = within(rest, dial(leg)).await else {
+                tried.push((leg.role(), leg.out_of_time(to)));
                 self.note_failure(to, &tried, share);
                 continue;
             };
-            match dialled {
+            // Looked at again: what became known while it was dialled counts.
+            match dialled.and_then(|made| leg.may_sign(purpose).map(|()| made)) {
                 Ok(made) => {
                     if is_new(&made) {
                         leg.learn(health::Event::Dialled);

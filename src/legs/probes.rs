@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::attendant::Attendant;
 use super::health::{Event, Line, Reason};
-use super::{Leg, Legs, leg};
+use super::{Leg, Legs, leg, looks};
 use crate::domain::Role;
 use crate::domain::tasks::Tasks;
 
@@ -121,7 +121,7 @@ async fn probe(attendant: &Attendant, legs: &Arc<Legs>, role: Role) {
     let line = if leg.is_here() { try_line(attendant, leg).await } else { Line::Failed(Reason::AddressGone) };
     let getter = attendant.getter().filter(|_| line == Line::Works);
     let seen = match getter {
-        Some(getter) => tokio::time::timeout(PATIENCE, getter.get_ip(legs, role)).await.ok().flatten(),
+        Some(getter) => looks::ask(getter.as_ref(), legs, role).await.seen(),
         None => None,
     };
     if getter.is_some() && seen.is_none() && leg.wants_proof() {

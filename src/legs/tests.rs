@@ -1,10 +1,11 @@
 //! Legs joined to exits, against the built-in broker on `::1`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV6;
-use std::pin::Pin;
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::AtomicUsize;
 use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::domain::SourceAddr;
@@ -69,10 +70,18 @@ async fn bench_with(dwell: Duration, api_at: Option<SocketAddrV6>) -> Bench {
 struct Answers(Seen, AtomicUsize);
 
 impl GetIp for Answers {
-    fn get_ip<'a>(&'a self, _: &'a Arc<Legs>, role: Role) -> Pin<Box<dyn Future<Output = Option<Seen>> + Send + 'a>> {
+    fn can_ask(&self, _: &Legs) -> bool {
+        true
+    }
+
+    fn get_ip(&self, _: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<Seen>>> {
         assert_eq!(role, Role::Primary);
         self.1.fetch_add(1, Ordering::Relaxed);
-        Box::pin(std::future::ready(Some(self.0)))
+        Some(Box::pin(std::future::ready(Some(self.0))))
+    }
+
+    fn is_anothers(&self, _: &Legs, _: IpAddr) -> bool {
+        true
     }
 }
 
@@ -83,7 +92,7 @@ async fn a_leg_that_the_broker_refused_takes_orders_again_after_proof() {
     let dwell = Duration::from_millis(300);
     let Bench { attendant, legs, metrics, tasks, .. } = &bench(dwell).await;
     let mut events = attendant.events();
-    let seen = Seen { detected: std::net::Ipv6Addr::LOCALHOST, orders_allowed: Some(true) };
+    let seen = Seen { detected: Some(Ipv6Addr::LOCALHOST.into()), orders_allowed: Some(true) };
     let answers = Arc::new(Answers(seen, AtomicUsize::new(0)));
     attendant.set_get_ip(Arc::<Answers>::clone(&answers));
     attendant.start(tasks);
@@ -163,3 +172,5 @@ async fn legs_that_are_gone_are_not_counted() {
     assert!(text.contains(r#"legs{state="tripped"} 0"#) && text.contains(r#"legs{state="admits"} 0"#), "{text}");
     tasks.stop(Duration::from_secs(1)).await;
 }
+
+mod looks;

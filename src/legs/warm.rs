@@ -32,7 +32,7 @@ const A_SECOND: usize = 50;
 const AT_ONCE: usize = 64;
 /// With a connection to each of two legs made again every 20 seconds or so, this many
 /// accounts take half of [`A_SECOND`].
-const ALL_WARM: usize = 250;
+pub(super) const ALL_WARM: usize = 250;
 /// Seconds after its last request in which an account counts as in use.
 const IN_USE: u64 = 15 * 60;
 /// A connection that is gone sooner than this was closed in haste.
@@ -119,13 +119,12 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
 
 /// The legs that lack a connection, those used last first.
 fn wanting(attendant: &Attendant, warm: usize) -> Vec<(Arc<Legs>, Role)> {
-    let (all, now) = (attendant.all(), attendant.second());
+    let all = attendant.all();
     let everybody = all.len() <= ALL_WARM;
     let mut found = Vec::new();
     for legs in all {
         let used = legs.last_used();
-        let in_use = used > 0 && now.saturating_sub(used) < IN_USE;
-        if legs.ended().is_cancelled() || !(everybody || in_use) {
+        if legs.ended().is_cancelled() || !(everybody || in_use(attendant, &legs)) {
             continue;
         }
         for leg in legs.both() {
@@ -137,6 +136,12 @@ fn wanting(attendant: &Attendant, warm: usize) -> Vec<(Arc<Legs>, Role)> {
     }
     found.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
     found.into_iter().map(|(_, legs, role)| (legs, role)).collect()
+}
+
+/// Did they carry a request lately?
+pub(super) fn in_use(attendant: &Attendant, legs: &Legs) -> bool {
+    let used = legs.last_used();
+    used > 0 && attendant.second().saturating_sub(used) < IN_USE
 }
 
 async fn make(attendant: &Attendant, leg: &Leg) {
@@ -156,7 +161,7 @@ fn good_for(attendant: &Attendant, leg: &Leg) -> Duration {
 }
 
 /// A number that differs between legs and from one second to the next.
-fn jitter(leg: &Leg, second: u64) -> u32 {
+pub(super) fn jitter(leg: &Leg, second: u64) -> u32 {
     let address = u128::from(leg.source().ip());
     let mixed = (address as u64 ^ (address >> 64) as u64).wrapping_add(second).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 40) as u32

@@ -21,7 +21,7 @@ use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
 use crate::domain::{Authority, Role};
 use crate::egress::Sent;
-use crate::legs::{Leg, Reuse};
+use crate::legs::{Leg, Purpose, Reuse};
 use crate::orders::limits::Ask;
 use crate::orders::trail::{Finding, Trail};
 use crate::tokens::LiveToken;
@@ -107,7 +107,7 @@ async fn question(
     let ask = async {
         // What lost the answer has had its leg's idle connections forgotten (`Leg::suspect`), so
         // one that lies idle is of another question, and good.
-        let lease = leg.lease(to, Reuse::Idle).await.ok()?;
+        let lease = leg.lease(to, Purpose::Read, Reuse::Idle, Instant::now() + limit).await.ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -6,7 +6,7 @@
 //!
 //! Not here: mending anything.
 
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -62,8 +62,8 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
         },
         token(subject, &asked.profile),
         token_expiry(subject, now),
-        leg("leg_primary", pair.map(|pair| pair.primary.ip().into()), &asked.primary),
-        leg("leg_secondary", pair.map(|pair| pair.secondary.ip().into()), &asked.secondary),
+        leg("leg_primary", Role::Primary, pair.map(|pair| pair.primary.ip()), &asked.primary),
+        leg("leg_secondary", Role::Secondary, pair.map(|pair| pair.secondary.ip()), &asked.secondary),
         registration(pair, &asked),
         orders_allowed(&asked),
         clock(asked.skew),
@@ -142,17 +142,19 @@ fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
     check(name, false, format!("{when}, in market hours: give the account a new token before"))
 }
 
-fn leg(name: &'static str, address: Option<IpAddr>, seen: &Seen) -> Check {
+fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -> Check {
     let (Some(address), Ok(seen)) = (address, seen) else {
-        let why = seen.as_ref().err().cloned();
+        let why = seen.as_ref().err().map(|why| format!("it is not proved as what the broker sees it: {why}"));
         return check(name, false, why.unwrap_or_else(|| "no pair is assigned".to_owned()));
     };
-    match seen.detected {
-        Some(detected) if detected.to_canonical() == address => {
-            check(name, true, format!("the broker sees it as {detected}"))
-        }
+    match seen.seen_from(role, address) {
+        Some(detected) if detected == address => check(name, true, format!("the broker sees it as {detected}")),
         Some(detected) => check(name, false, format!("{address} is seen by the broker as {detected}")),
-        None => check(name, true, format!("{address} was answered; the broker does not say as what it sees it")),
+        None => check(
+            name,
+            true,
+            format!("{address} was answered; it is not proved as what the broker sees it, which does not say so"),
+        ),
     }
 }
 

@@ -5,10 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 const DWELL: Duration = Duration::from_secs(60);
-const OWN: Sight = Sight { own_address: true, orders_allowed: Some(true) };
-const NOT_ALLOWED: Sight = Sight { own_address: true, orders_allowed: Some(false) };
-const SILENT: Sight = Sight { own_address: true, orders_allowed: None };
-const OTHER: Sight = Sight { own_address: false, orders_allowed: Some(true) };
+const OWN: Sight = Sight { own_address: Some(true), orders_allowed: Some(true) };
+const NOT_ALLOWED: Sight = Sight { own_address: Some(true), orders_allowed: Some(false) };
+const SILENT: Sight = Sight { own_address: Some(true), orders_allowed: None };
+const OTHER: Sight = Sight { own_address: Some(false), orders_allowed: Some(true) };
+const NOTHING: Sight = Sight { own_address: None, orders_allowed: None };
 
 /// A leg and a clock that is set by hand.
 struct Desk {
@@ -120,9 +121,34 @@ fn each_kind_of_trouble_heals_by_its_own_evidence() {
 fn an_address_that_the_broker_does_not_see_is_used_for_nothing() {
     let mut leg = Desk::new();
     leg.on(Event::Seen(OTHER));
-    assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::OtherAddressSeen)), (false, false)));
+    for event in [Event::Dialled, Event::SourceAccepted, Event::Seen(NOTHING), Event::Probed(Line::Works, None)] {
+        leg.wait(60).on(event);
+        assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::SeenAsAnother)), (false, false)));
+        for purpose in [Purpose::Read, Purpose::OrderWrite, Purpose::TakesRiskAway] {
+            assert!(leg.health.rank(purpose).is_barred(), "{purpose:?} after {event:?}");
+        }
+    }
     leg.on(Event::Seen(SILENT)).wait(60).on(Event::Seen(SILENT));
     assert_eq!(leg.admits(), (true, true), "the right address is all that was in doubt");
+}
+
+/// A broker that says less than it did, or nothing, stops nobody.
+#[test]
+fn an_answer_that_does_not_say_trips_no_leg() {
+    let mut leg = Desk::new();
+    leg.on(Event::Seen(NOTHING)).on(Event::Probed(Line::Works, Some(NOTHING))).on(Event::Probed(Line::NotTried, None));
+    assert_eq!((leg.word(), leg.admits()), (("admits", None), (true, true)));
+    assert!(!leg.health.rank(Purpose::OrderWrite).is_barred());
+}
+
+/// The address is right again, and the broker still refuses orders from it.
+#[test]
+fn a_leg_that_is_seen_right_again_is_not_thereby_allowed_to_order() {
+    let mut leg = Desk::new();
+    leg.on(Event::SourceRefused).on(Event::Seen(OTHER));
+    assert_eq!(leg.word(), ("tripped", Some(Reason::SeenAsAnother)));
+    leg.on(Event::Seen(SILENT)).wait(60).on(Event::Seen(SILENT));
+    assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::SourceRefused)), (true, false)));
 }
 
 #[test]
@@ -166,6 +192,7 @@ fn the_least_troubled_leg_goes_first_and_none_is_refused_a_try() {
         rank(&[Event::DialFailed(Reason::TlsFailed), Event::Dialled]),
         rank(&[Event::DialFailed(Reason::TlsFailed)]),
         rank(&[Event::AddressGone]),
+        rank(&[Event::Seen(OTHER)]),
     ];
     for (n, better) in ladder.iter().enumerate() {
         assert_eq!(choose(*better, *better, None), (Role::Primary, Some(Role::Secondary)));
@@ -202,8 +229,8 @@ struct Watched {
     last_bad: Option<Instant>,
     /// When its standing was last spoilt, and whether since then there was proof.
     spoilt: Option<(Instant, bool)>,
-    /// Were orders refused?
-    refused: bool,
+    /// When it was last seen as another, and whether since then it was seen right.
+    barred: Option<(Instant, bool)>,
     trips: u32,
 }
 
@@ -214,7 +241,7 @@ impl Account {
             here: true,
             last_bad: None,
             spoilt: None,
-            refused: false,
+            barred: None,
             trips: 0,
         };
         let now = Instant::now();
@@ -239,11 +266,18 @@ impl Account {
     fn learn(&mut self, leg: usize, event: Event) {
         let now = self.now;
         let leg = &mut self.legs[leg];
-        let bad_sight = |sight: Sight| !sight.own_address || sight.orders_allowed == Some(false);
-        leg.refused |= event == Event::SourceRefused
-            || matches!(event, Event::Seen(NOT_ALLOWED) | Event::Probed(_, Some(NOT_ALLOWED)));
-        let allowed = if leg.refused { &[Some(true)][..] } else { &[Some(true), None] };
-        let good_sight = |sight: Sight| sight.own_address && allowed.contains(&sight.orders_allowed);
+        let another = |sight: Sight| sight.own_address == Some(false);
+        let bad_sight = |sight: Sight| !another(sight) && sight.orders_allowed == Some(false);
+        let good_sight = |sight: Sight| !another(sight) && sight.orders_allowed == Some(true);
+        if let Event::Seen(sight) | Event::Probed(_, Some(sight)) = event {
+            if another(sight) {
+                (leg.barred, leg.last_bad) = (Some((now, false)), Some(now));
+            } else if sight.own_address == Some(true)
+                && let Some((_, proved)) = &mut leg.barred
+            {
+                *proved = true;
+            }
+        }
         let (bad, spoilt, proof) = match event {
             Event::DialFailed(_) | Event::AddressGone => (true, false, false),
             Event::SourceRefused => (true, true, false),
@@ -279,7 +313,12 @@ impl Account {
         }
         if leg.health.standing.is_none() {
             assert!(leg.spoilt.is_none_or(|(at, proved)| proved && now - at >= DWELL), "orders again without proof");
-            (leg.spoilt, leg.refused) = (None, false);
+            leg.spoilt = None;
+        }
+        if leg.health.seen_as_another.is_none() {
+            let healed = leg.barred.is_none_or(|(at, proved)| proved && now - at >= DWELL);
+            assert!(healed, "signs again without having been seen right, by {event:?}");
+            leg.barred = None;
         }
     }
 
@@ -323,8 +362,8 @@ impl Account {
 fn any_step(n: u64, good_weather: bool) -> Step {
     let pick = |shift: u32, of: usize| usize::try_from((n >> shift) & 0xffff).unwrap() % of;
     let reason = Reason::ALL[pick(0, Reason::ALL.len())];
-    let sights = [OWN, NOT_ALLOWED, SILENT, OTHER];
-    let sight = if good_weather { OWN } else { sights[pick(16, 4)] };
+    let sights = [OWN, NOT_ALLOWED, SILENT, OTHER, NOTHING];
+    let sight = if good_weather { OWN } else { sights[pick(16, 5)] };
     let line = match pick(32, 6) {
         0 => Line::NotTried,
         1 | 2 if !good_weather => Line::Failed(reason),

@@ -9,7 +9,7 @@
 //! Nothing here fails for a member that is missing or strange: what is not told is
 //! not known.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
@@ -23,6 +23,13 @@ use crate::tokens::lifecycle::{Refusal, Trouble, Verdict};
 
 /// Of a text in an address's place, what is kept to be shown.
 const KEPT: usize = 64;
+
+/// As it was seen where no address was registered; it says nothing else.
+const ERROR: Trouble = Trouble::new(
+    "registration_unclear",
+    "The broker answers getIP with an error and does not say which; it has done so where no address was registered",
+    "See at the broker's own site whether addresses are registered",
+);
 
 /// What the broker holds for an account, and how it saw the call that asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,12 +47,41 @@ pub struct Registered {
 }
 
 impl Registered {
+    /// The address that the broker saw the call come from that left by the leg `role`,
+    /// whose address is `own`; `None` where it does not say, or says what cannot be: an
+    /// address that nothing on the internet has, or another one while its own comparison
+    /// finds this very leg's. A member that changes its meaning must not stop everybody.
+    pub fn seen_from(&self, role: Role, own: Ipv6Addr) -> Option<IpAddr> {
+        let seen = self.detected?.to_canonical();
+        if seen == own {
+            return Some(seen);
+        }
+        let word = match role {
+            Role::Primary => "PRIMARY_MATCH",
+            Role::Secondary => "SECONDARY_MATCH",
+        };
+        let contradicts = self.match_status.as_deref() == Some(word) && self.slot(role).holds.is(own.into());
+        (!contradicts && may_come_from(seen)).then_some(seen)
+    }
+
     /// The slot of a role.
     pub const fn slot(&self, role: Role) -> &Slot {
         match role {
             Role::Primary => &self.primary,
             Role::Secondary => &self.secondary,
         }
+    }
+}
+
+/// Can a server on the internet see a call come from there?
+fn may_come_from(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            // 100.64.0.0/10 is between a provider and its customers (RFC 6598).
+            let shared = matches!(v4.octets(), [100, 64..=127, ..]);
+            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || shared)
+        }
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local()),
     }
 }
 
@@ -128,6 +164,13 @@ fn judged(answer: &Answer, token: &str) -> Answered<Registered> {
     }
     if let Some(refusal) = refusal::of(answer, Context::Trading, &[token]) {
         return Answered::Refused(refusal);
+    }
+    // An error in an array is one too, whatever else stands in it.
+    let is_error = |members: &Map<String, Value>| {
+        text(members, "status").is_some_and(|status| status.trim().eq_ignore_ascii_case("error"))
+    };
+    if first(&answer.body).iter().any(is_error) {
+        return Answered::Refused(Refusal { verdict: Verdict::Unknown, login_refusal: false, trouble: ERROR });
     }
     registered(&answer.body).map_or_else(|| Answered::Refused(refusal::unreadable()), Answered::Good)
 }

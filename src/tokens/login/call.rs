@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::{Authority, ClientId, Role};
 use crate::egress::OneCall;
-use crate::legs::{Leg, Legs, Purpose};
+use crate::legs::{Errand, Leg, Legs, Purpose};
 
 /// The longest body that is read. The broker's have under 2 KiB.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -63,6 +63,8 @@ impl<'a> Way<'a> {
 pub(super) struct Call<'a> {
     /// A word for the log.
     pub(super) name: &'static str,
+    /// What it may go by.
+    pub(super) errand: Errand,
     pub(super) account: &'a ClientId,
     pub(super) to: &'a Authority,
     pub(super) method: Method,
@@ -117,7 +119,7 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
         }
         let now = Instant::now();
         let turn = now + by.saturating_duration_since(now) / share;
-        let one = match leg.one_call(call.to, turn, limit).await {
+        let one = match leg.one_call(call.errand, call.to, turn, limit).await {
             Ok(one) => one,
             Err(err) => {
                 tried.push(format!("{}: {}", leg.role().as_str(), err.chain()));

@@ -36,7 +36,7 @@ use crate::broker::dhan::errors::Context;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, ClientId, Role, Secret, SourceAddr};
-use crate::legs::Legs;
+use crate::legs::{Errand, Legs};
 
 pub use address::{Holds, Registered, Slot};
 pub use call::Way;
@@ -164,6 +164,7 @@ impl Login {
         let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
         let call = Call {
             name: "renew",
+            errand: Errand::Signed,
             account: client_id,
             to: &self.api,
             method: Method::GET,
@@ -300,7 +301,18 @@ impl Login {
         headers: HeaderMap,
         latest: Timestamp,
     ) -> Call<'a> {
-        Call { name, account, to: &self.auth, method, path, query, headers, json: None, latest: Some(latest) }
+        Call {
+            name,
+            errand: Errand::Login,
+            account,
+            to: &self.auth,
+            method,
+            path,
+            query,
+            headers,
+            json: None,
+            latest: Some(latest),
+        }
     }
 
     fn to_api<'a>(
@@ -313,7 +325,8 @@ impl Login {
         json: Option<String>,
     ) -> Call<'a> {
         let query = Zeroizing::default();
-        Call { name, account, to: &self.api, method, path, query, headers, json, latest: None }
+        let errand = if path == GET_IP { Errand::GetIp } else { Errand::Signed };
+        Call { name, errand, account, to: &self.api, method, path, query, headers, json, latest: None }
     }
 }
 

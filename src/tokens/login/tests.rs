@@ -1,6 +1,6 @@
 //! Replies as the broker writes them (`tests/fixtures/dhan`), and as it should not.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -252,6 +252,41 @@ fn the_registration_is_read_in_every_shape() {
     let listed = told(listed);
     assert!(listed.primary.holds.is("2001:db8::1".parse().unwrap()));
     assert!(listed.secondary.holds.is("2001:db8::2".parse().unwrap()));
+}
+
+/// As what the broker saw a leg. A word, a member or a container that nobody knows is
+/// never taken for a match; and a member that changes its meaning stops nobody.
+#[test]
+fn what_the_broker_saw_is_known_or_not_known_and_never_guessed() {
+    let own: Ipv6Addr = "2001:db8::a1".parse().unwrap();
+    let from = |body: &str| told(body).seen_from(Role::Primary, own).map(|seen| seen.to_string());
+    let with = |detected: &str, status: &str, primary: &str| {
+        format!(r#"{{"primaryIP":"{primary}","detectedIP":"{detected}","ipMatchStatus":"{status}"}}"#)
+    };
+    let (mine, other) = ("2001:DB8:0:0::A1", "2001:db8::ff");
+    assert_eq!(from(&with(mine, "MISMATCH", "NA")).as_deref(), Some("2001:db8::a1"));
+    for (status, primary) in [("MISMATCH", mine), ("SECONDARY_MATCH", mine), ("PRIMARY_MATCH", other), ("OK", mine)] {
+        assert_eq!(from(&with(other, status, primary)).as_deref(), Some(other), "{status} {primary}");
+    }
+    assert_eq!(from(&with("203.0.113.9", "MISMATCH", mine)).as_deref(), Some("203.0.113.9"));
+    assert_eq!(from(&with(other, "PRIMARY_MATCH", mine)), None, "it contradicts itself");
+    for nothing in
+        ["", "NA", "unknown", "10.1.2.3", "100.64.1.1", "127.0.0.1", "::1", "fe80::1", "2001:db8::a1, 10.0.0.1"]
+    {
+        assert_eq!(from(&with(nothing, "MISMATCH", mine)), None, "{nothing}");
+    }
+    assert_eq!(from(&format!(r#"[{}]"#, with(other, "MISMATCH", mine))).as_deref(), Some(other), "in an array");
+    assert_eq!(from(r#"{"primaryIP":"2001:db8::a1","ordersAllowed":"perhaps"}"#), None);
+    assert_eq!(told(r#"{"primaryIP":"2001:db8::a1","ordersAllowed":"perhaps"}"#).orders_allowed, None);
+    for error in [
+        r#"[{"message":"Something went wrong","status":"ERROR"}]"#,
+        r#"[{"message":"Something went wrong","status":"error","detectedIP":"2001:db8::ff"}]"#,
+        r#"{"status":"ERROR","detectedIP":"2001:db8::ff"}"#,
+        r#"{"data":[{"status":"ERROR","message":"x","detectedIP":"2001:db8::ff"}]}"#,
+        r#"[{"detectedIP":"2001:db8::ff"},{"status":"ERROR"}]"#,
+    ] {
+        assert!(matches!(registered(200, error), Answered::Refused(_)), "{error}");
+    }
 }
 
 /// What is not known to be empty must not be filled.

@@ -59,18 +59,19 @@ fn a_token_may_not_end_in_market_hours_unless_the_gateway_replaces_it_before() {
 /// Addresses in another spelling are the same; what is not said is not held against an account.
 #[test]
 fn a_leg_is_what_the_broker_sees() {
-    let own: IpAddr = "2001:db8::1".parse().unwrap();
+    let own: Ipv6Addr = "2001:db8::1".parse().unwrap();
     for (answer, ok, says) in [
         (Ok(seen(Some("2001:0DB8:0:0::1"), None)), true, "2001:db8::1"),
         (Ok(seen(Some("2001:db8::2"), None)), false, "2001:db8::2"),
         (Ok(seen(Some("203.0.113.1"), None)), false, "203.0.113.1"),
-        (Ok(seen(None, None)), true, "does not say"),
-        (Err("no line".to_owned()), false, "no line"),
+        (Ok(seen(None, None)), true, "not proved"),
+        (Ok(seen(Some("10.0.0.7"), None)), true, "not proved"),
+        (Err("no line".to_owned()), false, "not proved as what the broker sees it: no line"),
     ] {
-        let check = leg("leg_primary", Some(own), &answer);
+        let check = leg("leg_primary", Role::Primary, Some(own), &answer);
         assert!(check.ok == ok && check.detail.contains(says), "{check:?}");
     }
-    assert!(!leg("leg_primary", None, &Err("not asked".to_owned())).ok);
+    assert!(!leg("leg_primary", Role::Primary, None, &Err("not asked".to_owned())).ok);
 }
 
 #[test]
