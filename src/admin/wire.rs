@@ -192,7 +192,7 @@ impl From<&Account> for AccountBody {
             halted_since: account.record.halted.as_ref().map(|halt| halt.since.to_string()),
             pin: account.record.pin.map(Role::as_str),
             repeats_by: account.record.repeats_by.as_str(),
-            repeats_today: account.repeats.today(Timestamp::now()),
+            repeats_today: account.repeats.today(jiff::Timestamp::now()),
             created_at: account.record.created_at.to_string(),
         }
     }

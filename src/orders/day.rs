@@ -6,8 +6,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::civil::{Date, Time};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::broker::dhan::calendar;
 use crate::domain::india;
@@ -39,9 +39,25 @@ pub fn of(at: Timestamp, after_market: bool) -> Date {
     date
 }
 
+/// How far back orders may lie whose ids are remembered at this instant: to the pre-open of the last trading day, whose
+/// after-market orders may belong to today; and a day at least.
+pub fn look_back(at: Timestamp) -> SignedDuration {
+    let least = SignedDuration::from_hours(24);
+    let mut date = india::local(at).date();
+    for _ in 0..LONGEST_CLOSURE {
+        let Ok(before) = date.yesterday() else { break };
+        date = before;
+        if calendar::market_hours(date).is_some() {
+            return at.duration_since(india::instant(date.to_datetime(calendar::PRE_OPEN))).max(least);
+        }
+    }
+    least
+}
+
 /// How long from this instant until the ids of an order that belongs to its trading day may be used again.
 pub fn remembered_for(at: Timestamp, after_market: bool) -> Duration {
-    let end = of(at, after_market).tomorrow().map_or(Timestamp::MAX, |next| india::instant(next.to_datetime(jiff::civil::Time::midnight())));
+    let next = of(at, after_market).tomorrow();
+    let end = next.map_or(Timestamp::MAX, |next| india::instant(next.to_datetime(Time::midnight())));
     Duration::try_from(end.duration_since(at)).unwrap_or_default().max(AT_LEAST)
 }
 
@@ -106,6 +122,19 @@ mod tests {
         assert_eq!(repeats.today(at("2026-11-21T00:00:00")), 0);
         repeats.note(at("2026-11-21T00:00:01"));
         assert_eq!(repeats.today(at("2026-11-21T09:00:00")), 1);
+    }
+
+    /// What Friday's late orders did has to be known on Monday.
+    #[test]
+    fn a_start_looks_back_to_whatever_may_still_be_remembered() {
+        for (now, hours) in [("2026-11-23T08:00:00", 71.0), ("2026-11-24T08:00:00", 24.0), ("2026-11-24T10:00:00", 25.0)] {
+            let back = look_back(at(now));
+            assert_eq!(back.as_secs_f64() / 3600.0, hours, "{now}");
+            // Whatever is older is remembered no longer.
+            let older = at(now).checked_sub(back).unwrap().checked_sub(SignedDuration::from_secs(1)).unwrap();
+            let until = older.checked_add(remembered_for(older, true)).unwrap();
+            assert!(until <= at(now), "{now}: {until}");
+        }
     }
 
     /// At one minute to midnight an engine still repeats what was lost at two minutes to.

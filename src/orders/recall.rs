@@ -13,9 +13,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Orders;
-use super::journal::{Entry, Kind, read_back};
+use super::day;
+use super::journal::{Entry, Kind, Word, read_back};
 use super::limits::Ask;
-use super::memory::{Key, REMEMBERED, Recorded, Write};
+use super::memory::{Key, Recorded, Said, Span, Write};
 use super::trail::Trail;
 use crate::domain::{AccountName, ClientId, Outcome};
 
@@ -59,7 +60,7 @@ impl Orders {
     /// # Errors
     /// When the journal's folder cannot be listed.
     pub fn recall(&self, now: Timestamp, customer: impl Fn(&Entry) -> Option<ClientId>) -> io::Result<Recalled> {
-        let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
+        let since = now.checked_sub(day::look_back(now)).unwrap_or(Timestamp::MIN);
         let mut recalled = Recalled::default();
         let mut requests: HashMap<(AccountName, String), Last> = HashMap::new();
         let mut order = Vec::new();
@@ -99,23 +100,22 @@ impl Orders {
         // Oldest first, so that of two writes under one id the later one is remembered.
         for id in order {
             if let Some(last) = requests.remove(&id) {
-                self.remember(id.0, last, &mut recalled);
+                self.remember(id.0, last, now, &mut recalled);
             }
         }
         Ok(recalled)
     }
 
-    fn remember(&self, account: AccountName, last: Last, recalled: &mut Recalled) {
+    fn remember(&self, account: AccountName, last: Last, now: Timestamp, recalled: &mut Recalled) {
         let Last { customer, intent, outcome } = last;
         let (Some(method), Some(path), Some(body_sha256)) =
             (intent.method.clone(), intent.path.clone(), intent.body_sha256)
         else {
             return;
         };
-        let correlation = intent.correlation_id.as_ref().map(|id| Key::Correlation(Arc::clone(id.shared())));
-        let idempotency = intent.idempotency_key.as_ref().map(|key| Key::Idempotency(Arc::clone(key.shared())));
-        let keys: Vec<Key> = correlation.into_iter().chain(idempotency).collect();
-        let write = Write { method: method.clone(), path: path.clone(), body_sha256 };
+        let values = intent.write_sha256.map_or(Said::Bytes(body_sha256), Said::Values);
+        let write = Write { method: method.clone(), path: path.clone(), values, body_sha256 };
+        let keys = keys_of(&intent);
         let known = outcome.as_ref().and_then(|entry| entry.outcome).unwrap_or(Outcome::Unknown);
         let correlation_id = intent.correlation_id.as_ref().map(|id| Arc::clone(id.shared()));
         let recorded = Recorded {
@@ -132,7 +132,11 @@ impl Orders {
         if matches!(known, Outcome::NotSent | Outcome::Rejected) {
             return;
         }
-        let at = intent.at;
+        let request_id = intent.request_id.as_ref().map_or_else(|| "".into(), |id| Arc::clone(id.shared()));
+        let after_market = intent.terms().iter().any(|terms| terms.after_market);
+        // Over a restart only the journal's own times tell how old something is.
+        let taken = self.moment_of(intent.at, now);
+        let span = Span { now: taken, until: taken.after(day::remembered_for(intent.at, after_market)) };
         if outcome.is_none() {
             recalled.unsettled.push(Unsettled {
                 account,
@@ -144,9 +148,22 @@ impl Orders {
         }
         if !keys.is_empty() {
             recalled.writes += 1;
-            self.memory.remember(&customer, &keys, write, recorded, at);
+            self.memory.remember(&customer, &keys, write, request_id, recorded, span);
         }
     }
+}
+
+/// What a write in the journal can be known again by. A change's own id is no name of that change.
+fn keys_of(intent: &Entry) -> Vec<Key> {
+    let creates = intent.method == Some(http::Method::POST);
+    let word = |text: &str| Key::Correlation(Arc::clone(Word::new(text).shared()));
+    let own = intent.correlation_id.iter().map(|id| Key::Correlation(Arc::clone(id.shared())));
+    // Those of a multi-order.
+    let of_each = intent.terms().iter().filter_map(|terms| Some(word(terms.correlation_id.as_deref()?)));
+    let mut keys: Vec<Key> = own.chain(of_each).filter(|_| creates).collect();
+    keys.dedup();
+    keys.extend(intent.idempotency_key.as_ref().map(|key| Key::Idempotency(Arc::clone(key.shared()))));
+    keys
 }
 
 /// What the journal's line leaves to look for: it has the ids and not the body.
@@ -164,10 +181,11 @@ mod tests {
     use std::time::Duration;
 
     use http::Method;
+    use tokio_util::sync::CancellationToken;
 
-    use super::super::journal::{PathText, Word};
+    use super::super::journal::PathText;
     use super::super::limits::Rules;
-    use super::super::memory::Found;
+    use super::super::memory::{Asker, Found};
     use super::*;
 
     fn orders(dir: &tempfile::TempDir) -> Orders {
@@ -226,15 +244,19 @@ mod tests {
         assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
         assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
         let take = |id: &str, body: u8| {
-            let write = Write { method: Method::POST, path: PathText::new("/v2/orders"), body_sha256: [body; 32] };
-            after.memory.take(&own, &[Key::Correlation(id.into())], &write, Timestamp::now())
+            let (path, values) = (PathText::new("/v2/orders"), Said::Values([body; 32]));
+            let write = Write { method: Method::POST, path, values, body_sha256: [body; 32] };
+            let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
+            let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(1)) };
+            after.memory.take(&own, &[Key::Correlation(id.into())], &write, &asker, span)
         };
-        let Found::Done(done) = take("done", 1) else { panic!("a second send") };
+        let Found::Done(first, done) = take("done", 1) else { panic!("a second send") };
+        assert_eq!(&*first, "r1");
         assert_eq!(done.order_id.as_deref(), Some("77"));
-        assert!(matches!(take("moved", 1), Found::Done(_)));
-        assert!(matches!(take("done", 2), Found::Conflict));
+        assert!(matches!(take("moved", 1), Found::Done(..)));
+        assert!(matches!(take("done", 2), Found::Conflict(..)));
         assert!(matches!(take("lost", 1), Found::Unknown(..)));
-        let Found::Unknown(_, cut) = take("cut", 1) else { panic!("a second send") };
+        let Found::Unknown(_, _, cut) = take("cut", 1) else { panic!("a second send") };
         assert_eq!(cut.trail.as_ref().unwrap().paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
         assert!(matches!(take("refused", 1), Found::Fresh(_)));
         assert!(matches!(take("new", 1), Found::Fresh(_)));

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use http::Method;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
 use super::order::told;
@@ -14,7 +15,7 @@ use super::reconcile::Looked;
 use crate::accounts::Account;
 use crate::domain::{Outcome, Role};
 use crate::orders::journal::Word;
-use crate::orders::memory::{Found, Recorded};
+use crate::orders::memory::{Asker, Found, Recorded, Span};
 use crate::orders::recall::{Unsettled, trail_of};
 use crate::orders::trail::order_of;
 use crate::telemetry::events::Subject;
@@ -52,10 +53,10 @@ impl Proxy {
     async fn settle_one(&self, one: &Unsettled) {
         let claim = match one.keys.is_empty() {
             true => None,
-            false => match self.orders.memory.take(&one.customer, &one.keys, &one.write, Timestamp::now()) {
-                Found::Unknown(claim, _) => Some(claim),
+            false => match self.take(one) {
+                Found::Unknown(_, claim, _) => Some(claim),
                 // Somebody who repeats it was faster.
-                Found::Fresh(_) | Found::Done(_) | Found::UnderWay(_) | Found::Conflict => return,
+                Found::Fresh(_) | Found::Done(..) | Found::UnderWay(..) | Found::Conflict(..) => return,
             },
         };
         let account = self.accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
@@ -92,6 +93,14 @@ impl Proxy {
                 trail: (outcome == Outcome::Unknown).then(|| Arc::new(trail_of(&one.intent))),
             });
         }
+    }
+
+    fn take(&self, one: &Unsettled) -> Found {
+        let request_id = one.intent.request_id.as_ref().map_or_else(|| "".into(), |id| Arc::clone(id.shared()));
+        let asker = Asker { request_id, gone: CancellationToken::new() };
+        // It is remembered for as long as it is already.
+        let now = self.orders.now();
+        self.orders.memory.take(&one.customer, &one.keys, &one.write, &asker, Span { now, until: now })
     }
 
     /// Has it legs, and soon a token?

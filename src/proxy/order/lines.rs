@@ -12,7 +12,7 @@ use super::judge::Reply;
 use crate::domain::{Outcome, Role, SourceAddr};
 use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
 use crate::orders::limits::Limited;
-use crate::orders::memory::{Claim, Recorded, Write};
+use crate::orders::memory::{Claim, Recorded, Said, Write};
 use crate::orders::trail::Trail;
 use crate::proxy::reply::{Code, Problem, Retry};
 use crate::proxy::sign::Correlation;
@@ -42,6 +42,13 @@ impl Order<'_> {
         entry.path = Some(write.path.clone());
         entry.idempotency_key = self.wish.idempotency_key.as_deref().map(Word::new);
         entry.body_sha256 = Some(write.body_sha256);
+        entry.write_sha256 = match write.values {
+            Said::Values(values) => Some(values),
+            Said::Bytes(_) => None,
+        };
+        if !self.wish.terms.is_empty() {
+            entry.terms = Some(Arc::clone(&self.wish.terms));
+        }
         entry
     }
 

@@ -129,9 +129,7 @@ impl Order<'_> {
                     self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
                     claim.taken_back();
                     tries.proven = Outcome::Rejected;
-                    let purpose = self.purpose();
-                    let other = legs.choose(purpose).into_iter().find(|next| next.role() != leg.role());
-                    match other {
+                    match legs.other_than(leg.role(), self.purpose()) {
                         Some(other) if tries.only.is_none() && other.source() != leg.source() => {
                             tries.only = Some(other.role());
                         }
@@ -211,11 +209,8 @@ impl Order<'_> {
             }
             Some(role) => {
                 let leg = legs.leg(role);
-                match tokio::time::timeout_at(by, leg.lease(to, tries.reuse)).await {
-                    Ok(Ok(lease)) => Ok((leg, lease)),
-                    Ok(Err(err)) => Err((err.code(), err.chain())),
-                    Err(_) => Err(("connect_timed_out", "no time was left to dial the other leg".to_owned())),
-                }
+                let leased = leg.lease(to, self.purpose(), tries.reuse, by).await;
+                leased.map(|lease| (leg, lease)).map_err(|err| (err.code(), err.chain()))
             }
         }
     }
@@ -284,8 +279,8 @@ impl Order<'_> {
         if self.takes_risk_away() { Stand::Clear } else { self.place.stand() }
     }
 
-    pub(super) const fn purpose(&self) -> Purpose {
-        Purpose::OrderWrite
+    const fn purpose(&self) -> Purpose {
+        if self.takes_risk_away() { Purpose::TakesRiskAway } else { Purpose::OrderWrite }
     }
 
     fn ask(&self) -> Ask {
