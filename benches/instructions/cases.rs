@@ -332,8 +332,8 @@ fn limit(_: &Path) -> Operation {
     let mut take = move || {
         // A day's limit is 7,000, less the margin: one in 13.1 s.
         now = now.after(Duration::from_millis(13_500));
-        let ask = Ask::of(black_box(&Method::POST), black_box("/v2/orders"), &endpoint, || [0; 32]);
-        matches!(limits.try_take(&ask, now, now), Decision::Go(_))
+        let ask = Ask::of(black_box(&Method::POST), black_box("/v2/orders"), &endpoint, false, || [0; 32]);
+        matches!(limits.try_take(0, &ask, now, now), Decision::Go(_))
     };
     assert!((0..7000).all(|_| take()), "a day's orders are let through");
     Box::new(take)

@@ -247,6 +247,19 @@ impl Lease {
         self.connection.source
     }
 
+    /// Has the broker neither closed it nor said anything, as far as the kernel knows at this moment? To be asked
+    /// again right before an order is sent: a limit, a token or the disk may have taken longer than the broker
+    /// keeps an idle connection, and nobody knows what became of an order that was written to a closed one. What
+    /// is on the way here cannot be known. When it is not good, nothing was sent: drop it and lease another.
+    ///
+    /// Of an HTTP/2 connection it is what its driver has seen.
+    pub fn still_good(&mut self) -> bool {
+        match &mut self.connection.sender {
+            Sender::Http1(connection) => connection.is_quiet_now(),
+            Sender::Http2(sender) => !sender.is_closed(),
+        }
+    }
+
     /// Send a request and wait up to `limit` for the head of its reply.
     ///
     /// Not cancel-safe: a dropped future leaves it unknown whether the request was sent.

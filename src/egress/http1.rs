@@ -40,11 +40,18 @@ const INTERIM_LIMIT: u32 = 16;
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// Bytes the kernel took for sending until now.
     fn taken(&self) -> u64;
+
+    /// Ask the kernel at each read from now on, whatever the reactor has seen; or no longer.
+    fn ask_kernel(&mut self, asks: bool);
 }
 
 impl Wire for tokio_rustls::client::TlsStream<Line> {
     fn taken(&self) -> u64 {
         self.get_ref().0.taken()
+    }
+
+    fn ask_kernel(&mut self, asks: bool) {
+        self.get_mut().0.ask_kernel(asks);
     }
 }
 
@@ -112,6 +119,15 @@ impl<W: Wire> Http1<W> {
         let mut one = [0u8; 1];
         let mut cx = Context::from_waker(waker);
         self.buffer.is_empty() && Pin::new(&mut self.wire).poll_read(&mut cx, &mut ReadBuf::new(&mut one)).is_pending()
+    }
+
+    /// As [`Http1::is_quiet`], as far as the kernel knows at this moment: one system call while nothing has come.
+    /// For what must not be sent on a connection that the broker has closed.
+    pub fn is_quiet_now(&mut self) -> bool {
+        self.wire.ask_kernel(true);
+        let quiet = self.is_quiet(Waker::noop());
+        self.wire.ask_kernel(false);
+        quiet
     }
 
     /// Send a request and read the head of its reply.

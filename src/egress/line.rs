@@ -1,9 +1,10 @@
 //! A socket that counts what the kernel took, and can go on under another runtime.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::runtime::{Handle, Id};
@@ -17,17 +18,25 @@ pub struct Line {
     runtime: Id,
     /// Bytes the kernel took for sending. What it has not taken, nobody can have seen.
     taken: u64,
+    /// Is the kernel asked at each read, whatever the reactor has seen?
+    asks_kernel: bool,
 }
 
 impl Line {
     /// Of a stream that was made on this runtime.
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream: Some(stream), runtime: Handle::current().id(), taken: 0 }
+        Self { stream: Some(stream), runtime: Handle::current().id(), taken: 0, asks_kernel: false }
     }
 
     /// Bytes the kernel took for sending until now.
     pub(super) const fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// Read what the kernel has, or else only what the reactor has seen. The reactor looks when its thread has
+    /// nothing else to do, so what came this moment it does not know. Nobody is woken by such a read.
+    pub(super) const fn ask_kernel(&mut self, asks: bool) {
+        self.asks_kernel = asks;
     }
 
     /// The runtime whose reactor wakes it.
@@ -74,8 +83,25 @@ impl Line {
     }
 }
 
+/// One read of the socket itself, past the reactor.
+fn read_now(stream: &TcpStream, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    // The socket is non-blocking, as tokio made it so.
+    let read = (&*SockRef::from(stream)).read(into.initialize_unfilled());
+    match read {
+        Ok(n) => {
+            into.advance(n);
+            Poll::Ready(Ok(()))
+        }
+        Err(err) if err.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        Err(err) => Poll::Ready(Err(err)),
+    }
+}
+
 impl AsyncRead for Line {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.asks_kernel {
+            return self.poll(|stream| read_now(&stream, into));
+        }
         self.poll(|stream| stream.poll_read(cx, into))
     }
 }

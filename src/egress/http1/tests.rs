@@ -1,5 +1,7 @@
 //! What is written, how replies are framed, and what was certainly not sent.
 
+use std::sync::{Arc, mpsc};
+
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
@@ -26,6 +28,8 @@ impl Wire for Pipe {
     fn taken(&self) -> u64 {
         self.taken
     }
+
+    fn ask_kernel(&mut self, _: bool) {}
 }
 
 impl AsyncRead for Pipe {
@@ -288,4 +292,112 @@ proptest! {
         prop_assert_eq!(whole.as_ref().map(|(status, body, _)| (*status, body.clone())).ok(),
             parts.as_ref().map(|(status, body, _)| (*status, body.clone())).ok());
     }
+}
+
+/// How a broker ends a connection.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// As TLS says it, with the TCP connection left open.
+    Notify,
+    /// Without a word of TLS.
+    Fin,
+    /// In the middle of something.
+    Reset,
+}
+
+/// A broker with TLS in a thread of its own: it ends the connection in the given way when told so, and says when
+/// it has done so.
+fn tls_broker(end: End) -> (std::net::SocketAddr, rustls::ClientConfig, mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider));
+    let client = client.with_safe_default_protocol_versions().unwrap();
+    let client = client.with_root_certificates(roots).with_no_client_auth();
+    let private = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let server = rustls::ServerConfig::builder_with_provider(provider);
+    let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let server = Arc::new(server.with_single_cert(vec![certificate.der().clone()], private).unwrap());
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let (go, told) = mpsc::channel();
+    let (say, done) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut tls = rustls::ServerConnection::new(server).unwrap();
+        // Its tickets come after the handshake, and are no word of the broker's.
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(&mut socket).unwrap();
+        }
+        say.send(()).unwrap();
+        told.recv().unwrap();
+        match end {
+            End::Notify => {
+                tls.send_close_notify();
+                tls.write_tls(&mut socket).unwrap();
+            }
+            End::Fin => socket.shutdown(std::net::Shutdown::Write).unwrap(),
+            End::Reset => {
+                socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+                drop(socket);
+                say.send(()).unwrap();
+                return;
+            }
+        }
+        say.send(()).unwrap();
+        // The connection stays until the test is over.
+        let _ = told.recv();
+        drop(socket);
+    });
+    (at, client, go, done)
+}
+
+/// An order may be the first thing that its thread does after the broker closed: the reactor has not looked
+/// since. Whoever writes then never learns what became of it.
+#[expect(clippy::disallowed_methods, reason = "the broker of this test is on the loopback")]
+#[tokio::test]
+async fn what_the_kernel_knows_counts_before_the_reactor_has_seen_it() {
+    for end in [End::Notify, End::Fin, End::Reset] {
+        let (at, config, go, done) = tls_broker(end);
+        let line = Line::new(tokio::net::TcpStream::connect(at).await.unwrap());
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let tls = connector.connect("localhost".try_into().unwrap(), line).await.unwrap();
+        let mut connection = Http1::new(tls);
+        // From here on nothing is awaited: the reactor sees nothing.
+        done.recv().unwrap();
+        for _ in 0..10 {
+            assert!(connection.is_quiet_now(), "{end:?}: a ticket is no reply");
+            assert!(connection.is_quiet(Waker::noop()));
+        }
+        go.send(()).unwrap();
+        done.recv().unwrap();
+        assert!(connection.is_quiet(Waker::noop()), "{end:?}: then the kernel need not be asked");
+        let began = std::time::Instant::now();
+        while connection.is_quiet_now() {
+            assert!(began.elapsed() < std::time::Duration::from_secs(10), "{end:?}: nobody noticed");
+            std::thread::yield_now();
+        }
+        drop(go);
+    }
+}
+
+/// Looked at past the reactor and then used: its reply must still wake whoever waits for it.
+#[expect(clippy::disallowed_methods, reason = "the broker of this test is on the loopback")]
+#[tokio::test]
+async fn a_connection_that_was_looked_at_is_still_woken() {
+    let (at, config, go, done) = tls_broker(End::Notify);
+    let line = Line::new(tokio::net::TcpStream::connect(at).await.unwrap());
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let tls = connector.connect("localhost".try_into().unwrap(), line).await.unwrap();
+    let mut connection = Http1::new(tls);
+    done.recv().unwrap();
+    assert!(connection.is_quiet_now());
+    let filled = std::future::poll_fn(|cx| connection.poll_fill(cx));
+    let read = tokio::time::timeout(std::time::Duration::from_secs(10), filled);
+    // It waits before the broker is told to say anything.
+    let (read, ()) = tokio::join!(biased; read, async { go.send(()).unwrap() });
+    assert_eq!(read.expect("it is woken").unwrap(), 0, "closed");
 }
