@@ -253,8 +253,10 @@ fn a_burst_whose_engine_is_killed_stops() {
     let trader = &world.traders[0];
     world.net.in_ns(Ns::Caller, || async {
         let engine = async {
-            join_all((0..60).map(|n| async move { Wish::place(None, 100.0 + f64::from(n)).send(LISTENER, trader).await }))
-                .await
+            join_all(
+                (0..60).map(|n| async move { Wish::place(None, 100.0 + f64::from(n)).send(LISTENER, trader).await }),
+            )
+            .await
         };
         assert!(tokio::time::timeout(Duration::from_millis(500), engine).await.is_err());
     });
@@ -272,9 +274,8 @@ fn wait_until_under_way(world: &World, count: usize) {
 
 /// The answers to all, sent at the same moment.
 fn all_at_once(world: &World, trader: &Trader, wishes: Vec<Wish>) -> Vec<Told> {
-    let sent = world.net.in_ns(Ns::Caller, || async {
-        join_all(wishes.iter().map(|wish| wish.send(LISTENER, trader))).await
-    });
+    let sent =
+        world.net.in_ns(Ns::Caller, || async { join_all(wishes.iter().map(|wish| wish.send(LISTENER, trader))).await });
     sent.into_iter().map(|told| told.expect("no answer")).collect()
 }
 
@@ -301,7 +302,11 @@ fn an_exit_turns_older_placements_away_and_lets_newer_ones_go() {
     let (older, exit) = placements_and_then(&world, &Wish::new("DELETE", "/v2/positions", None));
     assert_eq!((exit.status, exit.outcome.as_str()), (200, "executed"), "{exit:?}");
     for told in &older {
-        assert_eq!((told.status, told.code().as_str(), told.outcome.as_str()), (409, "superseded", "not_sent"), "{told:?}");
+        assert_eq!(
+            (told.status, told.code().as_str(), told.outcome.as_str()),
+            (409, "superseded", "not_sent"),
+            "{told:?}"
+        );
     }
     assert_eq!(arrived(&world), ["POST /v2/orders", "DELETE /v2/positions"]);
     let newer = send(&world, &world.traders[0], &Wish::place(Some("older-0"), 100.0));
@@ -311,11 +316,13 @@ fn an_exit_turns_older_placements_away_and_lets_newer_ones_go() {
 /// A kill switch is refused while positions are open, and what waits may be the order that closes them.
 #[test]
 fn after_a_refused_kill_switch_what_waited_goes_on() {
-    let (world, _dir) = limited(r#"{ count = 2, per = "1s" }, { count = 90, per = "1h" }"#, "leave_within = \"9s\"", "max_wait = \"9s\"");
-    let refusal = json!({ "errorType": "Order_Error", "errorCode": "DH-906", "errorMessage": "Positions are open" });
-    world.broker.fault(
-        Fault::new(Action::Refuse { status: 400, body: refusal }).on("POST", "/v2/killswitch"),
+    let (world, _dir) = limited(
+        r#"{ count = 2, per = "1s" }, { count = 90, per = "1h" }"#,
+        "leave_within = \"9s\"",
+        "max_wait = \"9s\"",
     );
+    let refusal = json!({ "errorType": "Order_Error", "errorCode": "DH-906", "errorMessage": "Positions are open" });
+    world.broker.fault(Fault::new(Action::Refuse { status: 400, body: refusal }).on("POST", "/v2/killswitch"));
     let kill = Wish::new("POST", "/v2/killswitch?killSwitchStatus=ACTIVATE", None);
     let (older, kill) = placements_and_then(&world, &kill);
     assert_eq!((kill.status, kill.outcome.as_str()), (400, "rejected"), "{kill:?}");
@@ -406,7 +413,10 @@ fn a_reload_that_tightens_a_listener_reaches_open_connections() {
     stream = kept;
     assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
     let loopback = format!("address = \"{LOOPBACK}\"");
-    support::Gateway::write_config(world.dir.path(), &text.replace(&loopback, &format!("{loopback}\nclient_key = \"required\"")));
+    support::Gateway::write_config(
+        world.dir.path(),
+        &text.replace(&loopback, &format!("{loopback}\nclient_key = \"required\"")),
+    );
     world.gateway.signal(Signal::SIGHUP);
     wait_until("the reload", LIMIT, || world.gateway.log().contains("the configuration was reloaded"));
     let (second, _) = exchange(stream);

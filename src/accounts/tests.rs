@@ -451,7 +451,7 @@ async fn assign_at_once(count: usize) {
                 halted: None,
                 pin: None,
                 created_at: Timestamp::now(),
-            repeats_by: crate::domain::RepeatsBy::AnyId,
+                repeats_by: crate::domain::RepeatsBy::AnyId,
             };
             change = change.put(&name(*n), &record).put(&client_id(*n), &ClientIdRecord { account: name(*n) });
         }

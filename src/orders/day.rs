@@ -127,7 +127,9 @@ mod tests {
     /// What Friday's late orders did has to be known on Monday.
     #[test]
     fn a_start_looks_back_to_whatever_may_still_be_remembered() {
-        for (now, hours) in [("2026-11-23T08:00:00", 71.0), ("2026-11-24T08:00:00", 24.0), ("2026-11-24T10:00:00", 25.0)] {
+        for (now, hours) in
+            [("2026-11-23T08:00:00", 71.0), ("2026-11-24T08:00:00", 24.0), ("2026-11-24T10:00:00", 25.0)]
+        {
             let back = look_back(at(now));
             assert_eq!(back.as_secs_f64() / 3600.0, hours, "{now}");
             // Whatever is older is remembered no longer.

@@ -17,10 +17,10 @@
 //! Not here: sending (`proxy`), connections and their health (`legs`, `egress`), what
 //! an endpoint is (`broker`).
 
+pub mod body;
 mod boot;
 pub mod day;
 pub mod exits;
-pub mod body;
 pub mod journal;
 pub mod limits;
 pub mod memory;

@@ -29,7 +29,10 @@ const REFUSAL_LIMIT: usize = 16 * 1024;
 const LEAVE_WITHIN: &str = "sixgate-leave-within";
 
 impl Proxy {
-    #[expect(clippy::too_many_arguments, reason = "what a request is made of; they become one value when the rooms move")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a request is made of; they become one value when the rooms move"
+    )]
     pub(super) async fn api(
         &self,
         (door, request_id): (&Door, &Arc<str>),

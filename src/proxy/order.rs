@@ -191,7 +191,9 @@ impl Order<'_> {
         match self.endpoint.write {
             Some(WriteKind::Create | WriteKind::Other) => {
                 keys.extend(self.given_ids().map(|id| Key::Correlation(word(id))));
-                keys.extend(self.wish.correlation.as_ref().and_then(Correlation::made).map(|id| Key::Correlation(word(id))));
+                keys.extend(
+                    self.wish.correlation.as_ref().and_then(Correlation::made).map(|id| Key::Correlation(word(id))),
+                );
             }
             // Ids there are mostly the order's own, echoed.
             Some(WriteKind::Change) => {

@@ -87,8 +87,7 @@ impl Order<'_> {
         let trail = Arc::new(self.trail());
         let account = self.account;
         let legs = legs(account)?;
-        let mut tries =
-            Tries { unsent: 0, reuse: Reuse::Idle, only: None, refused: 0, proven: Outcome::NotSent };
+        let mut tries = Tries { unsent: 0, reuse: Reuse::Idle, only: None, refused: 0, proven: Outcome::NotSent };
         loop {
             let ready = self.ready(legs, &tries, trace).await;
             let ready = ready.map_err(|problem| proven(problem, &tries, trace))?;
@@ -192,9 +191,8 @@ impl Order<'_> {
             }
         };
         match found {
-            Err(_) if self.takes_risk_away() => {
-                account.token.last_resort(super::now()).ok_or(()).or_else(|()| found)
-            }
+            // One that is barred may still be taken, and a cancel may not wait for a person.
+            Err(problem) if self.takes_risk_away() => account.token.last_resort().ok_or(problem),
             found => found,
         }
     }
@@ -229,7 +227,8 @@ impl Order<'_> {
     ) -> Result<Left, Problem> {
         let Ready { token, leg, mut lease, reserved } = ready;
         sign::headers(&mut self.out.headers, self.account, &token);
-        headers::for_write(&mut self.out.headers, self.takes_risk_away());
+        let takes_risk_away = self.takes_risk_away();
+        headers::for_write(&mut self.out.headers, takes_risk_away);
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
         let mut intent = Box::new(self.entry(write, leg.role(), lease.source(), &token));
