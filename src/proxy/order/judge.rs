@@ -8,7 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use crate::broker::dhan::errors::{self, Context};
+use crate::broker::dhan::errors::{self, Context, Rule};
 use crate::domain::Outcome;
 use crate::domain::time::within;
 use crate::egress::ReplyBody;
@@ -99,16 +99,16 @@ pub(super) fn judge(mut reply: Reply) -> Said {
     if !reply.status.is_client_error() || reply.status == StatusCode::REQUEST_TIMEOUT {
         return Said::Nothing(reply);
     }
-    let (source, token) = (errors::refuses_source(&reply.refusal()), errors::refuses_token(&reply.refusal()));
-    if (source || token) && names_an_order(text) {
-        // Of several orders one may have been taken.
-        return Said::Nothing(reply);
-    }
-    if source {
+    if errors::refuses_source(&reply.refusal()) {
         return Said::RefusesSource(reply);
     }
-    if token {
+    if errors::refuses_token(&reply.refusal()) {
         return Said::RefusesToken(reply);
+    }
+    let rule = errors::classify(&reply.refusal(), Context::Trading).map(|found| found.row.rule);
+    if matches!(rule, Some(Rule::OtherLeg | Rule::Remint)) && names_an_order(text) {
+        // Of several orders one may have been taken.
+        return Said::Nothing(reply);
     }
     Said::Settled(Outcome::Rejected, reply)
 }
