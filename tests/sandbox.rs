@@ -444,13 +444,22 @@ async fn order_updates_say_each_change_of_an_order() {
     updates.say(&login_frame(&broker)).await;
     logged_in(&broker).await;
     let (_, placed) = place(&broker, json!({"orderType": "MARKET", "price": 0})).await;
-    for status in ["Pending", "Traded"] {
+    // The same keys as a rejected order's, which has not traded either.
+    for (status, like) in [("Pending", "rejected"), ("Traded", "traded")] {
         let (opcode, text) = updates.next().await.unwrap();
         let message: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!((opcode, &message["Data"]["status"]), (1, &json!(status)));
         assert_eq!(message["Data"]["orderNo"], placed["orderId"]);
-        same_shape(&fixture("ws/order-update.order-alert.camel"), &message);
+        same_shape(&fixture(&format!("ws/order-update.order-alert.{like}")), &message);
     }
+    let (_, waits) = place(&broker, json!({})).await;
+    updates.next().await.unwrap();
+    let mut change = fixture_request("orders/modify-order").body;
+    change["orderId"] = waits["orderId"].clone();
+    let path = format!("/v2/orders/{}", waits["orderId"].as_str().unwrap());
+    assert_eq!(broker.send("PUT", &path, Some(&change)).await.0, 200);
+    let message: Value = serde_json::from_slice(&updates.next().await.unwrap().1).unwrap();
+    assert_eq!((&message["Data"]["status"], &message["Data"]["price"]), (&json!("Modified"), &json!(3312.0)));
     updates.send(9, b"are you there").await;
     assert_eq!(updates.next().await.unwrap(), (10, b"are you there".to_vec()));
     updates.send(8, &1000_u16.to_be_bytes()).await;

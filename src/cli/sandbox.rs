@@ -20,7 +20,8 @@ pub(super) fn run(arguments: SandboxArguments) -> ExitCode {
             }
             println!("broker  https://{} (as {})", broker.address(), Options::broker_hosts().join(", "));
             if let Some(at) = broker.control_address() {
-                println!("control http://{at} (GET /ca.pem, POST /accounts, POST /accounts/ID/token, GET /seen)");
+                println!("control http://{at} (GET /ca.pem, POST /accounts, POST /accounts/ID/token, GET /seen,");
+                println!("        and what goes wrong: POST /faults, PUT /habits, POST /accounts/ID/orders)");
             }
             let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
             tokio::select! {

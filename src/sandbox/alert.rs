@@ -1,5 +1,6 @@
 //! What the order-update WebSocket says of an order, in the camelCase spelling
-//! that was measured on the wire (the documents write PascalCase).
+//! that was measured on the wire (the documents write PascalCase). What is zero or
+//! empty is left out.
 
 use serde::Serialize;
 
@@ -28,17 +29,24 @@ struct Data<'a> {
     txn_type: Option<&'a str>,
     order_type: &'static str,
     validity: &'a str,
+    #[serde(skip_serializing_if = "nothing")]
     disc_quantity: u64,
+    #[serde(skip_serializing_if = "nothing")]
     disc_qty_rem: u64,
+    #[serde(skip_serializing_if = "nothing")]
     remaining_quantity: u64,
     quantity: u64,
+    #[serde(skip_serializing_if = "nothing")]
     traded_qty: u64,
+    #[serde(skip_serializing_if = "free")]
     price: f64,
-    #[serde(serialize_with = "short")]
+    #[serde(skip_serializing_if = "free")]
     trigger_price: f64,
+    #[serde(skip_serializing_if = "free")]
     traded_price: f64,
+    #[serde(skip_serializing_if = "free")]
     avg_traded_price: f64,
-    algo_ord_no: &'static str,
+    strategy_id: &'static str,
     off_mkt_flag: &'static str,
     order_date_time: &'a str,
     exch_order_time: &'a str,
@@ -52,6 +60,7 @@ struct Data<'a> {
     product_name: &'a str,
     status: &'static str,
     lot_size: u64,
+    #[serde(skip_serializing_if = "nothing")]
     strike_price: u64,
     expiry_date: &'static str,
     opt_type: &'static str,
@@ -66,13 +75,25 @@ struct Data<'a> {
     correlation_id: &'a str,
 }
 
-/// No trigger is `0` here, where order objects write `0.0`.
-fn short<S: serde::Serializer>(number: &f64, to: S) -> Result<S::Ok, S::Error> {
-    if *number == 0.0 { to.serialize_u64(0) } else { to.serialize_f64(*number) }
+fn nothing(number: &u64) -> bool {
+    *number == 0
+}
+
+fn free(price: &f64) -> bool {
+    *price == 0.0
+}
+
+/// What happened to an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It stands where its row says.
+    Stands,
+    /// It is another than it was.
+    Changed,
 }
 
 /// The message for an order as it is now.
-pub(super) fn order_alert(order: &Order) -> String {
+pub(super) fn order_alert(order: &Order, news: News) -> String {
     let (exchange, segment) = order.exchange_segment.split_once('_').unwrap_or((order.exchange_segment, "EQ"));
     let segment = match segment {
         "FNO" => "D",
@@ -81,6 +102,7 @@ pub(super) fn order_alert(order: &Order) -> String {
         _ => "E",
     };
     let status = match order.order_status {
+        Status::Pending if news == News::Changed => "Modified",
         Status::Transit => "Transit",
         Status::Pending | Status::Confirm | Status::Triggered => "Pending",
         Status::Rejected => "Rejected",
@@ -116,7 +138,7 @@ pub(super) fn order_alert(order: &Order) -> String {
         trigger_price: order.trigger_price,
         traded_price: order.average_traded_price,
         avg_traded_price: order.average_traded_price,
-        algo_ord_no: "",
+        strategy_id: "NA",
         off_mkt_flag: if order.after_market_order { "1" } else { "0" },
         order_date_time: &order.create_time,
         exch_order_time: &order.exchange_time,

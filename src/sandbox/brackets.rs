@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::alert::News;
 use super::api::{Call, accepted};
 use super::clock;
 use super::data;
@@ -153,7 +154,7 @@ pub(super) fn modify(world: &mut World, call: &Call<'_>, order_id: &str) -> Answ
         order.price = price.unwrap_or(order.price);
     }
     order.update_time = clock::order_time(call.now);
-    ledger.alert(index);
+    ledger.alert_of(index, News::Changed);
     Ok(Reply::ok(&json!({"orderId": order_id, "orderStatus": "TRANSIT"})).executed())
 }
 

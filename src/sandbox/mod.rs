@@ -15,11 +15,40 @@
 //! Not here: anything of the gateway. This imports `domain` and `broker` data
 //! only. Rate limits are not imitated yet.
 //!
+//! What can be made to go wrong. A *fault* ([`Fault`], `POST /faults` of the control
+//! listener) befalls requests that match (host, method, path, account, data or not),
+//! after the first `skip`, `times` times. A *habit* ([`Habits`], `PUT /habits`) is for
+//! all requests. What neither names is as it is known of the broker.
+//!
+//! | bad day | how |
+//! | --- | --- |
+//! | an answer lost, before or after the deed | faults `close`, `cut_off`, `hang`, `bad_gateway`, `html` |
+//! | any refusal, a limit among them | fault `refuse`, with status and body |
+//! | slow replies, slow logins | fault `slow` (done, then answered), `late` (done later, also for a caller who is gone); with `host` `auth.dhan.co` the login |
+//! | a data back end that is wrong about the token | fault `verdict` with `match.data`: 807, 808, 809, DH-901, DH-902, DH-906; `no_data_plan` |
+//! | a refusal that quotes the caller | fault `quote`: `access_token`, `correlation_id`, `body`, `path` |
+//! | a 200 whose orders are REJECTED, all or some, said or not | fault `reject_orders` (`first`, `silent`) |
+//! | a connection that dies | fault `last_on_connection`, habit `idle_close_ms`, [`Door`], [`Sandbox::hang_up`] |
+//! | compressed replies, asked or not; broken ones | habit `compression`: `"asked"`, `{"always":"gzip"}`, `{"broken":"br"}`, `{"mislabelled":"deflate"}` |
+//! | paths in other spellings that reach the broker | habit `lax_paths` |
+//! | other orders under the same correlation id | [`Sandbox::put_order`], `POST /accounts/ID/orders`; habits `external` (`"newest"`, `"oldest"`, `"all"`), `forever_in_book` |
+//! | orders that show late, or wait in TRANSIT | habits `shows_after_ms`, `transit_ms`, `says_transit` |
+//! | rows unlike what was sent | habits `market_as_limit`, `price_noise`, `documented_order` |
+//! | `getIP` without an address, with another, as an error | [`AddressForm`], `PUT /address-form` (`"unseen"`, `{"sees":"2001:db8::66"}`, `"error_array"`); `refuse` for an HTTP error |
+//! | the secondary address refused | habit `secondary_refused` |
+//! | a kill switch that wants everything closed first | habit `kill_switch_needs_flat` |
+//! | no data plan, nothing held | habits `no_data_plan`, `no_holdings` |
+//! | the documents' own sample refused | habit `empty_is_bad` |
+//! | the heads that were recorded; writes over HTTP/2 sent away | habits `recorded_front`, `redirects_http2_writes` |
+//! | codes, windows, clocks, tokens | [`LoginRules`], [`Sandbox::set_clock_skew`], [`Sandbox::kill_token`] |
+//!
 //! Map: `server` accepts and records, `api` checks and routes, `orders`,
 //! `brackets` (super), `triggers` (forever, alerts), `portfolio`, `registration`
-//! (static IP), `tokens` and `data` answer, `login` is the other host, `websocket`
-//! streams, `door` is what befalls a connection before a request, `control` is the test's own way in, `world` holds all state behind
-//! one short lock.
+//! (static IP), `tokens` and `data` answer, `elsewhere` puts orders that came by other
+//! ways, `login` is the other host, `websocket` streams, `door` is what befalls a
+//! connection before a request, `fault`, `verdict` and `habits` what befalls requests,
+//! `encoding`, `front` and `spelling` what a CDN does, `control` is the test's own way
+//! in, `desk` is where orders come in, `world` holds all state behind one short lock.
 
 use std::fmt;
 use std::io;

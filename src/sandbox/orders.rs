@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ClientId;
 
-use super::alert::order_alert;
+use super::alert::{News, order_alert};
 use super::api::Call;
 use super::brackets::Legs;
 use super::clock;
@@ -388,8 +388,13 @@ impl Ledger {
 
     /// Tell the account's WebSockets of an order as it is now.
     pub(super) fn alert(&self, index: usize) {
+        self.alert_of(index, News::Stands);
+    }
+
+    /// Tell the account's WebSockets what happened to an order.
+    pub(super) fn alert_of(&self, index: usize, news: News) {
         if let Some(order) = self.orders.get(index) {
-            self.tell(Event::Order(order_alert(order)));
+            self.tell(Event::Order(order_alert(order, news)));
         }
     }
 
@@ -474,7 +479,7 @@ pub(super) fn modify(world: &mut World, call: &Call<'_>, order_id: &str) -> Answ
     order.price = price.unwrap_or(order.price);
     order.trigger_price = trigger.unwrap_or(order.trigger_price);
     order.touched(call.now);
-    ledger.alert(index);
+    ledger.alert_of(index, News::Changed);
     if kind == "MARKET" {
         ledger.fill(index, &desk.ids, call.now);
     }

@@ -193,7 +193,9 @@ fn what_stands_in_the_way_of_orders_is_found() {
 /// Empty slots are filled, whatever form the answer has, and what is there stays.
 #[test]
 fn empty_slots_are_filled_and_filled_ones_left() {
-    for form in [AddressForm::Full, AddressForm::Documented, AddressForm::Single, AddressForm::ErrorWhenEmpty] {
+    for form in
+        [AddressForm::SaysNotConfigured, AddressForm::Documented, AddressForm::Single, AddressForm::ErrorWhenEmpty]
+    {
         let world = up(1, "");
         let own = world.traders[0].pair;
         world.broker.register(&world.traders[0].client_id, None);
@@ -269,6 +271,7 @@ fn what_happened_to_each_slot_is_told() {
     let theirs = Pair { primary: own.secondary, secondary: SourceAddr::parse("2001:db8:dead::9").unwrap() };
     world.broker.add_account(Account::new(thief.clone(), "THIEF", "", "").registered(theirs));
     world.broker.register(&id, None);
+    world.broker.set_address_form(AddressForm::SaysNotConfigured);
     let (body, actions) = put(&world, &[]);
     assert_eq!(actions, ["set", "failed"], "{body}");
     assert!(body["changes"][1]["detail"].as_str().unwrap().contains("already registered"), "{body}");
@@ -303,6 +306,7 @@ fn what_happened_to_each_slot_is_told() {
 fn a_pair_that_is_retired_meanwhile_is_registered_no_further() {
     let world = up(1, "");
     world.broker.register(&world.traders[0].client_id, None);
+    world.broker.set_address_form(AddressForm::SaysNotConfigured);
     // Answers only after the pair is gone, on a busy machine too.
     world.broker.fault(Fault::new(Action::Slow { ms: 3000 }).on("POST", "/v2/ip/setIP").times(1));
     let sets = || world.broker.seen().iter().filter(|seen| seen.path_and_query == "/v2/ip/setIP").count();

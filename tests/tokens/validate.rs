@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use sixgate::sandbox::{Action, Fault};
+use sixgate::sandbox::{Action, AddressForm, Fault};
 
 use crate::support::caller::{Caller, connect, request};
 use crate::support::net::{self, Ns};
@@ -46,6 +46,7 @@ fn every_account_is_validated_by_its_own_legs_a_few_at_once() {
         becomes(&world, &format!("a{n}"), "live");
     }
     world.broker.register(&World::client_id(3), None);
+    world.broker.set_address_form(AddressForm::SaysNotConfigured);
     world.broker.kill_token(&World::client_id(5));
     world.broker.clear_seen();
     world.broker.fault(Fault::new(Action::Slow { ms: SLOW }).on("GET", "/v2/profile"));
