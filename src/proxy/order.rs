@@ -170,8 +170,10 @@ impl Order<'_> {
         sign::headers(&mut self.out.headers, self.account, &token);
         let mut reuse = Reuse::Idle;
         let (mut unsent, mut other_leg, mut renewed) = (0, None, false);
+        let risk_goes = takes_risk_away(&self.out.method, self.out.path.path(), self.out.path.query());
+        let purpose = if risk_goes { Purpose::TakesRiskAway } else { Purpose::OrderWrite };
         loop {
-            let (leg, lease) = Self::dial(legs, &to, other_leg, reuse, by, trace).await?;
+            let (leg, lease) = Self::dial(legs, &to, (purpose, other_leg), reuse, by, trace).await?;
             let gate = self.proxy.orders.gate(self.account.client_id());
             let pass = gate.enter(self.ask()).await.map_err(|err| limited(&err))?;
             trace.leg = Some(leg.role());
@@ -224,7 +226,7 @@ impl Order<'_> {
                     leg.refused_source();
                     self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
                     claim.taken_back();
-                    let other = legs.other_than(leg.role(), Purpose::OrderWrite);
+                    let other = legs.other_than(leg.role(), purpose);
                     match other {
                         Some(other) if other_leg.is_none() && other.source() != leg.source() => {
                             other_leg = Some(other.role());
@@ -275,7 +277,7 @@ impl Order<'_> {
     async fn dial<'l>(
         legs: &'l Legs,
         to: &'l Authority,
-        only: Option<Role>,
+        (purpose, only): (Purpose, Option<Role>),
         reuse: Reuse,
         by: Instant,
         trace: &mut Trace,
@@ -287,12 +289,12 @@ impl Order<'_> {
         };
         match only {
             None => {
-                let leased = legs.lease(to, Purpose::OrderWrite, reuse, by).await;
+                let leased = legs.lease(to, purpose, reuse, by).await;
                 leased.map_err(|none| failed(trace, none.code(), none.to_string()))
             }
             Some(role) => {
                 let leg = legs.leg(role);
-                let leased = leg.lease(to, Purpose::OrderWrite, reuse, by).await;
+                let leased = leg.lease(to, purpose, reuse, by).await;
                 leased.map(|lease| (leg, lease)).map_err(|err| failed(trace, err.code(), err.chain()))
             }
         }
