@@ -33,7 +33,11 @@ fn world(warm: u8) -> World {
         .replace("warm = 0", &format!("warm = {warm}\nwarm_hours = \"always\"\ndwell = \"10s\""));
     let world = World::up_with(1, &text);
     if warm > 0 {
-        wait_for("both legs to be warm", LIMIT, || (world.broker.handshakes() >= 2).then_some(()));
+        // Each leg is looked at on a connection of its own, and keeps another one.
+        wait_for("both legs to be warm", LIMIT, || {
+            let looked = world.broker.seen().iter().filter(|seen| seen.path_and_query == "/v2/ip/getIP").count();
+            (world.broker.handshakes() >= 4 && looked == 2).then_some(())
+        });
     }
     world
 }
