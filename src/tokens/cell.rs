@@ -83,11 +83,6 @@ impl TokenCell {
         self.last.load_full()
     }
 
-    /// TEMP
-    pub fn last_resort(&self) -> Option<Arc<LiveToken>> {
-        self.last()
-    }
-
     /// This generation signs no longer: the broker refused it.
     pub fn bar(&self, generation: u64) {
         self.barred.fetch_max(generation, Ordering::AcqRel);
