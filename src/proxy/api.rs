@@ -1,8 +1,7 @@
 //! Requests to the broker's API: signed and sent, and once more when the broker
-//! refused the token.
+//! refused the token and `/profile` says that it is dead.
 //!
-//! A reply that refuses the token is proof that the broker did not act, so this is
-//! safe for an order too.
+//! A read's refusal proves nothing of the token: other back ends have refused live ones.
 
 use std::sync::Arc;
 
@@ -22,6 +21,7 @@ use crate::broker::dhan::errors;
 use crate::domain::Outcome;
 use crate::orders::limits::Ask;
 use crate::telemetry::access::Access;
+use crate::tokens::By;
 
 /// A refusal of the broker is a few hundred bytes; what is longer is something else.
 const REFUSAL_LIMIT: usize = 16 * 1024;
@@ -71,13 +71,18 @@ impl Proxy {
             // What may have left counts; a read that did not leave is forgotten within a second.
             let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
             let reply = Box::pin(forward::send(legs, &out, trace)).await?;
-            let (refused, reply) = refuses_token(reply).await;
+            let (refused, reply) = doubts_token(reply).await;
             if !refused {
                 return Ok(reply);
             }
-            account.keeper.refused(token.generation());
+            account.keeper.refused(token.generation(), By::Read);
             let next = account.token.wait(token.generation(), Instant::now() + limit).await;
-            token = next.map_err(|why| no_token(account, &why, Outcome::NotSent))?;
+            let next = next.map_err(|why| no_token(account, &why, Outcome::NotSent))?;
+            // It lives, or nobody knows better: this back end's word is the caller's to see.
+            if next.generation() == token.generation() {
+                return Ok(reply);
+            }
+            token = next;
             // A second refusal is the caller's to see: the next request has the next token.
             if std::mem::replace(&mut renewed, true) {
                 return Ok(reply);
@@ -102,8 +107,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Does this reply refuse the token? With it the reply, whole as it came.
-async fn refuses_token(reply: Response<Body>) -> (bool, Response<Body>) {
+/// Does this reply say anything against the token? With it the reply, whole as it came.
+async fn doubts_token(reply: Response<Body>) -> (bool, Response<Body>) {
     if !reply.status().is_client_error() {
         return (false, reply);
     }
@@ -111,7 +116,7 @@ async fn refuses_token(reply: Response<Body>) -> (bool, Response<Body>) {
     let (read, body) = body.peek(REFUSAL_LIMIT).await;
     let refused = read.is_some_and(|body| {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        errors::refuses_token(&errors::Reply { status: parts.status.as_u16(), content_type, body: &body })
+        errors::doubts_token(&errors::Reply { status: parts.status.as_u16(), content_type, body: &body })
     });
     (refused, Response::from_parts(parts, body))
 }

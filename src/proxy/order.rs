@@ -41,7 +41,7 @@ use crate::orders::limits::{Ask, Limited};
 use crate::orders::memory::{Claim, Found, Key, Recorded, Write};
 use crate::orders::trail::Trail;
 use crate::telemetry::events::Subject;
-use crate::tokens::LiveToken;
+use crate::tokens::{By, LiveToken};
 
 /// How often a write that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -236,7 +236,7 @@ impl Order<'_> {
                     }
                 }
                 Said::RefusesToken(reply) => {
-                    self.account.keeper.refused(token.generation());
+                    self.account.keeper.refused(token.generation(), By::Write);
                     self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
                     claim.taken_back();
                     let next = self.account.token.wait(token.generation(), Instant::now() + self.out.limit).await;
