@@ -1,4 +1,7 @@
-//! Requests to the broker's API: what they are, and for reads, signed and sent.
+//! Requests to the broker's API: what they are, and for reads, signed and sent; once more when the broker refused the
+//! token and `/profile` says that it is dead.
+//!
+//! A read's refusal proves nothing of the token: other back ends have refused live ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,13 +123,18 @@ impl Proxy {
             // What may have left counts; a read that did not leave is forgotten within a second.
             let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
             let reply = Box::pin(forward::send(legs, &out, trace)).await?;
-            let (refused, reply) = refuses_token(reply).await;
-            if !refused {
+            let (doubted, reply) = looked_at(reply, &token).await;
+            if !doubted {
                 return Ok(reply);
             }
-            account.keeper.refused(token.generation());
+            account.keeper.refused(token.generation(), By::Read);
             let next = account.token.wait(token.generation(), Instant::now() + limit).await;
-            token = next.map_err(|why| no_token(account, &why, Outcome::NotSent))?;
+            let next = next.map_err(|why| no_token(account, &why, Outcome::NotSent))?;
+            // It lives, or nobody knows better: this back end's word is the caller's to see.
+            if next.generation() == token.generation() {
+                return Ok(reply);
+            }
+            token = next;
             // A second refusal is the caller's to see: the next request has the next token.
             if std::mem::replace(&mut renewed, true) {
                 return Ok(reply);
@@ -165,17 +173,25 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-/// Does this reply refuse the token? With it the reply, whole as it came.
-async fn refuses_token(reply: Response<Body>) -> (bool, Response<Body>) {
-    if !reply.status().is_client_error() {
+/// Does this reply say anything against the token? With it the reply, whole as it came, but for the token where the
+/// broker quotes it.
+async fn looked_at(reply: Response<Body>, token: &LiveToken) -> (bool, Response<Body>) {
+    if reply.status().is_success() {
         return (false, reply);
     }
-    let (parts, body) = reply.into_parts();
+    let (mut parts, body) = reply.into_parts();
     let (read, body) = body.peek(REFUSAL_LIMIT).await;
-    let read = read.and_then(|read| decode::decoded(&parts.headers, &read, REFUSAL_LIMIT).ok());
-    let refused = read.is_some_and(|body| {
-        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        errors::refuses_token(&errors::Reply { status: parts.status.as_u16(), content_type, body: &body })
-    });
-    (refused, Response::from_parts(parts, body))
+    let Some(read) = read.and_then(|read| decode::decoded(&parts.headers, &read, REFUSAL_LIMIT).ok()) else {
+        return (false, Response::from_parts(parts, body));
+    };
+    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let refusal = errors::Reply { status: parts.status.as_u16(), content_type, body: &read };
+    let doubted = parts.status.is_client_error() && errors::doubts_token(&refusal);
+    let masked = mask(&read, &[token.secret()]);
+    if masked == read {
+        return (doubted, Response::from_parts(parts, body));
+    }
+    parts.headers.remove(header::CONTENT_ENCODING);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    (doubted, Response::from_parts(parts, Body::from(masked)))
 }

@@ -24,7 +24,7 @@ use crate::egress::Sent;
 use crate::legs::{Leg, Purpose, Reuse};
 use crate::orders::limits::Ask;
 use crate::orders::trail::{Finding, Trail};
-use crate::tokens::LiveToken;
+use crate::tokens::{By, LiveToken};
 
 /// What came of looking for a lost write.
 pub(super) enum Looked {
@@ -78,8 +78,8 @@ impl Proxy {
             let answer = if counted { question(account, &token, leg, to, path, limit).await } else { None };
             if let Some((status, body)) = answer {
                 let refusal = errors::Reply { status, content_type: None, body: &body };
-                if (400..500).contains(&status) && errors::refuses_token(&refusal) {
-                    account.keeper.refused(token.generation());
+                if (400..500).contains(&status) && errors::doubts_token(&refusal) {
+                    account.keeper.refused(token.generation(), By::Read);
                 }
                 match trail.read(status, &body) {
                     Finding::Executed { body, .. } => return Looked::Executed(body.to_string().into()),

@@ -1,5 +1,6 @@
 //! One line per request. The field names stand here and nowhere else.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl Access {
             account = self.account.as_ref().map(AccountName::as_str),
             method = self.method.as_ref().map(Method::as_str),
             target = self.target.as_ref().map(ToString::to_string),
-            path = self.path.as_ref().map(PathAndQuery::path),
+            path = self.path.as_ref().map(|path| shown(path.path())).as_deref(),
             status = self.status,
             code = self.code,
             leg = self.leg.map(Role::as_str),
@@ -90,6 +91,39 @@ impl Access {
     }
 }
 
+/// What stands in a path for a segment that may be a secret.
+const REMOVED: &str = "[removed]";
+/// The broker's own segments are shorter; a UUID has 36 characters.
+const LONGEST: usize = 64;
+
+/// A path as it may be told: somebody who takes a query for a path puts a token there.
+fn shown(path: &str) -> Cow<'_, str> {
+    // A JWT begins with `{"`, which is `eyJ` in base64.
+    let hides = |part: &str| part.len() > LONGEST || (part.len() > 12 && part.contains("eyJ"));
+    if !path.split('/').any(hides) {
+        return Cow::Borrowed(path);
+    }
+    let parts: Vec<&str> = path.split('/').map(|part| if hides(part) { REMOVED } else { part }).collect();
+    Cow::Owned(parts.join("/"))
+}
+
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token in a path was written to the log as it came, whole.
+    #[test]
+    fn a_token_in_a_path_is_not_told() {
+        let token = format!("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzUxMiJ9.{}.c2ln", "a".repeat(90));
+        assert_eq!(shown(&format!("/v2/x/{token}")), "/v2/x/[removed]");
+        assert_eq!(shown(&format!("/v2/token={token}/y")), "/v2/[removed]/y");
+        assert_eq!(shown("/v2/x/eyJpc3MiOiJkaGFu"), "/v2/x/[removed]");
+        assert_eq!(shown(&format!("/v2/{}", "5e7c1a9b".repeat(9))), "/v2/[removed]");
+        let usual = "/v2/orders/external/5e7c1a9b-77aa-4000-8000-0000000000d1";
+        assert!(matches!(shown(usual), Cow::Borrowed(same) if same == usual));
+    }
 }

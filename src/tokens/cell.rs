@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::lifecycle::{CHECK_TIME, State, Trouble, Why};
+use super::lifecycle::{By, CHECK_TIME, State, Trouble, Why};
 use super::live::LiveToken;
 
 /// Where an account's token stands, as its keeper last said.
@@ -65,7 +65,15 @@ pub struct TokenCell {
     /// The generation that must not sign; 0 for none. Only ever one, the last.
     barred: AtomicU64,
     standing: Mutex<Standing>,
+    doubt: Mutex<Option<Doubt>>,
     changed: Notify,
+}
+
+/// A refusal that proves nothing: the token signs on until the keeper has asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) generation: u64,
+    pub(super) by: By,
 }
 
 impl TokenCell {
@@ -91,6 +99,50 @@ impl TokenCell {
     /// This generation may sign after all.
     pub(super) fn allow(&self, generation: u64) {
         let _ = self.barred.compare_exchange(generation, 0, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// The token to sign with when there is no live one and what is sent takes risk away:
+    /// the newest, barred or ended. The broker may take it all the same, and what it refuses
+    /// does no harm.
+    pub fn last_resort(&self) -> Option<Arc<LiveToken>> {
+        self.last()
+    }
+
+    /// Is the token of this generation a fresh one, whose refusals prove little?
+    pub(super) fn is_fresh(&self, generation: u64) -> bool {
+        let last = self.last.load_full().filter(|last| last.generation() == generation);
+        last.is_some_and(|last| last.is_fresh(Timestamp::now(), self.standing().skew))
+    }
+
+    /// Somebody was refused for this generation, and it signs on until the keeper has asked.
+    /// Answers whether the keeper is to be told.
+    pub(super) fn doubt(&self, doubt: Doubt) -> bool {
+        let signs = self.last.load().as_ref().is_some_and(|last| last.generation() == doubt.generation)
+            && doubt.generation > self.barred.load(Ordering::Acquire);
+        let mut standing = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        // An order's refusal says more than what a read has begun.
+        let news =
+            standing.is_none_or(|old| old.generation < doubt.generation || (old.by, doubt.by) == (By::Read, By::Write));
+        if signs && news {
+            *standing = Some(doubt);
+        }
+        signs && news
+    }
+
+    /// The doubt that nobody has looked into yet or that is being looked into.
+    pub(super) fn doubted(&self) -> Option<Doubt> {
+        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This doubt is settled, as far as it can be; whoever waits goes on.
+    pub(super) fn settled(&self, doubt: Doubt) {
+        let settled = {
+            let mut standing = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+            standing.take_if(|last| *last == doubt)
+        };
+        if settled.is_some() {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Publish where the token stands, and wake whoever waits.
@@ -127,7 +179,8 @@ impl TokenCell {
     }
 
     /// The token to sign with, waiting for one until `by` while one may come by itself.
-    /// `refused` is the generation that the broker refused to the one who asks, else 0.
+    /// `refused` is the generation that the broker refused to the one who asks, else 0: while
+    /// that one is asked about, it is waited for whether it lives. It may be what comes.
     ///
     /// # Errors
     /// [`Unavailable`], as soon as it is known that none will come in time. Cancel-safe.
@@ -138,7 +191,14 @@ impl TokenCell {
             changed.as_mut().enable();
             let now = Timestamp::now();
             let none = match self.live(now) {
-                Ok(token) => return Ok(token),
+                Ok(token) if token.generation() > refused || self.doubted().is_none() => return Ok(token),
+                // The keeper's question has a limit of its own.
+                Ok(_) => {
+                    if tokio::time::timeout_at(by, changed).await.is_err() {
+                        return self.live(Timestamp::now());
+                    }
+                    continue;
+                }
                 Err(none) => none,
             };
             let in_time = |until: Timestamp| {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::lifecycle::{Consumer, TokenFacts, TokenSource};
 use crate::broker::dhan::token::Claims;
@@ -28,6 +28,8 @@ impl AsRef<[u8]> for Text {
 pub struct LiveToken {
     /// The only copy of its text, which is wiped with the last clone of this.
     header: HeaderValue,
+    /// By the broker's clock, where it says so itself.
+    issued_at: Option<Timestamp>,
     expires_at: Timestamp,
     source: String,
     generation: u64,
@@ -61,10 +63,12 @@ impl LiveToken {
     /// # Errors
     /// [`Invalid`] when its text cannot be a header.
     pub fn new(text: Secret, expires_at: Timestamp, source: String, generation: u64) -> Result<Self, Invalid> {
+        let claims = Claims::read(text.expose_secret()).ok();
+        let issued_at = claims.and_then(|claims| Timestamp::from_second(claims.issued_at?).ok());
         let header = HeaderValue::from_maybe_shared(Bytes::from_owner(Text(text)));
         let mut header = header.ok().filter(|header| header.to_str().is_ok()).ok_or(UNPRINTABLE)?;
         header.set_sensitive(true);
-        Ok(Self { header, expires_at, source, generation })
+        Ok(Self { header, issued_at, expires_at, source, generation })
     }
 
     /// The `access-token` header, sensitive.
@@ -76,6 +80,12 @@ impl LiveToken {
     pub fn secret(&self) -> Secret {
         // Text it is: without that there is none of these.
         self.header.to_str().unwrap_or_default().into()
+    }
+
+    /// Is it so new at `now`, with the broker's clock ahead of it by `skew`, that a refusal
+    /// proves little?
+    pub(super) fn is_fresh(&self, now: Timestamp, skew: SignedDuration) -> bool {
+        self.issued_at.is_some_and(|at| super::lifecycle::is_fresh(at, now, skew))
     }
 
     /// When it ends.

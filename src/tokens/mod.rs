@@ -11,10 +11,12 @@ pub mod lifecycle;
 mod live;
 pub mod login;
 mod market;
+pub mod mask;
 pub mod placeholder;
 pub mod registration;
 pub mod validate;
 
 pub use cell::{Standing, TokenCell, Unavailable};
 pub use keeper::{Keeper, Keepers};
+pub use lifecycle::By;
 pub use live::{LiveToken, facts};

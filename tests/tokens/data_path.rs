@@ -196,3 +196,36 @@ fn a_token_that_was_refused_for_a_moment_is_missed_when_it_dies() {
     assert_eq!(place(&world, &trader, "lives").status, 200);
     assert_eq!(world.broker.orders(&trader.client_id).len(), 2);
 }
+
+/// Two chart reads answered 401/808 put a live token out of use: a manual account had none until
+/// a person came.
+#[test]
+fn a_manual_account_trades_on_when_a_data_back_end_refuses_its_live_token() {
+    let mut world = world();
+    let fields = json!({ "platform": "DHAN_V2_IPV6", "access_token": world.at_the_broker(1) });
+    let trader = world.add(1, &fields);
+    becomes(&world, &trader.name, "live");
+    let (charts, quotes) = ("/v2/charts/historical", "/v2/marketfeed/ltp");
+    let body = json!({ "data": { "808": "Authentication Failed - Client ID or Token invalid" }, "status": "failed" });
+    world.broker.clear_seen();
+    for path in [charts, quotes] {
+        world.broker.fault(Fault::new(refusal(401, body.clone())).on("POST", path).of(&trader.client_id).times(9));
+    }
+    for n in 0..4 {
+        for path in [charts, quotes] {
+            let reply = call(&world, &trader, "POST", path, Some(r#"{"NSE_EQ":[11536]}"#));
+            assert_eq!((reply.status, reply.json()), (401, body.clone()), "as it came: {reply:?}");
+        }
+        let reply = place(&world, &trader, &format!("trades-on-{n}"));
+        assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"), "{reply:?}");
+        assert_eq!(token(&world, &trader.name)["state"], "live");
+    }
+    let asked = |path: &str| world.broker.seen().iter().filter(|seen| seen.path_and_query == path).count();
+    assert_eq!((asked(charts), asked("/v2/profile")), (4, 1), "sent once each, and one question for all of them");
+    assert_eq!(world.broker.orders(&trader.client_id).len(), 4);
+
+    // What /profile says is final.
+    world.broker.kill_token(&trader.client_id);
+    assert_eq!(place(&world, &trader, "dead").status, 503);
+    becomes(&world, &trader.name, "needs_person");
+}

@@ -21,7 +21,7 @@ use crate::orders::trail::Trail;
 use crate::proxy::forward::Trace;
 use crate::proxy::reply::{Body, Code, Problem};
 use crate::proxy::{headers, legs, live, no_token, sign};
-use crate::tokens::LiveToken;
+use crate::tokens::{By, LiveToken};
 
 /// How often a write that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -136,7 +136,7 @@ impl Order<'_> {
                     }
                 }
                 Said::RefusesToken(reply) => {
-                    account.keeper.refused(generation);
+                    account.keeper.refused(generation, By::Write);
                     self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
                     claim.taken_back();
                     tries.proven = Outcome::Rejected;

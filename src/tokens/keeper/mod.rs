@@ -26,8 +26,8 @@ use tokio::time::Instant;
 
 use mail::{Mail, Reader};
 
-use super::cell::TokenCell;
-use super::lifecycle::{Budget, CheckOutcome, Means, Refusal, TokenFacts, Trouble};
+use super::cell::{Doubt, TokenCell};
+use super::lifecycle::{Budget, By, CheckOutcome, Means, Refusal, TokenFacts, Trouble};
 use super::live::LiveToken;
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, ClientId, Secret};
@@ -226,7 +226,7 @@ pub struct Keeper {
     account: Keeping,
     cell: Arc<TokenCell>,
     setup: Mutex<Setup>,
-    /// The newest generation that was refused on the data path since it last signed.
+    /// The newest generation that an order was refused for since it last signed.
     refused: AtomicU64,
     mail: Mail,
 }
@@ -253,9 +253,16 @@ impl Keeper {
         self.mail.changed();
     }
 
-    /// The broker refused the token of this generation. Returns at once, and from
-    /// then on that token signs nothing unless it proves to live.
-    pub fn refused(&self, generation: u64) {
+    /// The broker refused the token of this generation. Returns at once. After an order's
+    /// refusal it signs nothing until it proves to live, unless it is fresh. Any other
+    /// refusal proves nothing: it signs on, and `/profile` is asked if that was not just done.
+    pub fn refused(&self, generation: u64, by: By) {
+        if by == By::Read || self.cell.is_fresh(generation) {
+            if self.cell.doubt(Doubt { generation, by }) {
+                self.mail.changed();
+            }
+            return;
+        }
         self.cell.bar(generation);
         if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
             self.mail.changed();

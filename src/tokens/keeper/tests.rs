@@ -2,6 +2,7 @@
 //! and what reaches the order path.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use data_encoding::BASE64URL_NOPAD;
 use futures_util::FutureExt;
@@ -32,6 +33,8 @@ struct Played {
     store: Store,
     answers: Mutex<Vec<Said>>,
     asked: Mutex<Vec<Asked>>,
+    /// Is `/profile` answered like everything else?
+    profile: AtomicBool,
     more: Arc<Notify>,
 }
 
@@ -60,6 +63,7 @@ impl Broker for Handle {
             Question::Renew { .. } => "renew",
             Question::ConsentLink { .. } => "link",
             Question::ConsentToken { .. } => "consent",
+            Question::Profile { .. } if self.0.profile.load(Ordering::Relaxed) => "profile",
             // Asked only when a test begins in the last seconds of a code, and then it is dead.
             Question::Profile { .. } => {
                 let said = Said::Checked(super::super::lifecycle::CheckOutcome::Dead);
@@ -87,7 +91,15 @@ fn name() -> AccountName {
 }
 
 fn token(n: i64) -> Secret {
-    let iat = Timestamp::now().as_second();
+    made(n, Timestamp::now().as_second())
+}
+
+/// Not a fresh one, whose refusals prove little.
+fn older(n: i64) -> Secret {
+    made(n, Timestamp::now().as_second() - 3600)
+}
+
+fn made(n: i64, iat: i64) -> Secret {
     let claims = format!(
         r#"{{"exp":{},"iat":{iat},"tokenConsumerType":"APP","dhanClientId":"{CLIENT}","n":{n}}}"#,
         iat + 86_400
@@ -153,6 +165,7 @@ impl Fixture {
             store: store.clone(),
             answers: Mutex::default(),
             asked: Mutex::default(),
+            profile: AtomicBool::default(),
             more: Arc::default(),
         });
         let tasks = Tasks::default();
@@ -236,14 +249,14 @@ async fn an_account_without_a_token_logs_in_and_what_it_spends_is_written_first(
 #[tokio::test]
 async fn two_hundred_refusals_make_one_login() {
     let it = Arc::new(Fixture::new().await);
-    it.store_token(&token(1), 1).await;
+    it.store_token(&older(1), 1).await;
     let keeper = it.keep();
     it.until(|standing| standing.state == Some(State::Live)).await;
     let waiting: Vec<_> = (0..200)
         .map(|_| {
             let (keeper, cell) = (Arc::clone(&keeper), Arc::clone(&it.cell));
             it.tasks.spawn(async move {
-                keeper.refused(1);
+                keeper.refused(1, By::Write);
                 cell.wait(1, in_a_minute()).await.map(|token| token.generation())
             })
         })
@@ -257,13 +270,45 @@ async fn two_hundred_refusals_make_one_login() {
     assert_eq!(it.played.asked(), ["login"]);
 }
 
+/// Reads that a data back end refused wait for `/profile`'s word; the token signs all the while,
+/// and of two hundred refusals one question comes.
+#[tokio::test]
+async fn refused_reads_ask_once_and_the_token_signs_on() {
+    let it = Arc::new(Fixture::new().await);
+    it.played.profile.store(true, Ordering::Relaxed);
+    it.store_token(&older(1), 1).await;
+    let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
+    it.until(|standing| standing.state == Some(State::Live)).await;
+    let refused = || {
+        let (keeper, cell) = (Arc::clone(&keeper), Arc::clone(&it.cell));
+        it.tasks.spawn(async move {
+            keeper.refused(1, By::Read);
+            cell.wait(1, in_a_minute()).await.map(|token| token.generation())
+        })
+    };
+    let waiting: Vec<_> = (0..200).map(|_| refused()).collect();
+    it.until(|_| it.played.asked() == ["profile"]).await;
+    assert_eq!(it.cell.live(Timestamp::now()).unwrap().generation(), 1, "orders go on");
+    it.played.push(Said::Checked(CheckOutcome::Lives));
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap(), Ok(1));
+    }
+    // The next one is not asked about: it was just found alive. Nor does it wait.
+    assert_eq!(refused().await.unwrap(), Ok(1));
+    assert_eq!(it.played.asked(), ["profile"]);
+    // An order's word stops it, and what takes risk away has it as the last resort.
+    keeper.refused(1, By::Write);
+    assert!(it.cell.live(Timestamp::now()).is_err());
+    assert_eq!(it.cell.last_resort().unwrap().generation(), 1);
+}
+
 /// A login that fails is told to whoever waits, with the reason, and at once.
 #[tokio::test]
 async fn who_waits_is_told_why_no_token_comes() {
     let it = Fixture::new().await;
-    it.store_token(&token(1), 1).await;
+    it.store_token(&older(1), 1).await;
     let keeper = it.keep();
-    keeper.refused(1);
+    keeper.refused(1, By::Write);
     it.until(|_| it.played.asked() == ["login"]).await;
     it.played.push(Said::Refused(Box::new(Refusal {
         verdict: Verdict::AskPerson,
@@ -325,10 +370,10 @@ async fn a_stop_waits_for_the_answer_of_a_login() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_checks_that_have_not_begun() {
     let it = Fixture::new().await;
-    it.store_token(&token(1), 1).await;
+    it.store_token(&older(1), 1).await;
     let _room = it.keepers.checks.acquire_many(CHECKS as u32).await.unwrap();
     let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
-    keeper.refused(1);
+    keeper.refused(1, By::Write);
     let checking = |state: &State| matches!(state, State::Waiting { why: Why::Check, .. });
     it.until(|standing| standing.state.as_ref().is_some_and(checking)).await;
     assert_eq!(it.tasks.stop(Duration::from_secs(30)).await, crate::domain::tasks::Stopped::Clean);

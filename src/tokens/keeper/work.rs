@@ -18,9 +18,9 @@ use crate::domain::{AccountName, Secret};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::events::Subject;
-use crate::tokens::cell::Standing;
+use crate::tokens::cell::{Doubt, Standing};
 use crate::tokens::lifecycle::{
-    Action, AttemptOutcome, Budget, CheckOutcome, Event, Lifecycle, State, Strategy, TokenSource, Trouble,
+    Action, AttemptOutcome, Budget, By, CheckOutcome, Event, Lifecycle, State, Strategy, TokenSource, Trouble,
 };
 use crate::tokens::live::{LiveToken, facts};
 use crate::tokens::market::Exchanges;
@@ -104,6 +104,8 @@ struct Work {
     machine: Lifecycle,
     setup: Setup,
     refusals_seen: u64,
+    /// The doubt that is being looked into.
+    doubt: Option<Doubt>,
     /// `None` while the broker is asked nothing, as most of the day.
     running: Option<Running>,
     wake: Option<(Timestamp, bool)>,
@@ -124,6 +126,7 @@ impl Work {
             keeper,
             setup,
             refusals_seen: 0,
+            doubt: None,
             running: None,
             wake: None,
             link_wanted: None,
@@ -160,8 +163,27 @@ impl Work {
         let refused = self.keeper.refused.load(Ordering::Acquire);
         if refused > self.refusals_seen {
             self.refusals_seen = refused;
-            self.feed(Event::Refused { generation: refused }).await;
+            self.feed(Event::Refused { generation: refused, by: By::Write }).await;
+            // The machine may hold it for fresh, or have nothing better.
+            if self.machine.signing() == Some(refused) {
+                self.revive(refused);
+                self.tell();
+            }
         }
+        if let Some(doubt) = self.keeper.cell.doubted().filter(|doubt| self.doubt != Some(*doubt)) {
+            self.doubt = Some(doubt);
+            self.feed(Event::Refused { generation: doubt.generation, by: doubt.by }).await;
+        }
+    }
+
+    /// It was refused, and lives: its next refusal is a new one. The old one is forgotten
+    /// before it may sign, so that one which comes in between is heard.
+    fn revive(&mut self, generation: u64) {
+        if self.refusals_seen == generation {
+            self.refusals_seen = generation.saturating_sub(1);
+            self.keeper.forget_refusal(generation);
+        }
+        self.keeper.cell.allow(generation);
     }
 
     async fn woken(&mut self, turn: bool) {
@@ -236,15 +258,7 @@ impl Work {
     async fn act(&mut self, action: Action, recorded: &mut bool, events: &mut VecDeque<Event>) {
         match action {
             Action::Record(budget) => *recorded = self.record(&budget).await,
-            Action::Sign(Some(generation)) => {
-                // It was refused, and lives: its next refusal is a new one. The old one is
-                // forgotten before it may sign, so that one which comes in between is heard.
-                if self.refusals_seen == generation {
-                    self.refusals_seen = generation.saturating_sub(1);
-                    self.keeper.forget_refusal(generation);
-                }
-                self.keeper.cell.allow(generation);
-            }
+            Action::Sign(Some(generation)) => self.revive(generation),
             Action::Sign(None) => {
                 if let Some(last) = self.machine.token() {
                     self.keeper.cell.bar(last.generation);
@@ -520,7 +534,11 @@ impl Work {
         }
     }
 
-    fn tell(&self) {
+    fn tell(&mut self) {
+        // What was taken up and is asked about no more is settled, and its next refusal is a new one.
+        if let Some(doubt) = self.doubt.take_if(|doubt| self.machine.asking() != Some(doubt.generation)) {
+            self.keeper.cell.settled(doubt);
+        }
         let live = self.keeper.cell.live(Timestamp::now());
         self.keeper.cell.stand(Standing {
             state: Some(self.machine.state().clone()),

@@ -165,7 +165,7 @@ impl Lifecycle {
             self.budget.stopped = None;
         }
         self.consent_back = false;
-        self.trouble.clone_from(&self.budget.stopped);
+        self.tell_standing_trouble(now);
     }
 
     /// Nothing left this host, so nothing is spent but the code, which stays spent:

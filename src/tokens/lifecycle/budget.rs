@@ -64,6 +64,21 @@ pub struct Unanswered {
     pub latest: Timestamp,
 }
 
+/// How long the deaths of tokens are held to have one cause: a person who makes one a day
+/// is no program.
+const ONE_CAUSE: SignedDuration = SignedDuration::from_hours(12);
+
+/// Tokens of the account that died before their end though no login of ours killed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Killed {
+    /// How many in a row.
+    pub times: u8,
+    /// When the first of them was found dead.
+    pub since: Timestamp,
+    /// When the last was.
+    pub last: Timestamp,
+}
+
 /// An account's spent limits. Holds no secret. New fields need a default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -108,6 +123,8 @@ pub struct Budget {
     pub dead: Option<u64>,
     /// A login was lost while this generation was held: it may be dead.
     pub doubtful: Option<u64>,
+    /// Tokens that were killed before their end, and not by us.
+    pub killed: Option<Killed>,
     /// The broker's clock minus ours, as last measured: forgotten over a restart it would
     /// cost a second refused code, and two stop everything.
     pub skew: SignedDuration,
@@ -170,6 +187,19 @@ impl Budget {
     pub(super) fn unanswered_login(&mut self) {
         self.doubts = self.doubts.saturating_add(1);
         self.silent = true;
+    }
+
+    /// A token was found dead that should have lived.
+    pub(super) fn token_killed(&mut self, now: Timestamp) {
+        let before = self.killed.filter(|killed| now.duration_since(killed.last) < ONE_CAUSE);
+        let (times, since) = before.map_or((0, now), |killed| (killed.times, killed.since));
+        self.killed = Some(Killed { times: times.saturating_add(1), since, last: now });
+    }
+
+    /// Since when another program makes tokens for the account, if one seems to: once
+    /// may be anything.
+    pub(super) fn rival(&self, now: Timestamp) -> Option<Killed> {
+        self.killed.filter(|killed| killed.times > 1 && now.duration_since(killed.last) < ONE_CAUSE)
     }
 
     /// May PIN and TOTP not be tried?

@@ -153,11 +153,13 @@ pub enum Event {
         /// What the broker said.
         outcome: CheckOutcome,
     },
-    /// The broker refused this token on the data path. Send it for each refusal;
-    /// those of older tokens, and all but the first of this one, change nothing.
+    /// The broker refused this token to a caller. Send it for each refusal; those of
+    /// older tokens change nothing, and those of this one share what the first began.
     Refused {
         /// The token that signed the refused request.
         generation: u64,
+        /// What was refused.
+        by: By,
     },
     /// An operator wants a new token now.
     RefreshWanted {
@@ -174,6 +176,16 @@ pub enum Event {
     /// The broker's clock minus ours, from a `Date` header. When a reply brings both,
     /// send this first, so that the next code is made by the right clock.
     ClockSkew(SignedDuration),
+}
+
+/// What kind of request was refused for its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// An order write. The order back end's word puts a token out of use, unless it is a
+    /// fresh one.
+    Write,
+    /// Anything else: data, quotes, books. A reason to ask `/profile`; the token signs on.
+    Read,
 }
 
 /// How an attempt ended.

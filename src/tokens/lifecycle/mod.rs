@@ -28,6 +28,8 @@
 //!   login that was never answered none is made before the broker answers something.
 //! - A consent is made only for a person who asked, at most 25 a day.
 //! - A token that may be dead is asked about, never renewed.
+//! - Only an order's refusal or `/profile` puts a token out of use; and no order's puts a
+//!   fresh one out of use. Any other refusal asks `/profile`, while the token signs on.
 //!
 //! Not here: what an error of the broker means (`broker::dhan`), holidays
 //! ([`MarketCalendar`]), the cap over all accounts (keeper).
@@ -46,10 +48,12 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use budget::{AttemptKind, Budget, CONSENTS_A_DAY, REFUSALS, TOTP_LEFT, TOTP_SECONDS, Unanswered, totp_step};
+pub use budget::{
+    AttemptKind, Budget, CONSENTS_A_DAY, Killed, REFUSALS, TOTP_LEFT, TOTP_SECONDS, Unanswered, totp_step,
+};
 pub use interface::{
-    Action, AttemptOutcome, CheckOutcome, Consumer, Event, Means, Refusal, State, Strategy, TokenFacts, TokenSource,
-    Trouble, Verdict, Why,
+    Action, AttemptOutcome, By, CheckOutcome, Consumer, Event, Means, Refusal, State, Strategy, TokenFacts,
+    TokenSource, Trouble, Verdict, Why,
 };
 pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, Weekdays, india_date};
 
@@ -61,7 +65,17 @@ use crate::domain::AccountName;
 /// A token that dies this soon after it came was most likely killed by another login.
 const EARLY: SignedDuration = SignedDuration::from_mins(10);
 
-/// How often a token that the data path refused may be found alive after all.
+/// A token younger than this draws spurious refusals: not all of the broker knows it yet.
+pub(super) const FRESH: SignedDuration = SignedDuration::from_mins(5);
+
+/// Once `/profile` has said that a token lives, it is not asked again for this long because
+/// of a refused read, which may come with each quote; and because of a refused order.
+const ASKED_APART: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(30), SignedDuration::from_secs(5));
+
+/// How often an answer that says nothing of a doubted token is followed by another question.
+const DOUBTS_ASKED: u8 = 5;
+
+/// How often a token that an order's refusal barred may be found alive after all.
 const REVIVALS: u8 = 2;
 
 /// How long `/profile` is waited for in what callers are told.
@@ -75,7 +89,7 @@ enum Health {
     /// A login was lost: if it happened, this one is dead. Signs, as most often it
     /// did not happen, and a refusal tells.
     Doubtful,
-    /// The data path saw it refused and nothing better can be had now. Does not sign.
+    /// An order was refused for it and nothing better can be had now. Does not sign.
     Suspect,
     /// The broker refused it.
     Dead,
@@ -93,13 +107,28 @@ struct Held {
     /// When the check under way began, or the next may.
     check_at: Timestamp,
     checks: u8,
+    /// Somebody was refused for it, and it signs on until `/profile` has answered.
+    doubted: bool,
+    /// When `/profile` last said that it lives.
+    vouched: Option<Timestamp>,
     /// When it was last known to live.
     looked: Timestamp,
 }
 
 impl Held {
     const fn new(facts: TokenFacts, health: Health, since: Timestamp) -> Self {
-        Self { facts, health, since, revivals: 0, check: None, check_at: since, checks: 0, looked: since }
+        Self {
+            facts,
+            health,
+            since,
+            revivals: 0,
+            check: None,
+            check_at: since,
+            checks: 0,
+            doubted: false,
+            vouched: None,
+            looked: since,
+        }
     }
 
     const fn doubt(&mut self, health: Health, now: Timestamp) {
@@ -107,7 +136,31 @@ impl Held {
         self.check = None;
         self.check_at = now;
         self.checks = 0;
+        self.doubted = false;
     }
+}
+
+impl Held {
+    /// It signs on, and `/profile` is asked, unless that has just been.
+    fn ask_about(&mut self, by: By, now: Timestamp) {
+        let apart = if by == By::Write { ASKED_APART.1 } else { ASKED_APART.0 };
+        if self.vouched.is_some_and(|at| now.duration_since(at).abs() < apart) {
+            return;
+        }
+        if !self.doubted {
+            self.doubted = true;
+            self.checks = 0;
+            if self.check.is_none() {
+                self.check_at = now;
+            }
+        }
+    }
+}
+
+/// Is a token that was made at `issued_at`, on the broker's clock, so new that a refusal
+/// proves little?
+pub(super) fn is_fresh(issued_at: Timestamp, now: Timestamp, skew: SignedDuration) -> bool {
+    plus(now, skew).duration_since(issued_at) < FRESH
 }
 
 /// What an event found.
@@ -297,7 +350,7 @@ impl Lifecycle {
             Event::GivenByHand(facts) => self.given(facts, now),
             Event::Attempt { id, outcome } => self.ended(id, outcome, now),
             Event::Checked { id, outcome } => self.checked(id, outcome, now, calendar),
-            Event::Refused { generation } => self.refused(generation, now, calendar),
+            Event::Refused { generation, by } => self.refused(generation, by, now, calendar),
             Event::RefreshWanted { vouched } => self.refresh_wanted(vouched, now),
             Event::ConsentWanted => self.consent_wanted(now, actions),
             Event::ConsentReturned => {
@@ -317,7 +370,12 @@ impl Lifecycle {
         if self.budget.refusals == 0 && !self.budget.locked_out() {
             self.budget.stopped = None;
         }
-        self.trouble.clone_from(&self.budget.stopped);
+        self.tell_standing_trouble(now);
+    }
+
+    /// What stays to be told though there is a token that signs.
+    fn tell_standing_trouble(&mut self, now: Timestamp) {
+        self.trouble = self.budget.stopped.clone().or_else(|| self.rival(now).map(Box::new));
     }
 
     /// This is the account's token now.
@@ -329,22 +387,27 @@ impl Lifecycle {
         self.budget.renewal_refused = self.budget.renewal_refused.filter(|old| *old == facts.generation);
     }
 
-    fn refused(&mut self, generation: u64, now: Timestamp, calendar: &dyn MarketCalendar) {
+    fn refused(&mut self, generation: u64, by: By, now: Timestamp, calendar: &dyn MarketCalendar) {
         let own_login = self.how(now) == Some(AttemptKind::PinTotp);
         let at_once = own_login && self.attempt.is_none() && self.ready(AttemptKind::PinTotp, now, calendar).0 <= now;
+        let skew = self.skew;
         let Some(held) = self.held.as_mut().filter(|held| held.facts.generation == generation) else { return };
         match held.health {
             Health::Good | Health::Doubtful => {}
             Health::Suspect | Health::Dead => return,
         }
-        self.early_deaths =
-            if now.duration_since(held.since) < EARLY { self.early_deaths.saturating_add(1) } else { 0 };
-        // A fresh token may be refused for a moment, until all of the broker knows it.
-        // When no login can be made at once, asking again costs nothing.
-        if !at_once && held.revivals < REVIVALS {
-            held.doubt(Health::Suspect, now);
-        } else {
+        if by == By::Read || is_fresh(held.facts.issued_at, now, skew) {
+            held.ask_about(by, now);
+        } else if at_once {
             self.token_died(now);
+        } else if held.revivals < REVIVALS {
+            // No login can be made at once, and asking costs nothing.
+            held.doubt(Health::Suspect, now);
+        } else if own_login {
+            self.token_died(now);
+        } else {
+            // It was found alive each time, and nothing but a person could bring another.
+            held.ask_about(by, now);
         }
     }
 
@@ -357,6 +420,8 @@ impl Lifecycle {
         }
         match (outcome, held.health) {
             (CheckOutcome::Unclear | CheckOutcome::NoAnswer, _) => {
+                // Reads go on being refused if it is dead, and begin it anew.
+                held.doubted &= held.checks < DOUBTS_ASKED;
                 // The morning's look was for the time before the market; now callers tell.
                 if held.health == Health::Good && calendar.is_market_hours(now) {
                     held.looked = now;
@@ -374,17 +439,43 @@ impl Lifecycle {
                 held.health = Health::Good;
                 held.looked = now;
                 held.checks = 0;
+                held.doubted = false;
+                held.vouched = Some(now);
                 self.budget.doubtful = None;
             }
         }
     }
 
     fn token_died(&mut self, now: Timestamp) {
+        let skew = self.skew;
         let Some(held) = self.held.as_mut() else { return };
+        // A login of ours that was lost may have killed it, and so has its end.
+        let killed = held.health != Health::Doubtful && plus(held.facts.expires_at, -skew) > now;
+        if killed {
+            let early = now.duration_since(held.since) < EARLY;
+            self.early_deaths = if early { self.early_deaths.saturating_add(1) } else { 0 };
+            self.budget.token_killed(now);
+        }
         held.doubt(Health::Dead, now);
         self.budget.dead = Some(held.facts.generation);
         self.budget.doubtful = None;
         self.forced = false;
+        if let Some(rival) = self.rival(now) {
+            self.trouble = Some(rival.into());
+        }
+    }
+
+    /// The generation that signs though somebody was refused for it, while `/profile` is
+    /// asked or a login is under way that replaces it.
+    pub fn asking(&self) -> Option<u64> {
+        let swaps = self.attempt.as_ref().is_some_and(|attempt| attempt.kind.mints());
+        let held = self.held.as_ref().filter(|held| held.doubted && (held.check.is_some() || swaps))?;
+        matches!(held.health, Health::Good | Health::Doubtful).then_some(held.facts.generation)
+    }
+
+    /// The generation that signs, as last said.
+    pub const fn signing(&self) -> Option<u64> {
+        self.signing
     }
 
     /// A login was lost: the token it would have replaced may be dead.

@@ -94,7 +94,7 @@ impl Lifecycle {
 
     /// The token that the broker would renew: nothing is known against it.
     pub(super) fn renewable(&self, now: Timestamp) -> Option<TokenFacts> {
-        let held = self.held.as_ref().filter(|held| held.health == Health::Good)?;
+        let held = self.held.as_ref().filter(|held| held.health == Health::Good && !held.doubted)?;
         let kind = held.facts.consumer == super::Consumer::SelfMade
             && self.budget.renewal_refused != Some(held.facts.generation);
         (kind && self.ends(&held.facts) > now).then_some(held.facts)
@@ -208,6 +208,7 @@ impl Lifecycle {
             return None;
         }
         match held.health {
+            Health::Good if held.doubted => Some(held.check_at),
             Health::Good => schedule::morning_look(held.looked, self.seed, calendar).map(|at| at.max(held.check_at)),
             Health::Doubtful => Some(held.check_at),
             // A login that may be made at once settles it better.
@@ -275,12 +276,31 @@ impl Lifecycle {
         }
         match &self.held {
             None => NO_TOKEN,
-            Some(held) if held.health == Health::Dead => DEAD,
+            Some(held) if held.health == Health::Dead => {
+                self.rival(now).map_or(DEAD, |rival| Trouble { action: DEAD.action, ..rival })
+            }
             Some(held) if self.ends(&held.facts) <= now => ENDED,
             // It lives: what is asked for is a renewal, and that needs an address.
             Some(_) if !self.means.pair => NO_PAIR,
             Some(_) => NOT_RENEWED,
         }
+    }
+
+    /// What is told of another program that makes tokens for the account.
+    pub(super) fn rival(&self, now: Timestamp) -> Option<Trouble> {
+        let killed = self.budget.rival(now)?;
+        let since = crate::domain::india::local(killed.since).strftime("%Y-%m-%d %H:%M");
+        Some(Trouble {
+            code: "another_program_logs_in".into(),
+            summary: format!(
+                "another program makes tokens for this account, and each of its tokens kills ours: {} times since {since} IST ({})",
+                killed.times, killed.since
+            )
+            .into(),
+            action: "find what else logs in to this account (a second gateway, a script, another vendor, the Generate \
+                     button on web.dhan.co) and stop it"
+                .into(),
+        })
     }
 
     /// The next wake: for a login, the token's end, or a question.

@@ -27,7 +27,7 @@ enum Step {
     Turn,
     Answer(u8, Verdict, bool),
     Check(u8),
-    Refused,
+    Refused(bool),
     Give(bool),
     Refresh(bool),
     Consent,
@@ -44,7 +44,7 @@ fn any_step() -> impl proptest::strategy::Strategy<Value = Step> {
         2 => Just(Step::Turn),
         6 => (0_u8..5, any_verdict(), any::<bool>()).prop_map(|(how, verdict, login)| Step::Answer(how, verdict, login)),
         2 => (0_u8..4).prop_map(Step::Check),
-        2 => Just(Step::Refused),
+        2 => any::<bool>().prop_map(Step::Refused),
         1 => any::<bool>().prop_map(Step::Give),
         1 => any::<bool>().prop_map(Step::Refresh),
         1 => Just(Step::Consent),
@@ -154,7 +154,14 @@ proptest! {
                     let outcome = [CheckOutcome::Lives, CheckOutcome::Dead, CheckOutcome::Unclear, CheckOutcome::NoAnswer][usize::from(said)];
                     desk.tell(Event::Checked { id, outcome });
                 }
-                Step::Refused => { let generation = desk.generation; desk.tell(Event::Refused { generation }); }
+                Step::Refused(write) => {
+                    let (generation, signing) = (desk.generation, desk.life.signing());
+                    let by = if write { By::Write } else { By::Read };
+                    desk.tell(Event::Refused { generation, by });
+                    // Only an order's word may stop a token, and /profile's.
+                    let ended = desk.life.token().is_none_or(|held| held.expires_at <= plus(desk.now, desk.life.skew()));
+ assert!(write || ended || signing == desk.life.signing());
+                }
                 Step::Give(web) => {
                     let facts = desk.token(if web { Consumer::SelfMade } else { Consumer::App });
                     desk.stored = Some(facts);

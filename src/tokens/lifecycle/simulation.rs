@@ -709,7 +709,10 @@ impl World {
             return;
         }
         self.figures.refused_on_the_data_path += 1;
-        self.tell(n, Event::Refused { generation });
+        // Reads and orders; callers go on until it is replaced.
+        let by = if self.random.often(5000) { By::Write } else { By::Read };
+        self.tell(n, Event::Refused { generation, by });
+        self.push(MINUTE, n, What::DataRefused { generation });
     }
 
     /// A person looks after an account that waits for one.
