@@ -1,8 +1,11 @@
 //! What makes an order write safe: it is written down before it leaves, it is never
 //! done twice, and it never makes the broker close the door on its account.
 //!
+//! - [`broker_clock`]: what is known of the broker's clock, and which orders are older than a send.
+//! - [`correlation`]: ids that we make ourselves out of an `Idempotency-Key`.
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
+//! - [`known`]: which orders are known to be other writes'.
 //! - [`limits`]: how much the broker takes from an account, kept before it is sent.
 //! - [`memory`]: what is known of the writes of the last day, by the ids that their
 //!   callers can repeat them with.
@@ -14,7 +17,10 @@
 //! Not here: sending (`proxy`), connections and their health (`legs`, `egress`), what
 //! an endpoint is (`broker`).
 
+pub mod broker_clock;
+pub mod correlation;
 pub mod journal;
+pub mod known;
 pub mod limits;
 pub mod memory;
 pub mod recall;
@@ -31,7 +37,9 @@ use jiff::Timestamp;
 use crate::domain::ClientId;
 use crate::telemetry::events::Events;
 
+use broker_clock::BrokerClock;
 use journal::{Journal, JournalError, Options};
+use known::Known;
 use limits::{Gate, Monotonic, Rules};
 use memory::Memory;
 
@@ -44,6 +52,10 @@ pub struct Orders {
     pub memory: Memory,
     /// Whoever watches hears of every outcome.
     pub events: Events,
+    /// The broker's orders that are known to be other writes'.
+    pub known: Known,
+    /// The broker's clock.
+    pub broker_clock: BrokerClock,
     gates: papaya::HashMap<ClientId, Arc<Gate>>,
     keeping: ArcSwap<Keeping>,
     clock: Monotonic,
@@ -71,7 +83,17 @@ impl Orders {
         let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (gates, clock) = (papaya::HashMap::new(), Monotonic::start());
-        Ok(Self { journal, memory: Memory::default(), events: Events::default(), gates, keeping, clock })
+        let (known, broker_clock) = (Known::default(), BrokerClock::default());
+        Ok(Self {
+            journal,
+            memory: Memory::default(),
+            events: Events::default(),
+            known,
+            broker_clock,
+            gates,
+            keeping,
+            clock,
+        })
     }
 
     /// A customer's limits.

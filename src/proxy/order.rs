@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Method, Response};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -36,10 +36,11 @@ use crate::broker::dhan::endpoints::{Endpoint, takes_risk_away};
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
+use crate::orders::broker_clock::SentAt;
 use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
 use crate::orders::limits::{Ask, Limited};
 use crate::orders::memory::{Claim, Found, Key, Recorded, Write};
-use crate::orders::trail::Trail;
+use crate::orders::trail::{Trail, orders_of};
 use crate::telemetry::events::Subject;
 use crate::tokens::LiveToken;
 
@@ -187,6 +188,7 @@ impl Order<'_> {
             }
             claim.sending(self.unknown(&trail));
             let sent_at = Instant::now();
+            trail.leaves(SentAt::Here(sent_at));
             let sent = lease.send(&self.out.message(), self.out.limit).await;
             let said = match sent {
                 Sent::NotSent(err) => {
@@ -206,13 +208,20 @@ impl Order<'_> {
                     leg.suspect();
                     Said::Lost(err.chain())
                 }
-                Sent::Reply(reply) => judge::read(reply, self.out.limit).await,
+                Sent::Reply(reply) => {
+                    self.proxy.orders.broker_clock.heard(reply.headers(), sent_at);
+                    judge::read(reply, self.out.limit).await
+                }
             };
             let upstream = sent_at.elapsed();
             trace.upstream = Some(upstream);
             intent.upstream_us = Some(micros(upstream));
             match said {
                 Said::Settled(outcome, reply) => {
+                    if self.out.method == Method::POST {
+                        let ids = orders_of(&reply.body);
+                        self.proxy.orders.known.note(self.account.client_id(), ids.iter().map(|id| &**id));
+                    }
                     if outcome == Outcome::Executed && self.endpoint.static_ip {
                         leg.accepted_source();
                     }
