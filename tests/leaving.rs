@@ -54,7 +54,8 @@ fn send(world: &World, trader: &Trader, wish: &Wish) -> Told {
 
 /// Order writes that arrived at the broker.
 fn arrived(world: &World) -> Vec<String> {
-    let writes = world.broker.seen().into_iter().filter(|seen| seen.method != "GET" && seen.path_and_query.starts_with("/v2/"));
+    let writes =
+        world.broker.seen().into_iter().filter(|seen| seen.method != "GET" && seen.path_and_query.starts_with("/v2/"));
     writes.map(|seen| format!("{} {}", seen.method, seen.path_and_query.split('?').next().unwrap())).collect()
 }
 

@@ -1,11 +1,14 @@
 //! What makes an order write safe: it is written down before it leaves, it is never
 //! done twice, and it never makes the broker close the door on its account.
 //!
+//! - [`body`]: what a write's body says, by value.
+//! - [`broker_clock`]: what is known of the broker's clock, and which orders are older than a send.
+//! - [`correlation`]: ids that we make ourselves out of an `Idempotency-Key`.
 //! - [`day`]: which trading day an order belongs to, and for how long its ids are remembered.
 //! - [`exits`]: an exit-all or a kill switch goes before what has not left.
-//! - [`body`]: what a write's body says, by value.
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
+//! - [`known`]: which orders are known to be other writes'.
 //! - [`limits`]: how much the broker takes from an account, kept before it is sent.
 //! - [`memory`]: what is known of the writes of the day, by the ids that their
 //!   callers can repeat them with.
@@ -19,9 +22,12 @@
 
 pub mod body;
 mod boot;
+pub mod broker_clock;
+pub mod correlation;
 pub mod day;
 pub mod exits;
 pub mod journal;
+pub mod known;
 pub mod limits;
 pub mod memory;
 pub mod recall;
@@ -33,14 +39,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderMap;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use crate::domain::ClientId;
 use crate::telemetry::events::Events;
 
 use boot::BootClock;
+use broker_clock::BrokerClock;
 use exits::Exits;
 use journal::{Journal, JournalError, Options};
+use known::Known;
 use limits::{Gate, Moment, Monotonic, Rules};
 use memory::Memory;
 
@@ -53,6 +63,10 @@ pub struct Orders {
     pub memory: Memory,
     /// Whoever watches hears of every outcome.
     pub events: Events,
+    /// The broker's orders that are known to be other writes'.
+    pub known: Known,
+    /// The broker's clock.
+    pub broker_clock: BrokerClock,
     lanes: papaya::HashMap<ClientId, Lane>,
     keeping: ArcSwap<Keeping>,
     clock: Monotonic,
@@ -92,7 +106,8 @@ impl Orders {
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (lanes, clock, since_boot) = (papaya::HashMap::new(), Monotonic::start(), BootClock::start());
         let (memory, events) = (Memory::default(), Events::default());
-        Ok(Self { journal, memory, events, lanes, keeping, clock, since_boot })
+        let (known, broker_clock) = (Known::default(), BrokerClock::default());
+        Ok(Self { journal, memory, events, known, broker_clock, lanes, keeping, clock, since_boot })
     }
 
     /// A customer's limits.
@@ -116,6 +131,16 @@ impl Orders {
         let keeping = self.keeping.load();
         lane.gate.reload(Arc::clone(&keeping.rules), keeping.max_wait);
         lane
+    }
+
+    /// Take in what the head of a reply of the broker says of its clock. `sent` is when it was asked.
+    pub fn heard(&self, headers: &HeaderMap, sent: Instant) {
+        self.broker_clock.heard(headers, sent);
+    }
+
+    /// The time of day: the broker's, once its clock was heard, for ours may be wrong by a day.
+    pub fn wall(&self) -> Timestamp {
+        self.broker_clock.now().unwrap_or_else(Timestamp::now)
     }
 
     /// Now, by the clock that ages are counted by.

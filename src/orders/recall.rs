@@ -9,10 +9,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::Orders;
+use super::broker_clock::SentAt;
 use super::day;
 use super::journal::{Entry, Kind, Word, read_back};
 use super::limits::Ask;
@@ -128,6 +129,10 @@ impl Orders {
             recovered: outcome.as_ref().is_some_and(|entry| entry.recovered == Some(true)),
             trail: (known == Outcome::Unknown).then(|| Arc::new(trail_of(&intent))),
         };
+        // Also those that the broker took and refused.
+        if let Some(entry) = outcome.as_ref().filter(|_| method == Method::POST && known != Outcome::Unknown) {
+            self.known.note(&customer, entry.order_ids());
+        }
         // Proven not to have been done: a repeat is a first try, as if nothing had been.
         if matches!(known, Outcome::NotSent | Outcome::Rejected) {
             return;
@@ -155,7 +160,7 @@ impl Orders {
 
 /// What a write in the journal can be known again by. A change's own id is no name of that change.
 fn keys_of(intent: &Entry) -> Vec<Key> {
-    let creates = intent.method == Some(http::Method::POST);
+    let creates = intent.method == Some(Method::POST);
     let word = |text: &str| Key::Correlation(Arc::clone(Word::new(text).shared()));
     let own = intent.correlation_id.iter().map(|id| Key::Correlation(Arc::clone(id.shared())));
     // Those of a multi-order.
@@ -166,21 +171,19 @@ fn keys_of(intent: &Entry) -> Vec<Key> {
     keys
 }
 
-/// What the journal's line leaves to look for: it has the ids and not the body.
+/// What the journal's line leaves to look for, from when it was written.
 pub fn trail_of(intent: &Entry) -> Trail {
-    let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Trail::None };
-    let body = match &intent.correlation_id {
-        Some(id) => json!({ "correlationId": id.as_str() }).to_string(),
-        None => String::new(),
-    };
-    Trail::of(method, path.as_str(), body.as_bytes(), None)
+    let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Trail::default() };
+    let id = intent.correlation_id.as_ref().map(Word::shared);
+    let trail = Trail::from_terms(method, path.as_str(), id, intent.terms());
+    trail.leaves(SentAt::Written(intent.at));
+    trail
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use http::Method;
     use tokio_util::sync::CancellationToken;
 
     use super::super::journal::PathText;

@@ -25,6 +25,8 @@ use crate::domain::Outcome;
 use crate::orders::day;
 use crate::orders::limits::Ask;
 use crate::telemetry::access::Access;
+use crate::tokens::mask::mask;
+use crate::tokens::{By, LiveToken};
 
 /// A refusal of the broker is a few hundred bytes; what is longer is something else.
 const REFUSAL_LIMIT: usize = 16 * 1024;
@@ -66,7 +68,7 @@ impl Proxy {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
         let idempotency_key = idempotency_key(&asked.headers)?;
-        let today = day::of(jiff::Timestamp::now(), false);
+        let today = day::of(self.orders.wall(), false);
         let key = idempotency_key.as_deref();
         let signed = sign::body(asked.body.clone(), &endpoint, account.client_id(), key, today)?;
         let settings = Arc::clone(&asked.settings);
@@ -187,7 +189,7 @@ async fn looked_at(reply: Response<Body>, token: &LiveToken) -> (bool, Response<
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let refusal = errors::Reply { status: parts.status.as_u16(), content_type, body: &read };
     let doubted = parts.status.is_client_error() && errors::doubts_token(&refusal);
-    let masked = mask(&read, &[token.secret()]);
+    let masked = mask(&read, &[&token.secret()]);
     if masked == read {
         return (doubted, Response::from_parts(parts, body));
     }

@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -136,7 +135,7 @@ impl Order<'_> {
 
     /// Say in the reply, the access line and the journal that this is answered with what became of another request.
     fn is_repeat_of(&self, first: Arc<str>, trace: &mut Trace) {
-        self.account.repeats.note(now());
+        self.account.repeats.note(self.proxy.orders.wall());
         self.note_repeat(&first);
         trace.repeat_of = Some(first);
     }
@@ -160,7 +159,7 @@ impl Order<'_> {
     /// Now, and until when this is to be remembered if it leaves.
     fn span(&self) -> Span {
         let now = self.proxy.orders.now();
-        Span { now, until: now.after(day::remembered_for(self::now(), self.is_after_market())) }
+        Span { now, until: now.after(day::remembered_for(self.proxy.orders.wall(), self.is_after_market())) }
     }
 
     fn is_after_market(&self) -> bool {
@@ -306,9 +305,4 @@ fn conflict(known: Option<&crate::orders::memory::Recorded>, trace: &mut Trace) 
     );
     trace.outcome = Some(outcome);
     Problem::new(Code::IdempotencyConflict, detail, outcome)
-}
-
-/// When a write was taken up by the broker's clock is not known better than by ours.
-fn now() -> Timestamp {
-    Timestamp::now()
 }

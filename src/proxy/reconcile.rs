@@ -1,21 +1,25 @@
 //! Asking the broker what became of a write whose answer was lost.
 //!
 //! On both legs in turn, for up to `orders.reconcile_for`: the line that lost the
-//! answer may be dead, and reading needs no registered address.
+//! answer may be dead, and reading needs no registered address. One order and the book
+//! are asked for side by side, so that a book that hangs costs no other question its time.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::decode::decoded;
 use super::forward::Outgoing;
 use super::reply::Body;
-use super::{Proxy, sign};
+use super::{Proxy, decode, sign};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
@@ -23,15 +27,15 @@ use crate::domain::{Authority, Role};
 use crate::egress::Sent;
 use crate::legs::{Leg, Purpose, Reuse};
 use crate::orders::limits::Ask;
-use crate::orders::trail::{Finding, Trail};
+use crate::orders::trail::{Bounds, Finding, Search, Trail};
 use crate::tokens::{By, LiveToken};
 
 /// What came of looking for a lost write.
 pub(super) enum Looked {
     /// It was carried out: the body of the reply that was lost.
     Executed(Bytes),
-    /// It cannot have been.
-    Rejected,
+    /// Nothing was done. For a placement that the broker took and refused, the body of the reply that says so.
+    Rejected(Option<Bytes>),
     /// Nobody can say.
     NotFound,
 }
@@ -40,15 +44,36 @@ pub(super) enum Looked {
 /// less, so that both legs get one.
 const QUESTION: Duration = Duration::from_secs(2);
 
+/// How long the book waits for the question after one order, which mostly settles it.
+const HEAD_START: Duration = Duration::from_millis(300);
+
+/// How long what one order's question found waits for the book to say that there is no other.
+const SECOND_WORD: Duration = Duration::from_secs(1);
+
 /// Between two questions, growing: an order may show a moment after it was taken.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
 
 /// An order book of a busy day.
 const BOOK_LIMIT: usize = 16 * 1024 * 1024;
 
+/// One search: what all its questions share.
+struct Looking<'a> {
+    proxy: &'a Proxy,
+    account: &'a Account,
+    trail: &'a Trail,
+    to: &'a Authority,
+    legs: [&'a Leg; 2],
+    search: Mutex<Search<'a>>,
+    /// The first lane has its first answer.
+    begun: Notify,
+    by: Instant,
+    /// Of one question.
+    longest: Duration,
+}
+
 impl Proxy {
     /// Look for a write that `account` sent to `to`, from the leg `first` and the other
-    /// in turn, for up to `patience`.
+    /// in turn, for up to `patience`. What is found is this write's from then on.
     pub(super) async fn look_for(
         &self,
         trail: &Trail,
@@ -57,79 +82,145 @@ impl Proxy {
         first: Role,
         patience: Duration,
     ) -> Looked {
-        let paths = trail.paths();
-        let Some(legs) = account.legs.as_ref().filter(|_| !paths.is_empty()) else { return Looked::NotFound };
-        let by = Instant::now() + patience;
-        let longest = QUESTION.min(patience / 2);
-        let gate = self.orders.gate(account.client_id());
-        let both = [legs.leg(first), legs.leg(first.other())];
-        let mut pause = PAUSES.0;
-        // Each leg asks each path before any is asked again.
-        let rounds = paths.iter().flat_map(|path| both.map(|leg| (path, leg))).collect::<Vec<_>>();
-        for (path, leg) in rounds.into_iter().cycle() {
-            if Instant::now() >= by {
-                break;
+        let lanes = trail.lanes();
+        let Some(legs) = account.legs.as_ref() else { return Looked::NotFound };
+        let looking = Looking {
+            proxy: self,
+            account,
+            trail,
+            to,
+            legs: [legs.leg(first), legs.leg(first.other())],
+            search: Mutex::new(trail.search()),
+            begun: Notify::new(),
+            by: Instant::now() + patience,
+            longest: QUESTION.min(patience / 2),
+        };
+        let mut asking: FuturesUnordered<_> =
+            lanes.iter().enumerate().map(|(nth, paths)| looking.ask(paths, nth == 0)).collect();
+        while let Some(looked) = asking.next().await {
+            if let Some(looked) = looked {
+                return looked;
             }
-            let Ok(token) = account.token.wait(0, by).await else { break };
-            // The broker counts questions too.
-            let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default);
-            let counted = matches!(tokio::time::timeout_at(by, gate.enter(ask)).await, Ok(Ok(_)));
-            let limit = by.saturating_duration_since(Instant::now()).min(longest);
-            let answer = if counted { question(account, &token, leg, to, path, limit).await } else { None };
-            if let Some((status, body)) = answer {
-                let refusal = errors::Reply { status, content_type: None, body: &body };
-                if (400..500).contains(&status) && errors::doubts_token(&refusal) {
-                    account.keeper.refused(token.generation(), By::Read);
-                }
-                match trail.read(status, &body) {
-                    Finding::Executed { body, .. } => return Looked::Executed(body.to_string().into()),
-                    Finding::Rejected => return Looked::Rejected,
-                    Finding::Open => {}
-                }
-            }
-            tokio::time::sleep_until((Instant::now() + pause).min(by)).await;
-            pause = (pause * 2).min(PAUSES.1);
         }
         Looked::NotFound
     }
 }
 
-/// One question, by one leg. `None` when there was no answer.
-async fn question(
-    account: &Account,
-    token: &LiveToken,
-    leg: &Leg,
-    to: &Authority,
-    path: &str,
-    limit: Duration,
-) -> Option<(u16, Bytes)> {
-    let path: PathAndQuery = path.parse().ok()?;
-    let ask = async {
-        // What lost the answer has had its leg's idle connections forgotten (`Leg::suspect`), so
-        // one that lies idle is of another question, and good.
-        let lease = leg.lease(to, Purpose::Read, Reuse::Idle, Instant::now() + limit).await.ok()?;
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        sign::headers(&mut headers, account, token);
-        match lease.send(&Outgoing::read(to.clone(), path, headers, limit).message(), limit).await {
-            Sent::Reply(reply) => {
-                let (parts, body) = reply.into_parts();
-                let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
-                // What cannot be read says nothing, as no answer does.
-                Some((parts.status.as_u16(), decoded(&parts.headers, &body?, BOOK_LIMIT).ok()?))
-            }
-            Sent::NotSent(_) => None,
-            Sent::Broken(_) => {
-                leg.suspect();
-                None
-            }
+impl Looking<'_> {
+    /// Ask these paths until something is settled, or there is no time left.
+    async fn ask(&self, paths: &[String], first: bool) -> Option<Looked> {
+        if !first {
+            let start = (Instant::now() + HEAD_START).min(self.by);
+            let _ = timeout_at(start, self.begun.notified()).await;
         }
-    };
-    let answer = tokio::time::timeout(limit, ask).await.ok().flatten();
-    if answer.is_none() {
-        tracing::info!(account = %account.name, leg = leg.role().as_str(), at = %Timestamp::now(),
-            "a question about a lost order write was not answered");
+        let mut pause = PAUSES.0;
+        // Each leg asks each path before any is asked again.
+        let rounds = paths.iter().flat_map(|path| self.legs.map(|leg| (path, leg))).collect::<Vec<_>>();
+        for (path, leg) in rounds.into_iter().cycle() {
+            if Instant::now() >= self.by {
+                break;
+            }
+            let Ok(token) = self.account.token.wait(0, self.by).await else { break };
+            if let Some((status, body)) = self.counted(&token, leg, path).await {
+                self.hear(&token, path, status, &body);
+            }
+            if first {
+                self.begun.notify_one();
+            }
+            if !matches!(self.finding(), Finding::Open) {
+                if !lock(&self.search).is_sure() {
+                    // The book may show that there is another; the lane that asks it says so then.
+                    sleep_until((Instant::now() + SECOND_WORD.min(self.longest)).min(self.by)).await;
+                }
+                if let Some(looked) = self.settled() {
+                    return Some(looked);
+                }
+            }
+            sleep_until((Instant::now() + pause).min(self.by)).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        None
     }
-    answer
+
+    /// One question, once the broker's limit lets it pass.
+    async fn counted(&self, token: &LiveToken, leg: &Leg, path: &str) -> Option<(u16, Bytes)> {
+        let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default);
+        let gate = self.proxy.orders.gate(self.account.client_id());
+        timeout_at(self.by, gate.enter(ask)).await.ok()?.ok()?;
+        let limit = self.by.saturating_duration_since(Instant::now()).min(self.longest);
+        self.question(token, leg, path, limit).await
+    }
+
+    fn hear(&self, token: &LiveToken, path: &str, status: u16, body: &[u8]) {
+        let refusal = errors::Reply { status, content_type: None, body };
+        // "Not found" is said of what is on its way to the exchange, with the code that a dead token has.
+        let client_error = (400..500).contains(&status) && status != StatusCode::NOT_FOUND.as_u16();
+        if client_error && errors::doubts_token(&refusal) {
+            self.account.keeper.refused(token.generation(), By::Read);
+        }
+        lock(&self.search).hear(path, status, body);
+    }
+
+    fn finding(&self) -> Finding {
+        let orders = &self.proxy.orders;
+        let customer = self.account.client_id();
+        let window =
+            self.trail.sent().and_then(|sent| orders.broker_clock.window(sent, Instant::now(), Timestamp::now()));
+        let bounds = Bounds { known: &|id| orders.known.has(customer, id), window };
+        lock(&self.search).finding(&bounds)
+    }
+
+    /// What is found, now this write's. `None` when nothing is, or another write was faster to take it.
+    fn settled(&self) -> Option<Looked> {
+        let known = &self.proxy.orders.known;
+        let takes = |placed: &[Box<str>]| self.trail.is_found() || known.claim(self.account.client_id(), placed);
+        match self.finding() {
+            Finding::Executed(found) if takes(&found.placed) => Some(Looked::Executed(found.body.to_string().into())),
+            Finding::Rejected(Some(found)) if takes(&found.placed) => {
+                Some(Looked::Rejected(Some(found.body.to_string().into())))
+            }
+            Finding::Rejected(None) => Some(Looked::Rejected(None)),
+            Finding::Executed(_) | Finding::Rejected(Some(_)) | Finding::Open => None,
+        }
+    }
+
+    /// One question, by one leg. `None` when there was no answer.
+    async fn question(&self, token: &LiveToken, leg: &Leg, path: &str, limit: Duration) -> Option<(u16, Bytes)> {
+        let target: PathAndQuery = path.parse().ok()?;
+        let ask = async {
+            // What lost the answer has had its leg's idle connections forgotten (`Leg::suspect`), so
+            // one that lies idle is of another question, and good.
+            let lease = leg.lease(self.to, Purpose::Read, Reuse::Idle, Instant::now() + limit).await.ok()?;
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            // The answer has to be read here.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            sign::headers(&mut headers, self.account, token);
+            let asked = Instant::now();
+            match lease.send(&Outgoing::read(self.to.clone(), target, headers, limit).message(), limit).await {
+                Sent::Reply(reply) => {
+                    self.proxy.orders.heard(reply.headers(), asked);
+                    let (parts, body) = reply.into_parts();
+                    let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
+                    let body = decode::decoded(&parts.headers, &body?, BOOK_LIMIT).ok()?;
+                    Some((parts.status.as_u16(), body))
+                }
+                Sent::NotSent(_) => None,
+                Sent::Broken(_) => {
+                    leg.suspect();
+                    None
+                }
+            }
+        };
+        let answer = tokio::time::timeout(limit, ask).await.ok().flatten();
+        if answer.is_none() {
+            tracing::info!(account = %self.account.name, leg = leg.role().as_str(), at = %Timestamp::now(),
+                "a question about a lost order write was not answered");
+        }
+        answer
+    }
+}
+
+fn lock<'g, 'a>(search: &'g Mutex<Search<'a>>) -> std::sync::MutexGuard<'g, Search<'a>> {
+    search.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -69,7 +69,7 @@ impl Proxy {
         };
         let (outcome, body) = match looked {
             Looked::Executed(body) => (Outcome::Executed, Some(body)),
-            Looked::Rejected => (Outcome::Rejected, None),
+            Looked::Rejected(body) => (Outcome::Rejected, body),
             Looked::NotFound => (Outcome::Unknown, None),
         };
         let mut line = one.intent.outcome(outcome, Timestamp::now());

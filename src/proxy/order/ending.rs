@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
@@ -65,11 +66,7 @@ impl Order<'_> {
     ) -> Result<Response<Body>, Problem> {
         let mut entry = self.line(Kind::Outcome, write);
         entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
-        // The caller's own body tells more than the journal, which knows only the ids.
-        let trail = match self.trail() {
-            Trail::None => before.trail.clone().unwrap_or_default(),
-            trail @ (Trail::Placed { .. } | Trail::Cancelled { .. } | Trail::Changed { .. }) => Arc::new(trail),
-        };
+        let trail = Trail::of_repeat(before.trail.as_ref(), self.trail());
         let found =
             self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await;
         let lost = Lost {
@@ -86,15 +83,21 @@ impl Order<'_> {
     async fn settle(&self, lost: Lost<'_>, found: Looked, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         let Lost { claim, intent, trail, last, why, sent_at } = lost;
         match found {
-            Looked::Executed(body) => {
+            Looked::Executed(_) | Looked::Rejected(Some(_)) => {
+                let (outcome, body) = match found {
+                    Looked::Executed(body) => (Outcome::Executed, body),
+                    // The broker took the order, and then refused it.
+                    Looked::Rejected(body) => (Outcome::Rejected, body.unwrap_or_default()),
+                    Looked::NotFound => (Outcome::Unknown, Bytes::new()),
+                };
                 let mut headers = HeaderMap::new();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 let reply = Reply::new(StatusCode::OK, headers, body);
-                self.outcome(intent, Outcome::Executed, Some(&reply), sent_at, true).await;
-                claim.end(self.recorded(Outcome::Executed, &reply, trail, true));
-                Ok(self.answer(reply, Outcome::Executed, true, trace))
+                self.outcome(intent, outcome, Some(&reply), sent_at, true).await;
+                claim.end(self.recorded(outcome, &reply, trail, true));
+                Ok(self.answer(reply, outcome, true, trace))
             }
-            Looked::Rejected => {
+            Looked::Rejected(None) => {
                 self.outcome(intent, Outcome::Rejected, None, sent_at, true).await;
                 claim.end(Recorded { outcome: Outcome::Rejected, recovered: true, ..self.unknown(trail) });
                 trace.outcome = Some(Outcome::Rejected);
@@ -122,7 +125,10 @@ impl Order<'_> {
         let mut reply = reply_of(recorded);
         if reply.body.is_empty() && recorded.outcome == Outcome::Executed {
             // Only the journal knows of it: the broker has the order itself.
-            let trail = self.trail();
+            let trail = match &recorded.order_id {
+                Some(id) => self.trail().whose_order_is(id),
+                None => self.trail(),
+            };
             if let Looked::Executed(body) =
                 self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await
             {

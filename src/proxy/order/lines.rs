@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::domain::{Outcome, Role, SourceAddr};
 use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
 use crate::orders::limits::Limited;
 use crate::orders::memory::{Claim, Recorded, Said, Write};
-use crate::orders::trail::Trail;
+use crate::orders::trail::{Trail, orders_of};
 use crate::proxy::reply::{Code, Problem, Retry};
 use crate::proxy::sign::Correlation;
 use crate::telemetry::events::Subject;
@@ -96,7 +97,11 @@ impl Order<'_> {
     }
 
     /// What the broker's answer adds to what is known: the day that the order belongs to, by its clock.
-    pub(super) fn settled(&self, claim: &Claim, outcome: Outcome, _reply: &Reply) {
+    pub(super) fn settled(&self, claim: &Claim, outcome: Outcome, reply: &Reply) {
+        if self.out.method == Method::POST {
+            let ids = orders_of(&reply.body);
+            self.proxy.orders.known.note(self.account.client_id(), ids.iter().map(|id| &**id));
+        }
         if outcome == Outcome::Executed {
             claim.keep_until(self.span().until);
         }

@@ -13,6 +13,7 @@ use crate::broker::dhan::endpoints::WriteKind;
 use crate::domain::{Outcome, Role};
 use crate::egress::{Lease, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
+use crate::orders::broker_clock::SentAt;
 use crate::orders::exits::Stand;
 use crate::orders::journal::Entry;
 use crate::orders::limits::{Ask, Reserved};
@@ -248,6 +249,7 @@ impl Order<'_> {
         };
         claim.sending(self.unknown(trail));
         let sent_at = Instant::now();
+        trail.leaves(SentAt::Here(sent_at));
         let said = match lease.send(&self.out.message(), self.out.limit).await {
             Sent::NotSent(err) => {
                 claim.taken_back();
@@ -259,7 +261,10 @@ impl Order<'_> {
                 leg.suspect();
                 Said::Lost(err.chain())
             }
-            Sent::Reply(reply) => judge::read(reply, self.out.limit).await,
+            Sent::Reply(reply) => {
+                self.proxy.orders.heard(reply.headers(), sent_at);
+                judge::read(reply, self.out.limit).await
+            }
         };
         let upstream = sent_at.elapsed();
         trace.upstream = Some(upstream);

@@ -1,0 +1,296 @@
+//! The broker's clock, as far as its replies show it, and what an order's own time says by it.
+//!
+//! The header `Date` has whole seconds, and a reply is some time under way: what is known is a span that the broker's
+//! clock lies in. It is kept against the monotonic clock, so that nobody who sets this host's clock makes an order look
+//! older than it is. Only a send that the journal tells of, after a restart, has a time of our own clock.
+//!
+//! An order's time excludes and never proves: it moves when the order changes.
+
+use std::sync::{Mutex, PoisonError};
+
+use http::header::DATE;
+use http::{HeaderMap, HeaderValue};
+use jiff::civil::DateTime;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::domain::india;
+
+/// How long an order's time may lie before the send and be the send's all the same: the broker's book and its front
+/// need not have one clock.
+const SLACK: SignedDuration = SignedDuration::from_secs(1);
+
+/// What times and `Date` leave out.
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// How far the broker's clock may be from ours before it has said anything.
+const UNHEARD: SignedDuration = SignedDuration::from_secs(120);
+
+/// How long after a send its order may have been made.
+const MAKING: SignedDuration = SignedDuration::from_mins(10);
+
+/// When a write left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SentAt {
+    /// In this process.
+    Here(Instant),
+    /// Before it began: the journal's time of the intent.
+    Written(Timestamp),
+}
+
+/// What the broker's clock showed at an instant: the earliest and the latest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Reading {
+    at: Instant,
+    earliest: Timestamp,
+    latest: Timestamp,
+}
+
+/// What is known of the broker's clock.
+#[derive(Debug, Default)]
+pub struct BrokerClock(Mutex<Option<Reading>>);
+
+/// When a write left and when its order could have been made at the latest, by the broker's clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Window {
+    /// It cannot have left earlier.
+    pub from: Timestamp,
+    /// Its order cannot have been made later.
+    pub until: Timestamp,
+}
+
+impl BrokerClock {
+    /// A reply's `Date`; the request was sent and its reply's head received at these instants.
+    pub fn observe(&self, date: &HeaderValue, sent: Instant, received: Instant) {
+        let date = date.to_str().ok().and_then(|text| {
+            // RFC 9110, section 5.6.7, which RFC 2822 holds.
+            jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+        });
+        let Some(earliest) = date else { return };
+        let Some(latest) = plus(earliest, SECOND + span(sent, received)) else { return };
+        let new = Reading { at: received, earliest, latest };
+        let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two that agree are narrower together. Where they do not, one of the clocks was set: the newer is right.
+        *reading = Some(match reading.and_then(|old| old.moved_to(received)) {
+            Some(old) if old.earliest <= new.latest && new.earliest <= old.latest => {
+                Reading { at: received, earliest: old.earliest.max(new.earliest), latest: old.latest.min(new.latest) }
+            }
+            Some(_) | None => new,
+        });
+    }
+
+    /// The `Date` of a reply whose head has come this moment; its request was sent at `sent`.
+    pub fn heard(&self, headers: &HeaderMap, sent: Instant) {
+        if let Some(date) = headers.get(DATE) {
+            self.observe(date, sent, Instant::now());
+        }
+    }
+
+    /// What the broker's clock shows now. `None` while it was not heard.
+    pub fn now(&self) -> Option<Timestamp> {
+        let reading = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reading?.moved_to(Instant::now()).map(|reading| reading.earliest)
+    }
+
+    /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
+    pub fn window(&self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
+        let reading = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = match reading {
+            Some(reading) => reading.moved_to(now)?,
+            None => Reading { at: now, earliest: minus(wall, UNHEARD)?, latest: plus(wall, UNHEARD)? },
+        };
+        let ago = match sent {
+            SentAt::Here(at) => span(at, now),
+            SentAt::Written(at) => wall.duration_since(at).max(SignedDuration::ZERO),
+        };
+        let from = minus(reading.earliest, ago)?;
+        let until = minus(reading.latest, ago).and_then(|sent| plus(sent, MAKING))?.min(reading.latest);
+        Some(Window { from, until })
+    }
+}
+
+impl Reading {
+    fn moved_to(self, at: Instant) -> Option<Self> {
+        let by = span(self.at, at);
+        // Clocks that nobody sets go wrong by less than a second in a thousand.
+        let drift = by.abs() / 1000;
+        Some(Self { at, earliest: plus(self.earliest, by - drift)?, latest: plus(self.latest, by + drift)? })
+    }
+}
+
+impl Window {
+    /// Was the order surely made before the write left? `time` as an order shows it. A time that cannot be read, or that
+    /// stands for none, says nothing.
+    ///
+    /// Times have no zone: India's on the live API, UTC on the broker's own test host. The host's name is no proof of
+    /// either, so what would be new as UTC is never taken for old; that spares old orders of one certain minute.
+    pub fn is_before(&self, time: &str) -> bool {
+        let ended_before = |at: Timestamp| plus(at, SECOND + SLACK).is_some_and(|end| end <= self.from);
+        match Shown::read(time) {
+            Some(Shown::At(at)) => ended_before(at),
+            Some(Shown::Local { india, utc }) => ended_before(india) && (ended_before(utc) || !self.is_by_the_end(utc)),
+            None => false,
+        }
+    }
+
+    /// Was the order, by its own time, made after the write left and before its order was there at the latest? Where no
+    /// id is shown, only such an order is looked at.
+    pub fn holds(&self, time: &str) -> bool {
+        let held = |at: Timestamp| plus(at, SECOND).is_some_and(|end| end >= self.from) && self.is_by_the_end(at);
+        match Shown::read(time) {
+            Some(Shown::At(at)) => held(at),
+            Some(Shown::Local { india, utc }) => held(india) || held(utc),
+            None => false,
+        }
+    }
+
+    fn is_by_the_end(&self, at: Timestamp) -> bool {
+        plus(self.until, SLACK).is_some_and(|until| at <= until)
+    }
+}
+
+/// A time that an order shows.
+enum Shown {
+    At(Timestamp),
+    Local { india: Timestamp, utc: Timestamp },
+}
+
+impl Shown {
+    fn read(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(at) = text.parse::<Timestamp>() {
+            return Some(Self::At(at));
+        }
+        let local: DateTime = text.parse().ok()?;
+        // `0001-01-01 00:00:00` stands for none, and a day alone is no time.
+        if local.year() < 2000 || !text.contains(':') {
+            return None;
+        }
+        let utc = jiff::tz::Offset::UTC.to_timestamp(local).ok()?;
+        Some(Self::Local { india: india::instant(local), utc })
+    }
+}
+
+/// From one instant to another.
+fn span(from: Instant, to: Instant) -> SignedDuration {
+    let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    signed(to.saturating_duration_since(from)) - signed(from.saturating_duration_since(to))
+}
+
+fn plus(at: Timestamp, by: SignedDuration) -> Option<Timestamp> {
+    at.checked_add(by).ok()
+}
+
+fn minus(at: Timestamp, by: SignedDuration) -> Option<Timestamp> {
+    at.checked_sub(by).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn date(text: &str) -> HeaderValue {
+        HeaderValue::from_str(text).unwrap()
+    }
+
+    /// Three in the afternoon in India; sent there and then.
+    fn afternoon() -> Window {
+        Window { from: at("2026-11-23T09:30:00Z"), until: at("2026-11-23T09:30:05Z") }
+    }
+
+    #[test]
+    fn an_order_that_is_older_than_the_send_is_excluded_and_a_newer_one_is_not() {
+        let window = afternoon();
+        for old in ["2026-11-23 14:59:00", "2026-11-23 14:59:58", "2026-11-22 15:00:00", "2026-11-23T09:29:00Z"] {
+            assert!(window.is_before(old), "{old}");
+        }
+        for new in ["2026-11-23 14:59:59", "2026-11-23 15:00:00", "2026-11-23 15:00:04", "2026-11-23T09:30:00Z"] {
+            assert!(!window.is_before(new), "{new}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_no_time_excludes_nothing() {
+        for none in ["0001-01-01 00:00:00", "0000-00-00 00:00:00", "NA", "", "2026-11-22", "null", "yesterday"] {
+            assert!(!afternoon().is_before(none) && !afternoon().holds(none), "{none}");
+        }
+    }
+
+    /// The broker's own test host has UTC, and whichever it is today no real order is lost by it.
+    #[test]
+    fn a_zone_that_is_misread_excludes_no_real_order() {
+        let window = afternoon();
+        assert!(!window.is_before("2026-11-23 09:30:00"), "new, in UTC");
+        assert!(window.holds("2026-11-23 09:30:00") && window.holds("2026-11-23 15:00:00"));
+        assert!(window.is_before("2026-11-23 09:29:00"), "a minute old, in UTC");
+        assert!(window.is_before("2026-11-23 09:31:00"), "India's morning, and as UTC not yet");
+    }
+
+    #[test]
+    fn the_broker_s_clock_is_known_to_the_second_and_what_the_way_took() {
+        let clock = BrokerClock::default();
+        let sent = Instant::now();
+        let now = sent + Duration::from_millis(200);
+        clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), sent, now);
+        // Our own clock is years off.
+        let window = clock.window(SentAt::Here(sent), now, at("2020-01-01T00:00:00Z")).unwrap();
+        assert_eq!(window.from, at("2026-11-23T09:29:59.8Z"));
+        assert_eq!(window.until, at("2026-11-23T09:30:01.2Z"));
+        // Two hundred and fifty milliseconds later the next second has begun: that narrows it.
+        let now = now + Duration::from_millis(250);
+        clock.observe(&date("Mon, 23 Nov 2026 09:30:01 GMT"), now, now);
+        let window = clock.window(SentAt::Here(now), now, Timestamp::now()).unwrap();
+        assert_eq!(window.from, at("2026-11-23T09:30:01Z"));
+        assert!(window.until <= at("2026-11-23T09:30:01.451Z"), "{window:?}");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let clock = BrokerClock::default();
+        let now = Instant::now();
+        clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), now, now);
+        clock.observe(&date("Mon, 23 Nov 2026 08:00:00 GMT"), now, now);
+        clock.observe(&HeaderValue::from_static("no date"), now, now);
+        let window = clock.window(SentAt::Here(now), now, Timestamp::now()).unwrap();
+        assert_eq!(window.from, at("2026-11-23T08:00:00Z"));
+    }
+
+    #[test]
+    fn after_a_restart_the_journal_s_time_is_the_send_s() {
+        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let wall = at("2026-11-23T09:30:00Z");
+        // The broker is ten seconds ahead of us.
+        clock.observe(&date("Mon, 23 Nov 2026 09:30:10 GMT"), now, now);
+        let window = clock.window(SentAt::Written(at("2026-11-23T09:29:00Z")), now, wall).unwrap();
+        assert_eq!(window.from, at("2026-11-23T09:29:10Z"));
+        assert_eq!(window.until, at("2026-11-23T09:30:11Z"));
+        // A broker that has said nothing may be two minutes off.
+        let window = BrokerClock::default().window(SentAt::Written(wall), now, wall).unwrap();
+        assert_eq!(window.from, at("2026-11-23T09:28:00Z"));
+    }
+
+    proptest::proptest! {
+        /// An order that was made by the send is never excluded, in whichever zone its time is.
+        #[test]
+        fn a_real_order_is_never_excluded(after in 0_i64..5_000, in_india: bool, start in 0_i64..86_400) {
+            let from = at("2026-11-23T00:00:00Z") + SignedDuration::from_secs(start);
+            let made = from + SignedDuration::from_millis(after);
+            let window = Window { from, until: from + SignedDuration::from_secs(5) };
+            let local = if in_india { india::local(made) } else { jiff::tz::Offset::UTC.to_datetime(made) };
+            let shown = local.strftime("%Y-%m-%d %H:%M:%S").to_string();
+            proptest::prop_assert!(!window.is_before(&shown), "{shown}");
+            proptest::prop_assert!(window.holds(&shown), "{shown}");
+        }
+
+        #[test]
+        fn no_time_makes_it_panic(text in "\\PC{0,30}") {
+            let _ = (afternoon().is_before(&text), afternoon().holds(&text));
+        }
+    }
+}
