@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use arc_swap::ArcSwap;
 use data_encoding::BASE64;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, PROXY_AUTHORIZATION, REFERER};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, PROXY_AUTHORIZATION, REFERER, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::accept::Terms;
@@ -15,8 +15,11 @@ use super::target::Form;
 use crate::accounts::{Account, Accounts, ClientKeys};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::{ClientKey, Listener};
-use crate::domain::AccountName;
 use crate::domain::target::own_host;
+use crate::domain::{AccountName, Authority};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The listener a connection came by, and what the kernel said of its peer.
 #[derive(Clone, Debug)]
@@ -149,21 +152,37 @@ impl Door {
     }
 
     /// On a listener without client keys any web page open on this host could
-    /// place orders: refuse whatever a browser sent.
+    /// place orders: refuse whatever a browser sent. `target` is what the request asks for, `inside` the tunnel that it
+    /// came through.
+    ///
+    /// `Sec-Fetch-Mode` alone is no browser: Node's `fetch` sends it and nothing else of its kind.
     ///
     /// # Errors
     /// 403 `browser_refused`.
-    pub fn refuse_browsers(&self, headers: &HeaderMap, form: Form) -> Result<(), Problem> {
+    pub fn refuse_browsers(
+        &self,
+        headers: &HeaderMap,
+        form: Form,
+        target: &str,
+        inside: Option<&Authority>,
+    ) -> Result<(), Problem> {
         if self.listener.client_key == ClientKey::Required {
             return Ok(());
         }
         let refused = |detail: String| Err(Problem::before_sending(Code::BrowserRefused, detail));
-        let fetch = headers.keys().find(|name| name.as_str().starts_with("sec-fetch-"));
-        if let Some(name) = [ORIGIN, REFERER].iter().find(|name| headers.contains_key(*name)).or(fetch) {
+        if let Some(name) = [REFERER, SEC_FETCH_SITE, SEC_FETCH_DEST].iter().find(|name| headers.contains_key(*name)) {
             return refused(format!(
-                "the header {name} is what a browser sends, and this listener asks for no client key; use a listener \
-                 with client_key = \"required\""
+                "the header {name} is what a browser sends, and this listener asks for no client key; leave it out, or \
+                 use a listener with client_key = \"required\""
             ));
+        }
+        if headers.contains_key(ORIGIN) && !self.is_own_origin(headers, form, target, inside) {
+            return refused(
+                "the header Origin is what a browser sends, and this listener asks for no client key; leave it out (on \
+                 a WebSocket it may name the target's own scheme, host and port), or use a listener with client_key = \
+                 \"required\""
+                    .to_owned(),
+            );
         }
         if form == Form::Origin && !self.is_own_host(headers) {
             return refused(
@@ -202,6 +221,37 @@ impl Door {
         Err(Problem::before_sending(Code::BrowserRefused, detail))
     }
 
+    /// Does a WebSocket's handshake name as its origin what it asks for? `websocket-client` does, and no page of
+    /// another site can.
+    fn is_own_origin(&self, headers: &HeaderMap, form: Form, target: &str, inside: Option<&Authority>) -> bool {
+        let text = |name| {
+            let mut values = headers.get_all(name).iter();
+            match (values.next(), values.next()) {
+                (Some(value), None) => value.to_str().ok(),
+                _ => None,
+            }
+        };
+        if !text(UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
+            return false;
+        }
+        let asked = match (form, inside) {
+            (Form::Absolute, _) => origin(target.split_once("://").map_or("", |(scheme, rest)| {
+                let ends = rest.find(['/', '?']).unwrap_or(rest.len());
+                target.get(..scheme.len() + 3 + ends).unwrap_or_default()
+            })),
+            (Form::Intercepted, Some(tunnel)) => {
+                // Which must be the tunnel's host: what reads the target refuses another.
+                let scheme = if tunnel.port == 80 { "http" } else { "https" };
+                text(HOST).and_then(|host| origin(&format!("{scheme}://{host}")))
+            }
+            (Form::Origin, _) | (Form::Intercepted, None) => {
+                let scheme = if self.listener.tls.is_some() { "https" } else { "http" };
+                text(HOST).and_then(|host| origin(&format!("{scheme}://{host}")))
+            }
+        };
+        asked.is_some() && text(ORIGIN).and_then(origin) == asked
+    }
+
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
         let Some(host) = headers.get(HOST).and_then(|value| value.to_str().ok()) else {
             // HTTP/1.0 without Host: no browser since the nineties.
@@ -213,6 +263,17 @@ impl Door {
         };
         own_host(host, local)
     }
+}
+
+/// Is it TLS, and whose: what an `Origin` says (RFC 6454 section 7), or the URL of a WebSocket.
+fn origin(text: &str) -> Option<(bool, Authority)> {
+    let (scheme, authority) = text.split_once("://")?;
+    let (tls, port) = match scheme {
+        "http" | "ws" => (false, 80),
+        "https" | "wss" => (true, 443),
+        _ => return None,
+    };
+    Some((tls, Authority::parse(authority, Some(port)).ok()?))
 }
 
 /// Takes the same time wherever they differ.
@@ -273,7 +334,77 @@ fn shown(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::broker::dhan::endpoints::classify;
+
+    fn door() -> Door {
+        let text = "[[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"alpha\"\n";
+        let config = crate::config::from_text("test", Path::new("/x"), text, &Default::default()).unwrap();
+        let listener = Arc::new(config.listeners.into_iter().next().unwrap());
+        Door { listener, local: Some("127.0.0.1:8080".parse().unwrap()), uid: None }
+    }
+
+    fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    /// Any page open on this host could place orders; and Node's `fetch` and Python's `websocket-client` are no pages.
+    #[test]
+    fn what_a_browser_sends_is_refused_and_what_a_library_sends_is_not() {
+        let feed = Authority::parse("api-feed.dhan.co:443", None).unwrap();
+        let (api, wss) = ("http://api.dhan.co/v2/orders", "/?version=2");
+        let ws = ("upgrade", "websocket");
+        for (sent, form, target, passes) in [
+            (&[("sec-fetch-mode", "cors")][..], Form::Absolute, api, true),
+            (&[("sec-fetch-mode", "cors"), ("sec-fetch-site", "none")], Form::Absolute, api, false),
+            (&[("sec-fetch-dest", "empty")], Form::Absolute, api, false),
+            (&[("referer", "http://api.dhan.co/")], Form::Absolute, api, false),
+            (&[("origin", "http://api.dhan.co")], Form::Absolute, api, false),
+            (&[ws, ("origin", "http://api.dhan.co")], Form::Absolute, api, true),
+            (&[ws, ("origin", "http://api.dhan.co:80")], Form::Absolute, "ws://api.dhan.co?x=://y", true),
+            (&[ws, ("origin", "https://api.dhan.co")], Form::Absolute, api, false),
+            (&[ws, ("origin", "http://evil.example")], Form::Absolute, api, false),
+            (&[ws, ("origin", "null")], Form::Absolute, api, false),
+            (&[ws, ("origin", "http://api.dhan.co"), ("origin", "http://evil.example")], Form::Absolute, api, false),
+            (&[ws, ("host", "api-feed.dhan.co"), ("origin", "https://api-feed.dhan.co")], Form::Intercepted, wss, true),
+            (&[ws, ("host", "api-feed.dhan.co"), ("origin", "http://api-feed.dhan.co")], Form::Intercepted, wss, false),
+            (&[ws, ("host", "api-feed.dhan.co"), ("origin", "https://evil.example")], Form::Intercepted, wss, false),
+            (&[ws, ("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")], Form::Origin, "/ws/feed", true),
+            (&[ws, ("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:9")], Form::Origin, "/ws/feed", false),
+            (&[ws, ("host", "evil.example"), ("origin", "http://evil.example")], Form::Origin, "/ws/feed", false),
+        ] {
+            let inside = (form == Form::Intercepted).then_some(&feed);
+            let said = door().refuse_browsers(&fields(sent), form, target, inside);
+            assert_eq!(said.is_ok(), passes, "{sent:?} {target}");
+            if let Err(problem) = said {
+                assert_eq!(problem.code, Code::BrowserRefused);
+            }
+        }
+    }
+
+    /// A kill switch without a body or a type was refused, where refusing costs most.
+    #[test]
+    fn only_what_adds_risk_has_to_be_json() {
+        let told = |method: Method, path: &str, query, kind: &[_], body: &[u8]| {
+            let endpoint = classify(&method, path, query);
+            door().refuse_simple_writes(&method, &endpoint, &fields(kind), body).is_ok()
+        };
+        let form = [("content-type", "text/plain")];
+        for kind in [&[][..], &form] {
+            assert!(told(Method::POST, "/v2/killswitch", Some("killSwitchStatus=ACTIVATE"), kind, b""));
+            assert!(told(Method::DELETE, "/v2/orders/1", None, kind, b"[]"));
+            assert!(told(Method::DELETE, "/v2/positions", None, kind, b""));
+            assert!(!told(Method::POST, "/v2/killswitch", Some("killSwitchStatus=DEACTIVATE"), kind, b""));
+            assert!(!told(Method::POST, "/v2/orders", None, kind, b"{}"));
+        }
+        assert!(told(Method::POST, "/v2/orders", None, &[("content-type", "application/json; charset=utf-8")], b"{}"));
+    }
 
     #[test]
     fn credentials_are_read_in_one_way_only() {

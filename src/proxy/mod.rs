@@ -313,7 +313,8 @@ impl Proxy {
         };
         access.account = Some(account.name.clone());
         let of_account = |problem| (Some(Arc::clone(&account)), problem);
-        door.refuse_browsers(&asked.headers, form).map_err(of_account)?;
+        door.refuse_browsers(&asked.headers, form, &asked.target, inside.map(|inside| &inside.authority))
+            .map_err(of_account)?;
         let handled = match (&asked.method, inside) {
             (&Method::CONNECT, None) => Box::pin(self.connect(door, &account, asked, access, trace)).await,
             _ => self.request((door, request_id), inside, &account, asked, access, trace).await,
