@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::data;
-use super::orders::{Order, Status};
+use super::row::{Order, Status};
 
 #[derive(Serialize)]
 struct Message<'a> {

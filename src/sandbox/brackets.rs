@@ -9,8 +9,9 @@ use super::alert::News;
 use super::api::{Call, accepted};
 use super::clock;
 use super::data;
-use super::orders::{Order, Status, Wanted, as_single, may_trade};
+use super::orders::{Wanted, may_trade};
 use super::reply::{self, Answer, Reply};
+use super::row::{Order, Status, as_single};
 use super::world::World;
 
 const ENTRY: &str = "ENTRY_LEG";

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::brackets::Legs;
 use super::clock;
 use super::desk::Desk;
-use super::orders::{PRODUCTS, SEGMENTS, SIDES, Status, TYPES, VALIDITIES, Wanted};
+use super::orders::{PRODUCTS, SEGMENTS, SIDES, TYPES, VALIDITIES, Wanted};
+use super::row::Status;
 use super::triggers;
 use super::world::Ledger;
 

@@ -42,8 +42,8 @@
 //! | the heads that were recorded; writes over HTTP/2 sent away | habits `recorded_front`, `redirects_http2_writes` |
 //! | codes, windows, clocks, tokens | [`LoginRules`], [`Sandbox::set_clock_skew`], [`Sandbox::kill_token`] |
 //!
-//! Map: `server` accepts and records, `api` checks and routes, `orders`,
-//! `brackets` (super), `triggers` (forever, alerts), `portfolio`, `registration`
+//! Map: `server` accepts, `arrival` records, `api` checks and routes, `orders` (each a
+//! `row`), `brackets` (super), `triggers` (forever, alerts), `portfolio`, `registration`
 //! (static IP), `tokens` and `data` answer, `elsewhere` puts orders that came by other
 //! ways, `login` is the other host, `websocket` streams, `door` is what befalls a
 //! connection before a request, `fault`, `verdict` and `habits` what befalls requests,
@@ -65,6 +65,7 @@ use crate::domain::{ClientId, Pair};
 
 mod alert;
 mod api;
+mod arrival;
 mod brackets;
 mod certificates;
 mod clock;
@@ -83,6 +84,7 @@ mod orders;
 mod portfolio;
 mod registration;
 mod reply;
+mod row;
 mod seen;
 mod server;
 mod spelling;
@@ -98,8 +100,8 @@ pub use encoding::Encoding;
 pub use fault::{Action, Fault, Match};
 pub use habits::{Compression, External, Habits};
 pub use login::{ConsentVerbs, ExpiryForm, LoginRules, Mint, MintedBy, Window};
-pub use orders::Status;
 pub use registration::AddressForm;
+pub use row::Status;
 pub use seen::Seen;
 pub use verdict::{Quoted, Verdict};
 

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::api::{Call, accepted};
 use super::data;
-use super::orders::{Order, PRODUCTS, SEGMENTS, Status, Wanted};
+use super::orders::{PRODUCTS, SEGMENTS, Wanted};
 use super::reply::{self, Answer, Reply};
+use super::row::{Order, Status};
 use super::world::World;
 
 /// What one instrument came to in one product.

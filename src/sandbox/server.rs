@@ -1,7 +1,6 @@
-//! Connections: accept, TLS, HTTP by ALPN, the record, the faults.
+//! Connections: accept, TLS, HTTP by ALPN, and when they end.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,35 +8,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming as Body;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jiff::Timestamp;
-use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::dhan::token::Claims;
-use crate::domain::ClientId;
 use crate::domain::tasks::Tasks;
 
-use super::door::{self, Door, ReplyBody};
-use super::fault::{Action, Fate, Subject};
-use super::reply::{self, Reply};
-use super::seen::Seen;
-use super::tokens::TokenState;
-use super::websocket;
-use super::{Inner, SandboxError, api, clock, encoding, front, login, spelling};
+use super::arrival::respond;
+use super::door::{self, Door};
+use super::reply::Reply;
+use super::{Inner, SandboxError};
 
 /// The longest body that is read.
-const BODY_LIMIT: usize = 1024 * 1024;
+pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 /// How long a handshake or a request's head may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when the host has no descriptor left for another connection.
@@ -99,14 +90,14 @@ pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, tls: Arc<rus
 }
 
 /// What is known of one connection.
-struct Connection {
-    inner: Arc<Inner>,
-    number: u64,
-    peer: SocketAddrV6,
-    sni: Option<String>,
-    requests: AtomicU64,
+pub(super) struct Connection {
+    pub(super) inner: Arc<Inner>,
+    pub(super) number: u64,
+    pub(super) peer: SocketAddrV6,
+    pub(super) sni: Option<String>,
+    pub(super) requests: AtomicU64,
     /// Ends the connection without another byte.
-    cut: CancellationToken,
+    pub(super) cut: CancellationToken,
     /// How many requests are under way.
     under_way: watch::Sender<usize>,
 }
@@ -133,7 +124,7 @@ impl Connection {
     }
 
     /// Let the client wait, unless the process is to stop.
-    async fn wait(&self, milliseconds: u64) {
+    pub(super) async fn wait(&self, milliseconds: u64) {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(milliseconds)) => {}
             () = self.inner.tasks.stopping() => {}
@@ -142,10 +133,10 @@ impl Connection {
 }
 
 /// A request on a connection, from its head to its answer.
-struct UnderWay(Arc<Connection>);
+pub(super) struct UnderWay(Arc<Connection>);
 
 impl UnderWay {
-    fn begin(connection: &Arc<Connection>) -> Self {
+    pub(super) fn begin(connection: &Arc<Connection>) -> Self {
         connection.under_way.send_modify(|count| *count += 1);
         Self(Arc::clone(connection))
     }
@@ -238,284 +229,6 @@ where
     fn execute(&self, task: F) {
         self.0.spawn(task);
     }
-}
-
-/// The request gets no answer: its connection ends.
-#[derive(Debug, thiserror::Error)]
-#[error("the sandbox ends the connection without an answer")]
-struct Unanswered;
-
-/// Marks a reply of which half is to be sent.
-#[derive(Clone, Copy)]
-struct Half;
-
-type Refused = Box<dyn Error + Send + Sync>;
-type Answered = Result<Response<Full<Bytes>>, Refused>;
-
-/// One request, and its answer as the broker's front sends it: dated by the broker's
-/// clock, compressed where that is its habit.
-async fn respond(connection: Arc<Connection>, request: Request<Body>) -> Result<Response<ReplyBody>, Refused> {
-    let _under_way = UnderWay::begin(&connection);
-    let inner = Arc::clone(&connection.inner);
-    let asked = request.headers().clone();
-    let orders = request.version() != Version::HTTP_2 && front::is_order_back_end(&request);
-    let response = answered(connection, request).await?;
-    let half = response.extensions().get::<Half>().is_some();
-    let (mut parts, body) = response.into_parts();
-    let body = body.collect().await?.to_bytes();
-    let (habits, now) = {
-        let world = inner.world();
-        (world.desk.habits.clone(), world.now())
-    };
-    let body = encoding::encode(habits.compression, &asked, &mut parts.headers, body);
-    let recorded = habits.recorded_front && orders && parts.status != StatusCode::SWITCHING_PROTOCOLS;
-    let body = match (half, recorded) {
-        (true, _) => ReplyBody::half(&body),
-        (false, true) => ReplyBody::chunked(body),
-        (false, false) => ReplyBody::whole(body),
-    };
-    if recorded {
-        front::as_recorded(&mut parts);
-    }
-    let date = clock::http_date(now);
-    if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
-        parts.headers.insert(header::DATE, date);
-    }
-    Ok(Response::from_parts(parts, body))
-}
-
-/// One request: read whole, recorded, answered.
-async fn answered(connection: Arc<Connection>, mut request: Request<Body>) -> Answered {
-    let nth = connection.requests.fetch_add(1, Ordering::Relaxed) + 1;
-    let upgrade = websocket::wanted(&request).then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(err) if err.is::<http_body_util::LengthLimitError>() => {
-            return Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).into_response());
-        }
-        Err(err) => return Err(err),
-    };
-    let (now, lax) = {
-        let world = connection.inner.world();
-        (world.now(), world.desk.habits.lax_paths)
-    };
-    let path = if lax { spelling::canonical(parts.uri.path()) } else { parts.uri.path().to_owned() };
-    let mut arrived = Arrived { connection, parts, path, body, now };
-    let (sequence, fault) = arrived.record(upgrade.is_some());
-    let Some(Action::Late { ms }) = fault else { return arrived.carry_out(sequence, fault, nth, upgrade).await };
-    // The broker has the request: it goes on although its caller does not wait for it.
-    let tasks = arrived.connection.inner.tasks.clone();
-    let later = async move {
-        arrived.connection.wait(ms).await;
-        arrived.now = arrived.connection.inner.world().now();
-        arrived.carry_out(sequence, None, nth, upgrade).await
-    };
-    tasks.spawn(later).await?
-}
-
-/// A whole request and where it came from.
-struct Arrived {
-    connection: Arc<Connection>,
-    parts: http::request::Parts,
-    /// As the broker takes it.
-    path: String,
-    body: Bytes,
-    /// The broker's clock.
-    now: Timestamp,
-}
-
-impl Arrived {
-    /// Do what was asked for, as far as the fault lets it, and answer.
-    async fn carry_out(self, sequence: u64, fault: Option<Action>, nth: u64, upgrade: Option<OnUpgrade>) -> Answered {
-        let connection = &self.connection;
-        if let Some(refusal) = fault.as_ref().and_then(|fault| self.refusal(fault)) {
-            return Ok(self.finish(sequence, refusal).into_response());
-        }
-        let reply = match (&fault, upgrade) {
-            (Some(fault), _) if !fault.executes() => None,
-            (fault, Some(upgrade)) => {
-                if let Some(Action::Slow { ms }) = fault {
-                    connection.wait(*ms).await;
-                }
-                return Ok(websocket::accept(&connection.inner, &self.parts, upgrade, sequence));
-            }
-            (fault, None) => Some(self.answer(Fate::of(fault.as_ref()))),
-        };
-        if let Some(reply) = &reply {
-            connection.inner.world().seen.update(sequence, |seen| seen.executed = reply.executed);
-        }
-        match &fault {
-            Some(Action::Close { .. }) => {
-                connection.cut.cancel();
-                return Err(Unanswered.into());
-            }
-            Some(Action::Hang { .. }) => {
-                connection.inner.tasks.stopping().await;
-                connection.cut.cancel();
-                return Err(Unanswered.into());
-            }
-            Some(Action::BadGateway { .. }) => return Ok(self.finish(sequence, reply::bad_gateway()).into_response()),
-            Some(Action::Html { status, .. }) => {
-                return Ok(self.finish(sequence, reply::html(*status)).into_response());
-            }
-            Some(Action::Slow { ms }) => connection.wait(*ms).await,
-            Some(
-                Action::Refuse { .. }
-                | Action::Verdict { .. }
-                | Action::Quote { .. }
-                | Action::Late { .. }
-                | Action::RejectOrders { .. }
-                | Action::LastOnConnection { .. }
-                | Action::CutOff { .. },
-            )
-            | None => {}
-        }
-        let reply = reply.unwrap_or_else(|| reply::not_found(&self.path, self.now));
-        let mut response = self.finish(sequence, reply).into_response();
-        if matches!(fault, Some(Action::CutOff { .. })) {
-            response.extensions_mut().insert(Half);
-        }
-        let last = matches!(fault, Some(Action::LastOnConnection { after }) if nth >= after);
-        if last && self.parts.version != Version::HTTP_2 {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response)
-    }
-
-    /// The answer of a fault that refuses.
-    fn refusal(&self, fault: &Action) -> Option<Reply> {
-        match fault {
-            Action::Refuse { status, body } => Some(reply::refused(*status, body)),
-            Action::Verdict { says } => Some(says.reply(&self.path)),
-            Action::Quote { what } => {
-                let sent = self.parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).unwrap_or_default();
-                Some(what.reply(sent, &self.parts.headers, &self.body))
-            }
-            Action::Close { .. }
-            | Action::CutOff { .. }
-            | Action::Hang { .. }
-            | Action::BadGateway { .. }
-            | Action::Html { .. }
-            | Action::Slow { .. }
-            | Action::Late { .. }
-            | Action::RejectOrders { .. }
-            | Action::LastOnConnection { .. } => None,
-        }
-    }
-
-    /// The first word of the host: `api`, `auth` and so on.
-    fn service(&self) -> &str {
-        self.host().map(name_only).and_then(|name| name.split('.').next()).unwrap_or_default()
-    }
-
-    fn host(&self) -> Option<&str> {
-        host(&self.parts)
-    }
-
-    /// Write it into the record and see whether it is to go wrong.
-    fn record(&self, websocket: bool) -> (u64, Option<Action>) {
-        let headers = &self.parts.headers;
-        let token = text(headers, "access-token");
-        let object: Option<Value> = serde_json::from_slice(&self.body).ok();
-        let field = |name: &str| object.as_ref()?.get(name)?.as_str().map(str::to_owned);
-        let all = headers.iter().map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()));
-
-        let mut world = self.connection.inner.world();
-        let live = token.as_deref().map(|token| world.account_of(token, self.now));
-        let account = match live {
-            Some(TokenState::Live(client_id)) => Some(client_id),
-            Some(TokenState::Dead | TokenState::Expired) | None => None,
-        };
-        // A dead token still says whose it was; faults are for an account's
-        // traffic whatever its token is worth.
-        let named = || {
-            let claims = token.as_deref().and_then(|token| Claims::read(token).ok());
-            claims.map(|claims| claims.client_id).or_else(|| ClientId::parse(text(headers, "client-id")?.as_str()).ok())
-        };
-        let login_of = (self.service() == "auth")
-            .then(|| login::named(&world, self.parts.uri.query().unwrap_or_default(), &self.body))
-            .flatten();
-        let whose = account.clone().or_else(|| login_of.clone()).or_else(named);
-        let fault = world.faults.take(&Subject {
-            host: self.host().map(name_only).unwrap_or_default(),
-            method: self.parts.method.as_str(),
-            path: &self.path,
-            client_id: whose.as_ref(),
-        });
-        let at = world.real(self.now);
-        let sequence = world.seen.add(Seen {
-            sequence: 0,
-            at,
-            peer: self.connection.peer,
-            connection: self.connection.number,
-            sni: self.connection.sni.clone(),
-            host: self.host().map(str::to_owned),
-            method: self.parts.method.to_string(),
-            path_and_query: self.parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
-            version: format!("{:?}", self.parts.version),
-            client_id_header: text(headers, "client-id"),
-            dhan_client_id_header: text(headers, "dhanclientid"),
-            body_client_id: field("dhanClientId"),
-            correlation_id: field("correlationId"),
-            body_length: self.body.len(),
-            headers: all.collect(),
-            token,
-            account,
-            login_of,
-            websocket,
-            executed: false,
-            status: None,
-        });
-        (sequence, fault)
-    }
-
-    /// What the host that was asked for says.
-    fn answer(&self, fate: Fate) -> Reply {
-        let path = self.path.as_str();
-        let answer = match self.service() {
-            "auth" => login::answer,
-            "images" => return reply::not_found(path, self.now),
-            "api-order-update" | "api-feed" | "depth-api-feed" | "full-depth-api" => {
-                return Reply::empty(StatusCode::UPGRADE_REQUIRED);
-            }
-            _ => api::answer,
-        };
-        let incoming = api::Incoming {
-            method: &self.parts.method,
-            path,
-            query: self.parts.uri.query(),
-            headers: &self.parts.headers,
-            body: &self.body,
-            two: self.parts.version == Version::HTTP_2,
-            fate,
-            peer: IpAddr::V6(*self.connection.peer.ip()).to_canonical(),
-            now: self.now,
-        };
-        answer(&mut self.connection.inner.world(), &incoming)
-    }
-
-    /// Note the status that goes out.
-    fn finish(&self, sequence: u64, reply: Reply) -> Reply {
-        let status = reply.status.as_u16();
-        self.connection.inner.world().seen.update(sequence, |seen| seen.status = Some(status));
-        reply
-    }
-}
-
-/// The host that a request names.
-pub(super) fn host(parts: &http::request::Parts) -> Option<&str> {
-    let named = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    parts.uri.authority().map(http::uri::Authority::as_str).or(named)
-}
-
-/// A host without its port.
-pub(super) fn name_only(host: &str) -> &str {
-    if host.starts_with('[') { host } else { host.split(':').next().unwrap_or(host) }
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// Serve plain HTTP/1.1 on one connection, for the control listener.

@@ -14,8 +14,9 @@ use super::api::Call;
 use super::clock;
 use super::data;
 use super::fields::Fields;
-use super::orders::{Order, Status, VALIDITIES, Wanted, may_trade, single};
+use super::orders::{VALIDITIES, Wanted, may_trade};
 use super::reply::{self, Answer, Reply};
+use super::row::{Order, Status, single};
 use super::world::World;
 
 /// The most orders one multi-order call may hold.
