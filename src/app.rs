@@ -34,8 +34,6 @@ use crate::tokens::login::Login;
 
 use reload::Live;
 
-/// The master key as 64 hexadecimal digits, in place of a file.
-const MASTER_KEY_VARIABLE: &str = "SIXGATE_MASTER_KEY";
 /// The name of the systemd credential (`LoadCredential=`) that holds it.
 const MASTER_KEY_CREDENTIAL: &str = "sixgate.master-key";
 
@@ -300,8 +298,8 @@ async fn open_orders(config: &Config, accounts: Arc<Accounts>) -> Result<(Orders
 
 /// From the environment, else from a systemd credential, else from the file.
 fn master_key(file: &Path, state: &Path) -> Result<MasterKey, StartError> {
-    if let Ok(hex) = std::env::var(MASTER_KEY_VARIABLE) {
-        return Ok(MasterKey::from_hex(&zeroize::Zeroizing::new(hex))?);
+    if let Some(hex) = crate::store::handed_over::key() {
+        return Ok(MasterKey::from_hex(&hex)?);
     }
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(MASTER_KEY_CREDENTIAL));
     if let Some(path) = credential.filter(|path| path.exists()) {

@@ -10,6 +10,8 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
+#[path = "secrets/memory.rs"]
+mod memory;
 #[path = "secrets/needles.rs"]
 mod needles;
 mod support;

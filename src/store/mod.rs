@@ -26,6 +26,7 @@ mod error;
 mod export;
 mod exporter;
 mod folder;
+pub mod handed_over;
 mod open;
 pub mod records;
 #[cfg(feature = "redb")]

@@ -130,7 +130,7 @@ fn every_shape_of_a_refused_token_leads_to_one_login_and_one_repeat() {
         let id = trader.client_id.clone();
         world.broker.clear_seen();
         world.broker.fault(Fault::new(action.clone()).on(method, path).of(&id).times(1));
-        // Asked only when no code can be used at this moment, and then it agrees.
+        // What is asked, as the token is a fresh one, and it agrees.
         world.broker.fault(Fault::new(refusal(400, invalid())).on("GET", "/v2/profile").of(&id));
         let body = match path {
             "/v2/orders" => Some(order("refused-once")),
@@ -163,7 +163,8 @@ fn a_request_is_repeated_once_and_not_again() {
         // The new token lives, says `/profile`: so the refusal is the caller's to see.
         assert_eq!((reply.status, reply.json()), (400, body), "{reply:?}");
         let sent = world.broker.seen().iter().filter(|seen| seen.path_and_query == path).count();
-        assert_eq!(sent, 2, "{method}");
+        // A read's refusal is no reason to send again while the token lives.
+        assert_eq!(sent, if method == "POST" { 2 } else { 1 }, "{method}");
         // None when no code could be used at that moment, and `/profile` said that it lives.
         assert!(logins(&world, &trader.client_id).len() <= 1, "{method}");
         assert_eq!(world.broker.orders(&trader.client_id).len(), 0);

@@ -69,8 +69,8 @@ const EARLY: SignedDuration = SignedDuration::from_mins(10);
 pub(super) const FRESH: SignedDuration = SignedDuration::from_mins(5);
 
 /// Once `/profile` has said that a token lives, it is not asked again for this long because
-/// of a refused read, which may come with each quote; and because of a refused order.
-const ASKED_APART: (SignedDuration, SignedDuration) = (SignedDuration::from_secs(30), SignedDuration::from_secs(5));
+/// of a refused read, of which there may be one with each quote. Orders come in their limits.
+const ASKED_APART: SignedDuration = SignedDuration::from_secs(30);
 
 /// How often an answer that says nothing of a doubted token is followed by another question.
 const DOUBTS_ASKED: u8 = 5;
@@ -143,8 +143,7 @@ impl Held {
 impl Held {
     /// It signs on, and `/profile` is asked, unless that has just been.
     fn ask_about(&mut self, by: By, now: Timestamp) {
-        let apart = if by == By::Write { ASKED_APART.1 } else { ASKED_APART.0 };
-        if self.vouched.is_some_and(|at| now.duration_since(at).abs() < apart) {
+        if by == By::Read && self.vouched.is_some_and(|at| now.duration_since(at).abs() < ASKED_APART) {
             return;
         }
         if !self.doubted {

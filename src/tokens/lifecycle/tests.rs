@@ -633,9 +633,9 @@ fn a_fresh_tokens_refusal_is_asked_about_while_it_signs() {
         desk.check(CheckOutcome::Lives);
         assert_eq!((desk.state(), desk.life.asking()), ("live", None));
     }
-    desk.tell(Event::Refused { generation: 1, by: By::Write });
+    desk.tell(Event::Refused { generation: 1, by: By::Read });
     assert_eq!((desk.state(), desk.asked()), ("live", None), "it was just found alive");
-    desk.wait(secs(6)).tell(Event::Refused { generation: 1, by: By::Write });
+    desk.tell(Event::Refused { generation: 1, by: By::Write });
     desk.check(CheckOutcome::Dead);
     assert_eq!(desk.state(), "waiting");
     assert!(matches!(desk.life.state(), State::Waiting { until, .. } if *until >= plus(made, COOLDOWN)));

@@ -1,0 +1,67 @@
+//! The master key that stands in the environment.
+//!
+//! What a process was started with stays readable in `/proc/PID/environ` to its end, and
+//! goes on to whatever it starts. So the program puts the key into a nameless file in
+//! memory, starts itself anew without the variable, under the same process id, and reads
+//! it there. A file or a systemd credential is better still: whoever set the variable has
+//! it in its own environment.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use zeroize::Zeroizing;
+
+/// 64 hexadecimal digits.
+const VARIABLE: &str = "SIXGATE_MASTER_KEY";
+/// The number of the open file that holds them. Ours alone, so not named as settings are.
+const NUMBER: &str = "_SIXGATE_MASTER_KEY_AT";
+/// A key has 64 bytes.
+const LONGEST: u64 = 256;
+
+static KEY: Mutex<Option<Zeroizing<String>>> = Mutex::new(None);
+
+/// Take the key out of the environment. To be called first of all, while there is one
+/// thread: it may start the program anew.
+pub fn take() {
+    let key = match std::env::var(NUMBER).ok().and_then(|number| number.parse().ok()) {
+        Some(number) => read(number),
+        None => std::env::var(VARIABLE).ok().map(Zeroizing::new).inspect(|key| start_anew(key)),
+    };
+    *KEY.lock().unwrap_or_else(PoisonError::into_inner) = key;
+}
+
+/// The key that was handed over, once.
+pub fn key() -> Option<Zeroizing<String>> {
+    KEY.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn read(number: RawFd) -> Option<Zeroizing<String>> {
+    let mut key = Zeroizing::new(String::with_capacity(256));
+    let file = File::open(format!("/proc/self/fd/{number}"));
+    let read = file.and_then(|file| file.take(LONGEST).read_to_string(&mut key));
+    let _closed = nix::unistd::close(number);
+    read.ok().map(|_| key)
+}
+
+/// Returns only when it cannot be done: then the variable stays, as the lesser harm.
+fn start_anew(key: &str) {
+    let Ok(memory) = memfd_create(c"key", MFdFlags::empty()) else { return };
+    let mut memory = File::from(memory);
+    if memory.write_all(key.as_bytes()).and_then(|()| memory.rewind()).is_err() {
+        return;
+    }
+    // By its name where it still has it, so that it is listed under that.
+    let own = std::env::current_exe().ok().filter(|path| path.exists());
+    let mut command = Command::new(own.unwrap_or_else(|| "/proc/self/exe".into()));
+    let mut arguments = std::env::args_os();
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env_remove(VARIABLE).env(NUMBER, memory.as_raw_fd().to_string());
+    let _err = command.exec();
+}
