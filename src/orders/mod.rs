@@ -68,7 +68,7 @@ impl Orders {
         rules: Rules,
         max_wait: Duration,
     ) -> Result<Self, JournalError> {
-        let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
+        let journal = Journal::open(folder, &Options::new(fsync, keep).tended(), Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (gates, clock) = (papaya::HashMap::new(), Monotonic::start());
         Ok(Self { journal, memory: Memory::default(), events: Events::default(), gates, keeping, clock })

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::Orders;
-use super::journal::{Entry, Kind, read_back};
+use super::journal::{Entry, Kind};
 use super::limits::Ask;
 use super::memory::{Key, REMEMBERED, Recorded, Write};
 use super::trail::Trail;
@@ -59,13 +59,14 @@ impl Orders {
     /// # Errors
     /// When the journal's folder cannot be listed.
     pub fn recall(&self, now: Timestamp, customer: impl Fn(&Entry) -> Option<ClientId>) -> io::Result<Recalled> {
-        let since = now.checked_sub(REMEMBERED).unwrap_or(Timestamp::MIN);
         let mut recalled = Recalled::default();
         let mut requests: HashMap<(AccountName, String), Last> = HashMap::new();
         let mut order = Vec::new();
         let mut used: HashMap<ClientId, Vec<(Timestamp, Ask)>> = HashMap::new();
-        for line in read_back(self.journal.folder(), since)? {
+        let mut lines = self.journal.read_back(REMEMBERED, now)?;
+        for line in lines.by_ref() {
             let Ok(line) = line else {
+                // Where and what it means is told when all of it was read.
                 recalled.unreadable += 1;
                 continue;
             };
@@ -93,6 +94,7 @@ impl Orders {
                 Kind::Note => {}
             }
         }
+        self.journal.was_read_back(lines);
         for (customer, past) in used {
             self.gate(&customer).rebuild(past, now);
         }

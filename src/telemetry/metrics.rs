@@ -57,6 +57,7 @@ pub struct Metrics {
     dial_errors: Family<DialLabels, Counter>,
     leg_changes: Family<LegChangeLabels, Counter>,
     legs: Family<LegLabels, Gauge>,
+    journal_whole: Gauge,
     upstream: Histogram,
     overhead: Histogram,
 }
@@ -74,6 +75,7 @@ impl Default for Metrics {
             dial_errors: Family::default(),
             leg_changes: Family::default(),
             legs: Family::default(),
+            journal_whole: Gauge::default(),
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
@@ -83,6 +85,8 @@ impl Default for Metrics {
         registry.register("dial_errors", "Requests for which no leg could be dialled", metrics.dial_errors.clone());
         registry.register("leg_changes", "Changes of a leg's state", metrics.leg_changes.clone());
         registry.register("legs", "Legs by state", metrics.legs.clone());
+        let whole = "1 while nothing lacks of the order journal's last days; 0: see /readyz";
+        registry.register("journal_whole", whole, metrics.journal_whole.clone());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -101,6 +105,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// How the order journal stands.
+    pub fn journal_whole(&self, whole: bool) {
+        self.journal_whole.set(whole.into());
+    }
+
     /// Count a request.
     pub fn request(&self, access: &Access) {
         let status = match access.status {
