@@ -19,14 +19,17 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use sixgate::domain::{AccountName, Outcome};
-use sixgate::orders::journal::{Entry, Journal, JournalError, Kind, Options, PathText, Word, read_back, verify};
+use sixgate::orders::journal::{
+    Entry, Journal, JournalError, Kind, Options, PathText, Urgency, Word, read_back, verify,
+};
 
 const KEEP: Duration = Duration::from_secs(5 * 365 * 86_400);
 
 fn open(folder: &Path) -> Journal {
-    Journal::open(folder, &Options { fsync: false, keep: KEEP }, start()).unwrap()
+    Journal::open(folder, &Options::new(false, KEEP), start()).unwrap()
 }
 
 fn start() -> Timestamp {
@@ -192,7 +195,11 @@ fn fill_the_disk(disk: &Path) {
         assert_eq!(refused.code(), "journal_full", "an intent took the room of outcomes");
 
         // Even the reserve ends. Nothing is broken by it.
-        let mut more = 0;
+        // What takes risk away may.
+        let urgent = next();
+        let urgent = journal.append_durable_as(&urgent, Urgency::TakesRiskAway).now_or_never();
+        urgent.expect("nobody to wait for").unwrap();
+        let mut more = 1;
         let err = loop {
             match journal.append(&sent.outcome(Outcome::Executed, start())) {
                 Ok(_) => more += 1,

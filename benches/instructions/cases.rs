@@ -356,7 +356,7 @@ fn intent() -> Entry {
 
 /// A line with its hash into the file, not waiting for the disk.
 fn journal_line(dir: &Path) -> Operation {
-    let options = journal::Options { fsync: false, keep: Duration::from_hours(24) };
+    let options = journal::Options::new(false, Duration::from_hours(24));
     let intent = intent();
     let journal = Journal::open(&dir.join("journal"), &options, intent.at).unwrap();
     let mut last = 0;

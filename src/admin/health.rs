@@ -13,14 +13,16 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Callers are served: 200; being stopped: 503. Accounts have states of their own.
+/// Callers are served: 200; being stopped: 503. Accounts have states of their own. When the order journal is not
+/// whole, callers are served all the same, and each further line says what lacks.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = String), (status = 503, body = String)))]
-pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.tasks.is_stopping() {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    } else {
-        (StatusCode::OK, "ready\n")
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
+    let lacks = admin.orders.journal.whole().why();
+    let lines = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
+    (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
 }
 
 /// Metrics in Prometheus' text format.
@@ -28,6 +30,7 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static 
     responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    admin.metrics.journal_whole(admin.orders.journal.whole().is_whole());
     ([(CONTENT_TYPE, kind)], admin.metrics.text()).into_response()
 }
 

@@ -102,7 +102,7 @@ impl Orders {
         rules: Rules,
         max_wait: Duration,
     ) -> Result<Self, JournalError> {
-        let journal = Journal::open(folder, &Options { fsync, keep }, Timestamp::now())?;
+        let journal = Journal::open(folder, &Options::new(fsync, keep).tended(), Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (lanes, clock, since_boot) = (papaya::HashMap::new(), Monotonic::start(), BootClock::start());
         let (memory, events) = (Memory::default(), Events::default());

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::Orders;
 use super::broker_clock::SentAt;
 use super::day;
-use super::journal::{Entry, Kind, Word, read_back};
+use super::journal::{Entry, Kind, Word};
 use super::limits::Ask;
 use super::memory::{Key, Recorded, Said, Span, Write};
 use super::trail::Trail;
@@ -61,13 +61,14 @@ impl Orders {
     /// # Errors
     /// When the journal's folder cannot be listed.
     pub fn recall(&self, now: Timestamp, customer: impl Fn(&Entry) -> Option<ClientId>) -> io::Result<Recalled> {
-        let since = now.checked_sub(day::look_back(now)).unwrap_or(Timestamp::MIN);
         let mut recalled = Recalled::default();
         let mut requests: HashMap<(AccountName, String), Last> = HashMap::new();
         let mut order = Vec::new();
         let mut used: HashMap<ClientId, Vec<(Timestamp, Ask)>> = HashMap::new();
-        for line in read_back(self.journal.folder(), since)? {
+        let mut lines = self.journal.read_back(day::look_back(now), now)?;
+        for line in lines.by_ref() {
             let Ok(line) = line else {
+                // Where and what it means is told when all of it was read.
                 recalled.unreadable += 1;
                 continue;
             };
@@ -95,6 +96,7 @@ impl Orders {
                 Kind::Note => {}
             }
         }
+        self.journal.was_read_back(lines);
         for (customer, past) in used {
             self.gate(&customer).rebuild(past, now);
         }

@@ -59,6 +59,7 @@ pub struct Metrics {
     dial_errors: Family<DialLabels, Counter>,
     leg_changes: Family<LegChangeLabels, Counter>,
     legs: Family<LegLabels, Gauge>,
+    journal_whole: Gauge,
     upstream: Histogram,
     overhead: Histogram,
 }
@@ -78,6 +79,7 @@ impl Default for Metrics {
             dial_errors: Family::default(),
             leg_changes: Family::default(),
             legs: Family::default(),
+            journal_whole: Gauge::default(),
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
@@ -91,6 +93,8 @@ impl Default for Metrics {
         registry.register("dial_errors", "Requests for which no leg could be dialled", metrics.dial_errors.clone());
         registry.register("leg_changes", "Changes of a leg's state", metrics.leg_changes.clone());
         registry.register("legs", "Legs by state", metrics.legs.clone());
+        let whole = "1 while nothing lacks of the order journal's last days; 0: see /readyz";
+        registry.register("journal_whole", whole, metrics.journal_whole.clone());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -124,6 +128,11 @@ impl Metrics {
     pub fn order_under_way(&self) -> UnderWay {
         self.under_way.inc();
         UnderWay(self.under_way.clone())
+    }
+
+    /// How the order journal stands.
+    pub fn journal_whole(&self, whole: bool) {
+        self.journal_whole.set(whole.into());
     }
 
     /// Count a request.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::entry::{Entry, Kind};
 use super::error::JournalError;
 use super::line;
-use super::writer::Appended;
+use super::writer::{Appended, Urgency};
 
 /// Threads that have a batch of their own; more share them.
 const SHARDS: usize = 64;
@@ -23,38 +23,53 @@ pub(super) type Outcome = Result<Appended, JournalError>;
 /// A line but for its place in the chain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prepared<'a> {
-    pub(super) kind: Kind,
+    pub(super) room: Room,
     pub(super) at: Timestamp,
     pub(super) body: &'a [u8],
+}
+
+/// What a line may use of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Only what is beside the reserve.
+    Beside,
+    /// The reserve too.
+    Reserve,
+}
+
+impl Room {
+    pub(super) fn of(kind: Kind, urgency: Urgency) -> Self {
+        if kind == Kind::Intent && urgency == Urgency::Ordinary { Self::Beside } else { Self::Reserve }
+    }
 }
 
 /// Lines in the order of coming.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     bodies: Vec<u8>,
-    lines: Vec<(Kind, Timestamp, usize)>,
+    lines: Vec<(Room, Timestamp, usize)>,
     /// Those who wait for all lines but the first, in order.
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
 
 impl Batch {
     /// One line.
-    pub(super) fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry, room: Room) -> Self {
         let mut batch = Self::default();
-        batch.add(entry);
+        batch.add(entry, room);
         batch
     }
 
-    fn add(&mut self, entry: &Entry) {
+    fn add(&mut self, entry: &Entry, room: Room) {
         line::body(&mut self.bodies, entry);
-        self.lines.push((entry.kind, entry.at, self.bodies.len()));
+        self.lines.push((room, entry.at, self.bodies.len()));
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = Prepared<'_>> {
         let mut from = 0;
-        self.lines.iter().map(move |(kind, at, end)| {
+        self.lines.iter().map(move |(room, at, end)| {
             let body = self.bodies.get(std::mem::replace(&mut from, *end)..*end).unwrap_or_default();
-            Prepared { kind: *kind, at: *at, body }
+            Prepared { room: *room, at: *at, body }
         })
     }
 
@@ -132,10 +147,10 @@ impl Batches {
         self.busy.load(Ordering::Relaxed) <= 1
     }
 
-    pub(super) fn join(&self, entry: &Entry) -> Part {
+    pub(super) fn join(&self, entry: &Entry, room: Room) -> Part {
         let number = own_shard();
         let mut shard = self.lock(number);
-        shard.batch.add(entry);
+        shard.batch.add(entry, room);
         if shard.batch.len() == 1 {
             return Part::Lead(number);
         }

@@ -2,7 +2,8 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -56,9 +57,25 @@ impl Lock {
         }
     }
 
+    /// Is this still the folder of that path?
+    pub(super) fn is_at(&self, folder: &Path) -> bool {
+        let same = |ours: fs::Metadata, there: fs::Metadata| (ours.dev(), ours.ino()) == (there.dev(), there.ino());
+        match (self.0.metadata(), fs::metadata(folder)) {
+            (Ok(ours), Ok(there)) => same(ours, there),
+            (_, Err(err)) => !matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+            (Err(_), Ok(_)) => true,
+        }
+    }
+
     /// Make the names in the folder durable.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -116,6 +133,10 @@ impl HeadFile {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let path = folder.join(HEAD);
         Ok(Self(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?))
+    }
+
+    pub(super) fn is_there(folder: &Path) -> bool {
+        folder.join(HEAD).exists()
     }
 
     pub(super) fn write(&self, head: Head) -> io::Result<()> {

@@ -13,9 +13,10 @@
 //! `prev` is the hash of the line before, 64 zeros at the very first, across files.
 //! Within a string a quotation mark is escaped, so `,"hash"` stands in a line once.
 //!
-//! Two files more lie beside them. `.head` holds number and hash of the newest line:
+//! Three files more lie beside them. `.head` holds number and hash of the newest line:
 //! a chain alone cannot show that its end was cut off. `.reserve` is room on the disk
-//! that is given up for outcomes when there is none left.
+//! that is given up for outcomes when there is none left. And beside the folder, `journal.seen` knows of it when it was
+//! emptied, and whether the host went down under the last process.
 //!
 //! # Invariants
 //!
@@ -24,7 +25,9 @@
 //! - No half line is followed by a whole one: what was written of a line that failed
 //!   is cut off again, and the chain goes on as if it had not been tried.
 //! - Intents are refused while there is no reserve, so that the outcomes of orders
-//!   that left can be written.
+//!   that left can be written; but those of what takes risk away.
+//! - What lacks is known: at a start in the lines of the last days, while it runs before each write ([`Whole`]).
+//! - No clock alone decides what is remembered or deleted.
 //! - Files never go back: a line with an older date goes into the newest file.
 //! - A chain that was found broken is not repaired and not hidden: it goes on after a
 //!   note that says so, and [`verify()`] reports it ever after.
@@ -33,6 +36,7 @@
 //!
 //! Not here: when an intent is written and what an outcome is (the order path).
 
+mod append;
 mod batch;
 mod entry;
 mod error;
@@ -40,6 +44,7 @@ mod export;
 mod flush;
 mod folder;
 mod follow;
+mod keep;
 mod line;
 mod lines;
 mod note;
@@ -48,9 +53,11 @@ mod order_terms;
 #[doc(hidden)]
 pub mod probe;
 mod query;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod whole;
 mod words;
 mod writer;
 
@@ -63,5 +70,6 @@ pub use line::{LineHash, Members, Recorded};
 pub use note::Note;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
 pub use verify::{Place, Problem, Report, verify};
+pub use whole::{Lack, Whole};
 pub use words::{PathText, Word};
-pub use writer::{Appended, Journal, Options, Status};
+pub use writer::{Appended, Journal, Options, Repeat, Status, Urgency};

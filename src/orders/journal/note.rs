@@ -34,7 +34,7 @@ pub enum Note {
         /// The hash of that one.
         last_hash: String,
     },
-    /// Files older than `journal.keep` were deleted, or are about to be. The chain
+    /// A file older than `journal.keep` was deleted, or is about to be. The chain
     /// begins after the last line of them.
     Deleted {
         /// How many.
@@ -45,6 +45,28 @@ pub enum Note {
         last_seq: u64,
         /// The hash of its last line.
         last_hash: String,
+    },
+    /// The file that was written to was not the one in the folder any more, while the gateway ran. It went on in
+    /// this one.
+    Displaced {
+        /// Which file.
+        file: String,
+        /// What had become of it.
+        why: String,
+        /// The number of the last line before this note.
+        last_seq: u64,
+        /// Its hash.
+        last_hash: String,
+    },
+    /// Lines may lack before this note, and the chain cannot show it.
+    MayLack {
+        /// Why.
+        why: String,
+    },
+    /// A write that was answered with what became of an earlier one, and not sent. The line has its ids.
+    Repeat {
+        /// The request id of the earlier one.
+        of: String,
     },
     /// Words of the gateway or its operator. Never a secret.
     Message {

@@ -14,6 +14,8 @@ use super::error::Unreadable;
 use super::folder;
 use super::line::{self, Recorded};
 use super::lines::{Backward, Forward, Line};
+use super::open;
+use super::whole::{Chain, Lack};
 use super::words::Word;
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, Outcome};
@@ -128,7 +130,9 @@ impl Query {
         let newest = dates.last().copied();
         let from = self.since.map_or(Date::MIN, folder::date);
         let to = self.until.and_then(|until| folder::date(until).tomorrow().ok()).unwrap_or(Date::MAX);
-        dates.retain(|date| *date >= from && (*date <= to || Some(*date) == newest));
+        // A clock that was ahead left a file with a later date, and what was written then lies in it.
+        let ahead = dates.iter().copied().find(|date| *date > to);
+        dates.retain(|date| *date >= from && (*date <= to || Some(*date) == ahead || Some(*date) == newest));
         if self.order == Order::NewestFirst {
             dates.reverse();
         }
@@ -217,17 +221,42 @@ impl Lines {
     }
 }
 
-/// Every line since an instant, oldest first: what the memory is rebuilt from after a
-/// restart. Opens only the files that can hold one. Reads files: not on a runtime worker.
+/// Every line since an instant, oldest first: for what asks for a time. Opens only the files that can hold one. Reads
+/// files: not on a runtime worker.
 ///
 /// # Errors
 /// When the folder cannot be listed. Lines and files that cannot be read are items.
 pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
     let mut dates = folder::dates(folder)?;
     let first = folder::date(since);
+    let older = dates.iter().copied().rfind(|date| *date < first);
     dates.retain(|date| *date >= first);
     dates.reverse();
-    Ok(ReadBack { folder: folder.to_path_buf(), since, dates, current: None, line: Line::empty() })
+    Ok(ReadBack {
+        folder: folder.to_path_buf(),
+        since,
+        all_after_first: false,
+        dates,
+        current: None,
+        line: Line::empty(),
+        chain: Chain::default(),
+        older,
+    })
+}
+
+/// More files than the remembered days have, also where clocks jumped.
+const FILES: usize = 10;
+
+/// From the first line since an instant on, every line: what the memory is rebuilt from after a restart. A line after
+/// it that bears an older time was written later all the same.
+pub(super) fn read_back_all(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
+    let mut read = ReadBack { all_after_first: true, ..read_back(folder, since)? };
+    if let Some(more) = read.dates.len().checked_sub(FILES).filter(|more| *more > 0) {
+        // Newest first: the clock is years behind, and the newest files are what is wanted.
+        read.older = read.dates.get(FILES).copied();
+        read.dates.truncate(read.dates.len() - more);
+    }
+    Ok(read)
 }
 
 /// See [`read_back`].
@@ -235,16 +264,36 @@ pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
 pub struct ReadBack {
     folder: PathBuf,
     since: Timestamp,
+    /// Give out every line after the first that is.
+    all_after_first: bool,
     /// Newest first.
     dates: Vec<Date>,
     current: Option<(Date, Forward)>,
     line: Line,
+    chain: Chain,
+    /// The newest file that is not read: the chain goes on from it.
+    older: Option<Date>,
 }
 
 impl ReadBack {
     fn failed(&mut self, date: Date, err: &io::Error) -> Unreadable {
         self.current = None;
-        Unreadable { file: folder::name(date), offset: self.line.end, why: err.to_string() }
+        let why = err.to_string();
+        self.chain.unreadable(date, &why);
+        Unreadable { file: folder::name(date), offset: self.line.end, why }
+    }
+
+    /// What lacks in what was read.
+    pub(super) fn into_lacks(self) -> Vec<Lack> {
+        self.chain.into_lacks()
+    }
+
+    fn begin(&mut self) {
+        let Some(older) = self.older.take() else { return };
+        // What cannot be read there is older than what is asked for.
+        if let Ok(Some(last)) = open::last(&self.folder, older) {
+            self.chain.begins_after(older, last.head.seq, last.head.hash);
+        }
     }
 }
 
@@ -252,6 +301,7 @@ impl Iterator for ReadBack {
     type Item = Result<Recorded, Unreadable>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.begin();
         loop {
             let Some((date, lines)) = &mut self.current else {
                 let date = self.dates.pop()?;
@@ -268,10 +318,20 @@ impl Iterator for ReadBack {
                 Ok(false) => self.current = None,
                 Ok(true) if !self.line.ended => {}
                 Ok(true) => match line::check(&self.line.bytes) {
-                    Ok(recorded) if recorded.entry.at < self.since => {}
-                    Ok(recorded) => return Some(Ok(recorded)),
+                    Ok(recorded) => {
+                        self.chain.line(&self.folder, date, &recorded, self.since);
+                        if recorded.entry.at < self.since {
+                            continue;
+                        }
+                        if self.all_after_first {
+                            self.since = Timestamp::MIN;
+                        }
+                        return Some(Ok(recorded));
+                    }
                     Err(wrong) => {
                         let (file, offset) = (folder::name(date), self.line.offset);
+                        let stands = line::hash_as_it_stands(&self.line.bytes);
+                        self.chain.wrong(date, offset, &wrong, stands);
                         return Some(Err(Unreadable { file, offset, why: wrong.why() }));
                     }
                 },

@@ -22,7 +22,7 @@ fn day(day: i64, second: i64) -> Timestamp {
 }
 
 fn options() -> Options {
-    Options { fsync: false, keep: YEAR }
+    Options::new(false, YEAR)
 }
 
 fn open(folder: &Path, now: Timestamp) -> Journal {
@@ -300,32 +300,32 @@ fn copy(folder: &Path) -> TempDir {
 /// A crash in the middle of a write loses that line and nothing else, and nobody has to do anything.
 #[test]
 fn an_unfinished_last_line_is_cut_off_and_told() {
-    for with_head in [true, false] {
-        let whole = filled(6);
-        if !with_head {
-            fs::remove_file(whole.path().join(".head")).unwrap();
+    let whole = filled(6);
+    // `.head` is written after the line.
+    let fifth = &all(whole.path())[4];
+    let head = folder::Head { seq: 5, hash: fifth.hash };
+    folder::HeadFile::open(whole.path()).unwrap().write(head).unwrap();
+    let path = files(whole.path()).pop().unwrap();
+    let text = fs::read(&path).unwrap();
+    let last = text[..text.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
+    for end in last + 1..text.len() {
+        let dir = copy(whole.path());
+        fs::write(dir.path().join(path.file_name().unwrap()), &text[..end]).unwrap();
+        let journal = open(dir.path(), day(3, 0));
+        journal.append(&intent(day(3, 1), 7)).unwrap();
+        assert!(journal.whole().is_whole(), "{:?}", journal.whole());
+        drop(journal);
+        assert_good(dir.path());
+        let lines = all(dir.path());
+        let kept = if end == text.len() - 1 { 6 } else { 5 };
+        assert!(lines[..kept].iter().all(|line| line.entry.kind == Kind::Intent), "{end}");
+        if kept == 5 {
+            let sha256 = data_encoding::HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(&text[last..end]));
+            let (file, bytes) = ("2026-11-25.jsonl".to_owned(), (end - last) as u64);
+            assert_eq!(lines[5].entry.note, Some(Note::CutOff { file, bytes, sha256 }));
+            assert_eq!(lines[5].seq, 6);
         }
-        let path = files(whole.path()).pop().unwrap();
-        let text = fs::read(&path).unwrap();
-        let last = text[..text.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
-        for end in last + 1..text.len() {
-            let dir = copy(whole.path());
-            fs::write(dir.path().join(path.file_name().unwrap()), &text[..end]).unwrap();
-            let journal = open(dir.path(), day(3, 0));
-            journal.append(&intent(day(3, 1), 7)).unwrap();
-            drop(journal);
-            assert_good(dir.path());
-            let lines = all(dir.path());
-            let kept = if end == text.len() - 1 { 6 } else { 5 };
-            assert!(lines[..kept].iter().all(|line| line.entry.kind == Kind::Intent), "{end}");
-            if kept == 5 {
-                let sha256 = data_encoding::HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(&text[last..end]));
-                let (file, bytes) = ("2026-11-25.jsonl".to_owned(), (end - last) as u64);
-                assert_eq!(lines[5].entry.note, Some(Note::CutOff { file, bytes, sha256 }));
-                assert_eq!(lines[5].seq, 6);
-            }
-            assert_eq!(lines.len(), 7);
-        }
+        assert_eq!(lines.len(), 7);
     }
 }
 
@@ -430,42 +430,6 @@ fn a_clock_that_goes_back_does_not_go_back_to_an_older_file() {
     assert_eq!(since, [2, 3, 5, 6]);
 }
 
-/// Five years on the chain begins somewhere, and the journal itself says why.
-#[test]
-fn old_files_are_deleted_with_a_note_that_verify_begins_from() {
-    let dir = tempfile::tempdir().unwrap();
-    let keep = Options { fsync: false, keep: Duration::from_secs(3 * 86_400) };
-    let journal = Journal::open(dir.path(), &keep, day(0, 0)).unwrap();
-    for number in 0..4 {
-        journal.append(&intent(day(number, 1), number as u64)).unwrap();
-    }
-    assert_eq!(files(dir.path()).len(), 4);
-    let first = fs::read(&files(dir.path())[0]).unwrap();
-    journal.append(&intent(day(4, 1), 4)).unwrap();
-    assert_eq!(files(dir.path()).len(), 4);
-    let [Note::Deleted { files: 1, through, last_seq: 1, .. }] = &notes(dir.path())[..] else {
-        panic!("{:?}", notes(dir.path()))
-    };
-    assert_eq!(through, "2026-11-23.jsonl");
-    assert_good(dir.path());
-
-    // Stopped between the note and the deletion.
-    let stopped = copy(dir.path());
-    fs::write(stopped.path().join("2026-11-23.jsonl"), first).unwrap();
-    assert_good(stopped.path());
-
-    // Another file deleted, by somebody else.
-    fs::remove_file(&files(dir.path())[0]).unwrap();
-    assert_eq!(verify(dir.path()).unwrap().problems[0].line, 1);
-
-    // After a long time off: never the newest one.
-    drop(journal);
-    let journal = Journal::open(stopped.path(), &keep, day(300, 0)).unwrap();
-    assert_eq!(files(stopped.path()).len(), 1);
-    journal.append(&intent(day(300, 1), 5)).unwrap();
-    assert_good(stopped.path());
-}
-
 #[test]
 fn threads_append_one_chain() {
     let dir = tempfile::tempdir().unwrap();
@@ -489,7 +453,7 @@ fn threads_append_one_chain() {
 #[tokio::test]
 async fn durable_appends_share_syncs_and_all_return() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(dir.path(), &Options { fsync: true, keep: YEAR }, day(0, 0)).unwrap();
+    let journal = Journal::open(dir.path(), &Options::new(true, YEAR), day(0, 0)).unwrap();
     let entries: Vec<_> = (0..200).map(|number| intent(day(number / 100, number), number as u64)).collect();
     let appends = entries.iter().map(|entry| journal.append_durable(entry));
     let done = futures_util::future::join_all(appends).await;
@@ -699,7 +663,7 @@ fn lines_of_an_older_program_are_read_and_written_as_they_stand() {
         }
         assert_eq!(again, old);
     }
-    fs::remove_file(dir.path().join(".head")).unwrap();
+    folder::HeadFile::open(dir.path()).unwrap().write(folder::Head { seq: 6, hash: prev }).unwrap();
     let journal = open(dir.path(), day(2, 50));
     journal.append(&intent(day(2, 51), 7)).unwrap();
     let report = assert_good(dir.path());

@@ -12,7 +12,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -22,6 +22,8 @@ use super::folder::{self, Head};
 use super::line::{self, LineHash, Recorded, Wrong};
 use super::lines::{Forward, Line};
 use super::note::Note;
+use super::seen::Seen;
+use super::whole;
 
 /// How many problems are told; the rest are counted.
 const TOLD: usize = 1000;
@@ -88,16 +90,18 @@ pub struct Problem {
 pub fn verify(folder: &Path) -> io::Result<Report> {
     // Before the files: a running gateway only adds lines.
     let head = Head::read(folder)?;
-    let mut walk = Walk::new(head);
+    let seen = Seen::read(folder)?;
+    let mut walk = Walk::new(folder, head, seen);
     let dates = folder::dates(folder)?;
     for date in &dates {
-        walk.file(folder, *date, dates.last() == Some(date))?;
+        walk.file(*date, dates.last() == Some(date))?;
     }
     Ok(walk.finish())
 }
 
 /// The line before.
 struct Before {
+    date: Date,
     seq: u64,
     /// What the next line's `prev` may be: the hash it claims, or the one it has.
     hashes: [LineHash; 2],
@@ -106,6 +110,9 @@ struct Before {
 }
 
 struct Walk {
+    folder: PathBuf,
+    /// What the file beside the folder says.
+    seen: Option<Seen>,
     report: Report,
     head: Option<Head>,
     date: Date,
@@ -118,8 +125,10 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(head: Option<Head>) -> Self {
+    fn new(folder: &Path, head: Option<Head>, seen: Option<Seen>) -> Self {
         Self {
+            folder: folder.to_path_buf(),
+            seen,
             report: Report { head: head.is_some(), ..Report::default() },
             head,
             date: Date::MIN,
@@ -131,8 +140,8 @@ impl Walk {
         }
     }
 
-    fn file(&mut self, folder: &Path, date: Date, newest: bool) -> io::Result<()> {
-        let file = match File::open(folder::path(folder, date)) {
+    fn file(&mut self, date: Date, newest: bool) -> io::Result<()> {
+        let file = match File::open(folder::path(&self.folder, date)) {
             // Deleted for its age just now.
             Err(err) if err.kind() == io::ErrorKind::NotFound && self.before.is_none() => return Ok(()),
             opened => opened?,
@@ -183,7 +192,7 @@ impl Walk {
 
     fn after_wrong(&mut self, hashes: [LineHash; 2]) {
         let seq = self.before.as_ref().map_or(0, |before| before.seq) + 1;
-        self.before = Some(Before { seq, hashes, broken: true });
+        self.before = Some(Before { date: self.date, seq, hashes, broken: true });
     }
 
     fn recorded(&mut self, recorded: &Recorded) {
@@ -212,7 +221,8 @@ impl Walk {
             let explains = |prev: &LineHash, seq: u64| prev.to_string() == *last_hash && seq == last_seq + 1;
             self.unexplained.take_if(|(_, seq, prev)| explains(prev, *seq));
         }
-        self.before = Some(Before { seq: recorded.seq, hashes: [recorded.hash; 2], broken: fits.is_err() });
+        let (date, seq) = (self.date, recorded.seq);
+        self.before = Some(Before { date, seq, hashes: [recorded.hash; 2], broken: fits.is_err() });
     }
 
     /// Does it follow the line before? Notes of the gateway about a broken chain are
@@ -225,6 +235,9 @@ impl Walk {
             return Ok(());
         };
         if !before.hashes.contains(&recorded.prev) {
+            if recorded.seq > before.seq + 1 {
+                return Err(whole::gap(&self.folder, (before.date, before.seq), (self.date, recorded.seq)));
+            }
             return Err(format!(
                 "line {} does not follow line {}: lines before it were removed, put in or moved",
                 recorded.seq, before.seq
@@ -234,6 +247,7 @@ impl Walk {
             Some(Note::Lost { first_seq, last_seq, .. }) => {
                 Err(format!("lines {first_seq} to {last_seq} had been written and were gone when the gateway started"))
             }
+            Some(Note::MayLack { why }) => Err(format!("the gateway found when it started: {why}")),
             Some(Note::ChainBroken { .. }) if before.broken => Ok(()),
             Some(Note::ChainBroken { file, why, .. }) => {
                 Err(format!("the gateway found the chain broken in {file} when it started: {why}"))
@@ -254,10 +268,12 @@ impl Walk {
         if let Some((file, seq, _)) = self.unexplained.take() {
             (self.file, self.line) = (file, 1);
             self.problem(format!(
-                "the chain begins with number {seq}, and no note says that files before it were deleted"
+                "the chain begins with number {seq}: files before it are missing, and no note says that they were deleted"
             ));
         }
         let last = self.before.as_ref().map_or(0, |before| before.seq);
+        let seen = self.seen.take();
+        self.missing(seen.as_ref(), last);
         match (self.head, self.unfinished.take()) {
             (Some(head), unfinished) if head.seq > last => {
                 self.line = unfinished.map_or(self.line, |(_, line)| line);
@@ -273,5 +289,19 @@ impl Walk {
             _ => {}
         }
         self.report
+    }
+
+    /// The newest file is gone, or the folder was emptied: what lies beside it knows.
+    fn missing(&mut self, seen: Option<&Seen>, last: u64) {
+        let Some(seen) = seen.filter(|seen| seen.seq > last) else { return };
+        let date = seen.file.as_deref().and_then(|name| name.strip_suffix(".jsonl")?.parse::<Date>().ok());
+        let Some(date) = date else { return };
+        (self.file, self.line) = (folder::name(date), 0);
+        let lines = format!("line {} had been written to it, and the last one here is {last}", seen.seq);
+        self.problem(if folder::path(&self.folder, date).exists() {
+            format!("its end is missing: {lines}")
+        } else {
+            format!("{}: {lines}", whole::missing(&self.folder, date))
+        });
     }
 }

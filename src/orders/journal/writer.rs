@@ -1,26 +1,28 @@
-//! Appending: one line, one write, one chain.
+//! The journal of this process: opening, appending, how it stands.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use super::batch::{Batch, Batches, Busy, Outcome, Part, Prepared};
-use super::entry::{Entry, Kind};
-use super::error::{JournalError, is_full};
+use super::append::{Current, Writer};
+use super::batch::{Batch, Batches, Busy, Outcome, Part, Room};
+use super::entry::Entry;
+use super::error::JournalError;
 use super::flush::Flusher;
-use super::folder::{self, Head, HeadFile, Lock};
-use super::line;
+use super::folder::{self, Lock};
+use super::keep::{Core, Keeper};
 use super::note::Note;
 use super::open;
-
-/// While there is no reserve, how often it is tried to make it again.
-const RESERVE_EVERY: Duration = Duration::from_secs(1);
+use super::query::{self, ReadBack};
+use super::seen;
+use super::whole::{self, Lack, Whole};
+use super::words::Word;
+use crate::domain::AccountName;
 
 /// How a journal is kept.
 #[derive(Clone, Debug)]
@@ -29,7 +31,53 @@ pub struct Options {
     pub fsync: bool,
     /// How long files are kept (`journal.keep`).
     pub keep: Duration,
+    /// Keep a file beside the folder that knows of it, `journal.seen` for `journal`, and a thread that tends both.
+    pub seen: bool,
+    /// Which run of the host's kernel this is, where it is known.
+    pub boot_id: Option<String>,
 }
+
+impl Options {
+    /// A journal alone, without anything beside it.
+    pub const fn new(fsync: bool, keep: Duration) -> Self {
+        Self { fsync, keep, seen: false, boot_id: None }
+    }
+
+    /// As the gateway keeps it.
+    #[must_use]
+    pub fn tended(self) -> Self {
+        Self { seen: true, boot_id: seen::boot_id(), ..self }
+    }
+}
+
+/// What an intent is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// It is refused while there is no room kept for outcomes.
+    Ordinary,
+    /// It takes risk away: it uses the room that is kept.
+    TakesRiskAway,
+}
+
+/// A write that was answered with what became of an earlier one.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeat<'a> {
+    /// Whose.
+    pub account: &'a AccountName,
+    /// The request that repeats.
+    pub request_id: &'a Word,
+    /// The request that was repeated.
+    pub of: &'a Word,
+    /// The correlation id that they share.
+    pub correlation_id: Option<&'a Word>,
+    /// The `Idempotency-Key` that they share.
+    pub idempotency_key: Option<&'a Word>,
+}
+
+/// A repeat is noted so often under one id.
+const REPEAT_EVERY: Duration = Duration::from_secs(1);
+/// So many ids are known for that. When all are fresh, no more are noted: a flood of repeats must not fill the disk.
+const REPEATING: usize = 1024;
 
 /// The journal of this process. Cheap to clone; the last one closes it.
 #[derive(Clone, Debug)]
@@ -39,10 +87,22 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Shared {
-    writer: Mutex<Writer>,
+    core: Arc<Core>,
     batches: Batches,
     flusher: Option<Flusher>,
-    folder: PathBuf,
+    keeper: Option<Keeper>,
+    opened: Timestamp,
+    /// The time of the last line that the process before wrote, as far as its file's date bears it out.
+    newest: Option<Timestamp>,
+    lacks: Mutex<Vec<Lack>>,
+    repeats: Mutex<HashMap<u64, Instant>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        drop(self.keeper.take());
+        self.core.close();
+    }
 }
 
 /// Where a line went.
@@ -61,6 +121,10 @@ pub struct Status {
     pub file: Option<String>,
     /// Is there room kept for outcomes? If not, intents are refused.
     pub reserve: bool,
+    /// Does nothing lack of what a start reads back?
+    pub whole: bool,
+    /// What lacks, in sentences.
+    pub why: Vec<String>,
 }
 
 impl Journal {
@@ -78,41 +142,50 @@ impl Journal {
             Some(err) => io("lock")(err),
             None => JournalError::InUse { path: folder.to_path_buf() },
         })?;
-        let found = open::recover(folder).map_err(io("read the order journal in"))?;
+        let known = open::known(folder, options).map_err(io("read what is known of the order journal in"))?;
+        let mut found = open::recover(folder, &known, now).map_err(io("read the order journal in"))?;
         let flusher = options.fsync.then(Flusher::start).transpose().map_err(io("start the thread that syncs"))?;
-        let mut writer = Writer {
-            head_file: HeadFile::open(folder).map_err(io("open the head of the order journal in"))?,
-            folder: folder.to_path_buf(),
-            keep: options.keep,
-            lock,
-            current: None,
-            head: found.head,
-            line: Vec::with_capacity(4096),
-            pending: VecDeque::new(),
-            torn: false,
-            head_fails: false,
-            reserve: false,
-            reserve_tried: None,
-        };
+        let mut writer = Writer::open(folder, lock, found.head)?;
         if let Some(date) = found.newest {
-            writer.current = Some(Current::open(folder, date).map_err(io("open the newest file of"))?);
+            let opened = Current::open_or_put_aside(folder, date, &mut found.lacks, now);
+            writer.current = Some(opened.map_err(io("open the newest file of"))?);
         }
         for note in found.notes {
             match note {
                 Note::CutOff { .. } => tracing::warn!(?note, "a crash left a line of the order journal unfinished"),
-                Note::ChainBroken { .. } | Note::Lost { .. } | Note::Deleted { .. } | Note::Message { .. } => {
+                Note::ChainBroken { .. }
+                | Note::Lost { .. }
+                | Note::MayLack { .. }
+                | Note::Displaced { .. }
+                | Note::Deleted { .. }
+                | Note::Repeat { .. }
+                | Note::Message { .. } => {
                     tracing::error!(?note, "THE ORDER JOURNAL DOES NOT HOLD; see `sixgate journal verify`")
                 }
             }
             writer.pending.push_back(Entry::note(note, now));
         }
+        let mut lacks = Vec::new();
+        whole::tell(&mut lacks, found.lacks, whole::AT_A_START);
         writer.make_reserve();
-        if let Err(err) = writer.write_pending().and_then(|()| writer.retire(now)) {
+        if let Err(err) = writer.write_pending() {
             // They are tried again before the next line.
             tracing::error!(%err, "the order journal cannot be written yet");
         }
-        let (writer, batches) = (Mutex::new(writer), Batches::default());
-        Ok(Self { shared: Arc::new(Shared { writer, batches, flusher, folder: folder.to_path_buf() }) })
+        let core = Arc::new(Core::new(writer, folder, options, known.seen.and_then(|seen| seen.retired)));
+        core.write_seen(false);
+        let keeper = options.seen.then(|| Keeper::start(Arc::clone(&core))).transpose();
+        let shared = Shared {
+            core,
+            batches: Batches::default(),
+            flusher,
+            keeper: keeper.map_err(io("start the thread that tends"))?,
+            opened: now,
+            newest: found.newest_at,
+            lacks: Mutex::new(lacks),
+            repeats: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Append a line: a few microseconds and one `write(2)`, so a runtime worker may
@@ -122,7 +195,7 @@ impl Journal {
     /// The line is not in the journal, which is as it was before. An intent that was
     /// refused means that the order is not sent.
     pub fn append(&self, entry: &Entry) -> Result<Appended, JournalError> {
-        let batch = Batch::of(entry);
+        let batch = Batch::of(entry, Room::of(entry.kind, Urgency::Ordinary));
         let mut outcomes = self.lock().append_all(&batch);
         outcomes.pop().unwrap_or_else(|| Err(self.unwritten()))
     }
@@ -141,7 +214,15 @@ impl Journal {
     /// journal and may not be on the disk. An order whose intent ends so is not sent,
     /// and gets an outcome line `not_sent`.
     pub async fn append_durable(&self, entry: &Entry) -> Result<Appended, JournalError> {
-        let appended = match self.shared.batches.join(entry) {
+        self.append_durable_as(entry, Urgency::Ordinary).await
+    }
+
+    /// The same; an intent of what takes risk away uses the room that is kept for outcomes.
+    ///
+    /// # Errors
+    /// As [`Journal::append_durable`]. What takes risk away is sent all the same.
+    pub async fn append_durable_as(&self, entry: &Entry, urgency: Urgency) -> Result<Appended, JournalError> {
+        let appended = match self.shared.batches.join(entry, Room::of(entry.kind, urgency)) {
             Part::Lead(number) => {
                 let lead = Lead { journal: self, number };
                 if !self.shared.batches.is_alone() {
@@ -158,38 +239,120 @@ impl Journal {
         let waiting = flusher.ask(appended.seq, file);
         let synced =
             waiting.await.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the thread that syncs has ended"))));
-        synced.map_err(|source| JournalError::Unsynced { path: self.shared.folder.clone(), source })?;
+        synced.map_err(|source| JournalError::Unsynced { path: self.shared.core.folder.clone(), source })?;
         Ok(appended)
     }
 
-    /// Sync what was written, whatever the options: for the end of a drain. Not on a
-    /// runtime worker.
+    /// Sync what was written, whatever the options: for the end of a drain. If nothing is written after it, the next
+    /// start knows that nothing was lost. Not on a runtime worker.
     ///
     /// # Errors
     /// The disk's.
     pub fn sync(&self) -> Result<(), JournalError> {
-        let file = self.lock().current.as_ref().map(|current| Arc::clone(&current.file));
-        file.map_or(Ok(()), |file| file.sync_data()).map_err(JournalError::io("sync", &self.shared.folder))
+        self.shared.core.sync()?;
+        self.shared.core.write_seen(true);
+        Ok(())
+    }
+
+    /// Does an id that is not known prove that it was never sent? Cheap; [`Whole::remembers_all`] says why not.
+    pub fn remembers_all(&self) -> bool {
+        self.shared.lacks.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// How whole it is, as far as is known by now.
+    pub fn whole(&self) -> Whole {
+        let memory = self.shared.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Whole { opened: self.shared.opened, memory, files: self.lock().lacks.clone() }
+    }
+
+    /// Every line of the last `span`, oldest first, and some before it; what lacks among them is part of
+    /// [`Journal::whole`] once [`Journal::was_read_back`] was told. A clock that is ahead or behind makes it read more,
+    /// and not less. Reads files: not on a runtime worker.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn read_back(&self, span: SignedDuration, now: Timestamp) -> io::Result<ReadBack> {
+        // What the host's clock says, or what the last line said when it was written: whatever is longer ago.
+        let from = self.shared.newest.map_or(now, |newest| newest.min(now));
+        let since = from.checked_sub(span).unwrap_or(Timestamp::MIN);
+        query::read_back_all(self.folder(), since)
+    }
+
+    /// All of it was read.
+    pub fn was_read_back(&self, read: ReadBack) {
+        let mut lacks = self.shared.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        whole::tell(&mut lacks, read.into_lacks(), whole::AT_A_START);
+    }
+
+    /// What the broker's clock says (the `Date` of a reply). Old files are deleted only by it: a host whose clock is
+    /// years ahead must not delete anything. Costs nothing.
+    pub fn broker_date(&self, at: Timestamp) {
+        self.shared.core.broker_date(at);
+    }
+
+    /// What is to be done now and then. The gateway's own thread does it each minute. Not on a runtime worker.
+    pub fn tend(&self, now: Timestamp) {
+        self.shared.core.tend(now);
+    }
+
+    /// Note a repeat, at most one a second under one id. Was it noted?
+    pub fn note_repeat(&self, repeat: &Repeat<'_>, at: Timestamp) -> bool {
+        if !self.is_due(repeat) {
+            return false;
+        }
+        let entry = Entry {
+            account: Some(repeat.account.clone()),
+            request_id: Some(repeat.request_id.clone()),
+            correlation_id: repeat.correlation_id.cloned(),
+            idempotency_key: repeat.idempotency_key.cloned(),
+            ..Entry::note(Note::Repeat { of: repeat.of.as_str().to_owned() }, at)
+        };
+        // A note is not worth the room that is kept for outcomes.
+        let batch = Batch::of(&entry, Room::Beside);
+        let written = self.lock().append_all(&batch).pop();
+        matches!(written, Some(Ok(_)))
+    }
+
+    fn is_due(&self, repeat: &Repeat<'_>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        (repeat.account, repeat.correlation_id, repeat.idempotency_key).hash(&mut hasher);
+        let (id, now) = (hasher.finish(), Instant::now());
+        let mut repeats = self.shared.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |noted: &Instant| now.saturating_duration_since(*noted) < REPEAT_EVERY;
+        if repeats.get(&id).is_some_and(fresh) {
+            return false;
+        }
+        if repeats.len() >= REPEATING {
+            repeats.retain(|_, noted| fresh(noted));
+        }
+        let room = repeats.len() < REPEATING;
+        if room {
+            repeats.insert(id, now);
+        }
+        room
     }
 
     /// How it stands.
     pub fn status(&self) -> Status {
+        let whole = self.whole();
         let writer = self.lock();
         Status {
             last_seq: writer.head.seq,
             file: writer.current.as_ref().map(|current| folder::name(current.date)),
             reserve: writer.reserve,
+            whole: whole.is_whole(),
+            why: whole.why(),
         }
     }
 
     /// The folder, for reading.
     pub fn folder(&self) -> &Path {
-        &self.shared.folder
+        &self.shared.core.folder
     }
 
     /// A mistake of this module: a line got no answer. Whoever asked must take it for not written.
     fn unwritten(&self) -> JournalError {
-        JournalError::io("append to the order journal in", &self.shared.folder)(io::ErrorKind::Other.into())
+        JournalError::io("append to the order journal in", &self.shared.core.folder)(io::ErrorKind::Other.into())
     }
 
     fn write_batch(&self, number: usize) -> Option<Outcome> {
@@ -201,7 +364,7 @@ impl Journal {
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.core.lock()
     }
 }
 
@@ -222,213 +385,5 @@ impl Lead<'_> {
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
         self.journal.write_batch(self.number);
-    }
-}
-
-#[derive(Debug)]
-struct Writer {
-    folder: PathBuf,
-    keep: Duration,
-    lock: Lock,
-    current: Option<Current>,
-    /// The newest line.
-    head: Head,
-    head_file: HeadFile,
-    head_fails: bool,
-    /// Used again for every line.
-    line: Vec<u8>,
-    /// Notes that could not be written yet. Before anything else: the chain goes on after them.
-    pending: VecDeque<Entry>,
-    /// Half a line may stand at the end, because cutting it off failed too.
-    torn: bool,
-    reserve: bool,
-    reserve_tried: Option<Instant>,
-}
-
-/// The file that is appended to.
-#[derive(Debug)]
-struct Current {
-    date: Date,
-    file: Arc<File>,
-    /// Its length, all of whole lines.
-    len: u64,
-}
-
-impl Current {
-    fn open(folder: &Path, date: Date) -> io::Result<Self> {
-        let file = folder::append_to(folder, date)?;
-        Ok(Self { date, len: file.metadata()?.len(), file: Arc::new(file) })
-    }
-}
-
-impl Writer {
-    /// What became of each line of a batch.
-    fn append_all(&mut self, batch: &Batch) -> Vec<Outcome> {
-        match self.append_together(batch) {
-            Some(first) => (0..batch.len() as u64).map(|n| Ok(Appended { seq: first + n })).collect(),
-            // One by one, so that an outcome gets in where an intent may not, and each hears its own reason.
-            None => batch.lines().map(|line| self.append(line)).collect(),
-        }
-    }
-
-    /// All of them with one write, or none: the number of the first.
-    fn append_together(&mut self, batch: &Batch) -> Option<u64> {
-        if !self.reserve && batch.lines().any(|line| line.kind == Kind::Intent) {
-            return None;
-        }
-        self.write_pending().ok()?;
-        self.rotate(batch.lines().map(|line| line.at).max()?).ok()?;
-        self.write(batch.lines()).ok()
-    }
-
-    fn append(&mut self, line: Prepared<'_>) -> Outcome {
-        if line.kind == Kind::Intent && !self.reserve {
-            self.make_reserve();
-            if !self.reserve {
-                return Err(self.full(io::ErrorKind::StorageFull.into()));
-            }
-        }
-        self.write_pending()?;
-        self.rotate(line.at)?;
-        self.write_or_release(line)
-    }
-
-    fn append_note(&mut self, note: &Entry) -> Outcome {
-        let mut body = Vec::new();
-        line::body(&mut body, note);
-        self.write_or_release(Prepared { kind: note.kind, at: note.at, body: &body })
-    }
-
-    fn write_pending(&mut self) -> Result<(), JournalError> {
-        while let Some(note) = self.pending.pop_front() {
-            if let Err(err) = self.rotate(note.at).and_then(|()| self.append_note(&note)) {
-                self.pending.push_front(note);
-                return Err(err);
-            }
-        }
-        Ok(())
-    }
-
-    /// Write a line; when there is no room and it is no intent, in the room of the reserve.
-    fn write_or_release(&mut self, line: Prepared<'_>) -> Outcome {
-        let one = || std::iter::once(line);
-        let err = match self.write(one()) {
-            Ok(seq) => return Ok(Appended { seq }),
-            Err(err) => err,
-        };
-        if !is_full(&err) {
-            return Err(JournalError::io("append to the order journal in", &self.folder)(err));
-        }
-        if line.kind == Kind::Intent || !folder::release_reserve(&self.folder) {
-            return Err(self.full(err));
-        }
-        self.reserve = false;
-        self.reserve_tried = Some(Instant::now());
-        tracing::error!(folder = %self.folder.display(), "THE DISK IS FULL: outcomes go into the reserve, new order writes are refused");
-        self.write(one()).map(|seq| Appended { seq }).map_err(|err| self.full(err))
-    }
-
-    /// All of them or none; the number of the first.
-    fn write<'a>(&mut self, lines: impl Iterator<Item = Prepared<'a>>) -> io::Result<u64> {
-        let Some(current) = &mut self.current else { return Err(io::ErrorKind::NotFound.into()) };
-        if self.torn {
-            current.file.set_len(current.len)?;
-            self.torn = false;
-        }
-        let first = self.head.seq + 1;
-        let mut next = self.head;
-        self.line.clear();
-        for line in lines {
-            let seq = next.seq + 1;
-            next = Head { seq, hash: line::seal(&mut self.line, seq, line.body, next.hash) };
-        }
-        // One write: only what is wrong with the disk makes a second one.
-        if let Err(err) = (&*current.file).write_all(&self.line) {
-            self.torn = current.file.set_len(current.len).is_err();
-            return Err(err);
-        }
-        current.len += self.line.len() as u64;
-        self.head = next;
-        let head = self.head_file.write(self.head);
-        if head.is_err() != self.head_fails {
-            self.head_fails = head.is_err();
-            // The lines stand without it; only that the end is whole cannot be shown.
-            tracing::warn!(failed = ?head, "writing the head of the order journal");
-        }
-        Ok(first)
-    }
-
-    /// Have a file for an entry of `at`. Once a day; never back to an older file.
-    fn rotate(&mut self, at: Timestamp) -> Result<(), JournalError> {
-        let date = folder::date(at);
-        if self.current.as_ref().is_some_and(|current| current.date >= date) {
-            return Ok(());
-        }
-        if let Some(current) = &self.current {
-            // The flusher only knows the newest file.
-            current.file.sync_data().map_err(JournalError::io("sync the order journal in", &self.folder))?;
-        }
-        let opened = Current::open(&self.folder, date).and_then(|current| self.lock.sync().map(|()| current));
-        let had = self.current.is_some();
-        self.current = Some(opened.map_err(|err| {
-            if is_full(&err) { self.full(err) } else { JournalError::io("open a new file in", &self.folder)(err) }
-        })?);
-        if had && let Err(err) = self.retire(at) {
-            tracing::warn!(%err, "old files of the order journal are not deleted");
-        }
-        Ok(())
-    }
-
-    /// Delete what is older than `keep`. The note comes first: a chain that begins
-    /// nowhere must be explained, and a note too many is no harm.
-    fn retire(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        let io = |doing| JournalError::io(doing, &self.folder);
-        let keep = SignedDuration::try_from(self.keep).unwrap_or(SignedDuration::MAX);
-        let Ok(oldest) = now.checked_sub(keep).map(folder::date) else { return Ok(()) };
-        let Some(current) = self.current.as_ref().map(|current| current.date) else { return Ok(()) };
-        let mut old = folder::dates(&self.folder).map_err(io("list"))?;
-        old.retain(|date| *date < oldest && *date < current);
-        let Some(through) = old.last().copied() else { return Ok(()) };
-        // Files without a line leave nothing to explain.
-        let mut last = None;
-        for date in old.iter().rev() {
-            last = open::last_line(&self.folder, *date).map_err(io("read the oldest files of"))?;
-            if last.is_some() {
-                break;
-            }
-        }
-        if let Some(last) = last {
-            let note = Note::Deleted {
-                files: old.len() as u64,
-                through: folder::name(through),
-                last_seq: last.seq,
-                last_hash: last.hash.to_string(),
-            };
-            tracing::info!(?note, "old files of the order journal are deleted");
-            self.append_note(&Entry::note(note, now))?;
-            if let Some(current) = &self.current {
-                current.file.sync_data().map_err(JournalError::io("sync the order journal in", &self.folder))?;
-            }
-        }
-        for date in old {
-            let path = folder::path(&self.folder, date);
-            std::fs::remove_file(&path).map_err(JournalError::io("delete", &path))?;
-        }
-        self.lock.sync().map_err(JournalError::io("sync", &self.folder))
-    }
-
-    fn make_reserve(&mut self) {
-        if self.reserve_tried.is_some_and(|tried| tried.elapsed() < RESERVE_EVERY) {
-            return;
-        }
-        self.reserve_tried = Some(Instant::now());
-        match folder::make_reserve(&self.folder) {
-            Ok(()) => self.reserve = true,
-            Err(err) => tracing::error!(%err, "no room to reserve for the order journal: order writes are refused"),
-        }
-    }
-
-    fn full(&self, err: io::Error) -> JournalError {
-        JournalError::Full { path: self.folder.clone(), source: Arc::new(err) }
     }
 }
