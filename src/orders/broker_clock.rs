@@ -101,6 +101,8 @@ impl BrokerClock {
         };
         let ago = match sent {
             SentAt::Here(at) => span(at, now),
+            // Written by a clock that was set back since: nobody knows when that was.
+            SentAt::Written(at) if plus(wall, SECOND)? < at => return None,
             SentAt::Written(at) => wall.duration_since(at).max(SignedDuration::ZERO),
         };
         let from = minus(reading.earliest, ago)?;
@@ -270,6 +272,8 @@ mod tests {
         let window = clock.window(SentAt::Written(at("2026-11-23T09:29:00Z")), now, wall).unwrap();
         assert_eq!(window.from, at("2026-11-23T09:29:10Z"));
         assert_eq!(window.until, at("2026-11-23T09:30:11Z"));
+        // A line from tomorrow tells no time; its order must not be taken for an old one.
+        assert_eq!(clock.window(SentAt::Written(at("2026-11-24T09:30:00Z")), now, wall), None);
         // A broker that has said nothing may be two minutes off.
         let window = BrokerClock::default().window(SentAt::Written(wall), now, wall).unwrap();
         assert_eq!(window.from, at("2026-11-23T09:28:00Z"));

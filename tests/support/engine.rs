@@ -47,7 +47,7 @@ impl Told {
     /// The order that it names.
     pub fn order_id(&self) -> String {
         let json = self.json();
-        let one = json.get(0).unwrap_or(&json);
+        let one = json.get(0).or_else(|| json.get("orders")?.get(0)).unwrap_or(&json);
         one.get("orderId").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
@@ -76,6 +76,21 @@ impl Wish {
     pub fn super_order(correlation_id: Option<&str>, price: f64) -> Self {
         let legs = r#","targetPrice":4000.0,"stopLossPrice":2000.0,"trailingJump":1.0"#;
         Self::new("POST", "/v2/super/orders", Some(order(correlation_id, 1, price, legs)))
+    }
+
+    /// Two orders at once, each under an id of its own: the id with `x1` and `x2` behind it.
+    pub fn multi(id: &str, price: f64) -> Self {
+        let one = |n: u32| {
+            let more = format!(r#","sequence":"{n}""#);
+            order(Some(&format!("{id}x{n}")), n, price, &more)
+        };
+        Self::new("POST", "/v2/alerts/multi/orders", Some(format!(r#"{{"orders":[{},{}]}}"#, one(1), one(2))))
+    }
+
+    /// One that waits for its trigger. The broker's list shows no id of it: the price has to tell it from others.
+    pub fn forever(correlation_id: Option<&str>, price: f64) -> Self {
+        let more = format!(r#","orderFlag":"SINGLE","triggerPrice":{price:.2}"#);
+        Self::new("POST", "/v2/forever/orders", Some(order(correlation_id, 1, price, &more)))
     }
 
     pub fn modify(order_id: &str, price: f64) -> Self {
