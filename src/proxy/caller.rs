@@ -343,7 +343,7 @@ mod tests {
         let text = "[[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"alpha\"\n";
         let config = crate::config::from_text("test", Path::new("/x"), text, &Default::default()).unwrap();
         let listener = Arc::new(config.listeners.into_iter().next().unwrap());
-        Door { listener, local: Some("127.0.0.1:8080".parse().unwrap()), uid: None }
+        Door { listener, local: Some("127.0.0.1:8080".parse().unwrap()), uid: None, peer: None, terms: None }
     }
 
     fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {
