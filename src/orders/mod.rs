@@ -72,6 +72,8 @@ pub struct Orders {
     clock: Monotonic,
     /// Ages are counted by it: nobody can set it, and it goes on while the machine sleeps.
     since_boot: BootClock,
+    /// Until then an id may have been used before the start.
+    doubtful_until: Moment,
 }
 
 /// What holds up the order writes of one customer. Cheap to clone.
@@ -107,7 +109,9 @@ impl Orders {
         let (lanes, clock, since_boot) = (papaya::HashMap::new(), Monotonic::start(), BootClock::start());
         let (memory, events) = (Memory::default(), Events::default());
         let (known, broker_clock) = (Known::default(), BrokerClock::default());
-        Ok(Self { journal, memory, events, known, broker_clock, lanes, keeping, clock, since_boot })
+        // Of what was sent before, an after-market order's id is remembered longest.
+        let doubtful_until = Moment::START.after(day::remembered_for(Timestamp::now(), true));
+        Ok(Self { journal, memory, events, known, broker_clock, lanes, keeping, clock, since_boot, doubtful_until })
     }
 
     /// A customer's limits.
@@ -136,6 +140,16 @@ impl Orders {
     /// Take in what the head of a reply of the broker says of its clock. `sent` is when it was asked.
     pub fn heard(&self, headers: &HeaderMap, sent: Instant) {
         self.broker_clock.heard(headers, sent);
+    }
+
+    /// Does an id that the memory does not know prove that it was not used today?
+    pub fn remembers_all(&self) -> bool {
+        self.journal.remembers_all() || self.now() >= self.doubtful_until
+    }
+
+    /// How long this process has run.
+    pub fn age(&self) -> Duration {
+        self.now().since(Moment::START)
     }
 
     /// The time of day: the broker's, once its clock was heard, for ours may be wrong by a day.

@@ -249,6 +249,12 @@ impl Trail {
         lanes
     }
 
+    /// Does the broker's list of such orders show under which id each was placed? Then a list without an id says that it
+    /// was not used.
+    pub fn is_listed_by_id(&self) -> bool {
+        matches!(&self.goal, Goal::Placed { book, .. } if !book.hides_ids())
+    }
+
     /// Listen to answers.
     pub const fn search(&self) -> Search<'_> {
         Search::new(self)

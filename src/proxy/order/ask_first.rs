@@ -1,15 +1,56 @@
-//! An id that the memory does not know while the memory is not whole: the broker is asked first.
+//! An id that the memory does not know, while lines of the journal lack: the broker is asked first.
+//!
+//! Any order of today under the id forbids the send: it may be this very one, sent before the start. A readable "none"
+//! allows it, once as much time has passed since the start as an order may take to show. What cannot be asked for is
+//! not sent either. New orders without an id of the caller's are not held up: nobody can have sent those before.
 
-use http::Response;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Response};
+use serde_json::Value;
+use tokio::time::Instant;
 
 use super::Order;
+use super::ending::Lost;
+use crate::broker::dhan::endpoints::{WriteKind, classify};
+use crate::domain::{Outcome, Role};
+use crate::egress::Sent;
+use crate::legs::{Purpose, Reuse};
+use crate::orders::journal::{Kind, Word};
+use crate::orders::limits::Ask;
 use crate::orders::memory::{Claim, Write};
-use crate::proxy::forward::Trace;
-use crate::proxy::reply::{Body, Problem};
+use crate::orders::trail::Trail;
+use crate::proxy::forward::{Outgoing, Trace};
+use crate::proxy::reconcile::Looked;
+use crate::proxy::reply::{Body, Code, Problem};
+use crate::proxy::{decode, legs, live, sign};
+
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(250);
+/// The longest that one question may take.
+const QUESTION: Duration = Duration::from_secs(2);
+/// An order book of a busy day.
+const BOOK_LIMIT: usize = 16 * 1024 * 1024;
+
+/// What the broker shows under the ids of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// A readable list without any of them.
+    None,
+    /// An order.
+    Some,
+    /// No answer, or none that can be read.
+    Nothing,
+}
 
 impl Order<'_> {
+    /// May this be the repeat of a write that lacks in the journal?
     pub(super) fn must_ask_first(&self) -> bool {
-        false
+        !self.takes_risk_away() && self.is_named() && !self.proxy.orders.remembers_all()
     }
 
     pub(super) async fn ask_first(
@@ -18,6 +59,170 @@ impl Order<'_> {
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
-        self.first(claim, write, trace).await
+        self.may_leave()?;
+        let trail = Arc::new(self.trail());
+        if self.endpoint.write == Some(WriteKind::Change) {
+            return self.change_anew(claim, &trail, write, trace).await;
+        }
+        if !trail.is_listed_by_id() {
+            return Err(cannot_be_asked(trace));
+        }
+        let shown = match self
+            .wait("the broker could not be asked whether this id was used before", self.shown(&trail))
+            .await
+        {
+            Ok(shown) => shown,
+            Err(_) => return Err(cannot_be_asked(trace)),
+        };
+        match shown {
+            Shown::None => self.first(claim, write, trace).await,
+            Shown::Some => self.found_before(claim, &trail, write, trace).await,
+            Shown::Nothing => Err(cannot_be_asked(trace)),
+        }
     }
+
+    /// A change that the order shows already was made before; made again it would do nothing.
+    async fn change_anew(
+        &mut self,
+        claim: Claim,
+        trail: &Arc<Trail>,
+        write: &Write,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        let looked = self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, QUESTION).await;
+        match looked {
+            Looked::Executed(_) => self.told_as_found(claim, looked, trail, write, trace).await,
+            Looked::Rejected(_) | Looked::NotFound => self.first(claim, write, trace).await,
+        }
+    }
+
+    async fn found_before(
+        &self,
+        claim: Claim,
+        trail: &Arc<Trail>,
+        write: &Write,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        let patience = self.reconcile_for;
+        let looked = self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, patience).await;
+        if matches!(looked, Looked::Executed(_) | Looked::Rejected(Some(_))) {
+            return self.told_as_found(claim, looked, trail, write, trace).await;
+        }
+        let detail = "lines of the order journal lack, and the broker has an order of today under this id that is not this \
+                      one; nothing was sent now. Look in the order book, and give this one an id of its own only if it is \
+                      really a new order";
+        trace.outcome = Some(Outcome::Unknown);
+        Err(Problem::new(Code::IdempotencyConflict, detail, Outcome::Unknown))
+    }
+
+    async fn told_as_found(
+        &self,
+        claim: Claim,
+        looked: Looked,
+        trail: &Arc<Trail>,
+        write: &Write,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
+        let mut line = self.line(Kind::Outcome, write);
+        line.correlation_id = self.wish.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
+        let why = "its line lacks in the order journal";
+        let lost = Lost { claim, intent: &line, trail, last: None, why, sent_at: Instant::now() };
+        self.settle(lost, looked, trace).await
+    }
+
+    /// Ask until the broker's answer can be read, and long enough after the start for an order to show.
+    async fn shown(&self, trail: &Trail) -> Shown {
+        loop {
+            let shown = self.ask_once(trail).await;
+            let settled = self.proxy.orders.age() >= self.reconcile_for;
+            match shown {
+                Shown::Some => return shown,
+                Shown::None if settled => return shown,
+                Shown::None | Shown::Nothing => {}
+            }
+            let wait = self.reconcile_for.saturating_sub(self.proxy.orders.age()).max(PAUSE);
+            tokio::time::sleep(wait.min(PAUSE * 4)).await;
+        }
+    }
+
+    async fn ask_once(&self, trail: &Trail) -> Shown {
+        let mut none = false;
+        for path in trail.paths() {
+            let Some((status, body)) = self.question(&path).await else { continue };
+            match self.read(status, &body) {
+                Some(true) => return Shown::Some,
+                // Only a list says that there is none; one order's question says it of what is on its way too.
+                Some(false) => none |= !path.contains("/external/"),
+                None => {}
+            }
+        }
+        if none { Shown::None } else { Shown::Nothing }
+    }
+
+    /// Does an answer show an order under one of the ids? `None` when it cannot be read.
+    fn read(&self, status: u16, body: &[u8]) -> Option<bool> {
+        if !(200..300).contains(&status) {
+            return None;
+        }
+        let rows = match serde_json::from_slice(body).ok()? {
+            Value::Array(rows) => rows,
+            Value::Object(mut whole) => match whole.remove("data") {
+                Some(Value::Array(rows)) => rows,
+                Some(inner) => vec![inner],
+                None => vec![Value::Object(whole)],
+            },
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
+        };
+        let under = |row: &Value| {
+            let id = row.get("correlationId").and_then(Value::as_str).unwrap_or_default();
+            self.wish.ids.iter().any(|own| **own == *id)
+        };
+        // An array of errors is no list.
+        let is_order = |row: &Value| row.get("orderId").is_some();
+        if !rows.iter().all(is_order) {
+            return None;
+        }
+        Some(rows.iter().any(under))
+    }
+
+    /// One question, by the leg that health chooses.
+    async fn question(&self, path: &str) -> Option<(u16, Bytes)> {
+        let by = self.leave_by.min(Instant::now() + QUESTION);
+        let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default);
+        let target: PathAndQuery = path.parse().ok()?;
+        let asked = async {
+            let token = live(self.account, by).await.ok()?;
+            self.gate.enter(ask).await.ok()?;
+            let (leg, lease) =
+                legs(self.account).ok()?.lease(&self.out.authority, Purpose::Read, Reuse::Idle, by).await.ok()?;
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            sign::headers(&mut headers, self.account, &token);
+            let read = Outgoing::read(self.out.authority.clone(), target, headers, QUESTION);
+            match lease.send(&read.message(), QUESTION).await {
+                Sent::Reply(reply) => {
+                    let (parts, body) = reply.into_parts();
+                    let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
+                    let body = decode::decoded(&parts.headers, &body?, BOOK_LIMIT).ok()?;
+                    Some((parts.status.as_u16(), body))
+                }
+                Sent::NotSent(_) => None,
+                Sent::Broken(_) => {
+                    leg.suspect();
+                    None
+                }
+            }
+        };
+        tokio::time::timeout_at(by, asked).await.ok().flatten()
+    }
+}
+
+/// The write may have been carried out before the start, and nobody can say.
+fn cannot_be_asked(trace: &mut Trace) -> Problem {
+    let detail = "lines of the order journal lack (see the log and /readyz), so this id may have been used before, and the \
+                  broker could not be asked for it; nothing was sent now. Look in the order book; then send it under \
+                  another id, or without one";
+    trace.outcome = Some(Outcome::Unknown);
+    Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown)
 }

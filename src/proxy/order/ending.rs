@@ -17,6 +17,7 @@ use crate::proxy::forward::Trace;
 use crate::proxy::headers;
 use crate::proxy::reconcile::Looked;
 use crate::proxy::reply::{Body, Code, Problem, RECOVERED};
+use crate::tokens::mask::mask;
 
 /// A write whose answer was lost.
 pub(super) struct Lost<'a> {
@@ -36,7 +37,13 @@ pub(super) struct Lost<'a> {
 impl Order<'_> {
     /// The broker's reply, as it came, with what we know of it.
     pub(super) fn answer(&self, reply: Reply, outcome: Outcome, recovered: bool, trace: &mut Trace) -> Response<Body> {
-        let mut answer = Response::new(Body::from(reply.body));
+        // A refusal quotes what it was sent, and that is signed.
+        let token = self.account.token.last().filter(|_| !reply.status.is_success());
+        let body = match token {
+            Some(token) => mask(&reply.body, &[&token.secret()]),
+            None => reply.body,
+        };
+        let mut answer = Response::new(Body::from(body));
         *answer.status_mut() = reply.status;
         *answer.headers_mut() = reply.headers;
         headers::for_caller(answer.headers_mut());
@@ -80,7 +87,12 @@ impl Order<'_> {
         self.settle(lost, found, trace).await
     }
 
-    async fn settle(&self, lost: Lost<'_>, found: Looked, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+    pub(super) async fn settle(
+        &self,
+        lost: Lost<'_>,
+        found: Looked,
+        trace: &mut Trace,
+    ) -> Result<Response<Body>, Problem> {
         let Lost { claim, intent, trail, last, why, sent_at } = lost;
         match found {
             Looked::Executed(_) | Looked::Rejected(Some(_)) => {

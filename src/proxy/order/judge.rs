@@ -64,6 +64,11 @@ impl Reply {
         errors::classify(&self.refusal(), Context::Trading).and_then(|found| found.broker_code)
     }
 
+    /// Does it say anything against the token?
+    pub(super) fn doubts_token(&self) -> bool {
+        errors::doubts_token(&self.refusal())
+    }
+
     fn refusal(&self) -> errors::Reply<'_> {
         errors::Reply { status: self.status.as_u16(), content_type: self.content_type(), body: &self.body }
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Order;
 use super::judge::Reply;
 use crate::domain::{Outcome, Role, SourceAddr};
-use crate::orders::journal::{Entry, JournalError, Kind, PathText, Word};
+use crate::orders::journal::{Entry, JournalError, Kind, PathText, Repeat, Urgency, Word};
 use crate::orders::limits::Limited;
 use crate::orders::memory::{Claim, Recorded, Said, Write};
 use crate::orders::trail::{Trail, orders_of};
@@ -58,7 +58,8 @@ impl Order<'_> {
     /// # Errors
     /// 503 `journal_unavailable`; nothing was sent.
     pub(super) async fn journal(&self, intent: &Entry) -> Result<(), Problem> {
-        let Err(err) = self.proxy.orders.journal.append_durable(intent).await else { return Ok(()) };
+        let urgency = if self.takes_risk_away() { Urgency::TakesRiskAway } else { Urgency::Ordinary };
+        let Err(err) = self.proxy.orders.journal.append_durable_as(intent, urgency).await else { return Ok(()) };
         if self.takes_risk_away() {
             tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err,
                 "what takes risk away is sent WITHOUT its line in the order journal");
@@ -133,7 +134,23 @@ impl Order<'_> {
     }
 
     /// Say in the journal that a request was answered with what became of another.
-    pub(super) fn note_repeat(&self, _first: &Arc<str>) {}
+    pub(super) fn note_repeat(&self, first: &Arc<str>) {
+        let correlation_id = self.wish.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
+        let idempotency_key = self.wish.idempotency_key.as_deref().map(Word::new);
+        let repeat = Repeat {
+            account: &self.account.name,
+            request_id: &Word::own(self.request_id),
+            of: &Word::of(first),
+            correlation_id: correlation_id.as_ref(),
+            idempotency_key: idempotency_key.as_ref(),
+        };
+        self.proxy.orders.journal.note_repeat(&repeat, Timestamp::now());
+        self.proxy.orders.events.tell(
+            Subject::Order,
+            &self.account.name,
+            || serde_json::json!({ "request_id": &**self.request_id, "repeat_of": &**first }),
+        );
+    }
 }
 
 /// The broker's limit would be broken.

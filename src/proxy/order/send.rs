@@ -116,6 +116,10 @@ impl Order<'_> {
             };
             match said {
                 Said::Settled(outcome, reply) => {
+                    if outcome == Outcome::Rejected && reply.doubts_token() {
+                        // Not in the words that prove it: `/profile` says whether it lives.
+                        account.keeper.refused(generation, By::Read);
+                    }
                     if outcome == Outcome::Executed && self.endpoint.static_ip {
                         leg.accepted_source();
                     }
