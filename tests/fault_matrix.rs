@@ -30,7 +30,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use sixgate::domain::{Pair, SourceAddr};
 use sixgate::orders::journal::{Kind, read_back, verify};
-use sixgate::sandbox::{Action, Door, Fault};
+use sixgate::sandbox::{Action, Compression, Door, Elsewhere, Encoding, Fault, Habits, Kind as BookOf};
 use support::Gateway;
 use support::engine::{Told, Wish};
 use support::net::{Ns, Uplink};
@@ -90,6 +90,11 @@ enum Trouble {
     BadGatewayExecuted,
     BadGatewayNotExecuted,
     HtmlExecuted,
+    /// The front compresses whatever was asked for, also the answers to what is asked after a lost one.
+    CompressedClosesExecuted,
+    /// Another order of ours stands under the same id, alike and from this morning.
+    OlderAlikeClosesExecuted,
+    OlderAlikeClosesNotExecuted,
     InvalidIp,
     InvalidIpBoth,
     DeadToken,
@@ -97,7 +102,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 27] = [
         Self::AddressGone,
         Self::LineSilent,
         Self::LineSilentKept,
@@ -119,6 +124,9 @@ impl Trouble {
         Self::BadGatewayExecuted,
         Self::BadGatewayNotExecuted,
         Self::HtmlExecuted,
+        Self::CompressedClosesExecuted,
+        Self::OlderAlikeClosesExecuted,
+        Self::OlderAlikeClosesNotExecuted,
         Self::InvalidIp,
         Self::InvalidIpBoth,
         Self::DeadToken,
@@ -140,10 +148,13 @@ impl Trouble {
             | Self::CutOffExecuted
             | Self::BadGatewayExecuted
             | Self::HtmlExecuted
+            | Self::CompressedClosesExecuted
+            | Self::OlderAlikeClosesExecuted
             | Self::InvalidIp => (&["executed"], &["executed"]),
             Self::NotAcceptingBoth | Self::TlsFailsBoth => (&["not_sent"], &["executed"]),
             Self::InvalidIpBoth | Self::DeadToken => (&["rejected"], &["executed"]),
             Self::ClosesNotExecuted
+            | Self::OlderAlikeClosesNotExecuted
             | Self::HangsNotExecuted
             | Self::CutOffNotExecuted
             | Self::BadGatewayNotExecuted => (&["unknown"], &["unknown"]),
@@ -158,8 +169,10 @@ impl Trouble {
 
     const fn action(self) -> Option<Action> {
         match self {
-            Self::ClosesNotExecuted => Some(Action::Close { executed: false }),
-            Self::ClosesExecuted => Some(Action::Close { executed: true }),
+            Self::ClosesNotExecuted | Self::OlderAlikeClosesNotExecuted => Some(Action::Close { executed: false }),
+            Self::ClosesExecuted | Self::CompressedClosesExecuted | Self::OlderAlikeClosesExecuted => {
+                Some(Action::Close { executed: true })
+            }
             Self::HangsNotExecuted => Some(Action::Hang { executed: false }),
             Self::HangsExecuted | Self::HangsExecutedAndLineDies => Some(Action::Hang { executed: true }),
             Self::CutOffExecuted => Some(Action::CutOff { executed: true }),
@@ -206,6 +219,8 @@ struct Cell {
     wish: Wish,
     /// The one that it gives itself.
     correlation_id: Option<String>,
+    /// Another order under that id, which is not what this request made.
+    older: Option<String>,
     first: Option<Told>,
     last: Option<Told>,
 }
@@ -261,7 +276,8 @@ impl Matrix {
             let id = format!("{}-{serial}", trader.name);
             let price = 100.0 + f64::from(serial);
             // Every other time by its own id, or by the header's alone.
-            let by_key = repeats && serial.is_multiple_of(2);
+            let older = matches!(trouble, Trouble::OlderAlikeClosesExecuted | Trouble::OlderAlikeClosesNotExecuted);
+            let by_key = repeats && serial.is_multiple_of(2) && !older;
             let correlation = (!by_key).then_some(id.as_str());
             let mut wish = match op {
                 Op::Place => Wish::place(correlation, price),
@@ -275,9 +291,24 @@ impl Matrix {
                 wish = wish.under(&id);
             }
             let correlation_id = correlation.map(str::to_owned);
-            Cell { op, repeats, trader, wish, correlation_id, first: None, last: None }
+            Cell { op, repeats, trader, wish, correlation_id, older: None, first: None, last: None }
         };
         all.into_iter().zip(placed).map(cell).collect()
+    }
+
+    /// The order of a cell, as somebody placed it this morning under the same id.
+    fn put_older(&self, cell: &Cell) -> Option<String> {
+        let (Some(id), Op::Place | Op::Slicing | Op::Super) = (&cell.correlation_id, cell.op) else { return None };
+        let body: serde_json::Value = serde_json::from_str(cell.wish.body.as_deref().unwrap()).unwrap();
+        let order = Elsewhere {
+            kind: if cell.op == Op::Super { BookOf::Super } else { BookOf::Plain },
+            correlation_id: id.clone(),
+            quantity: body["quantity"].as_u64().unwrap(),
+            price: body["price"].as_f64().unwrap(),
+            made_before_s: 3600,
+            ..Elsewhere::default()
+        };
+        Some(self.world.broker.put_order(&cell.trader.client_id, &order).unwrap())
     }
 
     fn begin(&self, trouble: Trouble) {
@@ -294,6 +325,11 @@ impl Matrix {
             Trouble::AddressGone => drop(world.net.ip(Ns::Gateway, "-6 route del local 2001:db8:a1::/64 dev lo")),
             Trouble::LineSilent | Trouble::LineSilentKept => world.net.uplink(1, Uplink::Silent),
             Trouble::LineRefuses => world.net.uplink(1, Uplink::Down),
+            Trouble::CompressedClosesExecuted => {
+                world
+                    .broker
+                    .set_habits(Habits { compression: Compression::Always(Encoding::Gzip), ..Habits::default() });
+            }
             _ => {}
         }
         for (op, _, trader) in self.traders() {
@@ -328,6 +364,7 @@ impl Matrix {
     fn end(&self, trouble: Trouble) {
         let world = &self.world;
         world.broker.clear_faults();
+        world.broker.set_habits(Habits::default());
         match trouble {
             Trouble::AddressGone => drop(world.net.ip(Ns::Gateway, "-6 route add local 2001:db8:a1::/64 dev lo")),
             Trouble::LineSilent
@@ -365,6 +402,11 @@ impl Matrix {
     fn run(&mut self, trouble: Trouble) {
         let began = Instant::now();
         let mut cells = self.cells(trouble);
+        if matches!(trouble, Trouble::OlderAlikeClosesExecuted | Trouble::OlderAlikeClosesNotExecuted) {
+            for cell in &mut cells {
+                cell.older = self.put_older(cell);
+            }
+        }
         let mark = self.mark();
         self.begin(trouble);
         let wishes: Vec<_> = cells.iter().map(|cell| (cell.trader.clone(), cell.wish.clone())).collect();
@@ -464,6 +506,9 @@ impl Matrix {
                 }
                 if word == "executed" && done != 1 || matches!(word, "not_sent" | "rejected") && done != 0 {
                     wrong.push("the last word is false");
+                }
+                if cell.older.is_some() && told.map(Told::order_id) == cell.older {
+                    wrong.push("another order's number");
                 }
                 if word == "unknown" && done == 1 && trouble != Trouble::LineSilentKept {
                     wrong.push("unknown, and the broker would have told");

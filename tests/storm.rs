@@ -330,19 +330,30 @@ fn judge(world: &mut World, ended: &[Ended], orders: usize) {
     world.gateway.terminate();
     let mut intents = HashSet::new();
     let mut outcomes: HashMap<String, Vec<Outcome>> = HashMap::new();
+    // By correlation id: the orders that the journal says it became.
+    let mut became: HashMap<String, HashSet<String>> = HashMap::new();
     for line in read_back(&world.dir.path().join("state/journal"), jiff::Timestamp::MIN).unwrap().map(Result::unwrap) {
-        let word = line.entry.correlation_id.or(line.entry.idempotency_key);
+        let word = line.entry.correlation_id.clone().or_else(|| line.entry.idempotency_key.clone());
         let Some(id) = word.map(|id| id.as_str().to_owned()) else { continue };
         // Each order of a multi-order has an id of its own.
         let id = id.split('x').next().unwrap().to_owned();
         match line.entry.kind {
             Line::Intent => drop(intents.insert(id)),
-            Line::Outcome => outcomes.entry(id).or_default().extend(line.entry.outcome),
+            Line::Outcome => {
+                became.entry(id.clone()).or_default().extend(line.entry.order_ids().map(str::to_owned));
+                outcomes.entry(id).or_default().extend(line.entry.outcome);
+            }
             Line::Note => {}
         }
     }
     for (id, _) in made.iter().filter(|(id, there)| !there.is_empty() && !intents.contains(*id)) {
         failures.push(format!("{id} is at the broker and not in the journal"));
+    }
+    for (id, there) in &made {
+        let named = became.get(id);
+        if let Some(order) = there.iter().find(|order| !named.is_some_and(|named| named.contains(*order))) {
+            failures.push(format!("{id}: the journal does not name its order {order}"));
+        }
     }
     for one in ended {
         let said = outcomes.get(&one.id).map(Vec::as_slice).unwrap_or_default();

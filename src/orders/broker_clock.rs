@@ -6,7 +6,9 @@
 //!
 //! An order's time excludes and never proves: it moves when the order changes.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
@@ -22,6 +24,9 @@ const SLACK: SignedDuration = SignedDuration::from_secs(1);
 
 /// What times and `Date` leave out.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+/// Replies that follow sooner on the last one that was looked at say nothing new.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How far the broker's clock may be from ours before it has said anything.
 const UNHEARD: SignedDuration = SignedDuration::from_secs(120);
@@ -48,7 +53,13 @@ struct Reading {
 
 /// What is known of the broker's clock.
 #[derive(Debug, Default)]
-pub struct BrokerClock(Mutex<Option<Reading>>);
+pub struct BrokerClock {
+    reading: Mutex<Option<Reading>>,
+    /// When the first reply was heard.
+    since: OnceLock<Instant>,
+    /// How many microseconds later another one is worth looking at.
+    next: AtomicU64,
+}
 
 /// When a write left and when its order could have been made at the latest, by the broker's clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,14 +73,10 @@ pub struct Window {
 impl BrokerClock {
     /// A reply's `Date`; the request was sent and its reply's head received at these instants.
     pub fn observe(&self, date: &HeaderValue, sent: Instant, received: Instant) {
-        let date = date.to_str().ok().and_then(|text| {
-            // RFC 9110, section 5.6.7, which RFC 2822 holds.
-            jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
-        });
-        let Some(earliest) = date else { return };
+        let Some(earliest) = parse(date) else { return };
         let Some(latest) = plus(earliest, SECOND + span(sent, received)) else { return };
         let new = Reading { at: received, earliest, latest };
-        let mut reading = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         // Two that agree are narrower together. Where they do not, one of the clocks was set: the newer is right.
         *reading = Some(match reading.and_then(|old| old.moved_to(received)) {
             Some(old) if old.earliest <= new.latest && new.earliest <= old.latest => {
@@ -79,22 +86,37 @@ impl BrokerClock {
         });
     }
 
-    /// The `Date` of a reply whose head has come this moment; its request was sent at `sent`.
-    pub fn heard(&self, headers: &HeaderMap, sent: Instant) {
-        if let Some(date) = headers.get(DATE) {
-            self.observe(date, sent, Instant::now());
+    /// The `Date` of a reply whose head has come this moment; its request was sent at `sent`. What the broker's clock
+    /// shows now, unless a reply was looked at within the last second: then nothing is done.
+    pub fn heard(&self, headers: &HeaderMap, sent: Instant) -> Option<Timestamp> {
+        self.heard_at(headers, sent, Instant::now())
+    }
+
+    fn heard_at(&self, headers: &HeaderMap, sent: Instant, received: Instant) -> Option<Timestamp> {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let passed = micros(received.saturating_duration_since(*self.since.get_or_init(|| received)));
+        if passed < self.next.load(Ordering::Relaxed) {
+            return None;
         }
+        let date = headers.get(DATE)?;
+        self.next.store(passed.saturating_add(micros(AGAIN)), Ordering::Relaxed);
+        self.observe(date, sent, received);
+        self.shows(received)
     }
 
     /// What the broker's clock shows now. `None` while it was not heard.
     pub fn now(&self) -> Option<Timestamp> {
-        let reading = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        reading?.moved_to(Instant::now()).map(|reading| reading.earliest)
+        self.shows(Instant::now())
+    }
+
+    fn shows(&self, now: Instant) -> Option<Timestamp> {
+        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        reading?.moved_to(now).map(|reading| reading.earliest)
     }
 
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
     pub fn window(&self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
-        let reading = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = match reading {
             Some(reading) => reading.moved_to(now)?,
             None => Reading { at: now, earliest: minus(wall, UNHEARD)?, latest: plus(wall, UNHEARD)? },
@@ -149,6 +171,36 @@ impl Window {
     fn is_by_the_end(&self, at: Timestamp) -> bool {
         plus(self.until, SLACK).is_some_and(|until| at <= until)
     }
+}
+
+/// The time in a header `Date`.
+fn parse(date: &HeaderValue) -> Option<Timestamp> {
+    let text = date.to_str().ok()?;
+    fixed(text).or_else(|| {
+        // RFC 9110, section 5.6.7, which RFC 2822 holds.
+        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
+    })
+}
+
+/// The one form that is sent, `Mon, 23 Nov 2026 09:30:00 GMT`.
+fn fixed(text: &str) -> Option<Timestamp> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let number = |from: usize, to: usize| {
+        let digits = text.get(from..to).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
+        digits.parse::<i16>().ok()
+    };
+    let small = |from: usize| i8::try_from(number(from, from + 2)?).ok();
+    let is = |at: usize, what: &str| text.get(at..at + what.len()) == Some(what);
+    if text.len() != 29 || !(is(3, ", ") && is(7, " ") && is(11, " ") && is(16, " ") && is(25, " GMT")) {
+        return None;
+    }
+    let month = MONTHS.find(text.get(8..11)?).filter(|at| at % 3 == 0)?;
+    let month = i8::try_from(month / 3 + 1).ok()?;
+    if !(is(19, ":") && is(22, ":")) {
+        return None;
+    }
+    let at = DateTime::new(number(12, 16)?, month, small(5)?, small(17)?, small(20)?, small(23)?, 0).ok()?;
+    jiff::tz::Offset::UTC.to_timestamp(at).ok()
 }
 
 /// A time that an order shows.
@@ -279,7 +331,38 @@ mod tests {
         assert_eq!(window.from, at("2026-11-23T09:28:00Z"));
     }
 
+    /// An order a second costs nothing that an order a minute does not.
+    #[test]
+    fn of_replies_within_a_second_one_is_looked_at() {
+        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let says = |text: &str| [(DATE, date(text))].into_iter().collect::<HeaderMap>();
+        let heard = |text: &str, millis: u64| {
+            let at = now + Duration::from_millis(millis);
+            clock.heard_at(&says(text), at, at)
+        };
+        assert_eq!(clock.heard_at(&HeaderMap::new(), now, now), None, "nothing was said");
+        assert_eq!(heard("Mon, 23 Nov 2026 09:30:00 GMT", 0), Some(at("2026-11-23T09:30:00Z")));
+        assert_eq!(heard("Mon, 23 Nov 2026 12:00:00 GMT", 900), None);
+        assert_eq!(clock.shows(now), Some(at("2026-11-23T09:30:00Z")));
+        assert_eq!(heard("Mon, 23 Nov 2026 12:00:00 GMT", 1_000), Some(at("2026-11-23T12:00:00Z")));
+    }
+
     proptest::proptest! {
+        /// The short way reads what the long one reads, and takes nothing that the long one does not.
+        #[test]
+        fn both_ways_of_reading_a_date_say_the_same(second in 0_i64..4_102_444_800, at in 0_usize..29, with: char) {
+            let long = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok();
+            let stamp = Timestamp::from_second(second).unwrap();
+            let mut text = stamp.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            proptest::prop_assert_eq!(fixed(&text), Some(stamp));
+            proptest::prop_assert_eq!(long(&text), Some(stamp));
+            text.replace_range(at..=at, &with.to_string());
+            // The day of the week says nothing that the date does not.
+            if at >= 3 && let Some(read) = fixed(&text) {
+                proptest::prop_assert!(long(&text).is_none_or(|long| long == read), "{text}");
+            }
+        }
+
         /// An order that was made by the send is never excluded, in whichever zone its time is.
         #[test]
         fn a_real_order_is_never_excluded(after in 0_i64..5_000, in_india: bool, start in 0_i64..86_400) {

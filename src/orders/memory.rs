@@ -17,11 +17,12 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -247,6 +248,15 @@ struct Shelf {
     kept: HashMap<u64, Kept>,
     places: HashMap<Key, u64>,
     due: BinaryHeap<Due>,
+    recalled: Vec<FromJournal>,
+}
+
+/// A write that the journal knows of. Until a clock that can be trusted says how old it is, it counts as new.
+#[derive(Debug)]
+struct FromJournal {
+    number: u64,
+    written: Timestamp,
+    until: Moment,
 }
 
 /// The memory of all customers.
@@ -255,6 +265,8 @@ pub struct Memory {
     /// By the broker's customer: an account that is deleted and made anew for the same one
     /// must not do its orders again, and one for another must not hear of them.
     shelves: papaya::HashMap<ClientId, Arc<Mutex<Shelf>>>,
+    /// When the journal was read back, once that is certain.
+    read_back: OnceLock<Timestamp>,
 }
 
 impl Memory {
@@ -262,6 +274,9 @@ impl Memory {
     pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Found {
         let shelf = self.shelf(customer);
         let mut locked = lock(&shelf);
+        if let Some(read_back) = self.read_back.get() {
+            locked.age(*read_back);
+        }
         locked.forget(span.now);
         let number = match locked.look_up(keys, write, span.now) {
             Looked::Nothing => return Found::Fresh(locked.claim(&shelf, keys, write, asker, span)),
@@ -300,13 +315,14 @@ impl Memory {
         }
     }
 
-    /// Put in what the journal knows of, at start.
+    /// Put in what the journal knows of, at start, and when it was written. It counts as new until
+    /// [`Memory::was_read_back`].
     pub fn remember(
         &self,
         customer: &ClientId,
         keys: &[Key],
         write: Write,
-        request_id: Arc<str>,
+        (request_id, written): (Arc<str>, Timestamp),
         recorded: Recorded,
         span: Span,
     ) {
@@ -314,7 +330,19 @@ impl Memory {
         let mut shelf = lock(&shelf);
         let asker = Asker { request_id, gone: CancellationToken::new() };
         let state = Mutex::new(State::Ended(Arc::new(recorded)));
-        shelf.enter(keys, Arc::new(Slot { write, asker, taken: span.now, state }), span);
+        let number = shelf.enter(keys, Arc::new(Slot { write, asker, taken: span.now, state }), span);
+        shelf.recalled.push(FromJournal { number, written, until: span.until });
+    }
+
+    /// What was put in by [`Memory::remember`] was put in at this time, by a clock that can be trusted: what was written
+    /// longer ago is so much older. The first time counts.
+    pub fn was_read_back(&self, at: Timestamp) {
+        let _ = self.read_back.set(at);
+    }
+
+    /// Is it known how old that is?
+    pub fn knows_ages(&self) -> bool {
+        self.read_back.get().is_some()
     }
 
     /// How many writes are remembered of a customer.
@@ -406,6 +434,18 @@ impl Shelf {
             // A later write may have its place.
             if self.places.get(&place) == Some(&number) {
                 self.places.remove(&place);
+            }
+        }
+    }
+
+    /// See [`Memory::was_read_back`].
+    fn age(&mut self, read_back: Timestamp) {
+        for FromJournal { number, written, until } in std::mem::take(&mut self.recalled) {
+            let age = Duration::try_from(read_back.duration_since(written)).unwrap_or_default();
+            // One that was repeated meanwhile is remembered from its repeat on.
+            if let Some(kept) = self.kept.get_mut(&number).filter(|kept| kept.until == until) {
+                kept.until = until.before(age);
+                self.due.push(Due { at: kept.until, number });
             }
         }
     }

@@ -35,12 +35,12 @@ pub mod terms;
 pub mod trail;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::domain::ClientId;
@@ -74,6 +74,8 @@ pub struct Orders {
     since_boot: BootClock,
     /// Until then an id may have been used before the start.
     doubtful_until: Moment,
+    /// When the journal was read back: by this host's clock, which may be wrong, and by the one of ages.
+    read_back: OnceLock<(Timestamp, Moment)>,
 }
 
 /// What holds up the order writes of one customer. Cheap to clone.
@@ -111,7 +113,20 @@ impl Orders {
         let (known, broker_clock) = (Known::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
         let doubtful_until = Moment::START.after(day::remembered_for(Timestamp::now(), true));
-        Ok(Self { journal, memory, events, known, broker_clock, lanes, keeping, clock, since_boot, doubtful_until })
+        let read_back = OnceLock::new();
+        Ok(Self {
+            journal,
+            memory,
+            events,
+            known,
+            broker_clock,
+            lanes,
+            keeping,
+            clock,
+            since_boot,
+            doubtful_until,
+            read_back,
+        })
     }
 
     /// A customer's limits.
@@ -138,8 +153,34 @@ impl Orders {
     }
 
     /// Take in what the head of a reply of the broker says of its clock. `sent` is when it was asked.
+    /// The first time it decides how old is what was read back from the journal. Cheap.
     pub fn heard(&self, headers: &HeaderMap, sent: Instant) {
-        self.broker_clock.heard(headers, sent);
+        if let Some(now) = self.broker_clock.heard(headers, sent) {
+            self.journal.broker_date(now);
+            if !self.memory.knows_ages() {
+                self.date(now);
+            }
+        }
+    }
+
+    /// Take in how far the broker's clock is ahead of this host's, where something else than an order measured it. As
+    /// [`Orders::heard`], but only for how old is what was read back.
+    pub fn heard_ahead(&self, skew: SignedDuration) {
+        if !self.memory.knows_ages()
+            && let Ok(now) = Timestamp::now().checked_add(skew)
+        {
+            self.date(now);
+        }
+    }
+
+    /// How old is what was read back? Of this host's clock and the broker's, the one by which less time has passed since
+    /// it was written: a clock that is ahead must not make it look forgotten.
+    fn date(&self, broker: Timestamp) {
+        let Some((wall, at)) = self.read_back.get() else { return };
+        let passed = SignedDuration::try_from(self.now().since(*at)).unwrap_or(SignedDuration::ZERO);
+        if let Ok(broker) = broker.checked_sub(passed) {
+            self.memory.was_read_back(broker.min(*wall));
+        }
     }
 
     /// Does an id that the memory does not know prove that it was not used today?
@@ -160,11 +201,6 @@ impl Orders {
     /// Now, by the clock that ages are counted by.
     pub fn now(&self) -> Moment {
         self.since_boot.now()
-    }
-
-    /// When an instant of the past was, by the clock that ages are counted by. `wall` is now.
-    pub fn moment_of(&self, at: Timestamp, wall: Timestamp) -> Moment {
-        self.now().before(Duration::try_from(wall.duration_since(at)).unwrap_or_default())
     }
 
     /// Keep the limits by other rules, and another `limits.max_wait`, from now on.

@@ -54,6 +54,61 @@ struct Last {
     outcome: Option<Entry>,
 }
 
+/// The requests that the journal tells of.
+#[derive(Default)]
+struct Requests {
+    last: HashMap<(AccountName, String), Last>,
+    /// As they came.
+    order: Vec<(AccountName, String)>,
+    /// Which request was the last to send a write under a key.
+    sent: HashMap<(AccountName, Key), (AccountName, String)>,
+}
+
+impl Requests {
+    fn hear(&mut self, account: AccountName, request_id: &Word, customer: ClientId, entry: Entry) {
+        let id = (account, request_id.as_str().to_owned());
+        match entry.kind {
+            Kind::Intent => {
+                for key in keys_of(&entry) {
+                    self.sent.insert((id.0.clone(), key), id.clone());
+                }
+                if self.last.insert(id.clone(), Last { customer, intent: entry, outcome: None }).is_none() {
+                    self.order.push(id);
+                }
+            }
+            Kind::Outcome => {
+                if let Some(last) = self.last.get_mut(&id) {
+                    last.outcome = Some(entry);
+                } else if let Some(last) = self.first_of(&id.0, &customer, &entry) {
+                    let knew = last.outcome.as_ref().and_then(|entry| entry.outcome);
+                    // That nobody could say takes nothing back.
+                    if entry.outcome != Some(Outcome::Unknown) || matches!(knew, None | Some(Outcome::Unknown)) {
+                        last.outcome = Some(entry);
+                    }
+                } else {
+                    self.order.push(id.clone());
+                    self.last.insert(id, Last { customer, intent: entry.clone(), outcome: Some(entry) });
+                }
+            }
+            Kind::Note => {}
+        }
+    }
+
+    /// An outcome without an intent is what was learnt when a repeat had the broker asked: of the write that it
+    /// repeats. That one says when it left; a repeat's time would make its order look older than it is. A correlation id
+    /// may be a label of many writes, so an `Idempotency-Key` goes first.
+    fn first_of(&mut self, account: &AccountName, customer: &ClientId, outcome: &Entry) -> Option<&mut Last> {
+        let mut keys = keys_of(outcome).into_iter().rev();
+        let id = keys.find_map(|key| self.sent.get(&(account.clone(), key)))?.clone();
+        let is_same = |last: &&mut Last| {
+            let is_it = write_of(outcome).is_some_and(|write| write_of(&last.intent).as_ref() == Some(&write));
+            let key = &last.intent.idempotency_key;
+            last.customer == *customer && is_it && (key.is_none() || *key == outcome.idempotency_key)
+        };
+        self.last.get_mut(&id).filter(is_same)
+    }
+}
+
 impl Orders {
     /// Read the last day back. `customer` says whose a line is: an account's name may have
     /// been another customer's when it was written. Reads files: not on a worker of the runtime.
@@ -62,8 +117,8 @@ impl Orders {
     /// When the journal's folder cannot be listed.
     pub fn recall(&self, now: Timestamp, customer: impl Fn(&Entry) -> Option<ClientId>) -> io::Result<Recalled> {
         let mut recalled = Recalled::default();
-        let mut requests: HashMap<(AccountName, String), Last> = HashMap::new();
-        let mut order = Vec::new();
+        let _ = self.read_back.set((now, self.now()));
+        let mut requests = Requests::default();
         let mut used: HashMap<ClientId, Vec<(Timestamp, Ask)>> = HashMap::new();
         let mut lines = self.journal.read_back(day::look_back(now), now)?;
         for line in lines.by_ref() {
@@ -78,46 +133,25 @@ impl Orders {
             if let Some(ask) = Ask::of_entry(&entry) {
                 used.entry(customer.clone()).or_default().push((entry.at, ask));
             }
-            let id = (account, request_id.as_str().to_owned());
-            match entry.kind {
-                Kind::Intent => {
-                    if requests.insert(id.clone(), Last { customer, intent: entry, outcome: None }).is_none() {
-                        order.push(id);
-                    }
-                }
-                // One without an intent is what was learnt when an unsettled one was asked about.
-                Kind::Outcome => match requests.get_mut(&id) {
-                    Some(last) => last.outcome = Some(entry),
-                    None => {
-                        order.push(id.clone());
-                        requests.insert(id, Last { customer, intent: entry.clone(), outcome: Some(entry) });
-                    }
-                },
-                Kind::Note => {}
-            }
+            requests.hear(account, &request_id, customer, entry);
         }
         self.journal.was_read_back(lines);
         for (customer, past) in used {
             self.gate(&customer).rebuild(past, now);
         }
         // Oldest first, so that of two writes under one id the later one is remembered.
+        let Requests { mut last, order, .. } = requests;
         for id in order {
-            if let Some(last) = requests.remove(&id) {
-                self.remember(id.0, last, now, &mut recalled);
+            if let Some(last) = last.remove(&id) {
+                self.remember(id.0, last, &mut recalled);
             }
         }
         Ok(recalled)
     }
 
-    fn remember(&self, account: AccountName, last: Last, now: Timestamp, recalled: &mut Recalled) {
+    fn remember(&self, account: AccountName, last: Last, recalled: &mut Recalled) {
         let Last { customer, intent, outcome } = last;
-        let (Some(method), Some(path), Some(body_sha256)) =
-            (intent.method.clone(), intent.path.clone(), intent.body_sha256)
-        else {
-            return;
-        };
-        let values = intent.write_sha256.map_or(Said::Bytes(body_sha256), Said::Values);
-        let write = Write { method: method.clone(), path: path.clone(), values, body_sha256 };
+        let Some(write) = write_of(&intent) else { return };
         let keys = keys_of(&intent);
         let known = outcome.as_ref().and_then(|entry| entry.outcome).unwrap_or(Outcome::Unknown);
         let correlation_id = intent.correlation_id.as_ref().map(|id| Arc::clone(id.shared()));
@@ -132,7 +166,7 @@ impl Orders {
             trail: (known == Outcome::Unknown).then(|| Arc::new(trail_of(&intent))),
         };
         // Also those that the broker took and refused.
-        if let Some(entry) = outcome.as_ref().filter(|_| method == Method::POST && known != Outcome::Unknown) {
+        if let Some(entry) = outcome.as_ref().filter(|_| write.method == Method::POST && known != Outcome::Unknown) {
             self.known.note(&customer, entry.order_ids());
         }
         // Proven not to have been done: a repeat is a first try, as if nothing had been.
@@ -141,9 +175,10 @@ impl Orders {
         }
         let request_id = intent.request_id.as_ref().map_or_else(|| "".into(), |id| Arc::clone(id.shared()));
         let after_market = intent.terms().iter().any(|terms| terms.after_market);
-        // Over a restart only the journal's own times tell how old something is.
-        let taken = self.moment_of(intent.at, now);
+        // As if it were new: `Memory::was_read_back` says how old it is.
+        let taken = self.now();
         let span = Span { now: taken, until: taken.after(day::remembered_for(intent.at, after_market)) };
+        let first = (request_id, intent.at);
         if outcome.is_none() {
             recalled.unsettled.push(Unsettled {
                 account,
@@ -155,9 +190,16 @@ impl Orders {
         }
         if !keys.is_empty() {
             recalled.writes += 1;
-            self.memory.remember(&customer, &keys, write, request_id, recorded, span);
+            self.memory.remember(&customer, &keys, write, first, recorded, span);
         }
     }
+}
+
+/// What it was; `None` when the line does not say.
+fn write_of(intent: &Entry) -> Option<Write> {
+    let (method, path, body_sha256) = (intent.method.clone()?, intent.path.clone()?, intent.body_sha256?);
+    let values = intent.write_sha256.map_or(Said::Bytes(body_sha256), Said::Values);
+    Some(Write { method, path, values, body_sha256 })
 }
 
 /// What a write in the journal can be known again by. A change's own id is no name of that change.
@@ -173,99 +215,16 @@ fn keys_of(intent: &Entry) -> Vec<Key> {
     keys
 }
 
-/// What the journal's line leaves to look for, from when it was written.
+/// What the journal's line leaves to look for, from when it was written. Only an intent says when the write left.
 pub fn trail_of(intent: &Entry) -> Trail {
     let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Trail::default() };
     let id = intent.correlation_id.as_ref().map(Word::shared);
     let trail = Trail::from_terms(method, path.as_str(), id, intent.terms());
-    trail.leaves(SentAt::Written(intent.at));
+    if intent.kind == Kind::Intent {
+        trail.leaves(SentAt::Written(intent.at));
+    }
     trail
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio_util::sync::CancellationToken;
-
-    use super::super::journal::PathText;
-    use super::super::limits::Rules;
-    use super::super::memory::{Asker, Found};
-    use super::*;
-
-    fn orders(dir: &tempfile::TempDir) -> Orders {
-        let rules = Rules::new(crate::broker::dhan::limits::limits(), 0.05);
-        Orders::open(&dir.path().join("journal"), false, Duration::from_secs(86_400), rules, Duration::from_secs(1))
-            .unwrap()
-    }
-
-    fn intent(request: &str, correlation: &str, body: u8) -> Entry {
-        let mut entry = Entry::new(Kind::Intent, Timestamp::now());
-        entry.request_id = Some(Word::new(request));
-        entry.account = Some(AccountName::parse("alpha").unwrap());
-        entry.method = Some(Method::POST);
-        entry.path = Some(PathText::new("/v2/orders"));
-        entry.correlation_id = Some(Word::new(correlation));
-        entry.body_sha256 = Some([body; 32]);
-        entry
-    }
-
-    /// The folder, once the journal in it is closed.
-    fn dir_of(orders: Orders, dir: tempfile::TempDir) -> tempfile::TempDir {
-        drop(orders);
-        dir
-    }
-
-    /// A process that was killed at any line must not send again what it may have sent.
-    #[test]
-    fn a_restart_knows_what_was_done_and_what_nobody_knows() {
-        let dir = tempfile::tempdir().unwrap();
-        let before = orders(&dir);
-        let own = ClientId::parse("1000000001").unwrap();
-        for (request, correlation, outcomes) in [
-            ("r1", "done", vec![Outcome::Executed]),
-            ("r2", "refused", vec![Outcome::Rejected]),
-            ("r3", "lost", vec![Outcome::Unknown]),
-            ("r4", "cut", vec![]),
-            ("r5", "moved", vec![Outcome::Rejected, Outcome::Executed]),
-        ] {
-            let line = intent(request, correlation, 1);
-            before.journal.append(&line).unwrap();
-            let last = outcomes.len();
-            for (n, outcome) in outcomes.into_iter().enumerate() {
-                let mut end = line.outcome(outcome, Timestamp::now());
-                end.order_id = (outcome == Outcome::Executed).then(|| Word::new("77"));
-                end.status = Some(200);
-                before.journal.append(&end).unwrap();
-                if n + 1 < last {
-                    before.journal.append(&line).unwrap();
-                }
-            }
-        }
-        drop(before);
-        let after = orders(&dir);
-        let recalled = after.recall(Timestamp::now(), |_| Some(own.clone())).unwrap();
-        assert_eq!(recalled.unsettled.len(), 1);
-        assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
-        assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
-        let take = |id: &str, body: u8| {
-            let (path, values) = (PathText::new("/v2/orders"), Said::Values([body; 32]));
-            let write = Write { method: Method::POST, path, values, body_sha256: [body; 32] };
-            let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
-            let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(1)) };
-            after.memory.take(&own, &[Key::Correlation(id.into())], &write, &asker, span)
-        };
-        let Found::Done(first, done) = take("done", 1) else { panic!("a second send") };
-        assert_eq!(&*first, "r1");
-        assert_eq!(done.order_id.as_deref(), Some("77"));
-        assert!(matches!(take("moved", 1), Found::Done(..)));
-        assert!(matches!(take("done", 2), Found::Conflict(..)));
-        assert!(matches!(take("lost", 1), Found::Unknown(..)));
-        let Found::Unknown(_, _, cut) = take("cut", 1) else { panic!("a second send") };
-        assert_eq!(cut.trail.as_ref().unwrap().paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
-        assert!(matches!(take("refused", 1), Found::Fresh(_)));
-        assert!(matches!(take("new", 1), Found::Fresh(_)));
-        // Of another customer's, none of it is.
-        assert_eq!(orders(&dir_of(after, dir)).recall(Timestamp::now(), |_| None).unwrap().writes, 0);
-    }
-}
+mod tests;

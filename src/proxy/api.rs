@@ -124,7 +124,9 @@ impl Proxy {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.
             let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
+            let asked = Instant::now();
             let reply = Box::pin(forward::send(legs, &out, trace)).await?;
+            self.orders.heard(reply.headers(), asked);
             let (doubted, reply) = looked_at(reply, &token).await;
             if !doubted {
                 return Ok(reply);

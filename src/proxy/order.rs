@@ -44,7 +44,7 @@ use crate::orders::memory::{Asker, Found, Key, Said, Span, Write};
 use crate::orders::terms::Terms;
 use crate::orders::trail::Trail;
 
-pub(super) use lines::{limited, told};
+pub(super) use lines::{limited, order_ids, told};
 
 /// An order write that is ready but for its token.
 pub(super) struct Order<'a> {
@@ -212,7 +212,7 @@ impl Order<'_> {
 
     fn trail(&self) -> Trail {
         let correlation = self.wish.correlation.as_ref().map(Correlation::id);
-        Trail::of(&self.out.method, self.out.path.path(), &self.out.body, correlation)
+        Trail::from_terms(&self.out.method, self.out.path.path(), correlation, &self.wish.terms)
     }
 
     const fn exempt(&self) -> Exempt {

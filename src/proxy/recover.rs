@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
-use super::order::told;
+use super::order::{order_ids, told};
 use super::reconcile::Looked;
 use crate::accounts::Account;
 use crate::domain::{Outcome, Role};
@@ -56,7 +56,9 @@ impl Proxy {
             false => match self.take(one) {
                 Found::Unknown(_, claim, _) => Some(claim),
                 // Somebody who repeats it was faster.
-                Found::Fresh(_) | Found::Done(..) | Found::UnderWay(..) | Found::Conflict(..) => return,
+                Found::Fresh(_) | Found::Done(..) | Found::UnderWay(..) => return,
+                // Its correlation id is a label, and a later write's by now.
+                Found::Conflict(..) => None,
             },
         };
         let account = self.accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
@@ -73,7 +75,7 @@ impl Proxy {
             Looked::NotFound => (Outcome::Unknown, None),
         };
         let mut line = one.intent.outcome(outcome, Timestamp::now());
-        line.order_id = body.as_ref().and_then(|body| order_of(body)).map(|id| Word::new(&id));
+        line.order_id = body.as_ref().and_then(|body| order_ids(body));
         line.recovered = (outcome != Outcome::Unknown).then_some(true);
         self.orders.events.tell(Subject::Order, &one.account, || told(&line));
         if let Err(err) = self.orders.journal.append_durable(&line).await {

@@ -194,7 +194,14 @@ async fn a_twin_joins_only_while_the_first_is_under_way_and_its_caller_gone() {
 fn an_older_journals_write_is_known_again_by_its_bytes() {
     let memory = Memory::default();
     let old = Write { values: Said::Bytes([1; 32]), ..write(1) };
-    memory.remember(&account(), &id("c"), old, "r".into(), recorded(Outcome::Executed), span(0));
+    memory.remember(
+        &account(),
+        &id("c"),
+        old,
+        ("r".into(), Timestamp::UNIX_EPOCH),
+        recorded(Outcome::Executed),
+        span(0),
+    );
     assert!(matches!(take(&memory, &id("c"), 1, 1), Found::Done(..)));
     assert!(matches!(take(&memory, &id("c"), 2, 1), Found::Conflict(..)));
 }

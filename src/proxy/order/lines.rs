@@ -85,7 +85,9 @@ impl Order<'_> {
         let mut line = intent.outcome(outcome, Timestamp::now());
         line.status = reply.map(|reply| reply.status.as_u16());
         line.broker_code = reply.and_then(Reply::broker_code).map(|code| Word::new(&code));
-        line.order_id = reply.filter(|_| outcome == Outcome::Executed).and_then(Reply::order_id).map(Word::new);
+        // Also those that were taken and refused: they are no other write's either.
+        let is_settled = matches!(outcome, Outcome::Executed | Outcome::Rejected);
+        line.order_id = reply.filter(|_| is_settled).and_then(|reply| order_ids(&reply.body));
         line.recovered = recovered.then_some(true);
         line.upstream_us.get_or_insert_with(|| micros(sent_at.elapsed()));
         line.total_us = Some(micros(self.arrival.at.elapsed()));
@@ -165,6 +167,15 @@ pub(in crate::proxy) fn limited(err: &Limited) -> Problem {
         problem.detail.push_str(&format!("; try again in {}", humantime::format_duration(wait)));
     }
     problem
+}
+
+/// Every order that a reply names, as the journal writes them.
+pub(in crate::proxy) fn order_ids(body: &[u8]) -> Option<Word> {
+    match orders_of(body).as_slice() {
+        [] => None,
+        [one] => Some(Word::new(one)),
+        several => Some(Word::new(&several.join(","))),
+    }
 }
 
 /// What a watcher hears of an outcome.

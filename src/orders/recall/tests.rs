@@ -1,0 +1,204 @@
+//! That a restart forgets nothing that may have been done, and takes nothing for what it is not.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::orders::journal::PathText;
+use crate::orders::limits::Rules;
+use crate::orders::memory::{Asker, Found};
+
+fn orders(dir: &tempfile::TempDir) -> Orders {
+    let rules = Rules::new(crate::broker::dhan::limits::limits(), 0.05);
+    Orders::open(&dir.path().join("journal"), false, Duration::from_secs(86_400), rules, Duration::from_secs(1))
+        .unwrap()
+}
+
+fn intent(request: &str, correlation: &str, body: u8) -> Entry {
+    let mut entry = Entry::new(Kind::Intent, Timestamp::now());
+    entry.request_id = Some(Word::new(request));
+    entry.account = Some(alpha());
+    entry.method = Some(Method::POST);
+    entry.path = Some(PathText::new("/v2/orders"));
+    entry.correlation_id = Some(Word::new(correlation));
+    entry.body_sha256 = Some([body; 32]);
+    entry
+}
+
+/// A repeat of the write of [`intent`] after a restart.
+fn repeat(orders: &Orders, id: &str) -> Found {
+    let (path, values) = (PathText::new("/v2/orders"), Said::Values([1; 32]));
+    let write = Write { method: Method::POST, path, values, body_sha256: [1; 32] };
+    let asker = Asker { request_id: "again".into(), gone: CancellationToken::new() };
+    let span = Span { now: orders.now(), until: orders.now().after(Duration::from_hours(1)) };
+    orders.memory.take(&own(), &[Key::Correlation(id.into())], &write, &asker, span)
+}
+
+fn own() -> ClientId {
+    ClientId::parse("1000000001").unwrap()
+}
+
+fn india(text: &str) -> Timestamp {
+    format!("{text}+05:30").parse().unwrap()
+}
+
+/// A journal with one order of Monday the 23rd of November, at ten.
+fn monday() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let before = orders(&dir);
+    let line = Entry { at: india("2026-11-23T10:00:00"), ..intent("r1", "c", 1) };
+    before.journal.append(&line).unwrap();
+    before.journal.append(&line.outcome(Outcome::Executed, line.at)).unwrap();
+    dir
+}
+
+fn heard(orders: &Orders, date: &'static str) {
+    let headers = [(http::header::DATE, http::HeaderValue::from_static(date))].into_iter().collect();
+    orders.heard(&headers, tokio::time::Instant::now());
+}
+
+/// The same ids would be sent again.
+#[test]
+fn a_clock_that_is_wrong_at_a_start_makes_no_order_forgotten() {
+    // It is eleven on Monday.
+    for wrong in ["2026-11-24T12:00:00", "2026-11-22T11:00:00", "2032-11-23T11:00:00"] {
+        let dir = monday();
+        let after = orders(&dir);
+        assert_eq!(after.recall(india(wrong), |_| Some(own())).unwrap().writes, 1, "{wrong}");
+        assert!(matches!(repeat(&after, "c"), Found::Done(..)), "{wrong}, and the broker was not heard");
+        heard(&after, "Mon, 23 Nov 2026 05:30:00 GMT");
+        assert!(matches!(repeat(&after, "c"), Found::Done(..)), "{wrong}");
+    }
+}
+
+/// A label of yesterday on today's order is a new order.
+#[test]
+fn what_was_written_before_a_night_s_rest_is_forgotten_once_the_broker_says_that_it_is_morning() {
+    let (dir, tuesday) = (monday(), india("2026-11-24T09:20:00"));
+    let after = orders(&dir);
+    assert_eq!(after.recall(tuesday, |_| Some(own())).unwrap().writes, 1);
+    heard(&after, "Tue, 24 Nov 2026 03:50:00 GMT");
+    assert!(matches!(repeat(&after, "c"), Found::Fresh(_)));
+    // One that was repeated before that is remembered from its repeat on.
+    let dir = dir_of(after, dir);
+    let after = orders(&dir);
+    after.recall(tuesday, |_| Some(own())).unwrap();
+    let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(48)) };
+    let write = write_of(&intent("r1", "c", 1)).unwrap();
+    let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
+    let id = [Key::Correlation("c".into())];
+    assert!(matches!(after.memory.take(&own(), &id, &write, &asker, span), Found::Done(..)));
+    heard(&after, "Tue, 24 Nov 2026 03:50:00 GMT");
+    assert!(matches!(repeat(&after, "c"), Found::Done(..)));
+}
+
+/// An order that was asked about in vain before a restart was "unknown" for ever after it: it had been made before
+/// anybody asked.
+#[test]
+fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = orders(&dir);
+    let at = |seconds: i64| Timestamp::now() - jiff::SignedDuration::from_secs(600 - seconds);
+    let append = |entry: &Entry| {
+        before.journal.append(entry).unwrap();
+    };
+    let left = at(0);
+    for (id, found) in [("lost", Outcome::Unknown), ("found", Outcome::Executed)] {
+        append(&Entry { at: left, ..intent(&format!("{id}-1"), id, 1) });
+        append(&intent(&format!("{id}-1"), id, 1).outcome(Outcome::Unknown, at(5)));
+        append(&intent(&format!("{id}-2"), id, 1).outcome(found, at(60)));
+        append(&intent(&format!("{id}-3"), id, 1).outcome(Outcome::Unknown, at(120)));
+    }
+    drop(before);
+    let after = orders(&dir);
+    after.recall(Timestamp::now(), |_| Some(own())).unwrap();
+    assert!(matches!(repeat(&after, "found"), Found::Done(..)));
+    drop(after);
+    let mut requests = Requests::default();
+    let request = |n: u32| Word::new(&format!("lost-{n}"));
+    requests.hear(alpha(), &request(1), own(), Entry { at: left, ..intent("lost-1", "lost", 1) });
+    for n in [2, 3] {
+        requests.hear(alpha(), &request(n), own(), intent("", "lost", 1).outcome(Outcome::Unknown, at(60)));
+    }
+    let [id] = requests.order.as_slice() else { panic!("{:?}", requests.order) };
+    let last = requests.last.get(id).unwrap();
+    assert_eq!(trail_of(&last.intent).sent(), Some(SentAt::Written(left)));
+    assert_eq!(last.outcome.as_ref().unwrap().outcome, Some(Outcome::Unknown));
+    // Under one label each write has its own end.
+    let mut requests = Requests::default();
+    let keyed = |key: &str, at| Entry { at, idempotency_key: Some(Word::new(key)), ..intent(key, "label", 1) };
+    for key in ["k1", "k2"] {
+        requests.hear(alpha(), &Word::new(key), own(), keyed(key, left));
+    }
+    requests.hear(alpha(), &Word::new("r"), own(), keyed("k1", left).outcome(Outcome::Executed, at(60)));
+    let end = |key: &str| {
+        requests.last.get(&(alpha(), key.to_owned())).unwrap().outcome.as_ref().and_then(|entry| entry.outcome)
+    };
+    assert_eq!((end("k1"), end("k2")), (Some(Outcome::Executed), None));
+    // Of an outcome alone nobody knows when its write left.
+    assert_eq!(trail_of(&intent("r", "c", 1).outcome(Outcome::Unknown, at(0))).sent(), None);
+}
+
+fn alpha() -> AccountName {
+    AccountName::parse("alpha").unwrap()
+}
+
+/// The folder, once the journal in it is closed.
+fn dir_of(orders: Orders, dir: tempfile::TempDir) -> tempfile::TempDir {
+    drop(orders);
+    dir
+}
+
+/// A process that was killed at any line must not send again what it may have sent.
+#[test]
+fn a_restart_knows_what_was_done_and_what_nobody_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = orders(&dir);
+    let own = ClientId::parse("1000000001").unwrap();
+    for (request, correlation, outcomes) in [
+        ("r1", "done", vec![Outcome::Executed]),
+        ("r2", "refused", vec![Outcome::Rejected]),
+        ("r3", "lost", vec![Outcome::Unknown]),
+        ("r4", "cut", vec![]),
+        ("r5", "moved", vec![Outcome::Rejected, Outcome::Executed]),
+    ] {
+        let line = intent(request, correlation, 1);
+        before.journal.append(&line).unwrap();
+        let last = outcomes.len();
+        for (n, outcome) in outcomes.into_iter().enumerate() {
+            let mut end = line.outcome(outcome, Timestamp::now());
+            end.order_id = (outcome == Outcome::Executed).then(|| Word::new("77"));
+            end.status = Some(200);
+            before.journal.append(&end).unwrap();
+            if n + 1 < last {
+                before.journal.append(&line).unwrap();
+            }
+        }
+    }
+    drop(before);
+    let after = orders(&dir);
+    let recalled = after.recall(Timestamp::now(), |_| Some(own.clone())).unwrap();
+    assert_eq!(recalled.unsettled.len(), 1);
+    assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
+    assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
+    let take = |id: &str, body: u8| {
+        let (path, values) = (PathText::new("/v2/orders"), Said::Values([body; 32]));
+        let write = Write { method: Method::POST, path, values, body_sha256: [body; 32] };
+        let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
+        let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(1)) };
+        after.memory.take(&own, &[Key::Correlation(id.into())], &write, &asker, span)
+    };
+    let Found::Done(first, done) = take("done", 1) else { panic!("a second send") };
+    assert_eq!(&*first, "r1");
+    assert_eq!(done.order_id.as_deref(), Some("77"));
+    assert!(matches!(take("moved", 1), Found::Done(..)));
+    assert!(matches!(take("done", 2), Found::Conflict(..)));
+    assert!(matches!(take("lost", 1), Found::Unknown(..)));
+    let Found::Unknown(_, _, cut) = take("cut", 1) else { panic!("a second send") };
+    assert_eq!(cut.trail.as_ref().unwrap().paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
+    assert!(matches!(take("refused", 1), Found::Fresh(_)));
+    assert!(matches!(take("new", 1), Found::Fresh(_)));
+    // Of another customer's, none of it is.
+    assert_eq!(orders(&dir_of(after, dir)).recall(Timestamp::now(), |_| None).unwrap().writes, 0);
+}
