@@ -339,16 +339,22 @@ impl Limits {
         self.unchange(&ask);
     }
 
-    /// Count what left before a restart. When the wall clock went back since, so that
-    /// the newest lies in the future, all are moved back together until it is now:
-    /// counted for too long rather than forgotten. A wall clock that was set forward
-    /// makes them look older than they are, which nothing here can tell.
+    /// Count what left before a restart, in the order in which it left. A wall clock that was set back since, and was
+    /// ahead for a while or all the time, leaves lines in the future and steps back between them: nothing is taken for
+    /// older than the steps between the lines that came after it add up to, nor than its own time says, so it is counted
+    /// for too long rather than forgotten. A wall clock that was set forward makes them look older than they are, which
+    /// nothing here can tell.
     pub fn rebuild(&mut self, past: impl IntoIterator<Item = (Timestamp, Ask)>, wall: Timestamp, now: Moment) {
         let past: Vec<_> = past.into_iter().collect();
-        let Some(newest) = past.iter().map(|(at, _)| *at).max() else { return };
-        let wall = wall.max(newest);
-        for (at, ask) in past {
-            let age = Duration::try_from(wall.duration_since(at)).unwrap_or_default();
+        let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).ok();
+        let (mut steps, mut later) = (Duration::ZERO, wall);
+        let mut ages: Vec<Duration> = Vec::with_capacity(past.len());
+        for (at, _) in past.iter().rev() {
+            steps += span(*at, later).unwrap_or_default();
+            later = *at;
+            ages.push(span(*at, wall).map_or(steps, |own| own.min(steps)));
+        }
+        for ((_, ask), age) in past.into_iter().zip(ages.into_iter().rev()) {
             self.add(&ask, now.before(age));
             self.change(&ask, now.before(age));
         }
