@@ -33,6 +33,8 @@ pub const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlat
 pub const REPEAT: HeaderName = HeaderName::from_static("sixgate-repeat");
 /// On a change from the 20th of its order on: `20 of 25`. After the last one cancel the order and place it anew.
 pub const CHANGES: HeaderName = HeaderName::from_static("sixgate-order-changes");
+/// What may be wrong, where the broker's refusal leaves it open: a sentence for people.
+pub const HINT: HeaderName = HeaderName::from_static("sixgate-hint");
 /// An outcome that was found by asking the broker.
 pub const RECOVERED: HeaderName = HeaderName::from_static("sixgate-recovered");
 

@@ -74,7 +74,11 @@ fn several(body: &[u8]) -> Vec<Box<str>> {
     let ids =
         |rows: &[Row]| rows.iter().filter_map(|row| Some(Box::<str>::from(&*row.word("orderId")?))).collect::<Vec<_>>();
     match rows.as_slice() {
-        [one] if one.word("orderId").is_none() => ids(&one.inner("orders")),
+        [one] if one.word("orderId").is_none() => {
+            let within = ids(&one.inner("orders"));
+            // An alert's reply names no order: what came of it is the alert.
+            if within.is_empty() { one.id().map(|id| Box::from(&*id)).into_iter().collect() } else { within }
+        }
         rows => ids(rows),
     }
 }

@@ -458,6 +458,8 @@ fn an_alert_is_found_by_what_it_orders_and_when_it_was_made() {
     let new = alert("12345", "2026-11-23T03:50:03Z");
     let Finding::Executed(one) = found(&trail, &json!([new])) else { panic!() };
     assert_eq!(one.body, serde_json::from_slice::<Value>(&fixture("alert-place.200.json")).unwrap());
+    // After a restart the journal's word for it is all there is.
+    assert_eq!(order_of(&fixture("alert-place.200.json")).as_deref(), Some("12345"));
     assert_eq!(found(&trail, &json!([alert("1", "2026-11-23T03:40:03Z")])), Finding::Open);
     assert_eq!(found(&trail, &json!([new, alert("12346", "2026-11-23T03:50:03Z")])), Finding::Open);
     assert_eq!(found(&trail, &json!([with(new, &[("orders", json!([]))])])), Finding::Open);

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::Order;
-use super::judge::{Reply, reply_of};
+use super::judge::{Reply, hint, reply_of};
 use crate::domain::{Outcome, Role};
 use crate::orders::journal::{Entry, Kind, Word};
 use crate::orders::memory::{Claim, Recorded, Write};
@@ -16,7 +16,7 @@ use crate::orders::trail::Trail;
 use crate::proxy::forward::Trace;
 use crate::proxy::headers;
 use crate::proxy::reconcile::Looked;
-use crate::proxy::reply::{Body, Code, Problem, RECOVERED};
+use crate::proxy::reply::{Body, Code, HINT, Problem, RECOVERED};
 use crate::tokens::mask::mask;
 
 /// A write whose answer was lost.
@@ -37,6 +37,7 @@ pub(super) struct Lost<'a> {
 impl Order<'_> {
     /// The broker's reply, as it came, with what we know of it.
     pub(super) fn answer(&self, reply: Reply, outcome: Outcome, recovered: bool, trace: &mut Trace) -> Response<Body> {
+        let hint = hint(&reply, self.wish.ids.iter().map(AsRef::as_ref));
         // A refusal quotes what it was sent, and that is signed.
         let token = self.account.token.last().filter(|_| !reply.status.is_success());
         let body = match token {
@@ -50,6 +51,9 @@ impl Order<'_> {
         answer.headers_mut().remove(CONTENT_LENGTH);
         if recovered {
             answer.headers_mut().insert(RECOVERED, HeaderValue::from_static("true"));
+        }
+        if let Some(hint) = hint {
+            answer.headers_mut().insert(HINT, HeaderValue::from_static(hint));
         }
         trace.outcome = Some(outcome);
         trace.mark(answer.headers_mut());

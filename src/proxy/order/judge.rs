@@ -164,6 +164,35 @@ fn names_an_order(text: &[u8]) -> bool {
     named(&serde_json::from_slice(text).unwrap_or_default())
 }
 
+/// The longest correlation id that the live broker is known to take; its documents say 30.
+const SURE_LENGTH: usize = 25;
+
+/// What may be wrong with the ids of a write, where its refusal says so or leaves open what it is about. The reply
+/// itself goes on as it came.
+pub(super) fn hint<'i>(reply: &Reply, ids: impl IntoIterator<Item = &'i str>) -> Option<&'static str> {
+    if !reply.status.is_client_error() {
+        return None;
+    }
+    let found = errors::classify(&reply.refusal(), Context::Trading)?;
+    let words = found.broker_words.unwrap_or_default().to_ascii_lowercase();
+    // Of a code that means six things the words decide; what names something else is no id's fault.
+    let about_ids = words.contains("correlationid") || words.contains("correlation id");
+    let says_nothing = words.is_empty() || words.contains("bad values for parameters");
+    if !about_ids && !(says_nothing && found.broker_code.as_deref() == Some("DH-905")) {
+        return None;
+    }
+    let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    ids.into_iter().find_map(|id| {
+        if id.chars().count() > SURE_LENGTH {
+            return Some(
+                "a correlationId has more than 25 characters: the broker documents 30 and refuses some above 25",
+            );
+        }
+        id.contains(odd)
+            .then_some("a correlationId has characters that the broker refuses: use letters, digits, blank, - and _")
+    })
+}
+
 /// Read a reply whole, within `limit`, and judge it. One that breaks off is lost, whatever
 /// its status: a placement's good status without its order id is of no use to a caller.
 pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Said {
@@ -309,5 +338,25 @@ mod tests {
         assert_eq!((said(400, json, source), said(403, json, source)), ("source", "source"));
         assert_eq!((said(400, json, token), said(401, json, token)), ("token", "token"));
         assert_eq!((said(500, json, source), said(500, json, token)), ("nothing", "nothing"));
+    }
+
+    /// The broker's generic words let a caller look for the fault in its prices.
+    #[test]
+    fn a_refusal_that_an_id_may_have_drawn_is_explained() {
+        let refusal = |code: &str, words: &str| {
+            let body = format!(r#"{{"errorType":"Input_Exception","errorCode":"{code}","errorMessage":"{words}"}}"#);
+            Reply::new(StatusCode::BAD_REQUEST, HeaderMap::new(), body.into())
+        };
+        let generic = "Missing required fields, bad values for parameters etc.";
+        let (long, odd, good) = ("a23456789012345678901234567", "a|b", "a-b_c D1");
+        for words in ["Invalid correlationId", generic] {
+            assert!(hint(&refusal("DH-905", words), [good, long]).is_some_and(|hint| hint.contains("25")), "{words}");
+            assert!(hint(&refusal("DH-905", words), [odd]).is_some_and(|hint| hint.contains("letters")), "{words}");
+            assert_eq!(hint(&refusal("DH-905", words), [good]), None, "{words}");
+        }
+        assert_eq!(hint(&refusal("DH-905", "quantity is required"), [long, odd]), None);
+        assert_eq!(hint(&refusal("DH-906", generic), [long]), None);
+        let good = Reply::new(StatusCode::OK, HeaderMap::new(), Bytes::new());
+        assert_eq!(hint(&good, [long]), None);
     }
 }
