@@ -408,8 +408,7 @@ impl Model {
                 continue;
             }
             let trail = body.then(|| self.trail(serial)).inspect(|trail| trail.leaves(SentAt::Written(last.at)));
-            let age = Duration::try_from(now.duration_since(last.at)).unwrap_or_default();
-            let taken = self.moment().before(age);
+            let taken = self.moment();
             let until = taken.after(day::remembered_for(last.at, false));
             let promised = last.really + day::remembered_for(self.really(last.really), false) - secs(1);
             let recorded = Recorded { trail: trail.clone(), ..Recorded::bare(outcome) };
@@ -417,7 +416,7 @@ impl Model {
                 &customer(),
                 &keys,
                 of,
-                format!("r{serial}-0").into(),
+                (format!("r{serial}-0").into(), last.at),
                 recorded,
                 Span { now: taken, until },
             );
@@ -425,6 +424,7 @@ impl Model {
             let write = self.writes.get_mut(&serial).unwrap();
             (write.trail, write.promised) = (trail, write.promised.min(promised));
         }
+        self.memory.was_read_back(now);
     }
 
     /// The last lines are not there, and that is noticed. What they were of arrived by now, or never will.
