@@ -84,14 +84,16 @@ impl Known {
 }
 
 impl Door {
-    /// Go by the listener's terms as they are now. A reload reaches an open connection so, at its next request.
-    pub fn refresh(&mut self) {
-        if let Some(terms) = &self.terms {
-            let now = terms.load();
-            if !Arc::ptr_eq(now.listener(), &self.listener) {
-                self.listener = Arc::clone(now.listener());
-            }
+    /// Go by the listener's terms as they are now. A reload reaches an open connection so, at its next request. Are they
+    /// others than before? Then nobody is known by what was admitted on the old ones.
+    pub fn refresh(&mut self) -> bool {
+        let Some(terms) = &self.terms else { return false };
+        let now = terms.load();
+        let changed = !Arc::ptr_eq(now.listener(), &self.listener);
+        if changed {
+            self.listener = Arc::clone(now.listener());
         }
+        changed
     }
 
     /// Are its terms those that its requests are served by?

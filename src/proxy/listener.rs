@@ -71,7 +71,9 @@ impl Proxy {
                 connection.close().await;
                 return None;
             };
-            door.refresh();
+            if door.refresh() {
+                known = Known::default();
+            }
             // It may have waited for this request since before a reload.
             let settings = self.settings.load_full();
             connection.set_limits(settings.limits);

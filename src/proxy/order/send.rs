@@ -53,6 +53,8 @@ struct Ready<'l> {
 enum Left {
     /// Nothing of it was written.
     NotAByte(String),
+    /// An exit came, and goes first.
+    Overtaken,
     /// It may have been sent: its line in the journal, when it was sent, and what the broker said.
     Sent(Box<Entry>, Instant, Said),
 }
@@ -103,6 +105,7 @@ impl Order<'_> {
             let left = self.leave(ready, write, &mut claim, &trail, trace).await;
             let (intent, sent_at, said) = match left.map_err(|problem| proven(problem, &tries, trace))? {
                 Left::Sent(intent, sent_at, said) => (intent, sent_at, said),
+                Left::Overtaken => continue,
                 Left::NotAByte(why) => {
                     tries.unsent += 1;
                     if tries.unsent >= UNSENT_TRIES {
@@ -239,11 +242,7 @@ impl Order<'_> {
         let mut intent = Box::new(self.entry(write, leg.role(), lease.source(), &token));
         self.journal(&intent).await?;
         let sent_at = Instant::now();
-        // The journal may have taken its time: the broker closes what lies idle, and the limit is what leaves now.
-        if !lease.still_good() {
-            self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
-            return Ok(Left::NotAByte("the broker had closed the connection".to_owned()));
-        }
+        // The journal may have taken its time: the limit is what leaves now, and the broker closes what lies idle.
         let pass = match reserved.count(self.leave_by).await {
             Ok(pass) => pass,
             Err(err) => {
@@ -251,6 +250,17 @@ impl Order<'_> {
                 return Err(limited(&err));
             }
         };
+        // It may have waited for an exit that took its room, and must not leave after it.
+        if self.stand() != Stand::Clear {
+            self.gate.give_back(pass);
+            self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
+            return Ok(Left::Overtaken);
+        }
+        if !lease.still_good() {
+            self.gate.give_back(pass);
+            self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
+            return Ok(Left::NotAByte("the broker had closed the connection".to_owned()));
+        }
         claim.sending(self.unknown(trail));
         let sent_at = Instant::now();
         trail.leaves(SentAt::Here(sent_at));
