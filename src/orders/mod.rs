@@ -136,6 +136,10 @@ impl Orders {
     /// Take in what the head of a reply of the broker says of its clock. `sent` is when it was asked.
     pub fn heard(&self, headers: &HeaderMap, sent: Instant) {
         self.broker_clock.heard(headers, sent);
+        if let Some(now) = self.broker_clock.now() {
+            // Without it no old file ever goes. One store, so not worth to be done more seldom.
+            self.journal.broker_date(now);
+        }
     }
 
     /// The time of day: the broker's, once its clock was heard, for ours may be wrong by a day.
