@@ -151,6 +151,13 @@ impl App {
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let (orders, recalled) = open_orders(&config, Arc::clone(&accounts)).await?;
         let orders = Arc::new(orders);
+        // The first thing that a leg carries is a question of our own, so the trading day is known before an order.
+        let hears = Arc::downgrade(&orders);
+        login.on_heard(move |headers, sent| {
+            if let Some(orders) = hears.upgrade() {
+                orders.heard(headers, sent);
+            }
+        });
         let roles = Arc::new(ArcSwap::from_pointee(read_roles(&config.admin)?));
         keepers.tell(orders.events.clone());
         let parts = (&accounts, &login, &orders);

@@ -153,6 +153,23 @@ fn refusal<T: std::fmt::Debug>(answered: Answered<T>) -> Refusal {
     if let Answered::Refused(refusal) = answered { refusal } else { panic!("{answered:?}") }
 }
 
+/// What time it is at the broker must be known before the first order, and these calls come before it.
+#[tokio::test]
+async fn every_answer_tells_what_time_it_is_at_the_broker() {
+    let setup = start().await;
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let into = Arc::clone(&heard);
+    let began = tokio::time::Instant::now();
+    setup.login.on_heard(move |headers, sent| {
+        assert!(sent >= began);
+        into.lock().unwrap().push(headers.contains_key("date"));
+    });
+    let token: Secret = good(setup.mint().await.answered).token;
+    let _nothing_is_registered = setup.login.get_ip(&*setup.legs, &setup.id, &token).await;
+    assert_eq!(setup.alive(token.expose_secret()).await, CheckOutcome::Lives);
+    assert_eq!(*heard.lock().unwrap(), [true, true, true]);
+}
+
 /// The daily login: everything in the query, nothing in the body, one request.
 #[tokio::test]
 async fn pin_and_totp_bring_a_token_by_one_request() {

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use sixgate::sandbox::{Action, Fault};
+use sixgate::sandbox::{Action, Fault, Habits};
 use support::caller::{Caller, Reply, basic, connect, request, tls, tunnel};
 use support::net::{self, Ns, Uplink};
 use support::wait_until;
@@ -290,19 +290,26 @@ fn what_the_broker_refuses_is_passed_on_as_it_came() {
     assert!(reply.json()["detail"].as_str().unwrap().contains("another was made since"), "{reply:?}");
 }
 
+/// The broker has answered order writes over HTTP/2 with a redirect to nowhere, which would make each one unknown.
 #[test]
-fn http2_to_the_broker_by_option() {
+fn http2_to_the_broker_by_option_and_never_for_an_order_write() {
     let world = World::up(1, "http2 = true");
+    world.broker.set_habits(Habits { redirects_http2_writes: true, ..Habits::default() });
     for _ in 0..3 {
-        assert_eq!(place(&world).status, 200);
+        let reply = place(&world);
+        assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"), "{reply:?}");
+        assert_eq!(ask(&world, "GET", "http://api.dhan.co/v2/orders", None).status, 200);
     }
     assert_eq!(orders(&world), 3);
     let seen = world.broker.seen();
-    assert!(
-        seen.iter().all(|s| s.version.contains('2') && *s.peer.ip() == world.traders[0].pair.primary.ip()),
-        "{seen:?}"
-    );
-    assert_eq!(seen.iter().map(|s| s.connection).collect::<BTreeSet<_>>().len(), 1);
+    assert!(seen.iter().all(|s| *s.peer.ip() == world.traders[0].pair.primary.ip()), "{seen:?}");
+    let over = |path: &str, method: &str| -> (BTreeSet<String>, usize) {
+        let of = |s: &&sixgate::sandbox::Seen| s.path_and_query == path && s.method == method;
+        let connections: BTreeSet<_> = seen.iter().filter(of).map(|s| s.connection).collect();
+        (seen.iter().filter(of).map(|s| s.version.clone()).collect(), connections.len())
+    };
+    assert_eq!(over("/v2/orders", "POST"), (BTreeSet::from(["HTTP/1.1".to_owned()]), 1));
+    assert_eq!(over("/v2/orders", "GET"), (BTreeSet::from(["HTTP/2.0".to_owned()]), 1));
 }
 
 /// A tunnel that nobody looks into still leaves from the account's address.

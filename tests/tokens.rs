@@ -45,6 +45,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Callers wait as long as a login and a queue may take on a busy machine.
 const PATIENT: &str = r#"
     [orders]
+    leave_within = "40s"
     response_timeout = "40s"
     [limits]
     max_wait = "40s"

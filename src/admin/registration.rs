@@ -23,7 +23,8 @@ pub(super) async fn read(
 }
 
 /// Put the pair there: into empty slots, and in the place of the addresses that
-/// `replace` names. The broker allows a change once a week.
+/// `replace` names. The broker allows a change once a week. Where it does not say what
+/// it holds, as for an account that never registered, each slot is set and none changed.
 #[utoipa::path(put, path = "/v1/accounts/{name}/registration", tag = "registration", request_body = ReplaceFields, security(("bearer" = [])),
     responses((status = 200, body = RegisteredBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 502, body = Problem)))]
 pub(super) async fn put(
@@ -49,6 +50,8 @@ fn failure(name: &crate::domain::AccountName, err: RegistrationError) -> Failure
     match err {
         RegistrationError::NoPair => Failure::new(StatusCode::CONFLICT, "no_pair", text),
         RegistrationError::NoToken(_) => Failure::new(StatusCode::CONFLICT, "token_unavailable", text),
-        RegistrationError::Broker(_) => Failure::new(StatusCode::BAD_GATEWAY, "broker_failed", text),
+        RegistrationError::Broker(_) | RegistrationError::NotTold { .. } => {
+            Failure::new(StatusCode::BAD_GATEWAY, "broker_failed", text)
+        }
     }
 }

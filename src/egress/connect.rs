@@ -15,7 +15,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::guard::{self, RuleId};
-use super::handover::{Limits, OneCall};
 use super::http::{Connection, Lease, Open, Upgraded, Ways};
 use super::janitor::Janitor;
 use super::line::Line;
@@ -77,12 +76,6 @@ pub enum DialError {
     },
     #[error("{from} has {most} connections open already (egress.connections_per_leg)")]
     TooMany { from: SourceAddr, most: usize },
-    #[error("the connection to {to} could not be handed to a client of our own")]
-    Handover {
-        to: Authority,
-        #[source]
-        err: io::Error,
-    },
 }
 
 impl DialError {
@@ -101,13 +94,12 @@ impl DialError {
             Self::TlsTimedOut { .. } => "tls_timed_out",
             Self::Http { .. } => "http_failed",
             Self::TooMany { .. } => "too_many_connections",
-            Self::Handover { .. } => "handover_failed",
         }
     }
 
     /// May the other leg be tried? A refusal is an answer, not an outage.
     pub const fn may_try_next(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. } | Self::Handover { .. })
+        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. })
     }
 
     /// The whole chain on one line, for a caller or a log.
@@ -134,7 +126,7 @@ pub struct Options {
     pub read_timeout: Duration,
     /// See [`BoundSocket::bind`].
     pub freebind: bool,
-    /// Offer HTTP/2.
+    /// Offer HTTP/2 for what is no order write.
     pub http2: bool,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
@@ -218,9 +210,21 @@ impl Egress {
 }
 
 impl Live {
-    const fn profile(&self) -> Profile {
-        if self.options.http2 { Profile::Http2 } else { Profile::Http1 }
+    const fn profile(&self, protocol: Protocol) -> Profile {
+        match protocol {
+            Protocol::Any if self.options.http2 => Profile::Http2,
+            Protocol::Any | Protocol::Http1 => Profile::Http1,
+        }
     }
+}
+
+/// Which protocols will do for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and no other: for order writes, which the broker has answered over HTTP/2 with a redirect to nowhere.
+    Http1,
+    /// HTTP/2 too, where `egress.http2` allows it.
+    Any,
 }
 
 /// One account's one way out.
@@ -249,9 +253,9 @@ impl Exit {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Idle connections to `to` that have lain for less than `younger`.
+    /// Idle HTTP/1.1 connections to `to`, which an order can take, that have lain for less than `younger`.
     pub fn idle_to(&self, to: &Authority, younger: Duration) -> usize {
-        self.idle.fresh(to, self.profile(), younger, Instant::now())
+        self.idle.fresh(to, Profile::Http1, younger, Instant::now())
     }
 
     /// Drop the idle connections: what made them is in doubt.
@@ -259,15 +263,15 @@ impl Exit {
         self.idle.clear();
     }
 
-    /// Make a connection and let it lie idle, for a request to come.
+    /// Make a connection and let it lie idle, for an order to come: HTTP/1.1, whatever `egress.http2` says.
     ///
     /// # Errors
     /// [`DialError`].
     pub async fn warm(&self, to: &Authority) -> Result<(), DialError> {
         let live = self.egress.live.load_full();
-        let profile = live.profile();
-        let connection = self.make(&live, to, profile).await?;
-        self.idle.put(to.clone(), profile, connection, Instant::now());
+        let open = self.one_more(&live)?;
+        let connection = self.make(&live, to, Profile::Http1, open).await?;
+        self.idle.put(to.clone(), Profile::Http1, connection, Instant::now());
         Ok(())
     }
 
@@ -275,10 +279,10 @@ impl Exit {
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn lease(&self, to: &Authority) -> Result<Lease, DialError> {
+    pub async fn lease(&self, to: &Authority, protocol: Protocol) -> Result<Lease, DialError> {
         let (profile, read_timeout) = {
             let live = self.egress.live.load();
-            (live.profile(), live.options.read_timeout)
+            (live.profile(protocol), live.options.read_timeout)
         };
         let here = Some(tokio::runtime::Handle::current().id());
         while let Some(idle) = self.idle.take(to, profile, Instant::now(), here) {
@@ -286,18 +290,19 @@ impl Exit {
                 return Ok(self.lend(ready, read_timeout, to, profile));
             }
         }
-        self.lease_new(to).await
+        self.lease_new(to, protocol).await
     }
 
     /// A new connection to speak HTTP on, whatever lies idle.
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn lease_new(&self, to: &Authority) -> Result<Lease, DialError> {
+    pub async fn lease_new(&self, to: &Authority, protocol: Protocol) -> Result<Lease, DialError> {
         let live = self.egress.live.load_full();
-        let profile = live.profile();
+        let profile = live.profile(protocol);
+        let open = self.one_more(&live)?;
         // Apart: dialling takes ten times the room of a request that finds a connection.
-        let connection = Box::pin(self.make(&live, to, profile)).await?;
+        let connection = Box::pin(self.make(&live, to, profile, open)).await?;
         Ok(self.lend(connection, live.options.read_timeout, to, profile).made_anew())
     }
 
@@ -308,7 +313,20 @@ impl Exit {
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_upgrade(&self, to: &Authority) -> Result<Lease, DialError> {
         let live = self.egress.live.load_full();
-        let connection = Box::pin(self.make(&live, to, Profile::Http1)).await?;
+        let open = self.one_more(&live)?;
+        let connection = Box::pin(self.make(&live, to, Profile::Http1, open)).await?;
+        Ok(Lease::once(connection, live.options.read_timeout).made_anew())
+    }
+
+    /// A new HTTP/1.1 connection for one request of our own. It is never pooled, and callers who have opened all that
+    /// `egress.connections_per_leg` allows keep no account from its login.
+    ///
+    /// # Errors
+    /// [`DialError`]; nothing was sent.
+    pub async fn lease_for_errand(&self, to: &Authority) -> Result<Lease, DialError> {
+        let live = self.egress.live.load_full();
+        let open = Open::one(&self.open);
+        let connection = Box::pin(self.make(&live, to, Profile::Http1, open)).await?;
         Ok(Lease::once(connection, live.options.read_timeout).made_anew())
     }
 
@@ -319,29 +337,6 @@ impl Exit {
     pub async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
         let live = self.egress.live.load_full();
         Box::pin(self.each_address(&live, to, |stream, _| std::future::ready(Ok(stream)))).await
-    }
-
-    /// A connected socket that [`Exit::dial`] gave for `to`, as a client for one call
-    /// of our own. The request leaves within `until_sent` or not at all, and the reply
-    /// ends within `whole`.
-    ///
-    /// # Errors
-    /// [`DialError::Handover`]; nothing was sent.
-    pub fn one_call(
-        &self,
-        stream: TcpStream,
-        to: &Authority,
-        until_sent: Duration,
-        whole: Duration,
-    ) -> Result<OneCall, DialError> {
-        let limits = Limits { until_sent: until_sent.min(self.egress.connect_timeout()), whole };
-        let tls = self.tls.config(&self.egress.tls, Profile::Http1).as_ref().clone();
-        OneCall::over(stream, to, tls, limits, &self.egress.tasks)
-            .map_err(|err| DialError::Handover { to: to.clone(), err })
-    }
-
-    fn profile(&self) -> Profile {
-        self.egress.live.load().profile()
     }
 
     fn lend(&self, connection: Connection, read_timeout: Duration, to: &Authority, profile: Profile) -> Lease {
@@ -397,10 +392,14 @@ impl Exit {
         .await
     }
 
-    /// A new connection, if there may be one more.
-    async fn make(&self, live: &Live, to: &Authority, profile: Profile) -> Result<Connection, DialError> {
+    /// A place for one more connection, if there may be one.
+    fn one_more(&self, live: &Live) -> Result<Open, DialError> {
         let most = live.options.open_per_exit;
-        let open = Open::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })?;
+        Open::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })
+    }
+
+    /// A new connection.
+    async fn make(&self, live: &Live, to: &Authority, profile: Profile, open: Open) -> Result<Connection, DialError> {
         let stream = self.dial_tls(live, to, profile).await?;
         self.start_http(live, to, stream, open).await
     }

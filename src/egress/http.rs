@@ -17,9 +17,11 @@ use http_body_util::Full;
 use hyper::client::conn::http2;
 use tokio::runtime::Id;
 use tokio::time::Sleep;
+use tokio::time::error::Elapsed;
 use tokio_rustls::client::TlsStream;
+use zeroize::Zeroizing;
 
-use super::http1::{Failed, Http1, Incoming};
+use super::http1::{Failed, Http1, Incoming, head};
 use super::line::Line;
 use super::pool::{Pool, Reusable};
 use super::tls::Profile;
@@ -52,13 +54,7 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// The value of `Host`: the port only where it is not 443.
     pub(super) fn host(&self) -> Cow<'_, str> {
-        let host = self.authority.host.as_str();
-        if self.authority.port == 443 && !host.contains(':') {
-            // Every request to the broker: no text is put together for it.
-            return Cow::Borrowed(host);
-        }
-        let text = self.authority.to_string();
-        Cow::Owned(text.strip_suffix(":443").map(str::to_owned).unwrap_or(text))
+        host(self.authority)
     }
 
     /// As HTTP/2 writes it: the authority stands in `:authority` (RFC 9113 section 8.3.1).
@@ -73,6 +69,41 @@ impl Message<'_> {
         uri.path_and_query = Some(self.path.clone());
         *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
         request
+    }
+}
+
+fn host(authority: &Authority) -> Cow<'_, str> {
+    let host = authority.host.as_str();
+    if authority.port == 443 && !host.contains(':') {
+        // Every request to the broker: no text is put together for it.
+        return Cow::Borrowed(host);
+    }
+    let text = authority.to_string();
+    Cow::Owned(text.strip_suffix(":443").map(str::to_owned).unwrap_or(text))
+}
+
+/// A request of our own that holds secrets, as it is written, in one buffer that never grows and is wiped. No `Debug`.
+///
+/// What cannot be wiped here: TLS copies what it encrypts into records of its own, and encrypts them where they lie.
+pub struct SecretRequest {
+    method: Method,
+    written: Zeroizing<Vec<u8>>,
+}
+
+impl SecretRequest {
+    /// A request for `path` at `authority` with a query of these, escaped here (RFC 3986: all but unreserved
+    /// characters), and no second copy of them.
+    pub fn new(
+        authority: &Authority,
+        method: &Method,
+        path: &'static str,
+        query: &[(&'static str, &str)],
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Self {
+        let host = host(authority);
+        let to = head::SecretTarget { host: &host, method, path, query };
+        Self { method: method.clone(), written: head::encode_secret(&to, headers, body) }
     }
 }
 
@@ -94,6 +125,12 @@ impl Open {
     pub fn take(open: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let more = |open: usize| (open < most).then_some(open + 1);
         open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(Arc::clone(open)))
+    }
+
+    /// One more, however many there are.
+    pub fn one(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
     }
 }
 
@@ -265,6 +302,16 @@ impl Lease {
     /// Not cancel-safe: a dropped future leaves it unknown whether the request was sent.
     pub async fn send(mut self, message: &Message<'_>, limit: Duration) -> Sent {
         let answer = tokio::time::timeout(limit, self.connection.sender.send(message)).await;
+        self.sent(answer, limit)
+    }
+
+    /// As [`Lease::send`], of a request that holds secrets. It is wiped as soon as it was written.
+    pub async fn send_secret(mut self, request: SecretRequest, limit: Duration) -> Sent {
+        let answer = tokio::time::timeout(limit, self.connection.sender.send_secret(request)).await;
+        self.sent(answer, limit)
+    }
+
+    fn sent(self, answer: Result<Result<Response<Framed>, Unanswered>, Elapsed>, limit: Duration) -> Sent {
         match answer {
             Ok(Ok(reply)) => Sent::Reply(reply.map(|body| ReplyBody::new(body, self))),
             Ok(Err(Unanswered::NotSent(err))) => Sent::NotSent(SendError::Connection(err)),
@@ -282,11 +329,7 @@ enum Unanswered {
 impl Sender {
     async fn send(&mut self, message: &Message<'_>) -> Result<Response<Framed>, Unanswered> {
         match self {
-            Self::Http1(connection) => match connection.exchange(message).await {
-                Ok((reply, incoming)) => Ok(reply.map(|()| Framed::Http1(incoming))),
-                Err(Failed::NotSent(err)) => Err(Unanswered::NotSent(err.into())),
-                Err(Failed::Broken(err)) => Err(Unanswered::Broken(err.into())),
-            },
+            Self::Http1(connection) => http1_answer(connection.exchange(message).await),
             Self::Http2(sender) => {
                 let sent = sender.try_send_request(message.to_http2()).await;
                 sent.map(|reply| reply.map(Framed::Http2)).map_err(|mut err| match err.take_message() {
@@ -295,6 +338,24 @@ impl Sender {
                 })
             }
         }
+    }
+
+    async fn send_secret(&mut self, request: SecretRequest) -> Result<Response<Framed>, Unanswered> {
+        match self {
+            Self::Http1(connection) => {
+                http1_answer(connection.exchange_written(request.written, &request.method).await)
+            }
+            // Its fields would be copied by whoever compresses them.
+            Self::Http2(_) => Err(Unanswered::NotSent("a request that holds secrets goes over HTTP/1.1 only".into())),
+        }
+    }
+}
+
+fn http1_answer(answer: Result<(Response<()>, Incoming), Failed>) -> Result<Response<Framed>, Unanswered> {
+    match answer {
+        Ok((reply, incoming)) => Ok(reply.map(|()| Framed::Http1(incoming))),
+        Err(Failed::NotSent(err)) => Err(Unanswered::NotSent(err.into())),
+        Err(Failed::Broken(err)) => Err(Unanswered::Broken(err.into())),
     }
 }
 

@@ -16,7 +16,7 @@
 //! Not here: HTTP/2 and what a reply means (`http`), pooling (`pool`).
 
 mod body;
-mod head;
+pub(super) mod head;
 
 use std::io;
 use std::pin::Pin;
@@ -134,15 +134,25 @@ impl<W: Wire> Http1<W> {
     ///
     /// Not cancel-safe, and after an error the connection is of no more use.
     pub async fn exchange(&mut self, message: &Message<'_>) -> Result<(Response<()>, Incoming), Failed> {
+        self.exchange_written(head::encode(message), message.method).await
+    }
+
+    /// As [`Http1::exchange`], of a request that is written out already. It is dropped before the reply is waited for.
+    pub async fn exchange_written(
+        &mut self,
+        request: impl AsRef<[u8]>,
+        method: &Method,
+    ) -> Result<(Response<()>, Incoming), Failed> {
         let before = self.wire.taken();
         let written = async {
-            self.wire.write_all(&head::encode(message)).await?;
+            self.wire.write_all(request.as_ref()).await?;
             self.wire.flush().await
         };
         if let Err(err) = written.await {
             return Err(if self.wire.taken() == before { Failed::NotSent(err) } else { Failed::Broken(err) });
         }
-        self.reply(message.method).await.map_err(Failed::Broken)
+        drop(request);
+        self.reply(method).await.map_err(Failed::Broken)
     }
 
     async fn reply(&mut self, method: &Method) -> io::Result<(Response<()>, Incoming)> {

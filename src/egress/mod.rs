@@ -14,8 +14,8 @@
 //! Not here: which leg to take (`legs`), what to send (`proxy`).
 
 mod connect;
+pub mod decode;
 pub mod guard;
-mod handover;
 mod http;
 mod http1;
 mod janitor;
@@ -27,7 +27,6 @@ mod sessions;
 pub mod source;
 pub mod tls;
 
-pub use connect::{DialError, Egress, Exit, Options};
-pub use handover::OneCall;
-pub use http::{Lease, Message, ReplyBody, ReplyError, SendError, Sent, Upgraded};
+pub use connect::{DialError, Egress, Exit, Options, Protocol};
+pub use http::{Lease, Message, ReplyBody, ReplyError, SecretRequest, SendError, Sent, Upgraded};
 pub use resolve::ResolveError;

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::attendant::{Attendant, LegEvent};
 use super::health::{Event, Health, LegState, Line, Purpose, Rank, Reason, Sight};
 use super::looks::Looks;
 use super::{Legs, Reuse};
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
-use crate::egress::{DialError, Exit, Lease, OneCall};
+use crate::egress::{DialError, Exit, Lease, Protocol};
 
 /// What `getIP` answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ struct Known {
     since: SystemTime,
     /// The address that the broker last saw in the place of its own.
     seen_as: Option<IpAddr>,
+    /// Cancelled while it is seen as another.
+    barred: CancellationToken,
 }
 
 impl Leg {
@@ -90,7 +93,12 @@ impl Leg {
             account: account.clone(),
             role,
             exit: attendant.egress().exit(source),
-            known: Mutex::new(Known { health, since: SystemTime::now(), seen_as: None }),
+            known: Mutex::new(Known {
+                health,
+                since: SystemTime::now(),
+                seen_as: None,
+                barred: CancellationToken::new(),
+            }),
             marks: AtomicU16::new(UNSEEN),
             looks: Mutex::default(),
             looked: Notify::new(),
@@ -141,44 +149,44 @@ impl Leg {
     pub async fn lease(&self, to: &Authority, purpose: Purpose, how: Reuse, by: Instant) -> Result<Lease, DialError> {
         self.look_first(to, by).await?;
         self.may_sign(purpose)?;
-        let leased = tokio::time::timeout_at(by, self.lease_unnoted(to, how)).await;
+        let leased = tokio::time::timeout_at(by, self.lease_unnoted(to, purpose, how)).await;
         let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)));
         self.note_dial(to, leased.as_ref().map(|lease| lease.is_new()));
         self.may_sign(purpose)?;
         leased
     }
 
-    async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
-        let dialled = self.dial_unnoted(to).await;
-        self.note_dial(to, dialled.as_ref().map(|_| true));
-        dialled
-    }
-
-    /// A client for one call of our own, by this leg and no other. It is dialled by
-    /// `by`, which is also when its request has left at the latest; `whole` is the
-    /// time from then on for the reply.
+    /// A new connection for one request of our own, by this leg and no other. It is dialled
+    /// by `by`.
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn one_call(
-        &self,
-        errand: Errand,
-        to: &Authority,
-        by: Instant,
-        whole: Duration,
-    ) -> Result<OneCall, DialError> {
-        match errand {
-            Errand::GetIp => {}
+    pub async fn lease_for_errand(&self, errand: Errand, to: &Authority, by: Instant) -> Result<Lease, DialError> {
+        let may = || match errand {
+            Errand::GetIp => Ok(()),
             // A dead token cannot ask, so without a login a leg could never be proved again.
-            Errand::Login => self.may_sign(Purpose::TakesRiskAway)?,
-            Errand::Signed => {
-                self.look_first(to, by).await?;
-                self.may_sign(Purpose::Read)?;
-            }
+            Errand::Login => self.may_sign(Purpose::TakesRiskAway),
+            Errand::Signed => self.may_sign(Purpose::Read),
+        };
+        if errand == Errand::Signed {
+            self.look_first(to, by).await?;
         }
-        let dialled = tokio::time::timeout_at(by, self.dial(to)).await;
-        let stream = dialled.unwrap_or_else(|_| Err(self.out_of_time(to)))?;
-        self.exit.one_call(stream, to, by.saturating_duration_since(Instant::now()), whole)
+        may()?;
+        let noted = async {
+            let leased = self.exit.lease_for_errand(to).await;
+            self.note_dial(to, leased.as_ref().map(Lease::is_new));
+            leased
+        };
+        let leased = tokio::time::timeout_at(by, noted).await;
+        let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)))?;
+        // Looked at again: what became known while it was dialled counts.
+        may().map(|()| leased)
+    }
+
+    /// Cancelled once the broker turns out to see it as another address. To be asked for when something was opened by
+    /// it that would go on, a tunnel or a WebSocket: that must end then, for the address may be another account's.
+    pub fn barred(&self) -> CancellationToken {
+        self.known().barred.clone()
     }
 
     /// May anything that is signed go by it? No lock while nothing is known against it.
@@ -298,10 +306,14 @@ impl Leg {
         }
     }
 
-    pub(super) async fn lease_unnoted(&self, to: &Authority, how: Reuse) -> Result<Lease, DialError> {
+    pub(super) async fn lease_unnoted(&self, to: &Authority, purpose: Purpose, how: Reuse) -> Result<Lease, DialError> {
+        let protocol = match purpose {
+            Purpose::Read => Protocol::Any,
+            Purpose::OrderWrite | Purpose::TakesRiskAway => Protocol::Http1,
+        };
         match how {
-            Reuse::Idle => self.exit.lease(to).await,
-            Reuse::Never => self.exit.lease_new(to).await,
+            Reuse::Idle => self.exit.lease(to, protocol).await,
+            Reuse::Never => self.exit.lease_new(to, protocol).await,
             Reuse::ForUpgrade => self.exit.lease_for_upgrade(to).await,
         }
     }
@@ -357,9 +369,15 @@ impl Leg {
             // Told under the lock, so that changes are told in their order.
             self.tell(before, after, known.since);
         }
+        let is_barred = known.health.rank(Purpose::Read).is_barred();
+        let barred = is_barred && !known.barred.is_cancelled();
+        if barred {
+            known.barred.cancel();
+        } else if !is_barred && known.barred.is_cancelled() {
+            known.barred = CancellationToken::new();
+        }
         let next = known.health.next_probe();
         drop(known);
-        let barred = after.reason() == Some(Reason::SeenAsAnother) && before.reason() != after.reason();
         if barred || matches!(event, Event::DialFailed(_) | Event::AddressGone) {
             // What lies idle was made while the line worked and would be found dead by
             // an order, whose outcome then nobody knows; or nobody knows from where.
@@ -419,7 +437,6 @@ pub(super) const fn line_of(err: &DialError) -> Line {
         DialError::Forbidden { .. }
         | DialError::SeenAsAnother { .. }
         | DialError::Resolve(_)
-        | DialError::TooMany { .. }
-        | DialError::Handover { .. } => return Line::NotTried,
+        | DialError::TooMany { .. } => return Line::NotTried,
     })
 }

@@ -197,7 +197,7 @@ impl Legs {
         how: Reuse,
         by: Instant,
     ) -> Result<(&'a Leg, Lease), NoLeg> {
-        self.first(to, purpose, by, |leg| leg.lease_unnoted(to, how), Lease::is_new).await
+        self.first(to, purpose, by, |leg| leg.lease_unnoted(to, purpose, how), Lease::is_new).await
     }
 
     /// A connected socket for a blind tunnel, by `by`.

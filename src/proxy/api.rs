@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::caller::Door;
-use super::decode;
 use super::forward::{self, Trace};
 use super::order::{Order, Wish, limited};
 use super::permission::Permission;
@@ -22,6 +21,7 @@ use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Spelling, classify, spelling};
 use crate::broker::dhan::errors;
 use crate::domain::Outcome;
+use crate::egress::decode;
 use crate::orders::day;
 use crate::orders::limits::Ask;
 use crate::telemetry::access::Access;

@@ -16,7 +16,6 @@
 mod accept;
 mod api;
 mod caller;
-mod decode;
 mod forward;
 mod headers;
 mod http1;
@@ -161,6 +160,8 @@ enum Switch {
 #[derive(Clone, Debug)]
 struct Until {
     legs: CancellationToken,
+    /// The leg that it was opened by turned out to be seen as another.
+    leg: Option<CancellationToken>,
     keys: CancellationToken,
     terms: Option<CancellationToken>,
     /// Of bytes that nobody can read and that may be orders: whose they are. A halt ends them.
@@ -172,6 +173,7 @@ impl Until {
     fn of(account: &Account, legs: &Legs, door: &Door, tasks: &Tasks) -> Self {
         Self {
             legs: legs.ended().clone(),
+            leg: None,
             keys: account.keys.revoked().clone(),
             terms: door.terms.as_ref().map(|terms| terms.load().tightened().clone()),
             blind: None,
@@ -180,16 +182,15 @@ impl Until {
     }
 
     async fn over(&self) {
-        let tightened = async {
-            match &self.terms {
-                Some(terms) => terms.cancelled().await,
-                None => std::future::pending().await,
-            }
+        let cancelled = async |token: &Option<CancellationToken>| match token {
+            Some(token) => token.cancelled().await,
+            None => std::future::pending().await,
         };
         tokio::select! {
             () = self.legs.cancelled() => {}
+            () = cancelled(&self.leg) => {}
             () = self.keys.cancelled() => {}
-            () = tightened => {}
+            () = cancelled(&self.terms) => {}
             () = self.halted() => {}
             () = self.tasks.stopping() => {}
         }
@@ -361,6 +362,7 @@ impl Proxy {
                 trace.source = Some(leg.source());
                 trace.mark(established.headers_mut());
                 let mut until = Until::of(account, legs, door, &self.tasks);
+                until.leg = Some(leg.barred());
                 until.blind = is_api.then(|| (Arc::clone(&self.accounts), account.name.clone()));
                 Ok(Handled::Switch(established, Box::new(Switch::Blind(stream, until))))
             }
@@ -431,8 +433,9 @@ impl Proxy {
         let login =
             (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
         let legs = legs(account)?;
-        let until = Until::of(account, legs, door, &self.tasks);
+        let mut until = Until::of(account, legs, door, &self.tasks);
         let reply = forward::send(legs, &out, trace).await?;
+        until.leg = trace.leg.map(|role| legs.leg(role).barred());
         if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Handled::Reply(reply));
         }

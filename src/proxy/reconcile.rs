@@ -19,12 +19,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::forward::Outgoing;
 use super::reply::Body;
-use super::{Proxy, decode, sign};
+use super::{Proxy, sign};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
 use crate::domain::{Authority, Role};
 use crate::egress::Sent;
+use crate::egress::decode;
 use crate::legs::{Leg, Purpose, Reuse};
 use crate::orders::limits::Ask;
 use crate::orders::trail::{Bounds, Finding, Search, Trail};

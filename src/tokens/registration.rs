@@ -3,7 +3,9 @@
 //! Invariants:
 //! - An empty slot is filled; an occupied one is changed only if its address was named
 //!   to be replaced, and not before the broker allows it. A typo here costs a week.
-//! - What is not known to be empty counts as occupied.
+//! - What is not known to be empty counts as occupied. With one exception, or no new customer could
+//!   register: an account without addresses gets an error that tells nothing. Then each slot is set, which the
+//!   broker refuses where one is occupied, and none is changed.
 //! - What happened to one slot is told whatever happened to the other, and what the
 //!   broker holds afterwards is read and not assumed.
 //!
@@ -16,7 +18,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::LiveToken;
-use super::login::{Answered, Holds, Login, Registered, Slot};
+use super::login::{self, Answered, Holds, Login, Registered, Slot};
 use crate::domain::{ClientId, Pair, Role, india};
 use crate::legs::Legs;
 
@@ -42,6 +44,13 @@ pub enum RegistrationError {
     NoToken(String),
     #[error("what the broker holds could not be read: {0}")]
     Broker(String),
+    #[error("what the broker holds could not be read: {why}")]
+    NotTold {
+        /// One sentence.
+        why: String,
+        /// The broker's time.
+        now: Timestamp,
+    },
 }
 
 /// A slot as it is, beside what should be in it.
@@ -157,7 +166,12 @@ async fn ask(login: &Login, subject: &Subject) -> Result<(Registration, Timestam
     let called = login.get_ip(&**legs, &subject.client_id, &token.secret()).await;
     let now = Timestamp::now();
     let now = now.checked_add(called.skew.unwrap_or_default()).unwrap_or(now);
-    let told = called.answered.told().map_err(RegistrationError::Broker)?;
+    let told = match called.answered {
+        Answered::Refused(refusal) if login::is_not_told(&refusal) => {
+            return Err(RegistrationError::NotTold { why: refusal.trouble.summary.into_owned(), now });
+        }
+        answered => answered.told().map_err(RegistrationError::Broker)?,
+    };
     Ok((Registration::of(legs.pair(), told), now))
 }
 
@@ -177,8 +191,14 @@ pub async fn put(
     subject: &Subject,
     replace: &[IpAddr],
 ) -> Result<(Registration, Vec<Change>), RegistrationError> {
-    let (before, now) = ask(login, subject).await?;
     let (legs, token) = means(subject)?;
+    let (before, now, is_told) = match ask(login, subject).await {
+        Ok((before, now)) => (before, now, true),
+        Err(RegistrationError::NotTold { now, .. }) => {
+            (Registration::of(legs.pair(), Registered::default()), now, false)
+        }
+        Err(err) => return Err(err),
+    };
     let today = india::local(now).date();
     let mut changes = Vec::with_capacity(2);
     for role in [Role::Primary, Role::Secondary] {
@@ -193,7 +213,8 @@ pub async fn put(
         let slot = before.slot(role);
         let address = legs.pair().of(role);
         let (id, secret) = (&subject.client_id, &token.secret());
-        changes.push(match plan(slot, replace, today) {
+        let plan = if is_told { plan(slot, replace, today) } else { Plan::Set };
+        changes.push(match plan {
             Plan::Keep => change(role, Done::Unchanged, format!("{} is registered already", slot.assigned)),
             Plan::Refuse(why) => change(role, Done::Refused, why),
             Plan::Set => {
@@ -205,6 +226,11 @@ pub async fn put(
                 told(role, Done::Modified, called.answered, format!("{address} was registered in the place of {old}"))
             }
         });
+    }
+    if !is_told {
+        for change in changes.iter_mut().filter(|change| change.action != Done::Refused) {
+            change.detail.push_str("; the broker did not say what this slot held before");
+        }
     }
     if changes.iter().all(|change| matches!(change.action, Done::Unchanged | Done::Refused)) {
         return Ok((before, changes));
@@ -271,7 +297,12 @@ fn compare(change: &mut Change, before: &SlotState, after: &SlotState) {
             change.detail.push_str(&format!("; drift: the broker said so, and shows {} all the same", holds()));
         }
         (Done::Failed, true) => {
-            change.action = if before.registered.holds == Holds::Empty { Done::Set } else { Done::Modified };
+            change.action = match before.registered.holds {
+                Holds::Empty => Done::Set,
+                // It may have been there all along.
+                Holds::NotTold => Done::Unchanged,
+                Holds::Address(_) | Holds::Strange(_) => Done::Modified,
+            };
             change.detail.push_str("; the broker shows it registered all the same");
         }
         (Done::Set | Done::Modified | Done::Unchanged, true) | (Done::Failed | Done::Unchanged, false) => {}

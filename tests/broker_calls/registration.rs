@@ -193,18 +193,35 @@ fn what_stands_in_the_way_of_orders_is_found() {
 /// Empty slots are filled, whatever form the answer has, and what is there stays.
 #[test]
 fn empty_slots_are_filled_and_filled_ones_left() {
-    for form in
-        [AddressForm::SaysNotConfigured, AddressForm::Documented, AddressForm::Single, AddressForm::ErrorWhenEmpty]
-    {
+    for form in [
+        AddressForm::Full,
+        AddressForm::SaysNotConfigured,
+        AddressForm::Documented,
+        AddressForm::Single,
+        AddressForm::ErrorWhenEmpty,
+    ] {
         let world = up(1, "");
         let own = world.traders[0].pair;
         world.broker.register(&world.traders[0].client_id, None);
         world.broker.set_address_form(form);
-        let before = read(&world);
-        assert_eq!((&before["primary"]["registered"], &before["primary"]["matches"]), (&json!(null), &json!(false)));
+        // As measured, the broker does not say that there is nothing.
+        let tells = form != AddressForm::Full;
+        if tells {
+            let before = read(&world);
+            let first = &before["primary"];
+            assert_eq!((&first["registered"], &first["matches"]), (&json!(null), &json!(false)), "{form:?}");
+        } else {
+            let (status, body) = call(&world, "GET", "/v1/accounts/a1/registration", REGISTRATION, None);
+            assert_eq!((status, &body["code"]), (502, &json!("broker_failed")), "{body}");
+            assert!(body["detail"].as_str().unwrap().contains("where no address is registered"), "{body}");
+        }
 
         let (body, actions) = put(&world, &[]);
         assert_eq!(actions, ["set", "set"], "{form:?}: {body}");
+        for change in body["changes"].as_array().unwrap() {
+            let says = change["detail"].as_str().unwrap().contains("did not say what this slot held before");
+            assert_eq!(says, !tells, "{form:?}: {body}");
+        }
         // The single form tells of one slot, so of the other it cannot be said.
         if form != AddressForm::Single {
             for (role, address) in [("primary", own.primary), ("secondary", own.secondary)] {
@@ -260,6 +277,26 @@ fn an_occupied_slot_is_changed_only_by_name_and_after_its_week() {
     }
 }
 
+/// The bare error may also be a broker's bad day: what is there must stay, and its owner must hear of it.
+#[test]
+fn a_broker_that_does_not_say_what_it_holds_is_never_asked_to_change_it() {
+    let world = up(1, "");
+    let id = world.traders[0].client_id.clone();
+    world.broker.register(&id, Some(pair("2001:db8:dead::1", "2001:db8:dead::2")));
+    world.broker.unlock_registration(&id);
+    world.broker.set_address_form(AddressForm::ErrorArray);
+    let (body, actions) = put(&world, &["2001:db8:dead::1".to_owned()]);
+    assert_eq!(actions, ["failed", "failed"], "{body}");
+    for change in body["changes"].as_array().unwrap() {
+        let detail = change["detail"].as_str().unwrap();
+        assert!(detail.contains("7 days") && detail.contains("did not say"), "{body}");
+    }
+    let writes: Vec<_> = world.broker.seen().into_iter().filter(|seen| seen.method != "GET").collect();
+    assert!(writes.len() == 2 && writes.iter().all(|seen| seen.path_and_query == "/v2/ip/setIP"), "{writes:?}");
+    world.broker.set_address_form(AddressForm::Full);
+    assert_eq!(read(&world)["primary"]["registered"], "2001:db8:dead::1");
+}
+
 /// One slot's failure hides nothing of the other's fate, and a lost answer is looked up.
 #[test]
 fn what_happened_to_each_slot_is_told() {
@@ -271,7 +308,6 @@ fn what_happened_to_each_slot_is_told() {
     let theirs = Pair { primary: own.secondary, secondary: SourceAddr::parse("2001:db8:dead::9").unwrap() };
     world.broker.add_account(Account::new(thief.clone(), "THIEF", "", "").registered(theirs));
     world.broker.register(&id, None);
-    world.broker.set_address_form(AddressForm::SaysNotConfigured);
     let (body, actions) = put(&world, &[]);
     assert_eq!(actions, ["set", "failed"], "{body}");
     assert!(body["changes"][1]["detail"].as_str().unwrap().contains("already registered"), "{body}");
@@ -306,7 +342,6 @@ fn what_happened_to_each_slot_is_told() {
 fn a_pair_that_is_retired_meanwhile_is_registered_no_further() {
     let world = up(1, "");
     world.broker.register(&world.traders[0].client_id, None);
-    world.broker.set_address_form(AddressForm::SaysNotConfigured);
     // Answers only after the pair is gone, on a busy machine too.
     world.broker.fault(Fault::new(Action::Slow { ms: 3000 }).on("POST", "/v2/ip/setIP").times(1));
     let sets = || world.broker.seen().iter().filter(|seen| seen.path_and_query == "/v2/ip/setIP").count();

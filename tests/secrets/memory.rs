@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+
+use crate::support::wait::wait_until;
+use crate::support::world::{World, automatic, config, pins};
 
 /// Nobody's: as root everything belongs to root, dumpable or not.
 const NOBODY: u32 = 65_534;
@@ -71,4 +74,51 @@ fn the_master_key_does_not_stay_in_the_environment() {
         let to = fs::read_link(entry.unwrap().path()).unwrap_or_default();
         assert!(!to.to_string_lossy().contains("memfd:key"), "the file in memory is still open");
     }
+}
+
+/// Read at once.
+const PIECE: u64 = 1 << 20;
+
+/// The places in what a process has in its memory to write to at which this stands.
+fn places(process: u32, needle: &[u8]) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let finder = memchr::memmem::Finder::new(needle);
+    let mut found = 0;
+    for line in maps.lines() {
+        let mut parts = line.split_whitespace();
+        let (range, rights) = (parts.next().unwrap(), parts.next().unwrap());
+        let Some((from, to)) = range.split_once('-').filter(|_| rights.starts_with("rw")) else { continue };
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        // Piece by piece: most of what is reserved was never touched.
+        let mut at = from;
+        while at < to {
+            let length = PIECE.min(to - at) + needle.len() as u64;
+            let mut piece = vec![0; usize::try_from(length.min(to - at)).unwrap()];
+            if memory.read_exact_at(&mut piece, at).is_ok() {
+                found += finder.find_iter(&piece).count();
+            }
+            at += PIECE;
+        }
+    }
+    found
+}
+
+/// A swapped page, a core of the host or a debugger shows what was forgotten but not wiped.
+#[test]
+fn nothing_of_a_login_is_left_in_memory_but_what_is_kept() {
+    let mut world = World::up_with(0, &config(&pins()));
+    world.broker.set_cooldown(std::time::Duration::ZERO);
+    let trader = world.add(1, &automatic());
+    wait_until("a login", std::time::Duration::from_secs(60), || {
+        let (_, token) = world.gateway.admin().get("/v1/accounts/a1/token");
+        token["state"] == "live"
+    });
+    let login = world.broker.seen().into_iter().find(|seen| seen.path_and_query.contains("/app/generateAccessToken"));
+    let login = login.unwrap().path_and_query;
+    let from = login.find("&pin=").unwrap();
+    assert!(login.contains("&totp="), "{login}");
+    let process = world.gateway.id();
+    assert!(places(process, trader.client_id.as_str().as_bytes()) > 0, "nothing is seen in there at all");
+    assert_eq!(places(process, &login.as_bytes()[from..]), 0, "the PIN and the code of a login are still there");
 }

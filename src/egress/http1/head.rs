@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use memchr::memmem;
+use zeroize::Zeroizing;
 
 use super::super::http::Message;
 use super::body::Framing;
@@ -40,8 +41,7 @@ pub fn encode(message: &Message<'_>) -> Vec<u8> {
             out.extend_from_slice(b"\r\n");
         }
     }
-    let means_a_body = matches!(*message.method, Method::POST | Method::PUT | Method::PATCH);
-    if means_a_body || !message.body.is_empty() {
+    if has_length(message.method, message.body) {
         out.extend_from_slice(b"content-length: ");
         out.extend_from_slice(message.body.len().to_string().as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -49,6 +49,65 @@ pub fn encode(message: &Message<'_>) -> Vec<u8> {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(message.body);
     out
+}
+
+fn has_length(method: &Method, body: &[u8]) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH) || !body.is_empty()
+}
+
+/// What a request that holds secrets asks for.
+pub struct SecretTarget<'a> {
+    pub host: &'a str,
+    pub method: &'a Method,
+    pub path: &'static str,
+    /// As it is meant.
+    pub query: &'a [(&'static str, &'a str)],
+}
+
+/// A whole request, as it is written, in a buffer that is long enough from the beginning: one that grew would leave a
+/// copy behind that nobody wipes.
+pub fn encode_secret(to: &SecretTarget<'_>, headers: &HeaderMap, body: &[u8]) -> Zeroizing<Vec<u8>> {
+    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let query: usize = to.query.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
+    let most = to.method.as_str().len() + to.path.len() + query + to.host.len() + fields + body.len() + 128;
+    let mut out = Zeroizing::new(Vec::with_capacity(most));
+    for part in [to.method.as_str(), " ", to.path] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    for (n, (name, value)) in to.query.iter().enumerate() {
+        out.push(if n == 0 { b'?' } else { b'&' });
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+        value.bytes().for_each(|byte| escape(byte, &mut out));
+    }
+    for part in [" HTTP/1.1\r\nhost: ", to.host, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    if has_length(to.method, body) {
+        out.extend_from_slice(b"content-length: ");
+        out.extend_from_slice(body.len().to_string().as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
+    debug_assert!(out.len() <= most, "it grew");
+    out
+}
+
+/// Percent-encoded, but for what is unreserved (RFC 3986, section 2.3).
+fn escape(byte: u8, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+        out.push(byte);
+        return;
+    }
+    out.push(b'%');
+    out.extend([byte >> 4, byte & 15].iter().filter_map(|half| DIGITS.get(usize::from(*half))));
 }
 
 /// Where the head ends, if all of it is there.

@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use zeroize::Zeroizing;
 
 use super::*;
 use crate::domain::Authority;
@@ -130,6 +131,63 @@ async fn a_request_is_written_whole_with_our_own_host_and_length() {
         sent,
         "POST /v2/orders?a=b HTTP/1.1\r\nhost: api.dhan.co\r\naccess-token: t\r\ncontent-length: 2\r\n\r\n{}"
     );
+}
+
+fn secret_of(query: &[(&'static str, &str)], body: &[u8]) -> Zeroizing<Vec<u8>> {
+    let headers: HeaderMap = [(http::header::ACCEPT, HeaderValue::from_static("*/*"))].into_iter().collect();
+    let to = head::SecretTarget { host: "auth.dhan.co", method: &Method::POST, path: "/app/x", query };
+    head::encode_secret(&to, &headers, body)
+}
+
+/// A PIN with a sign in it would end up in another parameter.
+#[test]
+fn a_request_that_holds_secrets_is_written_whole_and_escaped() {
+    let written = secret_of(&[("pin", "12&34=5 6%"), ("x", "é~")], b"{}");
+    let want = "POST /app/x?pin=12%2634%3D5%206%25&x=%C3%A9~ HTTP/1.1\r\nhost: auth.dhan.co\r\naccept: */*\r\n\
+                content-length: 2\r\n\r\n{}";
+    assert_eq!(std::str::from_utf8(&written).unwrap(), want);
+    let bare = secret_of(&[], b"");
+    assert!(bare.starts_with(b"POST /app/x HTTP/1.1\r\n") && bare.ends_with(b"content-length: 0\r\n\r\n"));
+}
+
+proptest! {
+    /// A buffer that grows leaves a copy behind that nobody wipes.
+    #[test]
+    fn a_request_that_holds_secrets_never_outgrows_its_buffer(value in "\\PC{0,200}", body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let written = secret_of(&[("dhanClientId", "1000000001"), ("pin", &value)], &body);
+        let most = "POST".len() + "/app/x".len() + "auth.dhan.co".len() + ("dhanClientId".len() + 2 + 30)
+            + ("pin".len() + 2 + 3 * value.len()) + ("accept".len() + 3 + 4) + body.len() + 128;
+        prop_assert_eq!(written.capacity(), most);
+    }
+}
+
+/// While the broker is waited for, which may be long, the secrets are gone already.
+#[tokio::test]
+async fn a_request_that_holds_secrets_is_wiped_before_the_reply_is_waited_for() {
+    struct Watched(Vec<u8>, Arc<std::sync::atomic::AtomicBool>);
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (near, mut far) = Pipe::new();
+    let mut connection = Http1::new(near);
+    let request = Watched(b"GET / HTTP/1.1\r\n\r\n".to_vec(), Arc::clone(&gone));
+    let broker = async {
+        let mut sent = [0u8; 18];
+        far.read_exact(&mut sent).await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(gone.load(std::sync::atomic::Ordering::Relaxed), "it is held while the broker thinks");
+        far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(connection.exchange_written(request, &Method::GET), broker);
+    assert_eq!(reply.unwrap().0.status(), 200);
 }
 
 const WHOLE: [(&str, Method, u16, &str, bool); 9] = [

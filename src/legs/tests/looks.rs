@@ -99,8 +99,19 @@ async fn a_leg_that_is_seen_as_another_twice_carries_nothing_though_it_is_pinned
     let primary = legs.leg(Role::Primary);
     assert!(legs.dial(&api(), Purpose::OrderWrite, by()).await.is_err());
     assert!(primary.lease(&api(), Purpose::Read, Reuse::Idle, by()).await.is_err());
-    assert!(primary.one_call(Errand::Signed, &api(), by(), PATIENCE).await.is_err());
-    assert!(primary.one_call(Errand::GetIp, &api(), by(), PATIENCE).await.is_ok(), "how else would it be known again?");
+    assert!(primary.lease_for_errand(Errand::Signed, &api(), by()).await.is_err());
+    assert!(primary.lease_for_errand(Errand::GetIp, &api(), by()).await.is_ok(), "how else would it be known again?");
+}
+
+/// A feed that was opened before it was known must not go on from what may be another account's address.
+#[tokio::test]
+async fn what_was_opened_before_a_leg_was_seen_as_another_is_told_to_end() {
+    let (Bench { legs, .. }, _) = &looked_after(&[Some(OTHER)], Some(OWN), true).await;
+    let open = legs.both().map(Leg::barred);
+    assert_eq!(lease(legs, Purpose::OrderWrite).await.unwrap(), Role::Secondary);
+    tokio::time::timeout(PATIENCE, open[0].cancelled()).await.unwrap();
+    assert!(!open[1].is_cancelled(), "the other leg is none of it");
+    assert!(legs.leg(Role::Primary).barred().is_cancelled(), "nor may anything begin by it");
 }
 
 /// Nobody may be kept from getting out, unless it were by another account's address.
@@ -114,7 +125,7 @@ async fn with_both_legs_seen_as_another_only_what_takes_risk_away_goes_and_only_
             assert_eq!((none.code(), none.tried.len()), ("seen_as_another", 2), "{purpose:?}");
         }
         assert_eq!(lease(legs, Purpose::TakesRiskAway).await.is_ok(), !anothers);
-        let login = legs.leg(Role::Primary).one_call(Errand::Login, &api(), Instant::now() + PATIENCE, PATIENCE).await;
+        let login = legs.leg(Role::Primary).lease_for_errand(Errand::Login, &api(), Instant::now() + PATIENCE).await;
         assert_eq!(login.is_ok(), !anothers);
     }
 }

@@ -12,9 +12,9 @@ use crate::broker::dhan::errors::{self, Context, Rule};
 use crate::domain::Outcome;
 use crate::domain::time::within;
 use crate::egress::ReplyBody;
+use crate::egress::decode::decoded;
 use crate::orders::memory::Recorded;
 use crate::orders::trail::order_of;
-use crate::proxy::decode::decoded;
 use crate::proxy::reply::Body;
 
 /// The longest reply to an order write. The broker's have a few hundred bytes; a

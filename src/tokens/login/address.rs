@@ -31,6 +31,19 @@ const ERROR: Trouble = Trouble::new(
     "See at the broker's own site whether addresses are registered",
 );
 
+/// The same in the very form that was measured where no address was registered.
+const NOT_TOLD: Trouble = Trouble::new(
+    "registration_not_told",
+    "The broker answers getIP with its bare \"Something went wrong\", as it does where no address is registered, and does \
+     not say what it holds",
+    "If the account never registered an address, register its pair; else look on web.dhan.co",
+);
+
+/// Is it the refusal that an account without registered addresses gets, and perhaps others?
+pub fn is_not_told(refusal: &Refusal) -> bool {
+    refusal.trouble.code == NOT_TOLD.code
+}
+
 /// What the broker holds for an account, and how it saw the call that asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registered {
@@ -165,6 +178,9 @@ fn judged(answer: &Answer, token: &str) -> Answered<Registered> {
     if let Some(refusal) = refusal::of(answer, Context::Trading, &[token]) {
         return Answered::Refused(refusal);
     }
+    if answer.status == 200 && is_bare_error(&answer.body) {
+        return Answered::Refused(Refusal { verdict: Verdict::Unknown, login_refusal: false, trouble: NOT_TOLD });
+    }
     // An error in an array is one too, whatever else stands in it.
     let is_error = |members: &Map<String, Value>| {
         text(members, "status").is_some_and(|status| status.trim().eq_ignore_ascii_case("error"))
@@ -173,6 +189,12 @@ fn judged(answer: &Answer, token: &str) -> Answered<Registered> {
         return Answered::Refused(Refusal { verdict: Verdict::Unknown, login_refusal: false, trouble: ERROR });
     }
     registered(&answer.body).map_or_else(|| Answered::Refused(refusal::unreadable()), Answered::Good)
+}
+
+/// `[{"message":"Something went wrong","status":"ERROR"}]` by value, and nothing else.
+fn is_bare_error(body: &[u8]) -> bool {
+    let bare = json!([{ "message": "Something went wrong", "status": "ERROR" }]);
+    serde_json::from_slice::<Value>(body).is_ok_and(|said| said == bare)
 }
 
 /// Somebody saw an error where nothing was registered, and nobody wrote down which.

@@ -2,18 +2,25 @@
 //! when there is none.
 
 use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, DATE};
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::domain::{Authority, ClientId, Role};
-use crate::egress::OneCall;
+use crate::egress::decode::decoded;
+use crate::egress::{Lease, ReplyBody, SecretRequest, Sent};
 use crate::legs::{Errand, Leg, Legs, Purpose};
 
+/// What a broker's gate sees of us. A request without it looks like a robot's.
+const OURS: &str = concat!("sixgate/", env!("CARGO_PKG_VERSION"));
 /// The longest body that is read. The broker's have under 2 KiB.
 const BODY_LIMIT: usize = 64 * 1024;
 /// A `Date` says nothing of the clock when its answer took longer than this: it was
@@ -59,6 +66,29 @@ impl<'a> Way<'a> {
     }
 }
 
+/// Hears the head of every answer, and when its request was sent: for who must know what time it is at the broker.
+#[derive(Clone, Default)]
+pub(super) struct Ears(Arc<OnceLock<Box<dyn Fn(&HeaderMap, Instant) + Send + Sync>>>);
+
+impl Ears {
+    pub(super) fn set(&self, hear: impl Fn(&HeaderMap, Instant) + Send + Sync + 'static) {
+        // A second one is not for this.
+        let _ = self.0.set(Box::new(hear));
+    }
+
+    fn heard(&self, headers: &HeaderMap, sent: Instant) {
+        if let Some(hear) = self.0.get() {
+            hear(headers, sent);
+        }
+    }
+}
+
+impl std::fmt::Debug for Ears {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ears").finish_non_exhaustive()
+    }
+}
+
 /// A call to be made. `Debug` leaves out what it carries.
 pub(super) struct Call<'a> {
     /// A word for the log.
@@ -70,11 +100,13 @@ pub(super) struct Call<'a> {
     pub(super) method: Method,
     /// Without a query, for the log.
     pub(super) path: &'static str,
-    /// Escaped already. May hold secrets.
-    pub(super) query: Zeroizing<String>,
+    /// May hold secrets: they stay where they are until they are written.
+    pub(super) query: &'a [(&'static str, &'a str)],
     /// May hold secrets; those are marked sensitive.
     pub(super) headers: HeaderMap,
     pub(super) json: Option<String>,
+    /// Who hears of every answer's head.
+    pub(super) ears: &'a Ears,
     /// The last moment, by our clock, at which it may be sent.
     pub(super) latest: Option<Timestamp>,
 }
@@ -119,8 +151,8 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
         }
         let now = Instant::now();
         let turn = now + by.saturating_duration_since(now) / share;
-        let one = match leg.one_call(call.errand, call.to, turn, limit).await {
-            Ok(one) => one,
+        let lease = match leg.lease_for_errand(call.errand, call.to, turn).await {
+            Ok(lease) => lease,
             Err(err) => {
                 tried.push(format!("{}: {}", leg.role().as_str(), err.chain()));
                 if err.may_try_next() {
@@ -129,7 +161,7 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
                 break;
             }
         };
-        match send(call, &one).await {
+        match send(call, lease, limit).await {
             (Err(NoAnswer::NotSent(why)), _) => tried.push(format!("{}: {why}", leg.role().as_str())),
             (answer, skew) => {
                 let exchange = Exchange { answer, skew, leg: Some(leg.role()), source: Some(leg.source().ip().into()) };
@@ -162,44 +194,42 @@ fn tell(call: &Call<'_>, exchange: Exchange, began: Instant) -> Exchange {
     exchange
 }
 
-/// Send the request on its one connection and read the answer.
-async fn send(call: &Call<'_>, one: &OneCall) -> (Result<Answer, NoAnswer>, Option<SignedDuration>) {
-    let mut request = if call.query.is_empty() {
-        one.request(call.method.clone(), call.path)
-    } else {
-        let path = Zeroizing::new([call.path, "?", call.query.as_str()].concat());
-        one.request(call.method.clone(), &path)
-    };
-    request = request.headers(call.headers.clone());
-    if let Some(json) = &call.json {
-        request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json.clone());
-    }
+/// Send the request on its one connection and read the answer, within `limit`.
+async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer, NoAnswer>, Option<SignedDuration>) {
     if call.is_late() {
         let why = "the last moment at which it could be sent has passed";
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
     }
-    let asked = Timestamp::now();
-    let response = match request.send().await {
-        Ok(response) => response,
-        // The connection was never ready: the handshake failed, or was not done in time.
-        Err(err) if err.is_connect() || err.is_builder() => return (Err(NoAnswer::NotSent(chain(err))), None),
-        Err(err) => return (Err(NoAnswer::Lost(chain(err))), None),
+    let (sent, asked) = (Instant::now(), Timestamp::now());
+    let by = sent + limit;
+    let response = match lease.send_secret(call.request(), limit).await {
+        Sent::Reply(response) => response,
+        Sent::NotSent(err) => return (Err(NoAnswer::NotSent(err.chain())), None),
+        Sent::Broken(err) => return (Err(NoAnswer::Lost(err.chain())), None),
     };
-    let skew = skew(response.headers(), asked, Timestamp::now());
-    let status = response.status().as_u16();
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    match body(response).await {
-        Ok(body) => (Ok(Answer { status, content_type, body }), skew),
-        Err(err) => (Err(NoAnswer::Lost(chain(err))), skew),
-    }
+    let (parts, body) = response.into_parts();
+    call.ears.heard(&parts.headers, sent);
+    let skew = skew(&parts.headers, asked, Timestamp::now());
+    let read = tokio::time::timeout_at(by, read(body)).await;
+    let read = read.unwrap_or_else(|_| Err(format!("the reply was not whole within {limit:?}")));
+    let read = read.and_then(|body| {
+        let encoded = parts.headers.contains_key(http::header::CONTENT_ENCODING);
+        if encoded { decode(&parts.headers, &body) } else { Ok(body) }
+    });
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let answer = read.map(|body| Answer { status: parts.status.as_u16(), content_type, body });
+    (answer.map_err(NoAnswer::Lost), skew)
 }
 
-async fn body(mut response: reqwest::Response) -> reqwest::Result<Zeroizing<Vec<u8>>> {
+async fn read(body: ReplyBody) -> Result<Zeroizing<Vec<u8>>, String> {
     // Never grows: a grown vector leaves a copy behind that nobody wipes.
     let mut read = Zeroizing::new(Vec::with_capacity(BODY_LIMIT));
-    while let Some(chunk) = response.chunk().await? {
+    let mut body = pin!(body);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|err| chain(&err))?;
+        let Some(chunk) = frame.data_ref() else { continue };
         let room = BODY_LIMIT - read.len();
-        read.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        read.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
         if chunk.len() > room {
             break;
         }
@@ -207,11 +237,16 @@ async fn body(mut response: reqwest::Response) -> reqwest::Result<Zeroizing<Vec<
     Ok(read)
 }
 
-/// An error and its causes on one line, without the URL: its query holds secrets.
-fn chain(err: reqwest::Error) -> String {
-    let err = err.without_url();
+/// Nobody asked for an encoding, and a front may make one all the same.
+fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    let read = decoded(headers, &Bytes::copy_from_slice(body), BODY_LIMIT);
+    read.map(|body| Zeroizing::new(body.to_vec())).map_err(|err| chain(&err))
+}
+
+/// An error and its causes on one line.
+fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
-    let mut cause = std::error::Error::source(&err);
+    let mut cause = err.source();
     while let Some(err) = cause {
         text.push_str(": ");
         text.push_str(&err.to_string());
@@ -237,6 +272,19 @@ impl Call<'_> {
         self.latest.is_some_and(|latest| Timestamp::now() > latest)
     }
 
+    /// As it is written.
+    fn request(&self) -> SecretRequest {
+        let mut headers = self.headers.clone();
+        headers.insert(USER_AGENT, HeaderValue::from_static(OURS));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let body = self.json.as_deref().unwrap_or_default();
+        if self.json.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        SecretRequest::new(self.to, &self.method, self.path, self.query, &headers, body.as_bytes())
+    }
+
     fn time_left(&self) -> Duration {
         let left = self.latest.map(|latest| latest.duration_since(Timestamp::now()));
         left.map_or(Duration::MAX, |left| Duration::try_from(left).unwrap_or_default())
@@ -257,30 +305,6 @@ pub(super) fn headers<const N: usize>(of: [(&'static str, Option<HeaderValue>); 
         headers.insert(HeaderName::from_static(name), value?);
     }
     Some(headers)
-}
-
-/// A query of these, percent-encoded (RFC 3986: all but unreserved characters).
-pub(super) fn query(of: &[(&str, &str)]) -> Zeroizing<String> {
-    let length: usize = of.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
-    let mut query = Zeroizing::new(String::with_capacity(length));
-    for (name, value) in of {
-        if !query.is_empty() {
-            query.push('&');
-        }
-        query.push_str(name);
-        query.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-                query.push(char::from(byte));
-            } else {
-                query.push('%');
-                for half in [byte >> 4, byte & 15] {
-                    query.extend(char::from_digit(u32::from(half), 16).map(|digit| digit.to_ascii_uppercase()));
-                }
-            }
-        }
-    }
-    query
 }
 
 #[cfg(test)]
@@ -307,10 +331,8 @@ mod tests {
         assert_eq!(super::skew(&HeaderMap::new(), Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH), None);
     }
 
-    /// A PIN with a sign in it would end up in another parameter.
     #[test]
-    fn a_query_is_escaped() {
-        assert_eq!(query(&[("pin", "12&34=5 6%"), ("x", "é~")]).as_str(), "pin=12%2634%3D5%206%25&x=%C3%A9~");
+    fn what_no_header_can_carry_is_none() {
         assert!(sensitive("a\nb").is_none());
         assert!(headers([("access-token", None)]).is_none());
     }

@@ -1,9 +1,9 @@
 //! The calls that Sixgate itself makes to the broker: logins, renewal, consent,
 //! `/profile`, and the registration of addresses.
 //!
-//! They are made with reqwest, over connections that the account's leg has dialled
-//! ([`crate::egress::OneCall`]): bound, guarded, pinned and timed as orders are, the
-//! secondary when the primary cannot be dialled.
+//! They go over connections that the account's leg has dialled
+//! ([`Leg::lease_for_errand`](crate::legs::Leg::lease_for_errand)): bound, guarded, pinned
+//! and timed as orders are, the secondary when the primary cannot be dialled.
 //!
 //! Invariants:
 //! - One request a call and never a repeat, except on the other leg after proof that
@@ -12,7 +12,8 @@
 //! - [`Answered::NotSent`] is such proof. Whatever came after the handshake and is no
 //!   answer is [`Answered::Lost`]: it may have happened.
 //! - A token is taken only if it says itself that it is this account's.
-//! - No secret in an error, a log line or `Debug`.
+//! - No secret in an error, a log line or `Debug`. PIN and code are written into one
+//!   buffer that is wiped ([`crate::egress::SecretRequest`]).
 //!
 //! Not here: when to log in and what is counted (`lifecycle`), where tokens are kept.
 
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::{SignedDuration, Timestamp};
-use zeroize::Zeroizing;
+use tokio::time::Instant;
 
 use super::lifecycle::{AttemptOutcome, CheckOutcome, Refusal, Trouble};
 use crate::broker::dhan::errors::Context;
@@ -38,12 +39,12 @@ use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, ClientId, Role, Secret, SourceAddr};
 use crate::legs::{Errand, Legs};
 
-pub use address::{Holds, Registered, Slot};
+pub use address::{Holds, Registered, Slot, is_not_told};
 pub use call::Way;
 pub use profile::Profile;
 pub use token::{ConsentLink, Minted};
 
-use call::{Answer, Call, Exchange, NoAnswer, headers, query, sensitive};
+use call::{Answer, Call, Ears, Exchange, NoAnswer, headers, sensitive};
 
 /// Paths at the broker: the login host, then the API.
 const MINT: &str = "/app/generateAccessToken";
@@ -111,13 +112,14 @@ pub struct Login {
     api: Authority,
     auth: Authority,
     limit: Arc<AtomicU64>,
+    ears: Ears,
 }
 
 impl Login {
     /// Calls to the broker's API and login hosts. Dialling, and then the answer, may
     /// each take `limit` (`egress.response_timeout`).
     pub fn new(api: Authority, auth: Authority, limit: Duration) -> Self {
-        let login = Self { api, auth, limit: Arc::default() };
+        let login = Self { api, auth, limit: Arc::default(), ears: Ears::default() };
         login.set_limit(limit);
         login
     }
@@ -125,6 +127,11 @@ impl Login {
     /// Another limit for the calls to come.
     pub fn set_limit(&self, limit: Duration) {
         self.limit.store(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// From now on `hear` is told the head of every answer and when its request was sent; once.
+    pub fn on_heard(&self, hear: impl Fn(&HeaderMap, Instant) + Send + Sync + 'static) {
+        self.ears.set(hear);
     }
 
     fn limit(&self) -> Duration {
@@ -146,9 +153,9 @@ impl Login {
             Err(why) => return refused_here("totp_secret_invalid", &why, "Enter the account's TOTP secret again"),
         };
         let pin = pin.expose_secret();
-        let query = query(&[("dhanClientId", client_id.as_str()), ("pin", pin), ("totp", &code)]);
+        let query = [("dhanClientId", client_id.as_str()), ("pin", pin), ("totp", &code)];
         // No body and no Content-Type: the broker refuses an empty JSON body (DH-905).
-        let call = self.to_auth("pin_totp", client_id, Method::POST, MINT, query, HeaderMap::new(), latest);
+        let call = self.to_auth("pin_totp", client_id, Method::POST, MINT, &query, HeaderMap::new(), latest);
         let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Login, &[pin, &code], |answer, now| token::minted(answer, client_id, now))
     }
@@ -169,9 +176,10 @@ impl Login {
             to: &self.api,
             method: Method::GET,
             path: RENEW,
-            query: Zeroizing::default(),
+            query: &[],
             headers,
             json: None,
+            ears: &self.ears,
             latest: Some(latest),
         };
         let exchange = call::make(&call, legs.into(), self.limit()).await;
@@ -188,8 +196,8 @@ impl Login {
         latest: Timestamp,
     ) -> Called<Answered<ConsentLink>> {
         let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
-        let query = query(&[("client_id", client_id.as_str())]);
-        let call = self.to_auth("generate_consent", client_id, Method::POST, GENERATE_CONSENT, query, headers, latest);
+        let query = [("client_id", client_id.as_str())];
+        let call = self.to_auth("generate_consent", client_id, Method::POST, GENERATE_CONSENT, &query, headers, latest);
         let exchange = call::make(&call, legs.into(), self.limit()).await;
         let secrets = [api_key.expose_secret(), api_secret.expose_secret()];
         judge(exchange, Context::Consent, &secrets, |answer, _| token::consent_link(answer, &self.auth))
@@ -210,8 +218,9 @@ impl Login {
             return refused_here("token_id_invalid", &why, "Start the login again from a new link");
         }
         let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
-        let query = query(&[("tokenId", token_id.expose_secret())]);
-        let mut call = self.to_auth("consume_consent", client_id, Method::GET, CONSUME_CONSENT, query, headers, latest);
+        let query = [("tokenId", token_id.expose_secret())];
+        let mut call =
+            self.to_auth("consume_consent", client_id, Method::GET, CONSUME_CONSENT, &query, headers, latest);
         let mut exchange = call::make(&call, legs.into(), self.limit()).await;
         if exchange.answer.as_ref().is_ok_and(token::refuses_verb) {
             call.method = Method::POST;
@@ -297,7 +306,7 @@ impl Login {
         account: &'a ClientId,
         method: Method,
         path: &'static str,
-        query: Zeroizing<String>,
+        query: &'a [(&'static str, &'a str)],
         headers: HeaderMap,
         latest: Timestamp,
     ) -> Call<'a> {
@@ -311,6 +320,7 @@ impl Login {
             query,
             headers,
             json: None,
+            ears: &self.ears,
             latest: Some(latest),
         }
     }
@@ -324,9 +334,20 @@ impl Login {
         headers: HeaderMap,
         json: Option<String>,
     ) -> Call<'a> {
-        let query = Zeroizing::default();
         let errand = if path == GET_IP { Errand::GetIp } else { Errand::Signed };
-        Call { name, errand, account, to: &self.api, method, path, query, headers, json, latest: None }
+        Call {
+            name,
+            errand,
+            account,
+            to: &self.api,
+            method,
+            path,
+            query: &[],
+            headers,
+            json,
+            ears: &self.ears,
+            latest: None,
+        }
     }
 }
 
