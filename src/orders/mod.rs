@@ -163,16 +163,6 @@ impl Orders {
         }
     }
 
-    /// Take in how far the broker's clock is ahead of this host's, where something else than an order measured it. As
-    /// [`Orders::heard`], but only for how old is what was read back.
-    pub fn heard_ahead(&self, skew: SignedDuration) {
-        if !self.memory.knows_ages()
-            && let Ok(now) = Timestamp::now().checked_add(skew)
-        {
-            self.date(now);
-        }
-    }
-
     /// How old is what was read back? Of this host's clock and the broker's, the one by which less time has passed since
     /// it was written: a clock that is ahead must not make it look forgotten.
     fn date(&self, broker: Timestamp) {

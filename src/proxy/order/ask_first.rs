@@ -18,7 +18,7 @@ use super::Order;
 use super::ending::Lost;
 use crate::broker::dhan::endpoints::{WriteKind, classify};
 use crate::domain::{Outcome, Role};
-use crate::egress::Sent;
+use crate::egress::{Sent, decode};
 use crate::legs::{Purpose, Reuse};
 use crate::orders::journal::{Kind, Word};
 use crate::orders::limits::Ask;
@@ -27,7 +27,7 @@ use crate::orders::trail::Trail;
 use crate::proxy::forward::{Outgoing, Trace};
 use crate::proxy::reconcile::Looked;
 use crate::proxy::reply::{Body, Code, Problem};
-use crate::proxy::{decode, legs, live, sign};
+use crate::proxy::{legs, live, sign};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(250);
