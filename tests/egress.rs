@@ -249,7 +249,8 @@ fn a_connection_that_the_broker_says_it_will_close_is_not_used_again() {
         assert_eq!(place(&world).status, 200);
         assert_eq!(orders(&world), n);
     }
-    let connections: BTreeSet<_> = world.broker.seen().iter().map(|s| s.connection).collect();
+    let seen = world.broker.seen();
+    let connections: BTreeSet<_> = seen.iter().filter(|s| s.method == "POST").map(|s| s.connection).collect();
     assert_eq!(connections.len(), 3);
 }
 
@@ -544,18 +545,26 @@ fn what_an_account_lacks_is_named() {
     let world = World::up(0, "");
     assert_problem(&place(&world), 503, "account_missing", "not_sent");
     world.post("/v1/accounts", &json!({ "name": "a1", "platform": "DHAN_V2_IPV6", "client_id": "1000000001" }), 201);
+    let lacks_a_pair = || {
+        let reply = place(&world);
+        assert_problem(&reply, 503, "egress_unavailable", "not_sent");
+        assert!(reply.json()["detail"].as_str().unwrap().contains("/v1/accounts/a1/pair"), "{reply:?}");
+    };
+    lacks_a_pair();
+    world.broker.add_account(World::broker_account(1));
+    let pair = json!({ "primary": net::primary(1).to_string(), "secondary": net::secondary(1).to_string() });
+    world.post("/v1/accounts/a1/pair", &pair, 201);
     let reply = place(&world);
     assert_problem(&reply, 503, "token_unavailable", "not_sent");
     assert!(reply.json()["detail"].as_str().unwrap().contains("/v1/accounts/a1/token"), "{reply:?}");
     let (_, account) = world.gateway.admin().get("/v1/accounts/a1");
     assert_eq!(account["token"]["state"], "needs_person", "{account}");
     // Any token that is this account's will do: nothing gets as far as the broker.
+    assert_eq!(world.gateway.admin().delete("/v1/accounts/a1/pair").0, 204);
     let claims = data_encoding::BASE64URL_NOPAD.encode(br#"{"dhanClientId":"1000000001","exp":4000000000}"#);
     let token = json!({ "access_token": format!("eyJ0eXAiOiJKV1QifQ.{claims}.c2ln") });
     assert_eq!(world.gateway.admin().put("/v1/accounts/a1/token", &token).0, 200);
-    let reply = place(&world);
-    assert_problem(&reply, 503, "egress_unavailable", "not_sent");
-    assert!(reply.json()["detail"].as_str().unwrap().contains("/v1/accounts/a1/pair"), "{reply:?}");
+    lacks_a_pair();
 }
 
 /// Programs that log in by themselves keep working, and cannot kill the live token.

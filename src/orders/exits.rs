@@ -184,14 +184,12 @@ mod tests {
         let exits = Arc::new(Exits::default());
         let older = exits.place();
         let (refused, other) = (exits.place().exit(&id("kill")), exits.place().exit(&id("exit")));
-        let waiting = tokio::spawn({
-            let older = older.clone();
-            async move { older.clear().await }
+        let (waited, ()) = tokio::join!(older.clear(), async {
+            refused.refused();
+            assert_eq!(older.stand(), Stand::Still, "another one is under way");
+            other.refused();
         });
-        refused.refused();
-        assert_eq!(older.stand(), Stand::Still, "another one is under way");
-        other.refused();
-        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(waited, Ok(()));
     }
 
     /// An exit whose task breaks down may have reached the broker.
@@ -201,13 +199,8 @@ mod tests {
         let older = exits.place();
         let exit = exits.place().exit(&id("exit"));
         assert!(older.turned_away().now_or_never().is_none());
-        let waiting = tokio::spawn({
-            let older = older.clone();
-            async move { older.turned_away().await }
-        });
-        tokio::task::yield_now().await;
-        drop(exit);
-        assert_eq!(waiting.await.unwrap(), id("exit"));
+        let (turned, ()) = tokio::join!(older.turned_away(), async { drop(exit) });
+        assert_eq!(turned, id("exit"));
         assert_eq!(older.stand(), Stand::TurnedAway(id("exit")));
     }
 }

@@ -170,7 +170,9 @@ async fn ask(login: &Login, subject: &Subject) -> Result<(Registration, Timestam
         Answered::Refused(refusal) if login::is_not_told(&refusal) => {
             return Err(RegistrationError::NotTold { why: refusal.trouble.summary.into_owned(), now });
         }
-        answered => answered.told().map_err(RegistrationError::Broker)?,
+        answered @ (Answered::Good(_) | Answered::Refused(_) | Answered::Lost(_) | Answered::NotSent(_)) => {
+            answered.told().map_err(RegistrationError::Broker)?
+        }
     };
     Ok((Registration::of(legs.pair(), told), now))
 }

@@ -418,7 +418,7 @@ impl Model {
         for slot in 0..NAMED {
             let serial = self.slots[slot];
             let write = &self.writes[&serial];
-            let over = self.now >= write.promised || (write.executed > 0 && self.next % 7 == 0);
+            let over = self.now >= write.promised || (write.executed > 0 && self.next.is_multiple_of(7));
             if over && !self.is_busy(serial) {
                 self.slots[slot] = self.named();
             }

@@ -123,12 +123,13 @@ fn an_account_is_validated_by_each_of_its_own_legs() {
     ];
     assert_eq!(names, all);
     let own = world.traders[0].pair;
+    // A leg that was just put to use may have asked the same of its own accord.
     let seen = world.broker.seen();
-    assert_eq!(seen.len(), 3, "{seen:?}");
     assert!(seen.iter().all(|seen| seen.account.as_ref() == Some(&world.traders[0].client_id)));
     let mut asked: Vec<_> =
         seen.iter().filter(|seen| seen.path_and_query.ends_with("/getIP")).map(|s| *s.peer.ip()).collect();
     asked.sort();
+    asked.dedup();
     assert_eq!(asked, [own.primary.ip(), own.secondary.ip()]);
 
     // A line that swallows packets: its leg fails, and the other one's check is its own.
@@ -138,7 +139,7 @@ fn an_account_is_validated_by_each_of_its_own_legs() {
     let (_, why) = check(&body, "leg_primary");
     assert!(why.contains("could not be asked") && why.contains(&own.primary.to_string()), "{why}");
     assert_eq!(check(&body, "leg_secondary"), (true, format!("the broker sees it as {}", own.secondary).as_str()));
-    let late = world.broker.seen().split_off(3);
+    let late = world.broker.seen().split_off(seen.len());
     assert!(late.iter().all(|seen| *seen.peer.ip() == own.secondary.ip()), "{late:?}");
 }
 

@@ -168,17 +168,14 @@ async fn an_answer_that_does_not_come_is_waited_for_once_and_counts_when_it_come
 #[tokio::test]
 async fn all_who_come_at_first_wait_for_one_question() {
     let (Bench { legs, .. }, oracle) = &looked_after(&[Some(OTHER)], Some(OWN), false).await;
-    let waiting: Vec<_> = (0..20)
-        .map(|_| {
-            let legs = Arc::clone(legs);
-            tokio::task::spawn(async move { lease(&legs, Purpose::OrderWrite).await })
-        })
-        .collect();
-    oracle.was_asked.notified().await;
-    assert_eq!((oracle.asked.load(Ordering::Relaxed), legs.leg(Role::Primary).open()), (1, 0));
-    oracle.may_answer.add_permits(100);
-    for lease in waiting {
-        assert_eq!(lease.await.unwrap().unwrap(), Role::Secondary);
+    let all = futures_util::future::join_all((0..20).map(|_| lease(legs, Purpose::OrderWrite)));
+    let (leases, ()) = tokio::join!(all, async {
+        oracle.was_asked.notified().await;
+        assert_eq!((oracle.asked.load(Ordering::Relaxed), legs.leg(Role::Primary).open()), (1, 0));
+        oracle.may_answer.add_permits(100);
+    });
+    for lease in leases {
+        assert_eq!(lease.unwrap(), Role::Secondary);
     }
 }
 

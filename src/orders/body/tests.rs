@@ -171,7 +171,7 @@ fn spellings(value: &Value, how: u64) -> String {
         }
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(|item| spellings(item, how / 3)).collect();
-            format!("[{}]", items.join(if how % 2 == 0 { "," } else { " ,\n" }))
+            format!("[{}]", items.join(if how.is_multiple_of(2) { "," } else { " ,\n" }))
         }
         Value::Object(members) => {
             let mut members: Vec<_> =

@@ -63,6 +63,10 @@ fn plain(body: &[u8]) -> Option<Option<Box<str>>> {
         id: &'a str,
         orders: Option<IgnoredAny>,
     }
+    // To serde the values alone, in an array, are a struct too.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
     match serde_json::from_slice(body) {
         Ok(Plain { id, orders: None }) => Some((!id.is_empty()).then(|| id.into())),
         Ok(Plain { .. }) | Err(_) => None,

@@ -178,7 +178,7 @@ pub(super) fn hint<'i>(reply: &Reply, ids: impl IntoIterator<Item = &'i str>) ->
     // Of a code that means six things the words decide; what names something else is no id's fault.
     let about_ids = words.contains("correlationid") || words.contains("correlation id");
     let says_nothing = words.is_empty() || words.contains("bad values for parameters");
-    if !about_ids && !(says_nothing && found.broker_code.as_deref() == Some("DH-905")) {
+    if !(about_ids || says_nothing && found.broker_code.as_deref() == Some("DH-905")) {
         return None;
     }
     let odd = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_'));

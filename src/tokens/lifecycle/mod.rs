@@ -148,10 +148,11 @@ impl Held {
         }
         if !self.doubted {
             self.doubted = true;
-            self.checks = 0;
-            if self.check.is_none() {
+            // What was asked in vain a moment ago waits as long as was said then.
+            if self.check.is_none() && self.checks == 0 {
                 self.check_at = now;
             }
+            self.checks = 0;
         }
     }
 }

@@ -68,7 +68,10 @@ impl<'a> Way<'a> {
 
 /// Hears the head of every answer, and when its request was sent: for who must know what time it is at the broker.
 #[derive(Clone, Default)]
-pub(super) struct Ears(Arc<OnceLock<Box<dyn Fn(&HeaderMap, Instant) + Send + Sync>>>);
+pub(super) struct Ears(Arc<OnceLock<Box<Listen>>>);
+
+/// Called with an answer's fields and when it came.
+type Listen = dyn Fn(&HeaderMap, Instant) + Send + Sync;
 
 impl Ears {
     pub(super) fn set(&self, hear: impl Fn(&HeaderMap, Instant) + Send + Sync + 'static) {
