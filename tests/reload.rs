@@ -198,7 +198,7 @@ fn listeners_come_and_go_and_their_connections_stay() {
 }
 
 #[test]
-fn a_key_that_is_required_from_now_on_is_asked_of_new_connections() {
+fn a_key_that_is_required_from_now_on_is_asked_of_open_connections_too() {
     let mut world = World::up(2, "");
     let callers = world.net.runtime(Ns::Gateway);
     let mut kept = callers.run(async {
@@ -215,7 +215,7 @@ fn a_key_that_is_required_from_now_on_is_asked_of_new_connections() {
         let with = request("GET", PROFILE, "api.dhan.co", &[("proxy-authorization", &auth)], None);
         (without, fresh.send(with).await.unwrap().status, get(&mut kept, PROFILE).await)
     });
-    assert_eq!(statuses, (407, 200, 200));
+    assert_eq!(statuses, (407, 200, 407));
 
     let other = config(&pins()).replace("account = \"a1\"", "account = \"a2\"");
     reload(&mut world, &other, DONE);

@@ -4,7 +4,8 @@ use serde_json::Value;
 use sixgate::sandbox::{Action, Elsewhere, External, Fault, Kind, Status};
 
 use super::support::engine::Wish;
-use super::{Ask, TERMS, Told, arrived, habits, is_executed, made, send, send_all, world};
+use super::support::world::World;
+use super::{Ask, TERMS, Told, arrived, habits, is_executed, made, send, send_all, text, world};
 
 /// Orders of the same customer that bear an id which a caller uses: under `id` each.
 fn older() -> Vec<(&'static str, Elsewhere)> {
@@ -23,7 +24,8 @@ fn older() -> Vec<(&'static str, Elsewhere)> {
 /// An engine that is told "executed" of an order that does not exist believes to have a position.
 #[test]
 fn an_older_order_under_the_id_is_not_taken_for_one_whose_answer_was_lost() {
-    let world = world();
+    // Six are asked about at once, and the broker takes twenty questions a second.
+    let world = World::up_with(1, &text("").replace("reconcile_for = \"500ms\"", "reconcile_for = \"4s\""));
     let customer = world.traders[0].client_id.clone();
     for external in [External::Newest, External::Oldest, External::All] {
         for executed in [false, true] {
