@@ -21,7 +21,7 @@ const SPAN: Duration = Duration::from_hours(24);
 /// The most ids of one set. The broker takes 7,000 orders a day of a customer; slices and multi-orders make more of one.
 const MOST: usize = 32 * 1024;
 
-/// The ids of each customer. At most two sets of [`MOST`] each.
+/// The ids of each customer. At most two sets of `MOST` each.
 #[derive(Debug, Default)]
 pub struct Known {
     customers: papaya::HashMap<ClientId, Mutex<Sets>>,

@@ -109,6 +109,7 @@ fn places(process: u32, needle: &[u8]) -> usize {
 fn nothing_of_a_login_is_left_in_memory_but_what_is_kept() {
     let mut world = World::up_with(0, &config(&pins()));
     world.broker.set_cooldown(std::time::Duration::ZERO);
+    world.broker.add_account(World::broker_account(1));
     let trader = world.add(1, &automatic());
     wait_until("a login", std::time::Duration::from_secs(60), || {
         let (_, token) = world.gateway.admin().get("/v1/accounts/a1/token");
