@@ -14,6 +14,8 @@
 //! Not here: which leg to take (`legs`), what to send (`proxy`).
 
 mod connect;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 mod handover;
 mod http;

@@ -351,7 +351,9 @@ pub fn order_of(body: &[u8]) -> Option<Box<str>> {
         id: &'a str,
         orders: Option<IgnoredAny>,
     }
-    if let Ok(Plain { id, orders: None }) = serde_json::from_slice(body) {
+    // To serde the values alone, in an array, are a struct too.
+    let object = body.trim_ascii_start().starts_with(b"{");
+    if let (true, Ok(Plain { id, orders: None })) = (object, serde_json::from_slice(body)) {
         return (!id.is_empty()).then(|| id.into());
     }
     let value: Value = serde_json::from_slice(body).ok()?;

@@ -4,7 +4,7 @@
 //! another account's `dhanClientId` is refused: either the caller is confused
 //! about who it is, or somebody else is speaking.
 
-mod members;
+pub(super) mod members;
 
 use std::borrow::Cow;
 use std::sync::Arc;

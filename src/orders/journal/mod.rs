@@ -40,6 +40,8 @@ mod export;
 mod flush;
 mod folder;
 mod follow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod line;
 mod lines;
 mod note;

@@ -14,10 +14,10 @@ pub(super) const TWICE: &str = "stands twice";
 
 /// The members of a JSON object that matter here, as they stand in the text.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Members<'a> {
-    pub(super) client_id: Option<&'a str>,
-    pub(super) correlation_id: Option<&'a str>,
-    pub(super) empty: bool,
+pub(in crate::proxy) struct Members<'a> {
+    pub(in crate::proxy) client_id: Option<&'a str>,
+    pub(in crate::proxy) correlation_id: Option<&'a str>,
+    pub(in crate::proxy) empty: bool,
 }
 
 /// Read them.
@@ -29,7 +29,7 @@ pub(super) fn read(body: &[u8]) -> serde_json::Result<Members<'_>> {
 }
 
 /// Of an object that is flat and plain, if it is one.
-pub(super) fn flat(text: &str) -> Option<Members<'_>> {
+pub(in crate::proxy) fn flat(text: &str) -> Option<Members<'_>> {
     let mut cursor = Cursor { text, at: 0 };
     let mut found = Members { empty: true, ..Members::default() };
     cursor.blanks();
