@@ -143,7 +143,7 @@ impl Destinations {
     ) -> Result<(Form, Target), Problem> {
         let bad = |detail: &str| Problem::before_sending(Code::BadRequest, detail);
         let uri: Uri = raw.parse().map_err(|_| bad("the request target is no URI"))?;
-        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let path = whole_path(&uri).ok_or_else(|| bad("the request target is no URI"))?;
         unambiguous(path.path())?;
         let host = headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
         let (form, authority) = match (uri.scheme_str(), inside) {
@@ -208,6 +208,16 @@ impl Destinations {
 
     fn service(&self, authority: &Authority) -> Option<Service> {
         self.services.iter().find(|(known, _)| known == authority).map(|(_, service)| *service)
+    }
+}
+
+/// Path and query as they stand in a request line. Of `http://host?query` the library's own text begins with the
+/// question mark; the empty path of an absolute URI is `/` (RFC 9112 section 3.2.1).
+fn whole_path(uri: &Uri) -> Option<PathAndQuery> {
+    match uri.path_and_query() {
+        None => Some(PathAndQuery::from_static("/")),
+        Some(path) if path.as_str().starts_with('/') => Some(path.clone()),
+        Some(path) => path.to_string().parse().ok(),
     }
 }
 
@@ -310,6 +320,13 @@ mod tests {
     fn an_order_goes_the_short_way() {
         let plain = destinations("").plain_api_path("http://api.dhan.co/v2/orders", &HeaderMap::new(), None);
         assert_eq!(plain.unwrap(), "/v2/orders");
+    }
+
+    /// Or the broker would get a request line whose target is no path.
+    #[test]
+    fn a_query_without_a_path_is_one_of_the_root() {
+        let (_, target) = destinations("").target("http://api.dhan.co?a=b", &HeaderMap::new(), None).unwrap();
+        assert_eq!((target.path.as_str(), target.path.path()), ("/?a=b", "/"));
     }
 
     /// A path that is classed as a read and served as an order, or hides `setIP`.
