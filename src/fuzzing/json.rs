@@ -123,7 +123,7 @@ fn one_number(text: &str) -> Option<Number> {
 fn exact(text: &str) -> Option<(i128, i32)> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() < 1000)?;
+    let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.unsigned_abs() < 1000)?;
     let places = i32::try_from(fraction.len()).ok()?;
     Some((format!("{whole}{fraction}").parse().ok()?, exponent - places))
 }
