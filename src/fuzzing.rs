@@ -7,12 +7,14 @@
 //!
 //! Not here: anything that runs in the gateway.
 
+mod bodies;
 mod frames;
 mod http1;
 mod json;
 mod lines;
 mod targets;
 
+pub use bodies::body_value;
 pub use frames::websocket;
 pub use http1::{broker_http1, callers_http1};
 pub use json::{body_members, jwt, number, trail};
@@ -22,6 +24,7 @@ pub use targets::target;
 /// All of them, by the names of their corpora.
 pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("body_members", body_members),
+    ("body_value", body_value),
     ("broker_http1", broker_http1),
     ("callers_http1", callers_http1),
     ("journal_line", journal_line),

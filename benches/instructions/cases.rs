@@ -209,9 +209,10 @@ fn caller_by_client_key(dir: &Path) -> Operation {
     let caller = listener(None, ClientKey::Required);
     let shown = BASE64.encode(format!("alpha:{}", world.key).as_bytes());
     let headers = headers(&[("proxy-authorization", &format!("Basic {shown}"))]);
+    let endpoint = placement();
     Box::new(move || {
         let asked = (&Method::POST, "http://api.dhan.co/v2/orders", &headers);
-        let admitted = caller.check(black_box(&world.accounts), black_box(asked), ORDER.as_bytes());
+        let admitted = caller.check(black_box(&world.accounts), black_box(asked), &endpoint, ORDER.as_bytes());
         admitted.is_ok_and(|account| account.name.as_str() == "alpha")
     })
 }
@@ -221,9 +222,10 @@ fn caller_by_listener(dir: &Path) -> Operation {
     let world = World::new(dir);
     let caller = listener(Some(name()), ClientKey::None);
     let headers = headers(&[]);
+    let endpoint = placement();
     Box::new(move || {
         let asked = (&Method::POST, "/v2/orders", &headers);
-        let admitted = caller.check(black_box(&world.accounts), black_box(asked), ORDER.as_bytes());
+        let admitted = caller.check(black_box(&world.accounts), black_box(asked), &endpoint, ORDER.as_bytes());
         admitted.is_ok_and(|account| account.name.as_str() == "alpha")
     })
 }
@@ -239,7 +241,7 @@ fn order_with_ids() -> Bytes {
 }
 
 fn placement() -> Endpoint {
-    classify(&Method::POST, "/v2/orders")
+    classify(&Method::POST, "/v2/orders", None)
 }
 
 /// Neither client id nor correlation id: both are put in.
@@ -282,15 +284,15 @@ fn sign_headers(dir: &Path) -> Operation {
 
 fn endpoint_of_placement(_: &Path) -> Operation {
     Box::new(|| {
-        let endpoint = classify(black_box(&Method::POST), black_box("/v2/orders"));
-        endpoint.write && endpoint.correlation && endpoint.rate == RateClass::Order
+        let endpoint = classify(black_box(&Method::POST), black_box("/v2/orders"), None);
+        endpoint.is_write() && endpoint.correlation && endpoint.rate == RateClass::Order
     })
 }
 
 fn endpoint_of_cancel(_: &Path) -> Operation {
     Box::new(|| {
-        let endpoint = classify(black_box(&Method::DELETE), black_box("/v2/orders/112611230001"));
-        endpoint.write && !endpoint.correlation && endpoint.rate == RateClass::Order
+        let endpoint = classify(black_box(&Method::DELETE), black_box("/v2/orders/112611230001"), None);
+        endpoint.is_write() && !endpoint.correlation && endpoint.rate == RateClass::Order
     })
 }
 

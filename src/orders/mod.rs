@@ -1,6 +1,7 @@
 //! What makes an order write safe: it is written down before it leaves, it is never
 //! done twice, and it never makes the broker close the door on its account.
 //!
+//! - [`body`]: what a write's body says, by value.
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
 //! - [`limits`]: how much the broker takes from an account, kept before it is sent.
@@ -14,6 +15,7 @@
 //! Not here: sending (`proxy`), connections and their health (`legs`, `egress`), what
 //! an endpoint is (`broker`).
 
+pub mod body;
 pub mod journal;
 pub mod limits;
 pub mod memory;

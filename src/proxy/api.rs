@@ -6,20 +6,23 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response, header};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Response, header};
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::caller::Door;
+use super::decode::decoded;
 use super::forward::{self, Trace};
 use super::order::{Order, limited};
 use super::reply::{Body, Code, Problem};
 use super::target::Target;
 use super::{Inbound, Proxy, legs, live, no_token, outgoing, sign};
 use crate::accounts::Account;
-use crate::broker::dhan::endpoints::classify;
+use crate::broker::dhan::endpoints::{Spelling, classify, spelling};
 use crate::broker::dhan::errors;
-use crate::domain::Outcome;
+use crate::domain::{Outcome, india};
 use crate::orders::limits::Ask;
 use crate::telemetry::access::Access;
 
@@ -32,26 +35,28 @@ impl Proxy {
         (door, request_id): (&Door, &Arc<str>),
         account: &Account,
         asked: Inbound,
-        target: Target,
+        mut target: Target,
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
         let began = Instant::now();
-        let endpoint = classify(&asked.method, target.path.path());
-        access.write = endpoint.write;
-        if endpoint.write {
-            door.refuse_simple_writes(&asked.method, &asked.headers, &asked.body)?;
+        let endpoint = classify(&asked.method, target.path.path(), target.path.query());
+        access.write = endpoint.is_write();
+        if endpoint.is_write() {
+            target.path = spelt(&asked.method, target.path)?;
+            door.refuse_simple_writes(&asked.method, &endpoint, &asked.headers, &asked.body)?;
         }
-        if asked.headers.contains_key(header::CONTENT_ENCODING) {
+        if asked.headers.contains_key(header::CONTENT_ENCODING) && !endpoint.takes_risk_away() {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
         let idempotency_key = idempotency_key(&asked.headers)?;
-        let signed = sign::body(asked.body.clone(), endpoint, account.client_id(), idempotency_key.as_deref())?;
+        let day = india::local(Timestamp::now()).date();
+        let signed = sign::body(asked.body.clone(), &endpoint, account.client_id(), idempotency_key.as_deref(), day)?;
         let (write_timeout, reconcile_for) = (asked.settings.write_timeout, asked.settings.reconcile_for);
         let mut out = outgoing(asked, target);
         out.body = signed.body;
         out.may_repeat = endpoint.may_repeat(&out.method);
-        if endpoint.write {
+        if endpoint.is_write() {
             out.limit = write_timeout;
             let correlation = signed.correlation;
             let proxy = self;
@@ -87,6 +92,18 @@ impl Proxy {
     }
 }
 
+/// The path of an order write in the one spelling that everything further on knows.
+fn spelt(method: &Method, path: PathAndQuery) -> Result<PathAndQuery, Problem> {
+    match spelling(method, path.path(), path.query()) {
+        Spelling::Right => Ok(path),
+        Spelling::Corrected(right) => Ok(right),
+        Spelling::Refused { right } => {
+            let detail = format!("the broker may or may not take {} for {right}; send it to {right}", path.path());
+            Err(Problem::before_sending(Code::BadRequest, detail))
+        }
+    }
+}
+
 /// The caller's `Idempotency-Key`, a word of its own choice.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut given = headers.get_all("idempotency-key").iter();
@@ -109,7 +126,7 @@ async fn refuses_token(reply: Response<Body>) -> (bool, Response<Body>) {
     }
     let (parts, body) = reply.into_parts();
     let (read, body) = body.peek(REFUSAL_LIMIT).await;
-    let refused = read.is_some_and(|body| {
+    let refused = read.and_then(|body| decoded(&parts.headers, &body, REFUSAL_LIMIT).ok()).is_some_and(|body| {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         errors::refuses_token(&errors::Reply { status: parts.status.as_u16(), content_type, body: &body })
     });

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::reply::{Code, Problem};
 use super::target::Form;
 use crate::accounts::{Account, Accounts, ClientKeys};
+use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::{ClientKey, Listener};
 use crate::domain::AccountName;
 use crate::domain::target::own_host;
@@ -152,12 +153,19 @@ impl Door {
     }
 
     /// An order write that a page could send without asking (a "simple" request
-    /// of the Fetch standard) is not JSON.
+    /// of the Fetch standard) is not JSON. What takes risk away is waived: where a page of another site sends it, it
+    /// bears an `Origin`, which [`Door::refuse_browsers`] stops.
     ///
     /// # Errors
     /// 403 `browser_refused`.
-    pub fn refuse_simple_writes(&self, method: &Method, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-        if self.listener.client_key == ClientKey::Required {
+    pub fn refuse_simple_writes(
+        &self,
+        method: &Method,
+        endpoint: &Endpoint,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), Problem> {
+        if self.listener.client_key == ClientKey::Required || endpoint.takes_risk_away() {
             return Ok(());
         }
         let kind = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());

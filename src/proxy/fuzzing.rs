@@ -10,7 +10,6 @@ use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
 use super::http1::{Connection, Limits, ReadError};
-use super::sign::members;
 use super::target::{Destinations, Target};
 use super::websocket::{Login, caller_frames, text_frame};
 use crate::domain::{Authority, ClientId};
@@ -62,22 +61,6 @@ pub fn requests(bytes: Bytes, piece: usize) -> (Vec<Request>, bool) {
 /// What of a caller's fields goes on to the broker.
 pub fn for_broker(headers: &mut HeaderMap) {
     super::headers::for_broker(headers);
-}
-
-/// The members of a body that name account and order, raw: the short way and serde's. `Err` is serde's refusal.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Members<'a> {
-    pub client_id: Option<&'a str>,
-    pub correlation_id: Option<&'a str>,
-    pub empty: bool,
-}
-
-/// Of a body: by the short way if that takes it, and by the long one.
-pub fn members(body: &[u8]) -> (Option<Members<'_>>, Result<Members<'_>, String>) {
-    let plain = |members::Members { client_id, correlation_id, empty }| Members { client_id, correlation_id, empty };
-    let short = std::str::from_utf8(body).ok().and_then(members::flat);
-    let long = serde_json::from_slice::<members::Members<'_>>(body);
-    (short.map(plain), long.map(plain).map_err(|err| err.to_string()))
 }
 
 /// What the order-update host hears of what a caller says: until its login was put in its place, and after it.

@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// How we sign the trail of a message (RFC 9110 section 7.6.3).
 const VIA_SIXGATE: HeaderValue = HeaderValue::from_static("1.1 sixgate");
 
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// For one connection only (RFC 9110 section 7.6.1), or the framing of one message.
 const HOP_BY_HOP: [HeaderName; 10] = [
     CONNECTION,
@@ -65,6 +67,22 @@ pub fn for_broker(headers: &mut HeaderMap) {
     }
     passed.append(VIA, VIA_SIXGATE);
     *headers = passed;
+}
+
+/// What a caller says of the answer to an order write is ours to say: it has to be read, whole and as JSON, to know
+/// what became of the order. For what [`for_broker`] has gone through.
+///
+/// What takes risk away is called what the broker's documents call all of it, whatever its caller did: a kill switch
+/// without a body or a type must not fail for its type.
+pub fn for_write(headers: &mut HeaderMap, takes_risk_away: bool) {
+    for name in [RANGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE] {
+        headers.remove(name);
+    }
+    headers.insert(ACCEPT, JSON);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if takes_risk_away {
+        headers.insert(CONTENT_TYPE, JSON);
+    }
 }
 
 /// Remove what belongs to the caller's connection to us, for a host that is not
@@ -155,6 +173,39 @@ mod tests {
         let mut left: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-type", "via"]);
+    }
+
+    /// With gzip an executed exit-all was told "unknown", and a refused address brought no failover.
+    #[test]
+    fn the_caller_does_not_negotiate_the_answer_to_an_order() {
+        let asked = [
+            ("Accept", "text/html"),
+            ("Accept", "*/*"),
+            ("Accept-Encoding", "gzip, br"),
+            ("Range", "bytes=0-1"),
+            ("If-None-Match", "*"),
+            ("If-Modified-Since", "Mon, 23 Nov 2026 00:00:00 GMT"),
+            ("If-Match", "x"),
+            ("If-Range", "x"),
+            ("If-Unmodified-Since", "x"),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("User-Agent", "engine"),
+        ];
+        for (takes_risk_away, kind) in [(false, "application/x-www-form-urlencoded"), (true, "application/json")] {
+            let mut sent = headers(&asked);
+            for_broker(&mut sent);
+            for_write(&mut sent, takes_risk_away);
+            let mut left: Vec<_> = sent.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+            left.sort_unstable();
+            let want = [
+                ("accept", "application/json"),
+                ("accept-encoding", "identity"),
+                ("content-type", kind),
+                ("user-agent", "engine"),
+                ("via", "1.1 sixgate"),
+            ];
+            assert_eq!(left, want);
+        }
     }
 
     #[test]

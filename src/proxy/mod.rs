@@ -16,6 +16,7 @@
 mod accept;
 mod api;
 mod caller;
+mod decode;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;

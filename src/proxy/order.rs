@@ -30,9 +30,9 @@ use judge::{Reply, Said};
 use super::forward::{Outgoing, Trace};
 use super::reply::{Body, Code, Problem};
 use super::sign::{self, Correlation};
-use super::{Proxy, legs, live, no_token};
+use super::{Proxy, headers, legs, live, no_token};
 use crate::accounts::Account;
-use crate::broker::dhan::endpoints::{Endpoint, takes_risk_away};
+use crate::broker::dhan::endpoints::Endpoint;
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
@@ -112,7 +112,7 @@ impl Order<'_> {
 
     fn refuse_if_halted(&self, account: &Account) -> Result<(), Problem> {
         let Some(halt) = &account.record.halted else { return Ok(()) };
-        if takes_risk_away(&self.out.method, self.out.path.path(), self.out.path.query()) {
+        if self.endpoint.takes_risk_away() {
             return Ok(());
         }
         let reason = if halt.reason.is_empty() { String::new() } else { format!(": {}", halt.reason) };
@@ -168,6 +168,7 @@ impl Order<'_> {
         let mut token = live(self.account, by).await?;
         let (legs, to) = (legs(self.account)?, self.out.authority.clone());
         sign::headers(&mut self.out.headers, self.account, &token);
+        headers::for_write(&mut self.out.headers, self.endpoint.takes_risk_away());
         let mut reuse = Reuse::Idle;
         let (mut unsent, mut other_leg, mut renewed) = (0, None, false);
         loop {

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::decode::decoded;
 use super::forward::Outgoing;
 use super::reply::Body;
 use super::{Proxy, sign};
@@ -71,7 +72,7 @@ impl Proxy {
             }
             let Ok(token) = account.token.wait(0, by).await else { break };
             // The broker counts questions too.
-            let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path), Default::default);
+            let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), Default::default);
             let counted = matches!(tokio::time::timeout_at(by, gate.enter(ask)).await, Ok(Ok(_)));
             let limit = by.saturating_duration_since(Instant::now()).min(longest);
             let answer = if counted { question(account, &token, leg, to, path, limit).await } else { None };
@@ -109,12 +110,14 @@ async fn question(
         let lease = leg.lease(to, Reuse::Idle).await.ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         sign::headers(&mut headers, account, token);
         match lease.send(&Outgoing::read(to.clone(), path, headers, limit).message(), limit).await {
             Sent::Reply(reply) => {
-                let status = reply.status().as_u16();
-                let (body, _) = Body::Broker(Box::new(reply.into_body())).peek(BOOK_LIMIT).await;
-                Some((status, body?))
+                let (parts, body) = reply.into_parts();
+                let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
+                // What cannot be read says nothing, as no answer does.
+                Some((parts.status.as_u16(), decoded(&parts.headers, &body?, BOOK_LIMIT).ok()?))
             }
             Sent::NotSent(_) => None,
             Sent::Broken(_) => {

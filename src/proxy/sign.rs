@@ -3,24 +3,26 @@
 //! The token alone selects the account at the broker, so a body that names
 //! another account's `dhanClientId` is refused: either the caller is confused
 //! about who it is, or somebody else is speaking.
+//!
+//! Not here: reading a body and comparing it by value (`orders::body`).
 
-pub(super) mod members;
-
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use data_encoding::BASE32_NOPAD;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName};
+use jiff::civil::Date;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::headers;
 use super::reply::{Code, Problem};
 use crate::accounts::Account;
-use crate::broker::dhan::endpoints::Endpoint;
+use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{ClientId, random};
+use crate::orders::body::{Body, Text, Unreadable};
+use crate::orders::terms::Terms;
 use crate::tokens::LiveToken;
 
 const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
@@ -73,13 +75,23 @@ pub fn no_query(path: &PathAndQuery) -> PathAndQuery {
     path.path().parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
 }
 
-/// A body as it goes to the broker.
-#[derive(Debug, PartialEq, Eq)]
+/// The longest correlation id that the broker documents.
+const LONGEST_ID: usize = 30;
+
+/// A body as it goes to the broker, and what it says.
+#[derive(Debug, Default, PartialEq)]
 pub struct Signed {
     /// The body. Bytes that did not have to change are the caller's own.
     pub body: Bytes,
     /// The correlation id that it carries, where the endpoint takes one.
     pub correlation: Option<Correlation>,
+    /// Every correlation id that an order write goes by, the one that was filled in too: at the top, and of each of
+    /// several orders. Of a change it may be the order's own, echoed.
+    pub ids: Vec<Arc<str>>,
+    /// An order write's body by value (`orders::body`). No body is as good as an empty one.
+    pub value_sha256: [u8; 32],
+    /// What a placement or a change asks for: once, or once for each of several orders.
+    pub terms: Vec<Terms>,
 }
 
 /// A correlation id and where it came from.
@@ -108,67 +120,138 @@ impl Correlation {
 }
 
 /// Check the account's id in a JSON body, and fill in what the endpoint takes
-/// and the caller left out. With an `Idempotency-Key` the correlation id follows from
-/// account and key, so that the order can be found by the key after a restart.
+/// and the caller left out. With an `Idempotency-Key` the correlation id follows from it ([`derived`]; `day` is the
+/// trading day), so that the order can be found by the key after a restart.
 ///
 /// # Errors
-/// 403 `client_id_mismatch`; 400 when a member that matters stands twice, or an
-/// order write's body is no JSON object.
-pub fn body(body: Bytes, endpoint: Endpoint, client_id: &ClientId, key: Option<&str>) -> Result<Signed, Problem> {
-    let same = |body| Ok(Signed { body, correlation: None });
-    if body.is_empty() {
-        return same(body);
+/// 403 `client_id_mismatch`; 400 when a member that matters stands twice, an id is longer than the broker takes, or
+/// the body of an order write that adds risk is no JSON object.
+pub fn body(
+    body: Bytes,
+    endpoint: &Endpoint,
+    client_id: &ClientId,
+    key: Option<&str>,
+    day: Date,
+) -> Result<Signed, Problem> {
+    if !endpoint.is_write() {
+        return read_body(body, endpoint, client_id);
     }
-    let members = match members::read(&body) {
-        Ok(members) => members,
-        Err(err) if err.is_data() && err.to_string().contains(members::TWICE) => {
-            let detail = "dhanClientId or correlationId stands in the body twice, or in another spelling";
-            return Err(Problem::before_sending(Code::BadRequest, detail));
+    let body = without_mark(body);
+    let said = match Body::read(&body) {
+        _ if body.is_empty() => Body::none(),
+        Ok(said) => said,
+        // The broker takes no body of these, and whoever sends one is not to be taught JSON now.
+        Err(err) if endpoint.takes_risk_away() && err != Unreadable::Twice(CLIENT_MEMBER) => {
+            return Ok(Signed { value_sha256: Body::none().value_sha256(), ..Signed::default() });
         }
-        // What is no JSON object names no account in a way the broker would read.
-        Err(_) if !endpoint.write => return same(body),
-        Err(err) => {
-            let detail = format!("the body of an order write must be a JSON object: {}", position(&err));
-            return Err(Problem::before_sending(Code::BadRequest, detail));
-        }
+        Err(err @ Unreadable::Twice(_)) => return Err(bad(err.to_string())),
+        Err(err) => return Err(bad(format!("the body of an order write must be a JSON object: {err}"))),
     };
+    let mut signed = Signed { value_sha256: said.value_sha256(), ..Signed::default() };
+    if matches!(endpoint.write, Some(WriteKind::Create | WriteKind::Change)) && !body.is_empty() {
+        signed.terms = said.terms();
+    }
     let mut edits = Edits::default();
-    match members.client_id.map(Text::of) {
+    if !body.is_empty() {
+        own_client_id(&body, &said, endpoint, client_id, &mut edits)?;
+        correlation(&body, &said, endpoint, &mut signed, &mut edits, |value_sha256| match key {
+            Some(key) => Ok(derived(client_id, key, day, value_sha256)),
+            None => new_correlation_id(),
+        })?;
+    }
+    signed.body = if edits.is_empty() { body.clone() } else { edits.apply(&body, said.is_empty()) };
+    Ok(signed)
+}
+
+/// Of what only reads: what is no JSON object names no account in a way the broker would read.
+fn read_body(body: Bytes, endpoint: &Endpoint, client_id: &ClientId) -> Result<Signed, Problem> {
+    let mut edits = Edits::default();
+    let said = match Body::read(&body) {
+        _ if body.is_empty() => return Ok(Signed::default()),
+        Ok(said) => said,
+        Err(err @ Unreadable::Twice(_)) => return Err(bad(err.to_string())),
+        Err(_) => return Ok(Signed { body, ..Signed::default() }),
+    };
+    own_client_id(&body, &said, endpoint, client_id, &mut edits)?;
+    let body = if edits.is_empty() { body.clone() } else { edits.apply(&body, said.is_empty()) };
+    Ok(Signed { body, ..Signed::default() })
+}
+
+/// A body without the byte order mark of UTF-8, which some editors and runtimes put before it (RFC 8259 section 8.1).
+fn without_mark(body: Bytes) -> Bytes {
+    if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body }
+}
+
+const CLIENT_MEMBER: &str = "dhanClientId";
+
+/// The account's own id, and nobody else's.
+fn own_client_id<'a>(
+    body: &[u8],
+    said: &Body<'_>,
+    endpoint: &Endpoint,
+    client_id: &'a ClientId,
+    edits: &mut Edits<'a>,
+) -> Result<(), Problem> {
+    match said.client_id().map(Text::of) {
         Some(Text::Is(own)) if own == client_id.as_str() => {}
-        Some(Text::Is(other)) if !other.is_empty() => {
+        Some(Text::Is(other)) if !other.trim().is_empty() => {
             let detail =
                 format!("the body's dhanClientId is not this account's, {client_id}; leave it out and it is filled in");
             return Err(Problem::before_sending(Code::ClientIdMismatch, detail));
         }
-        Some(Text::Is(_) | Text::Null) => edits.replace(&body, members.client_id, client_id.as_str()),
+        Some(Text::Is(_) | Text::Null) => edits.replace(body, said.client_id(), client_id.as_str()),
         Some(Text::Other) => {
             return Err(Problem::before_sending(Code::ClientIdMismatch, "dhanClientId must be a text of digits"));
         }
         None if endpoint.client_id => edits.client_id = Some(client_id.as_str()),
         None => {}
     }
-    let mut correlation = None;
-    if endpoint.correlation {
-        match members.correlation_id.map(Text::of) {
-            Some(Text::Is(given)) if !given.is_empty() => correlation = Some(Correlation::Given((&*given).into())),
-            Some(Text::Other) => {
-                return Err(Problem::before_sending(Code::BadRequest, "correlationId must be a text"));
-            }
-            found => {
-                let made = match key {
-                    Some(key) => derived_correlation_id(client_id, key),
-                    None => new_correlation_id()?,
-                };
-                match found {
-                    Some(_) => edits.replace(&body, members.correlation_id, &made),
-                    None => edits.correlation_id = Some(Arc::clone(&made)),
-                }
-                correlation = Some(Correlation::Made(made));
-            }
-        }
+    Ok(())
+}
+
+/// The ids that a write goes by: the caller's, or one that is made where the endpoint takes one.
+fn correlation(
+    body: &[u8],
+    said: &Body<'_>,
+    endpoint: &Endpoint,
+    signed: &mut Signed,
+    edits: &mut Edits<'_>,
+    make: impl FnOnce(&[u8; 32]) -> Result<Arc<str>, Problem>,
+) -> Result<(), Problem> {
+    let given = match said.correlation_id().map(Text::of) {
+        Some(Text::Is(id)) if !id.trim().is_empty() => Some(Arc::<str>::from(&*id)),
+        Some(Text::Other) if endpoint.correlation => return Err(bad("correlationId must be a text")),
+        Some(_) | None => None,
+    };
+    signed.ids.extend(given.iter().cloned());
+    signed.ids.extend(said.ids_of_orders());
+    // An order under such an id does not exist, so nothing else than a new one is refused for it.
+    if endpoint.write == Some(WriteKind::Create)
+        && let Some(long) = signed.ids.iter().find(|id| id.chars().count() > LONGEST_ID)
+    {
+        let length = long.chars().count();
+        return Err(bad(format!("a correlationId has {length} characters; the broker takes {LONGEST_ID} at most")));
     }
-    let body = if edits.is_empty() { body } else { edits.apply(&body, members.empty) };
-    Ok(Signed { body, correlation })
+    if !endpoint.correlation {
+        return Ok(());
+    }
+    signed.correlation = Some(match given {
+        Some(given) => Correlation::Given(given),
+        None => {
+            let made = make(&signed.value_sha256)?;
+            match said.correlation_id() {
+                Some(blank) => edits.replace(body, Some(blank), &made),
+                None => edits.correlation_id = Some(Arc::clone(&made)),
+            }
+            signed.ids.insert(0, Arc::clone(&made));
+            Correlation::Made(made)
+        }
+    });
+    Ok(())
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::before_sending(Code::BadRequest, detail)
 }
 
 /// 24 characters of `A-Z 0-9` that begin with `SG`: 110 random bits, within the
@@ -189,43 +272,19 @@ fn correlation_id(bytes: &[u8; 14]) -> Arc<str> {
     std::str::from_utf8(id.get(..24).unwrap_or_default()).unwrap_or_default().into()
 }
 
-/// The same for the same account and key: 110 bits of SHA-256.
-fn derived_correlation_id(client_id: &ClientId, key: &str) -> Arc<str> {
+/// The id of an order that has only an `Idempotency-Key`: the same for the same account, key, trading day and body by
+/// value, so 110 bits of SHA-256 of those. Another order under the same key, or the key again on another day, must not
+/// be found by it.
+pub fn derived(client_id: &ClientId, key: &str, day: Date, value_sha256: &[u8; 32]) -> Arc<str> {
     let mut hash = Sha256::new();
     hash.update(client_id.as_str());
     hash.update([0]);
     hash.update(key);
+    hash.update([0]);
+    hash.update(day.to_string());
+    hash.update(value_sha256);
     let hash: [u8; 32] = hash.finalize().into();
     correlation_id(hash.first_chunk().unwrap_or(&[0; 14]))
-}
-
-/// Where JSON went wrong, without quoting any of it.
-fn position(err: &serde_json::Error) -> String {
-    format!("line {}, column {}", err.line(), err.column())
-}
-
-/// A raw value read as text.
-enum Text<'a> {
-    Is(Cow<'a, str>),
-    Null,
-    Other,
-}
-
-impl<'a> Text<'a> {
-    fn of(raw: &'a str) -> Self {
-        // It was read as JSON already: without an escape it is what stands there.
-        if let Some(text) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).filter(|t| !t.contains('\\'))
-        {
-            return Self::Is(Cow::Borrowed(text));
-        }
-        match serde_json::from_str::<serde_json::Value>(raw) {
-            Ok(serde_json::Value::String(text)) => Self::Is(text.into()),
-            Ok(serde_json::Value::Null) => Self::Null,
-            // Some SDKs send the id as a number.
-            Ok(serde_json::Value::Number(number)) => Self::Is(number.to_string().into()),
-            _ => Self::Other,
-        }
-    }
 }
 
 /// Changes to a JSON object's text. Everything else stays byte for byte: numbers
@@ -289,8 +348,14 @@ mod tests {
         ClientId::parse("1000000001").unwrap()
     }
 
+    const DAY: Date = jiff::civil::date(2026, 11, 23);
+
+    fn sign(method: Method, path: &str, sent: impl AsRef<[u8]>) -> Result<Signed, Problem> {
+        body(Bytes::copy_from_slice(sent.as_ref()), &classify(&method, path, None), &id(), None, DAY)
+    }
+
     fn place(text: &str) -> Result<Signed, Problem> {
-        body(Bytes::copy_from_slice(text.as_bytes()), classify(&Method::POST, "/v2/orders"), &id(), None)
+        sign(Method::POST, "/v2/orders", text)
     }
 
     #[test]
@@ -318,32 +383,138 @@ mod tests {
 
     #[test]
     fn a_missing_correlation_id_is_made_as_the_broker_takes_it() {
-        for sent in [r#"{"price":1}"#, "{}", r#"{"correlationId":""}"#, r#"{"correlationId":null,"a":[]}"#] {
+        for sent in [
+            r#"{"price":1}"#,
+            "{}",
+            r#"{"correlationId":""}"#,
+            r#"{"correlationId":null,"a":[]}"#,
+            r#"{"correlationId":" \t"}"#,
+        ] {
             let signed = place(sent).unwrap();
             let made = signed.correlation.unwrap().made().unwrap().to_string();
             let value: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
             assert_eq!(value["correlationId"], made.as_str(), "{sent}");
             assert_eq!(value["dhanClientId"], "1000000001");
-            assert!(
-                made.len() <= 30 && made.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'),
-                "{made}"
-            );
+            assert!(made.len() <= 25 && made.bytes().all(|b| b.is_ascii_alphanumeric()), "{made}");
         }
     }
 
-    /// After a restart the order is looked for by what the key alone gives.
+    /// After a restart the order is looked for by it. Another body, or the key again next day, is another order.
     #[test]
-    fn an_idempotency_key_gives_the_same_correlation_id_each_time() {
-        let orders = classify(&Method::POST, "/v2/orders");
-        let made = |client: &str, key: &str| {
+    fn an_idempotency_key_and_a_body_give_the_same_correlation_id_each_time() {
+        let orders = classify(&Method::POST, "/v2/orders", None);
+        let made = |client: &str, key: &str, day: i8, text: &'static str| {
             let client = ClientId::parse(client).unwrap();
-            body(Bytes::from_static(b"{}"), orders, &client, Some(key)).unwrap().correlation.unwrap().id().to_owned()
+            let day = jiff::civil::date(2026, 11, day);
+            let signed = body(Bytes::from_static(text.as_bytes()), &orders, &client, Some(key), day).unwrap();
+            signed.correlation.unwrap().id().to_string()
         };
-        // For good: an order that an older version placed is looked for by it.
-        assert_eq!(&*made("1000000001", "k"), "SGMF3XGAHLZ764EANSOUUL3M");
-        assert_ne!(made("1000000001", "k"), made("1000000001", "l"));
-        assert_ne!(made("1000000001", "k"), made("1000000002", "k"));
-        assert_eq!(made("1000000001", "k").len(), 24);
+        let first = made("1000000001", "k", 23, r#"{"quantity":5}"#);
+        assert_eq!(first, made("1000000001", "k", 23, r#"{ "correlationId":"", "quantity":"5.0" }"#));
+        assert_ne!(first, made("1000000001", "l", 23, r#"{"quantity":5}"#));
+        assert_ne!(first, made("1000000002", "k", 23, r#"{"quantity":5}"#));
+        assert_ne!(first, made("1000000001", "k", 24, r#"{"quantity":5}"#));
+        assert_ne!(first, made("1000000001", "k", 23, r#"{"quantity":6}"#));
+        assert_eq!(first.len(), 24);
+    }
+
+    /// A first try without an id and its repeat are one order.
+    #[test]
+    fn what_is_filled_in_does_not_count() {
+        let first = place(r#"{"quantity":5,"price":3310.50}"#).unwrap();
+        let again = sign(Method::POST, "/v2/orders", &first.body).unwrap();
+        assert_eq!(first.value_sha256, again.value_sha256);
+        assert_eq!((again.ids.as_slice(), again.correlation.as_ref().unwrap().made()), (first.ids.as_slice(), None));
+        assert_ne!(first.value_sha256, place(r#"{"quantity":6,"price":3310.50}"#).unwrap().value_sha256);
+        assert_eq!(first.terms[0].quantity.as_ref().unwrap().as_str(), "5");
+    }
+
+    /// Ids counted only where a row of the table said so: multi-orders, alerts and changes were sent twice.
+    #[test]
+    fn every_id_of_every_write_counts() {
+        let ids = |method, path, text| -> Vec<String> {
+            sign(method, path, text).unwrap().ids.iter().map(ToString::to_string).collect()
+        };
+        let several = r#"{"orders":[{"correlationId":"a"},{"correlationId":""},{"correlationId":"c","quantity":1}]}"#;
+        assert_eq!(ids(Method::POST, "/v2/alerts/multi/orders", several), ["a", "c"]);
+        assert_eq!(sign(Method::POST, "/v2/alerts/multi/orders", several).unwrap().terms.len(), 3);
+        let one = r#"{"correlationId":"x"}"#;
+        for (method, path) in [
+            (Method::POST, "/v2/orders"),
+            (Method::POST, "/v2/alerts/orders"),
+            (Method::PUT, "/v2/orders/1"),
+            (Method::DELETE, "/v2/orders/1"),
+            (Method::POST, "/v9/new"),
+        ] {
+            assert_eq!(ids(method, path, one), ["x"], "{path}");
+        }
+        for none in [r#"{"correlationId":"  "}"#, r#"{"correlationId":null}"#, "{}"] {
+            assert!(ids(Method::PUT, "/v2/orders/1", none).is_empty(), "{none}");
+            assert_ne!(place(none).unwrap().ids, place(none).unwrap().ids, "two orders of blanks are two");
+        }
+    }
+
+    /// The broker documents 30; beyond them it would be cut, or refused in words that say nothing.
+    #[test]
+    fn an_id_that_is_too_long_for_the_broker_is_refused_before_it_leaves() {
+        let of = |length: usize| format!(r#"{{"correlationId":"{}"}}"#, "é".repeat(length));
+        assert_eq!(place(&of(30)).unwrap().correlation.unwrap().id().chars().count(), 30);
+        assert_eq!(place(&of(31)).unwrap_err().code, Code::BadRequest);
+        let several = format!(r#"{{"orders":[{}]}}"#, of(31));
+        assert_eq!(sign(Method::POST, "/v2/alerts/multi/orders", several).unwrap_err().code, Code::BadRequest);
+        // No order is under it, and a change or a cancel does not go by it.
+        assert!(
+            sign(Method::PUT, "/v2/orders/1", of(31)).is_ok() && sign(Method::DELETE, "/v2/orders/1", of(31)).is_ok()
+        );
+    }
+
+    /// Refusing costs most here.
+    #[test]
+    fn what_takes_risk_away_is_taken_with_any_body_that_says_nothing_else() {
+        let on = Endpoint { write: Some(WriteKind::KillSwitchOn), ..classify(&Method::POST, "/v2/killswitch", None) };
+        let cancel = classify(&Method::DELETE, "/v2/orders/1", None);
+        let nothing = sign(Method::DELETE, "/v2/orders/1", "").unwrap().value_sha256;
+        let wide: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for sent in [
+            &b""[..],
+            b"  ",
+            b"[]",
+            b"null",
+            b"\"\"",
+            b"a=b&c=d",
+            b"{",
+            b"\xff\xfe",
+            &wide,
+            b"{\"correlationid\":1}",
+            b"\x1f\x8b",
+        ] {
+            for endpoint in [&on, &cancel] {
+                let signed = body(Bytes::copy_from_slice(sent), endpoint, &id(), None, DAY).unwrap();
+                assert_eq!((&*signed.body, signed.value_sha256), (&b""[..], nothing), "{sent:?}");
+            }
+            if !sent.is_empty() {
+                assert_eq!(sign(Method::POST, "/v2/orders", sent).unwrap_err().code, Code::BadRequest, "{sent:?}");
+            }
+        }
+        for sent in ["{}", "\u{feff}{}", r#"{"dhanClientId":"1000000001"}"#] {
+            assert_eq!(body(sent.into(), &cancel, &id(), None, DAY).unwrap().value_sha256, nothing, "{sent}");
+        }
+        // Another account's is no harmless spelling.
+        for other in [r#"{"dhanClientId":"1000000002"}"#, r#"{"dhanClientId":"1000000001","dhanClientId":"1"}"#] {
+            assert!(body(other.into(), &cancel, &id(), None, DAY).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_placement_behind_a_byte_order_mark_is_taken_without_it() {
+        let signed = place("\u{feff}{\"quantity\":1}").unwrap();
+        assert!(signed.body.starts_with(b"{\"dhanClientId\""));
+        assert_eq!(signed.value_sha256, place("{\"quantity\":1}").unwrap().value_sha256);
+        let wide: Vec<u8> = "{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for wide in [wide.clone(), [vec![0xff, 0xfe], wide].concat()] {
+            let refused = sign(Method::POST, "/v2/orders", wide).unwrap_err();
+            assert!(refused.detail.contains("UTF-16"), "{}", refused.detail);
+        }
     }
 
     /// An order with another account's id on it must not leave at all.
@@ -361,9 +532,8 @@ mod tests {
         assert_eq!(place(r#"{"dhanClient\u0049d":"1000000002"}"#).unwrap_err().code, Code::ClientIdMismatch);
         assert!(place(r#"{"dhanClientId":"\u0031000000001"}"#).is_ok());
         // Not an order, and still somebody else's.
-        let quote = classify(&Method::POST, "/v2/marketfeed/ltp");
-        let sent = Bytes::from_static(br#"{"dhanClientId":"1000000002","NSE_EQ":[1]}"#);
-        assert_eq!(body(sent, quote, &id(), None).unwrap_err().code, Code::ClientIdMismatch);
+        let sent = r#"{"dhanClientId":"1000000002","NSE_EQ":[1]}"#;
+        assert_eq!(sign(Method::POST, "/v2/marketfeed/ltp", sent).unwrap_err().code, Code::ClientIdMismatch);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub(super) fn answer(world: &mut World, incoming: &Incoming<'_>) -> Reply {
 
 /// Check the token, and what of the request does not need its body.
 fn admit<'a>(world: &World, incoming: &Incoming<'a>) -> Result<Call<'a>, Reply> {
-    let endpoint = endpoints::classify(incoming.method, incoming.path);
+    let endpoint = endpoints::classify(incoming.method, incoming.path, incoming.query);
     let data = matches!(endpoint.rate, RateClass::Data | RateClass::Quote | RateClass::OptionChain);
     let token = incoming.headers.get("access-token").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let client_id = match world.account_of(token, incoming.now) {

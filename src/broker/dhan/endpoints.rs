@@ -1,10 +1,18 @@
 //! What kind of request a method and path is. The table is `endpoints.toml`.
+//!
+//! A server may take `/V2/Orders/` for `/v2/orders`, so a request is classified by what its path may be read as, in
+//! every spelling. How a write must be spelt is [`spelling`]'s to say: whatever is keyed, remembered or refused
+//! further on sees one spelling only.
 
-use std::collections::HashMap;
+mod table;
+
 use std::sync::LazyLock;
 
 use http::Method;
+use http::uri::PathAndQuery;
 use serde::Deserialize;
+
+use table::Table;
 
 /// Where the REST API's paths begin.
 pub const BASE: &str = "/v2";
@@ -25,15 +33,35 @@ pub enum RateClass {
     Other,
 }
 
+/// What a write does to orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteKind {
+    /// Places one or several.
+    Create,
+    /// Changes one.
+    Change,
+    /// Cancels one, of any kind.
+    Cancel,
+    /// Closes every position.
+    ExitAll,
+    /// The kill switch's "on": told by its query, so no row of the table has it.
+    #[serde(skip)]
+    KillSwitchOn,
+    /// Anything else, and what nobody knows.
+    Other,
+}
+
 /// What one endpoint is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// The limit it counts against.
     pub rate: RateClass,
-    /// Creates, changes or cancels an order: sent at most once.
+    /// What it does to orders, if anything. What does is sent at most once, and is written down, remembered, limited
+    /// and asked about, whatever its row says otherwise.
     #[serde(default)]
-    pub write: bool,
+    pub write: Option<WriteKind>,
     /// Refused by the broker from an unregistered address.
     #[serde(default)]
     pub static_ip: bool,
@@ -47,17 +75,30 @@ pub struct Endpoint {
     /// connection broke.
     #[serde(default)]
     pub read: bool,
-    /// Does something although its method only reads (`GET /edis/tpin` sends a
-    /// message to a person): never repeated.
+    /// Does something that is no order's matter (`GET /edis/tpin` sends a message to a person): never repeated.
     #[serde(default)]
     pub once: bool,
+    /// Asked for in the table's own spelling; [`spelling`] has nothing to say of it.
+    #[serde(skip)]
+    pub exact: bool,
 }
 
 impl Endpoint {
+    /// Does it do something to orders?
+    pub const fn is_write(&self) -> bool {
+        self.write.is_some()
+    }
+
+    /// Does it only take risk away? Such writes pass while an account is halted, and are never made harder than they
+    /// need be. Not the end of a P&L exit: that takes a protection away.
+    pub const fn takes_risk_away(&self) -> bool {
+        matches!(self.write, Some(WriteKind::Cancel | WriteKind::ExitAll | WriteKind::KillSwitchOn))
+    }
+
     /// May a request that may have arrived be sent again (RFC 9110 section 9.2.2)?
     pub const fn may_repeat(&self, method: &Method) -> bool {
         let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        !self.write && !self.once && (safe || self.read)
+        !self.is_write() && !self.once && (safe || self.read)
     }
 }
 
@@ -65,24 +106,26 @@ impl Endpoint {
 /// repeated: it may be a known one that does something, in another spelling.
 const UNKNOWN_READ: Endpoint = Endpoint {
     rate: RateClass::Other,
-    write: false,
+    write: None,
     static_ip: false,
     client_id: false,
     correlation: false,
     read: false,
     once: true,
+    exact: true,
 };
 
 /// A path that the table does not know, with a method that may write: taken for
 /// an order write, because the broker may have added one.
 const UNKNOWN_WRITE: Endpoint = Endpoint {
     rate: RateClass::Order,
-    write: true,
+    write: Some(WriteKind::Other),
     static_ip: true,
     client_id: false,
     correlation: false,
     read: false,
     once: false,
+    exact: true,
 };
 
 /// What the gateway answers by itself and never sends.
@@ -94,28 +137,64 @@ pub enum Managed {
     Registration,
 }
 
-/// The endpoint at a path of the API host, `BASE` included.
-pub fn classify(method: &Method, path: &str) -> Endpoint {
-    let known = path.strip_prefix(BASE).and_then(|below| TABLE.find(method, below));
-    known.unwrap_or(match *method {
-        Method::GET | Method::HEAD | Method::OPTIONS => UNKNOWN_READ,
-        _ => UNKNOWN_WRITE,
-    })
+/// How a request's path is spelt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// It may go on as it is.
+    Right,
+    /// It takes risk away, and goes on as this: the fixed words are put right, the ids in it stay.
+    Corrected(PathAndQuery),
+    /// A write that the broker may or may not take for a known one: nobody could say what became of it.
+    Refused {
+        /// The right spelling.
+        right: String,
+    },
 }
 
-/// Does an order write only take risk away? Such writes pass while an account is
-/// halted: cancels of any kind, closing every position, and the kill switch's "on".
-pub fn takes_risk_away(method: &Method, path: &str, query: Option<&str>) -> bool {
-    let Some(below) = path.strip_prefix(BASE) else { return false };
-    let parts: Vec<&str> = below.trim_start_matches('/').split('/').collect();
-    match (method.as_str(), parts.as_slice()) {
-        ("DELETE", ["orders" | "positions", ..] | ["super" | "forever" | "alerts" | "globalstocks", "orders", ..]) => {
-            true
-        }
-        // Of two values the broker may take either, so one only.
-        ("POST", ["killswitch"]) => query == Some("killSwitchStatus=ACTIVATE"),
-        _ => false,
+/// The endpoint at a path of the API host, `BASE` included, in whatever spelling.
+pub fn classify(method: &Method, path: &str, query: Option<&str>) -> Endpoint {
+    let Some(found) = TABLE.find(method, path) else {
+        return match *method {
+            Method::GET | Method::HEAD | Method::OPTIONS => UNKNOWN_READ,
+            _ => UNKNOWN_WRITE,
+        };
+    };
+    let mut endpoint = Endpoint { exact: found.exact, ..found.endpoint };
+    if found.row.is_kill_switch() && endpoint.is_write() && query.is_some_and(turns_on) {
+        endpoint.write = Some(WriteKind::KillSwitchOn);
+        endpoint.exact &= query == Some(ON);
     }
+    endpoint
+}
+
+/// How the path of a request to the API host is spelt. A read is right in every spelling, and so is what nobody knows.
+pub fn spelling(method: &Method, path: &str, query: Option<&str>) -> Spelling {
+    let endpoint = classify(method, path, query);
+    if endpoint.exact || !endpoint.is_write() {
+        return Spelling::Right;
+    }
+    let Some(found) = TABLE.find(method, path) else { return Spelling::Right };
+    let mut right = found.row.spelt(path);
+    if !endpoint.takes_risk_away() {
+        return Spelling::Refused { right };
+    }
+    let query = if endpoint.write == Some(WriteKind::KillSwitchOn) { Some(ON) } else { query };
+    if let Some(query) = query {
+        right.push('?');
+        right.push_str(query);
+    }
+    // All of it came out of a path and a query, so it is one.
+    right.parse().map_or(Spelling::Refused { right }, Spelling::Corrected)
+}
+
+/// The query that turns the kill switch on, as the broker documents it.
+const ON: &str = "killSwitchStatus=ACTIVATE";
+
+/// Does this query turn the kill switch on, in whatever case? Of two values the broker may take either, so nothing
+/// else may stand in it.
+fn turns_on(query: &str) -> bool {
+    let mut pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs.next().is_some_and(|first| first.eq_ignore_ascii_case(ON)) && pairs.next().is_none()
 }
 
 /// Is a path of the API or login host one of the gateway's own? Whatever the broker
@@ -150,112 +229,134 @@ pub fn managed_path(path: &str) -> Option<Managed> {
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("endpoints.toml")).unwrap_or_default());
 
-#[derive(Debug, Default)]
-struct Table {
-    rows: Vec<Pattern>,
-}
-
-#[derive(Debug)]
-struct Pattern {
-    /// `None` for a parameter.
-    segments: Vec<Option<String>>,
-    methods: HashMap<Method, Endpoint>,
-}
-
-impl Table {
-    fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        #[derive(Deserialize)]
-        struct File {
-            endpoint: Vec<Row>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "UPPERCASE", deny_unknown_fields)]
-        struct Row {
-            #[serde(rename = "path")]
-            path: String,
-            get: Option<Endpoint>,
-            post: Option<Endpoint>,
-            put: Option<Endpoint>,
-            delete: Option<Endpoint>,
-        }
-        let file: File = toml::from_str(text)?;
-        let mut rows: Vec<Pattern> = file
-            .endpoint
-            .into_iter()
-            .map(|row| {
-                let segments = segments(&row.path).map(|s| (!s.starts_with('{')).then(|| s.to_owned())).collect();
-                let methods = [
-                    (Method::GET, row.get),
-                    (Method::POST, row.post),
-                    (Method::PUT, row.put),
-                    (Method::DELETE, row.delete),
-                ];
-                Pattern { segments, methods: methods.into_iter().filter_map(|(m, e)| Some((m, e?))).collect() }
-            })
-            .collect();
-        // A literal segment beats a parameter: /orders/slicing before /orders/{order-id}.
-        rows.sort_by_key(|row| row.segments.iter().filter(|s| s.is_none()).count());
-        Ok(Self { rows })
-    }
-
-    fn find(&self, method: &Method, below: &str) -> Option<Endpoint> {
-        let fits = |pattern: &[Option<String>]| {
-            let mut parts = segments(below);
-            pattern.iter().all(|want| parts.next().is_some_and(|part| want.as_deref().is_none_or(|w| w == part)))
-                && parts.next().is_none()
-        };
-        self.rows.iter().filter(|row| fits(&row.segments)).find_map(|row| row.methods.get(method).copied())
-    }
-}
-
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    path.trim_start_matches('/').split('/')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A table that does not parse would make every order "unknown".
     /// A halted account must still be able to get out, and not in.
     #[test]
     fn only_what_takes_risk_away_passes_a_halt() {
+        let takes = |method: &Method, path, query| classify(method, path, query).takes_risk_away();
         for (method, path, query) in [
             (Method::DELETE, "/v2/orders/1", None),
+            (Method::DELETE, "/orders/1", None),
+            (Method::DELETE, "/V2/Orders/1/", None),
             (Method::DELETE, "/v2/super/orders/1/ENTRY_LEG", None),
+            (Method::DELETE, "/v2/super/orders/1/entry_leg", None),
             (Method::DELETE, "/v2/forever/orders/1", None),
+            (Method::DELETE, "/v2/alerts/orders/1", None),
+            (Method::DELETE, "/v2/globalstocks/orders/1", None),
             (Method::DELETE, "/v2/positions", None),
+            (Method::DELETE, "/positions/", None),
             (Method::POST, "/v2/killswitch", Some("killSwitchStatus=ACTIVATE")),
+            (Method::POST, "/v2/killSwitch", Some("killswitchstatus=activate")),
         ] {
-            assert!(takes_risk_away(&method, path, query), "{method} {path}");
+            assert!(takes(&method, path, query), "{method} {path}");
         }
         for (method, path, query) in [
             (Method::POST, "/v2/orders", None),
             (Method::PUT, "/v2/orders/1", None),
+            (Method::DELETE, "/v2/orders/", None),
             (Method::DELETE, "/v2/pnlExit", None),
             (Method::POST, "/v2/killswitch", Some("killSwitchStatus=DEACTIVATE")),
             (Method::POST, "/v2/killswitch", Some("killSwitchStatus=ACTIVATE&killSwitchStatus=DEACTIVATE")),
             (Method::POST, "/v2/killswitch", None),
-            (Method::DELETE, "/orders/1", None),
+            (Method::GET, "/v2/killswitch", Some("killSwitchStatus=ACTIVATE")),
         ] {
-            assert!(!takes_risk_away(&method, path, query), "{method} {path}");
+            assert!(!takes(&method, path, query), "{method} {path}");
         }
     }
 
+    /// Two spellings of one order are two orders to whoever keys by the path.
+    #[test]
+    fn a_write_goes_on_in_one_spelling_only() {
+        for (method, path, query, right) in [
+            (Method::POST, "/v2/orders/", None, "/v2/orders"),
+            (Method::POST, "/V2/orders", None, "/v2/orders"),
+            (Method::POST, "/v2/Orders", None, "/v2/orders"),
+            (Method::POST, "/orders", None, "/v2/orders"),
+            (Method::POST, "/orders/slicing/", None, "/v2/orders/slicing"),
+            (Method::PUT, "/v2/ORDERS/aB1", None, "/v2/orders/aB1"),
+            (Method::DELETE, "/v2/pnlexit", None, "/v2/pnlExit"),
+            (Method::POST, "/v2/KillSwitch", Some("killSwitchStatus=DEACTIVATE"), "/v2/killswitch"),
+        ] {
+            let endpoint = classify(&method, path, query);
+            assert!(endpoint.is_write() && !endpoint.exact, "{method} {path}");
+            assert_eq!(
+                spelling(&method, path, query),
+                Spelling::Refused { right: right.to_owned() },
+                "{method} {path}"
+            );
+            assert_eq!(spelling(&method, right, query), Spelling::Right);
+        }
+        let as_right = classify(&Method::POST, "/v2/orders", None);
+        assert_eq!(Endpoint { exact: true, ..classify(&Method::POST, "/orders/", None) }, as_right);
+    }
+
+    /// Who is in trouble is not taught spelling; and an id is nobody's to change.
+    #[test]
+    fn what_takes_risk_away_is_put_right_and_its_ids_stay() {
+        for (method, sent, right) in [
+            (Method::DELETE, "/orders/aB1", "/v2/orders/aB1"),
+            (Method::DELETE, "/V2/ORDERS/aB1/", "/v2/orders/aB1"),
+            (Method::DELETE, "/v2/Super/Orders/V2/target_leg", "/v2/super/orders/V2/TARGET_LEG"),
+            (Method::DELETE, "/v2/super/orders/1/entry_leg", "/v2/super/orders/1/ENTRY_LEG"),
+            (Method::DELETE, "/positions/", "/v2/positions"),
+            (Method::POST, "/KillSwitch?killswitchstatus=Activate", "/v2/killswitch?killSwitchStatus=ACTIVATE"),
+            (Method::POST, "/v2/killswitch?killSwitchStatus=ACTIVATE&", "/v2/killswitch?killSwitchStatus=ACTIVATE"),
+            (Method::DELETE, "/orders/1?x=Y", "/v2/orders/1?x=Y"),
+        ] {
+            let (path, query) = sent.split_once('?').map_or((sent, None), |(path, query)| (path, Some(query)));
+            let want = Spelling::Corrected(PathAndQuery::from_static(right));
+            assert_eq!(spelling(&method, path, query), want, "{method} {sent}");
+        }
+        for (method, path) in [
+            (Method::DELETE, "/v2/orders/1"),
+            (Method::DELETE, "/v2/super/orders/1/ENTRY_LEG"),
+            (Method::DELETE, "/v2/super/orders/1/SOME_LEG"),
+            (Method::GET, "/orders/"),
+            (Method::POST, "/V2/MarketFeed/LTP"),
+            (Method::POST, "/v9/orders"),
+            (Method::POST, "/v2/orders/1"),
+        ] {
+            assert_eq!(spelling(&method, path, None), Spelling::Right, "{method} {path}");
+        }
+        assert_eq!(spelling(&Method::POST, "/v2/killswitch", Some(ON)), Spelling::Right);
+    }
+
+    /// v1's paths are legal for reads, and count against the same limits.
+    #[test]
+    fn a_read_is_known_in_every_spelling() {
+        for path in ["/v2/marketfeed/ltp", "/marketfeed/ltp", "/V2/MarketFeed/LTP/"] {
+            let endpoint = classify(&Method::POST, path, None);
+            assert!(endpoint.rate == RateClass::Quote && endpoint.may_repeat(&Method::POST), "{path}");
+        }
+        assert!(classify(&Method::GET, "/Orders/", None).may_repeat(&Method::GET));
+    }
+
+    /// A table that does not parse would make every order "unknown".
     #[test]
     fn the_table_parses_and_is_whole() {
         let table = Table::parse(include_str!("endpoints.toml")).unwrap();
-        let endpoints: usize = table.rows.iter().map(|row| row.methods.len()).sum();
-        assert!(endpoints >= 70, "{endpoints}");
+        assert!(table.len() >= 70, "{}", table.len());
+    }
+
+    /// A row that says nothing of what it does would be sent twice.
+    #[test]
+    fn a_row_that_may_write_says_what_it_does() {
+        let row =
+            |what: &str| Table::parse(&format!("[[endpoint]]\npath = \"/x\"\nPOST = {{ rate = \"other\"{what} }}"));
+        assert!(row("").is_err() && row(", client_id = true").is_err());
+        assert!(row(", write = \"other\"").is_ok() && row(", read = true").is_ok() && row(", once = true").is_ok());
     }
 
     #[test]
     fn a_literal_beats_a_parameter() {
-        let slicing = classify(&Method::POST, "/v2/orders/slicing");
-        assert!(slicing.write && slicing.correlation);
-        assert!(!classify(&Method::GET, "/v2/orders/external/abc").write);
-        assert!(classify(&Method::DELETE, "/v2/orders/112611230001").write);
-        assert!(!classify(&Method::DELETE, "/v2/orders/112611230001").correlation);
+        let slicing = classify(&Method::POST, "/v2/orders/slicing", None);
+        assert!(slicing.write == Some(WriteKind::Create) && slicing.correlation);
+        assert!(!classify(&Method::GET, "/v2/orders/external/abc", None).is_write());
+        let cancel = classify(&Method::DELETE, "/v2/orders/112611230001", None);
+        assert!(cancel.write == Some(WriteKind::Cancel) && !cancel.correlation);
     }
 
     /// The broker may add an order endpoint on any day.
@@ -264,13 +365,13 @@ mod tests {
         for (method, path) in [
             (Method::POST, "/v2/bracket/orders"),
             (Method::POST, "/v3/orders"),
-            (Method::POST, "/v2/orders/"),
             (Method::PATCH, "/v2/orders/1"),
             (Method::POST, "/v2/orders/1"),
+            (Method::DELETE, "/v2/orders/"),
         ] {
-            assert!(classify(&method, path).write, "{method} {path}");
+            assert_eq!(classify(&method, path, None).write, Some(WriteKind::Other), "{method} {path}");
         }
-        assert!(!classify(&Method::GET, "/v2/whatever").write);
+        assert!(!classify(&Method::GET, "/v2/whatever", None).is_write());
     }
 
     /// A killed token, or an address that cannot be changed for a week.
@@ -303,7 +404,7 @@ mod tests {
     /// What is no read must not be sent twice because a connection broke.
     #[test]
     fn only_reads_are_repeated() {
-        let may = |method: Method, path| classify(&method, path).may_repeat(&method);
+        let may = |method: Method, path| classify(&method, path, None).may_repeat(&method);
         assert!(may(Method::GET, "/v2/orders") && may(Method::POST, "/v2/marketfeed/ltp"));
         for (method, path) in [
             (Method::POST, "/v2/orders"),
@@ -313,6 +414,7 @@ mod tests {
             (Method::GET, "/v2/edis/tpin"),
             (Method::HEAD, "/v2/edis/tpin"),
             (Method::GET, "/v2/edis/tpin/"),
+            (Method::GET, "/edis/TPIN"),
             (Method::GET, "/v2/new"),
             (Method::POST, "/v2/new"),
         ] {

@@ -84,7 +84,7 @@ impl Ask {
     /// What a line of the journal says has left: for [`Limits::rebuild`].
     pub fn of_entry(entry: &Entry) -> Option<Self> {
         let (method, path) = (entry.method.as_ref()?, entry.path.as_ref()?.as_str());
-        let endpoint = endpoints::classify(method, path);
+        let endpoint = endpoints::classify(method, path, None);
         (entry.kind == Kind::Intent)
             .then(|| Self::of(method, path, &endpoint, || entry.body_sha256.unwrap_or_default()))
     }

@@ -262,7 +262,7 @@ fn the_count_is_rebuilt_from_the_journal() {
 #[test]
 fn a_request_is_what_its_method_and_path_say() {
     let of = |method: Method, path: &str| {
-        let endpoint = endpoints::classify(&method, path);
+        let endpoint = endpoints::classify(&method, path, None);
         Ask::of(&method, path, &endpoint, || [9; 32])
     };
     assert_eq!(of(Method::POST, "/v2/orders"), order());

@@ -4,8 +4,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::Value;
 
 use crate::broker::dhan::errors::{self, Context};
 use crate::domain::Outcome;
@@ -13,6 +14,7 @@ use crate::domain::time::within;
 use crate::egress::ReplyBody;
 use crate::orders::memory::Recorded;
 use crate::orders::trail::order_of;
+use crate::proxy::decode::decoded;
 use crate::proxy::reply::Body;
 
 /// The longest reply to an order write. The broker's have a few hundred bytes; a
@@ -68,14 +70,24 @@ impl Reply {
 }
 
 /// What a reply says of an order write. A 5xx and a page from something in between
-/// prove nothing; nor does a good status with what is no JSON.
-pub(super) fn judge(reply: Reply) -> Said {
+/// prove nothing; nor does a good status with what is no JSON, nor what is in an encoding that cannot be read.
+///
+/// It goes on decoded: nobody was asked for the encoding, so the caller may not know it.
+pub(super) fn judge(mut reply: Reply) -> Said {
+    match decoded(&reply.headers, &reply.body, REPLY_LIMIT) {
+        Ok(body) => reply.body = body,
+        Err(_) => return Said::Nothing(reply),
+    }
+    reply.headers.remove(CONTENT_ENCODING);
     let text = reply.body.trim_ascii_start();
     let page = text.starts_with(b"<") || reply.content_type().is_some_and(|kind| kind.starts_with("text/html"));
     if page || reply.status.is_server_error() {
         return Said::Nothing(reply);
     }
     if reply.status.is_success() {
+        if is_rejected(text) {
+            return Said::Settled(Outcome::Rejected, reply);
+        }
         if reply.order_id().is_some() {
             return Said::Settled(Outcome::Executed, reply);
         }
@@ -87,13 +99,64 @@ pub(super) fn judge(reply: Reply) -> Said {
     if !reply.status.is_client_error() || reply.status == StatusCode::REQUEST_TIMEOUT {
         return Said::Nothing(reply);
     }
-    if errors::refuses_source(&reply.refusal()) {
+    let (source, token) = (errors::refuses_source(&reply.refusal()), errors::refuses_token(&reply.refusal()));
+    if (source || token) && names_an_order(text) {
+        // Of several orders one may have been taken.
+        return Said::Nothing(reply);
+    }
+    if source {
         return Said::RefusesSource(reply);
     }
-    if errors::refuses_token(&reply.refusal()) {
+    if token {
         return Said::RefusesToken(reply);
     }
     Said::Settled(Outcome::Rejected, reply)
+}
+
+/// Is the order that this names, or every one of those that it names, REJECTED?
+fn is_rejected(text: &[u8]) -> bool {
+    // Of nearly every reply this is all that is looked at.
+    if memchr::memmem::find(text, b"EJECTED").or_else(|| memchr::memmem::find(text, b"ejected")).is_none() {
+        return false;
+    }
+    let (value, mut orders): (Value, _) = (serde_json::from_slice(text).unwrap_or_default(), Vec::new());
+    statuses(&value, &mut orders);
+    !orders.is_empty() && orders.iter().all(|status| status.is_some_and(|word| word.eq_ignore_ascii_case("REJECTED")))
+}
+
+/// The status of each order that is named; `None` of one that shows none. Lists are sometimes wrapped.
+fn statuses<'v>(value: &'v Value, found: &mut Vec<Option<&'v str>>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| statuses(item, found)),
+        Value::Object(members) => {
+            let within: Vec<_> = ["orders", "data"].iter().filter_map(|name| members.get(*name)).collect();
+            if within.is_empty() {
+                found.push(members.get("orderStatus").and_then(Value::as_str));
+            }
+            within.into_iter().for_each(|value| statuses(value, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Does an order's id stand anywhere in this?
+fn names_an_order(text: &[u8]) -> bool {
+    fn named(value: &Value) -> bool {
+        match value {
+            Value::Array(items) => items.iter().any(named),
+            Value::Object(members) => members.iter().any(|(name, value)| {
+                let id = name.eq_ignore_ascii_case("orderId") || name.eq_ignore_ascii_case("order_id");
+                let said = match value {
+                    Value::String(id) => !matches!(id.trim(), "" | "0" | "NA"),
+                    Value::Number(id) => id.as_f64() != Some(0.0),
+                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+                };
+                id && said || named(value)
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+    named(&serde_json::from_slice(text).unwrap_or_default())
 }
 
 /// Read a reply whole, within `limit`, and judge it. One that breaks off is lost, whatever
@@ -160,6 +223,76 @@ mod tests {
         ] {
             assert_eq!(said(status, kind, body), "nothing", "{status} {kind} {body}");
         }
+    }
+
+    /// A caller that has no position believes to have one.
+    #[test]
+    fn an_order_that_is_rejected_at_once_is_no_order() {
+        let json = "application/json";
+        for (body, outcome) in [
+            (r#"{"orderId":"1","orderStatus":"REJECTED"}"#, "rejected"),
+            (r#"{"orderId":"1","orderStatus":"Rejected"}"#, "rejected"),
+            (r#"[{"orderId":"1","orderStatus":"REJECTED"}]"#, "rejected"),
+            (r#"{"data":{"orderId":"1","orderStatus":"REJECTED"}}"#, "rejected"),
+            (
+                r#"{"orders":[{"orderId":"1","orderStatus":"REJECTED"},{"orderId":"2","orderStatus":"REJECTED"}]}"#,
+                "rejected",
+            ),
+            (
+                r#"{"orders":[{"orderId":"1","orderStatus":"REJECTED"},{"orderId":"2","orderStatus":"TRANSIT"}]}"#,
+                "executed",
+            ),
+            (r#"{"orders":[{"orderId":"1","orderStatus":"REJECTED"},{"orderId":"2"}]}"#, "executed"),
+            (r#"{"orderId":"1","orderStatus":"TRANSIT","remarks":"REJECTED"}"#, "executed"),
+            (r#"{"orderId":"1","orderStatus":"PART_REJECTED"}"#, "executed"),
+        ] {
+            assert_eq!(said(200, json, body), outcome, "{body}");
+        }
+    }
+
+    /// A front that compresses unasked must not make every order unknown, nor a refused leg a business error.
+    #[test]
+    fn an_encoded_reply_is_judged_by_what_it_says() {
+        let of = |status: u16, encoding: &str, body: Vec<u8>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
+            headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
+            judge(Reply::new(StatusCode::from_u16(status).unwrap(), headers, body.into()))
+        };
+        let gzip = |text: &str| {
+            let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            std::io::Write::write_all(&mut to, text.as_bytes()).unwrap();
+            to.finish().unwrap()
+        };
+        let placed = r#"{"orderId":"7","orderStatus":"TRANSIT"}"#;
+        let Said::Settled(Outcome::Executed, reply) = of(200, "gzip", gzip(placed)) else { panic!("not executed") };
+        // Identity was asked for, so the caller may read nothing else.
+        assert_eq!((&*reply.body, reply.order_id()), (placed.as_bytes(), Some("7")));
+        assert!(!reply.headers.contains_key(CONTENT_ENCODING));
+        let source = r#"{"errorType":"Input_Exception","errorCode":"DH-905","errorMessage":"Invalid IP"}"#;
+        assert!(matches!(of(400, "gzip", gzip(source)), Said::RefusesSource(_)));
+        let token = r#"{"errorType":"Order_Error","errorCode":"DH-906","errorMessage":"Invalid Token"}"#;
+        assert!(matches!(of(401, "gzip", gzip(token)), Said::RefusesToken(_)));
+        for (status, encoding, body) in
+            [(200, "zstd", placed.into()), (200, "gzip", placed.into()), (400, "zstd", source.into())]
+        {
+            assert!(matches!(of(status, encoding, body), Said::Nothing(_)), "{status} {encoding}");
+        }
+    }
+
+    /// One order of several may have been taken; sent again, it is there twice.
+    #[test]
+    fn a_refusal_with_an_order_in_it_is_no_refusal_of_the_whole() {
+        let json = "application/json";
+        for body in [
+            r#"{"errorType":"Input_Exception","errorCode":"DH-905","errorMessage":"Invalid IP","orderId":"7"}"#,
+            r#"{"errorType":"Input_Exception","errorCode":"DH-905","errorMessage":"Invalid IP","orders":[{"OrderID":7}]}"#,
+            r#"{"errorType":"Order_Error","errorCode":"DH-906","errorMessage":"Invalid Token","data":{"order_id":"7"}}"#,
+        ] {
+            assert_eq!(said(400, json, body), "nothing", "{body}");
+        }
+        let none = r#"{"errorType":"Input_Exception","errorCode":"DH-905","errorMessage":"Invalid IP","orderId":""}"#;
+        assert_eq!(said(400, json, none), "source");
     }
 
     /// Both are proof that nothing was done, and a 5xx that says the same is not.

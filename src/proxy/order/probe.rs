@@ -37,12 +37,13 @@ impl Caller {
         &self,
         accounts: &Accounts,
         (method, target, headers): (&Method, &str, &HeaderMap),
+        endpoint: &Endpoint,
         body: &[u8],
     ) -> Result<Arc<Account>, &'static str> {
         let form = form_of(target, None);
         let account = self.0.admit(accounts, headers, form).map_err(word)?;
         self.0.refuse_browsers(headers, form).map_err(word)?;
-        self.0.refuse_simple_writes(method, headers, body).map_err(word)?;
+        self.0.refuse_simple_writes(method, endpoint, headers, body).map_err(word)?;
         Ok(account)
     }
 }
@@ -57,7 +58,8 @@ pub fn sign_body(
     client_id: &ClientId,
     key: Option<&str>,
 ) -> Result<(Bytes, Option<String>), &'static str> {
-    let signed = sign::body(body, endpoint, client_id, key).map_err(word)?;
+    let day = jiff::civil::date(2026, 11, 23);
+    let signed = sign::body(body, &endpoint, client_id, key, day).map_err(word)?;
     Ok((signed.body, signed.correlation.map(|correlation| correlation.id().to_string())))
 }
 
