@@ -21,7 +21,7 @@ use crate::proxy::probe::sign_body;
 pub fn body_members(data: &[u8]) {
     let Ok(client_id) = ClientId::parse("1000000001") else { return };
     for (method, path) in [(Method::POST, "/v2/orders"), (Method::PUT, "/v2/orders/1")] {
-        let endpoint = classify(&method, path);
+        let endpoint = classify(&method, path, None);
         let sign = |body| sign_body(body, endpoint, &client_id, Some("key"));
         let Ok((signed, correlation)) = sign(Bytes::copy_from_slice(data)) else { continue };
         let Some(before) = object(data) else { continue };
