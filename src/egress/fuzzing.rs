@@ -92,7 +92,9 @@ pub fn exchange(message: &Message<'_>, reply: Bytes, piece: usize) -> (Vec<u8>, 
                 body = None;
                 break;
             };
-            body.as_mut().map(|body| body.extend_from_slice(&data)).unwrap_or_default();
+            if let Some(body) = &mut body {
+                body.extend_from_slice(&data);
+            }
         }
         let clean = body.is_some() && connection.rest(&incoming);
         let (parts, ()) = head.into_parts();
