@@ -21,8 +21,11 @@ pub use json::{body_members, jwt, number, trail};
 pub use lines::journal_line;
 pub use targets::target;
 
+/// Takes any bytes, and panics where something does not hold.
+pub type Claim = fn(&[u8]);
+
 /// All of them, by the names of their corpora.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Claim)] = &[
     ("body_members", body_members),
     ("body_value", body_value),
     ("broker_http1", broker_http1),
@@ -36,7 +39,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
 ];
 
 /// Input that has parts: what stands before the first `with` and what stands after it.
-fn parts<'a>(data: &'a [u8], with: u8) -> (&'a [u8], &'a [u8]) {
+fn parts(data: &[u8], with: u8) -> (&[u8], &[u8]) {
     let at = memchr::memchr(with, data).unwrap_or(data.len());
     (data.get(..at).unwrap_or_default(), data.get(at + 1..).unwrap_or_default())
 }

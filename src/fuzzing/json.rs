@@ -168,12 +168,15 @@ pub fn trail(data: &[u8]) {
 
 /// The order that a reply names first.
 fn named(reply: &Value) -> Option<String> {
-    let order = match reply {
-        Value::Array(orders) => orders.first()?,
-        other => match other.get("orders") {
-            Some(Value::Array(orders)) => orders.first()?,
-            Some(_) | None => other,
-        },
+    let list = match reply {
+        Value::Array(orders) => Some(orders),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            reply.get("orders").and_then(Value::as_array)
+        }
+    };
+    let order = match list {
+        Some(orders) => orders.first()?,
+        None => reply,
     };
     id(order)
 }
