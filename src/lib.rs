@@ -33,6 +33,8 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod egress;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod legs;
 pub mod orders;
 pub mod proxy;

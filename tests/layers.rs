@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the top down. A room may use its own floor and those below it.
 const FLOORS: &[&[&str]] = &[
-    &["main", "lib"],
+    &["main", "lib", "fuzzing"],
     &["cli"],
     &["app"],
     &["proxy", "admin"],

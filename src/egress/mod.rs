@@ -15,6 +15,8 @@
 
 mod connect;
 pub mod decode;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 mod http;
 mod http1;

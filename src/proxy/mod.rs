@@ -17,6 +17,8 @@ mod accept;
 mod api;
 mod caller;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod http1;
 pub mod intercept;

@@ -140,7 +140,7 @@ impl Destinations {
     }
 
     /// [`Destinations::target`], whatever it names.
-    fn any_target(
+    pub(super) fn any_target(
         &self,
         raw: &str,
         headers: &HeaderMap,

@@ -159,7 +159,7 @@ where
 
 /// Pass the caller's control frames on. Its first message becomes the account's
 /// login, if that is still to come, and this ends; any other message is an error.
-async fn caller_frames<C, U>(
+pub(super) async fn caller_frames<C, U>(
     caller: &mut C,
     upstream: &mut U,
     buffer: &mut BytesMut,
@@ -234,7 +234,7 @@ impl Frame {
 }
 
 /// A masked text frame.
-fn text_frame(payload: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(super) fn text_frame(payload: &[u8]) -> Result<Vec<u8>, &'static str> {
     let mut mask = [0u8; 4];
     getrandom::fill(&mut mask).map_err(|_| "no random bytes")?;
     let length = u16::try_from(payload.len()).map_err(|_| "the login is too large")?;

@@ -45,6 +45,8 @@ mod flush;
 mod folder;
 mod follow;
 mod keep;
+#[doc(hidden)]
+pub mod fuzzing;
 mod line;
 mod lines;
 mod note;
