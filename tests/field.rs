@@ -49,8 +49,9 @@ fn text(more: &str) -> String {
     config(&format!("{}\n[orders]\nresponse_timeout = \"3s\"\nreconcile_for = \"500ms\"\n{more}", pins()))
 }
 
+/// A fast machine uses up the broker's ten orders a second, so they wait for their turn.
 fn world() -> World {
-    World::up_with(1, &text(""))
+    World::up_with(1, &text("[limits]\nmax_wait = \"2s\""))
 }
 
 /// A world whose broker takes so many order writes; the folder has the table.

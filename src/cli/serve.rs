@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{ServeArguments, failed, runtime};
 use crate::accounts::{AccountError, Accounts, NewAccount};
@@ -13,6 +16,10 @@ use crate::domain::tasks::{Stopped, Tasks};
 use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, SourceAddr};
 use crate::sandbox::{Account, Options, Sandbox, SandboxError};
 use crate::store::records::CredentialsRecord;
+
+/// How long what is printed waits for the demo account's first login: near the end of a code's 30 seconds it takes the
+/// next one, and an order does not wait that long.
+const FIRST_LOGIN: Duration = Duration::from_secs(10);
 
 /// The demo account's name, id at the built-in broker, and login.
 const DEMO: (&str, &str, &str, &str) = ("demo", "1000000001", "123456", "JBSWY3DPEHPK3PXPJBSWY3DP");
@@ -77,7 +84,7 @@ fn demo(state: Option<PathBuf>) -> Result<Stopped, ServeError> {
         let key = demo.prepare(app.accounts()).await?;
         demo.explain(&app, pair, &key, &folder);
         let stopped = app.run(None).await;
-        broker_tasks.stop(std::time::Duration::from_secs(1)).await;
+        broker_tasks.stop(Duration::from_secs(1)).await;
         Ok(stopped)
     })
 }
@@ -190,6 +197,10 @@ impl Demo {
         // that is gone, and may have logged in a moment ago.
         if known {
             accounts.set_token(&self.name, self.broker.mint_token(&self.client_id).into()).await?;
+        }
+        if let Some(account) = accounts.lookup(self.name.as_str()) {
+            // Where none came, the first order says why.
+            let _ = account.token.wait(0, Instant::now() + FIRST_LOGIN).await;
         }
         for (id, _) in accounts.keys(&self.name)? {
             accounts.delete_key(&self.name, &id).await?;

@@ -25,7 +25,10 @@ fn older() -> Vec<(&'static str, Elsewhere)> {
 #[test]
 fn an_older_order_under_the_id_is_not_taken_for_one_whose_answer_was_lost() {
     // Six are asked about at once, and the broker takes twenty questions a second.
-    let world = World::up_with(1, &text("").replace("reconcile_for = \"500ms\"", "reconcile_for = \"4s\""));
+    let world = World::up_with(
+        1,
+        &text("[limits]\nmax_wait = \"2s\"").replace("reconcile_for = \"500ms\"", "reconcile_for = \"4s\""),
+    );
     let customer = world.traders[0].client_id.clone();
     for external in [External::Newest, External::Oldest, External::All] {
         for executed in [false, true] {
