@@ -44,9 +44,9 @@ mod export;
 mod flush;
 mod folder;
 mod follow;
-mod keep;
 #[doc(hidden)]
 pub mod fuzzing;
+mod keep;
 mod line;
 mod lines;
 mod note;
