@@ -199,8 +199,12 @@ impl Demo {
             accounts.set_token(&self.name, self.broker.mint_token(&self.client_id).into()).await?;
         }
         if let Some(account) = accounts.lookup(self.name.as_str()) {
-            // Where none came, the first order says why.
-            let _ = account.token.wait(0, Instant::now() + FIRST_LOGIN).await;
+            // Its keeper may not know of the pair yet, and say that none will come. Where none came, the first order
+            // says why.
+            let by = Instant::now() + FIRST_LOGIN;
+            while account.token.wait(0, by).await.is_err() && Instant::now() < by {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
         for (id, _) in accounts.keys(&self.name)? {
             accounts.delete_key(&self.name, &id).await?;
