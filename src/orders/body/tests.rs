@@ -1,3 +1,5 @@
+//! Bodies by value against readers written as simply as can be: serde's values, and a list of members that keeps both of two.
+
 use std::fmt;
 
 use proptest::prelude::*;
