@@ -72,7 +72,8 @@ struct Arguments {
     /// most, as HAProxy does.
     #[arg(long)]
     idle_per_leg: Option<usize>,
-    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate, squid. Without haproxy there are no ratios.
+    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate, squid, and sixgate-before, which is
+    /// the program that SIXGATE_BEFORE names. Without haproxy there are no ratios.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Write orders.json and orders.md there too.
@@ -106,8 +107,8 @@ impl Arguments {
 
 fn main() {
     let arguments = Arguments::read();
-    let names =
-        ["direct", "haproxy", "nginx", "squid", "sixgate"].into_iter().filter(|name| arguments.wants(name)).collect();
+    let all = ["direct", "haproxy", "nginx", "squid", "sixgate", packages::BEFORE];
+    let names = all.into_iter().filter(|name| arguments.wants(name)).collect();
     let names = packages::available(names, arguments.install);
     network::enter();
     let machine = Machine::look();

@@ -4,12 +4,21 @@ use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// What Debian's package scripts ask before they start a service; 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Where the program of a peer is, if it is here. Peers that come with no package have none.
+/// An earlier build of the gateway, or another one, to compare this one with.
+pub const BEFORE: &str = "sixgate-before";
+
+/// Where the program of a peer is, if it is here. Most that come with no package have none; that of [`BEFORE`] is named
+/// by `SIXGATE_BEFORE`.
 pub fn program(peer: &str) -> Option<&'static str> {
+    static BEFORE_IS: OnceLock<Option<String>> = OnceLock::new();
+    if peer == BEFORE {
+        return BEFORE_IS.get_or_init(|| std::env::var("SIXGATE_BEFORE").ok()).as_deref();
+    }
     let places: &[&str] = match peer {
         "haproxy" => &["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"],
         "nginx" => &["/usr/sbin/nginx", "/usr/local/sbin/nginx"],
@@ -33,7 +42,8 @@ pub fn available(peers: Vec<&'static str>, install: bool) -> Vec<&'static str> {
             if peer == "haproxy" { " Without it there are no ratios." } else { "" }
         );
     }
-    peers.iter().copied().filter(|peer| package(peer).is_none() || program(peer).is_some()).collect()
+    let needs_program = |peer: &str| peer == BEFORE || package(peer).is_some();
+    peers.iter().copied().filter(|peer| !needs_program(peer) || program(peer).is_some()).collect()
 }
 
 /// The package that brings a peer.

@@ -19,9 +19,9 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cpu::first_line;
-use crate::packages::program;
+use crate::packages::{self, BEFORE, program};
 use crate::support::caller::basic;
-use crate::support::{Gateway, Place, Process, wait_until};
+use crate::support::{Gateway, Place, Process, Ready, wait_until};
 use crate::upstream::{CLIENT_ID, HOST, Seen, Upstream};
 
 /// The account's pair.
@@ -35,6 +35,9 @@ const NGINX_PORT: u16 = 8081;
 const SIXGATE_PORT: u16 = 8082;
 const SPINNING_PORT: u16 = 8084;
 const SQUID_PORT: u16 = 8086;
+const BEFORE_PORT: u16 = 8088;
+/// This build's program.
+pub const SIXGATE: &str = env!("CARGO_BIN_EXE_sixgate");
 /// Two threads that stay awake would not fit on the peers' one core.
 const SPINNING: &str = "[latency]\nspin = true\nspin_hours = \"always\"\nthreads = 1\n";
 
@@ -70,8 +73,12 @@ impl Peer {
             "haproxy" => haproxy(upstream, dir),
             "nginx" => nginx(upstream, dir),
             "squid" => squid(upstream, dir),
-            "sixgate" => sixgate("sixgate", SIXGATE_PORT, "", upstream, dir, idle_per_leg),
-            "sixgate-spin" => sixgate("sixgate-spin", SPINNING_PORT, SPINNING, upstream, dir, idle_per_leg),
+            "sixgate" => sixgate("sixgate", SIXGATE, (SIXGATE_PORT, ""), upstream, dir, idle_per_leg),
+            "sixgate-spin" => sixgate("sixgate-spin", SIXGATE, (SPINNING_PORT, SPINNING), upstream, dir, idle_per_leg),
+            BEFORE => {
+                let program = packages::program(BEFORE).expect("a program");
+                sixgate(BEFORE, program, (BEFORE_PORT, ""), upstream, dir, idle_per_leg)
+            }
             other => panic!("there is no peer {other}"),
         }
     }
@@ -304,7 +311,15 @@ fn squid_config(upstream: &Upstream, dir: &Path) -> String {
     )
 }
 
-fn sixgate(name: &'static str, port: u16, more: &str, upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Peer {
+/// `program`, with more of a configuration.
+fn sixgate(
+    name: &'static str,
+    program: &str,
+    (port, more): (u16, &str),
+    upstream: &Upstream,
+    dir: &Path,
+    idle_per_leg: usize,
+) -> Peer {
     let dir = dir.join(name);
     std::fs::create_dir(&dir).expect("a folder for the gateway");
     let (at, admin) = (at(port, upstream), at(port + 1, upstream));
@@ -330,7 +345,7 @@ fn sixgate(name: &'static str, port: u16, more: &str, upstream: &Upstream, dir: 
         ca = upstream.ca_file.display(),
         to = upstream.at(),
     );
-    let gateway = gateway(&config, upstream, &dir);
+    let gateway = gateway(program, &config, upstream, &dir);
     let (status, answer) = gateway.admin().post("/v1/accounts/alpha/keys", &json!({}));
     assert_eq!(status, 201, "make a client key: {answer}");
     let key = answer["key"].as_str().expect("a client key");
@@ -342,13 +357,13 @@ fn sixgate(name: &'static str, port: u16, more: &str, upstream: &Upstream, dir: 
         // The secondary has its warm connection.
         leaves_from: vec![PRIMARY.into(), SECONDARY.into()],
         running: Running::Sixgate(gateway),
-        version: format!("{}, idle_per_leg = {idle_per_leg}", version()),
+        version: format!("{}, idle_per_leg = {idle_per_leg}", version(program)),
     }
 }
 
 /// A running gateway with the account `alpha`, its token and its pair.
-pub fn gateway(config: &str, upstream: &Upstream, dir: &Path) -> Gateway {
-    let gateway = Gateway::start(&Place::here(), config, dir);
+pub fn gateway(program: &str, config: &str, upstream: &Upstream, dir: &Path) -> Gateway {
+    let gateway = Gateway::start_program(Path::new(program), &Place::here(), config, dir, Ready::Readyz, |_| {});
     let admin = gateway.admin();
     let account = json!({
         "name": "alpha", "platform": "DHAN_V2_IPV6", "client_id": CLIENT_ID, "access_token": upstream.token,
@@ -361,7 +376,7 @@ pub fn gateway(config: &str, upstream: &Upstream, dir: &Path) -> Gateway {
     gateway
 }
 
-pub fn version() -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_sixgate")).arg("--version").output().expect("run sixgate");
+pub fn version(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output().expect("run sixgate");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -65,9 +65,9 @@ const PEER_CORE: usize = 0;
 /// The core of the load and the upstreams.
 const LOAD_CORE: usize = 1;
 /// In front of an upstream that keeps its connections.
-const PEERS: [&str; 5] = ["direct", "haproxy", "nginx", "sixgate", "sixgate-spin"];
+const PEERS: [&str; 6] = ["direct", "haproxy", "nginx", "sixgate", "sixgate-spin", packages::BEFORE];
 /// In front of those that close them.
-const COLD_PEERS: [&str; 2] = ["haproxy", "sixgate"];
+const COLD_PEERS: [&str; 3] = ["haproxy", "sixgate", packages::BEFORE];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -99,8 +99,8 @@ struct Arguments {
     /// Only one part.
     #[arg(long)]
     only: Option<Part>,
-    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate, sixgate-spin. What peers add needs
-    /// direct, and ratios need haproxy.
+    /// Only peers whose name contains one of these: direct, haproxy, nginx, sixgate, sixgate-spin, and sixgate-before,
+    /// which is the program that SIXGATE_BEFORE names. What peers add needs direct, and ratios need haproxy.
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
     /// Write latency.json and latency.md there too.

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cpu::first_line;
 use crate::load::Way;
-use crate::orders::{PRIMARY, gateway, version};
+use crate::orders::{PRIMARY, SIXGATE, gateway, version};
 use crate::plain;
 use crate::support::{Gateway, Place, Process, wait_until};
 use crate::upstream::{HOST, Upstream};
@@ -152,7 +152,7 @@ fn sixgate(upstream: &Upstream, dir: &Path) -> Peer {
         at,
         greeting: Some(format!("CONNECT {TUNNELLED}:443 HTTP/1.1\r\nHost: {TUNNELLED}:443\r\n\r\n")),
         leaves_from: Some(PRIMARY.into()),
-        version: version(),
-        running: Running::Sixgate(gateway(&config, upstream, dir)),
+        version: version(SIXGATE),
+        running: Running::Sixgate(gateway(SIXGATE, &config, upstream, dir)),
     }
 }

@@ -49,10 +49,22 @@ impl Gateway {
         ready: Ready,
         adjust: impl FnOnce(&mut Command),
     ) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_sixgate")), place, config, dir, ready, adjust)
+    }
+
+    /// [`Gateway::start_with`], of another build's binary.
+    pub fn start_program(
+        program: &Path,
+        place: &Place,
+        config: &str,
+        dir: &Path,
+        ready: Ready,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Self {
         let file = dir.join("sixgate.toml");
         let text = Self::write_config(dir, config);
         let (admin, token_file) = admin_of(&text, dir);
-        let mut command = place.command(env!("CARGO_BIN_EXE_sixgate"));
+        let mut command = place.command(program);
         command.arg("serve").arg("--config").arg(&file);
         adjust(&mut command);
         let process = Process::start(command, dir, "gateway");
