@@ -20,6 +20,8 @@
 
 #[path = "store_crash/disk.rs"]
 mod disk;
+#[path = "support/preload.rs"]
+mod preload;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -30,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use disk::{Cut, Dice, Disk, Record};
 use jiff::Timestamp;
+use preload::library;
 use sixgate::domain::{AccountName, Secret};
 use sixgate::store::{Change, ClientKeyRecord, Engine, MasterKey, Options, PoolRecord, Store, StoreError, TokenRecord};
 
@@ -328,14 +331,6 @@ fn a_kill_loses_nothing_acknowledged_even_when_opening_is_killed_too() {
     }
 }
 
-fn library(folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store_crash/forget.c");
-    let library = folder.join("forget.so");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
-    assert!(built.expect("this test needs a C compiler, cc").success());
-    library
-}
-
 /// Play what the children did since the last time; whole records only.
 fn replay(disk: &mut Disk, journal: &Path, from: &mut usize) {
     trim(journal);
@@ -366,7 +361,7 @@ fn the_journal_sees_everything_that_is_written() {
     for &engine in engines() {
         let dir = tempfile::tempdir().unwrap();
         let (path, journal, full) = (dir.path().join("store"), dir.path().join("journal"), dir.path().join("full"));
-        let library = library(dir.path());
+        let library = library("store_crash/forget.c", dir.path());
         let forgetting = Forgetting { library: &library, journal: &journal, full: &full };
         std::fs::create_dir(&path).unwrap();
         let mut disk = Disk::of(&path);
@@ -386,7 +381,7 @@ fn the_journal_sees_everything_that_is_written() {
 fn a_power_cut_loses_nothing_acknowledged() {
     for &engine in engines() {
         let dir = tempfile::tempdir().unwrap();
-        let library = library(dir.path());
+        let library = library("store_crash/forget.c", dir.path());
         let full = dir.path().join("full");
         let mut dice = dice("power cut");
         let mut path = dir.path().join("store0");
@@ -446,7 +441,7 @@ fn a_stop_at_any_step_of_opening_or_writing_loses_nothing_acknowledged() {
     for &engine in engines() {
         let mut dice = dice("every step");
         let dir = tempfile::tempdir().unwrap();
-        let library = library(dir.path());
+        let library = library("store_crash/forget.c", dir.path());
         let mut cuts = 0;
         for round in 0..rounds(4).div_ceil(2) {
             let (path, full) = (dir.path().join(format!("store{round}")), dir.path().join("full"));
@@ -503,7 +498,7 @@ fn a_full_disk_refuses_changes_and_loses_none() {
     for &engine in engines() {
         let dir = tempfile::tempdir().unwrap();
         let (path, journal, full) = (dir.path().join("store"), dir.path().join("journal"), dir.path().join("full"));
-        let library = library(dir.path());
+        let library = library("store_crash/forget.c", dir.path());
         let forgetting = Forgetting { library: &library, journal: &journal, full: &full };
         std::fs::create_dir(&path).unwrap();
         let mut disk = Disk::of(&path);

@@ -1,0 +1,13 @@
+//! Small libraries in C that a program is started with, to give it a host that is not as it should be.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Build `tests/{source}` into this folder, for `LD_PRELOAD`.
+pub fn library(source: &str, folder: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source);
+    let library = folder.join(source.with_extension("so").file_name().expect("a file"));
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
+    assert!(built.expect("this test needs a C compiler, cc").success());
+    library
+}
