@@ -25,9 +25,11 @@ pub mod intercept;
 mod listener;
 mod order;
 mod permission;
+mod question;
 mod reconcile;
 mod recover;
 mod reply;
+mod shared;
 mod sign;
 mod target;
 mod tunnel;
@@ -74,6 +76,7 @@ use target::{Form, Target, Tunnel};
 pub struct Proxy {
     accounts: Arc<Accounts>,
     orders: Arc<Orders>,
+    questions: shared::Questions,
     interceptor: intercept::Interceptor,
     settings: ArcSwap<Settings>,
     workers: Workers,
@@ -220,7 +223,8 @@ impl Proxy {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(Settings::new(config));
-        Arc::new(Self { accounts, orders, interceptor, settings, workers, tasks, metrics })
+        let questions = shared::Questions::default();
+        Arc::new(Self { accounts, orders, questions, interceptor, settings, workers, tasks, metrics })
     }
 
     /// Other settings for the requests to come.
@@ -485,7 +489,7 @@ fn legs(account: &Account) -> Result<&Legs, Problem> {
 
 /// The token to sign with. Waits until `by` for one that is on its way.
 async fn live(account: &Account, by: tokio::time::Instant) -> Result<Arc<LiveToken>, Problem> {
-    match account.token.live(Timestamp::now()) {
+    match account.token.live() {
         Ok(token) => Ok(token),
         Err(_) => account.token.wait(0, by).await.map_err(|why| no_token(account, &why, Outcome::NotSent)),
     }

@@ -2,34 +2,27 @@
 //!
 //! On both legs in turn, for up to `orders.reconcile_for`: the line that lost the
 //! answer may be dead, and reading needs no registered address. One order and the book
-//! are asked for side by side, so that a book that hangs costs no other question its time.
+//! are asked for side by side, so that a book that hangs costs no other question its time. Searches of one customer that
+//! want the same answer share it (`shared`).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::header::{ACCEPT, ACCEPT_ENCODING};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::forward::Outgoing;
-use super::reply::Body;
-use super::{Proxy, sign};
+use super::Proxy;
+use super::question::{self, Question};
+use super::shared::{Answer, Key, Shared};
 use crate::accounts::Account;
-use crate::broker::dhan::endpoints::classify;
-use crate::broker::dhan::errors;
 use crate::domain::{Authority, Role};
-use crate::egress::Sent;
-use crate::egress::decode;
 use crate::legs::{Leg, Purpose, Reuse};
-use crate::orders::limits::Ask;
 use crate::orders::trail::{Bounds, Finding, Search, Trail};
-use crate::tokens::{By, LiveToken};
+use crate::tokens::LiveToken;
 
 /// What came of looking for a lost write.
 pub(super) enum Looked {
@@ -41,10 +34,6 @@ pub(super) enum Looked {
     NotFound,
 }
 
-/// The longest that one question may take; half of the time that there is, if that is
-/// less, so that both legs get one.
-const QUESTION: Duration = Duration::from_secs(2);
-
 /// How long the book waits for the question after one order, which mostly settles it.
 const HEAD_START: Duration = Duration::from_millis(300);
 
@@ -53,9 +42,6 @@ const SECOND_WORD: Duration = Duration::from_secs(1);
 
 /// Between two questions, growing: an order may show a moment after it was taken.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
-
-/// An order book of a busy day.
-const BOOK_LIMIT: usize = 16 * 1024 * 1024;
 
 /// One search: what all its questions share.
 struct Looking<'a> {
@@ -68,7 +54,7 @@ struct Looking<'a> {
     /// The first lane has its first answer.
     begun: Notify,
     by: Instant,
-    /// Of one question.
+    /// Of one question: half of the time that there is, if that is less, so that both legs get one.
     longest: Duration,
 }
 
@@ -94,7 +80,7 @@ impl Proxy {
             search: Mutex::new(trail.search()),
             begun: Notify::new(),
             by: Instant::now() + patience,
-            longest: QUESTION.min(patience / 2),
+            longest: question::LONGEST.min(patience / 2),
         };
         let mut asking: FuturesUnordered<_> =
             lanes.iter().enumerate().map(|(nth, paths)| looking.ask(paths, nth == 0)).collect();
@@ -110,20 +96,23 @@ impl Proxy {
 impl Looking<'_> {
     /// Ask these paths until something is settled, or there is no time left.
     async fn ask(&self, paths: &[String], first: bool) -> Option<Looked> {
-        if !first {
+        // Each leg asks each path before any is asked again.
+        let rounds = paths.iter().flat_map(|path| self.legs.map(|leg| (path, leg, self.wanted(leg, path))));
+        let rounds = rounds.collect::<Vec<_>>();
+        // What others want too is asked for once, for all of them.
+        if !first && !rounds.iter().any(|(_, _, question)| question.is_wanted_by_several()) {
             let start = (Instant::now() + HEAD_START).min(self.by);
             let _ = timeout_at(start, self.begun.notified()).await;
         }
         let mut pause = PAUSES.0;
-        // Each leg asks each path before any is asked again.
-        let rounds = paths.iter().flat_map(|path| self.legs.map(|leg| (path, leg))).collect::<Vec<_>>();
-        for (path, leg) in rounds.into_iter().cycle() {
+        for (path, leg, question) in rounds.iter().cycle() {
             if Instant::now() >= self.by {
                 break;
             }
             let Ok(token) = self.account.token.wait(0, self.by).await else { break };
-            if let Some((status, body)) = self.counted(&token, leg, path).await {
-                self.hear(&token, path, status, &body);
+            let answer = question.put(Instant::now(), self.counted(&token, leg, path));
+            if let Ok(Some((status, body))) = timeout_at(self.by, answer).await {
+                lock(&self.search).hear(path, status, &body);
             }
             if first {
                 self.begun.notify_one();
@@ -143,23 +132,18 @@ impl Looking<'_> {
         None
     }
 
-    /// One question, once the broker's limit lets it pass.
-    async fn counted(&self, token: &LiveToken, leg: &Leg, path: &str) -> Option<(u16, Bytes)> {
-        let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default);
-        let gate = self.proxy.orders.gate(self.account.client_id());
-        timeout_at(self.by, gate.enter(ask)).await.ok()?.ok()?;
-        let limit = self.by.saturating_duration_since(Instant::now()).min(self.longest);
-        self.question(token, leg, path, limit).await
+    fn wanted(&self, leg: &Leg, path: &str) -> Arc<Shared> {
+        let customer = self.account.client_id().clone();
+        let key = Key { customer, source: leg.source(), to: self.to.clone(), path: path.to_owned() };
+        self.proxy.questions.wanted(key)
     }
 
-    fn hear(&self, token: &LiveToken, path: &str, status: u16, body: &[u8]) {
-        let refusal = errors::Reply { status, content_type: None, body };
-        // "Not found" is said of what is on its way to the exchange, with the code that a dead token has.
-        let client_error = (400..500).contains(&status) && status != StatusCode::NOT_FOUND.as_u16();
-        if client_error && errors::doubts_token(&refusal) {
-            self.account.keeper.refused(token.generation(), By::Read);
-        }
-        lock(&self.search).hear(path, status, body);
+    /// One question, once the broker's limit lets it pass.
+    async fn counted(&self, token: &LiveToken, leg: &Leg, path: &str) -> Answer {
+        let gate = self.proxy.orders.gate(self.account.client_id());
+        timeout_at(self.by, gate.enter(question::ask(path))).await.ok()?.ok()?;
+        let limit = self.by.saturating_duration_since(Instant::now()).min(self.longest);
+        self.question(token, leg, path, limit).await
     }
 
     fn finding(&self) -> Finding {
@@ -186,32 +170,13 @@ impl Looking<'_> {
     }
 
     /// One question, by one leg. `None` when there was no answer.
-    async fn question(&self, token: &LiveToken, leg: &Leg, path: &str, limit: Duration) -> Option<(u16, Bytes)> {
-        let target: PathAndQuery = path.parse().ok()?;
+    async fn question(&self, token: &LiveToken, leg: &Leg, path: &str, limit: Duration) -> Answer {
         let ask = async {
             // What lost the answer has had its leg's idle connections forgotten (`Leg::suspect`), so
             // one that lies idle is of another question, and good.
             let lease = leg.lease(self.to, Purpose::Read, Reuse::Idle, Instant::now() + limit).await.ok()?;
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-            // The answer has to be read here.
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            sign::headers(&mut headers, self.account, token);
-            let asked = Instant::now();
-            match lease.send(&Outgoing::read(self.to.clone(), target, headers, limit).message(), limit).await {
-                Sent::Reply(reply) => {
-                    self.proxy.orders.heard(reply.headers(), asked);
-                    let (parts, body) = reply.into_parts();
-                    let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
-                    let body = decode::decoded(&parts.headers, &body?, BOOK_LIMIT).ok()?;
-                    Some((parts.status.as_u16(), body))
-                }
-                Sent::NotSent(_) => None,
-                Sent::Broken(_) => {
-                    leg.suspect();
-                    None
-                }
-            }
+            let question = Question { account: self.account, token, to: self.to, path, limit };
+            question.put(self.proxy, leg, lease).await
         };
         let answer = tokio::time::timeout(limit, ask).await.ok().flatten();
         if answer.is_none() {

@@ -131,3 +131,17 @@ fn a_change_to_a_price_out_of_floats_is_found_when_its_answer_is_lost() {
     assert_eq!(row["price"].as_f64(), Some(251.45), "{row}");
     assert_eq!(row["orderId"], Value::from(order));
 }
+
+/// The line dies under all that a second takes. Each is looked for, the broker takes twenty questions a second, and of
+/// slices only the whole book tells.
+#[test]
+fn many_that_were_lost_at_once_are_all_found() {
+    let world = world();
+    let asks: Vec<Ask> = (0..10).map(|n| Wish::slicing(Some(&format!("many{n}")), 100.0).into()).collect();
+    world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders/slicing").times(10));
+    for told in send_all(&world, &asks) {
+        is_executed(&told);
+        assert_eq!(told.header("sixgate-recovered"), "true", "{told:?}");
+    }
+    assert_eq!((arrived(&world), made(&world)), (10, 20));
+}

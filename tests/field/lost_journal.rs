@@ -4,12 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use sixgate::sandbox::{Elsewhere, Status};
 
 use super::support::engine::Wish;
 use super::support::wait::wait_until;
-use super::{Ask, LIMIT, Told, arrived, is_executed, made, send, world};
+use super::support::world::{World, automatic};
+use super::{Ask, LIMIT, Told, arrived, is_executed, made, send, text, world};
 
 /// The newest file of lines.
 fn newest(folder: &Path) -> PathBuf {
@@ -175,4 +177,23 @@ fn what_cannot_be_asked_for_after_a_loss_is_not_sent() {
     let told = send(&world, Wish::place(Some("kept"), 90.0));
     is_executed(&told);
     assert_eq!((told.order_id(), arrived(&world)), (kept, before + 2));
+}
+
+/// The question itself is refused then. Unless that counts, every order with an id is unknown until somebody reads.
+#[test]
+fn a_token_that_dies_after_a_loss_is_found_dead_by_asking() {
+    let mut world = World::up_with(0, &text(""));
+    world.broker.set_cooldown(Duration::ZERO);
+    let mut fields = automatic();
+    fields["access_token"] = world.at_the_broker(1).into();
+    let trader = world.add(1, &fields);
+    let wish = Wish::place(Some("kept"), 90.0);
+    let kept = send(&world, &wish).order_id();
+    world.gateway.terminate();
+    fs::remove_file(newest(&world.dir.path().join("state/journal"))).unwrap();
+    world.start_again();
+    is_executed(&send(&world, Wish::place(None, 91.0)));
+    world.broker.kill_token(&trader.client_id);
+    wait_until("the order to be found", LIMIT, || send(&world, &wish).order_id() == kept);
+    assert_eq!((arrived(&world), made(&world)), (2, 2));
 }

@@ -8,33 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::Response;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Order;
 use super::ending::Lost;
-use crate::broker::dhan::endpoints::{WriteKind, classify};
+use crate::broker::dhan::endpoints::WriteKind;
 use crate::domain::{Outcome, Role};
-use crate::egress::{Sent, decode};
 use crate::legs::{Purpose, Reuse};
 use crate::orders::journal::{Kind, Word};
-use crate::orders::limits::Ask;
 use crate::orders::memory::{Claim, Write};
 use crate::orders::trail::Trail;
-use crate::proxy::forward::{Outgoing, Trace};
+use crate::proxy::forward::Trace;
+use crate::proxy::question::{self, Question};
 use crate::proxy::reconcile::Looked;
 use crate::proxy::reply::{Body, Code, Problem};
-use crate::proxy::{legs, live, sign};
+use crate::proxy::{legs, live};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The longest that one question may take.
-const QUESTION: Duration = Duration::from_secs(2);
-/// An order book of a busy day.
-const BOOK_LIMIT: usize = 16 * 1024 * 1024;
 
 /// What the broker shows under the ids of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +82,8 @@ impl Order<'_> {
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
-        let looked = self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, QUESTION).await;
+        let looked =
+            self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, question::LONGEST).await;
         match looked {
             Looked::Executed(_) => self.told_as_found(claim, looked, trail, write, trace).await,
             Looked::Rejected(_) | Looked::NotFound => self.first(claim, write, trace).await,
@@ -187,32 +181,14 @@ impl Order<'_> {
 
     /// One question, by the leg that health chooses.
     async fn question(&self, path: &str) -> Option<(u16, Bytes)> {
-        let by = self.leave_by.min(Instant::now() + QUESTION);
-        let ask = Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default);
-        let target: PathAndQuery = path.parse().ok()?;
+        let by = self.leave_by.min(Instant::now() + question::LONGEST);
+        let (account, to) = (self.account, &self.out.authority);
         let asked = async {
-            let token = live(self.account, by).await.ok()?;
-            self.gate.enter(ask).await.ok()?;
-            let (leg, lease) =
-                legs(self.account).ok()?.lease(&self.out.authority, Purpose::Read, Reuse::Idle, by).await.ok()?;
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            sign::headers(&mut headers, self.account, &token);
-            let read = Outgoing::read(self.out.authority.clone(), target, headers, QUESTION);
-            match lease.send(&read.message(), QUESTION).await {
-                Sent::Reply(reply) => {
-                    let (parts, body) = reply.into_parts();
-                    let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
-                    let body = decode::decoded(&parts.headers, &body?, BOOK_LIMIT).ok()?;
-                    Some((parts.status.as_u16(), body))
-                }
-                Sent::NotSent(_) => None,
-                Sent::Broken(_) => {
-                    leg.suspect();
-                    None
-                }
-            }
+            let token = live(account, by).await.ok()?;
+            self.gate.enter(question::ask(path)).await.ok()?;
+            let (leg, lease) = legs(account).ok()?.lease(to, Purpose::Read, Reuse::Idle, by).await.ok()?;
+            let question = Question { account, token: &token, to, path, limit: question::LONGEST };
+            question.put(self.proxy, leg, lease).await
         };
         tokio::time::timeout_at(by, asked).await.ok().flatten()
     }
