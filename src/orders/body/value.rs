@@ -74,6 +74,13 @@ pub(super) fn number(text: &str) -> Option<Cow<'_, str>> {
 
 fn part(kind: u8, text: &str, form: &mut Vec<u8>) {
     form.push(kind);
-    form.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    // Nearly all lengths are short, and what is not written need not be hashed.
+    match u8::try_from(text.len()) {
+        Ok(length) if length < u8::MAX => form.push(length),
+        Ok(_) | Err(_) => {
+            form.push(u8::MAX);
+            form.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        }
+    }
     form.extend_from_slice(text.as_bytes());
 }
