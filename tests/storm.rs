@@ -122,11 +122,13 @@ async fn write(account: usize, trader: &Trader, kind: Kind, n: usize, id: String
     let (mut tries, mut unknown) = (0, 0);
     let began = Instant::now();
     let mut pause = tokio::time::interval(PAUSE);
+    let mut last = None;
     let told = loop {
         pause.tick().await;
-        assert!(began.elapsed() < PATIENCE, "no last word on {id} after {tries} tries");
+        assert!(began.elapsed() < PATIENCE, "no last word on {id} after {tries} tries of {wish:?}: {last:?}");
         tries += 1;
         let Some(told) = wish.send(LISTENER, trader).await else { continue };
+        last = Some(told.clone());
         match told.outcome.as_str() {
             "executed" => break told,
             // It may be found meanwhile.
