@@ -11,6 +11,8 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
 
+#[path = "field/clocks.rs"]
+mod clocks;
 #[path = "field/encoded.rs"]
 mod encoded;
 #[path = "field/evidence.rs"]

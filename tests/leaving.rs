@@ -181,6 +181,8 @@ fn an_order_leaves_by_its_deadline_or_not_at_all() {
     let mut world = World::up_with(0, &text("leave_within = \"1s\"", ""));
     world.at_the_broker(1);
     world.broker.fault(Fault::new(Action::Slow { ms: 4_000 }).at("auth.dhan.co"));
+    // What an order waits for here is a login under way, not the next code.
+    World::wait_for_a_code_that_lasts(Duration::from_secs(10));
     let trader = world.add(1, &automatic());
     let began = Instant::now();
     let told = send(&world, &trader, &Wish::place(Some("late"), 100.0));

@@ -222,7 +222,7 @@ impl Accounts {
             .put(&client_id, &ClientIdRecord { account: name.clone() })
             .put(&name, &credentials);
         if let Some(token) = access_token {
-            change = self.with_token(change, &name, &client_id, token, "access_token", now)?;
+            change = self.with_token(change, &name, &client_id, token, "access_token")?;
         }
         match self.store.commit(change).await {
             Ok(()) => {
@@ -278,7 +278,7 @@ impl Accounts {
         change = change.put(name, &record).put(name, &merged);
         let by_hand = patch.access_token.is_some();
         if let Some(token) = patch.access_token {
-            change = self.with_token(change, name, &record.client_id, token, "access_token", Timestamp::now())?;
+            change = self.with_token(change, name, &record.client_id, token, "access_token")?;
         }
         match self.store.commit(change).await {
             Ok(()) => {
@@ -370,7 +370,7 @@ impl Accounts {
         let _turn = self.turns.of(name).await;
         let account = self.stored(name)?;
         let change = Change::new().unchanged(name, &account);
-        let change = self.with_token(change, name, &account.client_id, token, "manual", Timestamp::now())?;
+        let change = self.with_token(change, name, &account.client_id, token, "manual")?;
         self.commit(name, change).await?;
         let row = self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?;
         self.hand_over(&row).await?;
@@ -463,7 +463,6 @@ impl Accounts {
         client_id: &ClientId,
         token: Secret,
         source: &str,
-        now: Timestamp,
     ) -> Result<Change, AccountError> {
         let refuse = |why| AccountError::Invalid { field: "access_token", why };
         // People paste: blanks and line ends around a token are not part of it.
@@ -475,6 +474,7 @@ impl Accounts {
                 "a token has only letters, digits and . _ -; paste it without what stands around it",
             )));
         }
+        let now = self.keepers.brokers_now();
         let expires_at = LiveToken::check(&token, client_id, now).map_err(refuse)?;
         let last = self.store.get::<TokenRecord>(name)?;
         let change = match &last {

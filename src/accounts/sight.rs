@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 
 use super::{Account, Accounts};
 use crate::domain::Role;
@@ -37,7 +36,7 @@ impl Sight {
 
     fn means(&self, legs: &Legs) -> Option<(Arc<Account>, Arc<LiveToken>)> {
         let account = self.of(legs)?;
-        let token = account.token.live(Timestamp::now()).ok()?;
+        let token = account.token.live().ok()?;
         Some((account, token))
     }
 }

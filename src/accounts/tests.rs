@@ -271,7 +271,7 @@ async fn a_token_that_could_not_be_stored_signs_on_after_a_change_of_its_account
     accounts.assign_next(&name, None).await.unwrap();
 
     let after = accounts.lookup("a1").unwrap();
-    let signs = after.token.live(Timestamp::now()).unwrap();
+    let signs = after.token.live().unwrap();
     assert_eq!(signs.secret().expose_secret(), unstored.expose_secret());
     // Whoever took the row before signs with what comes next, too.
     assert!(Arc::ptr_eq(&before.token, &after.token) && Arc::ptr_eq(&before.keeper, &after.keeper));

@@ -108,7 +108,7 @@ fn subject(account: &Account) -> Subject {
     Subject {
         client_id: account.client_id().clone(),
         legs: account.legs.clone(),
-        token: account.token.live(jiff::Timestamp::now()).map_err(|why| why.summary),
+        token: account.token.live().map_err(|why| why.summary),
         automatic: account.record.platform == Platform::Automatic,
     }
 }

@@ -9,13 +9,12 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use jiff::Timestamp;
 
 use super::Admin;
 use super::error::Failure;
 use super::wire::{self, AccountChecksBody, AllChecksBody, ChecksBody, Fields, InPath, NoFields, Problem};
 use crate::accounts::Account;
-use crate::domain::AccountName;
+use crate::domain::{AccountName, steady};
 use crate::telemetry::events::Subject;
 use crate::tokens::validate::{Check, validate};
 
@@ -37,7 +36,7 @@ pub(super) async fn one(
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
     let subject = admin.subject(&wire::name(&name)?)?;
-    let checks = validate(&admin.login, &subject, Timestamp::now()).await;
+    let checks = validate(&admin.login, &subject, steady::now()).await;
     tell(&admin, &wire::name(&name)?, &checks);
     Ok(Json(checks.as_slice().into()))
 }
@@ -67,7 +66,7 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 }
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
-    let checks = validate(&admin.login, &super::subject(row), Timestamp::now()).await;
+    let checks = validate(&admin.login, &super::subject(row), steady::now()).await;
     tell(admin, &row.name, &checks);
     AccountChecksBody::of(&row.name, &checks)
 }

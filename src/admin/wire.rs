@@ -22,7 +22,7 @@ use super::error::Failure;
 use crate::accounts::Account;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, Pair, Role, Secret, SourceAddr};
+use crate::domain::{AccountName, Pair, Role, Secret, SourceAddr, steady};
 use crate::legs::{Leg, Reason};
 
 pub use broker::{AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields};
@@ -147,7 +147,7 @@ impl TokenBody {
             expires_at: last.as_ref().map(|token| token.expires_at().to_string()),
             source: last.as_ref().map(|token| token.source().to_owned()),
             last_error,
-            clock_skew: Some(standing.skew.as_secs_f64()).filter(|skew| skew.abs() > 2.0),
+            clock_skew: Some(steady::ahead_of_host(standing.skew).as_secs_f64()).filter(|skew| skew.abs() > 2.0),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod priority;
 pub mod problem;
 pub mod random;
 pub mod secret;
+pub mod steady;
 pub mod target;
 pub mod tasks;
 pub mod time;

@@ -2,33 +2,24 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
-use tokio::time::Instant;
-
 use super::limits::Moment;
+use crate::domain::steady::since_boot;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BootClock {
     start: Duration,
-    /// In place of it, on a kernel that lacks it (before 2.6.39).
-    instead: Instant,
 }
 
 impl BootClock {
     /// [`Moment::START`] is now.
     pub(super) fn start() -> Self {
-        Self { start: since_boot().unwrap_or_default(), instead: Instant::now() }
+        Self { start: since_boot() }
     }
 
     pub(super) fn now(&self) -> Moment {
-        let passed = since_boot().map_or_else(|| self.instead.elapsed(), |now| now.saturating_sub(self.start));
-        Moment::START.after(passed)
+        Moment::START.after(since_boot().saturating_sub(self.start))
     }
-}
-
-fn since_boot() -> Option<Duration> {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).ok().map(Duration::from)
 }
 
 #[cfg(test)]

@@ -31,6 +31,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How far the broker's clock may be from ours before it has said anything.
 const UNHEARD: SignedDuration = SignedDuration::from_secs(120);
 
+/// A clock of ours that is further off than this is wrong. One that is not may be the better one: `Date` has no parts
+/// of a second.
+const WRONG: SignedDuration = SignedDuration::from_secs(60);
+
 /// How long after a send its order may have been made.
 const MAKING: SignedDuration = SignedDuration::from_mins(10);
 
@@ -114,6 +118,12 @@ impl BrokerClock {
         reading?.moved_to(now).map(|reading| reading.earliest)
     }
 
+    /// The time to write down for this moment, for which the host's clock shows `wall`: that, or the broker's where the
+    /// host's is found to be wrong. The journal is read by its times after a restart, when the clock may be right again.
+    pub fn corrected(&self, wall: Timestamp) -> Timestamp {
+        self.now().map_or(wall, |broker| if is_wrong(wall, broker) { broker } else { wall })
+    }
+
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
     pub fn window(&self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
         let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,9 +133,15 @@ impl BrokerClock {
         };
         let ago = match sent {
             SentAt::Here(at) => span(at, now),
-            // Written by a clock that was set back since: nobody knows when that was.
-            SentAt::Written(at) if plus(wall, SECOND)? < at => return None,
-            SentAt::Written(at) => wall.duration_since(at).max(SignedDuration::ZERO),
+            SentAt::Written(at) => {
+                // By a clock that was right as far as anybody knew, whatever the host's shows today.
+                let wall = if is_wrong(wall, reading.earliest) { reading.earliest } else { wall };
+                // A clock that was set back since: nobody knows when that was.
+                if plus(wall, SECOND)? < at {
+                    return None;
+                }
+                wall.duration_since(at).max(SignedDuration::ZERO)
+            }
         };
         let from = minus(reading.earliest, ago)?;
         let until = minus(reading.latest, ago).and_then(|sent| plus(sent, MAKING))?.min(reading.latest);
@@ -171,6 +187,11 @@ impl Window {
     fn is_by_the_end(&self, at: Timestamp) -> bool {
         plus(self.until, SLACK).is_some_and(|until| at <= until)
     }
+}
+
+/// Is the host's clock wrong, as the broker's shows?
+fn is_wrong(wall: Timestamp, broker: Timestamp) -> bool {
+    wall.duration_since(broker).abs() > WRONG
 }
 
 /// The time in a header `Date`.

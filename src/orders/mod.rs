@@ -188,6 +188,11 @@ impl Orders {
         self.broker_clock.now().unwrap_or_else(Timestamp::now)
     }
 
+    /// The time to write down for what happens now: [`BrokerClock::corrected`].
+    pub fn stamp(&self) -> Timestamp {
+        self.broker_clock.corrected(Timestamp::now())
+    }
+
     /// Now, by the clock that ages are counted by.
     pub fn now(&self) -> Moment {
         self.since_boot.now()

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use http::Method;
-use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +73,7 @@ impl Proxy {
             Looked::Rejected(body) => (Outcome::Rejected, body),
             Looked::NotFound => (Outcome::Unknown, None),
         };
-        let mut line = one.intent.outcome(outcome, Timestamp::now());
+        let mut line = one.intent.outcome(outcome, self.orders.stamp());
         line.order_id = body.as_ref().and_then(|body| order_ids(body));
         line.recovered = (outcome != Outcome::Unknown).then_some(true);
         self.orders.events.tell(Subject::Order, &one.account, || told(&line));

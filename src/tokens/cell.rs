@@ -2,7 +2,7 @@
 //! to those who find none.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::lifecycle::{By, CHECK_TIME, State, Trouble, Why};
 use super::live::LiveToken;
+use crate::domain::steady;
 
 /// Where an account's token stands, as its keeper last said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Standing {
     pub refusals_seen: u64,
     /// The generation that signs.
     pub signing: Option<u64>,
-    /// The broker's clock minus ours, as last measured.
+    /// The broker's clock minus the steady one, as last measured.
     pub skew: SignedDuration,
 }
 
@@ -64,6 +65,8 @@ pub struct TokenCell {
     last: ArcSwapOption<LiveToken>,
     /// The generation that must not sign; 0 for none. Only ever one, the last.
     barred: AtomicU64,
+    /// The broker's clock minus the steady one, in milliseconds.
+    skew: AtomicI64,
     standing: Mutex<Standing>,
     doubt: Mutex<Option<Doubt>>,
     changed: Notify,
@@ -111,7 +114,7 @@ impl TokenCell {
     /// Is the token of this generation a fresh one, whose refusals prove little?
     pub(super) fn is_fresh(&self, generation: u64) -> bool {
         let last = self.last.load_full().filter(|last| last.generation() == generation);
-        last.is_some_and(|last| last.is_fresh(Timestamp::now(), self.standing().skew))
+        last.is_some_and(|last| last.is_fresh(steady::now(), self.standing().skew))
     }
 
     /// Somebody was refused for this generation, and it signs on until the keeper has asked.
@@ -145,6 +148,11 @@ impl TokenCell {
         }
     }
 
+    /// The broker's clock is ahead of the steady one by so much: ends are read by it from now on.
+    pub(super) fn measured(&self, skew: SignedDuration) {
+        self.skew.store(i64::try_from(skew.as_millis()).unwrap_or_default(), Ordering::Release);
+    }
+
     /// Publish where the token stands, and wake whoever waits.
     pub(super) fn stand(&self, standing: Standing) {
         let mut last = self.lock();
@@ -165,13 +173,19 @@ impl TokenCell {
         self.lock().clone()
     }
 
-    /// The token to sign with at `now`: no lock, no wait.
+    /// The token to sign with now: no lock, no wait. Its end is read by the broker's clock as far as that is known.
     ///
     /// # Errors
     /// [`Unavailable`] with what to do.
-    pub fn live(&self, now: Timestamp) -> Result<Arc<LiveToken>, Unavailable> {
+    pub fn live(&self) -> Result<Arc<LiveToken>, Unavailable> {
+        self.live_at(steady::now())
+    }
+
+    fn live_at(&self, now: Timestamp) -> Result<Arc<LiveToken>, Unavailable> {
+        let skew = SignedDuration::from_millis(self.skew.load(Ordering::Acquire));
+        let brokers = now.checked_add(skew).unwrap_or(now);
         match self.last.load_full() {
-            Some(token) if token.expires_at() > now && token.generation() > self.barred.load(Ordering::Acquire) => {
+            Some(token) if token.expires_at() > brokers && token.generation() > self.barred.load(Ordering::Acquire) => {
                 Ok(token)
             }
             Some(_) | None => Err(self.why_not(now)),
@@ -189,13 +203,13 @@ impl TokenCell {
             // Before anything is looked at: what changes from here on wakes it.
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
-            let now = Timestamp::now();
-            let none = match self.live(now) {
+            let now = steady::now();
+            let none = match self.live_at(now) {
                 Ok(token) if token.generation() > refused || self.doubted().is_none() => return Ok(token),
                 // The keeper's question has a limit of its own.
                 Ok(_) => {
                     if tokio::time::timeout_at(by, changed).await.is_err() {
-                        return self.live(Timestamp::now());
+                        return self.live();
                     }
                     continue;
                 }
@@ -218,7 +232,7 @@ impl TokenCell {
                 return Err(none);
             }
             if tokio::time::timeout_at(by, changed).await.is_err() {
-                return self.live(Timestamp::now());
+                return self.live();
             }
         }
     }
@@ -301,10 +315,10 @@ mod tests {
     #[test]
     fn a_token_signs_until_it_ends() {
         let cell = TokenCell::default();
-        assert!(cell.live(at(1)).is_err());
+        assert!(cell.live_at(at(1)).is_err());
         cell.set(live(1));
-        assert!(cell.live(at(1999)).is_ok());
-        assert!(cell.live(at(2000)).is_err());
+        assert!(cell.live_at(at(1999)).is_ok());
+        assert!(cell.live_at(at(2000)).is_err());
     }
 
     /// A token that the broker refused must not sign another request, whichever
@@ -314,14 +328,14 @@ mod tests {
         let cell = TokenCell::default();
         cell.set(live(3));
         cell.bar(3);
-        assert!(cell.live(at(1)).is_err());
+        assert!(cell.live_at(at(1)).is_err());
         // A late refusal of an older token changes nothing.
         cell.bar(2);
         cell.allow(3);
-        assert_eq!(cell.live(at(1)).unwrap().generation(), 3);
+        assert_eq!(cell.live_at(at(1)).unwrap().generation(), 3);
         cell.bar(3);
         cell.set(live(4));
-        assert_eq!(cell.live(at(1)).unwrap().generation(), 4);
+        assert_eq!(cell.live_at(at(1)).unwrap().generation(), 4);
     }
 
     fn standing(state: State, refusals_seen: u64) -> Standing {
@@ -344,14 +358,14 @@ mod tests {
             async move { cell.wait(5, far).await.map(|token| token.secret().clone()).map_err(|none| none.code) }
         });
         cell.stand(standing(State::Minting, 5));
-        let until = Timestamp::now().checked_add(SignedDuration::from_secs(1)).unwrap();
+        let until = steady::now().checked_add(SignedDuration::from_secs(1)).unwrap();
         cell.stand(standing(State::Waiting { until, why: Why::Cooldown }, 5));
         cell.stand(standing(person, 5));
         assert_eq!(waiting.await.unwrap().unwrap_err(), "token_dead");
 
         // A check that is under way is waited for even by who could not wait as long as it may take.
         let soon = Instant::now() + Duration::from_secs(5);
-        let until = Timestamp::now().checked_add(CHECK_TIME).unwrap();
+        let until = steady::now().checked_add(CHECK_TIME).unwrap();
         cell.stand(standing(State::Waiting { until, why: Why::Check }, 5));
         let waiting = Tasks::default().spawn({
             let cell = Arc::clone(&cell);
@@ -364,7 +378,7 @@ mod tests {
         assert_eq!(waiting.await.unwrap().unwrap(), 6);
         cell.bar(6);
 
-        let later = Timestamp::now().checked_add(SignedDuration::from_secs(60)).unwrap();
+        let later = steady::now().checked_add(SignedDuration::from_secs(60)).unwrap();
         cell.stand(standing(State::Waiting { until: later, why: Why::Cooldown }, 5));
         let none = cell.wait(5, far).await.unwrap_err();
         assert!(none.retry_after.is_some_and(|wait| wait > Duration::from_secs(50)), "{none:?}");

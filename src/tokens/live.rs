@@ -52,7 +52,7 @@ impl LiveToken {
             .map_err(|_| Invalid::new("the token's exp is no time that can be"))?;
         if expires_at <= now {
             return Err(Invalid::because(format!(
-                "this token ended at {expires_at}; make a new one on web.dhan.co under My Profile, Access DhanHQ APIs"
+                "this token ended at {expires_at}, and it is {now} now; make a new one on web.dhan.co under My Profile, Access DhanHQ APIs"
             )));
         }
         Ok(expires_at)

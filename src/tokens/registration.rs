@@ -19,7 +19,7 @@ use jiff::civil::Date;
 
 use super::LiveToken;
 use super::login::{self, Answered, Holds, Login, Registered, Slot};
-use crate::domain::{ClientId, Pair, Role, india};
+use crate::domain::{ClientId, Pair, Role, india, steady};
 use crate::legs::Legs;
 
 /// The account that is asked about.
@@ -164,7 +164,7 @@ pub async fn read(login: &Login, subject: &Subject) -> Result<Registration, Regi
 async fn ask(login: &Login, subject: &Subject) -> Result<(Registration, Timestamp), RegistrationError> {
     let (legs, token) = means(subject)?;
     let called = login.get_ip(&**legs, &subject.client_id, &token.secret()).await;
-    let now = Timestamp::now();
+    let now = steady::now();
     let now = now.checked_add(called.skew.unwrap_or_default()).unwrap_or(now);
     let told = match called.answered {
         Answered::Refused(refusal) if login::is_not_told(&refusal) => {

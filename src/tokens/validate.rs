@@ -18,7 +18,7 @@ use super::registration::Subject;
 use crate::broker::dhan::calendar;
 use crate::broker::dhan::token::Claims;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{Pair, Role, india};
+use crate::domain::{Pair, Role, india, steady};
 use crate::legs::Leg;
 
 /// A clock further off than this is told: two windows of TOTP are 30 s apart, and a
@@ -51,9 +51,10 @@ struct Asked {
     skew: Option<SignedDuration>,
 }
 
-/// Look at an account. Reads only.
+/// Look at an account. Reads only. `now` is by the steady clock.
 pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<Check> {
     let asked = ask(login, subject).await;
+    let now = now.checked_add(asked.skew.unwrap_or_default()).unwrap_or(now);
     let pair = subject.legs.as_ref().map(|legs| legs.pair());
     vec![
         match pair {
@@ -66,7 +67,7 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
         leg("leg_secondary", Role::Secondary, pair.map(|pair| pair.secondary.ip()), &asked.secondary),
         registration(pair, &asked),
         orders_allowed(&asked),
-        clock(asked.skew),
+        clock(asked.skew.map(steady::ahead_of_host)),
     ]
 }
 

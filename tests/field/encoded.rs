@@ -77,6 +77,8 @@ fn a_refusal_of_the_token_that_is_compressed_renews_it() {
     let trader = world.add(1, &fields);
     habits(&world, |habits| habits.compression = Compression::Always(Encoding::Br));
     is_executed(&send(&world, Wish::place(Some("lives"), 100.0)));
+    // An order waits for a login; for the next code it would wait longer than it may take to leave.
+    World::wait_for_a_code_that_lasts(std::time::Duration::from_secs(10));
     world.broker.kill_token(&trader.client_id);
     let told = send(&world, asking(Wish::place(Some("dead"), 100.0)));
     is_executed(&told);

@@ -9,6 +9,8 @@
 //! - [`gateway`]: that binary as a running gateway.
 //! - [`admin`]: a small client for the admin API.
 //! - [`caller`]: an order engine's HTTP client, in every mode.
+//! - [`clock`]: a wall clock that is wrong.
+//! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
 //! - [`world`]: the network with a broker, a gateway and accounts.
 //! - [`wait`]: waiting for a condition, the only place that waits by time.
@@ -20,10 +22,12 @@
 
 pub mod admin;
 pub mod caller;
+pub mod clock;
 pub mod engine;
 pub mod gateway;
 pub mod net;
 pub mod node;
+pub mod preload;
 pub mod process;
 pub mod python;
 pub mod wait;

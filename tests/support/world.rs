@@ -2,7 +2,7 @@
 //! in another, and accounts that the broker knows.
 
 use std::net::{SocketAddr, SocketAddrV6};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,9 +10,11 @@ use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Options, Sandbox};
 
+use super::clock::Clock;
+use super::gateway::Ready;
 use super::net::{self, Ns, NsRuntime};
 use super::wait::wait_until;
-use super::{Gateway, Net};
+use super::{Gateway, Net, Place};
 
 /// Where callers from elsewhere connect.
 pub const LISTENER: SocketAddr = SocketAddr::V6(SocketAddrV6::new(net::GATEWAY, 8080, 0, 0));
@@ -46,6 +48,8 @@ pub struct World {
     pub traders: Vec<Trader>,
     pub dir: tempfile::TempDir,
     pub net: Net,
+    /// The gateway's own, where a test moves it.
+    pub clock: Option<Clock>,
     config: String,
     // Last, so that it answers until everybody else is gone.
     _broker_runtime: NsRuntime,
@@ -90,6 +94,14 @@ pub fn pins() -> String {
     format!("[egress.resolve]\n{}", hosts.iter().enumerate().map(pin).collect::<String>())
 }
 
+fn start(place: &Place, config: &str, dir: &Path, clock: Option<&Clock>) -> Gateway {
+    Gateway::start_with(place, config, dir, Ready::Readyz, |command| {
+        if let Some(clock) = clock {
+            clock.give(command);
+        }
+    })
+}
+
 impl World {
     /// Everything up, with accounts `a1` to `a{traders}`.
     pub fn up(traders: u16, more: &str) -> Self {
@@ -98,6 +110,19 @@ impl World {
 
     /// The same with a whole configuration.
     pub fn up_with(traders: u16, config: &str) -> Self {
+        let mut world = Self::up_but_for_traders(config, |_| None);
+        world.add_manual(traders);
+        world
+    }
+
+    /// The same with a wall clock that can be moved.
+    pub fn up_with_clock(traders: u16, config: &str) -> Self {
+        let mut world = Self::up_but_for_traders(config, |dir| Some(Clock::new(dir)));
+        world.add_manual(traders);
+        world
+    }
+
+    fn up_but_for_traders(config: &str, clock: impl FnOnce(&Path) -> Option<Clock>) -> Self {
         let net = Net::up();
         let broker_runtime = net.runtime(Ns::Broker);
         let listen = SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 443, 0, 0);
@@ -105,15 +130,18 @@ impl World {
         let broker = broker_runtime.run(async move { Sandbox::start(options, &Tasks::default()).await.unwrap() });
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("broker-ca.pem"), broker.ca_pem()).unwrap();
-        let gateway = Gateway::start(&net.place(Ns::Gateway), config, dir.path());
-        let config = config.to_owned();
-        let mut world =
-            Self { gateway, broker, traders: Vec::new(), dir, net, config, _broker_runtime: broker_runtime };
+        let clock = clock(dir.path());
+        let gateway = start(&net.place(Ns::Gateway), config, dir.path(), clock.as_ref());
+        let (config, traders) = (config.to_owned(), Vec::new());
+        Self { gateway, broker, traders, dir, net, clock, config, _broker_runtime: broker_runtime }
+    }
+
+    /// Accounts whose token is given by hand.
+    fn add_manual(&mut self, traders: u16) {
         for n in 1..=traders {
-            let token = world.at_the_broker(n);
-            world.add(n, &json!({ "platform": "DHAN_V2_IPV6", "access_token": token }));
+            let token = self.at_the_broker(n);
+            self.add(n, &json!({ "platform": "DHAN_V2_IPV6", "access_token": token }));
         }
-        world
     }
 
     /// The broker's id of account `n`.
@@ -155,7 +183,7 @@ impl World {
     /// Start the gateway again, which must have ended, with the state that it left.
     pub fn start_again(&mut self) {
         let place = self.net.place(Ns::Gateway);
-        self.gateway = Gateway::start(&place, &self.config, self.dir.path());
+        self.gateway = start(&place, &self.config, self.dir.path(), self.clock.as_ref());
     }
 
     /// An admin call that must answer `status`.
@@ -179,6 +207,17 @@ impl World {
     /// The file that callers trust.
     pub fn ca(&self) -> PathBuf {
         self.dir.path().join("state/ca.pem")
+    }
+
+    /// Wait until a code made now is good for as long as this: a login waits for the next one when the code at hand ends
+    /// in 3 seconds, and a test that is about an order's own time must not hang on that.
+    pub fn wait_for_a_code_that_lasts(at_least: Duration) {
+        const STEP: Duration = Duration::from_secs(30);
+        assert!(at_least < STEP, "no code lasts so long");
+        wait_until("a fresh code", STEP, || {
+            let since_1970 = std::time::UNIX_EPOCH.elapsed().expect("a clock that is set").as_millis();
+            STEP.as_millis() - since_1970 % STEP.as_millis() >= at_least.as_millis()
+        });
     }
 
     /// Whose address is it?

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Order;
@@ -36,7 +35,7 @@ impl Order<'_> {
 
     /// A line that names this request and its write.
     pub(super) fn line(&self, kind: Kind, write: &Write) -> Entry {
-        let mut entry = Entry::new(kind, Timestamp::now());
+        let mut entry = Entry::new(kind, self.proxy.orders.stamp());
         entry.request_id = Some(Word::own(self.request_id));
         entry.account = Some(self.account.name.clone());
         entry.method = Some(write.method.clone());
@@ -67,7 +66,7 @@ impl Order<'_> {
         }
         if matches!(err, JournalError::Unsynced { .. }) {
             // The line is there, and must not look like an order whose end is not known.
-            let line = intent.outcome(Outcome::NotSent, Timestamp::now());
+            let line = intent.outcome(Outcome::NotSent, self.proxy.orders.stamp());
             let _ = self.proxy.orders.journal.append(&line);
         }
         let detail = format!("the order was not sent, because its line in the journal could not be written: {err}");
@@ -82,7 +81,7 @@ impl Order<'_> {
         sent_at: Instant,
         recovered: bool,
     ) {
-        let mut line = intent.outcome(outcome, Timestamp::now());
+        let mut line = intent.outcome(outcome, self.proxy.orders.stamp());
         line.status = reply.map(|reply| reply.status.as_u16());
         line.broker_code = reply.and_then(Reply::broker_code).map(|code| Word::new(&code));
         // Also those that were taken and refused: they are no other write's either.
@@ -146,7 +145,7 @@ impl Order<'_> {
             correlation_id: correlation_id.as_ref(),
             idempotency_key: idempotency_key.as_ref(),
         };
-        self.proxy.orders.journal.note_repeat(&repeat, Timestamp::now());
+        self.proxy.orders.journal.note_repeat(&repeat, self.proxy.orders.stamp());
         self.proxy.orders.events.tell(
             Subject::Order,
             &self.account.name,

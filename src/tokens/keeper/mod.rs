@@ -30,7 +30,7 @@ use super::cell::{Doubt, TokenCell};
 use super::lifecycle::{Budget, By, CheckOutcome, Means, Refusal, TokenFacts, Trouble};
 use super::live::LiveToken;
 use crate::domain::tasks::Tasks;
-use crate::domain::{AccountName, ClientId, Secret};
+use crate::domain::{AccountName, ClientId, Secret, steady};
 use crate::legs::Legs;
 use crate::store::Store;
 use crate::store::records::LoginRecord;
@@ -150,12 +150,18 @@ impl Keepers {
         keeper
     }
 
+    /// This moment by the broker's clock, as far as that is known.
+    pub fn brokers_now(&self) -> Timestamp {
+        let now = steady::now();
+        now.checked_add(self.skew().unwrap_or_default()).unwrap_or(now)
+    }
+
     /// The clock as last measured, if it was.
     fn skew(&self) -> Option<SignedDuration> {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Take up a measured clock, and warn once when it is found to be off.
+    /// Take up a measured clock, and warn once when this host's is found to be off.
     fn measured(&self, skew: SignedDuration) {
         let last = self.skew.lock().unwrap_or_else(PoisonError::into_inner).replace(skew).unwrap_or_default();
         if skew.abs() > SKEW_TOLD && last.abs() <= SKEW_TOLD {
@@ -171,7 +177,7 @@ impl Keepers {
     fn budget(&self, name: &AccountName) -> Budget {
         let unread = |err: &dyn std::fmt::Display| {
             tracing::warn!(account = %name, error = %err, "the account's login record cannot be read; waiting a whole cooldown");
-            Budget { last_mint_attempt: Some(Timestamp::now()), ..Budget::default() }
+            Budget { last_mint_attempt: Some(steady::now()), ..Budget::default() }
         };
         match self.store.get::<LoginRecord>(name) {
             Ok(None) => Budget::default(),

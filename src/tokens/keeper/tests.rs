@@ -262,7 +262,7 @@ async fn two_hundred_refusals_make_one_login() {
         })
         .collect();
     it.until(|_| !it.played.asked().is_empty()).await;
-    assert!(it.cell.live(Timestamp::now()).is_err(), "a refused token signs nothing while the next is got");
+    assert!(it.cell.live().is_err(), "a refused token signs nothing while the next is got");
     it.played.push(Said::Token(token(2)));
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap(), Ok(2));
@@ -288,7 +288,7 @@ async fn refused_reads_ask_once_and_the_token_signs_on() {
     };
     let waiting: Vec<_> = (0..200).map(|_| refused()).collect();
     it.until(|_| it.played.asked() == ["profile"]).await;
-    assert_eq!(it.cell.live(Timestamp::now()).unwrap().generation(), 1, "orders go on");
+    assert_eq!(it.cell.live().unwrap().generation(), 1, "orders go on");
     it.played.push(Said::Checked(CheckOutcome::Lives));
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap(), Ok(1));
@@ -298,7 +298,7 @@ async fn refused_reads_ask_once_and_the_token_signs_on() {
     assert_eq!(it.played.asked(), ["profile"]);
     // An order's word stops it, and what takes risk away has it as the last resort.
     keeper.refused(1, By::Write);
-    assert!(it.cell.live(Timestamp::now()).is_err());
+    assert!(it.cell.live().is_err());
     assert_eq!(it.cell.last_resort().unwrap().generation(), 1);
 }
 
@@ -329,7 +329,7 @@ async fn a_token_given_during_a_login_is_followed_by_the_login_s() {
     let given = token(1);
     let record = it.store_token(&given, 1).await;
     keeper.given(facts(&record)).await;
-    assert_eq!(it.cell.live(Timestamp::now()).unwrap().generation(), 1);
+    assert_eq!(it.cell.live().unwrap().generation(), 1);
     let minted = token(2);
     it.played.push(Said::Token(minted.clone()));
     it.until(|standing| standing.signing == Some(2)).await;

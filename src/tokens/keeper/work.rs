@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::mail::{Letter, Reader};
 use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
-use crate::domain::{AccountName, Secret};
+use crate::domain::{AccountName, Secret, steady};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::events::Subject;
@@ -83,7 +83,7 @@ async fn next_of(running: &mut Option<Running>) -> Option<(Errand, Answer)> {
 async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>) -> bool {
     let Some((at, turn)) = wake else { return std::future::pending().await };
     loop {
-        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+        let left = Duration::try_from(at.duration_since(steady::now())).unwrap_or_default();
         if left.is_zero() {
             break;
         }
@@ -219,7 +219,7 @@ impl Work {
             }
             Ask::Consent(done) => {
                 // Somebody's who is before this one must not be lost to both.
-                if let Err(why) = self.machine.may_consent(Timestamp::now()) {
+                if let Err(why) = self.machine.may_consent(steady::now()) {
                     let _ = done.send(Err(why));
                     return;
                 }
@@ -227,7 +227,7 @@ impl Work {
                 self.feed(Event::ConsentWanted).await;
             }
             Ask::Returned(token_id, done) => {
-                let awaited = self.machine.awaits_consent(Timestamp::now());
+                let awaited = self.machine.awaits_consent(steady::now());
                 if awaited {
                     self.token_id = Some(token_id);
                     self.feed(Event::ConsentReturned).await;
@@ -241,7 +241,7 @@ impl Work {
     async fn feed(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let actions = self.machine.handle(event, Timestamp::now(), &Exchanges);
+            let actions = self.machine.handle(event, steady::now(), &Exchanges);
             self.wake = None;
             let mut recorded = true;
             for action in actions {
@@ -249,7 +249,7 @@ impl Work {
             }
         }
         if self.unsaved.is_some() {
-            let soon = Timestamp::now() + SignedDuration::try_from(WRITE_AGAIN).unwrap_or_default();
+            let soon = steady::now() + SignedDuration::try_from(WRITE_AGAIN).unwrap_or_default();
             self.wake = Some(self.wake.filter(|(at, _)| *at < soon).unwrap_or((soon, false)));
         }
         self.tell();
@@ -391,7 +391,7 @@ impl Work {
                 let outcome = match (said, source) {
                     (Said::Token(text), Some(source)) => self.minted(text, source).await,
                     (Said::Link(url), None) => {
-                        let left = self.machine.consents_left(Timestamp::now());
+                        let left = self.machine.consents_left(steady::now());
                         self.give_link(Ok(Link { url, left }));
                         AttemptOutcome::ConsentMade
                     }
@@ -430,7 +430,7 @@ impl Work {
             access_token: text,
             source: source.as_str().to_owned(),
             generation: 0,
-            stored_at: Timestamp::now(),
+            stored_at: steady::now(),
         };
         if let Err(err) = self.save(&mut record).await {
             if matches!(err, Unwritten::Gone) {
@@ -539,7 +539,8 @@ impl Work {
         if let Some(doubt) = self.doubt.take_if(|doubt| self.machine.asking() != Some(doubt.generation)) {
             self.keeper.cell.settled(doubt);
         }
-        let live = self.keeper.cell.live(Timestamp::now());
+        self.keeper.cell.measured(self.machine.skew());
+        let live = self.keeper.cell.live();
         self.keeper.cell.stand(Standing {
             state: Some(self.machine.state().clone()),
             trouble: self.machine.trouble().cloned(),

@@ -1,8 +1,9 @@
 //! The life of an account's token, as a pure machine: events in, actions out.
 //!
 //! No I/O, no clock, no tasks. The keeper around it sends requests, stores and
-//! signs; this decides. `now` is our clock; the broker's is `now` plus the measured
-//! skew, and what the broker counts by (a token's end, TOTP windows) is read by it.
+//! signs; this decides. `now` is our clock, which nobody can set; the broker's is `now`
+//! plus the measured skew, and what the broker counts by (a token's end, TOTP windows) is
+//! read by it.
 //!
 //! # The keeper's part
 //!
@@ -28,6 +29,8 @@
 //!   login that was never answered none is made before the broker answers something.
 //! - A consent is made only for a person who asked, at most 25 a day.
 //! - A token that may be dead is asked about, never renewed.
+//! - An end is believed only of a clock that was held against the broker's since the start:
+//!   before that `/profile` is asked, whose answer brings the broker's time.
 //! - Only an order's refusal or `/profile` puts a token out of use; and no order's puts a
 //!   fresh one out of use. Any other refusal asks `/profile`, while the token signs on.
 //!
@@ -185,6 +188,8 @@ pub struct Lifecycle {
     attempt: Option<Box<Attempt>>,
     next_id: u64,
     skew: SignedDuration,
+    /// It was measured since the start.
+    measured: bool,
     /// A refresh is wanted before its time.
     forced: bool,
     /// A person came back from the broker's page and that token is not yet asked for.
@@ -213,6 +218,7 @@ impl Lifecycle {
             attempt: None,
             next_id: 1,
             skew: SignedDuration::ZERO,
+            measured: false,
             forced: false,
             consent_back: false,
             unsent: 0,
@@ -290,7 +296,10 @@ impl Lifecycle {
                 self.means = means;
                 self.changed_early |= credentials_changed;
             }
-            Event::ClockSkew(skew) => self.skew = skew,
+            Event::ClockSkew(skew) => {
+                self.skew = skew;
+                self.measured = true;
+            }
             _ => {}
         }
     }
@@ -298,7 +307,7 @@ impl Lifecycle {
     fn start(&mut self, stored: Option<TokenFacts>, budget: Budget, now: Timestamp) {
         self.started = true;
         self.budget = budget;
-        if self.skew.is_zero() {
+        if !self.measured {
             self.skew = self.budget.skew;
         }
         self.budget.skew = self.skew;
@@ -340,6 +349,7 @@ impl Lifecycle {
             }
             Event::ClockSkew(skew) => {
                 self.skew = skew;
+                self.measured = true;
                 self.budget.skew = skew;
             }
             Event::Woken { turn } => {

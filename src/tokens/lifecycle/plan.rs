@@ -64,6 +64,14 @@ impl Lifecycle {
         plus(facts.expires_at, -self.skew)
     }
 
+    /// The token that is held has ended by a clock that nobody has held against the broker's yet, and `/profile`, whose
+    /// answer brings the broker's time too, may still say that it lives.
+    fn unsure_of_end(&self, now: Timestamp) -> bool {
+        let may_live = |held: &&Held| held.health != Health::Dead && held.vouched.is_none();
+        let held = self.held.as_ref().filter(may_live).filter(|_| self.means.pair && !self.measured);
+        held.is_some_and(|held| self.ends(&held.facts) <= now)
+    }
+
     /// The token to sign with.
     pub(super) fn usable(&self, now: Timestamp) -> Option<TokenFacts> {
         let held = self.held.as_ref()?;
@@ -115,6 +123,12 @@ impl Lifecycle {
         }
         let kind = self.how(now)?;
         if kind == AttemptKind::PinTotp && self.silenced() {
+            return None;
+        }
+        // A login kills a token that may live, and makes its code by a clock that may be wrong. Asked in vain once, it
+        // is not waited for longer.
+        let to_be_asked = self.held.as_ref().is_some_and(|held| held.checks == 0) && self.unsure_of_end(now);
+        if to_be_asked && kind != AttemptKind::ConsentToken {
             return None;
         }
         let wanted = match self.usable(now) {
@@ -205,7 +219,7 @@ impl Lifecycle {
             return Some(held.check_at);
         }
         if self.ends(&held.facts) <= now {
-            return None;
+            return self.unsure_of_end(now).then_some(held.check_at);
         }
         match held.health {
             Health::Good if held.doubted => Some(held.check_at),
@@ -232,7 +246,8 @@ impl Lifecycle {
             return self.state.clone();
         }
         // A check that is under way may find it alive at any moment.
-        let asked = self.asked_about(now).filter(|held| held.check.is_some() && held.health == Health::Suspect);
+        let decides = |held: &&Held| held.health == Health::Suspect || self.unsure_of_end(now);
+        let asked = self.asked_about(now).filter(|held| held.check.is_some()).filter(decides);
         if let Some(held) = asked {
             return State::Waiting { until: plus(held.check_at, CHECK_TIME), why: Why::Check };
         }
@@ -260,7 +275,7 @@ impl Lifecycle {
         let held = self.held.as_ref().filter(|_| self.means.pair)?;
         let suspect = held.health == Health::Suspect && self.ends(&held.facts) > now;
         let silenced = self.silenced() && self.how(now) == Some(AttemptKind::PinTotp);
-        (suspect || silenced).then_some(held)
+        (suspect || silenced || self.unsure_of_end(now)).then_some(held)
     }
 
     /// Why no machine can get a token.

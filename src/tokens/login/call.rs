@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::domain::{Authority, ClientId, Role};
+use crate::domain::{Authority, ClientId, Role, steady};
 use crate::egress::decode::decoded;
 use crate::egress::{Lease, ReplyBody, SecretRequest, Sent};
 use crate::legs::{Errand, Leg, Legs, Purpose};
@@ -203,7 +203,7 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
         let why = "the last moment at which it could be sent has passed";
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
     }
-    let (sent, asked) = (Instant::now(), Timestamp::now());
+    let (sent, asked) = (Instant::now(), steady::now());
     let by = sent + limit;
     let response = match lease.send_secret(call.request(), limit).await {
         Sent::Reply(response) => response,
@@ -212,7 +212,7 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
     };
     let (parts, body) = response.into_parts();
     call.ears.heard(&parts.headers, sent);
-    let skew = skew(&parts.headers, asked, Timestamp::now());
+    let skew = skew(&parts.headers, asked, steady::now());
     let read = tokio::time::timeout_at(by, read(body)).await;
     let read = read.unwrap_or_else(|_| Err(format!("the reply was not whole within {limit:?}")));
     let read = read.and_then(|body| {
@@ -272,7 +272,7 @@ fn skew(headers: &HeaderMap, asked: Timestamp, received: Timestamp) -> Option<Si
 
 impl Call<'_> {
     fn is_late(&self) -> bool {
-        self.latest.is_some_and(|latest| Timestamp::now() > latest)
+        self.latest.is_some_and(|latest| steady::now() > latest)
     }
 
     /// As it is written.
@@ -289,7 +289,7 @@ impl Call<'_> {
     }
 
     fn time_left(&self) -> Duration {
-        let left = self.latest.map(|latest| latest.duration_since(Timestamp::now()));
+        let left = self.latest.map(|latest| latest.duration_since(steady::now()));
         left.map_or(Duration::MAX, |left| Duration::try_from(left).unwrap_or_default())
     }
 }

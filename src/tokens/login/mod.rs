@@ -36,7 +36,7 @@ use super::lifecycle::{AttemptOutcome, CheckOutcome, Refusal, Trouble};
 use crate::broker::dhan::errors::Context;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{Authority, ClientId, Role, Secret, SourceAddr};
+use crate::domain::{Authority, ClientId, Role, Secret, SourceAddr, steady};
 use crate::legs::{Errand, Legs};
 
 pub use address::{Holds, Registered, Slot, is_not_told};
@@ -375,7 +375,7 @@ fn judge<T>(
         Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
         Err(NoAnswer::Lost(why)) => Answered::Lost(why),
         Ok(answer) => {
-            let ours = Timestamp::now();
+            let ours = steady::now();
             let now = ours.checked_add(skew.unwrap_or_default()).unwrap_or(ours);
             let refused = refusal::of(&answer, context, secrets);
             let judged = refused.map_or_else(|| good(&answer, now), Err);
