@@ -138,8 +138,9 @@ async fn write(account: usize, trader: &Trader, kind: Kind, n: usize, id: String
             _ => {}
         }
     };
-    let (outcome, told) = (told.outcome.clone(), told.order_id());
-    let order_id = if order_id.is_empty() { told } else { order_id.to_owned() };
+    let outcome = told.outcome.clone();
+    let order_id = if order_id.is_empty() { told.order_id() } else { order_id.to_owned() };
+    assert!(outcome != "executed" || !order_id.is_empty(), "no order id for {wish:?} after {tries} tries: {told:?}");
     Ended { account, kind, n, id, outcome, order_id, tries, wish }
 }
 

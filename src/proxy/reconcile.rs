@@ -3,7 +3,8 @@
 //! On both legs in turn, for up to `orders.reconcile_for`: the line that lost the
 //! answer may be dead, and reading needs no registered address. One order and the book
 //! are asked for side by side, so that a book that hangs costs no other question its time. Searches of one customer that
-//! want the same answer share it (`shared`).
+//! want the same answer share it (`shared`), and leave one another the broker's limit: while the book answers, none of
+//! several asks for its one order.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub(super) enum Looked {
     NotFound,
 }
 
-/// How long the book waits for the question after one order, which mostly settles it.
+/// How long the book waits for the question after one order, which mostly settles it; and where several want the book,
+/// how long those questions wait for it.
 const HEAD_START: Duration = Duration::from_millis(300);
 
 /// How long what one order's question found waits for the book to say that there is no other.
@@ -53,9 +55,27 @@ struct Looking<'a> {
     search: Mutex<Search<'a>>,
     /// The first lane has its first answer.
     begun: Notify,
+    /// The book has answered once more.
+    listed: Notify,
+    since: Instant,
     by: Instant,
     /// Of one question: half of the time that there is, if that is less, so that both legs get one.
     longest: Duration,
+}
+
+/// What a lane asks in turn.
+struct Round<'a> {
+    path: &'a str,
+    leg: &'a Leg,
+    question: Arc<Shared>,
+}
+
+/// One order, the book, or the only one that there is.
+enum Lane<'a> {
+    /// One order; and the rounds of the lane that asks for the book.
+    One(&'a [Round<'a>]),
+    Book,
+    Only,
 }
 
 impl Proxy {
@@ -79,11 +99,22 @@ impl Proxy {
             legs: [legs.leg(first), legs.leg(first.other())],
             search: Mutex::new(trail.search()),
             begun: Notify::new(),
+            listed: Notify::new(),
+            since: Instant::now(),
             by: Instant::now() + patience,
             longest: question::LONGEST.min(patience / 2),
         };
-        let mut asking: FuturesUnordered<_> =
-            lanes.iter().enumerate().map(|(nth, paths)| looking.ask(paths, nth == 0)).collect();
+        let rounds: Vec<_> = lanes.iter().map(|paths| looking.rounds(paths)).collect();
+        let asking = FuturesUnordered::new();
+        match rounds.as_slice() {
+            [] => {}
+            [only] => asking.push(looking.ask(only, Lane::Only)),
+            [one, book, ..] => {
+                asking.push(looking.ask(one, Lane::One(book)));
+                asking.push(looking.ask(book, Lane::Book));
+            }
+        }
+        let mut asking = asking;
         while let Some(looked) = asking.next().await {
             if let Some(looked) = looked {
                 return looked;
@@ -94,48 +125,66 @@ impl Proxy {
 }
 
 impl Looking<'_> {
-    /// Ask these paths until something is settled, or there is no time left.
-    async fn ask(&self, paths: &[String], first: bool) -> Option<Looked> {
-        // Each leg asks each path before any is asked again.
-        let rounds = paths.iter().flat_map(|path| self.legs.map(|leg| (path, leg, self.wanted(leg, path))));
-        let rounds = rounds.collect::<Vec<_>>();
-        // What others want too is asked for once, for all of them.
-        if !first && !rounds.iter().any(|(_, _, question)| question.is_wanted_by_several()) {
-            let start = (Instant::now() + HEAD_START).min(self.by);
-            let _ = timeout_at(start, self.begun.notified()).await;
+    /// Each leg asks each path before any is asked again.
+    fn rounds<'p>(&'p self, paths: &'p [String]) -> Vec<Round<'p>> {
+        let round = |path: &'p str, leg: &'p Leg| {
+            let customer = self.account.client_id().clone();
+            let key = Key { customer, source: leg.source(), to: self.to.clone(), path: path.to_owned() };
+            Round { path, leg, question: self.proxy.questions.wanted(key) }
+        };
+        paths.iter().flat_map(|path| self.legs.map(|leg| round(path, leg))).collect()
+    }
+
+    /// Ask in turn until something is settled, or there is no time left.
+    async fn ask(&self, rounds: &[Round<'_>], lane: Lane<'_>) -> Option<Looked> {
+        if matches!(lane, Lane::Book) && !is_shared(rounds) {
+            let _ = timeout_at(self.soon(HEAD_START), self.begun.notified()).await;
         }
-        let mut pause = PAUSES.0;
-        for (path, leg, question) in rounds.iter().cycle() {
+        let (mut pause, mut heard) = (PAUSES.0, self.since);
+        for Round { path, leg, question } in rounds.iter().cycle() {
             if Instant::now() >= self.by {
                 break;
             }
             let Ok(token) = self.account.token.wait(0, self.by).await else { break };
-            let answer = question.put(Instant::now(), self.counted(&token, leg, path));
-            if let Ok(Some((status, body))) = timeout_at(self.by, answer).await {
-                lock(&self.search).hear(path, status, &body);
+            let needed = match lane {
+                Lane::One(book) if is_shared(book) => {
+                    timeout_at(self.soon(HEAD_START), self.listed.notified()).await.is_err()
+                }
+                Lane::One(_) | Lane::Book | Lane::Only => true,
+            };
+            if needed {
+                // What another search was answered since is as good, unless it is older than a round.
+                let since = Instant::now().checked_sub(pause).map_or(heard, |at| at.max(heard));
+                let answer = question.put(since, self.counted(&token, leg, path));
+                if let Ok(Some((status, body))) = timeout_at(self.by, answer).await {
+                    lock(&self.search).hear(path, status, &body);
+                    if matches!(lane, Lane::Book) {
+                        self.listed.notify_one();
+                    }
+                }
+                heard = Instant::now();
             }
-            if first {
+            if matches!(lane, Lane::One(_)) {
                 self.begun.notify_one();
             }
             if !matches!(self.finding(), Finding::Open) {
                 if !lock(&self.search).is_sure() {
                     // The book may show that there is another; the lane that asks it says so then.
-                    sleep_until((Instant::now() + SECOND_WORD.min(self.longest)).min(self.by)).await;
+                    sleep_until(self.soon(SECOND_WORD.min(self.longest))).await;
                 }
                 if let Some(looked) = self.settled() {
                     return Some(looked);
                 }
             }
-            sleep_until((Instant::now() + pause).min(self.by)).await;
+            sleep_until(self.soon(pause)).await;
             pause = (pause * 2).min(PAUSES.1);
         }
         None
     }
 
-    fn wanted(&self, leg: &Leg, path: &str) -> Arc<Shared> {
-        let customer = self.account.client_id().clone();
-        let key = Key { customer, source: leg.source(), to: self.to.clone(), path: path.to_owned() };
-        self.proxy.questions.wanted(key)
+    /// So much later, or when there is no time left.
+    fn soon(&self, wait: Duration) -> Instant {
+        (Instant::now() + wait).min(self.by)
     }
 
     /// One question, once the broker's limit lets it pass.
@@ -185,6 +234,11 @@ impl Looking<'_> {
         }
         answer
     }
+}
+
+/// Do other searches ask this too?
+fn is_shared(rounds: &[Round<'_>]) -> bool {
+    rounds.iter().any(|round| round.question.is_wanted_by_several())
 }
 
 fn lock<'g, 'a>(search: &'g Mutex<Search<'a>>) -> std::sync::MutexGuard<'g, Search<'a>> {

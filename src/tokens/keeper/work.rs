@@ -195,7 +195,9 @@ impl Work {
     }
 
     async fn clock(&mut self, skew: Option<SignedDuration>) {
-        if let Some(skew) = skew.filter(|skew| (*skew - self.machine.skew()).abs() > SAME_SKEW) {
+        let is_news =
+            |skew: &SignedDuration| !self.machine.is_measured() || (*skew - self.machine.skew()).abs() > SAME_SKEW;
+        if let Some(skew) = skew.filter(is_news) {
             self.feed(Event::ClockSkew(skew)).await;
         }
     }

@@ -256,6 +256,11 @@ impl Lifecycle {
         self.skew
     }
 
+    /// Was the broker's clock measured since the start?
+    pub const fn is_measured(&self) -> bool {
+        self.measured
+    }
+
     /// Is a person on the way back from the broker's page? When not, a `tokenId`
     /// that comes is nobody's and is not kept.
     pub fn awaits_consent(&self, now: Timestamp) -> bool {

@@ -291,10 +291,10 @@ impl Lifecycle {
         }
         match &self.held {
             None => NO_TOKEN,
+            Some(held) if self.ends(&held.facts) <= now => ENDED,
             Some(held) if held.health == Health::Dead => {
                 self.rival(now).map_or(DEAD, |rival| Trouble { action: DEAD.action, ..rival })
             }
-            Some(held) if self.ends(&held.facts) <= now => ENDED,
             // It lives: what is asked for is a renewal, and that needs an address.
             Some(_) if !self.means.pair => NO_PAIR,
             Some(_) => NOT_RENEWED,

@@ -322,6 +322,57 @@ fn a_code_is_used_once_and_never_late() {
     }
 }
 
+/// The host's clock is a day ahead, or the token has ended: before its clock was held against the broker's nobody knows.
+#[test]
+fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_done() {
+    let stored = || facts(3, at(23, 10, 0), Consumer::SelfMade);
+    for means in [AUTOMATIC, MANUAL] {
+        let opened = || {
+            let mut desk = Desk::started(means, at(24, 11, 0), Some(stored()));
+            let id = desk.asked().expect("a question");
+            assert_eq!((desk.begun(), desk.state()), (None, "waiting"), "{means:?}");
+            desk.wait(secs(1));
+            (desk, id)
+        };
+        // It was the clock.
+        let (mut desk, id) = opened();
+        desk.tell(Event::ClockSkew(SignedDuration::from_hours(-24)));
+        assert_eq!(desk.state(), "live", "{means:?}");
+        desk.tell(Event::Checked { id, outcome: CheckOutcome::Lives });
+        assert_eq!((desk.begun(), desk.state()), (None, "live"));
+        // It was not. Asked in vain, an account that logs in itself does so; of the other nothing is known, and it is
+        // asked again.
+        for outcome in [CheckOutcome::Dead, CheckOutcome::NoAnswer, CheckOutcome::Unclear] {
+            let (mut desk, id) = opened();
+            if outcome == CheckOutcome::Dead {
+                desk.tell(Event::ClockSkew(SignedDuration::ZERO));
+            }
+            desk.tell(Event::Checked { id, outcome });
+            match (means.platform, outcome) {
+                (Platform::Automatic, _) => {
+                    let id = desk.login();
+                    desk.minted(id);
+                    assert_eq!(desk.state(), "live");
+                }
+                (Platform::Manual, CheckOutcome::Dead) => {
+                    assert_eq!(desk.state(), "needs_person");
+                    assert_eq!(desk.life.trouble().unwrap().code, "token_expired");
+                }
+                (Platform::Manual, _) => {
+                    assert_eq!(desk.state(), "waiting");
+                    let again = desk.go().asked();
+                    assert!(again.is_some_and(|again| again != id), "{outcome:?}: {:?}", desk.did);
+                }
+            }
+        }
+    }
+    // Once it was measured, an end is an end.
+    let mut desk = Desk::open(MANUAL, at(24, 11, 0));
+    desk.tell(Event::ClockSkew(secs(0)));
+    desk.tell(Event::Started { stored: Some(stored()), budget: Box::default() });
+    assert_eq!((desk.asked(), desk.state()), (None, "needs_person"));
+}
+
 /// A host clock that is a minute off makes codes that nobody takes.
 #[test]
 fn codes_and_ends_are_read_by_the_brokers_clock() {
