@@ -147,7 +147,7 @@ impl TokenBody {
             expires_at: last.as_ref().map(|token| token.expires_at().to_string()),
             source: last.as_ref().map(|token| token.source().to_owned()),
             last_error,
-            clock_skew: Some(steady::ahead_of_host(standing.skew).as_secs_f64()).filter(|skew| skew.abs() > 2.0),
+            clock_skew: steady::brokers_ahead_of_host().map(|skew| skew.as_secs_f64()).filter(|skew| skew.abs() > 2.0),
         }
     }
 }

@@ -1,15 +1,26 @@
-//! A wall clock that nobody can set: what the host's showed at the start of this process, and the time since by a clock
-//! that only goes on (`CLOCK_BOOTTIME`, which counts sleep too).
+//! A wall clock that nobody can set: the broker's time as far as its replies told it, else what the host's clock showed
+//! at the start of this process, and the time since by a clock that only goes on (`CLOCK_BOOTTIME`, which counts sleep).
 //!
-//! What is held against the broker's times (the end of a token, a code's window) is held against this one and what the
-//! broker's was measured to differ from it. A host's clock that jumps, by NTP or by hand, changes neither.
+//! What is held against the broker's times (the end of a token, a code's window, market hours) is held against this one.
+//! A host's clock that is wrong, or jumps by NTP or by hand, changes none of it.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
+
+/// A difference that is less is the second that `Date` is rounded to.
+const ROUNDED: SignedDuration = SignedDuration::from_millis(1200);
+
+/// By how many milliseconds the host's clock at the start is corrected.
+static CORRECTION: AtomicI64 = AtomicI64::new(UNMEASURED);
+const UNMEASURED: i64 = i64::MIN;
+static CORRECTED: AtomicU32 = AtomicU32::new(0);
+/// The same, as the process before knew it: until it is measured here.
+static ASSUMED: AtomicI64 = AtomicI64::new(0);
 
 /// Time since the machine was started. On a kernel that lacks this clock (before 2.6.39), since this was first asked.
 pub fn since_boot() -> Duration {
@@ -18,29 +29,90 @@ pub fn since_boot() -> Duration {
     read.unwrap_or_else(|_| INSTEAD.get_or_init(Instant::now).elapsed())
 }
 
-/// This moment by the steady clock.
+/// This moment.
 pub fn now() -> Timestamp {
+    let millis = match CORRECTION.load(Ordering::Acquire) {
+        UNMEASURED => ASSUMED.load(Ordering::Acquire),
+        measured => measured,
+    };
+    uncorrected().saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX)
+}
+
+/// This moment as it would be if the host's clock had been right at the start: what a measurement is made by.
+pub fn uncorrected() -> Timestamp {
     static START: OnceLock<(Timestamp, Duration)> = OnceLock::new();
     let (start, boot) = START.get_or_init(|| (Timestamp::now(), since_boot()));
     let passed = SignedDuration::try_from(since_boot().saturating_sub(*boot)).unwrap_or_default();
-    start.checked_add(passed).unwrap_or(Timestamp::MAX)
+    start.saturating_add(passed).unwrap_or(Timestamp::MAX)
 }
 
-/// How far a clock is ahead of the host's own, of which is known how far it is ahead of the steady one.
-pub fn ahead_of_host(ahead: SignedDuration) -> SignedDuration {
-    ahead.saturating_add(now().duration_since(Timestamp::now()))
+/// The broker's clock was found to be ahead of [`uncorrected`] by so much. Answers by how much it is ahead of [`now`]
+/// from here on, which is less than what a `Date` is rounded to.
+pub fn measured(ahead: SignedDuration) -> SignedDuration {
+    let last = CORRECTION.load(Ordering::Acquire);
+    let left = ahead.saturating_sub(SignedDuration::from_millis(last.max(-MOST)));
+    if last != UNMEASURED && left.abs() < ROUNDED {
+        return left;
+    }
+    // A second or so is the rounding again, and the host's own parts of a second are the better ones.
+    let millis = if ahead.abs() < ROUNDED { 0 } else { i64::try_from(ahead.as_millis()).unwrap_or_default() };
+    CORRECTION.store(millis.clamp(-MOST, MOST), Ordering::Release);
+    CORRECTED.fetch_add(1, Ordering::AcqRel);
+    ahead.saturating_sub(SignedDuration::from_millis(millis))
+}
+
+/// How often it was corrected: times that were made by it before are of another clock.
+pub fn epoch() -> u32 {
+    CORRECTED.load(Ordering::Acquire)
+}
+
+/// A thousand years.
+const MOST: i64 = 1000 * 366 * 86_400_000;
+
+/// The broker's clock was ahead of the host's by so much when the last process ended. The first that is not nothing
+/// counts, and only until it is measured.
+pub fn assume(ahead: SignedDuration) {
+    let millis = i64::try_from(ahead.as_millis()).unwrap_or_default().clamp(-MOST, MOST);
+    let _ = ASSUMED.compare_exchange(0, millis, Ordering::AcqRel, Ordering::Acquire);
+}
+
+/// How far the broker's clock is ahead of the host's as it shows now. `None` while it was not measured.
+pub fn brokers_ahead_of_host() -> Option<SignedDuration> {
+    let is_measured = CORRECTION.load(Ordering::Acquire) != UNMEASURED;
+    is_measured.then(|| now().duration_since(Timestamp::now()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// One story, because there is one clock.
     #[test]
-    fn it_begins_with_the_hosts_time_and_goes_on() {
+    fn it_goes_on_by_itself_and_is_corrected_by_what_was_measured() {
+        let near = |one: Timestamp, other: Timestamp| one.duration_since(other).abs() < SignedDuration::from_secs(1);
+        let after = |ahead| Timestamp::now().saturating_add(ahead).unwrap();
+        let (hour, day) = (SignedDuration::from_hours(1), SignedDuration::from_hours(24));
         let first = now();
-        assert!(first.duration_since(Timestamp::now()).abs() < SignedDuration::from_secs(1));
         while now() == first {}
-        assert!(now() > first);
-        assert!(ahead_of_host(SignedDuration::from_hours(1)) > SignedDuration::from_mins(59));
+        assert!(now() > first && near(now(), Timestamp::now()));
+        assert_eq!(brokers_ahead_of_host(), None);
+
+        assume(-hour);
+        assume(day);
+        assert!(near(now(), after(-hour)), "the first that is known counts");
+        // The rounding of a `Date` is no difference, and makes what was assumed obsolete.
+        let left = measured(SignedDuration::from_millis(900));
+        assert!(near(now(), Timestamp::now()) && left == SignedDuration::from_millis(900));
+
+        for ahead in [day, -day] {
+            // By many at the same time, all measured by the clock as it was before.
+            for _ in 0..3 {
+                assert_eq!(measured(ahead), SignedDuration::ZERO);
+                assert!(near(now(), after(ahead)));
+            }
+            let shown = brokers_ahead_of_host().unwrap();
+            assert!((shown - ahead).abs() < SignedDuration::from_secs(1), "{shown}");
+            assert!(near(uncorrected(), Timestamp::now()));
+        }
     }
 }

@@ -121,7 +121,9 @@ impl BrokerClock {
     /// The time to write down for this moment, for which the host's clock shows `wall`: that, or the broker's where the
     /// host's is found to be wrong. The journal is read by its times after a restart, when the clock may be right again.
     pub fn corrected(&self, wall: Timestamp) -> Timestamp {
-        self.now().map_or(wall, |broker| if is_wrong(wall, broker) { broker } else { wall })
+        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = reading.and_then(|reading| reading.moved_to(Instant::now()));
+        reading.map_or(wall, |reading| if reading.shows_wrong(wall) { reading.earliest } else { wall })
     }
 
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
@@ -135,7 +137,7 @@ impl BrokerClock {
             SentAt::Here(at) => span(at, now),
             SentAt::Written(at) => {
                 // By a clock that was right as far as anybody knew, whatever the host's shows today.
-                let wall = if is_wrong(wall, reading.earliest) { reading.earliest } else { wall };
+                let wall = if reading.shows_wrong(wall) { reading.earliest } else { wall };
                 // A clock that was set back since: nobody knows when that was.
                 if plus(wall, SECOND)? < at {
                     return None;
@@ -150,6 +152,11 @@ impl BrokerClock {
 }
 
 impl Reading {
+    /// Is a clock wrong that shows this? What is not known of the broker's is in its favour.
+    fn shows_wrong(&self, wall: Timestamp) -> bool {
+        self.earliest.duration_since(wall) > WRONG || wall.duration_since(self.latest) > WRONG
+    }
+
     fn moved_to(self, at: Instant) -> Option<Self> {
         let by = span(self.at, at);
         // Clocks that nobody sets go wrong by less than a second in a thousand.
@@ -187,11 +194,6 @@ impl Window {
     fn is_by_the_end(&self, at: Timestamp) -> bool {
         plus(self.until, SLACK).is_some_and(|until| at <= until)
     }
-}
-
-/// Is the host's clock wrong, as the broker's shows?
-fn is_wrong(wall: Timestamp, broker: Timestamp) -> bool {
-    wall.duration_since(broker).abs() > WRONG
 }
 
 /// The time in a header `Date`.

@@ -120,7 +120,10 @@ impl Orders {
         let _ = self.read_back.set((now, self.now()));
         let mut requests = Requests::default();
         let mut used: HashMap<ClientId, Vec<(Timestamp, Ask)>> = HashMap::new();
-        let mut lines = self.journal.read_back(day::look_back(now), now)?;
+        // What is to be remembered at the host's time, and at that of the last line: one of them may be wrong.
+        let span =
+            self.journal.newest().map_or_else(|| day::look_back(now), |at| day::look_back(at).max(day::look_back(now)));
+        let mut lines = self.journal.read_back(span, now)?;
         for line in lines.by_ref() {
             let Ok(line) = line else {
                 // Where and what it means is told when all of it was read.
@@ -178,7 +181,9 @@ impl Orders {
         // As if it were new: `Memory::was_read_back` says how old it is.
         let taken = self.now();
         let span = Span { now: taken, until: taken.after(day::remembered_for(intent.at, after_market)) };
-        let first = (request_id, intent.at);
+        // The later of its lines: the host's clock may have been behind when the first was written.
+        let written = outcome.as_ref().map_or(intent.at, |entry| entry.at.max(intent.at));
+        let first = (request_id, written);
         if outcome.is_none() {
             recalled.unsettled.push(Unsettled {
                 account,

@@ -42,6 +42,9 @@ const HEAD_START: Duration = Duration::from_millis(300);
 /// How long what one order's question found waits for the book to say that there is no other.
 const SECOND_WORD: Duration = Duration::from_secs(1);
 
+/// The least that is worth beginning a question for.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// Between two questions, growing: an order may show a moment after it was taken.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(800));
 
@@ -140,7 +143,7 @@ impl Looking<'_> {
         if matches!(lane, Lane::Book) && !is_shared(rounds) {
             let _ = timeout_at(self.soon(HEAD_START), self.begun.notified()).await;
         }
-        let (mut pause, mut heard) = (PAUSES.0, self.since);
+        let (mut pause, mut heard, mut asked) = (PAUSES.0, self.since, false);
         for Round { path, leg, question } in rounds.iter().cycle() {
             if Instant::now() >= self.by {
                 break;
@@ -148,17 +151,21 @@ impl Looking<'_> {
             let Ok(token) = self.account.token.wait(0, self.by).await else { break };
             let needed = match lane {
                 Lane::One(book) if is_shared(book) => {
-                    timeout_at(self.soon(HEAD_START), self.listed.notified()).await.is_err()
+                    let listed = timeout_at(self.soon(HEAD_START), self.listed.notified()).await;
+                    // Once, all the same: a row of the book may not show under which id it was placed.
+                    listed.is_err() || !asked
                 }
                 Lane::One(_) | Lane::Book | Lane::Only => true,
             };
-            if needed {
+            // The other lane may have settled it while this waited.
+            if needed && Instant::now() < self.by {
+                asked = true;
                 // What another search was answered since is as good, unless it is older than a round.
                 let since = Instant::now().checked_sub(pause).map_or(heard, |at| at.max(heard));
-                let answer = question.put(since, self.counted(&token, leg, path));
+                let answer = question.put(since, self.longest, self.counted(&token, leg, path));
                 if let Ok(Some((status, body))) = timeout_at(self.by, answer).await {
-                    lock(&self.search).hear(path, status, &body);
-                    if matches!(lane, Lane::Book) {
+                    let is_list = lock(&self.search).hear(path, status, &body);
+                    if is_list && matches!(lane, Lane::Book) {
                         self.listed.notify_one();
                     }
                 }
@@ -192,6 +199,10 @@ impl Looking<'_> {
         let gate = self.proxy.orders.gate(self.account.client_id());
         timeout_at(self.by, gate.enter(question::ask(path))).await.ok()?.ok()?;
         let limit = self.by.saturating_duration_since(Instant::now()).min(self.longest);
+        // A leg that gets no time to connect would be taken for one that cannot.
+        if limit < LEAST {
+            return None;
+        }
         self.question(token, leg, path, limit).await
     }
 

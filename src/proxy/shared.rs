@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::domain::{Authority, ClientId, SourceAddr};
 
@@ -79,8 +80,10 @@ impl Shared {
     }
 
     /// The answer to the question as it was put at `since` or later, by somebody else or here by `ask`. That it was put
-    /// in vain while this waited holds for this one too: it may have another line to ask by. Cancel-safe.
-    pub(super) async fn put(&self, since: Instant, ask: impl Future<Output = Answer>) -> Answer {
+    /// in vain while this waited holds for this one too, and somebody else's is waited for no longer than `patience`: it
+    /// may have another line to ask by. Cancel-safe.
+    pub(super) async fn put(&self, since: Instant, patience: Duration, ask: impl Future<Output = Answer>) -> Answer {
+        let until = Instant::now() + patience;
         let before = self.lock().ended;
         loop {
             let mut told = pin!(self.told.notified());
@@ -97,7 +100,7 @@ impl Shared {
                     break;
                 }
             }
-            told.await;
+            timeout_at(until, told).await.ok()?;
         }
         let turn = Turn { shared: self, put: Instant::now() };
         let answer = ask.await;
@@ -140,6 +143,8 @@ mod tests {
 
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(60);
+
     /// A broker that answers when it is let to, with how often it was asked.
     struct Broker {
         asked: AtomicU16,
@@ -174,8 +179,8 @@ mod tests {
     #[tokio::test]
     async fn many_that_want_it_at_once_put_it_once_and_who_comes_later_puts_it_anew() {
         let (shared, broker) = (Shared::default(), Broker::new());
-        let first = join_all((0..50).map(|_| shared.put(Instant::now(), broker.ask())));
-        let later = async { join_all((0..50).map(|_| shared.put(Instant::now(), broker.ask()))).await };
+        let first = join_all((0..50).map(|_| shared.put(Instant::now(), LONG, broker.ask())));
+        let later = async { join_all((0..50).map(|_| shared.put(Instant::now(), LONG, broker.ask()))).await };
         let (first, later, ()) = tokio::join!(first, later, broker.answers(100));
         assert!(first.iter().all(|told| *told == answer(1)), "{first:?}");
         assert!(later.iter().all(|told| *told == answer(2)), "an answer to an older question: {later:?}");
@@ -184,9 +189,9 @@ mod tests {
     #[tokio::test]
     async fn when_the_one_who_asks_goes_away_another_asks() {
         let (shared, broker) = (Shared::default(), Broker::new());
-        let mut goes = Box::pin(shared.put(Instant::now(), std::future::pending()));
+        let mut goes = Box::pin(shared.put(Instant::now(), LONG, std::future::pending()));
         assert!(futures_util::poll!(goes.as_mut()).is_pending());
-        let mut stays = Box::pin(shared.put(Instant::now(), broker.ask()));
+        let mut stays = Box::pin(shared.put(Instant::now(), LONG, broker.ask()));
         assert!(futures_util::poll!(stays.as_mut()).is_pending());
         assert_eq!(broker.asked.load(Ordering::Relaxed), 0);
         drop(goes);
@@ -198,13 +203,22 @@ mod tests {
     #[tokio::test]
     async fn what_was_asked_in_vain_is_told_to_all_who_waited() {
         let (shared, broker) = (Shared::default(), Broker::new());
-        let some = join_all((0..20).map(|_| shared.put(Instant::now(), broker.ask_in_vain())));
-        let late = async { shared.put(Instant::now(), broker.ask_in_vain()).await };
+        let some = join_all((0..20).map(|_| shared.put(Instant::now(), LONG, broker.ask_in_vain())));
+        let late = async { shared.put(Instant::now(), LONG, broker.ask_in_vain()).await };
         let (some, late, ()) = tokio::join!(some, late, broker.answers(100));
         assert!(some.iter().chain([&late]).all(Option::is_none), "{some:?} {late:?}");
         assert_eq!(broker.asked.load(Ordering::Relaxed), 1);
         // That one says nothing of the next.
-        assert_eq!(shared.put(Instant::now(), broker.ask()).await, answer(2));
+        assert_eq!(shared.put(Instant::now(), LONG, broker.ask()).await, answer(2));
+    }
+
+    /// A question of a longer patience is under way by a line that is silent, and there is another line.
+    #[tokio::test]
+    async fn another_s_question_is_not_waited_for_for_ever() {
+        let shared = Shared::default();
+        let mut silent = Box::pin(shared.put(Instant::now(), LONG, std::future::pending()));
+        assert!(futures_util::poll!(silent.as_mut()).is_pending());
+        assert_eq!(shared.put(Instant::now(), Duration::from_millis(5), async { answer(1) }).await, None);
     }
 
     #[test]

@@ -63,9 +63,12 @@ fn a_clock_a_day_ahead_at_the_first_order_changes_nothing() {
         is_repeat_of(&world, &first, &found);
         let next = Wish::place(Some("next"), 100.0);
         let next_id = send(&world, &next).order_id();
+        let shown = || account(&world)["token"]["clock_skew"].as_f64().unwrap_or_default();
+        assert!((shown() + ahead.as_secs_f64()).abs() < 5.0, "{}", account(&world));
         // Somebody sets it right.
         set(&world, SignedDuration::ZERO);
         is_repeat_of(&world, &first, &found);
+        assert_eq!(shown(), 0.0, "{}", account(&world));
         world.gateway.kill9();
         world.start_again();
         is_repeat_of(&world, &first, &found);

@@ -265,6 +265,11 @@ impl Journal {
         Whole { opened: self.shared.opened, memory, files: self.lock().lacks.clone() }
     }
 
+    /// The time of the last line that the process before wrote, as far as its file's date bears it out.
+    pub fn newest(&self) -> Option<Timestamp> {
+        self.shared.newest
+    }
+
     /// Every line of the last `span`, oldest first, and some before it; what lacks among them is part of
     /// [`Journal::whole`] once [`Journal::was_read_back`] was told. A clock that is ahead or behind makes it read more,
     /// and not less. Reads files: not on a runtime worker.

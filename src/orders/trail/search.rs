@@ -65,12 +65,12 @@ impl<'a> Search<'a> {
     }
 
     /// Hear an answer to one of the trail's paths. What is no good answer proves nothing: the broker says 404 also of
-    /// what is still on its way to the exchange.
-    pub fn hear(&mut self, path: &str, status: u16, body: &[u8]) {
+    /// what is still on its way to the exchange. Answers whether it was a list.
+    pub fn hear(&mut self, path: &str, status: u16, body: &[u8]) -> bool {
         if !(200..300).contains(&status) {
-            return;
+            return false;
         }
-        let Some((rows, list)) = Row::all(body) else { return };
+        let Some((rows, list)) = Row::all(body) else { return false };
         let asked = self.trail.ids().find(|id| external(id).as_deref() == Some(path));
         // Only a list shows whether there are several.
         self.book |= list;
@@ -87,6 +87,7 @@ impl<'a> Search<'a> {
         self.heard.retain(|old| !shown.contains(&(&*old.id, leg(&old.row))));
         drop(shown);
         self.heard.extend(new);
+        list
     }
 
     fn concerns(&self, row: &Row, id: &str, asked: bool) -> bool {

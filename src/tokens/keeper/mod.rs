@@ -150,12 +150,6 @@ impl Keepers {
         keeper
     }
 
-    /// This moment by the broker's clock, as far as that is known.
-    pub fn brokers_now(&self) -> Timestamp {
-        let now = steady::now();
-        now.checked_add(self.skew().unwrap_or_default()).unwrap_or(now)
-    }
-
     /// The clock as last measured, if it was.
     fn skew(&self) -> Option<SignedDuration> {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
@@ -163,10 +157,11 @@ impl Keepers {
 
     /// Take up a measured clock, and warn once when this host's is found to be off.
     fn measured(&self, skew: SignedDuration) {
-        let last = self.skew.lock().unwrap_or_else(PoisonError::into_inner).replace(skew).unwrap_or_default();
-        if skew.abs() > SKEW_TOLD && last.abs() <= SKEW_TOLD {
+        let first = self.skew.lock().unwrap_or_else(PoisonError::into_inner).replace(skew).is_none();
+        let off = steady::brokers_ahead_of_host().filter(|off| first && off.abs() > SKEW_TOLD);
+        if let Some(off) = off {
             tracing::warn!(
-                clock_skew = skew.as_secs_f64(),
+                clock_skew = off.as_secs_f64(),
                 "this host's clock and the broker's differ; codes are made by the broker's, but set this host's (NTP)"
             );
         }

@@ -25,7 +25,7 @@ use crate::tokens::lifecycle::{
 use crate::tokens::live::{LiveToken, facts};
 use crate::tokens::market::Exchanges;
 
-/// A clock that is set while we sleep is noticed after this.
+/// A measurement that was made while we sleep is noticed after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
 
 /// How soon what could not be written is tried again.
@@ -66,7 +66,7 @@ pub(super) async fn run(shared: Arc<Keepers>, mail: Reader, budget: Box<Budget>)
                 Some(Letter::Changed) => Box::pin(work.look()).await,
                 None => break,
             },
-            turn = due(&work.shared, work.wake), if !stopping => Box::pin(work.woken(turn)).await,
+            turn = due(&work.shared, work.wake, work.epoch), if !stopping => Box::pin(work.woken(turn)).await,
         }
     }
 }
@@ -79,12 +79,13 @@ async fn next_of(running: &mut Option<Running>) -> Option<(Errand, Answer)> {
     }
 }
 
-/// Wait until a wake is due, and for its turn.
-async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>) -> bool {
+/// Wait until a wake is due, and for its turn. One that was set by a clock which was corrected since is due at once: the
+/// machine sets another.
+async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32) -> bool {
     let Some((at, turn)) = wake else { return std::future::pending().await };
     loop {
         let left = Duration::try_from(at.duration_since(steady::now())).unwrap_or_default();
-        if left.is_zero() {
+        if left.is_zero() || steady::epoch() != epoch {
             break;
         }
         tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
@@ -109,6 +110,8 @@ struct Work {
     /// `None` while the broker is asked nothing, as most of the day.
     running: Option<Running>,
     wake: Option<(Timestamp, bool)>,
+    /// Of the clock by which the wake was set.
+    epoch: u32,
     /// Who waits for a login link.
     link_wanted: Option<oneshot::Sender<Result<Link, Trouble>>>,
     /// What a person brought back from the broker's page.
@@ -129,13 +132,16 @@ impl Work {
             doubt: None,
             running: None,
             wake: None,
+            epoch: steady::epoch(),
             link_wanted: None,
             token_id: None,
             unsaved: None,
         }
     }
 
-    async fn start(&mut self, budget: Box<Budget>) {
+    async fn start(&mut self, mut budget: Box<Budget>) {
+        // One host has one clock.
+        steady::assume(std::mem::take(&mut budget.skew));
         let stored = match self.shared.store.get::<TokenRecord>(&self.keeper.account.name) {
             Ok(stored) => stored.as_ref().map(facts),
             Err(err) => {
@@ -241,6 +247,7 @@ impl Work {
 
     /// Give the machine an event, do what it says, and go on until it says no more.
     async fn feed(&mut self, event: Event) {
+        self.epoch = steady::epoch();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let actions = self.machine.handle(event, steady::now(), &Exchanges);
@@ -487,7 +494,9 @@ impl Work {
     }
 
     async fn record(&mut self, budget: &Budget) -> bool {
-        let Ok(json) = serde_json::to_value(budget) else { return false };
+        // The next process begins with the host's clock.
+        let skew = steady::brokers_ahead_of_host().unwrap_or(budget.skew);
+        let Ok(json) = serde_json::to_value(Budget { skew, ..budget.clone() }) else { return false };
         let record = LoginRecord(json);
         let written = self.write(|_, name| Ok(Change::new().put(name, &record))).await;
         if let Err(err) = &written {

@@ -78,6 +78,9 @@ const ASKED_APART: SignedDuration = SignedDuration::from_secs(30);
 /// How often an answer that says nothing of a doubted token is followed by another question.
 const DOUBTS_ASKED: u8 = 5;
 
+/// The longest wait between two of these questions.
+const LONGEST_CHECK_WAIT: SignedDuration = SignedDuration::from_mins(1);
+
 /// How often a token that an order's refusal barred may be found alive after all.
 const REVIVALS: u8 = 2;
 
@@ -272,6 +275,7 @@ impl Lifecycle {
         let mut actions = Vec::new();
         let last = self.last(&event);
         self.budget.settle(now, self.skew);
+        self.settle(now);
         if self.started {
             self.take(event, now, calendar, &mut actions);
         } else {
@@ -281,6 +285,16 @@ impl Lifecycle {
             self.finish(last, now, calendar, &mut actions);
         }
         actions
+    }
+
+    /// Times that lie ahead are of a clock that was corrected since: see [`Budget::settle`].
+    fn settle(&mut self, now: Timestamp) {
+        self.unsent_at = self.unsent_at.map(|at| at.min(now));
+        if let Some(held) = &mut self.held {
+            held.since = held.since.min(now);
+            held.looked = held.looked.min(now);
+            held.check_at = held.check_at.min(plus(now, LONGEST_CHECK_WAIT));
+        }
     }
 
     /// What was written and shown before this event: every event says all that it changed.
@@ -442,7 +456,7 @@ impl Lifecycle {
                     held.looked = now;
                 }
                 held.checks = held.checks.saturating_add(1);
-                let wait = backoff(held.checks, SignedDuration::from_secs(5), SignedDuration::from_mins(1), chance);
+                let wait = backoff(held.checks, SignedDuration::from_secs(5), LONGEST_CHECK_WAIT, chance);
                 held.check_at = plus(now, wait);
             }
             (_, Health::Dead) => {}

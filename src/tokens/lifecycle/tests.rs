@@ -373,6 +373,27 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
     assert_eq!((desk.asked(), desk.state()), (None, "needs_person"));
 }
 
+/// An attempt could not be sent, a token was asked about, and then the clock was found to be a day ahead.
+#[test]
+fn a_clock_that_is_corrected_makes_nobody_wait_for_tomorrow() {
+    let mut desk = Desk::started(AUTOMATIC, at(24, 10, 0), None);
+    let id = desk.login();
+    desk.end(id, AttemptOutcome::NotSent);
+    desk.now = plus(desk.now, SignedDuration::from_hours(-25));
+    desk.tell(Event::Woken { turn: false });
+    let (wake, _) = desk.wake().unwrap();
+    assert!(wake.duration_since(desk.now) < SignedDuration::from_mins(3), "{wake} at {}", desk.now);
+    let stored = facts(3, at(24, 9, 0), Consumer::SelfMade);
+    let mut desk = Desk::started(MANUAL, at(24, 10, 0), Some(stored));
+    desk.tell(Event::Refused { generation: 3, by: By::Read });
+    let id = desk.asked().unwrap();
+    desk.tell(Event::Checked { id, outcome: CheckOutcome::NoAnswer });
+    desk.now = plus(desk.now, SignedDuration::from_hours(-25));
+    desk.tell(Event::Woken { turn: false });
+    let (wake, _) = desk.wake().unwrap();
+    assert!(wake.duration_since(desk.now) <= SignedDuration::from_mins(1), "{wake} at {}", desk.now);
+}
+
 /// A host clock that is a minute off makes codes that nobody takes.
 #[test]
 fn codes_and_ends_are_read_by_the_brokers_clock() {

@@ -203,7 +203,7 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
         let why = "the last moment at which it could be sent has passed";
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
     }
-    let (sent, asked) = (Instant::now(), steady::now());
+    let (sent, asked) = (Instant::now(), steady::uncorrected());
     let by = sent + limit;
     let response = match lease.send_secret(call.request(), limit).await {
         Sent::Reply(response) => response,
@@ -212,7 +212,7 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
     };
     let (parts, body) = response.into_parts();
     call.ears.heard(&parts.headers, sent);
-    let skew = skew(&parts.headers, asked, steady::now());
+    let skew = skew(&parts.headers, asked, steady::uncorrected()).map(steady::measured);
     let read = tokio::time::timeout_at(by, read(body)).await;
     let read = read.unwrap_or_else(|_| Err(format!("the reply was not whole within {limit:?}")));
     let read = read.and_then(|body| {
