@@ -61,6 +61,8 @@ struct Looking<'a> {
     /// The book has answered once more.
     listed: Notify,
     since: Instant,
+    /// Half of the time is gone.
+    half: Instant,
     by: Instant,
     /// Of one question: half of the time that there is, if that is less, so that both legs get one.
     longest: Duration,
@@ -104,6 +106,7 @@ impl Proxy {
             begun: Notify::new(),
             listed: Notify::new(),
             since: Instant::now(),
+            half: Instant::now() + patience / 2,
             by: Instant::now() + patience,
             longest: question::LONGEST.min(patience / 2),
         };
@@ -152,8 +155,8 @@ impl Looking<'_> {
             let needed = match lane {
                 Lane::One(book) if is_shared(book) => {
                     let listed = timeout_at(self.soon(HEAD_START), self.listed.notified()).await;
-                    // Once, all the same: a row of the book may not show under which id it was placed.
-                    listed.is_err() || !asked
+                    // Once, all the same, when the book had its time: a row of it may not show the id.
+                    listed.is_err() || (!asked && Instant::now() >= self.half)
                 }
                 Lane::One(_) | Lane::Book | Lane::Only => true,
             };
