@@ -133,15 +133,21 @@ fn a_change_to_a_price_out_of_floats_is_found_when_its_answer_is_lost() {
 }
 
 /// The line dies under all that a second takes. Each is looked for, the broker takes twenty questions a second, and of
-/// slices only the whole book tells.
+/// slices only the whole book tells: it is asked for once for all who want it at that moment.
 #[test]
-fn many_that_were_lost_at_once_are_all_found() {
-    let world = world();
+fn many_that_were_lost_at_once_are_all_found_and_share_their_questions() {
+    let patient = text("[limits]\nmax_wait = \"2s\"").replace("reconcile_for = \"500ms\"", "reconcile_for = \"4s\"");
+    let world = World::up_with(1, &patient);
     let asks: Vec<Ask> = (0..10).map(|n| Wish::slicing(Some(&format!("many{n}")), 100.0).into()).collect();
     world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders/slicing").times(10));
+    // All of them ask while the first answer is under way.
+    world.broker.fault(Fault::new(Action::Slow { ms: 1_000 }).on("GET", "/v2/orders").times(100));
     for told in send_all(&world, &asks) {
         is_executed(&told);
         assert_eq!(told.header("sixgate-recovered"), "true", "{told:?}");
     }
     assert_eq!((arrived(&world), made(&world)), (10, 20));
+    let seen = world.broker.seen();
+    let books = seen.iter().filter(|seen| seen.method == "GET" && seen.path_and_query == "/v2/orders").count();
+    assert!(books < 10, "the book was asked for {books} times");
 }

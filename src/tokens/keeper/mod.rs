@@ -66,7 +66,7 @@ pub enum Question {
 
 /// What the broker said.
 pub struct Answer {
-    /// The broker's clock minus ours, where its reply told.
+    /// How far the broker's clock is still ahead of ours, now that it is corrected; where its reply told.
     pub skew: Option<SignedDuration>,
     /// The rest.
     pub said: Said,

@@ -133,7 +133,7 @@ pub(super) enum NoAnswer {
 /// What came of a call.
 pub(super) struct Exchange {
     pub(super) answer: Result<Answer, NoAnswer>,
-    /// The broker's clock minus ours.
+    /// How far the broker's clock is still ahead of ours, now that it is corrected.
     pub(super) skew: Option<SignedDuration>,
     /// The leg that it went by, or was last tried by.
     pub(super) leg: Option<Role>,

@@ -100,7 +100,8 @@ impl<T> Answered<T> {
 pub struct Called<T> {
     /// What came of it.
     pub answered: T,
-    /// The broker's clock minus ours, where the answer had a date that tells.
+    /// How far the broker's clock is still ahead of ours, which the answer has corrected (`domain::steady`): the rounding
+    /// of its date. `None` where it had no date that tells.
     pub skew: Option<SignedDuration>,
     /// The leg that it went by, or was last tried by.
     pub leg: Option<Role>,
