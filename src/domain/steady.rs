@@ -18,8 +18,9 @@ const ROUNDED: SignedDuration = SignedDuration::from_millis(1200);
 /// By how many milliseconds the host's clock at the start is corrected.
 static CORRECTION: AtomicI64 = AtomicI64::new(UNMEASURED);
 const UNMEASURED: i64 = i64::MIN;
+/// How often it was corrected.
 static CORRECTED: AtomicU32 = AtomicU32::new(0);
-/// The same, as the process before knew it: until it is measured here.
+/// The correction that the process before knew, in milliseconds: until it is measured here.
 static ASSUMED: AtomicI64 = AtomicI64::new(0);
 
 /// Time since the machine was started. On a kernel that lacks this clock (before 2.6.39), since this was first asked.

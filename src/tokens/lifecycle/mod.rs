@@ -30,7 +30,8 @@
 //! - A consent is made only for a person who asked, at most 25 a day.
 //! - A token that may be dead is asked about, never renewed.
 //! - An end is believed only of a clock that was held against the broker's since the start:
-//!   before that `/profile` is asked, whose answer brings the broker's time.
+//!   before that `/profile` is asked, whose answer brings the broker's time. Asked once in
+//!   vain, an account that logs in by itself does so.
 //! - Only an order's refusal or `/profile` puts a token out of use; and no order's puts a
 //!   fresh one out of use. Any other refusal asks `/profile`, while the token signs on.
 //!
