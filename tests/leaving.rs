@@ -117,6 +117,7 @@ fn what_takes_risk_away_leaves_though_its_caller_is_gone() {
     let mut world = World::up_with(0, &text("", ""));
     world.at_the_broker(1);
     world.broker.fault(Fault::new(Action::Slow { ms: 1_500 }).at("auth.dhan.co"));
+    World::wait_for_a_code_that_lasts(Duration::from_secs(10));
     let trader = world.add(1, &automatic());
     world.net.in_ns(Ns::Caller, || async {
         send_and_go(&trader, &Wish::cancel("112611230001")).await;

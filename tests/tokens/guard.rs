@@ -67,6 +67,8 @@ fn a_wrong_totp_secret_is_tried_twice_and_then_no_more() {
     let mut wrong = automatic();
     wrong["totp_secret"] = json!("KRUGS4ZANFZSAYJA");
     let trader = world.add(1, &wrong);
+    // An account waits before its first login as well, for a code that lasts.
+    after_logins(&world, &trader.client_id, 1);
     let body = becomes(&world, "a1", "waiting");
     assert_eq!(logins(&world, &trader.client_id).len(), 1, "{body}");
     an_hour_later(&mut world, "a1", Moved::All);
