@@ -189,7 +189,7 @@ fn is_executed(told: &Reply) {
 /// Order writes that arrived at the broker.
 fn writes(world: &World) -> Vec<Seen> {
     let seen = world.broker.seen().into_iter();
-    seen.filter(|seen| seen.method != "GET" && seen.host.as_deref() == Some(HOST)).collect()
+    seen.filter(|seen| !matches!(seen.method.as_str(), "GET" | "HEAD") && seen.host.as_deref() == Some(HOST)).collect()
 }
 
 fn arrived(world: &World) -> usize {

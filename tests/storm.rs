@@ -173,13 +173,14 @@ fn trouble(world: &World, random: &mut Random) {
     let trader = &world.traders[random.below(world.traders.len() as u64) as usize];
     // What is not done stays unknown, and costs its caller the longest wait.
     let executed = random.below(4) != 0;
-    let action = match random.below(8) {
+    let action = match random.below(9) {
         0 | 1 => Action::Close { executed },
         2 => Action::CutOff { executed },
         3 => Action::BadGateway { executed },
         4 => Action::Html { status: 200, executed },
         5 => Action::Hang { executed },
         6 => Action::LastOnConnection { after: 1 },
+        7 => Action::Dated { ahead: i64::try_from(random.below(400_000)).unwrap() - 200_000 },
         _ => Action::Slow { ms: 20 + random.below(200) },
     };
     let times = 1 + u32::try_from(random.below(2)).unwrap();

@@ -4,6 +4,7 @@
 //! Values are parsed at the edge. Holding one is proof that it was checked.
 
 pub mod account;
+pub mod corroborated;
 pub mod india;
 pub mod outcome;
 pub mod pair;

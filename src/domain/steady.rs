@@ -2,19 +2,27 @@
 //! at the start of this process, and the time since by a clock that only goes on (`CLOCK_BOOTTIME`, which counts sleep).
 //!
 //! What is held against the broker's times (the end of a token, a code's window, market hours) is held against this one.
-//! A host's clock that is wrong, or jumps by NTP or by hand, changes none of it.
+//! A host's clock that is wrong, or jumps by NTP or by hand, changes none of it; nor does one reply of the broker's with a
+//! wrong `Date`.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
+use super::corroborated::Corroborated;
+
 /// A difference that is less is the second that `Date` is rounded to.
 const ROUNDED: SignedDuration = SignedDuration::from_millis(1200);
 
+/// A first measurement that is no further than this from what is known otherwise is believed at once.
+const PLAUSIBLE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What was measured, as a correction.
+static MEASURED: Mutex<Corroborated<SignedDuration>> = Mutex::new(Corroborated::new());
 /// By how many milliseconds the host's clock at the start is corrected.
 static CORRECTION: AtomicI64 = AtomicI64::new(UNMEASURED);
 const UNMEASURED: i64 = i64::MIN;
@@ -48,18 +56,28 @@ pub fn uncorrected() -> Timestamp {
 }
 
 /// The broker's clock was found to be ahead of [`uncorrected`] by so much. Answers by how much it is ahead of [`now`]
-/// from here on, which is less than what a `Date` is rounded to.
-pub fn measured(ahead: SignedDuration) -> SignedDuration {
-    let last = CORRECTION.load(Ordering::Acquire);
-    let left = ahead.saturating_sub(SignedDuration::from_millis(last.max(-MOST)));
-    if last != UNMEASURED && left.abs() < ROUNDED {
-        return left;
+/// from here on, which is less than what a `Date` is rounded to. `None` where that cannot be said before a second
+/// measurement bears this one out: it is far from every clock that is known.
+pub fn measured(ahead: SignedDuration) -> Option<SignedDuration> {
+    let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = measured.believed();
+    let assumed = SignedDuration::from_millis(ASSUMED.load(Ordering::Acquire));
+    let near = |one: SignedDuration, other: SignedDuration, most| one.saturating_sub(other).abs() < most;
+    let agree = |before, told| near(before, told, ROUNDED).then_some(before);
+    if before.is_none() && [SignedDuration::ZERO, assumed].iter().any(|known| near(*known, ahead, PLAUSIBLE)) {
+        measured.believe(ahead);
+    } else if !measured.report(ahead, agree) {
+        return None;
     }
     // A second or so is the rounding again, and the host's own parts of a second are the better ones.
-    let millis = if ahead.abs() < ROUNDED { 0 } else { i64::try_from(ahead.as_millis()).unwrap_or_default() };
-    CORRECTION.store(millis.clamp(-MOST, MOST), Ordering::Release);
-    CORRECTED.fetch_add(1, Ordering::AcqRel);
-    ahead.saturating_sub(SignedDuration::from_millis(millis))
+    let correction = measured.believed().filter(|ahead| ahead.abs() >= ROUNDED).unwrap_or_default();
+    if before != Some(correction) {
+        measured.believe(correction);
+        let millis = i64::try_from(correction.as_millis()).unwrap_or_default();
+        CORRECTION.store(millis.clamp(-MOST, MOST), Ordering::Release);
+        CORRECTED.fetch_add(1, Ordering::AcqRel);
+    }
+    Some(ahead.saturating_sub(correction))
 }
 
 /// How often it was corrected: times that were made by it before are of another clock.
@@ -97,20 +115,30 @@ mod tests {
         while now() == first {}
         assert!(now() > first && near(now(), Timestamp::now()));
         assert_eq!(brokers_ahead_of_host(), None);
+        // Against the host's clock, and nothing else is known.
+        assert_eq!(measured(day), None);
+        assert_eq!(brokers_ahead_of_host(), None);
 
         assume(-hour);
         assume(day);
         assert!(near(now(), after(-hour)), "the first that is known counts");
         // The rounding of a `Date` is no difference, and makes what was assumed obsolete.
         let left = measured(SignedDuration::from_millis(900));
-        assert!(near(now(), Timestamp::now()) && left == SignedDuration::from_millis(900));
+        assert!(near(now(), Timestamp::now()) && left == Some(SignedDuration::from_millis(900)));
 
         for ahead in [day, -day] {
+            let (before, corrected) = (brokers_ahead_of_host().unwrap(), epoch());
+            // One reply is no proof, and one of the time as it was forgets it.
+            assert_eq!((measured(ahead), epoch()), (None, corrected));
+            assert!((brokers_ahead_of_host().unwrap() - before).abs() < SignedDuration::from_secs(1));
+            assert!(measured(before).is_some());
+            assert_eq!((measured(ahead), epoch()), (None, corrected));
             // By many at the same time, all measured by the clock as it was before.
             for _ in 0..3 {
-                assert_eq!(measured(ahead), SignedDuration::ZERO);
+                assert_eq!(measured(ahead), Some(SignedDuration::ZERO));
                 assert!(near(now(), after(ahead)));
             }
+            assert_eq!(epoch(), corrected + 1);
             let shown = brokers_ahead_of_host().unwrap();
             assert!((shown - ahead).abs() < SignedDuration::from_secs(1), "{shown}");
             assert!(near(uncorrected(), Timestamp::now()));

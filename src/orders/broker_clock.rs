@@ -4,6 +4,9 @@
 //! clock lies in. It is kept against the monotonic clock, so that nobody who sets this host's clock makes an order look
 //! older than it is. Only a send that the journal tells of, after a restart, has a time of our own clock.
 //!
+//! One reply of many may have a wrong `Date`. What contradicts all that is known is believed once a second reply bears it
+//! out, and until then no order is taken for a send's that does not fit both.
+//!
 //! An order's time excludes and never proves: it moves when the order changes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +19,7 @@ use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use crate::domain::corroborated::Corroborated;
 use crate::domain::india;
 
 /// How long an order's time may lie before the send and be the send's all the same: the broker's book and its front
@@ -58,7 +62,7 @@ struct Reading {
 /// What is known of the broker's clock.
 #[derive(Debug, Default)]
 pub struct BrokerClock {
-    reading: Mutex<Option<Reading>>,
+    reading: Mutex<Corroborated<Reading>>,
     /// When the first reply was heard.
     since: OnceLock<Instant>,
     /// How many microseconds later another one is worth looking at.
@@ -75,36 +79,42 @@ pub struct Window {
 }
 
 impl BrokerClock {
-    /// A reply's `Date`; the request was sent and its reply's head received at these instants.
-    pub fn observe(&self, date: &HeaderValue, sent: Instant, received: Instant) {
-        let Some(earliest) = parse(date) else { return };
-        let Some(latest) = plus(earliest, SECOND + span(sent, received)) else { return };
+    /// A reply's `Date`; the request was sent and its reply's head received at these instants. `wall` is what the host's
+    /// clock showed then. Is it believed?
+    pub fn observe(&self, date: &HeaderValue, sent: Instant, received: Instant, wall: Timestamp) -> bool {
+        let Some(earliest) = parse(date) else { return true };
+        let Some(latest) = plus(earliest, SECOND + span(sent, received)) else { return true };
         let new = Reading { at: received, earliest, latest };
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        // Two that agree are narrower together. Where they do not, one of the clocks was set: the newer is right.
-        *reading = Some(match reading.and_then(|old| old.moved_to(received)) {
-            Some(old) if old.earliest <= new.latest && new.earliest <= old.latest => {
-                Reading { at: received, earliest: old.earliest.max(new.earliest), latest: old.latest.min(new.latest) }
-            }
-            Some(_) | None => new,
-        });
+        if reading.believed().is_none() && !new.shows_wrong(wall) {
+            reading.believe(new);
+            return true;
+        }
+        reading.report(new, Reading::and)
     }
 
     /// The `Date` of a reply whose head has come this moment; its request was sent at `sent`. What the broker's clock
-    /// shows now, unless a reply was looked at within the last second: then nothing is done.
+    /// shows now, unless a reply was looked at within the last second and believed: then nothing is done.
     pub fn heard(&self, headers: &HeaderMap, sent: Instant) -> Option<Timestamp> {
-        self.heard_at(headers, sent, Instant::now())
+        self.heard_at(headers, sent, Instant::now(), Timestamp::now)
     }
 
-    fn heard_at(&self, headers: &HeaderMap, sent: Instant, received: Instant) -> Option<Timestamp> {
+    fn heard_at(
+        &self,
+        headers: &HeaderMap,
+        sent: Instant,
+        received: Instant,
+        wall: impl Fn() -> Timestamp,
+    ) -> Option<Timestamp> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let passed = micros(received.saturating_duration_since(*self.since.get_or_init(|| received)));
         if passed < self.next.load(Ordering::Relaxed) {
             return None;
         }
         let date = headers.get(DATE)?;
-        self.next.store(passed.saturating_add(micros(AGAIN)), Ordering::Relaxed);
-        self.observe(date, sent, received);
+        // The next one is waited for where this one needs to be borne out.
+        let again = if self.observe(date, sent, received, wall()) { AGAIN } else { Duration::ZERO };
+        self.next.store(passed.saturating_add(micros(again)), Ordering::Relaxed);
         self.shows(received)
     }
 
@@ -114,40 +124,34 @@ impl BrokerClock {
     }
 
     fn shows(&self, now: Instant) -> Option<Timestamp> {
-        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading?.moved_to(now).map(|reading| reading.earliest)
+        self.reading().believed()?.moved_to(now).map(|reading| reading.earliest)
+    }
+
+    fn reading(&self) -> Corroborated<Reading> {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time to write down for this moment, for which the host's clock shows `wall`: that, or the broker's where the
     /// host's is found to be wrong. The journal is read by its times after a restart, when the clock may be right again.
     pub fn corrected(&self, wall: Timestamp) -> Timestamp {
-        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = reading.and_then(|reading| reading.moved_to(Instant::now()));
+        let reading = self.reading().believed().and_then(|reading| reading.moved_to(Instant::now()));
         reading.map_or(wall, |reading| if reading.shows_wrong(wall) { reading.earliest } else { wall })
     }
 
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
     pub fn window(&self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
-        let reading = *self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = match reading {
+        let reading = self.reading();
+        let believed = match reading.believed() {
             Some(reading) => reading.moved_to(now)?,
             None => Reading { at: now, earliest: minus(wall, UNHEARD)?, latest: plus(wall, UNHEARD)? },
         };
-        let ago = match sent {
-            SentAt::Here(at) => span(at, now),
-            SentAt::Written(at) => {
-                // By a clock that was right as far as anybody knew, whatever the host's shows today.
-                let wall = if reading.shows_wrong(wall) { reading.earliest } else { wall };
-                // A clock that was set back since: nobody knows when that was.
-                if plus(wall, SECOND)? < at {
-                    return None;
-                }
-                wall.duration_since(at).max(SignedDuration::ZERO)
-            }
+        let window = believed.window(sent, now, wall)?;
+        let Some(doubted) = reading.doubted() else { return Some(window) };
+        let Some(other) = doubted.moved_to(now).and_then(|doubted| doubted.window(sent, now, wall)) else {
+            return Some(window);
         };
-        let from = minus(reading.earliest, ago)?;
-        let until = minus(reading.latest, ago).and_then(|sent| plus(sent, MAKING))?.min(reading.latest);
-        Some(Window { from, until })
+        // What fits one of two clocks only may be another's order.
+        Some(Window { from: window.from.max(other.from), until: window.until.min(other.until) })
     }
 }
 
@@ -155,6 +159,32 @@ impl Reading {
     /// Is a clock wrong that shows this? What is not known of the broker's is in its favour.
     fn shows_wrong(&self, wall: Timestamp) -> bool {
         self.earliest.duration_since(wall) > WRONG || wall.duration_since(self.latest) > WRONG
+    }
+
+    /// What an older and a newer one say together: narrower than each. `None` where they contradict each other.
+    fn and(old: Self, new: Self) -> Option<Self> {
+        let old = old.moved_to(new.at)?;
+        let agree = old.earliest <= new.latest && new.earliest <= old.latest;
+        agree.then(|| Self { at: new.at, earliest: old.earliest.max(new.earliest), latest: old.latest.min(new.latest) })
+    }
+
+    /// [`BrokerClock::window`] by this reading, of the moment `now`.
+    fn window(self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
+        let ago = match sent {
+            SentAt::Here(at) => span(at, now),
+            SentAt::Written(at) => {
+                // By a clock that was right as far as anybody knew, whatever the host's shows today.
+                let wall = if self.shows_wrong(wall) { self.earliest } else { wall };
+                // A clock that was set back since: nobody knows when that was.
+                if plus(wall, SECOND)? < at {
+                    return None;
+                }
+                wall.duration_since(at).max(SignedDuration::ZERO)
+            }
+        };
+        let from = minus(self.earliest, ago)?;
+        let until = minus(self.latest, ago).and_then(|sent| plus(sent, MAKING))?.min(self.latest);
+        Some(Window { from, until })
     }
 
     fn moved_to(self, at: Instant) -> Option<Self> {
@@ -276,6 +306,11 @@ mod tests {
         HeaderValue::from_str(text).unwrap()
     }
 
+    /// What a host's clock shows that is right.
+    fn right() -> Timestamp {
+        at("2026-11-23T09:30:00Z")
+    }
+
     /// Three in the afternoon in India; sent there and then.
     fn afternoon() -> Window {
         Window { from: at("2026-11-23T09:30:00Z"), until: at("2026-11-23T09:30:05Z") }
@@ -314,28 +349,56 @@ mod tests {
         let clock = BrokerClock::default();
         let sent = Instant::now();
         let now = sent + Duration::from_millis(200);
-        clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), sent, now);
+        clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), sent, now, right());
         // Our own clock is years off.
         let window = clock.window(SentAt::Here(sent), now, at("2020-01-01T00:00:00Z")).unwrap();
         assert_eq!(window.from, at("2026-11-23T09:29:59.8Z"));
         assert_eq!(window.until, at("2026-11-23T09:30:01.2Z"));
         // Two hundred and fifty milliseconds later the next second has begun: that narrows it.
         let now = now + Duration::from_millis(250);
-        clock.observe(&date("Mon, 23 Nov 2026 09:30:01 GMT"), now, now);
+        clock.observe(&date("Mon, 23 Nov 2026 09:30:01 GMT"), now, now, right());
         let window = clock.window(SentAt::Here(now), now, Timestamp::now()).unwrap();
         assert_eq!(window.from, at("2026-11-23T09:30:01Z"));
         assert!(window.until <= at("2026-11-23T09:30:01.451Z"), "{window:?}");
     }
 
+    /// One back end's clock may be off, and a reply out of a cache is of yesterday.
     #[test]
-    fn a_clock_that_was_set_is_believed_at_once() {
-        let clock = BrokerClock::default();
-        let now = Instant::now();
-        clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), now, now);
-        clock.observe(&date("Mon, 23 Nov 2026 08:00:00 GMT"), now, now);
-        clock.observe(&HeaderValue::from_static("no date"), now, now);
-        let window = clock.window(SentAt::Here(now), now, Timestamp::now()).unwrap();
-        assert_eq!(window.from, at("2026-11-23T08:00:00Z"));
+    fn what_contradicts_all_that_is_known_is_believed_once_it_is_borne_out() {
+        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let hears = |text: &str| clock.observe(&date(text), now, now, right());
+        let from = || clock.window(SentAt::Here(now), now, right()).unwrap().from;
+        assert!(hears("Mon, 23 Nov 2026 09:30:20 GMT"), "the host's clock bears it out");
+        for wrong in ["Mon, 23 Nov 2026 08:00:00 GMT", "Tue, 24 Nov 2026 09:30:20 GMT"] {
+            assert!(!hears(wrong), "{wrong}");
+            assert_eq!(clock.shows(now), Some(at("2026-11-23T09:30:20Z")), "{wrong}");
+            assert!(hears("Mon, 23 Nov 2026 09:30:20 GMT"));
+        }
+        assert!(clock.observe(&HeaderValue::from_static("no date"), now, now, right()));
+        assert_eq!(from(), at("2026-11-23T09:30:20Z"));
+
+        // While nobody knows, what only one of the two allows is nobody's.
+        assert!(!hears("Tue, 24 Nov 2026 09:30:00 GMT"));
+        let window = clock.window(SentAt::Here(now), now, right()).unwrap();
+        assert_eq!((window.from, window.until), (at("2026-11-24T09:30:00Z"), at("2026-11-23T09:30:21Z")));
+        assert!(!hears("Mon, 23 Nov 2026 08:00:00 GMT"));
+        assert!(hears("Mon, 23 Nov 2026 08:00:00 GMT"), "the broker's clock was set");
+        assert_eq!(from(), at("2026-11-23T08:00:00Z"));
+    }
+
+    /// A host whose clock is a day behind: nothing is evidence before the broker has said twice what time it is.
+    #[test]
+    fn a_first_reply_against_the_host_s_clock_is_not_believed_alone() {
+        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let wall = at("2026-11-22T09:30:00Z");
+        let hears = || clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), now, now, wall);
+        assert!(!hears());
+        assert_eq!((clock.now(), clock.corrected(wall)), (None, wall));
+        let window = clock.window(SentAt::Here(now), now, wall).unwrap();
+        assert!(window.is_before("2026-11-23T09:29:00Z") && !window.holds("2026-11-23T09:30:00Z"), "{window:?}");
+        assert!(hears());
+        let window = clock.window(SentAt::Here(now), now, wall).unwrap();
+        assert!(window.is_before("2026-11-23T09:29:00Z") && window.holds("2026-11-23T09:30:00Z"), "{window:?}");
     }
 
     #[test]
@@ -343,7 +406,7 @@ mod tests {
         let (clock, now) = (BrokerClock::default(), Instant::now());
         let wall = at("2026-11-23T09:30:00Z");
         // The broker is ten seconds ahead of us.
-        clock.observe(&date("Mon, 23 Nov 2026 09:30:10 GMT"), now, now);
+        clock.observe(&date("Mon, 23 Nov 2026 09:30:10 GMT"), now, now, right());
         let window = clock.window(SentAt::Written(at("2026-11-23T09:29:00Z")), now, wall).unwrap();
         assert_eq!(window.from, at("2026-11-23T09:29:10Z"));
         assert_eq!(window.until, at("2026-11-23T09:30:11Z"));
@@ -361,13 +424,18 @@ mod tests {
         let says = |text: &str| [(DATE, date(text))].into_iter().collect::<HeaderMap>();
         let heard = |text: &str, millis: u64| {
             let at = now + Duration::from_millis(millis);
-            clock.heard_at(&says(text), at, at)
+            clock.heard_at(&says(text), at, at, right)
         };
-        assert_eq!(clock.heard_at(&HeaderMap::new(), now, now), None, "nothing was said");
-        assert_eq!(heard("Mon, 23 Nov 2026 09:30:00 GMT", 0), Some(at("2026-11-23T09:30:00Z")));
+        assert_eq!(clock.heard_at(&HeaderMap::new(), now, now, right), None, "nothing was said");
+        assert_eq!(heard("Mon, 23 Nov 2026 09:30:00 GMT", 0), Some(right()));
         assert_eq!(heard("Mon, 23 Nov 2026 12:00:00 GMT", 900), None);
-        assert_eq!(clock.shows(now), Some(at("2026-11-23T09:30:00Z")));
-        assert_eq!(heard("Mon, 23 Nov 2026 12:00:00 GMT", 1_000), Some(at("2026-11-23T12:00:00Z")));
+        assert_eq!(clock.shows(now), Some(right()));
+        let second_later = heard("Mon, 23 Nov 2026 12:00:00 GMT", 1_000);
+        assert!(second_later < Some(at("2026-11-23T09:30:02Z")), "{second_later:?}");
+        // What is not borne out yet is not waited a second for.
+        let borne_out = heard("Mon, 23 Nov 2026 12:00:00 GMT", 1_010);
+        assert!(borne_out >= Some(at("2026-11-23T12:00:00Z")), "{borne_out:?}");
+        assert_eq!(heard("Mon, 23 Nov 2026 12:00:05 GMT", 1_500), None);
     }
 
     proptest::proptest! {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming as Body;
 use hyper::upgrade::OnUpgrade;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::broker::dhan::token::Claims;
@@ -34,6 +34,10 @@ struct Unanswered;
 #[derive(Clone, Copy)]
 struct Half;
 
+/// Marks a reply whose `Date` is so far ahead of the broker's clock.
+#[derive(Clone, Copy)]
+struct Dated(SignedDuration);
+
 pub(super) type Refused = Box<dyn Error + Send + Sync>;
 type Answered = Result<Response<Full<Bytes>>, Refused>;
 
@@ -49,6 +53,7 @@ pub(super) async fn respond(
     let orders = request.version() != Version::HTTP_2 && front::is_order_back_end(&request);
     let response = answered(connection, request).await?;
     let half = response.extensions().get::<Half>().is_some();
+    let ahead = response.extensions().get::<Dated>().map_or(SignedDuration::ZERO, |dated| dated.0);
     let (mut parts, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
     let (habits, now) = {
@@ -65,7 +70,7 @@ pub(super) async fn respond(
     if recorded {
         front::as_recorded(&mut parts);
     }
-    let date = clock::http_date(now);
+    let date = clock::http_date(now.saturating_add(ahead).unwrap_or(now));
     if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
         parts.headers.insert(header::DATE, date);
     }
@@ -155,6 +160,7 @@ impl Arrived {
                 | Action::Late { .. }
                 | Action::RejectOrders { .. }
                 | Action::LastOnConnection { .. }
+                | Action::Dated { .. }
                 | Action::CutOff { .. },
             )
             | None => {}
@@ -163,6 +169,9 @@ impl Arrived {
         let mut response = self.finish(sequence, reply).into_response();
         if matches!(fault, Some(Action::CutOff { .. })) {
             response.extensions_mut().insert(Half);
+        }
+        if let Some(Action::Dated { ahead }) = fault {
+            response.extensions_mut().insert(Dated(SignedDuration::from_secs(ahead)));
         }
         let last = matches!(fault, Some(Action::LastOnConnection { after }) if nth >= after);
         if last && self.parts.version != Version::HTTP_2 {
@@ -188,7 +197,8 @@ impl Arrived {
             | Action::Slow { .. }
             | Action::Late { .. }
             | Action::RejectOrders { .. }
-            | Action::LastOnConnection { .. } => None,
+            | Action::LastOnConnection { .. }
+            | Action::Dated { .. } => None,
         }
     }
 

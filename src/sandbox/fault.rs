@@ -167,6 +167,11 @@ pub enum Action {
         /// N.
         after: u64,
     },
+    /// Answer as ever, with a `Date` that is wrong, as a back end whose clock is off or a cache does.
+    Dated {
+        /// By how many seconds it is ahead of the broker's clock; less than nothing for behind.
+        ahead: i64,
+    },
 }
 
 fn ok() -> u16 {
@@ -183,7 +188,11 @@ impl Action {
             | Self::Hang { executed }
             | Self::BadGateway { executed }
             | Self::Html { executed, .. } => *executed,
-            Self::Slow { .. } | Self::Late { .. } | Self::RejectOrders { .. } | Self::LastOnConnection { .. } => true,
+            Self::Slow { .. }
+            | Self::Late { .. }
+            | Self::RejectOrders { .. }
+            | Self::LastOnConnection { .. }
+            | Self::Dated { .. } => true,
         }
     }
 }

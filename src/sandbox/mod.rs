@@ -28,6 +28,7 @@
 //! | a data back end that is wrong about the token | fault `verdict` with `match.data`: 807, 808, 809, DH-901, DH-902, DH-906; `no_data_plan` |
 //! | a refusal that quotes the caller | fault `quote`: `access_token`, `correlation_id`, `body`, `path` |
 //! | a 200 whose orders are REJECTED, all or some, said or not | fault `reject_orders` (`first`, `silent`) |
+//! | a reply with a wrong `Date` | fault `dated` (`ahead`, in seconds) |
 //! | a connection that dies | fault `last_on_connection`, habit `idle_close_ms`, [`Door`], [`Sandbox::hang_up`] |
 //! | compressed replies, asked or not; broken ones | habit `compression`: `"asked"`, `{"always":"gzip"}`, `{"broken":"br"}`, `{"mislabelled":"deflate"}` |
 //! | paths in other spellings that reach the broker | habit `lax_paths` |

@@ -345,10 +345,10 @@ impl Model {
     }
 
     pub fn hear_clock(&mut self, sent: Duration) {
-        self.heard = true;
         let date =
             jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.really(self.now)).unwrap();
-        self.broker_clock.observe(&date.parse().unwrap(), self.base + sent, self.instant());
+        let (sent, now) = (self.base + sent, self.instant());
+        self.heard |= self.broker_clock.observe(&date.parse().unwrap(), sent, now, self.wall());
     }
 
     pub fn step(&mut self) {

@@ -137,6 +137,49 @@ fn a_journal_from_the_future_is_believed_and_orders_go_on() {
     assert_eq!((arrived(&world), made(&world)), (3, 3));
 }
 
+/// One back end's clock is off, or a front answers out of its cache: nobody's token ends by that, no order is written down
+/// under another day, and what was lost is found.
+#[test]
+fn one_reply_with_a_wrong_date_changes_nothing() {
+    for ahead in [DAY_AND_AN_HOUR, -DAY_AND_AN_HOUR] {
+        let mut world = world();
+        let wrong = |method: &str, path: &str| {
+            let fault = Fault::new(Action::Dated { ahead: ahead.as_secs() }).on(method, path).times(1);
+            world.broker.fault(fault);
+        };
+        let first = Wish::place(Some("first"), 100.0);
+        let id = send(&world, &first).order_id();
+        for _ in 0..3 {
+            wrong("GET", "/v2/profile");
+            let (status, body) = world.gateway.admin().post("/v1/accounts/a1/validate", &serde_json::json!({}));
+            assert_eq!(status, 200, "{body}");
+            let check = |name: &str| body["checks"].as_array().unwrap().iter().find(|check| check["name"] == name);
+            for name in ["token", "totp_clock"] {
+                assert_eq!(check(name).unwrap()["ok"], true, "{body}");
+            }
+            let token = &account(&world)["token"];
+            assert_eq!((&token["state"], &token["clock_skew"]), (&"live".into(), &().into()), "{token}");
+        }
+        wrong("POST", "/v2/orders");
+        is_executed(&send(&world, Wish::place(Some("dated"), 101.0)));
+        // The question that finds it is the next thing that is heard.
+        world.broker.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders").times(1));
+        wrong("GET", "/v2/orders");
+        let lost = Wish::place(Some("lost"), 102.0);
+        let told = send(&world, &lost);
+        is_executed(&told);
+        assert_eq!(told.header("sixgate-recovered"), "true", "{told:?}");
+        let found = told.order_id();
+        // The journal has none of it, either.
+        world.gateway.kill9();
+        world.start_again();
+        is_repeat_of(&world, &first, &id);
+        is_repeat_of(&world, &lost, &found);
+        assert_eq!((arrived(&world), made(&world)), (3, 3));
+        is_well(&world);
+    }
+}
+
 /// The broker's clock and the gateway's, both right, at this time in India.
 fn it_is(world: &World, moment: &str) {
     let moment: Timestamp = format!("{moment}+05:30").parse().unwrap();
