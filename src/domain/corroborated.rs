@@ -1,14 +1,21 @@
-//! What is told over and over, and is believed when it was told twice.
+//! What is told over and over, and once borne out is changed by two reports that agree, not by one.
 //!
 //! One reply of many may be wrong: of a back end whose clock is off, or out of a cache. Whoever believes each anew lets
 //! one such reply change what everybody does.
 
-/// A value that only two reports which agree can change.
+/// A value that others report.
 #[derive(Clone, Copy, Debug)]
 pub struct Corroborated<T> {
-    believed: Option<T>,
-    /// Told once, and against what is believed.
+    believed: Option<Believed<T>>,
+    /// The last report, where it contradicts what was borne out.
     doubted: Option<T>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Believed<T> {
+    value: T,
+    /// Did two say so?
+    borne_out: bool,
 }
 
 impl<T> Default for Corroborated<T> {
@@ -25,28 +32,30 @@ impl<T> Corroborated<T> {
 }
 
 impl<T: Copy> Corroborated<T> {
-    /// Take in a report. `both` is what two reports make together, the older one first: `None` where they cannot both be
-    /// right. Is this report's value believed from here on?
-    pub fn report(&mut self, told: T, both: impl Fn(T, T) -> Option<T>) -> bool {
-        let agreed = [self.believed, self.doubted].into_iter().flatten().find_map(|before| both(before, told));
-        match agreed {
-            Some(value) => self.believe(value),
-            None => self.doubted = Some(told),
+    /// Take in a report. `both` is what two reports make together, the older one first: `None` where they contradict each
+    /// other. `witnessed`: does something else than a report say the same? A report is believed that is witnessed, or
+    /// repeats the one before it, or contradicts nothing that was borne out. Is this one?
+    pub fn report(&mut self, told: T, witnessed: bool, both: impl Fn(T, T) -> Option<T>) -> bool {
+        let before = self.believed;
+        let together = |before: Option<T>| before.and_then(|before| both(before, told));
+        if let Some(value) = together(before.map(|before| before.value)) {
+            *self = Self { believed: Some(Believed { value, borne_out: true }), doubted: None };
+        } else if let Some(value) = together(self.doubted) {
+            *self = Self { believed: Some(Believed { value, borne_out: true }), doubted: None };
+        } else if witnessed || before.is_none_or(|before| !before.borne_out) {
+            *self = Self { believed: Some(Believed { value: told, borne_out: witnessed }), doubted: None };
+        } else {
+            self.doubted = Some(told);
         }
-        agreed.is_some()
-    }
-
-    /// Believe this, whatever was told.
-    pub fn believe(&mut self, value: T) {
-        *self = Self { believed: Some(value), doubted: None };
+        self.doubted.is_none()
     }
 
     /// What is believed.
-    pub const fn believed(&self) -> Option<T> {
-        self.believed
+    pub fn believed(&self) -> Option<T> {
+        self.believed.map(|believed| believed.value)
     }
 
-    /// The last report, if it was one that disagreed.
+    /// The last report, if it contradicts what was borne out and nothing has borne it out yet.
     pub const fn doubted(&self) -> Option<T> {
         self.doubted
     }
@@ -61,19 +70,35 @@ mod tests {
     }
 
     #[test]
-    fn one_report_changes_nothing_and_two_that_agree_do() {
+    fn before_two_agree_the_newest_counts() {
         let mut value = Corroborated::default();
-        assert!(!value.report(10, near));
-        assert_eq!((value.believed(), value.doubted()), (None, Some(10)));
-        assert!(!value.report(50, near), "two that disagree are no two");
-        assert!(value.report(51, near));
-        assert_eq!((value.believed(), value.doubted()), (Some(50), None));
+        assert_eq!(value.believed(), None);
+        for told in [10, 50, 10] {
+            assert!(value.report(told, false, near));
+            assert_eq!((value.believed(), value.doubted()), (Some(told), None));
+        }
+    }
 
-        assert!(!value.report(10, near));
-        assert!(value.report(50, near), "what is believed is borne out");
-        assert!(!value.report(10, near), "and what was told before counts no more");
+    #[test]
+    fn what_two_told_is_changed_by_two_that_agree() {
+        let mut value = Corroborated::default();
+        assert!(value.report(51, false, near) && value.report(50, false, near));
+        assert!(!value.report(10, false, near));
         assert_eq!((value.believed(), value.doubted()), (Some(50), Some(10)));
-        value.believe(7);
-        assert_eq!((value.believed(), value.doubted()), (Some(7), None));
+        assert!(!value.report(30, false, near), "two that disagree are no two");
+        assert!(value.report(50, false, near));
+        assert!(!value.report(30, false, near), "what was told before that counts no more");
+        assert!(value.report(31, false, near));
+        assert_eq!((value.believed(), value.doubted()), (Some(30), None));
+    }
+
+    #[test]
+    fn a_witness_is_as_good_as_a_second_report() {
+        let mut value = Corroborated::default();
+        assert!(value.report(10, true, near));
+        assert!(!value.report(50, false, near));
+        assert!(value.report(30, true, near));
+        assert_eq!((value.believed(), value.doubted()), (Some(30), None));
+        assert!(!value.report(50, false, near));
     }
 }

@@ -16,12 +16,9 @@ use tokio::time::Instant;
 use super::corroborated::Corroborated;
 
 /// A difference that is less is the second that `Date` is rounded to.
-const ROUNDED: SignedDuration = SignedDuration::from_millis(1200);
+const ROUNDED: Duration = Duration::from_millis(1200);
 
-/// A first measurement that is no further than this from what is known otherwise is believed at once.
-const PLAUSIBLE: SignedDuration = SignedDuration::from_secs(60);
-
-/// What was measured, as a correction.
+/// What was measured.
 static MEASURED: Mutex<Corroborated<SignedDuration>> = Mutex::new(Corroborated::new());
 /// By how many milliseconds the host's clock at the start is corrected.
 static CORRECTION: AtomicI64 = AtomicI64::new(UNMEASURED);
@@ -56,28 +53,22 @@ pub fn uncorrected() -> Timestamp {
 }
 
 /// The broker's clock was found to be ahead of [`uncorrected`] by so much. Answers by how much it is ahead of [`now`]
-/// from here on, which is less than what a `Date` is rounded to. `None` where that cannot be said before a second
-/// measurement bears this one out: it is far from every clock that is known.
+/// from here on: the second or two that a `Date` and its way leave open. `None` where this contradicts what two
+/// measurements said, or one and the host's clock: it is not believed before a second says the same.
 pub fn measured(ahead: SignedDuration) -> Option<SignedDuration> {
+    let near = |one: SignedDuration, other: SignedDuration| one.saturating_sub(other).unsigned_abs() < ROUNDED;
     let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = measured.believed();
     let assumed = SignedDuration::from_millis(ASSUMED.load(Ordering::Acquire));
-    let near = |one: SignedDuration, other: SignedDuration, most| one.saturating_sub(other).abs() < most;
-    let agree = |before, told| near(before, told, ROUNDED).then_some(before);
-    if before.is_none() && [SignedDuration::ZERO, assumed].iter().any(|known| near(*known, ahead, PLAUSIBLE)) {
-        measured.believe(ahead);
-    } else if !measured.report(ahead, agree) {
-        return None;
-    }
+    let witnessed = near(ahead, Timestamp::now().duration_since(uncorrected()))
+        || measured.believed().is_none() && near(ahead, assumed);
+    let is_believed = measured.report(ahead, witnessed, |before, told| near(before, told).then_some(before));
     // A second or so is the rounding again, and the host's own parts of a second are the better ones.
-    let correction = measured.believed().filter(|ahead| ahead.abs() >= ROUNDED).unwrap_or_default();
-    if before != Some(correction) {
-        measured.believe(correction);
-        let millis = i64::try_from(correction.as_millis()).unwrap_or_default();
-        CORRECTION.store(millis.clamp(-MOST, MOST), Ordering::Release);
+    let correction = measured.believed().filter(|ahead| ahead.unsigned_abs() >= ROUNDED).unwrap_or_default();
+    let millis = i64::try_from(correction.as_millis()).unwrap_or_default().clamp(-MOST, MOST);
+    if CORRECTION.swap(millis, Ordering::AcqRel) != millis {
         CORRECTED.fetch_add(1, Ordering::AcqRel);
     }
-    Some(ahead.saturating_sub(correction))
+    is_believed.then(|| ahead.saturating_sub(correction))
 }
 
 /// How often it was corrected: times that were made by it before are of another clock.
@@ -115,24 +106,26 @@ mod tests {
         while now() == first {}
         assert!(now() > first && near(now(), Timestamp::now()));
         assert_eq!(brokers_ahead_of_host(), None);
-        // Against the host's clock, and nothing else is known.
-        assert_eq!(measured(day), None);
-        assert_eq!(brokers_ahead_of_host(), None);
 
         assume(-hour);
         assume(day);
         assert!(near(now(), after(-hour)), "the first that is known counts");
-        // The rounding of a `Date` is no difference, and makes what was assumed obsolete.
+        // Better a reply than a host's clock that nothing bears out; and the next reply is as good.
+        for ahead in [day, -day] {
+            assert_eq!(measured(ahead), Some(SignedDuration::ZERO));
+            assert!(near(now(), after(ahead)));
+        }
+        // The rounding of a `Date` is no difference, and makes what was assumed obsolete. The host bears it out.
         let left = measured(SignedDuration::from_millis(900));
         assert!(near(now(), Timestamp::now()) && left == Some(SignedDuration::from_millis(900)));
 
         for ahead in [day, -day] {
             let (before, corrected) = (brokers_ahead_of_host().unwrap(), epoch());
-            // One reply is no proof, and one of the time as it was forgets it.
+            // One reply is no proof against two, and one that agrees with these forgets it.
             assert_eq!((measured(ahead), epoch()), (None, corrected));
-            assert!((brokers_ahead_of_host().unwrap() - before).abs() < SignedDuration::from_secs(1));
             assert!(measured(before).is_some());
             assert_eq!((measured(ahead), epoch()), (None, corrected));
+            assert!((brokers_ahead_of_host().unwrap() - before).abs() < SignedDuration::from_secs(1));
             // By many at the same time, all measured by the clock as it was before.
             for _ in 0..3 {
                 assert_eq!(measured(ahead), Some(SignedDuration::ZERO));

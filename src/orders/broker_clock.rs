@@ -4,8 +4,8 @@
 //! clock lies in. It is kept against the monotonic clock, so that nobody who sets this host's clock makes an order look
 //! older than it is. Only a send that the journal tells of, after a restart, has a time of our own clock.
 //!
-//! One reply of many may have a wrong `Date`. What contradicts all that is known is believed once a second reply bears it
-//! out, and until then no order is taken for a send's that does not fit both.
+//! One reply of many may have a wrong `Date`. What contradicts a time that was borne out, by two replies or by one and the
+//! host's clock, is believed once another bears it out; until then no order is taken for a send's that does not fit both.
 //!
 //! An order's time excludes and never proves: it moves when the order changes.
 
@@ -80,17 +80,21 @@ pub struct Window {
 
 impl BrokerClock {
     /// A reply's `Date`; the request was sent and its reply's head received at these instants. `wall` is what the host's
-    /// clock showed then. Is it believed?
-    pub fn observe(&self, date: &HeaderValue, sent: Instant, received: Instant, wall: Timestamp) -> bool {
-        let Some(earliest) = parse(date) else { return true };
-        let Some(latest) = plus(earliest, SECOND + span(sent, received)) else { return true };
-        let new = Reading { at: received, earliest, latest };
+    /// clock showed then.
+    pub fn observe(&self, date: &HeaderValue, sent: Instant, received: Instant, wall: Timestamp) {
+        self.look_at(date, sent, received, wall, |_| ());
+    }
+
+    /// As [`BrokerClock::observe`]; `then` is told whether it is believed, before another is looked at.
+    fn look_at(&self, date: &HeaderValue, sent: Instant, received: Instant, wall: Timestamp, then: impl FnOnce(bool)) {
+        let earliest = parse(date);
+        let latest = earliest.and_then(|earliest| plus(earliest, SECOND + span(sent, received)));
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if reading.believed().is_none() && !new.shows_wrong(wall) {
-            reading.believe(new);
-            return true;
-        }
-        reading.report(new, Reading::and)
+        let is_believed = earliest.zip(latest).is_none_or(|(earliest, latest)| {
+            let new = Reading { at: received, earliest, latest };
+            reading.report(new, new.is_about(wall), Reading::and)
+        });
+        then(is_believed);
     }
 
     /// The `Date` of a reply whose head has come this moment; its request was sent at `sent`. What the broker's clock
@@ -112,9 +116,11 @@ impl BrokerClock {
             return None;
         }
         let date = headers.get(DATE)?;
-        // The next one is waited for where this one needs to be borne out.
-        let again = if self.observe(date, sent, received, wall()) { AGAIN } else { Duration::ZERO };
-        self.next.store(passed.saturating_add(micros(again)), Ordering::Relaxed);
+        self.look_at(date, sent, received, wall(), |is_believed| {
+            // The very next one is to bear out what is not.
+            let again = if is_believed { AGAIN } else { Duration::ZERO };
+            self.next.store(passed.saturating_add(micros(again)), Ordering::Relaxed);
+        });
         self.shows(received)
     }
 
@@ -150,7 +156,7 @@ impl BrokerClock {
         let Some(other) = doubted.moved_to(now).and_then(|doubted| doubted.window(sent, now, wall)) else {
             return Some(window);
         };
-        // What fits one of two clocks only may be another's order.
+        // What fits only one of the two may be another's order.
         Some(Window { from: window.from.max(other.from), until: window.until.min(other.until) })
     }
 }
@@ -159,6 +165,12 @@ impl Reading {
     /// Is a clock wrong that shows this? What is not known of the broker's is in its favour.
     fn shows_wrong(&self, wall: Timestamp) -> bool {
         self.earliest.duration_since(wall) > WRONG || wall.duration_since(self.latest) > WRONG
+    }
+
+    /// Does a clock that shows this say the same?
+    fn is_about(&self, wall: Timestamp) -> bool {
+        let bounds = minus(self.earliest, SLACK).zip(plus(self.latest, SLACK));
+        bounds.is_some_and(|(earliest, latest)| (earliest..=latest).contains(&wall))
     }
 
     /// What an older and a newer one say together: narrower than each. `None` where they contradict each other.
@@ -364,39 +376,39 @@ mod tests {
 
     /// One back end's clock may be off, and a reply out of a cache is of yesterday.
     #[test]
-    fn what_contradicts_all_that_is_known_is_believed_once_it_is_borne_out() {
+    fn what_contradicts_a_time_that_was_borne_out_is_believed_once_it_is_borne_out_too() {
         let (clock, now) = (BrokerClock::default(), Instant::now());
         let hears = |text: &str| clock.observe(&date(text), now, now, right());
         let from = || clock.window(SentAt::Here(now), now, right()).unwrap().from;
-        assert!(hears("Mon, 23 Nov 2026 09:30:20 GMT"), "the host's clock bears it out");
+        hears("Mon, 23 Nov 2026 09:30:00 GMT");
         for wrong in ["Mon, 23 Nov 2026 08:00:00 GMT", "Tue, 24 Nov 2026 09:30:20 GMT"] {
-            assert!(!hears(wrong), "{wrong}");
-            assert_eq!(clock.shows(now), Some(at("2026-11-23T09:30:20Z")), "{wrong}");
-            assert!(hears("Mon, 23 Nov 2026 09:30:20 GMT"));
+            hears(wrong);
+            assert_eq!(clock.shows(now), Some(right()), "{wrong}");
+            hears("Mon, 23 Nov 2026 09:30:00 GMT");
         }
-        assert!(clock.observe(&HeaderValue::from_static("no date"), now, now, right()));
-        assert_eq!(from(), at("2026-11-23T09:30:20Z"));
+        hears("no date");
+        assert_eq!(from(), right());
 
         // While nobody knows, what only one of the two allows is nobody's.
-        assert!(!hears("Tue, 24 Nov 2026 09:30:00 GMT"));
+        hears("Tue, 24 Nov 2026 09:30:00 GMT");
         let window = clock.window(SentAt::Here(now), now, right()).unwrap();
-        assert_eq!((window.from, window.until), (at("2026-11-24T09:30:00Z"), at("2026-11-23T09:30:21Z")));
-        assert!(!hears("Mon, 23 Nov 2026 08:00:00 GMT"));
-        assert!(hears("Mon, 23 Nov 2026 08:00:00 GMT"), "the broker's clock was set");
-        assert_eq!(from(), at("2026-11-23T08:00:00Z"));
+        assert_eq!((window.from, window.until), (at("2026-11-24T09:30:00Z"), at("2026-11-23T09:30:01Z")));
+        hears("Mon, 23 Nov 2026 08:00:00 GMT");
+        assert_eq!(clock.shows(now), Some(right()));
+        hears("Mon, 23 Nov 2026 08:00:00 GMT");
+        assert_eq!(from(), at("2026-11-23T08:00:00Z"), "the broker's clock was set");
     }
 
-    /// A host whose clock is a day behind: nothing is evidence before the broker has said twice what time it is.
+    /// Nobody else knows better.
     #[test]
-    fn a_first_reply_against_the_host_s_clock_is_not_believed_alone() {
+    fn a_first_reply_is_believed_against_the_host_s_clock_and_a_second_against_it() {
         let (clock, now) = (BrokerClock::default(), Instant::now());
         let wall = at("2026-11-22T09:30:00Z");
-        let hears = || clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), now, now, wall);
-        assert!(!hears());
-        assert_eq!((clock.now(), clock.corrected(wall)), (None, wall));
-        let window = clock.window(SentAt::Here(now), now, wall).unwrap();
-        assert!(window.is_before("2026-11-23T09:29:00Z") && !window.holds("2026-11-23T09:30:00Z"), "{window:?}");
-        assert!(hears());
+        for told in ["Mon, 23 Nov 2026 12:00:00 GMT", "Mon, 23 Nov 2026 09:30:00 GMT"] {
+            clock.observe(&date(told), now, now, wall);
+        }
+        assert_eq!((clock.shows(now), clock.corrected(wall) > right()), (Some(right()), true));
+        // This host's clock was set right, and the broker's is as it was.
         let window = clock.window(SentAt::Here(now), now, wall).unwrap();
         assert!(window.is_before("2026-11-23T09:29:00Z") && window.holds("2026-11-23T09:30:00Z"), "{window:?}");
     }
@@ -435,7 +447,7 @@ mod tests {
         // What is not borne out yet is not waited a second for.
         let borne_out = heard("Mon, 23 Nov 2026 12:00:00 GMT", 1_010);
         assert!(borne_out >= Some(at("2026-11-23T12:00:00Z")), "{borne_out:?}");
-        assert_eq!(heard("Mon, 23 Nov 2026 12:00:05 GMT", 1_500), None);
+        assert_eq!(heard("Mon, 23 Nov 2026 12:00:05 GMT", 1_500), None, "and another is");
     }
 
     proptest::proptest! {

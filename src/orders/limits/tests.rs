@@ -547,7 +547,8 @@ async fn a_placement_leaves_the_room_that_waiting_cancels_need() {
     }
     for (waited, done) in placements {
         assert!(done.is_ok());
-        assert_about(waited, ms(2000));
+        // Two windows, and the first began before it asked.
+        assert_about(waited, ms(1900));
     }
 }
 

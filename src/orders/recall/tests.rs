@@ -53,12 +53,9 @@ fn monday() -> tempfile::TempDir {
     dir
 }
 
-/// By two replies: one alone is not believed against this host's clock.
 fn heard(orders: &Orders, date: &'static str) {
     let headers = [(http::header::DATE, http::HeaderValue::from_static(date))].into_iter().collect();
-    for _ in 0..2 {
-        orders.heard(&headers, tokio::time::Instant::now());
-    }
+    orders.heard(&headers, tokio::time::Instant::now());
 }
 
 /// The same ids would be sent again.

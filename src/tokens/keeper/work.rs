@@ -79,10 +79,10 @@ async fn next_of(running: &mut Option<Running>) -> Option<(Errand, Answer)> {
     }
 }
 
-/// Wait until a wake is due, and for its turn. One that was set by a clock which was corrected since is due at once: the
-/// machine sets another.
+/// Wait until a wake is due, and for its turn. A clock that was corrected makes one due: what was planned by the one
+/// before, a wait for a person among it, is planned anew.
 async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32) -> bool {
-    let Some((at, turn)) = wake else { return std::future::pending().await };
+    let (at, turn) = wake.unwrap_or((Timestamp::MAX, false));
     loop {
         let left = Duration::try_from(at.duration_since(steady::now())).unwrap_or_default();
         if left.is_zero() || steady::epoch() != epoch {

@@ -133,7 +133,8 @@ pub(super) enum NoAnswer {
 /// What came of a call.
 pub(super) struct Exchange {
     pub(super) answer: Result<Answer, NoAnswer>,
-    /// How far the broker's clock is still ahead of ours, now that it is corrected.
+    /// How far the broker's clock is still ahead of ours, now that it is corrected. Nothing where the answer has no date
+    /// that tells, or one that is not believed.
     pub(super) skew: Option<SignedDuration>,
     /// The leg that it went by, or was last tried by.
     pub(super) leg: Option<Role>,
@@ -166,11 +167,7 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
         };
         match send(call, lease, limit).await {
             (Err(NoAnswer::NotSent(why)), _) => tried.push(format!("{}: {why}", leg.role().as_str())),
-            (answer, clock) => {
-                let skew = match clock {
-                    Clock::Shows(skew) => skew,
-                    Clock::Doubted => time_again(call, leg, limit).await,
-                };
+            (answer, skew) => {
                 let exchange = Exchange { answer, skew, leg: Some(leg.role()), source: Some(leg.source().ip().into()) };
                 return tell(call, exchange, began);
             }
@@ -201,57 +198,22 @@ fn tell(call: &Call<'_>, exchange: Exchange, began: Instant) -> Exchange {
     exchange
 }
 
-/// What an answer said of the broker's clock.
-enum Clock {
-    /// How far it is ahead of ours, now that ours is corrected. Nothing where the answer does not say.
-    Shows(Option<SignedDuration>),
-    /// Something that no other clock bears out.
-    Doubted,
-}
-
-impl Clock {
-    /// From a reply to what was asked at this moment.
-    fn heard(headers: &HeaderMap, asked: Timestamp) -> Self {
-        match skew(headers, asked, steady::uncorrected()) {
-            Some(skew) => steady::measured(skew).map_or(Self::Doubted, |left| Self::Shows(Some(left))),
-            None => Self::Shows(None),
-        }
-    }
-}
-
-/// Ask the same host for no more than the time, on a connection of its own: another reply has to bear out what a first
-/// one says against every clock that is known. Without it a host whose clock is wrong would spend a second code on that.
-async fn time_again(call: &Call<'_>, leg: &Leg, limit: Duration) -> Option<SignedDuration> {
-    let by = Instant::now() + limit.min(SLOWEST_DATE.unsigned_abs());
-    let lease = leg.lease_for_errand(call.errand, call.to, by).await.ok()?;
-    let user_agent = (USER_AGENT, HeaderValue::from_static(OURS));
-    let request =
-        SecretRequest::new(call.to, &Method::HEAD, "/", &[], &[user_agent].into_iter().collect::<HeaderMap>(), &[]);
-    let (sent, asked) = (Instant::now(), steady::uncorrected());
-    let Sent::Reply(reply) = lease.send_secret(request, by.saturating_duration_since(sent)).await else { return None };
-    call.ears.heard(reply.headers(), sent);
-    match Clock::heard(reply.headers(), asked) {
-        Clock::Shows(skew) => skew,
-        Clock::Doubted => None,
-    }
-}
-
 /// Send the request on its one connection and read the answer, within `limit`.
-async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer, NoAnswer>, Clock) {
+async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer, NoAnswer>, Option<SignedDuration>) {
     if call.is_late() {
         let why = "the last moment at which it could be sent has passed";
-        return (Err(NoAnswer::NotSent(why.to_owned())), Clock::Shows(None));
+        return (Err(NoAnswer::NotSent(why.to_owned())), None);
     }
     let (sent, asked) = (Instant::now(), steady::uncorrected());
     let by = sent + limit;
     let response = match lease.send_secret(call.request(), limit).await {
         Sent::Reply(response) => response,
-        Sent::NotSent(err) => return (Err(NoAnswer::NotSent(err.chain())), Clock::Shows(None)),
-        Sent::Broken(err) => return (Err(NoAnswer::Lost(err.chain())), Clock::Shows(None)),
+        Sent::NotSent(err) => return (Err(NoAnswer::NotSent(err.chain())), None),
+        Sent::Broken(err) => return (Err(NoAnswer::Lost(err.chain())), None),
     };
     let (parts, body) = response.into_parts();
     call.ears.heard(&parts.headers, sent);
-    let clock = Clock::heard(&parts.headers, asked);
+    let skew = skew(&parts.headers, asked, steady::uncorrected()).and_then(steady::measured);
     let read = tokio::time::timeout_at(by, read(body)).await;
     let read = read.unwrap_or_else(|_| Err(format!("the reply was not whole within {limit:?}")));
     let read = read.and_then(|body| {
@@ -260,7 +222,7 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
     });
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let answer = read.map(|body| Answer { status: parts.status.as_u16(), content_type, body });
-    (answer.map_err(NoAnswer::Lost), clock)
+    (answer.map_err(NoAnswer::Lost), skew)
 }
 
 async fn read(body: ReplyBody) -> Result<Zeroizing<Vec<u8>>, String> {
