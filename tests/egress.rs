@@ -202,7 +202,7 @@ fn an_order_that_gets_no_answer_is_not_sent_again() {
 
 #[test]
 fn a_page_instead_of_an_answer_is_looked_behind() {
-    let world = World::up_with(1, &config(&format!("{}\n[orders]\nreconcile_for = \"500ms\"", pins())));
+    let world = World::up_with(1, &config(&format!("{}\n[orders]\nreconcile_for = \"4s\"", pins())));
     let page = |executed| {
         world.broker.fault(Fault::new(Action::BadGateway { executed }).on("POST", "/v2/orders").times(1));
         place(&world)
@@ -257,7 +257,7 @@ fn a_connection_that_the_broker_says_it_will_close_is_not_used_again() {
 /// One that nobody uses any more is of no use to anybody, and the broker may count it.
 #[test]
 fn a_connection_that_nobody_uses_is_closed_by_us() {
-    let world = World::up(1, "idle_timeout = \"1s\"");
+    let world = World::up(1, "idle_timeout = \"4s\"");
     let idle = || {
         let (status, account) = world.gateway.admin().get("/v1/accounts/a1");
         assert_eq!(status, 200, "{account}");

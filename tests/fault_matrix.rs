@@ -238,10 +238,10 @@ impl Matrix {
     fn new(http2: bool) -> Self {
         let text = config(&format!(
             "http2 = {http2}\nuser_timeout = \"1s\"\nresponse_timeout = \"1200ms\"\n{}\n\
-             [orders]\nresponse_timeout = \"1200ms\"\nreconcile_for = \"1s\"\n",
+             [orders]\nresponse_timeout = \"1200ms\"\nreconcile_for = \"3s\"\nleave_within = \"10s\"\n",
             pins()
         ))
-        .replace("connect_timeout = \"1s\"", "connect_timeout = \"500ms\"")
+        .replace("connect_timeout = \"1s\"", "connect_timeout = \"1500ms\"")
         .replace("warm = 0", "warm = 0\ndwell = \"100ms\"");
         let world = World::up_with(12, &text);
         Self { world, text, counts: BTreeMap::new(), failures: Vec::new(), serial: 0 }

@@ -341,7 +341,7 @@ fn a_stop_finishes_the_order_that_is_under_way() {
 #[test]
 fn a_caller_that_disconnects_does_not_stop_its_order() {
     let world = World::up(1, "");
-    world.broker.fault(Fault::new(Action::Late { ms: 500 }).on("POST", "/v2/orders").times(1));
+    world.broker.fault(Fault::new(Action::Late { ms: 3_000 }).on("POST", "/v2/orders").times(1));
     let callers = world.net.runtime(Ns::Gateway);
     let stream = callers.run(async {
         let mut stream = connect(loopback()).await;

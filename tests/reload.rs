@@ -13,7 +13,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -294,12 +294,12 @@ fn fifty_reloads_under_load_fail_not_one_request() {
         config(&more)
     };
     let mut world = World::up_with(2, &text(0));
-    let over = Arc::new(AtomicBool::new(false));
+    let (over, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let callers = world.net.runtime(Ns::Gateway);
     let socket = world.dir.path().join("proxy.sock");
     let mut tasks = Vec::new();
     for n in 0..8 {
-        let (over, socket) = (Arc::clone(&over), socket.clone());
+        let (over, made, socket) = (Arc::clone(&over), Arc::clone(&made), socket.clone());
         tasks.push(callers.spawn(async move {
             let mut kept = match n % 2 {
                 0 => Caller::http1(connect(loopback()).await).await,
@@ -313,6 +313,7 @@ fn fifty_reloads_under_load_fail_not_one_request() {
                     (_, 0) => get(&mut kept, "http://images.dhan.co/x").await,
                     (_, _) => get_anew(loopback(), "http://images.dhan.co/x").await,
                 });
+                made.fetch_add(1, Ordering::Relaxed);
             }
             statuses
         }));
@@ -320,6 +321,7 @@ fn fifty_reloads_under_load_fail_not_one_request() {
     for n in 1..=50 {
         reload(&mut world, &text(n), DONE);
     }
+    wait_until("there is load", Duration::from_secs(60), || made.load(Ordering::Relaxed) > 200);
     over.store(true, Ordering::Relaxed);
     let statuses = callers.run(async move {
         let mut all = Vec::new();
@@ -330,7 +332,6 @@ fn fifty_reloads_under_load_fail_not_one_request() {
     });
     let good = statuses.iter().filter(|status| matches!(status, 200 | 404)).count();
     assert_eq!(good, statuses.len(), "{statuses:?}");
-    assert!(good > 200, "only {good} requests were made");
 }
 
 #[test]

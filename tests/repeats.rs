@@ -62,7 +62,11 @@ fn made(world: &World) -> usize {
 }
 
 fn restart(world: &mut World) {
-    world.gateway = Gateway::start(&world.net.place(Ns::Gateway), &text(), world.dir.path());
+    restart_by(world, &text());
+}
+
+fn restart_by(world: &mut World, text: &str) {
+    world.gateway = Gateway::start(&world.net.place(Ns::Gateway), text, world.dir.path());
 }
 
 /// A world whose broker takes so many orders and so many questions from each customer,
@@ -183,8 +187,8 @@ fn a_repeat_after_unknown_asks_and_does_not_send_also_after_kill_9() {
 /// A dead leg must not take the whole of the time that there is for asking.
 #[test]
 fn a_lost_answer_is_asked_for_by_the_other_leg_when_its_own_is_dead() {
-    let orders = "[orders]\nresponse_timeout = \"1s\"\nreconcile_for = \"1s\"\n";
-    let text = config(&format!("{}\n{orders}", pins())).replace("connect_timeout = \"1s\"", "connect_timeout = \"3s\"");
+    let orders = "[orders]\nresponse_timeout = \"1s\"\nreconcile_for = \"4s\"\n";
+    let text = config(&format!("{}\n{orders}", pins())).replace("connect_timeout = \"1s\"", "connect_timeout = \"9s\"");
     let world = World::up_with(1, &text);
     world.broker.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders").times(1));
     let told = std::thread::scope(|scope| {
@@ -199,7 +203,9 @@ fn a_lost_answer_is_asked_for_by_the_other_leg_when_its_own_is_dead() {
 /// Killed wherever it is, and asked again: one order for each that was meant.
 #[test]
 fn kill_9_in_flight_and_a_repeat_make_one_order() {
-    let mut world = world();
+    // All that is looked for is found, by however slow a machine.
+    let text = text().replace("600ms", "10s");
+    let mut world = World::up_with(1, &text);
     let seed = getrandom::u64().unwrap();
     println!("seed {seed}");
     let mut random = seed;
@@ -227,7 +233,7 @@ fn kill_9_in_flight_and_a_repeat_make_one_order() {
             sending.join().unwrap()
         });
         world.broker.clear_faults();
-        restart(&mut world);
+        restart_by(&mut world, &text);
         for wish in &wishes {
             let told = send(&world, wish);
             assert_eq!(told.outcome, "executed", "round {round}, killed after {after:?}: {told:?}");
@@ -382,11 +388,13 @@ fn questions_about_a_lost_order_stay_within_the_limits() {
     }
     let question = |seen: &&Seen| seen.method == "GET" && seen.path_and_query.starts_with("/v2/orders");
     let asked = || world.broker.seen().iter().filter(question).count();
-    assert_eq!((arrived(&world), asked()), (3, 3));
+    // One that found no connection in time is counted and does not arrive.
+    let before = asked();
+    assert_eq!((arrived(&world), (1..=3).contains(&before)), (3, true), "{before}");
     // It is one limit for them and for what callers read.
     let read = send(&world, &Wish::read());
     assert_eq!((read.status, read.code()), (429, "rate_limited".to_owned()), "{read:?}");
-    assert_eq!(asked(), 3);
+    assert_eq!(asked(), before);
 }
 
 /// An engine reads a 302 or a page with a 403 as "refused" and places it anew, or follows

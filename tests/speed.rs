@@ -36,15 +36,15 @@ fn counted(table: &str) -> HashMap<String, u64> {
 fn an_order_is_three_reads_two_writes_and_a_write_for_each_line_of_the_journal() {
     let world = World::up(1, "[log]\nlevel = \"warn\"\n");
     let place = world.net.place(Ns::Gateway);
-    let mut strace = place.command("strace");
-    strace.args(["-f", "-c", "-o", "calls", "-p", &world.gateway.id().to_string()]);
-    let mut strace = Process::start(strace, world.dir.path(), "strace");
     let calls = world.dir.path().join("calls");
-    world.net.in_ns(Ns::Gateway, || async {
+    let mut strace = world.net.in_ns(Ns::Gateway, || async {
         let mut caller = Caller::http1(connect(LOOPBACK.parse().unwrap()).await).await;
         let order = || request("POST", "http://api.dhan.co/v2/orders", "api.dhan.co", &[], Some(ORDER));
-        // Makes the connection to the broker, and takes in its session tickets.
+        // Makes the connection to the broker, and takes in its session tickets: before anybody counts.
         assert_eq!(caller.send(order()).await.unwrap().status, 200);
+        let mut strace = place.command("strace");
+        strace.args(["-f", "-c", "-o", "calls", "-p", &world.gateway.id().to_string()]);
+        let mut strace = Process::start(strace, world.dir.path(), "strace");
         wait_until("strace looks at every thread", Duration::from_secs(20), || {
             assert!(strace.ended().is_none(), "strace ended:\n{}", strace.log());
             strace.log().contains("attached")
@@ -52,6 +52,7 @@ fn an_order_is_three_reads_two_writes_and_a_write_for_each_line_of_the_journal()
         for _ in 0..ORDERS {
             assert_eq!(caller.send(order()).await.unwrap().status, 200);
         }
+        strace
     });
     // It writes its table when it is told to end.
     strace.signal(nix::sys::signal::Signal::SIGINT);

@@ -70,7 +70,7 @@ fn a_refusal_of_the_address_that_is_compressed_moves_to_the_other_leg() {
 
 #[test]
 fn a_refusal_of_the_token_that_is_compressed_renews_it() {
-    let mut world = World::up_with(0, &text(""));
+    let mut world = World::up_with(0, &text("leave_within = \"20s\""));
     let token = world.at_the_broker(1);
     let mut fields = automatic();
     fields["access_token"] = token.clone().into();

@@ -27,7 +27,7 @@ fn an_older_order_under_the_id_is_not_taken_for_one_whose_answer_was_lost() {
     // Six are asked about at once, and the broker takes twenty questions a second.
     let world = World::up_with(
         1,
-        &text("[limits]\nmax_wait = \"2s\"").replace("reconcile_for = \"500ms\"", "reconcile_for = \"4s\""),
+        &text("[limits]\nmax_wait = \"2s\"").replace("reconcile_for = \"2s\"", "reconcile_for = \"4s\""),
     );
     let customer = world.traders[0].client_id.clone();
     for external in [External::Newest, External::Oldest, External::All] {
@@ -136,7 +136,7 @@ fn a_change_to_a_price_out_of_floats_is_found_when_its_answer_is_lost() {
 /// slices only the whole book tells: it is asked for once for all who want it at that moment.
 #[test]
 fn many_that_were_lost_at_once_are_all_found_and_share_their_questions() {
-    let patient = text("[limits]\nmax_wait = \"2s\"").replace("reconcile_for = \"500ms\"", "reconcile_for = \"4s\"");
+    let patient = text("[limits]\nmax_wait = \"2s\"").replace("reconcile_for = \"2s\"", "reconcile_for = \"4s\"");
     let world = World::up_with(1, &patient);
     let asks: Vec<Ask> = (0..10).map(|n| Wish::slicing(Some(&format!("many{n}")), 100.0).into()).collect();
     world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders/slicing").times(10));

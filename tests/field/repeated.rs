@@ -9,7 +9,7 @@ use super::support::caller::{basic, connect};
 use super::support::engine::{HOST, Wish};
 use super::support::net::Ns;
 use super::support::wait::wait_until;
-use super::support::world::{LISTENER, Trader};
+use super::support::world::{LISTENER, Trader, World};
 use super::{Ask, LIMIT, Told, account, arrived, is_executed, made, metric, send, world};
 
 const EXECUTED: &str = "sixgate_order_outcomes_total{outcome=\"executed\"}";
@@ -121,6 +121,15 @@ async fn end(mut stream: TcpStream) -> String {
     reply
 }
 
+/// Has the gateway read the end of a caller's connection that it has not closed yet? An end that is not read counts as a
+/// byte in the queue.
+fn has_read_an_end(world: &World) -> bool {
+    let mut list = world.net.command(Ns::Gateway, "ss");
+    list.args(["-Htn", "state", "close-wait", "sport", "=", &format!(":{}", LISTENER.port())]);
+    let output = list.output().expect("ss of iproute2").stdout;
+    String::from_utf8_lossy(&output).lines().any(|line| line.split_whitespace().next() == Some("0"))
+}
+
 /// Some HTTP libraries send a POST again by themselves when its connection ends without an answer.
 #[test]
 fn an_order_without_an_id_joins_its_twin_whose_caller_is_gone() {
@@ -135,6 +144,7 @@ fn an_order_without_an_id_joins_its_twin_whose_caller_is_gone() {
         let first = runtime.run(async move { begin(&first_trader, &first_wish).await });
         wait_until("the first to arrive", LIMIT, || arrived(&world) > before);
         drop(first);
+        wait_until("the gateway to see that its caller is gone", LIMIT, || has_read_an_end(&world));
         (0..times)
             .map(|_| {
                 let (trader, wish) = (trader.clone(), wish.clone());

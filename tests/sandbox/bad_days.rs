@@ -247,8 +247,8 @@ async fn an_idle_connection_is_ended_by_the_broker() {
         reply.into_body().collect().await
     };
     ask(&mut open).await.unwrap();
-    broker.sandbox.fault(Fault::new(Action::Slow { ms: 300 }).times(1));
-    broker.sandbox.set_habits(Habits { idle_close_ms: Some(100), ..Habits::default() });
+    broker.sandbox.fault(Fault::new(Action::Slow { ms: 1_500 }).times(1));
+    broker.sandbox.set_habits(Habits { idle_close_ms: Some(1_000), ..Habits::default() });
     until("the connection that was open before ends", || open.is_closed()).await;
 
     let (mut busy, ()) = broker.connect("api.dhan.co").await.unwrap();

