@@ -456,3 +456,107 @@ fn a_halt_refuses_blind_tunnels_to_the_api_and_cuts_open_ones() {
     assert!(opened.starts_with("HTTP/1.1 200 "), "{opened}");
     let _: Value = world.gateway.admin().get("/v1/accounts/a1").1;
 }
+
+/// The broker refuses the address after a while, and the order may go by the other leg: unless its caller is gone by then,
+/// its time is over, or its key was taken away. Nothing is waited for that could notice it, for a connection lies ready.
+#[test]
+fn an_order_that_was_refused_is_tried_again_only_for_who_still_may() {
+    let world = World::up_with(1, &text("leave_within = \"20s\"", ""));
+    let trader = &world.traders[0];
+    let refuses_address = || {
+        let body = json!({ "errorType": "Input_Exception", "errorCode": "DH-905", "errorMessage": "Invalid IP" });
+        Fault::new(Action::Refuse { status: 400, body }).on("POST", "/v2/orders").times(1)
+    };
+    world.broker.fault(refuses_address());
+    assert_eq!(send(&world, trader, &Wish::place(Some("both"), 99.0)).outcome, "executed");
+    assert_eq!(arrived(&world).len(), 2, "each leg has a connection now");
+
+    let refused_late = || world.broker.fault(refuses_address().after(1_500));
+    refused_late();
+    let order = Wish::place(Some("late"), 100.0);
+    let auth = basic(&trader.name, &trader.key);
+    let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", "1s")];
+    let target = format!("http://{HOST}/v2/orders");
+    let reply = world.net.in_ns(Ns::Caller, || async {
+        let mut caller = Caller::http1(connect().await).await;
+        caller.send(request("POST", &target, HOST, &fields, order.body.as_deref())).await.unwrap()
+    });
+    assert_eq!((reply.status, reply.header("sixgate-outcome")), (503, "rejected"), "{reply:?}");
+    assert_eq!(arrived(&world).len(), 3);
+
+    refused_late();
+    let gone = answered(&world, "not_in_time");
+    let runtime = world.net.runtime(Ns::Caller);
+    let ask = raw(trader, &Wish::place(Some("gone"), 101.0));
+    let stream = runtime.run(async move {
+        let mut stream = connect().await;
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        stream
+    });
+    wait_until("it to arrive", LIMIT, || arrived(&world).len() == 4);
+    drop(stream);
+    wait_until("it to be given up", LIMIT, || answered(&world, "not_in_time") > gone);
+    assert_eq!(arrived(&world).len(), 4);
+
+    refused_late();
+    let told = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| send(&world, trader, &Wish::place(Some("keyless"), 102.0)));
+        wait_until("it to arrive", LIMIT, || arrived(&world).len() == 5);
+        let keys = world.gateway.admin().get("/v1/accounts/a1/keys").1;
+        let id = keys["items"][0]["id"].as_str().unwrap().to_owned();
+        assert_eq!(world.gateway.admin().delete(&format!("/v1/accounts/a1/keys/{id}")).0, 204);
+        waiting.join().unwrap()
+    });
+    assert_eq!((told.status, told.outcome.as_str()), (407, "rejected"), "{told:?}");
+    assert_eq!(arrived(&world).len(), 5);
+}
+
+/// A connection that the broker closed while the intent was written down would lose the order.
+#[test]
+fn an_order_goes_by_another_connection_when_the_broker_closed_its_own_at_the_last_moment() {
+    let world = World::up_with_slow_disk(1, &text("", ""));
+    let trader = &world.traders[0];
+    assert_eq!(send(&world, trader, &Wish::place(Some("first"), 100.0)).outcome, "executed");
+    let told = std::thread::scope(|scope| {
+        let before = world.disk().begun();
+        world.disk().set(Duration::from_millis(1_500));
+        let sending = scope.spawn(|| send(&world, trader, &Wish::place(Some("then"), 100.0)));
+        wait_until("its line to be written", LIMIT, || world.disk().begun() > before);
+        world.broker.hang_up();
+        world.disk().set(Duration::ZERO);
+        sending.join().unwrap()
+    });
+    assert_eq!((told.status, told.outcome.as_str(), told.recovered), (200, "executed", false), "{told:?}");
+    assert_eq!(arrived(&world).len(), 2);
+}
+
+/// What has its place in line, and is being written down when an exit comes, must not open the position anew after it.
+#[test]
+fn an_exit_that_comes_at_the_last_moment_goes_first() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert!(cores > 1, "one worker does one thing after the other: this test needs two cores");
+    let world = World::up_with_slow_disk(1, &text("leave_within = \"20s\"", ""));
+    let auth = basic(&world.traders[0].name, &world.traders[0].key);
+    let ask = move |method: &str, path: &str, body: Option<&str>| {
+        request(method, &format!("http://{HOST}{path}"), HOST, &[("proxy-authorization", auth.as_str())], body)
+    };
+    let runtime = world.net.runtime(Ns::Caller);
+    // Each is given to the worker that has fewer.
+    let (mut engine, mut person) = runtime.run(async {
+        let engine = Caller::http1(connect().await).await;
+        (engine, Caller::http1(connect().await).await)
+    });
+    let order = Wish::place(Some("then"), 100.0).body;
+    let (placement, exit) = (ask("POST", "/v2/orders", order.as_deref()), ask("DELETE", "/v2/positions", None));
+    let read = ask("GET", "/v2/positions", None);
+    let (mut person, before) =
+        (runtime.run(async move { person.send(read).await.map(|_| person).unwrap() }), world.disk().begun());
+    world.disk().set(Duration::from_millis(1_500));
+    let placing = runtime.spawn(async move { engine.send(placement).await.unwrap() });
+    wait_until("its line to be written", LIMIT, || world.disk().begun() > before);
+    let exiting = runtime.spawn(async move { person.send(exit).await.unwrap() });
+    let (told, exit) = runtime.run(async move { (placing.await.unwrap(), exiting.await.unwrap()) });
+    assert_eq!((exit.status, exit.header("sixgate-outcome")), (200, "executed"), "{exit:?}");
+    assert_eq!((told.status, told.header("sixgate-outcome")), (409, "not_sent"), "{told:?}");
+    assert_eq!(arrived(&world), ["DELETE /v2/positions"]);
+}

@@ -17,7 +17,7 @@ use crate::broker::dhan::token::Claims;
 use crate::domain::ClientId;
 
 use super::door::ReplyBody;
-use super::fault::{Action, Fate, Subject};
+use super::fault::{Action, Fate, Fault, Subject};
 use super::reply::{self, Reply};
 use super::seen::Seen;
 use super::server::{BODY_LIMIT, Connection, UnderWay};
@@ -96,6 +96,11 @@ async fn answered(connection: Arc<Connection>, mut request: Request<Body>) -> An
     let path = if lax { spelling::canonical(parts.uri.path()) } else { parts.uri.path().to_owned() };
     let mut arrived = Arrived { connection, parts, path, body, now };
     let (sequence, fault) = arrived.record(upgrade.is_some());
+    if let Some(ms) = fault.as_ref().map(|fault| fault.after_ms).filter(|ms| *ms > 0) {
+        arrived.connection.wait(ms).await;
+        arrived.now = arrived.connection.inner.world().now();
+    }
+    let fault = fault.map(|fault| fault.action);
     let Some(Action::Late { ms }) = fault else { return arrived.carry_out(sequence, fault, nth, upgrade).await };
     // The broker has the request: it goes on although its caller does not wait for it.
     let tasks = arrived.connection.inner.tasks.clone();
@@ -212,7 +217,7 @@ impl Arrived {
     }
 
     /// Write it into the record and see whether it is to go wrong.
-    fn record(&self, websocket: bool) -> (u64, Option<Action>) {
+    fn record(&self, websocket: bool) -> (u64, Option<Fault>) {
         let headers = &self.parts.headers;
         let token = text(headers, "access-token");
         let object: Option<Value> = serde_json::from_slice(&self.body).ok();

@@ -22,12 +22,15 @@ pub struct Fault {
     /// How many requests it happens to; without it, all until cleared.
     #[serde(default)]
     pub times: Option<u32>,
+    /// How many milliseconds the request lies there before.
+    #[serde(default)]
+    pub after_ms: u64,
 }
 
 impl Fault {
     /// A fault for every request, until cleared.
     pub fn new(action: Action) -> Self {
-        Self { matches: Match::default(), action, skip: 0, times: None }
+        Self { matches: Match::default(), action, skip: 0, times: None, after_ms: 0 }
     }
 
     /// Only for this method and paths that begin like this (`/v2/orders`).
@@ -56,6 +59,13 @@ impl Fault {
     #[must_use]
     pub fn on_data(mut self) -> Self {
         self.matches.data = Some(true);
+        self
+    }
+
+    /// Only after the request lay there for so many milliseconds: a refusal takes its time too.
+    #[must_use]
+    pub fn after(mut self, ms: u64) -> Self {
+        self.after_ms = ms;
         self
     }
 
@@ -262,7 +272,7 @@ impl Faults {
     }
 
     /// The first fault that this request is due for, counted as used.
-    pub(super) fn take(&mut self, subject: &Subject<'_>) -> Option<Action> {
+    pub(super) fn take(&mut self, subject: &Subject<'_>) -> Option<Fault> {
         for fault in self.armed.iter_mut().filter(|fault| fault.matches.fits(subject)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
@@ -272,9 +282,9 @@ impl Faults {
                 Some(0) => {}
                 Some(left) => {
                     *left -= 1;
-                    return Some(fault.action.clone());
+                    return Some(fault.clone());
                 }
-                None => return Some(fault.action.clone()),
+                None => return Some(fault.clone()),
             }
         }
         None

@@ -17,7 +17,7 @@
 //!
 //! What can be made to go wrong. A *fault* ([`Fault`], `POST /faults` of the control
 //! listener) befalls requests that match (host, method, path, account, data or not),
-//! after the first `skip`, `times` times. A *habit* ([`Habits`], `PUT /habits`) is for
+//! after the first `skip`, `times` times, each `after_ms` milliseconds later. A *habit* ([`Habits`], `PUT /habits`) is for
 //! all requests. What neither names is as it is known of the broker.
 //!
 //! | bad day | how |

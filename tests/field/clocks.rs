@@ -27,7 +27,7 @@ fn restarted(world: &mut World, ahead: SignedDuration) {
 }
 
 fn set(world: &World, ahead: SignedDuration) {
-    world.clock.as_ref().expect("a clock").set(ahead);
+    world.clock().set(ahead);
 }
 
 /// Answered with what became of the first, by its order id.
@@ -179,7 +179,7 @@ fn one_reply_with_a_wrong_date_changes_nothing() {
 /// The broker's clock and the gateway's, both right, at this time in India.
 fn it_is(world: &World, moment: &str) {
     let moment: Timestamp = format!("{moment}+05:30").parse().unwrap();
-    let ahead = world.clock.as_ref().expect("a clock").show(moment);
+    let ahead = world.clock().show(moment);
     world.broker.set_clock_skew(ahead);
 }
 

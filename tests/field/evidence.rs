@@ -104,6 +104,23 @@ fn an_order_that_the_book_shows_in_another_way_is_found() {
     assert_eq!((arrived(&world), made(&world)), (2, 2));
 }
 
+/// Both look for an order that is alike, and there is one.
+#[test]
+fn of_two_alike_that_were_lost_one_is_told_the_order_that_is_there() {
+    let world = world();
+    let labels = serde_json::json!({ "repeats_by": "idempotency_key" });
+    assert_eq!(world.gateway.admin().patch("/v1/accounts/a1", &labels).0, 200);
+    for executed in [true, false] {
+        world.broker.fault(Fault::new(Action::Close { executed }).on("POST", "/v2/orders").times(1));
+    }
+    let alike = || Wish::place(Some("label"), 100.0).into();
+    let told = send_all(&world, &[alike(), alike()]);
+    let mut words: Vec<_> = told.iter().map(|told| (told.status, told.outcome())).collect();
+    words.sort_unstable();
+    assert_eq!(words, [(200, "executed"), (504, "unknown")], "{told:?}");
+    assert_eq!((arrived(&world), made(&world)), (2, 1));
+}
+
 /// A trailing stop whose prices come out of single-precision arithmetic.
 #[test]
 fn a_change_to_a_price_out_of_floats_is_found_when_its_answer_is_lost() {

@@ -10,6 +10,7 @@
 //! - [`admin`]: a small client for the admin API.
 //! - [`caller`]: an order engine's HTTP client, in every mode.
 //! - [`clock`]: a wall clock that is wrong.
+//! - [`slow_disk`]: a disk that takes its time.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
 //! - [`world`]: the network with a broker, a gateway and accounts.
@@ -30,6 +31,7 @@ pub mod node;
 pub mod preload;
 pub mod process;
 pub mod python;
+pub mod slow_disk;
 pub mod wait;
 pub mod world;
 

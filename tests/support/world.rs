@@ -13,6 +13,7 @@ use sixgate::sandbox::{Account, Options, Sandbox};
 use super::clock::Clock;
 use super::gateway::Ready;
 use super::net::{self, Ns, NsRuntime};
+use super::slow_disk::SlowDisk;
 use super::wait::wait_until;
 use super::{Gateway, Net, Place};
 
@@ -48,8 +49,7 @@ pub struct World {
     pub traders: Vec<Trader>,
     pub dir: tempfile::TempDir,
     pub net: Net,
-    /// The gateway's own, where a test moves it.
-    pub clock: Option<Clock>,
+    oddity: Oddity,
     config: String,
     // Last, so that it answers until everybody else is gone.
     _broker_runtime: NsRuntime,
@@ -94,11 +94,22 @@ pub fn pins() -> String {
     format!("[egress.resolve]\n{}", hosts.iter().enumerate().map(pin).collect::<String>())
 }
 
-fn start(place: &Place, config: &str, dir: &Path, clock: Option<&Clock>) -> Gateway {
-    Gateway::start_with(place, config, dir, Ready::Readyz, |command| {
-        if let Some(clock) = clock {
-            clock.give(command);
-        }
+/// What the gateway's host has that is not as it should be.
+#[derive(Debug)]
+pub enum Oddity {
+    /// Nothing.
+    None,
+    /// A wall clock that can be moved.
+    Clock(Clock),
+    /// A disk that can be slow.
+    SlowDisk(SlowDisk),
+}
+
+fn start(place: &Place, config: &str, dir: &Path, oddity: &Oddity) -> Gateway {
+    Gateway::start_with(place, config, dir, Ready::Readyz, |command| match oddity {
+        Oddity::None => {}
+        Oddity::Clock(clock) => clock.give(command),
+        Oddity::SlowDisk(disk) => disk.give(command),
     })
 }
 
@@ -110,19 +121,42 @@ impl World {
 
     /// The same with a whole configuration.
     pub fn up_with(traders: u16, config: &str) -> Self {
-        let mut world = Self::up_but_for_traders(config, |_| None);
+        let mut world = Self::up_but_for_traders(config, |_| Oddity::None);
         world.add_manual(traders);
         world
     }
 
     /// The same with a wall clock that can be moved.
     pub fn up_with_clock(traders: u16, config: &str) -> Self {
-        let mut world = Self::up_but_for_traders(config, |dir| Some(Clock::new(dir)));
+        let mut world = Self::up_but_for_traders(config, |dir| Oddity::Clock(Clock::new(dir)));
         world.add_manual(traders);
         world
     }
 
-    fn up_but_for_traders(config: &str, clock: impl FnOnce(&Path) -> Option<Clock>) -> Self {
+    /// The same with a disk that can be slow.
+    pub fn up_with_slow_disk(traders: u16, config: &str) -> Self {
+        let mut world = Self::up_but_for_traders(config, |dir| Oddity::SlowDisk(SlowDisk::new(dir)));
+        world.add_manual(traders);
+        world
+    }
+
+    /// The clock of [`World::up_with_clock`].
+    pub fn clock(&self) -> &Clock {
+        match &self.oddity {
+            Oddity::Clock(clock) => clock,
+            Oddity::None | Oddity::SlowDisk(_) => panic!("this world's clock cannot be moved"),
+        }
+    }
+
+    /// The disk of [`World::up_with_slow_disk`].
+    pub fn disk(&self) -> &SlowDisk {
+        match &self.oddity {
+            Oddity::SlowDisk(disk) => disk,
+            Oddity::None | Oddity::Clock(_) => panic!("this world's disk cannot be slow"),
+        }
+    }
+
+    fn up_but_for_traders(config: &str, oddity: impl FnOnce(&Path) -> Oddity) -> Self {
         let net = Net::up();
         let broker_runtime = net.runtime(Ns::Broker);
         let listen = SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 443, 0, 0);
@@ -130,10 +164,10 @@ impl World {
         let broker = broker_runtime.run(async move { Sandbox::start(options, &Tasks::default()).await.unwrap() });
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("broker-ca.pem"), broker.ca_pem()).unwrap();
-        let clock = clock(dir.path());
-        let gateway = start(&net.place(Ns::Gateway), config, dir.path(), clock.as_ref());
+        let oddity = oddity(dir.path());
+        let gateway = start(&net.place(Ns::Gateway), config, dir.path(), &oddity);
         let (config, traders) = (config.to_owned(), Vec::new());
-        Self { gateway, broker, traders, dir, net, clock, config, _broker_runtime: broker_runtime }
+        Self { gateway, broker, traders, dir, net, oddity, config, _broker_runtime: broker_runtime }
     }
 
     /// Accounts whose token is given by hand.
@@ -183,7 +217,7 @@ impl World {
     /// Start the gateway again, which must have ended, with the state that it left.
     pub fn start_again(&mut self) {
         let place = self.net.place(Ns::Gateway);
-        self.gateway = start(&place, &self.config, self.dir.path(), self.clock.as_ref());
+        self.gateway = start(&place, &self.config, self.dir.path(), &self.oddity);
     }
 
     /// An admin call that must answer `status`.
