@@ -1,7 +1,12 @@
 //! A storm: many accounts, random faults, and a gateway that is stopped and killed under
 //! load. Nothing is done twice, nobody is told what is not so, everything is written down.
 //!
-//! `SIXGATE_STORM` is how many orders there are, 2,000 if it is not set. Accounts are 50,
+//! The broker compresses at times what it answers, asked or not, and takes paths in more spellings than one; other
+//! orders of the same customer stand in its book under the same ids; replies bear a wrong date. Some callers go away
+//! before they are answered. The host's clock is set now and then. In a second storm the journal's newest file is taken
+//! away or cut while the gateway is down.
+//!
+//! `SIXGATE_STORM` is how many orders there are, 1,500 if it is not set, 700 for the second storm. Accounts are 50,
 //! and more where 50 could not send that many within the broker's limits in a few minutes:
 //! an account is given 170 orders at most, some of which are changed or cancelled afterwards.
 //! `SIXGATE_STORM_SEED` is the seed, or several with commas between them, each a storm of its
@@ -23,11 +28,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use serde_json::Value;
 use sixgate::domain::Outcome;
 use sixgate::orders::journal::{Kind as Line, read_back};
-use sixgate::sandbox::{Action, Fault};
-use support::Gateway;
+use sixgate::sandbox::{Action, Compression, Elsewhere, Encoding, Fault, Habits, Kind as BookOf};
 use support::engine::Wish;
 use support::net::Ns;
 use support::world::{LISTENER, Trader, World, config, pins};
@@ -80,6 +85,14 @@ const fn kinds(n: usize) -> (Kind, Option<Kind>) {
     }
 }
 
+/// Those of which the broker's lists say under which id they were placed, and that are not done by who does them again.
+const fn kinds_that_show_their_ids(n: usize) -> (Kind, Option<Kind>) {
+    match kinds(n) {
+        (Kind::Forever, _) => (Kind::Place, None),
+        (kind, _) => (kind, None),
+    }
+}
+
 /// Only the price tells an account's forever orders from one another.
 fn forever_price(n: usize) -> f64 {
     100.0 + n as f64 / 20.0
@@ -97,6 +110,31 @@ impl Kind {
             Self::Cancel => Wish::cancel(order_id).under(id),
         }
     }
+
+    /// Does the broker show such an order under its id?
+    const fn shows_its_id(self) -> bool {
+        matches!(self, Self::Place | Self::Super | Self::Slicing)
+    }
+}
+
+/// An engine writes a path as its library does, and the broker takes all of these.
+fn spelled(path: &str, n: usize) -> String {
+    match n % 6 {
+        1 => format!("{path}/"),
+        2 => path.replace("/v2/", "/"),
+        3 => path.replace("/v2/orders", "/V2/Orders"),
+        _ => path.to_owned(),
+    }
+}
+
+/// Does the caller's time-out end its first try, after this time?
+fn gives_up_after(n: usize) -> Option<Duration> {
+    (n % 5 == 2).then(|| Duration::from_millis((n as u64 * 7) % 40))
+}
+
+/// Does another order of the customer stand under this id since the morning?
+const fn has_an_older(n: usize) -> bool {
+    n % 8 == 2
 }
 
 /// What one write's caller knows in the end.
@@ -118,8 +156,14 @@ fn text() -> String {
 
 /// One write, repeated under its id until a word comes.
 async fn write(account: usize, trader: &Trader, kind: Kind, n: usize, id: String, order_id: &str) -> Ended {
-    let wish = kind.wish(&id, n, order_id);
+    let mut wish = kind.wish(&id, n, order_id);
+    wish.asks_gzip = n % 3 == 1;
+    let path = wish.path.clone();
     let (mut tries, mut unknown) = (0, 0);
+    if let Some(after) = gives_up_after(n) {
+        tries += 1;
+        let _ = tokio::time::timeout(after, wish.send(LISTENER, trader)).await;
+    }
     let began = Instant::now();
     let mut pause = tokio::time::interval(PAUSE);
     let mut last = None;
@@ -127,6 +171,7 @@ async fn write(account: usize, trader: &Trader, kind: Kind, n: usize, id: String
         pause.tick().await;
         assert!(began.elapsed() < PATIENCE, "no last word on {id} after {tries} tries of {wish:?}: {last:?}");
         tries += 1;
+        wish.path = spelled(&path, n + tries);
         let Some(told) = wish.send(LISTENER, trader).await else { continue };
         last = Some(told.clone());
         match told.outcome.as_str() {
@@ -145,7 +190,7 @@ async fn write(account: usize, trader: &Trader, kind: Kind, n: usize, id: String
 }
 
 /// One account's engine: its orders one after another in a few lanes.
-async fn engine(account: usize, trader: Trader, orders: usize) -> Vec<Ended> {
+async fn engine(account: usize, trader: Trader, orders: usize, kinds: fn(usize) -> (Kind, Option<Kind>)) -> Vec<Ended> {
     let next = AtomicUsize::new(0);
     let lane = || async {
         let mut ended = Vec::new();
@@ -191,30 +236,113 @@ fn trouble(world: &World, random: &mut Random) {
     world.broker.fault(Fault::new(action).on(method, "/v2").of(&trader.client_id).times(times));
 }
 
-#[test]
-fn a_storm_of_faults_and_restarts_makes_no_order_twice_and_tells_nobody_what_is_not_so() {
-    let orders: usize = std::env::var("SIXGATE_STORM").map_or(2_000, |text| text.parse().expect("SIXGATE_STORM"));
-    let seeds = std::env::var("SIXGATE_STORM_SEED").unwrap_or_else(|_| getrandom::u64().unwrap().to_string());
-    for seed in seeds.split(',') {
-        storm(orders, seed.trim().parse().expect("SIXGATE_STORM_SEED"));
+/// How the broker answers all of them for a while, and what this host's clock shows.
+fn weather(world: &World, random: &mut Random) {
+    let mut habits = world.broker.habits();
+    habits.compression = match random.below(8) {
+        0 | 1 => Compression::Asked,
+        2 => Compression::Always(Encoding::Gzip),
+        3 => Compression::Always(Encoding::Br),
+        4 => Compression::Broken(Encoding::Gzip),
+        _ => Compression::Never,
+    };
+    world.broker.set_habits(habits);
+    let ahead = [0, 0, 0, 45, -45, 90_000, -90_000][random.below(7) as usize];
+    world.clock().set(SignedDuration::from_secs(ahead));
+}
+
+fn calm(world: &World) {
+    world.broker.clear_faults();
+    let habits = Habits { compression: Compression::Never, ..world.broker.habits() };
+    world.broker.set_habits(habits);
+    world.clock().set(SignedDuration::ZERO);
+}
+
+/// What else happens while the gateway is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Journal {
+    /// Nothing.
+    Stays,
+    /// The newest file is taken away, or cut in the middle of a line.
+    IsLost,
+}
+
+/// The newest file of lines is removed or cut.
+fn lose(world: &World, random: &mut Random) {
+    let folder = std::fs::read_dir(world.dir.path().join("state/journal")).unwrap();
+    let files = folder.map(|entry| entry.unwrap().path());
+    let Some(newest) = files.filter(|path| path.extension().is_some_and(|ending| ending == "jsonl")).max() else {
+        return;
+    };
+    if random.below(2) == 0 {
+        std::fs::remove_file(newest).unwrap();
+    } else {
+        let file = std::fs::OpenOptions::new().write(true).open(newest).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(length - length / 3).unwrap();
     }
 }
 
-fn storm(orders: usize, seed: u64) {
+fn storms(orders: usize, journal: Journal) {
+    let seeds = std::env::var("SIXGATE_STORM_SEED").unwrap_or_else(|_| getrandom::u64().unwrap().to_string());
+    for seed in seeds.split(',') {
+        storm(orders, seed.trim().parse().expect("SIXGATE_STORM_SEED"), journal);
+    }
+}
+
+fn size(usual: usize) -> usize {
+    std::env::var("SIXGATE_STORM").map_or(usual, |text| text.parse().expect("SIXGATE_STORM"))
+}
+
+#[test]
+fn a_storm_of_faults_and_restarts_makes_no_order_twice_and_tells_nobody_what_is_not_so() {
+    storms(size(1_500), Journal::Stays);
+}
+
+#[test]
+fn a_storm_in_which_the_journal_is_lost_makes_no_order_twice_and_tells_nobody_what_is_not_so() {
+    storms(size(700), Journal::IsLost);
+}
+
+/// Orders of the same customer, alike and from this morning, under ids that engines are going to use: what they are.
+fn put_older(world: &World, shares: impl Fn(usize) -> usize) -> HashSet<String> {
+    let mut older = HashSet::new();
+    for (account, trader) in world.traders.iter().enumerate() {
+        for n in (0..shares(account)).filter(|n| has_an_older(*n) && kinds(*n).0.shows_its_id()) {
+            let kind = kinds(n).0;
+            let order = Elsewhere {
+                kind: if kind == Kind::Super { BookOf::Super } else { BookOf::Plain },
+                correlation_id: format!("{}-{n}", trader.name),
+                quantity: if kind == Kind::Slicing { 4 } else { 1 },
+                price: 100.0,
+                made_before_s: 3_600,
+                ..Elsewhere::default()
+            };
+            older.insert(world.broker.put_order(&trader.client_id, &order).unwrap());
+        }
+    }
+    older
+}
+
+fn storm(orders: usize, seed: u64, journal: Journal) {
     let accounts = ACCOUNTS.max(orders.div_ceil(EACH));
-    println!("{orders} orders by {accounts} accounts, seed {seed}");
-    let mut world = World::up_with(u16::try_from(accounts).unwrap(), &text());
+    println!("{orders} orders by {accounts} accounts, seed {seed}; the journal: {journal:?}");
+    let mut world = World::up_with_clock(u16::try_from(accounts).unwrap(), &text());
+    world.broker.set_habits(Habits { lax_paths: true, ..world.broker.habits() });
+    let share = |n: usize| orders / accounts + usize::from(n < orders % accounts);
+    // After a loss any order of today under an id forbids the send, and what hides its id cannot be asked for.
+    let older = if journal == Journal::Stays { put_older(&world, share) } else { HashSet::new() };
+    let kinds = if journal == Journal::Stays { kinds } else { kinds_that_show_their_ids };
     let began = Instant::now();
     let over = AtomicBool::new(false);
     let traders = world.traders.clone();
-    let (mut kills, mut stops, mut faults) = (0, 0, 0);
+    let (mut kills, mut stops, mut faults, mut losses) = (0, 0, 0, 0);
     let mut ended = std::thread::scope(|scope| {
         let callers = world.net.place(Ns::Caller);
         let (over, traders) = (&over, &traders);
         let storm = scope.spawn(move || {
             let ended = callers.run(|| async move {
-                let share = |n: usize| orders / accounts + usize::from(n < orders % accounts);
-                let all = traders.iter().enumerate().map(|(n, trader)| engine(n, trader.clone(), share(n)));
+                let all = traders.iter().enumerate().map(|(n, trader)| engine(n, trader.clone(), share(n), kinds));
                 futures_util::future::join_all(all).await.into_iter().flatten().collect::<Vec<_>>()
             });
             over.store(true, Ordering::Release);
@@ -230,6 +358,9 @@ fn storm(orders: usize, seed: u64) {
             if faults % 500 == 0 {
                 world.broker.clear_faults();
             }
+            if faults % 40 == 0 {
+                weather(&world, &mut random);
+            }
             if Instant::now() >= next_restart && !over.load(Ordering::Acquire) {
                 if random.below(2) == 0 {
                     world.gateway.kill9();
@@ -238,7 +369,11 @@ fn storm(orders: usize, seed: u64) {
                     world.gateway.terminate();
                     stops += 1;
                 }
-                world.gateway = Gateway::start(&world.net.place(Ns::Gateway), &text(), world.dir.path());
+                if journal == Journal::IsLost && random.below(2) == 0 {
+                    lose(&world, &mut random);
+                    losses += 1;
+                }
+                world.start_again();
                 // Every account comes back at once after each, which takes as much longer as there are more.
                 let more = u32::try_from(accounts / ACCOUNTS).unwrap();
                 next_restart = Instant::now() + Duration::from_millis(1_000 + random.below(2_500)) * more;
@@ -247,20 +382,26 @@ fn storm(orders: usize, seed: u64) {
         storm.join().unwrap()
     });
     let took = began.elapsed();
-    println!("{took:?}, {faults} faults, {kills} times killed, {stops} times stopped");
-    world.broker.clear_faults();
+    println!("{took:?}, {faults} faults, {kills} times killed, {stops} times stopped, {losses} losses of the journal");
+    calm(&world);
+    ask_once_more(&world, &mut ended, |one| one.outcome == "unknown");
     // One that is not found within the time that a search has may be found by the next.
-    for _ in 0..3 {
-        ask_once_more(&world, &mut ended);
+    let books = world.traders.iter().flat_map(|trader| world.broker.orders(&trader.client_id));
+    let made: HashSet<String> = books
+        .filter(|order| order["orderId"].as_str().is_none_or(|id| !older.contains(id)))
+        .filter_map(|order| Some(order["correlationId"].as_str()?.split('x').next()?.to_owned()))
+        .collect();
+    for _ in 0..2 {
+        ask_once_more(&world, &mut ended, |one| one.outcome == "unknown" && made.contains(&one.id));
     }
-    judge(&mut world, &ended, orders);
+    judge(&mut world, &ended, &older, orders, journal);
 }
 
 /// In the calm after it: while questions went unanswered, "unknown" was true of orders
 /// that the broker had.
-fn ask_once_more(world: &World, ended: &mut [Ended]) {
-    let mut unknown: Vec<&mut Ended> = ended.iter_mut().filter(|one| one.outcome == "unknown").collect();
-    for some in unknown.chunks_mut(20) {
+fn ask_once_more(world: &World, ended: &mut [Ended], whom: impl Fn(&Ended) -> bool) {
+    let mut unknown: Vec<&mut Ended> = ended.iter_mut().filter(|one| whom(one)).collect();
+    for some in unknown.chunks_mut(40) {
         let asked = some.iter().map(|one| one.wish.send(LISTENER, &world.traders[one.account]));
         let told = world.net.in_ns(Ns::Caller, || futures_util::future::join_all(asked));
         for (one, told) in some.iter_mut().zip(told) {
@@ -291,7 +432,7 @@ fn forever(world: &World, one: &Ended) -> Vec<String> {
 }
 
 /// The broker's books against what callers were told and what the journal says.
-fn judge(world: &mut World, ended: &[Ended], orders: usize) {
+fn judge(world: &mut World, ended: &[Ended], older: &HashSet<String>, orders: usize, journal: Journal) {
     assert_eq!(ended.iter().filter(|one| !matches!(one.kind, Kind::Change | Kind::Cancel)).count(), orders);
     let mut failures = Vec::new();
     // By correlation id: ids of orders at the broker.
@@ -300,6 +441,9 @@ fn judge(world: &mut World, ended: &[Ended], orders: usize) {
     for trader in &world.traders {
         for order in world.broker.orders(&trader.client_id) {
             let text = |name: &str| order.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+            if older.contains(&text("orderId")) {
+                continue;
+            }
             let id = text("correlationId").split('x').next().unwrap().to_owned();
             made.entry(id).or_default().push(text("orderId"));
             by_id.insert(text("orderId"), order);
@@ -337,6 +481,19 @@ fn judge(world: &mut World, ended: &[Ended], orders: usize) {
     println!("last word, times at the broker: {words:?}; {} tries", ended.iter().map(|one| one.tries).sum::<usize>());
 
     world.gateway.terminate();
+    match journal {
+        Journal::Stays => judge_the_journal(world, ended, &made, &mut failures),
+        Journal::IsLost => {}
+    }
+    for failure in failures.iter().take(5).filter(|_| journal == Journal::Stays) {
+        story(world, failure.split([' ', ':']).next().unwrap());
+    }
+    let shown = failures.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
+    assert!(failures.is_empty(), "{} failures:\n{shown}", failures.len());
+}
+
+/// What the journal says of them, which must be whole.
+fn judge_the_journal(world: &World, ended: &[Ended], made: &HashMap<String, Vec<String>>, failures: &mut Vec<String>) {
     let mut intents = HashSet::new();
     let mut outcomes: HashMap<String, Vec<Outcome>> = HashMap::new();
     // By correlation id: the orders that the journal says it became.
@@ -358,7 +515,7 @@ fn judge(world: &mut World, ended: &[Ended], orders: usize) {
     for (id, _) in made.iter().filter(|(id, there)| !there.is_empty() && !intents.contains(*id)) {
         failures.push(format!("{id} is at the broker and not in the journal"));
     }
-    for (id, there) in &made {
+    for (id, there) in made {
         let named = became.get(id);
         if let Some(order) = there.iter().find(|order| !named.is_some_and(|named| named.contains(*order))) {
             failures.push(format!("{id}: the journal does not name its order {order}"));
@@ -377,11 +534,6 @@ fn judge(world: &mut World, ended: &[Ended], orders: usize) {
     let verified = verify.args(["journal", "verify", "--state"]).arg(world.dir.path().join("state")).output().unwrap();
     println!("{}", String::from_utf8_lossy(&verified.stdout));
     assert!(verified.status.success(), "{verified:?}");
-    for failure in failures.iter().take(5) {
-        story(world, failure.split([' ', ':']).next().unwrap());
-    }
-    let shown = failures.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n");
-    assert!(failures.is_empty(), "{} failures:\n{shown}", failures.len());
 }
 
 /// All that the journal and the log say of an order, for whoever looks into a failure.

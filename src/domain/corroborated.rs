@@ -55,6 +55,11 @@ impl<T: Copy> Corroborated<T> {
         self.believed.map(|believed| believed.value)
     }
 
+    /// Did two say what is believed, or one and something else?
+    pub fn is_borne_out(&self) -> bool {
+        self.believed.is_some_and(|believed| believed.borne_out)
+    }
+
     /// The last report, if it contradicts what was borne out and nothing has borne it out yet.
     pub const fn doubted(&self) -> Option<T> {
         self.doubted

@@ -35,9 +35,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How far the broker's clock may be from ours before it has said anything.
 const UNHEARD: SignedDuration = SignedDuration::from_secs(120);
 
-/// A clock of ours that is further off than this is wrong. One that is not may be the better one: `Date` has no parts
-/// of a second.
-const WRONG: SignedDuration = SignedDuration::from_secs(60);
+/// How far a time of the journal may be ahead of the broker's: what [`BrokerClock::corrected`] lets pass.
+const WRITTEN: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long after a send its order may have been made.
 const MAKING: SignedDuration = SignedDuration::from_mins(10);
@@ -85,7 +84,7 @@ impl BrokerClock {
         self.look_at(date, sent, received, wall, |_| ());
     }
 
-    /// As [`BrokerClock::observe`]; `then` is told whether it is believed, before another is looked at.
+    /// As [`BrokerClock::observe`]; `then` is told whether what is known is borne out, before another is looked at.
     fn look_at(&self, date: &HeaderValue, sent: Instant, received: Instant, wall: Timestamp, then: impl FnOnce(bool)) {
         let earliest = parse(date);
         let latest = earliest.and_then(|earliest| plus(earliest, SECOND + span(sent, received)));
@@ -94,11 +93,11 @@ impl BrokerClock {
             let new = Reading { at: received, earliest, latest };
             reading.report(new, new.is_about(wall), Reading::and)
         });
-        then(is_believed);
+        then(is_believed && reading.is_borne_out());
     }
 
     /// The `Date` of a reply whose head has come this moment; its request was sent at `sent`. What the broker's clock
-    /// shows now, unless a reply was looked at within the last second and believed: then nothing is done.
+    /// shows now, unless a reply was looked at within the last second and bore it out: then nothing is done.
     pub fn heard(&self, headers: &HeaderMap, sent: Instant) -> Option<Timestamp> {
         self.heard_at(headers, sent, Instant::now(), Timestamp::now)
     }
@@ -116,9 +115,9 @@ impl BrokerClock {
             return None;
         }
         let date = headers.get(DATE)?;
-        self.look_at(date, sent, received, wall(), |is_believed| {
+        self.look_at(date, sent, received, wall(), |is_borne_out| {
             // The very next one is to bear out what is not.
-            let again = if is_believed { AGAIN } else { Duration::ZERO };
+            let again = if is_borne_out { AGAIN } else { Duration::ZERO };
             self.next.store(passed.saturating_add(micros(again)), Ordering::Relaxed);
         });
         self.shows(received)
@@ -138,35 +137,39 @@ impl BrokerClock {
     }
 
     /// The time to write down for this moment, for which the host's clock shows `wall`: that, or the broker's where the
-    /// host's is found to be wrong. The journal is read by its times after a restart, when the clock may be right again.
+    /// host's is over a second off. The journal is read by its times after a restart, when the host may have another
+    /// clock.
     pub fn corrected(&self, wall: Timestamp) -> Timestamp {
-        let reading = self.reading().believed().and_then(|reading| reading.moved_to(Instant::now()));
-        reading.map_or(wall, |reading| if reading.shows_wrong(wall) { reading.earliest } else { wall })
+        self.corrected_at(Instant::now(), wall)
+    }
+
+    /// [`BrokerClock::corrected`] at this instant.
+    pub fn corrected_at(&self, now: Instant, wall: Timestamp) -> Timestamp {
+        let reading = self.reading().believed().and_then(|reading| reading.moved_to(now));
+        reading.map_or(wall, |reading| if reading.is_about(wall) { wall } else { reading.earliest })
     }
 
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
+    /// While nothing bears out what one reply said, the host's clock counts as well: what fits only one of the two may be
+    /// another's order.
     pub fn window(&self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
         let reading = self.reading();
+        let of_host = || Some(Reading { at: now, earliest: minus(wall, UNHEARD)?, latest: plus(wall, UNHEARD)? });
         let believed = match reading.believed() {
             Some(reading) => reading.moved_to(now)?,
-            None => Reading { at: now, earliest: minus(wall, UNHEARD)?, latest: plus(wall, UNHEARD)? },
+            None => of_host()?,
         };
-        let window = believed.window(sent, now, wall)?;
-        let Some(doubted) = reading.doubted() else { return Some(window) };
-        let Some(other) = doubted.moved_to(now).and_then(|doubted| doubted.window(sent, now, wall)) else {
-            return Some(window);
+        let other = match reading.doubted() {
+            Some(doubted) => doubted.moved_to(now)?,
+            None if reading.is_borne_out() => believed,
+            None => of_host()?,
         };
-        // What fits only one of the two may be another's order.
-        Some(Window { from: window.from.max(other.from), until: window.until.min(other.until) })
+        let (one, other) = (believed.window(sent, now)?, other.window(sent, now)?);
+        Some(Window { from: one.from.max(other.from), until: one.until.min(other.until) })
     }
 }
 
 impl Reading {
-    /// Is a clock wrong that shows this? What is not known of the broker's is in its favour.
-    fn shows_wrong(&self, wall: Timestamp) -> bool {
-        self.earliest.duration_since(wall) > WRONG || wall.duration_since(self.latest) > WRONG
-    }
-
     /// Does a clock that shows this say the same?
     fn is_about(&self, wall: Timestamp) -> bool {
         let bounds = minus(self.earliest, SLACK).zip(plus(self.latest, SLACK));
@@ -181,22 +184,13 @@ impl Reading {
     }
 
     /// [`BrokerClock::window`] by this reading, of the moment `now`.
-    fn window(self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
-        let ago = match sent {
-            SentAt::Here(at) => span(at, now),
-            SentAt::Written(at) => {
-                // By a clock that was right as far as anybody knew, whatever the host's shows today.
-                let wall = if self.shows_wrong(wall) { self.earliest } else { wall };
-                // A clock that was set back since: nobody knows when that was.
-                if plus(wall, SECOND)? < at {
-                    return None;
-                }
-                wall.duration_since(at).max(SignedDuration::ZERO)
-            }
+    fn window(self, sent: SentAt, now: Instant) -> Option<Window> {
+        let (from, latest) = match sent {
+            SentAt::Here(at) => (minus(self.earliest, span(at, now))?, minus(self.latest, span(at, now))?),
+            // The broker's time, as far as it was known then: this host's says nothing of it today.
+            SentAt::Written(at) => (minus(at, WRITTEN.max(self.latest.duration_since(self.earliest) / 2))?, at),
         };
-        let from = minus(self.earliest, ago)?;
-        let until = minus(self.latest, ago).and_then(|sent| plus(sent, MAKING))?.min(self.latest);
-        Some(Window { from, until })
+        Some(Window { from, until: plus(latest, MAKING)?.min(self.latest) })
     }
 
     fn moved_to(self, at: Instant) -> Option<Self> {
@@ -404,28 +398,57 @@ mod tests {
     fn a_first_reply_is_believed_against_the_host_s_clock_and_a_second_against_it() {
         let (clock, now) = (BrokerClock::default(), Instant::now());
         let wall = at("2026-11-22T09:30:00Z");
-        for told in ["Mon, 23 Nov 2026 12:00:00 GMT", "Mon, 23 Nov 2026 09:30:00 GMT"] {
-            clock.observe(&date(told), now, now, wall);
+        let hears = |told: &str| clock.observe(&date(told), now, now, wall);
+        hears("Mon, 23 Nov 2026 12:00:00 GMT");
+        hears("Mon, 23 Nov 2026 09:30:00 GMT");
+        assert_eq!((clock.shows(now), clock.corrected_at(now, wall)), (Some(right()), right()));
+        // But of two clocks that nothing bears out neither makes an order another's or this write's.
+        let window = || clock.window(SentAt::Here(now), now, wall).unwrap();
+        assert!(
+            window().is_before("2026-11-23T09:29:00Z") && !window().holds("2026-11-23T09:30:00Z"),
+            "{:?}",
+            window()
+        );
+        hears("Mon, 23 Nov 2026 09:30:00 GMT");
+        assert!(window().is_before("2026-11-23T09:29:00Z") && window().holds("2026-11-23T09:30:00Z"), "{:?}", window());
+    }
+
+    /// A host was 45 seconds ahead when the line was written, and is right, or behind, when it is read.
+    #[test]
+    fn a_time_of_the_journal_is_the_brokers_and_no_clock_of_the_host_s_moves_it() {
+        let (clock, now) = (BrokerClock::default(), Instant::now());
+        for _ in 0..2 {
+            clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), now, now, at("2026-11-23T09:30:45Z"));
         }
-        assert_eq!((clock.shows(now), clock.corrected(wall) > right()), (Some(right()), true));
-        // This host's clock was set right, and the broker's is as it was.
-        let window = clock.window(SentAt::Here(now), now, wall).unwrap();
-        assert!(window.is_before("2026-11-23T09:29:00Z") && window.holds("2026-11-23T09:30:00Z"), "{window:?}");
+        for off in [45, -45, 2] {
+            let wall = right() + SignedDuration::from_secs(off) + SECOND;
+            let written = clock.corrected_at(now, wall);
+            assert!((written - right()).abs() <= SECOND * 2, "{written} at {off}");
+        }
+        assert_eq!(clock.corrected_at(now, right() + SECOND), right() + SECOND, "which has parts of a second");
+        let later = now + Duration::from_secs(60);
+        for off in [0, 45, -45, 90_000, -90_000] {
+            let wall = right() + SignedDuration::from_secs(60 + off);
+            let window = clock.window(SentAt::Written(right()), later, wall).unwrap();
+            assert_eq!(window.from, at("2026-11-23T09:29:58Z"), "{off}");
+            assert!(window.is_before("2026-11-23T09:29:50Z") && !window.is_before("2026-11-23T09:29:59Z"), "{off}");
+        }
     }
 
     #[test]
     fn after_a_restart_the_journal_s_time_is_the_send_s() {
         let (clock, now) = (BrokerClock::default(), Instant::now());
-        let wall = at("2026-11-23T09:30:00Z");
-        // The broker is ten seconds ahead of us.
-        clock.observe(&date("Mon, 23 Nov 2026 09:30:10 GMT"), now, now, right());
-        let window = clock.window(SentAt::Written(at("2026-11-23T09:29:00Z")), now, wall).unwrap();
-        assert_eq!(window.from, at("2026-11-23T09:29:10Z"));
+        for _ in 0..2 {
+            clock.observe(&date("Mon, 23 Nov 2026 09:30:10 GMT"), now, now, right());
+        }
+        let window = clock.window(SentAt::Written(at("2026-11-23T09:29:00Z")), now, right()).unwrap();
+        assert_eq!(window.from, at("2026-11-23T09:28:58Z"));
         assert_eq!(window.until, at("2026-11-23T09:30:11Z"));
-        // A line from tomorrow tells no time; its order must not be taken for an old one.
-        assert_eq!(clock.window(SentAt::Written(at("2026-11-24T09:30:00Z")), now, wall), None);
+        // Nothing is taken for what a line from tomorrow sent: what is older cannot be told from it.
+        let window = clock.window(SentAt::Written(at("2026-11-24T09:30:00Z")), now, right()).unwrap();
+        assert!(window.is_before("2026-11-23T09:30:10Z") && !window.holds("2026-11-23T09:30:10Z"), "{window:?}");
         // A broker that has said nothing may be two minutes off.
-        let window = BrokerClock::default().window(SentAt::Written(wall), now, wall).unwrap();
+        let window = BrokerClock::default().window(SentAt::Written(right()), now, right()).unwrap();
         assert_eq!(window.from, at("2026-11-23T09:28:00Z"));
     }
 

@@ -137,9 +137,10 @@ impl Model {
         if !trail.leads_somewhere() || !(book_answers || one_answers) {
             return Looked::NotFound;
         }
-        // A send that only the journal tells of has a time of this host's clock, and one that was set since then tells
-        // nothing: what is older cannot be told from it.
-        if matches!(trail.sent(), Some(SentAt::Written(_))) && !self.wrong.is_zero() {
+        // A line that was written by a wrong clock, before the broker was heard, does not tell what is older.
+        if let Some(SentAt::Written(at)) = trail.sent()
+            && self.journal.iter().any(|line| line.serial == serial && line.at == at && !self.is_right(line))
+        {
             return Looked::NotFound;
         }
         self.hear_clock(self.now);

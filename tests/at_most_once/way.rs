@@ -158,7 +158,7 @@ impl Model {
         assert!(risk || !one.gone.is_cancelled(), "it leaves for a caller that is gone: {write:?}");
         assert!(risk || !self.halted, "it leaves though its account is halted: {write:?}");
         assert!(self.now <= one.leave_by, "it leaves past its deadline: {write:?}");
-        let (at, ask) = (self.wall(), self.ask(one.serial));
+        let (at, ask) = (self.stamp(), self.ask(one.serial));
         let line = Entry { serial: one.serial, at, really: self.now, ask, outcome: None, is_intent: true };
         self.journal.push(line);
         let line = self.journal.len() - 1;
@@ -305,7 +305,7 @@ impl Model {
         match line {
             Some(line) => self.journal[line].outcome = Some(outcome),
             None => {
-                let (at, ask) = (self.wall(), self.ask(serial));
+                let (at, ask) = (self.stamp(), self.ask(serial));
                 self.journal.push(Entry {
                     serial,
                     at,

@@ -108,7 +108,7 @@ impl Meant {
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub serial: u32,
-    /// By the wall clock.
+    /// As it was written down: [`Model::stamp`].
     pub at: Timestamp,
     /// Really.
     pub really: Duration,
@@ -318,6 +318,16 @@ impl Model {
     /// This host's, which may be set.
     pub fn wall(&self) -> Timestamp {
         self.really(self.now) + self.wrong
+    }
+
+    /// What is written down for this moment: the broker's time once it was heard.
+    pub fn stamp(&self) -> Timestamp {
+        self.broker_clock.corrected_at(self.instant(), self.wall())
+    }
+
+    /// Was it the right time that was written down? Before the broker was heard nobody knows.
+    pub fn is_right(&self, line: &Entry) -> bool {
+        line.at.duration_since(self.really(line.really)).abs() <= jiff::SignedDuration::from_secs(2)
     }
 
     /// The time of day that the gateway goes by.

@@ -8,6 +8,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpSocket;
+use tokio_util::task::AbortOnDropHandle;
 
 use sixgate::domain::tasks::Tasks;
 
@@ -25,6 +26,8 @@ pub struct Wish {
     /// `Idempotency-Key`.
     pub key: Option<String>,
     pub body: Option<String>,
+    /// Does it say `Accept-Encoding: gzip`, as most HTTP libraries do by themselves?
+    pub asks_gzip: bool,
 }
 
 /// What the gateway answered.
@@ -59,7 +62,7 @@ impl Told {
 
 impl Wish {
     pub fn new(method: &'static str, path: impl Into<String>, body: Option<String>) -> Self {
-        Self { method, path: path.into(), key: None, body }
+        Self { method, path: path.into(), key: None, body, asks_gzip: false }
     }
 
     /// A limit order that waits in the book.
@@ -119,15 +122,16 @@ impl Wish {
         let socket = if at.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
         let stream = socket.ok()?.connect(at).await.ok()?;
         let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.ok()?;
-        let connection = Tasks::default().spawn(connection);
+        // Ended with this future too, as a caller's connection is who gives up.
+        let _connection = AbortOnDropHandle::new(Tasks::default().spawn(connection));
         let auth = basic(&trader.name, &trader.key);
         let mut headers = vec![("proxy-authorization", auth.as_str())];
         headers.extend(self.key.as_deref().map(|key| ("idempotency-key", key)));
+        headers.extend(self.asks_gzip.then_some(("accept-encoding", "gzip")));
         let target = format!("http://{HOST}{}", self.path);
         let reply = sender.send_request(request(self.method, &target, HOST, &headers, self.body.as_deref())).await;
         let (parts, body) = reply.ok()?.into_parts();
         let body = body.collect().await.ok()?.to_bytes();
-        connection.abort();
         let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
         Some(Told {
             status: parts.status.as_u16(),
