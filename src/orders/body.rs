@@ -156,6 +156,15 @@ impl<'a> Body<'a> {
         ids.filter_map(|raw| Text::of(raw).said()).map(Arc::from)
     }
 
+    /// Is one of its correlation ids a number that can be written in more ways than one, as 1.50 and 1.5? Ids are told
+    /// from one another by their text.
+    pub fn has_id_of_many_spellings(&self) -> bool {
+        let of_orders = self.orders.iter().filter_map(|order| find(order, "correlationId"));
+        let is_number = |raw: &&str| raw.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+        let mut numbers = self.correlation_id.into_iter().chain(of_orders).filter(is_number);
+        numbers.any(|raw| raw.contains(['.', 'e', 'E']))
+    }
+
     /// What it says, without the two ids: see the module.
     pub fn value_sha256(&self) -> [u8; 32] {
         let counts = |member: &&Member<'a>| !matches!(&*member.name, "dhanClientId" | "correlationId");

@@ -35,7 +35,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How far the broker's clock may be from ours before it has said anything.
 const UNHEARD: SignedDuration = SignedDuration::from_secs(120);
 
-/// How far a time of the journal may be ahead of the broker's: what [`BrokerClock::corrected`] lets pass.
+/// How far a time of the journal may be ahead of the broker's: the second that [`BrokerClock::corrected`] lets pass, and
+/// what a clock that nobody sets goes wrong by in some hours.
 const WRITTEN: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long after a send its order may have been made.
@@ -137,16 +138,19 @@ impl BrokerClock {
     }
 
     /// The time to write down for this moment, for which the host's clock shows `wall`: that, or the broker's where the
-    /// host's is over a second off. The journal is read by its times after a restart, when the host may have another
-    /// clock.
+    /// host's is over a second off. Never more than a second ahead of the broker's. The journal is read by its times
+    /// after a restart, when the host may have another clock.
     pub fn corrected(&self, wall: Timestamp) -> Timestamp {
         self.corrected_at(Instant::now(), wall)
     }
 
     /// [`BrokerClock::corrected`] at this instant.
     pub fn corrected_at(&self, now: Instant, wall: Timestamp) -> Timestamp {
-        let reading = self.reading().believed().and_then(|reading| reading.moved_to(now));
-        reading.map_or(wall, |reading| if reading.is_about(wall) { wall } else { reading.earliest })
+        let Some(reading) = self.reading().believed().and_then(|reading| reading.moved_exactly_to(now)) else {
+            return wall;
+        };
+        let most = plus(reading.earliest, SECOND).unwrap_or(reading.earliest);
+        if reading.is_about(wall) { wall.min(most) } else { reading.earliest }
     }
 
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
@@ -194,10 +198,16 @@ impl Reading {
     }
 
     fn moved_to(self, at: Instant) -> Option<Self> {
-        let by = span(self.at, at);
         // Clocks that nobody sets go wrong by less than a second in a thousand.
-        let drift = by.abs() / 1000;
-        Some(Self { at, earliest: plus(self.earliest, by - drift)?, latest: plus(self.latest, by + drift)? })
+        let drift = span(self.at, at).abs() / 1000;
+        let moved = self.moved_exactly_to(at)?;
+        Some(Self { at, earliest: minus(moved.earliest, drift)?, latest: plus(moved.latest, drift)? })
+    }
+
+    /// As if this host's clock and the broker's went alike.
+    fn moved_exactly_to(self, at: Instant) -> Option<Self> {
+        let by = span(self.at, at);
+        Some(Self { at, earliest: plus(self.earliest, by)?, latest: plus(self.latest, by)? })
     }
 }
 
@@ -426,6 +436,10 @@ mod tests {
             assert!((written - right()).abs() <= SECOND * 2, "{written} at {off}");
         }
         assert_eq!(clock.corrected_at(now, right() + SECOND), right() + SECOND, "which has parts of a second");
+        // After a night in which nothing was heard, a host that is three seconds ahead is not let pass.
+        let night = SignedDuration::from_hours(10);
+        let written = clock.corrected_at(now + night.unsigned_abs(), right() + night + SECOND * 3);
+        assert!(written <= right() + night + SECOND, "{written}");
         let later = now + Duration::from_secs(60);
         for off in [0, 45, -45, 90_000, -90_000] {
             let wall = right() + SignedDuration::from_secs(60 + off);

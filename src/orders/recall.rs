@@ -180,9 +180,10 @@ impl Orders {
         let after_market = intent.terms().iter().any(|terms| terms.after_market);
         // As if it were new: `Memory::was_read_back` says how old it is.
         let taken = self.now();
-        let span = Span { now: taken, until: taken.after(day::remembered_for(intent.at, after_market)) };
         // The later of its lines: the host's clock may have been behind when the first was written.
         let written = outcome.as_ref().map_or(intent.at, |entry| entry.at.max(intent.at));
+        let longer = day::remembered_for(intent.at, after_market).max(day::remembered_for(written, after_market));
+        let span = Span { now: taken, until: taken.after(longer) };
         let first = (request_id, written);
         if outcome.is_none() {
             recalled.unsettled.push(Unsettled {

@@ -137,9 +137,9 @@ impl Model {
         if !trail.leads_somewhere() || !(book_answers || one_answers) {
             return Looked::NotFound;
         }
-        // A line that was written by a wrong clock, before the broker was heard, does not tell what is older.
+        // A line that was written before the broker was heard, by a clock that may be wrong, does not tell what is older.
         if let Some(SentAt::Written(at)) = trail.sent()
-            && self.journal.iter().any(|line| line.serial == serial && line.at == at && !self.is_right(line))
+            && self.journal.iter().any(|line| line.serial == serial && line.at == at && !line.heard)
         {
             return Looked::NotFound;
         }

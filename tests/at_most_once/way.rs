@@ -159,7 +159,8 @@ impl Model {
         assert!(risk || !self.halted, "it leaves though its account is halted: {write:?}");
         assert!(self.now <= one.leave_by, "it leaves past its deadline: {write:?}");
         let (at, ask) = (self.stamp(), self.ask(one.serial));
-        let line = Entry { serial: one.serial, at, really: self.now, ask, outcome: None, is_intent: true };
+        let (really, heard) = (self.now, self.heard);
+        let line = Entry { serial: one.serial, at, really, heard, ask, outcome: None, is_intent: true };
         self.journal.push(line);
         let line = self.journal.len() - 1;
         self.goes_to(one, Stage::Count(line));
@@ -310,6 +311,7 @@ impl Model {
                     serial,
                     at,
                     really: self.now,
+                    heard: self.heard,
                     ask,
                     outcome: Some(outcome),
                     is_intent: false,

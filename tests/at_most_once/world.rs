@@ -112,6 +112,8 @@ pub struct Entry {
     pub at: Timestamp,
     /// Really.
     pub really: Duration,
+    /// Was the broker's clock known by then? Otherwise it is the host's time.
+    pub heard: bool,
     pub ask: Ask,
     pub outcome: Option<Outcome>,
     /// Taken up when the broker was asked again; nothing left for it.
@@ -323,11 +325,6 @@ impl Model {
     /// What is written down for this moment: the broker's time once it was heard.
     pub fn stamp(&self) -> Timestamp {
         self.broker_clock.corrected_at(self.instant(), self.wall())
-    }
-
-    /// Was it the right time that was written down? Before the broker was heard nobody knows.
-    pub fn is_right(&self, line: &Entry) -> bool {
-        line.at.duration_since(self.really(line.really)).abs() <= jiff::SignedDuration::from_secs(2)
     }
 
     /// The time of day that the gateway goes by.
