@@ -147,8 +147,14 @@ pub fn body(
         Err(err @ Unreadable::Twice(_)) => return Err(bad(err.to_string())),
         Err(err) => return Err(bad(format!("the body of an order write must be a JSON object: {err}"))),
     };
+    let has_terms = matches!(endpoint.write, Some(WriteKind::Create | WriteKind::Change));
+    if has_terms && said.has_id_of_many_spellings() {
+        let detail = "correlationId is a number with a point or an exponent, and the same number may be written in another \
+                      way when the order is sent again; send it as text";
+        return Err(bad(detail.to_owned()));
+    }
     let mut signed = Signed { value_sha256: said.value_sha256(), ..Signed::default() };
-    if matches!(endpoint.write, Some(WriteKind::Create | WriteKind::Change)) && !body.is_empty() {
+    if has_terms && !body.is_empty() {
         signed.terms = said.terms();
     }
     let mut edits = Edits::default();
@@ -343,6 +349,7 @@ mod tests {
 
     use super::*;
     use crate::broker::dhan::endpoints::classify;
+    use crate::domain::Outcome;
 
     fn id() -> ClientId {
         ClientId::parse("1000000001").unwrap()
@@ -397,6 +404,29 @@ mod tests {
             assert_eq!(value["dhanClientId"], "1000000001");
             assert!(made.len() <= 25 && made.bytes().all(|b| b.is_ascii_alphanumeric()), "{made}");
         }
+    }
+
+    /// The same number is another text when another library writes it, and would be another order.
+    #[test]
+    fn an_id_that_is_a_number_has_one_spelling() {
+        let multi = |id: &str| format!(r#"{{"orders":[{{"correlationId":"a"}},{{"correlationId":{id}}}]}}"#);
+        for id in ["1.5", "1.50", "15e-1", "-1E3", "1.0"] {
+            let one = format!(r#"{{"correlationId":{id}}}"#);
+            for refused in [
+                place(&one),
+                sign(Method::PUT, "/v2/orders/1", &one),
+                sign(Method::POST, "/v2/alerts/multi/orders", multi(id)),
+            ] {
+                let problem = refused.unwrap_err();
+                assert_eq!((problem.code, problem.outcome), (Code::BadRequest, Outcome::NotSent), "{id}");
+            }
+            // Nobody is taught JSON by a cancel.
+            assert!(sign(Method::DELETE, "/v2/orders/1", &one).is_ok(), "{id}");
+            let text = place(&format!(r#"{{"correlationId":"{id}"}}"#)).unwrap();
+            assert_eq!(text.correlation, Some(Correlation::Given(id.into())));
+        }
+        assert_eq!(place(r#"{"correlationId":15}"#).unwrap().correlation, Some(Correlation::Given("15".into())));
+        assert!(sign(Method::POST, "/v2/alerts/multi/orders", multi("2")).is_ok());
     }
 
     /// After a restart the order is looked for by it. Another body, or the key again next day, is another order.
