@@ -2,8 +2,8 @@
 //! at the start of this process, and the time since by a clock that only goes on (`CLOCK_BOOTTIME`, which counts sleep).
 //!
 //! What is held against the broker's times (the end of a token, a code's window, market hours) is held against this one.
-//! A host's clock that is wrong, or jumps by NTP or by hand, changes none of it; nor does one reply of the broker's with a
-//! wrong `Date`.
+//! A host's clock that is wrong, or jumps by NTP or by hand, changes none of it; nor, once the time is
+//! borne out, does one reply of the broker's with a wrong `Date`.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};

@@ -1,4 +1,5 @@
-/* A disk that is slow, for one process: each write takes as
+/* A disk that is slow, for one process: each write at a place of a file, as the
+ * journal's head is written after each line and before the order leaves, takes as
  * many milliseconds as the file SLOW_DISK says at that moment, and is counted in
  * it when it begins: two numbers of eight bytes in this machine's order. Loaded
  * with LD_PRELOAD; built by tests/support/slow_disk.rs.

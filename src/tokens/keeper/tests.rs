@@ -433,3 +433,14 @@ async fn a_keeper_that_waits_holds_little() {
     let run = work::run(Arc::clone(&it.keepers), Reader(keeper), Box::default());
     assert!(size_of_val(&run) < 1350, "{} bytes", size_of_val(&run));
 }
+
+/// One who waits for a person has planned nothing, and a token that was told as ended by a wrong clock may live.
+#[tokio::test]
+async fn a_clock_that_is_corrected_wakes_who_has_nothing_to_wait_for() {
+    let it = Fixture::new().await;
+    let due = |epoch| work::due(&it.keepers, None, epoch).now_or_never();
+    let before = steady::epoch();
+    assert_eq!(due(before), None);
+    assert!(steady::measured(jiff::SignedDuration::from_hours(24)).is_some());
+    assert_eq!((due(before), due(steady::epoch())), (Some(false), None));
+}

@@ -81,7 +81,7 @@ async fn next_of(running: &mut Option<Running>) -> Option<(Errand, Answer)> {
 
 /// Wait until a wake is due, and for its turn. A clock that was corrected makes one due: what was planned by the one
 /// before, a wait for a person among it, is planned anew.
-async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32) -> bool {
+pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32) -> bool {
     let (at, turn) = wake.unwrap_or((Timestamp::MAX, false));
     loop {
         let left = Duration::try_from(at.duration_since(steady::now())).unwrap_or_default();
