@@ -15,6 +15,7 @@ use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config, Hours};
+use crate::domain::clocks;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::legs::{Attendant, LegEvent, Reason, Settings};
@@ -198,6 +199,7 @@ impl App {
         let Self { mut live, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
         live.attendant.start(&tasks);
+        tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
         tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
         tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
         for listening in listening {
@@ -246,6 +248,31 @@ async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut S
             // Also when a file does not let itself be read.
             () = signals.stop.wait() => return,
         }
+    }
+}
+
+/// Say when this host's clocks part, and use no connection again that was made before.
+async fn follow_clocks(attendant: Arc<Attendant>, tasks: Tasks) {
+    let tell = |parting: clocks::Parting| {
+        if !parting.slept.is_zero() {
+            tracing::warn!(
+                slept_s = parting.slept.as_secs(),
+                "this machine slept or was paused: tokens and ages are looked at anew, and new connections are made; \
+                 orders cannot leave while it sleeps, so turn suspend and snapshots off in market hours"
+            );
+        }
+        if !parting.set.is_zero() {
+            tracing::warn!(
+                set_s = parting.set.as_secs(),
+                "this host's clock was set, or the machine was paused without counting it; the broker's time is what \
+                 counts here, and it is asked for it where a token may have ended; keep the clock right with NTP"
+            );
+        }
+        attendant.lines_may_be_dead();
+    };
+    tokio::select! {
+        () = clocks::follow(tell) => {}
+        () = tasks.stopping() => {}
     }
 }
 

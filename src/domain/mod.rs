@@ -4,6 +4,8 @@
 //! Values are parsed at the edge. Holding one is proof that it was checked.
 
 pub mod account;
+pub mod boot_instant;
+pub mod clocks;
 pub mod corroborated;
 pub mod india;
 pub mod outcome;
@@ -19,6 +21,7 @@ pub mod time;
 pub mod totp;
 
 pub use account::{AccountName, ClientId, Platform, RepeatsBy};
+pub use boot_instant::BootInstant;
 pub use outcome::Outcome;
 pub use pair::{Pair, Role, SourceAddr};
 pub use secret::Secret;

@@ -67,6 +67,7 @@ pub fn measured(ahead: SignedDuration) -> Option<SignedDuration> {
     let millis = i64::try_from(correction.as_millis()).unwrap_or_default().clamp(-MOST, MOST);
     if CORRECTION.swap(millis, Ordering::AcqRel) != millis {
         CORRECTED.fetch_add(1, Ordering::AcqRel);
+        super::clocks::stir();
     }
     is_believed.then(|| ahead.saturating_sub(correction))
 }

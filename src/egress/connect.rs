@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -23,7 +23,7 @@ use super::resolve::{ResolveError, Resolver};
 use super::source::BoundSocket;
 use super::tls::{Base, ExitTls, Profile, TlsError};
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, Host, SourceAddr};
+use crate::domain::{Authority, BootInstant, Host, SourceAddr};
 
 /// Why no connection was made. The text says what we were doing and for whom; the
 /// cause is `source()` and is not repeated, so a printed chain says each thing once.
@@ -255,7 +255,7 @@ impl Exit {
 
     /// Idle HTTP/1.1 connections to `to`, which an order can take, that have lain for less than `younger`.
     pub fn idle_to(&self, to: &Authority, younger: Duration) -> usize {
-        self.idle.fresh(to, Profile::Http1, younger, Instant::now())
+        self.idle.fresh(to, Profile::Http1, younger, BootInstant::now())
     }
 
     /// Drop the idle connections: what made them is in doubt.
@@ -271,7 +271,7 @@ impl Exit {
         let live = self.egress.live.load_full();
         let open = self.one_more(&live)?;
         let connection = self.make(&live, to, Profile::Http1, open).await?;
-        self.idle.put(to.clone(), Profile::Http1, connection, Instant::now());
+        self.idle.put(to.clone(), Profile::Http1, connection, BootInstant::now());
         Ok(())
     }
 
@@ -285,7 +285,7 @@ impl Exit {
             (live.profile(protocol), live.options.read_timeout)
         };
         let here = Some(tokio::runtime::Handle::current().id());
-        while let Some(idle) = self.idle.take(to, profile, Instant::now(), here) {
+        while let Some(idle) = self.idle.take(to, profile, BootInstant::now(), here) {
             if let Some(ready) = idle.ready().await {
                 return Ok(self.lend(ready, read_timeout, to, profile));
             }

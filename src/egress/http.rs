@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -25,7 +25,7 @@ use super::http1::{Failed, Http1, Incoming, head};
 use super::line::Line;
 use super::pool::{Pool, Reusable};
 use super::tls::Profile;
-use crate::domain::{Authority, SourceAddr};
+use crate::domain::{Authority, BootInstant, SourceAddr};
 
 /// How long an idle HTTP/2 connection may take to say that it can be used.
 const READY_WITHIN: Duration = Duration::from_millis(100);
@@ -421,7 +421,7 @@ impl ReplyBody {
         {
             return;
         }
-        pool.put(to, profile, connection, Instant::now());
+        pool.put(to, profile, connection, BootInstant::now());
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {

@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
-use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use super::http::Connection;
 use super::pool::{Bounds, Pool};
+use crate::domain::BootInstant;
 use crate::domain::tasks::Tasks;
 
 /// Where pools say that something came on a connection of theirs.
@@ -38,9 +38,9 @@ impl Wake for Stir {
     }
 }
 
-async fn until(at: Option<tokio::time::Instant>) {
+async fn until(at: Option<BootInstant>) {
     match at {
-        Some(at) => tokio::time::sleep_until(at).await,
+        Some(at) => tokio::time::sleep_until(at.instant()).await,
         None => std::future::pending().await,
     }
 }
@@ -52,9 +52,9 @@ impl Janitor {
         let stopping = tasks.clone();
         tasks.spawn(async move {
             // In the order of their times, but for those of before a reload that made it shorter.
-            let mut list: VecDeque<(Instant, Arc<Stir>)> = VecDeque::new();
+            let mut list: VecDeque<(BootInstant, Arc<Stir>)> = VecDeque::new();
             loop {
-                let next = list.front().map(|(at, _)| (*at).into());
+                let next = list.front().map(|(at, _)| *at);
                 let stir = tokio::select! {
                     stir = inbox.recv() => stir,
                     () = until(next) => list.pop_front().map(|(_, stir)| {
@@ -67,7 +67,7 @@ impl Janitor {
                 // Before it is looked at: what comes from here on is told again.
                 stir.told.store(false, Ordering::Release);
                 let Some(pool) = stir.pool.upgrade() else { continue };
-                let now = Instant::now();
+                let now = BootInstant::now();
                 pool.expire(now);
                 if !stir.listed.load(Ordering::Relaxed)
                     && let Some(at) = pool.look_again(now)

@@ -4,17 +4,18 @@
 //! and TLS profile it was opened for. Account and address are not part of a key
 //! here because they cannot differ: every exit has a pool of its own, and an
 //! account whose pair changes gets new exits. Last in, first out, because the
-//! connection used last is the one least likely to have been closed meanwhile.
+//! connection used last is the one least likely to have been closed meanwhile. How long one has lain is counted by a clock
+//! that goes on while the machine sleeps: after a night of that the other side has forgotten it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Id;
 
 use super::tls::Profile;
-use crate::domain::Authority;
+use crate::domain::{Authority, BootInstant};
 
 /// Something that can lie idle.
 pub trait Reusable {
@@ -72,7 +73,7 @@ impl Bounds {
 struct Idle<C> {
     to: Authority,
     profile: Profile,
-    since: Instant,
+    since: BootInstant,
     connection: C,
 }
 
@@ -85,7 +86,7 @@ impl<C: Reusable> Pool<C> {
 
     /// When to look at it next for what has become too old. `None` if nothing lies in it: whoever puts something in
     /// calls again.
-    pub fn look_again(&self, now: Instant) -> Option<Instant> {
+    pub fn look_again(&self, now: BootInstant) -> Option<BootInstant> {
         // Before it is looked whether it is empty: what is put in from here on sees it.
         self.watched.store(false, Ordering::SeqCst);
         if self.is_empty() {
@@ -97,7 +98,7 @@ impl<C: Reusable> Pool<C> {
 
     /// The freshest idle connection to `to`, if there is one that still lives; of those that
     /// `here` wakes, if there are any.
-    pub fn take(&self, to: &Authority, profile: Profile, now: Instant, here: Option<Id>) -> Option<C> {
+    pub fn take(&self, to: &Authority, profile: Profile, now: BootInstant, here: Option<Id>) -> Option<C> {
         let mut idle = self.lock();
         let max_idle = self.bounds.max_idle();
         loop {
@@ -106,14 +107,14 @@ impl<C: Reusable> Pool<C> {
             let found = idle.iter().rposition(|i| fits(i) && own(i)).or_else(|| idle.iter().rposition(fits))?;
             let mut found = idle.remove(found);
             // Only what is taken is looked at: the others' turn comes when they are, or in a sweep.
-            if now.saturating_duration_since(found.since) < max_idle && !found.connection.is_closed(Waker::noop()) {
+            if now.since(found.since) < max_idle && !found.connection.is_closed(Waker::noop()) {
                 return Some(found.connection);
             }
         }
     }
 
     /// Keep a connection. The oldest one goes when there are too many.
-    pub fn put(&self, to: Authority, profile: Profile, mut connection: C, now: Instant) {
+    pub fn put(&self, to: Authority, profile: Profile, mut connection: C, now: BootInstant) {
         if connection.is_closed(&self.stir) {
             return;
         }
@@ -128,11 +129,10 @@ impl<C: Reusable> Pool<C> {
     }
 
     /// How many to `to` still live and have lain for less than `younger`.
-    pub fn fresh(&self, to: &Authority, profile: Profile, younger: Duration, now: Instant) -> usize {
+    pub fn fresh(&self, to: &Authority, profile: Profile, younger: Duration, now: BootInstant) -> usize {
         let mut idle = self.lock();
         self.sweep(&mut idle, now);
-        let counts =
-            |i: &&Idle<C>| i.profile == profile && i.to == *to && now.saturating_duration_since(i.since) < younger;
+        let counts = |i: &&Idle<C>| i.profile == profile && i.to == *to && now.since(i.since) < younger;
         idle.iter().filter(counts).count()
     }
 
@@ -142,7 +142,7 @@ impl<C: Reusable> Pool<C> {
     }
 
     /// Drop what is closed or too old.
-    pub fn expire(&self, now: Instant) {
+    pub fn expire(&self, now: BootInstant) {
         self.sweep(&mut self.lock(), now);
     }
 
@@ -156,9 +156,9 @@ impl<C: Reusable> Pool<C> {
         self.len() == 0
     }
 
-    fn sweep(&self, idle: &mut Vec<Idle<C>>, now: Instant) {
+    fn sweep(&self, idle: &mut Vec<Idle<C>>, now: BootInstant) {
         let max_idle = self.bounds.max_idle();
-        idle.retain_mut(|i| !i.connection.is_closed(&self.stir) && now.saturating_duration_since(i.since) < max_idle);
+        idle.retain_mut(|i| !i.connection.is_closed(&self.stir) && now.since(i.since) < max_idle);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle<C>>> {
@@ -223,14 +223,14 @@ mod tests {
         #[test]
         fn a_connection_is_reused_only_for_what_it_was_opened_for(steps in prop::collection::vec(step(), 1..200)) {
             let limit = Duration::from_secs(30);
-            let fresh = || Pool::<(Opened, Instant)>::new(Arc::new(Bounds::new(3, limit)), Waker::noop().clone());
+            let fresh = || Pool::<(Opened, BootInstant)>::new(Arc::new(Bounds::new(3, limit)), Waker::noop().clone());
             let hosts: Vec<_> = ["api.dhan.co:443", "api.dhan.co:8443", "auth.dhan.co:443", "api-feed.dhan.co:443"]
                 .iter().map(|h| Authority::parse(h, None).unwrap()).collect();
             // Generation tells a replaced exit from the one before it.
             let mut pools: Vec<_> = (0..6).map(|n| (n, fresh())).collect();
             let mut next_exit = 6;
             let mut all: Vec<Opened> = Vec::new();
-            let mut now = Instant::now();
+            let mut now = BootInstant::now();
             for step in steps {
                 match step {
                     Step::Request { exit, host, http2, keep } => {
@@ -242,7 +242,7 @@ mod tests {
                                 prop_assert_eq!(&found.to, &hosts[host]);
                                 prop_assert_eq!(found.profile, profile);
                                 prop_assert!(!found.is_closed(Waker::noop()));
-                                prop_assert!(now.duration_since(since) < limit);
+                                prop_assert!(now.since(since) < limit);
                                 found
                             }
                             None => {
@@ -265,13 +265,13 @@ mod tests {
                         pools[exit] = (next_exit, fresh());
                         next_exit += 1;
                     }
-                    Step::Wait { seconds } => now += Duration::from_secs(seconds),
+                    Step::Wait { seconds } => now = now + Duration::from_secs(seconds),
                 }
             }
         }
     }
 
-    impl Reusable for (Opened, Instant) {
+    impl Reusable for (Opened, BootInstant) {
         fn is_closed(&mut self, waker: &Waker) -> bool {
             self.0.is_closed(waker)
         }

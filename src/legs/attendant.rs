@@ -242,6 +242,14 @@ impl Attendant {
         register.legs.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Nobody knows for how long this machine stood still: whoever is at the other end of an idle connection may have
+    /// forgotten it, and an order that is written to one is lost.
+    pub fn lines_may_be_dead(&self) {
+        for legs in self.all() {
+            legs.both().into_iter().for_each(|leg| leg.exit().forget_idle());
+        }
+    }
+
     /// The kernel delivers other addresses than before.
     pub(super) fn addresses_are(&self, routes: LocalRoutes) {
         // Held to the end, so that what a leg is told last is the newest.

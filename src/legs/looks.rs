@@ -20,7 +20,6 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::attendant::{Attendant, GetIp};
@@ -29,8 +28,8 @@ use super::leg::Seen;
 use super::probes::PATIENCE;
 use super::{Leg, Legs, warm};
 use crate::broker::dhan::calendar;
-use crate::domain::Role;
 use crate::domain::tasks::Tasks;
+use crate::domain::{Role, steady};
 
 /// So long nothing is signed by a leg that is being asked about for the first time.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -243,7 +242,7 @@ fn due(attendant: &Attendant) -> Vec<(Arc<Legs>, Role)> {
         let settings = attendant.settings();
         (settings.warm > 0, settings.warm_always)
     };
-    let warm = warm && (always || calendar::is_market_hours(Timestamp::now()));
+    let warm = warm && (always || calendar::is_market_hours(steady::now()));
     let all = attendant.all();
     let everybody = all.len() <= warm::ALL_WARM;
     let now = Instant::now();

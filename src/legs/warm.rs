@@ -15,7 +15,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -23,8 +22,8 @@ use super::attendant::Attendant;
 use super::health::Purpose;
 use super::{Leg, Legs};
 use crate::broker::dhan::calendar;
-use crate::domain::Role;
 use crate::domain::tasks::Tasks;
+use crate::domain::{Role, steady};
 
 /// Handshakes begun in a second: a tenth of what a core does.
 const A_SECOND: usize = 50;
@@ -96,7 +95,7 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
             let settings = attendant.settings();
             (settings.warm, settings.warm_always)
         };
-        if warm == 0 || !always && !calendar::is_market_hours(Timestamp::now()) {
+        if warm == 0 || !always && !calendar::is_market_hours(steady::now()) {
             continue;
         }
         for (legs, role) in wanting(&attendant, warm).into_iter().take(A_SECOND) {

@@ -1,8 +1,8 @@
 //! The broker's clock, as far as its replies show it, and what an order's own time says by it.
 //!
 //! The header `Date` has whole seconds, and a reply is some time under way: what is known is a span that the broker's
-//! clock lies in. It is kept against the monotonic clock, so that nobody who sets this host's clock makes an order look
-//! older than it is. Only a send that the journal tells of, after a restart, has a time of our own clock.
+//! clock lies in. It is kept against the time since the machine was started, so that nobody who sets this host's clock, and
+//! no night that the machine slept, makes an order look older or younger than it is. Only a send that the journal tells of, after a restart, has a time of our own clock.
 //!
 //! One reply of many may have a wrong `Date`. What contradicts a time that was borne out, by two replies or by one and the
 //! host's clock, is believed once another bears it out; until then no order is taken for a send's that does not fit both.
@@ -13,14 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::domain::corroborated::Corroborated;
+use crate::domain::{BootInstant, india};
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
-
-use crate::domain::corroborated::Corroborated;
-use crate::domain::india;
 
 /// How long an order's time may lie before the send and be the send's all the same: the broker's book and its front
 /// need not have one clock.
@@ -46,7 +44,7 @@ const MAKING: SignedDuration = SignedDuration::from_mins(10);
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SentAt {
     /// In this process.
-    Here(Instant),
+    Here(BootInstant),
     /// Before it began: the journal's time of the intent.
     Written(Timestamp),
 }
@@ -54,7 +52,7 @@ pub enum SentAt {
 /// What the broker's clock showed at an instant: the earliest and the latest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reading {
-    at: Instant,
+    at: BootInstant,
     earliest: Timestamp,
     latest: Timestamp,
 }
@@ -64,7 +62,7 @@ struct Reading {
 pub struct BrokerClock {
     reading: Mutex<Corroborated<Reading>>,
     /// When the first reply was heard.
-    since: OnceLock<Instant>,
+    since: OnceLock<BootInstant>,
     /// How many microseconds later another one is worth looking at.
     next: AtomicU64,
 }
@@ -81,12 +79,19 @@ pub struct Window {
 impl BrokerClock {
     /// A reply's `Date`; the request was sent and its reply's head received at these instants. `wall` is what the host's
     /// clock showed then.
-    pub fn observe(&self, date: &HeaderValue, sent: Instant, received: Instant, wall: Timestamp) {
+    pub fn observe(&self, date: &HeaderValue, sent: BootInstant, received: BootInstant, wall: Timestamp) {
         self.look_at(date, sent, received, wall, |_| ());
     }
 
     /// As [`BrokerClock::observe`]; `then` is told whether what is known is borne out, before another is looked at.
-    fn look_at(&self, date: &HeaderValue, sent: Instant, received: Instant, wall: Timestamp, then: impl FnOnce(bool)) {
+    fn look_at(
+        &self,
+        date: &HeaderValue,
+        sent: BootInstant,
+        received: BootInstant,
+        wall: Timestamp,
+        then: impl FnOnce(bool),
+    ) {
         let earliest = parse(date);
         let latest = earliest.and_then(|earliest| plus(earliest, SECOND + span(sent, received)));
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,19 +104,19 @@ impl BrokerClock {
 
     /// The `Date` of a reply whose head has come this moment; its request was sent at `sent`. What the broker's clock
     /// shows now, unless a reply was looked at within the last second and bore it out: then nothing is done.
-    pub fn heard(&self, headers: &HeaderMap, sent: Instant) -> Option<Timestamp> {
-        self.heard_at(headers, sent, Instant::now(), Timestamp::now)
+    pub fn heard(&self, headers: &HeaderMap, sent: BootInstant) -> Option<Timestamp> {
+        self.heard_at(headers, sent, BootInstant::now(), Timestamp::now)
     }
 
     fn heard_at(
         &self,
         headers: &HeaderMap,
-        sent: Instant,
-        received: Instant,
+        sent: BootInstant,
+        received: BootInstant,
         wall: impl Fn() -> Timestamp,
     ) -> Option<Timestamp> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let passed = micros(received.saturating_duration_since(*self.since.get_or_init(|| received)));
+        let passed = micros(received.since(*self.since.get_or_init(|| received)));
         if passed < self.next.load(Ordering::Relaxed) {
             return None;
         }
@@ -126,10 +131,10 @@ impl BrokerClock {
 
     /// What the broker's clock shows now. `None` while it was not heard.
     pub fn now(&self) -> Option<Timestamp> {
-        self.shows(Instant::now())
+        self.shows(BootInstant::now())
     }
 
-    fn shows(&self, now: Instant) -> Option<Timestamp> {
+    fn shows(&self, now: BootInstant) -> Option<Timestamp> {
         self.reading().believed()?.moved_to(now).map(|reading| reading.earliest)
     }
 
@@ -141,11 +146,11 @@ impl BrokerClock {
     /// host's is over a second off. Never more than a second ahead of the broker's. The journal is read by its times
     /// after a restart, when the host may have another clock.
     pub fn corrected(&self, wall: Timestamp) -> Timestamp {
-        self.corrected_at(Instant::now(), wall)
+        self.corrected_at(BootInstant::now(), wall)
     }
 
     /// [`BrokerClock::corrected`] at this instant.
-    pub fn corrected_at(&self, now: Instant, wall: Timestamp) -> Timestamp {
+    pub fn corrected_at(&self, now: BootInstant, wall: Timestamp) -> Timestamp {
         let Some(reading) = self.reading().believed().and_then(|reading| reading.moved_exactly_to(now)) else {
             return wall;
         };
@@ -156,7 +161,7 @@ impl BrokerClock {
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
     /// While nothing bears out what one reply said, the host's clock counts as well: what fits only one of the two may be
     /// another's order.
-    pub fn window(&self, sent: SentAt, now: Instant, wall: Timestamp) -> Option<Window> {
+    pub fn window(&self, sent: SentAt, now: BootInstant, wall: Timestamp) -> Option<Window> {
         let reading = self.reading();
         let of_host = || Some(Reading { at: now, earliest: minus(wall, UNHEARD)?, latest: plus(wall, UNHEARD)? });
         let believed = match reading.believed() {
@@ -188,7 +193,7 @@ impl Reading {
     }
 
     /// [`BrokerClock::window`] by this reading, of the moment `now`.
-    fn window(self, sent: SentAt, now: Instant) -> Option<Window> {
+    fn window(self, sent: SentAt, now: BootInstant) -> Option<Window> {
         let (from, latest) = match sent {
             SentAt::Here(at) => (minus(self.earliest, span(at, now))?, minus(self.latest, span(at, now))?),
             // The broker's time, as far as it was known then: this host's says nothing of it today.
@@ -197,7 +202,7 @@ impl Reading {
         Some(Window { from, until: plus(latest, MAKING)?.min(self.latest) })
     }
 
-    fn moved_to(self, at: Instant) -> Option<Self> {
+    fn moved_to(self, at: BootInstant) -> Option<Self> {
         // Clocks that nobody sets go wrong by less than a second in a thousand.
         let drift = span(self.at, at).abs() / 1000;
         let moved = self.moved_exactly_to(at)?;
@@ -205,7 +210,7 @@ impl Reading {
     }
 
     /// As if this host's clock and the broker's went alike.
-    fn moved_exactly_to(self, at: Instant) -> Option<Self> {
+    fn moved_exactly_to(self, at: BootInstant) -> Option<Self> {
         let by = span(self.at, at);
         Some(Self { at, earliest: plus(self.earliest, by)?, latest: plus(self.latest, by)? })
     }
@@ -295,9 +300,9 @@ impl Shown {
 }
 
 /// From one instant to another.
-fn span(from: Instant, to: Instant) -> SignedDuration {
+fn span(from: BootInstant, to: BootInstant) -> SignedDuration {
     let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
-    signed(to.saturating_duration_since(from)) - signed(from.saturating_duration_since(to))
+    signed(to.since(from)) - signed(from.since(to))
 }
 
 fn plus(at: Timestamp, by: SignedDuration) -> Option<Timestamp> {
@@ -363,7 +368,7 @@ mod tests {
     #[test]
     fn the_broker_s_clock_is_known_to_the_second_and_what_the_way_took() {
         let clock = BrokerClock::default();
-        let sent = Instant::now();
+        let sent = BootInstant::now();
         let now = sent + Duration::from_millis(200);
         clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), sent, now, right());
         // Our own clock is years off.
@@ -381,7 +386,7 @@ mod tests {
     /// One back end's clock may be off, and a reply out of a cache is of yesterday.
     #[test]
     fn what_contradicts_a_time_that_was_borne_out_is_believed_once_it_is_borne_out_too() {
-        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let (clock, now) = (BrokerClock::default(), BootInstant::now());
         let hears = |text: &str| clock.observe(&date(text), now, now, right());
         let from = || clock.window(SentAt::Here(now), now, right()).unwrap().from;
         hears("Mon, 23 Nov 2026 09:30:00 GMT");
@@ -406,7 +411,7 @@ mod tests {
     /// Nobody else knows better.
     #[test]
     fn a_first_reply_is_believed_against_the_host_s_clock_and_a_second_against_it() {
-        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let (clock, now) = (BrokerClock::default(), BootInstant::now());
         let wall = at("2026-11-22T09:30:00Z");
         let hears = |told: &str| clock.observe(&date(told), now, now, wall);
         hears("Mon, 23 Nov 2026 12:00:00 GMT");
@@ -426,7 +431,7 @@ mod tests {
     /// A host was 45 seconds ahead when the line was written, and is right, or behind, when it is read.
     #[test]
     fn a_time_of_the_journal_is_the_brokers_and_no_clock_of_the_host_s_moves_it() {
-        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let (clock, now) = (BrokerClock::default(), BootInstant::now());
         for _ in 0..2 {
             clock.observe(&date("Mon, 23 Nov 2026 09:30:00 GMT"), now, now, at("2026-11-23T09:30:45Z"));
         }
@@ -451,7 +456,7 @@ mod tests {
 
     #[test]
     fn after_a_restart_the_journal_s_time_is_the_send_s() {
-        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let (clock, now) = (BrokerClock::default(), BootInstant::now());
         for _ in 0..2 {
             clock.observe(&date("Mon, 23 Nov 2026 09:30:10 GMT"), now, now, right());
         }
@@ -469,7 +474,7 @@ mod tests {
     /// An order a second costs nothing that an order a minute does not.
     #[test]
     fn of_replies_within_a_second_one_is_looked_at() {
-        let (clock, now) = (BrokerClock::default(), Instant::now());
+        let (clock, now) = (BrokerClock::default(), BootInstant::now());
         let says = |text: &str| [(DATE, date(text))].into_iter().collect::<HeaderMap>();
         let heard = |text: &str, millis: u64| {
             let at = now + Duration::from_millis(millis);

@@ -11,9 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use crate::domain::ClientId;
+use crate::domain::{BootInstant, ClientId};
 
 /// How long a set takes new ids before it becomes the one before: no id is forgotten within a day.
 const SPAN: Duration = Duration::from_hours(24);
@@ -32,7 +30,7 @@ pub struct Known {
 struct Sets {
     now: HashSet<u64>,
     before: HashSet<u64>,
-    since: Option<Instant>,
+    since: Option<BootInstant>,
 }
 
 impl Sets {
@@ -40,9 +38,9 @@ impl Sets {
         self.now.contains(&id) || self.before.contains(&id)
     }
 
-    fn add(&mut self, id: u64, at: Instant) {
+    fn add(&mut self, id: u64, at: BootInstant) {
         let since = *self.since.get_or_insert(at);
-        if self.now.len() >= MOST || at.saturating_duration_since(since) >= SPAN {
+        if self.now.len() >= MOST || at.since(since) >= SPAN {
             self.before = std::mem::take(&mut self.now);
             self.since = Some(at);
         }
@@ -60,10 +58,10 @@ impl Known {
     /// These orders are what a placement became. To be called with every order id of an answer that settled one, also
     /// when it says REJECTED.
     pub fn note<'a>(&self, customer: &ClientId, ids: impl IntoIterator<Item = &'a str>) {
-        self.note_at(customer, ids, Instant::now());
+        self.note_at(customer, ids, BootInstant::now());
     }
 
-    fn note_at<'a>(&self, customer: &ClientId, ids: impl IntoIterator<Item = &'a str>, now: Instant) {
+    fn note_at<'a>(&self, customer: &ClientId, ids: impl IntoIterator<Item = &'a str>, now: BootInstant) {
         let mut ids = ids.into_iter().peekable();
         if ids.peek().is_some() {
             self.with(customer, |sets| ids.for_each(|id| sets.add(number(id), now)));
@@ -72,7 +70,7 @@ impl Known {
 
     /// Take these orders for one placement. `false`, and nothing is taken, when one of them is another's already.
     pub fn claim(&self, customer: &ClientId, ids: &[Box<str>]) -> bool {
-        let now = Instant::now();
+        let now = BootInstant::now();
         self.with(customer, |sets| {
             let free = !ids.iter().any(|id| sets.has(number(id)));
             if free {
@@ -121,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_id_is_kept_for_a_day_and_not_for_ever() {
-        let (known, one, start) = (Known::default(), customer("1000000001"), Instant::now());
+        let (known, one, start) = (Known::default(), customer("1000000001"), BootInstant::now());
         let at = |hours| start + Duration::from_hours(hours);
         known.note_at(&one, ["early"], at(0));
         known.note_at(&one, ["late"], at(23));

@@ -21,7 +21,6 @@
 //! an endpoint is (`broker`).
 
 pub mod body;
-mod boot;
 pub mod broker_clock;
 pub mod correlation;
 pub mod day;
@@ -41,12 +40,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
 
-use crate::domain::ClientId;
+use crate::domain::{BootInstant, ClientId};
 use crate::telemetry::events::Events;
 
-use boot::BootClock;
 use broker_clock::BrokerClock;
 use exits::Exits;
 use journal::{Journal, JournalError, Options};
@@ -69,9 +66,8 @@ pub struct Orders {
     pub broker_clock: BrokerClock,
     lanes: papaya::HashMap<ClientId, Lane>,
     keeping: ArcSwap<Keeping>,
+    /// Limits are kept and ages counted by it: nobody can set it, and it goes on while the machine sleeps.
     clock: Monotonic,
-    /// Ages are counted by it: nobody can set it, and it goes on while the machine sleeps.
-    since_boot: BootClock,
     /// Until then an id may have been used before the start.
     doubtful_until: Moment,
     /// When the journal was read back: by this host's clock, which may be wrong, and by the one of ages.
@@ -108,25 +104,13 @@ impl Orders {
     ) -> Result<Self, JournalError> {
         let journal = Journal::open(folder, &Options::new(fsync, keep).tended(), Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
-        let (lanes, clock, since_boot) = (papaya::HashMap::new(), Monotonic::start(), BootClock::start());
+        let (lanes, clock) = (papaya::HashMap::new(), Monotonic::start());
         let (memory, events) = (Memory::default(), Events::default());
         let (known, broker_clock) = (Known::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
         let doubtful_until = Moment::START.after(day::remembered_for(Timestamp::now(), true));
         let read_back = OnceLock::new();
-        Ok(Self {
-            journal,
-            memory,
-            events,
-            known,
-            broker_clock,
-            lanes,
-            keeping,
-            clock,
-            since_boot,
-            doubtful_until,
-            read_back,
-        })
+        Ok(Self { journal, memory, events, known, broker_clock, lanes, keeping, clock, doubtful_until, read_back })
     }
 
     /// A customer's limits.
@@ -154,7 +138,7 @@ impl Orders {
 
     /// Take in what the head of a reply of the broker says of its clock. `sent` is when it was asked.
     /// The first time it decides how old is what was read back from the journal. Cheap.
-    pub fn heard(&self, headers: &HeaderMap, sent: Instant) {
+    pub fn heard(&self, headers: &HeaderMap, sent: BootInstant) {
         if let Some(now) = self.broker_clock.heard(headers, sent) {
             self.journal.broker_date(now);
             if !self.memory.knows_ages() {
@@ -195,7 +179,7 @@ impl Orders {
 
     /// Now, by the clock that ages are counted by.
     pub fn now(&self) -> Moment {
-        self.since_boot.now()
+        self.clock.now()
     }
 
     /// Keep the limits by other rules, and another `limits.max_wait`, from now on.

@@ -20,7 +20,7 @@ use super::{Inbound, Inside, Proxy, form_of, legs, live, no_token, outgoing, sig
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Spelling, classify, spelling};
 use crate::broker::dhan::errors;
-use crate::domain::Outcome;
+use crate::domain::{BootInstant, Outcome};
 use crate::egress::decode;
 use crate::orders::day;
 use crate::orders::limits::Ask;
@@ -124,7 +124,7 @@ impl Proxy {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.
             let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
-            let asked = Instant::now();
+            let asked = BootInstant::now();
             let reply = Box::pin(forward::send(legs, &out, trace)).await?;
             self.orders.heard(reply.headers(), asked);
             let (doubted, reply) = looked_at(reply, &token).await;

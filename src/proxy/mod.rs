@@ -42,7 +42,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -51,7 +50,7 @@ use crate::broker::dhan::endpoints::{self, Managed};
 use crate::broker::dhan::hosts::Service;
 use crate::config::Config;
 use crate::domain::tasks::Tasks;
-use crate::domain::{AccountName, Authority, Outcome, random};
+use crate::domain::{AccountName, Authority, Outcome, random, steady};
 use crate::legs::{Legs, Purpose};
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
@@ -516,7 +515,7 @@ fn managed(target: &Target, account: &Account) -> Result<Option<Response<Body>>,
     };
     match kind {
         None => Ok(None),
-        Some(Managed::Login) => match placeholder::reply(path, account.client_id(), Timestamp::now()) {
+        Some(Managed::Login) => match placeholder::reply(path, account.client_id(), steady::now()) {
             Some(body) => {
                 let mut reply = reply::json(StatusCode::OK, &body);
                 reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::time::Instant;
 
 use super::forward::Outgoing;
 use super::reply::Body;
@@ -14,7 +13,7 @@ use super::{Proxy, sign};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
-use crate::domain::Authority;
+use crate::domain::{Authority, BootInstant};
 use crate::egress::{Lease, Sent, decode};
 use crate::legs::Leg;
 use crate::orders::limits::Ask;
@@ -46,7 +45,7 @@ impl Question<'_> {
         // The answer has to be read here.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         sign::headers(&mut headers, self.account, self.token);
-        let asked = Instant::now();
+        let asked = BootInstant::now();
         let read = Outgoing::read(self.to.clone(), target, headers, self.limit);
         match lease.send(&read.message(), self.limit).await {
             Sent::Reply(reply) => {

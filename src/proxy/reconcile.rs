@@ -20,7 +20,7 @@ use super::Proxy;
 use super::question::{self, Question};
 use super::shared::{Answer, Key, Shared};
 use crate::accounts::Account;
-use crate::domain::{Authority, Role};
+use crate::domain::{Authority, BootInstant, Role};
 use crate::legs::{Leg, Purpose, Reuse};
 use crate::orders::trail::{Bounds, Finding, Search, Trail};
 use crate::tokens::LiveToken;
@@ -213,7 +213,7 @@ impl Looking<'_> {
         let orders = &self.proxy.orders;
         let customer = self.account.client_id();
         let window =
-            self.trail.sent().and_then(|sent| orders.broker_clock.window(sent, Instant::now(), Timestamp::now()));
+            self.trail.sent().and_then(|sent| orders.broker_clock.window(sent, BootInstant::now(), Timestamp::now()));
         let bounds = Bounds { known: &|id| orders.known.has(customer, id), window };
         lock(&self.search).finding(&bounds)
     }

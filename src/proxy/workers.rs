@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::broker::dhan::calendar;
 use crate::config::{Hours, Latency};
+use crate::domain::steady;
 
 /// How often a worker that spins asks whether the market is open, and one that does not, too.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ async fn awake(hours: Option<Hours>) {
 /// The reactor is asked again and again and never waited for.
 async fn spinning(hours: Hours) {
     loop {
-        if hours == Hours::Market && !calendar::is_market_hours(Timestamp::now()) {
+        if hours == Hours::Market && !calendar::is_market_hours(steady::now()) {
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         }

@@ -2,8 +2,8 @@
 //! to those who find none.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::keeper::Keeper;
 use super::lifecycle::{By, CHECK_TIME, State, Trouble, Why};
 use super::live::LiveToken;
 use crate::domain::steady;
@@ -70,6 +71,10 @@ pub struct TokenCell {
     standing: Mutex<Standing>,
     doubt: Mutex<Option<Doubt>>,
     changed: Notify,
+    /// Was the token that its keeper takes for signing found to have ended?
+    ended: AtomicBool,
+    /// To be told of that.
+    keeper: OnceLock<Weak<Keeper>>,
 }
 
 /// A refusal that proves nothing: the token signs on until the keeper has asked.
@@ -168,9 +173,32 @@ impl TokenCell {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it stands.
+    /// Where it stands. A token that ended while its keeper takes it for signing is none, and its keeper is told.
     pub fn standing(&self) -> Standing {
-        self.lock().clone()
+        self.standing_at(steady::now())
+    }
+
+    fn standing_at(&self, now: Timestamp) -> Standing {
+        let standing = self.lock().clone();
+        let last = self.last.load();
+        let has_ended = last
+            .as_ref()
+            .is_some_and(|last| standing.signing == Some(last.generation()) && last.expires_at() <= self.brokers(now));
+        if !has_ended {
+            return standing;
+        }
+        if !self.ended.swap(true, Ordering::AcqRel)
+            && let Some(keeper) = self.keeper.get().and_then(Weak::upgrade)
+        {
+            keeper.look_again();
+        }
+        Standing { state: None, signing: None, ..standing }
+    }
+
+    /// This moment by the broker's clock.
+    fn brokers(&self, now: Timestamp) -> Timestamp {
+        let skew = SignedDuration::from_millis(self.skew.load(Ordering::Acquire));
+        now.checked_add(skew).unwrap_or(now)
     }
 
     /// The token to sign with now: no lock, no wait. Its end is read by the broker's clock as far as that is known.
@@ -182,8 +210,7 @@ impl TokenCell {
     }
 
     fn live_at(&self, now: Timestamp) -> Result<Arc<LiveToken>, Unavailable> {
-        let skew = SignedDuration::from_millis(self.skew.load(Ordering::Acquire));
-        let brokers = now.checked_add(skew).unwrap_or(now);
+        let brokers = self.brokers(now);
         match self.last.load_full() {
             Some(token) if token.expires_at() > brokers && token.generation() > self.barred.load(Ordering::Acquire) => {
                 Ok(token)
@@ -249,8 +276,18 @@ impl TokenCell {
         }
     }
 
+    /// Who is to be told when somebody finds that the token has ended. The first one given counts.
+    pub(super) fn kept_by(&self, keeper: Weak<Keeper>) {
+        let _ = self.keeper.set(keeper);
+    }
+
+    /// Did somebody find that the token has ended, since this was last asked?
+    pub(super) fn ended_unheard(&self) -> bool {
+        self.ended.swap(false, Ordering::AcqRel)
+    }
+
     fn why_not(&self, now: Timestamp) -> Unavailable {
-        let standing = self.standing();
+        let standing = self.standing_at(now);
         let wait = |until: Timestamp| Duration::try_from(until.duration_since(now)).unwrap_or_default();
         let plain = |code: &str, summary: &str| Unavailable {
             code: code.to_owned(),
@@ -282,6 +319,9 @@ impl TokenCell {
             (Some(State::Live | State::Refreshing), _) => {
                 plain("token_refused", "the access token has just ended or been refused")
             }
+            (None, _) if self.last().is_some_and(|last| last.expires_at() <= self.brokers(now)) => {
+                plain("token_ended", "the access token has ended, and the gateway sees to a new one")
+            }
             (None, _) => plain("starting", "the gateway has just started and not looked at this account's token yet"),
         }
     }
@@ -312,13 +352,29 @@ mod tests {
         assert!(!format!("{header:?}").contains("token-2"));
     }
 
+    /// A timer that was set for its end does not hear of a machine that slept: whoever finds it ended tells its keeper,
+    /// and nobody is told that it lives.
     #[test]
-    fn a_token_signs_until_it_ends() {
+    fn a_token_signs_until_it_ends_and_its_keeper_hears_of_that() {
         let cell = TokenCell::default();
         assert!(cell.live_at(at(1)).is_err());
         cell.set(live(1));
+        cell.stand(Standing { signing: Some(1), ..standing(State::Live, 0) });
         assert!(cell.live_at(at(1999)).is_ok());
-        assert!(cell.live_at(at(2000)).is_err());
+        assert_eq!(cell.standing_at(at(1999)).word(), "live");
+        assert!(!cell.ended_unheard());
+
+        assert_eq!(cell.live_at(at(2000)).unwrap_err().code, "token_ended");
+        assert!(cell.ended_unheard());
+        assert_eq!((cell.standing_at(at(2000)).word(), cell.standing_at(at(2000)).is_moving()), ("absent", true));
+        assert!(cell.ended_unheard());
+        // It knows by now, and is not told again at each request.
+        cell.stand(standing(State::Minting, 0));
+        assert_eq!(
+            (cell.live_at(at(2001)).unwrap_err().code.as_str(), cell.standing_at(at(2001)).word()),
+            ("login_under_way", "minting")
+        );
+        assert!(!cell.ended_unheard());
     }
 
     /// A token that the broker refused must not sign another request, whichever

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sixgate::broker::dhan::limits::limits;
-use sixgate::domain::{ClientId, Outcome, Role};
+use sixgate::domain::{BootInstant, ClientId, Outcome, Role};
 use sixgate::legs::health::{Event, Health, Line, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
@@ -15,7 +15,6 @@ use sixgate::orders::known::Known;
 use sixgate::orders::limits::{Ask, Held, Limits, Moment, Rules};
 use sixgate::orders::memory::{Claim, Key, Memory, Span, UnderWay, Write};
 use sixgate::orders::trail::Trail;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Row;
@@ -163,7 +162,7 @@ pub struct Model {
     pub steps: u64,
     /// Real time.
     pub now: Duration,
-    pub base: Instant,
+    pub base: BootInstant,
     pub clock: std::time::Instant,
     /// How wrong the wall clock is set.
     pub wrong: SignedDuration,
@@ -254,7 +253,7 @@ impl Model {
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D,
             steps: 0,
             now: secs(60),
-            base: Instant::now(),
+            base: BootInstant::now(),
             clock: std::time::Instant::now(),
             wrong: SignedDuration::ZERO,
             memory: Memory::default(),
@@ -307,7 +306,7 @@ impl Model {
         Moment::START.after(self.now)
     }
 
-    pub fn instant(&self) -> Instant {
+    pub fn instant(&self) -> BootInstant {
         self.base + self.now
     }
 

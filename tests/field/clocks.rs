@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sixgate::sandbox::{Action, Fault};
 
 use super::support::engine::Wish;
-use super::support::world::World;
-use super::{Ask, TERMS, Told as _, account, arrived, is_executed, is_well, made, send, text, writes};
+use super::support::wait::wait_until;
+use super::support::world::{World, automatic};
+use super::{Ask, LIMIT, TERMS, Told as _, account, arrived, is_executed, is_well, made, send, text, writes};
 
 const DAY_AND_AN_HOUR: SignedDuration = SignedDuration::from_hours(25);
 const SIX_YEARS: SignedDuration = SignedDuration::from_hours(6 * 365 * 24);
@@ -222,5 +224,52 @@ fn a_late_night_after_market_order_that_is_repeated_in_the_morning_is_not_sent_a
         }
         let sent: Vec<_> = writes(&world).iter().map(|seen| seen.path_and_query.clone()).collect();
         assert!(sent.iter().all(|path| path == "/v2/orders"), "{sent:?} {}", account(&world));
+    }
+}
+
+/// Timers do not hear of a machine that sleeps: a dead token was told as live for five minutes, and orders were written to
+/// connections that the other side had long forgotten. Its clocks count the time, or only the wall clock is set after it.
+#[test]
+fn a_machine_that_slept_for_a_day_trades_as_soon_as_it_wakes() {
+    for counted in [true, false] {
+        let mut world = World::up_with_clock(0, &text(""));
+        world.broker.add_account(World::broker_account(1));
+        World::wait_for_a_code_that_lasts(Duration::from_secs(10));
+        world.add(1, &automatic());
+        let token = |world: &World| account(world)["token"].clone();
+        wait_until("the first login", LIMIT, || token(&world)["state"] == "live");
+        is_executed(&send(&world, Wish::place(Some("evening"), 100.0)));
+        let (handshakes, ends) = (world.broker.handshakes(), token(&world)["expires_at"].clone());
+
+        world.broker.set_clock_skew(DAY_AND_AN_HOUR);
+        // It has two minutes behind it, and then some.
+        world.broker.set_cooldown(Duration::ZERO);
+        let slept = std::time::Instant::now();
+        if counted {
+            world.clock().sleep(DAY_AND_AN_HOUR);
+            let shown = token(&world);
+            assert!(shown["state"] != "live" || shown["expires_at"] != ends, "{shown:#}");
+        } else {
+            set(&world, DAY_AND_AN_HOUR);
+        }
+        // Nobody sends anything: the keeper sees to it by itself, and long before it would have looked at the clock.
+        wait_until("the next login", LIMIT, || {
+            let shown = token(&world);
+            shown["state"] == "live" && shown["expires_at"] != ends
+        });
+        assert!(slept.elapsed() < Duration::from_secs(60), "{:?}", slept.elapsed());
+        let before = world.broker.handshakes();
+        assert!(before > handshakes);
+        is_executed(&send(&world, Wish::place(Some("morning"), 100.0)));
+        // An id of a day that is over names a new order. Where no clock of the machine counted the night, it is not over by
+        // the ages of ids, and rather a repeat than a second order.
+        let again = send(&world, Wish::place(Some("evening"), 100.0));
+        is_executed(&again);
+        assert_eq!(again.repeat_of().is_empty(), counted, "{again:?}");
+        let orders = if counted { 3 } else { 2 };
+        assert_eq!((arrived(&world), made(&world)), (orders, orders));
+        let told = if counted { "this machine slept" } else { "this host's clock was set" };
+        wait_until(told, LIMIT, || world.gateway.log().contains(told));
+        is_well(&world);
     }
 }

@@ -1,6 +1,7 @@
-/* A wall clock that is wrong, for one process: by as many seconds as the file
- * CLOCK_OFFSET holds at that moment, eight bytes in this machine's order. The
- * clocks that nobody can set go on as they are. Loaded with LD_PRELOAD; built by
+/* Clocks that are wrong, for one process: the wall clock by as many seconds as the
+ * first eight bytes of the file CLOCK_OFFSET say at that moment, the time since boot
+ * by as many as the next eight do, in this machine's order. What timers count goes on
+ * as it is: so it is on a machine that slept. Loaded with LD_PRELOAD; built by
  * tests/support/clock.rs.
  */
 #define _GNU_SOURCE
@@ -18,7 +19,7 @@ static volatile int64_t *offset;
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("CLOCK_OFFSET");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    void *map = file < 0 ? MAP_FAILED : mmap(0, sizeof *offset, PROT_READ, MAP_SHARED, file, 0);
+    void *map = file < 0 ? MAP_FAILED : mmap(0, 2 * sizeof *offset, PROT_READ, MAP_SHARED, file, 0);
     if (map == MAP_FAILED)
         abort();
     close(file);
@@ -28,7 +29,9 @@ __attribute__((constructor)) static void begin(void) {
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int failed = syscall(SYS_clock_gettime, clock, now);
     if (!failed && offset && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += *offset;
+        now->tv_sec += offset[0];
+    if (!failed && offset && clock == CLOCK_BOOTTIME)
+        now->tv_sec += offset[1];
     return failed;
 }
 

@@ -1,4 +1,4 @@
-//! A host whose wall clock is wrong, or is set while a program runs.
+//! A host whose wall clock is wrong, or is set while a program runs, or which sleeps meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ impl Clock {
     /// One that is right. Its files are kept in `dir`.
     pub fn new(dir: &Path) -> Self {
         let clock = Self { library: preload::library("support/clock.c", dir), file: dir.join("clock-offset") };
-        clock.set(SignedDuration::ZERO);
+        clock.write([0, 0]);
         clock
     }
 
@@ -29,10 +29,20 @@ impl Clock {
 
     /// Let it be ahead of this machine's by so much (negative: behind), at once and in whole seconds.
     pub fn set(&self, ahead: SignedDuration) {
+        self.write([ahead.as_secs()]);
+    }
+
+    /// Let the machine have slept for so long: its wall clock and the time since its boot went on, and what timers count
+    /// did not. It slept for the first time, with a clock that was right.
+    pub fn sleep(&self, slept: SignedDuration) {
+        self.write([slept.as_secs(); 2]);
+    }
+
+    fn write<const N: usize>(&self, offsets: [i64; N]) {
         use std::io::Write as _;
-        // In place: programs have it mapped.
+        // In place and at once: programs have it mapped.
         let mut file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&self.file).unwrap();
-        file.write_all(&ahead.as_secs().to_ne_bytes()).unwrap();
+        file.write_all(&offsets.map(i64::to_ne_bytes).concat()).unwrap();
     }
 
     /// Let it show this moment now. How far ahead it is then.

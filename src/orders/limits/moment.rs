@@ -1,10 +1,12 @@
-//! Monotonic time that can be calculated with: a wall clock that is set does not move it.
+//! Time that can be calculated with: a wall clock that is set does not move it, and it goes on while the machine sleeps.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A point in monotonic time, to the microsecond.
+use crate::domain::BootInstant;
+
+/// A point in time since the machine was started, to the microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
@@ -50,13 +52,13 @@ fn micros(duration: Duration) -> u64 {
 /// The clock that moments come from.
 #[derive(Clone, Copy, Debug)]
 pub struct Monotonic {
-    start: Instant,
+    start: BootInstant,
 }
 
 impl Monotonic {
     /// A clock that starts now.
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start: BootInstant::now() }
     }
 
     /// Now.
@@ -64,13 +66,16 @@ impl Monotonic {
         Moment::START.after(self.start.elapsed())
     }
 
-    /// The moment of an instant; one before the clock started is its start.
+    /// The moment of one of the runtime's instants; one before the clock started is its start.
     pub(super) fn moment(&self, instant: Instant) -> Moment {
-        Moment::START.after(instant.saturating_duration_since(self.start))
+        let (here, now) = (self.now(), Instant::now());
+        let moment = here.after(instant.saturating_duration_since(now)).before(now.saturating_duration_since(instant));
+        moment.max(Moment::START)
     }
 
-    /// The instant of a moment, rounded up to where tokio's timer stops.
+    /// The runtime's instant of a moment, rounded up to where its timer stops.
     pub(super) fn instant(&self, moment: Moment) -> Instant {
-        self.start + moment.since(Moment::START)
+        let (here, now) = (self.now(), Instant::now());
+        now + moment.since(here)
     }
 }

@@ -55,7 +55,7 @@ fn monday() -> tempfile::TempDir {
 
 fn heard(orders: &Orders, date: &'static str) {
     let headers = [(http::header::DATE, http::HeaderValue::from_static(date))].into_iter().collect();
-    orders.heard(&headers, tokio::time::Instant::now());
+    orders.heard(&headers, crate::domain::BootInstant::now());
 }
 
 /// The same ids would be sent again.

@@ -10,7 +10,7 @@ use super::judge::{self, Reply, Said};
 use super::lines::micros;
 use super::{Order, limited, superseded};
 use crate::broker::dhan::endpoints::WriteKind;
-use crate::domain::{Outcome, Role};
+use crate::domain::{BootInstant, Outcome, Role};
 use crate::egress::{Lease, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
 use crate::orders::broker_clock::SentAt;
@@ -262,8 +262,8 @@ impl Order<'_> {
             return Ok(Left::NotAByte("the broker had closed the connection".to_owned()));
         }
         claim.sending(self.unknown(trail));
-        let sent_at = Instant::now();
-        trail.leaves(SentAt::Here(sent_at));
+        let (sent_at, left_at) = (Instant::now(), BootInstant::now());
+        trail.leaves(SentAt::Here(left_at));
         let said = match lease.send(&self.out.message(), self.out.limit).await {
             Sent::NotSent(err) => {
                 claim.taken_back();
@@ -276,7 +276,7 @@ impl Order<'_> {
                 Said::Lost(err.chain())
             }
             Sent::Reply(reply) => {
-                self.proxy.orders.heard(reply.headers(), sent_at);
+                self.proxy.orders.heard(reply.headers(), left_at);
                 judge::read(reply, self.out.limit).await
             }
         };

@@ -98,6 +98,8 @@ pub struct Keepers {
     events: OnceLock<Events>,
     /// The broker's clock minus ours, as anybody last measured it: one host, one clock.
     skew: Mutex<Option<SignedDuration>>,
+    /// At which parting of the clocks the broker was asked what time it is, and how often.
+    asked: Mutex<(u32, usize)>,
 }
 
 impl std::fmt::Debug for Keepers {
@@ -119,6 +121,7 @@ impl Keepers {
             checks: Arc::new(Semaphore::new(CHECKS)),
             events: OnceLock::new(),
             skew: Mutex::default(),
+            asked: Mutex::default(),
         })
     }
 
@@ -146,6 +149,7 @@ impl Keepers {
             refused: AtomicU64::new(0),
             mail: Mail::default(),
         });
+        keeper.cell.kept_by(Arc::downgrade(&keeper));
         self.tasks.spawn(work::run(Arc::clone(self), Reader(Arc::clone(&keeper)), budget));
         keeper
     }
@@ -153,6 +157,17 @@ impl Keepers {
     /// The clock as last measured, if it was.
     fn skew(&self) -> Option<SignedDuration> {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The clocks parted for the `parted`th time: may one more keeper ask the broker what time it is? One answer tells
+    /// all of them, and ten thousand questions would be a flood.
+    fn may_ask_the_time(&self, parted: u32) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.0 != parted {
+            *asked = (parted, 0);
+        }
+        asked.1 += 1;
+        asked.1 <= CHECKS
     }
 
     /// Take up a measured clock, and warn once when this host's is found to be off.
@@ -268,6 +283,11 @@ impl Keeper {
         if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
             self.mail.changed();
         }
+    }
+
+    /// Something of what it goes by is not what it was.
+    pub(super) fn look_again(&self) {
+        self.mail.changed();
     }
 
     /// This generation may sign after all, so its next refusal is to be heard.

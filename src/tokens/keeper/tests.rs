@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{Authority, Pair, Platform, SourceAddr};
+use crate::domain::{Authority, Pair, Platform, SourceAddr, clocks};
 use crate::egress::{Egress, Options};
 use crate::legs::{Attendant, Settings};
 use crate::store::Change;
@@ -431,16 +431,22 @@ async fn a_keeper_that_waits_holds_little() {
     let it = Fixture::new().await;
     let keeper = it.keep();
     let run = work::run(Arc::clone(&it.keepers), Reader(keeper), Box::default());
-    assert!(size_of_val(&run) < 1350, "{} bytes", size_of_val(&run));
+    assert!(size_of_val(&run) < 1450, "{} bytes", size_of_val(&run));
 }
 
 /// One who waits for a person has planned nothing, and a token that was told as ended by a wrong clock may live.
 #[tokio::test]
 async fn a_clock_that_is_corrected_wakes_who_has_nothing_to_wait_for() {
     let it = Fixture::new().await;
-    let due = |epoch| work::due(&it.keepers, None, epoch).now_or_never();
-    let before = steady::epoch();
-    assert_eq!(due(before), None);
+    let due = |epoch, parted| work::due(&it.keepers, None, epoch, parted).now_or_never();
+    let (before, parted) = (steady::epoch(), clocks::parted());
+    assert_eq!(due(before, parted), None);
+    assert_eq!(due(before, parted + 1), Some(work::Due::ClocksParted));
+    let planned = work::due(&it.keepers, None, before, parted);
+    tokio::pin!(planned);
+    assert_eq!(planned.as_mut().now_or_never(), None);
     assert!(steady::measured(jiff::SignedDuration::from_hours(24)).is_some());
-    assert_eq!((due(before), due(steady::epoch())), (Some(false), None));
+    // At once, and not when it would have looked at the clock again.
+    assert_eq!(planned.await, work::Due::Moment { turn: false });
+    assert_eq!((due(before, parted), due(steady::epoch(), parted)), (Some(work::Due::Moment { turn: false }), None));
 }

@@ -1,6 +1,7 @@
 //! A keeper at work: events to the machine, its actions to the world.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::mail::{Letter, Reader};
 use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
-use crate::domain::{AccountName, Secret, steady};
+use crate::domain::{AccountName, Secret, clocks, steady};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::events::Subject;
@@ -66,7 +67,10 @@ pub(super) async fn run(shared: Arc<Keepers>, mail: Reader, budget: Box<Budget>)
                 Some(Letter::Changed) => Box::pin(work.look()).await,
                 None => break,
             },
-            turn = due(&work.shared, work.wake, work.epoch), if !stopping => Box::pin(work.woken(turn)).await,
+            due = due(&work.shared, work.wake, work.epoch, work.parted), if !stopping => match due {
+                Due::Moment { turn } => Box::pin(work.woken(turn)).await,
+                Due::ClocksParted => Box::pin(work.clocks_parted()).await,
+            },
         }
     }
 }
@@ -79,22 +83,40 @@ async fn next_of(running: &mut Option<Running>) -> Option<(Errand, Answer)> {
     }
 }
 
+/// What a keeper is to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The moment that it waited for has come, with its turn if it waited for one; or it must plan anew.
+    Moment { turn: bool },
+    /// Two clocks of this host went different ways.
+    ClocksParted,
+}
+
 /// Wait until a wake is due, and for its turn. A clock that was corrected makes one due: what was planned by the one
 /// before, a wait for a person among it, is planned anew.
-pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32) -> bool {
+pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32, parted: u32) -> Due {
     let (at, turn) = wake.unwrap_or((Timestamp::MAX, false));
     loop {
+        let mut stirred = pin!(clocks::stirred());
+        // From here on nothing is missed.
+        stirred.as_mut().enable();
         let left = Duration::try_from(at.duration_since(steady::now())).unwrap_or_default();
         if left.is_zero() || steady::epoch() != epoch {
             break;
         }
-        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+        if clocks::parted() != parted {
+            return Due::ClocksParted;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(left.min(LONGEST_SLEEP)) => {}
+            () = stirred => {}
+        }
     }
     if turn {
         // Boxed like what is done when it has come.
         Box::pin(shared.turns.take()).await;
     }
-    turn
+    Due::Moment { turn }
 }
 
 type Running = FuturesUnordered<futures_util::future::BoxFuture<'static, (Errand, Answer)>>;
@@ -112,6 +134,8 @@ struct Work {
     wake: Option<(Timestamp, bool)>,
     /// Of the clock by which the wake was set.
     epoch: u32,
+    /// How often the clocks had parted when that was last taken up.
+    parted: u32,
     /// Who waits for a login link.
     link_wanted: Option<oneshot::Sender<Result<Link, Trouble>>>,
     /// What a person brought back from the broker's page.
@@ -133,6 +157,7 @@ impl Work {
             running: None,
             wake: None,
             epoch: steady::epoch(),
+            parted: clocks::parted(),
             link_wanted: None,
             token_id: None,
             unsaved: None,
@@ -166,6 +191,10 @@ impl Work {
         if means_changed {
             self.feed(Event::MeansChanged { means, credentials_changed }).await;
         }
+        // A timer that was set for the end of the token does not hear of a machine that slept.
+        if self.keeper.cell.ended_unheard() {
+            self.woken(false).await;
+        }
         let refused = self.keeper.refused.load(Ordering::Acquire);
         if refused > self.refusals_seen {
             self.refusals_seen = refused;
@@ -198,6 +227,25 @@ impl Work {
         // Another account's login may have measured what a code of ours hangs on.
         self.clock(self.shared.skew()).await;
         self.feed(Event::Woken { turn }).await;
+    }
+
+    /// The machine slept, or its wall clock was set. By that clock the token may have ended, and by the one that nobody
+    /// sets it lives: a machine that was paused without counting it, or a clock that is wrong. The broker knows, and its
+    /// reply says what time it is.
+    async fn clocks_parted(&mut self) {
+        self.parted = clocks::parted();
+        let signing = self.machine.signing();
+        let ended = self
+            .keeper
+            .cell
+            .last()
+            .filter(|last| Some(last.generation()) == signing && last.expires_at() <= Timestamp::now());
+        if let Some(token) = ended.filter(|_| self.shared.may_ask_the_time(self.parted)) {
+            self.keeper.cell.doubt(Doubt { generation: token.generation(), by: By::Read });
+        }
+        self.look().await;
+        // What was planned is planned by the clock as it is now.
+        self.woken(false).await;
     }
 
     async fn clock(&mut self, skew: Option<SignedDuration>) {

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::domain::{Authority, ClientId, Role, steady};
+use crate::domain::{Authority, BootInstant, ClientId, Role, steady};
 use crate::egress::decode::decoded;
 use crate::egress::{Lease, ReplyBody, SecretRequest, Sent};
 use crate::legs::{Errand, Leg, Legs, Purpose};
@@ -71,15 +71,15 @@ impl<'a> Way<'a> {
 pub(super) struct Ears(Arc<OnceLock<Box<Listen>>>);
 
 /// Called with an answer's fields and when it came.
-type Listen = dyn Fn(&HeaderMap, Instant) + Send + Sync;
+type Listen = dyn Fn(&HeaderMap, BootInstant) + Send + Sync;
 
 impl Ears {
-    pub(super) fn set(&self, hear: impl Fn(&HeaderMap, Instant) + Send + Sync + 'static) {
+    pub(super) fn set(&self, hear: impl Fn(&HeaderMap, BootInstant) + Send + Sync + 'static) {
         // A second one is not for this.
         let _ = self.0.set(Box::new(hear));
     }
 
-    fn heard(&self, headers: &HeaderMap, sent: Instant) {
+    fn heard(&self, headers: &HeaderMap, sent: BootInstant) {
         if let Some(hear) = self.0.get() {
             hear(headers, sent);
         }
@@ -204,8 +204,8 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
         let why = "the last moment at which it could be sent has passed";
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
     }
-    let (sent, asked) = (Instant::now(), steady::uncorrected());
-    let by = sent + limit;
+    let (sent, asked) = (BootInstant::now(), steady::uncorrected());
+    let by = Instant::now() + limit;
     let response = match lease.send_secret(call.request(), limit).await {
         Sent::Reply(response) => response,
         Sent::NotSent(err) => return (Err(NoAnswer::NotSent(err.chain())), None),

@@ -30,13 +30,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
 
 use super::lifecycle::{AttemptOutcome, CheckOutcome, Refusal, Trouble};
 use crate::broker::dhan::errors::Context;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{Authority, ClientId, Role, Secret, SourceAddr, steady};
+use crate::domain::{Authority, BootInstant, ClientId, Role, Secret, SourceAddr, steady};
 use crate::legs::{Errand, Legs};
 
 pub use address::{Holds, Registered, Slot, is_not_told};
@@ -131,7 +130,7 @@ impl Login {
     }
 
     /// From now on `hear` is told the head of every answer and when its request was sent; once.
-    pub fn on_heard(&self, hear: impl Fn(&HeaderMap, Instant) + Send + Sync + 'static) {
+    pub fn on_heard(&self, hear: impl Fn(&HeaderMap, BootInstant) + Send + Sync + 'static) {
         self.ears.set(hear);
     }
 
