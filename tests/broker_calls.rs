@@ -160,7 +160,7 @@ async fn every_answer_tells_what_time_it_is_at_the_broker() {
     let setup = start().await;
     let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
     let into = Arc::clone(&heard);
-    let began = tokio::time::Instant::now();
+    let began = sixgate::domain::BootInstant::now();
     setup.login.on_heard(move |headers, sent| {
         assert!(sent >= began);
         into.lock().unwrap().push(headers.contains_key("date"));

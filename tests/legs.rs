@@ -329,3 +329,43 @@ fn a_leg_whose_address_came_back_is_asked_about_again_before_it_signs() {
     let seen = world.broker.seen();
     assert!(seen.iter().filter(|seen| *seen.peer.ip() == other).all(is_get_ip), "{seen:?}");
 }
+
+fn read(world: &World) -> Reply {
+    ask(world, "GET", "/v2/orders", None)
+}
+
+fn hangs(world: &World, times: u32) {
+    world.broker.fault(Fault::new(Action::Hang { executed: false }).on("GET", "/v2/orders").times(times));
+}
+
+/// A way that loses replies and lets handshakes pass held every read for its whole timeout, for ever.
+#[test]
+fn a_read_without_a_reply_goes_by_the_other_leg_and_those_after_it_too_but_no_order() {
+    let world = World::up_with(1, &text("warm = 0").replace("user_timeout", "response_timeout = \"2s\"\nuser_timeout"));
+    goes_by(&world, "primary");
+    hangs(&world, 1);
+    // Until the leg has carried a whole reply again, nothing proves that it does.
+    let asked = Fault::new(Action::Close { executed: false }).on("GET", "/v2/ip/getIP").times(3);
+    world.broker.fault(asked);
+    let told = read(&world);
+    assert_eq!((told.status, told.header("sixgate-leg")), (200, "secondary"), "{told:?}");
+    assert_eq!(primary(&world), tripped("no_reply"));
+    assert_eq!(read(&world).header("sixgate-leg"), "secondary");
+    goes_by(&world, "primary");
+    wait_until("a whole reply by it, and the dwell", LIMIT, || primary(&world).0 == "admits");
+    assert_eq!(read(&world).header("sixgate-leg"), "primary");
+    goes_by(&world, "primary");
+}
+
+/// The broker has slow pages: what neither leg answers says nothing of either.
+#[test]
+fn a_read_that_neither_leg_answers_moves_nothing() {
+    let world = World::up_with(1, &text("warm = 0").replace("user_timeout", "response_timeout = \"2s\"\nuser_timeout"));
+    goes_by(&world, "primary");
+    hangs(&world, 2);
+    let told = read(&world);
+    assert_eq!((told.status, told.json()["code"].as_str()), (502, Some("upstream_failed")), "{told:?}");
+    let legs = world.gateway.admin().get("/v1/accounts/a1").1["legs"].clone();
+    assert!(legs.as_array().unwrap().iter().all(|leg| leg["state"] == "admits"), "{legs:#}");
+    assert_eq!(read(&world).header("sixgate-leg"), "primary");
+}

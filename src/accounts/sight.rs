@@ -54,7 +54,9 @@ impl GetIp for Sight {
             let called = login.get_ip(leg, account.client_id(), &token.secret()).await;
             match called.answered {
                 Answered::Good(registered) => Some(seen(&registered, role, leg.source().ip())),
-                Answered::Refused(_) | Answered::Lost(_) | Answered::NotSent(_) => None,
+                // A whole reply that says nothing of it.
+                Answered::Refused(_) => Some(Seen { detected: None, orders_allowed: None }),
+                Answered::Lost(_) | Answered::NotSent(_) => None,
             }
         };
         Some(ask.boxed())

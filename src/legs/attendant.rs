@@ -68,7 +68,7 @@ pub trait GetIp: Send + Sync {
     fn can_ask(&self, legs: &Legs) -> bool;
 
     /// Ask, on a new connection. No future when it cannot be asked, and nothing from it
-    /// when there was no answer or one that could not be read.
+    /// when there was no whole answer; one that does not say is a [`Seen`] without anything in it.
     ///
     /// Must leave by that leg and no other ([`Leg::lease_for_errand`]). It is given ten seconds
     /// and dropped then.

@@ -1,9 +1,13 @@
 //! The health of one leg, and which of two legs goes first: pure, `now` passed in.
 //!
-//! A leg can be in three kinds of trouble at once, and each heals by its own evidence:
+//! A leg can be in four kinds of trouble at once, and each heals by its own evidence:
 //!
 //! - with its *line*: it cannot be dialled, or its address left this host. Heals by
 //!   connections that are made through it;
+//! - with its *replies*: a read that was sent by it got none in time, and the other leg's same read did. It can be
+//!   dialled, but something on the way loses what is large or late. Reads go by the other leg until a whole reply has come
+//!   by this one; order writes stay: the broker may have been slow for one read, and its second leg may not be allowed for
+//!   orders. If no connection can be made by it either, its line is in trouble as well;
 //! - with its *standing* at the broker: the broker refuses orders from its address.
 //!   Heals by proof, a `getIP` through the leg or an order that the broker took. Reading
 //!   needs no registered address, so a leg that is only refused for orders admits reads;
@@ -56,6 +60,8 @@ pub enum Reason {
     HttpFailed,
     /// Its address left this host, or was never here.
     AddressGone,
+    /// A read got no reply by it, and one by the other leg.
+    NoReply,
     /// The broker refused an order from its address ("Invalid IP").
     SourceRefused,
     /// `getIP` says that orders are not allowed from it.
@@ -66,7 +72,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BindFailed,
         Self::ConnectFailed,
         Self::ConnectTimedOut,
@@ -75,6 +81,7 @@ impl Reason {
         Self::TlsTimedOut,
         Self::HttpFailed,
         Self::AddressGone,
+        Self::NoReply,
         Self::SourceRefused,
         Self::OrdersNotAllowed,
         Self::SeenAsAnother,
@@ -91,6 +98,7 @@ impl Reason {
             Self::TlsTimedOut => "tls_timed_out",
             Self::HttpFailed => "http_failed",
             Self::AddressGone => "address_gone",
+            Self::NoReply => "no_reply",
             Self::SourceRefused => "source_refused",
             Self::OrdersNotAllowed => "orders_not_allowed",
             Self::SeenAsAnother => "seen_as_another",
@@ -172,6 +180,8 @@ pub enum Event {
     Dialled,
     /// No connection could be made through it.
     DialFailed(Reason),
+    /// A read that was sent by it got no reply in time; sent again by the other leg, it did.
+    NoReply,
     /// Its address left this host.
     AddressGone,
     /// Its address is on this host again.
@@ -180,7 +190,7 @@ pub enum Event {
     SourceRefused,
     /// The broker took an order that came from it.
     SourceAccepted,
-    /// A `getIP` through it was answered.
+    /// A `getIP` through it was answered: a whole reply came.
     Seen(Sight),
     /// A probe ended, with what `getIP` said if it was asked and answered.
     Probed(Line, Option<Sight>),
@@ -257,6 +267,7 @@ pub struct Health {
     here: bool,
     /// Boxed like the next one: twenty thousand legs are in no trouble.
     line: Option<Box<Trouble>>,
+    replies: Option<Box<Trouble>>,
     standing: Option<Box<Trouble>>,
     seen_as_another: Option<Box<Trouble>>,
     /// Probes in a row that did not help.
@@ -273,6 +284,7 @@ impl Health {
             dwell,
             here: true,
             line: None,
+            replies: None,
             standing: None,
             seen_as_another: None,
             in_vain: 0,
@@ -292,7 +304,9 @@ impl Health {
     }
 
     fn troubles(&self) -> impl Iterator<Item = &Trouble> {
-        [&self.line, &self.seen_as_another, &self.standing].into_iter().filter_map(|trouble| trouble.as_deref())
+        [&self.line, &self.seen_as_another, &self.replies, &self.standing]
+            .into_iter()
+            .filter_map(|trouble| trouble.as_deref())
     }
 
     /// May requests of this kind go by it?
@@ -308,12 +322,12 @@ impl Health {
             Some(trouble) if trouble.healthy_since.is_some() => 1,
             Some(_) => 2,
         };
-        let standing = match purpose {
+        let own = match purpose {
             Purpose::OrderWrite | Purpose::TakesRiskAway => self.standing.is_some(),
-            Purpose::Read => false,
+            Purpose::Read => self.replies.is_some(),
         };
         let barred = if self.seen_as_another.is_some() { Rank::BARRED } else { 0 };
-        Rank(line * 2 + u8::from(standing) + barred)
+        Rank(line * 2 + u8::from(own) + barred)
     }
 
     /// When to probe it next; `None` exactly while nothing is wrong with it.
@@ -323,7 +337,7 @@ impl Health {
 
     /// Does only proof from the broker help? Then a probe without `getIP` is in vain.
     pub const fn wants_proof(&self) -> bool {
-        self.standing.is_some() || self.seen_as_another.is_some()
+        self.standing.is_some() || self.seen_as_another.is_some() || self.replies.is_some()
     }
 
     /// Take in what was learnt.
@@ -331,13 +345,17 @@ impl Health {
         match event {
             Event::Dialled => self.line_works(now),
             Event::DialFailed(reason) => self.line_failed(reason, now),
+            Event::NoReply => bad(&mut self.replies, Reason::NoReply, now),
             Event::AddressGone => {
                 self.line_failed(Reason::AddressGone, now);
                 self.here = false;
             }
             Event::AddressBack => self.here = true,
             Event::SourceRefused => self.orders_refused(Reason::SourceRefused, now),
-            Event::SourceAccepted => self.proved(now),
+            Event::SourceAccepted => {
+                self.replied(now);
+                self.proved(now);
+            }
             Event::Seen(sight) => self.seen(sight, now),
             Event::Probed(line, sight) => {
                 match line {
@@ -366,7 +384,13 @@ impl Health {
         bad(&mut self.line, reason, now);
     }
 
+    /// A whole reply came by it.
+    fn replied(&mut self, now: Instant) {
+        good(&mut self.replies, self.dwell, now);
+    }
+
     fn seen(&mut self, sight: Sight, now: Instant) {
+        self.replied(now);
         match sight.own_address {
             Some(false) => {
                 bad(&mut self.seen_as_another, Reason::SeenAsAnother, now);

@@ -255,6 +255,11 @@ impl Leg {
         }
     }
 
+    /// A read that was sent by it got no reply in time, and one when it was sent again by the other leg.
+    pub fn gave_no_reply(&self) {
+        self.learn(Event::NoReply);
+    }
+
     pub(super) const fn exit(&self) -> &Arc<Exit> {
         &self.exit
     }
@@ -345,6 +350,7 @@ impl Leg {
             Event::Dialled | Event::SourceAccepted => true,
             Event::Seen(sight) => sight.own_address != Some(false) && sight.orders_allowed != Some(false),
             Event::DialFailed(_)
+            | Event::NoReply
             | Event::AddressGone
             | Event::AddressBack
             | Event::SourceRefused

@@ -97,7 +97,7 @@ impl Found {
     const fn wait(self) -> Duration {
         match self {
             Self::Told(Seen { detected: Some(_), .. }) => EVERY,
-            Self::Told(_) | Self::NotTold => UNTOLD,
+            Self::Told(Seen { detected: None, .. }) | Self::NotTold => UNTOLD,
             Self::Doubtful => DOUBTFUL,
         }
     }

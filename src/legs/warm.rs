@@ -127,7 +127,8 @@ fn wanting(attendant: &Attendant, warm: usize) -> Vec<(Arc<Legs>, Role)> {
             continue;
         }
         for leg in legs.both() {
-            let wanted = legs.pin().is_none_or(|pin| pin == leg.role()) && leg.admits(Purpose::Read);
+            let admits = leg.admits(Purpose::Read) || leg.admits(Purpose::OrderWrite);
+            let wanted = legs.pin().is_none_or(|pin| pin == leg.role()) && admits;
             if wanted && leg.exit().idle_to(attendant.api(), good_for(attendant, leg)) < warm {
                 found.push((used, Arc::clone(&legs), leg.role()));
             }

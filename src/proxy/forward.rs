@@ -2,7 +2,9 @@
 //!
 //! A request goes another way while nothing of it had been written: a leg that could
 //! not be dialled, or a connection that gave the request back. A read that broke is
-//! repeated once, on a new connection; what may do more than read is not.
+//! repeated once, on a new connection; what may do more than read is not. One that got no
+//! reply in time is repeated by the other leg, and an answer there says that this leg loses
+//! replies: reads go by the other one then (`legs::health`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +17,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::headers;
 use super::reply::{Body, CHANGES, CORRELATION_ID, Code, LEG, OUTCOME, Problem, REPEAT, SOURCE};
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
-use crate::egress::{Message, SendError, Sent};
-use crate::legs::{Legs, NoLeg, Purpose, Reuse};
+use crate::egress::{Lease, Message, SendError, Sent};
+use crate::legs::{Leg, Legs, NoLeg, Purpose, Reuse};
 use crate::orders::limits::Changes;
 
 /// How often a request that was handed back unsent goes on to a new connection.
@@ -75,10 +77,19 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;
+    // The leg by which it got no reply in time, and why.
+    let mut silent: Option<(&Leg, SendError)> = None;
     let mut dial_by = Instant::now() + out.limit;
     loop {
-        let leased = legs.lease(&out.authority, Purpose::Read, reuse, dial_by.into()).await;
-        let (leg, lease) = leased.map_err(|none| no_leg(&none, trace))?;
+        let (leg, lease) = match &silent {
+            Some((one, err)) => {
+                by_the_other(legs, one, out, dial_by).await.ok_or_else(|| out.failed(err, Outcome::Unknown))?
+            }
+            None => {
+                let leased = legs.lease(&out.authority, Purpose::Read, reuse, dial_by.into()).await;
+                leased.map_err(|none| no_leg(&none, trace))?
+            }
+        };
         trace.leg = Some(leg.role());
         trace.source = Some(lease.source());
         let began = Instant::now();
@@ -94,7 +105,12 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
                 let detail = "the broker answered 101 to a request that asked for no upgrade";
                 return Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Unknown));
             }
-            Sent::Reply(reply) => return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace)),
+            Sent::Reply(reply) => {
+                if let Some((silent, _)) = silent {
+                    silent.gave_no_reply();
+                }
+                return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace));
+            }
             Sent::NotSent(err) => {
                 unsent += 1;
                 if unsent >= UNSENT_TRIES {
@@ -105,12 +121,24 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
                 repeated = true;
                 dial_by = Instant::now() + out.limit;
             }
+            Sent::Broken(err @ SendError::TimedOut(_)) if out.may_repeat && !repeated => {
+                repeated = true;
+                dial_by = Instant::now() + out.limit;
+                silent = Some((leg, err));
+            }
             Sent::Broken(err) => return Err(out.failed(&err, Outcome::Unknown)),
         }
         if reuse == Reuse::Idle {
             reuse = Reuse::Never;
         }
     }
+}
+
+/// A new connection by the leg that is not `not`, if it may carry a read and can be dialled.
+async fn by_the_other<'l>(legs: &'l Legs, not: &Leg, out: &Outgoing, by: Instant) -> Option<(&'l Leg, Lease)> {
+    let other = legs.other_than(not.role(), Purpose::Read).filter(|other| other.admits(Purpose::Read))?;
+    let lease = other.lease(&out.authority, Purpose::Read, Reuse::Never, by.into()).await.ok()?;
+    Some((other, lease))
 }
 
 impl Outgoing {

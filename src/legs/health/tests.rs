@@ -151,6 +151,23 @@ fn a_leg_that_is_seen_right_again_is_not_thereby_allowed_to_order() {
     assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::SourceRefused)), (true, false)));
 }
 
+/// The broker has slow pages, and its second leg may not be allowed for orders: what a read says moves reads.
+#[test]
+fn a_read_without_a_reply_moves_reads_until_a_whole_one_came_and_orders_only_with_the_line() {
+    let mut leg = Desk::new();
+    leg.on(Event::NoReply);
+    assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::NoReply)), (false, true)));
+    // That it can be dialled says nothing of what is lost on it.
+    leg.on(Event::Dialled).wait(60).on(Event::Probed(Line::Works, None));
+    assert_eq!(leg.admits(), (false, true));
+    leg.on(Event::DialFailed(Reason::TlsTimedOut));
+    assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::TlsTimedOut)), (false, false)));
+    leg.on(Event::Probed(Line::Works, Some(NOTHING))).wait(59).on(Event::Probed(Line::Works, Some(NOTHING)));
+    assert_eq!(leg.admits(), (false, false));
+    leg.wait(1).on(Event::Probed(Line::Works, Some(NOTHING)));
+    assert_eq!((leg.word(), leg.admits()), (("admits", None), (true, true)));
+}
+
 #[test]
 fn probes_back_off_to_thirty_seconds_and_are_steady_once_healthy() {
     let mut leg = Desk::new();
@@ -231,6 +248,8 @@ struct Watched {
     spoilt: Option<(Instant, bool)>,
     /// When it was last seen as another, and whether since then it was seen right.
     barred: Option<(Instant, bool)>,
+    /// When a read got no reply by it, and whether since then a whole one came.
+    silent: Option<(Instant, bool)>,
     trips: u32,
 }
 
@@ -242,6 +261,7 @@ impl Account {
             last_bad: None,
             spoilt: None,
             barred: None,
+            silent: None,
             trips: 0,
         };
         let now = Instant::now();
@@ -278,7 +298,20 @@ impl Account {
                 *proved = true;
             }
         }
+        match event {
+            Event::NoReply => leg.silent = Some((now, false)),
+            Event::Seen(_) | Event::Probed(_, Some(_)) | Event::SourceAccepted => {
+                leg.silent.iter_mut().for_each(|(_, replied)| *replied = true);
+            }
+            Event::Probed(_, None)
+            | Event::Dialled
+            | Event::DialFailed(_)
+            | Event::AddressGone
+            | Event::AddressBack
+            | Event::SourceRefused => {}
+        }
         let (bad, spoilt, proof) = match event {
+            Event::NoReply => (true, false, false),
             Event::DialFailed(_) | Event::AddressGone => (true, false, false),
             Event::SourceRefused => (true, true, false),
             Event::SourceAccepted => (false, false, true),
@@ -315,6 +348,11 @@ impl Account {
             assert!(leg.spoilt.is_none_or(|(at, proved)| proved && now - at >= DWELL), "orders again without proof");
             leg.spoilt = None;
         }
+        if leg.health.replies.is_none() {
+            let healed = leg.silent.is_none_or(|(at, replied)| replied && now - at >= DWELL);
+            assert!(healed, "reads again without a whole reply, by {event:?}");
+            leg.silent = None;
+        }
         if leg.health.seen_as_another.is_none() {
             let healed = leg.barred.is_none_or(|(at, proved)| proved && now - at >= DWELL);
             assert!(healed, "signs again without having been seen right, by {event:?}");
@@ -341,8 +379,8 @@ impl Account {
         }
         for leg in &self.legs {
             let state = leg.health.state();
-            assert!(state != LegState::Admits || leg.health.admits(Purpose::Read));
-            assert_eq!(state == LegState::Admits, leg.health.admits(Purpose::OrderWrite));
+            let admits = [Purpose::Read, Purpose::OrderWrite].map(|purpose| leg.health.admits(purpose));
+            assert_eq!(state == LegState::Admits, admits == [true; 2]);
             assert!(state.reason().is_none_or(|reason| Reason::ALL.contains(&reason)));
             match leg.health.next_probe() {
                 None => assert_eq!(state, LegState::Admits, "a leg that is never probed again"),
@@ -381,6 +419,7 @@ fn any_step(n: u64, good_weather: bool) -> Step {
         15 => Step::Learn(leg, Event::AddressGone),
         16..18 => Step::Learn(leg, Event::SourceRefused),
         18 => Step::Learn(leg, Event::SourceAccepted),
+        21 => Step::Learn(leg, Event::NoReply),
         19 => Step::Pin([None, Some(Role::Primary), Some(Role::Secondary)][pick(24, 3)]),
         20 => Step::Pin(None),
         _ => Step::Probe(line, None),
