@@ -369,3 +369,44 @@ fn a_read_that_neither_leg_answers_moves_nothing() {
     assert!(legs.as_array().unwrap().iter().all(|leg| leg["state"] == "admits"), "{legs:#}");
     assert_eq!(read(&world).header("sixgate-leg"), "primary");
 }
+
+/// Who has no other leg is told at once, and what to do: with freebind a connect from it ran into its timeout.
+#[test]
+fn addresses_that_are_gone_are_not_waited_for_though_no_other_leg_is_left() {
+    let world = patient_world();
+    goes_by(&world, "primary");
+    let change = |word: &str| {
+        for prefix in ["2001:db8:a1::/64", "2001:db8:a2::/64"] {
+            world.net.ip(Ns::Gateway, &format!("-6 route {word} local {prefix} dev lo"));
+        }
+    };
+    let gone = |leg: &Value| leg["reason"] == "address_gone";
+    let legs = || world.gateway.admin().get("/v1/accounts/a1").1["legs"].as_array().unwrap().clone();
+    change("del");
+    wait_until("both legs to trip", LIMIT, || legs().iter().all(gone));
+    let (told, took) = place(&world);
+    assert_eq!((told.status, told.header("sixgate-outcome")), (503, "not_sent"), "{told:?}");
+    assert!(told.json()["detail"].as_str().unwrap().contains("not on this host any more"), "{told:?}");
+    assert!(took < Duration::from_secs(2), "after {took:?}");
+    change("add");
+    wait_until("an order to leave again", LIMIT, || place(&world).0.status == 200);
+}
+
+/// Its address stays, its way out does not: an order was written to an idle connection, and nobody knew for ten seconds
+/// what had become of it, though no route existed.
+#[test]
+fn a_lost_route_costs_no_order_its_outcome() {
+    for lost in [
+        "-6 route del default table 101",
+        "-6 route add unreachable default table 101 metric 1",
+        "link set uplink1 down",
+    ] {
+        let world = world("warm = 0");
+        goes_by(&world, "primary");
+        world.net.ip(Ns::Gateway, lost);
+        // Nobody sends anything: the kernel says so.
+        wait_until("the leg to trip", LIMIT, || primary(&world).0 == "tripped");
+        goes_by(&world, "secondary");
+        assert_eq!(world.broker.orders(&world.traders[0].client_id).len(), 2, "{lost}");
+    }
+}

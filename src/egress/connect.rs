@@ -20,7 +20,7 @@ use super::janitor::Janitor;
 use super::line::Line;
 use super::pool::{Bounds, Pool};
 use super::resolve::{ResolveError, Resolver};
-use super::source::BoundSocket;
+use super::source::{self, BoundSocket};
 use super::tls::{Base, ExitTls, Profile, TlsError};
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, BootInstant, Host, SourceAddr};
@@ -36,6 +36,11 @@ pub enum DialError {
         #[source]
         err: io::Error,
     },
+    #[error(
+        "{from} is not on this host any more: no interface has it and no local route covers it, so nothing can leave from \
+         it; put it back (ip -6 addr add, or ip -6 route add local for its prefix)"
+    )]
+    AddressGone { from: SourceAddr },
     #[error("cannot connect from {from} to {to}")]
     Connect {
         from: SourceAddr,
@@ -83,6 +88,7 @@ impl DialError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "bind_failed",
+            Self::AddressGone { .. } => "address_gone",
             Self::Connect { .. } => "connect_failed",
             Self::TimedOut { .. } | Self::OutOfTime { .. } => "connect_timed_out",
             Self::WrongSource { .. } => "wrong_source",
@@ -261,6 +267,22 @@ impl Exit {
     /// Drop the idle connections: what made them is in doubt.
     pub fn forget_idle(&self) {
         self.idle.clear();
+    }
+
+    /// Drop the idle connections to where the kernel has no route from here any more: they look alive, and what is
+    /// written to them goes nowhere. Were there any? A system call or three for each destination.
+    pub fn forget_unroutable(&self) -> bool {
+        let freebind = self.egress.live.load().options.freebind;
+        let mut known: Vec<(SocketAddrV6, bool)> = Vec::new();
+        self.idle.keep_only(|connection| {
+            let Some(to) = connection.peer() else { return true };
+            let routed = known.iter().find(|(one, _)| *one == to).map(|(_, routed)| *routed);
+            routed.unwrap_or_else(|| {
+                let routed = source::has_route(self.source, to, freebind);
+                known.push((to, routed));
+                routed
+            })
+        })
     }
 
     /// Make a connection and let it lie idle, for an order to come: HTTP/1.1, whatever `egress.http2` says.

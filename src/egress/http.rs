@@ -2,6 +2,7 @@
 //! connection comes back to its pool.
 
 use std::borrow::Cow;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -172,6 +173,15 @@ impl Connection {
         open: Open,
     ) -> Self {
         Self { source, sender: Sender::Http2(sender), ways, _open: open }
+    }
+
+    /// Where it leads; not of an HTTP/2 connection, whose driver sees to it.
+    pub fn peer(&self) -> Option<SocketAddrV6> {
+        let Sender::Http1(connection) = &self.sender else { return None };
+        match connection.wire().get_ref().0.stream()?.peer_addr().ok()? {
+            SocketAddr::V6(peer) => Some(peer),
+            SocketAddr::V4(_) => None,
+        }
     }
 
     /// Itself, once it can take a request from here; `None` when it is dead. Nothing is sent.

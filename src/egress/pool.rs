@@ -141,6 +141,14 @@ impl<C: Reusable> Pool<C> {
         self.lock().clear();
     }
 
+    /// Drop those that are not `kept`. Were there any?
+    pub fn keep_only(&self, mut kept: impl FnMut(&C) -> bool) -> bool {
+        let mut idle = self.lock();
+        let before = idle.len();
+        idle.retain(|idle| kept(&idle.connection));
+        idle.len() < before
+    }
+
     /// Drop what is closed or too old.
     pub fn expire(&self, now: BootInstant) {
         self.sweep(&mut self.lock(), now);

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -81,6 +82,27 @@ impl BoundSocket {
             Ok(local) => Err(DialError::WrongSource { from, local: Some(local) }),
             Err(_) => Err(DialError::WrongSource { from, local: None }),
         }
+    }
+}
+
+/// Has the kernel a route from this address to that one? Nothing is sent: a datagram socket that is connected only looks
+/// the route up, as a stream's would (`connect(2)`). What cannot be asked counts as yes.
+pub(super) fn has_route(from: SourceAddr, to: SocketAddrV6, freebind: bool) -> bool {
+    let asked = || -> io::Result<()> {
+        let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_only_v6(true)?;
+        if freebind {
+            socket.set_freebind_v6(true)?;
+        }
+        // No port is taken before it is connected, and then one of this address only.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
+        socket.connect(&SocketAddr::from(to).into())
+    };
+    match asked().err().and_then(|err| err.raw_os_error()).map(Errno::from_raw) {
+        // A route of the types unreachable, prohibit and blackhole answers the last three (ip-route(8)).
+        Some(Errno::ENETUNREACH | Errno::ENETDOWN | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL) => false,
+        Some(_) | None => true,
     }
 }
 

@@ -250,6 +250,19 @@ impl Attendant {
         }
     }
 
+    /// Routes, rules or links of this host changed: what lies idle and has no route any more would be found dead by an
+    /// order, whose outcome then nobody knows.
+    pub(super) fn ways_changed(&self) {
+        let now = Instant::now();
+        for legs in self.all() {
+            for leg in legs.both() {
+                if leg.exit().forget_unroutable() {
+                    self.probe_at(&legs, leg.role(), now);
+                }
+            }
+        }
+    }
+
     /// The kernel delivers other addresses than before.
     pub(super) fn addresses_are(&self, routes: LocalRoutes) {
         // Held to the end, so that what a leg is told last is the newest.

@@ -173,7 +173,10 @@ impl Leg {
         }
         may()?;
         let noted = async {
-            let leased = self.exit.lease_for_errand(to).await;
+            let leased = match self.not_gone() {
+                Ok(()) => self.exit.lease_for_errand(to).await,
+                Err(gone) => Err(gone),
+            };
             self.note_dial(to, leased.as_ref().map(Lease::is_new));
             leased
         };
@@ -312,6 +315,7 @@ impl Leg {
     }
 
     pub(super) async fn lease_unnoted(&self, to: &Authority, purpose: Purpose, how: Reuse) -> Result<Lease, DialError> {
+        self.not_gone()?;
         let protocol = match purpose {
             Purpose::Read => Protocol::Any,
             Purpose::OrderWrite | Purpose::TakesRiskAway => Protocol::Http1,
@@ -324,7 +328,14 @@ impl Leg {
     }
 
     pub(super) async fn dial_unnoted(&self, to: &Authority) -> Result<TcpStream, DialError> {
+        self.not_gone()?;
         self.exit.dial(to).await
+    }
+
+    /// With freebind an address that has gone can be bound all the same, and connecting from it runs into its timeout:
+    /// whoever has no other leg would wait for that.
+    fn not_gone(&self) -> Result<(), DialError> {
+        if self.is_here() { Ok(()) } else { Err(DialError::AddressGone { from: self.source() }) }
     }
 
     fn note_dial(&self, to: &Authority, dialled: Result<bool, &DialError>) {
@@ -433,6 +444,7 @@ impl Drop for Leg {
 pub(super) const fn line_of(err: &DialError) -> Line {
     Line::Failed(match err {
         DialError::Bind { .. } => Reason::BindFailed,
+        DialError::AddressGone { .. } => Reason::AddressGone,
         DialError::Connect { .. } => Reason::ConnectFailed,
         DialError::TimedOut { .. } | DialError::OutOfTime { .. } => Reason::ConnectTimedOut,
         DialError::WrongSource { .. } => Reason::WrongSource,

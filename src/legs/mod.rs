@@ -277,7 +277,8 @@ impl Legs {
     /// See the module for what says something about a leg.
     fn note_failure(&self, to: &Authority, tried: &[(Role, DialError)], share: Duration) {
         let Some((role, err)) = tried.last() else { return };
-        let own_fault = matches!(err, DialError::Bind { .. } | DialError::WrongSource { .. });
+        let own_fault =
+            matches!(err, DialError::Bind { .. } | DialError::AddressGone { .. } | DialError::WrongSource { .. });
         let had_time = !matches!(err, DialError::OutOfTime { .. }) || share >= self.attendant.fair_share();
         if own_fault || (had_time && self.attendant.is_api(to)) {
             self.leg(*role).note_failed_dial(err);

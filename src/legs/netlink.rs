@@ -20,6 +20,8 @@ const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
 const NLM_F_REQUEST: u16 = 0x01;
 const NLM_F_MULTI: u16 = 0x02;
 const NLM_F_DUMP_INTR: u16 = 0x10;
@@ -44,8 +46,8 @@ const LINK: usize = 16;
 /// Dumps in a row that are made again because the table changed meanwhile.
 const MOST_INTERRUPTED: u32 = 3;
 
-/// The multicast groups to listen to: links, IPv6 addresses, IPv6 routes.
-pub(super) const GROUPS: u32 = 0x1 | 0x100 | 0x400;
+/// The multicast groups to listen to: links, IPv6 addresses, IPv6 routes, IPv6 rules (`RTNLGRP_IPV6_RULE`, the 19th).
+pub(super) const GROUPS: u32 = 0x1 | 0x100 | 0x400 | 1 << 18;
 
 /// The request for all IPv6 routes, numbered `sequence`.
 fn dump(sequence: u32) -> Vec<u8> {
@@ -159,6 +161,8 @@ struct Dump {
 pub(super) struct News {
     /// What is known changed, or is known for the first time.
     pub changed: bool,
+    /// The ways out of this host changed: a route that is not a local one, a rule, or a link that is not up any more.
+    pub ways: bool,
     /// The dump was refused with this errno.
     pub refused: Option<i32>,
 }
@@ -221,7 +225,10 @@ impl Follower {
         }
         match message.kind {
             RTM_NEWROUTE | RTM_DELROUTE => {
-                let Some(route) = local_route(message.payload) else { return };
+                let Some(route) = local_route(message.payload) else {
+                    news.ways = true;
+                    return;
+                };
                 let change = |routes: &mut LocalRoutes| match message.kind {
                     RTM_NEWROUTE => routes.insert(route),
                     _ => routes.remove(&route),
@@ -234,8 +241,9 @@ impl Follower {
             // An address or a link can go without a word about its routes
             // (net.ipv6.route.skip_notify_on_dev_down).
             RTM_DELADDR => self.gone.extend(address(message.payload)),
-            RTM_DELLINK => self.stale = true,
-            RTM_NEWLINK => self.stale |= !is_up(message.payload),
+            RTM_DELLINK => (self.stale, news.ways) = (true, true),
+            RTM_NEWLINK if !is_up(message.payload) => (self.stale, news.ways) = (true, true),
+            RTM_NEWRULE | RTM_DELRULE => news.ways = true,
             _ => {}
         }
     }

@@ -4,12 +4,16 @@
 //! then runs into its timeout. The kernel says at once when an address or a local
 //! route goes; legs of that address trip then, before any request has to find out.
 //!
+//! It also says when a way out changes: then idle connections that no route leads along any more are let go of, before an
+//! order is written to one.
+//!
 //! Where netlink is not to be had (a sandbox that forbids it), this says so and ends:
 //! legs then trip when they are dialled, as they would without it.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::RcvBuf;
@@ -18,6 +22,7 @@ use nix::sys::socket::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use super::attendant::Attendant;
 use super::netlink::{Follower, GROUPS};
@@ -30,6 +35,8 @@ const BUFFER: usize = 64 * 1024;
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Reads before legs are told, so that a burst is told as one change and yet at once.
 const BATCH: usize = 64;
+/// Between two looks at where idle connections lead: on a host with a busy routing table something changes all the time.
+const WAYS_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why addresses are not watched.
 #[derive(Debug, thiserror::Error)]
@@ -58,23 +65,35 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
     let mut follower = Follower::default();
     follower.missed();
     let mut buffer = vec![0u8; BUFFER];
+    let (mut ways_changed, mut looked) = (false, Instant::now());
     loop {
+        if ways_changed && looked.elapsed() >= WAYS_AGAIN {
+            (ways_changed, looked) = (false, Instant::now());
+            attendant.ways_changed();
+        }
         if let Some(request) = follower.next_request() {
             let sent = send(socket.get_ref().as_raw_fd(), &request, MsgFlags::empty());
             sent.map_err(|errno| WatchError::Netlink(errno.into()))?;
         }
         let mut changed = false;
-        let mut guard = socket.readable().await.map_err(WatchError::Netlink)?;
+        let mut guard = tokio::select! {
+            guard = socket.readable() => guard.map_err(WatchError::Netlink)?,
+            () = tokio::time::sleep_until(looked + WAYS_AGAIN), if ways_changed => continue,
+        };
         for _ in 0..BATCH {
             match guard.try_io(|socket| receive(socket.get_ref(), &mut buffer)) {
                 Ok(Ok(length)) => {
                     let news = follower.take(buffer.get(..length).unwrap_or_default());
                     changed |= news.changed;
+                    ways_changed |= news.ways;
                     if let Some(errno) = news.refused {
                         return Err(WatchError::Refused(io::Error::from_raw_os_error(errno)));
                     }
                 }
-                Ok(Err(err)) if err.raw_os_error() == Some(Errno::ENOBUFS as i32) => follower.missed(),
+                Ok(Err(err)) if err.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    follower.missed();
+                    ways_changed = true;
+                }
                 Ok(Err(err)) => return Err(WatchError::Netlink(err)),
                 Err(_would_block) => break,
             }

@@ -48,7 +48,7 @@ fn told(prefixes: &[&str]) -> Follower {
         prefixes.iter().flat_map(|p| message(RTM_NEWROUTE, NLM_F_MULTI, 1, &route(p, RTN_LOCAL, 1))).collect();
     bytes.extend(message(RTM_NEWROUTE, NLM_F_MULTI, 1, &route("2001:db8:ffff::/48", 1, 1)));
     assert_eq!(follower.take(&bytes), News::default(), "told before the end of the dump");
-    assert_eq!(follower.take(&message(NLMSG_DONE, NLM_F_MULTI, 1, &[0; 4])), News { changed: true, refused: None });
+    assert_eq!(follower.take(&message(NLMSG_DONE, NLM_F_MULTI, 1, &[0; 4])), News { changed: true, ..News::default() });
     follower
 }
 
@@ -133,7 +133,7 @@ fn a_refused_dump_is_told() {
     follower.missed();
     follower.next_request().unwrap();
     let news = follower.take(&message(NLMSG_ERROR, 0, 1, &(-1i32).to_ne_bytes()));
-    assert_eq!(news, News { changed: false, refused: Some(1) });
+    assert_eq!(news, News { refused: Some(1), ..News::default() });
 }
 
 proptest! {
