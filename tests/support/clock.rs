@@ -24,7 +24,8 @@ impl Clock {
 
     /// Let a program have it.
     pub fn give(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("CLOCK_OFFSET", &self.file);
+        preload::give(&self.library, command);
+        command.env("CLOCK_OFFSET", &self.file);
     }
 
     /// Let it be ahead of this machine's by so much (negative: behind), at once and in whole seconds.

@@ -1,7 +1,16 @@
 //! Small libraries in C that a program is started with, to give it a host that is not as it should be.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Start the program with this library, beside those that it is started with already.
+pub fn give(library: &Path, command: &mut Command) {
+    let before = command.get_envs().find_map(|(name, value)| value.filter(|_| name == "LD_PRELOAD"));
+    let mut all = before.map(|before| [before, OsStr::new(":")].join(OsStr::new(""))).unwrap_or_default();
+    all.push(library);
+    command.env("LD_PRELOAD", all);
+}
 
 /// Build `tests/{source}` into this folder, for `LD_PRELOAD`.
 pub fn library(source: &str, folder: &Path) -> PathBuf {

@@ -27,7 +27,8 @@ impl SlowDisk {
 
     /// Let a program have it.
     pub fn give(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("SLOW_DISK", &self.path);
+        preload::give(&self.library, command);
+        command.env("SLOW_DISK", &self.path);
     }
 
     /// Let each write that begins from here on take so long.

@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ pub struct World {
     pub traders: Vec<Trader>,
     pub dir: tempfile::TempDir,
     pub net: Net,
-    oddity: Oddity,
+    host: Host,
     config: String,
     // Last, so that it answers until everybody else is gone.
     _broker_runtime: NsRuntime,
@@ -94,23 +95,28 @@ pub fn pins() -> String {
     format!("[egress.resolve]\n{}", hosts.iter().enumerate().map(pin).collect::<String>())
 }
 
-/// What the gateway's host has that is not as it should be.
-#[derive(Debug)]
-pub enum Oddity {
-    /// Nothing.
-    None,
+/// What the gateway's host has that may not be as it should be.
+#[derive(Debug, Default)]
+pub struct Host {
     /// A wall clock that can be moved.
-    Clock(Clock),
+    pub clock: Option<Clock>,
     /// A disk that can be slow.
-    SlowDisk(SlowDisk),
+    pub slow_disk: Option<SlowDisk>,
 }
 
-fn start(place: &Place, config: &str, dir: &Path, oddity: &Oddity) -> Gateway {
-    Gateway::start_with(place, config, dir, Ready::Readyz, |command| match oddity {
-        Oddity::None => {}
-        Oddity::Clock(clock) => clock.give(command),
-        Oddity::SlowDisk(disk) => disk.give(command),
-    })
+impl Host {
+    fn give(&self, command: &mut Command) {
+        if let Some(clock) = &self.clock {
+            clock.give(command);
+        }
+        if let Some(disk) = &self.slow_disk {
+            disk.give(command);
+        }
+    }
+}
+
+fn start(place: &Place, config: &str, dir: &Path, host: &Host) -> Gateway {
+    Gateway::start_with(place, config, dir, Ready::Readyz, |command| host.give(command))
 }
 
 impl World {
@@ -121,42 +127,37 @@ impl World {
 
     /// The same with a whole configuration.
     pub fn up_with(traders: u16, config: &str) -> Self {
-        let mut world = Self::up_but_for_traders(config, |_| Oddity::None);
+        Self::up_on(traders, config, |_| Host::default())
+    }
+
+    /// The same on another host than usual, which is made with the folder that its files may be in.
+    pub fn up_on(traders: u16, config: &str, host: impl FnOnce(&Path) -> Host) -> Self {
+        let mut world = Self::up_but_for_traders(config, host);
         world.add_manual(traders);
         world
     }
 
     /// The same with a wall clock that can be moved.
     pub fn up_with_clock(traders: u16, config: &str) -> Self {
-        let mut world = Self::up_but_for_traders(config, |dir| Oddity::Clock(Clock::new(dir)));
-        world.add_manual(traders);
-        world
+        Self::up_on(traders, config, |dir| Host { clock: Some(Clock::new(dir)), ..Host::default() })
     }
 
     /// The same with a disk that can be slow.
     pub fn up_with_slow_disk(traders: u16, config: &str) -> Self {
-        let mut world = Self::up_but_for_traders(config, |dir| Oddity::SlowDisk(SlowDisk::new(dir)));
-        world.add_manual(traders);
-        world
+        Self::up_on(traders, config, |dir| Host { slow_disk: Some(SlowDisk::new(dir)), ..Host::default() })
     }
 
     /// The clock of [`World::up_with_clock`].
     pub fn clock(&self) -> &Clock {
-        match &self.oddity {
-            Oddity::Clock(clock) => clock,
-            Oddity::None | Oddity::SlowDisk(_) => panic!("this world's clock cannot be moved"),
-        }
+        self.host.clock.as_ref().expect("this world's clock cannot be moved")
     }
 
     /// The disk of [`World::up_with_slow_disk`].
     pub fn disk(&self) -> &SlowDisk {
-        match &self.oddity {
-            Oddity::SlowDisk(disk) => disk,
-            Oddity::None | Oddity::Clock(_) => panic!("this world's disk cannot be slow"),
-        }
+        self.host.slow_disk.as_ref().expect("this world's disk cannot be slow")
     }
 
-    fn up_but_for_traders(config: &str, oddity: impl FnOnce(&Path) -> Oddity) -> Self {
+    fn up_but_for_traders(config: &str, host: impl FnOnce(&Path) -> Host) -> Self {
         let net = Net::up();
         let broker_runtime = net.runtime(Ns::Broker);
         let listen = SocketAddrV6::new(std::net::Ipv6Addr::UNSPECIFIED, 443, 0, 0);
@@ -164,10 +165,10 @@ impl World {
         let broker = broker_runtime.run(async move { Sandbox::start(options, &Tasks::default()).await.unwrap() });
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("broker-ca.pem"), broker.ca_pem()).unwrap();
-        let oddity = oddity(dir.path());
-        let gateway = start(&net.place(Ns::Gateway), config, dir.path(), &oddity);
+        let host = host(dir.path());
+        let gateway = start(&net.place(Ns::Gateway), config, dir.path(), &host);
         let (config, traders) = (config.to_owned(), Vec::new());
-        Self { gateway, broker, traders, dir, net, oddity, config, _broker_runtime: broker_runtime }
+        Self { gateway, broker, traders, dir, net, host, config, _broker_runtime: broker_runtime }
     }
 
     /// Accounts whose token is given by hand.
@@ -217,7 +218,7 @@ impl World {
     /// Start the gateway again, which must have ended, with the state that it left.
     pub fn start_again(&mut self) {
         let place = self.net.place(Ns::Gateway);
-        self.gateway = start(&place, &self.config, self.dir.path(), &self.oddity);
+        self.gateway = start(&place, &self.config, self.dir.path(), &self.host);
     }
 
     /// An admin call that must answer `status`.
