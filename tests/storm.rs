@@ -35,6 +35,7 @@ use sixgate::orders::journal::{Kind as Line, read_back};
 use sixgate::sandbox::{Action, Compression, Elsewhere, Encoding, Fault, Habits, Kind as BookOf};
 use support::engine::Wish;
 use support::net::Ns;
+use support::random::Random;
 use support::world::{LISTENER, Trader, World, config, pins};
 
 /// The fewest accounts there are.
@@ -49,16 +50,6 @@ const AT_ONCE: usize = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a caller goes on repeating.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// As good as random, and the same again for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 /// What a write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -348,7 +339,7 @@ fn storm(orders: usize, seed: u64, journal: Journal) {
             over.store(true, Ordering::Release);
             ended
         });
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut next_restart = Instant::now() + Duration::from_millis(500 + random.below(700));
         while !storm.is_finished() {
             std::thread::park_timeout(Duration::from_millis(5 + random.below(20)));

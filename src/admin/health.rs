@@ -30,6 +30,7 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    admin.metrics.tasks(admin.tasks.running());
     admin.metrics.journal_whole(admin.orders.journal.whole().is_whole());
     ([(CONTENT_TYPE, kind)], admin.metrics.text()).into_response()
 }

@@ -44,6 +44,11 @@ impl Tasks {
         self.running.spawn_on(task, runtime)
     }
 
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// Resolves when the process is to stop: accept loops end, keep-alive is
     /// turned off. Cancel-safe.
     pub async fn stopping(&self) {

@@ -60,6 +60,7 @@ pub struct Metrics {
     leg_changes: Family<LegChangeLabels, Counter>,
     legs: Family<LegLabels, Gauge>,
     journal_whole: Gauge,
+    tasks: Gauge,
     upstream: Histogram,
     overhead: Histogram,
 }
@@ -80,6 +81,7 @@ impl Default for Metrics {
             leg_changes: Family::default(),
             legs: Family::default(),
             journal_whole: Gauge::default(),
+            tasks: Gauge::default(),
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
@@ -95,6 +97,8 @@ impl Default for Metrics {
         registry.register("legs", "Legs by state", metrics.legs.clone());
         let whole = "1 while nothing lacks of the order journal's last days; 0: see /readyz";
         registry.register("journal_whole", whole, metrics.journal_whole.clone());
+        let help = "Tasks at work: callers' connections, tunnels, streams, watches";
+        registry.register("tasks", help, metrics.tasks.clone());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -133,6 +137,11 @@ impl Metrics {
     /// How the order journal stands.
     pub fn journal_whole(&self, whole: bool) {
         self.journal_whole.set(whole.into());
+    }
+
+    /// So many tasks are at work.
+    pub fn tasks(&self, running: usize) {
+        self.tasks.set(i64::try_from(running).unwrap_or(i64::MAX));
     }
 
     /// Count a request.

@@ -13,12 +13,19 @@
 //! - [`slow_disk`]: a disk that takes its time.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
+//! - [`random`]: numbers that a seed decides.
 //! - [`world`]: the network with a broker, a gateway and accounts.
 //! - [`wait`]: waiting for a condition, the only place that waits by time.
 //! - [`python`]: a Python with the pinned client libraries.
 //! - [`node`]: the pinned packages for clients in Node.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends by panicking"
+)]
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
 pub mod admin;
@@ -31,6 +38,7 @@ pub mod node;
 pub mod preload;
 pub mod process;
 pub mod python;
+pub mod random;
 pub mod slow_disk;
 pub mod wait;
 pub mod world;
