@@ -410,3 +410,25 @@ fn a_lost_route_costs_no_order_its_outcome() {
         assert_eq!(world.broker.orders(&world.traders[0].client_id).len(), 2, "{lost}");
     }
 }
+
+/// What is sent twice counts twice: the broker does not know that it was one request of a caller.
+#[test]
+fn a_read_that_is_sent_again_counts_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("limits.toml");
+    let windows =
+        ["order", "data", "quote"].map(|kind| format!("{kind} = [{{ count = 100, per = \"1s\" }}]\n")).concat();
+    let whole = format!(
+        "checked = \"2026-11-25\"\nmodifications_per_order = 25\noption_chain_every = \"3s\"\n[windows]\n{windows}other = [{{ count = 2, per = \"1h\" }}]\n"
+    );
+    std::fs::write(&table, whole).unwrap();
+    let world =
+        World::up_with(1, &format!("{}\n[limits]\nfile = \"{}\"\nmargin = 0.0\n", text("warm = 0"), table.display()));
+    world.broker.fault(Fault::new(Action::Close { executed: false }).on("GET", "/v2/orders").times(3));
+    let told = read(&world);
+    assert_eq!((told.status, told.json()["code"].as_str()), (502, Some("upstream_failed")), "{told:?}");
+    let told = read(&world);
+    assert_eq!((told.status, told.json()["code"].as_str()), (429, Some("rate_limited")), "{told:?}");
+    let reads = world.broker.seen().into_iter().filter(|seen| seen.path_and_query == "/v2/orders").count();
+    assert_eq!(reads, 2);
+}

@@ -120,6 +120,7 @@ impl Proxy {
         let gate = self.orders.gate(account.client_id());
         let digest = || Sha256::digest(&out.body).into();
         let ask = Ask::of(&out.method, out.path.path(), &endpoint, false, digest);
+        out.counts = Some((Arc::clone(&gate), ask.clone()));
         loop {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.

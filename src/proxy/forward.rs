@@ -19,7 +19,7 @@ use super::reply::{Body, CHANGES, CORRELATION_ID, Code, LEG, OUTCOME, Problem, R
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, Message, SendError, Sent};
 use crate::legs::{Leg, Legs, NoLeg, Purpose, Reuse};
-use crate::orders::limits::Changes;
+use crate::orders::limits::{Ask, Changes, Gate};
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -44,6 +44,8 @@ pub struct Outgoing {
     pub upgrade: bool,
     /// Is the account's token in its path? Then the reply must not repeat it.
     pub secret_path: bool,
+    /// What it counts against, where the broker limits it: sent again, it counts again.
+    pub counts: Option<(Arc<Gate>, Ask)>,
 }
 
 /// How a request went, for the log and the metrics.
@@ -117,16 +119,14 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
                     return Err(out.failed(&err, Outcome::NotSent));
                 }
             }
-            Sent::Broken(SendError::Connection(_)) if out.may_repeat && !repeated => {
+            Sent::Broken(err) => {
+                if repeated || !out.may_go_again().await {
+                    return Err(out.failed(&err, Outcome::Unknown));
+                }
                 repeated = true;
                 dial_by = Instant::now() + out.limit;
+                silent = matches!(err, SendError::TimedOut(_)).then_some((leg, err));
             }
-            Sent::Broken(err @ SendError::TimedOut(_)) if out.may_repeat && !repeated => {
-                repeated = true;
-                dial_by = Instant::now() + out.limit;
-                silent = Some((leg, err));
-            }
-            Sent::Broken(err) => return Err(out.failed(&err, Outcome::Unknown)),
         }
         if reuse == Reuse::Idle {
             reuse = Reuse::Never;
@@ -154,7 +154,17 @@ impl Outgoing {
             limit,
             upgrade: false,
             secret_path: false,
+            counts: None,
         }
+    }
+
+    /// May it be sent again, and has the broker's limit room for that? Then it is counted.
+    async fn may_go_again(&self) -> bool {
+        self.may_repeat
+            && match &self.counts {
+                Some((gate, ask)) => gate.enter(ask.clone()).await.is_ok(),
+                None => true,
+            }
     }
 
     /// As it is sent.

@@ -466,6 +466,7 @@ fn outgoing(asked: Inbound, target: Target) -> Outgoing {
         limit: asked.settings.read_timeout,
         upgrade: false,
         secret_path: false,
+        counts: None,
     }
 }
 
