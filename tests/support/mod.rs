@@ -10,6 +10,7 @@
 //! - [`admin`]: a small client for the admin API.
 //! - [`caller`]: an order engine's HTTP client, in every mode.
 //! - [`clock`]: a wall clock that is wrong.
+//! - [`name_server`]: a name server that says what a test wants.
 //! - [`slow_disk`]: a disk that takes its time.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
@@ -26,6 +27,7 @@ pub mod caller;
 pub mod clock;
 pub mod engine;
 pub mod gateway;
+pub mod name_server;
 pub mod net;
 pub mod node;
 pub mod preload;
