@@ -212,6 +212,12 @@ impl Egress {
         Ok(Arc::new(Self { live, bounds, janitor, tls, tasks }))
     }
 
+    /// Know the addresses that hosts had at the end of the last run, and keep them in this file: name service may be
+    /// dead when this host boots. Blocks.
+    pub fn keep_names_in(&self, file: PathBuf) {
+        self.live.load().resolver.keep_in(file);
+    }
+
     /// Other settings for what is dialled from now on; the roots stay. When names stand
     /// for other addresses, idle connections are not used again. Not for two at once.
     pub fn reload(&self, options: Options) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +119,11 @@ impl Resolver {
     /// `name_servers` are asked, or the system's where there are none.
     pub fn new(pins: BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr], tasks: Tasks) -> Self {
         Self { pins, name_servers: name_servers.to_vec(), names: Names::new(name_servers, tasks) }
+    }
+
+    /// Remember over a restart, in this file, what names stand for.
+    pub fn keep_in(&self, file: PathBuf) {
+        self.names.keep_in(file);
     }
 
     /// One with these pins and name servers, that remembers what this one does; `None`

@@ -12,6 +12,7 @@
 //! - [`clock`]: a wall clock that is wrong.
 //! - [`name_server`]: a name server that says what a test wants.
 //! - [`slow_disk`]: a disk that takes its time.
+//! - [`etc`]: a host whose `/etc` is the test's own.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
 //! - [`world`]: the network with a broker, a gateway and accounts.
@@ -26,6 +27,7 @@ pub mod admin;
 pub mod caller;
 pub mod clock;
 pub mod engine;
+pub mod etc;
 pub mod gateway;
 pub mod name_server;
 pub mod net;

@@ -11,6 +11,7 @@ use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Options, Sandbox};
 
 use super::clock::Clock;
+use super::etc::Etc;
 use super::gateway::Ready;
 use super::net::{self, Ns, NsRuntime};
 use super::slow_disk::SlowDisk;
@@ -103,6 +104,8 @@ pub enum Oddity {
     Clock(Clock),
     /// A disk that can be slow.
     SlowDisk(SlowDisk),
+    /// An `/etc` of its own.
+    Etc(Etc),
 }
 
 fn start(place: &Place, config: &str, dir: &Path, oddity: &Oddity) -> Gateway {
@@ -110,6 +113,7 @@ fn start(place: &Place, config: &str, dir: &Path, oddity: &Oddity) -> Gateway {
         Oddity::None => {}
         Oddity::Clock(clock) => clock.give(command),
         Oddity::SlowDisk(disk) => disk.give(command),
+        Oddity::Etc(etc) => etc.give(command),
     })
 }
 
@@ -140,11 +144,26 @@ impl World {
         world
     }
 
+    /// The same with an `/etc` of the test's own, which is empty.
+    pub fn up_with_etc(traders: u16, config: &str) -> Self {
+        let mut world = Self::up_but_for_traders(config, |dir| Oddity::Etc(Etc::new(dir)));
+        world.add_manual(traders);
+        world
+    }
+
+    /// The `/etc` of [`World::up_with_etc`].
+    pub fn etc(&self) -> &Etc {
+        match &self.oddity {
+            Oddity::Etc(etc) => etc,
+            Oddity::None | Oddity::Clock(_) | Oddity::SlowDisk(_) => panic!("this world has the machine's /etc"),
+        }
+    }
+
     /// The clock of [`World::up_with_clock`].
     pub fn clock(&self) -> &Clock {
         match &self.oddity {
             Oddity::Clock(clock) => clock,
-            Oddity::None | Oddity::SlowDisk(_) => panic!("this world's clock cannot be moved"),
+            Oddity::None | Oddity::SlowDisk(_) | Oddity::Etc(_) => panic!("this world's clock cannot be moved"),
         }
     }
 
@@ -152,7 +171,7 @@ impl World {
     pub fn disk(&self) -> &SlowDisk {
         match &self.oddity {
             Oddity::SlowDisk(disk) => disk,
-            Oddity::None | Oddity::Clock(_) => panic!("this world's disk cannot be slow"),
+            Oddity::None | Oddity::Clock(_) | Oddity::Etc(_) => panic!("this world's disk cannot be slow"),
         }
     }
 

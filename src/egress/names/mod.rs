@@ -14,10 +14,11 @@
 //! sooner, once in [`TTL_FLOOR`], when a dial found an address of it dead.
 //!
 //! Map: `question` is one question to one server, `servers` all of them in turn, `system` the host's files, `name` one
-//! host's state.
+//! host's state, `kept` what is known over a restart.
 //!
 //! Hosts are the broker's and those that the configuration allows, so the table does not grow.
 
+mod kept;
 mod name;
 mod question;
 mod servers;
@@ -26,7 +27,8 @@ mod system;
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -42,6 +44,7 @@ pub(super) use question::Unusable;
 pub(super) use servers::Failure;
 pub(super) use system::Origin;
 
+use kept::{Entries, Kept};
 use name::{Glance, Next};
 use servers::Asker;
 use system::Files;
@@ -64,6 +67,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Names {
     table: Mutex<HashMap<Host, Arc<Name>>>,
     asker: Asker,
+    /// Where it is kept over a restart, if it is.
+    kept: OnceLock<Arc<Kept>>,
     /// Other servers were given.
     reconfigured: Notify,
     tasks: Tasks,
@@ -81,10 +86,21 @@ impl Names {
         Arc::new(Self {
             table: Mutex::default(),
             asker: Asker::new(files, name_servers.to_vec()),
+            kept: OnceLock::new(),
             reconfigured: Notify::new(),
             tasks,
             runtime: Handle::current(),
         })
+    }
+
+    /// Know what was known at the end of the last run, and keep what is known in this file. Only the first one counts.
+    pub fn keep_in(&self, path: PathBuf) {
+        let (kept, entries) = Kept::load(path);
+        if self.kept.set(Arc::new(kept)).is_ok() {
+            for (host, entry) in entries {
+                self.name(&host).restore(entry);
+            }
+        }
     }
 
     /// Ask these from now on. What is known stays known.
@@ -145,6 +161,9 @@ impl Names {
             let answer = self.asker.ask(name.host()).await;
             let asked = answer.as_ref().err().map(|failure| failure.servers.clone());
             let due = name.answered(answer, Instant::now());
+            if asked.is_none() {
+                self.save().await;
+            }
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = self.others_than(asked) => {}
@@ -154,6 +173,20 @@ impl Names {
             if name.next(Instant::now()) == Next::Sleep {
                 return;
             }
+        }
+    }
+
+    /// Write down what is known, if that is worth it.
+    async fn save(&self) {
+        let Some(kept) = self.kept.get() else { return };
+        let entries: Entries = {
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.iter().filter_map(|(host, name)| Some((host.as_str().to_owned(), name.entry()?))).collect()
+        };
+        if kept.is_news(&entries) {
+            let kept = Arc::clone(kept);
+            // An error is only the runtime's end.
+            let _ = tokio::task::spawn_blocking(move || kept.write(entries)).await;
         }
     }
 

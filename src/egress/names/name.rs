@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::kept::{self, Entry};
 use super::question::Found;
 use super::servers::Failure;
 use super::{GOOD_FOR, IN_USE, TTL_CEILING, TTL_FLOOR};
@@ -109,6 +110,25 @@ impl Name {
 
     pub(super) const fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// What was known of it at the end of the last run. It is old at once, so it is asked about before it is used.
+    pub(super) fn restore(&self, entry: Entry) {
+        let now = Instant::now();
+        // A clock that is behind says nothing of the age, and a host whose name service is dead has perhaps no other.
+        let age = Duration::from_secs(kept::now().saturating_sub(entry.at));
+        let Some(at) = now.checked_sub(age) else { return };
+        let good = Good { addresses: entry.addresses, at, over: at };
+        self.state().good.get_or_insert(good);
+    }
+
+    /// What is to be known of it after a restart.
+    pub(super) fn entry(&self) -> Option<Entry> {
+        let now = Instant::now();
+        let state = self.state();
+        let addresses = state.addresses(now)?;
+        let age = now.duration_since(state.proved()?);
+        Some(Entry { addresses, at: kept::now().saturating_sub(age.as_secs()) })
     }
 
     /// Somebody dials it now; `keep` starts the keeper that it lacks.
@@ -220,9 +240,15 @@ impl Name {
 impl State {
     /// The last good answer, if it is not too old.
     fn addresses(&self, now: Instant) -> Option<Vec<Ipv6Addr>> {
+        let proved = self.proved()?;
+        self.good.as_ref().filter(|_| now.duration_since(proved) < GOOD_FOR).map(|good| good.addresses.clone())
+    }
+
+    /// When a name server last gave it, or a connection to it last showed that it holds.
+    fn proved(&self) -> Option<Instant> {
         let good = self.good.as_ref()?;
-        let proved = self.alive.map_or(good.at, |(_, at)| at.max(good.at));
-        (now.duration_since(proved) < GOOD_FOR).then(|| good.addresses.clone())
+        let alive = self.alive.filter(|(alive, _)| good.addresses.contains(alive));
+        Some(alive.map_or(good.at, |(_, at)| at.max(good.at)))
     }
 
     fn took(&mut self, host: &Host, found: Found, now: Instant) -> Instant {

@@ -112,7 +112,7 @@ async fn an_old_answer_is_used_within_a_second_when_the_servers_are_silent_and_a
     let began = Instant::now();
     assert_eq!(look(&names).await.unwrap(), [good()]);
     let took = began.elapsed();
-    assert!(took >= PATIENCE && took < question::SILENCES.iter().sum(), "{took:?}");
+    assert!(took >= PATIENCE && took < question::SILENCES.iter().sum::<Duration>(), "{took:?}");
     another_attempt(&names).await;
     let began = Instant::now();
     for _ in 0..100 {
@@ -346,4 +346,40 @@ async fn who_asked_first_may_go_away() {
     };
     let ((), found) = tokio::join!(first, second);
     assert_eq!(found.unwrap(), [good()]);
+}
+
+/// Name service is dead when the host boots. What is kept is only a help: whatever is wrong with it, it does no harm.
+#[tokio::test]
+async fn what_was_known_is_known_after_a_restart_and_a_file_that_is_wrong_is_as_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("names.json");
+    let server = server(Says::address(good())).await;
+    let before = names(&[server.at()]);
+    before.keep_in(file.clone());
+    look(&before).await.unwrap();
+    let end = Instant::now() + LONG;
+    while !file.exists() {
+        assert!(Instant::now() < end, "it is written");
+        tokio::task::yield_now().await;
+    }
+    server.says(Says::Error(2));
+    let after = async |text: Option<String>| {
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        let after = names(&[server.at()]);
+        after.keep_in(file.clone());
+        look(&after).await
+    };
+    assert_eq!(after(None).await.unwrap(), [good()]);
+    let entry = |address: &str, at: u64| Some(format!(r#"{{"api.example":{{"addresses":["{address}"],"at":{at}}}}}"#));
+    let now = kept::now();
+    assert_eq!(after(entry("4000::7", now - 23 * 3600)).await.unwrap(), [ip("4000::7")]);
+    assert_eq!(after(entry("4000::7", now + 9999)).await.unwrap(), [ip("4000::7")], "a clock that is not set yet");
+    for wrong in [entry("4000::7", now - 25 * 3600), entry("::1", now), Some("{".to_owned()), Some(String::new())] {
+        assert!(after(wrong.clone()).await.is_err(), "{wrong:?}");
+    }
+    // It is looked up all the same.
+    server.says(Says::address(ip("4000::2")));
+    assert_eq!(after(entry("4000::7", now)).await.unwrap(), [ip("4000::2")]);
 }
