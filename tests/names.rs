@@ -211,3 +211,18 @@ fn a_host_whose_address_was_never_known_says_what_is_wrong_and_trades_when_it_is
     trades(&world);
     no_leg_is_blamed(&world);
 }
+
+/// Half of an order's time goes by before its name is known: the rest is for the legs, and neither is blamed.
+#[test]
+fn what_a_name_takes_is_taken_from_no_leg() {
+    let (text, _dir) = configured(&format!("name_servers = [\"{}\"]", at(3, 5353)));
+    let world = World::up_with(1, &text);
+    broker_is_at(&world, BROKER);
+    let runtime = world.net.runtime(Ns::Broker);
+    let server = name_server(&runtime, at(3, 5353), Says::AtLength(Box::new(Says::address(BROKER))));
+    let began = Instant::now();
+    let reply = place_with(&world, &[("sixgate-leave-within", "2s")]);
+    assert_eq!((reply.status, server.asked()), (200, 3), "{reply:?}");
+    println!("left after {:?}, of which the name took one second", began.elapsed());
+    no_leg_is_blamed(&world);
+}

@@ -18,8 +18,8 @@ use super::guard::{self, RuleId};
 use super::http::{Connection, Lease, Open, Upgraded, Ways};
 use super::janitor::Janitor;
 use super::line::Line;
-use super::pool::{Bounds, Pool};
 use super::names::Name;
+use super::pool::{Bounds, Pool};
 use super::resolve::{Answer, ResolveError, Resolver};
 use super::source::BoundSocket;
 use super::tls::{Base, ExitTls, Profile, TlsError};
@@ -90,9 +90,9 @@ impl DialError {
             Self::SeenAsAnother { .. } => "seen_as_another",
             Self::Forbidden { .. } | Self::Resolve(ResolveError::Forbidden { .. }) => "destination_forbidden",
             Self::Resolve(ResolveError::NoAddress { .. } | ResolveError::Ipv4Only { .. }) => "no_ipv6_address",
-            Self::Resolve(
-                ResolveError::Failed { .. } | ResolveError::NoServers { .. } | ResolveError::Late { .. },
-            ) => "resolve_failed",
+            Self::Resolve(ResolveError::Failed { .. } | ResolveError::NoServers { .. } | ResolveError::Late { .. }) => {
+                "resolve_failed"
+            }
             Self::Tls { .. } => "tls_failed",
             Self::TlsTimedOut { .. } => "tls_timed_out",
             Self::Http { .. } => "http_failed",

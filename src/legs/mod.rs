@@ -240,19 +240,17 @@ impl Legs {
     {
         self.used.store(self.attendant.second(), Ordering::Relaxed);
         let mut tried = Vec::new();
-        let mut resolved = None;
         let chosen = self.choose(purpose);
         for leg in chosen {
             if let Err(err) = leg.resolve_for_look(to, by).await {
                 return Err(NoLeg { tried, unresolved: Some(err) });
             }
-            let now = Instant::now();
-            let left = by.saturating_duration_since(now);
+            let began = Instant::now();
             let other = chosen.then.filter(|last| last.role() != leg.role() && last.may_sign(purpose).is_ok());
-            let share_of = |left: Duration| if other.is_none() { left } else { left / 2 };
-            let mut share = share_of(left);
+            let share_from = |began: Instant| by.saturating_duration_since(began) / if other.is_none() { 1 } else { 2 };
+            let mut share = share_from(began);
             // Its wait for what the broker sees is part of its share.
-            if let Err(err) = leg.look_first(to, now + share).await {
+            if let Err(err) = leg.look_first(to, began + share).await {
                 tried.push((leg.role(), err));
                 continue;
             }
@@ -260,28 +258,17 @@ impl Legs {
                 tried.push((leg.role(), err));
                 continue;
             }
-            let mut end = now + share;
-            let found = within(end.saturating_duration_since(Instant::now()), idle(leg)).await;
-            let dialled = if let Ok(Some(found)) = found {
+            let rest = (began + share).saturating_duration_since(Instant::now());
+            let dialled = if let Ok(Some(found)) = within(rest, idle(leg)).await {
                 Ok(Ok(found))
             } else {
-                let at = match &resolved {
-                    Some(at) => Destination::clone(at),
-                    None => {
-                        let began = Instant::now();
-                        // Apart: it takes more room than a request that finds a connection.
-                        let at = match Box::pin(self.attendant.egress().resolve(to, by)).await {
-                            Ok(at) => resolved.insert(at).clone(),
-                            Err(err) => return Err(NoLeg { tried, unresolved: Some(err) }),
-                        };
-                        // As if the name had been known from the beginning.
-                        let took = began.elapsed();
-                        share = share_of(left.saturating_sub(took));
-                        end = (now + took + share).min(by);
-                        at
-                    }
+                // Also for the second leg anew: where the first found the host dead, another address may be known by now.
+                let (at, began) = match self.resolve_since(to, by, began).await {
+                    Ok(resolved) => resolved,
+                    Err(err) => return Err(NoLeg { tried, unresolved: Some(err) }),
                 };
-                within(end.saturating_duration_since(Instant::now()), anew(leg, at)).await
+                share = share_from(began);
+                within((began + share).saturating_duration_since(Instant::now()), anew(leg, at)).await
             };
             let Ok(dialled) = dialled else {
                 tried.push((leg.role(), leg.out_of_time(to)));
@@ -311,6 +298,19 @@ impl Legs {
             }
         }
         Err(NoLeg { tried, unresolved: None })
+    }
+
+    /// The addresses of `to`, by `by`, and when what began then would have begun had they been known.
+    async fn resolve_since(
+        &self,
+        to: &Authority,
+        by: Instant,
+        began: Instant,
+    ) -> Result<(Destination, Instant), DialError> {
+        let asked = Instant::now();
+        // Apart: it takes more room than a request that finds a connection.
+        let at = Box::pin(self.attendant.egress().resolve(to, by)).await?;
+        Ok((at, began + asked.elapsed()))
     }
 
     /// See the module for what says something about a leg.

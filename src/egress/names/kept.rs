@@ -48,7 +48,8 @@ impl Kept {
             Entries::new()
         });
         let good = entries.iter().filter_map(|(host, entry)| {
-            let addresses: Vec<_> = entry.addresses.iter().copied().filter(|at| guard::forbidden(*at).is_none()).collect();
+            let addresses: Vec<_> =
+                entry.addresses.iter().copied().filter(|at| guard::forbidden(*at).is_none()).collect();
             let host = Host::parse(host).ok().filter(|_| !addresses.is_empty())?;
             Some((host, Entry { addresses, at: entry.at }))
         });

@@ -26,8 +26,8 @@ mod system;
 
 use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::pin::pin;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -111,7 +111,11 @@ impl Names {
     }
 
     /// The addresses of `host`, by `by`.
-    pub async fn lookup(self: &Arc<Self>, host: &Host, by: Instant) -> Result<(Arc<Name>, Vec<Ipv6Addr>), ResolveError> {
+    pub async fn lookup(
+        self: &Arc<Self>,
+        host: &Host,
+        by: Instant,
+    ) -> Result<(Arc<Name>, Vec<Ipv6Addr>), ResolveError> {
         let name = self.name(host);
         let mut asked = pin!(name.asked.notified());
         // From here on the end of an attempt is not missed.
@@ -158,6 +162,9 @@ impl Names {
 
     async fn keep_until_unused(&self, name: &Name) {
         loop {
+            let mut reconfigured = pin!(self.reconfigured.notified());
+            // From here on it is not missed.
+            reconfigured.as_mut().enable();
             let answer = self.asker.ask(name.host()).await;
             let asked = answer.as_ref().err().map(|failure| failure.servers.clone());
             let due = name.answered(answer, Instant::now());
@@ -167,7 +174,7 @@ impl Names {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
                 () = self.others_than(asked) => {}
-                () = self.reconfigured.notified() => {}
+                () = reconfigured => {}
                 () = name.doubted(TTL_FLOOR) => {}
             }
             if name.next(Instant::now()) == Next::Sleep {

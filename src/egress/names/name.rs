@@ -46,6 +46,8 @@ struct State {
     /// When an attempt last ended.
     asked: Option<Instant>,
     warned: Option<Instant>,
+    /// Is the last that was told of it that it fails?
+    told_as_failing: bool,
     /// The address that a connection was last made to, and when.
     alive: Option<(Ipv6Addr, Instant)>,
     /// Addresses that could not be dialled, and when.
@@ -82,7 +84,9 @@ pub(super) enum Glance {
     Failed(Arc<Failure>),
     /// It is being asked. If not for the first time, there is something to fall back on: an old answer, or why there
     /// was none.
-    Asking { for_the_first_time: bool },
+    Asking {
+        for_the_first_time: bool,
+    },
 }
 
 /// What a keeper does when its wait is over.
@@ -102,6 +106,7 @@ impl Name {
             used: Instant::now(),
             asked: None,
             warned: None,
+            told_as_failing: false,
             alive: None,
             dead: Vec::new(),
         };
@@ -197,8 +202,8 @@ impl Name {
         }
     }
 
-    /// In which order to dial: the one that worked last first, those that did not last; at the very end the one that worked
-    /// even if the name has it no longer, for a name server may have been made to lie.
+    /// In which order to dial: the one that worked last first, those that did not last. The one that worked is tried
+    /// after the others even if the name has it no longer, for a name server may have been made to lie.
     pub(in crate::egress) fn in_order(&self, addresses: &[Ipv6Addr]) -> Vec<Ipv6Addr> {
         let now = Instant::now();
         let state = self.state();
@@ -207,10 +212,8 @@ impl Name {
             state.dead.iter().any(|(dead, at)| dead == address && now.duration_since(*at) < SHUNNED_FOR)
         };
         let mut ordered = addresses.to_vec();
-        ordered.sort_by_key(|address| (is_dead(address), alive != Some(*address)));
-        if let Some(alive) = alive.filter(|alive| !ordered.contains(alive)) {
-            ordered.push(alive);
-        }
+        ordered.extend(alive.filter(|alive| !addresses.contains(alive)));
+        ordered.sort_by_key(|address| (is_dead(address), !addresses.contains(address), alive != Some(*address)));
         ordered
     }
 
@@ -253,7 +256,8 @@ impl State {
 
     fn took(&mut self, host: &Host, found: Found, now: Instant) -> Instant {
         let over = now + found.ttl.clamp(TTL_FLOOR, TTL_CEILING);
-        if self.failure.take().is_some() && self.warned.take().is_some() {
+        self.failure = None;
+        if std::mem::take(&mut self.told_as_failing) {
             tracing::info!(%host, "the name servers tell its address again");
         }
         self.good = Some(Good { addresses: found.addresses, at: now, over });
@@ -265,6 +269,7 @@ impl State {
         let is_known = self.addresses(now).is_some();
         if self.warned.is_none_or(|at| now.duration_since(at) >= WARN_EVERY) {
             self.warned = Some(now);
+            self.told_as_failing = true;
             let (origin, said) = (&failure.servers.origin, failure.said());
             match self.good.as_ref().filter(|_| is_known) {
                 Some(good) => {

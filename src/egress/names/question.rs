@@ -19,7 +19,8 @@ use crate::domain::random;
 use crate::egress::guard::{self, RuleId};
 
 /// How long a server may be silent after each time it was asked; the sum is all that it gets.
-pub(super) const SILENCES: [Duration; 3] = [Duration::from_millis(400), Duration::from_millis(600), Duration::from_millis(1000)];
+pub(super) const SILENCES: [Duration; 3] =
+    [Duration::from_millis(400), Duration::from_millis(600), Duration::from_millis(1000)];
 /// How long the same question may take over TCP.
 const TCP_LIMIT: Duration = Duration::from_millis(1000);
 /// How often a reply that only says "it is another name for ..." is followed by a question for that name.
@@ -158,7 +159,11 @@ async fn over_udp(server: SocketAddr, id: u16, query: &[u8], name: &Name) -> Res
             return received;
         }
     }
-    Err(if junk { Unusable::Malformed("what is no reply to the question") } else { Unusable::Silent(SILENCES.iter().sum()) })
+    Err(if junk {
+        Unusable::Malformed("what is no reply to the question")
+    } else {
+        Unusable::Silent(SILENCES.iter().sum())
+    })
 }
 
 /// The same question over TCP (RFC 7766): a length, then the message.
@@ -191,17 +196,19 @@ fn decode(bytes: &[u8], id: u16, name: &Name) -> Option<Result<Message, Unusable
 }
 
 fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<Said, Unusable> {
-    match reply.metadata.response_code {
-        ResponseCode::NoError => {}
-        ResponseCode::NXDomain => return Err(Unusable::NoSuchName),
-        code => return Err(Unusable::Refused(code)),
+    let code = reply.metadata.response_code;
+    if code == ResponseCode::NXDomain {
+        return Err(Unusable::NoSuchName);
+    }
+    if code != ResponseCode::NoError {
+        return Err(Unusable::Refused(code));
     }
     let mut owner = name;
     let of = |owner: &Name, record: &Record| record.dns_class == DNSClass::IN && record.name == *owner;
     for _ in 0..LONGEST_CHAIN {
-        let alias = reply.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if of(owner, record) => Some((&target.0, record.ttl)),
-            _ => None,
+        let alias = reply.answers.iter().find_map(|record| {
+            let RData::CNAME(target) = &record.data else { return None };
+            of(owner, record).then_some((&target.0, record.ttl))
         });
         let Some((target, alias_ttl)) = alias else { break };
         *ttl = (*ttl).min(Duration::from_secs(alias_ttl.into()));

@@ -74,7 +74,7 @@ impl Asker {
     pub async fn ask(&self, host: &Host) -> Result<Found, Failure> {
         let mut servers = self.servers().await;
         let mut said = Vec::new();
-        match self.from_hosts(host).await {
+        match self.look_in_hosts(host).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
             Err(why) => said.push((None, why)),
@@ -110,7 +110,7 @@ impl Asker {
         }
     }
 
-    async fn from_hosts(&self, host: &Host) -> Result<Option<Found>, Unusable> {
+    async fn look_in_hosts(&self, host: &Host) -> Result<Option<Found>, Unusable> {
         let (files, host) = (self.files.clone(), host.clone());
         let found = tokio::task::spawn_blocking(move || system::from_hosts(&files, host.as_str())).await;
         let addresses = found.unwrap_or(Ok(None))?;

@@ -180,14 +180,19 @@ async fn a_dead_address_is_asked_about_before_its_time_and_others_go_first() {
     name.worked(old);
     assert_eq!(name.in_order(&addresses), [old, new]);
     // Made to lie: what worked is still tried, after what it says.
-    assert_eq!(name.in_order(&[ip("4000::bad")]), [ip("4000::bad"), old]);
+    let lie = ip("4000::bad");
+    assert_eq!(name.in_order(&[lie]), [lie, old]);
+    name.did_not_work(lie);
+    assert_eq!(name.in_order(&[lie]), [old, lie]);
 }
 
 /// A first server that is dead must not make every lookup wait for it.
 #[tokio::test]
 async fn the_next_server_is_asked_when_one_fails_and_the_one_that_answers_goes_first_from_then_on() {
     let (dead, _socket) = silent().await;
-    for (first, says) in [(Some(dead), Says::Nothing), (None, Says::Error(2)), (None, Says::NoData), (None, Says::Garbage)] {
+    for (first, says) in
+        [(Some(dead), Says::Nothing), (None, Says::Error(2)), (None, Says::NoData), (None, Says::Garbage)]
+    {
         let (bad, good_one) = (server(says.clone()).await, server(Says::address(good())).await);
         let names = names(&[first.unwrap_or(bad.at()), good_one.at()]);
         let began = Instant::now();
@@ -204,7 +209,8 @@ async fn the_next_server_is_asked_when_one_fails_and_the_one_that_answers_goes_f
 #[tokio::test]
 async fn a_server_that_is_not_there_costs_no_time() {
     let there = server(Says::address(good())).await;
-    let gone: Vec<SocketAddr> = ["127.0.0.1:9", "[::1]:9", "[fe80::1%2147483647]:53"].map(|at| at.parse().unwrap()).to_vec();
+    let gone: Vec<SocketAddr> =
+        ["127.0.0.1:9", "[::1]:9", "[fe80::1%2147483647]:53"].map(|at| at.parse().unwrap()).to_vec();
     let names = names(&[&gone[..], &[there.at()]].concat());
     let began = Instant::now();
     assert_eq!(look(&names).await.unwrap(), [good()]);
@@ -251,7 +257,9 @@ async fn a_name_that_was_never_known_says_which_server_said_what() {
         let err = crate::egress::DialError::from(look(&names).await.unwrap_err());
         let text = err.chain();
         assert_eq!(err.code(), code, "{text}");
-        for words in [words, "api.example", "egress.resolve", &server.at().to_string(), &format!("{silent_at} gave no answer")] {
+        for words in
+            [words, "api.example", "egress.resolve", &server.at().to_string(), &format!("{silent_at} gave no answer")]
+        {
             assert!(text.contains(words), "{says:?} without {words:?}: {text}");
         }
         // The second one is not made to wait for the same silence.
