@@ -15,7 +15,7 @@ use super::health::{Event, Health, LegState, Line, Purpose, Rank, Reason, Sight}
 use super::looks::Looks;
 use super::{Legs, Reuse};
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
-use crate::egress::{Destination, DialError, Exit, Lease, Protocol};
+use crate::egress::{Destination, DialError, Exit, Lease, Protocol, ResolveError};
 
 /// What `getIP` answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,16 +226,17 @@ impl Leg {
         }
     }
 
-    /// A look is a dial of its own, to the API host, and has a second from when it could begin: so that name is known first. Only
-    /// for a leg that nobody has looked at.
+    /// A look is a dial of its own, to the API host, and has a second from when it can begin: so that name is known
+    /// first. Only for a leg that nobody has looked at.
     ///
     /// # Errors
-    /// The name of `to` itself could not be resolved by `by`.
+    /// The name is that of `to` and could not be resolved, or `by` came first.
     pub(super) async fn resolve_for_look(&self, to: &Authority, by: Instant) -> Result<(), DialError> {
         if !self.is_unseen() {
             return Ok(());
         }
         match Box::pin(self.attendant.egress().resolve(self.attendant.api(), by)).await {
+            Err(err @ DialError::Resolve(ResolveError::Late { .. })) => Err(err),
             Err(err) if self.attendant.is_api(to) => Err(err),
             // Then there is no look, as when the broker does not answer.
             Err(_) | Ok(_) => Ok(()),

@@ -53,7 +53,7 @@ pub use leg::{Errand, Leg, Seen};
 const FAIR_SHARE: Duration = Duration::from_millis(750);
 
 /// Neither leg could be dialled. Nothing was sent.
-#[derive(Debug, Default, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{}", self.describe())]
 pub struct NoLeg {
     /// What each leg that was tried failed with, in order.
@@ -262,7 +262,7 @@ impl Legs {
             let dialled = if let Ok(Some(found)) = within(rest, idle(leg)).await {
                 Ok(Ok(found))
             } else {
-                // Also for the second leg anew: where the first found the host dead, another address may be known by now.
+                // For the second leg too: where the first found the host dead, another address may be known now.
                 let (at, began) = match self.resolve_since(to, by, began).await {
                     Ok(resolved) => resolved,
                     Err(err) => return Err(NoLeg { tried, unresolved: Some(err) }),

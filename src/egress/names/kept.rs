@@ -1,9 +1,9 @@
 //! The last good answers over a restart: `names.json` in the state folder, for a host whose name service is dead when
 //! it boots.
 //!
-//! It is a help and nothing that anything relies on. It is written where it lies and renamed, not synced; a file that
-//! cannot be read or written is as none. What is read from it is asked the guard about anew, and is at once old: it serves only
-//! while no name server says anything better, and TLS proves who answers there.
+//! It is a help and nothing relies on it: it is written beside its place and renamed, not synced, and a file that cannot
+//! be read or written is as none. The guard is asked anew about what is read from it, and that is old at once: it serves
+//! only while no name server says anything better, and TLS proves who answers there.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,12 +41,16 @@ pub(super) struct Kept {
 impl Kept {
     /// What is in the file at `path`, and that file from now on.
     pub fn load(path: PathBuf) -> (Self, Vec<(Host, Entry)>) {
-        let entries = read(&path).unwrap_or_else(|err| {
+        let mut entries = read(&path).unwrap_or_else(|err| {
             if err.kind() != io::ErrorKind::NotFound {
                 tracing::info!(path = %path.display(), error = %err, "the addresses kept from the last run cannot be read; they are looked up anew");
             }
             Entries::new()
         });
+        // Written while the clock was ahead, or it is behind now: either way its age is not known, and an age of
+        // nothing would last.
+        let now = now();
+        entries.values_mut().for_each(|entry| entry.at = entry.at.min(now));
         let good = entries.iter().filter_map(|(host, entry)| {
             let addresses: Vec<_> =
                 entry.addresses.iter().copied().filter(|at| guard::forbidden(*at).is_none()).collect();
@@ -61,7 +65,7 @@ impl Kept {
     pub fn is_news(&self, entries: &Entries) -> bool {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         entries.iter().any(|(host, entry)| match written.get(host) {
-            Some(old) => old.addresses != entry.addresses || old.at + AT_MOST_EVERY.as_secs() <= entry.at,
+            Some(old) => old.addresses != entry.addresses || old.at.saturating_add(AT_MOST_EVERY.as_secs()) <= entry.at,
             None => true,
         })
     }

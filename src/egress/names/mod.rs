@@ -3,15 +3,15 @@
 //! A broken name server must not stop orders to a broker that has not moved. So a dial does not ask name servers: it
 //! takes what is known. Each host that is in use has one task, its keeper, which asks anew when the last answer is
 //! over, however many dial. What it finds replaces what was known; anything else (silence, an error, "no such
-//! record", an address that the guard forbids) leaves the last good answer where it is, for a day
-//! from when a name server gave it or a connection proved it (RFC 8767), and is asked again with a growing wait. TLS
-//! proves who answers at an old address, so an old one can be dead and never somebody else's.
+//! record", an address that the guard forbids) leaves the last good answer where it is, for a day from when a name
+//! server gave it or a connection proved it (RFC 8767), and is asked again with a growing wait. TLS proves who answers
+//! at an old address, so an old one can be dead and never somebody else's.
 //!
 //! Who dials waits for a name only when nothing is known of it, and at most [`PATIENCE`] when nobody has used it for an
 //! hour. A failure is remembered too: nobody waits for the same silence twice.
 //!
-//! A broker that has moved is followed: the keeper asks when the answer's time is over ([`TTL_CEILING`] at the latest), and
-//! sooner, once in [`TTL_FLOOR`], when a dial found an address of it dead.
+//! A broker that has moved is followed: the keeper asks when the answer's time is over ([`TTL_CEILING`] at the latest),
+//! and sooner, once in [`TTL_FLOOR`], when a dial found an address of it dead.
 //!
 //! Map: `question` is one question to one server, `servers` all of them in turn, `system` the host's files, `name` one
 //! host's state, `kept` what is known over a restart.

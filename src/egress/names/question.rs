@@ -1,8 +1,8 @@
 //! One question to one name server: which AAAA records has this name?
 //!
-//! The socket is connected, so that a server that is not there ("refused", "no route") is known at once and not
-//! after a time-out, and nobody else's datagrams are read. A reply that was cut short is asked for again over TCP; where that fails, the
-//! addresses that did come are used: any of them will do.
+//! The socket is connected, so that a server that is not there ("refused", "no route") is known at once and not after a
+//! time-out, and nobody else's datagrams are read. A reply that was cut short is asked for again over TCP; where that
+//! fails, the addresses that did come are used: any of them will do.
 
 use std::fmt;
 use std::io;

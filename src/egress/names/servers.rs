@@ -1,9 +1,9 @@
 //! All name servers of a host, asked for one name.
 //!
-//! The one that answered last is asked first. One that says anything of no use is followed by the next at once, and
-//! one that is silent after a quarter of a second, while it may still answer: the first address wins. So a dead server among good ones
-//! costs a quarter of a second once, and "there is no such record" from one that knows no better does not hide what
-//! another knows.
+//! The one that answered last is asked first. One that says anything of no use is followed by the next at once, and one
+//! that is silent after a quarter of a second, while it may still answer: the first address wins. So a dead server
+//! among good ones costs a quarter of a second once, and "there is no such record" from one that knows no better does
+//! not hide what another knows.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
