@@ -139,6 +139,7 @@ impl App {
             make_pool(&addressing, pool).await?;
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
+        egress.keep_names_in(config.state.path.join("names.json"));
         let metrics = Arc::new(Metrics::default());
         let attendant = Attendant::new(leg_settings(&config), Arc::clone(&egress), Arc::clone(&metrics));
         let keeping = Tasks::default();

@@ -13,13 +13,14 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault, Habits};
 use support::caller::{Caller, Reply, basic, connect, request, tls, tunnel};
+use support::name_server::{NameServer, Says};
 use support::net::{self, Ns, Uplink};
 use support::wait_until;
 use support::world::{LISTENER, LOOPBACK, Trader, World, config, pins};
@@ -384,46 +385,21 @@ fn one_leg_has_a_port_range_for_each_destination() {
     assert_eq!(from, BTreeSet::from([world.traders[0].pair.primary.ip().into()]));
 }
 
-/// A name server of the test's own: what it says of `api.dhan.co`.
-fn with_name_server(aaaa: Option<Ipv6Addr>) -> (World, Reply) {
+/// A name server of the test's own, which says this of `api.dhan.co`.
+fn with_name_server(says: Says) -> (World, Reply) {
     let server = SocketAddrV6::new(net::broker(3), 5353, 0, 0);
     let world = World::up_with(1, &config(&format!("name_servers = [\"{server}\"]")));
     let broker = world.net.runtime(Ns::Broker);
-    broker.run(async move {
-        let socket = tokio::net::UdpSocket::bind(server).await.unwrap();
-        tokio::task::spawn(async move {
-            let mut question = [0u8; 512];
-            loop {
-                let (length, from) = socket.recv_from(&mut question).await.unwrap();
-                socket.send_to(&answer(&question[..length], aaaa), from).await.unwrap();
-            }
-        });
-    });
+    broker.run(NameServer::start(server.into(), says));
     let reply = place(&world);
     (world, reply)
-}
-
-/// A DNS message (RFC 1035) that answers the one question with an AAAA record, or
-/// with none.
-fn answer(question: &[u8], aaaa: Option<Ipv6Addr>) -> Vec<u8> {
-    let end = 12 + question[12..].iter().position(|b| *b == 0).unwrap() + 5;
-    let wants_aaaa = question[end - 4..end - 2] == [0, 28];
-    let found = aaaa.filter(|_| wants_aaaa);
-    let mut reply = Vec::from(&question[..2]);
-    reply.extend([0x81, 0x80, 0, 1, 0, u8::from(found.is_some()), 0, 0, 0, 0]);
-    reply.extend(&question[12..end]);
-    if let Some(address) = found {
-        reply.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16]);
-        reply.extend(address.octets());
-    }
-    reply
 }
 
 /// One observer saw `api.dhan.co` without AAAA. IPv4 would leave from an address
 /// that nobody registered.
 #[test]
 fn a_host_without_aaaa_is_a_clear_error() {
-    let (world, reply) = with_name_server(None);
+    let (world, reply) = with_name_server(Says::NoData);
     assert_problem(&reply, 503, "egress_unavailable", "not_sent");
     let detail = reply.json()["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("no AAAA record") && detail.contains("api.dhan.co"), "{detail}");
@@ -436,7 +412,7 @@ fn a_host_without_aaaa_is_a_clear_error() {
 #[test]
 fn a_name_that_points_to_this_host_is_forbidden() {
     for address in ["::1", "fe80::1", "fd00::1", "ff02::1", "::ffff:7f00:1", "2001:db8:b::1"] {
-        let (world, reply) = with_name_server(Some(address.parse().unwrap()));
+        let (world, reply) = with_name_server(Says::address(address.parse().unwrap()));
         assert_problem(&reply, 503, "egress_unavailable", "not_sent");
         assert!(reply.json()["detail"].as_str().unwrap().contains("forbidden by rule"), "{address}: {reply:?}");
         assert!(world.broker.seen().is_empty());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +18,9 @@ use super::guard::{self, RuleId};
 use super::http::{Connection, Lease, Open, Upgraded, Ways};
 use super::janitor::Janitor;
 use super::line::Line;
+use super::names::Name;
 use super::pool::{Bounds, Pool};
-use super::resolve::{ResolveError, Resolver};
+use super::resolve::{Answer, ResolveError, Resolver};
 use super::source::{self, BoundSocket};
 use super::tls::{Base, ExitTls, Profile, TlsError};
 use crate::domain::tasks::Tasks;
@@ -93,9 +94,11 @@ impl DialError {
             Self::TimedOut { .. } | Self::OutOfTime { .. } => "connect_timed_out",
             Self::WrongSource { .. } => "wrong_source",
             Self::SeenAsAnother { .. } => "seen_as_another",
-            Self::Forbidden { .. } => "destination_forbidden",
+            Self::Forbidden { .. } | Self::Resolve(ResolveError::Forbidden { .. }) => "destination_forbidden",
             Self::Resolve(ResolveError::NoAddress { .. } | ResolveError::Ipv4Only { .. }) => "no_ipv6_address",
-            Self::Resolve(ResolveError::Failed { .. } | ResolveError::NoServers { .. }) => "resolve_failed",
+            Self::Resolve(ResolveError::Failed { .. } | ResolveError::NoServers { .. } | ResolveError::Late { .. }) => {
+                "resolve_failed"
+            }
             Self::Tls { .. } => "tls_failed",
             Self::TlsTimedOut { .. } => "tls_timed_out",
             Self::Http { .. } => "http_failed",
@@ -148,6 +151,40 @@ pub struct Options {
     pub name_servers: Vec<SocketAddr>,
 }
 
+/// A host and port, and the addresses that they stand for. Only [`Egress::resolve`] makes one, and every dial takes one:
+/// so no time-out of a leg can run while name servers are asked. For a dial that is about to begin, not to be kept.
+#[derive(Clone, Debug)]
+pub struct Destination(Arc<Resolved>);
+
+impl Destination {
+    /// The host and port.
+    pub fn authority(&self) -> &Authority {
+        &self.0.to
+    }
+}
+
+#[derive(Debug)]
+struct Resolved {
+    to: Authority,
+    answer: Answer,
+    /// The settings that it was resolved by.
+    live: Arc<Live>,
+}
+
+/// An address that is being tried. If that comes to nothing, or is given up, others of its name go first for a while.
+struct Trial<'a> {
+    name: Option<&'a Arc<Name>>,
+    at: Ipv6Addr,
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name {
+            name.did_not_work(self.at);
+        }
+    }
+}
+
 /// What all exits share: settings, roots, names, and the tasks that drive
 /// connections. It cannot connect; only an [`Exit`] can.
 #[derive(Debug)]
@@ -174,11 +211,17 @@ impl Egress {
     /// [`TlsError`] when an extra root cannot be read.
     pub fn new(options: Options, tasks: Tasks) -> Result<Arc<Self>, TlsError> {
         let tls = Base::new(&options.extra_roots)?;
-        let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers));
+        let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers, tasks.clone()));
         let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
         let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
         let janitor = Janitor::start(&tasks);
         Ok(Arc::new(Self { live, bounds, janitor, tls, tasks }))
+    }
+
+    /// Know the addresses that hosts had at the end of the last run, and keep them in this file: name service may be
+    /// dead when this host boots. Blocks.
+    pub fn keep_names_in(&self, file: PathBuf) {
+        self.live.load().resolver.keep_in(file);
     }
 
     /// Other settings for what is dialled from now on; the roots stay. When names stand
@@ -205,6 +248,16 @@ impl Egress {
     /// How long an unused connection is kept.
     pub fn idle_timeout(&self) -> Duration {
         self.live.load().options.idle_timeout
+    }
+
+    /// The addresses of `to`, by `by`. What was known once is known at once, however name servers fare.
+    ///
+    /// # Errors
+    /// [`DialError::Resolve`]; it says nothing of any leg.
+    pub async fn resolve(&self, to: &Authority, by: tokio::time::Instant) -> Result<Destination, DialError> {
+        let live = self.live.load_full();
+        let answer = live.resolver.resolve(to, by).await?;
+        Ok(Destination(Arc::new(Resolved { to: to.clone(), answer, live })))
     }
 
     /// A way out from one address, with connections and TLS sessions of its own.
@@ -289,19 +342,15 @@ impl Exit {
     ///
     /// # Errors
     /// [`DialError`].
-    pub async fn warm(&self, to: &Authority) -> Result<(), DialError> {
-        let live = self.egress.live.load_full();
-        let open = self.one_more(&live)?;
-        let connection = self.make(&live, to, Profile::Http1, open).await?;
-        self.idle.put(to.clone(), Profile::Http1, connection, BootInstant::now());
+    pub async fn warm(&self, at: &Destination) -> Result<(), DialError> {
+        let open = self.one_more(&at.0.live)?;
+        let connection = self.make(&at.0, Profile::Http1, open).await?;
+        self.idle.put(at.0.to.clone(), Profile::Http1, connection, BootInstant::now());
         Ok(())
     }
 
-    /// A connection to speak HTTP on: an idle one, else a new one.
-    ///
-    /// # Errors
-    /// [`DialError`]; nothing was sent.
-    pub async fn lease(&self, to: &Authority, protocol: Protocol) -> Result<Lease, DialError> {
+    /// An idle connection to speak HTTP on, if there is one.
+    pub async fn lease_idle(&self, to: &Authority, protocol: Protocol) -> Option<Lease> {
         let (profile, read_timeout) = {
             let live = self.egress.live.load();
             (live.profile(protocol), live.options.read_timeout)
@@ -309,22 +358,22 @@ impl Exit {
         let here = Some(tokio::runtime::Handle::current().id());
         while let Some(idle) = self.idle.take(to, profile, BootInstant::now(), here) {
             if let Some(ready) = idle.ready().await {
-                return Ok(self.lend(ready, read_timeout, to, profile));
+                return Some(self.lend(ready, read_timeout, to, profile));
             }
         }
-        self.lease_new(to, protocol).await
+        None
     }
 
     /// A new connection to speak HTTP on, whatever lies idle.
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn lease_new(&self, to: &Authority, protocol: Protocol) -> Result<Lease, DialError> {
-        let live = self.egress.live.load_full();
+    pub async fn lease_new(&self, at: &Destination, protocol: Protocol) -> Result<Lease, DialError> {
+        let Resolved { to, live, .. } = &*at.0;
         let profile = live.profile(protocol);
-        let open = self.one_more(&live)?;
+        let open = self.one_more(live)?;
         // Apart: dialling takes ten times the room of a request that finds a connection.
-        let connection = Box::pin(self.make(&live, to, profile, open)).await?;
+        let connection = Box::pin(self.make(&at.0, profile, open)).await?;
         Ok(self.lend(connection, live.options.read_timeout, to, profile).made_anew())
     }
 
@@ -333,11 +382,9 @@ impl Exit {
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn lease_for_upgrade(&self, to: &Authority) -> Result<Lease, DialError> {
-        let live = self.egress.live.load_full();
-        let open = self.one_more(&live)?;
-        let connection = Box::pin(self.make(&live, to, Profile::Http1, open)).await?;
-        Ok(Lease::once(connection, live.options.read_timeout).made_anew())
+    pub async fn lease_for_upgrade(&self, at: &Destination) -> Result<Lease, DialError> {
+        let open = self.one_more(&at.0.live)?;
+        self.lease_once(at, open).await
     }
 
     /// A new HTTP/1.1 connection for one request of our own. It is never pooled, and callers who have opened all that
@@ -345,20 +392,21 @@ impl Exit {
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn lease_for_errand(&self, to: &Authority) -> Result<Lease, DialError> {
-        let live = self.egress.live.load_full();
-        let open = Open::one(&self.open);
-        let connection = Box::pin(self.make(&live, to, Profile::Http1, open)).await?;
-        Ok(Lease::once(connection, live.options.read_timeout).made_anew())
+    pub async fn lease_for_errand(&self, at: &Destination) -> Result<Lease, DialError> {
+        self.lease_once(at, Open::one(&self.open)).await
+    }
+
+    async fn lease_once(&self, at: &Destination, open: Open) -> Result<Lease, DialError> {
+        let connection = Box::pin(self.make(&at.0, Profile::Http1, open)).await?;
+        Ok(Lease::once(connection, at.0.live.options.read_timeout).made_anew())
     }
 
     /// A connected socket, for a blind tunnel.
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn dial(&self, to: &Authority) -> Result<TcpStream, DialError> {
-        let live = self.egress.live.load_full();
-        Box::pin(self.each_address(&live, to, |stream, _| std::future::ready(Ok(stream)))).await
+    pub async fn dial(&self, at: &Destination) -> Result<TcpStream, DialError> {
+        Box::pin(self.each_address(&at.0, |stream, _| std::future::ready(Ok(stream)))).await
     }
 
     fn lend(&self, connection: Connection, read_timeout: Duration, to: &Authority, profile: Profile) -> Lease {
@@ -368,19 +416,18 @@ impl Exit {
     /// Every address in turn, to the end of `then`; the last failure is the one told.
     async fn each_address<T, F>(
         &self,
-        live: &Live,
-        to: &Authority,
+        resolved: &Resolved,
         then: impl Fn(TcpStream, SocketAddrV6) -> F,
     ) -> Result<T, DialError>
     where
         F: Future<Output = Result<T, DialError>>,
     {
+        let Resolved { to, answer, live } = resolved;
         let options = &live.options;
-        let answer = live.resolver.resolve(to).await?;
         let mut last = None;
-        for at in answer.addresses {
+        for at in answer.addresses() {
             // The guard is asked about the very address that is connected to next.
-            if !answer.pinned
+            if !answer.is_pinned()
                 && let Some(rule) = guard::forbidden(*at.ip())
             {
                 // An address that could be tried and failed says more than one that may not be.
@@ -388,28 +435,39 @@ impl Exit {
                 continue;
             }
             let socket = BoundSocket::bind(self.source, options.freebind)?;
+            let mut trial = Trial { name: answer.name(), at: *at.ip() };
             let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
                 Ok(stream) => then(stream, at).await,
                 Err(err) => Err(err),
             };
             match made {
-                Ok(made) => return Ok(made),
+                Ok(made) => {
+                    trial.name = None;
+                    return Ok(made);
+                }
                 Err(err) => last = Some(err),
             }
         }
-        Err(last.unwrap_or_else(|| ResolveError::NoAddress { host: to.host.clone() }.into()))
+        Err(last.unwrap_or_else(|| {
+            ResolveError::NoAddress { host: to.host.clone(), said: "Its list of addresses is empty".to_owned() }.into()
+        }))
     }
 
-    async fn dial_tls(&self, live: &Live, to: &Authority, profile: Profile) -> Result<Upgraded, DialError> {
+    async fn dial_tls(&self, resolved: &Resolved, profile: Profile) -> Result<Upgraded, DialError> {
+        let Resolved { to, answer, live } = resolved;
         let limit = live.options.connect_timeout;
-        self.each_address(live, to, |stream, at| async move {
+        self.each_address(resolved, |stream, at| async move {
             let tls = |err| DialError::Tls { to: to.clone(), at, err };
             let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
             let connector = TlsConnector::from(Arc::clone(self.tls.config(&self.egress.tls, profile)));
-            tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
+            let made = tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
                 .await
                 .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit })?
-                .map_err(tls)
+                .map_err(tls)?;
+            if let Some(name) = answer.name() {
+                name.worked(*at.ip());
+            }
+            Ok(made)
         })
         .await
     }
@@ -421,18 +479,13 @@ impl Exit {
     }
 
     /// A new connection.
-    async fn make(&self, live: &Live, to: &Authority, profile: Profile, open: Open) -> Result<Connection, DialError> {
-        let stream = self.dial_tls(live, to, profile).await?;
-        self.start_http(live, to, stream, open).await
+    async fn make(&self, resolved: &Resolved, profile: Profile, open: Open) -> Result<Connection, DialError> {
+        let stream = self.dial_tls(resolved, profile).await?;
+        self.start_http(resolved, stream, open).await
     }
 
-    async fn start_http(
-        &self,
-        live: &Live,
-        to: &Authority,
-        stream: Upgraded,
-        open: Open,
-    ) -> Result<Connection, DialError> {
+    async fn start_http(&self, resolved: &Resolved, stream: Upgraded, open: Open) -> Result<Connection, DialError> {
+        let Resolved { to, live, .. } = resolved;
         let ways = Arc::clone(&live.ways);
         let local = stream.get_ref().0.stream().and_then(|stream| stream.local_addr().ok());
         let source = match local {

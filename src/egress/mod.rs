@@ -22,6 +22,7 @@ mod http;
 mod http1;
 mod janitor;
 mod line;
+mod names;
 pub mod pool;
 mod resolve;
 pub mod scratch;
@@ -29,6 +30,6 @@ mod sessions;
 pub mod source;
 pub mod tls;
 
-pub use connect::{DialError, Egress, Exit, Options, Protocol};
+pub use connect::{Destination, DialError, Egress, Exit, Options, Protocol};
 pub use http::{Lease, Message, ReplyBody, ReplyError, SecretRequest, SendError, Sent, Upgraded};
 pub use resolve::ResolveError;

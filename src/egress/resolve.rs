@@ -1,167 +1,180 @@
-//! Names to IPv6 addresses: pins first, then AAAA records with their TTL.
-//!
-//! hickory keeps answers for their TTL, between a floor and a ceiling. When the
-//! name servers do not answer, the last good answer serves on for a while: a
-//! broken resolver must not stop orders to a broker that has not moved.
+//! Hosts to IPv6 addresses: pins first, then literal addresses, then names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use tokio::time::Instant;
 
+use super::guard::RuleId;
+use super::names::{Failure, Name, Names, Origin, Unusable};
+use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Host};
 
-/// Answers are kept at least this long, however short their TTL.
-const TTL_FLOOR: Duration = Duration::from_secs(5);
-/// Answers are kept no longer than this, however long their TTL.
-const TTL_CEILING: Duration = Duration::from_secs(300);
-/// "No such record" is asked again after this long at the latest.
-const NEGATIVE_CEILING: Duration = Duration::from_secs(10);
-/// How old a last good answer may be when the name servers are silent.
-const STALE_FOR: Duration = Duration::from_secs(24 * 3600);
-
-/// Why a name gave no address.
+/// Why a name gave no address. Each text says what the servers said and what to do, for somebody who is no network
+/// engineer. Nothing was dialled, and no leg has anything to do with it.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    #[error("{host} has no IPv6 address (no AAAA record); Sixgate never falls back to IPv4")]
-    NoAddress { host: Host },
+    #[error(
+        "{host} has no IPv6 address (no AAAA record), so nothing can be sent to it: Sixgate never falls back to IPv4. {said}. \
+         If it should have one, name other servers in egress.name_servers, or pin its address in egress.resolve"
+    )]
+    NoAddress { host: Host, said: String },
     #[error("{host} is an IPv4 address; Sixgate leaves over IPv6 only")]
     Ipv4Only { host: Host },
-    #[error("the name servers did not resolve {host}: {reason}")]
-    Failed { host: Host, reason: String },
-    #[error("no name servers are configured on this host: {reason}")]
-    NoServers { reason: String },
+    #[error(
+        "the address of {host} is not known, so nothing can be sent to it: the name servers (of {origin}) did not tell it. \
+         {said}. See that they run and that this host reaches them (`dig AAAA {host}`); or name others in {origin}, \
+         or pin its address in egress.resolve. They are asked again by themselves, no restart is needed"
+    )]
+    Failed { host: Host, origin: String, said: String },
+    #[error(
+        "the address of {host} is not known, so nothing can be sent to it: this host has no name servers, {reason}. \
+         Write a line such as \"nameserver 2606:4700:4700::1111\" into it (or see why whatever manages it did not), name \
+         servers in egress.name_servers, or pin the address in egress.resolve. The file is read again by itself, no \
+         restart is needed. ({said})"
+    )]
+    NoServers { host: Host, reason: String, said: String },
+    #[error("destination {to} of {host} is forbidden by rule {rule}: {said}. Pin it in egress.resolve if it is meant")]
+    Forbidden { host: Host, to: Ipv6Addr, rule: RuleId, said: String },
+    #[error(
+        "the time ran out while the address of {host} was looked up: the name servers had told nothing after {waited:?}. \
+         See that those in /etc/resolv.conf or egress.name_servers answer (`dig AAAA {host}`)"
+    )]
+    Late { host: Host, waited: Duration },
 }
 
-/// Addresses to try in turn, and whether an operator pinned them.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub addresses: Vec<SocketAddrV6>,
-    pub pinned: bool,
+impl ResolveError {
+    /// Of a lookup that failed, and nothing is known from before.
+    pub(super) fn of(host: &Host, failure: &Failure) -> Self {
+        let (host, said, origin) = (host.clone(), failure.said(), &failure.servers.origin);
+        let whys = || failure.said.iter().map(|(_, why)| why);
+        let forbidden = whys().find_map(|why| match why {
+            Unusable::Forbidden(to, rule) => Some((*to, *rule)),
+            Unusable::Silent(_)
+            | Unusable::Unreachable(_)
+            | Unusable::Malformed(_)
+            | Unusable::NoSuchName
+            | Unusable::NoRecord
+            | Unusable::Refused(_)
+            | Unusable::Truncated(_) => None,
+        });
+        match (forbidden, origin) {
+            (Some((to, rule)), _) => Self::Forbidden { host, to, rule, said },
+            // Those that answered agree.
+            (None, _) if whys().any(Unusable::is_no_record) => Self::NoAddress { host, said },
+            (None, Origin::Nowhere(reason)) => Self::NoServers { host, reason: reason.clone(), said },
+            (None, origin) => Self::Failed { host, origin: origin.to_string(), said },
+        }
+    }
+}
+
+/// Addresses to try.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// An operator wrote them down.
+    Pinned(Vec<SocketAddrV6>),
+    /// The host is an address.
+    Literal(SocketAddrV6),
+    /// What its name stands for, as of now.
+    Named(Arc<Name>, Vec<Ipv6Addr>, u16),
+}
+
+impl Answer {
+    /// The addresses in the order in which to try them.
+    pub fn addresses(&self) -> Vec<SocketAddrV6> {
+        match self {
+            Self::Pinned(pins) => pins.clone(),
+            Self::Literal(address) => vec![*address],
+            Self::Named(name, addresses, port) => {
+                let ordered = name.in_order(addresses).into_iter();
+                ordered.map(|ip| SocketAddrV6::new(ip, *port, 0, 0)).collect()
+            }
+        }
+    }
+
+    /// The name, where it is one.
+    pub const fn name(&self) -> Option<&Arc<Name>> {
+        match self {
+            Self::Named(name, ..) => Some(name),
+            Self::Pinned(_) | Self::Literal(_) => None,
+        }
+    }
+
+    pub const fn is_pinned(&self) -> bool {
+        matches!(self, Self::Pinned(_))
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Resolver {
     pins: BTreeMap<Host, Vec<SocketAddrV6>>,
     name_servers: Vec<SocketAddr>,
-    dns: Result<TokioResolver, String>,
-    last_good: Mutex<HashMap<Host, (Instant, Vec<Ipv6Addr>)>>,
+    names: Arc<Names>,
 }
 
 impl Resolver {
     /// `name_servers` are asked, or the system's where there are none.
-    pub fn new(pins: BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr]) -> Self {
-        let dns = name_resolver(name_servers);
-        Self { pins, name_servers: name_servers.to_vec(), dns, last_good: Mutex::default() }
+    pub fn new(pins: BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr], tasks: Tasks) -> Self {
+        Self { pins, name_servers: name_servers.to_vec(), names: Names::new(name_servers, tasks) }
+    }
+
+    /// Remember over a restart, in this file, what names stand for.
+    pub fn keep_in(&self, file: PathBuf) {
+        self.names.keep_in(file);
     }
 
     /// One with these pins and name servers, that remembers what this one does; `None`
     /// when it would be no other one.
     pub fn changed(&self, pins: &BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr]) -> Option<Self> {
-        let same_servers = self.name_servers == name_servers;
-        if same_servers && self.pins == *pins {
+        if self.name_servers == name_servers && self.pins == *pins {
             return None;
         }
         // Pins are given while DNS is broken: answers that still serve must not be lost by it.
-        let last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let dns = if same_servers { self.dns.clone() } else { name_resolver(name_servers) };
-        let name_servers = name_servers.to_vec();
-        Some(Self { pins: pins.clone(), name_servers, dns, last_good: Mutex::new(last_good) })
+        self.names.configure(name_servers);
+        Some(Self { pins: pins.clone(), name_servers: name_servers.to_vec(), names: Arc::clone(&self.names) })
     }
 
-    pub async fn resolve(&self, to: &Authority) -> Result<Answer, ResolveError> {
+    /// What `to` stands for, by `by`.
+    pub async fn resolve(&self, to: &Authority, by: Instant) -> Result<Answer, ResolveError> {
         if let Some(pins) = self.pins.get(&to.host) {
-            return Ok(Answer { addresses: pins.clone(), pinned: true });
+            return Ok(Answer::Pinned(pins.clone()));
         }
-        let addresses = match to.host.ip() {
-            Some(IpAddr::V6(addr)) => vec![addr],
-            Some(IpAddr::V4(_)) => return Err(ResolveError::Ipv4Only { host: to.host.clone() }),
-            None => self.lookup(&to.host).await?,
-        };
-        let addresses = addresses.into_iter().map(|a| SocketAddrV6::new(a, to.port, 0, 0)).collect();
-        Ok(Answer { addresses, pinned: false })
-    }
-
-    async fn lookup(&self, host: &Host) -> Result<Vec<Ipv6Addr>, ResolveError> {
-        let dns = self.dns.as_ref().map_err(|reason| ResolveError::NoServers { reason: reason.clone() })?;
-        // The final dot keeps the search list of resolv.conf out of it.
-        let found = dns.lookup_ip(format!("{host}.")).await;
-        let now = Instant::now();
-        let mut last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
-        match found {
-            Ok(answer) => {
-                let v6: Vec<_> = answer
-                    .iter()
-                    .filter_map(|ip| match ip {
-                        IpAddr::V6(addr) => Some(addr),
-                        IpAddr::V4(_) => None,
-                    })
-                    .collect();
-                if v6.is_empty() {
-                    return Err(ResolveError::NoAddress { host: host.clone() });
-                }
-                last_good.insert(host.clone(), (now, v6.clone()));
-                Ok(v6)
+        match to.host.ip() {
+            Some(IpAddr::V6(ip)) => Ok(Answer::Literal(SocketAddrV6::new(ip, to.port, 0, 0))),
+            Some(IpAddr::V4(_)) => Err(ResolveError::Ipv4Only { host: to.host.clone() }),
+            None => {
+                let (name, addresses) = self.names.lookup(&to.host, by).await?;
+                Ok(Answer::Named(name, addresses, to.port))
             }
-            Err(err) if err.is_no_records_found() || err.is_nx_domain() => {
-                Err(ResolveError::NoAddress { host: host.clone() })
-            }
-            Err(err) => match last_good.get(host) {
-                Some((at, v6)) if now.duration_since(*at) < STALE_FOR => {
-                    tracing::warn!(%host, error = %err, "name servers failed, using the last good answer");
-                    Ok(v6.clone())
-                }
-                Some(_) | None => Err(ResolveError::Failed { host: host.clone(), reason: err.to_string() }),
-            },
         }
     }
-}
-
-fn name_resolver(name_servers: &[SocketAddr]) -> Result<TokioResolver, String> {
-    let mut builder = if name_servers.is_empty() {
-        TokioResolver::builder_tokio().map_err(|err| err.to_string())?
-    } else {
-        let servers = name_servers.iter().map(|at| {
-            let mut server = NameServerConfig::udp_and_tcp(at.ip());
-            for connection in &mut server.connections {
-                connection.port = at.port();
-            }
-            server
-        });
-        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-    };
-    let options = builder.options_mut();
-    options.ip_strategy = LookupIpStrategy::Ipv6Only;
-    options.timeout = Duration::from_secs(2);
-    options.attempts = 2;
-    options.positive_min_ttl = Some(TTL_FLOOR);
-    options.positive_max_ttl = Some(TTL_CEILING);
-    options.negative_max_ttl = Some(NEGATIVE_CEILING);
-    builder.build().map_err(|err| err.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(1)
+    }
+
     #[tokio::test]
     async fn a_pin_wins_and_keeps_its_own_port() {
         let pin: SocketAddrV6 = "[2001:db8:b::1]:8443".parse().unwrap();
         let to = Authority::parse("api.dhan.co:443", None).unwrap();
-        let resolver = Resolver::new([(to.host.clone(), vec![pin])].into(), &[]);
-        let answer = resolver.resolve(&to).await.unwrap();
-        assert_eq!((answer.addresses, answer.pinned), (vec![pin], true));
+        let resolver = Resolver::new([(to.host.clone(), vec![pin])].into(), &[], Tasks::default());
+        let answer = resolver.resolve(&to, soon()).await.unwrap();
+        assert_eq!((answer.addresses(), answer.is_pinned()), (vec![pin], true));
     }
 
     #[tokio::test]
     async fn an_ipv4_target_is_refused_and_not_wrapped() {
-        let resolver = Resolver::new(BTreeMap::new(), &[]);
-        let err = resolver.resolve(&Authority::parse("192.0.2.1:443", None).unwrap()).await.unwrap_err();
+        let resolver = Resolver::new(BTreeMap::new(), &[], Tasks::default());
+        let to = Authority::parse("192.0.2.1:443", None).unwrap();
+        let err = resolver.resolve(&to, soon()).await.unwrap_err();
         assert!(matches!(err, ResolveError::Ipv4Only { .. }));
     }
 }

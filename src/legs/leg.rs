@@ -15,7 +15,7 @@ use super::health::{Event, Health, LegState, Line, Purpose, Rank, Reason, Sight}
 use super::looks::Looks;
 use super::{Legs, Reuse};
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
-use crate::egress::{DialError, Exit, Lease, Protocol};
+use crate::egress::{Destination, DialError, Exit, Lease, Protocol, ResolveError};
 
 /// What `getIP` answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,11 +147,23 @@ impl Leg {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn lease(&self, to: &Authority, purpose: Purpose, how: Reuse, by: Instant) -> Result<Lease, DialError> {
+        self.resolve_for_look(to, by).await?;
         self.look_first(to, by).await?;
         self.may_sign(purpose)?;
-        let leased = tokio::time::timeout_at(by, self.lease_unnoted(to, purpose, how)).await;
-        let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)));
-        self.note_dial(to, leased.as_ref().map(|lease| lease.is_new()));
+        let leased = match self.lease_idle(to, purpose, how).await {
+            Some(lease) => Ok(lease),
+            None => {
+                let at = Box::pin(self.attendant.egress().resolve(to, by)).await?;
+                let has = by.saturating_duration_since(Instant::now());
+                let leased = tokio::time::timeout_at(by, self.lease_anew(&at, purpose, how)).await;
+                let in_time = leased.is_ok();
+                let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)));
+                if in_time || has >= self.attendant.fair_share() {
+                    self.note_dial(to, leased.as_ref().map(|_| ()));
+                }
+                leased
+            }
+        };
         self.may_sign(purpose)?;
         leased
     }
@@ -161,7 +173,8 @@ impl Leg {
     ///
     /// # Errors
     /// [`DialError`]; nothing was sent.
-    pub async fn lease_for_errand(&self, errand: Errand, to: &Authority, by: Instant) -> Result<Lease, DialError> {
+    pub async fn lease_for_errand(&self, errand: Errand, at: &Destination, by: Instant) -> Result<Lease, DialError> {
+        let to = at.authority();
         let may = || match errand {
             Errand::GetIp => Ok(()),
             // A dead token cannot ask, so without a login a leg could never be proved again.
@@ -169,21 +182,30 @@ impl Leg {
             Errand::Signed => self.may_sign(Purpose::Read),
         };
         if errand == Errand::Signed {
+            self.resolve_for_look(to, by).await?;
             self.look_first(to, by).await?;
         }
         may()?;
         let noted = async {
             let leased = match self.not_gone() {
-                Ok(()) => self.exit.lease_for_errand(to).await,
+                Ok(()) => self.exit.lease_for_errand(at).await,
                 Err(gone) => Err(gone),
             };
-            self.note_dial(to, leased.as_ref().map(Lease::is_new));
+            self.note_dial(to, leased.as_ref().map(|_| ()));
             leased
         };
         let leased = tokio::time::timeout_at(by, noted).await;
         let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)))?;
         // Looked at again: what became known while it was dialled counts.
         may().map(|()| leased)
+    }
+
+    /// Addresses for a call of our own, by `by`.
+    ///
+    /// # Errors
+    /// [`DialError::Resolve`]; it says nothing of this leg.
+    pub async fn resolve(&self, to: &Authority, by: Instant) -> Result<Destination, DialError> {
+        self.attendant.egress().resolve(to, by).await
     }
 
     /// Cancelled once the broker turns out to see it as another address. To be asked for when something was opened by
@@ -204,6 +226,23 @@ impl Leg {
             Purpose::TakesRiskAway | Purpose::OrderWrite | Purpose::Read => {
                 Err(DialError::SeenAsAnother { from: self.source(), seen })
             }
+        }
+    }
+
+    /// A look is a dial of its own, to the API host, and has a second from when it can begin: so that name is known
+    /// first. Only for a leg that nobody has looked at.
+    ///
+    /// # Errors
+    /// The name is that of `to` and could not be resolved, or `by` came first.
+    pub(super) async fn resolve_for_look(&self, to: &Authority, by: Instant) -> Result<(), DialError> {
+        if !self.is_unseen() {
+            return Ok(());
+        }
+        match Box::pin(self.attendant.egress().resolve(self.attendant.api(), by)).await {
+            Err(err @ DialError::Resolve(ResolveError::Late { .. })) => Err(err),
+            Err(err) if self.attendant.is_api(to) => Err(err),
+            // Then there is no look, as when the broker does not answer.
+            Err(_) | Ok(_) => Ok(()),
         }
     }
 
@@ -314,22 +353,24 @@ impl Leg {
         }
     }
 
-    pub(super) async fn lease_unnoted(&self, to: &Authority, purpose: Purpose, how: Reuse) -> Result<Lease, DialError> {
-        self.not_gone()?;
-        let protocol = match purpose {
-            Purpose::Read => Protocol::Any,
-            Purpose::OrderWrite | Purpose::TakesRiskAway => Protocol::Http1,
-        };
+    pub(super) async fn lease_idle(&self, to: &Authority, purpose: Purpose, how: Reuse) -> Option<Lease> {
         match how {
-            Reuse::Idle => self.exit.lease(to, protocol).await,
-            Reuse::Never => self.exit.lease_new(to, protocol).await,
-            Reuse::ForUpgrade => self.exit.lease_for_upgrade(to).await,
+            Reuse::Idle => self.exit.lease_idle(to, protocol(purpose)).await,
+            Reuse::Never | Reuse::ForUpgrade => None,
         }
     }
 
-    pub(super) async fn dial_unnoted(&self, to: &Authority) -> Result<TcpStream, DialError> {
+    pub(super) async fn lease_anew(&self, at: &Destination, purpose: Purpose, how: Reuse) -> Result<Lease, DialError> {
         self.not_gone()?;
-        self.exit.dial(to).await
+        match how {
+            Reuse::Idle | Reuse::Never => self.exit.lease_new(at, protocol(purpose)).await,
+            Reuse::ForUpgrade => self.exit.lease_for_upgrade(at).await,
+        }
+    }
+
+    pub(super) async fn dial_anew(&self, at: &Destination) -> Result<TcpStream, DialError> {
+        self.not_gone()?;
+        self.exit.dial(at).await
     }
 
     /// With freebind an address that has gone can be bound all the same, and connecting from it runs into its timeout:
@@ -338,10 +379,10 @@ impl Leg {
         if self.is_here() { Ok(()) } else { Err(DialError::AddressGone { from: self.source() }) }
     }
 
-    fn note_dial(&self, to: &Authority, dialled: Result<bool, &DialError>) {
+    /// What a new connection, or that there is none, says of this leg.
+    fn note_dial(&self, to: &Authority, dialled: Result<(), &DialError>) {
         match dialled {
-            Ok(true) => self.learn(Event::Dialled),
-            Ok(false) => {}
+            Ok(()) => self.learn(Event::Dialled),
             Err(err) if self.attendant.is_api(to) => self.note_failed_dial(err),
             Err(_) => {}
         }
@@ -437,6 +478,13 @@ impl Drop for Leg {
     fn drop(&mut self) {
         let state = self.known().health.state();
         self.attendant.metrics().leg_removed(state.as_str());
+    }
+}
+
+const fn protocol(purpose: Purpose) -> Protocol {
+    match purpose {
+        Purpose::Read => Protocol::Any,
+        Purpose::OrderWrite | Purpose::TakesRiskAway => Protocol::Http1,
     }
 }
 

@@ -16,6 +16,9 @@
 //! is how the kernel says so), `probes` tries legs that do not admit, `looks` asks as
 //! what the broker sees each leg, `warm` keeps connections ready on those that admit.
 //!
+//! Names are resolved before a leg is dialled and in nobody's share of the time: name servers that fail say nothing
+//! about a leg. Every dial takes a [`Destination`], which is resolved.
+//!
 //! What says something about a leg: whatever happens with the broker's API host, and
 //! what cannot be due to any host (the bind). A failure with another host counts only
 //! when the other leg then reached that host: a feed that is down must not move orders.
@@ -39,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::within;
 use crate::domain::{AccountName, Authority, Pair, Role};
-use crate::egress::{DialError, Lease};
+use crate::egress::{Destination, DialError, Lease};
 
 pub use attendant::{Attendant, GetIp, LegEvent, Settings};
 pub use health::{LegState, Purpose, Reason};
@@ -55,17 +58,21 @@ const FAIR_SHARE: Duration = Duration::from_millis(750);
 pub struct NoLeg {
     /// What each leg that was tried failed with, in order.
     pub tried: Vec<(Role, DialError)>,
+    /// Why there was no address to dial. It is no leg's fault.
+    pub unresolved: Option<DialError>,
 }
 
 impl NoLeg {
     fn describe(&self) -> String {
+        let unresolved = self.unresolved.iter().map(DialError::chain);
         let each = self.tried.iter().map(|(role, err)| format!("{}: {}", role.as_str(), err.chain()));
-        each.collect::<Vec<_>>().join("; ")
+        unresolved.chain(each).collect::<Vec<_>>().join("; ")
     }
 
     /// The code of the first failure, for metrics.
     pub fn code(&self) -> &'static str {
-        self.tried.first().map_or("no_leg", |(_, err)| err.code())
+        let first = self.unresolved.as_ref().or_else(|| self.tried.first().map(|(_, err)| err));
+        first.map_or("no_leg", DialError::code)
     }
 }
 
@@ -197,7 +204,9 @@ impl Legs {
         how: Reuse,
         by: Instant,
     ) -> Result<(&'a Leg, Lease), NoLeg> {
-        self.first(to, purpose, by, |leg| leg.lease_unnoted(to, purpose, how), Lease::is_new).await
+        let idle = |leg: &'a Leg| leg.lease_idle(to, purpose, how);
+        let anew = |leg: &'a Leg, at| async move { leg.lease_anew(&at, purpose, how).await };
+        self.first(to, purpose, by, (idle, anew), Lease::is_new).await
     }
 
     /// A connected socket for a blind tunnel, by `by`.
@@ -210,32 +219,38 @@ impl Legs {
         purpose: Purpose,
         by: Instant,
     ) -> Result<(&'a Leg, TcpStream), NoLeg> {
-        self.first(to, purpose, by, |leg| leg.dial_unnoted(to), |_| true).await
+        let idle = |_| std::future::ready(None);
+        let anew = |leg: &'a Leg, at| async move { leg.dial_anew(&at).await };
+        self.first(to, purpose, by, (idle, anew), |_| true).await
     }
 
-    /// The first leg that can be dialled by `by`. A leg that is not the last gets half
-    /// of what is left: a dead line must leave time for the other one.
-    async fn first<'a, T, F>(
+    /// The first leg that can be dialled by `by`, unless it has something `idle`. A leg that is not the last gets half
+    /// of what is left: a dead line must leave time for the other one. What names take is taken from neither.
+    async fn first<'a, T, I, F>(
         &'a self,
         to: &Authority,
         purpose: Purpose,
         by: Instant,
-        dial: impl Fn(&'a Leg) -> F,
+        (idle, anew): (impl Fn(&'a Leg) -> I, impl Fn(&'a Leg, Destination) -> F),
         is_new: impl Fn(&T) -> bool,
     ) -> Result<(&'a Leg, T), NoLeg>
     where
+        I: Future<Output = Option<T>>,
         F: Future<Output = Result<T, DialError>>,
     {
         self.used.store(self.attendant.second(), Ordering::Relaxed);
         let mut tried = Vec::new();
         let chosen = self.choose(purpose);
         for leg in chosen {
-            let now = Instant::now();
-            let left = by.saturating_duration_since(now);
+            if let Err(err) = leg.resolve_for_look(to, by).await {
+                return Err(NoLeg { tried, unresolved: Some(err) });
+            }
+            let began = Instant::now();
             let other = chosen.then.filter(|last| last.role() != leg.role() && last.may_sign(purpose).is_ok());
-            let share = if other.is_none() { left } else { left / 2 };
+            let share_from = |began: Instant| by.saturating_duration_since(began) / if other.is_none() { 1 } else { 2 };
+            let mut share = share_from(began);
             // Its wait for what the broker sees is part of its share.
-            if let Err(err) = leg.look_first(to, now + share).await {
+            if let Err(err) = leg.look_first(to, began + share).await {
                 tried.push((leg.role(), err));
                 continue;
             }
@@ -243,8 +258,19 @@ impl Legs {
                 tried.push((leg.role(), err));
                 continue;
             }
-            let rest = (now + share).saturating_duration_since(Instant::now());
-            let Ok(dialled) = within(rest, dial(leg)).await else {
+            let rest = (began + share).saturating_duration_since(Instant::now());
+            let dialled = if let Ok(Some(found)) = within(rest, idle(leg)).await {
+                Ok(Ok(found))
+            } else {
+                // For the second leg too: where the first found the host dead, another address may be known now.
+                let (at, began) = match self.resolve_since(to, by, began).await {
+                    Ok(resolved) => resolved,
+                    Err(err) => return Err(NoLeg { tried, unresolved: Some(err) }),
+                };
+                share = share_from(began);
+                within((began + share).saturating_duration_since(Instant::now()), anew(leg, at)).await
+            };
+            let Ok(dialled) = dialled else {
                 tried.push((leg.role(), leg.out_of_time(to)));
                 self.note_failure(to, &tried, share);
                 continue;
@@ -271,7 +297,20 @@ impl Legs {
                 }
             }
         }
-        Err(NoLeg { tried })
+        Err(NoLeg { tried, unresolved: None })
+    }
+
+    /// The addresses of `to`, by `by`, and when what began then would have begun had they been known.
+    async fn resolve_since(
+        &self,
+        to: &Authority,
+        by: Instant,
+        began: Instant,
+    ) -> Result<(Destination, Instant), DialError> {
+        let asked = Instant::now();
+        // Apart: it takes more room than a request that finds a connection.
+        let at = Box::pin(self.attendant.egress().resolve(to, by)).await?;
+        Ok((at, began + asked.elapsed()))
     }
 
     /// See the module for what says something about a leg.

@@ -19,7 +19,7 @@ use super::{Leg, Legs, leg, looks};
 use crate::domain::Role;
 use crate::domain::tasks::Tasks;
 
-/// How long a connection, and then a `getIP`, may take.
+/// How long a name, then a connection, and then a `getIP`, may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Probes at once, over all accounts: a dead line holds each for a connect timeout.
 const AT_ONCE: usize = 64;
@@ -134,7 +134,11 @@ async fn probe(attendant: &Attendant, legs: &Arc<Legs>, role: Role) {
 }
 
 async fn try_line(attendant: &Attendant, leg: &Leg) -> Line {
-    match tokio::time::timeout(PATIENCE, leg.exit().warm(attendant.api())).await {
+    let at = match attendant.egress().resolve(attendant.api(), Instant::now() + PATIENCE).await {
+        Ok(at) => at,
+        Err(err) => return leg::line_of(&err),
+    };
+    match tokio::time::timeout(PATIENCE, leg.exit().warm(&at)).await {
         Ok(Ok(())) => Line::Works,
         Ok(Err(err)) => leg::line_of(&err),
         Err(_) => Line::Failed(Reason::ConnectTimedOut),

@@ -20,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::attendant::Attendant;
 use super::health::Purpose;
+use super::probes::PATIENCE;
 use super::{Leg, Legs};
 use crate::broker::dhan::calendar;
 use crate::domain::tasks::Tasks;
@@ -145,7 +146,10 @@ pub(super) fn in_use(attendant: &Attendant, legs: &Legs) -> bool {
 }
 
 async fn make(attendant: &Attendant, leg: &Leg) {
-    let made = leg.exit().warm(attendant.api()).await;
+    let made = match attendant.egress().resolve(attendant.api(), Instant::now() + PATIENCE).await {
+        Ok(at) => leg.exit().warm(&at).await,
+        Err(err) => Err(err),
+    };
     pace(leg).end(Instant::now());
     match made {
         Ok(()) => leg.learn(super::health::Event::Dialled),

@@ -10,7 +10,9 @@
 //! - [`admin`]: a small client for the admin API.
 //! - [`caller`]: an order engine's HTTP client, in every mode.
 //! - [`clock`]: a wall clock that is wrong.
+//! - [`name_server`]: a name server that says what a test wants.
 //! - [`slow_disk`]: a disk that takes its time.
+//! - [`etc`]: a host whose `/etc` is the test's own.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
 //! - [`random`]: numbers that a seed decides.
@@ -32,7 +34,9 @@ pub mod admin;
 pub mod caller;
 pub mod clock;
 pub mod engine;
+pub mod etc;
 pub mod gateway;
+pub mod name_server;
 pub mod net;
 pub mod node;
 pub mod preload;

@@ -12,6 +12,7 @@ use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Options, Sandbox};
 
 use super::clock::Clock;
+use super::etc::Etc;
 use super::gateway::Ready;
 use super::net::{self, Ns, NsRuntime};
 use super::slow_disk::SlowDisk;
@@ -102,6 +103,8 @@ pub struct Host {
     pub clock: Option<Clock>,
     /// A disk that can be slow.
     pub slow_disk: Option<SlowDisk>,
+    /// An `/etc` of its own.
+    pub etc: Option<Etc>,
 }
 
 impl Host {
@@ -111,6 +114,9 @@ impl Host {
         }
         if let Some(disk) = &self.slow_disk {
             disk.give(command);
+        }
+        if let Some(etc) = &self.etc {
+            etc.give(command);
         }
     }
 }
@@ -145,6 +151,16 @@ impl World {
     /// The same with a disk that can be slow.
     pub fn up_with_slow_disk(traders: u16, config: &str) -> Self {
         Self::up_on(traders, config, |dir| Host { slow_disk: Some(SlowDisk::new(dir)), ..Host::default() })
+    }
+
+    /// The same with an `/etc` of the test's own, which is empty.
+    pub fn up_with_etc(traders: u16, config: &str) -> Self {
+        Self::up_on(traders, config, |dir| Host { etc: Some(Etc::new(dir)), ..Host::default() })
+    }
+
+    /// The `/etc` of [`World::up_with_etc`].
+    pub fn etc(&self) -> &Etc {
+        self.host.etc.as_ref().expect("this world has the machine's /etc")
     }
 
     /// The clock of [`World::up_with_clock`].

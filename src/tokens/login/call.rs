@@ -52,6 +52,14 @@ impl<'a> From<&'a Leg> for Way<'a> {
 }
 
 impl<'a> Way<'a> {
+    /// The one that is tried first.
+    fn leg(self) -> &'a Leg {
+        match self {
+            Self::Either(legs) => legs.choose(Purpose::Read).first,
+            Self::Only(leg) => leg,
+        }
+    }
+
     /// Each leg to try, and the part of the remaining time that it gets: a dead line
     /// must leave time for the other one.
     fn turns(self) -> Vec<(&'a Leg, u32)> {
@@ -147,6 +155,14 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
     let began = Instant::now();
     let by = began + limit.min(call.time_left());
     let (mut tried, mut last) = (Vec::new(), None);
+    // Before the legs' turns: what the name takes is taken from neither.
+    let at = match way.leg().resolve(call.to, by).await {
+        Ok(at) => at,
+        Err(err) => {
+            let answer = Err(NoAnswer::NotSent(err.chain()));
+            return tell(call, Exchange { answer, skew: None, leg: None, source: None }, began);
+        }
+    };
     for (leg, share) in way.turns() {
         last = Some(leg);
         if call.is_late() {
@@ -155,7 +171,7 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
         }
         let now = Instant::now();
         let turn = now + by.saturating_duration_since(now) / share;
-        let lease = match leg.lease_for_errand(call.errand, call.to, turn).await {
+        let lease = match leg.lease_for_errand(call.errand, &at, turn).await {
             Ok(lease) => lease,
             Err(err) => {
                 tried.push(format!("{}: {}", leg.role().as_str(), err.chain()));

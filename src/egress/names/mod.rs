@@ -1,0 +1,224 @@
+//! Names: which addresses a host has, known before anybody asks.
+//!
+//! A broken name server must not stop orders to a broker that has not moved. So a dial does not ask name servers: it
+//! takes what is known. Each host that is in use has one task, its keeper, which asks anew when the last answer is
+//! over, however many dial. What it finds replaces what was known; anything else (silence, an error, "no such
+//! record", an address that the guard forbids) leaves the last good answer where it is, for a day from when a name
+//! server gave it or a connection proved it (RFC 8767), and is asked again with a growing wait. TLS proves who answers
+//! at an old address, so an old one can be dead and never somebody else's.
+//!
+//! Who dials waits for a name only when nothing is known of it, and at most [`PATIENCE`] when nobody has used it for an
+//! hour. A failure is remembered too: nobody waits for the same silence twice.
+//!
+//! A broker that has moved is followed: the keeper asks when the answer's time is over ([`TTL_CEILING`] at the latest),
+//! and sooner, once in [`TTL_FLOOR`], when a dial found an address of it dead.
+//!
+//! Map: `question` is one question to one server, `servers` all of them in turn, `system` the host's files, `name` one
+//! host's state, `kept` what is known over a restart.
+//!
+//! Hosts are the broker's and those that the configuration allows, so the table does not grow.
+
+mod kept;
+mod name;
+mod question;
+mod servers;
+mod system;
+
+use std::collections::HashMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::resolve::ResolveError;
+use crate::domain::Host;
+use crate::domain::tasks::Tasks;
+
+pub(super) use name::Name;
+pub(super) use question::Unusable;
+pub(super) use servers::Failure;
+pub(super) use system::Origin;
+
+use kept::{Entries, Kept};
+use name::{Glance, Next};
+use servers::Asker;
+use system::Files;
+
+/// Answers are kept at least this long, however short their TTL.
+const TTL_FLOOR: Duration = Duration::from_secs(5);
+/// Answers are kept no longer than this, however long their TTL.
+const TTL_CEILING: Duration = Duration::from_secs(300);
+/// How old a last good answer may be when there is no other.
+const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How long an old answer is held back for a new one, if nobody has kept it fresh.
+const PATIENCE: Duration = Duration::from_millis(800);
+/// A host that nobody has dialled for so long is not asked about any more.
+const IN_USE: Duration = Duration::from_secs(3600);
+/// How often the host's files are looked at while there is no answer.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// See the module. Shared by all that resolve, over every reload.
+#[derive(Debug)]
+pub(super) struct Names {
+    table: Mutex<HashMap<Host, Arc<Name>>>,
+    asker: Asker,
+    /// Where it is kept over a restart, if it is.
+    kept: OnceLock<Arc<Kept>>,
+    /// Other servers were given.
+    reconfigured: Notify,
+    tasks: Tasks,
+    /// Keepers live here, whichever worker's request made one.
+    runtime: Handle,
+}
+
+impl Names {
+    /// `name_servers` are asked, or the system's where there are none. Within a runtime.
+    pub fn new(name_servers: &[SocketAddr], tasks: Tasks) -> Arc<Self> {
+        Self::with_files(Files::default(), name_servers, tasks)
+    }
+
+    fn with_files(files: Files, name_servers: &[SocketAddr], tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self {
+            table: Mutex::default(),
+            asker: Asker::new(files, name_servers.to_vec()),
+            kept: OnceLock::new(),
+            reconfigured: Notify::new(),
+            tasks,
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Know what was known at the end of the last run, and keep what is known in this file. Only the first one counts.
+    pub fn keep_in(&self, path: PathBuf) {
+        let (kept, entries) = Kept::load(path);
+        if self.kept.set(Arc::new(kept)).is_ok() {
+            for (host, entry) in entries {
+                self.name(&host).restore(entry);
+            }
+        }
+    }
+
+    /// Ask these from now on. What is known stays known.
+    pub fn configure(&self, name_servers: &[SocketAddr]) {
+        if self.asker.configure(name_servers) {
+            self.reconfigured.notify_waiters();
+        }
+    }
+
+    /// The addresses of `host`, by `by`.
+    pub async fn lookup(
+        self: &Arc<Self>,
+        host: &Host,
+        by: Instant,
+    ) -> Result<(Arc<Name>, Vec<Ipv6Addr>), ResolveError> {
+        let name = self.name(host);
+        let mut asked = pin!(name.asked.notified());
+        // From here on the end of an attempt is not missed.
+        asked.as_mut().enable();
+        let now = Instant::now();
+        let glance = name.glance(now, || self.keep(&name));
+        let addresses = match glance {
+            Glance::Known(addresses) => Ok(addresses),
+            Glance::Failed(failure) => Err(ResolveError::of(host, &failure)),
+            Glance::Asking { for_the_first_time } => {
+                // Half of a short deadline, so that what is known is of use.
+                let patience = now + PATIENCE.min(by.saturating_duration_since(now) / 2);
+                let _ = timeout_at(if for_the_first_time { by } else { patience }, asked).await;
+                name.conclude(Instant::now()).map_err(|failure| match failure {
+                    Some(failure) => ResolveError::of(host, &failure),
+                    None => ResolveError::Late { host: host.clone(), waited: now.elapsed() },
+                })
+            }
+        };
+        addresses.map(|addresses| (Arc::clone(&name), addresses))
+    }
+
+    fn name(&self, host: &Host) -> Arc<Name> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = table.get(host) {
+            return Arc::clone(name);
+        }
+        let name = Arc::new(Name::new(host.clone()));
+        table.insert(host.clone(), Arc::clone(&name));
+        name
+    }
+
+    /// Start the keeper of a name that has none.
+    fn keep(self: &Arc<Self>, name: &Arc<Name>) {
+        let (names, name, mut keeper) = (Arc::clone(self), Arc::clone(name), Keeper(Some(Arc::clone(name))));
+        let task = async move {
+            tokio::select! {
+                () = names.keep_until_unused(&name) => drop(keeper.0.take()),
+                () = names.tasks.stopping() => {}
+            }
+        };
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    async fn keep_until_unused(&self, name: &Name) {
+        loop {
+            let mut reconfigured = pin!(self.reconfigured.notified());
+            // From here on it is not missed.
+            reconfigured.as_mut().enable();
+            let answer = self.asker.ask(name.host()).await;
+            let asked = answer.as_ref().err().map(|failure| failure.servers.clone());
+            let due = name.answered(answer, Instant::now());
+            if asked.is_none() {
+                self.save().await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = self.others_than(asked) => {}
+                () = reconfigured => {}
+                () = name.doubted(TTL_FLOOR) => {}
+            }
+            if name.next(Instant::now()) == Next::Sleep {
+                return;
+            }
+        }
+    }
+
+    /// Write down what is known, if that is worth it.
+    async fn save(&self) {
+        let Some(kept) = self.kept.get() else { return };
+        let entries: Entries = {
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.iter().filter_map(|(host, name)| Some((host.as_str().to_owned(), name.entry()?))).collect()
+        };
+        if kept.is_news(&entries) {
+            let kept = Arc::clone(kept);
+            // An error is only the runtime's end.
+            let _ = tokio::task::spawn_blocking(move || kept.write(entries)).await;
+        }
+    }
+
+    /// Resolves when the host's files name other servers than those that failed.
+    async fn others_than(&self, failed: Option<system::Servers>) {
+        let Some(failed) = failed else { return std::future::pending().await };
+        loop {
+            sleep(LOOK_AGAIN).await;
+            if self.asker.servers().await.is_other_than(&failed) {
+                return;
+            }
+        }
+    }
+}
+
+/// A keeper. If it ends at its work, whatever the reason, nobody waits for it any longer and another one may begin.
+struct Keeper(Option<Arc<Name>>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if let Some(name) = &self.0 {
+            name.left_alone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! All name servers of a host, asked for one name.
+//!
+//! The one that answered last is asked first. One that says anything of no use is followed by the next at once, and one
+//! that is silent after a quarter of a second, while it may still answer: the first address wins. So a dead server
+//! among good ones costs a quarter of a second once, and "there is no such record" from one that knows no better does
+//! not hide what another knows.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::question::{self, Found, Unusable};
+use super::system::{self, Files, Servers};
+use crate::domain::Host;
+
+/// How long a server may be silent before the next one is asked as well.
+const STAGGER: Duration = Duration::from_millis(250);
+/// How long what the hosts file says is believed.
+const HOSTS_TTL: Duration = Duration::from_secs(10);
+
+/// What each one that was asked said instead of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::egress) struct Failure {
+    pub servers: Servers,
+    pub said: Vec<(Option<SocketAddr>, Unusable)>,
+}
+
+impl Failure {
+    /// What each said, in a line.
+    pub fn said(&self) -> String {
+        let each = self.said.iter().map(|(server, why)| match server {
+            Some(server) => format!("{server} {why}"),
+            None => format!("/etc/hosts {why}"),
+        });
+        each.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Whom to ask, and who answered last.
+#[derive(Debug)]
+pub(super) struct Asker {
+    files: Files,
+    configured: Mutex<Vec<SocketAddr>>,
+    answered: Mutex<Option<SocketAddr>>,
+}
+
+impl Asker {
+    pub fn new(files: Files, configured: Vec<SocketAddr>) -> Self {
+        Self { files, configured: Mutex::new(configured), answered: Mutex::default() }
+    }
+
+    /// Others, from the next lookup on. Were they others?
+    pub fn configure(&self, servers: &[SocketAddr]) -> bool {
+        let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = *configured != servers;
+        *configured = servers.to_vec();
+        other
+    }
+
+    /// The servers as they are now. Reads a small file.
+    pub async fn servers(&self) -> Servers {
+        let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let files = self.files.clone();
+        let found = tokio::task::spawn_blocking(move || Servers::find(&configured, &files)).await;
+        // Only while the runtime ends.
+        found.unwrap_or_else(|err| Servers { list: Vec::new(), origin: system::Origin::Nowhere(err.to_string()) })
+    }
+
+    /// Ask for `host` until somebody gives an address or nobody is left.
+    pub async fn ask(&self, host: &Host) -> Result<Found, Failure> {
+        let mut servers = self.servers().await;
+        let mut said = Vec::new();
+        match self.look_in_hosts(host).await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(why) => said.push((None, why)),
+        }
+        let last = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.list.sort_by_key(|server| Some(*server) != last);
+        let mut left = servers.list.iter().copied();
+        let mut asked = FuturesUnordered::new();
+        loop {
+            if let Some(server) = left.next() {
+                asked.push(async move { (server, question::ask(server, host.as_str()).await) });
+            } else if asked.is_empty() {
+                return Err(Failure { servers, said });
+            }
+            let patience = Instant::now() + STAGGER;
+            while !asked.is_empty() {
+                let answer = tokio::select! {
+                    answer = asked.next() => answer,
+                    () = sleep_until(patience), if left.len() > 0 => break,
+                };
+                match answer {
+                    Some((server, Ok(found))) => {
+                        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+                        return Ok(found);
+                    }
+                    Some((server, Err(why))) => said.push((Some(server), why)),
+                    None => {}
+                }
+                if left.len() > 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn look_in_hosts(&self, host: &Host) -> Result<Option<Found>, Unusable> {
+        let (files, host) = (self.files.clone(), host.clone());
+        let found = tokio::task::spawn_blocking(move || system::from_hosts(&files, host.as_str())).await;
+        let addresses = found.unwrap_or(Ok(None))?;
+        Ok(addresses.map(|addresses| Found { addresses, ttl: HOSTS_TTL }))
+    }
+}
