@@ -5,9 +5,11 @@
 
 pub mod account;
 pub mod corroborated;
+pub mod host_limits;
 pub mod india;
 pub mod outcome;
 pub mod pair;
+pub mod places;
 pub mod priority;
 pub mod problem;
 pub mod random;

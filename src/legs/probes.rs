@@ -134,7 +134,7 @@ async fn probe(attendant: &Attendant, legs: &Arc<Legs>, role: Role) {
 }
 
 async fn try_line(attendant: &Attendant, leg: &Leg) -> Line {
-    match tokio::time::timeout(PATIENCE, leg.exit().warm(attendant.api())).await {
+    match tokio::time::timeout(PATIENCE, leg.exit().prove(attendant.api())).await {
         Ok(Ok(())) => Line::Works,
         Ok(Err(err)) => leg::line_of(&err),
         Err(_) => Line::Failed(Reason::ConnectTimedOut),
