@@ -1,6 +1,7 @@
 //! The whole life of a gateway: build each part in order, serve, stop in order.
 //! The one place that knows every part.
 
+mod descriptors;
 mod reload;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config, Hours};
 use crate::domain::clocks;
+use crate::domain::places::{Doorway, House};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::legs::{Attendant, LegEvent, Reason, Settings};
@@ -33,6 +35,7 @@ use crate::tokens::Keepers;
 use crate::tokens::keeper::Broker;
 use crate::tokens::login::Login;
 
+use descriptors::Shares;
 use reload::Live;
 
 /// The name of the systemd credential (`LoadCredential=`) that holds it.
@@ -112,14 +115,9 @@ pub struct App {
 #[derive(Debug)]
 struct AdminServer {
     at: String,
-    socket: AdminSocket,
+    socket: admin::Socket,
     router: axum::Router,
-}
-
-#[derive(Debug)]
-enum AdminSocket {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
+    places: Arc<Doorway>,
 }
 
 impl App {
@@ -132,6 +130,7 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        let shares = Shares::take(&config);
         let (tasks, upstream) = (Tasks::default(), Tasks::default());
         let store = open_store(&config).await?;
         let addressing = Addressing::new(store.clone(), loopback)?;
@@ -140,6 +139,7 @@ impl App {
         }
         let egress = Egress::new(egress_options(&config), upstream.clone())?;
         egress.keep_names_in(config.state.path.join("names.json"));
+        egress.set_room(shares.egress());
         let metrics = Arc::new(Metrics::default());
         let attendant = Attendant::new(leg_settings(&config), Arc::clone(&egress), Arc::clone(&metrics));
         let keeping = Tasks::default();
@@ -163,16 +163,32 @@ impl App {
         let roles = Arc::new(ArcSwap::from_pointee(read_roles(&config.admin)?));
         keepers.tell(orders.events.clone());
         let parts = (&accounts, &login, &orders);
-        let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
+        let shown = (Arc::clone(interceptor.pem()), shares.operators);
+        let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, shown)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let run = (workers, tasks.clone());
         let proxy = Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, run, metrics);
+        shares.warn(&config, accounts.len());
+        let callers = House::new(shares.callers);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
-            listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections)?);
+            listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections, &callers)?);
         }
         let entrances = listening.iter().map(|listening| listening.entrance().clone()).collect();
-        let live = Live { config, accounts, egress, attendant, login, keepers, orders, proxy, roles, entrances, tasks };
+        let live = Live {
+            config,
+            accounts,
+            egress,
+            attendant,
+            login,
+            keepers,
+            orders,
+            proxy,
+            roles,
+            entrances,
+            callers,
+            tasks,
+        };
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
         Ok(Self { live, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
@@ -206,7 +222,8 @@ impl App {
         for listening in listening {
             listening.start(&live.proxy);
         }
-        tasks.spawn(admin.serve(tasks.clone()));
+        let AdminServer { socket, router, places, .. } = admin;
+        tasks.spawn(admin::serve(socket, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         reload_until_stop(&mut live, file, &mut signals).await;
 
@@ -421,18 +438,18 @@ fn bind_admin(
     roles: &Arc<ArcSwap<Roles>>,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
-    ca_pem: Arc<str>,
+    (ca_pem, places): (Arc<str>, usize),
 ) -> Result<AdminServer, StartError> {
     let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
     let (at, socket, local) = match bind {
         Bind::Tcp(address) => {
             let socket = proxy::bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (format!("http://{local}"), AdminSocket::Tcp(socket), Some(local))
+            (format!("http://{local}"), admin::Socket::Tcp(socket), Some(local))
         }
         Bind::Unix(path) => {
             let socket = proxy::bind_unix(path, 0o600).map_err(fail)?;
-            (format!("unix:{}", path.display()), AdminSocket::Unix(socket), None)
+            (format!("unix:{}", path.display()), admin::Socket::Unix(socket), None)
         }
     };
     let router = admin::router(Admin::new(
@@ -445,23 +462,7 @@ fn bind_admin(
         tasks.clone(),
         ca_pem,
     ));
-    Ok(AdminServer { at, socket, router })
-}
-
-impl AdminServer {
-    async fn serve(self, tasks: Tasks) {
-        let stopping = {
-            let tasks = tasks.clone();
-            async move { tasks.stopping().await }
-        };
-        let served = match self.socket {
-            AdminSocket::Tcp(socket) => axum::serve(socket, self.router).with_graceful_shutdown(stopping).await,
-            AdminSocket::Unix(socket) => axum::serve(socket, self.router).with_graceful_shutdown(stopping).await,
-        };
-        if let Err(err) = served {
-            tracing::error!(error = %err, "the admin API ended");
-        }
-    }
+    Ok(AdminServer { at, socket, router, places: Doorway::new(&House::new(places), places) })
 }
 
 #[derive(Debug)]

@@ -223,18 +223,21 @@ fn a_caller_can_want_its_order_gone_sooner_and_not_later() {
     assert_eq!(arrived(&world).len(), 1);
 }
 
-/// With one place for callers, the second waits in the kernel's queue; nobody says for how long.
+/// With one place for callers, and a request under way in it, the second waits; nobody says for how long.
 #[test]
 fn the_wait_for_being_accepted_counts() {
     let text = text("leave_within = \"2s\"", "[proxy]\nmax_connections = 1\nidle_timeout = \"30s\"");
     let world = World::up_with(1, &text);
     let trader = &world.traders[0];
+    // Longer than the order may take to leave.
+    world.broker.fault(Fault::new(Action::Slow { ms: 3_000 }).on("GET", "/v2/orders"));
     let replies = world.net.in_ns(Ns::Caller, || async {
-        let holder = connect().await;
+        let mut holder = connect().await;
+        holder.write_all(raw(trader, &Wish::read()).as_bytes()).await.unwrap();
+        wait_until("the first to be under way", LIMIT, || world.broker.seen().iter().any(|seen| seen.method == "GET"));
         let mut queued = connect().await;
         queued.write_all(raw(trader, &Wish::place(Some("queued"), 100.0)).as_bytes()).await.unwrap();
-        // Longer than the order may take to leave: this is what the test is about, not a wait for something to happen.
-        tokio::time::sleep(Duration::from_millis(3_000)).await;
+        assert!(holder.read(&mut [0; 4096]).await.unwrap() > 0);
         drop(holder);
         let mut reply = vec![0; 4096];
         let length = queued.read(&mut reply).await.unwrap();

@@ -21,6 +21,7 @@ mod orders;
 mod pairs;
 mod pools;
 mod registration;
+mod serve;
 mod tokens;
 mod validate;
 mod wire;
@@ -46,6 +47,7 @@ use crate::tokens::login::Login;
 use crate::tokens::registration::Subject;
 
 pub use auth::{Role, Roles, TokenError};
+pub use serve::{Socket, serve};
 
 /// The largest body of a call.
 const BODY_LIMIT: usize = 64 * 1024;

@@ -20,6 +20,7 @@ use super::{egress_options, is_made, leg_settings, make_pool, read_roles};
 use crate::accounts::Accounts;
 use crate::admin::Roles;
 use crate::config::{self, Bind, Config, Problems};
+use crate::domain::places::House;
 use crate::domain::tasks::Tasks;
 use crate::egress::Egress;
 use crate::legs::Attendant;
@@ -42,6 +43,8 @@ pub(super) struct Live {
     pub(super) proxy: Arc<Proxy>,
     pub(super) roles: Arc<ArcSwap<Roles>>,
     pub(super) entrances: Vec<Entrance>,
+    /// All places of callers. Their number stays.
+    pub(super) callers: Arc<House>,
     pub(super) tasks: Tasks,
 }
 
@@ -91,10 +94,10 @@ impl Live {
     }
 
     async fn prepare(&self, file: &Path) -> Result<Ready, Problems> {
-        let (path, in_force) = (file.to_owned(), self.config.clone());
+        let (path, in_force, callers) = (file.to_owned(), self.config.clone(), Arc::clone(&self.callers));
         let open = self.entrances.iter().map(|entrance| entrance.bind().clone()).collect();
         // It reads files: not on a worker of the runtime, where orders wait.
-        let read = tokio::task::spawn_blocking(move || Ready::read(&path, &in_force, open)).await;
+        let read = tokio::task::spawn_blocking(move || Ready::read(&path, &in_force, open, &callers)).await;
         let ready = read.unwrap_or_else(|err| {
             let mut problems = Problems::new(&file.display().to_string());
             problems.add("file", format!("reading it broke down: {err}; this is a mistake of the program, report it"));
@@ -159,7 +162,7 @@ impl Live {
 
 impl Ready {
     /// Read the file and all that it names. `open` are the addresses that are bound.
-    fn read(file: &Path, in_force: &Config, open: Vec<Bind>) -> Result<Self, Problems> {
+    fn read(file: &Path, in_force: &Config, open: Vec<Bind>, callers: &Arc<House>) -> Result<Self, Problems> {
         let mut config = config::load(file)?;
         let fixed = keep_what_is_fixed(in_force, &mut config);
         let mut problems = Problems::new(&file.display().to_string());
@@ -181,7 +184,7 @@ impl Ready {
             let known = open.iter_mut().position(|bind| bind.take_if(|bind| *bind == listener.bind).is_some());
             match known {
                 Some(number) => doors.push(Door::Open(number, terms)),
-                None => match proxy::listen(terms, config.proxy.max_connections) {
+                None => match proxy::listen(terms, config.proxy.max_connections, callers) {
                     Ok(listening) => doors.push(Door::New(listening)),
                     Err(err) => problem(err),
                 },

@@ -147,6 +147,12 @@ pub fn run() -> ExitCode {
 
 /// Print an error and its causes.
 fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("sixgate: {}", chain(error));
+    ExitCode::FAILURE
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(err) = cause {
@@ -154,8 +160,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
         text.push_str(&err.to_string());
         cause = err.source();
     }
-    eprintln!("sixgate: {text}");
-    ExitCode::FAILURE
+    text
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -1,12 +1,13 @@
 //! `sixgate serve`, with and without the sandbox.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ServeArguments, failed, runtime};
+use super::{ServeArguments, chain, failed, runtime};
 use crate::accounts::{AccountError, Accounts, NewAccount};
 use crate::addressing::host::LentAddress;
 use crate::app::{App, StartError};
@@ -16,6 +17,7 @@ use crate::domain::tasks::{Stopped, Tasks};
 use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, SourceAddr};
 use crate::sandbox::{Account, Options, Sandbox, SandboxError};
 use crate::store::records::CredentialsRecord;
+use crate::telemetry;
 
 /// How long what is printed waits for the demo account's first login: near the end of a code's 30 seconds it takes the
 /// next one, and an order does not wait that long.
@@ -41,6 +43,8 @@ enum ServeError {
         #[source]
         err: std::io::Error,
     },
+    #[error("the log's thread cannot be started; is the limit of threads reached (ulimit -u, TasksMax= of systemd)?")]
+    Log(#[source] std::io::Error),
     #[error("the runtime did not start")]
     Runtime(#[from] std::io::Error),
 }
@@ -51,24 +55,29 @@ pub(super) fn run(arguments: ServeArguments) -> ExitCode {
         (Some(path), false) => serve(&path),
         (_, true) | (None, _) => demo(arguments.state),
     };
-    match served {
+    let code = match served {
         Ok(Stopped::Clean | Stopped::Cut { .. }) => ExitCode::SUCCESS,
         Err(ServeError::Config(problems)) => {
             eprintln!("{problems}");
             ExitCode::from(2)
         }
-        Err(err) => failed(&err),
-    }
+        Err(err @ ServeError::Log(_)) => failed(&err),
+        // Its reader may have stopped reading, and this has to end all the same.
+        Err(err) => {
+            telemetry::say(&format!("sixgate: {}", chain(&err)));
+            ExitCode::FAILURE
+        }
+    };
+    telemetry::flush_logs();
+    code
 }
 
 fn serve(path: &Path) -> Result<Stopped, ServeError> {
     let config = config::load(path)?;
-    crate::telemetry::start_logs(&config.log);
+    telemetry::start_logs(&config.log).map_err(ServeError::Log)?;
     runtime()?.block_on(async {
         let app = App::build(config, false).await?;
-        for line in app.bound() {
-            println!("{line}");
-        }
+        telemetry::print(app.bound().join("\n") + "\n");
         Ok(app.run(Some(path)).await)
     })
 }
@@ -157,7 +166,7 @@ impl Demo {
             ca = ca.display().to_string(),
         );
         let config = config::from_text_and_environment("the sandbox's configuration", folder, &text)?;
-        crate::telemetry::start_logs(&config.log);
+        telemetry::start_logs(&config.log).map_err(ServeError::Log)?;
         Ok(Self { broker, client_id, name, config, addresses })
     }
 
@@ -213,18 +222,20 @@ impl Demo {
     }
 
     fn explain(&self, app: &App, pair: Pair, key: &crate::accounts::NewKey, folder: &StateFolder) {
-        println!("Sixgate with its built-in broker. Nothing here reaches Dhan.\n");
+        let mut text = String::new();
+        let _ = writeln!(text, "Sixgate with its built-in broker. Nothing here reaches Dhan.\n");
         for line in app.bound() {
-            println!("  {line}");
+            let _ = writeln!(text, "  {line}");
         }
-        println!("  broker    https://{} (as api.dhan.co and its other hosts)", self.broker.address());
-        println!("  account   {} (client id {})", self.name, self.client_id);
-        println!("  pair      primary {}, secondary {}", pair.primary, pair.secondary);
-        println!("  key       {} (for listeners that ask for one)", key.key.expose_secret());
-        println!("  CA        {}/ca.pem", folder.path.display());
-        println!("  admin     bearer token in {}", self.config.admin.token_file.display());
+        let _ = writeln!(text, "  broker    https://{} (as api.dhan.co and its other hosts)", self.broker.address());
+        let _ = writeln!(text, "  account   {} (client id {})", self.name, self.client_id);
+        let _ = writeln!(text, "  pair      primary {}, secondary {}", pair.primary, pair.secondary);
+        let _ = writeln!(text, "  key       {} (for listeners that ask for one)", key.key.expose_secret());
+        let _ = writeln!(text, "  CA        {}/ca.pem", folder.path.display());
+        let _ = writeln!(text, "  admin     bearer token in {}", self.config.admin.token_file.display());
         if let Addresses::Shared { why, .. } = &self.addresses {
-            println!(
+            let _ = writeln!(
+                text,
                 "\nBoth legs share ::1, because no address could be put on the loopback interface ({why}).\n\
                  To see two without being root: netns-scripts/sandbox.sh (it uses a user namespace)."
             );
@@ -235,8 +246,9 @@ impl Demo {
             Some((scheme, rest)) if asks => format!("{scheme}://{}:{}@{rest}", self.name, key.key.expose_secret()),
             _ => listener.to_owned(),
         };
-        println!("\nPlace an order:\n\n{}\n", order_line(&listener));
-        println!("Ctrl-C stops it{}.", if folder.temporary { " and removes its state" } else { "" });
+        let _ = writeln!(text, "\nPlace an order:\n\n{}\n", order_line(&listener));
+        let _ = writeln!(text, "Ctrl-C stops it{}.", if folder.temporary { " and removes its state" } else { "" });
+        telemetry::print(text);
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use nix::errno::Errno;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -23,8 +24,13 @@ use super::pool::{Bounds, Pool};
 use super::resolve::{Answer, ResolveError, Resolver};
 use super::source::{self, BoundSocket};
 use super::tls::{Base, ExitTls, Profile, TlsError};
+use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, BootInstant, Host, SourceAddr};
+use crate::telemetry::Seldom;
+
+/// What this host lacks it lacks for every dial: a line a minute.
+static EXHAUSTED: Seldom = Seldom::once_in(Duration::from_secs(60));
 
 /// Why no connection was made. The text says what we were doing and for whom; the
 /// cause is `source()` and is not repeated, so a printed chain says each thing once.
@@ -82,6 +88,14 @@ pub enum DialError {
     },
     #[error("{from} has {most} connections open already (egress.connections_per_leg)")]
     TooMany { from: SourceAddr, most: usize },
+    /// Says nothing of the line, of the address or of the broker: none of them was tried.
+    #[error("no connection could be begun from {from}, and not for the line's sake: {lack}")]
+    HostExhausted {
+        from: SourceAddr,
+        lack: Lack,
+        #[source]
+        err: io::Error,
+    },
 }
 
 impl DialError {
@@ -103,12 +117,21 @@ impl DialError {
             Self::TlsTimedOut { .. } => "tls_timed_out",
             Self::Http { .. } => "http_failed",
             Self::TooMany { .. } => "too_many_connections",
+            Self::HostExhausted { .. } => "host_exhausted",
         }
     }
 
-    /// May the other leg be tried? A refusal is an answer, not an outage.
+    /// May the other leg be tried? A refusal is an answer, not an outage; and what this host lacks, it lacks for both.
     pub const fn may_try_next(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. })
+        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. } | Self::HostExhausted { .. })
+    }
+
+    /// `other`, unless the error says that this host has run out of something: whatever was tried, that is why it failed.
+    pub(super) fn of_host_or(from: SourceAddr, err: io::Error, other: impl FnOnce(io::Error) -> Self) -> Self {
+        match Lack::of(&err) {
+            Some(lack) => Self::HostExhausted { from, lack, err },
+            None => other(err),
+        }
     }
 
     /// The whole chain on one line, for a caller or a log.
@@ -194,6 +217,12 @@ pub struct Egress {
     janitor: Janitor,
     tls: Base,
     tasks: Tasks,
+    /// The idle connections of all exits, to be let go of when the host has no room for another one.
+    pools: Mutex<Vec<Weak<Pool<Connection>>>>,
+    /// Connections of all exits that carry HTTP.
+    open: Arc<AtomicUsize>,
+    /// How many of them this process has file descriptors for.
+    room: AtomicUsize,
 }
 
 /// What a reload changes. Each dial takes it once and keeps it.
@@ -215,7 +244,8 @@ impl Egress {
         let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
         let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
         let janitor = Janitor::start(&tasks);
-        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks }))
+        let (pools, open, room) = (Mutex::default(), Arc::default(), AtomicUsize::new(usize::MAX));
+        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks, pools, open, room }))
     }
 
     /// Know the addresses that hosts had at the end of the last run, and keep them in this file: name service may be
@@ -260,9 +290,34 @@ impl Egress {
         Ok(Destination(Arc::new(Resolved { to: to.clone(), answer, live })))
     }
 
+    /// This process has file descriptors for so many connections: over that none is made to lie ready, and one that is
+    /// needed takes the place of one that lies idle.
+    pub fn set_room(&self, room: usize) {
+        self.room.store(room, Ordering::Relaxed);
+    }
+
+    /// Are there more than there is room for?
+    fn is_crowded(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > self.room.load(Ordering::Relaxed)
+    }
+
+    /// Close the connection that has lain idle for the longest, of whichever exit. Was there one?
+    fn close_an_idle_one(&self) -> bool {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = pools.iter().filter_map(Weak::upgrade).filter_map(|pool| Some((pool.oldest()?, pool)));
+        oldest.min_by_key(|(since, _)| *since).is_some_and(|(_, pool)| pool.drop_oldest())
+    }
+
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.len() == pools.capacity() {
+            // Those of exits that are gone make room before the list grows.
+            pools.retain(|pool| pool.strong_count() > 0);
+        }
+        pools.push(Arc::downgrade(&idle));
+        drop(pools);
         let open = Arc::<AtomicUsize>::default();
         Arc::new(Exit { source, tls: ExitTls::new(Arc::clone(&open)), idle, open, egress: Arc::clone(self) })
     }
@@ -284,6 +339,15 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 too, where `egress.http2` allows it.
     Any,
+}
+
+/// What a connection is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Somebody waits for it.
+    Request,
+    /// To lie ready: not worth another idle one.
+    Warmth,
 }
 
 /// One account's one way out.
@@ -338,13 +402,26 @@ impl Exit {
         })
     }
 
-    /// Make a connection and let it lie idle, for an order to come: HTTP/1.1, whatever `egress.http2` says.
+    /// Make a connection and let it lie idle, for an order to come: HTTP/1.1, whatever `egress.http2` says. Not where
+    /// descriptors are short.
     ///
     /// # Errors
     /// [`DialError`].
     pub async fn warm(&self, at: &Destination) -> Result<(), DialError> {
+        self.lay_ready(at, Need::Warmth).await
+    }
+
+    /// The same to find out whether it can be made, for which an idle one may have to go.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub async fn prove(&self, at: &Destination) -> Result<(), DialError> {
+        self.lay_ready(at, Need::Request).await
+    }
+
+    async fn lay_ready(&self, at: &Destination, need: Need) -> Result<(), DialError> {
         let open = self.one_more(&at.0.live)?;
-        let connection = self.make(&at.0, Profile::Http1, open).await?;
+        let connection = self.make(&at.0, Profile::Http1, (open, need)).await?;
         self.idle.put(at.0.to.clone(), Profile::Http1, connection, BootInstant::now());
         Ok(())
     }
@@ -373,7 +450,7 @@ impl Exit {
         let profile = live.profile(protocol);
         let open = self.one_more(live)?;
         // Apart: dialling takes ten times the room of a request that finds a connection.
-        let connection = Box::pin(self.make(&at.0, profile, open)).await?;
+        let connection = Box::pin(self.make(&at.0, profile, (open, Need::Request))).await?;
         Ok(self.lend(connection, live.options.read_timeout, to, profile).made_anew())
     }
 
@@ -393,11 +470,11 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_errand(&self, at: &Destination) -> Result<Lease, DialError> {
-        self.lease_once(at, Open::one(&self.open)).await
+        self.lease_once(at, Open::one(&self.open).among(&self.egress.open)).await
     }
 
     async fn lease_once(&self, at: &Destination, open: Open) -> Result<Lease, DialError> {
-        let connection = Box::pin(self.make(&at.0, Profile::Http1, open)).await?;
+        let connection = Box::pin(self.make(&at.0, Profile::Http1, (open, Need::Request))).await?;
         Ok(Lease::once(connection, at.0.live.options.read_timeout).made_anew())
     }
 
@@ -406,7 +483,7 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn dial(&self, at: &Destination) -> Result<TcpStream, DialError> {
-        Box::pin(self.each_address(&at.0, |stream, _| std::future::ready(Ok(stream)))).await
+        Box::pin(self.each_address(&at.0, Need::Request, |stream, _| std::future::ready(Ok(stream)))).await
     }
 
     fn lend(&self, connection: Connection, read_timeout: Duration, to: &Authority, profile: Profile) -> Lease {
@@ -417,6 +494,7 @@ impl Exit {
     async fn each_address<T, F>(
         &self,
         resolved: &Resolved,
+        need: Need,
         then: impl Fn(TcpStream, SocketAddrV6) -> F,
     ) -> Result<T, DialError>
     where
@@ -434,7 +512,7 @@ impl Exit {
                 last = last.or(Some(DialError::Forbidden { host: to.host.clone(), to: at, rule }));
                 continue;
             }
-            let socket = BoundSocket::bind(self.source, options.freebind)?;
+            let socket = self.bind(options.freebind, need)?;
             let mut trial = Trial { name: answer.name(), at: *at.ip() };
             let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
                 Ok(stream) => then(stream, at).await,
@@ -445,6 +523,10 @@ impl Exit {
                     trial.name = None;
                     return Ok(made);
                 }
+                Err(err @ DialError::HostExhausted { .. }) => {
+                    trial.name = None;
+                    return Err(err);
+                }
                 Err(err) => last = Some(err),
             }
         }
@@ -453,11 +535,37 @@ impl Exit {
         }))
     }
 
-    async fn dial_tls(&self, resolved: &Resolved, profile: Profile) -> Result<Upgraded, DialError> {
+    /// A bound socket; where the host has no descriptor left for one, that of an idle connection, which any exit can do
+    /// without: closing it tells nobody anything.
+    fn bind(&self, freebind: bool, need: Need) -> Result<BoundSocket, DialError> {
+        let makes_room = need == Need::Request;
+        if self.egress.is_crowded() {
+            if !makes_room {
+                let err = Errno::EMFILE.into();
+                return Err(DialError::HostExhausted { from: self.source, lack: Lack::Descriptors, err });
+            }
+            self.egress.close_an_idle_one();
+        }
+        let mut bound = BoundSocket::bind(self.source, freebind);
+        if let Err(DialError::HostExhausted { .. }) = bound
+            && makes_room
+            && self.egress.close_an_idle_one()
+        {
+            bound = BoundSocket::bind(self.source, freebind);
+        }
+        if let Err(DialError::HostExhausted { lack, err, .. }) = &bound
+            && let Some(times) = EXHAUSTED.due()
+        {
+            tracing::error!(error = %err, times, "connections to the broker cannot be begun: {lack}");
+        }
+        bound
+    }
+
+    async fn dial_tls(&self, resolved: &Resolved, profile: Profile, need: Need) -> Result<Upgraded, DialError> {
         let Resolved { to, answer, live } = resolved;
         let limit = live.options.connect_timeout;
-        self.each_address(resolved, |stream, at| async move {
-            let tls = |err| DialError::Tls { to: to.clone(), at, err };
+        self.each_address(resolved, need, |stream, at| async move {
+            let tls = |err| DialError::of_host_or(self.source, err, |err| DialError::Tls { to: to.clone(), at, err });
             let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
             let connector = TlsConnector::from(Arc::clone(self.tls.config(&self.egress.tls, profile)));
             let made = tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
@@ -475,12 +583,18 @@ impl Exit {
     /// A place for one more connection, if there may be one.
     fn one_more(&self, live: &Live) -> Result<Open, DialError> {
         let most = live.options.open_per_exit;
-        Open::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })
+        let open = Open::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })?;
+        Ok(open.among(&self.egress.open))
     }
 
     /// A new connection.
-    async fn make(&self, resolved: &Resolved, profile: Profile, open: Open) -> Result<Connection, DialError> {
-        let stream = self.dial_tls(resolved, profile).await?;
+    async fn make(
+        &self,
+        resolved: &Resolved,
+        profile: Profile,
+        (open, need): (Open, Need),
+    ) -> Result<Connection, DialError> {
+        let stream = self.dial_tls(resolved, profile, need).await?;
         self.start_http(resolved, stream, open).await
     }
 

@@ -119,25 +119,39 @@ pub(super) struct Connection {
 
 /// A place among the connections that an exit may have, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Open(Arc<AtomicUsize>);
+pub(super) struct Open {
+    of_exit: Arc<AtomicUsize>,
+    of_all: Option<Arc<AtomicUsize>>,
+}
 
 impl Open {
     /// One more, if there are fewer than `most`.
     pub fn take(open: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let more = |open: usize| (open < most).then_some(open + 1);
-        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(Arc::clone(open)))
+        let taken = open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.ok().map(|_| Self { of_exit: Arc::clone(open), of_all: None })
     }
 
     /// One more, however many there are.
     pub fn one(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
+        Self { of_exit: Arc::clone(open), of_all: None }
+    }
+
+    /// Counted among those of all exits, too.
+    pub fn among(mut self, all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, Ordering::Relaxed);
+        self.of_all = Some(Arc::clone(all));
+        self
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.of_exit.fetch_sub(1, Ordering::Relaxed);
+        if let Some(all) = &self.of_all {
+            all.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

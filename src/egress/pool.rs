@@ -149,6 +149,19 @@ impl<C: Reusable> Pool<C> {
         idle.len() < before
     }
 
+    /// Since when the oldest has lain here.
+    pub fn oldest(&self) -> Option<BootInstant> {
+        self.lock().first().map(|i| i.since)
+    }
+
+    /// Drop the oldest. Was there one?
+    pub fn drop_oldest(&self) -> bool {
+        let mut idle = self.lock();
+        let oldest = (!idle.is_empty()).then(|| idle.remove(0));
+        drop(idle);
+        oldest.is_some()
+    }
+
     /// Drop what is closed or too old.
     pub fn expire(&self, now: BootInstant) {
         self.sweep(&mut self.lock(), now);

@@ -30,9 +30,10 @@ impl BoundSocket {
     /// covers but no interface holds (`IPV6_FREEBIND`).
     ///
     /// # Errors
-    /// [`DialError::Bind`], for instance when the address is not this host's.
+    /// [`DialError::Bind`], for instance when the address is not this host's; [`DialError::HostExhausted`].
     pub fn bind(from: SourceAddr, freebind: bool) -> Result<Self, DialError> {
-        let socket = Self::prepare(from, freebind).map_err(|err| DialError::Bind { from, err })?;
+        let socket = Self::prepare(from, freebind)
+            .map_err(|err| DialError::of_host_or(from, err, |err| DialError::Bind { from, err }))?;
         Ok(Self { socket, from })
     }
 
@@ -60,7 +61,7 @@ impl BoundSocket {
     /// Set only now, because it would cut the connecting short, too.
     ///
     /// # Errors
-    /// [`DialError::TimedOut`], [`DialError::Connect`], [`DialError::WrongSource`].
+    /// [`DialError::TimedOut`], [`DialError::Connect`], [`DialError::WrongSource`], [`DialError::HostExhausted`].
     pub async fn connect(
         self,
         to: SocketAddrV6,
@@ -68,15 +69,12 @@ impl BoundSocket {
         user_timeout: Duration,
     ) -> Result<TcpStream, DialError> {
         let Self { socket, from } = self;
+        let failed = |err| DialError::of_host_or(from, err, |err| DialError::Connect { from, to, err });
         let stream = tokio::time::timeout(limit, socket.connect(to.into()))
             .await
             .map_err(|_| DialError::TimedOut { from, to, limit })?
-            .map_err(|err| DialError::Connect { from, to, err })?;
-        SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout)).map_err(|err| DialError::Connect {
-            from,
-            to,
-            err,
-        })?;
+            .map_err(failed)?;
+        SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout)).map_err(failed)?;
         match stream.local_addr() {
             Ok(SocketAddr::V6(local)) if *local.ip() == from.ip() => Ok(stream),
             Ok(local) => Err(DialError::WrongSource { from, local: Some(local) }),

@@ -499,10 +499,11 @@ pub(super) const fn line_of(err: &DialError) -> Line {
         DialError::Tls { .. } => Reason::TlsFailed,
         DialError::TlsTimedOut { .. } => Reason::TlsTimedOut,
         DialError::Http { .. } => Reason::HttpFailed,
-        // A name, a refusal of ours, or a matter of this process.
+        // A name, a refusal of ours, or a matter of this process or host.
         DialError::Forbidden { .. }
         | DialError::SeenAsAnother { .. }
         | DialError::Resolve(_)
-        | DialError::TooMany { .. } => return Line::NotTried,
+        | DialError::TooMany { .. }
+        | DialError::HostExhausted { .. } => return Line::NotTried,
     })
 }

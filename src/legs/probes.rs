@@ -138,7 +138,7 @@ async fn try_line(attendant: &Attendant, leg: &Leg) -> Line {
         Ok(at) => at,
         Err(err) => return leg::line_of(&err),
     };
-    match tokio::time::timeout(PATIENCE, leg.exit().warm(&at)).await {
+    match tokio::time::timeout(PATIENCE, leg.exit().prove(&at)).await {
         Ok(Ok(())) => Line::Works,
         Ok(Err(err)) => leg::line_of(&err),
         Err(_) => Line::Failed(Reason::ConnectTimedOut),

@@ -7,7 +7,6 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,7 +15,6 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -25,10 +23,13 @@ use super::Proxy;
 use super::caller::Door;
 use super::listener::HANDSHAKE_WITHIN;
 use crate::config::{Bind, ClientKey, Listener};
+use crate::domain::places::{Comer, Doorway, House, Place};
+use crate::telemetry::accepting;
 
-/// Pause after an accept error such as "too many open files", which would
-/// otherwise be returned again at once for ever.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a caller has for its key when others need its place: the request that shows it comes on the heels of the
+/// connection, or after a handshake over half the world.
+const GRACE: Duration = Duration::from_millis(250);
+const GRACE_FOR_TLS: Duration = Duration::from_secs(1);
 /// How long a caller may be silent before the kernel asks whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -121,7 +122,7 @@ pub struct Listening {
 pub struct Entrance {
     bind: Bind,
     terms: Arc<ArcSwap<Terms>>,
-    places: Arc<Places>,
+    places: Arc<Doorway>,
     closed: CancellationToken,
     /// Cancelled when the socket is gone.
     gone: CancellationToken,
@@ -134,11 +135,11 @@ enum Socket {
     Unix(UnixListener, PathBuf),
 }
 
-/// Bind a listener. Nothing is accepted until [`Listening::start`].
+/// Bind a listener, with so many places in the house of all callers. Nothing is accepted until [`Listening::start`].
 ///
 /// # Errors
 /// [`ListenError::Bind`].
-pub fn listen(terms: Terms, max_connections: usize) -> Result<Listening, ListenError> {
+pub fn listen(terms: Terms, max_connections: usize, house: &Arc<House>) -> Result<Listening, ListenError> {
     let bind = terms.bind().clone();
     let (at, socket) = match &bind {
         Bind::Tcp(address) => {
@@ -153,7 +154,7 @@ pub fn listen(terms: Terms, max_connections: usize) -> Result<Listening, ListenE
             (format!("unix:{}", path.display()), Socket::Unix(socket, path.clone()))
         }
     };
-    let places = Arc::new(Places::new(max_connections));
+    let places = Doorway::new(house, max_connections);
     let terms = Arc::new(ArcSwap::from_pointee(terms));
     let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
     Ok(Listening { at, socket, entrance: Entrance { bind, terms, places, closed, gone } })
@@ -242,48 +243,6 @@ impl Entrance {
     }
 }
 
-/// Connections that may be open at once.
-#[derive(Debug)]
-struct Places {
-    free: Arc<Semaphore>,
-    /// How many there are, taken or free.
-    count: AtomicUsize,
-    /// Taken ones that are not to be free again.
-    surplus: AtomicUsize,
-}
-
-impl Places {
-    fn new(count: usize) -> Self {
-        let count = count.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(count)), count: count.into(), surplus: AtomicUsize::new(0) }
-    }
-
-    /// From now on so many. Not for two at once.
-    fn resize(&self, count: usize) {
-        let count = count.min(Semaphore::MAX_PERMITS);
-        let old = self.count.swap(count, Ordering::Relaxed);
-        if count < old {
-            self.surplus.fetch_add(old - count, Ordering::Relaxed);
-        } else {
-            let more = count - old;
-            let spared =
-                self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some(n.saturating_sub(more)));
-            self.free.add_permits(more - spared.unwrap_or(0).min(more));
-        }
-    }
-
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        loop {
-            let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
-            let surplus = self.surplus.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-            if surplus.is_err() {
-                return Some(permit);
-            }
-            permit.forget();
-        }
-    }
-}
-
 impl Listening {
     /// What can be done with it while it is served.
     pub const fn entrance(&self) -> &Entrance {
@@ -350,20 +309,9 @@ async fn accept(socket: &Socket, entrance: &Entrance, proxy: &Arc<Proxy>) {
     let mut queued_since = None;
     loop {
         let begun = Instant::now();
-        let taking = entrance.places.take();
-        tokio::pin!(taking);
-        let permit = match taking.as_mut().now_or_never() {
-            Some(permit) => permit,
-            None => {
-                queued_since.get_or_insert(begun);
-                taking.await
-            }
-        };
-        let Some(permit) = permit else { return };
-        if let Err(err) = accept_one(socket, &entrance.terms, proxy, permit, &mut queued_since).await {
-            tracing::warn!(error = %err, "could not accept a caller");
+        if let Err(err) = accept_one(socket, entrance, proxy, &mut queued_since).await {
             queued_since.get_or_insert(begun);
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+            accepting::failed(&err, &entrance.places).await;
         }
     }
 }
@@ -391,15 +339,18 @@ fn has_spoken<'s>(socket: impl Into<socket2::SockRef<'s>>) -> bool {
 
 async fn accept_one(
     socket: &Socket,
-    terms: &Arc<ArcSwap<Terms>>,
+    entrance: &Entrance,
     proxy: &Arc<Proxy>,
-    permit: OwnedSemaphorePermit,
     queued_since: &mut Option<Instant>,
 ) -> std::io::Result<()> {
     let serving = Arc::clone(proxy);
+    let terms = &entrance.terms;
     match socket {
         Socket::Tcp(socket, at) => {
             let (stream, peer) = next(socket.accept(), queued_since).await?;
+            let grace = if terms.load().tls.is_some() { GRACE_FOR_TLS } else { GRACE };
+            let comer = Comer { peer: Some(peer.ip()), grace };
+            let place = place(&entrance.places, comer, queued_since).await;
             // Who opens connections ahead has not asked for anything yet.
             let came = queued_since.filter(|_| has_spoken(&stream));
             let local = if at.ip().is_unspecified() { stream.local_addr().ok() } else { Some(*at) };
@@ -409,30 +360,45 @@ async fn accept_one(
             let door = Door { listener, local, uid: None, peer, terms };
             hand_over(proxy, stream, move |stream| async move {
                 match tls {
-                    None => serving.connection(door, came, stream).await,
+                    None => serving.connection(door, place, came, stream).await,
                     // Apart: who speaks plainly must not hold the room of a TLS session.
                     Some(tls) => {
                         Box::pin(async move {
-                            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
-                                serving.connection(door, came, stream).await;
+                            let accepted = tokio::select! {
+                                accepted = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)) => accepted,
+                                () = place.told_to_go() => return,
+                            };
+                            if let Ok(Ok(stream)) = accepted {
+                                serving.connection(door, place, came, stream).await;
                             }
                         })
                         .await;
                     }
                 }
-                drop(permit);
             })
         }
         Socket::Unix(socket, _) => {
             let (stream, _) = next(socket.accept(), queued_since).await?;
+            let place = place(&entrance.places, Comer { peer: None, grace: GRACE }, queued_since).await;
             let came = queued_since.filter(|_| has_spoken(&stream));
             let uid = stream.peer_cred().ok().map(|peer| peer.uid());
             let listener = Arc::clone(&terms.load().listener);
             let door = Door { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
             hand_over(proxy, stream, move |stream| async move {
-                serving.connection(door, came, stream).await;
-                drop(permit);
+                serving.connection(door, place, came, stream).await;
             })
+        }
+    }
+}
+
+/// A place for who was just accepted. Where there is none he waits for one, and those behind him in the kernel's queue
+/// with him.
+async fn place(places: &Arc<Doorway>, comer: Comer, queued_since: &mut Option<Instant>) -> Place {
+    match places.try_take(comer) {
+        Some(place) => place,
+        None => {
+            queued_since.get_or_insert_with(Instant::now);
+            places.take(comer).await
         }
     }
 }
@@ -501,10 +467,6 @@ where
 mod tests {
     use super::*;
 
-    fn take(places: &Places) -> Option<OwnedSemaphorePermit> {
-        places.take().now_or_never().flatten()
-    }
-
     #[tokio::test]
     async fn what_is_set_for_a_listener_holds_for_who_comes() {
         let listener = bind_tcp("[::1]:0".parse().unwrap()).unwrap();
@@ -514,36 +476,5 @@ mod tests {
         let set = socket2::SockRef::from(&stream);
         assert!(set.tcp_nodelay().unwrap() && set.keepalive().unwrap());
         assert_eq!(set.tcp_keepalive_time().unwrap(), KEEPALIVE);
-    }
-
-    #[test]
-    fn fewer_places_count_when_those_who_have_one_go() {
-        let places = Places::new(3);
-        let taken: Vec<_> = (0..3).map(|_| take(&places).unwrap()).collect();
-        places.resize(1);
-        let mut taken = taken.into_iter();
-        drop(taken.next());
-        assert!(take(&places).is_none(), "two are still open, and one is allowed");
-        drop(taken.next());
-        assert!(take(&places).is_none(), "one is still open, and one is allowed");
-        drop(taken.next());
-        let one = take(&places).unwrap();
-        assert!(take(&places).is_none());
-        places.resize(2);
-        assert!(take(&places).is_some());
-        drop(one);
-    }
-
-    #[test]
-    fn places_that_come_back_before_anybody_went_are_not_counted_twice() {
-        let places = Places::new(2);
-        let taken: Vec<_> = (0..2).map(|_| take(&places).unwrap()).collect();
-        places.resize(1);
-        places.resize(3);
-        let third = take(&places).unwrap();
-        assert!(take(&places).is_none());
-        drop((taken, third));
-        let again: Vec<_> = std::iter::from_fn(|| take(&places)).collect();
-        assert_eq!(again.len(), 3);
     }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use super::reply::{Body, Code, Problem};
 use super::tunnel::{self, Wire};
 use super::{Arrival, Handled, Inbound, Inside, Proxy, Switch, form_of};
 use crate::domain::Outcome;
+use crate::domain::places::Place;
 
 /// How long a TLS handshake of a caller may take.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -32,14 +33,20 @@ const STREAMS: u32 = 128;
 impl Proxy {
     /// Serve one caller's connection to its end.
     /// Its first request has waited since `came`, if it did.
-    pub(super) async fn connection<IO: Wire>(self: Arc<Self>, mut door: Door, came: Option<Instant>, io: IO) {
+    pub(super) async fn connection<IO: Wire>(
+        self: Arc<Self>,
+        mut door: Door,
+        place: Place,
+        came: Option<Instant>,
+        io: IO,
+    ) {
         // Each apart: an idle tunnel must not hold the room that requests or another kind take.
-        let ended = Box::pin(self.http1(&mut door, None, came, io)).await;
+        let ended = Box::pin(self.http1(&mut door, &place, None, came, io)).await;
         match ended {
             None => {}
             Some((io, Switch::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
             Some((io, Switch::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
-            Some((io, Switch::Intercept(inside))) => Box::pin(self.intercepted(door, inside, io)).await,
+            Some((io, Switch::Intercept(inside))) => Box::pin(self.intercepted(door, &place, inside, io)).await,
         }
     }
 
@@ -48,6 +55,7 @@ impl Proxy {
     async fn http1<IO>(
         &self,
         door: &mut Door,
+        place: &Place,
         inside: Option<&Inside>,
         came: Option<Instant>,
         io: IO,
@@ -64,8 +72,11 @@ impl Proxy {
         loop {
             connection.set_limits(self.settings.load().limits);
             let begun = tokio::select! {
+                // First: what a caller has said already is heard.
+                biased;
                 begun = connection.begins() => begun,
                 () = &mut stopping => None,
+                () = place.told_to_go() => None,
             };
             let Some(arrived) = begun else {
                 connection.close().await;
@@ -77,7 +88,16 @@ impl Proxy {
             // It may have waited for this request since before a reload.
             let settings = self.settings.load_full();
             connection.set_limits(settings.limits);
-            let (head, by) = match connection.head().await {
+            let standing = place.standing();
+            if !standing.is_strangers() {
+                place.is_busy();
+            }
+            let read = tokio::select! {
+                biased;
+                read = connection.head() => read,
+                () = place.told_to_go(), if standing.is_strangers() => Err(Refusal::MakesRoom.into()),
+            };
+            let (head, by) = match read {
                 Ok(head) => head,
                 Err(error) => return self.unread(connection, error).await,
             };
@@ -95,6 +115,8 @@ impl Proxy {
                     }
                 }
             }
+            // From here on it has shown a key, or will in no time be asked for it.
+            place.is_busy();
             let body = match connection.body(&head, by).await {
                 Ok(body) => body,
                 Err(error) => return self.unread(connection, error).await,
@@ -118,14 +140,16 @@ impl Proxy {
             drop(handling);
             match handled {
                 Handled::Reply(reply) => {
-                    // The stop may have come while it was under way.
-                    if self.tasks.is_stopping() {
+                    // The stop may have come while it was under way, and so may somebody who needs the place.
+                    if self.tasks.is_stopping() || place.is_told_to_go() {
                         asked = asked.closing();
                     }
+                    let is_nobody = reply.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
                     if !connection.reply(asked, reply).await {
                         connection.close().await;
                         return None;
                     }
+                    if is_nobody { place.is_again(standing) } else { place.is_idle() }
                 }
                 Handled::Switch(reply, switch) => {
                     return connection.switch(version, &reply).await.map(|io| (io, *switch));
@@ -141,13 +165,16 @@ impl Proxy {
     {
         if let ReadError::Refused(refusal) = error {
             connection.reply(Asked::unreadable(), self.refuse(refusal.into())).await;
-            connection.linger().await;
+            // Whose place is needed at once is not listened to any longer.
+            if refusal != Refusal::MakesRoom {
+                connection.linger().await;
+            }
         }
         None
     }
 
     /// End the TLS of a tunnel and serve what comes out of it.
-    async fn intercepted<IO>(self: Arc<Self>, mut door: Door, inside: Inside, io: IO)
+    async fn intercepted<IO>(self: Arc<Self>, mut door: Door, place: &Place, inside: Inside, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -168,8 +195,10 @@ impl Proxy {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             return self.http2(door, inside, stream).await;
         }
+        place.is_idle();
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
-        if let Some((io, Switch::WebSocket(relay, until))) = self.http1(&mut door, Some(&inside), None, stream).await {
+        let ended = self.http1(&mut door, place, Some(&inside), None, stream).await;
+        if let Some((io, Switch::WebSocket(relay, until))) = ended {
             relay.run(io, &until).await;
         }
     }
@@ -312,10 +341,10 @@ mod tests {
     /// What a connection holds from its begin to its end, a tunnel's too: not what one request takes.
     #[test]
     fn a_connection_has_no_room_for_requests_of_its_own() {
-        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, Option<Instant>, TcpStream) -> R) -> usize {
+        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, Place, Option<Instant>, TcpStream) -> R) -> usize {
             size_of::<R>()
         }
         let held = room(Proxy::connection::<TcpStream>);
-        assert!(held <= 512, "{held} bytes");
+        assert!(held <= 528, "{held} bytes");
     }
 }

@@ -99,6 +99,8 @@ impl Default for Metrics {
         registry.register("journal_whole", whole, metrics.journal_whole.clone());
         let help = "Tasks at work: callers' connections, tunnels, streams, watches";
         registry.register("tasks", help, metrics.tasks.clone());
+        let help = "Lines of the log that were dropped because nobody read them in time";
+        registry.register("log_lines_dropped", help, super::logs::dropped());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {

@@ -1,9 +1,12 @@
 //! Logs, metrics, and the one line per request.
 
+pub mod accepting;
 pub mod access;
 pub mod events;
 mod logs;
 mod metrics;
+mod seldom;
 
-pub use logs::{set_level as set_log_level, start as start_logs};
+pub use logs::{flush as flush_logs, print, say, set_level as set_log_level, start as start_logs};
 pub use metrics::Metrics;
+pub use seldom::Seldom;

@@ -44,8 +44,10 @@ fn nothing_is_sent_again_after(damage: impl FnOnce(&Path)) {
     let (status, ready) = world.gateway.admin_without_token().get("/readyz");
     let ready = ready.as_str().unwrap().to_owned();
     assert!(status == 200 && ready.contains("not whole") && ready.contains(&name), "{status} {ready}");
-    let log = world.gateway.log();
-    assert!(log.contains("THE ORDER JOURNAL IS NOT WHOLE") && log.contains(&name), "{log}");
+    wait_until("it is in the log", LIMIT, || {
+        let log = world.gateway.log();
+        log.contains("THE ORDER JOURNAL IS NOT WHOLE") && log.contains(&name)
+    });
 
     // A change that the order shows is not made again.
     let (before, books) = (arrived(&world), made(&world));
@@ -135,7 +137,7 @@ fn a_file_that_is_taken_away_while_it_runs_is_told_and_another_is_begun() {
     let name = file.file_name().unwrap().to_str().unwrap().to_owned();
     fs::rename(&file, world.dir.path().join("taken")).unwrap();
     is_executed(&send(&world, Wish::place(Some("next"), 100.0)));
-    assert!(world.gateway.log().contains("THE ORDER JOURNAL IS NOT WHOLE"), "{}", world.gateway.log());
+    wait_until("it is in the log", LIMIT, || world.gateway.log().contains("THE ORDER JOURNAL IS NOT WHOLE"));
     let ready = world.gateway.admin_without_token().get("/readyz").1;
     assert!(ready.as_str().unwrap().contains(&name), "{ready}");
     let lines = fs::read_to_string(newest(&folder)).unwrap();

@@ -49,6 +49,8 @@ pub enum Refusal {
     BodyTooLarge,
     /// It did not come in time.
     TooSlow,
+    /// Its place is needed, and nobody knows yet who it is.
+    MakesRoom,
 }
 
 impl Head {

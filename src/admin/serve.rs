@@ -1,0 +1,156 @@
+//! Serving the admin API's connections: so many at once, none silent for long.
+//!
+//! Each costs a file descriptor that an order may need. A connection that says nothing, between requests too, is closed
+//! after [`SILENT_FOR`]; and when somebody comes while all places are taken, whoever is silent makes room
+//! ([`places`](crate::domain::places)), so that programs that hold connections keep no operator out. A call that is under
+//! way and a stream of `/v1/events` are never ended for it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::domain::places::{Comer, Doorway, Place};
+use crate::domain::tasks::Tasks;
+use crate::telemetry::accepting;
+
+/// How long the head of a request may take from when one may begin. Longer than what lies between two visits of a program that
+/// collects metrics.
+const SILENT_FOR: Duration = Duration::from_secs(30);
+/// How long a connection has for its first request when others need its place. Who connects here asks at once.
+const GRACE: Duration = Duration::from_millis(250);
+/// How long the last bytes of a reply may take when a connection is to end.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Where the admin API listens.
+#[derive(Debug)]
+pub enum Socket {
+    /// An address and a port.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+/// Serve until `tasks` are to stop.
+pub async fn serve(socket: Socket, router: Router, places: Arc<Doorway>, tasks: Tasks) {
+    let accepting = async {
+        loop {
+            if let Err(err) = accept(&socket, &router, &places, &tasks).await {
+                accepting::failed(&err, &places).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = tasks.stopping() => {}
+    }
+}
+
+async fn accept(socket: &Socket, router: &Router, places: &Arc<Doorway>, tasks: &Tasks) -> io::Result<()> {
+    match socket {
+        Socket::Tcp(socket) => {
+            let (stream, peer) = socket.accept().await?;
+            let place = places.take(Comer { peer: Some(peer.ip()), grace: GRACE }).await;
+            tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
+        }
+        Socket::Unix(socket) => {
+            let (stream, _) = socket.accept().await?;
+            let place = places.take(Comer { peer: None, grace: GRACE }).await;
+            tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Serve one connection to its end.
+async fn connection<IO>(io: IO, place: Place, router: Router, tasks: Tasks)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let place = Arc::new(place);
+    let (router, of_call) = (TowerToHyperService::new(router), Arc::clone(&place));
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let under_way = UnderWay::begin(&of_call);
+        let answering = router.call(request);
+        async move { answering.await.map(|reply: Response| reply.map(|body| Held { body, _under_way: under_way })) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(SILENT_FOR);
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    tokio::select! {
+        biased;
+        // What goes wrong on it is the caller's to see.
+        _ = serving.as_mut() => return,
+        () = tasks.stopping() => {}
+        // Who has asked nothing yet has nothing coming.
+        () = place.told_to_go() => if place.standing().is_strangers() { return },
+    }
+    serving.as_mut().graceful_shutdown();
+    let silent = async {
+        loop {
+            tokio::time::sleep(GOODBYE).await;
+            if !place.standing().is_busy() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = serving => {}
+        () = silent => {}
+    }
+}
+
+/// A call that is under way, until it is dropped.
+struct UnderWay(Arc<Place>);
+
+impl UnderWay {
+    fn begin(place: &Arc<Place>) -> Self {
+        place.is_busy();
+        Self(Arc::clone(place))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.is_idle();
+    }
+}
+
+/// The body of a reply. While it is sent its call is under way.
+struct Held {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl http_body::Body for Held {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,124 @@
+//! How the process's file descriptors are shared out, and what is said of them at the start.
+//!
+//! What callers and operators may hold is bounded so that an order always finds a descriptor to leave by: each caller's
+//! place stands for another one towards the broker.
+
+use crate::config::Config;
+use crate::domain::host_limits;
+
+/// Of our own: standard streams, state, journal, netlink, name servers, and what is opened for a moment.
+const OWN: usize = 64;
+/// For each thread that has a reactor: its two, and a pipe that tunnels go through.
+const A_THREAD: usize = 6;
+/// Operators, their programs and their consoles.
+const OPERATORS: usize = 128;
+/// What there is of anything at the least: a limit under this cannot be met in any way.
+const LEAST: usize = 8;
+/// Where the kernel does not say how many there may be: what it says nearly everywhere.
+const USUAL: usize = 1024;
+
+/// Who may have how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shares {
+    /// All of them.
+    pub(super) limit: usize,
+    own: usize,
+    /// Connections to the admin API.
+    pub(super) operators: usize,
+    /// Connections of callers, over all listeners.
+    pub(super) callers: usize,
+}
+
+impl Shares {
+    /// Connections to the broker, over all accounts.
+    pub(super) const fn egress(&self) -> usize {
+        // Who has least gets what is left, and never less than callers have.
+        let left = self.limit.saturating_sub(self.own + self.operators + self.callers);
+        if left > self.callers { left } else { self.callers }
+    }
+
+    fn of(limit: usize, threads: usize) -> Self {
+        let own = OWN + A_THREAD * threads;
+        let operators = (limit / 8).clamp(LEAST, OPERATORS);
+        let callers = (limit.saturating_sub(own + operators) / 2).max(LEAST);
+        Self { limit, own, operators, callers }
+    }
+
+    /// Raise the limit as far as it may be raised, share it out, and log it.
+    pub(super) fn take(config: &Config) -> Self {
+        let raised = host_limits::raise_descriptors();
+        if let Err(err) = &raised {
+            tracing::warn!(error = %err, "the number of file descriptors (ulimit -n) could not be raised");
+        }
+        let limit = host_limits::descriptors().unwrap_or(USUAL);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shares = Self::of(limit, cores + cores.max(config.latency.threads));
+        let before = raised.map_or(limit, |(before, _)| before);
+        let Self { callers, operators, .. } = shares;
+        tracing::info!(limit, before, callers, operators, "file descriptors, and how many connections they are for");
+        shares
+    }
+
+    /// What is too little for what the configuration allows, in words for people, if anything is.
+    fn lacks(&self, config: &Config, accounts: usize) -> Option<String> {
+        let callers = config.listeners.len().saturating_mul(config.proxy.max_connections);
+        let a_leg = config.legs.warm + 1;
+        let ready = accounts * 2 * a_leg;
+        let wanted = self.own + OPERATORS + callers + ready.max(callers);
+        let fits = self.callers >= callers && self.egress() >= ready;
+        (!fits).then(|| {
+            format!(
+                "this process may have {} file descriptors (ulimit -n), and every connection needs one: that is enough \
+                 for {} connections of callers at once, and the configuration allows {callers} (proxy.max_connections of \
+                 each listener); {accounts} accounts keep up to {} to the broker ready beside them. When there are more \
+                 callers wait, and fewer connections are kept ready. Set LimitNOFILE={} in the systemd unit (or raise \
+                 ulimit -Hn where it is started by hand) and restart, or lower proxy.max_connections",
+                self.limit,
+                self.callers,
+                ready,
+                wanted.next_power_of_two(),
+            )
+        })
+    }
+
+    /// Warn when there are too few for what the configuration allows and the accounts need.
+    pub(super) fn warn(&self, config: &Config, accounts: usize) {
+        if let Some(lacks) = self.lacks(config, accounts) {
+            tracing::warn!("{lacks}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config() -> Config {
+        let text = "[[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"alpha\"\n";
+        crate::config::from_text("test", Path::new("/x"), text, &Default::default()).unwrap()
+    }
+
+    /// Whatever connects to us must leave a descriptor for an order to leave by.
+    #[test]
+    fn callers_and_operators_leave_as_many_for_the_broker_as_callers_have() {
+        for (limit, threads) in [(256, 4), (1024, 4), (1024, 64), (4096, 4), (524_288, 128), (usize::MAX, 4)] {
+            let Shares { own, operators, callers, .. } = Shares::of(limit, threads);
+            assert!(own + operators + 2 * callers <= limit, "{limit}: {own} {operators} {callers}");
+            assert!(callers >= LEAST && operators >= LEAST);
+        }
+    }
+
+    #[test]
+    fn the_warning_comes_where_it_is_due_and_says_what_to_do() {
+        let config = config();
+        assert_eq!(Shares::of(524_288, 4).lacks(&config, 1_000), None);
+        assert_eq!(Shares::of(65_536, 4).lacks(&config, 2), None);
+        let lacks = Shares::of(1024, 4).lacks(&config, 2).unwrap();
+        for what in ["1024 file descriptors", "ulimit", "LimitNOFILE=32768", "10000", "proxy.max_connections"] {
+            assert!(lacks.contains(what), "{what}: {lacks}");
+        }
+        assert!(Shares::of(65_536, 4).lacks(&config, 100_000).is_some());
+    }
+}
