@@ -1,6 +1,7 @@
 //! The whole life of a gateway: build each part in order, serve, stop in order.
 //! The one place that knows every part.
 
+mod host_check;
 mod reload;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config, Hours};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
+use crate::host::Board;
 use crate::legs::{Attendant, LegEvent, Reason, Settings};
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
@@ -32,6 +34,7 @@ use crate::tokens::Keepers;
 use crate::tokens::keeper::Broker;
 use crate::tokens::login::Login;
 
+use host_check::HostCheck;
 use reload::Live;
 
 /// The name of the systemd credential (`LoadCredential=`) that holds it.
@@ -96,6 +99,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     live: Live,
+    check: HostCheck,
     store: Store,
     /// Order writes that the last stop cut off.
     unsettled: Vec<Unsettled>,
@@ -160,7 +164,8 @@ impl App {
         });
         let roles = Arc::new(ArcSwap::from_pointee(read_roles(&config.admin)?));
         keepers.tell(orders.events.clone());
-        let parts = (&accounts, &login, &orders);
+        let host = Arc::<Board>::default();
+        let parts = (&accounts, &login, &orders, &host);
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, Arc::clone(interceptor.pem()))?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let run = (workers, tasks.clone());
@@ -170,10 +175,29 @@ impl App {
             listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections)?);
         }
         let entrances = listening.iter().map(|listening| listening.entrance().clone()).collect();
-        let live = Live { config, accounts, egress, attendant, login, keepers, orders, proxy, roles, entrances, tasks };
+        let check = HostCheck {
+            accounts: Arc::clone(&accounts),
+            egress: Arc::clone(&egress),
+            api: config.dhan.api.clone(),
+            board: Arc::clone(&host),
+        };
+        let live = Live {
+            config,
+            accounts,
+            egress,
+            attendant,
+            login,
+            keepers,
+            orders,
+            proxy,
+            roles,
+            entrances,
+            host,
+            tasks,
+        };
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
-        Ok(Self { live, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
+        Ok(Self { live, check, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -195,7 +219,7 @@ impl App {
     /// Serve until told to stop, then finish what is under way. At SIGHUP the
     /// configuration in `file` is put in force.
     pub async fn run(self, file: Option<&Path>) -> Stopped {
-        let Self { mut live, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
+        let Self { mut live, check, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
         live.attendant.start(&tasks);
         tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
@@ -203,6 +227,7 @@ impl App {
         for listening in listening {
             listening.start(&live.proxy);
         }
+        tasks.spawn(check.run(Arc::clone(&live.attendant), tasks.clone()));
         tasks.spawn(admin.serve(tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         reload_until_stop(&mut live, file, &mut signals).await;
@@ -389,7 +414,7 @@ fn read_roles(admin: &crate::config::Admin) -> Result<Roles, TokenError> {
 
 fn bind_admin(
     bind: &Bind,
-    (accounts, login, orders): (&Arc<Accounts>, &Arc<Login>, &Arc<Orders>),
+    (accounts, login, orders, host): (&Arc<Accounts>, &Arc<Login>, &Arc<Orders>, &Arc<Board>),
     roles: &Arc<ArcSwap<Roles>>,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
@@ -413,6 +438,7 @@ fn bind_admin(
         Arc::clone(orders),
         Arc::clone(metrics),
         Arc::clone(roles),
+        Arc::clone(host),
         local,
         tasks.clone(),
         ca_pem,

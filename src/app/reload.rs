@@ -22,6 +22,7 @@ use crate::admin::Roles;
 use crate::config::{self, Bind, Config, Problems};
 use crate::domain::tasks::Tasks;
 use crate::egress::Egress;
+use crate::host::Board;
 use crate::legs::Attendant;
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
@@ -42,6 +43,7 @@ pub(super) struct Live {
     pub(super) proxy: Arc<Proxy>,
     pub(super) roles: Arc<ArcSwap<Roles>>,
     pub(super) entrances: Vec<Entrance>,
+    pub(super) host: Arc<Board>,
     pub(super) tasks: Tasks,
 }
 
@@ -150,6 +152,7 @@ impl Live {
             }
         }
         self.config = config;
+        self.host.look_again();
         for entrance in old.into_iter().flatten() {
             entrance.close().await;
             tracing::info!(listener = %entrance.bind(), "a listener was closed; its open connections go on");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::guard::{self, RuleId};
+use super::hint::{Hint, Tried};
 use super::http::{Connection, Lease, Open, Upgraded, Ways};
 use super::janitor::Janitor;
 use super::line::Line;
@@ -24,17 +25,19 @@ use super::source::BoundSocket;
 use super::tls::{Base, ExitTls, Profile, TlsError};
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Host, SourceAddr};
+use crate::host::{Explainer, Failure};
 
 /// Why no connection was made. The text says what we were doing and for whom; the
 /// cause is `source()` and is not repeated, so a printed chain says each thing once.
 /// Nothing of a request had been written when one of these is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("cannot bind source address {from} (is it on this host, or covered by a local route?)")]
+    #[error("cannot bind source address {from}")]
     Bind {
         from: SourceAddr,
         #[source]
         err: io::Error,
+        hint: Hint,
     },
     #[error("cannot connect from {from} to {to}")]
     Connect {
@@ -42,9 +45,10 @@ pub enum DialError {
         to: SocketAddrV6,
         #[source]
         err: io::Error,
+        hint: Hint,
     },
     #[error("no answer from {to} to {from} within {limit:?} (egress.connect_timeout)")]
-    TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration },
+    TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration, hint: Hint },
     #[error("the kernel reports {local:?} for a connection bound to {from}; it was closed unused")]
     WrongSource { from: SourceAddr, local: Option<SocketAddr> },
     #[error("destination {to} of {host} is forbidden by rule {rule}; pin it in egress.resolve if it is meant")]
@@ -59,7 +63,7 @@ pub enum DialError {
         err: io::Error,
     },
     #[error("TLS with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
-    TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration },
+    TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
     #[error(
         "the broker sees {from} as {seen}, so nothing signed goes that way: that may be another account's address. \
          Between here and the broker something changes addresses; look for NAT66, masquerade or snat \
@@ -67,7 +71,7 @@ pub enum DialError {
     )]
     SeenAsAnother { from: SourceAddr, seen: IpAddr },
     #[error("{to} could not be dialled from {from} in this leg's share of the time")]
-    OutOfTime { from: SourceAddr, to: Authority },
+    OutOfTime { from: SourceAddr, to: Authority, hint: Hint },
     #[error("HTTP with {to} could not begin")]
     Http {
         to: Authority,
@@ -102,7 +106,7 @@ impl DialError {
         !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. })
     }
 
-    /// The whole chain on one line, for a caller or a log.
+    /// The whole chain on one line, for a caller or a log, and what the kernel said of the way when it was asked.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -111,7 +115,48 @@ impl DialError {
             text.push_str(&err.to_string());
             cause = err.source();
         }
+        if let Some(hint) = self.hint().and_then(Hint::text) {
+            text.push_str("; ");
+            text.push_str(hint);
+        }
         text
+    }
+
+    const fn hint(&self) -> Option<&Hint> {
+        match self {
+            Self::Bind { hint, .. }
+            | Self::Connect { hint, .. }
+            | Self::TimedOut { hint, .. }
+            | Self::TlsTimedOut { hint, .. }
+            | Self::OutOfTime { hint, .. } => Some(hint),
+            Self::WrongSource { .. }
+            | Self::Forbidden { .. }
+            | Self::Resolve(_)
+            | Self::Tls { .. }
+            | Self::SeenAsAnother { .. }
+            | Self::Http { .. }
+            | Self::TooMany { .. } => None,
+        }
+    }
+
+    /// As this error with what `ask` says of it, where the way may be to blame.
+    fn explained(mut self, ask: impl FnOnce(Failure) -> Hint) -> Self {
+        let number = |err: &io::Error| err.raw_os_error().unwrap_or_default();
+        match &mut self {
+            Self::Bind { err, hint, .. } => *hint = ask(Failure::Bind(number(err))),
+            Self::Connect { err, hint, .. } => *hint = ask(Failure::Connect(number(err))),
+            Self::TimedOut { hint, .. } => *hint = ask(Failure::Silent),
+            Self::TlsTimedOut { hint, .. } => *hint = ask(Failure::SilentTls),
+            Self::OutOfTime { .. }
+            | Self::WrongSource { .. }
+            | Self::Forbidden { .. }
+            | Self::Resolve(_)
+            | Self::Tls { .. }
+            | Self::SeenAsAnother { .. }
+            | Self::Http { .. }
+            | Self::TooMany { .. } => {}
+        }
+        self
     }
 }
 
@@ -151,6 +196,7 @@ pub struct Egress {
     janitor: Janitor,
     tls: Base,
     tasks: Tasks,
+    explainer: Explainer,
 }
 
 /// What a reload changes. Each dial takes it once and keeps it.
@@ -172,7 +218,7 @@ impl Egress {
         let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
         let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
         let janitor = Janitor::start(&tasks);
-        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks }))
+        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks, explainer: Explainer::default() }))
     }
 
     /// Other settings for what is dialled from now on; the roots stay. When names stand
@@ -196,6 +242,17 @@ impl Egress {
         self.live.load().options.connect_timeout
     }
 
+    /// May an address be bound that no interface has?
+    pub fn freebind(&self) -> bool {
+        self.live.load().options.freebind
+    }
+
+    /// Where a host is, by its pin or the name servers.
+    pub async fn address_of(&self, to: &Authority) -> Option<Ipv6Addr> {
+        let resolver = Arc::clone(&self.live.load().resolver);
+        resolver.resolve(to).await.ok()?.addresses.first().map(|at| *at.ip())
+    }
+
     /// How long an unused connection is kept.
     pub fn idle_timeout(&self) -> Duration {
         self.live.load().options.idle_timeout
@@ -205,7 +262,7 @@ impl Egress {
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
         let open = Arc::<AtomicUsize>::default();
-        Arc::new(Exit { source, tls: ExitTls::new(Arc::clone(&open)), idle, open, egress: Arc::clone(self) })
+        Arc::new(Exit { source, tls: ExitTls::new(Arc::clone(&open)), idle, open, tried: Tried::default(), egress: Arc::clone(self) })
     }
 }
 
@@ -234,6 +291,8 @@ pub struct Exit {
     tls: ExitTls,
     idle: Arc<Pool<Connection>>,
     open: Arc<AtomicUsize>,
+    /// What is being dialled, for who gives up waiting for it.
+    tried: Tried,
     egress: Arc<Egress>,
 }
 
@@ -241,6 +300,18 @@ impl Exit {
     /// The address this exit leaves from.
     pub const fn source(&self) -> SourceAddr {
         self.source
+    }
+
+    /// Who waited for a dial to `to` has no more time for it.
+    pub fn out_of_time(&self, to: &Authority) -> DialError {
+        let under_way = self.tried.take(to);
+        let hint = under_way.map(|(at, failure)| self.hint(at, failure)).unwrap_or_default();
+        DialError::OutOfTime { from: self.source, to: to.clone(), hint }
+    }
+
+    fn hint(&self, at: SocketAddrV6, failure: Failure) -> Hint {
+        let freebind = self.egress.live.load().options.freebind;
+        Hint::from(self.egress.explainer.explain(self.source, *at.ip(), failure, freebind))
     }
 
     /// Idle connections.
@@ -365,17 +436,39 @@ impl Exit {
                 last = last.or(Some(DialError::Forbidden { host: to.host.clone(), to: at, rule }));
                 continue;
             }
-            let socket = BoundSocket::bind(self.source, options.freebind)?;
-            let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
-                Ok(stream) => then(stream, at).await,
-                Err(err) => Err(err),
-            };
-            match made {
+            match self.one_address(options, to, at, &then).await {
                 Ok(made) => return Ok(made),
-                Err(err) => last = Some(err),
+                Err(err) => last = Some(err.explained(|failure| self.hint(at, failure))),
+            }
+            if matches!(last, Some(DialError::Bind { .. })) {
+                // To no other address either.
+                break;
             }
         }
         Err(last.unwrap_or_else(|| ResolveError::NoAddress { host: to.host.clone() }.into()))
+    }
+
+    async fn one_address<T, F>(
+        &self,
+        options: &Options,
+        to: &Authority,
+        at: SocketAddrV6,
+        then: &impl Fn(TcpStream, SocketAddrV6) -> F,
+    ) -> Result<T, DialError>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let socket = BoundSocket::bind(self.source, options.freebind)?;
+        self.tried.begins(to, at, Failure::Silent);
+        let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
+            Ok(stream) => {
+                self.tried.begins(to, at, Failure::SilentTls);
+                then(stream, at).await
+            }
+            Err(err) => Err(err),
+        };
+        self.tried.ends();
+        made
     }
 
     async fn dial_tls(&self, live: &Live, to: &Authority, profile: Profile) -> Result<Upgraded, DialError> {
@@ -386,7 +479,7 @@ impl Exit {
             let connector = TlsConnector::from(Arc::clone(self.tls.config(&self.egress.tls, profile)));
             tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
                 .await
-                .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit })?
+                .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit, hint: Hint::default() })?
                 .map_err(tls)
         })
         .await

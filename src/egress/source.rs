@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::connect::DialError;
+use super::hint::Hint;
 use crate::domain::SourceAddr;
 
 /// How often a silent connection is probed by TCP.
@@ -31,7 +32,7 @@ impl BoundSocket {
     /// # Errors
     /// [`DialError::Bind`], for instance when the address is not this host's.
     pub fn bind(from: SourceAddr, freebind: bool) -> Result<Self, DialError> {
-        let socket = Self::prepare(from, freebind).map_err(|err| DialError::Bind { from, err })?;
+        let socket = Self::prepare(from, freebind).map_err(|err| DialError::Bind { from, err, hint: Hint::default() })?;
         Ok(Self { socket, from })
     }
 
@@ -69,12 +70,13 @@ impl BoundSocket {
         let Self { socket, from } = self;
         let stream = tokio::time::timeout(limit, socket.connect(to.into()))
             .await
-            .map_err(|_| DialError::TimedOut { from, to, limit })?
-            .map_err(|err| DialError::Connect { from, to, err })?;
+            .map_err(|_| DialError::TimedOut { from, to, limit, hint: Hint::default() })?
+            .map_err(|err| DialError::Connect { from, to, err, hint: Hint::default() })?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout)).map_err(|err| DialError::Connect {
             from,
             to,
             err,
+            hint: Hint::default(),
         })?;
         match stream.local_addr() {
             Ok(SocketAddr::V6(local)) if *local.ip() == from.ip() => Ok(stream),

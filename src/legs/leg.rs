@@ -232,7 +232,7 @@ impl Leg {
     }
 
     pub(super) fn out_of_time(&self, to: &Authority) -> DialError {
-        DialError::OutOfTime { from: self.source(), to: to.clone() }
+        self.exit.out_of_time(to)
     }
 
     /// The broker refused an order because of the address it came from ("Invalid IP").

@@ -38,8 +38,6 @@ enum WatchError {
     Netlink(#[source] io::Error),
     #[error("netlink does not tell the routes")]
     Refused(#[source] io::Error),
-    #[error("netlink tells of no local route, not even of ::1")]
-    Nothing,
 }
 
 /// Watch until the process is to stop.
@@ -58,6 +56,7 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
     let mut follower = Follower::default();
     follower.missed();
     let mut buffer = vec![0u8; BUFFER];
+    let mut heard = false;
     loop {
         if let Some(request) = follower.next_request() {
             let sent = send(socket.get_ref().as_raw_fd(), &request, MsgFlags::empty());
@@ -80,10 +79,13 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
             }
         }
         if changed {
-            // Believing that would trip every leg there is.
-            if follower.known().is_empty() {
-                return Err(WatchError::Nothing);
+            // Believing that of a kernel that never told of one would trip every leg there is. One that did, and tells of
+            // none, had its IPv6 turned off: then no leg is left, and all come back with their routes.
+            if follower.known().is_empty() && !heard {
+                tracing::warn!("netlink tells of no local route, not even of ::1: a leg whose address goes is noticed when it is dialled, until it does");
+                continue;
             }
+            heard = true;
             attendant.addresses_are(follower.known().clone());
         }
     }

@@ -10,6 +10,7 @@
 //! - [`admin`]: a small client for the admin API.
 //! - [`caller`]: an order engine's HTTP client, in every mode.
 //! - [`clock`]: a wall clock that is wrong.
+//! - [`forbid`]: a service manager that forbids a family of sockets.
 //! - [`slow_disk`]: a disk that takes its time.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
@@ -25,6 +26,7 @@ pub mod admin;
 pub mod caller;
 pub mod clock;
 pub mod engine;
+pub mod forbid;
 pub mod gateway;
 pub mod net;
 pub mod node;
