@@ -54,7 +54,7 @@ async fn one(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallEr
     if json {
         table::print(&answer.text)?;
     } else {
-        let row = |check: &Value| [text(check, "/name"), word(is(check, "/ok")), text(check, "/detail")];
+        let row = |check: &Value| [text(check, "/name"), result(check), text(check, "/detail")];
         table::print(&table::table(["CHECK", "RESULT", "DETAIL"], list(&value, "/checks").iter().map(row)))?;
     }
     Ok(exit_code(is(&value, "/ok")))
@@ -62,6 +62,14 @@ async fn one(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallEr
 
 fn word(ok: bool) -> String {
     if ok { "ok" } else { "FAILED" }.to_owned()
+}
+
+/// A check's own word. What is not known is no failure, and not well either.
+fn result(check: &Value) -> String {
+    match text(check, "/result").as_str() {
+        "unknown" => "not known".to_owned(),
+        _ => word(is(check, "/ok")),
+    }
 }
 
 async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {

@@ -31,6 +31,8 @@ pub struct Seen {
 /// What of our own goes by one leg and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errand {
+    /// Nothing that is signed, and no secret: whether the line works, and what time it is there. It goes by any leg.
+    Plain,
     /// `getIP`: the question as what the broker sees a leg. It goes by any leg, because
     /// there is no other way to find out.
     GetIp,
@@ -163,7 +165,7 @@ impl Leg {
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_errand(&self, errand: Errand, to: &Authority, by: Instant) -> Result<Lease, DialError> {
         let may = || match errand {
-            Errand::GetIp => Ok(()),
+            Errand::Plain | Errand::GetIp => Ok(()),
             // A dead token cannot ask, so without a login a leg could never be proved again.
             Errand::Login => self.may_sign(Purpose::TakesRiskAway),
             Errand::Signed => self.may_sign(Purpose::Read),

@@ -62,6 +62,8 @@ pub enum Question {
     ConsentToken { token_id: Secret, api_key: Secret, api_secret: Secret, latest: Timestamp },
     /// Does this token live?
     Profile { token: Arc<LiveToken> },
+    /// What time is it at the broker? Asked without a token, and before the first code is spent.
+    Time,
 }
 
 /// What the broker said.
@@ -80,6 +82,8 @@ pub enum Said {
     Link(String),
     /// Whether the token lives.
     Checked(CheckOutcome),
+    /// Nothing but the time, which stands beside this.
+    Heard,
     /// No.
     Refused(Box<Refusal>),
     /// It was sent and nothing that can be read came back.

@@ -195,9 +195,28 @@ impl Work {
     async fn woken(&mut self, turn: bool) {
         self.wake = None;
         self.save_again().await;
+        if turn {
+            self.ask_the_time().await;
+        }
         // Another account's login may have measured what a code of ours hangs on.
         self.clock(self.shared.skew()).await;
         self.feed(Event::Woken { turn }).await;
+    }
+
+    /// A turn to log in has come, and nobody has measured the clock yet that a code is made by: a code of the wrong time
+    /// would be refused, and a second one stops the account. Waited for here, for seconds at most: there is nothing to
+    /// do before. Where the broker does not say, the host's clock has to do, as it did.
+    async fn ask_the_time(&mut self) {
+        let legs = self.setup.legs.clone().filter(|_| steady::brokers_ahead_of_host().is_none());
+        let Some(legs) = legs else { return };
+        let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), Question::Time);
+        let skew = tokio::select! {
+            answer = asking => answer.skew,
+            () = self.shared.tasks.stopping() => None,
+        };
+        if let Some(skew) = skew {
+            self.shared.measured(skew);
+        }
     }
 
     async fn clock(&mut self, skew: Option<SignedDuration>) {
@@ -391,7 +410,7 @@ impl Work {
             Errand::Check { id } => {
                 let outcome = match said {
                     Said::Checked(outcome) => outcome,
-                    Said::Token(_) | Said::Link(_) | Said::Refused(_) => CheckOutcome::Unclear,
+                    Said::Token(_) | Said::Link(_) | Said::Refused(_) | Said::Heard => CheckOutcome::Unclear,
                     Said::Lost | Said::NotSent => CheckOutcome::NoAnswer,
                 };
                 self.feed(Event::Checked { id, outcome }).await;
@@ -412,7 +431,7 @@ impl Work {
                         self.give_link(Err(UNSENT));
                         AttemptOutcome::NotSent
                     }
-                    (Said::Token(_) | Said::Link(_) | Said::Checked(_) | Said::Lost, _) => {
+                    (Said::Token(_) | Said::Link(_) | Said::Checked(_) | Said::Heard | Said::Lost, _) => {
                         self.give_link(Err(LOST));
                         AttemptOutcome::Lost
                     }
