@@ -138,6 +138,8 @@ impl App {
         let (tasks, upstream) = (Tasks::default(), Tasks::default());
         let store = open_store(&config).await?;
         let addressing = Addressing::new(store.clone(), loopback)?;
+        addressing.may_ask_the_host(host_check::OUTSIDE);
+        addressing.listeners_are_at(bound_addresses(&config));
         for pool in &config.pools {
             make_pool(&addressing, pool).await?;
         }
@@ -351,7 +353,14 @@ async fn make_pool(addressing: &Addressing, pool: &crate::config::Pool) -> Resul
     if is_made(addressing, pool)? {
         return Ok(());
     }
-    addressing.create_pool(&pool.name, pool.primary, pool.secondary).await.map_err(fail)
+    match addressing.create_pool(&pool.name, pool.primary, pool.secondary).await {
+        // The accounts that have pairs do not need it.
+        Err(err @ AddressingError::NoRoom { .. }) => {
+            tracing::error!(pool = pool.name, "the configuration's {err}; it is not made");
+            Ok(())
+        }
+        made => made.map_err(fail),
+    }
 }
 
 /// Is this pool there?
@@ -364,6 +373,15 @@ fn is_made(addressing: &Addressing, pool: &crate::config::Pool) -> Result<bool, 
         }),
         None => Ok(false),
     }
+}
+
+/// The IPv6 addresses that listeners and the admin API are bound to.
+fn bound_addresses(config: &Config) -> impl Iterator<Item = std::net::Ipv6Addr> {
+    let binds = config.listeners.iter().map(|listener| &listener.bind).chain([&config.admin.bind]);
+    binds.filter_map(|bind| match bind {
+        Bind::Tcp(std::net::SocketAddr::V6(address)) => Some(*address.ip()),
+        Bind::Tcp(std::net::SocketAddr::V4(_)) | Bind::Unix(_) => None,
+    })
 }
 
 fn egress_options(config: &Config) -> Options {

@@ -319,3 +319,56 @@ fn families_of_sockets_that_are_forbidden_are_told_and_logins_need_none_of_them(
     has(&finding, "fix", "AF_INET6");
     not_sent(&world, &["this process may not open IPv6 sockets", "AF_INET6"]);
 }
+
+/// A code of the wrong time is refused, and after two refusals a person has to come.
+#[test]
+fn the_time_is_asked_before_the_first_code_is_spent() {
+    for skew in [300, -300] {
+        let mut world = World::up_with(0, &plain());
+        world.broker.set_clock_skew(jiff::SignedDuration::from_secs(skew));
+        world.broker.add_account(World::broker_account(1));
+        world.add(1, &automatic());
+        wait_until("a login", Duration::from_secs(60), || {
+            world.gateway.admin().get("/v1/accounts/a1/token").1["state"] == "live"
+        });
+        let seen = world.broker.seen();
+        let logins = seen.iter().filter(|seen| seen.path_and_query.contains("generateAccessToken")).count();
+        assert_eq!(logins, 1, "{skew}: {seen:?}");
+        let finding = appears(&world, "clock_off");
+        has(&finding, "fix", "timedatectl set-ntp true");
+        world.gateway.terminate();
+    }
+}
+
+/// What is somebody else's on the line, or everybody's, is refused with the reason; what is this host's own may be brought.
+#[test]
+fn a_routers_address_is_given_to_no_account() {
+    let world = World::up(1, "");
+    let admin = world.gateway.admin();
+    assert_eq!(admin.delete("/v1/accounts/a1/pair").0, 204);
+    for (primary, says) in [("2001:db8:f1::1", "the address of a router"), ("2001:db8:f1::", "any router of 2001:db8:f1::/64")]
+    {
+        let (status, answer) =
+            admin.post("/v1/accounts/a1/pair", &json!({ "primary": primary, "secondary": "2001:db8:f2::9" }));
+        assert_eq!((status, &answer["field"]), (422, &json!("primary")), "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains(says), "{answer}");
+    }
+    // By itself the pool gives neither the router's nor the host's own.
+    let pool = json!({ "name": "line", "primary": "2001:db8:f1::/126", "secondary": "2001:db8:f2::/126" });
+    assert_eq!(admin.post("/v1/pools", &pool).0, 201);
+    let (status, pair) = admin.post("/v1/accounts/a1/pair", &json!({ "pool": "line" }));
+    assert_eq!((status, &pair["primary"]), (201, &json!("2001:db8:f1::3")), "{pair}");
+    let second = json!({ "name": "b", "platform": "DHAN_V2_IPV6", "client_id": "1000000077" });
+    assert_eq!(admin.post("/v1/accounts", &second).0, 201);
+    let (status, answer) = admin.post("/v1/accounts/b/pair", &json!({ "pool": "line" }));
+    assert_eq!((status, &answer["code"]), (409, &json!("pool_exhausted")), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("1 are held by accounts"), "{answer}");
+    let own = json!({ "primary": "2001:db8:f1::2", "secondary": "2001:db8:f2::2" });
+    let (status, answer) = admin.post("/v1/accounts/b/pair", &own);
+    assert_eq!(status, 201, "{answer}");
+
+    let small = json!({ "name": "small", "primary": "2001:db8:e1::/126", "secondary": "2001:db8:e2::5/128" });
+    let (status, answer) = admin.post("/v1/pools", &small);
+    assert_eq!((status, &answer["code"]), (409, &json!("pool_exhausted")), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("the same length"), "{answer}");
+}

@@ -25,7 +25,7 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// How long the name servers may take to say where the broker is. Any address outside does for a route.
 const NAMES: Duration = Duration::from_secs(2);
 /// An address outside that nobody has. Nothing is sent to it.
-const OUTSIDE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0);
+pub(super) const OUTSIDE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0);
 /// Rows that are read at once.
 const ROWS: usize = 1000;
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 
-use super::{egress_options, is_made, leg_settings, make_pool, read_roles};
+use super::{bound_addresses, egress_options, is_made, leg_settings, make_pool, read_roles};
 use crate::accounts::Accounts;
 use crate::admin::Roles;
 use crate::config::{self, Bind, Config, Problems};
@@ -152,6 +152,7 @@ impl Live {
             }
         }
         self.config = config;
+        self.accounts.addressing().listeners_are_at(bound_addresses(&self.config));
         self.host.look_again();
         for entrance in old.into_iter().flatten() {
             entrance.close().await;

@@ -1,6 +1,6 @@
 //! The addresses of this host and its neighbours that no account should have.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
@@ -12,7 +12,9 @@ use crate::domain::SourceAddr;
 /// What of this host's network is somebody's already. Empty where the kernel says nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Own {
-    held: Vec<Held>,
+    held: HashMap<Ipv6Addr, Held>,
+    /// Prefixes on this host's links.
+    links: Vec<Ipv6Net>,
     /// Addresses of routers, by their own word or as a default route's next hop.
     routers: HashSet<Ipv6Addr>,
     /// What this host takes by itself for its own traffic.
@@ -24,11 +26,8 @@ pub struct Own {
 impl Own {
     /// Ask the kernel. `to` is any address outside, `bound` what listeners of this process are bound to.
     pub fn read(to: Ipv6Addr, bound: impl IntoIterator<Item = Ipv6Addr>) -> Self {
-        let mut own = Self {
-            held: addresses::held().unwrap_or_default(),
-            bound: bound.into_iter().filter(|address| !address.is_unspecified()).collect(),
-            ..Self::default()
-        };
+        let mut own = Self::of(addresses::held().unwrap_or_default());
+        own.bound = bound.into_iter().filter(|address| !address.is_unspecified()).collect();
         if let Ok(mut netlink) = Netlink::open() {
             own.routers.extend(netlink.routers().unwrap_or_default());
             let defaults = netlink.default_routes().unwrap_or_default();
@@ -36,6 +35,20 @@ impl Own {
             own.default_source = netlink.way(None, to).ok().and_then(|way| way.preferred);
         }
         own
+    }
+
+    fn of(held: Vec<Held>) -> Self {
+        let mut links: Vec<_> = held.iter().filter_map(Held::on_link).collect();
+        links.sort();
+        links.dedup();
+        Self { held: held.into_iter().map(|held| (held.address, held)).collect(), links, ..Self::default() }
+    }
+
+    /// One that is made up: what interfaces have (`eth0`), and what routers have.
+    #[cfg(test)]
+    pub(crate) fn made(held: &[&str], routers: &[&str]) -> Self {
+        let held = held.iter().map(|prefix| addresses::on("eth0", prefix)).collect();
+        Self { routers: routers.iter().map(|ip| ip.parse().unwrap()).collect(), ..Self::of(held) }
     }
 
     /// Why no account may have this address, whoever asks for it: it is a router's. An address that an interface of
@@ -75,19 +88,17 @@ impl Own {
     }
 
     fn on(&self, address: Ipv6Addr) -> Option<&Held> {
-        self.held.iter().find(|held| held.address == address)
+        self.held.get(&address)
     }
 
     /// A /127 is a line between two hosts, and has no such address (RFC 6164).
     fn any_router_of(&self, address: Ipv6Addr) -> Option<Ipv6Net> {
-        let mut nets = self.held.iter().filter_map(Held::on_link);
-        nets.find(|net| net.prefix_len() < 127 && net.network() == address)
+        self.links.iter().find(|net| net.prefix_len() < 127 && net.network() == address).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::addresses::on;
     use super::*;
 
     /// Each rule must keep somebody from harm and nobody from trading.
@@ -95,11 +106,11 @@ mod tests {
     fn a_routers_address_is_nobodys_and_the_hosts_own_is_given_only_by_hand() {
         let source = |text: &str| SourceAddr::parse(text).unwrap();
         let ip = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let held = ["2001:db8:a1::5/64", "2001:db8:a1::6/64", "2001:db8:a2::/127"];
         let own = Own {
-            held: vec![on("eth0", "2001:db8:a1::5/64"), on("eth0", "2001:db8:a1::6/64"), on("eth1", "2001:db8:a2::/127")],
-            routers: [ip("2001:db8:a1::1"), ip("2001:db8:a1::6")].into(),
             default_source: Some(ip("2001:db8:a1::5")),
             bound: [ip("2001:db8:c::1")].into(),
+            ..Own::made(&held, &["2001:db8:a1::1", "2001:db8:a1::6"])
         };
         for (address, forbidden, kept) in [
             ("2001:db8:a1::1", true, true),
