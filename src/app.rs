@@ -183,20 +183,8 @@ impl App {
             api: config.dhan.api.clone(),
             board: Arc::clone(&host),
         };
-        let live = Live {
-            config,
-            accounts,
-            egress,
-            attendant,
-            login,
-            keepers,
-            orders,
-            proxy,
-            roles,
-            entrances,
-            host,
-            tasks,
-        };
+        let live =
+            Live { config, accounts, egress, attendant, login, keepers, orders, proxy, roles, entrances, host, tasks };
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
         Ok(Self { live, check, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })

@@ -160,7 +160,8 @@ fn an_address_that_lacks_is_told_with_both_ways_to_have_it() {
                 "ip -6 route add local 2001:db8:a1::/64 dev lo",
             ],
         );
-        for advice in ["-6 addr add 2001:db8:a1::1/128 dev uplink1 nodad", "-6 route add local 2001:db8:a1::/64 dev lo"] {
+        for advice in ["-6 addr add 2001:db8:a1::1/128 dev uplink1 nodad", "-6 route add local 2001:db8:a1::/64 dev lo"]
+        {
             world.net.ip(Ns::Gateway, advice);
             all_is_well(&world);
             leaves(&world);
@@ -279,7 +280,11 @@ fn plain() -> String {
     let unix = text.find("[[listener]]\n        address = \"unix:").unwrap();
     let admin = text.find("[admin]").unwrap();
     let text = format!("{}{}", &text[..unix], &text[admin..]);
-    text.replacen("address = \"[2001:db8:c::1]:8080\"\n        plaintext = \"i-know\"", "address = \"127.0.0.1:8090\"", 1)
+    text.replacen(
+        "address = \"[2001:db8:c::1]:8080\"\n        plaintext = \"i-know\"",
+        "address = \"127.0.0.1:8090\"",
+        1,
+    )
 }
 
 /// The same world with a gateway that may not open sockets of a family.
@@ -346,7 +351,8 @@ fn a_routers_address_is_given_to_no_account() {
     let world = World::up(1, "");
     let admin = world.gateway.admin();
     assert_eq!(admin.delete("/v1/accounts/a1/pair").0, 204);
-    for (primary, says) in [("2001:db8:f1::1", "the address of a router"), ("2001:db8:f1::", "any router of 2001:db8:f1::/64")]
+    for (primary, says) in
+        [("2001:db8:f1::1", "the address of a router"), ("2001:db8:f1::", "any router of 2001:db8:f1::/64")]
     {
         let (status, answer) =
             admin.post("/v1/accounts/a1/pair", &json!({ "primary": primary, "secondary": "2001:db8:f2::9" }));

@@ -53,7 +53,9 @@ pub enum AddressingError {
     Invalid { field: &'static str, why: Invalid },
     #[error("pool {0} exists already")]
     PoolExists(String),
-    #[error("pool {name} overlaps pool {other}: an address belongs to one pool; choose prefixes that share none with it")]
+    #[error(
+        "pool {name} overlaps pool {other}: an address belongs to one pool; choose prefixes that share none with it"
+    )]
     Overlap { name: String, other: String },
     #[error("pool {name} still has {pairs} pairs")]
     NotEmpty { name: String, pairs: u64 },
@@ -162,7 +164,13 @@ impl Addressing {
         for (address, record) in store.scan::<AddressRecord>()? {
             ledger.settle(address, Some(record.into()));
         }
-        Ok(Self { ledger: Arc::new(Mutex::new(ledger)), store, changing_pools: Arc::default(), around: Arc::default(), loopback })
+        Ok(Self {
+            ledger: Arc::new(Mutex::new(ledger)),
+            store,
+            changing_pools: Arc::default(),
+            around: Arc::default(),
+            loopback,
+        })
     }
 
     /// From now on the kernel is asked which addresses are this host's and its routers' own. `outside` is any address
@@ -373,7 +381,8 @@ impl Ledger {
         let few = u128::try_from(self.holders.len()).unwrap_or(u128::MAX).saturating_add(1 << 10);
         for pair in (0..prefixes.size().min(few)).filter_map(|index| prefixes.pair(index)) {
             pairs += 1;
-            let held = [pair.primary, pair.secondary].map(|address| self.holders.get(&address).map(|holder| &holder.held));
+            let held =
+                [pair.primary, pair.secondary].map(|address| self.holders.get(&address).map(|holder| &holder.held));
             match held {
                 [None, None] => {
                     kept = kept.or_else(|| own.keeps(pair.primary).or_else(|| own.keeps(pair.secondary)));
@@ -394,7 +403,9 @@ impl Ledger {
             parts.push(format!("{given} are held by accounts"));
         }
         if retired > 0 {
-            parts.push(format!("{retired} were an account's before (the broker has seen them, so nobody else gets them)"));
+            parts.push(format!(
+                "{retired} were an account's before (the broker has seen them, so nobody else gets them)"
+            ));
         }
         parts.extend(kept);
         format!(
@@ -419,7 +430,9 @@ impl Pool {
     /// The next pair whose two addresses nobody has or had, and that this host and its routers do not use.
     fn next(&mut self, holders: &HashMap<SourceAddr, Holder>, own: &Own) -> Option<Pair> {
         let free = |pair: &Pair| {
-            [pair.primary, pair.secondary].iter().all(|address| !holders.contains_key(address) && own.keeps(*address).is_none())
+            [pair.primary, pair.secondary]
+                .iter()
+                .all(|address| !holders.contains_key(address) && own.keeps(*address).is_none())
         };
         let size = self.prefixes.size();
         while self.cursor < size {

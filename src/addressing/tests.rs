@@ -60,7 +60,10 @@ fn a_pair_brought_along_is_not_given_again_by_the_pool() {
     let last = addressing.reserve_next(Some("main")).unwrap();
     assert_eq!(last.pair(), pair("2001:db8:a1::3", "2001:db8:a2::3"));
     let err = addressing.reserve_next(Some("main")).unwrap_err();
-    assert!(matches!(err, AddressingError::Exhausted { .. }) && err.to_string().contains("of its 3 pairs, 3 are held"), "{err}");
+    assert!(
+        matches!(err, AddressingError::Exhausted { .. }) && err.to_string().contains("of its 3 pairs, 3 are held"),
+        "{err}"
+    );
     drop(last);
     assert_eq!(addressing.reserve_next(None).unwrap().pair().primary.to_string(), "2001:db8:a1::3");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::broadcast;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::accounts::Accounts;
 use crate::domain::tasks::Tasks;
@@ -22,6 +22,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_millis(200);
 /// ...and this long after the last check at the earliest.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// How often the clock's correction is looked at; nobody tells of one.
+const CLOCK_EVERY: Duration = Duration::from_secs(5);
 /// How long the name servers may take to say where the broker is. Any address outside does for a route.
 const NAMES: Duration = Duration::from_secs(2);
 /// An address outside that nobody has. Nothing is sent to it.
@@ -44,7 +46,7 @@ impl HostCheck {
         let mut legs = attendant.events();
         let changes = Changes::open().ok();
         loop {
-            let began = Instant::now();
+            let (began, epoch) = (Instant::now(), steady::epoch());
             tokio::select! {
                 () = self.check() => {}
                 () = tasks.stopping() => return,
@@ -54,6 +56,7 @@ impl HostCheck {
                 () = self.board.wanted() => {}
                 () = changed(changes.as_ref()) => {}
                 () = trips(&mut legs) => {}
+                () = clock_is_corrected(epoch) => {}
                 () = tasks.stopping() => return,
             }
             let soon = (Instant::now() + SETTLE).max(began + AT_MOST_EVERY);
@@ -82,7 +85,8 @@ impl HostCheck {
 /// What of this process opens unix sockets after the start; listeners say so themselves when they cannot.
 fn needs_unix() -> Vec<String> {
     let notifies = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
-    let needs = "telling systemd that the gateway is ready, so that a unit of Type=notify is ended at its start time-out";
+    let needs =
+        "telling systemd that the gateway is ready, so that a unit of Type=notify is ended at its start time-out";
     notifies.then(|| needs.to_owned()).into_iter().collect()
 }
 
@@ -101,7 +105,12 @@ fn wishes(accounts: &Accounts) -> Vec<Wish> {
     }
     for pool in accounts.addressing().pools().into_iter().filter(|pool| pool.assigned == 0) {
         let first = pool.prefixes.pair(pool.prefixes.next_usable(0));
-        wishes.extend(first.into_iter().flat_map(|pair| [pair.primary, pair.secondary]).map(|source| Wish { source, failed: None }));
+        wishes.extend(
+            first
+                .into_iter()
+                .flat_map(|pair| [pair.primary, pair.secondary])
+                .map(|source| Wish { source, failed: None }),
+        );
     }
     wishes.retain(|wish| !wish.source.ip().is_loopback());
     wishes
@@ -124,6 +133,13 @@ async fn changed(changes: Option<&Changes>) {
     }
     // Nobody tells: the check is made now and then all the same.
     std::future::pending().await
+}
+
+/// The broker's time was measured anew, since this many corrections.
+async fn clock_is_corrected(epoch: u32) {
+    while steady::epoch() == epoch {
+        sleep(CLOCK_EVERY).await;
+    }
 }
 
 /// A leg changed its state.

@@ -262,7 +262,14 @@ impl Egress {
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
         let open = Arc::<AtomicUsize>::default();
-        Arc::new(Exit { source, tls: ExitTls::new(Arc::clone(&open)), idle, open, tried: Tried::default(), egress: Arc::clone(self) })
+        Arc::new(Exit {
+            source,
+            tls: ExitTls::new(Arc::clone(&open)),
+            idle,
+            open,
+            tried: Tried::default(),
+            egress: Arc::clone(self),
+        })
     }
 }
 

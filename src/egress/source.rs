@@ -32,7 +32,8 @@ impl BoundSocket {
     /// # Errors
     /// [`DialError::Bind`], for instance when the address is not this host's.
     pub fn bind(from: SourceAddr, freebind: bool) -> Result<Self, DialError> {
-        let socket = Self::prepare(from, freebind).map_err(|err| DialError::Bind { from, err, hint: Hint::default() })?;
+        let socket =
+            Self::prepare(from, freebind).map_err(|err| DialError::Bind { from, err, hint: Hint::default() })?;
         Ok(Self { socket, from })
     }
 

@@ -183,7 +183,16 @@ impl Kernel {
         let leaves = self.leaves(Some(address), to);
         let table = self.table(address);
         let answered_for = link.is_some() && on.is_none() && self.is_answered_for(address, link.as_deref());
-        Look { ipv6: self.ipv6.clone(), local, on, link, leaves, table, answered_for, nonlocal_bind: self.nonlocal_bind }
+        Look {
+            ipv6: self.ipv6.clone(),
+            local,
+            on,
+            link,
+            leaves,
+            table,
+            answered_for,
+            nonlocal_bind: self.nonlocal_bind,
+        }
     }
 
     fn leaves(&mut self, from: Option<Ipv6Addr>, to: Ipv6Addr) -> Option<Result<Leaves, String>> {

@@ -312,7 +312,9 @@ fn default_route(payload: &[u8], found: &mut Vec<DefaultRoute>) {
 fn next_hops(mut bytes: &[u8]) -> Vec<(u32, Option<Ipv6Addr>)> {
     let mut hops = Vec::new();
     while let Some(length) = field(bytes, 0).map(u16::from_ne_bytes).map(usize::from) {
-        let (Some(hop), Some(interface)) = (bytes.get(..length), field(bytes, 4).map(u32::from_ne_bytes)) else { break };
+        let (Some(hop), Some(interface)) = (bytes.get(..length), field(bytes, 4).map(u32::from_ne_bytes)) else {
+            break;
+        };
         let gateway = attributes(hop.get(NEXT_HOP..).unwrap_or_default()).find(|(kind, _)| *kind == RTA_GATEWAY);
         hops.push((interface, gateway.and_then(|(_, value)| address(value))));
         if length < NEXT_HOP {

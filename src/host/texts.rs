@@ -68,7 +68,8 @@ pub(super) fn netlink_forbidden(why: &str) -> Finding {
         format!("this process may not ask the kernel about addresses and routes ({why})"),
         "an address that leaves this host is noticed only when an order has waited for it, and why a connection fails \
          cannot be told; none of the checks of addresses and routes was made, so nothing is known of them",
-        "add AF_NETLINK to RestrictAddressFamilies= of the systemd unit (systemctl edit sixgate), then restart it".to_owned(),
+        "add AF_NETLINK to RestrictAddressFamilies= of the systemd unit (systemctl edit sixgate), then restart it"
+            .to_owned(),
     )
 }
 
@@ -77,7 +78,8 @@ pub(super) fn unix_forbidden(why: &str, needs: &[String]) -> Finding {
         "unix_sockets_forbidden",
         format!("this process may not open unix sockets ({why})"),
         &format!("that stops {}", needs.join(" and ")),
-        "add AF_UNIX to RestrictAddressFamilies= of the systemd unit (systemctl edit sixgate), then restart it".to_owned(),
+        "add AF_UNIX to RestrictAddressFamilies= of the systemd unit (systemctl edit sixgate), then restart it"
+            .to_owned(),
     )
 }
 
@@ -149,10 +151,17 @@ pub(super) fn wrong_way_out(from: SourceAddr, leaves: &Leaves, own: &str) -> Fin
 pub(super) fn one_way_for_both(from: SourceAddr, leaves: &Leaves, unused: &Leaves) -> Finding {
     warning(
         "source_rule_missing",
-        format!("what comes from {from} leaves by {}, as all accounts' addresses do, though {} leads out too", by(leaves), by(unused)),
+        format!(
+            "what comes from {from} leaves by {}, as all accounts' addresses do, though {} leads out too",
+            by(leaves),
+            by(unused)
+        ),
         "if the address belongs to the other line, its provider's, nobody answers it here; and both addresses of an \
          account stop when this one line does",
-        format!("{}; if all addresses belong to one line, there is nothing to do", source_rule(from, &unused.interface)),
+        format!(
+            "{}; if all addresses belong to one line, there is nothing to do",
+            source_rule(from, &unused.interface)
+        ),
     )
 }
 

@@ -82,7 +82,9 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
             // Believing that of a kernel that never told of one would trip every leg there is. One that did, and tells of
             // none, had its IPv6 turned off: then no leg is left, and all come back with their routes.
             if follower.known().is_empty() && !heard {
-                tracing::warn!("netlink tells of no local route, not even of ::1: a leg whose address goes is noticed when it is dialled, until it does");
+                tracing::warn!(
+                    "netlink tells of no local route, not even of ::1: a leg whose address goes is noticed when it is dialled, until it does"
+                );
                 continue;
             }
             heard = true;

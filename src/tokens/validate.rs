@@ -100,7 +100,12 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
             None => check("pair", false, "no pair is assigned".to_owned()),
         },
         line("line_primary", login.api(), pair.map(|pair| pair.primary.ip()), asked.lines.as_ref().map(|[one, _]| one)),
-        line("line_secondary", login.api(), pair.map(|pair| pair.secondary.ip()), asked.lines.as_ref().map(|[_, two]| two)),
+        line(
+            "line_secondary",
+            login.api(),
+            pair.map(|pair| pair.secondary.ip()),
+            asked.lines.as_ref().map(|[_, two]| two),
+        ),
         token(subject, &asked.profile),
         token_expiry(subject, now),
         leg("leg_primary", Role::Primary, pair.map(|pair| pair.primary.ip()), &asked.primary),

@@ -76,7 +76,8 @@ fn results(body: &Value) -> Vec<(&str, &str)> {
     checks.map(|check| (check["name"].as_str().unwrap(), check["result"].as_str().unwrap())).collect()
 }
 
-const UNSAID: [(&str, &str); 3] = [("leg_primary", "unknown"), ("leg_secondary", "unknown"), ("orders_allowed", "unknown")];
+const UNSAID: [(&str, &str); 3] =
+    [("leg_primary", "unknown"), ("leg_secondary", "unknown"), ("orders_allowed", "unknown")];
 
 #[track_caller]
 fn fails(body: &Value, names: &[&str]) {

@@ -93,7 +93,10 @@ fn registration_and_permission_are_told_for_both_legs() {
     assert!(registration(Some(pair), &asked(Ok(good.clone()), unknown())).ok());
     assert!(registration(Some(pair), &asked(unknown(), Ok(good))).ok(), "one leg's answer is enough");
     let swapped = registration(Some(pair), &asked(Ok(slots(holds("2001:db8::2"), holds("2001:db8::1"))), unknown()));
-    assert!(!swapped.ok() && swapped.detail.contains("primary should be 2001:db8::1 and is 2001:db8::2"), "{swapped:?}");
+    assert!(
+        !swapped.ok() && swapped.detail.contains("primary should be 2001:db8::1 and is 2001:db8::2"),
+        "{swapped:?}"
+    );
     let half = registration(
         Some(pair),
         &asked(Ok(slots(holds("2001:db8::1"), Slot { holds: Holds::Empty, ..Slot::default() })), unknown()),
