@@ -188,6 +188,14 @@ fn every_documented_route_answers_as_documented() {
         api.get(&format!("/v1/orders?{query}")).names(name);
     }
 
+    wait_until("the first check of the host", Duration::from_secs(20), || {
+        !api.get("/v1/host").is(200).body["checked_at"].is_null()
+    });
+    let host = api.get("/v1/host").is(200);
+    for finding in host.body["findings"].as_array().unwrap() {
+        assert!(["error", "warning"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
+    }
+
     let checks = api.post("/v1/accounts/alpha/validate", json!({})).is(200);
     assert_eq!((&checks.body["ok"], checks.text("/checks/0/name")), (&json!(false), "pair"));
     assert_eq!(checks.body["checks"].as_array().unwrap().len(), 10);

@@ -368,7 +368,7 @@ fn a_routers_address_is_given_to_no_account() {
     assert_eq!(admin.post("/v1/accounts", &second).0, 201);
     let (status, answer) = admin.post("/v1/accounts/b/pair", &json!({ "pool": "line" }));
     assert_eq!((status, &answer["code"]), (409, &json!("pool_exhausted")), "{answer}");
-    assert!(answer["detail"].as_str().unwrap().contains("1 are held by accounts"), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("1 held by accounts"), "{answer}");
     let own = json!({ "primary": "2001:db8:f1::2", "secondary": "2001:db8:f2::2" });
     let (status, answer) = admin.post("/v1/accounts/b/pair", &own);
     assert_eq!(status, 201, "{answer}");

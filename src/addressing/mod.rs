@@ -196,6 +196,7 @@ impl Addressing {
         let prefixes =
             Prefixes::new(primary, secondary).map_err(|(field, why)| AddressingError::Invalid { field, why })?;
         let _turn = self.changing_pools.lock().await;
+        let own = self.around.own();
         {
             let ledger = self.lock();
             if ledger.pools.contains_key(name) {
@@ -204,7 +205,6 @@ impl Addressing {
             if let Some((other, _)) = ledger.pools.iter().find(|(_, pool)| pool.prefixes.overlaps(&prefixes)) {
                 return Err(AddressingError::Overlap { name: name.to_owned(), other: other.clone() });
             }
-            let own = self.around.own();
             if Pool::new(prefixes).next(&ledger.holders, &own).is_none() {
                 let why = ledger.why_none(&prefixes, &own);
                 return Err(AddressingError::NoRoom { name: name.to_owned(), why });
@@ -256,6 +256,7 @@ impl Addressing {
     /// # Errors
     /// [`AddressingError::NoPool`], [`AddressingError::NoSuchPool`], [`AddressingError::Exhausted`].
     pub fn reserve_next(&self, pool: Option<&str>) -> Result<Reservation, AddressingError> {
+        let own = self.around.own();
         let mut guard = self.lock();
         let ledger = &mut *guard;
         let names: Vec<String> = match pool {
@@ -263,7 +264,6 @@ impl Addressing {
             Some(name) => return Err(AddressingError::NoSuchPool(name.to_owned())),
             None => ledger.pools.keys().cloned().collect(),
         };
-        let own = self.around.own();
         let mut last = AddressingError::NoPool;
         for name in names {
             let Some(pool) = ledger.pools.get_mut(&name) else { continue };
@@ -400,16 +400,14 @@ impl Ledger {
         }
         let mut parts = Vec::with_capacity(3);
         if given > 0 {
-            parts.push(format!("{given} are held by accounts"));
+            parts.push(format!("{given} held by accounts"));
         }
         if retired > 0 {
-            parts.push(format!(
-                "{retired} were an account's before (the broker has seen them, so nobody else gets them)"
-            ));
+            parts.push(format!("{retired} an account's before (the broker has seen them, so nobody else gets them)"));
         }
         parts.extend(kept);
         format!(
-            "of its {pairs} pairs, {}; make another pool of prefixes that are routed here (sixgate pool create), or bring \
+            "pairs: {pairs}; {}; make another pool of prefixes that are routed here (sixgate pool create), or bring \
              a pair along",
             parts.join(", ")
         )

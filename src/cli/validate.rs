@@ -14,10 +14,11 @@ use super::table::{self, is, list, text};
 
 /// Is an account ready to trade? Ask the broker, by both legs
 ///
-/// Looks at the token, at what address the broker sees on each leg, at the registration,
-/// at whether orders are allowed, and at the clock that TOTP needs. Changes nothing.
+/// Looks at whether each leg reaches the broker, at the token, at what address the broker sees
+/// on each leg, at the registration, at whether orders are allowed, and at the clock that TOTP
+/// needs. Works before there is a token: what needs one is then not known. Changes nothing.
 ///
-/// Exit code 1 if a check fails.
+/// Exit code 1 if a check fails or is not known.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   sixgate validate alpha

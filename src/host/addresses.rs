@@ -8,6 +8,7 @@ use ipnet::Ipv6Net;
 /// The kernel's flags (`IFA_F_...`) that matter here.
 const TEMPORARY: u8 = 0x01;
 const DUPLICATE: u8 = 0x08;
+const TENTATIVE: u8 = 0x40;
 const PERMANENT: u8 = 0x80;
 /// Scopes as this file has them.
 const GLOBAL: u8 = 0x00;
@@ -31,6 +32,11 @@ impl Held {
     /// Somebody else on the link has it too, so the kernel does not use it.
     pub(super) const fn is_duplicate(&self) -> bool {
         self.flags & DUPLICATE != 0
+    }
+
+    /// The kernel still asks whether somebody else has it, for a second or two after it was set.
+    pub(super) const fn is_tentative(&self) -> bool {
+        self.flags & TENTATIVE != 0 && !self.is_duplicate()
     }
 
     /// It was given for a time, and will be another one some day.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::Ipv6Addr;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use ipnet::Ipv6Net;
 use jiff::SignedDuration;
@@ -13,6 +14,13 @@ use super::addresses::{self, Held};
 use super::explain::Failure;
 use super::netlink::{self, Netlink, SourceRule};
 use crate::domain::SourceAddr;
+
+/// Does ndppd run? Looking through all processes takes milliseconds, which a dial that failed has not: the last self-check
+/// says so.
+static NDPPD: AtomicU8 = AtomicU8::new(NOT_KNOWN);
+const NOT_KNOWN: u8 = 0;
+const RUNS: u8 = 1;
+const RUNS_NOT: u8 = 2;
 
 /// Addresses that are looked at each; beyond, one of each /64 stands for the others.
 const EACH: usize = 512;
@@ -99,6 +107,7 @@ pub(super) struct Look {
 impl Facts {
     /// Look at everything. It reads files and asks the kernel: not on a thread that orders wait for.
     pub fn gather(wants: Wants) -> Self {
+        NDPPD.store(if runs("ndppd") { RUNS } else { RUNS_NOT }, Ordering::Relaxed);
         let mut kernel = Kernel::open();
         let looks = kernel.looks(&wants);
         let way = kernel.leaves(None, wants.to);
@@ -139,7 +148,6 @@ pub(super) struct Kernel {
     /// Asked when they are needed for the first time.
     rules: Option<Vec<SourceRule>>,
     proxied: Option<Vec<Ipv6Addr>>,
-    ndppd: Option<bool>,
 }
 
 impl Kernel {
@@ -159,7 +167,6 @@ impl Kernel {
             nonlocal_bind: is_on("/proc/sys/net/ipv6/ip_nonlocal_bind"),
             rules: None,
             proxied: None,
-            ndppd: None,
         }
     }
 
@@ -214,7 +221,7 @@ impl Kernel {
 
     /// The kernel answers for proxied addresses only where it forwards, which hosts mostly do not.
     fn is_answered_for(&mut self, address: Ipv6Addr, link: Option<&str>) -> bool {
-        if *self.ndppd.get_or_insert_with(|| runs("ndppd")) {
+        if NDPPD.load(Ordering::Relaxed) != RUNS_NOT {
             return true;
         }
         let Ok(netlink) = self.netlink.as_mut() else { return true };

@@ -144,6 +144,9 @@ pub(super) fn trouble(
     if look.on.as_ref().is_some_and(Held::is_duplicate) {
         return Some(texts::duplicate(from, look.on.as_ref()?));
     }
+    if look.on.as_ref().is_some_and(Held::is_tentative) {
+        return None;
+    }
     if look.local == Some(false) {
         let leaves = look.leaves.as_ref().and_then(|way| way.as_ref().ok());
         return Some(texts::address_missing(from, leaves));
@@ -169,4 +172,139 @@ pub(super) fn trouble(
         return Some(texts::on_link_unanswered(from, link));
     }
     texts::of_failure(failed, from, to, leaves)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::super::addresses::on;
+    use super::super::facts::{Leaves, Wish};
+    use super::*;
+
+    const TO: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1);
+
+    fn source() -> SourceAddr {
+        SourceAddr::parse("2001:db8:a1::1").unwrap()
+    }
+
+    fn by(interface: &str) -> Leaves {
+        Leaves { interface: interface.to_owned(), gateway: Some("fe80::1".parse().unwrap()) }
+    }
+
+    /// An address of a prefix that is routed here, with a way out.
+    fn good() -> Look {
+        Look {
+            ipv6: Ipv6::On,
+            local: Some(true),
+            on: None,
+            link: None,
+            leaves: Some(Ok(by("eth0"))),
+            table: None,
+            answered_for: false,
+            nonlocal_bind: false,
+        }
+    }
+
+    fn facts(looks: Vec<Look>) -> Facts {
+        let source = |n: usize| SourceAddr::parse(&format!("2001:db8:a{}::1", n + 1)).unwrap();
+        let looks = looks.into_iter().enumerate();
+        Facts {
+            ipv6: Ipv6::On,
+            inet6_refused: None,
+            netlink_refused: None,
+            unix_refused: None,
+            needs_unix: Vec::new(),
+            looks: looks.map(|(n, look)| (Wish { source: source(n), failed: None }, look)).collect(),
+            way: None,
+            uplinks: vec![by("eth0")],
+            to: TO,
+            freebind: true,
+            clock_ahead: None,
+        }
+    }
+
+    /// Told of a host that is well, a finding sends somebody to mend what is not broken.
+    #[test]
+    fn each_look_has_its_own_finding_and_a_good_one_has_none() {
+        let on_eth0 = || Some(on("eth0", "2001:db8:a1::1/128"));
+        let link = || Some("eth0".to_owned());
+        let nobody = Some(Err("Network is unreachable".to_owned()));
+        let silent = Some(Failure::Silent);
+        let errno = |errno: Errno| Some(Failure::Connect(errno as i32));
+        for (look, freebind, failed, id) in [
+            (good(), true, None, None),
+            (Look { on: on_eth0(), ..good() }, false, None, None),
+            (Look { nonlocal_bind: true, ..good() }, false, None, None),
+            // Nothing is known, so nothing is told.
+            (Look { local: None, leaves: None, ..good() }, false, None, None),
+            (Look { local: None, leaves: None, ..good() }, true, silent, None),
+            (Look { ipv6: Ipv6::NotInKernel, local: Some(false), ..good() }, true, silent, Some("ipv6_off")),
+            (Look { local: Some(false), leaves: nobody.clone(), ..good() }, true, silent, Some("address_missing")),
+            (good(), false, None, Some("freebind_off")),
+            (Look { leaves: nobody, ..good() }, true, silent, Some("no_route")),
+            (Look { on: on_eth0(), leaves: Some(Ok(by("eth1"))), ..good() }, true, None, Some("wrong_way_out")),
+            (Look { link: link(), leaves: Some(Ok(by("eth1"))), ..good() }, true, None, Some("wrong_way_out")),
+            // Many providers route a prefix that looks to be on the link: only silence says that this one does not.
+            (Look { link: link(), ..good() }, true, None, None),
+            (Look { link: link(), ..good() }, true, silent, Some("neighbours_unanswered")),
+            (Look { link: link(), answered_for: true, ..good() }, true, silent, Some("no_answer")),
+            (Look { link: link(), on: on_eth0(), ..good() }, true, silent, Some("no_answer")),
+            (good(), true, Some(Failure::SilentTls), Some("packets_too_big")),
+            (good(), true, errno(Errno::EACCES), Some("firewall")),
+            (good(), true, errno(Errno::EHOSTUNREACH), Some("gateway_silent")),
+            (good(), true, errno(Errno::ECONNRESET), None),
+            (good(), true, Some(Failure::Bind(Errno::EMFILE as i32)), None),
+        ] {
+            let found = trouble(source(), TO, &look, freebind, failed);
+            assert_eq!(found.as_ref().map(|finding| finding.id), id, "{look:?} {failed:?}: {found:?}");
+        }
+    }
+
+    /// A broker that is down is not this host's fault.
+    #[test]
+    fn silence_without_a_cause_here_is_no_finding_of_the_host() {
+        let mut silent = facts(vec![good(), good()]);
+        silent.looks.iter_mut().for_each(|(wish, _)| wish.failed = Some(Failure::Silent));
+        assert_eq!(findings(&silent), []);
+    }
+
+    #[test]
+    fn what_is_true_of_many_addresses_is_told_once() {
+        let missing = || Look { local: Some(false), ..good() };
+        let found = findings(&facts(vec![good(), missing(), missing(), missing()]));
+        assert_eq!(found.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["address_missing"]);
+        assert!(found[0].what.contains("2001:db8:a2::1") && found[0].what.contains("2 more"), "{found:?}");
+    }
+
+    /// Two lines and one of them unused is told; one line, or a rule for each, is as it should be.
+    #[test]
+    fn a_second_line_that_nobody_leaves_by_is_told() {
+        let ids = |facts: &Facts| findings(facts).iter().map(|finding| finding.id).collect::<Vec<_>>();
+        let mut two = facts(vec![good(), good()]);
+        assert_eq!(ids(&two), Vec::<&str>::new());
+        two.uplinks.push(by("eth1"));
+        assert_eq!(ids(&two), ["source_rule_missing"]);
+        for (_, look) in &mut two.looks {
+            look.table = Some(101);
+        }
+        assert_eq!(ids(&two), Vec::<&str>::new());
+        assert_eq!(ids(&Facts { uplinks: vec![by("eth0"), by("eth1")], ..facts(vec![good()]) }), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_this_process_may_not_do_is_told_where_it_matters() {
+        let ids = |facts: Facts| findings(&facts).iter().map(|finding| finding.id).collect::<Vec<_>>();
+        let refused = || Some("Address family not supported by protocol".to_owned());
+        assert_eq!(ids(Facts { unix_refused: refused(), ..facts(vec![]) }), Vec::<&str>::new());
+        let needs_unix = vec!["something".to_owned()];
+        assert_eq!(ids(Facts { unix_refused: refused(), needs_unix, ..facts(vec![]) }), ["unix_sockets_forbidden"]);
+        assert_eq!(ids(Facts { netlink_refused: refused(), ..facts(vec![]) }), ["netlink_forbidden"]);
+        let off = Facts { inet6_refused: refused(), ..facts(vec![Look { local: Some(false), ..good() }]) };
+        assert_eq!(ids(off), ["ipv6_sockets_forbidden"], "what follows from it is not told");
+        let nowhere = Some(Err("Network is unreachable".to_owned()));
+        assert_eq!(ids(Facts { way: nowhere, ..facts(vec![]) }), ["no_route"]);
+        let late = Some(jiff::SignedDuration::from_secs(3));
+        assert_eq!(ids(Facts { clock_ahead: late, ..facts(vec![]) }), ["clock_off"]);
+    }
 }

@@ -102,6 +102,9 @@ pub struct Keepers {
     events: OnceLock<Events>,
     /// The broker's clock minus ours, as anybody last measured it: one host, one clock.
     skew: Mutex<Option<SignedDuration>>,
+    /// When anybody last asked what time it is, so that a broker that does not say is not asked before each login. Held
+    /// while it is asked: who comes meanwhile waits for the answer.
+    time_asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Keepers {
@@ -123,6 +126,7 @@ impl Keepers {
             checks: Arc::new(Semaphore::new(CHECKS)),
             events: OnceLock::new(),
             skew: Mutex::default(),
+            time_asked: tokio::sync::Mutex::default(),
         })
     }
 

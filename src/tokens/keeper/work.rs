@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::mail::{Letter, Reader};
 use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
@@ -27,6 +28,9 @@ use crate::tokens::market::Exchanges;
 
 /// A measurement that was made while we sleep is noticed after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+
+/// So often the broker is asked what time it is, while it does not say.
+const TIME_EVERY: Duration = Duration::from_secs(60);
 
 /// How soon what could not be written is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
@@ -207,13 +211,19 @@ impl Work {
     /// would be refused, and a second one stops the account. Waited for here, for seconds at most: there is nothing to
     /// do before. Where the broker does not say, the host's clock has to do, as it did.
     async fn ask_the_time(&mut self) {
-        let legs = self.setup.legs.clone().filter(|_| steady::brokers_ahead_of_host().is_none());
-        let Some(legs) = legs else { return };
+        let is_measured = || steady::brokers_ahead_of_host().is_some();
+        let Some(legs) = self.setup.legs.clone().filter(|_| !is_measured()) else { return };
+        let shared = Arc::clone(&self.shared);
+        let mut asked = shared.time_asked.lock().await;
+        if is_measured() || asked.is_some_and(|at| at.elapsed() < TIME_EVERY) {
+            return;
+        }
         let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), Question::Time);
         let skew = tokio::select! {
             answer = asking => answer.skew,
             () = self.shared.tasks.stopping() => None,
         };
+        *asked = Some(Instant::now());
         if let Some(skew) = skew {
             self.shared.measured(skew);
         }
