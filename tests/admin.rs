@@ -22,7 +22,7 @@ use std::time::Duration;
 use api::{Api, At, Reply, own_address, token};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
-use support::{Gateway, Place, wait_for};
+use support::{Gateway, Place, wait_for, wait_until};
 
 const PIN: &str = "493817";
 const TOTP: &str = "KRUGS4ZANFZSAYJAORXXI4BA";
