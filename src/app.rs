@@ -2,6 +2,7 @@
 //! The one place that knows every part.
 
 mod descriptors;
+mod host_check;
 mod reload;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::domain::clocks;
 use crate::domain::places::{Doorway, House};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
+use crate::host::Board;
 use crate::legs::{Attendant, LegEvent, Reason, Settings};
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
@@ -36,6 +38,7 @@ use crate::tokens::keeper::Broker;
 use crate::tokens::login::Login;
 
 use descriptors::Shares;
+use host_check::HostCheck;
 use reload::Live;
 
 /// The name of the systemd credential (`LoadCredential=`) that holds it.
@@ -100,6 +103,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct App {
     live: Live,
+    check: HostCheck,
     store: Store,
     /// Order writes that the last stop cut off.
     unsettled: Vec<Unsettled>,
@@ -134,6 +138,8 @@ impl App {
         let (tasks, upstream) = (Tasks::default(), Tasks::default());
         let store = open_store(&config).await?;
         let addressing = Addressing::new(store.clone(), loopback)?;
+        addressing.may_ask_the_host(host_check::OUTSIDE);
+        addressing.listeners_are_at(bound_addresses(&config));
         for pool in &config.pools {
             make_pool(&addressing, pool).await?;
         }
@@ -162,7 +168,8 @@ impl App {
         });
         let roles = Arc::new(ArcSwap::from_pointee(read_roles(&config.admin)?));
         keepers.tell(orders.events.clone());
-        let parts = (&accounts, &login, &orders);
+        let host = Arc::<Board>::default();
+        let parts = (&accounts, &login, &orders, &host);
         let shown = (Arc::clone(interceptor.pem()), shares.operators);
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, shown)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
@@ -175,6 +182,12 @@ impl App {
             listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections, &callers)?);
         }
         let entrances = listening.iter().map(|listening| listening.entrance().clone()).collect();
+        let check = HostCheck {
+            accounts: Arc::clone(&accounts),
+            egress: Arc::clone(&egress),
+            api: config.dhan.api.clone(),
+            board: Arc::clone(&host),
+        };
         let live = Live {
             config,
             accounts,
@@ -187,11 +200,12 @@ impl App {
             roles,
             entrances,
             callers,
+            host,
             tasks,
         };
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
-        Ok(Self { live, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
+        Ok(Self { live, check, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -213,7 +227,7 @@ impl App {
     /// Serve until told to stop, then finish what is under way. At SIGHUP the
     /// configuration in `file` is put in force.
     pub async fn run(self, file: Option<&Path>) -> Stopped {
-        let Self { mut live, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
+        let Self { mut live, check, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
         live.attendant.start(&tasks);
         tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
@@ -222,6 +236,7 @@ impl App {
         for listening in listening {
             listening.start(&live.proxy);
         }
+        tasks.spawn(check.run(Arc::clone(&live.attendant), tasks.clone()));
         let AdminServer { socket, router, places, .. } = admin;
         tasks.spawn(admin::serve(socket, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -371,7 +386,14 @@ async fn make_pool(addressing: &Addressing, pool: &crate::config::Pool) -> Resul
     if is_made(addressing, pool)? {
         return Ok(());
     }
-    addressing.create_pool(&pool.name, pool.primary, pool.secondary).await.map_err(fail)
+    match addressing.create_pool(&pool.name, pool.primary, pool.secondary).await {
+        // The accounts that have pairs do not need it.
+        Err(err @ AddressingError::NoRoom { .. }) => {
+            tracing::error!(pool = pool.name, "the configuration's {err}; it is not made");
+            Ok(())
+        }
+        made => made.map_err(fail),
+    }
 }
 
 /// Is this pool there?
@@ -384,6 +406,15 @@ fn is_made(addressing: &Addressing, pool: &crate::config::Pool) -> Result<bool, 
         }),
         None => Ok(false),
     }
+}
+
+/// The IPv6 addresses that listeners and the admin API are bound to.
+fn bound_addresses(config: &Config) -> impl Iterator<Item = std::net::Ipv6Addr> {
+    let binds = config.listeners.iter().map(|listener| &listener.bind).chain([&config.admin.bind]);
+    binds.filter_map(|bind| match bind {
+        Bind::Tcp(std::net::SocketAddr::V6(address)) => Some(*address.ip()),
+        Bind::Tcp(std::net::SocketAddr::V4(_)) | Bind::Unix(_) => None,
+    })
 }
 
 fn egress_options(config: &Config) -> Options {
@@ -434,7 +465,7 @@ fn read_roles(admin: &crate::config::Admin) -> Result<Roles, TokenError> {
 
 fn bind_admin(
     bind: &Bind,
-    (accounts, login, orders): (&Arc<Accounts>, &Arc<Login>, &Arc<Orders>),
+    (accounts, login, orders, host): (&Arc<Accounts>, &Arc<Login>, &Arc<Orders>, &Arc<Board>),
     roles: &Arc<ArcSwap<Roles>>,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
@@ -458,6 +489,7 @@ fn bind_admin(
         Arc::clone(orders),
         Arc::clone(metrics),
         Arc::clone(roles),
+        Arc::clone(host),
         local,
         tasks.clone(),
         ca_pem,

@@ -21,7 +21,7 @@
 //! Arrows point down this list, and `tests/layers.rs` holds them to it:
 //! [`app`] and [`cli`], then [`proxy`] and [`admin`], then [`accounts`], then
 //! [`tokens`] and [`orders`], then [`legs`] and [`addressing`], then [`broker`], [`egress`] and
-//! [`store`], then [`telemetry`], then [`config`], then [`domain`]. [`sandbox`]
+//! [`store`], then [`telemetry`], then [`config`], then [`host`], then [`domain`]. [`sandbox`]
 //! imports [`domain`] and the data of [`broker`] only.
 
 pub mod accounts;
@@ -35,6 +35,7 @@ pub mod domain;
 pub mod egress;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod host;
 pub mod legs;
 pub mod orders;
 pub mod proxy;

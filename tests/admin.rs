@@ -22,7 +22,7 @@ use std::time::Duration;
 use api::{Api, At, Reply, own_address, token};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
-use support::{Gateway, Place, wait_for};
+use support::{Gateway, Place, wait_for, wait_until};
 
 const PIN: &str = "493817";
 const TOTP: &str = "KRUGS4ZANFZSAYJAORXXI4BA";
@@ -188,9 +188,17 @@ fn every_documented_route_answers_as_documented() {
         api.get(&format!("/v1/orders?{query}")).names(name);
     }
 
+    wait_until("the first check of the host", Duration::from_secs(20), || {
+        !api.get("/v1/host").is(200).body["checked_at"].is_null()
+    });
+    let host = api.get("/v1/host").is(200);
+    for finding in host.body["findings"].as_array().unwrap() {
+        assert!(["error", "warning"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
+    }
+
     let checks = api.post("/v1/accounts/alpha/validate", json!({})).is(200);
     assert_eq!((&checks.body["ok"], checks.text("/checks/0/name")), (&json!(false), "pair"));
-    assert_eq!(checks.body["checks"].as_array().unwrap().len(), 8);
+    assert_eq!(checks.body["checks"].as_array().unwrap().len(), 10);
     api.post("/v1/accounts/alpha/validate", json!({ "x": 1 })).names("x");
     api.post("/v1/accounts/gamma/validate", json!({})).is(404);
     let all = api.post("/v1/validate", json!({})).is(200);
@@ -526,9 +534,9 @@ fn a_pool_is_refused_when_it_cannot_give_addresses_of_its_own() {
     api.delete("/v1/pools/one").is(409);
     api.delete("/v1/accounts/alpha/pair").is(204);
     api.delete("/v1/pools/one").is(204);
-    api.post("/v1/pools", pool("again", "2001:db8:c1::7/128", "2001:db8:c2::9/128")).is(201);
-    assert_eq!(api.post("/v1/accounts/beta/pair", json!({ "pool": "again" })).is(409).text("/code"), "pool_exhausted");
-    api.delete("/v1/pools/again").is(204);
+    let again = api.post("/v1/pools", pool("again", "2001:db8:c1::7/128", "2001:db8:c2::9/128")).is(409);
+    assert_eq!(again.text("/code"), "pool_exhausted");
+    assert!(again.text("/detail").contains("the broker has seen them"), "{}", again.raw);
     api.delete("/v1/pools/nowhere").is(404);
 }
 

@@ -604,7 +604,8 @@ fn halt_leg_refresh_and_consent_ask_for_what_they_say() {
 
 fn checks(account: Option<&str>, ok: bool) -> Value {
     let mut body = json!({ "ok": ok, "checks": [
-        { "name": "token", "ok": true, "detail": "live" },
+        { "name": "token", "ok": true, "result": "ok", "detail": "live" },
+        { "name": "totp_clock", "ok": ok, "result": if ok { "ok" } else { "unknown" }, "detail": "not told" },
         { "name": "leg_primary", "ok": ok, "detail": "seen as 2001:db8:a1::1" } ] });
     if let Some(account) = account {
         body["account"] = json!(account);
@@ -632,12 +633,13 @@ fn validate_tells_each_check_and_its_exit_code_is_the_answer() {
     assert_eq!(said.line("leg_primary"), ["leg_primary", "ok", "seen", "as", "2001:db8:a1::1"]);
     let said = shell.run(&["validate", "beta"]).ends(1);
     assert_eq!(said.line("leg_primary")[1], "FAILED");
+    assert_eq!(said.line("totp_clock")[1..3], ["not", "known"]);
     assert_eq!(shell.run(&["validate", "beta", "--json"]).ends(1).json(), checks(None, false));
     server.asked();
 
     let said = shell.run(&["validate", "--all"]).ends(1);
     assert_eq!(said.line("alpha"), ["alpha", "ok", "-"]);
-    assert_eq!(said.line("beta")[..3], ["beta", "FAILED", "leg_primary:"]);
+    assert_eq!(said.line("beta")[..3], ["beta", "FAILED", "totp_clock:"]);
     assert_eq!(said.err, "1 of 2 accounts are ready\n", "progress is for terminals");
     let asked = server.asked();
     assert_eq!(asked.len(), 1);

@@ -17,6 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["broker", "egress", "store"],
     &["telemetry"],
     &["config"],
+    &["host"],
     &["domain"],
 ];
 

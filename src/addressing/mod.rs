@@ -9,10 +9,14 @@
 //!   again, however it ends, so that a call that was cut off half-way leaves no
 //!   address marked free that an account has.
 //!
+//! - A router's address is nobody's. One that this host uses itself is given only to whoever brings it along: on a
+//!   machine with few addresses that may be all there is, and it does no other account harm.
+//!
 //! Choosing takes constant time: every pool has a cursor that only moves on (after
 //! a start it passes once over what is assigned). What it skipped is looked for
 //! once it is at the end.
 
+mod around;
 pub mod host;
 mod prefix;
 
@@ -24,8 +28,11 @@ use ipnet::Ipv6Net;
 
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, ClientId, Pair, SourceAddr};
+use crate::host::Own;
 use crate::store::records::{AddressRecord, PoolRecord};
 use crate::store::{Store, StoreError};
+
+use around::Around;
 
 pub use prefix::Prefixes;
 
@@ -36,15 +43,19 @@ pub enum AddressingError {
     NoSuchPool(String),
     #[error("there is no pool yet: make one by POST /v1/pools, or bring a pair along")]
     NoPool,
-    #[error("pool {0} has no free pair left")]
-    Exhausted(String),
+    #[error("pool {name} has no free pair left: {why}")]
+    Exhausted { name: String, why: String },
+    #[error("pool {name} could give no pair: {why}")]
+    NoRoom { name: String, why: String },
     #[error("{address} is {held}")]
     Taken { address: SourceAddr, held: Held },
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: Invalid },
     #[error("pool {0} exists already")]
     PoolExists(String),
-    #[error("pool {name} overlaps pool {other}")]
+    #[error(
+        "pool {name} overlaps pool {other}: an address belongs to one pool; choose prefixes that share none with it"
+    )]
     Overlap { name: String, other: String },
     #[error("pool {name} still has {pairs} pairs")]
     NotEmpty { name: String, pairs: u64 },
@@ -126,6 +137,7 @@ pub struct Addressing {
     /// One pool is made or deleted at a time, its write to the disk included: else
     /// memory and disk could see two of them in different orders.
     changing_pools: Arc<tokio::sync::Mutex<()>>,
+    around: Arc<Around>,
     /// The sandbox without privileges shares `::1`; nobody else may have it.
     loopback: bool,
 }
@@ -152,13 +164,30 @@ impl Addressing {
         for (address, record) in store.scan::<AddressRecord>()? {
             ledger.settle(address, Some(record.into()));
         }
-        Ok(Self { ledger: Arc::new(Mutex::new(ledger)), store, changing_pools: Arc::default(), loopback })
+        Ok(Self {
+            ledger: Arc::new(Mutex::new(ledger)),
+            store,
+            changing_pools: Arc::default(),
+            around: Arc::default(),
+            loopback,
+        })
+    }
+
+    /// From now on the kernel is asked which addresses are this host's and its routers' own. `outside` is any address
+    /// that is not on this host.
+    pub fn may_ask_the_host(&self, outside: Ipv6Addr) {
+        self.around.may_ask(outside);
+    }
+
+    /// Listeners of this process are bound to these addresses.
+    pub fn listeners_are_at(&self, addresses: impl IntoIterator<Item = Ipv6Addr>) {
+        self.around.bound_to(addresses);
     }
 
     /// Make a pool.
     ///
     /// # Errors
-    /// [`AddressingError`]: invalid prefixes, a taken name, an overlap.
+    /// [`AddressingError`]: invalid prefixes, a taken name, an overlap, no pair that it could give.
     pub async fn create_pool(&self, name: &str, primary: Ipv6Net, secondary: Ipv6Net) -> Result<(), AddressingError> {
         AccountName::parse(name).map_err(|_| AddressingError::Invalid {
             field: "name",
@@ -167,6 +196,7 @@ impl Addressing {
         let prefixes =
             Prefixes::new(primary, secondary).map_err(|(field, why)| AddressingError::Invalid { field, why })?;
         let _turn = self.changing_pools.lock().await;
+        let own = self.around.own();
         {
             let ledger = self.lock();
             if ledger.pools.contains_key(name) {
@@ -174,6 +204,10 @@ impl Addressing {
             }
             if let Some((other, _)) = ledger.pools.iter().find(|(_, pool)| pool.prefixes.overlaps(&prefixes)) {
                 return Err(AddressingError::Overlap { name: name.to_owned(), other: other.clone() });
+            }
+            if Pool::new(prefixes).next(&ledger.holders, &own).is_none() {
+                let why = ledger.why_none(&prefixes, &own);
+                return Err(AddressingError::NoRoom { name: name.to_owned(), why });
             }
         }
         let record = PoolRecord { primary, secondary, created_at: jiff::Timestamp::now() };
@@ -222,6 +256,7 @@ impl Addressing {
     /// # Errors
     /// [`AddressingError::NoPool`], [`AddressingError::NoSuchPool`], [`AddressingError::Exhausted`].
     pub fn reserve_next(&self, pool: Option<&str>) -> Result<Reservation, AddressingError> {
+        let own = self.around.own();
         let mut guard = self.lock();
         let ledger = &mut *guard;
         let names: Vec<String> = match pool {
@@ -232,10 +267,12 @@ impl Addressing {
         let mut last = AddressingError::NoPool;
         for name in names {
             let Some(pool) = ledger.pools.get_mut(&name) else { continue };
-            match pool.next(&ledger.holders) {
-                Some(pair) => return Ok(self.reserve(ledger, pair, Some(name))),
-                None => last = AddressingError::Exhausted(name),
+            if let Some(pair) = pool.next(&ledger.holders, &own) {
+                return Ok(self.reserve(ledger, pair, Some(name)));
             }
+            let prefixes = pool.prefixes;
+            let why = ledger.why_none(&prefixes, &own);
+            last = AddressingError::Exhausted { name, why };
         }
         Err(last)
     }
@@ -255,6 +292,9 @@ impl Addressing {
         for (field, address) in [("primary", pair.primary), ("secondary", pair.secondary)] {
             if address.ip().is_loopback() && !self.loopback {
                 return invalid(field, "::1 does not leave this host");
+            }
+            if let Some(why) = self.around.own().forbids(address) {
+                return Err(AddressingError::Invalid { field, why: Invalid::because(why) });
             }
         }
         if pair.primary == pair.secondary && !pair.primary.ip().is_loopback() {
@@ -335,6 +375,44 @@ impl Ledger {
         }
     }
 
+    /// Why a pool of these prefixes has no pair to give, and what to do.
+    fn why_none(&self, prefixes: &Prefixes, own: &Own) -> String {
+        let (mut given, mut retired, mut kept, mut pairs) = (0u64, 0u64, None, 0u64);
+        let few = u128::try_from(self.holders.len()).unwrap_or(u128::MAX).saturating_add(1 << 10);
+        for pair in (0..prefixes.size().min(few)).filter_map(|index| prefixes.pair(index)) {
+            pairs += 1;
+            let held =
+                [pair.primary, pair.secondary].map(|address| self.holders.get(&address).map(|holder| &holder.held));
+            match held {
+                [None, None] => {
+                    kept = kept.or_else(|| own.keeps(pair.primary).or_else(|| own.keeps(pair.secondary)));
+                }
+                [Some(Held::By(_) | Held::Reserved), _] | [_, Some(Held::By(_) | Held::Reserved)] => given += 1,
+                [Some(Held::Retired(_)), _] | [_, Some(Held::Retired(_))] => retired += 1,
+            }
+        }
+        if pairs == 0 {
+            return format!(
+                "no address of {} that may be given has one of {} beside it (the first address of a prefix is its \
+                 routers'); give two prefixes of the same length, /127 or shorter",
+                prefixes.primary, prefixes.secondary
+            );
+        }
+        let mut parts = Vec::with_capacity(3);
+        if given > 0 {
+            parts.push(format!("{given} held by accounts"));
+        }
+        if retired > 0 {
+            parts.push(format!("{retired} an account's before (the broker has seen them, so nobody else gets them)"));
+        }
+        parts.extend(kept);
+        format!(
+            "pairs: {pairs}; {}; make another pool of prefixes that are routed here (sixgate pool create), or bring \
+             a pair along",
+            parts.join(", ")
+        )
+    }
+
     /// Add a pool; what was brought along from its prefix earlier counts.
     fn add_pool(&mut self, name: &str, prefixes: Prefixes) {
         let mut pool = Pool::new(prefixes);
@@ -347,9 +425,13 @@ impl Ledger {
 }
 
 impl Pool {
-    /// The next pair whose two addresses nobody has or had.
-    fn next(&mut self, holders: &HashMap<SourceAddr, Holder>) -> Option<Pair> {
-        let free = |pair: &Pair| !holders.contains_key(&pair.primary) && !holders.contains_key(&pair.secondary);
+    /// The next pair whose two addresses nobody has or had, and that this host and its routers do not use.
+    fn next(&mut self, holders: &HashMap<SourceAddr, Holder>, own: &Own) -> Option<Pair> {
+        let free = |pair: &Pair| {
+            [pair.primary, pair.secondary]
+                .iter()
+                .all(|address| !holders.contains_key(address) && own.keeps(*address).is_none())
+        };
         let size = self.prefixes.size();
         while self.cursor < size {
             let index = self.cursor;

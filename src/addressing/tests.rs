@@ -59,7 +59,11 @@ fn a_pair_brought_along_is_not_given_again_by_the_pool() {
     keep(&addressing, given, &(name, id));
     let last = addressing.reserve_next(Some("main")).unwrap();
     assert_eq!(last.pair(), pair("2001:db8:a1::3", "2001:db8:a2::3"));
-    assert!(matches!(addressing.reserve_next(Some("main")), Err(AddressingError::Exhausted(_))));
+    let err = addressing.reserve_next(Some("main")).unwrap_err();
+    assert!(
+        matches!(err, AddressingError::Exhausted { .. }) && err.to_string().contains("pairs: 3; 3 held by accounts"),
+        "{err}"
+    );
     drop(last);
     assert_eq!(addressing.reserve_next(None).unwrap().pair().primary.to_string(), "2001:db8:a1::3");
 }
@@ -100,6 +104,53 @@ fn pools_do_not_overlap_and_are_deleted_only_when_empty() {
     write(&addressing, own, &account(1), true);
     block(addressing.delete_pool("main")).unwrap();
     assert!(matches!(addressing.reserve_next(None), Err(AddressingError::NoPool)));
+}
+
+/// What a router answers for never reaches an account; what this host uses itself is given only by hand.
+#[test]
+fn what_is_a_routers_or_the_hosts_own_is_not_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let addressing = addressing(&dir);
+    let (name, id) = account(1);
+    make_pool(&addressing, "main", "2001:db8:a1::/126".parse().unwrap(), "2001:db8:a2::/126".parse().unwrap()).unwrap();
+    addressing.around.is(Own::made(&["2001:db8:a1::2/64", "2001:db8:a3::9/64"], &["2001:db8:a1::1"]));
+    // The first is a router's.
+    let given = addressing.reserve_next(None).unwrap();
+    assert_eq!(given.pair(), pair("2001:db8:a1::2", "2001:db8:a2::2"));
+    drop(given);
+    for (primary, says) in [("2001:db8:a1::1", "the address of a router"), ("2001:db8:a3::", "any router of")] {
+        let err = addressing.reserve_given(pair(primary, "2001:db8:b2::1"), &name, &id).unwrap_err();
+        assert!(matches!(err, AddressingError::Invalid { field: "primary", .. }), "{err}");
+        assert!(err.to_string().contains(says), "{err}");
+    }
+    // Brought along, as on a machine that has but this one.
+    let own = addressing.reserve_given(pair("2001:db8:a1::2", "2001:db8:a2::2"), &name, &id).unwrap();
+    keep(&addressing, own, &(name, id));
+    addressing.listeners_are_at(["2001:db8:a1::3".parse().unwrap()]);
+    addressing.around.is(Own::made(&[], &["2001:db8:a1::1", "2001:db8:a1::3"]));
+    let err = addressing.reserve_next(Some("main")).unwrap_err().to_string();
+    assert!(err.contains("pairs: 3; 1 held by accounts, 2001:db8:a1::1 is the address of a router"), "{err}");
+}
+
+/// It would be found out by the first account that asks.
+#[test]
+fn a_pool_that_could_give_nothing_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let addressing = addressing(&dir);
+    let make = |name: &str, primary: &str, secondary: &str| {
+        make_pool(&addressing, name, primary.parse().unwrap(), secondary.parse().unwrap())
+    };
+    let err = make("small", "2001:db8:a1::/126", "2001:db8:a2::5/128").unwrap_err();
+    assert!(matches!(err, AddressingError::NoRoom { .. }) && err.to_string().contains("the same length"), "{err}");
+    let mine = account(1);
+    let own = pair("2001:db8:a1::5", "2001:db8:a2::5");
+    keep(&addressing, addressing.reserve_given(own, &mine.0, &mine.1).unwrap(), &mine);
+    let err = make("held", "2001:db8:a1::5/128", "2001:db8:a2::5/128").unwrap_err().to_string();
+    assert!(err.contains("1 held by accounts"), "{err}");
+    write(&addressing, own, &mine, true);
+    let err = make("retired", "2001:db8:a1::5/128", "2001:db8:a2::5/128").unwrap_err().to_string();
+    assert!(err.contains("1 an account's before"), "{err}");
+    make("good", "2001:db8:a1::6/128", "2001:db8:a2::6/128").unwrap();
 }
 
 #[derive(Debug, Clone)]

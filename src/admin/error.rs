@@ -69,7 +69,9 @@ impl From<AddressingError> for Failure {
         match err {
             AddressingError::NoSuchPool(_) => Self::new(StatusCode::NOT_FOUND, "not_found", text),
             AddressingError::NoPool => Self::new(StatusCode::CONFLICT, "no_pool", text),
-            AddressingError::Exhausted(_) => Self::new(StatusCode::CONFLICT, "pool_exhausted", text),
+            AddressingError::Exhausted { .. } | AddressingError::NoRoom { .. } => {
+                Self::new(StatusCode::CONFLICT, "pool_exhausted", text)
+            }
             AddressingError::Taken { .. } | AddressingError::PoolExists(_) | AddressingError::Overlap { .. } => {
                 Self::new(StatusCode::CONFLICT, "taken", text)
             }

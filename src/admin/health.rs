@@ -14,7 +14,7 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 /// Callers are served: 200; being stopped: 503. Accounts have states of their own. When the order journal is not
-/// whole, callers are served all the same, and each further line says what lacks.
+/// whole, or the host lacks something, callers are served all the same, and each further line says what lacks.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = String), (status = 503, body = String)))]
 pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.tasks.is_stopping() {
@@ -22,7 +22,9 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     }
     let lacks = admin.orders.journal.whole().why();
     let lines = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
-    (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
+    let report = admin.host.last();
+    let findings = report.iter().flat_map(|report| &report.findings).map(|finding| format!("this host: {finding}\n"));
+    (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).chain(findings).collect())
 }
 
 /// Metrics in Prometheus' text format.

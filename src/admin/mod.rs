@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod halts;
 mod health;
+mod host;
 mod keys;
 mod orders;
 mod pairs;
@@ -41,6 +42,7 @@ use utoipa_axum::routes;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
+use crate::host::Board;
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::login::Login;
@@ -61,6 +63,8 @@ pub struct Admin {
     orders: Arc<Orders>,
     metrics: Arc<Metrics>,
     roles: Arc<ArcSwap<Roles>>,
+    /// What the host lacks.
+    host: Arc<Board>,
     /// Our address, for checking `Host`; `None` on a unix socket.
     local: Option<std::net::SocketAddr>,
     tasks: Tasks,
@@ -79,12 +83,13 @@ impl Admin {
         orders: Arc<Orders>,
         metrics: Arc<Metrics>,
         roles: Arc<ArcSwap<Roles>>,
+        host: Arc<Board>,
         local: Option<std::net::SocketAddr>,
         tasks: Tasks,
         ca_pem: Arc<str>,
     ) -> Self {
         let consents = Arc::default();
-        Self { accounts, login, orders, metrics, roles, local, tasks, ca_pem, consents }
+        Self { accounts, login, orders, metrics, roles, host, local, tasks, ca_pem, consents }
     }
 
     /// The account of this name.
@@ -145,6 +150,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(validate::all))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
+        .routes(routes!(host::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

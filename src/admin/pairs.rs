@@ -31,6 +31,7 @@ pub(super) async fn assign(
         (None, Some(_)) => return Err(Failure::field("primary", "is missing; a pair is two addresses")),
         (Some(_), None) => return Err(Failure::field("secondary", "is missing; a pair is two addresses")),
     };
+    admin.host.look_again();
     let status = if assigned.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(assigned.pair.into())))
 }
@@ -40,5 +41,6 @@ pub(super) async fn assign(
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn retire(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<StatusCode, Failure> {
     admin.accounts.retire_pair(&wire::name(&name)?).await?;
+    admin.host.look_again();
     Ok(StatusCode::NO_CONTENT)
 }

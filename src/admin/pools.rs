@@ -40,6 +40,7 @@ pub(super) async fn create(
     let (primary, secondary) = (fields.prefix("primary")?, fields.prefix("secondary")?);
     fields.done()?;
     admin.accounts.addressing().create_pool(&name, primary, secondary).await?;
+    admin.host.look_again();
     Ok((StatusCode::CREATED, Json(find(&admin, &name)?)))
 }
 

@@ -16,7 +16,7 @@ use super::wire::{self, AccountChecksBody, AllChecksBody, ChecksBody, Fields, In
 use crate::accounts::Account;
 use crate::domain::{AccountName, steady};
 use crate::telemetry::events::Subject;
-use crate::tokens::validate::{Check, validate};
+use crate::tokens::validate::{Check, Verdict, all_ok, validate};
 
 /// Accounts that are looked at at once: each makes three calls, and a broker that is
 /// asked by 10,000 at once sees an attack.
@@ -73,8 +73,13 @@ async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
 
 /// Whoever watches hears of it too.
 fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
-    let failed: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| check.name).collect();
-    let data = || serde_json::json!({ "ok": failed.is_empty(), "failed": failed });
+    let names = |verdict: Verdict| -> Vec<_> {
+        checks.iter().filter(|check| check.verdict == verdict).map(|check| check.name).collect()
+    };
+    let data = || {
+        let (failed, unknown) = (names(Verdict::Failed), names(Verdict::Unknown));
+        serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown })
+    };
     admin.orders.events.tell(Subject::Validation, account, data);
 }
 

@@ -5,6 +5,7 @@
 //! be told by the field's name and a secret is never quoted back.
 
 mod broker;
+mod host;
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -26,6 +27,7 @@ use crate::domain::{AccountName, Pair, Role, Secret, SourceAddr, steady};
 use crate::legs::{Leg, Reason};
 
 pub use broker::{AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields};
+pub use host::HostBody;
 
 /// Items of a page when the call does not say.
 const PAGE: usize = 100;

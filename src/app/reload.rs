@@ -16,13 +16,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 
-use super::{egress_options, is_made, leg_settings, make_pool, read_roles};
+use super::{bound_addresses, egress_options, is_made, leg_settings, make_pool, read_roles};
 use crate::accounts::Accounts;
 use crate::admin::Roles;
 use crate::config::{self, Bind, Config, Problems};
 use crate::domain::places::House;
 use crate::domain::tasks::Tasks;
 use crate::egress::Egress;
+use crate::host::Board;
 use crate::legs::Attendant;
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
@@ -45,6 +46,7 @@ pub(super) struct Live {
     pub(super) entrances: Vec<Entrance>,
     /// All places of callers. Their number stays.
     pub(super) callers: Arc<House>,
+    pub(super) host: Arc<Board>,
     pub(super) tasks: Tasks,
 }
 
@@ -153,6 +155,8 @@ impl Live {
             }
         }
         self.config = config;
+        self.accounts.addressing().listeners_are_at(bound_addresses(&self.config));
+        self.host.look_again();
         for entrance in old.into_iter().flatten() {
             entrance.close().await;
             tracing::info!(listener = %entrance.bind(), "a listener was closed; its open connections go on");

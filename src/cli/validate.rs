@@ -14,10 +14,11 @@ use super::table::{self, is, list, text};
 
 /// Is an account ready to trade? Ask the broker, by both legs
 ///
-/// Looks at the token, at what address the broker sees on each leg, at the registration,
-/// at whether orders are allowed, and at the clock that TOTP needs. Changes nothing.
+/// Looks at whether each leg reaches the broker, at the token, at what address the broker sees
+/// on each leg, at the registration, at whether orders are allowed, and at the clock that TOTP
+/// needs. Works before there is a token: what needs one is then not known. Changes nothing.
 ///
-/// Exit code 1 if a check fails.
+/// Exit code 1 if a check fails or is not known.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   sixgate validate alpha
@@ -54,7 +55,7 @@ async fn one(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallEr
     if json {
         table::print(&answer.text)?;
     } else {
-        let row = |check: &Value| [text(check, "/name"), word(is(check, "/ok")), text(check, "/detail")];
+        let row = |check: &Value| [text(check, "/name"), result(check), text(check, "/detail")];
         table::print(&table::table(["CHECK", "RESULT", "DETAIL"], list(&value, "/checks").iter().map(row)))?;
     }
     Ok(exit_code(is(&value, "/ok")))
@@ -62,6 +63,14 @@ async fn one(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallEr
 
 fn word(ok: bool) -> String {
     if ok { "ok" } else { "FAILED" }.to_owned()
+}
+
+/// A check's own word. What is not known is no failure, and not well either.
+fn result(check: &Value) -> String {
+    match text(check, "/result").as_str() {
+        "unknown" => "not known".to_owned(),
+        _ => word(is(check, "/ok")),
+    }
 }
 
 async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::guard::{self, RuleId};
+use super::hint::{Hint, Tried};
 use super::http::{Connection, Lease, Open, Upgraded, Ways};
 use super::janitor::Janitor;
 use super::line::Line;
@@ -27,6 +28,7 @@ use super::tls::{Base, ExitTls, Profile, TlsError};
 use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, BootInstant, Host, SourceAddr};
+use crate::host::{Explainer, Failure};
 use crate::telemetry::Seldom;
 
 /// What this host lacks it lacks for every dial: a line a minute.
@@ -37,26 +39,28 @@ static EXHAUSTED: Seldom = Seldom::once_in(Duration::from_secs(60));
 /// Nothing of a request had been written when one of these is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("cannot bind source address {from} (is it on this host, or covered by a local route?)")]
+    #[error("cannot bind source address {from}")]
     Bind {
         from: SourceAddr,
         #[source]
         err: io::Error,
+        hint: Hint,
     },
     #[error(
         "{from} is not on this host any more: no interface has it and no local route covers it, so nothing can leave from \
          it; put it back (ip -6 addr add, or ip -6 route add local for its prefix)"
     )]
-    AddressGone { from: SourceAddr },
+    AddressGone { from: SourceAddr, hint: Hint },
     #[error("cannot connect from {from} to {to}")]
     Connect {
         from: SourceAddr,
         to: SocketAddrV6,
         #[source]
         err: io::Error,
+        hint: Hint,
     },
     #[error("no answer from {to} to {from} within {limit:?} (egress.connect_timeout)")]
-    TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration },
+    TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration, hint: Hint },
     #[error("the kernel reports {local:?} for a connection bound to {from}; it was closed unused")]
     WrongSource { from: SourceAddr, local: Option<SocketAddr> },
     #[error("destination {to} of {host} is forbidden by rule {rule}; pin it in egress.resolve if it is meant")]
@@ -71,7 +75,7 @@ pub enum DialError {
         err: io::Error,
     },
     #[error("TLS with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
-    TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration },
+    TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
     #[error(
         "the broker sees {from} as {seen}, so nothing signed goes that way: that may be another account's address. \
          Between here and the broker something changes addresses; look for NAT66, masquerade or snat \
@@ -79,7 +83,7 @@ pub enum DialError {
     )]
     SeenAsAnother { from: SourceAddr, seen: IpAddr },
     #[error("{to} could not be dialled from {from} in this leg's share of the time")]
-    OutOfTime { from: SourceAddr, to: Authority },
+    OutOfTime { from: SourceAddr, to: Authority, hint: Hint },
     #[error("HTTP with {to} could not begin")]
     Http {
         to: Authority,
@@ -134,7 +138,7 @@ impl DialError {
         }
     }
 
-    /// The whole chain on one line, for a caller or a log.
+    /// The whole chain on one line, for a caller or a log, and what the kernel said of the way when it was asked.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -143,7 +147,52 @@ impl DialError {
             text.push_str(&err.to_string());
             cause = err.source();
         }
+        if let Some(hint) = self.hint().and_then(Hint::text) {
+            text.push_str("; ");
+            text.push_str(hint);
+        }
         text
+    }
+
+    const fn hint(&self) -> Option<&Hint> {
+        match self {
+            Self::Bind { hint, .. }
+            | Self::AddressGone { hint, .. }
+            | Self::Connect { hint, .. }
+            | Self::TimedOut { hint, .. }
+            | Self::TlsTimedOut { hint, .. }
+            | Self::OutOfTime { hint, .. } => Some(hint),
+            Self::WrongSource { .. }
+            | Self::HostExhausted { .. }
+            | Self::Forbidden { .. }
+            | Self::Resolve(_)
+            | Self::Tls { .. }
+            | Self::SeenAsAnother { .. }
+            | Self::Http { .. }
+            | Self::TooMany { .. } => None,
+        }
+    }
+
+    /// As this error with what `ask` says of it, where the way may be to blame.
+    fn explained(mut self, ask: impl FnOnce(Failure) -> Hint) -> Self {
+        let number = |err: &io::Error| err.raw_os_error().unwrap_or_default();
+        match &mut self {
+            Self::Bind { err, hint, .. } => *hint = ask(Failure::Bind(number(err))),
+            Self::Connect { err, hint, .. } => *hint = ask(Failure::Connect(number(err))),
+            Self::TimedOut { hint, .. } => *hint = ask(Failure::Silent),
+            Self::TlsTimedOut { hint, .. } => *hint = ask(Failure::SilentTls),
+            Self::OutOfTime { .. }
+            | Self::AddressGone { .. }
+            | Self::HostExhausted { .. }
+            | Self::WrongSource { .. }
+            | Self::Forbidden { .. }
+            | Self::Resolve(_)
+            | Self::Tls { .. }
+            | Self::SeenAsAnother { .. }
+            | Self::Http { .. }
+            | Self::TooMany { .. } => {}
+        }
+        self
     }
 }
 
@@ -223,6 +272,7 @@ pub struct Egress {
     open: Arc<AtomicUsize>,
     /// How many of them this process has file descriptors for.
     room: AtomicUsize,
+    explainer: Explainer,
 }
 
 /// What a reload changes. Each dial takes it once and keeps it.
@@ -245,7 +295,8 @@ impl Egress {
         let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
         let janitor = Janitor::start(&tasks);
         let (pools, open, room) = (Mutex::default(), Arc::default(), AtomicUsize::new(usize::MAX));
-        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks, pools, open, room }))
+        let explainer = Explainer::default();
+        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks, pools, open, room, explainer }))
     }
 
     /// Know the addresses that hosts had at the end of the last run, and keep them in this file: name service may be
@@ -273,6 +324,17 @@ impl Egress {
     /// How long a TCP connect, and then a TLS handshake, may each take.
     pub fn connect_timeout(&self) -> Duration {
         self.live.load().options.connect_timeout
+    }
+
+    /// May an address be bound that no interface has?
+    pub fn freebind(&self) -> bool {
+        self.live.load().options.freebind
+    }
+
+    /// Where a host is, by its pin or the name servers, if that is known by `by`.
+    pub async fn address_of(&self, to: &Authority, by: tokio::time::Instant) -> Option<Ipv6Addr> {
+        let resolver = Arc::clone(&self.live.load().resolver);
+        resolver.resolve(to, by).await.ok()?.addresses().first().map(|at| *at.ip())
     }
 
     /// How long an unused connection is kept.
@@ -319,7 +381,14 @@ impl Egress {
         pools.push(Arc::downgrade(&idle));
         drop(pools);
         let open = Arc::<AtomicUsize>::default();
-        Arc::new(Exit { source, tls: ExitTls::new(Arc::clone(&open)), idle, open, egress: Arc::clone(self) })
+        Arc::new(Exit {
+            source,
+            tls: ExitTls::new(Arc::clone(&open)),
+            idle,
+            open,
+            tried: Tried::default(),
+            egress: Arc::clone(self),
+        })
     }
 }
 
@@ -357,6 +426,8 @@ pub struct Exit {
     tls: ExitTls,
     idle: Arc<Pool<Connection>>,
     open: Arc<AtomicUsize>,
+    /// What is being dialled, for who gives up waiting for it.
+    tried: Tried,
     egress: Arc<Egress>,
 }
 
@@ -364,6 +435,25 @@ impl Exit {
     /// The address this exit leaves from.
     pub const fn source(&self) -> SourceAddr {
         self.source
+    }
+
+    /// Who waited for a dial to `to` has no more time for it.
+    pub fn out_of_time(&self, to: &Authority) -> DialError {
+        let under_way = self.tried.take(to);
+        let hint = under_way.map(|(at, failure)| self.hint(at, failure)).unwrap_or_default();
+        DialError::OutOfTime { from: self.source, to: to.clone(), hint }
+    }
+
+    /// Why nothing is dialled from here: its address is known to be gone.
+    pub fn address_gone(&self, at: &Destination) -> DialError {
+        let to = at.0.answer.addresses().first().copied();
+        let hint = to.map(|to| self.hint(to, Failure::Silent)).unwrap_or_default();
+        DialError::AddressGone { from: self.source, hint }
+    }
+
+    fn hint(&self, at: SocketAddrV6, failure: Failure) -> Hint {
+        let freebind = self.egress.live.load().options.freebind;
+        Hint::from(self.egress.explainer.explain(self.source, *at.ip(), failure, freebind))
     }
 
     /// Idle connections.
@@ -512,22 +602,13 @@ impl Exit {
                 last = last.or(Some(DialError::Forbidden { host: to.host.clone(), to: at, rule }));
                 continue;
             }
-            let socket = self.bind(options.freebind, need)?;
-            let mut trial = Trial { name: answer.name(), at: *at.ip() };
-            let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
-                Ok(stream) => then(stream, at).await,
-                Err(err) => Err(err),
-            };
-            match made {
-                Ok(made) => {
-                    trial.name = None;
-                    return Ok(made);
-                }
-                Err(err @ DialError::HostExhausted { .. }) => {
-                    trial.name = None;
-                    return Err(err);
-                }
-                Err(err) => last = Some(err),
+            match self.one_address(options, (to, at, need), answer.name(), &then).await {
+                Ok(made) => return Ok(made),
+                Err(err) => last = Some(err.explained(|failure| self.hint(at, failure))),
+            }
+            if matches!(last, Some(DialError::Bind { .. } | DialError::HostExhausted { .. })) {
+                // To no other address either.
+                break;
             }
         }
         Err(last.unwrap_or_else(|| {
@@ -561,6 +642,34 @@ impl Exit {
         bound
     }
 
+    async fn one_address<T, F>(
+        &self,
+        options: &Options,
+        (to, at, need): (&Authority, SocketAddrV6, Need),
+        name: Option<&Arc<Name>>,
+        then: &impl Fn(TcpStream, SocketAddrV6) -> F,
+    ) -> Result<T, DialError>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let socket = self.bind(options.freebind, need)?;
+        let mut trial = Trial { name, at: *at.ip() };
+        self.tried.begins(to, at, Failure::Silent);
+        let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
+            Ok(stream) => {
+                self.tried.begins(to, at, Failure::SilentTls);
+                then(stream, at).await
+            }
+            Err(err) => Err(err),
+        };
+        self.tried.ends();
+        // What this host lacks says nothing of that one.
+        if matches!(made, Ok(_) | Err(DialError::HostExhausted { .. })) {
+            trial.name = None;
+        }
+        made
+    }
+
     async fn dial_tls(&self, resolved: &Resolved, profile: Profile, need: Need) -> Result<Upgraded, DialError> {
         let Resolved { to, answer, live } = resolved;
         let limit = live.options.connect_timeout;
@@ -570,7 +679,7 @@ impl Exit {
             let connector = TlsConnector::from(Arc::clone(self.tls.config(&self.egress.tls, profile)));
             let made = tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
                 .await
-                .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit })?
+                .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit, hint: Hint::default() })?
                 .map_err(tls)?;
             if let Some(name) = answer.name() {
                 name.worked(*at.ip());

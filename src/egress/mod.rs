@@ -18,6 +18,7 @@ pub mod decode;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guard;
+mod hint;
 mod http;
 mod http1;
 mod janitor;

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::connect::DialError;
+use super::hint::Hint;
 use crate::domain::SourceAddr;
 
 /// How often a silent connection is probed by TCP.
@@ -32,8 +33,9 @@ impl BoundSocket {
     /// # Errors
     /// [`DialError::Bind`], for instance when the address is not this host's; [`DialError::HostExhausted`].
     pub fn bind(from: SourceAddr, freebind: bool) -> Result<Self, DialError> {
-        let socket = Self::prepare(from, freebind)
-            .map_err(|err| DialError::of_host_or(from, err, |err| DialError::Bind { from, err }))?;
+        let socket = Self::prepare(from, freebind).map_err(|err| {
+            DialError::of_host_or(from, err, |err| DialError::Bind { from, err, hint: Hint::default() })
+        })?;
         Ok(Self { socket, from })
     }
 
@@ -69,10 +71,11 @@ impl BoundSocket {
         user_timeout: Duration,
     ) -> Result<TcpStream, DialError> {
         let Self { socket, from } = self;
-        let failed = |err| DialError::of_host_or(from, err, |err| DialError::Connect { from, to, err });
+        let failed =
+            |err| DialError::of_host_or(from, err, |err| DialError::Connect { from, to, err, hint: Hint::default() });
         let stream = tokio::time::timeout(limit, socket.connect(to.into()))
             .await
-            .map_err(|_| DialError::TimedOut { from, to, limit })?
+            .map_err(|_| DialError::TimedOut { from, to, limit, hint: Hint::default() })?
             .map_err(failed)?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout)).map_err(failed)?;
         match stream.local_addr() {

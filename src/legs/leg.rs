@@ -31,6 +31,8 @@ pub struct Seen {
 /// What of our own goes by one leg and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errand {
+    /// Nothing that is signed, and no secret: whether the line works, and what time it is there. It goes by any leg.
+    Plain,
     /// `getIP`: the question as what the broker sees a leg. It goes by any leg, because
     /// there is no other way to find out.
     GetIp,
@@ -176,7 +178,7 @@ impl Leg {
     pub async fn lease_for_errand(&self, errand: Errand, at: &Destination, by: Instant) -> Result<Lease, DialError> {
         let to = at.authority();
         let may = || match errand {
-            Errand::GetIp => Ok(()),
+            Errand::Plain | Errand::GetIp => Ok(()),
             // A dead token cannot ask, so without a login a leg could never be proved again.
             Errand::Login => self.may_sign(Purpose::TakesRiskAway),
             Errand::Signed => self.may_sign(Purpose::Read),
@@ -187,7 +189,7 @@ impl Leg {
         }
         may()?;
         let noted = async {
-            let leased = match self.not_gone() {
+            let leased = match self.not_gone(at) {
                 Ok(()) => self.exit.lease_for_errand(at).await,
                 Err(gone) => Err(gone),
             };
@@ -274,7 +276,7 @@ impl Leg {
     }
 
     pub(super) fn out_of_time(&self, to: &Authority) -> DialError {
-        DialError::OutOfTime { from: self.source(), to: to.clone() }
+        self.exit.out_of_time(to)
     }
 
     /// The broker refused an order because of the address it came from ("Invalid IP").
@@ -361,7 +363,7 @@ impl Leg {
     }
 
     pub(super) async fn lease_anew(&self, at: &Destination, purpose: Purpose, how: Reuse) -> Result<Lease, DialError> {
-        self.not_gone()?;
+        self.not_gone(at)?;
         match how {
             Reuse::Idle | Reuse::Never => self.exit.lease_new(at, protocol(purpose)).await,
             Reuse::ForUpgrade => self.exit.lease_for_upgrade(at).await,
@@ -369,14 +371,14 @@ impl Leg {
     }
 
     pub(super) async fn dial_anew(&self, at: &Destination) -> Result<TcpStream, DialError> {
-        self.not_gone()?;
+        self.not_gone(at)?;
         self.exit.dial(at).await
     }
 
     /// With freebind an address that has gone can be bound all the same, and connecting from it runs into its timeout:
     /// whoever has no other leg would wait for that.
-    fn not_gone(&self) -> Result<(), DialError> {
-        if self.is_here() { Ok(()) } else { Err(DialError::AddressGone { from: self.source() }) }
+    fn not_gone(&self, at: &Destination) -> Result<(), DialError> {
+        if self.is_here() { Ok(()) } else { Err(self.exit.address_gone(at)) }
     }
 
     /// What a new connection, or that there is none, says of this leg.

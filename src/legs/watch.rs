@@ -45,8 +45,6 @@ enum WatchError {
     Netlink(#[source] io::Error),
     #[error("netlink does not tell the routes")]
     Refused(#[source] io::Error),
-    #[error("netlink tells of no local route, not even of ::1")]
-    Nothing,
 }
 
 /// Watch until the process is to stop.
@@ -66,6 +64,7 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
     follower.missed();
     let mut buffer = vec![0u8; BUFFER];
     let (mut ways_changed, mut looked) = (false, Instant::now());
+    let mut heard = false;
     loop {
         if ways_changed && looked.elapsed() >= WAYS_AGAIN {
             (ways_changed, looked) = (false, Instant::now());
@@ -99,10 +98,15 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
             }
         }
         if changed {
-            // Believing that would trip every leg there is.
-            if follower.known().is_empty() {
-                return Err(WatchError::Nothing);
+            // Believing that of a kernel that never told of one would trip every leg there is. One that did, and tells of
+            // none, had its IPv6 turned off: then no leg is left, and all come back with their routes.
+            if follower.known().is_empty() && !heard {
+                tracing::warn!(
+                    "netlink tells of no local route, not even of ::1: a leg whose address goes is noticed when it is dialled, until it does"
+                );
+                continue;
             }
+            heard = true;
             attendant.addresses_are(follower.known().clone());
         }
     }

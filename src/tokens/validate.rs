@@ -1,8 +1,9 @@
 //! Is an account ready to trade? Checks, each with what was found, from as few calls
-//! as that takes: `/profile` once and `getIP` once by each leg.
+//! as that takes: `/profile` once and `getIP` once by each leg. Where these cannot be asked, before there is a token,
+//! the API host is asked for nothing by each leg: nobody registers for a week what cannot leave.
 //!
-//! A check fails on what the broker says, and not on what it does not say: members of
-//! its replies are missing more often than they are documented.
+//! A check fails on what the broker says. On what it does not say it is unknown, which is neither well nor a failure:
+//! members of its replies are missing more often than they are documented.
 //!
 //! Not here: mending anything.
 
@@ -13,12 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::LiveToken;
 use super::lifecycle::{CheckOutcome, Consumer};
-use super::login::{Called, Login, Profile, Registered};
+use super::login::{Answered, Called, Login, Profile, Registered};
 use super::registration::Subject;
 use crate::broker::dhan::calendar;
 use crate::broker::dhan::token::Claims;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{Pair, Role, india, steady};
+use crate::domain::{Authority, Pair, Role, india, steady};
 use crate::legs::Leg;
 
 /// A clock further off than this is told: two windows of TOTP are 30 s apart, and a
@@ -30,24 +31,61 @@ const CLOCK: SignedDuration = SignedDuration::from_secs(2);
 pub struct Check {
     /// What. A word of the API.
     pub name: &'static str,
-    /// Is it as it should be, as far as can be known?
-    pub ok: bool,
+    /// Is it as it should be?
+    pub verdict: Verdict,
     /// One sentence: what was found.
     pub detail: String,
 }
 
+/// What a check found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is as it should be.
+    Good,
+    /// It is not.
+    Failed,
+    /// Nobody said.
+    Unknown,
+}
+
+impl Verdict {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Check {
+    /// Is it known to be as it should be?
+    pub const fn ok(&self) -> bool {
+        matches!(self.verdict, Verdict::Good)
+    }
+}
+
 const fn check(name: &'static str, ok: bool, detail: String) -> Check {
-    Check { name, ok, detail }
+    Check { name, verdict: if ok { Verdict::Good } else { Verdict::Failed }, detail }
+}
+
+fn unknown(name: &'static str, why: &str) -> Check {
+    Check { name, verdict: Verdict::Unknown, detail: format!("not known: {why}") }
 }
 
 /// What a leg's `getIP` said, else why it said nothing.
 type Seen = Result<Registered, String>;
+
+/// Do TCP and TLS work by a leg? Else why not.
+type Line = Result<(), String>;
 
 /// What was asked and answered.
 struct Asked {
     profile: Result<Profile, String>,
     primary: Seen,
     secondary: Seen,
+    lines: Option<[Line; 2]>,
     skew: Option<SignedDuration>,
 }
 
@@ -61,6 +99,13 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
             Some(pair) => check("pair", true, format!("{} and {}", pair.primary, pair.secondary)),
             None => check("pair", false, "no pair is assigned".to_owned()),
         },
+        line("line_primary", login.api(), pair.map(|pair| pair.primary.ip()), asked.lines.as_ref().map(|[one, _]| one)),
+        line(
+            "line_secondary",
+            login.api(),
+            pair.map(|pair| pair.secondary.ip()),
+            asked.lines.as_ref().map(|[_, two]| two),
+        ),
         token(subject, &asked.profile),
         token_expiry(subject, now),
         leg("leg_primary", Role::Primary, pair.map(|pair| pair.primary.ip()), &asked.primary),
@@ -72,31 +117,67 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
 }
 
 async fn ask(login: &Login, subject: &Subject) -> Asked {
-    let nothing =
-        |why: String| Asked { profile: Err(why.clone()), primary: Err(why.clone()), secondary: Err(why), skew: None };
     let Some(legs) = subject.legs.as_ref() else {
-        return nothing("not asked: there is no pair to ask from".to_owned());
+        let why = || "not asked: there is no pair to ask from".to_owned();
+        return Asked { profile: Err(why()), primary: Err(why()), secondary: Err(why()), lines: None, skew: None };
+    };
+    let [primary, secondary] = legs.both();
+    // Without a token: only whether anything leaves, and what time it is.
+    let plain = async |profile: Result<Profile, String>, why: String, skew: Option<SignedDuration>| {
+        let ((one, first), (two, second)) =
+            tokio::join!(try_line(login, subject, primary), try_line(login, subject, secondary));
+        let skew = skew.or(first).or(second);
+        Asked { profile, primary: Err(why.clone()), secondary: Err(why), lines: Some([one, two]), skew }
     };
     let token = match &subject.token {
         Ok(token) => token,
-        Err(why) => return nothing(format!("not asked: there is no live token ({why})")),
+        Err(why) => {
+            let why = format!("not asked: there is no live token ({why})");
+            return plain(Err(why.clone()), why, None).await;
+        }
     };
     let called: Called<Profile> = login.profile(legs, &subject.client_id, &token.secret()).await;
     let (profile, skew) = (called.answered, called.skew);
     if profile.outcome == CheckOutcome::Dead {
-        let why = || Err("not asked: the broker refuses the token".to_owned());
-        return Asked { profile: Ok(profile), primary: why(), secondary: why(), skew };
+        return plain(Ok(profile), "not asked: the broker refuses the token".to_owned(), skew).await;
     }
-    let [primary, secondary] = legs.both();
     let see = |leg| see(login, subject, leg, token);
-    let ((primary, first), (secondary, second)) = tokio::join!(see(primary), see(secondary));
-    Asked { profile: Ok(profile), primary, secondary, skew: skew.or(first).or(second) }
+    let ((primary, one, first), (secondary, two, second)) = tokio::join!(see(primary), see(secondary));
+    let skew = skew.or(first).or(second);
+    Asked { profile: Ok(profile), primary, secondary, lines: Some([one, two]), skew }
 }
 
 /// By that very leg: the other one's answer would be no answer.
-async fn see(login: &Login, subject: &Subject, leg: &Leg, token: &Arc<LiveToken>) -> (Seen, Option<SignedDuration>) {
-    let called = login.get_ip(leg, &subject.client_id, &token.secret()).await;
-    (called.answered.told(), called.skew)
+async fn see(
+    login: &Login,
+    subject: &Subject,
+    leg: &Leg,
+    token: &Arc<LiveToken>,
+) -> (Seen, Line, Option<SignedDuration>) {
+    let Called { answered, skew, .. } = login.get_ip(leg, &subject.client_id, &token.secret()).await;
+    let line = line_of(&answered);
+    (answered.told(), line, skew)
+}
+
+async fn try_line(login: &Login, subject: &Subject, leg: &Leg) -> (Line, Option<SignedDuration>) {
+    let Called { answered, skew, .. } = login.line(leg, &subject.client_id).await;
+    (line_of(&answered), skew)
+}
+
+/// What was sent had a connection with TLS to be sent on, whatever became of it.
+fn line_of<T>(answered: &Answered<T>) -> Line {
+    match answered {
+        Answered::Good(_) | Answered::Refused(_) | Answered::Lost(_) => Ok(()),
+        Answered::NotSent(why) => Err(why.clone()),
+    }
+}
+
+fn line(name: &'static str, to: &Authority, from: Option<Ipv6Addr>, line: Option<&Line>) -> Check {
+    match (from, line) {
+        (Some(from), Some(Ok(()))) => check(name, true, format!("TCP and TLS with {to} work from {from}")),
+        (_, Some(Err(why))) => check(name, false, why.clone()),
+        (None, _) | (_, None) => unknown(name, "there is no pair to connect from"),
+    }
 }
 
 fn token(subject: &Subject, profile: &Result<Profile, String>) -> Check {
@@ -106,7 +187,7 @@ fn token(subject: &Subject, profile: &Result<Profile, String>) -> Check {
     }
     let profile = match profile {
         Ok(profile) => profile,
-        Err(why) => return check(name, false, why.clone()),
+        Err(why) => return unknown(name, why),
     };
     let plan = match profile.data_plan {
         Some(true) => "; the data plan is active",
@@ -117,7 +198,7 @@ fn token(subject: &Subject, profile: &Result<Profile, String>) -> Check {
     match profile.outcome {
         CheckOutcome::Lives => check(name, true, format!("the broker accepts it{plan}")),
         CheckOutcome::Dead => check(name, false, format!("the broker refuses it: {why}")),
-        CheckOutcome::Unclear | CheckOutcome::NoAnswer => check(name, false, format!("it is not known to live: {why}")),
+        CheckOutcome::Unclear | CheckOutcome::NoAnswer => unknown(name, &format!("whether it lives: {why}")),
     }
 }
 
@@ -125,7 +206,7 @@ fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
     let name = "token_expiry";
     let token = match &subject.token {
         Ok(token) => token,
-        Err(why) => return check(name, false, why.clone()),
+        Err(why) => return unknown(name, why),
     };
     let ends = token.expires_at();
     let there = india::local(ends);
@@ -146,66 +227,78 @@ fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
 fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -> Check {
     let (Some(address), Ok(seen)) = (address, seen) else {
         let why = seen.as_ref().err().map(|why| format!("it is not proved as what the broker sees it: {why}"));
-        return check(name, false, why.unwrap_or_else(|| "no pair is assigned".to_owned()));
+        return unknown(name, why.as_deref().unwrap_or("no pair is assigned"));
     };
     match seen.seen_from(role, address) {
         Some(detected) if detected == address => check(name, true, format!("the broker sees it as {detected}")),
         Some(detected) => check(name, false, format!("{address} is seen by the broker as {detected}")),
-        None => check(
+        None => unknown(
             name,
-            true,
-            format!("{address} was answered; it is not proved as what the broker sees it, which does not say so"),
+            &format!("{address} was answered; it is not proved as what the broker sees it, which does not say so"),
         ),
     }
 }
 
 fn registration(pair: Option<Pair>, asked: &Asked) -> Check {
     let name = "registration";
-    let Some(pair) = pair else { return check(name, false, "no pair is assigned".to_owned()) };
+    let Some(pair) = pair else { return unknown(name, "no pair is assigned") };
     let told = match (&asked.primary, &asked.secondary) {
         (Ok(told), _) | (Err(_), Ok(told)) => told,
-        (Err(why), Err(_)) => return check(name, false, why.clone()),
+        (Err(why), Err(_)) => return unknown(name, why),
     };
-    let (mut ok, mut found) = (true, Vec::with_capacity(2));
+    let (mut verdict, mut found) = (Verdict::Good, Vec::with_capacity(2));
     for role in [Role::Primary, Role::Secondary] {
         let (slot, want) = (told.slot(role), pair.of(role));
         let word = role.as_str();
         if slot.holds.is(want.ip().into()) {
             found.push(format!("{word} is registered"));
         } else if slot.holds == super::login::Holds::NotTold {
+            verdict = worse(verdict, Verdict::Unknown);
             found.push(format!("the broker does not say what is registered as {word}"));
         } else {
-            ok = false;
+            verdict = Verdict::Failed;
             let held = slot.holds.text().unwrap_or_else(|| "nothing".to_owned());
             found.push(format!("{word} should be {want} and is {held}"));
         }
     }
-    check(name, ok, found.join("; "))
+    Check { name, verdict, detail: found.join("; ") }
 }
 
 fn orders_allowed(asked: &Asked) -> Check {
     let name = "orders_allowed";
-    let (mut ok, mut found) = (true, Vec::with_capacity(2));
+    let (mut verdict, mut found) = (Verdict::Good, Vec::with_capacity(2));
     for (word, seen) in [("primary", &asked.primary), ("secondary", &asked.secondary)] {
         match seen.as_ref().map(|seen| seen.orders_allowed) {
             Ok(Some(true)) => found.push(format!("{word}: allowed")),
             Ok(Some(false)) => {
-                ok = false;
+                verdict = Verdict::Failed;
                 found.push(format!("{word}: not allowed"));
             }
-            Ok(None) => found.push(format!("{word}: the broker does not say")),
+            Ok(None) => {
+                verdict = worse(verdict, Verdict::Unknown);
+                found.push(format!("{word}: the broker does not say"));
+            }
             Err(why) => {
-                ok = false;
+                verdict = worse(verdict, Verdict::Unknown);
                 found.push(format!("{word}: {why}"));
             }
         }
     }
-    check(name, ok, found.join("; "))
+    Check { name, verdict, detail: found.join("; ") }
+}
+
+/// A failure is told as one, whatever else is not known.
+const fn worse(one: Verdict, other: Verdict) -> Verdict {
+    match (one, other) {
+        (Verdict::Failed, _) | (_, Verdict::Failed) => Verdict::Failed,
+        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+        (Verdict::Good, Verdict::Good) => Verdict::Good,
+    }
 }
 
 fn clock(skew: Option<SignedDuration>) -> Check {
     let name = "totp_clock";
-    let Some(skew) = skew else { return check(name, true, "the broker does not say what time it is".to_owned()) };
+    let Some(skew) = skew else { return unknown(name, "the broker does not say what time it is, or was not reached") };
     let tenths = skew.as_millis() / 100;
     let off =
         format!("the broker's clock is {}{}.{} s off this host's", sign(tenths), tenths.abs() / 10, tenths.abs() % 10);
@@ -222,7 +315,7 @@ const fn sign(number: i128) -> &'static str {
 
 /// Are all checks as they should be?
 pub fn all_ok(checks: &[Check]) -> bool {
-    !checks.is_empty() && checks.iter().all(|check| check.ok)
+    !checks.is_empty() && checks.iter().all(Check::ok)
 }
 
 #[cfg(test)]

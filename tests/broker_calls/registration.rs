@@ -11,7 +11,7 @@ use sixgate::sandbox::{Account, Action, AddressForm, Fault};
 
 use crate::api::Reply;
 use crate::schema;
-use crate::support::net::{self, Uplink};
+use crate::support::net::{self, Ns, Uplink};
 use crate::support::wait::wait_until;
 use crate::support::world::World;
 
@@ -70,6 +70,15 @@ fn check<'a>(body: &'a Value, name: &str) -> (bool, &'a str) {
     (found["ok"].as_bool().unwrap(), found["detail"].as_str().unwrap())
 }
 
+/// What is not known, or failed, by name.
+fn results(body: &Value) -> Vec<(&str, &str)> {
+    let checks = body["checks"].as_array().unwrap().iter().filter(|check| check["result"] != "ok");
+    checks.map(|check| (check["name"].as_str().unwrap(), check["result"].as_str().unwrap())).collect()
+}
+
+const UNSAID: [(&str, &str); 3] =
+    [("leg_primary", "unknown"), ("leg_secondary", "unknown"), ("orders_allowed", "unknown")];
+
 #[track_caller]
 fn fails(body: &Value, names: &[&str]) {
     let checks = body["checks"].as_array().unwrap();
@@ -113,6 +122,8 @@ fn an_account_is_validated_by_each_of_its_own_legs() {
         body["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
     let all = [
         "pair",
+        "line_primary",
+        "line_secondary",
         "token",
         "token_expiry",
         "leg_primary",
@@ -135,7 +146,8 @@ fn an_account_is_validated_by_each_of_its_own_legs() {
     // A line that swallows packets: its leg fails, and the other one's check is its own.
     world.net.uplink(1, Uplink::Silent);
     let body = validate(&world);
-    fails(&body, &["leg_primary", "orders_allowed"]);
+    fails(&body, &["line_primary", "leg_primary", "orders_allowed"]);
+    assert_eq!(results(&body), [("line_primary", "failed"), ("leg_primary", "unknown"), ("orders_allowed", "unknown")]);
     let (_, why) = check(&body, "leg_primary");
     assert!(why.contains("could not be asked") && why.contains(&own.primary.to_string()), "{why}");
     assert_eq!(check(&body, "leg_secondary"), (true, format!("the broker sees it as {}", own.secondary).as_str()));
@@ -159,11 +171,12 @@ fn what_stands_in_the_way_of_orders_is_found() {
 
     world.broker.register(&id, Some(own));
     world.broker.set_address_form(AddressForm::Documented);
+    // What the broker does not say is neither well nor a failure.
     let body = validate(&world);
-    fails(&body, &[]);
     assert!(check(&body, "leg_primary").1.contains("does not say"), "{body}");
+    assert_eq!(results(&body), UNSAID, "{body}");
     world.broker.set_address_form(AddressForm::Single);
-    fails(&validate(&world), &[]);
+    assert!(results(&validate(&world)).iter().all(|(_, result)| *result == "unknown"));
     world.broker.set_address_form(AddressForm::Full);
 
     world.broker.set_clock_skew(SignedDuration::from_secs(-7));
@@ -178,7 +191,7 @@ fn what_stands_in_the_way_of_orders_is_found() {
     let body = validate(&world);
     fails(&body, &["token", "leg_primary", "leg_secondary", "registration", "orders_allowed"]);
     assert!(check(&body, "token").1.contains("Invalid Token"), "{body}");
-    assert_eq!(world.broker.seen().len(), 1);
+    assert_eq!(world.broker.seen().iter().filter(|seen| seen.token.is_some()).count(), 1);
 
     world.post("/v1/accounts", &json!({"name": "b", "platform": "DHAN_V2_IPV6", "client_id": "1000000077"}), 201);
     let (status, all) = call(&world, "POST", "/v1/validate", "/v1/validate", None);
@@ -186,7 +199,7 @@ fn what_stands_in_the_way_of_orders_is_found() {
     let items = all["items"].as_array().unwrap();
     assert_eq!((&items[0]["account"], &items[1]["account"]), (&json!("a1"), &json!("b")));
     // All but the last are told alike; that one is the clock, which is measured anew.
-    let first = |checks: &Value| checks.as_array().unwrap()[..7].to_vec();
+    let first = |checks: &Value| checks.as_array().unwrap()[..9].to_vec();
     assert_eq!((first(&items[0]["checks"]), &items[1]["ok"]), (first(&body["checks"]), &json!(false)));
     assert!(!check(&items[1], "pair").0);
 }
@@ -356,4 +369,41 @@ fn a_pair_that_is_retired_meanwhile_is_registered_no_further() {
     assert_eq!(actions[1], "refused", "{body}");
     assert!(body["changes"][1]["detail"].as_str().unwrap().contains("changed meanwhile"), "{body}");
     assert_eq!(sets(), 1, "{body}");
+}
+
+/// Before there is a token nothing can be asked with one; but an address that cannot leave is found before it is
+/// registered for a week, and a clock that is off before the first code is spent.
+#[test]
+fn what_cannot_leave_is_found_before_there_is_a_token() {
+    let mut world = up(0, "");
+    let id = World::client_id(1);
+    world.broker.add_account(World::broker_account(1));
+    world.add(1, &json!({ "platform": "DHAN_V2_IPV6" }));
+    world.broker.set_clock_skew(SignedDuration::from_secs(7));
+    let body = validate(&world);
+    assert_eq!(
+        results(&body),
+        [
+            ("token", "failed"),
+            ("token_expiry", "unknown"),
+            ("leg_primary", "unknown"),
+            ("leg_secondary", "unknown"),
+            ("registration", "unknown"),
+            ("orders_allowed", "unknown"),
+            ("totp_clock", "failed"),
+        ],
+        "{body}"
+    );
+    assert!(check(&body, "totp_clock").1.contains("+7") || check(&body, "totp_clock").1.contains("+6"), "{body}");
+    let seen = world.broker.seen();
+    assert!(seen.iter().all(|seen| seen.token.is_none() && seen.account.as_ref() != Some(&id)), "{seen:?}");
+    let from: std::collections::BTreeSet<_> = seen.iter().map(|seen| *seen.peer.ip()).collect();
+    let own = world.traders[0].pair;
+    assert_eq!(from, [own.primary.ip(), own.secondary.ip()].into());
+
+    world.net.ip(Ns::Gateway, "-6 route del local 2001:db8:a2::/64 dev lo");
+    let body = validate(&world);
+    let (ok, why) = check(&body, "line_secondary");
+    assert!(!ok && why.contains("ip -6 route add local 2001:db8:a2::/64 dev lo"), "{body}");
+    assert!(check(&body, "line_primary").0, "{body}");
 }

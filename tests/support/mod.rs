@@ -11,6 +11,7 @@
 //! - [`caller`]: an order engine's HTTP client, in every mode.
 //! - [`clock`]: a wall clock that is wrong.
 //! - [`name_server`]: a name server that says what a test wants.
+//! - [`forbid`]: a service manager that forbids a family of sockets.
 //! - [`slow_disk`]: a disk that takes its time.
 //! - [`etc`]: a host whose `/etc` is the test's own.
 //! - [`preload`]: libraries that give a program such a host.
@@ -35,6 +36,7 @@ pub mod caller;
 pub mod clock;
 pub mod engine;
 pub mod etc;
+pub mod forbid;
 pub mod gateway;
 pub mod name_server;
 pub mod net;

@@ -105,9 +105,12 @@ pub struct ReplaceFields {
 /// One thing that was looked at.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CheckBody {
-    /// `pair`, `token`, `token_expiry`, `leg_primary`, `leg_secondary`, `registration`, `orders_allowed` or `totp_clock`.
+    /// `pair`, `line_primary`, `line_secondary`, `token`, `token_expiry`, `leg_primary`, `leg_secondary`, `registration`, `orders_allowed` or `totp_clock`.
     pub name: &'static str,
+    /// Is it known to be as it should be?
     pub ok: bool,
+    /// `ok`, `failed`, or `unknown` where nobody said: what is not known is not `ok`.
+    pub result: &'static str,
     /// What was found.
     pub detail: String,
 }
@@ -122,7 +125,12 @@ pub struct ChecksBody {
 
 impl From<&[Check]> for ChecksBody {
     fn from(checks: &[Check]) -> Self {
-        let body = |check: &Check| CheckBody { name: check.name, ok: check.ok, detail: check.detail.clone() };
+        let body = |check: &Check| CheckBody {
+            name: check.name,
+            ok: check.ok(),
+            result: check.verdict.as_str(),
+            detail: check.detail.clone(),
+        };
         Self { ok: validate::all_ok(checks), checks: checks.iter().map(body).collect() }
     }
 }

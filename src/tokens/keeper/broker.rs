@@ -33,6 +33,7 @@ impl Broker for Login {
                         login.consume_consent(&legs, &client_id, &token_id, &api_key, &api_secret, latest).await;
                     answer(called, |minted| Said::Token(minted.token))
                 }
+                Question::Time => answer(login.time(&legs, &client_id).await, |()| Said::Heard),
                 Question::Profile { token } => checked(login.profile(&legs, &client_id, &token.secret()).await),
             }
         }

@@ -62,6 +62,8 @@ pub enum Question {
     ConsentToken { token_id: Secret, api_key: Secret, api_secret: Secret, latest: Timestamp },
     /// Does this token live?
     Profile { token: Arc<LiveToken> },
+    /// What time is it at the broker? Asked without a token, and before the first code is spent.
+    Time,
 }
 
 /// What the broker said.
@@ -80,6 +82,8 @@ pub enum Said {
     Link(String),
     /// Whether the token lives.
     Checked(CheckOutcome),
+    /// Nothing but the time, which stands beside this.
+    Heard,
     /// No.
     Refused(Box<Refusal>),
     /// It was sent and nothing that can be read came back.
@@ -100,6 +104,9 @@ pub struct Keepers {
     skew: Mutex<Option<SignedDuration>>,
     /// At which parting of the clocks the broker was asked what time it is, and how often.
     asked: Mutex<(u32, usize)>,
+    /// When anybody last asked what time it is, so that a broker that does not say is not asked before each login. Held
+    /// while it is asked: who comes meanwhile waits for the answer.
+    time_asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Keepers {
@@ -122,6 +129,7 @@ impl Keepers {
             events: OnceLock::new(),
             skew: Mutex::default(),
             asked: Mutex::default(),
+            time_asked: tokio::sync::Mutex::default(),
         })
     }
 

@@ -63,6 +63,10 @@ impl Broker for Handle {
             Question::Renew { .. } => "renew",
             Question::ConsentLink { .. } => "link",
             Question::ConsentToken { .. } => "consent",
+            // Nobody says what time it is.
+            Question::Time => {
+                return Box::pin(std::future::ready(Answer { skew: None, said: Said::NotSent }));
+            }
             Question::Profile { .. } if self.0.profile.load(Ordering::Relaxed) => "profile",
             // Asked only when a test begins in the last seconds of a code, and then it is dead.
             Question::Profile { .. } => {

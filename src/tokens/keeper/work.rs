@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::mail::{Letter, Reader};
 use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
@@ -28,6 +29,9 @@ use crate::tokens::market::Exchanges;
 
 /// A measurement that was made while we sleep is noticed after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(300);
+
+/// So often the broker is asked what time it is, while it does not say.
+const TIME_EVERY: Duration = Duration::from_secs(60);
 
 /// How soon what could not be written is tried again.
 const WRITE_AGAIN: Duration = Duration::from_secs(5);
@@ -224,6 +228,9 @@ impl Work {
     async fn woken(&mut self, turn: bool) {
         self.wake = None;
         self.save_again().await;
+        if turn {
+            self.ask_the_time().await;
+        }
         // Another account's login may have measured what a code of ours hangs on.
         self.clock(self.shared.skew()).await;
         self.feed(Event::Woken { turn }).await;
@@ -246,6 +253,28 @@ impl Work {
         self.look().await;
         // What was planned is planned by the clock as it is now.
         self.woken(false).await;
+    }
+
+    /// A turn to log in has come, and nobody has measured the clock yet that a code is made by: a code of the wrong time
+    /// would be refused, and a second one stops the account. Waited for here, for seconds at most: there is nothing to
+    /// do before. Where the broker does not say, the host's clock has to do, as it did.
+    async fn ask_the_time(&mut self) {
+        let is_measured = || steady::brokers_ahead_of_host().is_some();
+        let Some(legs) = self.setup.legs.clone().filter(|_| !is_measured()) else { return };
+        let shared = Arc::clone(&self.shared);
+        let mut asked = shared.time_asked.lock().await;
+        if is_measured() || asked.is_some_and(|at| at.elapsed() < TIME_EVERY) {
+            return;
+        }
+        let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), Question::Time);
+        let skew = tokio::select! {
+            answer = asking => answer.skew,
+            () = self.shared.tasks.stopping() => None,
+        };
+        *asked = Some(Instant::now());
+        if let Some(skew) = skew {
+            self.shared.measured(skew);
+        }
     }
 
     async fn clock(&mut self, skew: Option<SignedDuration>) {
@@ -439,7 +468,7 @@ impl Work {
             Errand::Check { id } => {
                 let outcome = match said {
                     Said::Checked(outcome) => outcome,
-                    Said::Token(_) | Said::Link(_) | Said::Refused(_) => CheckOutcome::Unclear,
+                    Said::Token(_) | Said::Link(_) | Said::Refused(_) | Said::Heard => CheckOutcome::Unclear,
                     Said::Lost | Said::NotSent => CheckOutcome::NoAnswer,
                 };
                 self.feed(Event::Checked { id, outcome }).await;
@@ -460,7 +489,7 @@ impl Work {
                         self.give_link(Err(UNSENT));
                         AttemptOutcome::NotSent
                     }
-                    (Said::Token(_) | Said::Link(_) | Said::Checked(_) | Said::Lost, _) => {
+                    (Said::Token(_) | Said::Link(_) | Said::Checked(_) | Said::Heard | Said::Lost, _) => {
                         self.give_link(Err(LOST));
                         AttemptOutcome::Lost
                     }

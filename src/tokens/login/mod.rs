@@ -56,6 +56,9 @@ const GET_IP: &str = "/v2/ip/getIP";
 const SET_IP: &str = "/v2/ip/setIP";
 const MODIFY_IP: &str = "/v2/ip/modifyIP";
 
+/// How long a question without a token may take: it is asked for its own sake, and somebody waits for it.
+const PLAIN: Duration = Duration::from_secs(5);
+
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answered<T> {
@@ -232,6 +235,51 @@ impl Login {
         }
         let secrets = [token_id.expose_secret(), api_key.expose_secret(), api_secret.expose_secret()];
         judge(exchange, Context::Consent, &secrets, |answer, now| token::minted(answer, client_id, now))
+    }
+
+    /// Ask the API host for nothing, without a token, on a new connection: do TCP and TLS work by this way, and what
+    /// time is it there? The host's reply, which is mostly a refusal, is not looked at.
+    pub async fn line(&self, way: impl Into<Way<'_>>, client_id: &ClientId) -> Called<Answered<()>> {
+        self.plain("line", &self.api, way.into(), client_id).await
+    }
+
+    /// Ask the login host what time it is there, before a code is spent on it.
+    pub async fn time(&self, legs: &Legs, client_id: &ClientId) -> Called<Answered<()>> {
+        self.plain("time", &self.auth, legs.into(), client_id).await
+    }
+
+    async fn plain(
+        &self,
+        name: &'static str,
+        to: &Authority,
+        way: Way<'_>,
+        client_id: &ClientId,
+    ) -> Called<Answered<()>> {
+        let call = Call {
+            name,
+            errand: Errand::Plain,
+            account: client_id,
+            to,
+            method: Method::HEAD,
+            path: "/",
+            query: &[],
+            headers: HeaderMap::new(),
+            json: None,
+            ears: &self.ears,
+            latest: None,
+        };
+        let Exchange { answer, skew, leg, .. } = call::make(&call, way, self.limit().min(PLAIN)).await;
+        let answered = match answer {
+            Ok(_) => Answered::Good(()),
+            Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
+            Err(NoAnswer::Lost(why)) => Answered::Lost(why),
+        };
+        Called { answered, skew, leg }
+    }
+
+    /// The API host.
+    pub const fn api(&self) -> &Authority {
+        &self.api
     }
 
     /// Ask the broker whether a token lives. Changes nothing there.

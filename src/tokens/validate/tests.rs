@@ -51,27 +51,27 @@ fn a_token_may_not_end_in_market_hours_unless_the_gateway_replaces_it_before() {
         ("SELF", &inside, false, late, false),
     ] {
         let check = token_expiry(&subject(consumer, ends, automatic), now);
-        assert_eq!(check.ok, ok, "{consumer} {automatic} {now}: {}", check.detail);
+        assert_eq!(check.ok(), ok, "{consumer} {automatic} {now}: {}", check.detail);
         assert!(check.detail.contains("in India"), "{}", check.detail);
     }
 }
 
-/// Addresses in another spelling are the same; what is not said is not held against an account.
+/// Addresses in another spelling are the same; what is not said is not held against an account, nor for it.
 #[test]
 fn a_leg_is_what_the_broker_sees() {
     let own: Ipv6Addr = "2001:db8::1".parse().unwrap();
-    for (answer, ok, says) in [
-        (Ok(seen(Some("2001:0DB8:0:0::1"), None)), true, "2001:db8::1"),
-        (Ok(seen(Some("2001:db8::2"), None)), false, "2001:db8::2"),
-        (Ok(seen(Some("203.0.113.1"), None)), false, "203.0.113.1"),
-        (Ok(seen(None, None)), true, "not proved"),
-        (Ok(seen(Some("10.0.0.7"), None)), true, "not proved"),
-        (Err("no line".to_owned()), false, "not proved as what the broker sees it: no line"),
+    for (answer, verdict, says) in [
+        (Ok(seen(Some("2001:0DB8:0:0::1"), None)), Verdict::Good, "2001:db8::1"),
+        (Ok(seen(Some("2001:db8::2"), None)), Verdict::Failed, "2001:db8::2"),
+        (Ok(seen(Some("203.0.113.1"), None)), Verdict::Failed, "203.0.113.1"),
+        (Ok(seen(None, None)), Verdict::Unknown, "not proved"),
+        (Ok(seen(Some("10.0.0.7"), None)), Verdict::Unknown, "not proved"),
+        (Err("no line".to_owned()), Verdict::Unknown, "not proved as what the broker sees it: no line"),
     ] {
         let check = leg("leg_primary", Role::Primary, Some(own), &answer);
-        assert!(check.ok == ok && check.detail.contains(says), "{check:?}");
+        assert!(check.verdict == verdict && check.detail.contains(says), "{check:?}");
     }
-    assert!(!leg("leg_primary", Role::Primary, None, &Err("not asked".to_owned())).ok);
+    assert!(!leg("leg_primary", Role::Primary, None, &Err("not asked".to_owned())).ok());
 }
 
 #[test]
@@ -79,31 +79,40 @@ fn registration_and_permission_are_told_for_both_legs() {
     let address = |text: &str| SourceAddr::parse(text).unwrap();
     let pair = Pair { primary: address("2001:db8::1"), secondary: address("2001:db8::2") };
     let holds = |text: &str| Slot { holds: Holds::Address(text.parse().unwrap()), change_allowed_from: None };
-    let asked = |primary: Seen, secondary: Seen| Asked { profile: Err(String::new()), primary, secondary, skew: None };
+    let asked = |primary: Seen, secondary: Seen| Asked {
+        profile: Err(String::new()),
+        primary,
+        secondary,
+        lines: None,
+        skew: None,
+    };
     let slots = |primary, secondary| Registered { primary, secondary, ..Registered::default() };
     let unknown = || Err("no line".to_owned());
 
     let good = slots(holds("2001:db8::1"), holds("2001:db8::2"));
-    assert!(registration(Some(pair), &asked(Ok(good.clone()), unknown())).ok);
-    assert!(registration(Some(pair), &asked(unknown(), Ok(good))).ok, "one leg's answer is enough");
+    assert!(registration(Some(pair), &asked(Ok(good.clone()), unknown())).ok());
+    assert!(registration(Some(pair), &asked(unknown(), Ok(good))).ok(), "one leg's answer is enough");
     let swapped = registration(Some(pair), &asked(Ok(slots(holds("2001:db8::2"), holds("2001:db8::1"))), unknown()));
-    assert!(!swapped.ok && swapped.detail.contains("primary should be 2001:db8::1 and is 2001:db8::2"), "{swapped:?}");
+    assert!(
+        !swapped.ok() && swapped.detail.contains("primary should be 2001:db8::1 and is 2001:db8::2"),
+        "{swapped:?}"
+    );
     let half = registration(
         Some(pair),
         &asked(Ok(slots(holds("2001:db8::1"), Slot { holds: Holds::Empty, ..Slot::default() })), unknown()),
     );
-    assert!(!half.ok && half.detail.contains("nothing"), "{half:?}");
+    assert!(!half.ok() && half.detail.contains("nothing"), "{half:?}");
     let silent = registration(Some(pair), &asked(Ok(slots(holds("2001:db8::1"), Slot::default())), unknown()));
-    assert!(silent.ok && silent.detail.contains("does not say"), "{silent:?}");
-    assert!(!registration(Some(pair), &asked(unknown(), unknown())).ok);
-    assert!(!registration(None, &asked(unknown(), unknown())).ok);
+    assert!(silent.verdict == Verdict::Unknown && silent.detail.contains("does not say"), "{silent:?}");
+    assert!(!registration(Some(pair), &asked(unknown(), unknown())).ok());
+    assert!(!registration(None, &asked(unknown(), unknown())).ok());
 
     let allowed = |one, two| orders_allowed(&asked(Ok(seen(None, one)), Ok(seen(None, two))));
-    assert!(allowed(Some(true), Some(true)).ok);
-    assert!(allowed(Some(true), None).ok, "what is not said is not a no");
+    assert!(allowed(Some(true), Some(true)).ok());
+    assert_eq!(allowed(Some(true), None).verdict, Verdict::Unknown, "what is not said is neither a yes nor a no");
     let no = allowed(Some(true), Some(false));
-    assert!(!no.ok && no.detail.contains("secondary: not allowed"), "{no:?}");
-    assert!(!orders_allowed(&asked(Ok(seen(None, Some(true))), unknown())).ok);
+    assert!(!no.ok() && no.detail.contains("secondary: not allowed"), "{no:?}");
+    assert!(!orders_allowed(&asked(Ok(seen(None, Some(true))), unknown())).ok());
 }
 
 #[test]
@@ -111,9 +120,9 @@ fn a_clock_that_is_two_seconds_off_is_told() {
     for (ms, ok, says) in [(0, true, "+0.0"), (1_999, true, "+1.9"), (2_000, false, "+2.0"), (-61_500, false, "-61.5")]
     {
         let check = clock(Some(SignedDuration::from_millis(ms)));
-        assert!(check.ok == ok && check.detail.contains(says), "{check:?}");
+        assert!(check.ok() == ok && check.detail.contains(says), "{check:?}");
     }
-    assert!(clock(None).ok);
+    assert_eq!(clock(None).verdict, Verdict::Unknown);
 }
 
 /// An empty list of checks must not read as a good one.

@@ -1,0 +1,310 @@
+//! What is wrong with this host, judged from what was found out: pure.
+
+use std::net::Ipv6Addr;
+
+use super::addresses::Held;
+use super::explain::Failure;
+use super::facts::{Facts, Ipv6, Look};
+use super::texts;
+use crate::domain::SourceAddr;
+
+/// How much a finding stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Something can trade, or will be hurt only on a bad day.
+    Warning,
+    /// Something cannot trade until it is mended.
+    Error,
+}
+
+impl Severity {
+    /// The word of the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One thing that this host lacks, for somebody who is no network engineer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A word that never changes.
+    pub id: &'static str,
+    /// How much it stops.
+    pub severity: Severity,
+    /// What is so.
+    pub what: String,
+    /// Why it matters.
+    pub why: String,
+    /// What to do, mostly a command.
+    pub fix: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}. What to do: {}", self.what, self.why, self.fix)
+    }
+}
+
+/// Ids of what a self-check does not tell though a failed dial does: it may be the broker's fault as well.
+const NOT_THE_HOSTS: &[&str] = &["no_answer"];
+
+/// Judge the facts. The same id is told once, with the number of other addresses that it is true of.
+pub fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    found.extend(facts.ipv6.finding());
+    if let Some(why) = &facts.inet6_refused {
+        found.push(texts::inet6_forbidden(why));
+    }
+    if let Some(why) = &facts.netlink_refused {
+        found.push(texts::netlink_forbidden(why));
+    }
+    if let Some(why) = facts.unix_refused.as_ref().filter(|_| !facts.needs_unix.is_empty()) {
+        found.push(texts::unix_forbidden(why, &facts.needs_unix));
+    }
+    // Without IPv6 nothing else can be right, and saying so of every address hides it.
+    if found.iter().all(|finding| !matches!(finding.id, "ipv6_off" | "ipv6_sockets_forbidden")) {
+        addresses(facts, &mut found);
+    }
+    if let Some(ahead) = facts.clock_ahead.filter(|ahead| ahead.abs() > texts::CLOCK) {
+        found.push(texts::clock_off(ahead));
+    }
+    found
+}
+
+fn addresses(facts: &Facts, found: &mut Vec<Finding>) {
+    let mut more = Vec::<(&'static str, usize)>::new();
+    for (wish, look) in &facts.looks {
+        let one = trouble(wish.source, facts.to, look, facts.freebind, wish.failed);
+        let one = one.filter(|finding| !NOT_THE_HOSTS.contains(&finding.id));
+        let Some(one) = one.or_else(|| one_way_for_both(wish.source, facts, look)) else { continue };
+        match more.iter_mut().find(|(id, _)| *id == one.id) {
+            Some((_, others)) => *others += 1,
+            None => {
+                more.push((one.id, 0));
+                found.push(one);
+            }
+        }
+    }
+    if facts.looks.is_empty()
+        && let Some(Err(why)) = &facts.way
+    {
+        found.push(texts::no_route(None, facts.to, why, None));
+    }
+    for finding in found {
+        if let Some((_, others)) = more.iter().find(|(id, others)| *id == finding.id && *others > 0) {
+            finding.what = format!("{} (and so it is for {others} more of the addresses)", finding.what);
+        }
+    }
+}
+
+/// There are two lines to the outside, and all addresses leave by one: no rule leads the others to theirs.
+fn one_way_for_both(source: SourceAddr, facts: &Facts, look: &Look) -> Option<Finding> {
+    let own = look.leaves.as_ref()?.as_ref().ok().filter(|own| own.interface != "lo")?;
+    // Where something says which line is the address's own, that was looked at before.
+    if look.table.is_some() || look.on.is_some() || look.link.is_some() {
+        return None;
+    }
+    let unused = facts.uplinks.iter().find(|uplink| {
+        let leaves_by_it = |look: &Look| {
+            look.leaves.as_ref().is_some_and(|way| way.as_ref().is_ok_and(|way| way.interface == uplink.interface))
+        };
+        uplink.interface != own.interface && !facts.looks.iter().any(|(_, look)| leaves_by_it(look))
+    })?;
+    // The first of the addresses has the line rightly; that of its pair is the one that lacks a rule.
+    let is_first = facts.looks.first().is_some_and(|(first, _)| first.source == source);
+    (!is_first && facts.looks.len() > 1).then(|| texts::one_way_for_both(source, own, unused))
+}
+
+impl Ipv6 {
+    /// What is wrong with it, if anything is.
+    pub(super) fn finding(&self) -> Option<Finding> {
+        match self {
+            Self::On => None,
+            Self::NotInKernel => Some(texts::ipv6_not_in_kernel()),
+            Self::Off(keys) => Some(texts::ipv6_off(keys)),
+        }
+    }
+}
+
+/// What is wrong with this source and the way from it, after this failure if there was one. Nothing is told that was
+/// not found out.
+pub(super) fn trouble(
+    from: SourceAddr,
+    to: Ipv6Addr,
+    look: &Look,
+    freebind: bool,
+    failed: Option<Failure>,
+) -> Option<Finding> {
+    if let Some(off) = look.ipv6.finding() {
+        return Some(off);
+    }
+    if look.on.as_ref().is_some_and(Held::is_duplicate) {
+        return Some(texts::duplicate(from, look.on.as_ref()?));
+    }
+    if look.on.as_ref().is_some_and(Held::is_tentative) {
+        return None;
+    }
+    if look.local == Some(false) {
+        let leaves = look.leaves.as_ref().and_then(|way| way.as_ref().ok());
+        return Some(texts::address_missing(from, leaves));
+    }
+    if look.local == Some(true) && look.on.is_none() && !freebind && !look.nonlocal_bind {
+        return Some(texts::freebind_needed(from));
+    }
+    let leaves = match &look.leaves {
+        Some(Err(why)) => return Some(texts::no_route(Some(from), to, why, look.table)),
+        Some(Ok(leaves)) => Some(leaves),
+        None => None,
+    };
+    let own = look.on.as_ref().map(|held| held.interface.as_str()).or(look.link.as_deref());
+    if let Some((leaves, own)) = leaves.zip(own)
+        && leaves.interface != own
+        && !matches!(own, "lo")
+        && leaves.interface != "lo"
+    {
+        return Some(texts::wrong_way_out(from, leaves, own));
+    }
+    let failed = failed?;
+    if let (Failure::Silent, Some(link), None, false) = (failed, &look.link, &look.on, look.answered_for) {
+        return Some(texts::on_link_unanswered(from, link));
+    }
+    texts::of_failure(failed, from, to, leaves)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::super::addresses::on;
+    use super::super::facts::{Leaves, Wish};
+    use super::*;
+
+    const TO: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1);
+
+    fn source() -> SourceAddr {
+        SourceAddr::parse("2001:db8:a1::1").unwrap()
+    }
+
+    fn by(interface: &str) -> Leaves {
+        Leaves { interface: interface.to_owned(), gateway: Some("fe80::1".parse().unwrap()) }
+    }
+
+    /// An address of a prefix that is routed here, with a way out.
+    fn good() -> Look {
+        Look {
+            ipv6: Ipv6::On,
+            local: Some(true),
+            on: None,
+            link: None,
+            leaves: Some(Ok(by("eth0"))),
+            table: None,
+            answered_for: false,
+            nonlocal_bind: false,
+        }
+    }
+
+    fn facts(looks: Vec<Look>) -> Facts {
+        let source = |n: usize| SourceAddr::parse(&format!("2001:db8:a{}::1", n + 1)).unwrap();
+        let looks = looks.into_iter().enumerate();
+        Facts {
+            ipv6: Ipv6::On,
+            inet6_refused: None,
+            netlink_refused: None,
+            unix_refused: None,
+            needs_unix: Vec::new(),
+            looks: looks.map(|(n, look)| (Wish { source: source(n), failed: None }, look)).collect(),
+            way: None,
+            uplinks: vec![by("eth0")],
+            to: TO,
+            freebind: true,
+            clock_ahead: None,
+        }
+    }
+
+    /// Told of a host that is well, a finding sends somebody to mend what is not broken.
+    #[test]
+    fn each_look_has_its_own_finding_and_a_good_one_has_none() {
+        let on_eth0 = || Some(on("eth0", "2001:db8:a1::1/128"));
+        let link = || Some("eth0".to_owned());
+        let nobody = Some(Err("Network is unreachable".to_owned()));
+        let silent = Some(Failure::Silent);
+        let errno = |errno: Errno| Some(Failure::Connect(errno as i32));
+        for (look, freebind, failed, id) in [
+            (good(), true, None, None),
+            (Look { on: on_eth0(), ..good() }, false, None, None),
+            (Look { nonlocal_bind: true, ..good() }, false, None, None),
+            // Nothing is known, so nothing is told.
+            (Look { local: None, leaves: None, ..good() }, false, None, None),
+            (Look { local: None, leaves: None, ..good() }, true, silent, None),
+            (Look { ipv6: Ipv6::NotInKernel, local: Some(false), ..good() }, true, silent, Some("ipv6_off")),
+            (Look { local: Some(false), leaves: nobody.clone(), ..good() }, true, silent, Some("address_missing")),
+            (good(), false, None, Some("freebind_off")),
+            (Look { leaves: nobody, ..good() }, true, silent, Some("no_route")),
+            (Look { on: on_eth0(), leaves: Some(Ok(by("eth1"))), ..good() }, true, None, Some("wrong_way_out")),
+            (Look { link: link(), leaves: Some(Ok(by("eth1"))), ..good() }, true, None, Some("wrong_way_out")),
+            // Many providers route a prefix that looks to be on the link: only silence says that this one does not.
+            (Look { link: link(), ..good() }, true, None, None),
+            (Look { link: link(), ..good() }, true, silent, Some("neighbours_unanswered")),
+            (Look { link: link(), answered_for: true, ..good() }, true, silent, Some("no_answer")),
+            (Look { link: link(), on: on_eth0(), ..good() }, true, silent, Some("no_answer")),
+            (good(), true, Some(Failure::SilentTls), Some("packets_too_big")),
+            (good(), true, errno(Errno::EACCES), Some("firewall")),
+            (good(), true, errno(Errno::EHOSTUNREACH), Some("gateway_silent")),
+            (good(), true, errno(Errno::ECONNRESET), None),
+            (good(), true, Some(Failure::Bind(Errno::EMFILE as i32)), None),
+        ] {
+            let found = trouble(source(), TO, &look, freebind, failed);
+            assert_eq!(found.as_ref().map(|finding| finding.id), id, "{look:?} {failed:?}: {found:?}");
+        }
+    }
+
+    /// A broker that is down is not this host's fault.
+    #[test]
+    fn silence_without_a_cause_here_is_no_finding_of_the_host() {
+        let mut silent = facts(vec![good(), good()]);
+        silent.looks.iter_mut().for_each(|(wish, _)| wish.failed = Some(Failure::Silent));
+        assert_eq!(findings(&silent), []);
+    }
+
+    #[test]
+    fn what_is_true_of_many_addresses_is_told_once() {
+        let missing = || Look { local: Some(false), ..good() };
+        let found = findings(&facts(vec![good(), missing(), missing(), missing()]));
+        assert_eq!(found.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["address_missing"]);
+        assert!(found[0].what.contains("2001:db8:a2::1") && found[0].what.contains("2 more"), "{found:?}");
+    }
+
+    /// Two lines and one of them unused is told; one line, or a rule for each, is as it should be.
+    #[test]
+    fn a_second_line_that_nobody_leaves_by_is_told() {
+        let ids = |facts: &Facts| findings(facts).iter().map(|finding| finding.id).collect::<Vec<_>>();
+        let mut two = facts(vec![good(), good()]);
+        assert_eq!(ids(&two), Vec::<&str>::new());
+        two.uplinks.push(by("eth1"));
+        assert_eq!(ids(&two), ["source_rule_missing"]);
+        for (_, look) in &mut two.looks {
+            look.table = Some(101);
+        }
+        assert_eq!(ids(&two), Vec::<&str>::new());
+        assert_eq!(ids(&Facts { uplinks: vec![by("eth0"), by("eth1")], ..facts(vec![good()]) }), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_this_process_may_not_do_is_told_where_it_matters() {
+        let ids = |facts: Facts| findings(&facts).iter().map(|finding| finding.id).collect::<Vec<_>>();
+        let refused = || Some("Address family not supported by protocol".to_owned());
+        assert_eq!(ids(Facts { unix_refused: refused(), ..facts(vec![]) }), Vec::<&str>::new());
+        let needs_unix = vec!["something".to_owned()];
+        assert_eq!(ids(Facts { unix_refused: refused(), needs_unix, ..facts(vec![]) }), ["unix_sockets_forbidden"]);
+        assert_eq!(ids(Facts { netlink_refused: refused(), ..facts(vec![]) }), ["netlink_forbidden"]);
+        let off = Facts { inet6_refused: refused(), ..facts(vec![Look { local: Some(false), ..good() }]) };
+        assert_eq!(ids(off), ["ipv6_sockets_forbidden"], "what follows from it is not told");
+        let nowhere = Some(Err("Network is unreachable".to_owned()));
+        assert_eq!(ids(Facts { way: nowhere, ..facts(vec![]) }), ["no_route"]);
+        let late = Some(jiff::SignedDuration::from_secs(3));
+        assert_eq!(ids(Facts { clock_ahead: late, ..facts(vec![]) }), ["clock_off"]);
+    }
+}

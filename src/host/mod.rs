@@ -1,0 +1,29 @@
+//! What this host is like, and what of it stands in the way of trading.
+//!
+//! Two questions are answered here, both by asking the kernel and nobody else:
+//!
+//! - *Is this host as a gateway needs it?* [`Facts::gather`] looks, [`findings`] judges. The judging is pure, so that
+//!   the self-check at the start, the admin API and a doctor say the same of the same host.
+//! - *Why was there no connection from this address?* [`Explainer`] asks after a dial failed whether the address is
+//!   this host's and by which interface it would leave, and answers in words for callers.
+//!
+//! Every text is for somebody who is no network engineer: what is so, why it matters, what to do. Nothing here
+//! changes the host, nothing is sent, and nothing of it takes a privilege. What cannot be found out is said to be
+//! unknown, never to be good.
+
+mod addresses;
+mod board;
+mod changes;
+mod explain;
+mod facts;
+mod findings;
+mod netlink;
+mod own;
+mod texts;
+
+pub use board::{Board, Report};
+pub use changes::Changes;
+pub use explain::{Explainer, Failure};
+pub use facts::{Facts, Wants, Wish};
+pub use findings::{Finding, Severity, findings};
+pub use own::Own;
