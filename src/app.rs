@@ -200,6 +200,7 @@ impl App {
         live.attendant.start(&tasks);
         tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
         tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
+        tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
         for listening in listening {
             listening.start(&live.proxy);
         }

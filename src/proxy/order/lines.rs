@@ -99,7 +99,7 @@ impl Order<'_> {
     }
 
     /// What the broker's answer adds to what is known: the day that the order belongs to, by its clock.
-    pub(super) fn settled(&self, claim: &Claim, outcome: Outcome, reply: &Reply) {
+    pub(super) fn settled(&self, claim: &mut Claim, outcome: Outcome, reply: &Reply) {
         if self.out.method == Method::POST {
             let ids = orders_of(&reply.body);
             self.proxy.orders.known.note(self.account.client_id(), ids.iter().map(|id| &**id));
