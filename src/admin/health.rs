@@ -13,16 +13,29 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Callers are served: 200; being stopped: 503. Accounts have states of their own. When the order journal is not
-/// whole, callers are served all the same, and each further line says what lacks.
+/// Callers are served: 200; being stopped, or no order can be written down: 503. Accounts have states of their own. When
+/// the order journal is not whole, or room on its disk runs low, callers are served all the same, and each further line
+/// says what lacks.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = String), (status = 503, body = String)))]
 pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.tasks.is_stopping() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    let lacks = admin.orders.journal.whole().why();
-    let lines = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
-    (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).collect())
+    let journal = &admin.orders.journal;
+    let (status, first) = match journal.trouble() {
+        Some(why) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "not ready: the order journal cannot be written, so placements and changes are refused: {why}. Cancels, \
+                 DELETE /positions and the kill switch are sent all the same\n"
+            ),
+        ),
+        None => (StatusCode::OK, "ready\n".to_owned()),
+    };
+    let lacks = journal.whole().why();
+    let lacks = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
+    let low = journal.low_room().map(|what| format!("{what}\n"));
+    (status, std::iter::once(first).chain(lacks).chain(low).collect())
 }
 
 /// Metrics in Prometheus' text format.
@@ -30,7 +43,9 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     responses((status = 200, body = String, content_type = "application/openmetrics-text")))]
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    admin.metrics.journal_whole(admin.orders.journal.whole().is_whole());
+    let journal = &admin.orders.journal;
+    admin.metrics.journal_whole(journal.whole().is_whole());
+    admin.metrics.journal_room(journal.trouble().is_none(), journal.room().map(|room| room.bytes));
     ([(CONTENT_TYPE, kind)], admin.metrics.text()).into_response()
 }
 

@@ -60,6 +60,8 @@ pub struct Metrics {
     leg_changes: Family<LegChangeLabels, Counter>,
     legs: Family<LegLabels, Gauge>,
     journal_whole: Gauge,
+    journal_writable: Gauge,
+    journal_free_bytes: Gauge,
     upstream: Histogram,
     overhead: Histogram,
 }
@@ -80,6 +82,8 @@ impl Default for Metrics {
             leg_changes: Family::default(),
             legs: Family::default(),
             journal_whole: Gauge::default(),
+            journal_writable: Gauge::default(),
+            journal_free_bytes: Gauge::default(),
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
@@ -95,6 +99,11 @@ impl Default for Metrics {
         registry.register("legs", "Legs by state", metrics.legs.clone());
         let whole = "1 while nothing lacks of the order journal's last days; 0: see /readyz";
         registry.register("journal_whole", whole, metrics.journal_whole.clone());
+        let writable =
+            "1 while lines of the order journal can be written; 0: placements and changes are refused, see /readyz";
+        registry.register("journal_writable", writable, metrics.journal_writable.clone());
+        let free = "Bytes that may still be written on the disk of the order journal";
+        registry.register("journal_free_bytes", free, metrics.journal_free_bytes.clone());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -133,6 +142,14 @@ impl Metrics {
     /// How the order journal stands.
     pub fn journal_whole(&self, whole: bool) {
         self.journal_whole.set(whole.into());
+    }
+
+    /// Can the order journal be written, and how much room has its disk, if that is known?
+    pub fn journal_room(&self, writable: bool, free: Option<u64>) {
+        self.journal_writable.set(writable.into());
+        if let Some(free) = free {
+            self.journal_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        }
     }
 
     /// Count a request.
