@@ -35,7 +35,13 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     let lacks = journal.whole().why();
     let lacks = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
     let low = journal.low_room().map(|what| format!("{what}\n"));
-    (status, std::iter::once(first).chain(lacks).chain(low).collect())
+    let state = admin.accounts.store_trouble().map(|why| {
+        format!(
+            "the state cannot be written, so changes are refused and new tokens are kept in memory only: {why}; free room on \
+             the disk of state.path\n"
+        )
+    });
+    (status, std::iter::once(first).chain(lacks).chain(low).chain(state).collect())
 }
 
 /// Metrics in Prometheus' text format.

@@ -11,6 +11,7 @@
 //! - [`caller`]: an order engine's HTTP client, in every mode.
 //! - [`clock`]: a wall clock that is wrong.
 //! - [`slow_disk`]: a disk that takes its time.
+//! - [`bad_disk`]: one that fails or hangs.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
 //! - [`world`]: the network with a broker, a gateway and accounts.
@@ -22,6 +23,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
 pub mod admin;
+pub mod bad_disk;
 pub mod caller;
 pub mod clock;
 pub mod engine;
