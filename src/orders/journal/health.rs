@@ -133,7 +133,7 @@ impl Health {
             return;
         }
         let cause = err.cause();
-        self.begin(chain(err), action(cause));
+        self.begin(chain(err), cause.map_or(SLOW, action));
     }
 
     /// A line of what had left, or leaves all the same, is not in the journal.
@@ -196,7 +196,7 @@ impl Health {
             }
         }
         if room.is_none() {
-            self.begin(no_room(&room), action(Some(&io::ErrorKind::StorageFull.into())));
+            self.begin(no_room(&room), FREE_ROOM);
         }
         !room.is_none()
     }
@@ -237,14 +237,18 @@ fn chain(err: &dyn std::error::Error) -> String {
     causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+const FREE_ROOM: &str = "free room there: `df -h` shows how full the disk is, `df -i` whether it can make files";
+const SLOW: &str = "the disk does not answer: see `dmesg`, and what else writes to it";
+
 /// What somebody can do about it.
-fn action(cause: Option<&io::Error>) -> &'static str {
-    let Some(cause) = cause else { return "see the log" };
+fn action(cause: &io::Error) -> &'static str {
     if is_full(cause) {
-        return match cause.kind() {
-            io::ErrorKind::QuotaExceeded => "free room there, or raise the quota of the gateway's user",
-            io::ErrorKind::FileTooLarge => "raise the limit on a file's size (`ulimit -f`, LimitFSIZE=)",
-            _ => "free room there: `df -h` shows how full the disk is, `df -i` whether it can make files",
+        return if cause.kind() == io::ErrorKind::QuotaExceeded {
+            "free room there, or raise the quota of the gateway's user"
+        } else if cause.kind() == io::ErrorKind::FileTooLarge {
+            "raise the limit on a file's size (`ulimit -f`, LimitFSIZE=)"
+        } else {
+            FREE_ROOM
         };
     }
     match cause.raw_os_error().map(Errno::from_raw) {
@@ -256,9 +260,7 @@ fn action(cause: Option<&io::Error>) -> &'static str {
         Some(Errno::EMFILE | Errno::ENFILE) => "raise the limit on open files (`ulimit -n`, LimitNOFILE=)",
         Some(Errno::ENOENT | Errno::ENOTDIR) => "put the folder back, or let the gateway's user make it",
         Some(Errno::ESTALE | Errno::ENOTCONN) => "its file system is gone: mount it again",
-        _ if cause.kind() == io::ErrorKind::TimedOut => {
-            "the disk does not answer: see `dmesg`, and what else writes to it"
-        }
+        _ if cause.kind() == io::ErrorKind::TimedOut => SLOW,
         _ => "see `dmesg`",
     }
 }

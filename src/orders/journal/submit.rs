@@ -16,6 +16,8 @@ use super::writer::{Appended, Journal, Urgency};
 
 /// How long an outcome waits for a disk that is slow. Its caller waits for it, and the order is done.
 const OUTCOME_WITHIN: Duration = Duration::from_secs(2);
+/// How long what need not wait does, once it is known that lines cannot be written.
+const UNWELL_WITHIN: Duration = Duration::from_millis(50);
 
 impl Journal {
     /// Append a line: a few microseconds and one `write(2)`. When it returns, the line survives the death of this
@@ -72,6 +74,10 @@ impl Journal {
         by: Instant,
     ) -> Result<Appended, JournalError> {
         let room = Room::of(entry.kind, urgency);
+        let by = match room {
+            Room::Reserve if self.shared.core.health.is_unwell() => by.min(Instant::now() + UNWELL_WITHIN),
+            Room::Reserve | Room::Beside => by,
+        };
         let hangs = self.shared.flusher.as_ref().is_some_and(|flusher| flusher.hangs());
         if hangs && room == Room::Beside {
             return Err(self.sync_hangs());

@@ -150,6 +150,30 @@ fn repeats_without_end_of_one_write_are_bounded() {
     assert!(matches!(take(&memory, &[Key::Idempotency("i0".into())], 1, 2), Found::Done(..)));
 }
 
+/// A busy customer's day is 7,000 of these.
+#[test]
+fn a_remembered_write_costs_little() {
+    const MANY: u64 = 100_000;
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let (memory, before) = (Memory::default(), resident());
+    for n in 0..MANY {
+        let keys = [Key::Correlation(format!("a-label-of-{n:08}").into())];
+        let answer = format!(r#"{{"orderId":"2126{n:010}","orderStatus":"TRANSIT"}}"#);
+        let request_id = format!("01a22c1d-4da8-79b5-a203-{n:012}");
+        let Found::Fresh(claim) = memory.take(&account(), &keys, &write(1), &asker(&request_id), span(0)) else {
+            panic!()
+        };
+        claim.end(Recorded { status: 200, body: answer.into(), ..Recorded::bare(Outcome::Executed) });
+    }
+    let each = (resident() - before) / MANY;
+    println!("{each} bytes for each write that left");
+    assert!(each < 1024, "{each} bytes for each");
+    assert_eq!(memory.len(&account()), MANY as usize);
+}
+
 /// What nobody can find any more is not held for a day: changes by their order alone, twins that are over.
 #[test]
 fn what_cannot_be_found_again_is_not_kept() {
