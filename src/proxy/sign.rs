@@ -233,8 +233,9 @@ fn correlation(
     };
     signed.ids.extend(given.iter().cloned());
     signed.ids.extend(said.ids_of_orders());
-    // Before anything is remembered under it. Nothing that takes risk away goes by an id, nor is refused for one.
-    if !endpoint.takes_risk_away()
+    // Before anything is remembered under it. An order under such an id does not exist, so a change that has one does not
+    // go by it, and nothing but what would be new is refused for one.
+    if matches!(endpoint.write, Some(WriteKind::Create | WriteKind::Other))
         && let Some(long) = signed.ids.iter().find(|id| id.chars().count() > LONGEST_ID)
     {
         let (length, begins) = (long.chars().count(), long.chars().take(SHOWN_OF_ID).collect::<String>());

@@ -284,9 +284,13 @@ impl Writer {
         let wrong = if self.looked.elapsed() < LOOK_AT_FOLDER_EVERY {
             current.whats_wrong(&self.lock)
         } else {
-            self.looked = Instant::now();
-            let moved = || Some("was moved or removed with its folder");
-            if self.lock.is_at(&self.folder) { current.whats_wrong(&self.lock) } else { moved() }
+            // Not done with before there is a folder again: each line until then is refused.
+            if self.lock.is_at(&self.folder) {
+                self.looked = Instant::now();
+                current.whats_wrong(&self.lock)
+            } else {
+                Some("was moved or removed with its folder")
+            }
         };
         wrong.map_or(Ok(()), |wrong| self.go_on_elsewhere(wrong, at))
     }

@@ -16,8 +16,9 @@ use super::writer::{Appended, Journal, Urgency};
 
 /// How long an outcome waits for a disk that is slow. Its caller waits for it, and the order is done.
 const OUTCOME_WITHIN: Duration = Duration::from_secs(2);
-/// How long what need not wait does, once it is known that lines cannot be written.
-const UNWELL_WITHIN: Duration = Duration::from_millis(50);
+/// How long a line is waited for once it is known that none can be written: of what is sent or was sent all the same, and
+/// of a placement, which is refused.
+const UNWELL_WITHIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 impl Journal {
     /// Append a line: a few microseconds and one `write(2)`. When it returns, the line survives the death of this
@@ -74,9 +75,12 @@ impl Journal {
         by: Instant,
     ) -> Result<Appended, JournalError> {
         let room = Room::of(entry.kind, urgency);
-        let by = match room {
-            Room::Reserve if self.shared.core.health.is_unwell() => by.min(Instant::now() + UNWELL_WITHIN),
-            Room::Reserve | Room::Beside => by,
+        let by = if self.shared.core.health.is_unwell() {
+            let [sent_all_the_same, refused] = UNWELL_WITHIN;
+            let within = if room == Room::Reserve { sent_all_the_same } else { refused };
+            by.min(Instant::now() + within)
+        } else {
+            by
         };
         let hangs = self.shared.flusher.as_ref().is_some_and(|flusher| flusher.hangs());
         if hangs && room == Room::Beside {

@@ -119,7 +119,7 @@ struct Work {
     /// A token that the state could not take. It signs all the same: the one before is dead.
     unsaved: Option<Box<TokenRecord>>,
     /// What is spent of the limits could not be written down, and why.
-    unrecorded: Option<Trouble>,
+    unrecorded: Option<&'static Trouble>,
 }
 
 impl Work {
@@ -319,10 +319,10 @@ impl Work {
         match question {
             Some(question) if self.setup.legs.is_some() => self.ask(Errand::Attempt { id, source }, question),
             Some(_) | None => {
-                let outcome = match self.unrecorded.clone().filter(|_| !recorded) {
+                let outcome = match self.unrecorded.filter(|_| !recorded) {
                     Some(trouble) => {
                         self.give_link(Err(trouble.clone()));
-                        AttemptOutcome::NotRecorded(trouble)
+                        AttemptOutcome::NotRecorded(trouble.clone())
                     }
                     None => {
                         self.give_link(Err(UNSENT));
@@ -521,7 +521,7 @@ impl Work {
         let told = self.unrecorded.take().is_some();
         if let Err(err) = &written {
             let is_full = matches!(err, Unwritten::Store(err) if err.is_full());
-            self.unrecorded = Some(if is_full { FULL } else { UNWRITTEN });
+            self.unrecorded = Some(if is_full { &FULL } else { &UNWRITTEN });
             let account = &self.keeper.account.name;
             // Once until it can be: it is tried again every few seconds.
             if !told {
@@ -608,12 +608,12 @@ enum Unwritten {
     Store(#[from] StoreError),
 }
 
-const UNWRITTEN: Trouble = Trouble::new(
+static UNWRITTEN: Trouble = Trouble::new(
     "login_not_recorded",
     "the gateway's state cannot be written, and a login that is not counted is not made; the account's legs are not at fault",
     "see the log for what is wrong with the disk of state.path; it goes on by itself once that can be written",
 );
-const FULL: Trouble = Trouble::new(
+static FULL: Trouble = Trouble::new(
     "disk_full",
     "the disk of the gateway's state is full, and a login that is not counted is not made; the account's legs are not at fault",
     "free room on the disk of state.path (df -h, df -i); it goes on by itself within seconds",
