@@ -513,7 +513,7 @@ fn refused_orders_leave_nothing_behind() {
         let body = json!({ "halted": halted, "reason": "test" });
         assert_eq!(world.gateway.admin().put("/v1/accounts/a1/halt", &body).0, 200);
         let auth = auth.clone();
-        let codes = runtime.run(async move {
+        runtime.run(async move {
             let socket = tokio::net::TcpSocket::new_v6().unwrap();
             let mut caller = Caller::http1(socket.connect(LISTENER).await.unwrap()).await;
             let mut codes = std::collections::BTreeMap::<String, usize>::new();
@@ -533,8 +533,7 @@ fn refused_orders_leave_nothing_behind() {
                 *codes.entry(reply.json()["code"].as_str().unwrap_or("sent").to_owned()).or_default() += 1;
             }
             codes
-        });
-        codes
+        })
     };
     let kinds = [
         ("halted", true, "account_halted"),
