@@ -233,6 +233,8 @@ impl App {
         tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
         tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
         tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
+        tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
+        tasks.spawn(Arc::clone(&live.accounts).heal(tasks.clone()));
         for listening in listening {
             listening.start(&live.proxy);
         }

@@ -197,7 +197,13 @@ fn fill_the_disk(disk: &Path) {
         // Even the reserve ends. Nothing is broken by it.
         // What takes risk away may.
         let urgent = next();
-        let urgent = journal.append_durable_as(&urgent, Urgency::TakesRiskAway).now_or_never();
+        let urgent = journal
+            .append_durable_as(
+                &urgent,
+                Urgency::TakesRiskAway,
+                tokio::time::Instant::now() + std::time::Duration::from_secs(1),
+            )
+            .now_or_never();
         urgent.expect("nobody to wait for").unwrap();
         let mut more = 1;
         let err = loop {

@@ -504,7 +504,7 @@ fn a_full_disk_refuses_changes_and_loses_none() {
             kept.push(n);
             continue;
         }
-        assert_eq!((reply.status, reply.text("/code")), (500, "store_failed"), "{}", reply.raw);
+        assert_eq!((reply.status, reply.text("/code")), (507, "disk_full"), "{}", reply.raw);
         refused.push(n);
         if refused.len() == 3 {
             break;
@@ -517,7 +517,7 @@ fn a_full_disk_refuses_changes_and_loses_none() {
     };
     let names = |numbers: &[usize]| numbers.iter().map(|n| format!("a{n}")).collect::<BTreeSet<_>>();
     assert_eq!(list(&api), names(&kept), "refused is not there, and reads go on");
-    api.post("/v1/accounts/a0/pair", json!({})).is(500);
+    api.post("/v1/accounts/a0/pair", json!({})).is(507);
     assert_eq!(api.get("/v1/accounts/a0").is(200).body["pair"], Value::Null);
     assert_eq!(api.get("/v1/pools/main").is(200).body["assigned"], 0);
 

@@ -9,13 +9,14 @@
 //! Invariants:
 //! - A row's legs are of its own pair, its token place its own, and both go when
 //!   the pair or the broker's client id changes.
-//! - What is published was durable before.
+//! - What is published was durable before, but for a halt, which is in force at once.
 //! - Changes of one account are made one after the other, and a caller that is in
 //!   time for the second sees the first. Across accounts the store's guards decide.
 //!
 //! A change is not cancel-safe: dropped half way, it may be in the store and not in
 //! its row. Whoever calls for somebody who may go away gives it a task of its own.
 
+mod halts;
 mod keys;
 mod pairs;
 mod row;
@@ -33,8 +34,8 @@ use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, st
 use crate::legs::Attendant;
 use crate::orders::journal::Entry;
 use crate::store::records::{
-    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, LoginRecord,
-    PairRecord, TokenRecord,
+    AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, LoginRecord, PairRecord,
+    TokenRecord,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{Keepers, LiveToken, facts};
@@ -44,6 +45,7 @@ pub use pairs::Assigned;
 pub use row::Account;
 pub use sight::Sight;
 
+use halts::Unsaved;
 use pairs::tombstone;
 use turns::Turns;
 
@@ -129,6 +131,8 @@ pub struct Accounts {
     /// order of the states they were built from.
     publishing: Mutex<()>,
     turns: Turns,
+    /// Halts that are in force and could not be saved yet.
+    unsaved: Unsaved,
 }
 
 impl Accounts {
@@ -143,7 +147,16 @@ impl Accounts {
         keepers: Arc<Keepers>,
     ) -> Result<Self, AccountError> {
         let (rows, publishing) = (papaya::HashMap::new(), Mutex::new(()));
-        let accounts = Self { store, attendant, addressing, keepers, rows, publishing, turns: Turns::new() };
+        let accounts = Self {
+            store,
+            attendant,
+            addressing,
+            keepers,
+            rows,
+            publishing,
+            turns: Turns::new(),
+            unsaved: Unsaved::default(),
+        };
         for (name, _) in accounts.store.scan::<AccountRecord>()? {
             accounts.publish(&name)?;
         }
@@ -300,15 +313,6 @@ impl Accounts {
             },
             Err(err) => Err(err.into()),
         }
-    }
-
-    /// Halt an account, or let it trade again.
-    ///
-    /// # Errors
-    /// [`AccountError::NoSuchAccount`].
-    pub async fn set_halt(&self, name: &AccountName, halt: Option<HaltRecord>) -> Result<Arc<Account>, AccountError> {
-        // Halted twice it stays halted since the first time.
-        self.edit(name, |record| record.halted = halt.map(|new| record.halted.clone().unwrap_or(new))).await
     }
 
     /// Pin an account to a leg, or let its legs' health decide.

@@ -23,6 +23,8 @@ pub struct Account {
     pub name: AccountName,
     /// The stored record.
     pub record: AccountRecord,
+    /// It is halted, and that could not be saved yet.
+    pub halt_unsaved: bool,
     /// The broker's id, ready as a header.
     pub client_id_header: HeaderValue,
     /// The two ways out, once a pair is assigned.
@@ -66,7 +68,7 @@ impl Accounts {
         let _in_order = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = self.rows.pin();
         let last = rows.get(name);
-        let Some(record) = self.store.get::<AccountRecord>(name)? else {
+        let Some(mut record) = self.store.get::<AccountRecord>(name)? else {
             let gone = last.cloned();
             rows.remove(name);
             if let Some(gone) = gone {
@@ -75,6 +77,9 @@ impl Accounts {
             }
             return Ok(None);
         };
+        let halt = self.unsaved.of(name, &record);
+        let halt_unsaved = halt.is_some();
+        record.halted = record.halted.or(halt);
         // A row of the same name that was made anew, or for another customer, shares nothing.
         let same = |old: &&Arc<Account>| {
             old.record.client_id == record.client_id && old.record.created_at == record.created_at
@@ -121,6 +126,7 @@ impl Accounts {
         let row = Arc::new(Account {
             name: name.clone(),
             record,
+            halt_unsaved,
             client_id_header,
             legs,
             token,

@@ -17,6 +17,7 @@ use crate::egress::{Egress, Options};
 use crate::legs::{Legs, Settings};
 use crate::store::MasterKey;
 use crate::store::records::AddressRecord;
+use crate::store::records::HaltRecord;
 use crate::store::records::PoolRecord;
 use crate::tokens::keeper::{Answer, Broker, Question, Said};
 

@@ -44,7 +44,8 @@ fn complete(method: &str, operation: &mut Value) {
         common.push(StatusCode::INTERNAL_SERVER_ERROR);
     }
     if secured && method != "get" {
-        common.push(StatusCode::CONFLICT);
+        // What changes anything has to be saved: the disk may be full, or fail.
+        common.extend([StatusCode::CONFLICT, StatusCode::INSUFFICIENT_STORAGE, StatusCode::SERVICE_UNAVAILABLE]);
     }
     if has_body {
         common.extend([StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY]);

@@ -90,6 +90,7 @@ impl From<StoreError> for Failure {
         if matches!(err, StoreError::Conflict { .. }) {
             return Self::new(StatusCode::CONFLICT, "busy", "somebody else changed this at the same moment; try again");
         }
+        let (err_is_full, err_is_disk) = (err.is_full(), matches!(err, StoreError::Io { .. } | StoreError::Closed));
         // The chain names files and the kernel's reason; values never stand in it.
         let mut detail = format!("the state could not be read or written: {err}");
         let mut cause = std::error::Error::source(&err);
@@ -98,6 +99,16 @@ impl From<StoreError> for Failure {
             cause = err.source();
         }
         tracing::error!(error = detail, "the store failed a call");
+        if err_is_full {
+            let detail = format!(
+                "nothing was changed, because the disk of the gateway's state is full: free room there (`df -h`, `df -i`) and \
+                 try again. {detail}"
+            );
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail);
+        }
+        if err_is_disk {
+            return Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", detail);
+        }
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store_failed", detail)
     }
 }

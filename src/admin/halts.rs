@@ -10,7 +10,8 @@ use crate::domain::Role;
 use crate::store::records::HaltRecord;
 
 /// Halt an account, or let it trade again. While it is halted placements and changes get 403
-/// `account_halted`; reads pass, and so does what takes risk away.
+/// `account_halted`; reads pass, and so does what takes risk away. A halt is in force at once even where it cannot be
+/// saved, as with a full disk; `halt_warning` says so then. An end of a halt is in force only when it is saved.
 #[utoipa::path(put, path = "/v1/accounts/{name}/halt", tag = "accounts", request_body = HaltFields, security(("bearer" = [])),
     responses((status = 200, body = AccountBody), (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn halt(

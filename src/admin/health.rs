@@ -13,18 +13,37 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Callers are served: 200; being stopped: 503. Accounts have states of their own. When the order journal is not
-/// whole, or the host lacks something, callers are served all the same, and each further line says what lacks.
+/// Callers are served: 200; being stopped, or no order can be written down: 503. Accounts have states of their own. When
+/// the order journal is not whole, room on its disk runs low, or the host lacks something, callers are served all the
+/// same, and each further line says what lacks.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses((status = 200, body = String), (status = 503, body = String)))]
 pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     if admin.tasks.is_stopping() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    let lacks = admin.orders.journal.whole().why();
-    let lines = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
+    let journal = &admin.orders.journal;
+    let (status, first) = match journal.trouble() {
+        Some(why) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "not ready: the order journal cannot be written, so placements and changes are refused: {why}. Cancels, \
+                 DELETE /positions and the kill switch are sent all the same\n"
+            ),
+        ),
+        None => (StatusCode::OK, "ready\n".to_owned()),
+    };
+    let lacks = journal.whole().why();
+    let lacks = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
+    let low = journal.low_room().map(|what| format!("{what}\n"));
+    let state = admin.accounts.store_trouble().map(|why| {
+        format!(
+            "the state cannot be written, so changes are refused and new tokens are kept in memory only: {why}; free room on \
+             the disk of state.path\n"
+        )
+    });
     let report = admin.host.last();
     let findings = report.iter().flat_map(|report| &report.findings).map(|finding| format!("this host: {finding}\n"));
-    (StatusCode::OK, std::iter::once("ready\n".to_owned()).chain(lines).chain(findings).collect())
+    (status, std::iter::once(first).chain(lacks).chain(low).chain(state).chain(findings).collect())
 }
 
 /// Metrics in Prometheus' text format.
@@ -33,7 +52,9 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     admin.metrics.tasks(admin.tasks.running());
-    admin.metrics.journal_whole(admin.orders.journal.whole().is_whole());
+    let journal = &admin.orders.journal;
+    admin.metrics.journal_whole(journal.whole().is_whole());
+    admin.metrics.journal_room(journal.trouble().is_none(), journal.room().map(|room| room.bytes));
     ([(CONTENT_TYPE, kind)], admin.metrics.text()).into_response()
 }
 

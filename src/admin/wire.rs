@@ -154,6 +154,9 @@ impl TokenBody {
     }
 }
 
+const HALT_UNSAVED: &str = "the account is halted now, but that could not be saved (most often the disk is full): a restart \
+    would end the halt. It is saved by itself as soon as the state can be written";
+
 /// An account. Its secrets are write-only.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountBody {
@@ -169,6 +172,8 @@ pub struct AccountBody {
     /// Why, and since when.
     pub halt_reason: Option<String>,
     pub halted_since: Option<String>,
+    /// Set while the halt is in force and could not be saved: a restart would end it.
+    pub halt_warning: Option<&'static str>,
     /// The leg it is pinned to; null when its legs' health decides.
     pub pin: Option<&'static str>,
     /// `any_id`: a `correlationId` names one order. `idempotency_key`: correlation ids are labels.
@@ -192,6 +197,7 @@ impl From<&Account> for AccountBody {
             halted: account.record.halted.is_some(),
             halt_reason: account.record.halted.as_ref().map(|halt| halt.reason.clone()),
             halted_since: account.record.halted.as_ref().map(|halt| halt.since.to_string()),
+            halt_warning: account.halt_unsaved.then_some(HALT_UNSAVED),
             pin: account.record.pin.map(Role::as_str),
             repeats_by: account.record.repeats_by.as_str(),
             repeats_today: account.repeats.today(jiff::Timestamp::now()),

@@ -260,7 +260,7 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
         ("nickname", text(account, "/nickname")),
         ("client id", text(account, "/client_id")),
         ("platform", text(account, "/platform")),
-        ("halted", text(account, "/halted")),
+        ("halted", halted(account)),
         ("repeats by", text(account, "/repeats_by")),
         ("repeats today", text(account, "/repeats_today")),
     ];
@@ -276,6 +276,11 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
     rows.extend(token::described(token, now));
     rows.push(("created", both_clocks(&text(account, "/created_at"))));
     rows
+}
+
+fn halted(account: &Value) -> String {
+    let warning = maybe(account, "/halt_warning").map(|warning| format!("; {warning}")).unwrap_or_default();
+    format!("{}{warning}", text(account, "/halted"))
 }
 
 fn leg_state(leg: &Value) -> String {

@@ -1,8 +1,8 @@
 //! What is known of order writes, by the ids that a caller can repeat them with.
 //!
 //! A caller that repeats a write (the same `correlationId` or `Idempotency-Key`) must get what became of the first and
-//! never a second send, also while the first is under way. What was certainly not done leaves nothing behind: its
-//! ids are free.
+//! never a second send, also while the first is under way. What was certainly not done leaves nothing behind, neither
+//! its ids, which are free, nor an entry of any list.
 //!
 //! Invariants:
 //! - At most one [`Claim`] on an id at any time. Who holds it may send; nobody else.
@@ -35,6 +35,10 @@ use crate::domain::{ClientId, Outcome};
 /// `correlationId`, echoed, speaks for it.
 pub const SAME_CHANGE: Duration = Duration::from_secs(60);
 
+/// The most ids that one write is known again by through its repeats. Who repeats an order for ever under one id and
+/// makes up another each time is answered as ever, and fills nothing.
+const MOST_IDS: usize = 32;
+
 /// What a write can be known again by. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -61,6 +65,11 @@ impl Key {
             Self::Change { order, .. } => Self::Change { order: Arc::clone(order), echoed: true },
             Self::Correlation(_) | Self::Idempotency(_) | Self::Twin(_) => self.clone(),
         }
+    }
+
+    /// Can it be found by this when it is over?
+    const fn outlives_its_end(&self) -> bool {
+        !matches!(self, Self::Twin(_))
     }
 
     /// Is it a name that its caller chose for this write and no other?
@@ -179,15 +188,25 @@ pub enum Found {
 
 #[derive(Debug)]
 enum State {
-    /// With those who wait for it.
-    UnderWay(Vec<oneshot::Sender<Arc<Recorded>>>),
+    UnderWay {
+        /// Those who wait for it.
+        waiting: Vec<oneshot::Sender<Arc<Recorded>>>,
+        /// Cancelled when whoever asked is gone. Not needed, and not held, once it is over.
+        gone: CancellationToken,
+    },
     Ended(Arc<Recorded>),
+}
+
+impl State {
+    const fn under_way(gone: CancellationToken) -> Self {
+        Self::UnderWay { waiting: Vec::new(), gone }
+    }
 }
 
 #[derive(Debug)]
 struct Slot {
     write: Write,
-    asker: Asker,
+    request_id: Arc<str>,
     taken: Moment,
     state: Mutex<State>,
 }
@@ -199,14 +218,22 @@ impl Slot {
 
     fn ended(&self) -> Option<Arc<Recorded>> {
         match &*self.state() {
-            State::UnderWay(_) => None,
+            State::UnderWay { .. } => None,
             State::Ended(recorded) => Some(Arc::clone(recorded)),
+        }
+    }
+
+    /// Is it under way, and whoever asked for it gone?
+    fn is_orphan(&self) -> bool {
+        match &*self.state() {
+            State::UnderWay { gone, .. } => gone.is_cancelled(),
+            State::Ended(_) => false,
         }
     }
 
     fn end(&self, recorded: &Arc<Recorded>) {
         let before = std::mem::replace(&mut *self.state(), State::Ended(Arc::clone(recorded)));
-        let State::UnderWay(waiting) = before else { return };
+        let State::UnderWay { waiting, .. } = before else { return };
         for waiting in waiting {
             // Who has gone does not want to know.
             let _ = waiting.send(Arc::clone(recorded));
@@ -220,6 +247,8 @@ struct Kept {
     slot: Arc<Slot>,
     places: Vec<Key>,
     until: Moment,
+    /// Is it among those that are due some time? Not before it may have left.
+    is_due: bool,
 }
 
 /// When to look at a write for forgetting it. A later use moves its end; then it is put back.
@@ -280,7 +309,7 @@ impl Memory {
         locked.forget(span.now);
         let number = match locked.look_up(keys, write, span.now) {
             Looked::Nothing => return Found::Fresh(locked.claim(&shelf, keys, write, asker, span)),
-            Looked::Other(slot) => return Found::Conflict(Arc::clone(&slot.asker.request_id), slot.ended()),
+            Looked::Other(slot) => return Found::Conflict(Arc::clone(&slot.request_id), slot.ended()),
             Looked::Same(number) => number,
         };
         locked.join(keys, number, span);
@@ -288,10 +317,10 @@ impl Memory {
             return Found::Fresh(locked.claim(&shelf, keys, write, asker, span));
         };
         let slot = Arc::clone(&kept.slot);
-        let first = Arc::clone(&slot.asker.request_id);
+        let first = Arc::clone(&slot.request_id);
         let mut state = slot.state();
         let recorded = match &mut *state {
-            State::UnderWay(waiting) => {
+            State::UnderWay { waiting, .. } => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);
                 return Found::UnderWay(first, UnderWay(told));
@@ -307,10 +336,11 @@ impl Memory {
                 Found::Fresh(locked.claim(&shelf, keys, write, asker, span))
             }
             Outcome::Unknown => {
-                *state = State::UnderWay(Vec::new());
+                *state = State::under_way(asker.gone.clone());
                 drop(state);
                 let left = Some(Left::Unknown(Arc::clone(&recorded)));
-                Found::Unknown(first, Claim { shelf: Arc::downgrade(&shelf), number, slot, left }, recorded)
+                let claim = Claim { shelf: Arc::downgrade(&shelf), number, slot, until: None, left };
+                Found::Unknown(first, claim, recorded)
             }
         }
     }
@@ -328,9 +358,9 @@ impl Memory {
     ) {
         let shelf = self.shelf(customer);
         let mut shelf = lock(&shelf);
-        let asker = Asker { request_id, gone: CancellationToken::new() };
         let state = Mutex::new(State::Ended(Arc::new(recorded)));
-        let number = shelf.enter(keys, Arc::new(Slot { write, asker, taken: span.now, state }), span);
+        let number = shelf.enter(keys, Arc::new(Slot { write, request_id, taken: span.now, state }), span);
+        shelf.ended(number, None);
         shelf.recalled.push(FromJournal { number, written, until: span.until });
     }
 
@@ -343,6 +373,27 @@ impl Memory {
     /// Is it known how old that is?
     pub fn knows_ages(&self) -> bool {
         self.read_back.get().is_some()
+    }
+
+    /// Forget what is due to be forgotten, also of customers that send nothing any more. Now and then, not on the order
+    /// path: it looks at every customer.
+    pub fn tend(&self, now: Moment) {
+        for shelf in self.shelves.pin().values() {
+            let mut shelf = lock(shelf);
+            if let Some(read_back) = self.read_back.get() {
+                shelf.age(*read_back);
+            }
+            shelf.forget(now);
+            shelf.give_back_room();
+        }
+    }
+
+    /// How many entries of all kinds there are of a customer: writes, places, and dates.
+    pub fn entries(&self, customer: &ClientId) -> [usize; 3] {
+        self.shelves.pin().get(customer).map_or([0; 3], |shelf| {
+            let shelf = lock(shelf);
+            [shelf.kept.len(), shelf.places.len(), shelf.due.len()]
+        })
     }
 
     /// How many writes are remembered of a customer.
@@ -386,8 +437,7 @@ impl Shelf {
                     same = same.or(is_repeat.then_some(number));
                 }
                 Key::Twin(_) => {
-                    let is_orphan = slot.asker.gone.is_cancelled() && slot.ended().is_none();
-                    same = same.or((is_orphan && slot.write == *write).then_some(number));
+                    same = same.or((slot.is_orphan() && slot.write == *write).then_some(number));
                 }
             }
         }
@@ -395,10 +445,11 @@ impl Shelf {
     }
 
     fn claim(&mut self, shelf: &Arc<Mutex<Self>>, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Claim {
-        let state = Mutex::new(State::UnderWay(Vec::new()));
-        let slot = Arc::new(Slot { write: write.clone(), asker: asker.clone(), taken: span.now, state });
+        let state = Mutex::new(State::under_way(asker.gone.clone()));
+        let request_id = Arc::clone(&asker.request_id);
+        let slot = Arc::new(Slot { write: write.clone(), request_id, taken: span.now, state });
         let number = self.enter(keys, Arc::clone(&slot), span);
-        Claim { shelf: Arc::downgrade(shelf), number, slot, left: Some(Left::NotSent) }
+        Claim { shelf: Arc::downgrade(shelf), number, slot, until: None, left: Some(Left::NotSent) }
     }
 
     fn enter(&mut self, keys: &[Key], slot: Arc<Slot>, span: Span) -> u64 {
@@ -411,9 +462,33 @@ impl Shelf {
         for place in &places {
             self.places.insert(place.clone(), number);
         }
-        self.due.push(Due { at: span.until, number });
-        self.kept.insert(number, Kept { slot, places, until: span.until });
+        self.kept.insert(number, Kept { slot, places, until: span.until, is_due: false });
         number
+    }
+
+    /// It may have been done, and nobody works at it any more: from now on it is remembered, for as long as it can be
+    /// found by anything.
+    fn ended(&mut self, number: u64, until: Option<Moment>) {
+        let Some(kept) = self.kept.get_mut(&number) else { return };
+        kept.places.retain(|place| {
+            let stays = place.outlives_its_end();
+            if !stays && self.places.get(place) == Some(&number) {
+                self.places.remove(place);
+            }
+            stays
+        });
+        if kept.places.is_empty() {
+            self.kept.remove(&number);
+            return;
+        }
+        kept.until = until.map_or(kept.until, |until| kept.until.max(until));
+        if !kept.places.iter().any(Key::is_id) {
+            // By its order alone a change is known again for so long.
+            kept.until = kept.until.min(kept.slot.taken.after(SAME_CHANGE));
+        }
+        if !std::mem::replace(&mut kept.is_due, true) {
+            self.due.push(Due { at: kept.until, number });
+        }
     }
 
     /// A repeat: it is remembered for longer, and an id that it names too is this write's as well.
@@ -421,7 +496,7 @@ impl Shelf {
         let Some(kept) = self.kept.get_mut(&number) else { return };
         kept.until = kept.until.max(span.until);
         for place in keys.iter().filter(|key| key.is_id()).map(Key::place) {
-            if !kept.places.contains(&place) {
+            if kept.places.len() < MOST_IDS && !kept.places.contains(&place) {
                 self.places.insert(place.clone(), number);
                 kept.places.push(place);
             }
@@ -447,6 +522,20 @@ impl Shelf {
                 kept.until = until.before(age);
                 self.due.push(Due { at: kept.until, number });
             }
+        }
+    }
+
+    /// A busy day's room is not held on a quiet one.
+    fn give_back_room(&mut self) {
+        let is_roomy = |held: usize, room: usize| room > 256 && held < room / 4;
+        if is_roomy(self.kept.len(), self.kept.capacity()) {
+            self.kept.shrink_to_fit();
+        }
+        if is_roomy(self.places.len(), self.places.capacity()) {
+            self.places.shrink_to_fit();
+        }
+        if is_roomy(self.due.len(), self.due.capacity()) {
+            self.due.shrink_to_fit();
         }
     }
 
@@ -483,6 +572,8 @@ pub struct Claim {
     shelf: Weak<Mutex<Shelf>>,
     number: u64,
     slot: Arc<Slot>,
+    /// What its answer said of how long it is to be remembered.
+    until: Option<Moment>,
     left: Option<Left>,
 }
 
@@ -498,11 +589,8 @@ impl Claim {
     }
 
     /// It is to be remembered until then at least: the day that the order belongs to is known better by now.
-    pub fn keep_until(&self, until: Moment) {
-        let Some(shelf) = self.shelf.upgrade() else { return };
-        if let Some(kept) = lock(&shelf).kept.get_mut(&self.number) {
-            kept.until = kept.until.max(until);
-        }
+    pub const fn keep_until(&mut self, until: Moment) {
+        self.until = Some(until);
     }
 
     /// What became of it.
@@ -523,10 +611,12 @@ impl Claim {
     }
 
     fn tell(&self, recorded: &Arc<Recorded>) {
-        if matches!(recorded.outcome, Outcome::NotSent | Outcome::Rejected) {
-            // Before those who wait are told: the first of them may send.
-            if let Some(shelf) = self.shelf.upgrade() {
-                lock(&shelf).remove(self.number);
+        // Before those who wait are told: the first of them may send.
+        if let Some(shelf) = self.shelf.upgrade() {
+            let mut shelf = lock(&shelf);
+            match recorded.outcome {
+                Outcome::NotSent | Outcome::Rejected => shelf.remove(self.number),
+                Outcome::Executed | Outcome::Unknown => shelf.ended(self.number, self.until),
             }
         }
         self.slot.end(recorded);

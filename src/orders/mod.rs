@@ -34,6 +34,7 @@ pub mod terms;
 pub mod trail;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ use arc_swap::ArcSwap;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::domain::tasks::Tasks;
 use crate::domain::{BootInstant, ClientId};
 use crate::telemetry::events::Events;
 
@@ -50,6 +52,9 @@ use journal::{Journal, JournalError, Options};
 use known::Known;
 use limits::{Gate, Moment, Monotonic, Rules};
 use memory::Memory;
+
+/// How often what is due is forgotten of customers that send nothing.
+const TEND_EVERY: Duration = Duration::from_secs(300);
 
 /// What the gateway knows of order writes, and of how much the broker still takes.
 #[derive(Debug)]
@@ -81,6 +86,32 @@ pub struct Lane {
     pub gate: Arc<Gate>,
     /// An exit goes first.
     pub exits: Arc<Exits>,
+    /// How many placements and changes are under way, those that wait among them.
+    in_line: Arc<AtomicUsize>,
+}
+
+/// The most placements and changes of one customer that are under way at once. The broker takes ten a second, so within
+/// the deadlines that there are some two hundred can be; who comes when so many are would only be held in vain.
+pub const MOST_IN_LINE: usize = 1024;
+
+/// A place among those that are under way, until it is dropped.
+#[derive(Debug)]
+#[must_use = "it counts only while it is held"]
+pub struct InLine(Arc<AtomicUsize>);
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lane {
+    /// A place in the line; none, when it is as long as it may be. What takes risk away needs none.
+    pub fn queue(&self) -> Option<InLine> {
+        // Those that come at the same moment may all be one too many; no more get in for that.
+        let place = InLine(Arc::clone(&self.in_line));
+        (place.0.fetch_add(1, Ordering::Relaxed) < MOST_IN_LINE).then_some(place)
+    }
 }
 
 /// How the limits are kept, now.
@@ -127,7 +158,7 @@ impl Orders {
         let new = || {
             let keeping = self.keeping.load();
             let gate = Arc::new(Gate::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock));
-            Lane { gate, exits: Arc::default() }
+            Lane { gate, exits: Arc::default(), in_line: Arc::default() }
         };
         let lane = lanes.get_or_insert_with(customer.clone(), new).clone();
         // A reload may have passed by between its making and its being there to be found.
@@ -160,6 +191,16 @@ impl Orders {
     /// Does an id that the memory does not know prove that it was not used today?
     pub fn remembers_all(&self) -> bool {
         self.journal.remembers_all() || self.now() >= self.doubtful_until
+    }
+
+    /// Forget what is due to be forgotten, now and then, until the gateway stops.
+    pub async fn tend(self: Arc<Self>, tasks: Tasks) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TEND_EVERY) => self.memory.tend(self.now()),
+                () = tasks.stopping() => return,
+            }
+        }
     }
 
     /// How long this process has run.

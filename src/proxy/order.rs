@@ -36,6 +36,7 @@ use super::{Arrival, Proxy};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{Outcome, RepeatsBy};
+use crate::orders::InLine;
 use crate::orders::day;
 use crate::orders::exits::Place;
 use crate::orders::journal::{PathText, Word};
@@ -62,6 +63,8 @@ pub(super) struct Order<'a> {
     pub(super) place: Place,
     /// The broker's limits, as far as they are used up.
     pub(super) gate: Arc<Gate>,
+    /// Counted among those that are under way. What takes risk away is not, and is never one too many.
+    pub(super) _in_line: Option<InLine>,
     /// How long the broker is asked when the answer is lost.
     pub(super) reconcile_for: Duration,
 }

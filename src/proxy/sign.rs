@@ -77,6 +77,8 @@ pub fn no_query(path: &PathAndQuery) -> PathAndQuery {
 
 /// The longest correlation id that the broker documents.
 const LONGEST_ID: usize = 30;
+/// So much of a longer one is shown: it may be a megabyte, or a token in the wrong place.
+const SHOWN_OF_ID: usize = 12;
 
 /// A body as it goes to the broker, and what it says.
 #[derive(Debug, Default, PartialEq)]
@@ -231,12 +233,16 @@ fn correlation(
     };
     signed.ids.extend(given.iter().cloned());
     signed.ids.extend(said.ids_of_orders());
-    // An order under such an id does not exist, so nothing else than a new one is refused for it.
-    if endpoint.write == Some(WriteKind::Create)
+    // Before anything is remembered under it. An order under such an id does not exist, so a change that has one does not
+    // go by it, and nothing but what would be new is refused for one.
+    if matches!(endpoint.write, Some(WriteKind::Create | WriteKind::Other))
         && let Some(long) = signed.ids.iter().find(|id| id.chars().count() > LONGEST_ID)
     {
-        let length = long.chars().count();
-        return Err(bad(format!("a correlationId has {length} characters; the broker takes {LONGEST_ID} at most")));
+        let (length, begins) = (long.chars().count(), long.chars().take(SHOWN_OF_ID).collect::<String>());
+        let detail = format!(
+            "the correlationId that begins with {begins:?} has {length} characters; the broker takes {LONGEST_ID} at most"
+        );
+        return Err(bad(detail));
     }
     if !endpoint.correlation {
         return Ok(());

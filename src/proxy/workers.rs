@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
@@ -22,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How far away the next timer of a worker is at most. tokio wakes its reactor, by a write and a read, whenever a timer
 /// is set that comes before all others; nearly none comes before this one.
 const BEAT: Duration = Duration::from_secs(1);
+/// A worker that has done nothing for so long stands in a call of the kernel's, as a write to a disk that hangs.
+const STANDS: Duration = Duration::from_millis(2_500);
 /// Turns between two looks at the clock, which is cheap and not free.
 const TURNS: u32 = 1024;
 
@@ -37,6 +39,32 @@ pub struct Workers {
 struct Worker {
     handle: Handle,
     connections: Arc<AtomicUsize>,
+    pulse: Arc<Pulse>,
+}
+
+/// When a worker last did anything, in milliseconds since it began.
+#[derive(Debug)]
+struct Pulse {
+    began: Instant,
+    last: AtomicU64,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        Self { began: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn since_it_began(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn beat(&self) {
+        self.last.store(self.since_it_began(), Ordering::Relaxed);
+    }
+
+    fn stands(&self) -> bool {
+        u128::from(self.since_it_began().saturating_sub(self.last.load(Ordering::Relaxed))) > STANDS.as_millis()
+    }
 }
 
 /// A connection's place at a worker, until it is dropped.
@@ -69,9 +97,10 @@ impl Workers {
         self.all.first().map(|worker| &worker.handle)
     }
 
-    /// A place at the worker that has the fewest connections.
+    /// A place at the worker that has the fewest connections, of those that run.
     pub(super) fn seat(&self) -> Option<Seat> {
-        let worker = self.all.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed))?;
+        let worker =
+            self.all.iter().min_by_key(|worker| (worker.pulse.stands(), worker.connections.load(Ordering::Relaxed)))?;
         worker.connections.fetch_add(1, Ordering::Relaxed);
         Some(Seat { handle: worker.handle.clone(), connections: Arc::clone(&worker.connections) })
     }
@@ -92,34 +121,38 @@ impl Worker {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let spin = latency.spin.then_some(latency.spin_hours);
+        let pulse = Arc::new(Pulse::new());
+        let own = Arc::clone(&pulse);
         let run = move || {
             runtime.block_on(async {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = awake(spin) => {}
+                    () = awake(spin, &own) => {}
                 }
             });
             // What is left was told to end long ago; its files and sockets are the kernel's to close.
             runtime.shutdown_background();
         };
         std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
-        Ok(Self { handle, connections: Arc::default() })
+        Ok(Self { handle, connections: Arc::default(), pulse })
     }
 }
 
 /// Keep the thread awake in those hours, if there are any; else see that a timer is never far away.
-async fn awake(hours: Option<Hours>) {
+async fn awake(hours: Option<Hours>, pulse: &Pulse) {
     match hours {
-        Some(hours) => spinning(hours).await,
+        Some(hours) => spinning(hours, pulse).await,
         None => loop {
+            pulse.beat();
             tokio::time::sleep(BEAT).await;
         },
     }
 }
 
 /// The reactor is asked again and again and never waited for.
-async fn spinning(hours: Hours) {
+async fn spinning(hours: Hours, pulse: &Pulse) {
     loop {
+        pulse.beat();
         if hours == Hours::Market && !calendar::is_market_hours(steady::now()) {
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
@@ -153,6 +186,25 @@ mod tests {
         assert_eq!(counts, [2, 2, 3]);
         seats.truncate(3);
         assert_eq!(taken(&workers), [1, 1, 1]);
+    }
+
+    /// Whoever came to a worker that waits for a disk would wait with it.
+    #[test]
+    fn nobody_is_given_to_a_worker_that_stands() {
+        let workers = Workers::start(&latency(2)).unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let seat = workers.seat().unwrap();
+        seat.handle.spawn(async move { held.recv().unwrap_or_default() });
+        let stuck = Arc::clone(&seat.connections);
+        drop(seat);
+        let until = Instant::now() + Duration::from_secs(20);
+        while !workers.all.iter().any(|worker| worker.pulse.stands()) {
+            assert!(Instant::now() < until, "it is not noticed");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        let seats: Vec<_> = (0..4).map(|_| workers.seat().unwrap()).collect();
+        assert!(seats.iter().all(|seat| !Arc::ptr_eq(&seat.connections, &stuck)));
+        drop(release);
     }
 
     struct Gone(std::sync::mpsc::Sender<&'static str>);

@@ -117,6 +117,11 @@ impl StoreError {
         }
     }
 
+    /// Is there no room? Then it goes as soon as there is.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
+
     pub(super) fn of(failure: Failure, doing: &'static str, path: &Path) -> Self {
         let source = match failure {
             Failure::Io(source) => source,
@@ -130,6 +135,11 @@ impl From<SealError> for StoreError {
     fn from(err: SealError) -> Self {
         Self::Seal(Arc::new(err))
     }
+}
+
+/// A quota and a limit on a file's size are as final as a full disk.
+pub(super) fn is_full(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// An error and its causes on one line.

@@ -89,12 +89,21 @@ impl Exporter {
 fn run(signal: &Signal, shared: &Shared, folder: &Path, after: Duration) {
     priority::give_way_to_all();
     let mut pause = after;
+    let mut fails = false;
     while is_due(signal, pause) {
         let begun = Instant::now();
         match export::write(folder, &shared.sealer, &shared.snapshot()) {
-            Ok(_) => pause = after.max((begun.elapsed() * SHARE).min(LONGEST_PAUSE)),
+            Ok(_) => {
+                pause = after.max((begun.elapsed() * SHARE).min(LONGEST_PAUSE));
+                if std::mem::take(&mut fails) {
+                    tracing::info!(folder = %folder.display(), "exports are written again");
+                }
+            }
             Err(err) => {
-                tracing::error!(folder = %folder.display(), error = %err, "cannot write an export; will try again");
+                // Once: a full disk has a thousand tries.
+                if !std::mem::replace(&mut fails, true) {
+                    tracing::error!(folder = %folder.display(), error = %err, "cannot write an export; will try again");
+                }
                 pause = after.max(Duration::from_millis(100)) * 10;
                 signal.lock().dirty_since.get_or_insert_with(Instant::now);
             }

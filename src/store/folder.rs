@@ -33,6 +33,17 @@ pub(super) fn lock(path: &Path) -> Result<FolderLock, Option<io::Error>> {
     }
 }
 
+/// With less than this an engine cannot go on: sled takes its room by 512 KiB.
+const ROOM: u64 = 1024 * 1024;
+
+/// Has its disk too little room to go on, or for another file?
+pub(super) fn is_full(path: &Path) -> bool {
+    nix::sys::statvfs::statvfs(path).is_ok_and(|found| {
+        let bytes = found.blocks_available().saturating_mul(found.fragment_size());
+        bytes < ROOM || (found.files() > 0 && found.files_available() == 0)
+    })
+}
+
 /// Make a folder, mode 0700, and those above it, each one synced into its parent.
 pub(super) fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() {

@@ -220,6 +220,19 @@ impl Store {
         answer.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
+    /// Why changes cannot be written now, in a sentence; `None` while they can.
+    pub fn trouble(&self) -> Option<String> {
+        self.inner.shared.trouble()
+    }
+
+    /// After [`Store::trouble`]: find out whether changes can be written again.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub async fn try_again(&self) -> Result<(), StoreError> {
+        self.commit(Change::new()).await
+    }
+
     /// Seals files that are kept beside the store.
     pub fn sealer(&self) -> &Sealer {
         &self.inner.shared.sealer

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::records::{self, Record, SequenceRecord, Tree};
 use super::seal::{SealError, Sealer};
@@ -85,11 +85,26 @@ pub(super) fn is_same(sealer: &Sealer, tree: Tree, physical: &[u8], held: &[u8],
 pub(super) struct Shared {
     table: RwLock<Table>,
     pub(super) sealer: Sealer,
+    /// Why the last change could not be written.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Shared {
     pub(super) fn new(table: Table, sealer: Sealer) -> Self {
-        Self { table: RwLock::new(table), sealer }
+        Self { table: RwLock::new(table), sealer, trouble: Mutex::default() }
+    }
+
+    /// Why changes cannot be written now; `None` while they can.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Take up that they cannot, or can again. Was it otherwise before?
+    pub(super) fn set_trouble(&self, why: Option<String>) -> bool {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = trouble.is_some() != why.is_some();
+        *trouble = why;
+        is_news
     }
 
     /// A panic elsewhere cannot leave the table half changed: changes are moves of whole values.

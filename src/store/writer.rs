@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::backend::{Backend, Batch, Engine, Failure, guarded};
 use super::change::{Change, Op, Want};
-use super::error::{StoreError, chain};
+use super::error::{StoreError, chain, is_full};
 use super::exporter::Exporter;
 use super::folder::{self, FolderLock};
 use super::records::{self, SequenceRecord};
@@ -94,7 +94,8 @@ impl Writer {
                 (request.done, verdict)
             })
             .collect();
-        let written = if overlay.is_empty() { Ok(()) } else { self.write(overlay) };
+        // While it could not write, an empty change is worth a try: it finds out whether it can.
+        let written = if overlay.is_empty() && self.shared.trouble().is_none() { Ok(()) } else { self.write(overlay) };
         for (done, verdict) in verdicts {
             // The caller may have stopped waiting.
             let _ = done.send(written.clone().and(verdict));
@@ -144,15 +145,41 @@ impl Writer {
         let backend = self.ready()?;
         if let Err(failure) = guarded(|| backend.apply(&batch)) {
             self.backend = None;
-            let error = StoreError::of(failure, "write to", &self.folder);
-            tracing::error!(error = %chain(&error), "the store could not write; changes are refused until it can");
+            let error = StoreError::of(self.explained(failure), "write to", &self.folder);
+            self.cannot_write(&error);
             // The first attempt to go on is the next change's.
             self.broken = None;
             return Err(error);
         }
         self.shared.publish(overlay);
+        if self.shared.set_trouble(None) {
+            tracing::warn!(folder = %self.folder.display(), "the store writes again; nothing acknowledged was lost");
+        }
         self.exporter.changed();
         Ok(())
+    }
+
+    /// An engine that failed on a full disk may say anything.
+    fn explained(&self, failure: Failure) -> Failure {
+        let is_told = matches!(&failure, Failure::Io(err) if is_full(err));
+        if is_told || !folder::is_full(&self.folder) {
+            return failure;
+        }
+        let text = format!("the disk is full ({})", chain(&failure));
+        Failure::from(std::io::Error::new(std::io::ErrorKind::StorageFull, text))
+    }
+
+    /// Said once until it can again.
+    fn cannot_write(&self, error: &StoreError) {
+        let error = chain(error);
+        if self.shared.set_trouble(Some(error.clone())) {
+            let full = if folder::is_full(&self.folder) { "; free room there (`df -h`, `df -i`)" } else { "" };
+            tracing::error!(
+                error,
+                "THE STATE CANNOT BE WRITTEN: changes are refused, and new tokens are kept in memory only, \
+                until it can{full}"
+            );
+        }
     }
 
     /// The engine, opened again if it had failed and the pause since the last try is over.
@@ -165,12 +192,12 @@ impl Writer {
             }
             match self.reopen() {
                 Ok(backend) => {
-                    tracing::warn!(folder = %self.folder.display(), "the store writes again; nothing acknowledged was lost");
                     self.broken = None;
                     self.backend = Some(backend);
                 }
                 Err(failure) => {
-                    let error = StoreError::of(failure, "open again", &self.folder);
+                    let error = StoreError::of(self.explained(failure), "open again", &self.folder);
+                    self.cannot_write(&error);
                     self.broken = Some(Broken { tried: Instant::now(), error });
                 }
             }

@@ -61,6 +61,8 @@ pub struct Metrics {
     legs: Family<LegLabels, Gauge>,
     journal_whole: Gauge,
     tasks: Gauge,
+    journal_writable: Gauge,
+    journal_free_bytes: Gauge,
     upstream: Histogram,
     overhead: Histogram,
 }
@@ -82,6 +84,8 @@ impl Default for Metrics {
             legs: Family::default(),
             journal_whole: Gauge::default(),
             tasks: Gauge::default(),
+            journal_writable: Gauge::default(),
+            journal_free_bytes: Gauge::default(),
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
@@ -101,6 +105,11 @@ impl Default for Metrics {
         registry.register("tasks", help, metrics.tasks.clone());
         let help = "Lines of the log that were dropped because nobody read them in time";
         registry.register("log_lines_dropped", help, super::logs::dropped());
+        let writable =
+            "1 while lines of the order journal can be written; 0: placements and changes are refused, see /readyz";
+        registry.register("journal_writable", writable, metrics.journal_writable.clone());
+        let free = "Bytes that may still be written on the disk of the order journal";
+        registry.register("journal_free_bytes", free, metrics.journal_free_bytes.clone());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -144,6 +153,14 @@ impl Metrics {
     /// So many tasks are at work.
     pub fn tasks(&self, running: usize) {
         self.tasks.set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+
+    /// Can the order journal be written, and how much room has its disk, if that is known?
+    pub fn journal_room(&self, writable: bool, free: Option<u64>) {
+        self.journal_writable.set(writable.into());
+        if let Some(free) = free {
+            self.journal_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
+        }
     }
 
     /// Count a request.

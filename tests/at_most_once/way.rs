@@ -259,7 +259,7 @@ impl Model {
             Letter::Executed if answered => {
                 self.answered(serial);
                 let (until, promise) = (self.span().until, self.promise());
-                one.claim.as_ref().unwrap().keep_until(until);
+                one.claim.as_mut().unwrap().keep_until(until);
                 let write = self.writes.get_mut(&serial).unwrap();
                 write.promised = write.promised.max(promise);
                 self.end(one, Some(line), Outcome::Executed);

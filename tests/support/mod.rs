@@ -14,6 +14,7 @@
 //! - [`forbid`]: a service manager that forbids a family of sockets.
 //! - [`slow_disk`]: a disk that takes its time.
 //! - [`etc`]: a host whose `/etc` is the test's own.
+//! - [`bad_disk`]: one that fails or hangs.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
 //! - [`random`]: numbers that a seed decides.
@@ -32,6 +33,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
 pub mod admin;
+pub mod bad_disk;
 pub mod caller;
 pub mod clock;
 pub mod engine;

@@ -7,9 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use nix::errno::Errno;
@@ -20,6 +21,7 @@ use super::batch::{Batch, Outcome, Prepared, Room};
 use super::entry::Entry;
 use super::error::{JournalError, is_full};
 use super::folder::{self, Head, HeadFile, Lock};
+use super::health::{Health, Over};
 use super::line;
 use super::note::Note;
 use super::open;
@@ -51,7 +53,10 @@ pub(super) struct Writer {
     /// When it was last looked whether the folder is still where it was.
     looked: Instant,
     /// What was taken away while it ran.
-    pub(super) lacks: Vec<Lack>,
+    pub(super) lacks: Arc<Mutex<Vec<Lack>>>,
+    /// The file that is appended to, for who syncs it.
+    pub(super) newest: Arc<ArcSwapOption<File>>,
+    health: Arc<Health>,
 }
 
 /// The file that is appended to.
@@ -111,7 +116,7 @@ impl Current {
 
 impl Writer {
     /// Goes on from what was found.
-    pub(super) fn open(folder: &Path, lock: Lock, head: Head) -> Result<Self, JournalError> {
+    pub(super) fn open(folder: &Path, lock: Lock, head: Head, health: Arc<Health>) -> Result<Self, JournalError> {
         let opened = HeadFile::open(folder);
         let head_file = opened.map_err(JournalError::io("open the head of the order journal in", folder))?;
         Ok(Self {
@@ -127,17 +132,44 @@ impl Writer {
             reserve: false,
             reserve_tried: None,
             looked: Instant::now(),
-            lacks: Vec::new(),
+            lacks: Arc::default(),
+            newest: Arc::default(),
+            health,
         })
     }
 
     /// What became of each line of a batch.
     pub(super) fn append_all(&mut self, batch: &Batch) -> Vec<Outcome> {
-        match self.append_together(batch) {
+        let outcomes: Vec<_> = match self.append_together(batch) {
             Some(first) => (0..batch.len() as u64).map(|n| Ok(Appended { seq: first + n })).collect(),
             // One by one, so that an outcome gets in where an intent may not, and each hears its own reason.
             None => batch.lines().map(|line| self.append(line)).collect(),
+        };
+        for (outcome, line) in outcomes.iter().zip(batch.lines()) {
+            if let Err(err) = outcome {
+                self.health.failed(err);
+                if line.room == Room::Reserve {
+                    self.health.lacks_line();
+                }
+            }
         }
+        outcomes
+    }
+
+    /// Is the trouble over? With no line of an order: with a note that says what it was.
+    pub(super) fn try_again(&mut self, over: &Over, at: Timestamp) -> Result<(), JournalError> {
+        folder::probe(&self.folder).map_err(|err| self.failure("make room in", err))?;
+        self.reserve_tried = None;
+        if !self.reserve {
+            self.make_reserve();
+        }
+        if !self.reserve {
+            return Err(self.full(io::ErrorKind::StorageFull.into()));
+        }
+        self.look(at)?;
+        self.write_pending()?;
+        self.rotate(at)?;
+        self.append_note(&Entry::note(Note::Message { text: over.note() }, at)).map(drop)
     }
 
     /// All of them with one write, or none: the number of the first.
@@ -161,7 +193,14 @@ impl Writer {
         }
         self.look(line.at)?;
         self.write_pending()?;
-        self.rotate(line.at)?;
+        if let Err(err) = self.rotate(line.at) {
+            // A new day's file takes room as a line does.
+            let may_release = line.room == Room::Reserve && matches!(err, JournalError::Full { .. });
+            if !may_release || !self.release_reserve() {
+                return Err(err);
+            }
+            self.rotate(line.at)?;
+        }
         self.write_or_release(line)
     }
 
@@ -191,13 +230,19 @@ impl Writer {
         if !is_full(&err) {
             return Err(JournalError::io("append to the order journal in", &self.folder)(err));
         }
-        if line.room == Room::Beside || !folder::release_reserve(&self.folder) {
-            return Err(self.full(err));
+        let full = self.full(err);
+        if line.room == Room::Beside || !self.release_reserve() {
+            return Err(full);
         }
-        self.reserve = false;
-        self.reserve_tried = Some(Instant::now());
-        tracing::error!(folder = %self.folder.display(), "THE DISK IS FULL: outcomes go into the reserve, new order writes are refused");
+        self.health.failed(&full);
         self.write(one()).map(|seq| Appended { seq }).map_err(|err| self.full(err))
+    }
+
+    /// Give the reserve up for a line that may have it. Was there any?
+    fn release_reserve(&mut self) -> bool {
+        let released = folder::release_reserve(&self.folder);
+        (self.reserve, self.reserve_tried) = (false, Some(Instant::now()));
+        released
     }
 
     /// All of them or none; the number of the first.
@@ -239,9 +284,13 @@ impl Writer {
         let wrong = if self.looked.elapsed() < LOOK_AT_FOLDER_EVERY {
             current.whats_wrong(&self.lock)
         } else {
-            self.looked = Instant::now();
-            let moved = || Some("was moved or removed with its folder");
-            if self.lock.is_at(&self.folder) { current.whats_wrong(&self.lock) } else { moved() }
+            // Not done with before there is a folder again: each line until then is refused.
+            if self.lock.is_at(&self.folder) {
+                self.looked = Instant::now();
+                current.whats_wrong(&self.lock)
+            } else {
+                Some("was moved or removed with its folder")
+            }
         };
         wrong.map_or(Ok(()), |wrong| self.go_on_elsewhere(wrong, at))
     }
@@ -271,7 +320,7 @@ impl Writer {
             None
         };
         let opened = Current::open(&folder, date).and_then(|opened| self.lock.sync().map(|()| opened));
-        self.current = Some(opened.map_err(io("open a new file in"))?);
+        self.set_current(opened.map_err(io("open a new file in"))?);
         let last = open::last(&folder, date).map_err(io("read the new file in"))?;
         let name = folder::name(date);
         if last.is_some_and(|last| last.head == self.head) {
@@ -288,7 +337,7 @@ impl Writer {
         if let Err(err) = synced {
             tracing::error!(%err, "and what was written to it could not be synced");
         }
-        whole::tell(&mut self.lacks, [Lack { what, before: at }], whole::WHILE_RUNNING);
+        self.tell_lacks([Lack { what, before: at }]);
         self.pending.extend(cut.map(|note| Entry::note(note, at)));
         let (why, last_seq, last_hash) = (wrong.to_owned(), self.head.seq, self.head.hash.to_string());
         self.pending.push_back(Entry::note(Note::Displaced { file: name, why, last_seq, last_hash }, at));
@@ -316,11 +365,23 @@ impl Writer {
             // The flusher only knows the newest file.
             current.file.sync_data().map_err(JournalError::io("sync the order journal in", &self.folder))?;
         }
-        let opened = Current::open(&self.folder, date).and_then(|current| self.lock.sync().map(|()| current));
-        self.current = Some(opened.map_err(|err| {
-            if is_full(&err) { self.full(err) } else { JournalError::io("open a new file in", &self.folder)(err) }
-        })?);
+        let mut lacks = Vec::new();
+        // What lies in its place must not stop the day.
+        let opened = Current::open_or_put_aside(&self.folder, date, &mut lacks, at);
+        let opened = opened.and_then(|current| self.lock.sync().map(|()| current));
+        self.tell_lacks(lacks);
+        self.set_current(opened.map_err(|err| self.failure("open a new file in", err))?);
         Ok(())
+    }
+
+    pub(super) fn set_current(&mut self, current: Current) {
+        self.newest.store(Some(Arc::clone(&current.file)));
+        self.current = Some(current);
+    }
+
+    fn tell_lacks(&self, found: impl IntoIterator<Item = Lack>) {
+        let mut lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        whole::tell(&mut lacks, found, whole::WHILE_RUNNING);
     }
 
     pub(super) fn make_reserve(&mut self) {
@@ -330,8 +391,12 @@ impl Writer {
         self.reserve_tried = Some(Instant::now());
         match folder::make_reserve(&self.folder) {
             Ok(()) => self.reserve = true,
-            Err(err) => tracing::error!(%err, "no room to reserve for the order journal: order writes are refused"),
+            Err(err) => self.health.failed(&self.failure("keep room in", err)),
         }
+    }
+
+    fn failure(&self, doing: &'static str, err: io::Error) -> JournalError {
+        if is_full(&err) { self.full(err) } else { JournalError::io(doing, &self.folder)(err) }
     }
 
     fn full(&self, err: io::Error) -> JournalError {

@@ -73,6 +73,29 @@ impl Batch {
         })
     }
 
+    /// Add another's lines, and who waits for each of them to `told`. An intent that nobody waits for any more is not
+    /// written: nothing was sent.
+    pub(super) fn take_over(
+        &mut self,
+        other: Self,
+        first: Option<oneshot::Sender<Outcome>>,
+        told: &mut Vec<Option<oneshot::Sender<Outcome>>>,
+    ) {
+        let Self { bodies, lines, waiting } = other;
+        let mut waiting = std::iter::once(first).chain(waiting.into_iter().map(Some));
+        let mut from = 0;
+        for (room, at, end) in lines {
+            let body = bodies.get(std::mem::replace(&mut from, end)..end).unwrap_or_default();
+            let who = waiting.next().flatten();
+            if room == Room::Beside && who.as_ref().is_some_and(oneshot::Sender::is_closed) {
+                continue;
+            }
+            self.bodies.extend_from_slice(body);
+            self.lines.push((room, at, self.bodies.len()));
+            told.push(who);
+        }
+    }
+
     pub(super) const fn len(&self) -> usize {
         self.lines.len()
     }

@@ -36,6 +36,14 @@ pub enum JournalError {
         #[source]
         source: Arc<io::Error>,
     },
+    /// The disk takes too long. The line may get there yet.
+    #[error("the disk of the order journal in {path} did not take a line within {waited:?}", path = .path.display())]
+    Slow {
+        /// The folder.
+        path: PathBuf,
+        /// How long it was waited for.
+        waited: std::time::Duration,
+    },
     /// Another process, or another journal of this one, has the folder.
     #[error("{path} is in use by another sixgate; stop that one first, or give this one its own state.path", path = .path.display())]
     InUse {
@@ -51,7 +59,24 @@ impl JournalError {
             Self::Full { .. } => "journal_full",
             Self::Io { .. } => "journal_io",
             Self::Unsynced { .. } => "journal_unsynced",
+            Self::Slow { .. } => "journal_slow",
             Self::InUse { .. } => "journal_in_use",
+        }
+    }
+
+    /// Is the line in the journal, or may it get there yet? Whoever gives its write up says so in another line then.
+    pub const fn may_be_written(&self) -> bool {
+        match self {
+            Self::Unsynced { .. } | Self::Slow { .. } => true,
+            Self::Full { .. } | Self::Io { .. } | Self::InUse { .. } => false,
+        }
+    }
+
+    /// What the kernel said, if it said anything.
+    pub(super) fn cause(&self) -> Option<&io::Error> {
+        match self {
+            Self::Full { source, .. } | Self::Io { source, .. } | Self::Unsynced { source, .. } => Some(source),
+            Self::Slow { .. } | Self::InUse { .. } => None,
         }
     }
 

@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 type Done = oneshot::Sender<Result<(), Arc<io::Error>>>;
+
+/// A sync that takes longer than this is not waited for by others.
+const HANGS: Duration = Duration::from_secs(2);
 
 /// One thread that syncs what others wrote. Those who ask while it syncs wait for the
 /// next sync together. As many can wait as there are orders in flight.
@@ -30,6 +34,8 @@ struct Queue {
     file: Option<(u64, Arc<File>)>,
     waiting: Vec<Done>,
     closed: bool,
+    /// When the sync under way began.
+    syncing_since: Option<Instant>,
 }
 
 impl Flusher {
@@ -40,6 +46,11 @@ impl Flusher {
             move || shared.run()
         })?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Does a sync hang? Then nothing more is asked of it: who asks would only wait too.
+    pub(super) fn hangs(&self) -> bool {
+        self.shared.lock().syncing_since.is_some_and(|since| since.elapsed() > HANGS)
     }
 
     /// Ask for line `seq`, which was written to `file`, to be synced.
@@ -81,11 +92,13 @@ impl Shared {
             }
             let waiting = std::mem::take(&mut queue.waiting);
             let file = queue.file.take();
+            queue.syncing_since = Some(Instant::now());
             drop(queue);
             if waiting.is_empty() {
                 return;
             }
             let synced = file.map_or(Ok(()), |(_, file)| file.sync_data()).map_err(Arc::new);
+            self.lock().syncing_since = None;
             for done in waiting {
                 // The caller may have stopped waiting.
                 let _ = done.send(synced.clone());

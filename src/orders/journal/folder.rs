@@ -148,7 +148,7 @@ impl HeadFile {
 }
 
 /// Room on the disk that is given up for outcomes when there is none left. About 1,400 lines.
-const RESERVE_BYTES: usize = 1024 * 1024;
+pub(super) const RESERVE_BYTES: usize = 1024 * 1024;
 const RESERVE: &str = ".reserve";
 
 /// Have the reserve. Allocated, not only named.
@@ -164,6 +164,21 @@ pub(super) fn make_reserve(folder: &Path) -> io::Result<()> {
         // Half a reserve on a full disk would only keep it full.
         let _ = fs::remove_file(&path);
     })
+}
+
+/// Can room be had, and a file be made?
+pub(super) fn probe(folder: &Path) -> io::Result<()> {
+    const PROBE_BYTES: usize = 64 * 1024;
+    let path = folder.join(".probe");
+    let probed = (|| {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        match nix::fcntl::posix_fallocate(&file, 0, PROBE_BYTES as i64) {
+            Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => file.write_all_at(&vec![0; PROBE_BYTES], 0),
+            made => made.map_err(io::Error::from),
+        }
+    })();
+    let removed = fs::remove_file(&path);
+    probed.and(removed)
 }
 
 /// Give the reserve up. Whether it was there tells whether another try is worth it.

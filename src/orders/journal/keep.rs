@@ -13,15 +13,19 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::append::Writer;
+use super::aside::{PATIENCE, Pace};
 use super::entry::Entry;
 use super::error::JournalError;
 use super::folder;
+use super::health::Health;
 use super::note::Note;
 use super::open::{self, Last};
 use super::seen::Seen;
 use super::writer::Options;
 
-/// How often the keeper looks.
+/// How often the keeper looks at the room on the disk, and whether a trouble is over.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often it does all the rest.
 const TEND_EVERY: Duration = Duration::from_secs(60);
 /// One old file is deleted in so long.
 const RETIRE_EVERY: Duration = Duration::from_secs(86_400);
@@ -31,7 +35,9 @@ const NEVER: i64 = i64::MIN;
 /// What the journal and its keeper share.
 #[derive(Debug)]
 pub(super) struct Core {
-    writer: Mutex<Writer>,
+    writer: parking_lot::Mutex<Writer>,
+    pub(super) health: Arc<Health>,
+    pub(super) pace: Pace,
     pub(super) folder: PathBuf,
     options: Options,
     /// Seconds since 1970.
@@ -40,6 +46,8 @@ pub(super) struct Core {
     seen_fails: AtomicBool,
     /// The newest line when it was said that all was written.
     closed_at: AtomicU64,
+    /// See [`Core::a_day`].
+    days: AtomicU64,
 }
 
 /// When a file was last deleted.
@@ -52,20 +60,58 @@ struct Retired {
 }
 
 impl Core {
-    pub(super) fn new(writer: Writer, folder: &Path, options: &Options, retired: Option<Date>) -> Self {
+    pub(super) fn new(
+        writer: Writer,
+        health: Arc<Health>,
+        folder: &Path,
+        options: &Options,
+        retired: Option<Date>,
+    ) -> Self {
         Self {
-            writer: Mutex::new(writer),
+            writer: parking_lot::Mutex::new(writer),
+            health,
+            pace: Pace::default(),
             folder: folder.to_path_buf(),
             options: options.clone(),
             broker: AtomicI64::new(NEVER),
             retired: Mutex::new(Retired { on: retired, at: None }),
             seen_fails: AtomicBool::new(false),
             closed_at: AtomicU64::new(u64::MAX),
+            days: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Not on a runtime worker: who has it may wait for the disk.
+    pub(super) fn lock(&self) -> parking_lot::MutexGuard<'_, Writer> {
+        self.writer.lock()
+    }
+
+    /// `None` when somebody else writes, and takes long.
+    pub(super) fn lock_soon(&self) -> Option<parking_lot::MutexGuard<'_, Writer>> {
+        self.writer.try_lock_for(PATIENCE)
+    }
+
+    /// Look at the room on the disk, and whether a trouble is over.
+    pub(super) fn watch(&self, now: Timestamp) {
+        let may_try = self.health.look_at_room(self.a_day());
+        let Some(over) = self.health.would_be_over().filter(|_| may_try) else { return };
+        let tried = self.lock().try_again(&over, now);
+        // It goes on as it began; what is in the way now may be another thing, and is told to who places an order.
+        if tried.is_ok() && (!self.options.fsync || self.sync().is_ok()) {
+            self.health.ended();
+        }
+    }
+
+    /// How much is written in a day, as far as the newest two files show it.
+    fn a_day(&self) -> u64 {
+        self.days.load(Ordering::Relaxed)
+    }
+
+    fn measure_days(&self) {
+        let Ok(dates) = folder::dates(&self.folder) else { return };
+        let sizes = dates.iter().rev().take(2).filter_map(|date| fs::metadata(folder::path(&self.folder, *date)).ok());
+        let most = sizes.map(|found| found.len()).max().unwrap_or(0);
+        self.days.store(most, Ordering::Relaxed);
     }
 
     pub(super) fn broker_date(&self, at: Timestamp) {
@@ -110,8 +156,9 @@ impl Core {
     pub(super) fn tend(&self, now: Timestamp) {
         let tended = self.lock().tend(now);
         if let Err(err) = tended {
-            tracing::error!(%err, "the order journal cannot be written");
+            self.health.failed(&err);
         }
+        self.measure_days();
         if let Err(err) = self.retire(now) {
             tracing::warn!(%err, "an old file of the order journal is not deleted");
         }
@@ -188,8 +235,13 @@ impl Keeper {
     pub(super) fn start(core: Arc<Core>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::sync_channel::<()>(1);
         let thread = std::thread::Builder::new().name("journal-keep".to_owned()).spawn(move || {
-            while matches!(stopped.recv_timeout(TEND_EVERY), Err(RecvTimeoutError::Timeout)) {
-                core.tend(Timestamp::now());
+            let mut tended = Instant::now();
+            while matches!(stopped.recv_timeout(WATCH_EVERY), Err(RecvTimeoutError::Timeout)) {
+                core.watch(Timestamp::now());
+                if tended.elapsed() >= TEND_EVERY {
+                    tended = Instant::now();
+                    core.tend(Timestamp::now());
+                }
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })

@@ -26,6 +26,8 @@
 //!   is cut off again, and the chain goes on as if it had not been tried.
 //! - Intents are refused while there is no reserve, so that the outcomes of orders
 //!   that left can be written; but those of what takes risk away.
+//! - That lines cannot be written is said once when it begins and once when it ends (`health`), and a disk that is slow or
+//!   hangs is waited for by nobody's worker but the one that met it first (`aside`), and by nobody for ever.
 //! - What lacks is known: at a start in the lines of the last days, while it runs before each write ([`Whole`]).
 //! - No clock alone decides what is remembered or deleted.
 //! - Files never go back: a line with an older date goes into the newest file.
@@ -37,6 +39,7 @@
 //! Not here: when an intent is written and what an outcome is (the order path).
 
 mod append;
+mod aside;
 mod batch;
 mod entry;
 mod error;
@@ -46,6 +49,7 @@ mod folder;
 mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
 mod keep;
 mod line;
 mod lines;
@@ -56,6 +60,7 @@ mod order_terms;
 pub mod probe;
 mod query;
 mod seen;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -68,6 +73,7 @@ pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
 pub use export::{COLUMNS, Csv, write_json};
 pub use follow::Follow;
+pub use health::Room;
 pub use line::{LineHash, Members, Recorded};
 pub use note::Note;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};

@@ -1,20 +1,24 @@
 //! The journal of this process: opening, appending, how it stands.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 
 use super::append::{Current, Writer};
-use super::batch::{Batch, Batches, Busy, Outcome, Part, Room};
+use super::aside::Aside;
+use super::batch::{Batch, Batches, Room as Place};
 use super::entry::Entry;
 use super::error::JournalError;
 use super::flush::Flusher;
 use super::folder::{self, Lock};
+use super::health::{Health, Room};
 use super::keep::{Core, Keeper};
 use super::note::Note;
 use super::open;
@@ -82,18 +86,23 @@ const REPEATING: usize = 1024;
 /// The journal of this process. Cheap to clone; the last one closes it.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    core: Arc<Core>,
-    batches: Batches,
-    flusher: Option<Flusher>,
+pub(super) struct Shared {
+    pub(super) core: Arc<Core>,
+    pub(super) batches: Batches,
+    pub(super) flusher: Option<Flusher>,
+    pub(super) aside: Aside,
+    /// The file that is appended to.
+    pub(super) newest: Arc<ArcSwapOption<File>>,
+    /// What was taken away while it ran.
+    taken: Arc<Mutex<Vec<Lack>>>,
     keeper: Option<Keeper>,
     opened: Timestamp,
     /// The time of the last line that the process before wrote, as far as its file's date bears it out.
-    newest: Option<Timestamp>,
+    last_line: Option<Timestamp>,
     lacks: Mutex<Vec<Lack>>,
     repeats: Mutex<HashMap<u64, Instant>>,
 }
@@ -101,6 +110,7 @@ struct Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.keeper.take());
+        self.aside.finish();
         self.core.close();
     }
 }
@@ -145,10 +155,11 @@ impl Journal {
         let known = open::known(folder, options).map_err(io("read what is known of the order journal in"))?;
         let mut found = open::recover(folder, &known, now).map_err(io("read the order journal in"))?;
         let flusher = options.fsync.then(Flusher::start).transpose().map_err(io("start the thread that syncs"))?;
-        let mut writer = Writer::open(folder, lock, found.head)?;
+        let health = Arc::new(Health::new(folder));
+        let mut writer = Writer::open(folder, lock, found.head, Arc::clone(&health))?;
         if let Some(date) = found.newest {
             let opened = Current::open_or_put_aside(folder, date, &mut found.lacks, now);
-            writer.current = Some(opened.map_err(io("open the newest file of"))?);
+            writer.set_current(opened.map_err(io("open the newest file of"))?);
         }
         for note in found.notes {
             match note {
@@ -170,77 +181,27 @@ impl Journal {
         writer.make_reserve();
         if let Err(err) = writer.write_pending() {
             // They are tried again before the next line.
-            tracing::error!(%err, "the order journal cannot be written yet");
+            health.failed(&err);
         }
-        let core = Arc::new(Core::new(writer, folder, options, known.seen.and_then(|seen| seen.retired)));
+        let (newest, taken) = (Arc::clone(&writer.newest), Arc::clone(&writer.lacks));
+        let core = Arc::new(Core::new(writer, health, folder, options, known.seen.and_then(|seen| seen.retired)));
+        let aside = Aside::start(Arc::clone(&core)).map_err(io("start the thread that writes"))?;
         core.write_seen(false);
         let keeper = options.seen.then(|| Keeper::start(Arc::clone(&core))).transpose();
         let shared = Shared {
             core,
             batches: Batches::default(),
             flusher,
+            aside,
+            newest,
+            taken,
             keeper: keeper.map_err(io("start the thread that tends"))?,
             opened: now,
-            newest: found.newest_at,
+            last_line: found.newest_at,
             lacks: Mutex::new(lacks),
             repeats: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
-    }
-
-    /// Append a line: a few microseconds and one `write(2)`, so a runtime worker may
-    /// do it. When it returns, the line survives the death of this process.
-    ///
-    /// # Errors
-    /// The line is not in the journal, which is as it was before. An intent that was
-    /// refused means that the order is not sent.
-    pub fn append(&self, entry: &Entry) -> Result<Appended, JournalError> {
-        let batch = Batch::of(entry, Room::of(entry.kind, Urgency::Ordinary));
-        let mut outcomes = self.lock().append_all(&batch);
-        outcomes.pop().unwrap_or_else(|| Err(self.unwritten()))
-    }
-
-    /// To be held by whoever comes back for another line soon: lines are written together only while
-    /// there are others to wait for.
-    pub fn busy(&self) -> Busy {
-        self.shared.batches.busy()
-    }
-
-    /// Append a line, with those of others that come at the same moment, and, with `journal.fsync`,
-    /// wait until it survives a power cut. Cancel-safe after the first poll: the line is written then.
-    ///
-    /// # Errors
-    /// As [`Journal::append`]; and [`JournalError::Unsynced`] when the line is in the
-    /// journal and may not be on the disk. An order whose intent ends so is not sent,
-    /// and gets an outcome line `not_sent`.
-    pub async fn append_durable(&self, entry: &Entry) -> Result<Appended, JournalError> {
-        self.append_durable_as(entry, Urgency::Ordinary).await
-    }
-
-    /// The same; an intent of what takes risk away uses the room that is kept for outcomes.
-    ///
-    /// # Errors
-    /// As [`Journal::append_durable`]. What takes risk away is sent all the same.
-    pub async fn append_durable_as(&self, entry: &Entry, urgency: Urgency) -> Result<Appended, JournalError> {
-        let appended = match self.shared.batches.join(entry, Room::of(entry.kind, urgency)) {
-            Part::Lead(number) => {
-                let lead = Lead { journal: self, number };
-                if !self.shared.batches.is_alone() {
-                    tokio::task::yield_now().await;
-                }
-                lead.write()?
-            }
-            Part::Follow(told) => told.await.unwrap_or_else(|_| Err(self.unwritten()))?,
-        };
-        let Some(flusher) = &self.shared.flusher else { return Ok(appended) };
-        let Some(file) = self.lock().current.as_ref().map(|current| Arc::clone(&current.file)) else {
-            return Ok(appended);
-        };
-        let waiting = flusher.ask(appended.seq, file);
-        let synced =
-            waiting.await.unwrap_or_else(|_| Err(Arc::new(io::Error::other("the thread that syncs has ended"))));
-        synced.map_err(|source| JournalError::Unsynced { path: self.shared.core.folder.clone(), source })?;
-        Ok(appended)
     }
 
     /// Sync what was written, whatever the options: for the end of a drain. If nothing is written after it, the next
@@ -262,12 +223,16 @@ impl Journal {
     /// How whole it is, as far as is known by now.
     pub fn whole(&self) -> Whole {
         let memory = self.shared.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Whole { opened: self.shared.opened, memory, files: self.lock().lacks.clone() }
+        Whole {
+            opened: self.shared.opened,
+            memory,
+            files: self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// The time of the last line that the process before wrote, as far as its file's date bears it out.
     pub fn newest(&self) -> Option<Timestamp> {
-        self.shared.newest
+        self.shared.last_line
     }
 
     /// Every line of the last `span`, oldest first, and some before it; what lacks among them is part of
@@ -278,7 +243,7 @@ impl Journal {
     /// When the folder cannot be listed.
     pub fn read_back(&self, span: SignedDuration, now: Timestamp) -> io::Result<ReadBack> {
         // What the host's clock says, or what the last line said when it was written: whatever is longer ago.
-        let from = self.shared.newest.map_or(now, |newest| newest.min(now));
+        let from = self.shared.last_line.map_or(now, |newest| newest.min(now));
         let since = from.checked_sub(span).unwrap_or(Timestamp::MIN);
         query::read_back_all(self.folder(), since)
     }
@@ -313,8 +278,11 @@ impl Journal {
             ..Entry::note(Note::Repeat { of: repeat.of.as_str().to_owned() }, at)
         };
         // A note is not worth the room that is kept for outcomes.
-        let batch = Batch::of(&entry, Room::Beside);
-        let written = self.lock().append_all(&batch).pop();
+        let batch = Batch::of(&entry, Place::Beside);
+        if self.shared.core.pace.is_slow() || self.shared.core.health.is_unwell() {
+            return false;
+        }
+        let written = self.shared.core.lock_soon().and_then(|mut writer| writer.append_all(&batch).pop());
         matches!(written, Some(Ok(_)))
     }
 
@@ -337,10 +305,25 @@ impl Journal {
         room
     }
 
-    /// How it stands.
+    /// Why lines cannot be written now and what to do, in a sentence; `None` while they can.
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.core.health.trouble()
+    }
+
+    /// Room on its disk, as last looked at.
+    pub fn room(&self) -> Option<Room> {
+        self.shared.core.health.room()
+    }
+
+    /// Does room run low? In a sentence.
+    pub fn low_room(&self) -> Option<String> {
+        self.shared.core.health.low()
+    }
+
+    /// How it stands. It waits for whoever writes: not on a runtime worker.
     pub fn status(&self) -> Status {
         let whole = self.whole();
-        let writer = self.lock();
+        let writer = self.shared.core.lock();
         Status {
             last_seq: writer.head.seq,
             file: writer.current.as_ref().map(|current| folder::name(current.date)),
@@ -353,42 +336,5 @@ impl Journal {
     /// The folder, for reading.
     pub fn folder(&self) -> &Path {
         &self.shared.core.folder
-    }
-
-    /// A mistake of this module: a line got no answer. Whoever asked must take it for not written.
-    fn unwritten(&self) -> JournalError {
-        JournalError::io("append to the order journal in", &self.shared.core.folder)(io::ErrorKind::Other.into())
-    }
-
-    fn write_batch(&self, number: usize) -> Option<Outcome> {
-        let mut batch = self.shared.batches.take(number);
-        let outcomes = self.lock().append_all(&batch);
-        let first = batch.tell(outcomes);
-        self.shared.batches.put_back(number, batch);
-        first
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Writer> {
-        self.shared.core.lock()
-    }
-}
-
-/// The duty to write a batch. Others wait for it, so it is done also when it is dropped.
-struct Lead<'a> {
-    journal: &'a Journal,
-    number: usize,
-}
-
-impl Lead<'_> {
-    fn write(self) -> Outcome {
-        let (journal, number) = (self.journal, self.number);
-        std::mem::forget(self);
-        journal.write_batch(number).unwrap_or_else(|| Err(journal.unwritten()))
-    }
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        self.journal.write_batch(self.number);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::broker::dhan::endpoints::{self, BASE, Endpoint, RateClass};
-use crate::orders::journal::{Entry, Kind};
+use crate::orders::journal::{Entry, Kind, Word};
 
 /// Who goes first when there is not room for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +64,11 @@ impl Ask {
         Self {
             class: endpoint.rate,
             priority,
-            modifies: (is_order && *method == Method::PUT).then(|| order_in(below)).flatten().map(Arc::from),
+            // As the journal writes it, and so never long: it is held for a day.
+            modifies: (is_order && *method == Method::PUT)
+                .then(|| order_in(below))
+                .flatten()
+                .map(|order| Arc::clone(Word::new(order).shared())),
             body: (endpoint.rate == RateClass::OptionChain).then(body),
         }
     }

@@ -97,6 +97,110 @@ fn what_was_not_done_leaves_nothing_behind() {
     assert_eq!(memory.len(&account()), 1);
 }
 
+/// A loop of orders that are refused, on one connection and each with an id of its own, is 30,000 a second.
+#[test]
+fn a_hundred_thousand_refused_writes_leave_no_entry_of_any_kind() {
+    let memory = Memory::default();
+    fresh(take(&memory, &id("sent"), 1, 0)).end(recorded(Outcome::Executed));
+    let one = memory.entries(&account());
+    for n in 0..100_000_u64 {
+        let [correlation] = id(&format!("c{n}"));
+        let mut twin = [0; 32];
+        twin[..8].copy_from_slice(&n.to_be_bytes());
+        let change = Key::Change { order: n.to_string().into(), echoed: n % 2 == 0 };
+        let keys = [correlation, Key::Idempotency(format!("i{n}").into()), change, Key::Twin(twin)];
+        let mut claim = fresh(take(&memory, &keys, 2, 1));
+        let is_sent = n % 4 > 1;
+        if is_sent {
+            claim.sending(recorded(Outcome::Unknown));
+        }
+        match n % 4 {
+            0 => drop(claim),
+            1 => drop(claim.end(recorded(Outcome::NotSent))),
+            2 => {
+                claim.taken_back();
+                drop(claim);
+            }
+            _ => drop(claim.end(recorded(Outcome::Rejected))),
+        }
+        // And what is refused for its id alone.
+        assert!(matches!(take(&memory, &id("sent"), 2, 1), Found::Conflict(..)));
+    }
+    assert_eq!(memory.entries(&account()), one);
+}
+
+/// Whoever repeats one order for ever, with another key each time, must not fill anything by it.
+#[test]
+fn repeats_without_end_of_one_write_are_bounded() {
+    let memory = Memory::default();
+    fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
+    let mut lost = fresh(take(&memory, &id("lost"), 1, 0));
+    lost.sending(recorded(Outcome::Unknown));
+    drop(lost);
+    for n in 0..10_000 {
+        let keys = [Key::Correlation("c".into()), Key::Idempotency(format!("i{n}").into())];
+        assert!(matches!(take(&memory, &keys, 1, 1), Found::Done(..)));
+        let Found::Unknown(_, claim, _) = take(&memory, &id("lost"), 1, 1) else { panic!("{n}") };
+        drop(claim);
+    }
+    let [kept, places, due] = memory.entries(&account());
+    assert!(kept == 2 && places <= 2 * MOST_IDS && due == 2, "{kept} {places} {due}");
+    // What it came with first is known as ever, and those of the first repeats.
+    assert!(matches!(take(&memory, &id("c"), 1, 2), Found::Done(..)));
+    assert!(matches!(take(&memory, &[Key::Idempotency("i0".into())], 1, 2), Found::Done(..)));
+}
+
+/// A busy customer's day is 7,000 of these.
+#[test]
+fn a_remembered_write_costs_little() {
+    const MANY: u64 = 100_000;
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let (memory, before) = (Memory::default(), resident());
+    for n in 0..MANY {
+        let keys = [Key::Correlation(format!("a-label-of-{n:08}").into())];
+        let answer = format!(r#"{{"orderId":"2126{n:010}","orderStatus":"TRANSIT"}}"#);
+        let request_id = format!("01a22c1d-4da8-79b5-a203-{n:012}");
+        let Found::Fresh(claim) = memory.take(&account(), &keys, &write(1), &asker(&request_id), span(0)) else {
+            panic!()
+        };
+        claim.end(Recorded { status: 200, body: answer.into(), ..Recorded::bare(Outcome::Executed) });
+    }
+    let each = (resident() - before) / MANY;
+    println!("{each} bytes for each write that left");
+    assert!(each < 1024, "{each} bytes for each");
+    assert_eq!(memory.len(&account()), MANY as usize);
+}
+
+/// What nobody can find any more is not held for a day: changes by their order alone, twins that are over.
+#[test]
+fn what_cannot_be_found_again_is_not_kept() {
+    let memory = Memory::default();
+    for n in 0..25 {
+        let keys = [Key::Change { order: "7".into(), echoed: true }];
+        fresh(take(&memory, &keys, n, u64::from(n))).end(recorded(Outcome::Executed));
+        fresh(take(&memory, &[Key::Twin([n; 32])], n, u64::from(n))).end(recorded(Outcome::Executed));
+    }
+    assert_eq!(memory.len(&account()), 25, "changes of the last minute");
+    memory.tend(span(24 + 60).now);
+    assert_eq!(memory.entries(&account()), [0; 3]);
+}
+
+/// An account that trades no more, or is deleted, gives back what it held.
+#[test]
+fn what_is_due_is_forgotten_without_another_order() {
+    let memory = Memory::default();
+    for n in 0..1000 {
+        fresh(take(&memory, &id(&format!("c{n}")), 1, 0)).end(recorded(Outcome::Executed));
+    }
+    memory.tend(span(86_399).now);
+    assert_eq!(memory.len(&account()), 1000, "nothing that left is dropped early");
+    memory.tend(span(86_400).now);
+    assert_eq!(memory.entries(&account()), [0; 3]);
+}
+
 /// An id is another order's the next day, and a use of it late in the day keeps it on.
 #[test]
 fn an_id_is_remembered_until_its_time_and_an_hour_past_its_last_use() {
@@ -116,7 +220,7 @@ fn an_id_is_remembered_until_its_time_and_an_hour_past_its_last_use() {
 #[test]
 fn a_claim_can_say_that_it_is_to_be_kept_for_longer() {
     let memory = Memory::default();
-    let claim = fresh(take(&memory, &id("c"), 1, 0));
+    let mut claim = fresh(take(&memory, &id("c"), 1, 0));
     claim.keep_until(span(0).now.after(DAY * 3));
     claim.end(recorded(Outcome::Executed));
     assert!(matches!(take(&memory, &id("c"), 1, 3 * 86_400 - 1), Found::Done(..)));

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Order;
 use super::judge::Reply;
 use crate::domain::{Outcome, Role, SourceAddr};
-use crate::orders::journal::{Entry, JournalError, Kind, PathText, Repeat, Urgency, Word};
+use crate::orders::journal::{Entry, Kind, PathText, Repeat, Urgency, Word};
 use crate::orders::limits::Limited;
 use crate::orders::memory::{Claim, Recorded, Said, Write};
 use crate::orders::trail::{Trail, orders_of};
@@ -18,6 +18,9 @@ use crate::proxy::reply::{Code, Problem, Retry};
 use crate::proxy::sign::Correlation;
 use crate::telemetry::events::Subject;
 use crate::tokens::LiveToken;
+
+/// How long what takes risk away waits for a disk that is slow.
+const URGENT_WITHIN: Duration = Duration::from_millis(500);
 
 /// The media type of nearly all that the broker says.
 const JSON: &str = "application/json";
@@ -58,16 +61,19 @@ impl Order<'_> {
     /// 503 `journal_unavailable`; nothing was sent.
     pub(super) async fn journal(&self, intent: &Entry) -> Result<(), Problem> {
         let urgency = if self.takes_risk_away() { Urgency::TakesRiskAway } else { Urgency::Ordinary };
-        let Err(err) = self.proxy.orders.journal.append_durable_as(intent, urgency).await else { return Ok(()) };
+        // What takes risk away does not wait for a disk that hangs.
+        let by = if self.takes_risk_away() { self.leave_by.min(Instant::now() + URGENT_WITHIN) } else { self.leave_by };
+        let written = self.proxy.orders.journal.append_durable_as(intent, urgency, by).await;
+        let Err(err) = written else { return Ok(()) };
         if self.takes_risk_away() {
             tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err,
                 "what takes risk away is sent WITHOUT its line in the order journal");
             return Ok(());
         }
-        if matches!(err, JournalError::Unsynced { .. }) {
-            // The line is there, and must not look like an order whose end is not known.
+        if err.may_be_written() {
+            // It must not look like an order whose end is not known.
             let line = intent.outcome(Outcome::NotSent, self.proxy.orders.stamp());
-            let _ = self.proxy.orders.journal.append(&line);
+            self.proxy.orders.journal.append_later(&line);
         }
         let detail = format!("the order was not sent, because its line in the journal could not be written: {err}");
         Err(Problem::before_sending(Code::JournalUnavailable, detail))
@@ -99,7 +105,7 @@ impl Order<'_> {
     }
 
     /// What the broker's answer adds to what is known: the day that the order belongs to, by its clock.
-    pub(super) fn settled(&self, claim: &Claim, outcome: Outcome, reply: &Reply) {
+    pub(super) fn settled(&self, claim: &mut Claim, outcome: Outcome, reply: &Reply) {
         if self.out.method == Method::POST {
             let ids = orders_of(&reply.body);
             self.proxy.orders.known.note(self.account.client_id(), ids.iter().map(|id| &**id));

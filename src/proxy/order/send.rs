@@ -127,7 +127,7 @@ impl Order<'_> {
                         leg.accepted_source();
                     }
                     self.outcome(&intent, outcome, Some(&reply), sent_at, false).await;
-                    self.settled(&claim, outcome, &reply);
+                    self.settled(&mut claim, outcome, &reply);
                     claim.end(self.recorded(outcome, &reply, &trail, false));
                     return Ok(self.answer(reply, outcome, false, trace));
                 }

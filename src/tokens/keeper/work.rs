@@ -146,6 +146,8 @@ struct Work {
     token_id: Option<Secret>,
     /// A token that the state could not take. It signs all the same: the one before is dead.
     unsaved: Option<Box<TokenRecord>>,
+    /// What is spent of the limits could not be written down, and why.
+    unrecorded: Option<&'static Trouble>,
 }
 
 impl Work {
@@ -165,6 +167,7 @@ impl Work {
             link_wanted: None,
             token_id: None,
             unsaved: None,
+            unrecorded: None,
         }
     }
 
@@ -334,7 +337,7 @@ impl Work {
                 self.act(action, &mut recorded, &mut events).await;
             }
         }
-        if self.unsaved.is_some() {
+        if self.unsaved.is_some() || self.unrecorded.is_some() {
             let soon = steady::now() + SignedDuration::try_from(WRITE_AGAIN).unwrap_or_default();
             self.wake = Some(self.wake.filter(|(at, _)| *at < soon).unwrap_or((soon, false)));
         }
@@ -356,18 +359,18 @@ impl Work {
                     Strategy::PinTotp { .. } => TokenSource::PinTotp,
                     Strategy::Consent => TokenSource::Consent,
                 };
-                self.attempt(id, Some(source), question, events);
+                self.attempt(id, Some(source), question, *recorded, events);
             }
             Action::Renew { id, generation, latest } => {
                 let token = self.keeper.cell.last().filter(|last| *recorded && last.generation() == generation);
                 let question = token.map(|token| Question::Renew { token, latest });
-                self.attempt(id, Some(TokenSource::Renewal), question, events);
+                self.attempt(id, Some(TokenSource::Renewal), question, *recorded, events);
             }
             Action::MakeConsent { id, latest } => {
                 let question = self.credentials().filter(|_| *recorded).and_then(|known| {
                     Some(Question::ConsentLink { api_key: known.api_key?, api_secret: known.api_secret?, latest })
                 });
-                self.attempt(id, None, question, events);
+                self.attempt(id, None, question, *recorded, events);
             }
             Action::DenyConsent(trouble) => self.give_link(Err(trouble)),
             Action::CheckStored { id, generation } => {
@@ -387,13 +390,23 @@ impl Work {
         id: u64,
         source: Option<TokenSource>,
         question: Option<Question>,
+        recorded: bool,
         events: &mut VecDeque<Event>,
     ) {
         match question {
             Some(question) if self.setup.legs.is_some() => self.ask(Errand::Attempt { id, source }, question),
             Some(_) | None => {
-                self.give_link(Err(UNWRITTEN));
-                events.push_back(Event::Attempt { id, outcome: AttemptOutcome::NotSent });
+                let outcome = match self.unrecorded.filter(|_| !recorded) {
+                    Some(trouble) => {
+                        self.give_link(Err(trouble.clone()));
+                        AttemptOutcome::NotRecorded(trouble.clone())
+                    }
+                    None => {
+                        self.give_link(Err(UNSENT));
+                        AttemptOutcome::NotSent
+                    }
+                };
+                events.push_back(Event::Attempt { id, outcome });
             }
         }
     }
@@ -522,7 +535,7 @@ impl Work {
             if matches!(err, Unwritten::Gone) {
                 return AttemptOutcome::Lost;
             }
-            tracing::error!(account = %name, error = %err, "a new token cannot be stored; it signs until the gateway stops");
+            tracing::error!(account = %name, error = %err, "a new token cannot be stored yet; it signs, and is stored as soon as it can be");
             record.generation = record.generation.max(self.keeper.cell.last().map_or(0, |last| last.generation()) + 1);
             self.unsaved = Some(Box::new(record.clone()));
         }
@@ -553,11 +566,17 @@ impl Work {
     }
 
     async fn save_again(&mut self) {
+        if self.unrecorded.is_some() {
+            let budget = self.machine.budget().clone();
+            self.record(&budget).await;
+        }
         let Some(mut record) = self.unsaved.take() else { return };
         let generation = record.generation;
         match self.save(&mut record).await {
             // A higher number than it signs under would be another token to the machine.
-            Ok(()) if record.generation == generation => {}
+            Ok(()) if record.generation == generation => {
+                tracing::info!(account = %self.keeper.account.name, "the token that could not be stored is stored");
+            }
             Ok(()) => {
                 self.publish(&record);
                 self.feed(Event::GivenByHand(facts(&record))).await;
@@ -576,9 +595,15 @@ impl Work {
         let Ok(json) = serde_json::to_value(Budget { skew, ..budget.clone() }) else { return false };
         let record = LoginRecord(json);
         let written = self.write(|_, name| Ok(Change::new().put(name, &record))).await;
+        let told = self.unrecorded.take().is_some();
         if let Err(err) = &written {
+            let is_full = matches!(err, Unwritten::Store(err) if err.is_full());
+            self.unrecorded = Some(if is_full { &FULL } else { &UNWRITTEN });
             let account = &self.keeper.account.name;
-            tracing::error!(%account, error = %err, "what a login spends cannot be written; it is not made");
+            // Once until it can be: it is tried again every few seconds.
+            if !told {
+                tracing::error!(%account, error = %err, "what logins spend cannot be written; none is made until it can be");
+            }
         }
         written.is_ok()
     }
@@ -631,7 +656,7 @@ impl Work {
         let live = self.keeper.cell.live();
         self.keeper.cell.stand(Standing {
             state: Some(self.machine.state().clone()),
-            trouble: self.machine.trouble().cloned(),
+            trouble: self.unsaved.is_some().then_some(UNSAVED).or_else(|| self.machine.trouble().cloned()),
             refusals_seen: self.refusals_seen,
             signing: live.ok().map(|token| token.generation()),
             skew: self.machine.skew(),
@@ -660,10 +685,21 @@ enum Unwritten {
     Store(#[from] StoreError),
 }
 
-const UNWRITTEN: Trouble = Trouble::new(
+static UNWRITTEN: Trouble = Trouble::new(
     "login_not_recorded",
-    "the gateway's state cannot be written, and a login that is not counted is not made",
-    "see the log: most often the disk is full",
+    "the gateway's state cannot be written, and a login that is not counted is not made; the account's legs are not at fault",
+    "see the log for what is wrong with the disk of state.path; it goes on by itself once that can be written",
+);
+static FULL: Trouble = Trouble::new(
+    "disk_full",
+    "the disk of the gateway's state is full, and a login that is not counted is not made; the account's legs are not at fault",
+    "free room on the disk of state.path (df -h, df -i); it goes on by itself within seconds",
+);
+const UNSAVED: Trouble = Trouble::new(
+    "token_not_saved",
+    "the token signs, but could not be saved, because the gateway's state cannot be written (most often the disk is full)",
+    "free room on the disk of state.path (df -h, df -i); it is saved by itself within seconds, and until then a restart \
+     would log in anew",
 );
 const UNSENT: Trouble = Trouble::new(
     "login_not_sent",

@@ -43,6 +43,8 @@ pub(super) struct Attempt {
     latest: Timestamp,
     /// The attempt before it, to go back to if this one is never sent.
     before: Option<Timestamp>,
+    /// And its code.
+    step_before: Option<u64>,
     /// The token to be renewed.
     generation: Option<u64>,
     /// When the link was made whose token is asked for.
@@ -60,6 +62,7 @@ impl Lifecycle {
             kind: plan.kind,
             latest,
             before: self.budget.last_mint_attempt,
+            step_before: self.budget.last_totp_step,
             generation: None,
             link: None,
         };
@@ -127,7 +130,7 @@ impl Lifecycle {
         let latest = plus(now, TO_SEND);
         self.budget.spend_consent(now, self.skew);
         let kind = AttemptKind::ConsentLink;
-        self.outstanding(Attempt { id, kind, latest, before: None, generation: None, link: None });
+        self.outstanding(Attempt { id, kind, latest, before: None, step_before: None, generation: None, link: None });
         actions.push(Action::MakeConsent { id, latest });
     }
 
@@ -135,14 +138,15 @@ impl Lifecycle {
     pub(super) fn ended(&mut self, id: u64, outcome: AttemptOutcome, now: Timestamp) {
         let Some(attempt) = self.attempt.take_if(|attempt| attempt.id == id) else { return };
         self.budget.unanswered = None;
-        if outcome != AttemptOutcome::NotSent {
+        let is_sent = !matches!(outcome, AttemptOutcome::NotSent | AttemptOutcome::NotRecorded(_));
+        if is_sent {
             self.unsent = 0;
             self.unsent_at = None;
             if attempt.kind.mints() {
                 self.budget.made_until(attempt.latest.min(now));
             }
         }
-        if !matches!(outcome, AttemptOutcome::NotSent | AttemptOutcome::Lost) {
+        if is_sent && outcome != AttemptOutcome::Lost {
             self.budget.silent = false;
         }
         match outcome {
@@ -152,6 +156,7 @@ impl Lifecycle {
                 self.trouble.clone_from(&self.budget.stopped);
             }
             AttemptOutcome::NotSent => self.not_sent(&attempt, now),
+            AttemptOutcome::NotRecorded(trouble) => self.not_recorded(&attempt, trouble, now),
             AttemptOutcome::Lost => self.lost(&attempt, now),
             AttemptOutcome::Refused(refusal) => self.attempt_refused(&attempt, refusal, now),
         }
@@ -183,6 +188,16 @@ impl Lifecycle {
             }
             AttemptKind::ConsentLink => self.budget.consents_today = self.budget.consents_today.saturating_sub(1),
         }
+    }
+
+    /// Not so much as a code was made. It is no leg's fault, and worth another try as soon as there may be room.
+    fn not_recorded(&mut self, attempt: &Attempt, trouble: Trouble, now: Timestamp) {
+        self.unsent = 0;
+        self.not_sent(attempt, now);
+        if attempt.kind == AttemptKind::PinTotp {
+            self.budget.last_totp_step = attempt.step_before;
+        }
+        self.trouble = Some(trouble.into());
     }
 
     fn lost(&mut self, attempt: &Attempt, now: Timestamp) {

@@ -200,6 +200,8 @@ pub enum AttemptOutcome {
     Lost,
     /// Proven: not a byte was sent (no leg could be dialled, or `latest` had passed).
     NotSent,
+    /// Proven too: what it spends could not be written down, so nothing was sent. Why, for people.
+    NotRecorded(Trouble),
     /// The broker answered no.
     Refused(Refusal),
 }
@@ -250,7 +252,7 @@ pub enum CheckOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Write this durably before doing what follows. If it cannot be written, do not
-    /// do what follows: report [`AttemptOutcome::NotSent`].
+    /// do what follows: report [`AttemptOutcome::NotRecorded`].
     Record(Box<Budget>),
     /// Sign with the token of this generation, or with none. Only ever names a token
     /// the keeper was given or gave.
