@@ -28,7 +28,8 @@ impl BadDisk {
 
     /// Let a program have it.
     pub fn give(&self, command: &mut Command) {
-        command.env("LD_PRELOAD", &self.library).env("BAD_DISK", &self.path);
+        preload::give(&self.library, command);
+        command.env("BAD_DISK", &self.path);
     }
 
     fn set(&self, place: u64, value: i64) {

@@ -15,6 +15,7 @@
 //! - [`slow_disk`]: a disk that takes its time.
 //! - [`etc`]: a host whose `/etc` is the test's own.
 //! - [`bad_disk`]: one that fails or hangs.
+//! - [`log_pipe`]: a log whose reader stops.
 //! - [`preload`]: libraries that give a program such a host.
 //! - [`engine`]: an order engine that remembers what it was told.
 //! - [`random`]: numbers that a seed decides.
@@ -40,6 +41,7 @@ pub mod engine;
 pub mod etc;
 pub mod forbid;
 pub mod gateway;
+pub mod log_pipe;
 pub mod name_server;
 pub mod net;
 pub mod node;

@@ -11,9 +11,11 @@ use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Options, Sandbox};
 
+use super::bad_disk::BadDisk;
 use super::clock::Clock;
 use super::etc::Etc;
 use super::gateway::Ready;
+use super::log_pipe::LogPipe;
 use super::net::{self, Ns, NsRuntime};
 use super::slow_disk::SlowDisk;
 use super::wait::wait_until;
@@ -103,8 +105,12 @@ pub struct Host {
     pub clock: Option<Clock>,
     /// A disk that can be slow.
     pub slow_disk: Option<SlowDisk>,
+    /// A disk that can fail or hang.
+    pub bad_disk: Option<BadDisk>,
     /// An `/etc` of its own.
     pub etc: Option<Etc>,
+    /// A log whose reader can stop.
+    pub log: Option<LogPipe>,
 }
 
 impl Host {
@@ -115,8 +121,14 @@ impl Host {
         if let Some(disk) = &self.slow_disk {
             disk.give(command);
         }
+        if let Some(disk) = &self.bad_disk {
+            disk.give(command);
+        }
         if let Some(etc) = &self.etc {
             etc.give(command);
+        }
+        if let Some(log) = &self.log {
+            log.give(command);
         }
     }
 }
@@ -171,6 +183,11 @@ impl World {
     /// The disk of [`World::up_with_slow_disk`].
     pub fn disk(&self) -> &SlowDisk {
         self.host.slow_disk.as_ref().expect("this world's disk cannot be slow")
+    }
+
+    /// The host that the gateway is on.
+    pub const fn host(&self) -> &Host {
+        &self.host
     }
 
     fn up_but_for_traders(config: &str, host: impl FnOnce(&Path) -> Host) -> Self {
