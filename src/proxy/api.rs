@@ -14,7 +14,7 @@ use super::caller::Door;
 use super::forward::{self, Trace};
 use super::order::{Order, Wish, limited};
 use super::permission::Permission;
-use super::reply::{Body, Code, Problem, Retry};
+use super::reply::{Body, Code, Problem};
 use super::target::Target;
 use super::{Inbound, Inside, Proxy, form_of, legs, live, no_token, outgoing, sign};
 use crate::accounts::Account;
@@ -22,8 +22,8 @@ use crate::broker::dhan::endpoints::{Spelling, classify, spelling};
 use crate::broker::dhan::errors;
 use crate::domain::{BootInstant, Outcome};
 use crate::egress::decode;
+use crate::orders::day;
 use crate::orders::limits::Ask;
-use crate::orders::{MOST_IN_LINE, day};
 use crate::telemetry::access::Access;
 use crate::tokens::mask::mask;
 use crate::tokens::{By, LiveToken};
@@ -94,7 +94,7 @@ impl Proxy {
                 terms: signed.terms.into(),
             };
             let lane = self.orders.lane(account.client_id());
-            let in_line = if endpoint.takes_risk_away() { None } else { Some(lane.queue().ok_or_else(too_many)?) };
+            let leave_by = arrival.at + within;
             let order = Order {
                 proxy: self,
                 account,
@@ -103,11 +103,11 @@ impl Proxy {
                 out,
                 wish,
                 permission,
-                leave_by: arrival.at + within,
+                leave_by,
+                asleep_by: BootInstant::now() + leave_by.saturating_duration_since(Instant::now()),
                 arrival,
                 place: lane.exits.place(),
-                gate: lane.gate,
-                _in_line: in_line,
+                lane,
                 reconcile_for: settings.reconcile_for,
             };
             return order.run(trace).await;
@@ -149,17 +149,6 @@ impl Proxy {
             sign::token(&mut out.headers, &token);
         }
     }
-}
-
-/// They wait for what does not come any sooner for one more.
-fn too_many() -> Problem {
-    let detail = format!(
-        "{MOST_IN_LINE} placements and changes of this account are under way already, and the broker takes some ten a \
-         second; wait for their answers, and for what holds them up (see the account's token and legs)"
-    );
-    let mut problem = Problem::before_sending(Code::RateLimited, detail);
-    problem.retry = Retry::After(Duration::from_secs(1));
-    problem
 }
 
 /// How soon the caller wants it gone or not at all.

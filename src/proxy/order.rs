@@ -30,20 +30,18 @@ use tokio::time::Instant;
 
 use super::forward::{Outgoing, Trace};
 use super::permission::{Exempt, Permission};
-use super::reply::{Body, Code, Problem};
+use super::reply::{Body, Code, Problem, Retry};
 use super::sign::Correlation;
 use super::{Arrival, Proxy};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
-use crate::domain::{Outcome, RepeatsBy};
-use crate::orders::InLine;
-use crate::orders::day;
+use crate::domain::{BootInstant, Outcome, RepeatsBy};
 use crate::orders::exits::Place;
 use crate::orders::journal::{PathText, Word};
-use crate::orders::limits::Gate;
 use crate::orders::memory::{Asker, Found, Key, Said, Span, Write};
 use crate::orders::terms::Terms;
 use crate::orders::trail::Trail;
+use crate::orders::{Lane, MOST_IN_LINE, day};
 
 pub(super) use lines::{limited, order_ids, told};
 
@@ -59,12 +57,12 @@ pub(super) struct Order<'a> {
     pub(super) arrival: Arrival,
     /// When it must have left.
     pub(super) leave_by: Instant,
+    /// The same by a clock that goes on while the machine sleeps.
+    pub(super) asleep_by: BootInstant,
     /// Its place among the writes of its customer.
     pub(super) place: Place,
-    /// The broker's limits, as far as they are used up.
-    pub(super) gate: Arc<Gate>,
-    /// Counted among those that are under way. What takes risk away is not, and is never one too many.
-    pub(super) _in_line: Option<InLine>,
+    /// What holds up its customer's writes: the broker's limits, as far as they are used up, and how many wait.
+    pub(super) lane: Lane,
     /// How long the broker is asked when the answer is lost.
     pub(super) reconcile_for: Duration,
 }
@@ -101,6 +99,12 @@ impl Order<'_> {
             let found = self.proxy.orders.memory.take(self.account.client_id(), &keys, &write, &asker, self.span());
             match found {
                 Found::Fresh(claim) => {
+                    // Counted among those that are under way. What takes risk away is not, and is never one too many; nor
+                    // is what is answered with what is known.
+                    let in_line = if self.takes_risk_away() { None } else { Some(self.lane.queue()) };
+                    if matches!(in_line, Some(None)) {
+                        return Err(too_many());
+                    }
                     if self.must_ask_first() {
                         return Box::pin(self.ask_first(claim, &write, trace)).await;
                     }
@@ -237,6 +241,19 @@ impl Order<'_> {
         Ok(())
     }
 
+    /// May it not be sent though its intent is written? To be asked right before its bytes.
+    fn came_too_late(&self, now: Instant, awake: BootInstant) -> Option<Problem> {
+        if self.takes_risk_away() {
+            return None;
+        }
+        if self.arrival.gone.is_cancelled() {
+            return Some(caller_gone());
+        }
+        let is_late = now > self.leave_by || awake > self.asleep_by;
+        is_late
+            .then(|| self.not_in_time("the disk took too long to take its line in the journal, or this machine slept"))
+    }
+
     /// Wait for something that it needs before its intent, and give up when it may not leave any more. What is ready
     /// costs nothing.
     ///
@@ -274,6 +291,17 @@ impl Order<'_> {
         );
         Problem::before_sending(Code::NotInTime, detail)
     }
+}
+
+/// More of one account are under way than can leave in any time that a caller waits.
+fn too_many() -> Problem {
+    let detail = format!(
+        "{MOST_IN_LINE} placements and changes of this account are under way already, and the broker takes some ten a \
+         second; wait for their answers, and for what holds them up (see the account's token and legs)"
+    );
+    let mut problem = Problem::before_sending(Code::RateLimited, detail);
+    problem.retry = Retry::After(Duration::from_secs(1));
+    problem
 }
 
 fn caller_gone() -> Problem {

@@ -214,7 +214,7 @@ impl Host {
     /// All of it, with so many accounts that log in by themselves.
     pub fn up(accounts: u16) -> Self {
         let resolver = SocketAddr::new(net::broker(3).into(), 5353);
-        let orders = "[orders]\nresponse_timeout = \"3s\"\nreconcile_for = \"3s\"\n[proxy]\ndrain = \"1s\"\n\
+        let orders = "[orders]\nresponse_timeout = \"3s\"\nreconcile_for = \"3s\"\n[proxy]\ndrain = \"1s\"\nmax_connections = 120\n\
                       [tokens]\nlogins_per_second = 20\n";
         let text = config(&format!("user_timeout = \"1s\"\nname_servers = [\"{resolver}\"]\n{orders}"))
             .replace("warm = 0", "warm = 0\ndwell = \"1s\"");

@@ -185,7 +185,7 @@ impl Order<'_> {
         let (account, to) = (self.account, &self.out.authority);
         let asked = async {
             let token = live(account, by).await.ok()?;
-            self.gate.enter(question::ask(path)).await.ok()?;
+            self.lane.gate.enter(question::ask(path)).await.ok()?;
             let (leg, lease) = legs(account).ok()?.lease(to, Purpose::Read, Reuse::Idle, by).await.ok()?;
             let question = Question { account, token: &token, to, path, limit: question::LONGEST };
             question.put(self.proxy, leg, lease).await

@@ -175,7 +175,7 @@ impl Order<'_> {
             cleared.await?.map_err(|by| superseded(&by))?;
         }
         self.wait("no token came", self.token(tries.refused)).await??;
-        let reserving = self.gate.reserve(self.ask(), self.leave_by);
+        let reserving = self.lane.gate.reserve(self.ask(), self.leave_by);
         let reserved = self.wait("its moment by the broker's limits did not come", reserving);
         let reserved = reserved.await?.map_err(|err| limited(&err))?;
         let dialled = self.wait("no connection was made", self.dial(legs, tries));
@@ -252,22 +252,28 @@ impl Order<'_> {
         };
         // It may have waited for an exit that took its room, and must not leave after it.
         if self.stand() != Stand::Clear {
-            self.gate.give_back(pass);
+            self.lane.gate.give_back(pass);
             self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
             return Ok(Left::Overtaken);
         }
         if !lease.still_good() {
-            self.gate.give_back(pass);
+            self.lane.gate.give_back(pass);
             self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
             return Ok(Left::NotAByte("the broker had closed the connection".to_owned()));
         }
         claim.sending(self.unknown(trail));
         let (sent_at, left_at) = (Instant::now(), BootInstant::now());
+        // The disk may have held the intent, or the machine slept: an engine that gave up does not expect this order.
+        if let Some(problem) = self.came_too_late(sent_at, left_at) {
+            self.lane.gate.give_back(pass);
+            self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
+            return Err(problem);
+        }
         trail.leaves(SentAt::Here(left_at));
         let said = match lease.send(&self.out.message(), self.out.limit).await {
             Sent::NotSent(err) => {
                 claim.taken_back();
-                self.gate.give_back(pass);
+                self.lane.gate.give_back(pass);
                 self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
                 return Ok(Left::NotAByte(err.chain()));
             }

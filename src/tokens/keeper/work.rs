@@ -270,12 +270,15 @@ impl Work {
             return;
         }
         let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), Question::Time);
-        let skew = tokio::select! {
-            answer = asking => answer.skew,
-            () = self.shared.tasks.stopping() => None,
+        let answer = tokio::select! {
+            answer = asking => answer,
+            () = self.shared.tasks.stopping() => return,
         };
-        *asked = Some(Instant::now());
-        if let Some(skew) = skew {
+        // What did not leave by this account's legs may leave by the next one's.
+        if !matches!(answer.said, Said::NotSent) {
+            *asked = Some(Instant::now());
+        }
+        if let Some(skew) = answer.skew {
             self.shared.measured(skew);
         }
     }
