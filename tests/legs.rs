@@ -432,3 +432,24 @@ fn a_read_that_is_sent_again_counts_again() {
     let reads = world.broker.seen().into_iter().filter(|seen| seen.path_and_query == "/v2/orders").count();
     assert_eq!(reads, 2);
 }
+
+/// A feed that is slow to open says nothing of the way that orders and reads take, and its handshake is not offered twice.
+#[test]
+fn a_feed_that_does_not_open_moves_no_read() {
+    let world = World::up_with(1, &text("warm = 0").replace("user_timeout", "response_timeout = \"2s\"\nuser_timeout"));
+    goes_by(&world, "primary");
+    world.broker.fault(Fault::new(Action::Hang { executed: false }).at("api-feed.dhan.co"));
+    let answer = world.net.in_ns(Ns::Gateway, || async {
+        let mut stream = connect(LOOPBACK.parse().unwrap()).await;
+        let head = "GET http://api-feed.dhan.co/?version=2&token=placeholder&clientId=9&authType=2 HTTP/1.1\r\n\
+            Host: api-feed.dhan.co\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+        let mut answer = vec![0u8; 1024];
+        let length = tokio::io::AsyncReadExt::read(&mut stream, &mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    });
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    assert_eq!(primary(&world).0, "admits");
+    assert_eq!(read(&world).header("sixgate-leg"), "primary");
+}

@@ -51,7 +51,9 @@ impl ResolveError {
     pub(super) fn of(host: &Host, failure: &Failure) -> Self {
         let (host, said, origin) = (host.clone(), failure.said(), &failure.servers.origin);
         let whys = || failure.said.iter().map(|(_, why)| why);
-        let forbidden = whys().find_map(|why| match why {
+        // An entry of /etc/hosts that leads callers here is as it should be: who asked no name server has not found out.
+        let of_servers = || failure.said.iter().filter(|(server, _)| server.is_some()).map(|(_, why)| why);
+        let forbidden = of_servers().find_map(|why| match why {
             Unusable::Forbidden(to, rule) => Some((*to, *rule)),
             Unusable::Silent(_)
             | Unusable::Unreachable(_)

@@ -263,6 +263,15 @@ impl Attendant {
         }
     }
 
+    /// Nobody says any more which addresses are on this host.
+    pub(super) fn addresses_are_unknown(&self) {
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        *local = None;
+        for legs in self.all() {
+            legs.both().into_iter().for_each(|leg| Leg::address_is(leg, true));
+        }
+    }
+
     /// The kernel delivers other addresses than before.
     pub(super) fn addresses_are(&self, routes: LocalRoutes) {
         // Held to the end, so that what a leg is told last is the newest.

@@ -299,9 +299,17 @@ impl Leg {
         }
     }
 
-    /// A read that was sent by it got no reply in time, and one when it was sent again by the other leg.
-    pub fn gave_no_reply(&self) {
-        self.learn(Event::NoReply);
+    /// A read that was sent to this host by it got no reply in time, and one when it was sent again by the other leg.
+    /// Only what the API host does says something of a leg.
+    pub fn gave_no_reply(&self, to: &Authority) {
+        if self.attendant.is_api(to) {
+            self.learn(Event::NoReply);
+        }
+    }
+
+    /// Does it admit reads, or is it only not trusted for long enough yet?
+    pub fn works(&self) -> bool {
+        self.admits(Purpose::Read) || matches!(self.state().0, LegState::Probing { .. })
     }
 
     pub(super) const fn exit(&self) -> &Arc<Exit> {

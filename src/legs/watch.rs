@@ -7,8 +7,8 @@
 //! It also says when a way out changes: then idle connections that no route leads along any more are let go of, before an
 //! order is written to one.
 //!
-//! Where netlink is not to be had (a sandbox that forbids it), this says so and ends:
-//! legs then trip when they are dialled, as they would without it.
+//! Where netlink is not to be had (a sandbox that forbids it), this says so and tries again now and then:
+//! legs trip meanwhile when they are dialled, as they would without it.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -38,6 +38,9 @@ const BATCH: usize = 64;
 /// Between two looks at where idle connections lead: on a host with a busy routing table something changes all the time.
 const WAYS_AGAIN: Duration = Duration::from_millis(100);
 
+/// From the end of a watch to the next try.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// Why addresses are not watched.
 #[derive(Debug, thiserror::Error)]
 enum WatchError {
@@ -49,12 +52,23 @@ enum WatchError {
 
 /// Watch until the process is to stop.
 pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
-    tokio::select! {
-        ended = watch(&attendant) => if let Err(err) = ended {
-            let cause = std::error::Error::source(&err).map(ToString::to_string);
-            tracing::warn!(error = %err, cause, "addresses are not watched: a leg whose address goes is noticed when it is dialled");
-        },
-        () = tasks.stopping() => {}
+    let mut is_told = false;
+    loop {
+        tokio::select! {
+            ended = watch(&attendant) => if let Err(err) = ended {
+                // Nobody would say when one is back: each is tried, as if it were here.
+                attendant.addresses_are_unknown();
+                if !std::mem::replace(&mut is_told, true) {
+                    let cause = std::error::Error::source(&err).map(ToString::to_string);
+                    tracing::warn!(error = %err, cause, "addresses are not watched: a leg whose address goes is noticed when it is dialled");
+                }
+            },
+            () = tasks.stopping() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = tasks.stopping() => return,
+        }
     }
 }
 
@@ -67,8 +81,8 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
     let mut heard = false;
     loop {
         if ways_changed && looked.elapsed() >= WAYS_AGAIN {
-            (ways_changed, looked) = (false, Instant::now());
             attendant.ways_changed();
+            (ways_changed, looked) = (false, Instant::now());
         }
         if let Some(request) = follower.next_request() {
             let sent = send(socket.get_ref().as_raw_fd(), &request, MsgFlags::empty());

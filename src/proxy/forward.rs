@@ -109,7 +109,7 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
             }
             Sent::Reply(reply) => {
                 if let Some((silent, _)) = silent {
-                    silent.gave_no_reply();
+                    silent.gave_no_reply(&out.authority);
                 }
                 return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace));
             }
@@ -120,12 +120,14 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
                 }
             }
             Sent::Broken(err) => {
-                if repeated || !out.may_go_again().await {
+                // A handshake that got no reply is its host's matter: streams are opened anew by who listens.
+                let is_silent = matches!(err, SendError::TimedOut(_));
+                if repeated || is_silent && out.upgrade || !out.may_go_again().await {
                     return Err(out.failed(&err, Outcome::Unknown));
                 }
                 repeated = true;
                 dial_by = Instant::now() + out.limit;
-                silent = matches!(err, SendError::TimedOut(_)).then_some((leg, err));
+                silent = is_silent.then_some((leg, err));
             }
         }
         if reuse == Reuse::Idle {
@@ -134,9 +136,9 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
     }
 }
 
-/// A new connection by the leg that is not `not`, if it may carry a read and can be dialled.
+/// A new connection by the leg that is not `not`, if that one works, for however long, and can be dialled.
 async fn by_the_other<'l>(legs: &'l Legs, not: &Leg, out: &Outgoing, by: Instant) -> Option<(&'l Leg, Lease)> {
-    let other = legs.other_than(not.role(), Purpose::Read).filter(|other| other.admits(Purpose::Read))?;
+    let other = legs.other_than(not.role(), Purpose::Read).filter(|other| other.works())?;
     let lease = other.lease(&out.authority, Purpose::Read, Reuse::Never, by.into()).await.ok()?;
     Some((other, lease))
 }

@@ -8,10 +8,11 @@
 //! at an old address, so an old one can be dead and never somebody else's.
 //!
 //! Who dials waits for a name only when nothing is known of it, and at most [`PATIENCE`] when nobody has used it for an
-//! hour. A failure is remembered too: nobody waits for the same silence twice.
+//! hour. A failure is remembered too: while an address is known nobody waits for the same silence twice.
 //!
 //! A broker that has moved is followed: the keeper asks when the answer's time is over ([`TTL_CEILING`] at the latest),
-//! and sooner, once in [`TTL_FLOOR`], when a dial found an address of it dead.
+//! and sooner, once in [`TTL_FLOOR`], when a dial found an address of it dead, or at once when none is known and somebody
+//! wants one.
 //!
 //! Map: `question` is one question to one server, `servers` all of them in turn, `system` the host's files, `name` one
 //! host's state, `kept` what is known over a restart.
@@ -36,8 +37,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::resolve::ResolveError;
-use crate::domain::Host;
 use crate::domain::tasks::Tasks;
+use crate::domain::{Host, clocks};
 
 pub(super) use name::Name;
 pub(super) use question::Unusable;
@@ -49,6 +50,10 @@ use name::{Glance, Next};
 use servers::Asker;
 use system::Files;
 
+/// A failure that is younger is as good as another attempt...
+const FRESH: Duration = Duration::from_millis(500);
+/// ...to who has less time than this: an order. What takes risk away has more.
+const LONG: Duration = Duration::from_secs(5);
 /// Answers are kept at least this long, however short their TTL.
 const TTL_FLOOR: Duration = Duration::from_secs(5);
 /// Answers are kept no longer than this, however long their TTL.
@@ -74,6 +79,14 @@ pub(super) struct Names {
     tasks: Tasks,
     /// Keepers live here, whichever worker's request made one.
     runtime: Handle,
+}
+
+/// Why a lookup that began then gave no address.
+fn failed(host: &Host, failure: Option<Arc<Failure>>, began: Instant) -> ResolveError {
+    match failure {
+        Some(failure) => ResolveError::of(host, &failure),
+        None => ResolveError::Late { host: host.clone(), waited: began.elapsed() },
+    }
 }
 
 impl Names {
@@ -124,15 +137,20 @@ impl Names {
         let glance = name.glance(now, || self.keep(&name));
         let addresses = match glance {
             Glance::Known(addresses) => Ok(addresses),
-            Glance::Failed(failure) => Err(ResolveError::of(host, &failure)),
+            Glance::Failed => {
+                // The network may have come up this moment: who has time waits for another attempt, and who has little
+                // only where the last one is not as good.
+                name.is_wanted();
+                if by.saturating_duration_since(now) >= LONG || name.asked_before(now, FRESH) {
+                    let _ = timeout_at(by, asked).await;
+                }
+                name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
+            }
             Glance::Asking { for_the_first_time } => {
                 // Half of a short deadline, so that what is known is of use.
                 let patience = now + PATIENCE.min(by.saturating_duration_since(now) / 2);
                 let _ = timeout_at(if for_the_first_time { by } else { patience }, asked).await;
-                name.conclude(Instant::now()).map_err(|failure| match failure {
-                    Some(failure) => ResolveError::of(host, &failure),
-                    None => ResolveError::Late { host: host.clone(), waited: now.elapsed() },
-                })
+                name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
             }
         };
         addresses.map(|addresses| (Arc::clone(&name), addresses))
@@ -175,7 +193,9 @@ impl Names {
                 () = tokio::time::sleep_until(due) => {}
                 () = self.others_than(asked) => {}
                 () = reconfigured => {}
-                () = name.doubted(TTL_FLOOR) => {}
+                () = name.doubted() => {}
+                // The machine slept: what a timer says of its age is wrong.
+                () = clocks::stirred() => {}
             }
             if name.next(Instant::now()) == Next::Sleep {
                 return;

@@ -13,6 +13,9 @@ use super::servers::Failure;
 use super::{GOOD_FOR, IN_USE, TTL_CEILING, TTL_FLOOR};
 use crate::domain::Host;
 
+/// Between two attempts where nothing is known and somebody waits.
+const WANTED_AGAIN: Duration = Duration::from_millis(250);
+
 /// The first wait after a failure; it doubles...
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// ...up to this while there is a good answer...
@@ -45,7 +48,8 @@ struct State {
     used: Instant,
     /// When an attempt last ended.
     asked: Option<Instant>,
-    warned: Option<Instant>,
+    /// When it was last told that the name servers fail, and whether an address was known then.
+    warned: Option<(Instant, bool)>,
     /// Is the last that was told of it that it fails?
     told_as_failing: bool,
     /// The address that a connection was last made to, and when.
@@ -81,7 +85,7 @@ enum Keeper {
 pub(super) enum Glance {
     Known(Vec<Ipv6Addr>),
     /// Just now, and it is not asked again yet.
-    Failed(Arc<Failure>),
+    Failed,
     /// It is being asked. If not for the first time, there is something to fall back on: an old answer, or why there
     /// was none.
     Asking {
@@ -148,7 +152,7 @@ impl Name {
         match (state.addresses(now), &state.failure) {
             // Of one that is being kept the answer is moments old, or there is no newer one.
             (Some(addresses), _) if fresh || state.keeper != Keeper::Begins => Glance::Known(addresses),
-            (None, Some((failure, _))) if state.keeper == Keeper::Waits => Glance::Failed(Arc::clone(failure)),
+            (None, Some(_)) if state.keeper == Keeper::Waits => Glance::Failed,
             (None, None) => Glance::Asking { for_the_first_time: true },
             (Some(_), _) | (None, Some(_)) => Glance::Asking { for_the_first_time: false },
         }
@@ -193,13 +197,28 @@ impl Name {
         self.asked.notify_waiters();
     }
 
-    /// Resolves when an address could not be dialled, but not sooner than so long after the last attempt.
-    pub(super) async fn doubted(&self, pause: Duration) {
+    /// Resolves when an address could not be dialled, or when there is none and somebody wants one, but not at once after
+    /// the last attempt.
+    pub(super) async fn doubted(&self) {
         self.doubt.notified().await;
-        let asked = self.state().asked;
+        let (asked, pause) = {
+            let state = self.state();
+            let is_known = state.addresses(Instant::now()).is_some();
+            (state.asked, if is_known { TTL_FLOOR } else { WANTED_AGAIN })
+        };
         if let Some(asked) = asked {
             sleep_until(asked + pause).await;
         }
+    }
+
+    /// Is the last attempt older than this?
+    pub(super) fn asked_before(&self, now: Instant, age: Duration) -> bool {
+        self.state().asked.is_none_or(|asked| now.duration_since(asked) >= age)
+    }
+
+    /// Somebody wants an address, and none is known: it is asked about before its time.
+    pub(super) fn is_wanted(&self) {
+        self.doubt.notify_one();
     }
 
     /// In which order to dial: the one that worked last first, those that did not last. The one that worked is tried
@@ -267,8 +286,8 @@ impl State {
     fn failed(&mut self, host: &Host, failure: Failure, now: Instant) -> Instant {
         let before = self.failure.as_ref().map_or(0, |(_, times)| *times);
         let is_known = self.addresses(now).is_some();
-        if self.warned.is_none_or(|at| now.duration_since(at) >= WARN_EVERY) {
-            self.warned = Some(now);
+        if self.warned.is_none_or(|(at, known)| known != is_known || now.duration_since(at) >= WARN_EVERY) {
+            self.warned = Some((now, is_known));
             self.told_as_failing = true;
             let (origin, said) = (&failure.servers.origin, failure.said());
             match self.good.as_ref().filter(|_| is_known) {
