@@ -245,7 +245,8 @@ fn a_halt_is_in_force_on_a_full_disk_and_its_end_is_not() {
     let (status, refused) = admin(&world, false);
     assert_eq!((status, refused["code"].as_str()), (507, Some("disk_full")), "{refused}");
     assert_eq!(send(&world, &Wish::place(None, 100.0)).code(), "account_halted");
-    assert!(readyz(&world).1.contains("the state cannot be written"), "{:?}", readyz(&world));
+    let body = readyz(&world).1;
+    assert!(body.contains("the state cannot be written") && body.contains("free room"), "{body}");
 
     std::fs::remove_file(filler).unwrap();
     wait_until("the halt to be saved", LIMIT, || {
@@ -368,6 +369,22 @@ fn with_bad_disk(more: &str) -> (World, BadDisk) {
     world.gateway =
         Gateway::start_with(&place, &text(more), world.dir.path(), Ready::Readyz, |command| disk.give(command));
     (world, disk)
+}
+
+/// Whoever is told to free room on a disk that fails, or may not be written to, does the wrong thing.
+#[test]
+fn a_state_that_cannot_be_written_is_told_with_its_own_advice() {
+    let (world, disk) = with_bad_disk("");
+    for (errno, advice) in [(Errno::EIO, "smartctl"), (Errno::EROFS, "read-only"), (Errno::EACCES, "right to write")] {
+        disk.fail_syncs(Some(errno));
+        let pinned = world.gateway.admin().put("/v1/accounts/a1/leg", &json!({ "pin": "primary" }));
+        assert!(pinned.0 >= 500, "{errno}: {pinned:?}");
+        let (_, body) = readyz(&world);
+        let line = body.lines().find(|line| line.contains("the state cannot be written")).unwrap_or_default();
+        assert!(line.contains(advice) && !line.contains("free room"), "{errno}: {body}");
+        disk.fail_syncs(None);
+        wait_until("the state to be written again", LIMIT, || !readyz(&world).1.contains("the state cannot be written"));
+    }
 }
 
 #[test]

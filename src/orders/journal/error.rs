@@ -85,11 +85,6 @@ impl JournalError {
     }
 }
 
-/// Does this mean "no room"? A quota and a limit on a file's size are as final as a full disk.
-pub(super) fn is_full(err: &io::Error) -> bool {
-    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
 /// A line, or a file, that cannot be read back.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}, byte {offset}: {why}")]
