@@ -464,6 +464,36 @@ fn a_sync_that_fails_or_hangs_holds_up_no_exit_for_long() {
     wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
 }
 
+/// A deadline that one caller sets for itself says nothing of the disk, and must not cost anybody else an order.
+#[test]
+fn a_caller_that_waits_for_less_than_the_disk_takes_troubles_nobody_else() {
+    let (world, disk) = with_bad_disk("[journal]\nfsync = true\n");
+    let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
+    disk.slow_syncs(Duration::from_millis(700));
+    let auth = basic(&world.traders[0].name, &world.traders[0].key);
+    let hasty = |wish: &Wish| {
+        let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", "300ms")];
+        let url = format!("http://{HOST}{}", wish.path);
+        world.net.in_ns(Ns::Caller, || async {
+            let socket = tokio::net::TcpSocket::new_v6().unwrap();
+            let mut caller = Caller::http1(socket.connect(LISTENER).await.unwrap()).await;
+            caller.send(request(wish.method, &url, HOST, &fields, wish.body.as_deref())).await.unwrap()
+        })
+    };
+    let before = arrived(&world);
+    let refused = hasty(&Wish::place(Some("hasty"), 100.0));
+    assert_eq!((refused.status, refused.header("sixgate-outcome")), (503, "not_sent"), "{refused:?}");
+    assert_eq!(refused.json()["code"], "not_in_time", "{refused:?}");
+    assert_eq!((arrived(&world), said(&world, BEGINS), readyz(&world).0), (before, 0, 200), "{}", world.gateway.log());
+    assert_eq!(told(&send(&world, &Wish::place(Some("patient"), 100.0))), (200, "executed"));
+    let cancelled = hasty(&Wish::cancel(&waiting));
+    assert_eq!((cancelled.status, cancelled.header("sixgate-outcome")), (200, "executed"), "{cancelled:?}");
+    assert_eq!((said(&world, BEGINS), readyz(&world).0), (0, 200), "{}", world.gateway.log());
+    // Its line is in the journal, and must not look like an order whose end is not known.
+    let report = verify(&state(&world).join("journal")).unwrap();
+    assert!(report.is_good() && report.unfinished == 0, "{report:#?}");
+}
+
 /// The worker that met it first is held by the kernel; nobody else's orders are.
 #[test]
 fn a_write_that_hangs_holds_one_worker_and_no_other() {
