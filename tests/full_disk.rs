@@ -245,7 +245,8 @@ fn a_halt_is_in_force_on_a_full_disk_and_its_end_is_not() {
     let (status, refused) = admin(&world, false);
     assert_eq!((status, refused["code"].as_str()), (507, Some("disk_full")), "{refused}");
     assert_eq!(send(&world, &Wish::place(None, 100.0)).code(), "account_halted");
-    assert!(readyz(&world).1.contains("the state cannot be written"), "{:?}", readyz(&world));
+    let body = readyz(&world).1;
+    assert!(body.contains("the state cannot be written") && body.contains("free room"), "{body}");
 
     std::fs::remove_file(filler).unwrap();
     wait_until("the halt to be saved", LIMIT, || {
@@ -370,6 +371,22 @@ fn with_bad_disk(more: &str) -> (World, BadDisk) {
     (world, disk)
 }
 
+/// Whoever is told to free room on a disk that fails, or may not be written to, does the wrong thing.
+#[test]
+fn a_state_that_cannot_be_written_is_told_with_its_own_advice() {
+    let (world, disk) = with_bad_disk("");
+    for (errno, advice) in [(Errno::EIO, "smartctl"), (Errno::EROFS, "read-only"), (Errno::EACCES, "right to write")] {
+        disk.fail_syncs(Some(errno));
+        let pinned = world.gateway.admin().put("/v1/accounts/a1/leg", &json!({ "pin": "primary" }));
+        assert!(pinned.0 >= 500, "{errno}: {pinned:?}");
+        let (_, body) = readyz(&world);
+        let line = body.lines().find(|line| line.contains("the state cannot be written")).unwrap_or_default();
+        assert!(line.contains(advice) && !line.contains("free room"), "{errno}: {body}");
+        disk.fail_syncs(None);
+        wait_until("the state to be written again", LIMIT, || !readyz(&world).1.contains("the state cannot be written"));
+    }
+}
+
 #[test]
 fn whatever_way_a_disk_fails_exits_are_sent_and_the_cause_is_named() {
     let (world, disk) = with_bad_disk("");
@@ -445,6 +462,36 @@ fn a_sync_that_fails_or_hangs_holds_up_no_exit_for_long() {
     disk.hold_syncs(false);
     until_sent(&world, 102.0);
     wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
+}
+
+/// A deadline that one caller sets for itself says nothing of the disk, and must not cost anybody else an order.
+#[test]
+fn a_caller_that_waits_for_less_than_the_disk_takes_troubles_nobody_else() {
+    let (world, disk) = with_bad_disk("[journal]\nfsync = true\n");
+    let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
+    disk.slow_syncs(Duration::from_millis(700));
+    let auth = basic(&world.traders[0].name, &world.traders[0].key);
+    let hasty = |wish: &Wish| {
+        let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", "300ms")];
+        let url = format!("http://{HOST}{}", wish.path);
+        world.net.in_ns(Ns::Caller, || async {
+            let socket = tokio::net::TcpSocket::new_v6().unwrap();
+            let mut caller = Caller::http1(socket.connect(LISTENER).await.unwrap()).await;
+            caller.send(request(wish.method, &url, HOST, &fields, wish.body.as_deref())).await.unwrap()
+        })
+    };
+    let before = arrived(&world);
+    let refused = hasty(&Wish::place(Some("hasty"), 100.0));
+    assert_eq!((refused.status, refused.header("sixgate-outcome")), (503, "not_sent"), "{refused:?}");
+    assert_eq!(refused.json()["code"], "not_in_time", "{refused:?}");
+    assert_eq!((arrived(&world), said(&world, BEGINS), readyz(&world).0), (before, 0, 200), "{}", world.gateway.log());
+    assert_eq!(told(&send(&world, &Wish::place(Some("patient"), 100.0))), (200, "executed"));
+    let cancelled = hasty(&Wish::cancel(&waiting));
+    assert_eq!((cancelled.status, cancelled.header("sixgate-outcome")), (200, "executed"), "{cancelled:?}");
+    assert_eq!((said(&world, BEGINS), readyz(&world).0), (0, 200), "{}", world.gateway.log());
+    // Its line is in the journal, and must not look like an order whose end is not known.
+    let report = verify(&state(&world).join("journal")).unwrap();
+    assert!(report.is_good() && report.unfinished == 0, "{report:#?}");
 }
 
 /// The worker that met it first is held by the kernel; nobody else's orders are.

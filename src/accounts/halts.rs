@@ -89,7 +89,7 @@ impl Accounts {
         self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))
     }
 
-    /// Why changes cannot be written now; `None` while they can.
+    /// Why changes cannot be written now, and what to do; `None` while they can.
     pub fn store_trouble(&self) -> Option<String> {
         self.store.trouble()
     }

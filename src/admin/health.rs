@@ -36,10 +36,7 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
     let lacks = lacks.iter().map(|what| format!("the order journal is not whole: {what}\n"));
     let low = journal.low_room().map(|what| format!("{what}\n"));
     let state = admin.accounts.store_trouble().map(|why| {
-        format!(
-            "the state cannot be written, so changes are refused and new tokens are kept in memory only: {why}; free room on \
-             the disk of state.path\n"
-        )
+        format!("the state cannot be written, so changes are refused and new tokens are kept in memory only: {why}\n")
     });
     let report = admin.host.last();
     let findings = report.iter().flat_map(|report| &report.findings).map(|finding| format!("this host: {finding}\n"));

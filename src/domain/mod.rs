@@ -7,6 +7,7 @@ pub mod account;
 pub mod boot_instant;
 pub mod clocks;
 pub mod corroborated;
+pub mod disk;
 pub mod host_limits;
 pub mod india;
 pub mod outcome;

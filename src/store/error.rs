@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::backend::Failure;
 use super::seal::SealError;
+use crate::domain::disk;
 
 /// Why the store refused. The text names trees, names and addresses, never values.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -119,7 +120,23 @@ impl StoreError {
 
     /// Is there no room? Then it goes as soon as there is.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_full(source))
+        matches!(self, Self::Io { source, .. } if disk::is_full(source))
+    }
+
+    /// What somebody can do about it.
+    pub(super) fn advice(&self) -> &'static str {
+        match self {
+            Self::Io { source, .. } => disk::advice(source),
+            Self::Corrupt { .. } | Self::Unreadable { .. } => "restore the folder from a backup",
+            Self::Conflict { .. }
+            | Self::TooLarge { .. }
+            | Self::InUse { .. }
+            | Self::WrongKey { .. }
+            | Self::Newer { .. }
+            | Self::OtherEngine { .. }
+            | Self::Seal(_)
+            | Self::Closed => "see the log",
+        }
     }
 
     pub(super) fn of(failure: Failure, doing: &'static str, path: &Path) -> Self {
@@ -135,11 +152,6 @@ impl From<SealError> for StoreError {
     fn from(err: SealError) -> Self {
         Self::Seal(Arc::new(err))
     }
-}
-
-/// A quota and a limit on a file's size are as final as a full disk.
-pub(super) fn is_full(err: &io::Error) -> bool {
-    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// An error and its causes on one line.

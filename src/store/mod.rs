@@ -220,7 +220,7 @@ impl Store {
         answer.blocking_recv().map_err(|_| StoreError::Closed)?
     }
 
-    /// Why changes cannot be written now, in a sentence; `None` while they can.
+    /// Why changes cannot be written now and what to do, in a sentence; `None` while they can.
     pub fn trouble(&self) -> Option<String> {
         self.inner.shared.trouble()
     }

@@ -85,7 +85,7 @@ pub(super) fn is_same(sealer: &Sealer, tree: Tree, physical: &[u8], held: &[u8],
 pub(super) struct Shared {
     table: RwLock<Table>,
     pub(super) sealer: Sealer,
-    /// Why the last change could not be written.
+    /// Why the last change could not be written, and what to do.
     trouble: Mutex<Option<String>>,
 }
 
@@ -94,7 +94,7 @@ impl Shared {
         Self { table: RwLock::new(table), sealer, trouble: Mutex::default() }
     }
 
-    /// Why changes cannot be written now; `None` while they can.
+    /// Why changes cannot be written now, and what to do; `None` while they can.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

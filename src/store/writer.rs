@@ -23,11 +23,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::backend::{Backend, Batch, Engine, Failure, guarded};
 use super::change::{Change, Op, Want};
-use super::error::{StoreError, chain, is_full};
+use super::error::{StoreError, chain};
 use super::exporter::Exporter;
 use super::folder::{self, FolderLock};
 use super::records::{self, SequenceRecord};
 use super::table::{self, Entries, Shared, meta_key, sequence_key};
+use crate::domain::disk::is_full;
 
 /// How many changes may wait. When full, `commit` waits for room: callers slow down to the disk's pace.
 pub(super) const QUEUE: usize = 1024;
@@ -171,13 +172,12 @@ impl Writer {
 
     /// Said once until it can again.
     fn cannot_write(&self, error: &StoreError) {
-        let error = chain(error);
-        if self.shared.set_trouble(Some(error.clone())) {
-            let full = if folder::is_full(&self.folder) { "; free room there (`df -h`, `df -i`)" } else { "" };
+        let (why, action) = (chain(error), error.advice());
+        if self.shared.set_trouble(Some(format!("{why}; {action}"))) {
             tracing::error!(
-                error,
-                "THE STATE CANNOT BE WRITTEN: changes are refused, and new tokens are kept in memory only, \
-                until it can{full}"
+                error = why,
+                action,
+                "THE STATE CANNOT BE WRITTEN: changes are refused, and new tokens are kept in memory only, until it can"
             );
         }
     }

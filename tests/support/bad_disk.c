@@ -1,8 +1,8 @@
 /* A disk that fails or hangs, for one process: writes to and syncs of regular
- * files, but its log's, do what the file BAD_DISK says at that moment. Five numbers
+ * files, but its log's, do what the file BAD_DISK says at that moment. Six numbers
  * of eight bytes in this machine's order: the errno that each write fails with, 0
- * for none; as long as it is not 0, writes wait; the same two for syncs; and how
- * many writes wait. Loaded with LD_PRELOAD; built by tests/support/bad_disk.rs.
+ * for none; as long as it is not 0, writes wait; the same two for syncs; how many
+ * writes and syncs wait; and how many milliseconds each sync takes. Loaded with LD_PRELOAD; built by tests/support/bad_disk.rs.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -21,6 +21,7 @@ static volatile struct {
     int64_t sync_errno;
     int64_t sync_waits;
     int64_t waiting;
+    int64_t sync_takes;
 } *disk;
 
 __attribute__((constructor)) static void begin(void) {
@@ -57,6 +58,10 @@ ssize_t write(int file, const void *bytes, size_t count) {
 }
 
 int fdatasync(int file) {
+    int64_t takes = disk && is_on_it(file) ? disk->sync_takes : 0;
+    struct timespec pause = {takes / 1000, takes % 1000 * 1000000};
+    if (takes)
+        nanosleep(&pause, 0);
     if (is_on_it(file) && fails(&disk->sync_waits, &disk->sync_errno))
         return -1;
     return syscall(SYS_fdatasync, file);

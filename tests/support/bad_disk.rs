@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -22,7 +23,7 @@ impl BadDisk {
     pub fn new(dir: &Path) -> Self {
         let (library, path) = (preload::library("support/bad_disk.c", dir), dir.join("bad-disk"));
         let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).unwrap();
-        file.write_all_at(&[0; 40], 0).unwrap();
+        file.write_all_at(&[0; 48], 0).unwrap();
         Self { library, path, file }
     }
 
@@ -54,6 +55,11 @@ impl BadDisk {
     /// Let syncs that begin from here on wait, or go on.
     pub fn hold_syncs(&self, held: bool) {
         self.set(3, held.into());
+    }
+
+    /// Let each sync take so long.
+    pub fn slow_syncs(&self, takes: Duration) {
+        self.set(5, takes.as_millis().try_into().unwrap());
     }
 
     /// How many writes and syncs wait.

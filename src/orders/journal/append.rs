@@ -19,7 +19,7 @@ use nix::sys::stat::fstatat;
 
 use super::batch::{Batch, Outcome, Prepared, Room};
 use super::entry::Entry;
-use super::error::{JournalError, is_full};
+use super::error::JournalError;
 use super::folder::{self, Head, HeadFile, Lock};
 use super::health::{Health, Over};
 use super::line;
@@ -27,6 +27,7 @@ use super::note::Note;
 use super::open;
 use super::whole::{self, Lack};
 use super::writer::Appended;
+use crate::domain::disk::is_full;
 
 /// While there is no reserve, how often it is tried to make it again.
 const RESERVE_EVERY: Duration = Duration::from_secs(1);

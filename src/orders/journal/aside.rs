@@ -5,9 +5,9 @@
 //! wake-ups an order. A write that took long, or somebody else's that goes on and on, turns that around until the disk
 //! has been fast for a while. So a disk that hangs holds the one worker that met it first, and no other.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,26 +34,99 @@ pub(super) struct Job {
     pub(super) done: Option<oneshot::Sender<Outcome>>,
 }
 
-/// Is the disk slow now? Cheap to ask.
+/// How often it is said that the disk is slow. One that stalls now and then would fill the log.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// Is the disk slow now? Cheap to ask. Times are milliseconds since this was made.
+#[derive(Debug)]
+pub(super) struct Pace {
+    is_slow: AtomicBool,
+    began: Instant,
+    /// When a write was last slow, whoever's it was.
+    last_slow: AtomicU64,
+    told: Mutex<Told>,
+}
+
+/// What was said of it.
 #[derive(Debug, Default)]
-pub(super) struct Pace(AtomicBool);
+struct Told {
+    /// When it was last said that the disk is slow.
+    at: Option<u64>,
+    /// Is its end still to be said?
+    is_open: bool,
+    /// How often it became slow since, and nothing was said.
+    unsaid: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let (is_slow, last_slow, told) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
+        Self { is_slow, began: Instant::now(), last_slow, told }
+    }
+}
 
 impl Pace {
     pub(super) fn is_slow(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_slow.load(Ordering::Relaxed)
     }
 
     /// Somebody's write goes on and on.
     pub(super) fn is_held(&self) {
-        self.took(Duration::MAX);
+        self.slow_at(self.now());
     }
 
     /// A write took so long.
     pub(super) fn took(&self, long: Duration) {
-        if long > SLOW && !self.0.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the disk of the order journal is slow: lines are written by a thread of their own");
+        if long > SLOW {
+            self.slow_at(self.now());
         }
     }
+
+    fn now(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slow_at(&self, now: u64) {
+        self.last_slow.fetch_max(now, Ordering::Relaxed);
+        if !self.is_slow.swap(true, Ordering::Relaxed) {
+            self.tell_slow(now);
+        }
+    }
+
+    /// Was it said?
+    fn tell_slow(&self, now: u64) -> bool {
+        let mut told = self.told();
+        if told.at.is_some_and(|at| now.saturating_sub(at) < millis(SAY_EVERY)) {
+            told.unsaid += 1;
+            return false;
+        }
+        let unsaid = std::mem::take(&mut told.unsaid);
+        (told.at, told.is_open) = (Some(now), true);
+        drop(told);
+        tracing::warn!(
+            before = unsaid,
+            "the disk of the order journal is slow: lines are written by a thread of their own"
+        );
+        true
+    }
+
+    /// A write was fast. Is it over?
+    fn fast_at(&self, now: u64) -> bool {
+        let is_over = now.saturating_sub(self.last_slow.load(Ordering::Relaxed)) > millis(FAST_FOR)
+            && self.is_slow.swap(false, Ordering::Relaxed);
+        if is_over && std::mem::take(&mut self.told().is_open) {
+            tracing::info!("the disk of the order journal is fast again");
+        }
+        is_over
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The thread that writes, until it is dropped; what waits is written first.
@@ -98,7 +171,6 @@ impl Drop for Aside {
 }
 
 fn run(core: &Core, jobs: &Receiver<Job>) {
-    let mut fast_since = Instant::now();
     while let Ok(first) = jobs.recv() {
         let (mut batch, mut waiting) = (Batch::default(), Vec::new());
         let more = std::iter::from_fn(|| jobs.try_recv().ok());
@@ -113,9 +185,41 @@ fn run(core: &Core, jobs: &Receiver<Job>) {
             let _ = waiting.map(|waiting| waiting.send(outcome));
         }
         if took > SLOW {
-            fast_since = Instant::now();
-        } else if fast_since.elapsed() > FAST_FOR && core.pace.0.swap(false, Ordering::Relaxed) {
-            tracing::info!("the disk of the order journal is fast again");
+            core.pace.is_held();
+        } else {
+            core.pace.fast_at(core.pace.now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One fast line behind a slow one says nothing of the next.
+    #[test]
+    fn a_disk_is_fast_when_it_has_been_for_a_while_whoever_met_it_slow() {
+        let pace = Pace::default();
+        // Long after the thread that writes was started.
+        pace.slow_at(10_000);
+        assert!(pace.is_slow() && !pace.fast_at(10_001) && pace.is_slow());
+        // A worker's own write, or one that another waited for.
+        pace.slow_at(10_900);
+        assert!(!pace.fast_at(11_900) && pace.is_slow());
+        assert!(pace.fast_at(11_901) && !pace.is_slow());
+        pace.took(Duration::from_millis(1));
+        assert!(!pace.is_slow());
+        pace.took(SLOW * 2);
+        assert!(pace.is_slow());
+    }
+
+    #[test]
+    fn a_disk_that_stalls_now_and_then_is_spoken_of_once_a_minute() {
+        let pace = Pace::default();
+        let said = |at: u64| pace.tell_slow(at);
+        assert!(said(1_000) && !said(3_000) && !said(60_999));
+        assert_eq!(pace.told().unsaid, 2);
+        assert!(said(61_000));
+        assert_eq!(pace.told().unsaid, 0);
     }
 }

@@ -44,6 +44,13 @@ pub enum JournalError {
         /// How long it was waited for.
         waited: std::time::Duration,
     },
+    /// Whoever asked could wait no longer, which says nothing of the disk. The line may be in the journal, or get there
+    /// yet.
+    #[error("its line was not on the disk of the order journal yet, after {waited:?}")]
+    NotInTime {
+        /// How long it was waited for.
+        waited: std::time::Duration,
+    },
     /// Another process, or another journal of this one, has the folder.
     #[error("{path} is in use by another sixgate; stop that one first, or give this one its own state.path", path = .path.display())]
     InUse {
@@ -60,6 +67,7 @@ impl JournalError {
             Self::Io { .. } => "journal_io",
             Self::Unsynced { .. } => "journal_unsynced",
             Self::Slow { .. } => "journal_slow",
+            Self::NotInTime { .. } => "journal_not_in_time",
             Self::InUse { .. } => "journal_in_use",
         }
     }
@@ -67,7 +75,7 @@ impl JournalError {
     /// Is the line in the journal, or may it get there yet? Whoever gives its write up says so in another line then.
     pub const fn may_be_written(&self) -> bool {
         match self {
-            Self::Unsynced { .. } | Self::Slow { .. } => true,
+            Self::Unsynced { .. } | Self::Slow { .. } | Self::NotInTime { .. } => true,
             Self::Full { .. } | Self::Io { .. } | Self::InUse { .. } => false,
         }
     }
@@ -76,18 +84,13 @@ impl JournalError {
     pub(super) fn cause(&self) -> Option<&io::Error> {
         match self {
             Self::Full { source, .. } | Self::Io { source, .. } | Self::Unsynced { source, .. } => Some(source),
-            Self::Slow { .. } | Self::InUse { .. } => None,
+            Self::Slow { .. } | Self::NotInTime { .. } | Self::InUse { .. } => None,
         }
     }
 
     pub(super) fn io<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io { doing, path: path.to_path_buf(), source: Arc::new(source) }
     }
-}
-
-/// Does this mean "no room"? A quota and a limit on a file's size are as final as a full disk.
-pub(super) fn is_full(err: &io::Error) -> bool {
-    matches!(err.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 /// A line, or a file, that cannot be read back.

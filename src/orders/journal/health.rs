@@ -4,18 +4,17 @@
 //! Trouble begins with the first line that fails, or when there is no room for one, and is over when a line of the
 //! journal's own got in. Only the thread that tends looks for that, so an order pays nothing for it.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 use tokio::time::Instant;
 
-use super::error::{JournalError, is_full};
+use super::error::JournalError;
 use super::folder::RESERVE_BYTES;
+use crate::domain::disk;
 
 /// With less than this, beside the reserve, no line is certain to get in.
 const NO_ROOM: u64 = 64 * 1024;
@@ -133,7 +132,7 @@ impl Health {
             return;
         }
         let cause = err.cause();
-        self.begin(chain(err), cause.map_or(SLOW, action));
+        self.begin(chain(err), cause.map_or(disk::SLOW, disk::advice));
     }
 
     /// A line of what had left, or leaves all the same, is not in the journal.
@@ -196,7 +195,7 @@ impl Health {
             }
         }
         if room.is_none() {
-            self.begin(no_room(&room), FREE_ROOM);
+            self.begin(no_room(&room), disk::FREE_ROOM);
         }
         !room.is_none()
     }
@@ -237,36 +236,10 @@ fn chain(err: &dyn std::error::Error) -> String {
     causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-const FREE_ROOM: &str = "free room there: `df -h` shows how full the disk is, `df -i` whether it can make files";
-const SLOW: &str = "the disk does not answer: see `dmesg`, and what else writes to it";
-
-/// What somebody can do about it.
-fn action(cause: &io::Error) -> &'static str {
-    if is_full(cause) {
-        return if cause.kind() == io::ErrorKind::QuotaExceeded {
-            "free room there, or raise the quota of the gateway's user"
-        } else if cause.kind() == io::ErrorKind::FileTooLarge {
-            "raise the limit on a file's size (`ulimit -f`, LimitFSIZE=)"
-        } else {
-            FREE_ROOM
-        };
-    }
-    match cause.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EROFS) => {
-            "its file system is read-only: see `dmesg` for why, mend it, and mount it writable again (`mount -o remount,rw`)"
-        }
-        Some(Errno::EIO) => "the disk fails: see `dmesg` and `smartctl`, and move state.path to another disk",
-        Some(Errno::EACCES | Errno::EPERM) => "give the gateway's user the right to write there",
-        Some(Errno::EMFILE | Errno::ENFILE) => "raise the limit on open files (`ulimit -n`, LimitNOFILE=)",
-        Some(Errno::ENOENT | Errno::ENOTDIR) => "put the folder back, or let the gateway's user make it",
-        Some(Errno::ESTALE | Errno::ENOTCONN) => "its file system is gone: mount it again",
-        _ if cause.kind() == io::ErrorKind::TimedOut => SLOW,
-        _ => "see `dmesg`",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
 
     const MIB: u64 = 1024 * 1024;

@@ -19,6 +19,8 @@ const OUTCOME_WITHIN: Duration = Duration::from_secs(2);
 /// How long a line is waited for once it is known that none can be written: of what is sent or was sent all the same, and
 /// of a placement, which is refused.
 const UNWELL_WITHIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+/// A disk that has not taken a line for so long is in trouble. Less is the deadline of whoever asks, and says nothing of it.
+const TROUBLE_AFTER: Duration = Duration::from_millis(400);
 
 impl Journal {
     /// Append a line: a few microseconds and one `write(2)`. When it returns, the line survives the death of this
@@ -115,23 +117,22 @@ impl Journal {
         if hangs {
             return Err(unsynced(late()));
         }
-        let synced = match timeout_at(by, flusher.ask(appended.seq, file)).await {
-            Ok(Ok(synced)) => synced,
-            Ok(Err(_)) => Err(Arc::new(io::Error::other("the thread that syncs has ended"))),
-            Err(_) => Err(late()),
+        let begun = Instant::now();
+        let err = match timeout_at(by, flusher.ask(appended.seq, file)).await {
+            Ok(Ok(Ok(()))) => return Ok(appended),
+            Ok(Ok(Err(source))) => unsynced(source),
+            Ok(Err(_)) => unsynced(Arc::new(io::Error::other("the thread that syncs has ended"))),
+            Err(_) => return Err(self.not_waited_for(begun.elapsed(), || unsynced(late()))),
         };
-        synced.map(|()| appended).map_err(|source| {
-            let err = unsynced(source);
-            self.shared.core.health.failed(&err);
-            err
-        })
+        self.shared.core.health.failed(&err);
+        Err(err)
     }
 
     async fn write_aside(&self, batch: Batch, by: Instant) -> Outcome {
         let (done, told) = oneshot::channel();
         match self.shared.aside.write(Job { batch, done: Some(done) }) {
             Ok(()) => self.told(told, by).await,
-            Err(_) => Err(self.too_slow(Duration::ZERO)),
+            Err(_) => Err(self.too_many_wait()),
         }
     }
 
@@ -139,12 +140,28 @@ impl Journal {
         let begun = Instant::now();
         match timeout_at(by, told).await {
             Ok(told) => told.unwrap_or_else(|_| Err(self.unwritten())),
-            Err(_) => Err(self.too_slow(begun.elapsed())),
+            Err(_) => Err(self.not_waited_for(begun.elapsed(), || self.slow(begun.elapsed()))),
         }
     }
 
-    fn too_slow(&self, waited: Duration) -> JournalError {
-        let err = JournalError::Slow { path: self.folder().to_path_buf(), waited };
+    /// Whoever asked waits no longer. Is that the disk's fault?
+    fn not_waited_for(&self, waited: Duration, disk: impl FnOnce() -> JournalError) -> JournalError {
+        let health = &self.shared.core.health;
+        if waited < TROUBLE_AFTER && !health.is_unwell() {
+            return JournalError::NotInTime { waited };
+        }
+        let err = disk();
+        health.failed(&err);
+        err
+    }
+
+    fn slow(&self, waited: Duration) -> JournalError {
+        JournalError::Slow { path: self.folder().to_path_buf(), waited }
+    }
+
+    /// More lines wait for it already than may.
+    fn too_many_wait(&self) -> JournalError {
+        let err = self.slow(Duration::ZERO);
         self.shared.core.health.failed(&err);
         err
     }
@@ -180,7 +197,7 @@ impl Journal {
         match self.shared.aside.write(job) {
             Ok(()) => Written::Aside(told),
             Err(mut job) => {
-                let refused = (0..job.batch.len()).map(|_| Err(self.too_slow(Duration::ZERO))).collect();
+                let refused = (0..job.batch.len()).map(|_| Err(self.too_many_wait())).collect();
                 let first = job.batch.tell(refused);
                 Written::Here(first.unwrap_or_else(|| Err(self.unwritten())))
             }

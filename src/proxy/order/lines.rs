@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Order;
 use super::judge::Reply;
 use crate::domain::{Outcome, Role, SourceAddr};
-use crate::orders::journal::{Entry, Kind, PathText, Repeat, Urgency, Word};
+use crate::orders::journal::{Entry, JournalError, Kind, PathText, Repeat, Urgency, Word};
 use crate::orders::limits::Limited;
 use crate::orders::memory::{Claim, Recorded, Said, Write};
 use crate::orders::trail::{Trail, orders_of};
@@ -58,7 +58,7 @@ impl Order<'_> {
     /// Write the intent. What takes risk away leaves without it if it has to.
     ///
     /// # Errors
-    /// 503 `journal_unavailable`; nothing was sent.
+    /// 503 `journal_unavailable`, or `not_in_time` where it is its caller that waits no longer; nothing was sent.
     pub(super) async fn journal(&self, intent: &Entry) -> Result<(), Problem> {
         let urgency = if self.takes_risk_away() { Urgency::TakesRiskAway } else { Urgency::Ordinary };
         // What takes risk away does not wait for a disk that hangs.
@@ -66,6 +66,12 @@ impl Order<'_> {
         let written = self.proxy.orders.journal.append_durable_as(intent, urgency, by).await;
         let Err(err) = written else { return Ok(()) };
         if self.takes_risk_away() {
+            if matches!(err, JournalError::NotInTime { .. }) {
+                // It may leave no later, and its line gets there yet or is there.
+                tracing::warn!(account = %self.account.name, request_id = &**self.request_id, error = %err,
+                    "what takes risk away did not wait for its line in the order journal");
+                return Ok(());
+            }
             tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err,
                 "what takes risk away is sent WITHOUT its line in the order journal");
             return Ok(());
@@ -74,6 +80,9 @@ impl Order<'_> {
             // It must not look like an order whose end is not known.
             let line = intent.outcome(Outcome::NotSent, self.proxy.orders.stamp());
             self.proxy.orders.journal.append_later(&line);
+        }
+        if matches!(err, JournalError::NotInTime { .. }) {
+            return Err(self.not_in_time(&err.to_string()));
         }
         let detail = format!("the order was not sent, because its line in the journal could not be written: {err}");
         Err(Problem::before_sending(Code::JournalUnavailable, detail))
