@@ -99,7 +99,7 @@ impl Proxy {
             };
             let (head, by) = match read {
                 Ok(head) => head,
-                Err(error) => return self.unread(connection, error).await,
+                Err(error) => return self.unread(connection, place, error).await,
             };
             // Before the body is read, so that nobody makes us hold bodies without a key.
             let mut admitted = None;
@@ -109,8 +109,10 @@ impl Proxy {
                     // What waits for its body is asked again: a key may be taken away meanwhile.
                     Ok(account) => admitted = connection.holds_body(&head).then_some(account),
                     Err(problem) => {
-                        connection.reply(Asked::of(&head).closing(), self.refuse(problem)).await;
-                        connection.linger().await;
+                        let (asked, reply) = (Asked::of(&head).closing(), self.refuse(problem));
+                        if answered(&mut connection, place, asked, reply).await.is_some() {
+                            connection.linger().await;
+                        }
                         return None;
                     }
                 }
@@ -119,7 +121,7 @@ impl Proxy {
             place.is_busy();
             let body = match connection.body(&head, by).await {
                 Ok(body) => body,
-                Err(error) => return self.unread(connection, error).await,
+                Err(error) => return self.unread(connection, place, error).await,
             };
             let mut asked = Asked::of(&head);
             let version = head.version;
@@ -145,11 +147,17 @@ impl Proxy {
                         asked = asked.closing();
                     }
                     let is_nobody = reply.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-                    if !connection.reply(asked, reply).await {
+                    // Before it is written: who shows no key and does not read is not busy.
+                    if is_nobody {
+                        place.is_again(standing);
+                    }
+                    if !answered(&mut connection, place, asked, reply).await? {
                         connection.close().await;
                         return None;
                     }
-                    if is_nobody { place.is_again(standing) } else { place.is_idle() }
+                    if !is_nobody {
+                        place.is_idle();
+                    }
                 }
                 Handled::Switch(reply, switch) => {
                     return connection.switch(version, &reply).await.map(|io| (io, *switch));
@@ -159,14 +167,21 @@ impl Proxy {
     }
 
     /// Answer what could not be read, if anybody is there to hear it.
-    async fn unread<IO>(&self, mut connection: Connection<IO>, error: ReadError) -> Option<(Rewound<IO>, Switch)>
+    async fn unread<IO>(
+        &self,
+        mut connection: Connection<IO>,
+        place: &Place,
+        error: ReadError,
+    ) -> Option<(Rewound<IO>, Switch)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         if let ReadError::Refused(refusal) = error {
-            connection.reply(Asked::unreadable(), self.refuse(refusal.into())).await;
+            let reply = self.refuse(refusal.into());
             // Whose place is needed at once is not listened to any longer.
-            if refusal != Refusal::MakesRoom {
+            if refusal == Refusal::MakesRoom {
+                connection.last_word(Asked::unreadable(), reply).await;
+            } else if answered(&mut connection, place, Asked::unreadable(), reply).await.is_some() {
                 connection.linger().await;
             }
         }
@@ -318,6 +333,26 @@ impl Proxy {
                 Outcome::Unknown,
             )),
         }
+    }
+}
+
+/// Write a reply: as [`Connection::reply`], and `None` when whoever it is for has shown no key and is to make room.
+/// Strangers who do not read what they are told would hold their places for as long as anybody may take to read.
+async fn answered<IO>(
+    connection: &mut Connection<IO>,
+    place: &Place,
+    asked: Asked,
+    reply: Response<Body>,
+) -> Option<bool>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let is_strangers = place.standing().is_strangers();
+    tokio::select! {
+        // First: a reply that goes out at once is heard by whoever has to go.
+        biased;
+        sent = connection.reply(asked, reply) => Some(sent),
+        () = place.told_to_go(), if is_strangers => None,
     }
 }
 

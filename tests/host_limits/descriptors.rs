@@ -14,8 +14,9 @@ use super::*;
 const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 8081);
 /// No test here may depend on more, and 300 strangers alone take more than there are.
 const FEW: &str = "ulimit -n 256";
-/// Nothing, and a request that never ends.
+/// Nothing, and a request that never ends; and one that is refused, again and again, by who does not read that it is.
 const SILENCE: &[u8] = b"";
+const FLOOD: &[u8] = b"GET http://api.dhan.co/v2/orders HTTP/1.1\r\nHost: api.dhan.co\r\n\r\n";
 const HALF: &[u8] = b"GET http://api.dhan.co/v2/orders HTTP/1.1\r\nHost: api.dhan.co\r\n";
 
 /// Connections that say this and no more, opened anew whenever one is ended, until the end of this.
@@ -37,7 +38,8 @@ impl Strangers {
                     let mut stream = connect(at).await;
                     open.fetch_add(1, Ordering::Relaxed);
                     let _ = stream.write_all(says).await;
-                    while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
+                    while says == FLOOD && stream.write_all(&says.repeat(100)).await.is_ok() {}
+                    while says != FLOOD && matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
                     ended.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -107,10 +109,27 @@ fn with_strangers_at_the_admin_port(says: &'static [u8]) {
     assert_eq!(metric(&world, r#"sixgate_leg_changes_total{from="admits",to="tripped",reason="bind_failed"}"#), 0);
 }
 
+/// Consoles and programs that watch held every place, and the one who wanted to halt an account got no byte.
+#[test]
+fn streams_of_events_keep_no_operator_out_and_the_oldest_of_too_many_is_ended_and_told_of() {
+    let mut world = World::up_with(1, &text(""));
+    start_from(&mut world, FEW, "");
+    let token = std::fs::read_to_string(world.dir.path().join("state/admin.token")).unwrap();
+    let asks = format!("GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\r\n", token.trim());
+    let listening = Strangers::come(&world, Ns::Gateway, ADMIN.into(), 40, asks.leak().as_bytes());
+    wait_until("the oldest to be ended", LIMIT, || listening.ended.load(Ordering::Relaxed) > 0);
+    for _ in 0..5 {
+        let began = Instant::now();
+        assert_eq!(world.gateway.admin().get("/healthz").0, 200);
+        assert!(began.elapsed() < LIMIT);
+    }
+    assert!(world.gateway.log().contains("the oldest stream of /v1/events was ended"), "{}", world.gateway.log());
+}
+
 /// Strangers at a keyed listener held every place for 75 seconds.
 #[test]
 fn strangers_at_a_keyed_listener_keep_no_engine_from_trading_and_end_none_of_its_connections() {
-    for says in [SILENCE, HALF] {
+    for says in [SILENCE, HALF, FLOOD] {
         with_strangers_at_the_keyed_listener(says);
     }
 }
@@ -127,8 +146,8 @@ fn with_strangers_at_the_keyed_listener(says: &'static [u8]) {
         });
         // The connection that has shown a key is kept through several rounds of them, and an engine that connects anew
         // gets in.
-        let mut round = 0;
-        while strangers.ended.load(Ordering::Relaxed) < 150 {
+        let (mut round, mut executed) = (0, 0);
+        while round < 20 || strangers.ended.load(Ordering::Relaxed) < 150 {
             round += 1;
             let reply = place(&mut engine, &world, 100.0 + f64::from(round)).await;
             assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"), "{reply:?}");
@@ -137,9 +156,11 @@ fn with_strangers_at_the_keyed_listener(says: &'static [u8]) {
             let told = told.await.expect("in time").expect("an answer");
             // What waited for its place for longer than an order may is told so, and is not sent.
             assert!(told.outcome == "executed" || told.code() == "not_in_time", "{told:?}");
+            executed += u32::from(told.outcome == "executed");
             // Within the broker's ten orders a second.
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
+        assert!(2 * executed > round, "{executed} of {round} orders of engines that connected anew were executed");
     });
 }
 
