@@ -67,12 +67,12 @@ async fn accept(socket: &Socket, router: &Router, places: &Arc<Doorway>, tasks: 
     match socket {
         Socket::Tcp(socket) => {
             let (stream, peer) = socket.accept().await?;
-            let place = places.take(Comer { peer: Some(peer.ip()), grace: GRACE }).await;
+            let place = accepting::place(places, Comer { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS).await;
             tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
         }
         Socket::Unix(socket) => {
             let (stream, _) = socket.accept().await?;
-            let place = places.take(Comer { peer: None, grace: GRACE }).await;
+            let place = accepting::place(places, Comer { peer: None, grace: GRACE }, &accepting::OPERATORS).await;
             tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
         }
     }

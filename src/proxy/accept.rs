@@ -398,7 +398,7 @@ async fn place(places: &Arc<Doorway>, comer: Comer, queued_since: &mut Option<In
         Some(place) => place,
         None => {
             queued_since.get_or_insert_with(Instant::now);
-            places.take(comer).await
+            accepting::place(places, comer, &accepting::CALLERS).await
         }
     }
 }

@@ -23,7 +23,7 @@ use super::reply::{Body, Code, Problem};
 use super::tunnel::{self, Wire};
 use super::{Arrival, Handled, Inbound, Inside, Proxy, Switch, form_of};
 use crate::domain::Outcome;
-use crate::domain::places::Place;
+use crate::domain::places::{Handle, Place};
 
 /// How long a TLS handshake of a caller may take.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -208,7 +208,7 @@ impl Proxy {
             Err(_) => return,
         };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return self.http2(door, inside, stream).await;
+            return self.http2(door, place, inside, stream).await;
         }
         place.is_idle();
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
@@ -218,7 +218,7 @@ impl Proxy {
         }
     }
 
-    async fn http2<IO>(self: Arc<Self>, door: Door, inside: Inside, io: IO)
+    async fn http2<IO>(self: Arc<Self>, door: Door, place: &Place, inside: Inside, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -226,11 +226,14 @@ impl Proxy {
         // Held by a request to its end, also when the caller has reset its stream.
         let streams = Arc::new(Semaphore::new(STREAMS as usize));
         let busy = Arc::clone(&streams);
+        // Until the first request, and between any two.
+        place.is_idle();
+        let handle = place.handle();
         let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, door, inside, streams) =
-                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams));
+            let (proxy, door, inside, streams, handle) =
+                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams), handle.clone());
             async move {
-                let permit = streams.acquire_owned().await.ok();
+                let permit = Streaming::begin(streams, handle).await;
                 Ok::<_, Infallible>(proxy.stream(door, inside, request, permit).await)
             }
         });
@@ -259,6 +262,8 @@ impl Proxy {
             _ = connection.as_mut() => return,
             () = self.tasks.stopping() => connection.as_mut().graceful_shutdown(),
             () = idle => connection.as_mut().graceful_shutdown(),
+            // What is under way by then is still answered.
+            () = place.told_to_go() => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     }
@@ -269,7 +274,7 @@ impl Proxy {
         mut door: Door,
         inside: Inside,
         request: Request<Incoming>,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Streaming,
     ) -> Response<Body> {
         let arrived = Instant::now();
         door.refresh();
@@ -313,7 +318,7 @@ impl Proxy {
         door: Door,
         inside: Inside,
         inbound: Inbound,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Streaming,
     ) -> Response<Body> {
         let proxy = Arc::clone(&self);
         let handled = self.tasks.spawn(async move {
@@ -332,6 +337,31 @@ impl Proxy {
                 "the request broke down inside the gateway; look in the order book",
                 Outcome::Unknown,
             )),
+        }
+    }
+}
+
+/// A request of an HTTP/2 connection, to its end. With the last one its connection is idle.
+struct Streaming {
+    permit: Option<OwnedSemaphorePermit>,
+    streams: Arc<Semaphore>,
+    handle: Handle,
+}
+
+impl Streaming {
+    async fn begin(streams: Arc<Semaphore>, handle: Handle) -> Self {
+        let permit = Arc::clone(&streams).acquire_owned().await.ok();
+        handle.is_busy();
+        Self { permit, streams, handle }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        // One that begins in this moment may be taken for idle: when its connection has to go, it is answered first.
+        if self.streams.available_permits() == STREAMS as usize {
+            self.handle.is_idle();
         }
     }
 }
