@@ -19,7 +19,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub struct House {
     inside: Mutex<HashMap<u64, Arc<Spot>>>,
     next: AtomicU64,
     freed: Notify,
+    doors: Mutex<Vec<Weak<Doorway>>>,
 }
 
 /// One way in, with places of its own among those of the house.
@@ -120,12 +121,16 @@ impl House {
             inside: Mutex::default(),
             next: AtomicU64::new(0),
             freed: Notify::new(),
+            doors: Mutex::default(),
         })
     }
 
-    /// How many it has room for.
-    pub const fn most(&self) -> usize {
-        self.most
+    /// How many may come in by its doors together.
+    pub fn most(&self) -> usize {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.retain(|door| door.strong_count() > 0);
+        let each = doors.iter().filter_map(Weak::upgrade).map(|door| door.most.load(Ordering::Relaxed));
+        each.fold(0, usize::saturating_add).min(self.most)
     }
 
     /// How many places are taken.
@@ -145,7 +150,9 @@ impl House {
 impl Doorway {
     /// A way into `house` for at most so many.
     pub fn new(house: &Arc<House>, most: usize) -> Arc<Self> {
-        Arc::new(Self { house: Arc::clone(house), most: most.into(), taken: AtomicUsize::new(0) })
+        let door = Arc::new(Self { house: Arc::clone(house), most: most.into(), taken: AtomicUsize::new(0) });
+        house.doors.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&door));
+        door
     }
 
     /// From now on so many. Whoever is in stays.
@@ -255,11 +262,6 @@ impl Doorway {
         Crowd { most, taken: here().count(), busy }
     }
 
-    /// How many it may let in, as things are configured.
-    pub fn most(&self) -> usize {
-        self.most.load(Ordering::Relaxed).min(self.house.most)
-    }
-
     /// Over half of the places for those who only listen? Then the oldest of them goes. Was it told?
     fn keep_listeners_to_half(&self) -> bool {
         let inside = self.house.lock();
@@ -269,7 +271,8 @@ impl Doorway {
             oldest(&mut first, spot);
             count += 1;
         }
-        match first.filter(|_| count > (self.most() / 2).max(1)) {
+        let most = self.most.load(Ordering::Relaxed).min(self.house.most);
+        match first.filter(|_| count > (most / 2).max(1)) {
             Some(spot) => spot.tell(self.house.now()),
             None => return false,
         }
@@ -464,7 +467,10 @@ mod tests {
         assert!(one.try_take(ONE).is_none());
         let _third = other.try_take(ONE).unwrap();
         assert!(other.try_take(ONE).is_none());
-        assert_eq!(house.taken(), 3);
+        assert_eq!((house.taken(), house.most()), (3, 3));
+        other.resize(0);
+        assert_eq!(house.most(), 2, "no more than its doors let in");
+        other.resize(2);
         drop(first);
         assert!(other.try_take(ONE).is_some());
     }
@@ -510,7 +516,7 @@ mod tests {
     #[test]
     fn who_only_listens_has_half_of_the_places_and_goes_when_nobody_else_can() {
         let door = Doorway::new(&House::new(100), 6);
-        let listens = fill(&door, 3, LISTENS, 100);
+        let listens = fill(&door, 3, LISTENS, 0);
         assert!(!door.keep_listeners_to_half());
         let one_more = door.try_take(ONE).unwrap();
         assert!(one_more.listens());

@@ -115,7 +115,7 @@ fn streams_of_events_keep_no_operator_out_and_the_oldest_of_too_many_is_ended_an
     let mut world = World::up_with(1, &text(""));
     start_from(&mut world, FEW, "");
     let token = std::fs::read_to_string(world.dir.path().join("state/admin.token")).unwrap();
-    let asks = format!("GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n\r\n", token.trim());
+    let asks = format!("GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8081\r\nAuthorization: Bearer {}\r\n\r\n", token.trim());
     let listening = Strangers::come(&world, Ns::Gateway, ADMIN.into(), 40, asks.leak().as_bytes());
     wait_until("the oldest to be ended", LIMIT, || listening.ended.load(Ordering::Relaxed) > 0);
     for _ in 0..5 {
@@ -161,6 +161,64 @@ fn with_strangers_at_the_keyed_listener(says: &'static [u8]) {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         assert!(2 * executed > round, "{executed} of {round} orders of engines that connected anew were executed");
+    });
+}
+
+/// With every place taken by somebody who is busy, callers waited without end, and nothing said so.
+#[test]
+fn a_full_house_is_told_of_with_what_to_do_and_counted() {
+    let mut world = World::up_with(1, &text(""));
+    start_from(&mut world, FEW, "[proxy]\nmax_connections = 2\nrequest_timeout = \"10m\"");
+    let world = world;
+    world.net.in_ns(Ns::Caller, || async {
+        let auth = basic("a1", &world.traders[0].key);
+        let head = format!("POST http://{HOST}/v2/orders HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: {auth}\r\n");
+        // Its key is shown and its body is not there yet.
+        let head = format!("{head}Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n");
+        let mut busy = Vec::new();
+        for _ in 0..2 {
+            let mut stream = connect(LISTENER).await;
+            stream.write_all(head.as_bytes()).await.unwrap();
+            assert!(stream.read(&mut [0; 100]).await.unwrap() > 0, "it is asked for its body");
+            busy.push(stream);
+        }
+        let mut waiting = Caller::http1(connect(LISTENER).await).await;
+        wait_until("it is told", LIMIT, || world.gateway.log().contains("callers wait to be served"));
+        let log = world.gateway.log();
+        for what in ["of 2 connections", "2 of them are busy", "proxy.max_connections", "LimitNOFILE=", "ERROR"] {
+            assert!(log.contains(what), "{what}: {log}");
+        }
+        let places = |name: &str, of: &str| metric(&world, &format!("sixgate_{name}{{of=\"{of}\"}}"));
+        assert_eq!((places("places", "callers"), places("places_taken", "callers")), (2, 2));
+        assert_eq!((places("places", "operators"), places("places_taken", "operators")), (32, 1));
+        drop(busy);
+        // It is served as soon as somebody goes; its order waited too long by then, and is not sent.
+        let told = place(&mut waiting, &world, 100.0).await;
+        assert!(told.status == 200 || told.json()["code"] == "not_in_time", "{told:?}");
+    });
+}
+
+/// A connection of HTTP/2 held its place for as long as it was open.
+#[test]
+fn http2_that_idles_makes_room_and_answers_what_is_under_way_first() {
+    let mut world = World::up_with(1, &text(""));
+    start_from(&mut world, FEW, "[proxy]\nmax_connections = 1");
+    let world = world;
+    let ca = world.dir.path().join("gateway-ca.pem");
+    std::fs::write(&ca, world.gateway.admin().get("/ca.pem").1.as_str().unwrap()).unwrap();
+    world.net.in_ns(Ns::Caller, || async {
+        let auth = basic("a1", &world.traders[0].key);
+        let (status, stream) =
+            tunnel(connect(LISTENER).await, &format!("{HOST}:443"), &[("proxy-authorization", &auth)]).await;
+        assert_eq!(status, 200);
+        let mut caller = Caller::inside(stream, HOST, &ca, true).await;
+        let body = Wish::place(None, 100.0).body.unwrap();
+        let asked = request("POST", &format!("https://{HOST}/v2/orders"), HOST, &[], Some(&body));
+        assert_eq!(caller.send(asked).await.unwrap().status, 200);
+        let wish = Wish::place(None, 101.0);
+        let told = tokio::time::timeout(LIMIT, wish.send(LISTENER, &world.traders[0])).await;
+        let told = told.expect("a place").expect("an answer");
+        assert_eq!((told.status, told.outcome.as_str()), (200, "executed"), "{told:?}");
     });
 }
 
