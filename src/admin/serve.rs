@@ -29,9 +29,9 @@ use crate::domain::places::{Comer, Doorway, Place};
 use crate::domain::tasks::Tasks;
 use crate::telemetry::{Seldom, accepting};
 
-/// How long the head of a request may take from when one may begin. Longer than what lies between two visits of a program that
-/// collects metrics.
-const SILENT_FOR: Duration = Duration::from_secs(30);
+/// How long the head of a request may take from when one may begin. Longer than the minute that Prometheus lets pass between
+/// two visits when nobody sets it otherwise, so that it keeps its connection.
+const SILENT_FOR: Duration = Duration::from_secs(75);
 /// How long a connection has for its first request when others need its place. Who connects here asks at once.
 const GRACE: Duration = Duration::from_millis(250);
 /// Streams that are ended for others to be heard, one line of them in this time.
