@@ -67,7 +67,8 @@ async fn accept(socket: &Socket, router: &Router, places: &Arc<Doorway>, tasks: 
     match socket {
         Socket::Tcp(socket) => {
             let (stream, peer) = socket.accept().await?;
-            let place = accepting::place(places, Comer { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS).await;
+            let place =
+                accepting::place(places, Comer { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS).await;
             tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
         }
         Socket::Unix(socket) => {

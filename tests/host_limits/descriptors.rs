@@ -115,7 +115,8 @@ fn streams_of_events_keep_no_operator_out_and_the_oldest_of_too_many_is_ended_an
     let mut world = World::up_with(1, &text(""));
     start_from(&mut world, FEW, "");
     let token = std::fs::read_to_string(world.dir.path().join("state/admin.token")).unwrap();
-    let asks = format!("GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8081\r\nAuthorization: Bearer {}\r\n\r\n", token.trim());
+    let asks =
+        format!("GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8081\r\nAuthorization: Bearer {}\r\n\r\n", token.trim());
     let listening = Strangers::come(&world, Ns::Gateway, ADMIN.into(), 40, asks.leak().as_bytes());
     wait_until("the oldest to be ended", LIMIT, || listening.ended.load(Ordering::Relaxed) > 0);
     for _ in 0..5 {
@@ -174,7 +175,8 @@ fn a_full_house_is_told_of_with_what_to_do_and_counted() {
         let auth = basic("a1", &world.traders[0].key);
         let head = format!("POST http://{HOST}/v2/orders HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: {auth}\r\n");
         // Its key is shown and its body is not there yet.
-        let head = format!("{head}Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n");
+        let head =
+            format!("{head}Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n");
         let mut busy = Vec::new();
         for _ in 0..2 {
             let mut stream = connect(LISTENER).await;
