@@ -174,9 +174,10 @@ impl App {
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, shown)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let run = (workers, tasks.clone());
+        let callers = House::new(shares.callers);
+        metrics.show_places("callers", &callers);
         let proxy = Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, run, metrics);
         shares.warn(&config, accounts.len());
-        let callers = House::new(shares.callers);
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections, &callers)?);
@@ -496,7 +497,9 @@ fn bind_admin(
         tasks.clone(),
         ca_pem,
     ));
-    Ok(AdminServer { at, socket, router, places: Doorway::new(&House::new(places), places) })
+    let house = House::new(places);
+    metrics.show_places("operators", &house);
+    Ok(AdminServer { at, socket, router, places: Doorway::new(&house, places) })
 }
 
 #[derive(Debug)]

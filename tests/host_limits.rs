@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use support::caller::{Caller, Reply, basic, connect, request};
+use support::caller::{Caller, Reply, basic, connect, request, tunnel};
 use support::engine::{HOST, Wish};
 use support::net::Ns;
 use support::world::{World, config, pins};

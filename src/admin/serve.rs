@@ -3,7 +3,8 @@
 //! Each costs a file descriptor that an order may need. A connection that says nothing, between requests too, is closed
 //! after [`SILENT_FOR`]; and when somebody comes while all places are taken, whoever is silent makes room
 //! ([`places`](crate::domain::places)), so that programs that hold connections keep no operator out. A call that is under
-//! way and a stream of `/v1/events` are never ended for it.
+//! way is never ended for it. A stream of `/v1/events` is: those have half of the places at the most, and whoever listens
+//! connects again.
 
 use std::io;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use http::header::CONTENT_TYPE;
 use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -25,13 +27,15 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::domain::places::{Comer, Doorway, Place};
 use crate::domain::tasks::Tasks;
-use crate::telemetry::accepting;
+use crate::telemetry::{Seldom, accepting};
 
-/// How long the head of a request may take from when one may begin. Longer than what lies between two visits of a program that
-/// collects metrics.
-const SILENT_FOR: Duration = Duration::from_secs(30);
+/// How long the head of a request may take from when one may begin. Longer than the minute that Prometheus lets pass between
+/// two visits when nobody sets it otherwise, so that it keeps its connection.
+const SILENT_FOR: Duration = Duration::from_secs(75);
 /// How long a connection has for its first request when others need its place. Who connects here asks at once.
 const GRACE: Duration = Duration::from_millis(250);
+/// Streams that are ended for others to be heard, one line of them in this time.
+static ENDED: Seldom = Seldom::once_in(Duration::from_secs(60));
 /// How long the last bytes of a reply may take when a connection is to end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -63,12 +67,13 @@ async fn accept(socket: &Socket, router: &Router, places: &Arc<Doorway>, tasks: 
     match socket {
         Socket::Tcp(socket) => {
             let (stream, peer) = socket.accept().await?;
-            let place = places.take(Comer { peer: Some(peer.ip()), grace: GRACE }).await;
+            let place =
+                accepting::place(places, Comer { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS).await;
             tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
         }
         Socket::Unix(socket) => {
             let (stream, _) = socket.accept().await?;
-            let place = places.take(Comer { peer: None, grace: GRACE }).await;
+            let place = accepting::place(places, Comer { peer: None, grace: GRACE }, &accepting::OPERATORS).await;
             tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
         }
     }
@@ -85,7 +90,15 @@ where
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let under_way = UnderWay::begin(&of_call);
         let answering = router.call(request);
-        async move { answering.await.map(|reply: Response| reply.map(|body| Held { body, _under_way: under_way })) }
+        async move {
+            answering.await.map(|reply: Response| {
+                // Of this kind no reply ends by itself.
+                if reply.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(STREAM)) {
+                    listens(&under_way.0);
+                }
+                reply.map(|body| Held { body, under_way })
+            })
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(SILENT_FOR);
@@ -113,6 +126,20 @@ where
     }
 }
 
+/// The media type of server-sent events.
+const STREAM: &[u8] = b"text/event-stream";
+
+fn listens(place: &Place) {
+    if place.listens()
+        && let Some(times) = ENDED.due()
+    {
+        tracing::warn!(
+            times,
+            "the oldest stream of /v1/events was ended for a new one: streams may have half of the admin API's places, so              that operators are always heard. Whoever listened connects again and has missed what came between; let fewer              programs and consoles listen at once"
+        );
+    }
+}
+
 /// A call that is under way, until it is dropped.
 struct UnderWay(Arc<Place>);
 
@@ -132,7 +159,7 @@ impl Drop for UnderWay {
 /// The body of a reply. While it is sent its call is under way.
 struct Held {
     body: Body,
-    _under_way: UnderWay,
+    under_way: UnderWay,
 }
 
 impl http_body::Body for Held {
@@ -143,6 +170,11 @@ impl http_body::Body for Held {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let place = &self.under_way.0;
+        // The connection's task is woken when it is told, and asks here again.
+        if place.is_told_to_go() && place.standing().is_listeners() {
+            return Poll::Ready(None);
+        }
         Pin::new(&mut self.body).poll_frame(cx)
     }
 

@@ -10,7 +10,7 @@ use crate::domain::host_limits;
 const OWN: usize = 64;
 /// For each thread that has a reactor: its two, and a pipe that tunnels go through.
 const A_THREAD: usize = 6;
-/// Operators, their programs and their consoles.
+/// Operators, their programs and their consoles, whose streams of events may be half of them.
 const OPERATORS: usize = 128;
 /// What there is of anything at the least: a limit under this cannot be met in any way.
 const LEAST: usize = 8;
@@ -47,14 +47,18 @@ impl Shares {
     /// Raise the limit as far as it may be raised, share it out, and log it.
     pub(super) fn take(config: &Config) -> Self {
         let raised = host_limits::raise_descriptors();
-        if let Err(err) = &raised {
-            tracing::warn!(error = %err, "the number of file descriptors (ulimit -n) could not be raised");
-        }
         let limit = host_limits::descriptors().unwrap_or(USUAL);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shares = Self::of(limit, cores + cores.max(config.latency.threads));
-        let before = raised.map_or(limit, |(before, _)| before);
         let Self { callers, operators, .. } = shares;
+        if let Err(err) = &raised {
+            tracing::warn!(
+                error = %err,
+                "the number of file descriptors (ulimit -n) could not be raised: only {callers} connections of programs \
+                 are possible; set LimitNOFILE= in the unit"
+            );
+        }
+        let before = raised.map_or(limit, |(before, _)| before);
         tracing::info!(limit, before, callers, operators, "file descriptors, and how many connections they are for");
         shares
     }
@@ -68,15 +72,14 @@ impl Shares {
         let fits = self.callers >= callers && self.egress() >= ready;
         (!fits).then(|| {
             format!(
-                "this process may have {} file descriptors (ulimit -n), and every connection needs one: that is enough \
-                 for {} connections of callers at once, and the configuration allows {callers} (proxy.max_connections of \
-                 each listener); {accounts} accounts keep up to {} to the broker ready beside them. When there are more \
-                 callers wait, and fewer connections are kept ready. Set LimitNOFILE={} in the systemd unit (or raise \
-                 ulimit -Hn where it is started by hand) and restart, or lower proxy.max_connections",
-                self.limit,
+                "only {} programs' connections can be open at once ({callers} configured: proxy.max_connections of each \
+                 listener); more have to wait, their orders too. With a few engines this does no harm. Else: \
+                 LimitNOFILE={} in the systemd unit (ulimit -Hn where it is started by hand) and a restart, or lower \
+                 proxy.max_connections. This process may have {} file descriptors, each connection takes one, and \
+                 {accounts} accounts keep up to {ready} to the broker ready",
                 self.callers,
-                ready,
                 wanted.next_power_of_two(),
+                self.limit,
             )
         })
     }

@@ -7,7 +7,9 @@
 //! thing to do. When somebody comes and there is none, room is made:
 //! - by strangers, who have not shown who they are in the time that they were given: of the peer that has most of them
 //!   the oldest first. While one may still turn out to be somebody it is waited for, and nobody else goes;
-//! - where there are no strangers, by the one who has been idle for the longest, for [`IDLE_FOR`] at least.
+//! - where there are no strangers, by the one who has been idle for the longest, for [`IDLE_FOR`] at least;
+//! - where nobody is idle either, by the oldest of those who only listen: a stream has no end of its own, and whoever
+//!   listens opens it anew. They may have half of a door's places at the most, or they would keep out who has to act.
 //!
 //! Whoever is busy stays: a request that is under way, a tunnel and a WebSocket are never ended for this.
 //!
@@ -17,7 +19,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ pub struct House {
     inside: Mutex<HashMap<u64, Arc<Spot>>>,
     next: AtomicU64,
     freed: Notify,
+    doors: Mutex<Vec<Weak<Doorway>>>,
 }
 
 /// One way in, with places of its own among those of the house.
@@ -80,6 +83,7 @@ struct Spot {
 const STRANGER: u64 = 0;
 const IDLE: u64 = 1;
 const BUSY: u64 = 2;
+const LISTENS: u64 = 3;
 const KIND: u64 = 3;
 
 impl Spot {
@@ -92,6 +96,14 @@ impl Spot {
     /// When it was told to go, if it was.
     fn told(&self) -> Option<u64> {
         self.told.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    fn is_busy(&self) {
+        self.state.store(BUSY, Ordering::Release);
+    }
+
+    fn is_idle(&self) {
+        self.state.store(self.doorway.house.now() << 2 | IDLE, Ordering::Release);
     }
 
     fn tell(&self, now: u64) {
@@ -109,12 +121,16 @@ impl House {
             inside: Mutex::default(),
             next: AtomicU64::new(0),
             freed: Notify::new(),
+            doors: Mutex::default(),
         })
     }
 
-    /// How many it has room for.
-    pub const fn most(&self) -> usize {
-        self.most
+    /// How many may come in by its doors together.
+    pub fn most(&self) -> usize {
+        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors.retain(|door| door.strong_count() > 0);
+        let each = doors.iter().filter_map(Weak::upgrade).map(|door| door.most.load(Ordering::Relaxed));
+        each.fold(0, usize::saturating_add).min(self.most)
     }
 
     /// How many places are taken.
@@ -134,7 +150,9 @@ impl House {
 impl Doorway {
     /// A way into `house` for at most so many.
     pub fn new(house: &Arc<House>, most: usize) -> Arc<Self> {
-        Arc::new(Self { house: Arc::clone(house), most: most.into(), taken: AtomicUsize::new(0) })
+        let door = Arc::new(Self { house: Arc::clone(house), most: most.into(), taken: AtomicUsize::new(0) });
+        house.doors.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&door));
+        door
     }
 
     /// From now on so many. Whoever is in stays.
@@ -198,26 +216,23 @@ impl Doorway {
         // Where it is this door that is full, nobody of another one helps.
         let full = self.is_full();
         let left = |since: u64, time: Duration| Duration::from_millis((since + millis(time)).saturating_sub(now));
-        let (mut strangers, mut idle, mut leaving) = (Vec::new(), None, false);
+        let (mut strangers, mut idle, mut listens, mut leaving) = (Vec::new(), None, None, false);
         for spot in inside.values().filter(|spot| !full || std::ptr::eq(&*spot.doorway, self)) {
             match (spot.is(), spot.told()) {
                 ((BUSY, _), _) => {}
                 // Who does not read keeps his place for a moment longer, and nobody waits for that.
                 (_, Some(told)) => leaving |= !left(told, LEAVING).is_zero(),
                 ((STRANGER, since), None) => strangers.push((left(since, spot.comer.grace), since, spot)),
-                ((_, since), None) => {
-                    if idle.is_none_or(|(oldest, _)| since < oldest) {
-                        idle = Some((since, spot));
-                    }
-                }
+                ((LISTENS, _), None) => oldest(&mut listens, spot),
+                (_, None) => oldest(&mut idle, spot),
             }
         }
         if leaving {
             return LEAVING;
         }
         let Some(soonest) = strangers.iter().map(|(left, ..)| *left).min() else {
-            let Some((since, spot)) = idle.filter(|_| whom == Whom::Anybody) else { return LOOK_AGAIN };
-            let left = left(since, IDLE_FOR);
+            let Some(spot) = idle.or(listens).filter(|_| whom == Whom::Anybody) else { return LOOK_AGAIN };
+            let left = left(spot.is().1, IDLE_FOR);
             if left.is_zero() {
                 spot.tell(now);
             }
@@ -237,20 +252,93 @@ impl Doorway {
         LEAVING
     }
 
+    /// How its places are taken: those of the house where it is the house that is full.
+    pub fn crowd(&self) -> Crowd {
+        let inside = self.house.lock();
+        let full = self.is_full();
+        let here = || inside.values().filter(|spot| !full || std::ptr::eq(&*spot.doorway, self));
+        let busy = here().filter(|spot| spot.is().0 == BUSY).count();
+        let most = if full { self.most.load(Ordering::Relaxed) } else { self.house.most };
+        Crowd { most, taken: here().count(), busy }
+    }
+
+    /// Over half of the places for those who only listen? Then the oldest of them goes. Was it told?
+    fn keep_listeners_to_half(&self) -> bool {
+        let inside = self.house.lock();
+        let (mut first, mut count) = (None, 0);
+        let here = inside.values().filter(|spot| std::ptr::eq(&*spot.doorway, self) && spot.told().is_none());
+        for spot in here.filter(|spot| spot.is().0 == LISTENS) {
+            oldest(&mut first, spot);
+            count += 1;
+        }
+        let most = self.most.load(Ordering::Relaxed).min(self.house.most);
+        match first.filter(|_| count > (most / 2).max(1)) {
+            Some(spot) => spot.tell(self.house.now()),
+            None => return false,
+        }
+        true
+    }
+
     fn is_full(&self) -> bool {
         self.taken.load(Ordering::Relaxed) >= self.most.load(Ordering::Relaxed)
     }
 }
 
+/// How places are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crowd {
+    /// How many there are.
+    pub most: usize,
+    /// How many are taken.
+    pub taken: usize,
+    /// By how many who are busy, and stay.
+    pub busy: usize,
+}
+
+/// Of two the one that has been what it is for longer.
+fn oldest<'s>(so_far: &mut Option<&'s Arc<Spot>>, spot: &'s Arc<Spot>) {
+    // Of the same moment whoever came first.
+    if so_far.is_none_or(|oldest| (spot.is().1, spot.number) < (oldest.is().1, oldest.number)) {
+        *so_far = Some(spot);
+    }
+}
+
+/// Says of a place what it is, for what its connection does in other tasks. It does not hold the place.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Spot>);
+
+impl Handle {
+    /// As [`Place::is_busy`].
+    pub fn is_busy(&self) {
+        self.0.is_busy();
+    }
+
+    /// As [`Place::is_idle`].
+    pub fn is_idle(&self) {
+        self.0.is_idle();
+    }
+}
+
 impl Place {
+    /// To say from elsewhere what it is.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.0))
+    }
+
     /// Something is under way from now on: it stays.
     pub fn is_busy(&self) {
-        self.0.state.store(BUSY, Ordering::Release);
+        self.0.is_busy();
     }
 
     /// Whoever it is has shown who that is, and waits.
     pub fn is_idle(&self) {
-        self.0.state.store(self.0.doorway.house.now() << 2 | IDLE, Ordering::Release);
+        self.0.is_idle();
+    }
+
+    /// It only listens from now on, without end. Has another one to go for it, since too many do?
+    pub fn listens(&self) -> bool {
+        self.0.state.store(self.0.doorway.house.now() << 2 | LISTENS, Ordering::Release);
+        self.0.doorway.keep_listeners_to_half()
     }
 
     /// What it is, to be given back with [`Place::is_again`].
@@ -297,6 +385,11 @@ impl Standing {
     /// Is something under way?
     pub const fn is_busy(self) -> bool {
         self.0 & KIND == BUSY
+    }
+
+    /// Does it only listen?
+    pub const fn is_listeners(self) -> bool {
+        self.0 & KIND == LISTENS
     }
 
     /// Had whoever it is not shown who that is?
@@ -374,7 +467,10 @@ mod tests {
         assert!(one.try_take(ONE).is_none());
         let _third = other.try_take(ONE).unwrap();
         assert!(other.try_take(ONE).is_none());
-        assert_eq!(house.taken(), 3);
+        assert_eq!((house.taken(), house.most()), (3, 3));
+        other.resize(0);
+        assert_eq!(house.most(), 2, "no more than its doors let in");
+        other.resize(2);
         drop(first);
         assert!(other.try_take(ONE).is_some());
     }
@@ -414,6 +510,26 @@ mod tests {
         idle.iter().filter(|place| place.is_told_to_go()).for_each(Place::is_busy);
         door.make_room_at(53_000, Whom::Anybody);
         assert_eq!((told(&idle), told(&busy)), (2, 0));
+    }
+
+    /// Consoles that watch kept every operator out, the one who wants to halt an account too.
+    #[test]
+    fn who_only_listens_has_half_of_the_places_and_goes_when_nobody_else_can() {
+        let door = Doorway::new(&House::new(100), 6);
+        let listens = fill(&door, 3, LISTENS, 0);
+        assert!(!door.keep_listeners_to_half());
+        let one_more = door.try_take(ONE).unwrap();
+        assert!(one_more.listens());
+        assert!(listens[0].is_told_to_go() && told(&listens) == 1 && !one_more.is_told_to_go(), "the oldest");
+        let (busy, idle) = (fill(&door, 1, BUSY, 0), fill(&door, 1, IDLE, 0));
+        door.make_room_at(10_000, Whom::Anybody);
+        assert_eq!((told(&idle), told(&listens)), (1, 1), "who is idle goes first");
+        assert_eq!(door.crowd(), Crowd { most: 6, taken: 6, busy: 1 });
+        drop(idle);
+        door.make_room_at(20_000, Whom::Strangers);
+        assert_eq!(told(&listens), 1);
+        door.make_room_at(20_000, Whom::Anybody);
+        assert_eq!((told(&listens), told(&busy)), (2, 0));
     }
 
     /// One peer that takes all places by itself keeps those of others no longer than its own.

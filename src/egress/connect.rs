@@ -93,7 +93,7 @@ pub enum DialError {
     #[error("{from} has {most} connections open already (egress.connections_per_leg)")]
     TooMany { from: SourceAddr, most: usize },
     /// Says nothing of the line, of the address or of the broker: none of them was tried.
-    #[error("no connection could be begun from {from}, and not for the line's sake: {lack}")]
+    #[error("no connection to the broker could be opened from {from}, and the line is not at fault: {lack}")]
     HostExhausted {
         from: SourceAddr,
         lack: Lack,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::Proxy;
 use super::caller::Door;
 use super::listener::HANDSHAKE_WITHIN;
+use super::queue::{BACKLOG, Queue};
 use crate::config::{Bind, ClientKey, Listener};
 use crate::domain::places::{Comer, Doorway, House, Place};
 use crate::telemetry::accepting;
@@ -173,7 +174,7 @@ pub(crate) fn bind_tcp(address: std::net::SocketAddr) -> std::io::Result<TcpList
     // A caller that vanished must not hold its place for ever.
     all.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))?;
     socket.bind(address)?;
-    socket.listen(1024)
+    socket.listen(BACKLOG)
 }
 
 /// A unix socket that only those `mode` allows can connect to. The file of a
@@ -189,7 +190,7 @@ pub(crate) fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener>
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     // Before it listens: nobody gets in by the mode that the umask left.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    socket.listen(1024)?;
+    socket.listen(BACKLOG.cast_signed())?;
     UnixListener::from_std(socket.into())
 }
 
@@ -304,28 +305,27 @@ impl Socket {
 }
 
 async fn accept(socket: &Socket, entrance: &Entrance, proxy: &Arc<Proxy>) {
-    // More callers than allowed wait in the kernel's queue, and nobody says since when: since the queue was last known
-    // to be empty, at the longest. An order's deadline counts that.
-    let mut queued_since = None;
+    let mut queue = Queue::of(match socket {
+        Socket::Tcp(_, at) => Some(*at),
+        // Peers of unix sockets have no names to be told apart by.
+        Socket::Unix(..) => None,
+    });
     loop {
         let begun = Instant::now();
-        if let Err(err) = accept_one(socket, entrance, proxy, &mut queued_since).await {
-            queued_since.get_or_insert(begun);
+        if let Err(err) = accept_one(socket, entrance, proxy, &mut queue).await {
+            queue.stands_since(begun);
             accepting::failed(&err, &entrance.places).await;
         }
     }
 }
 
-/// The next in a queue. `queued_since` is forgotten when the queue is empty: who comes after that has not waited.
-async fn next<T>(
-    accepting: impl Future<Output = std::io::Result<T>>,
-    queued_since: &mut Option<Instant>,
-) -> std::io::Result<T> {
+/// The next in a queue.
+async fn next<T>(accepting: impl Future<Output = std::io::Result<T>>, queue: &mut Queue) -> std::io::Result<T> {
     tokio::pin!(accepting);
     match accepting.as_mut().now_or_never() {
         Some(accepted) => accepted,
         None => {
-            *queued_since = None;
+            queue.ran_empty();
             accepting.await
         }
     }
@@ -341,18 +341,21 @@ async fn accept_one(
     socket: &Socket,
     entrance: &Entrance,
     proxy: &Arc<Proxy>,
-    queued_since: &mut Option<Instant>,
+    queue: &mut Queue,
 ) -> std::io::Result<()> {
     let serving = Arc::clone(proxy);
     let terms = &entrance.terms;
     match socket {
         Socket::Tcp(socket, at) => {
-            let (stream, peer) = next(socket.accept(), queued_since).await?;
+            let (stream, peer) = next(socket.accept(), queue).await?;
+            if queue.is_marker(peer) {
+                return Ok(());
+            }
             let grace = if terms.load().tls.is_some() { GRACE_FOR_TLS } else { GRACE };
             let comer = Comer { peer: Some(peer.ip()), grace };
-            let place = place(&entrance.places, comer, queued_since).await;
+            let place = place(&entrance.places, comer, queue).await;
             // Who opens connections ahead has not asked for anything yet.
-            let came = queued_since.filter(|_| has_spoken(&stream));
+            let came = queue.since().filter(|_| has_spoken(&stream));
             let local = if at.ip().is_unspecified() { stream.local_addr().ok() } else { Some(*at) };
             // After the caller came: these may have changed while nobody did.
             let Terms { listener, tls, .. } = terms.load().as_ref().clone();
@@ -378,9 +381,9 @@ async fn accept_one(
             })
         }
         Socket::Unix(socket, _) => {
-            let (stream, _) = next(socket.accept(), queued_since).await?;
-            let place = place(&entrance.places, Comer { peer: None, grace: GRACE }, queued_since).await;
-            let came = queued_since.filter(|_| has_spoken(&stream));
+            let (stream, _) = next(socket.accept(), queue).await?;
+            let place = place(&entrance.places, Comer { peer: None, grace: GRACE }, queue).await;
+            let came = queue.since().filter(|_| has_spoken(&stream));
             let uid = stream.peer_cred().ok().map(|peer| peer.uid());
             let listener = Arc::clone(&terms.load().listener);
             let door = Door { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
@@ -393,12 +396,12 @@ async fn accept_one(
 
 /// A place for who was just accepted. Where there is none he waits for one, and those behind him in the kernel's queue
 /// with him.
-async fn place(places: &Arc<Doorway>, comer: Comer, queued_since: &mut Option<Instant>) -> Place {
+async fn place(places: &Arc<Doorway>, comer: Comer, queue: &mut Queue) -> Place {
     match places.try_take(comer) {
         Some(place) => place,
         None => {
-            queued_since.get_or_insert_with(Instant::now);
-            places.take(comer).await
+            queue.has_to_wait();
+            accepting::place(places, comer, &accepting::CALLERS).await
         }
     }
 }

@@ -40,6 +40,9 @@ const AHEAD_LIMIT: usize = 64 * 1024;
 /// The longest line of a chunked body: 16 hex digits.
 const CHUNK_LINE_LIMIT: usize = 18;
 
+/// How long whoever makes room may take to read why.
+const LAST_WORD: Duration = Duration::from_millis(200);
+
 /// Why reading ended without a request.
 #[derive(Debug)]
 pub enum ReadError {
@@ -333,6 +336,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             out.extend_from_slice(b"0\r\n\r\n");
         }
         self.write(&mut out).await && !closes
+    }
+
+    /// Write a reply as far as it can be written now: nobody is waited for.
+    pub async fn last_word(&mut self, asked: Asked, reply: Response<Body>) {
+        let _ = tokio::time::timeout(LAST_WORD, self.reply(asked, reply)).await;
     }
 
     async fn write(&mut self, out: &mut BytesMut) -> bool {

@@ -23,7 +23,7 @@ use super::reply::{Body, Code, Problem};
 use super::tunnel::{self, Wire};
 use super::{Arrival, Handled, Inbound, Inside, Proxy, Switch, form_of};
 use crate::domain::Outcome;
-use crate::domain::places::Place;
+use crate::domain::places::{Handle, Place};
 
 /// How long a TLS handshake of a caller may take.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -99,7 +99,7 @@ impl Proxy {
             };
             let (head, by) = match read {
                 Ok(head) => head,
-                Err(error) => return self.unread(connection, error).await,
+                Err(error) => return self.unread(connection, place, error).await,
             };
             // Before the body is read, so that nobody makes us hold bodies without a key.
             let mut admitted = None;
@@ -109,8 +109,10 @@ impl Proxy {
                     // What waits for its body is asked again: a key may be taken away meanwhile.
                     Ok(account) => admitted = connection.holds_body(&head).then_some(account),
                     Err(problem) => {
-                        connection.reply(Asked::of(&head).closing(), self.refuse(problem)).await;
-                        connection.linger().await;
+                        let (asked, reply) = (Asked::of(&head).closing(), self.refuse(problem));
+                        if answered(&mut connection, place, asked, reply).await.is_some() {
+                            connection.linger().await;
+                        }
                         return None;
                     }
                 }
@@ -119,7 +121,7 @@ impl Proxy {
             place.is_busy();
             let body = match connection.body(&head, by).await {
                 Ok(body) => body,
-                Err(error) => return self.unread(connection, error).await,
+                Err(error) => return self.unread(connection, place, error).await,
             };
             let mut asked = Asked::of(&head);
             let version = head.version;
@@ -145,11 +147,17 @@ impl Proxy {
                         asked = asked.closing();
                     }
                     let is_nobody = reply.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-                    if !connection.reply(asked, reply).await {
+                    // Before it is written: who shows no key and does not read is not busy.
+                    if is_nobody {
+                        place.is_again(standing);
+                    }
+                    if !answered(&mut connection, place, asked, reply).await? {
                         connection.close().await;
                         return None;
                     }
-                    if is_nobody { place.is_again(standing) } else { place.is_idle() }
+                    if !is_nobody {
+                        place.is_idle();
+                    }
                 }
                 Handled::Switch(reply, switch) => {
                     return connection.switch(version, &reply).await.map(|io| (io, *switch));
@@ -159,14 +167,21 @@ impl Proxy {
     }
 
     /// Answer what could not be read, if anybody is there to hear it.
-    async fn unread<IO>(&self, mut connection: Connection<IO>, error: ReadError) -> Option<(Rewound<IO>, Switch)>
+    async fn unread<IO>(
+        &self,
+        mut connection: Connection<IO>,
+        place: &Place,
+        error: ReadError,
+    ) -> Option<(Rewound<IO>, Switch)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         if let ReadError::Refused(refusal) = error {
-            connection.reply(Asked::unreadable(), self.refuse(refusal.into())).await;
+            let reply = self.refuse(refusal.into());
             // Whose place is needed at once is not listened to any longer.
-            if refusal != Refusal::MakesRoom {
+            if refusal == Refusal::MakesRoom {
+                connection.last_word(Asked::unreadable(), reply).await;
+            } else if answered(&mut connection, place, Asked::unreadable(), reply).await.is_some() {
                 connection.linger().await;
             }
         }
@@ -193,7 +208,7 @@ impl Proxy {
             Err(_) => return,
         };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return self.http2(door, inside, stream).await;
+            return self.http2(door, place, inside, stream).await;
         }
         place.is_idle();
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
@@ -203,7 +218,7 @@ impl Proxy {
         }
     }
 
-    async fn http2<IO>(self: Arc<Self>, door: Door, inside: Inside, io: IO)
+    async fn http2<IO>(self: Arc<Self>, door: Door, place: &Place, inside: Inside, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -211,11 +226,14 @@ impl Proxy {
         // Held by a request to its end, also when the caller has reset its stream.
         let streams = Arc::new(Semaphore::new(STREAMS as usize));
         let busy = Arc::clone(&streams);
+        // Until the first request, and between any two.
+        place.is_idle();
+        let handle = place.handle();
         let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, door, inside, streams) =
-                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams));
+            let (proxy, door, inside, streams, handle) =
+                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams), handle.clone());
             async move {
-                let permit = streams.acquire_owned().await.ok();
+                let permit = Streaming::begin(streams, handle).await;
                 Ok::<_, Infallible>(proxy.stream(door, inside, request, permit).await)
             }
         });
@@ -244,6 +262,8 @@ impl Proxy {
             _ = connection.as_mut() => return,
             () = self.tasks.stopping() => connection.as_mut().graceful_shutdown(),
             () = idle => connection.as_mut().graceful_shutdown(),
+            // What is under way by then is still answered.
+            () = place.told_to_go() => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     }
@@ -254,7 +274,7 @@ impl Proxy {
         mut door: Door,
         inside: Inside,
         request: Request<Incoming>,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Streaming,
     ) -> Response<Body> {
         let arrived = Instant::now();
         door.refresh();
@@ -298,7 +318,7 @@ impl Proxy {
         door: Door,
         inside: Inside,
         inbound: Inbound,
-        permit: Option<OwnedSemaphorePermit>,
+        permit: Streaming,
     ) -> Response<Body> {
         let proxy = Arc::clone(&self);
         let handled = self.tasks.spawn(async move {
@@ -318,6 +338,51 @@ impl Proxy {
                 Outcome::Unknown,
             )),
         }
+    }
+}
+
+/// A request of an HTTP/2 connection, to its end. With the last one its connection is idle.
+struct Streaming {
+    permit: Option<OwnedSemaphorePermit>,
+    streams: Arc<Semaphore>,
+    handle: Handle,
+}
+
+impl Streaming {
+    async fn begin(streams: Arc<Semaphore>, handle: Handle) -> Self {
+        let permit = Arc::clone(&streams).acquire_owned().await.ok();
+        handle.is_busy();
+        Self { permit, streams, handle }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        // One that begins in this moment may be taken for idle: when its connection has to go, it is answered first.
+        if self.streams.available_permits() == STREAMS as usize {
+            self.handle.is_idle();
+        }
+    }
+}
+
+/// Write a reply: as [`Connection::reply`], and `None` when whoever it is for has shown no key and is to make room.
+/// Strangers who do not read what they are told would hold their places for as long as anybody may take to read.
+async fn answered<IO>(
+    connection: &mut Connection<IO>,
+    place: &Place,
+    asked: Asked,
+    reply: Response<Body>,
+) -> Option<bool>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let is_strangers = place.standing().is_strangers();
+    tokio::select! {
+        // First: a reply that goes out at once is heard by whoever has to go.
+        biased;
+        sent = connection.reply(asked, reply) => Some(sent),
+        () = place.told_to_go(), if is_strangers => None,
     }
 }
 

@@ -26,6 +26,7 @@ mod listener;
 mod order;
 mod permission;
 mod question;
+mod queue;
 mod reconcile;
 mod recover;
 mod reply;

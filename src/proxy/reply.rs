@@ -240,11 +240,15 @@ impl From<Refusal> for Problem {
                 Self::before_sending(Code::BodyTooLarge, "the head of the request is over 32 KiB or 100 fields")
             }
             Refusal::BodyTooLarge => Self::before_sending(Code::BodyTooLarge, "the body is over proxy.body_limit"),
-            Refusal::MakesRoom => Self::before_sending(
-                Code::BadRequest,
-                "the gateway has no place left for callers, and this one had not shown a key or sent a whole request \
-                 when others needed it; connect again and send it at once",
-            ),
+            // It is nothing of the caller's that is wrong with it, and not a byte of it went on.
+            Refusal::MakesRoom => Self {
+                retry: Retry::After(Duration::from_secs(1)),
+                ..Self::before_sending(
+                    Code::NotInTime,
+                    "the gateway has no place left for callers, and this one had not shown a key or sent a whole request \
+                     when others needed it; nothing was sent; connect again and send it at once",
+                )
+            },
             Refusal::TooSlow => {
                 Self::before_sending(Code::BadRequest, "the request did not arrive within proxy.request_timeout")
             }

@@ -4,10 +4,11 @@
 
 mod queue;
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::sync::{Arc, LazyLock, OnceLock, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prometheus_client::metrics::counter::Counter;
@@ -26,6 +27,15 @@ use queue::{Queue, Sink};
 
 /// How long the last lines, and what is printed, wait for a reader.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a panic that may end the process waits for its line to be written.
+const LAST_LINE: Duration = Duration::from_millis(200);
+/// Longer than a panic takes to unwind. One that comes before that aborts the process.
+const UNWINDS: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// When this thread panicked last.
+    static PANICKED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 /// How long one look whether a descriptor that does not wait takes more may last.
 const LOOK: u16 = 1000;
 
@@ -105,7 +115,7 @@ pub fn print(text: impl Into<String>) {
     };
     match std::thread::Builder::new().name("print".to_owned()).spawn(print) {
         Ok(_) => drop(printed.recv_timeout(PATIENCE)),
-        Err(err) => tracing::warn!(error = %err, "what stands on standard output could not be printed"),
+        Err(err) => tracing::warn!(error = %err, "the greeting could not be printed; nothing else is affected"),
     }
 }
 
@@ -124,7 +134,27 @@ fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();
     let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
-    tracing::error!(at, thread = thread.name(), backtrace, "the program panicked, a mistake of ours: {what}");
+    let is_main = thread.name() == Some("main");
+    let next = if is_main { "the gateway ends; start it again" } else { "the gateway goes on" };
+    tracing::error!(
+        at,
+        thread = thread.name(),
+        backtrace,
+        "the program panicked, a mistake of ours: {what}; {next}; look in the order book for an order that got no answer, \
+         and report this line"
+    );
+    let now = Instant::now();
+    // It may be asked for when the thread has no such things any more.
+    let before = PANICKED.try_with(|at| at.replace(Some(now))).unwrap_or(Some(now));
+    if may_be_the_end(is_main, before, now) {
+        LINES.flush(LAST_LINE);
+    }
+}
+
+/// With a panic of the main thread the process ends, and with one that comes while another one unwinds. Any other thread
+/// may carry orders, and does not wait for the log's reader.
+fn may_be_the_end(is_main: bool, before: Option<Instant>, now: Instant) -> bool {
+    is_main || before.is_some_and(|before| now.saturating_duration_since(before) < UNWINDS)
 }
 
 /// Hands each line to the queue.
@@ -168,5 +198,49 @@ impl<F: AsFd + Send + 'static> Sink for Descriptor<F> {
             return Err(io::ErrorKind::Interrupted.into());
         }
         Ok(written?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    const ABORTS: &str = "SIXGATE_TEST_ABORTS";
+
+    struct PanicsAgain;
+
+    impl Drop for PanicsAgain {
+        fn drop(&mut self) {
+            panic!("again, and for good");
+        }
+    }
+
+    /// The process was gone before the thread that writes had taken the line.
+    #[test]
+    fn a_panic_that_aborts_is_in_the_log() {
+        if std::env::var_os(ABORTS).is_some() {
+            start(&Log { level: Level::INFO, json: false }).unwrap();
+            let _again = PanicsAgain;
+            panic!("for the first time");
+        }
+        let mut this = Command::new(std::env::current_exe().unwrap());
+        this.args(["--exact", "telemetry::logs::tests::a_panic_that_aborts_is_in_the_log", "--nocapture"]);
+        let ended = this.env(ABORTS, "1").env("RUST_BACKTRACE", "0").output().unwrap();
+        let log = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success());
+        for what in ["for the first time; the gateway goes on", "again, and for good", "report this line"] {
+            assert!(log.contains(what), "{what}: {log}");
+        }
+    }
+
+    #[test]
+    fn only_a_panic_that_may_end_the_process_waits_for_its_line() {
+        let now = Instant::now();
+        assert!(may_be_the_end(true, None, now));
+        assert!(may_be_the_end(false, Some(now), now + Duration::from_millis(1)));
+        assert!(!may_be_the_end(false, None, now));
+        assert!(!may_be_the_end(false, Some(now), now + UNWINDS));
     }
 }

@@ -1,6 +1,8 @@
 //! Counters for Prometheus. Labels come from closed enums, so their number is
 //! bounded whatever callers send.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::access::Access;
+use crate::domain::places::House;
 use crate::domain::{Outcome, Role};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +44,12 @@ struct LegChangeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlaceLabels {
+    /// `callers` or `operators`.
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LegLabels {
     state: &'static str,
 }
@@ -61,6 +70,10 @@ pub struct Metrics {
     legs: Family<LegLabels, Gauge>,
     journal_whole: Gauge,
     tasks: Gauge,
+    places: Family<PlaceLabels, Gauge>,
+    places_taken: Family<PlaceLabels, Gauge>,
+    /// Where those are counted.
+    houses: Mutex<Vec<(&'static str, Arc<House>)>>,
     journal_writable: Gauge,
     journal_free_bytes: Gauge,
     upstream: Histogram,
@@ -84,6 +97,9 @@ impl Default for Metrics {
             legs: Family::default(),
             journal_whole: Gauge::default(),
             tasks: Gauge::default(),
+            places: Family::default(),
+            places_taken: Family::default(),
+            houses: Mutex::default(),
             journal_writable: Gauge::default(),
             journal_free_bytes: Gauge::default(),
             upstream: seconds(),
@@ -103,6 +119,9 @@ impl Default for Metrics {
         registry.register("journal_whole", whole, metrics.journal_whole.clone());
         let help = "Tasks at work: callers' connections, tunnels, streams, watches";
         registry.register("tasks", help, metrics.tasks.clone());
+        let help = "Connections that callers and operators may have open at once; more of them wait";
+        registry.register("places", help, metrics.places.clone());
+        registry.register("places_taken", "Of these, how many are open", metrics.places_taken.clone());
         let help = "Lines of the log that were dropped because nobody read them in time";
         registry.register("log_lines_dropped", help, super::logs::dropped());
         let writable =
@@ -219,8 +238,19 @@ impl Metrics {
         self.legs.get_or_create(&LegLabels { state }).dec();
     }
 
+    /// Show how many places there are in `house` and how many are taken, as those of these people.
+    pub fn show_places(&self, of: &'static str, house: &Arc<House>) {
+        self.houses.lock().unwrap_or_else(PoisonError::into_inner).push((of, Arc::clone(house)));
+    }
+
     /// The text that Prometheus reads.
     pub fn text(&self) -> String {
+        for (of, house) in &*self.houses.lock().unwrap_or_else(PoisonError::into_inner) {
+            let shown = [(&self.places, house.most()), (&self.places_taken, house.taken())];
+            for (gauge, count) in shown {
+                gauge.get_or_create(&PlaceLabels { of }).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             text.clear();

@@ -14,8 +14,9 @@ use super::*;
 const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 8081);
 /// No test here may depend on more, and 300 strangers alone take more than there are.
 const FEW: &str = "ulimit -n 256";
-/// Nothing, and a request that never ends.
+/// Nothing, and a request that never ends; and one that is refused, again and again, by who does not read that it is.
 const SILENCE: &[u8] = b"";
+const FLOOD: &[u8] = b"GET http://api.dhan.co/v2/orders HTTP/1.1\r\nHost: api.dhan.co\r\n\r\n";
 const HALF: &[u8] = b"GET http://api.dhan.co/v2/orders HTTP/1.1\r\nHost: api.dhan.co\r\n";
 
 /// Connections that say this and no more, opened anew whenever one is ended, until the end of this.
@@ -37,7 +38,8 @@ impl Strangers {
                     let mut stream = connect(at).await;
                     open.fetch_add(1, Ordering::Relaxed);
                     let _ = stream.write_all(says).await;
-                    while matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
+                    while says == FLOOD && stream.write_all(&says.repeat(100)).await.is_ok() {}
+                    while says != FLOOD && matches!(stream.read(&mut [0; 1024]).await, Ok(1..)) {}
                     ended.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -76,7 +78,7 @@ fn the_limit_is_raised_and_what_is_too_little_is_told_with_the_way_out() {
     assert_eq!(soft_limit(&world), 4096);
     wait_until("the warning", LIMIT, || {
         let log = world.gateway.log();
-        ["4096 file descriptors", "LimitNOFILE=", "proxy.max_connections", "30000"]
+        ["4096 file descriptors", "LimitNOFILE=", "proxy.max_connections", "30000 configured", "no harm"]
             .iter()
             .all(|what| log.contains(what))
     });
@@ -107,10 +109,28 @@ fn with_strangers_at_the_admin_port(says: &'static [u8]) {
     assert_eq!(metric(&world, r#"sixgate_leg_changes_total{from="admits",to="tripped",reason="bind_failed"}"#), 0);
 }
 
+/// Consoles and programs that watch held every place, and the one who wanted to halt an account got no byte.
+#[test]
+fn streams_of_events_keep_no_operator_out_and_the_oldest_of_too_many_is_ended_and_told_of() {
+    let mut world = World::up_with(1, &text(""));
+    start_from(&mut world, FEW, "");
+    let token = std::fs::read_to_string(world.dir.path().join("state/admin.token")).unwrap();
+    let asks =
+        format!("GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1:8081\r\nAuthorization: Bearer {}\r\n\r\n", token.trim());
+    let listening = Strangers::come(&world, Ns::Gateway, ADMIN.into(), 40, asks.leak().as_bytes());
+    wait_until("the oldest to be ended", LIMIT, || listening.ended.load(Ordering::Relaxed) > 0);
+    for _ in 0..5 {
+        let began = Instant::now();
+        assert_eq!(world.gateway.admin().get("/healthz").0, 200);
+        assert!(began.elapsed() < LIMIT);
+    }
+    assert!(world.gateway.log().contains("the oldest stream of /v1/events was ended"), "{}", world.gateway.log());
+}
+
 /// Strangers at a keyed listener held every place for 75 seconds.
 #[test]
 fn strangers_at_a_keyed_listener_keep_no_engine_from_trading_and_end_none_of_its_connections() {
-    for says in [SILENCE, HALF] {
+    for says in [FLOOD, HALF, SILENCE] {
         with_strangers_at_the_keyed_listener(says);
     }
 }
@@ -127,8 +147,8 @@ fn with_strangers_at_the_keyed_listener(says: &'static [u8]) {
         });
         // The connection that has shown a key is kept through several rounds of them, and an engine that connects anew
         // gets in.
-        let mut round = 0;
-        while strangers.ended.load(Ordering::Relaxed) < 150 {
+        let (mut round, mut executed) = (0, 0);
+        while round < 6 || strangers.ended.load(Ordering::Relaxed) < 150 {
             round += 1;
             let reply = place(&mut engine, &world, 100.0 + f64::from(round)).await;
             assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"), "{reply:?}");
@@ -137,9 +157,74 @@ fn with_strangers_at_the_keyed_listener(says: &'static [u8]) {
             let told = told.await.expect("in time").expect("an answer");
             // What waited for its place for longer than an order may is told so, and is not sent.
             assert!(told.outcome == "executed" || told.code() == "not_in_time", "{told:?}");
+            executed += u32::from(told.outcome == "executed");
             // Within the broker's ten orders a second.
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
+        assert!(2 * executed > round, "{executed} of {round} orders of engines that connected anew were executed");
+    });
+}
+
+/// With every place taken by somebody who is busy, callers waited without end, and nothing said so.
+#[test]
+fn a_full_house_is_told_of_with_what_to_do_and_counted() {
+    let mut world = World::up_with(1, &text(""));
+    start_from(&mut world, FEW, "[proxy]\nmax_connections = 2\nrequest_timeout = \"10m\"");
+    let world = world;
+    world.net.in_ns(Ns::Caller, || async {
+        let auth = basic("a1", &world.traders[0].key);
+        let head = format!("POST http://{HOST}/v2/orders HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: {auth}\r\n");
+        // Its key is shown and its body is not there yet.
+        let head =
+            format!("{head}Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n");
+        let mut busy = Vec::new();
+        for _ in 0..2 {
+            let mut stream = connect(LISTENER).await;
+            stream.write_all(head.as_bytes()).await.unwrap();
+            assert!(stream.read(&mut [0; 100]).await.unwrap() > 0, "it is asked for its body");
+            busy.push(stream);
+        }
+        let mut waiting = Caller::http1(connect(LISTENER).await).await;
+        wait_until("it is told", LIMIT, || world.gateway.log().contains("callers wait to be served"));
+        let log = world.gateway.log();
+        for what in ["of 2 connections", "2 of them are busy", "proxy.max_connections", "LimitNOFILE=", "ERROR"] {
+            assert!(log.contains(what), "{what}: {log}");
+        }
+        let places = |name: &str, of: &str| metric(&world, &format!("sixgate_{name}{{of=\"{of}\"}}"));
+        assert_eq!(
+            (places("places", "callers"), places("places_taken", "callers")),
+            (6, 2),
+            "three listeners have two each"
+        );
+        assert_eq!((places("places", "operators"), places("places_taken", "operators")), (32, 1));
+        drop(busy);
+        // It is served as soon as somebody goes; its order waited too long by then, and is not sent.
+        let told = place(&mut waiting, &world, 100.0).await;
+        assert!(told.status == 200 || told.json()["code"] == "not_in_time", "{told:?}");
+    });
+}
+
+/// A connection of HTTP/2 held its place for as long as it was open.
+#[test]
+fn http2_that_idles_makes_room_and_answers_what_is_under_way_first() {
+    let mut world = World::up_with(1, &text(""));
+    start_from(&mut world, FEW, "[proxy]\nmax_connections = 1");
+    let world = world;
+    let ca = world.dir.path().join("gateway-ca.pem");
+    std::fs::write(&ca, world.gateway.admin().get("/ca.pem").1.as_str().unwrap()).unwrap();
+    world.net.in_ns(Ns::Caller, || async {
+        let auth = basic("a1", &world.traders[0].key);
+        let (status, stream) =
+            tunnel(connect(LISTENER).await, &format!("{HOST}:443"), &[("proxy-authorization", &auth)]).await;
+        assert_eq!(status, 200);
+        let mut caller = Caller::inside(stream, HOST, &ca, true).await;
+        let body = Wish::place(None, 100.0).body.unwrap();
+        let asked = request("POST", &format!("https://{HOST}/v2/orders"), HOST, &[], Some(&body));
+        assert_eq!(caller.send(asked).await.unwrap().status, 200);
+        let wish = Wish::place(None, 101.0);
+        let told = tokio::time::timeout(LIMIT, wish.send(LISTENER, &world.traders[0])).await;
+        let told = told.expect("a place").expect("an answer");
+        assert_eq!((told.status, told.outcome.as_str()), (200, "executed"), "{told:?}");
     });
 }
 
