@@ -300,8 +300,9 @@ async fn follow_clocks(attendant: Arc<Attendant>, tasks: Tasks) {
         if !parting.set.is_zero() {
             tracing::warn!(
                 set_s = parting.set.as_secs(),
-                "this host's clock was set, or the machine was paused without counting it; the broker's time is what \
-                 counts here, and it is asked for it where a token may have ended; keep the clock right with NTP"
+                "this host's clock jumped by {} s. Orders go on: the gateway goes by the broker's time. Logs show wrong \
+                 times: timedatectl set-ntp true",
+                parting.set.as_secs()
             );
         }
         attendant.lines_may_be_dead();

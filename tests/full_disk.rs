@@ -383,7 +383,9 @@ fn a_state_that_cannot_be_written_is_told_with_its_own_advice() {
         let line = body.lines().find(|line| line.contains("the state cannot be written")).unwrap_or_default();
         assert!(line.contains(advice) && !line.contains("free room"), "{errno}: {body}");
         disk.fail_syncs(None);
-        wait_until("the state to be written again", LIMIT, || !readyz(&world).1.contains("the state cannot be written"));
+        wait_until("the state to be written again", LIMIT, || {
+            !readyz(&world).1.contains("the state cannot be written")
+        });
     }
 }
 

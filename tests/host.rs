@@ -151,7 +151,7 @@ fn an_address_that_lacks_is_told_with_both_ways_to_have_it() {
         }
         world.net.ip(Ns::Gateway, "-6 route del local 2001:db8:a1::/64 dev lo");
         let finding = appears(&world, "address_missing");
-        has(&finding, "what", "2001:db8:a1::1 is not an address of this host");
+        has(&finding, "what", "a1 primary 2001:db8:a1::1 is not an address of this host");
         not_sent(
             &world,
             &[
@@ -177,7 +177,7 @@ fn a_source_rule_that_lacks_is_told() {
     let world = pinned("");
     world.net.ip(Ns::Gateway, "-6 rule del from 2001:db8:a2::/64 lookup 102");
     let finding = appears(&world, "source_rule_missing");
-    has(&finding, "what", "2001:db8:a2::1 leaves by uplink1 through 2001:db8:f1::1");
+    has(&finding, "what", "a1 secondary 2001:db8:a2::1 leaves by uplink1 through 2001:db8:f1::1");
     has(&finding, "fix", "dev uplink2 table 102");
     // An address on an interface says which line is its own.
     world.net.ip(Ns::Gateway, "-6 addr add 2001:db8:a2::1/64 dev uplink2 nodad");
@@ -224,7 +224,7 @@ fn a_hole_for_large_packets_is_told_as_one() {
     let nft = "add table ip6 t; add chain ip6 t i { type filter hook input priority 0; }; \
                add rule ip6 t i iifname uplink1 meta length gt 500 drop";
     assert!(world.net.command(Ns::Gateway, "nft").arg(nft).status().unwrap().success());
-    not_sent(&world, &["packets of full size are lost on the way", "ip link set dev uplink1 mtu 1280"]);
+    not_sent(&world, &["large packets get lost on this line", "ip link set dev uplink1 mtu 1280"]);
     appears(&world, "packets_too_big");
     assert!(world.net.command(Ns::Gateway, "nft").args(["delete", "table", "ip6", "t"]).status().unwrap().success());
     leaves(&world);
@@ -240,7 +240,10 @@ fn a_firewall_of_the_hosts_own_is_told_as_one() {
     let nft = "add table ip6 t; add chain ip6 t o { type filter hook output priority 0; }; \
                add rule ip6 t o ip6 saddr 2001:db8:a1::/64 reject with icmpv6 admin-prohibited";
     assert!(world.net.command(Ns::Gateway, "nft").arg(nft).status().unwrap().success());
-    not_sent(&world, &["a firewall on this host stops what goes from 2001:db8:a1::1", "nft list ruleset"]);
+    not_sent(
+        &world,
+        &["a firewall, here or at the provider, refuses connections from 2001:db8:a1::1", "nft list ruleset"],
+    );
     assert!(world.net.command(Ns::Gateway, "nft").args(["delete", "table", "ip6", "t"]).status().unwrap().success());
     leaves(&world);
 }

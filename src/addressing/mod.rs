@@ -45,7 +45,7 @@ pub enum AddressingError {
     NoPool,
     #[error("pool {name} has no free pair left: {why}")]
     Exhausted { name: String, why: String },
-    #[error("pool {name} could give no pair: {why}")]
+    #[error("pool {name} has no usable pair of addresses: {why}; give two prefixes of the same size, such as two /64")]
     NoRoom { name: String, why: String },
     #[error("{address} is {held}")]
     Taken { address: SourceAddr, held: Held },

@@ -85,7 +85,11 @@ pub struct LegBody {
     pub address: Ipv6Addr,
     /// `admits`, `tripped` or `probing`.
     pub state: &'static str,
-    /// Why it does not admit.
+    /// Why it does not admit. Its line: `bind_failed`, `connect_failed`, `connect_timed_out`, `wrong_source`,
+    /// `tls_failed`, `tls_timed_out`, `http_failed`; `address_gone`: its address is not on this host; `no_reply`: a read
+    /// got no reply by it and one by the other leg, so reads go by that one and orders stay; `source_refused`,
+    /// `orders_not_allowed`: the broker takes no orders from its address; `seen_as_another`: the broker sees another
+    /// address, so nothing signed goes by it.
     pub reason: Option<&'static str>,
     pub since: String,
     /// Upstream connections open, idle ones included.

@@ -1,6 +1,7 @@
 //! The self-check of the host: at the start, after a reload, when the kernel tells of a change or a leg trips, and
 //! now and then. It stops nothing: a gateway that does not start in the morning is the greater harm.
 
+use std::collections::HashSet;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::accounts::Accounts;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, steady};
+use crate::domain::{AccountName, Authority, SourceAddr, steady};
 use crate::egress::Egress;
-use crate::host::{Board, Changes, Facts, Failure, Report, Wants, Wish, findings};
-use crate::legs::{Attendant, Leg, LegEvent, Reason};
+use crate::host::{Board, Changes, Facts, Failure, Report, Sender, Wants, Wish, could_not_look, findings};
+use crate::legs::{Attendant, Leg, LegEvent, LegState, Reason};
 
 /// From one check to the next when nothing tells of a change.
 const EVERY: Duration = Duration::from_secs(60);
@@ -45,16 +46,17 @@ impl HostCheck {
     pub(super) async fn run(self, attendant: Arc<Attendant>, tasks: Tasks) {
         let mut legs = attendant.events();
         let changes = Changes::open().ok();
+        let mut worked = Worked::default();
         loop {
             let (began, epoch) = (Instant::now(), steady::epoch());
             tokio::select! {
-                () = self.check() => {}
+                known = self.check(worked) => worked = known,
                 () = tasks.stopping() => return,
             }
             tokio::select! {
                 () = sleep_until(began + EVERY) => {}
                 () = self.board.wanted() => {}
-                () = changed(changes.as_ref()) => {}
+                () = changed(changes.as_ref()) => worked = Worked { since_change: HashSet::new(), just_changed: true },
                 () = trips(&mut legs) => {}
                 () = clock_is_corrected(epoch) => {}
                 () = tasks.stopping() => return,
@@ -67,18 +69,44 @@ impl HostCheck {
         }
     }
 
-    async fn check(&self) {
+    async fn check(&self, mut worked: Worked) -> Worked {
         let pin = self.egress.address_of(&self.api, Instant::now() + NAMES).await;
         let to = pin.filter(|to| !to.is_loopback()).unwrap_or(OUTSIDE);
         let (accounts, freebind) = (Arc::clone(&self.accounts), self.egress.freebind());
+        let last = self.board.last();
         let look = move || {
             let clock_ahead = steady::brokers_ahead_of_host();
-            let wants = Wants { wishes: wishes(&accounts), to, freebind, needs_unix: needs_unix(), clock_ahead };
-            findings(&Facts::gather(wants))
+            let wishes = wishes(&accounts, &mut worked);
+            let wants = Wants { wishes, to, freebind, needs_unix: needs_unix(), clock_ahead };
+            let before = last.as_deref().map_or(&[][..], |last| &last.findings);
+            let findings = match Facts::gather(wants) {
+                Ok(facts) => findings(&facts, before),
+                Err(lack) => could_not_look(lack, before),
+            };
+            (findings, worked)
         };
         // It reads files and asks the kernel.
-        let Ok(findings) = tokio::task::spawn_blocking(look).await else { return };
+        let Ok((findings, worked)) = tokio::task::spawn_blocking(look).await else { return Worked::default() };
         self.board.show(Report { checked_at: Timestamp::now(), findings });
+        worked
+    }
+}
+
+/// The addresses by which anything came back since the host's network changed for the last time.
+#[derive(Debug, Default)]
+struct Worked {
+    since_change: HashSet<SourceAddr>,
+    /// What lies ready may have been made before the change.
+    just_changed: bool,
+}
+
+impl Worked {
+    /// A connection that lies ready had its handshake answered; a leg that does not admit says nothing by one.
+    fn of(&mut self, leg: &Leg) -> bool {
+        if !self.just_changed && leg.state().0 == LegState::Admits && leg.idle() > 0 {
+            self.since_change.insert(leg.source());
+        }
+        self.since_change.contains(&leg.source())
     }
 }
 
@@ -86,18 +114,19 @@ impl HostCheck {
 fn needs_unix() -> Vec<String> {
     let notifies = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
     let needs =
-        "telling systemd that the gateway is ready, so that a unit of Type=notify is ended at its start time-out";
+        "telling systemd that the gateway started, so it kills a unit of Type=notify after its start time-out (90 s)";
     notifies.then(|| needs.to_owned()).into_iter().collect()
 }
 
 /// The addresses of all accounts, and one of each pool that has given none yet.
-fn wishes(accounts: &Accounts) -> Vec<Wish> {
+fn wishes(accounts: &Accounts, worked: &mut Worked) -> Vec<Wish> {
     let (mut wishes, mut after) = (Vec::new(), None);
     loop {
         // An account that cannot be read is told where it is needed.
         let Ok(page) = accounts.page(after.as_ref(), ROWS) else { break };
         let legs = page.rows.iter().filter_map(|row| row.legs.as_ref());
-        wishes.extend(legs.flat_map(|legs| legs.both()).map(wish));
+        let legs = legs.flat_map(|legs| legs.both().map(|leg| (legs.account(), leg)));
+        wishes.extend(legs.map(|(account, leg)| wish(account, leg, worked.of(leg))));
         match page.next {
             Some(next) => after = Some(next),
             None => break,
@@ -105,24 +134,27 @@ fn wishes(accounts: &Accounts) -> Vec<Wish> {
     }
     for pool in accounts.addressing().pools().into_iter().filter(|pool| pool.assigned == 0) {
         let first = pool.prefixes.pair(pool.prefixes.next_usable(0));
-        wishes.extend(
-            first
-                .into_iter()
-                .flat_map(|pair| [pair.primary, pair.secondary])
-                .map(|source| Wish { source, failed: None }),
-        );
+        let owner: Arc<str> = format!("pool {}", pool.name).into();
+        let sender = |source| Sender { source, owner: Some(Arc::clone(&owner)) };
+        let wish = |source| Wish { sender: sender(source), admits: false, failed: None, worked: false };
+        wishes.extend(first.into_iter().flat_map(|pair| [pair.primary, pair.secondary]).map(wish));
     }
-    wishes.retain(|wish| !wish.source.ip().is_loopback());
+    worked.just_changed = false;
+    wishes.retain(|wish| !wish.sender.source.ip().is_loopback());
     wishes
 }
 
-fn wish(leg: &Leg) -> Wish {
-    let failed = match leg.state().0.reason() {
-        Some(Reason::ConnectTimedOut) => Some(Failure::Silent),
-        Some(Reason::TlsTimedOut) => Some(Failure::SilentTls),
-        Some(_) | None => None,
+fn wish(account: &AccountName, leg: &Leg, worked: bool) -> Wish {
+    let state = leg.state().0;
+    let admits = !matches!(state, LegState::Tripped { .. });
+    let failed = match state {
+        LegState::Tripped { reason: Reason::ConnectTimedOut, .. } => Some(Failure::Silent),
+        LegState::Tripped { reason: Reason::TlsTimedOut, .. } => Some(Failure::SilentTls),
+        // One that works again, and is to do so for a while, is not silent.
+        LegState::Admits | LegState::Tripped { .. } | LegState::Probing { .. } => None,
     };
-    Wish { source: leg.source(), failed }
+    let owner = Some(format!("{account} {}", leg.role().as_str()).into());
+    Wish { sender: Sender { source: leg.source(), owner }, admits, failed, worked }
 }
 
 async fn changed(changes: Option<&Changes>) {

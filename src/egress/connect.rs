@@ -39,17 +39,15 @@ static EXHAUSTED: Seldom = Seldom::once_in(Duration::from_secs(60));
 /// Nothing of a request had been written when one of these is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("cannot bind source address {from}")]
+    #[error("this host does not let the gateway use {from}")]
     Bind {
         from: SourceAddr,
         #[source]
         err: io::Error,
         hint: Hint,
     },
-    #[error(
-        "{from} is not on this host any more: no interface has it and no local route covers it, so nothing can leave from \
-         it; put it back (ip -6 addr add, or ip -6 route add local for its prefix)"
-    )]
+    /// What to do is in the hint, or where there is none added by [`chain`](Self::chain).
+    #[error("{from} is not on this host any more: no interface has it and no local route covers it")]
     AddressGone { from: SourceAddr, hint: Hint },
     #[error("cannot connect from {from} to {to}")]
     Connect {
@@ -65,7 +63,7 @@ pub enum DialError {
     WrongSource { from: SourceAddr, local: Option<SocketAddr> },
     #[error("destination {to} of {host} is forbidden by rule {rule}; pin it in egress.resolve if it is meant")]
     Forbidden { host: Host, to: SocketAddrV6, rule: RuleId },
-    #[error("cannot resolve the destination")]
+    #[error("the broker's address is not known")]
     Resolve(#[from] ResolveError),
     #[error("TLS with {to} at {at} failed")]
     Tls {
@@ -82,7 +80,7 @@ pub enum DialError {
          (nft list ruleset) and take it away for {from}; it is asked again by itself"
     )]
     SeenAsAnother { from: SourceAddr, seen: IpAddr },
-    #[error("{to} could not be dialled from {from} in this leg's share of the time")]
+    #[error("{from} did not reach {to} in the time that a request has")]
     OutOfTime { from: SourceAddr, to: Authority, hint: Hint },
     #[error("HTTP with {to} could not begin")]
     Http {
@@ -150,6 +148,11 @@ impl DialError {
         if let Some(hint) = self.hint().and_then(Hint::text) {
             text.push_str("; ");
             text.push_str(hint);
+        } else if let Self::AddressGone { from, .. } = self {
+            text.push_str(&format!(
+                ", so no order can leave by it. What to do: ip -6 addr add {from}/128 dev INTERFACE nodad, or where the \
+                 provider routes the whole prefix to this host: ip -6 route add local PREFIX dev lo"
+            ));
         }
         text
     }

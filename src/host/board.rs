@@ -6,6 +6,7 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use super::findings::some_of;
 use super::{Finding, Severity};
 
 /// One self-check.
@@ -44,16 +45,71 @@ impl Board {
     pub fn show(&self, report: Report) {
         let last = self.last();
         let before: &[Finding] = last.as_ref().map_or(&[], |last| &last.findings);
-        let has = |findings: &[Finding], id: &str| findings.iter().any(|finding| finding.id == id);
-        for finding in report.findings.iter().filter(|finding| !has(before, finding.id)) {
+        for finding in report.findings.iter().filter(|finding| is_new(finding, before)) {
             match finding.severity {
                 Severity::Error => tracing::error!(finding = finding.id, "this host: {finding}"),
                 Severity::Warning => tracing::warn!(finding = finding.id, "this host: {finding}"),
             }
         }
-        for finding in before.iter().filter(|finding| !has(&report.findings, finding.id)) {
-            tracing::info!(finding = finding.id, "this host: no longer so: {}", finding.what);
+        for (finding, mended) in before.iter().filter_map(|finding| Some((finding, mended(finding, &report.findings)?)))
+        {
+            tracing::info!(finding = finding.id, "this host: no longer so: {mended}");
         }
         self.last.store(Some(Arc::new(report)));
+    }
+}
+
+/// Was it not found before, or is there an address now that it was not found of?
+fn is_new(finding: &Finding, before: &[Finding]) -> bool {
+    let known = before.iter().find(|known| known.id == finding.id);
+    known.is_none_or(|known| finding.about.iter().any(|about| !known.about.contains(about)))
+}
+
+/// What of a finding is so no more.
+fn mended(finding: &Finding, now: &[Finding]) -> Option<String> {
+    let Some(still) = now.iter().find(|still| still.id == finding.id) else {
+        // Nobody looked at addresses where there is no IPv6.
+        let hidden = !finding.about.is_empty() && now.iter().any(Finding::hides_addresses);
+        return (!hidden).then(|| finding.what.clone());
+    };
+    let gone: Vec<_> = finding.about.iter().filter(|about| !still.about.contains(about)).collect();
+    (!gone.is_empty()).then(|| format!("{}, of {}", finding.id, some_of(&gone)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::SourceAddr;
+    use crate::host::Sender;
+
+    fn found(id: &'static str, about: &[&str]) -> Finding {
+        let sender = |text: &&str| Sender { source: SourceAddr::parse(text).unwrap(), owner: Some("alpha".into()) };
+        Finding {
+            id,
+            severity: Severity::Error,
+            about: about.iter().map(sender).collect(),
+            what: format!("{id} is so"),
+            why: String::new(),
+            fix: String::new(),
+        }
+    }
+
+    /// A second account with the same fault has the same right to a line.
+    #[test]
+    fn another_address_with_the_same_fault_is_news_and_one_that_was_mended_too() {
+        let (one, two) = (found("no_route", &["2001:db8::1"]), found("no_route", &["2001:db8::1", "2001:db8::2"]));
+        assert!(is_new(&one, &[]) && is_new(&two, std::slice::from_ref(&one)));
+        assert!(!is_new(&two, std::slice::from_ref(&two)) && !is_new(&one, std::slice::from_ref(&two)));
+        assert_eq!(mended(&two, std::slice::from_ref(&one)).unwrap(), "no_route, of alpha 2001:db8::2");
+        assert_eq!(mended(&one, std::slice::from_ref(&two)), None);
+        assert_eq!(mended(&one, &[]).unwrap(), "no_route is so");
+    }
+
+    /// Turning IPv6 off mends no address.
+    #[test]
+    fn what_nobody_looked_at_is_not_told_as_mended() {
+        let off = [found("ipv6_off", &[])];
+        assert_eq!(mended(&found("address_missing", &["2001:db8::1"]), &off), None);
+        assert!(mended(&found("clock_off", &[]), &off).is_some());
     }
 }

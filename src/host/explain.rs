@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::facts::Kernel;
+use super::facts::{Kernel, Sender};
 use super::findings::trouble;
 use crate::domain::SourceAddr;
 
@@ -69,8 +69,11 @@ impl Explainer {
             }
             recent.asked += 1;
         }
-        let look = Kernel::open().look(from, to);
-        let told = trouble(from, to, &look, freebind, Some(failed)).map(|finding| Arc::from(finding.to_string()));
+        let mut kernel = Kernel::open();
+        let look = kernel.look(from, to, Some(failed));
+        let sender = Sender { source: from, owner: None };
+        let told = trouble(&sender, to, &look, freebind, Some(failed)).filter(|_| kernel.lack().is_none());
+        let told = told.map(|finding| Arc::from(finding.to_string()));
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).known.insert(key, told.clone());
         told
     }

@@ -4,9 +4,9 @@ use std::net::Ipv6Addr;
 
 use super::addresses::Held;
 use super::explain::Failure;
-use super::facts::{Facts, Ipv6, Look};
+use super::facts::{Facts, Ipv6, Look, Sender, Wish};
 use super::texts;
-use crate::domain::SourceAddr;
+use crate::domain::host_limits::Lack;
 
 /// How much a finding stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,12 +34,21 @@ pub struct Finding {
     pub id: &'static str,
     /// How much it stops.
     pub severity: Severity,
+    /// The addresses that it is true of; none where it is the whole host's.
+    pub about: Vec<Sender>,
     /// What is so.
     pub what: String,
     /// Why it matters.
     pub why: String,
     /// What to do, mostly a command.
     pub fix: String,
+}
+
+impl Finding {
+    /// Without IPv6 nothing else can be right, and saying so of every address hides it.
+    pub(super) fn hides_addresses(&self) -> bool {
+        matches!(self.id, "ipv6_off" | "ipv6_sockets_forbidden")
+    }
 }
 
 impl std::fmt::Display for Finding {
@@ -50,9 +59,31 @@ impl std::fmt::Display for Finding {
 
 /// Ids of what a self-check does not tell though a failed dial does: it may be the broker's fault as well.
 const NOT_THE_HOSTS: &[&str] = &["no_answer"];
+/// Ids of what is only guessed from silence.
+const BY_SILENCE: &[&str] = &["neighbours_unanswered", "packets_too_big"];
 
-/// Judge the facts. The same id is told once, with the number of other addresses that it is true of.
-pub fn findings(facts: &Facts) -> Vec<Finding> {
+/// So many addresses are named in one text.
+const NAMED: usize = 8;
+
+/// The first few of them, by name.
+pub(super) fn some_of(senders: &[&Sender]) -> String {
+    let named: Vec<_> = senders.iter().take(NAMED).map(ToString::to_string).collect();
+    match senders.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// What is told where nobody could look: all that was found before, for nothing of it is known to be mended, and why.
+pub fn could_not_look(lack: Lack, before: &[Finding]) -> Vec<Finding> {
+    let lacks = texts::lacks(lack);
+    let kept = before.iter().filter(|known| known.id != lacks.id).cloned();
+    kept.chain([lacks.clone()]).collect()
+}
+
+/// Judge the facts. The same id is told once, with the other addresses that it is true of. What was found before and
+/// could not be asked this time is told on.
+pub fn findings(facts: &Facts, before: &[Finding]) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(facts.ipv6.finding());
     if let Some(why) = &facts.inet6_refused {
@@ -64,9 +95,11 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     if let Some(why) = facts.unix_refused.as_ref().filter(|_| !facts.needs_unix.is_empty()) {
         found.push(texts::unix_forbidden(why, &facts.needs_unix));
     }
-    // Without IPv6 nothing else can be right, and saying so of every address hides it.
-    if found.iter().all(|finding| !matches!(finding.id, "ipv6_off" | "ipv6_sockets_forbidden")) {
+    if !found.iter().any(Finding::hides_addresses) {
         addresses(facts, &mut found);
+        let kept = before.iter().filter(|known| facts.could_not_ask(known));
+        let kept: Vec<_> = kept.filter(|known| found.iter().all(|finding| finding.id != known.id)).cloned().collect();
+        found.extend(kept);
     }
     if let Some(ahead) = facts.clock_ahead.filter(|ahead| ahead.abs() > texts::CLOCK) {
         found.push(texts::clock_off(ahead));
@@ -75,15 +108,17 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 fn addresses(facts: &Facts, found: &mut Vec<Finding>) {
-    let mut more = Vec::<(&'static str, usize)>::new();
+    // A broker that is silent to everybody is no fault of this host's.
+    let all_silent = !facts.looks.iter().any(|(wish, _)| wish.admits);
     for (wish, look) in &facts.looks {
-        let one = trouble(wish.source, facts.to, look, facts.freebind, wish.failed);
+        let one = trouble(&wish.sender, facts.to, look, facts.freebind, wish.failed);
         let one = one.filter(|finding| !NOT_THE_HOSTS.contains(&finding.id));
-        let Some(one) = one.or_else(|| one_way_for_both(wish.source, facts, look)) else { continue };
-        match more.iter_mut().find(|(id, _)| *id == one.id) {
-            Some((_, others)) => *others += 1,
+        let one = one.filter(|finding| !(BY_SILENCE.contains(&finding.id) && (all_silent || wish.worked)));
+        let Some(mut one) = one.or_else(|| one_way_for_both(&wish.sender, facts, look)) else { continue };
+        match found.iter_mut().find(|known| known.id == one.id) {
+            Some(known) => known.about.push(wish.sender.clone()),
             None => {
-                more.push((one.id, 0));
+                one.about.push(wish.sender.clone());
                 found.push(one);
             }
         }
@@ -94,14 +129,27 @@ fn addresses(facts: &Facts, found: &mut Vec<Finding>) {
         found.push(texts::no_route(None, facts.to, why, None));
     }
     for finding in found {
-        if let Some((_, others)) = more.iter().find(|(id, others)| *id == finding.id && *others > 0) {
-            finding.what = format!("{} (and so it is for {others} more of the addresses)", finding.what);
+        let others: Vec<_> = finding.about.iter().skip(1).collect();
+        if !others.is_empty() {
+            finding.what = format!("{} (the same of {})", finding.what, some_of(&others));
         }
     }
 }
 
+impl Facts {
+    /// Is this of an address that the kernel did not answer about this time?
+    fn could_not_ask(&self, known: &Finding) -> bool {
+        let unasked = |(wish, look): &(Wish, Look)| {
+            (look.local.is_none() || look.leaves.is_none()) && known.about.contains(&wish.sender)
+        };
+        let no_way_known =
+            known.id == "no_route" && known.about.is_empty() && self.looks.is_empty() && self.way.is_none();
+        no_way_known || self.looks.iter().any(unasked)
+    }
+}
+
 /// There are two lines to the outside, and all addresses leave by one: no rule leads the others to theirs.
-fn one_way_for_both(source: SourceAddr, facts: &Facts, look: &Look) -> Option<Finding> {
+fn one_way_for_both(sender: &Sender, facts: &Facts, look: &Look) -> Option<Finding> {
     let own = look.leaves.as_ref()?.as_ref().ok().filter(|own| own.interface != "lo")?;
     // Where something says which line is the address's own, that was looked at before.
     if look.table.is_some() || look.on.is_some() || look.link.is_some() {
@@ -114,8 +162,8 @@ fn one_way_for_both(source: SourceAddr, facts: &Facts, look: &Look) -> Option<Fi
         uplink.interface != own.interface && !facts.looks.iter().any(|(_, look)| leaves_by_it(look))
     })?;
     // The first of the addresses has the line rightly; that of its pair is the one that lacks a rule.
-    let is_first = facts.looks.first().is_some_and(|(first, _)| first.source == source);
-    (!is_first && facts.looks.len() > 1).then(|| texts::one_way_for_both(source, own, unused))
+    let is_first = facts.looks.first().is_some_and(|(first, _)| first.sender == *sender);
+    (!is_first && facts.looks.len() > 1).then(|| texts::one_way_for_both(sender, own, unused))
 }
 
 impl Ipv6 {
@@ -132,7 +180,7 @@ impl Ipv6 {
 /// What is wrong with this source and the way from it, after this failure if there was one. Nothing is told that was
 /// not found out.
 pub(super) fn trouble(
-    from: SourceAddr,
+    from: &Sender,
     to: Ipv6Addr,
     look: &Look,
     freebind: bool,
@@ -171,7 +219,7 @@ pub(super) fn trouble(
     if let (Failure::Silent, Some(link), None, false) = (failed, &look.link, &look.on, look.answered_for) {
         return Some(texts::on_link_unanswered(from, link));
     }
-    texts::of_failure(failed, from, to, leaves)
+    texts::of_failure(failed, from, to, leaves.map(|leaves| (leaves, look.hop_failed)))
 }
 
 #[cfg(test)]
@@ -179,13 +227,14 @@ mod tests {
     use nix::errno::Errno;
 
     use super::super::addresses::on;
-    use super::super::facts::{Leaves, Wish};
+    use super::super::facts::Leaves;
     use super::*;
+    use crate::domain::SourceAddr;
 
     const TO: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1);
 
-    fn source() -> SourceAddr {
-        SourceAddr::parse("2001:db8:a1::1").unwrap()
+    fn sender(address: &str) -> Sender {
+        Sender { source: SourceAddr::parse(address).unwrap(), owner: Some("alpha primary".into()) }
     }
 
     fn by(interface: &str) -> Leaves {
@@ -203,11 +252,15 @@ mod tests {
             table: None,
             answered_for: false,
             nonlocal_bind: false,
+            hop_failed: false,
         }
     }
 
     fn facts(looks: Vec<Look>) -> Facts {
-        let source = |n: usize| SourceAddr::parse(&format!("2001:db8:a{}::1", n + 1)).unwrap();
+        let wish = |n: usize| {
+            let sender = sender(&format!("2001:db8:a{}::1", n + 1));
+            Wish { sender, admits: true, failed: None, worked: false }
+        };
         let looks = looks.into_iter().enumerate();
         Facts {
             ipv6: Ipv6::On,
@@ -215,7 +268,7 @@ mod tests {
             netlink_refused: None,
             unix_refused: None,
             needs_unix: Vec::new(),
-            looks: looks.map(|(n, look)| (Wish { source: source(n), failed: None }, look)).collect(),
+            looks: looks.map(|(n, look)| (wish(n), look)).collect(),
             way: None,
             uplinks: vec![by("eth0")],
             to: TO,
@@ -251,12 +304,16 @@ mod tests {
             (Look { link: link(), answered_for: true, ..good() }, true, silent, Some("no_answer")),
             (Look { link: link(), on: on_eth0(), ..good() }, true, silent, Some("no_answer")),
             (good(), true, Some(Failure::SilentTls), Some("packets_too_big")),
-            (good(), true, errno(Errno::EACCES), Some("firewall")),
-            (good(), true, errno(Errno::EHOSTUNREACH), Some("gateway_silent")),
+            (good(), true, errno(Errno::EPERM), Some("firewall")),
+            (good(), true, errno(Errno::EACCES), Some("refused_on_the_way")),
+            (good(), true, errno(Errno::ENETUNREACH), Some("no_way_further")),
+            (Look { leaves: None, ..good() }, true, errno(Errno::ENETUNREACH), None),
+            (Look { hop_failed: true, ..good() }, true, errno(Errno::EHOSTUNREACH), Some("gateway_silent")),
+            (good(), true, errno(Errno::EHOSTUNREACH), Some("unreachable")),
             (good(), true, errno(Errno::ECONNRESET), None),
             (good(), true, Some(Failure::Bind(Errno::EMFILE as i32)), None),
         ] {
-            let found = trouble(source(), TO, &look, freebind, failed);
+            let found = trouble(&sender("2001:db8:a1::1"), TO, &look, freebind, failed);
             assert_eq!(found.as_ref().map(|finding| finding.id), id, "{look:?} {failed:?}: {found:?}");
         }
     }
@@ -266,21 +323,66 @@ mod tests {
     fn silence_without_a_cause_here_is_no_finding_of_the_host() {
         let mut silent = facts(vec![good(), good()]);
         silent.looks.iter_mut().for_each(|(wish, _)| wish.failed = Some(Failure::Silent));
-        assert_eq!(findings(&silent), []);
+        assert_eq!(findings(&silent, &[]), []);
     }
 
     #[test]
     fn what_is_true_of_many_addresses_is_told_once() {
         let missing = || Look { local: Some(false), ..good() };
-        let found = findings(&facts(vec![good(), missing(), missing(), missing()]));
+        let found = findings(&facts(vec![good(), missing(), missing(), missing()]), &[]);
         assert_eq!(found.iter().map(|finding| finding.id).collect::<Vec<_>>(), ["address_missing"]);
-        assert!(found[0].what.contains("2001:db8:a2::1") && found[0].what.contains("2 more"), "{found:?}");
+        let about: Vec<_> = found[0].about.iter().map(|sender| sender.source.to_string()).collect();
+        assert_eq!(about, ["2001:db8:a2::1", "2001:db8:a3::1", "2001:db8:a4::1"]);
+        for named in
+            ["alpha primary 2001:db8:a2::1 is not", "alpha primary 2001:db8:a3::1, alpha primary 2001:db8:a4::1"]
+        {
+            assert!(found[0].what.contains(named), "{found:?}");
+        }
+        let found = findings(&facts((0..12).map(|_| missing()).collect()), &[]);
+        assert!(found[0].what.contains("and 3 more"), "{found:?}");
+    }
+
+    /// A broker that answers nobody looks to each leg like a line that is broken.
+    #[test]
+    fn what_is_guessed_from_silence_is_not_told_where_all_are_silent_or_this_one_worked() {
+        let link = || Look { link: Some("eth0".to_owned()), ..good() };
+        for (look, failure, id) in
+            [(link(), Failure::Silent, "neighbours_unanswered"), (good(), Failure::SilentTls, "packets_too_big")]
+        {
+            let mut one = facts(vec![look.clone(), good()]);
+            one.looks[0].0.failed = Some(failure);
+            one.looks[0].0.admits = false;
+            let found = findings(&one, &[]);
+            assert_eq!(
+                found.iter().map(|found| (found.id, found.severity)).collect::<Vec<_>>(),
+                [(id, Severity::Warning)]
+            );
+            one.looks[0].0.worked = true;
+            assert_eq!(findings(&one, &[]), [], "it worked since the host changed");
+            one.looks[0].0.worked = false;
+            one.looks[1].0.admits = false;
+            assert_eq!(findings(&one, &[]), [], "none works");
+        }
+    }
+
+    /// A check that could not ask knows nothing, least of all that something was mended.
+    #[test]
+    fn what_could_not_be_asked_stays_as_it_was() {
+        let before = findings(&facts(vec![Look { local: Some(false), ..good() }]), &[]);
+        assert_eq!(before.len(), 1);
+        let silent = Look { local: None, leaves: None, ..good() };
+        assert_eq!(findings(&facts(vec![silent]), &before), before);
+        assert_eq!(findings(&facts(vec![good()]), &before), []);
+        let lacking = could_not_look(Lack::Descriptors, &before);
+        assert_eq!(lacking.iter().map(|found| found.id).collect::<Vec<_>>(), ["address_missing", "descriptors"]);
+        assert!(lacking[1].to_string().contains("LimitNOFILE="), "{lacking:?}");
+        assert_eq!(could_not_look(Lack::Descriptors, &lacking), lacking);
     }
 
     /// Two lines and one of them unused is told; one line, or a rule for each, is as it should be.
     #[test]
     fn a_second_line_that_nobody_leaves_by_is_told() {
-        let ids = |facts: &Facts| findings(facts).iter().map(|finding| finding.id).collect::<Vec<_>>();
+        let ids = |facts: &Facts| findings(facts, &[]).iter().map(|finding| finding.id).collect::<Vec<_>>();
         let mut two = facts(vec![good(), good()]);
         assert_eq!(ids(&two), Vec::<&str>::new());
         two.uplinks.push(by("eth1"));
@@ -294,7 +396,7 @@ mod tests {
 
     #[test]
     fn what_this_process_may_not_do_is_told_where_it_matters() {
-        let ids = |facts: Facts| findings(&facts).iter().map(|finding| finding.id).collect::<Vec<_>>();
+        let ids = |facts: Facts| findings(&facts, &[]).iter().map(|finding| finding.id).collect::<Vec<_>>();
         let refused = || Some("Address family not supported by protocol".to_owned());
         assert_eq!(ids(Facts { unix_refused: refused(), ..facts(vec![]) }), Vec::<&str>::new());
         let needs_unix = vec!["something".to_owned()];

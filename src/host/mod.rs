@@ -24,6 +24,6 @@ mod texts;
 pub use board::{Board, Report};
 pub use changes::Changes;
 pub use explain::{Explainer, Failure};
-pub use facts::{Facts, Wants, Wish};
-pub use findings::{Finding, Severity, findings};
+pub use facts::{Facts, Sender, Wants, Wish};
+pub use findings::{Finding, Severity, could_not_look, findings};
 pub use own::Own;

@@ -32,6 +32,7 @@ const RTA_TABLE: u16 = 15;
 const NDA_DST: u16 = 1;
 const NTF_PROXY: u8 = 0x08;
 const NTF_ROUTER: u8 = 0x80;
+const NUD_FAILED: u16 = 0x20;
 const RTN_UNICAST: u8 = 1;
 const RTN_LOCAL: u8 = 2;
 /// `nlmsghdr`: length u32, type u16, flags u16, sequence u32, port u32.
@@ -141,20 +142,26 @@ impl Netlink {
 
     /// Neighbours that said that they are routers.
     pub(super) fn routers(&mut self) -> io::Result<Vec<Ipv6Addr>> {
-        self.neighbours(0, NTF_ROUTER)
+        self.neighbours(0, |_, flags| flags & NTF_ROUTER != 0)
     }
 
     /// Addresses that this host is told to answer for (`ip -6 neigh add proxy`).
     pub(super) fn proxied(&mut self) -> io::Result<Vec<Ipv6Addr>> {
-        self.neighbours(NTF_PROXY, NTF_PROXY)
+        self.neighbours(NTF_PROXY, |_, flags| flags & NTF_PROXY != 0)
     }
 
-    fn neighbours(&mut self, ask_for: u8, flag: u8) -> io::Result<Vec<Ipv6Addr>> {
+    /// Neighbours that were asked for and did not answer.
+    pub(super) fn failed_neighbours(&mut self) -> io::Result<Vec<Ipv6Addr>> {
+        self.neighbours(0, |state, _| state & NUD_FAILED != 0)
+    }
+
+    fn neighbours(&mut self, ask_for: u8, which: impl Fn(u16, u8) -> bool) -> io::Result<Vec<Ipv6Addr>> {
         let mut found = Vec::new();
         self.dump(RTM_GETNEIGH, ask_for, |kind, payload| {
             // Family, padding, interface, state u16, flags, type.
-            let has_flag = payload.get(10).is_some_and(|flags| flags & flag != 0);
-            if kind == RTM_NEWNEIGH && has_flag && payload.first() == Some(&AF_INET6) {
+            let state = field(payload, 8).map(u16::from_ne_bytes).unwrap_or_default();
+            let is_meant = payload.get(10).is_some_and(|flags| which(state, *flags));
+            if kind == RTM_NEWNEIGH && is_meant && payload.first() == Some(&AF_INET6) {
                 let address = attributes(payload.get(FIXED..).unwrap_or_default()).find(|(kind, _)| *kind == NDA_DST);
                 found.extend(address.and_then(|(_, value)| field::<16>(value, 0)).map(Ipv6Addr::from));
             }
@@ -377,6 +384,7 @@ mod tests {
         netlink.source_rules().unwrap();
         netlink.routers().unwrap();
         netlink.proxied().unwrap();
+        netlink.failed_neighbours().unwrap();
         // Dumps before it leave nothing behind for the next question.
         assert!(netlink.is_local(Ipv6Addr::LOCALHOST).unwrap());
     }

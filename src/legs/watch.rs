@@ -60,7 +60,9 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
                 attendant.addresses_are_unknown();
                 if !std::mem::replace(&mut is_told, true) {
                     let cause = std::error::Error::source(&err).map(ToString::to_string);
-                    tracing::warn!(error = %err, cause, "addresses are not watched: a leg whose address goes is noticed when it is dialled");
+                    tracing::warn!(error = %err, cause,
+                        "the kernel does not tell which addresses this host has. Orders go on; a lost address is noticed at \
+                         the next order only. If it stays: add AF_NETLINK to RestrictAddressFamilies= of the systemd unit");
                 }
             },
             () = tasks.stopping() => return,
@@ -116,7 +118,8 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
             // none, had its IPv6 turned off: then no leg is left, and all come back with their routes.
             if follower.known().is_empty() && !heard {
                 tracing::warn!(
-                    "netlink tells of no local route, not even of ::1: a leg whose address goes is noticed when it is dialled, until it does"
+                    "the kernel tells of no address of this host, not even of ::1. Orders go on; a lost address is noticed at \
+                     the next order only, until it does"
                 );
                 continue;
             }

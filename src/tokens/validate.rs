@@ -74,6 +74,8 @@ fn unknown(name: &'static str, why: &str) -> Check {
     Check { name, verdict: Verdict::Unknown, detail: format!("not known: {why}") }
 }
 
+const NO_PAIR: &str = "no addresses yet, so it cannot trade: sixgate pair assign NAME";
+
 /// What a leg's `getIP` said, else why it said nothing.
 type Seen = Result<Registered, String>;
 
@@ -94,10 +96,11 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
     let asked = ask(login, subject).await;
     let now = now.checked_add(asked.skew.unwrap_or_default()).unwrap_or(now);
     let pair = subject.legs.as_ref().map(|legs| legs.pair());
+    let name = subject.legs.as_ref().map_or("NAME", |legs| legs.account().as_str());
     vec![
         match pair {
             Some(pair) => check("pair", true, format!("{} and {}", pair.primary, pair.secondary)),
-            None => check("pair", false, "no pair is assigned".to_owned()),
+            None => check("pair", false, NO_PAIR.to_owned()),
         },
         line("line_primary", login.api(), pair.map(|pair| pair.primary.ip()), asked.lines.as_ref().map(|[one, _]| one)),
         line(
@@ -106,19 +109,19 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
             pair.map(|pair| pair.secondary.ip()),
             asked.lines.as_ref().map(|[_, two]| two),
         ),
-        token(subject, &asked.profile),
+        token(subject, &asked.profile, name),
         token_expiry(subject, now),
         leg("leg_primary", Role::Primary, pair.map(|pair| pair.primary.ip()), &asked.primary),
         leg("leg_secondary", Role::Secondary, pair.map(|pair| pair.secondary.ip()), &asked.secondary),
-        registration(pair, &asked),
-        orders_allowed(&asked),
+        registration(pair, &asked, name),
+        orders_allowed(&asked, name),
         clock(asked.skew.and_then(|_| steady::brokers_ahead_of_host())),
     ]
 }
 
 async fn ask(login: &Login, subject: &Subject) -> Asked {
     let Some(legs) = subject.legs.as_ref() else {
-        let why = || "not asked: there is no pair to ask from".to_owned();
+        let why = || NO_PAIR.to_owned();
         return Asked { profile: Err(why()), primary: Err(why()), secondary: Err(why()), lines: None, skew: None };
     };
     let [primary, secondary] = legs.both();
@@ -174,16 +177,20 @@ fn line_of<T>(answered: &Answered<T>) -> Line {
 
 fn line(name: &'static str, to: &Authority, from: Option<Ipv6Addr>, line: Option<&Line>) -> Check {
     match (from, line) {
-        (Some(from), Some(Ok(()))) => check(name, true, format!("TCP and TLS with {to} work from {from}")),
+        (Some(from), Some(Ok(()))) => {
+            check(name, true, format!("this address reaches the broker ({from}: TCP and TLS with {to} work)"))
+        }
         (_, Some(Err(why))) => check(name, false, why.clone()),
-        (None, _) | (_, None) => unknown(name, "there is no pair to connect from"),
+        (None, _) | (_, None) => unknown(name, NO_PAIR),
     }
 }
 
-fn token(subject: &Subject, profile: &Result<Profile, String>) -> Check {
+fn token(subject: &Subject, profile: &Result<Profile, String>, account: &str) -> Check {
     let name = "token";
+    let until =
+        || format!("orders are refused until there is a new one: sixgate token refresh {account}, or token set");
     if let Err(why) = &subject.token {
-        return check(name, false, why.clone());
+        return check(name, false, format!("{why}; {}", until()));
     }
     let profile = match profile {
         Ok(profile) => profile,
@@ -197,7 +204,7 @@ fn token(subject: &Subject, profile: &Result<Profile, String>) -> Check {
     let why = profile.trouble.as_ref().map(|trouble| trouble.summary.as_ref()).unwrap_or_default();
     match profile.outcome {
         CheckOutcome::Lives => check(name, true, format!("the broker accepts it{plan}")),
-        CheckOutcome::Dead => check(name, false, format!("the broker refuses it: {why}")),
+        CheckOutcome::Dead => check(name, false, format!("the broker refuses it: {why}; {}", until())),
         CheckOutcome::Unclear | CheckOutcome::NoAnswer => unknown(name, &format!("whether it lives: {why}")),
     }
 }
@@ -227,21 +234,31 @@ fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
 fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -> Check {
     let (Some(address), Ok(seen)) = (address, seen) else {
         let why = seen.as_ref().err().map(|why| format!("it is not proved as what the broker sees it: {why}"));
-        return unknown(name, why.as_deref().unwrap_or("no pair is assigned"));
+        return unknown(name, why.as_deref().unwrap_or(NO_PAIR));
     };
     match seen.seen_from(role, address) {
         Some(detected) if detected == address => check(name, true, format!("the broker sees it as {detected}")),
-        Some(detected) => check(name, false, format!("{address} is seen by the broker as {detected}")),
+        Some(detected) => check(
+            name,
+            false,
+            format!(
+                "{address} is seen by the broker as {detected}; the broker refuses orders from {detected}: something \
+                 rewrites the address; take masquerade or snat for {address} out of nft list ruleset"
+            ),
+        ),
         None => unknown(
             name,
-            &format!("{address} was answered; it is not proved as what the broker sees it, which does not say so"),
+            &format!(
+                "{address} got an answer, but the broker did not say which address it saw. No harm known; try again, or \
+                 look at registration"
+            ),
         ),
     }
 }
 
-fn registration(pair: Option<Pair>, asked: &Asked) -> Check {
+fn registration(pair: Option<Pair>, asked: &Asked, account: &str) -> Check {
     let name = "registration";
-    let Some(pair) = pair else { return unknown(name, "no pair is assigned") };
+    let Some(pair) = pair else { return unknown(name, NO_PAIR) };
     let told = match (&asked.primary, &asked.secondary) {
         (Ok(told), _) | (Err(_), Ok(told)) => told,
         (Err(why), Err(_)) => return unknown(name, why),
@@ -258,13 +275,18 @@ fn registration(pair: Option<Pair>, asked: &Asked) -> Check {
         } else {
             verdict = Verdict::Failed;
             let held = slot.holds.text().unwrap_or_else(|| "nothing".to_owned());
-            found.push(format!("{word} should be {want} and is {held}"));
+            found.push(format!("{word}: the broker has {held} registered, the account uses {want}"));
         }
+    }
+    if verdict == Verdict::Failed {
+        found.push(format!(
+            "orders will be refused. What to do: sixgate register {account} (a change locks for 7 days)"
+        ));
     }
     Check { name, verdict, detail: found.join("; ") }
 }
 
-fn orders_allowed(asked: &Asked) -> Check {
+fn orders_allowed(asked: &Asked, account: &str) -> Check {
     let name = "orders_allowed";
     let (mut verdict, mut found) = (Verdict::Good, Vec::with_capacity(2));
     for (word, seen) in [("primary", &asked.primary), ("secondary", &asked.secondary)] {
@@ -272,7 +294,7 @@ fn orders_allowed(asked: &Asked) -> Check {
             Ok(Some(true)) => found.push(format!("{word}: allowed")),
             Ok(Some(false)) => {
                 verdict = Verdict::Failed;
-                found.push(format!("{word}: not allowed"));
+                found.push(format!("{word}: the broker does not let orders in from this address"));
             }
             Ok(None) => {
                 verdict = worse(verdict, Verdict::Unknown);
@@ -283,6 +305,9 @@ fn orders_allowed(asked: &Asked) -> Check {
                 found.push(format!("{word}: {why}"));
             }
         }
+    }
+    if verdict == Verdict::Failed {
+        found.push(format!("register it (sixgate register {account}), or ask Dhan"));
     }
     Check { name, verdict, detail: found.join("; ") }
 }
@@ -300,17 +325,13 @@ fn clock(skew: Option<SignedDuration>) -> Check {
     let name = "totp_clock";
     let Some(skew) = skew else { return unknown(name, "the broker does not say what time it is, or was not reached") };
     let tenths = skew.as_millis() / 100;
-    let off =
-        format!("the broker's clock is {}{}.{} s off this host's", sign(tenths), tenths.abs() / 10, tenths.abs() % 10);
+    let side = if tenths < 0 { "behind" } else { "ahead of" };
+    let off = format!("the broker's clock is {}.{} s {side} this host's", tenths.abs() / 10, tenths.abs() % 10);
     if skew.abs() < CLOCK {
         check(name, true, off)
     } else {
-        check(name, false, format!("{off}; set this host's by NTP"))
+        check(name, false, format!("{off}: timedatectl set-ntp true; else logins are refused"))
     }
-}
-
-const fn sign(number: i128) -> &'static str {
-    if number < 0 { "-" } else { "+" }
 }
 
 /// Are all checks as they should be?

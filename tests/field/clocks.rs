@@ -268,7 +268,7 @@ fn a_machine_that_slept_for_a_day_trades_as_soon_as_it_wakes() {
         assert_eq!(again.repeat_of().is_empty(), counted, "{again:?}");
         let orders = if counted { 3 } else { 2 };
         assert_eq!((arrived(&world), made(&world)), (orders, orders));
-        let told = if counted { "this machine slept" } else { "this host's clock was set" };
+        let told = if counted { "this machine slept" } else { "this host's clock jumped by" };
         wait_until(told, LIMIT, || world.gateway.log().contains(told));
         is_well(&world);
     }

@@ -30,7 +30,7 @@ pub struct FindingBody {
 
 impl From<&Finding> for FindingBody {
     fn from(finding: &Finding) -> Self {
-        let Finding { id, severity, what, why, fix } = finding.clone();
+        let Finding { id, severity, what, why, fix, about: _ } = finding.clone();
         Self { id, severity: severity.as_str(), what, why, fix }
     }
 }

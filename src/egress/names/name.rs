@@ -294,12 +294,13 @@ impl State {
                 Some(good) => {
                     let age_s = now.duration_since(good.at).as_secs();
                     tracing::warn!(%host, %origin, said, age_s,
-                        "the name servers do not tell its address; Sixgate goes on with the last one that they gave, \
-                         and orders are not held up. It cannot follow if the broker moves: see that the name servers answer");
+                        "the name servers do not say where {host} is: orders go on to the last address that they gave, and \
+                         miss the broker only if it moves. What to do: dig AAAA {host}, and see that the name servers answer");
                 }
                 None => tracing::warn!(%host, %origin, said,
-                    "the name servers do not tell its address, and none is known: nothing can be sent to it. See that \
-                     the name servers answer, or pin its address in egress.resolve"),
+                    "the name servers do not say where {host} is, and no address is known from before: nothing can be sent \
+                     to it. What to do: dig AAAA {host}, and see that the name servers answer, or pin its address in \
+                     egress.resolve"),
             }
         }
         self.failure = Some((Arc::new(failure), before.saturating_add(1)));

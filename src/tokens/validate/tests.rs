@@ -62,10 +62,10 @@ fn a_leg_is_what_the_broker_sees() {
     let own: Ipv6Addr = "2001:db8::1".parse().unwrap();
     for (answer, verdict, says) in [
         (Ok(seen(Some("2001:0DB8:0:0::1"), None)), Verdict::Good, "2001:db8::1"),
-        (Ok(seen(Some("2001:db8::2"), None)), Verdict::Failed, "2001:db8::2"),
+        (Ok(seen(Some("2001:db8::2"), None)), Verdict::Failed, "the broker refuses orders from 2001:db8::2"),
         (Ok(seen(Some("203.0.113.1"), None)), Verdict::Failed, "203.0.113.1"),
-        (Ok(seen(None, None)), Verdict::Unknown, "not proved"),
-        (Ok(seen(Some("10.0.0.7"), None)), Verdict::Unknown, "not proved"),
+        (Ok(seen(None, None)), Verdict::Unknown, "did not say which address it saw"),
+        (Ok(seen(Some("10.0.0.7"), None)), Verdict::Unknown, "did not say which address it saw"),
         (Err("no line".to_owned()), Verdict::Unknown, "not proved as what the broker sees it: no line"),
     ] {
         let check = leg("leg_primary", Role::Primary, Some(own), &answer);
@@ -90,35 +90,48 @@ fn registration_and_permission_are_told_for_both_legs() {
     let unknown = || Err("no line".to_owned());
 
     let good = slots(holds("2001:db8::1"), holds("2001:db8::2"));
-    assert!(registration(Some(pair), &asked(Ok(good.clone()), unknown())).ok());
-    assert!(registration(Some(pair), &asked(unknown(), Ok(good))).ok(), "one leg's answer is enough");
-    let swapped = registration(Some(pair), &asked(Ok(slots(holds("2001:db8::2"), holds("2001:db8::1"))), unknown()));
+    assert!(registration(Some(pair), &asked(Ok(good.clone()), unknown()), "alpha").ok());
+    assert!(registration(Some(pair), &asked(unknown(), Ok(good)), "alpha").ok(), "one leg's answer is enough");
+    let swapped =
+        registration(Some(pair), &asked(Ok(slots(holds("2001:db8::2"), holds("2001:db8::1"))), unknown()), "alpha");
     assert!(
-        !swapped.ok() && swapped.detail.contains("primary should be 2001:db8::1 and is 2001:db8::2"),
+        !swapped.ok()
+            && swapped.detail.contains("sixgate register alpha")
+            && swapped.detail.contains("primary: the broker has 2001:db8::2 registered, the account uses 2001:db8::1"),
         "{swapped:?}"
     );
     let half = registration(
         Some(pair),
         &asked(Ok(slots(holds("2001:db8::1"), Slot { holds: Holds::Empty, ..Slot::default() })), unknown()),
+        "alpha",
     );
     assert!(!half.ok() && half.detail.contains("nothing"), "{half:?}");
-    let silent = registration(Some(pair), &asked(Ok(slots(holds("2001:db8::1"), Slot::default())), unknown()));
+    let silent = registration(Some(pair), &asked(Ok(slots(holds("2001:db8::1"), Slot::default())), unknown()), "alpha");
     assert!(silent.verdict == Verdict::Unknown && silent.detail.contains("does not say"), "{silent:?}");
-    assert!(!registration(Some(pair), &asked(unknown(), unknown())).ok());
-    assert!(!registration(None, &asked(unknown(), unknown())).ok());
+    assert!(!registration(Some(pair), &asked(unknown(), unknown()), "alpha").ok());
+    assert!(!registration(None, &asked(unknown(), unknown()), "NAME").ok());
 
-    let allowed = |one, two| orders_allowed(&asked(Ok(seen(None, one)), Ok(seen(None, two))));
+    let allowed = |one, two| orders_allowed(&asked(Ok(seen(None, one)), Ok(seen(None, two))), "alpha");
     assert!(allowed(Some(true), Some(true)).ok());
     assert_eq!(allowed(Some(true), None).verdict, Verdict::Unknown, "what is not said is neither a yes nor a no");
     let no = allowed(Some(true), Some(false));
-    assert!(!no.ok() && no.detail.contains("secondary: not allowed"), "{no:?}");
-    assert!(!orders_allowed(&asked(Ok(seen(None, Some(true))), unknown())).ok());
+    assert!(
+        !no.ok()
+            && no.detail.contains("secondary: the broker does not let orders in from this address")
+            && no.detail.contains("sixgate register alpha"),
+        "{no:?}"
+    );
+    assert!(!orders_allowed(&asked(Ok(seen(None, Some(true))), unknown()), "alpha").ok());
 }
 
 #[test]
 fn a_clock_that_is_two_seconds_off_is_told() {
-    for (ms, ok, says) in [(0, true, "+0.0"), (1_999, true, "+1.9"), (2_000, false, "+2.0"), (-61_500, false, "-61.5")]
-    {
+    for (ms, ok, says) in [
+        (0, true, "0.0 s ahead of"),
+        (-300, true, "0.3 s behind this"),
+        (2_000, false, "2.0 s ahead of"),
+        (-61_500, false, "61.5 s behind this host's: timedatectl set-ntp true"),
+    ] {
         let check = clock(Some(SignedDuration::from_millis(ms)));
         assert!(check.ok() == ok && check.detail.contains(says), "{check:?}");
     }
