@@ -126,6 +126,8 @@ pub(super) struct Look {
     pub table: Option<u32>,
     /// Does somebody on this host answer the neighbours for it?
     pub answered_for: bool,
+    /// It would leave by another interface than the one that has it or its link, and that one leads out of this host too.
+    pub own_leads_out: bool,
     /// May any address be bound (`net.ipv6.ip_nonlocal_bind`)?
     pub nonlocal_bind: bool,
     /// Did the next hop of its way not answer when it was asked for? Looked at only after the kernel's word that a host
@@ -267,6 +269,10 @@ impl Kernel {
         let hop = leaves.as_ref().filter(|_| unreachable).and_then(|way| way.as_ref().ok());
         let hop = hop.map(|leaves| leaves.gateway.unwrap_or(to));
         let hop_failed = hop.is_some_and(|hop| self.is_failed(hop));
+        let own = on.as_ref().map(|held| held.interface.as_str()).or(link.as_deref()).map(str::to_owned);
+        let away =
+            own.filter(|own| leaves.as_ref().is_some_and(|way| way.as_ref().is_ok_and(|way| way.interface != *own)));
+        let own_leads_out = away.is_some_and(|own| self.uplinks().iter().any(|uplink| uplink.interface == own));
         let answered_for = link.is_some() && on.is_none() && self.is_answered_for(address, link.as_deref());
         Look {
             ipv6: self.ipv6.clone(),
@@ -276,6 +282,7 @@ impl Kernel {
             leaves,
             table,
             answered_for,
+            own_leads_out,
             nonlocal_bind: self.nonlocal_bind,
             hop_failed,
         }

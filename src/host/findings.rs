@@ -210,6 +210,8 @@ pub(super) fn trouble(
     let own = look.on.as_ref().map(|held| held.interface.as_str()).or(look.link.as_deref());
     if let Some((leaves, own)) = leaves.zip(own)
         && leaves.interface != own
+        // Addresses of a routed prefix may be on any interface, one that leads nowhere among them.
+        && look.own_leads_out
         && !matches!(own, "lo")
         && leaves.interface != "lo"
     {
@@ -251,6 +253,7 @@ mod tests {
             leaves: Some(Ok(by("eth0"))),
             table: None,
             answered_for: false,
+            own_leads_out: true,
             nonlocal_bind: false,
             hop_failed: false,
         }
