@@ -37,7 +37,9 @@ pub fn advice(cause: &io::Error) -> &'static str {
             "its file system is read-only: see `dmesg` for why, mend it, and mount it writable again (`mount -o remount,rw`)"
         }
         io::ErrorKind::PermissionDenied => "give the gateway's user the right to write there",
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "put the folder back, or let the gateway's user make it",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "put the folder back, or let the gateway's user make it"
+        }
         io::ErrorKind::StaleNetworkFileHandle => GONE,
         io::ErrorKind::TimedOut => SLOW,
         _ => "see `dmesg`",
