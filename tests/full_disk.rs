@@ -261,6 +261,32 @@ fn a_halt_is_in_force_on_a_full_disk_and_its_end_is_not() {
     assert_eq!(send(&world, &Wish::place(None, 100.0)).outcome, "executed");
 }
 
+/// Another change of the account that waits for the disk is no reason to go on trading.
+#[test]
+fn a_halt_is_in_force_while_another_change_waits_for_a_disk_that_hangs() {
+    let (mut world, disk) = with_bad_disk("");
+    let put = |path: &'static str, body: Value| {
+        let admin = world.gateway.admin();
+        std::thread::spawn(move || admin.put(path, &body))
+    };
+    disk.hold_syncs(true);
+    let pinning = put("/v1/accounts/a1/leg", json!({ "pin": "primary" }));
+    wait_until("it to wait for the disk", LIMIT, || disk.waiting() > 0);
+    let halting = put("/v1/accounts/a1/halt", json!({ "halted": true, "reason": "wild" }));
+    wait_until("the halt to be in force", LIMIT, || send(&world, &Wish::place(None, 100.0)).code() == "account_halted");
+    let (status, halted) = halting.join().unwrap();
+    assert_eq!((status, &halted["halted"]), (200, &json!(true)), "{halted}");
+    assert!(halted["halt_warning"].is_string() && disk.waiting() > 0, "{halted}");
+    disk.hold_syncs(false);
+    assert_eq!(pinning.join().unwrap().0, 200);
+    wait_until("the halt to be saved", LIMIT, || {
+        world.gateway.admin().get("/v1/accounts/a1").1["halt_warning"].is_null()
+    });
+    world.gateway.kill9();
+    world.start_again();
+    assert_eq!(world.gateway.admin().get("/v1/accounts/a1").1["halted"], true);
+}
+
 fn logins(world: &World) -> usize {
     world.broker.seen().iter().filter(|seen| seen.path_and_query.contains("generateAccessToken")).count()
 }
@@ -471,10 +497,10 @@ fn a_sync_that_fails_or_hangs_holds_up_no_exit_for_long() {
 fn a_caller_that_waits_for_less_than_the_disk_takes_troubles_nobody_else() {
     let (world, disk) = with_bad_disk("[journal]\nfsync = true\n");
     let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
-    disk.slow_syncs(Duration::from_millis(700));
+    disk.slow_syncs(Duration::from_millis(300));
     let auth = basic(&world.traders[0].name, &world.traders[0].key);
     let hasty = |wish: &Wish| {
-        let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", "300ms")];
+        let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", "100ms")];
         let url = format!("http://{HOST}{}", wish.path);
         world.net.in_ns(Ns::Caller, || async {
             let socket = tokio::net::TcpSocket::new_v6().unwrap();
@@ -536,6 +562,42 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
     assert_eq!((cancelled.status, cancelled.header("sixgate-outcome")), (200, "executed"), "{cancelled:?}");
     assert_eq!((refused.status, refused.header("sixgate-outcome")), (503, "not_sent"), "{refused:?}");
     assert_eq!(readyz(&world).0, 503);
+    disk.hold_writes(false);
+    let held = runtime.run(async move { holding.await.unwrap() });
+    assert!(matches!(held.header("sixgate-outcome"), "executed" | "not_sent"), "{held:?}");
+    until_sent(&world, 102.0);
+    wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
+    let report = verify(&state(&world).join("journal")).unwrap();
+    assert!(report.is_good() && report.unfinished == 0, "{report:#?}");
+}
+
+/// On one core there is one worker. It may be held by a disk that hangs, and somebody wants to get out.
+#[test]
+fn with_one_worker_a_write_that_hangs_is_seen_and_a_new_connection_gets_out() {
+    let (world, disk) = with_bad_disk("[latency]\nthreads = 1\n");
+    let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
+    let auth = basic(&world.traders[0].name, &world.traders[0].key);
+    let order = Wish::place(Some("held"), 100.0).body;
+    let fields = [("proxy-authorization", auth.as_str())];
+    let held = request("POST", &format!("http://{HOST}/v2/orders"), HOST, &fields, order.as_deref());
+    let runtime = world.net.runtime(Ns::Caller);
+    disk.hold_writes(true);
+    let holding = runtime.spawn(async move {
+        let socket = tokio::net::TcpSocket::new_v6().unwrap();
+        let mut caller = Caller::http1(socket.connect(LISTENER).await.unwrap()).await;
+        caller.send(held).await.unwrap()
+    });
+    wait_until("its line to be written", LIMIT, || disk.waiting() > 0);
+    let begun = Instant::now();
+    wait_until("it to be told, though nobody else met it", LIMIT, || readyz(&world).0 == 503);
+    println!("it was told after {:?}", begun.elapsed());
+    wait_until("the log to say it", LIMIT, || said(&world, BEGINS) == 1);
+    assert_eq!(told(&send(&world, &Wish::cancel(&waiting))), (200, "executed"));
+    println!("an exit on a new connection got out {:?} after it began", begun.elapsed());
+    assert_eq!(told(&send(&world, &Wish::new("DELETE", "/v2/positions", None))), (200, "executed"));
+    let refused = send(&world, &Wish::place(Some("none"), 100.0));
+    assert_eq!((told(&refused), refused.code().as_str()), ((503, "not_sent"), "journal_unavailable"), "{refused:?}");
+    assert!(disk.waiting() > 0, "it hung throughout");
     disk.hold_writes(false);
     let held = runtime.run(async move { holding.await.unwrap() });
     assert!(matches!(held.header("sixgate-outcome"), "executed" | "not_sent"), "{held:?}");

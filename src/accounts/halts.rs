@@ -1,12 +1,13 @@
 //! Halts: in force at once, whatever the disk says.
 //!
-//! A halt is published first and saved then. While it cannot be saved it is held here, shown as such, and saved as soon
-//! as the state can be written. An end of a halt is the other way round: it is in force when it is saved.
+//! A halt is published first and saved then: it does not wait for its turn among the changes of its account, which may
+//! wait for the disk. Until it is saved it is held here, shown as such, and saved as soon as the state can be written. An end of a halt is the other way round: it is in force when it is saved.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use jiff::Timestamp;
 
 use super::{Account, AccountError, Accounts};
@@ -17,59 +18,88 @@ use crate::store::records::{AccountRecord, HaltRecord};
 
 /// How often what could not be saved is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// So many are saved at once.
+const TOGETHER: usize = 16;
 /// How long a halt waits for a disk that is slow. It is in force already.
 const SAVED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Halts by account, with when that was made: one made anew under the name is another.
+/// A halt that is in force and may not be saved yet.
+#[derive(Clone, Debug)]
+struct Held {
+    /// When its account was made: one made anew under the name is another.
+    made: Timestamp,
+    halt: HaltRecord,
+    /// Which time it was asked for. Who saved one, or ends it, must not end one that was asked for since.
+    asked: u64,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Unsaved(Mutex<HashMap<AccountName, (Timestamp, HaltRecord)>>);
+pub(super) struct Unsaved(Mutex<Halts>);
+
+#[derive(Debug, Default)]
+struct Halts {
+    held: HashMap<AccountName, Held>,
+    /// How often each account was halted.
+    asked: HashMap<AccountName, u64>,
+}
 
 impl Unsaved {
-    fn lock(&self) -> MutexGuard<'_, HashMap<AccountName, (Timestamp, HaltRecord)>> {
+    fn lock(&self) -> MutexGuard<'_, Halts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn of(&self, name: &AccountName, account: &AccountRecord) -> Option<HaltRecord> {
-        let halts = self.lock();
-        halts.get(name).filter(|(made, _)| *made == account.created_at).map(|(_, halt)| halt.clone())
+        self.held(name).filter(|held| held.made == account.created_at).map(|held| held.halt)
     }
 
-    fn hold(&self, name: &AccountName, account: &AccountRecord, halt: HaltRecord) {
-        self.lock().insert(name.clone(), (account.created_at, halt));
+    fn held(&self, name: &AccountName) -> Option<Held> {
+        self.lock().held.get(name).cloned()
     }
 
-    fn forget(&self, name: &AccountName) {
-        self.lock().remove(name);
+    /// Halted twice it stays halted since the first time.
+    fn hold(&self, name: &AccountName, account: &AccountRecord, new: HaltRecord) {
+        let mut halts = self.lock();
+        let asked = halts.asked.entry(name.clone()).or_default();
+        *asked += 1;
+        let asked = *asked;
+        let made = account.created_at;
+        let before = halts.held.get(name).filter(|held| held.made == made).map(|held| held.halt.clone());
+        let halt = account.halted.clone().or(before).unwrap_or(new);
+        halts.held.insert(name.clone(), Held { made, halt, asked });
     }
 
-    fn names(&self) -> Vec<AccountName> {
-        self.lock().keys().cloned().collect()
+    /// Forget it, unless it was asked for again.
+    fn forget(&self, name: &AccountName, asked: u64) {
+        let mut halts = self.lock();
+        if halts.held.get(name).is_some_and(|held| held.asked == asked) {
+            halts.held.remove(name);
+        }
+    }
+
+    fn asked(&self, name: &AccountName) -> u64 {
+        self.lock().asked.get(name).copied().unwrap_or(0)
+    }
+
+    pub(super) fn names(&self) -> Vec<AccountName> {
+        self.lock().held.keys().cloned().collect()
     }
 }
 
 impl Accounts {
     /// Halt an account, or let it trade again. A halt is in force even where it cannot be saved
-    /// ([`Account::halt_unsaved`]); its end is only when it is saved.
+    /// ([`Account::halt_unsaved`]), and while another change of the account waits for the disk; its end is only when it
+    /// is saved, and not if the account was halted again meanwhile.
     ///
     /// # Errors
     /// [`AccountError::NoSuchAccount`]; of an end of a halt, whatever kept it from being saved.
     pub async fn set_halt(&self, name: &AccountName, halt: Option<HaltRecord>) -> Result<Arc<Account>, AccountError> {
-        let _turn = self.turns.of(name).await;
-        let old = self.stored(name)?;
-        let Some(new) = halt else {
-            let change = Change::new().unchanged(name, &old).put(name, &AccountRecord { halted: None, ..old.clone() });
-            self.commit(name, change).await?;
-            self.unsaved.forget(name);
-            return self.row_of(name);
-        };
-        // Halted twice it stays halted since the first time.
-        let first = old.halted.clone().or_else(|| self.unsaved.of(name, &old)).unwrap_or(new);
-        if old.halted.is_none() {
-            self.unsaved.hold(name, &old, first.clone());
-            self.publish(name)?;
-        }
-        match tokio::time::timeout(SAVED_WITHIN, self.save_halt(name, &old, first)).await {
-            Ok(Ok(())) => {}
+        let Some(new) = halt else { return self.end_halt(name).await };
+        // Before its turn, which another change may have for as long as the disk hangs. Also when it is halted already:
+        // an end of that may be under way.
+        self.unsaved.hold(name, &self.stored(name)?, new);
+        self.publish(name)?;
+        match tokio::time::timeout(SAVED_WITHIN, self.save_halt(name)).await {
+            Ok(Ok(_)) => {}
             Ok(Err(err)) => tracing::error!(account = %name, error = &err as &dyn std::error::Error,
                 "the account is HALTED, and that could not be saved: a restart would end it. It is tried again"),
             Err(_) => tracing::error!(account = %name,
@@ -78,11 +108,44 @@ impl Accounts {
         self.row_of(name)
     }
 
-    async fn save_halt(&self, name: &AccountName, old: &AccountRecord, halt: HaltRecord) -> Result<(), AccountError> {
-        let record = AccountRecord { halted: Some(halt), ..old.clone() };
-        self.commit(name, Change::new().unchanged(name, old).put(name, &record)).await?;
-        self.unsaved.forget(name);
-        Ok(())
+    async fn end_halt(&self, name: &AccountName) -> Result<Arc<Account>, AccountError> {
+        // What was asked for up to here is what ends.
+        let asked = self.unsaved.asked(name);
+        let again = || self.unsaved.asked(name) != asked;
+        let _turn = self.turns.of(name).await;
+        let old = self.stored(name)?;
+        if again() {
+            return Err(AccountError::Busy(name.clone()));
+        }
+        let change = Change::new().unchanged(name, &old).put(name, &AccountRecord { halted: None, ..old.clone() });
+        self.commit(name, change).await?;
+        self.unsaved.forget(name, asked);
+        if again() {
+            self.publish(name)?;
+            return Err(AccountError::Busy(name.clone()));
+        }
+        self.row_of(name)
+    }
+
+    /// Save the halt that is held of an account. Was there one?
+    async fn save_halt(&self, name: &AccountName) -> Result<bool, AccountError> {
+        let _turn = self.turns.of(name).await;
+        let Some(Held { made, halt, asked }) = self.unsaved.held(name) else { return Ok(false) };
+        let old = match self.stored(name) {
+            Ok(old) => old,
+            Err(err) => {
+                if matches!(err, AccountError::NoSuchAccount(_)) {
+                    self.unsaved.forget(name, asked);
+                }
+                return Err(err);
+            }
+        };
+        if old.created_at == made && old.halted.is_none() {
+            let record = AccountRecord { halted: Some(halt), ..old.clone() };
+            self.commit(name, Change::new().unchanged(name, &old).put(name, &record)).await?;
+        }
+        self.unsaved.forget(name, asked);
+        Ok(true)
     }
 
     fn row_of(&self, name: &AccountName) -> Result<Arc<Account>, AccountError> {
@@ -96,33 +159,30 @@ impl Accounts {
 
     /// Save what could not be saved as soon as it can be, until the gateway stops.
     pub async fn heal(self: Arc<Self>, tasks: Tasks) {
+        let this = &*self;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
                 () = tasks.stopping() => return,
             }
-            if self.store.trouble().is_some() && self.store.try_again().await.is_err() {
-                continue;
-            }
-            for name in self.unsaved.names() {
-                let _turn = self.turns.of(&name).await;
-                let Ok(Some(old)) = self.store.get::<AccountRecord>(&name) else {
-                    self.unsaved.forget(&name);
-                    continue;
-                };
-                let saved = match self.unsaved.of(&name, &old) {
-                    Some(halt) => self.save_halt(&name, &old, halt).await,
-                    None => {
-                        self.unsaved.forget(&name);
-                        continue;
-                    }
-                };
-                if saved.is_ok() {
-                    tracing::info!(account = %name, "the halt that could not be saved is saved");
-                    // What cannot be read now is told to whoever asks for the account.
-                    let _ = self.publish(&name);
+            if self.store.trouble().is_some() {
+                match tokio::time::timeout(SAVED_WITHIN, self.store.try_again()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => continue,
                 }
             }
+            // Each for itself: one whose turn another change has for long holds up no other.
+            futures_util::stream::iter(self.unsaved.names())
+                .for_each_concurrent(TOGETHER, |name| async move { this.heal_one(&name).await })
+                .await;
+        }
+    }
+
+    async fn heal_one(&self, name: &AccountName) {
+        if matches!(tokio::time::timeout(SAVED_WITHIN, self.save_halt(name)).await, Ok(Ok(true))) {
+            tracing::info!(account = %name, "the halt that could not be saved is saved");
+            // What cannot be read now is told to whoever asks for the account.
+            let _ = self.publish(name);
         }
     }
 }

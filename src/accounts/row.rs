@@ -78,7 +78,7 @@ impl Accounts {
             return Ok(None);
         };
         let halt = self.unsaved.of(name, &record);
-        let halt_unsaved = halt.is_some();
+        let halt_unsaved = halt.is_some() && record.halted.is_none();
         record.halted = record.halted.or(halt);
         // A row of the same name that was made anew, or for another customer, shares nothing.
         let same = |old: &&Arc<Account>| {

@@ -525,3 +525,56 @@ async fn assign_at_once(count: usize) {
          restart {restart:?}, first assignment after it {first:?}"
     );
 }
+
+fn halt(reason: &str) -> HaltRecord {
+    HaltRecord { reason: reason.to_owned(), since: Timestamp::now() }
+}
+
+/// Let it go as far as it can without what it waits for.
+async fn begin<F: Future>(begun: &mut std::pin::Pin<Box<F>>) {
+    tokio::select! {
+        biased;
+        _ = begun => panic!("it did not wait"),
+        () = tokio::task::yield_now() => {}
+    }
+}
+
+/// A change that waits for a disk that hangs has the account's turn for as long.
+#[tokio::test]
+async fn a_halt_is_in_force_while_another_change_waits_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let accounts = open(&dir);
+    let name = name(1);
+    accounts.create(new_account(1, 1)).await.unwrap();
+    let turn = accounts.turns.of(&name).await;
+    let mut halting = Box::pin(accounts.set_halt(&name, Some(halt("wild"))));
+    begin(&mut halting).await;
+    let row = accounts.lookup(name.as_str()).unwrap();
+    assert_eq!((row.record.halted.as_ref().unwrap().reason.as_str(), row.halt_unsaved), ("wild", true));
+    drop(turn);
+    let row = halting.await.unwrap();
+    assert!(row.record.halted.is_some() && !row.halt_unsaved);
+    assert!(accounts.stored(&name).unwrap().halted.is_some() && accounts.unsaved.names().is_empty());
+}
+
+/// The end of a halt that was asked for before another halt must not end that one, whichever gets to the disk first.
+#[tokio::test]
+async fn an_end_of_a_halt_does_not_end_one_that_came_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let accounts = open(&dir);
+    let name = name(1);
+    accounts.create(new_account(1, 1)).await.unwrap();
+    accounts.set_halt(&name, Some(halt("first"))).await.unwrap();
+    let turn = accounts.turns.of(&name).await;
+    let mut ending = Box::pin(accounts.set_halt(&name, None));
+    begin(&mut ending).await;
+    let mut halting = Box::pin(accounts.set_halt(&name, Some(halt("second"))));
+    begin(&mut halting).await;
+    drop(turn);
+    let (ended, halted) = tokio::join!(ending, halting);
+    assert!(matches!(ended, Err(AccountError::Busy(_))), "{ended:?}");
+    assert_eq!(halted.unwrap().record.halted.as_ref().unwrap().reason, "first", "since the first time");
+    assert!(accounts.lookup(name.as_str()).unwrap().record.halted.is_some());
+    assert!(accounts.set_halt(&name, None).await.unwrap().record.halted.is_none());
+    assert!(accounts.stored(&name).unwrap().halted.is_none() && accounts.unsaved.names().is_empty());
+}

@@ -32,17 +32,19 @@ pub fn advice(cause: &io::Error) -> &'static str {
         Some(_) | None => {}
     }
     // By kind: a library may tell that and not the number.
-    match cause.kind() {
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "its file system is read-only: see `dmesg` for why, mend it, and mount it writable again (`mount -o remount,rw`)"
-        }
-        io::ErrorKind::PermissionDenied => "give the gateway's user the right to write there",
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            "put the folder back, or let the gateway's user make it"
-        }
-        io::ErrorKind::StaleNetworkFileHandle => GONE,
-        io::ErrorKind::TimedOut => SLOW,
-        _ => "see `dmesg`",
+    let is = |kind| cause.kind() == kind;
+    if is(io::ErrorKind::ReadOnlyFilesystem) {
+        "its file system is read-only: see `dmesg` for why, mend it, and mount it writable again (`mount -o remount,rw`)"
+    } else if is(io::ErrorKind::PermissionDenied) {
+        "give the gateway's user the right to write there"
+    } else if is(io::ErrorKind::NotFound) || is(io::ErrorKind::NotADirectory) {
+        "put the folder back, or let the gateway's user make it"
+    } else if is(io::ErrorKind::StaleNetworkFileHandle) {
+        GONE
+    } else if is(io::ErrorKind::TimedOut) {
+        SLOW
+    } else {
+        "see `dmesg`"
     }
 }
 

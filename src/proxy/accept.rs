@@ -4,6 +4,7 @@
 //! change stays bound, so no caller finds the port closed meanwhile; one that is closed
 //! leaves its connections alone.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +33,8 @@ use crate::telemetry::accepting;
 /// connection, or after a handshake over half the world.
 const GRACE: Duration = Duration::from_millis(250);
 const GRACE_FOR_TLS: Duration = Duration::from_secs(1);
+/// How often it is looked whether the worker that accepts stands.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a caller may be silent before the kernel asks whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -237,6 +241,14 @@ impl Entrance {
         }
     }
 
+    /// Until nobody is to be accepted any more.
+    async fn ends(&self, proxy: &Proxy) {
+        tokio::select! {
+            () = proxy.tasks.stopping() => {}
+            () = self.closed.cancelled() => {}
+        }
+    }
+
     /// Accept nobody any more. Open connections go on. Returns when the address is free.
     pub async fn close(&self) {
         self.closed.cancel();
@@ -250,16 +262,28 @@ impl Listening {
         &self.entrance
     }
 
-    /// Accept callers, on the first of the workers, until it is closed or the process stops.
+    /// Accept callers, on the first of the workers, until it is closed or the process stops; on the spare one while that
+    /// stands.
     pub fn start(self, proxy: &Arc<Proxy>) {
-        let serving = self.serve(Arc::clone(proxy));
+        let substitute = match self.socket.again() {
+            Ok(again) => {
+                let substitute = substitute(again, self.entrance.clone(), Arc::clone(proxy));
+                Some(proxy.tasks.spawn_on(substitute, proxy.workers.spare()))
+            }
+            Err(err) => {
+                tracing::warn!(error = %err, at = self.at,
+                    "while the thread that accepts waits for a disk that hangs, nobody new will be accepted here");
+                None
+            }
+        };
+        let serving = self.serve(Arc::clone(proxy), substitute);
         match proxy.workers.first() {
             Some(worker) => proxy.tasks.spawn_on(serving, worker),
             None => proxy.tasks.spawn(serving),
         };
     }
 
-    async fn serve(self, proxy: Arc<Proxy>) {
+    async fn serve(self, proxy: Arc<Proxy>, substitute: Option<JoinHandle<()>>) {
         let Self { socket, entrance, .. } = self;
         let socket = match socket.moved_here() {
             Ok(socket) => socket,
@@ -268,17 +292,15 @@ impl Listening {
                 return entrance.gone.cancel();
             }
         };
-        let until = async {
-            tokio::select! {
-                () = proxy.tasks.stopping() => {}
-                () = entrance.closed.cancelled() => {}
-            }
-        };
         tokio::select! {
             () = accept(&socket, &entrance, &proxy) => {}
-            () = until => {}
+            () = entrance.ends(&proxy) => {}
         }
         socket.close();
+        // The address is free when the last descriptor is gone.
+        if let Some(substitute) = substitute {
+            let _ = substitute.await;
+        }
         entrance.gone.cancel();
     }
 
@@ -297,10 +319,43 @@ impl Socket {
         })
     }
 
+    /// Another descriptor of it, for another runtime.
+    fn again(&self) -> std::io::Result<Again> {
+        Ok(match self {
+            Self::Tcp(socket, at) => Again::Tcp(socket.as_fd().try_clone_to_owned()?.into(), *at),
+            Self::Unix(socket, path) => Again::Unix(socket.as_fd().try_clone_to_owned()?.into(), path.clone()),
+        })
+    }
+
     fn close(self) {
         if let Self::Unix(_, path) = &self {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// Accept on the spare worker while the first stands.
+async fn substitute(again: Again, entrance: Entrance, proxy: Arc<Proxy>) {
+    let accepting = async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            // Not before: who comes would wake this thread as well.
+            if proxy.workers.first_stands()
+                && let Ok(socket) = again.here()
+            {
+                // Not cut off when the first goes on: somebody may wait for a place in here.
+                let mut queued_since = Some(Instant::now());
+                while proxy.workers.first_stands() {
+                    if let Err(err) = accept_one(&socket, &entrance, &proxy, &mut queued_since).await {
+                        accepting::failed(&err, &entrance.places).await;
+                    }
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = entrance.ends(&proxy) => {}
     }
 }
 
@@ -335,6 +390,22 @@ async fn next<T>(accepting: impl Future<Output = std::io::Result<T>>, queue: &mu
 fn has_spoken<'s>(socket: impl Into<socket2::SockRef<'s>>) -> bool {
     let mut one = [std::mem::MaybeUninit::uninit()];
     socket.into().peek(&mut one).is_ok()
+}
+
+/// A listening socket that wakes nobody.
+enum Again {
+    Tcp(std::net::TcpListener, std::net::SocketAddr),
+    Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+impl Again {
+    /// Woken by this runtime, as long as it is held.
+    fn here(&self) -> std::io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(socket, at) => Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?, *at),
+            Self::Unix(socket, path) => Socket::Unix(UnixListener::from_std(socket.try_clone()?)?, path.clone()),
+        })
+    }
 }
 
 async fn accept_one(
@@ -442,27 +513,25 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let here = tokio::runtime::Handle::current().id();
-    match proxy.workers.seat() {
-        Some(seat) if seat.handle.id() != here => {
-            let (still, worker) = (stream.still()?, seat.handle.clone());
-            proxy.tasks.spawn_on(
-                async move {
-                    match S::of(still) {
-                        Ok(stream) => serve(stream).await,
-                        Err(err) => tracing::warn!(error = %err, "could not serve a caller"),
-                    }
-                    drop(seat);
-                },
-                &worker,
-            );
-        }
-        seat => {
-            proxy.tasks.spawn(async move {
-                serve(stream).await;
-                drop(seat);
-            });
-        }
+    let seat = proxy.workers.seat();
+    if seat.handle.id() == here {
+        proxy.tasks.spawn(async move {
+            serve(stream).await;
+            drop(seat);
+        });
+        return Ok(());
     }
+    let (still, worker) = (stream.still()?, seat.handle.clone());
+    proxy.tasks.spawn_on(
+        async move {
+            match S::of(still) {
+                Ok(stream) => serve(stream).await,
+                Err(err) => tracing::warn!(error = %err, "could not serve a caller"),
+            }
+            drop(seat);
+        },
+        &worker,
+    );
     Ok(())
 }
 

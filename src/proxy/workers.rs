@@ -2,6 +2,9 @@
 //! another core to be woken. The rest of the gateway (admin API, logins, probes) has a runtime of its own and
 //! threads of its own.
 //!
+//! A write to a disk that hangs holds the worker that meets it, and all that it serves. When all of them are held, a
+//! spare one serves who comes then: with one core there is one worker, and an exit must have somewhere to go.
+//!
 //! A caller's connection is given to the worker that has the fewest, and stays there. Upstream connections are
 //! not bound to a worker: one that another worker made moves over without a handshake (`egress::line`).
 
@@ -31,6 +34,8 @@ const TURNS: u32 = 1024;
 #[derive(Clone, Debug)]
 pub struct Workers {
     all: Arc<[Worker]>,
+    /// For when all of them stand.
+    spare: Arc<Worker>,
     _stop: Arc<DropGuard>,
 }
 
@@ -87,9 +92,11 @@ impl Workers {
     /// When a thread or its reactor cannot be made.
     pub fn start(latency: &Latency) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let start = |number| Worker::start(number, latency, stop.clone());
+        let spin = latency.spin.then_some(latency.spin_hours);
+        let start = |number: usize| Worker::start(&number.to_string(), spin, stop.clone());
         let all = (0..count(latency)).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { all, _stop: Arc::new(stop.drop_guard()) })
+        let spare = Arc::new(Worker::start("spare", None, stop.clone())?);
+        Ok(Self { all, spare, _stop: Arc::new(stop.drop_guard()) })
     }
 
     /// The one that accepts callers, so that with one core nothing is handed over.
@@ -97,12 +104,23 @@ impl Workers {
         self.all.first().map(|worker| &worker.handle)
     }
 
+    /// Does the one that accepts callers stand?
+    pub(super) fn first_stands(&self) -> bool {
+        self.all.first().is_some_and(|worker| worker.pulse.stands())
+    }
+
+    /// The one that accepts callers while the first stands.
+    pub(super) fn spare(&self) -> &Handle {
+        &self.spare.handle
+    }
+
     /// A place at the worker that has the fewest connections, of those that run.
-    pub(super) fn seat(&self) -> Option<Seat> {
-        let worker =
-            self.all.iter().min_by_key(|worker| (worker.pulse.stands(), worker.connections.load(Ordering::Relaxed)))?;
+    pub(super) fn seat(&self) -> Seat {
+        let running = self.all.iter().filter(|worker| !worker.pulse.stands());
+        let fewest = running.min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+        let worker = fewest.unwrap_or(&self.spare);
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { handle: worker.handle.clone(), connections: Arc::clone(&worker.connections) })
+        Seat { handle: worker.handle.clone(), connections: Arc::clone(&worker.connections) }
     }
 }
 
@@ -117,10 +135,9 @@ fn count(latency: &Latency) -> usize {
 }
 
 impl Worker {
-    fn start(number: usize, latency: &Latency, stop: CancellationToken) -> io::Result<Self> {
+    fn start(name: &str, spin: Option<Hours>, stop: CancellationToken) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let spin = latency.spin.then_some(latency.spin_hours);
         let pulse = Arc::new(Pulse::new());
         let own = Arc::clone(&pulse);
         let run = move || {
@@ -133,7 +150,7 @@ impl Worker {
             // What is left was told to end long ago; its files and sockets are the kernel's to close.
             runtime.shutdown_background();
         };
-        std::thread::Builder::new().name(format!("worker-{number}")).spawn(run)?;
+        std::thread::Builder::new().name(format!("worker-{name}")).spawn(run)?;
         Ok(Self { handle, connections: Arc::default(), pulse })
     }
 }
@@ -180,7 +197,7 @@ mod tests {
         let taken = |workers: &Workers| -> Vec<usize> {
             workers.all.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).collect()
         };
-        let mut seats: Vec<_> = (0..7).map(|_| workers.seat().unwrap()).collect();
+        let mut seats: Vec<_> = (0..7).map(|_| workers.seat()).collect();
         let mut counts = taken(&workers);
         counts.sort_unstable();
         assert_eq!(counts, [2, 2, 3]);
@@ -193,7 +210,7 @@ mod tests {
     fn nobody_is_given_to_a_worker_that_stands() {
         let workers = Workers::start(&latency(2)).unwrap();
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let seat = workers.seat().unwrap();
+        let seat = workers.seat();
         seat.handle.spawn(async move { held.recv().unwrap_or_default() });
         let stuck = Arc::clone(&seat.connections);
         drop(seat);
@@ -202,9 +219,33 @@ mod tests {
             assert!(Instant::now() < until, "it is not noticed");
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        let seats: Vec<_> = (0..4).map(|_| workers.seat().unwrap()).collect();
+        let seats: Vec<_> = (0..4).map(|_| workers.seat()).collect();
         assert!(seats.iter().all(|seat| !Arc::ptr_eq(&seat.connections, &stuck)));
         drop(release);
+    }
+
+    /// With one core there is one worker, and somebody who wants to get out.
+    #[test]
+    fn when_all_stand_there_is_one_more() {
+        let workers = Workers::start(&latency(1)).unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (heard, answer) = std::sync::mpsc::channel::<()>();
+        let seat = workers.seat();
+        assert_eq!(seat.handle.id(), workers.first().unwrap().id());
+        seat.handle.spawn(async move { held.recv().unwrap_or_default() });
+        let until = Instant::now() + Duration::from_secs(20);
+        while !workers.first_stands() {
+            assert!(Instant::now() < until, "it is not noticed");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        workers.seat().handle.spawn(async move { heard.send(()).unwrap_or_default() });
+        answer.recv_timeout(Duration::from_secs(20)).expect("nobody serves who comes");
+        drop(release);
+        while workers.first_stands() {
+            assert!(Instant::now() < until + Duration::from_secs(20), "it does not go on");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        assert_eq!(workers.seat().handle.id(), workers.first().unwrap().id(), "the spare one rests again");
     }
 
     struct Gone(std::sync::mpsc::Sender<&'static str>);

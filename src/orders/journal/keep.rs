@@ -25,7 +25,9 @@ use super::writer::Options;
 
 /// How often the keeper looks at the room on the disk, and whether a trouble is over.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// How often it does all the rest.
+/// Who writes for so long without an end writes to a disk that hangs.
+const HANGS: Duration = Duration::from_secs(1);
+/// How often all the rest is done.
 const TEND_EVERY: Duration = Duration::from_secs(60);
 /// One old file is deleted in so long.
 const RETIRE_EVERY: Duration = Duration::from_secs(86_400);
@@ -91,11 +93,19 @@ impl Core {
         self.writer.try_lock_for(PATIENCE)
     }
 
-    /// Look at the room on the disk, and whether a trouble is over.
+    /// Look whether somebody's write hangs, at the room on the disk, and whether a trouble is over. Nobody needs to meet
+    /// it: the one write that hangs may be all that the only worker does.
     pub(super) fn watch(&self, now: Timestamp) {
+        let Some(writer) = self.writer.try_lock_for(HANGS) else {
+            self.pace.is_held();
+            return self.health.failed(&JournalError::Slow { path: self.folder.clone(), waited: HANGS });
+        };
+        drop(writer);
         let may_try = self.health.look_at_room(self.a_day());
         let Some(over) = self.health.would_be_over().filter(|_| may_try) else { return };
-        let tried = self.lock().try_again(&over, now);
+        let Some(mut writer) = self.writer.try_lock_for(HANGS) else { return };
+        let tried = writer.try_again(&over, now);
+        drop(writer);
         // It goes on as it began; what is in the way now may be another thing, and is told to who places an order.
         if tried.is_ok() && (!self.options.fsync || self.sync().is_ok()) {
             self.health.ended();
@@ -224,31 +234,44 @@ impl Core {
     }
 }
 
-/// The thread that tends the journal, until it is dropped.
+/// The threads that watch the disk and tend the journal, until it is dropped. Two: what tends it may wait for the disk
+/// itself, and somebody must see that.
 #[derive(Debug)]
 pub(super) struct Keeper {
+    _watch: Every,
+    _tend: Every,
+}
+
+/// A thread that does something now and then, until it is dropped.
+#[derive(Debug)]
+struct Every {
     stop: Option<mpsc::SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     pub(super) fn start(core: Arc<Core>) -> io::Result<Self> {
+        let watched = Arc::clone(&core);
+        Ok(Self {
+            _watch: Every::start("journal-watch", WATCH_EVERY, move || watched.watch(Timestamp::now()))?,
+            _tend: Every::start("journal-keep", TEND_EVERY, move || core.tend(Timestamp::now()))?,
+        })
+    }
+}
+
+impl Every {
+    fn start(name: &str, every: Duration, act: impl Fn() + Send + 'static) -> io::Result<Self> {
         let (stop, stopped) = mpsc::sync_channel::<()>(1);
-        let thread = std::thread::Builder::new().name("journal-keep".to_owned()).spawn(move || {
-            let mut tended = Instant::now();
-            while matches!(stopped.recv_timeout(WATCH_EVERY), Err(RecvTimeoutError::Timeout)) {
-                core.watch(Timestamp::now());
-                if tended.elapsed() >= TEND_EVERY {
-                    tended = Instant::now();
-                    core.tend(Timestamp::now());
-                }
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while matches!(stopped.recv_timeout(every), Err(RecvTimeoutError::Timeout)) {
+                act();
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Every {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

@@ -694,3 +694,45 @@ fn no_secret_gets_in() {
     assert!(Authority::parse("user:password@api.dhan.co:443", None).is_err());
     assert_good(dir.path());
 }
+
+/// The only worker may be in it, and nobody else comes to meet it.
+#[test]
+fn a_write_that_hangs_is_trouble_before_another_line_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), day(0, 0));
+    let core = &journal.shared.core;
+    core.watch(day(0, 1));
+    assert_eq!(journal.trouble(), None);
+    let writing = core.lock();
+    std::thread::scope(|scope| scope.spawn(|| core.watch(day(0, 2))).join().unwrap());
+    let told = journal.trouble().unwrap();
+    assert!(told.contains("did not take a line within 1s") && told.contains("does not answer"), "{told}");
+    assert!(core.pace.is_slow(), "whoever comes next would stand in it too");
+    drop(writing);
+    core.watch(day(0, 3));
+    assert_eq!(journal.trouble(), None);
+    assert_good(dir.path());
+}
+
+/// Who waits for less than the disk may take has learned nothing of the disk.
+#[test]
+fn a_callers_own_deadline_is_no_trouble() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), day(0, 0));
+    let writing = journal.shared.core.lock();
+    let line = intent(day(0, 1), 1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let wait = |millis| {
+        let by = tokio::time::Instant::now() + Duration::from_millis(millis);
+        runtime.block_on(journal.append_durable_as(&line, Urgency::Ordinary, by)).unwrap_err()
+    };
+    let soon = wait(20);
+    assert!(matches!(soon, JournalError::NotInTime { .. }) && soon.may_be_written(), "{soon}");
+    assert_eq!(journal.trouble(), None);
+    let late = wait(450);
+    assert!(matches!(late, JournalError::Slow { .. }) && journal.trouble().is_some(), "{late}");
+    // What is known to be in trouble is told as that, however long it was waited for.
+    let soon = wait(20);
+    assert!(matches!(soon, JournalError::Slow { .. }), "{soon}");
+    drop(writing);
+}
