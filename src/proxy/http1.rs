@@ -93,6 +93,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.came = since;
     }
 
+    /// Has the caller sent more than what was read of it?
+    pub fn has_more(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Other limits for what comes next.
     pub const fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;

@@ -150,6 +150,10 @@ impl Proxy {
                     // Before it is written: who shows no key and does not read is not busy.
                     if is_nobody {
                         place.is_again(standing);
+                        // Who has no key and does not wait to hear so would be told all day, at everybody's cost.
+                        if standing.is_strangers() && connection.has_more() {
+                            asked = asked.closing();
+                        }
                     }
                     if !answered(&mut connection, place, asked, reply).await? {
                         connection.close().await;
