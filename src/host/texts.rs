@@ -248,10 +248,11 @@ pub(super) fn of_failure(
     }
 }
 
+const BY_THE_OTHER: &str = "no order of this account can leave by it now; orders go by the other leg if that works";
+
 /// What an error of `connect` means: that of this host, or of a router further out, which the kernel hands on as if it
 /// were its own.
 fn refused(errno: Errno, from: &Sender, to: Ipv6Addr, leaves: Option<(&Leaves, bool)>) -> Option<Finding> {
-    const BY_THE_OTHER: &str = "no order of this account can leave by it now; orders go by the other leg if that works";
     if errno == Errno::EPERM {
         return Some(error(
             "firewall",
@@ -274,9 +275,23 @@ fn refused(errno: Errno, from: &Sender, to: Ipv6Addr, leaves: Option<(&Leaves, b
         ));
     }
     let (leaves, hop_failed) = leaves?;
+    (errno == Errno::EHOSTUNREACH).then(|| unreachable(from, to, leaves, hop_failed)).or_else(|| {
+        (errno == Errno::ENETUNREACH).then(|| {
+            warning(
+                "no_way_further",
+                format!("a router at the provider has no way from {from} to {to}"),
+                BY_THE_OTHER,
+                "nothing on this host is to be mended: send this line to the provider".to_owned(),
+            )
+        })
+    })
+}
+
+/// By the host's own next router, if it is that which does not answer, else by one further out.
+fn unreachable(from: &Sender, to: Ipv6Addr, leaves: &Leaves, hop_failed: bool) -> Finding {
     let hop = leaves.gateway.unwrap_or(to);
-    match errno {
-        Errno::EHOSTUNREACH if hop_failed => Some(error(
+    if hop_failed {
+        return error(
             "gateway_silent",
             format!("what comes from {from} leaves by {}, and the router there does not answer", by(leaves)),
             BY_THE_OTHER,
@@ -285,24 +300,17 @@ fn refused(errno: Errno, from: &Sender, to: Ipv6Addr, leaves: Option<(&Leaves, b
                  that the provider's panel names for {0}",
                 leaves.interface
             ),
-        )),
-        Errno::EHOSTUNREACH => Some(warning(
-            "unreachable",
-            format!("a router says that {to} cannot be reached from {from}"),
-            BY_THE_OTHER,
-            format!(
-                "if the other leg works, this line is down: ip -6 neigh show {hop} shows FAILED if it is your own gateway, \
-                 else tell the provider; if both fail, wait: the broker may be down"
-            ),
-        )),
-        Errno::ENETUNREACH => Some(warning(
-            "no_way_further",
-            format!("a router at the provider has no way from {from} to {to}"),
-            BY_THE_OTHER,
-            "nothing on this host is to be mended: send this line to the provider".to_owned(),
-        )),
-        _ => None,
+        );
     }
+    warning(
+        "unreachable",
+        format!("a router says that {to} cannot be reached from {from}"),
+        BY_THE_OTHER,
+        format!(
+            "if the other leg works, this line is down: ip -6 neigh show {hop} shows FAILED if it is your own gateway, \
+                 else tell the provider; if both fail, wait: the broker may be down"
+        ),
+    )
 }
 
 fn packets_too_big(from: &Sender, leaves: Option<&Leaves>) -> Finding {
