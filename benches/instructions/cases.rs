@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::{BASE64, BASE64URL_NOPAD};
@@ -23,7 +23,7 @@ use sixgate::broker::dhan::endpoints::{Endpoint, RateClass, classify};
 use sixgate::broker::dhan::limits::limits;
 use sixgate::config::{Bind, ClientKey, Listener};
 use sixgate::domain::tasks::Tasks;
-use sixgate::domain::{AccountName, Authority, ClientId, Platform, Role, SourceAddr};
+use sixgate::domain::{AccountName, Authority, BootInstant, ClientId, Platform, Role, SourceAddr};
 use sixgate::egress::pool::{Bounds, Pool, Reusable};
 use sixgate::egress::tls::Profile;
 use sixgate::egress::{self, Egress};
@@ -400,7 +400,7 @@ impl Reusable for Open {
 fn pool_checkout(_: &Path) -> Operation {
     let hour = Duration::from_hours(1);
     let pool = Pool::new(Arc::new(Bounds::new(32, hour)), Waker::noop().clone());
-    let (api, other, now) = (api(), Authority::parse("auth.dhan.co:443", None).unwrap(), Instant::now());
+    let (api, other, now) = (api(), Authority::parse("auth.dhan.co:443", None).unwrap(), BootInstant::now());
     for number in 0..16 {
         pool.put(api.clone(), Profile::Http1, Open(number), now);
     }

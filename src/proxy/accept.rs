@@ -344,9 +344,10 @@ async fn substitute(again: Again, entrance: Entrance, proxy: Arc<Proxy>) {
                 && let Ok(socket) = again.here()
             {
                 // Not cut off when the first goes on: somebody may wait for a place in here.
-                let mut queued_since = Some(Instant::now());
+                let mut queue = Queue::of(None);
+                queue.stands_since(Instant::now());
                 while proxy.workers.first_stands() {
-                    if let Err(err) = accept_one(&socket, &entrance, &proxy, &mut queued_since).await {
+                    if let Err(err) = accept_one(&socket, &entrance, &proxy, &mut queue).await {
                         accepting::failed(&err, &entrance.places).await;
                     }
                 }

@@ -67,7 +67,7 @@ impl Queue {
         let at = at.map(|at| match at {
             SocketAddr::V4(at) if at.ip().is_unspecified() => (std::net::Ipv4Addr::LOCALHOST, at.port()).into(),
             SocketAddr::V6(at) if at.ip().is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, at.port()).into(),
-            at => at,
+            at @ (SocketAddr::V4(_) | SocketAddr::V6(_)) => at,
         });
         let most = allowed.min(BACKLOG as usize);
         Self { at, most, since: None, marker: None, before: 0, may_have_been_full: false }
@@ -118,6 +118,7 @@ impl Queue {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a caller's own connection")]
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
