@@ -63,7 +63,7 @@ pub enum DialError {
     WrongSource { from: SourceAddr, local: Option<SocketAddr> },
     #[error("destination {to} of {host} is forbidden by rule {rule}; pin it in egress.resolve if it is meant")]
     Forbidden { host: Host, to: SocketAddrV6, rule: RuleId },
-    #[error("the broker's address is not known")]
+    #[error("nothing can be dialled")]
     Resolve(#[from] ResolveError),
     #[error("TLS with {to} at {at} failed")]
     Tls {

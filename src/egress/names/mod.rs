@@ -50,9 +50,7 @@ use name::{Glance, Next};
 use servers::Asker;
 use system::Files;
 
-/// A failure that is younger is as good as another attempt...
-const FRESH: Duration = Duration::from_millis(500);
-/// ...to who has less time than this: an order. What takes risk away has more.
+/// An order has less time than this, and what takes risk away has more.
 const LONG: Duration = Duration::from_secs(5);
 /// Answers are kept at least this long, however short their TTL.
 const TTL_FLOOR: Duration = Duration::from_secs(5);
@@ -138,12 +136,11 @@ impl Names {
         let addresses = match glance {
             Glance::Known(addresses) => Ok(addresses),
             Glance::Failed => {
-                // The network may have come up this moment: who has time waits for another attempt, and who has little
-                // only where the last one is not as good.
+                // The network may have come up this moment: whoever asks waits for another attempt, but an order not for
+                // the same silence. What takes risk away has more time.
                 name.is_wanted();
-                if by.saturating_duration_since(now) >= LONG || name.asked_before(now, FRESH) {
-                    let _ = timeout_at(by, asked).await;
-                }
+                let left = by.saturating_duration_since(now);
+                let _ = timeout_at(now + if left >= LONG { left } else { left.min(PATIENCE) }, asked).await;
                 name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
             }
             Glance::Asking { for_the_first_time } => {

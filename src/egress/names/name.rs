@@ -211,11 +211,6 @@ impl Name {
         }
     }
 
-    /// Is the last attempt older than this?
-    pub(super) fn asked_before(&self, now: Instant, age: Duration) -> bool {
-        self.state().asked.is_none_or(|asked| now.duration_since(asked) >= age)
-    }
-
     /// Somebody wants an address, and none is known: it is asked about before its time.
     pub(super) fn is_wanted(&self) {
         self.doubt.notify_one();

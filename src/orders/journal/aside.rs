@@ -41,6 +41,8 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Pace {
     is_slow: AtomicBool,
+    /// From here on a write is slow.
+    slow_from: Duration,
     began: Instant,
     /// When a write was last slow, whoever's it was.
     last_slow: AtomicU64,
@@ -60,12 +62,17 @@ struct Told {
 
 impl Default for Pace {
     fn default() -> Self {
-        let (is_slow, last_slow, told) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
-        Self { is_slow, began: Instant::now(), last_slow, told }
+        Self::new(SLOW)
     }
 }
 
 impl Pace {
+    /// Of a disk that is fast, and slow when a write takes longer than this.
+    pub(super) fn new(slow_from: Duration) -> Self {
+        let (is_slow, last_slow, told) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
+        Self { is_slow, slow_from, began: Instant::now(), last_slow, told }
+    }
+
     pub(super) fn is_slow(&self) -> bool {
         self.is_slow.load(Ordering::Relaxed)
     }
@@ -77,7 +84,7 @@ impl Pace {
 
     /// A write took so long.
     pub(super) fn took(&self, long: Duration) {
-        if long > SLOW {
+        if long > self.slow_from {
             self.slow_at(self.now());
         }
     }

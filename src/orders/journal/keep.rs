@@ -72,7 +72,7 @@ impl Core {
         Self {
             writer: parking_lot::Mutex::new(writer),
             health,
-            pace: Pace::default(),
+            pace: Pace::new(options.slow_from),
             folder: folder.to_path_buf(),
             options: options.clone(),
             broker: AtomicI64::new(NEVER),

@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 
 use super::append::{Current, Writer};
-use super::aside::Aside;
+use super::aside::{Aside, SLOW};
 use super::batch::{Batch, Batches, Room as Place};
 use super::entry::Entry;
 use super::error::JournalError;
@@ -39,12 +39,14 @@ pub struct Options {
     pub seen: bool,
     /// Which run of the host's kernel this is, where it is known.
     pub boot_id: Option<String>,
+    /// A write that takes longer makes the disk a slow one, whose lines a thread of their own writes.
+    pub slow_from: Duration,
 }
 
 impl Options {
     /// A journal alone, without anything beside it.
     pub const fn new(fsync: bool, keep: Duration) -> Self {
-        Self { fsync, keep, seen: false, boot_id: None }
+        Self { fsync, keep, seen: false, boot_id: None, slow_from: SLOW }
     }
 
     /// As the gateway keeps it.
