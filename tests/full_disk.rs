@@ -120,6 +120,13 @@ fn metric(world: &World, name: &str) -> f64 {
     line.trim().parse().unwrap()
 }
 
+/// The log, which is written a moment later, says this so often and no more.
+#[track_caller]
+fn is_said(world: &World, what: &str, times: usize) {
+    wait_until(what, LIMIT, || said(world, what) >= times);
+    assert_eq!(said(world, what), times, "{what}: {}", world.gateway.log());
+}
+
 fn said(world: &World, what: &str) -> usize {
     world.gateway.log().matches(what).count()
 }
@@ -174,9 +181,9 @@ fn a_full_disk_stops_no_exit_and_is_said_once() {
     assert!(status == 503 && body.contains("not ready") && body.contains("df -h"), "{status} {body}");
     assert_eq!(metric(&world, "sixgate_journal_writable"), 0.0);
     assert!(metric(&world, "sixgate_journal_free_bytes") < 65_536.0);
-    let log = world.gateway.log();
-    assert!(log.contains("WITHOUT its line in the order journal"), "{log}");
-    assert_eq!((said(&world, BEGINS), said(&world, ENDS)), (1, 0), "{log}");
+    wait_until("it is in the log", LIMIT, || said(&world, "WITHOUT its line in the order journal") > 0);
+    is_said(&world, BEGINS, 1);
+    is_said(&world, ENDS, 0);
 
     std::fs::remove_file(filler).unwrap();
     std::fs::remove_file(more).unwrap();
@@ -187,7 +194,8 @@ fn a_full_disk_stops_no_exit_and_is_said_once() {
     let took = until_sent(&world, 102.0);
     println!("an order left {took:?} after there was room");
     wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
-    assert_eq!((said(&world, BEGINS), said(&world, ENDS)), (1, 1), "{}", world.gateway.log());
+    is_said(&world, BEGINS, 1);
+    is_said(&world, ENDS, 1);
     assert_eq!(metric(&world, "sixgate_journal_writable"), 1.0);
     let report = verify(&state(&world).join("journal")).unwrap();
     assert!(report.is_good(), "{report:#?}");
@@ -211,7 +219,9 @@ fn room_that_runs_low_is_said_beforehand() {
     drop(file);
     std::fs::remove_file(&path).unwrap();
     wait_until("it is over", LIMIT, || !readyz(&world).1.contains(low));
-    assert_eq!((said(&world, "room runs low"), said(&world, "there is room again"), said(&world, BEGINS)), (1, 1, 0));
+    is_said(&world, "room runs low", 1);
+    is_said(&world, "there is room again", 1);
+    is_said(&world, BEGINS, 0);
 }
 
 /// Make changes until the store takes no more: it has some room set aside.
@@ -252,7 +262,7 @@ fn a_halt_is_in_force_on_a_full_disk_and_its_end_is_not() {
     wait_until("the halt to be saved", LIMIT, || {
         world.gateway.admin().get("/v1/accounts/a1").1["halt_warning"].is_null()
     });
-    assert_eq!(said(&world, "THE STATE CANNOT BE WRITTEN"), 1, "{}", world.gateway.log());
+    is_said(&world, "THE STATE CANNOT BE WRITTEN", 1);
     world.gateway.kill9();
     world.start_again();
     assert_eq!(world.gateway.admin().get("/v1/accounts/a1").1["halted"], true);
@@ -437,7 +447,8 @@ fn whatever_way_a_disk_fails_exits_are_sent_and_the_cause_is_named() {
         disk.fail_writes(None);
         println!("{errno}: an order left {:?} after it was mended", until_sent(&world, 101.0 + n as f64));
         wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
-        assert_eq!((said(&world, BEGINS), said(&world, ENDS)), (n + 1, n + 1), "{errno}: {}", world.gateway.log());
+        is_said(&world, BEGINS, n + 1);
+        is_said(&world, ENDS, n + 1);
     }
     assert!(verify(&state(&world).join("journal")).unwrap().is_good());
 }
@@ -458,7 +469,8 @@ fn a_removed_folder_is_made_again_and_what_is_in_its_way_is_named() {
     std::fs::remove_file(&journal).unwrap();
     until_sent(&world, 101.0);
     wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
-    assert_eq!((said(&world, BEGINS), said(&world, ENDS)), (1, 1), "{}", world.gateway.log());
+    is_said(&world, BEGINS, 1);
+    is_said(&world, ENDS, 1);
 }
 
 /// With `journal.fsync` an order waits for the disk, and must not wait for one that never answers.

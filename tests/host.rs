@@ -320,7 +320,7 @@ fn families_of_sockets_that_are_forbidden_are_told_and_logins_need_none_of_them(
             world.gateway.admin().get(&format!("/v1/accounts/a{n}/token")).1["state"] == "live"
         });
         leaves(&world);
-        assert!(world.gateway.log().contains(word), "{}", world.gateway.log());
+        assert!(world.gateway.has_logged(word), "{}", world.gateway.log());
     }
     forbid(&mut world, forbid::INET6);
     let finding = appears(&world, "ipv6_sockets_forbidden");

@@ -162,7 +162,7 @@ fn a_pool_that_differs_is_a_problem_and_a_new_one_is_made() {
     reload(&mut world, &config(&pool("f")), DONE);
     assert_eq!(world.gateway.admin().get("/v1/pools/main").0, 200);
     reload(&mut world, &config(&pool("e")), REFUSED);
-    assert!(world.gateway.log().contains("pool.0: pool main of the configuration exists already"));
+    assert!(world.gateway.has_logged("pool.0: pool main of the configuration exists already"));
 }
 
 #[test]

@@ -632,7 +632,7 @@ fn a_systemd_credential_may_be_readable_by_a_group_and_by_nobody_else() {
             assert!(!dir.path().join("state/master.key").exists());
         } else {
             assert!(!gateway.wait_for_end(std::time::Duration::from_secs(20)).success());
-            assert!(gateway.log().contains("sixgate.master-key"), "{}", gateway.log());
+            assert!(gateway.has_logged("sixgate.master-key"), "{}", gateway.log());
         }
     }
 }

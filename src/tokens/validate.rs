@@ -249,8 +249,8 @@ fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -
         None => unknown(
             name,
             &format!(
-                "{address} got an answer, but the broker did not say which address it saw. No harm known; try again, or \
-                 look at registration"
+                "not proved: {address} got an answer, but the broker did not say which address it saw. No harm known; \
+                 try again, or look at registration"
             ),
         ),
     }

@@ -19,6 +19,9 @@ use super::wait;
 /// How long a process may take to end after SIGTERM, unless a test says otherwise.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a line of its log may take.
+const LOGGED: Duration = Duration::from_secs(10);
+
 /// A running (or ended) `sixgate`.
 #[derive(Debug)]
 pub struct Process {
@@ -110,6 +113,11 @@ impl Process {
     /// What it wrote to standard error so far.
     pub fn log(&self) -> String {
         self.stderr.text()
+    }
+
+    /// Does it write this to standard error, where its log is written a moment after what it tells of?
+    pub fn has_logged(&self, what: &str) -> bool {
+        wait::poll(LOGGED, || self.log().contains(what).then_some(())).is_some()
     }
 
     /// What it wrote to standard output so far.
