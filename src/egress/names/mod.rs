@@ -50,8 +50,6 @@ use name::{Glance, Next};
 use servers::Asker;
 use system::Files;
 
-/// An order has less time than this, and what takes risk away has more.
-const LONG: Duration = Duration::from_secs(5);
 /// Answers are kept at least this long, however short their TTL.
 const TTL_FLOOR: Duration = Duration::from_secs(5);
 /// Answers are kept no longer than this, however long their TTL.
@@ -136,11 +134,10 @@ impl Names {
         let addresses = match glance {
             Glance::Known(addresses) => Ok(addresses),
             Glance::Failed => {
-                // The network may have come up this moment: whoever asks waits for another attempt, but an order not for
-                // the same silence. What takes risk away has more time.
+                // The network may have come up this moment, and nothing leaves without an address: whoever asks waits for
+                // another attempt.
                 name.is_wanted();
-                let left = by.saturating_duration_since(now);
-                let _ = timeout_at(now + if left >= LONG { left } else { left.min(PATIENCE) }, asked).await;
+                let _ = timeout_at(by, asked).await;
                 name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
             }
             Glance::Asking { for_the_first_time } => {
