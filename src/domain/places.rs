@@ -7,7 +7,7 @@
 //! thing to do. When somebody comes and there is none, room is made:
 //! - by strangers, who have not shown who they are in the time that they were given: of the peer that has most of them
 //!   the oldest first. While one may still turn out to be somebody it is waited for, and nobody else goes;
-//! - where there are no strangers, by the one who has been idle for the longest, for [`IDLE_FOR`] at least;
+//! - where there are no strangers, by the one who has been idle for the longest, for `IDLE_FOR` at least;
 //! - where nobody is idle either, by the oldest of those who only listen: a stream has no end of its own, and whoever
 //!   listens opens it anew. They may have half of a door's places at the most, or they would keep out who has to act.
 //!
