@@ -561,6 +561,10 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
     disk.hold_writes(true);
     let order = Wish::place(Some("held"), 100.0).body;
     let held = ask("POST", "/v2/orders", order.as_deref());
+    // Its caller wants it soon or not at all, and the disk takes longer.
+    let mut held = held;
+    held.headers_mut().insert("sixgate-leave-within", "500ms".parse().unwrap());
+    let began = Instant::now();
     let holding = runtime.spawn(async move { first.send(held).await.unwrap() });
     wait_until("its line to be written", LIMIT, || disk.waiting() > 0);
     let (cancel, other) = (
@@ -574,9 +578,17 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
     assert_eq!((cancelled.status, cancelled.header("sixgate-outcome")), (200, "executed"), "{cancelled:?}");
     assert_eq!((refused.status, refused.header("sixgate-outcome")), (503, "not_sent"), "{refused:?}");
     assert_eq!(readyz(&world).0, 503);
+    wait_until("its deadline to pass", LIMIT, || began.elapsed() > Duration::from_secs(1));
     disk.hold_writes(false);
     let held = runtime.run(async move { holding.await.unwrap() });
-    assert!(matches!(held.header("sixgate-outcome"), "executed" | "not_sent"), "{held:?}");
+    assert_eq!((held.status, held.header("sixgate-outcome")), (503, "not_sent"), "{held:?}");
+    assert_eq!(held.json()["code"], "not_in_time", "{held:?}");
+    // It is not remembered as one whose end is unknown: sent again, it is the first.
+    wait_until("it to be executed when it is sent again", LIMIT, || {
+        let again = send(&world, &Wish::place(Some("held"), 100.0));
+        assert_ne!(again.outcome, "unknown", "{again:?}");
+        again.outcome == "executed"
+    });
     until_sent(&world, 102.0);
     wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
     let report = verify(&state(&world).join("journal")).unwrap();

@@ -261,7 +261,6 @@ impl Order<'_> {
             self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
             return Ok(Left::NotAByte("the broker had closed the connection".to_owned()));
         }
-        claim.sending(self.unknown(trail));
         let (sent_at, left_at) = (Instant::now(), BootInstant::now());
         // The disk may have held the intent, or the machine slept: an engine that gave up does not expect this order.
         if let Some(problem) = self.came_too_late(sent_at, left_at) {
@@ -269,6 +268,7 @@ impl Order<'_> {
             self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
             return Err(problem);
         }
+        claim.sending(self.unknown(trail));
         trail.leaves(SentAt::Here(left_at));
         let said = match lease.send(&self.out.message(), self.out.limit).await {
             Sent::NotSent(err) => {
