@@ -26,7 +26,7 @@ use crate::legs::{Attendant, LegEvent, Reason, Settings};
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
 use crate::orders::limits::Rules;
-use crate::orders::recall::{Recalled, Unsettled};
+use crate::orders::restore::{Recalled, Unsettled};
 use crate::proxy::intercept::{InterceptError, Interceptor};
 use crate::proxy::{self, Destinations, ListenError, Listening, Proxy, Terms, Workers};
 use crate::store::seal::{MasterKey, SealError};
@@ -34,8 +34,8 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::events::{Events, Subject};
 use crate::tokens::Keepers;
+use crate::tokens::client::Login;
 use crate::tokens::keeper::Broker;
-use crate::tokens::login::Login;
 
 use descriptors::Shares;
 use host_check::HostCheck;

@@ -31,8 +31,8 @@ use sixgate::domain::{AccountName, Authority, ClientId, Host, Pair, Role, Secret
 use sixgate::egress::{Egress, Options};
 use sixgate::legs::{Attendant, Legs, Settings};
 use sixgate::sandbox::{self, Account, Action, ConsentVerbs, ExpiryForm, Fault, LoginRules, Sandbox};
+use sixgate::tokens::client::{Answered, Called, Login, Minted};
 use sixgate::tokens::lifecycle::{CheckOutcome, Consumer, Refusal, TokenSource, Verdict};
-use sixgate::tokens::login::{Answered, Called, Login, Minted};
 use support::net::{self, Ns, Uplink};
 use support::world::World;
 

@@ -372,14 +372,14 @@ fn journal_line(dir: &Path) -> Operation {
 /// The line's text, and none of its hash.
 fn journal_line_text(_: &Path) -> Operation {
     let (intent, mut line) = (intent(), Vec::with_capacity(4096));
-    journal::probe::text(&mut line, &intent);
+    journal::bench_hooks::text(&mut line, &intent);
     let text = format!("{{\"seq\":1{}}}", std::str::from_utf8(&line).unwrap());
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&value["source"], &value["kind"]), (&"2001:db8:a1::1".into(), &"intent".into()));
     let length = line.len();
     Box::new(move || {
         line.clear();
-        journal::probe::text(&mut line, black_box(&intent));
+        journal::bench_hooks::text(&mut line, black_box(&intent));
         line.len() == length
     })
 }

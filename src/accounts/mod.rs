@@ -16,12 +16,12 @@
 //! A change is not cancel-safe: dropped half way, it may be in the store and not in
 //! its row. Whoever calls for somebody who may go away gives it a task of its own.
 
+mod address_check;
 mod halts;
 mod keys;
+mod locks;
 mod pairs;
 mod row;
-mod sight;
-mod turns;
 
 use std::sync::{Arc, Mutex};
 
@@ -40,14 +40,14 @@ use crate::store::records::{
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{Keepers, LiveToken, facts};
 
+pub use address_check::Sight;
 pub use keys::{ClientKeys, NewKey};
 pub use pairs::Assigned;
 pub use row::Account;
-pub use sight::Sight;
 
 use halts::Unsaved;
+use locks::Turns;
 use pairs::tombstone;
-use turns::Turns;
 
 /// Why a change of an account was not made.
 #[derive(Debug, thiserror::Error)]

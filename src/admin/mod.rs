@@ -45,7 +45,7 @@ use crate::domain::{AccountName, Platform};
 use crate::host::Board;
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
-use crate::tokens::login::Login;
+use crate::tokens::client::Login;
 use crate::tokens::registration::Subject;
 
 pub use auth::{Role, Roles, TokenError};

@@ -29,7 +29,7 @@ use crate::orders::Orders;
 use crate::orders::limits::Rules;
 use crate::proxy::{self, Entrance, Listening, Proxy, Terms};
 use crate::tokens::Keepers;
-use crate::tokens::login::Login;
+use crate::tokens::client::Login;
 
 /// The parts whose settings a reload changes, and the configuration in force.
 #[derive(Debug)]

@@ -26,9 +26,9 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::http::Message;
-use super::line::Line;
+use super::lease::Message;
 use super::scratch::poll_fill;
+use super::stream::Line;
 use body::{Decoder, Piece};
 use head::Head;
 

@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 
 use tokio::sync::mpsc;
 
-use super::http::Connection;
+use super::lease::Connection;
 use super::pool::{Bounds, Pool};
 use crate::domain::BootInstant;
 use crate::domain::tasks::Tasks;

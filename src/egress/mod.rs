@@ -13,24 +13,24 @@
 //!
 //! Not here: which leg to take (`legs`), what to send (`proxy`).
 
-mod connect;
 pub mod decode;
+mod exit;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod guard;
 mod hint;
-mod http;
 mod http1;
 mod janitor;
-mod line;
+mod lease;
 mod names;
 pub mod pool;
 mod resolve;
 pub mod scratch;
 mod sessions;
 pub mod source;
+mod stream;
 pub mod tls;
 
-pub use connect::{Destination, DialError, Egress, Exit, Options, Protocol};
-pub use http::{Lease, Message, ReplyBody, ReplyError, SecretRequest, SendError, Sent, Upgraded};
+pub use exit::{Destination, DialError, Egress, Exit, Options, Protocol};
+pub use lease::{Lease, Message, ReplyBody, ReplyError, SecretRequest, SendError, Sent, Upgraded};
 pub use resolve::ResolveError;

@@ -10,8 +10,8 @@ use super::parts;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::token::{Claims, PLACEHOLDER_ISSUER};
 use crate::domain::ClientId;
+use crate::orders::lookup::{Bounds, Finding, Trail, order_of, orders_of};
 use crate::orders::terms::Number;
-use crate::orders::trail::{Bounds, Finding, Trail, order_of, orders_of};
 use crate::proxy::probe::sign_body;
 
 /// A signed body is what the caller sent with the account's ids in it, signed once and for all.

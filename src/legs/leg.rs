@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attendant::{Attendant, LegEvent};
+use super::context::{Attendant, LegEvent};
 use super::health::{Event, Health, LegState, Line, Purpose, Rank, Reason, Sight};
 use super::looks::Looks;
 use super::{Legs, Reuse};

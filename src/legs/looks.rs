@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::attendant::{Attendant, GetIp};
+use super::context::{Attendant, GetIp};
 use super::health::{Event, Purpose};
 use super::leg::Seen;
 use super::probes::PATIENCE;

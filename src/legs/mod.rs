@@ -11,7 +11,7 @@
 //! the same request: nothing had been written then, so this is safe for an order too.
 //!
 //! Map: [`health`] is what is known of a leg, as a pure machine, and the choice
-//! between two; `leg` joins it to an exit; [`attendant`] is the one of a gateway that
+//! between two; `leg` joins it to an exit; [`context`] is the one of a gateway that
 //! looks after all legs: `watch` tells it which addresses are on this host (`netlink`
 //! is how the kernel says so), `probes` tries legs that do not admit, `looks` asks as
 //! what the broker sees each leg, `warm` keeps connections ready on those that admit.
@@ -23,7 +23,7 @@
 //! what cannot be due to any host (the bind). A failure with another host counts only
 //! when the other leg then reached that host: a feed that is down must not move orders.
 
-pub mod attendant;
+pub mod context;
 pub mod health;
 mod leg;
 mod looks;
@@ -44,7 +44,7 @@ use crate::domain::time::within;
 use crate::domain::{AccountName, Authority, Pair, Role};
 use crate::egress::{Destination, DialError, Lease};
 
-pub use attendant::{Attendant, GetIp, LegEvent, Settings};
+pub use context::{Attendant, GetIp, LegEvent, Settings};
 pub use health::{LegState, Purpose, Reason};
 pub use leg::{Errand, Leg, Seen};
 
@@ -109,7 +109,7 @@ impl<'a> IntoIterator for Chosen<'a> {
 }
 
 impl Legs {
-    /// Legs of `account` for `pair`, with connections of their own, looked after by `attendant`.
+    /// Legs of `account` for `pair`, with connections of their own, looked after by `context`.
     pub fn new(account: &AccountName, pair: &Pair, attendant: &Arc<Attendant>) -> Arc<Self> {
         let make = |weak: &Weak<Self>| Self {
             account: account.clone(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
-use super::attendant::Attendant;
+use super::context::Attendant;
 use super::health::{Event, Line, Reason};
 use super::{Leg, Legs, leg, looks};
 use crate::domain::Role;

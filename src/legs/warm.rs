@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::attendant::Attendant;
+use super::context::Attendant;
 use super::health::Purpose;
 use super::probes::PATIENCE;
 use super::{Leg, Legs};

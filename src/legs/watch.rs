@@ -24,7 +24,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-use super::attendant::Attendant;
+use super::context::Attendant;
 use super::netlink::{Follower, GROUPS};
 use crate::domain::tasks::Tasks;
 

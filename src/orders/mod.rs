@@ -10,11 +10,11 @@
 //!   proved and remembered after a crash.
 //! - [`known`]: which orders are known to be other writes'.
 //! - [`limits`]: how much the broker takes from an account, kept before it is sent.
-//! - [`memory`]: what is known of the writes of the day, by the ids that their
+//! - [`idempotency`]: what is known of the writes of the day, by the ids that their
 //!   callers can repeat them with.
-//! - [`recall`]: what the journal remembers of both after a restart.
+//! - [`restore`]: what the journal remembers of both after a restart.
 //! - [`terms`]: what an order asks for, by value.
-//! - [`trail`]: what a lost write can be looked for by, and what the broker's answers
+//! - [`lookup`]: what a lost write can be looked for by, and what the broker's answers
 //!   say of it.
 //!
 //! Not here: sending (`proxy`), connections and their health (`legs`, `egress`), what
@@ -25,13 +25,13 @@ pub mod broker_clock;
 pub mod correlation;
 pub mod day;
 pub mod exits;
+pub mod idempotency;
 pub mod journal;
 pub mod known;
 pub mod limits;
-pub mod memory;
-pub mod recall;
+pub mod lookup;
+pub mod restore;
 pub mod terms;
-pub mod trail;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,10 +48,10 @@ use crate::telemetry::events::Events;
 
 use broker_clock::BrokerClock;
 use exits::Exits;
+use idempotency::Memory;
 use journal::{Journal, JournalError, Options};
 use known::Known;
 use limits::{Gate, Moment, Monotonic, Rules};
-use memory::Memory;
 
 /// How often what is due is forgotten of customers that send nothing.
 const TEND_EVERY: Duration = Duration::from_secs(300);

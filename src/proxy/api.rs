@@ -10,12 +10,12 @@ use http::{HeaderMap, Response, header};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::caller::Door;
+use super::admission::Door;
+use super::destination::Target;
 use super::forward::{self, Trace};
 use super::order::{Order, Wish, limited};
 use super::permission::Permission;
 use super::reply::{Body, Code, Problem};
-use super::target::Target;
 use super::{Inbound, Inside, Proxy, form_of, legs, live, no_token, outgoing, sign};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Spelling, classify, spelling};

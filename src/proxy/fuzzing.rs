@@ -10,8 +10,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
+use super::destination::{Destinations, Target};
 use super::http1::{Connection, Limits, ReadError};
-use super::target::{Destinations, Target};
 use super::websocket::{Login, caller_frames, text_frame};
 use crate::domain::{Authority, ClientId};
 use crate::egress::fuzzing::{Fed, run};
@@ -115,7 +115,7 @@ pub fn target(
 
 /// Where a `CONNECT` leads, if anywhere.
 pub fn tunnel(destinations: &Destinations, raw: &str, headers: &HeaderMap) -> Option<Authority> {
-    use super::target::Tunnel;
+    use super::destination::Tunnel;
     match destinations.tunnel(raw, headers).ok()? {
         Tunnel::Intercept(authority) | Tunnel::Blind(authority) => Some(authority),
     }

@@ -1,419 +1,553 @@
-//! Serving one caller's connection to its end.
+//! Listening sockets: binding them, accepting callers, and what a reload changes.
+//!
+//! A connection keeps the terms it was accepted on to its end. A socket whose terms
+//! change stays bound, so no caller finds the port closed meanwhile; one that is closed
+//! leaves its connections alone.
 
-use std::convert::Infallible;
-use std::pin::pin;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::{Door, Known};
-use super::http1::{Asked, Connection, Head, ReadError, Refusal, Rewound};
-use super::reply::{Body, Code, Problem};
-use super::tunnel::{self, Wire};
-use super::{Arrival, Handled, Inbound, Inside, Proxy, Switch, form_of};
-use crate::domain::Outcome;
-use crate::domain::places::{Handle, Place};
+use super::Proxy;
+use super::admission::Door;
+use super::connection::HANDSHAKE_WITHIN;
+use super::queue::{BACKLOG, Queue};
+use crate::config::{Bind, ClientKey, Listener};
+use crate::domain::places::{Comer, Doorway, House, Place};
+use crate::telemetry::accepting;
 
-/// How long a TLS handshake of a caller may take.
-pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// Requests at once on one HTTP/2 connection.
-const STREAMS: u32 = 128;
+/// How long a caller has for its key when others need its place: the request that shows it comes on the heels of the
+/// connection, or after a handshake over half the world.
+const GRACE: Duration = Duration::from_millis(250);
+const GRACE_FOR_TLS: Duration = Duration::from_secs(1);
+/// How often it is looked whether the worker that accepts stands.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a caller may be silent before the kernel asks whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
-impl Proxy {
-    /// Serve one caller's connection to its end.
-    /// Its first request has waited since `came`, if it did.
-    pub(super) async fn connection<IO: Wire>(
-        self: Arc<Self>,
-        mut door: Door,
-        place: Place,
-        came: Option<Instant>,
-        io: IO,
-    ) {
-        // Each apart: an idle tunnel must not hold the room that requests or another kind take.
-        let ended = Box::pin(self.http1(&mut door, &place, None, came, io)).await;
-        match ended {
-            None => {}
-            Some((io, Switch::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
-            Some((io, Switch::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
-            Some((io, Switch::Intercept(inside))) => Box::pin(self.intercepted(door, &place, inside, io)).await,
-        }
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("cannot listen on {bind}")]
+    Bind {
+        bind: String,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("cannot use {path} for TLS towards callers: {reason}")]
+    Tls { path: PathBuf, reason: String },
+}
+
+/// On what terms callers are accepted: the listener's configuration, its certificate read.
+#[derive(Clone)]
+pub struct Terms {
+    listener: Arc<Listener>,
+    tls: Option<TlsAcceptor>,
+    /// Cancelled when stricter ones take their place: what was opened by these and would go on ends.
+    tightened: CancellationToken,
+}
+
+impl std::fmt::Debug for Terms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terms").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl Terms {
+    /// Read the certificate and key of a listener that has them.
+    ///
+    /// # Errors
+    /// [`ListenError::Tls`].
+    pub fn new(listener: Listener) -> Result<Self, ListenError> {
+        let tls = listener.tls.as_ref().map(|tls| acceptor(&tls.certificate, &tls.key)).transpose()?;
+        Ok(Self { listener: Arc::new(listener), tls, tightened: CancellationToken::new() })
     }
 
-    /// Requests one after the other, until the caller goes or the bytes become
-    /// something else.
-    async fn http1<IO>(
-        &self,
-        door: &mut Door,
-        place: &Place,
-        inside: Option<&Inside>,
-        came: Option<Instant>,
-        io: IO,
-    ) -> Option<(Rewound<IO>, Switch)>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut connection = Connection::new(io, self.settings.load().limits);
-        connection.waiting_since(came);
-        // A caller of HTTP/1 that is gone is gone for all that its connection brought.
-        let gone = CancellationToken::new();
-        let mut known = Known::default();
-        let mut stopping = pin!(self.tasks.stopping());
-        loop {
-            connection.set_limits(self.settings.load().limits);
-            let begun = tokio::select! {
-                // First: what a caller has said already is heard.
-                biased;
-                begun = connection.begins() => begun,
-                () = &mut stopping => None,
-                () = place.told_to_go() => None,
-            };
-            let Some(arrived) = begun else {
-                connection.close().await;
-                return None;
-            };
-            if door.refresh() {
-                known = Known::default();
-            }
-            // It may have waited for this request since before a reload.
-            let settings = self.settings.load_full();
-            connection.set_limits(settings.limits);
-            let standing = place.standing();
-            if !standing.is_strangers() {
-                place.is_busy();
-            }
-            let read = tokio::select! {
-                biased;
-                read = connection.head() => read,
-                () = place.told_to_go(), if standing.is_strangers() => Err(Refusal::MakesRoom.into()),
-            };
-            let (head, by) = match read {
-                Ok(head) => head,
-                Err(error) => return self.unread(connection, place, error).await,
-            };
-            // Before the body is read, so that nobody makes us hold bodies without a key.
-            let mut admitted = None;
-            if head.has_body() {
-                let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
-                match known.admit(door, &self.accounts, shown, form_of(&head.target, inside)) {
-                    // What waits for its body is asked again: a key may be taken away meanwhile.
-                    Ok(account) => admitted = connection.holds_body(&head).then_some(account),
-                    Err(problem) => {
-                        let (asked, reply) = (Asked::of(&head).closing(), self.refuse(problem));
-                        if answered(&mut connection, place, asked, reply).await.is_some() {
-                            connection.linger().await;
-                        }
-                        return None;
-                    }
-                }
-            }
-            // From here on it has shown a key, or will in no time be asked for it.
-            place.is_busy();
-            let body = match connection.body(&head, by).await {
-                Ok(body) => body,
-                Err(error) => return self.unread(connection, place, error).await,
-            };
-            let mut asked = Asked::of(&head);
-            let version = head.version;
-            let Head { method, target, headers, .. } = head;
-            let arrival = Arrival { at: arrived, gone: gone.clone() };
-            let inbound = Inbound { method, target, headers, body, settings, admitted, arrival };
-            // Apart from the connection's own future: an idle caller must not hold what an order takes.
-            let mut handling = Box::pin(self.handle(door, inside, inbound));
-            // Its end is looked at first: a request may have waited here for longer than its caller did.
-            let handled = tokio::select! {
-                biased;
-                () = connection.ends(), if !gone.is_cancelled() => {
-                    gone.cancel();
-                    handling.as_mut().await
-                }
-                handled = handling.as_mut() => handled,
-            };
-            drop(handling);
-            match handled {
-                Handled::Reply(reply) => {
-                    // The stop may have come while it was under way, and so may somebody who needs the place.
-                    if self.tasks.is_stopping() || place.is_told_to_go() {
-                        asked = asked.closing();
-                    }
-                    let is_nobody = reply.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
-                    // Before it is written: who shows no key and does not read is not busy.
-                    if is_nobody {
-                        place.is_again(standing);
-                        // Who has no key and does not wait to hear so would be told all day, at everybody's cost.
-                        if standing.is_strangers() && connection.has_more() {
-                            asked = asked.closing();
-                        }
-                    }
-                    if !answered(&mut connection, place, asked, reply).await? {
-                        connection.close().await;
-                        return None;
-                    }
-                    if !is_nobody {
-                        place.is_idle();
-                    }
-                }
-                Handled::Switch(reply, switch) => {
-                    return connection.switch(version, &reply).await.map(|io| (io, *switch));
-                }
-            }
-        }
+    /// The listener's configuration.
+    pub(super) const fn listener(&self) -> &Arc<Listener> {
+        &self.listener
     }
 
-    /// Answer what could not be read, if anybody is there to hear it.
-    async fn unread<IO>(
-        &self,
-        mut connection: Connection<IO>,
-        place: &Place,
-        error: ReadError,
-    ) -> Option<(Rewound<IO>, Switch)>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        if let ReadError::Refused(refusal) = error {
-            let reply = self.refuse(refusal.into());
-            // Whose place is needed at once is not listened to any longer.
-            if refusal == Refusal::MakesRoom {
-                connection.last_word(Asked::unreadable(), reply).await;
-            } else if answered(&mut connection, place, Asked::unreadable(), reply).await.is_some() {
-                connection.linger().await;
-            }
-        }
-        None
+    /// Cancelled when stricter terms take the place of these.
+    pub(super) const fn tightened(&self) -> &CancellationToken {
+        &self.tightened
     }
 
-    /// End the TLS of a tunnel and serve what comes out of it.
-    async fn intercepted<IO>(self: Arc<Self>, mut door: Door, place: &Place, inside: Inside, io: IO)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let leaf = match self.interceptor.leaf(&inside.authority.host) {
-            Ok(leaf) => leaf,
-            Err(err) => return tracing::error!(error = %err, "no certificate for an intercepted host"),
+    /// These, in place of `old`: what the old ones let in goes on, unless who it was might not get in now.
+    fn after(mut self, old: &Self) -> Self {
+        let who = |terms: &Self| {
+            let Listener { account, client_key, uids, .. } = &*terms.listener;
+            (account.clone(), *client_key, uids.clone())
         };
-        let accepted = tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(leaf).accept(io)).await;
-        let stream = match accepted {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(err)) => {
-                // Nearly always a caller that does not trust ca.pem yet.
-                return tracing::warn!(host = %inside.authority.host, error = %err,
-                    "a caller's TLS handshake failed; does it trust ca.pem?");
-            }
-            Err(_) => return,
-        };
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return self.http2(door, place, inside, stream).await;
+        if who(&self) == who(old) {
+            self.tightened = old.tightened.clone();
+        } else {
+            old.tightened.cancel();
         }
-        place.is_idle();
-        // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
-        let ended = self.http1(&mut door, place, Some(&inside), None, stream).await;
-        if let Some((io, Switch::WebSocket(relay, until))) = ended {
-            relay.run(io, &until).await;
+        self
+    }
+
+    /// Where it listens.
+    pub fn bind(&self) -> &Bind {
+        &self.listener.bind
+    }
+
+    /// The mode of a unix socket. Whoever may connect trades, unless the peer's uid or a
+    /// key says who it is.
+    fn mode(&self) -> u32 {
+        let asks = self.listener.client_key == ClientKey::Required || !self.listener.uids.is_empty();
+        if asks { 0o666 } else { 0o600 }
+    }
+}
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Listening {
+    /// As a caller would write it.
+    pub at: String,
+    socket: Socket,
+    entrance: Entrance,
+}
+
+/// What can be done with a listener while it is served.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    bind: Bind,
+    terms: Arc<ArcSwap<Terms>>,
+    places: Arc<Doorway>,
+    closed: CancellationToken,
+    /// Cancelled when the socket is gone.
+    gone: CancellationToken,
+}
+
+#[derive(Debug)]
+enum Socket {
+    /// With its address.
+    Tcp(TcpListener, std::net::SocketAddr),
+    Unix(UnixListener, PathBuf),
+}
+
+/// Bind a listener, with so many places in the house of all callers. Nothing is accepted until [`Listening::start`].
+///
+/// # Errors
+/// [`ListenError::Bind`].
+pub fn listen(terms: Terms, max_connections: usize, house: &Arc<House>) -> Result<Listening, ListenError> {
+    let bind = terms.bind().clone();
+    let (at, socket) = match &bind {
+        Bind::Tcp(address) => {
+            let fail = |err| ListenError::Bind { bind: address.to_string(), err };
+            let socket = bind_tcp(*address).map_err(fail)?;
+            let local = socket.local_addr().map_err(fail)?;
+            (format!("{}://{local}", if terms.tls.is_some() { "https" } else { "http" }), Socket::Tcp(socket, local))
+        }
+        Bind::Unix(path) => {
+            let fail = |err| ListenError::Bind { bind: path.display().to_string(), err };
+            let socket = bind_unix(path, terms.mode()).map_err(fail)?;
+            (format!("unix:{}", path.display()), Socket::Unix(socket, path.clone()))
+        }
+    };
+    let places = Doorway::new(house, max_connections);
+    let terms = Arc::new(ArcSwap::from_pointee(terms));
+    let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
+    Ok(Listening { at, socket, entrance: Entrance { bind, terms, places, closed, gone } })
+}
+
+/// A listening socket that can be bound again right after a restart.
+pub(crate) fn bind_tcp(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        std::net::SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        std::net::SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    // What is set before it listens, every connection that it accepts inherits (tcp(7)).
+    let all = socket2::SockRef::from(&socket);
+    all.set_tcp_nodelay(true)?;
+    // A caller that vanished must not hold its place for ever.
+    all.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// A unix socket that only those `mode` allows can connect to. The file of a
+/// process that was killed is removed; one that still answers belongs to somebody.
+pub(crate) fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
+    let stale = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path).is_err();
+    if stale {
+        std::fs::remove_file(path)?;
+    }
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    // Before it listens: nobody gets in by the mode that the umask left.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    socket.listen(BACKLOG.cast_signed())?;
+    UnixListener::from_std(socket.into())
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
+    let fail = |path: &Path, reason: String| ListenError::Tls { path: path.to_owned(), reason };
+    let chain = crate::egress::tls::read_certificates(certificate).map_err(|err| fail(certificate, err.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|err| fail(key, err.to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|err| fail(certificate, err.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|err| fail(key, err.to_string()))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl Entrance {
+    /// Where it listens, as configured.
+    pub const fn bind(&self) -> &Bind {
+        &self.bind
+    }
+
+    /// Accept on other terms from now on; `terms` are of the same address.
+    pub fn change(&self, terms: Terms, max_connections: usize) {
+        let (old, new) = (self.terms.load().mode(), terms.mode());
+        // Stricter before, laxer after: nobody gets in who may on neither terms.
+        if new < old {
+            self.set_mode(new);
+        }
+        // Two reloads do not run at once.
+        let terms = terms.after(&self.terms.load());
+        self.terms.store(Arc::new(terms));
+        if new > old {
+            self.set_mode(new);
+        }
+        self.places.resize(max_connections);
+    }
+
+    fn set_mode(&self, mode: u32) {
+        let Bind::Unix(path) = &self.bind else { return };
+        if let Err(err) = std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)) {
+            tracing::error!(error = %err, path = %path.display(), "the mode of a unix socket could not be changed");
         }
     }
 
-    async fn http2<IO>(self: Arc<Self>, door: Door, place: &Place, inside: Inside, io: IO)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let proxy = Arc::clone(&self);
-        // Held by a request to its end, also when the caller has reset its stream.
-        let streams = Arc::new(Semaphore::new(STREAMS as usize));
-        let busy = Arc::clone(&streams);
-        // Until the first request, and between any two.
-        place.is_idle();
-        let handle = place.handle();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, door, inside, streams, handle) =
-                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams), handle.clone());
-            async move {
-                let permit = Streaming::begin(streams, handle).await;
-                Ok::<_, Infallible>(proxy.stream(door, inside, request, permit).await)
+    /// Until nobody is to be accepted any more.
+    async fn ends(&self, proxy: &Proxy) {
+        tokio::select! {
+            () = proxy.tasks.stopping() => {}
+            () = self.closed.cancelled() => {}
+        }
+    }
+
+    /// Accept nobody any more. Open connections go on. Returns when the address is free.
+    pub async fn close(&self) {
+        self.closed.cancel();
+        self.gone.cancelled().await;
+    }
+}
+
+impl Listening {
+    /// What can be done with it while it is served.
+    pub const fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+
+    /// Accept callers, on the first of the workers, until it is closed or the process stops; on the spare one while that
+    /// stands.
+    pub fn start(self, proxy: &Arc<Proxy>) {
+        let substitute = match self.socket.again() {
+            Ok(again) => {
+                let substitute = substitute(again, self.entrance.clone(), Arc::clone(proxy));
+                Some(proxy.tasks.spawn_on(substitute, proxy.workers.spare()))
             }
-        });
-        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(32 * 1024)
-            .keep_alive_interval(Some(Duration::from_secs(30)));
-        let connection = builder.serve_connection(TokioIo::new(io), service);
-        tokio::pin!(connection);
-        let idle = async {
-            // Idle for a whole period: nothing under way at its begin and its end.
-            let mut was_idle = false;
-            loop {
-                let idle = self.settings.load().limits.idle;
-                tokio::time::sleep(idle).await;
-                let is_idle = busy.available_permits() == STREAMS as usize;
-                if was_idle && is_idle {
-                    return;
-                }
-                was_idle = is_idle;
+            Err(err) => {
+                tracing::warn!(error = %err, at = self.at,
+                    "while the thread that accepts waits for a disk that hangs, nobody new will be accepted here");
+                None
+            }
+        };
+        let serving = self.serve(Arc::clone(proxy), substitute);
+        match proxy.workers.first() {
+            Some(worker) => proxy.tasks.spawn_on(serving, worker),
+            None => proxy.tasks.spawn(serving),
+        };
+    }
+
+    async fn serve(self, proxy: Arc<Proxy>, substitute: Option<JoinHandle<()>>) {
+        let Self { socket, entrance, .. } = self;
+        let socket = match socket.moved_here() {
+            Ok(socket) => socket,
+            Err(err) => {
+                tracing::error!(error = %err, at = self.at, "a listener could not be served");
+                return entrance.gone.cancel();
             }
         };
         tokio::select! {
-            _ = connection.as_mut() => return,
-            () = self.tasks.stopping() => connection.as_mut().graceful_shutdown(),
-            () = idle => connection.as_mut().graceful_shutdown(),
-            // What is under way by then is still answered.
-            () = place.told_to_go() => connection.as_mut().graceful_shutdown(),
+            () = accept(&socket, &entrance, &proxy) => {}
+            () = entrance.ends(&proxy) => {}
         }
-        let _ = connection.await;
+        socket.close();
+        // The address is free when the last descriptor is gone.
+        if let Some(substitute) = substitute {
+            let _ = substitute.await;
+        }
+        entrance.gone.cancel();
     }
 
-    /// One request of an HTTP/2 connection.
-    async fn stream(
-        self: Arc<Self>,
-        mut door: Door,
-        inside: Inside,
-        request: Request<Incoming>,
-        permit: Streaming,
-    ) -> Response<Body> {
-        let arrived = Instant::now();
-        door.refresh();
-        // hyper drops this future when the caller resets its stream or is gone.
-        let gone = CancellationToken::new();
-        let _gone_if_dropped = gone.clone().drop_guard();
-        let (mut parts, body) = request.into_parts();
-        debug_assert_eq!(parts.version, Version::HTTP_2);
-        let bodiless = parts.method == Method::HEAD;
-        // :authority is this protocol's Host (RFC 9113 section 8.3.1).
-        if let Some(authority) = parts.uri.authority()
-            && !parts.headers.contains_key(http::header::HOST)
-            && let Ok(host) = http::HeaderValue::from_str(authority.as_str())
-        {
-            parts.headers.insert(http::header::HOST, host);
+    /// It is not to be served after all.
+    pub fn discard(self) {
+        self.socket.close();
+    }
+}
+
+impl Socket {
+    /// The same socket, woken by this runtime.
+    fn moved_here(self) -> std::io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket, at) => Self::Tcp(TcpListener::from_std(socket.into_std()?)?, at),
+            Self::Unix(socket, path) => Self::Unix(UnixListener::from_std(socket.into_std()?)?, path),
+        })
+    }
+
+    /// Another descriptor of it, for another runtime.
+    fn again(&self) -> std::io::Result<Again> {
+        Ok(match self {
+            Self::Tcp(socket, at) => Again::Tcp(socket.as_fd().try_clone_to_owned()?.into(), *at),
+            Self::Unix(socket, path) => Again::Unix(socket.as_fd().try_clone_to_owned()?.into(), path.clone()),
+        })
+    }
+
+    fn close(self) {
+        if let Self::Unix(_, path) = &self {
+            let _ = std::fs::remove_file(path);
         }
-        let target = parts.uri.to_string();
-        if let Err(problem) = self.admits(&door, Some(&inside), &target, &parts.headers) {
-            return without_body(bodiless, self.refuse(problem));
-        }
-        let settings = self.settings.load_full();
-        let body = Limited::new(body, settings.limits.body).collect();
-        let refusal = match tokio::time::timeout(settings.limits.request, body).await {
-            Ok(Ok(body)) => {
-                let body = body.to_bytes();
-                let (method, headers) = (parts.method, parts.headers);
-                let arrival = Arrival { at: arrived, gone };
-                let inbound = Inbound { method, target, headers, body, settings, admitted: None, arrival };
-                return without_body(bodiless, self.to_the_end(door, inside, inbound, permit).await);
+    }
+}
+
+/// Accept on the spare worker while the first stands.
+async fn substitute(again: Again, entrance: Entrance, proxy: Arc<Proxy>) {
+    let accepting = async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            // Not before: who comes would wake this thread as well.
+            if proxy.workers.first_stands()
+                && let Ok(socket) = again.here()
+            {
+                // Not cut off when the first goes on: somebody may wait for a place in here.
+                let mut queue = Queue::of(None);
+                queue.stands_since(Instant::now());
+                while proxy.workers.first_stands() {
+                    if let Err(err) = accept_one(&socket, &entrance, &proxy, &mut queue).await {
+                        accepting::failed(&err, &entrance.places).await;
+                    }
+                }
             }
-            Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
-            Ok(Err(_)) => Refusal::Malformed("the body broke off"),
-            Err(_) => Refusal::TooSlow,
-        };
-        without_body(bodiless, self.refuse(refusal.into()))
-    }
-
-    /// In a task of its own: a stream that the caller resets must not stop an order half-way.
-    async fn to_the_end(
-        self: Arc<Self>,
-        door: Door,
-        inside: Inside,
-        inbound: Inbound,
-        permit: Streaming,
-    ) -> Response<Body> {
-        let proxy = Arc::clone(&self);
-        let handled = self.tasks.spawn(async move {
-            let handled = proxy.handle(&door, Some(&inside), inbound).await;
-            drop(permit);
-            handled
-        });
-        match handled.await {
-            Ok(Handled::Reply(reply)) => reply,
-            Ok(Handled::Switch(..)) => {
-                self.refuse(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
-            }
-            // It broke down somewhere, and an order may have left before that.
-            Err(_) => self.refuse(Problem::new(
-                Code::OutcomeUnknown,
-                "the request broke down inside the gateway; look in the order book",
-                Outcome::Unknown,
-            )),
         }
-    }
-}
-
-/// A request of an HTTP/2 connection, to its end. With the last one its connection is idle.
-struct Streaming {
-    permit: Option<OwnedSemaphorePermit>,
-    streams: Arc<Semaphore>,
-    handle: Handle,
-}
-
-impl Streaming {
-    async fn begin(streams: Arc<Semaphore>, handle: Handle) -> Self {
-        let permit = Arc::clone(&streams).acquire_owned().await.ok();
-        handle.is_busy();
-        Self { permit, streams, handle }
-    }
-}
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        drop(self.permit.take());
-        // One that begins in this moment may be taken for idle: when its connection has to go, it is answered first.
-        if self.streams.available_permits() == STREAMS as usize {
-            self.handle.is_idle();
-        }
-    }
-}
-
-/// Write a reply: as [`Connection::reply`], and `None` when whoever it is for has shown no key and is to make room.
-/// Strangers who do not read what they are told would hold their places for as long as anybody may take to read.
-async fn answered<IO>(
-    connection: &mut Connection<IO>,
-    place: &Place,
-    asked: Asked,
-    reply: Response<Body>,
-) -> Option<bool>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let is_strangers = place.standing().is_strangers();
+    };
     tokio::select! {
-        // First: a reply that goes out at once is heard by whoever has to go.
-        biased;
-        sent = connection.reply(asked, reply) => Some(sent),
-        () = place.told_to_go(), if is_strangers => None,
+        () = accepting => {}
+        () = entrance.ends(&proxy) => {}
     }
 }
 
-/// A reply to HEAD says how long its body would be, and has none.
-fn without_body(bodiless: bool, mut reply: Response<Body>) -> Response<Body> {
-    if bodiless && matches!(reply.body(), Body::Own(_)) {
-        if let Some(length) = reply.body().size_hint().exact() {
-            reply.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+async fn accept(socket: &Socket, entrance: &Entrance, proxy: &Arc<Proxy>) {
+    let mut queue = Queue::of(match socket {
+        Socket::Tcp(_, at) => Some(*at),
+        // Peers of unix sockets have no names to be told apart by.
+        Socket::Unix(..) => None,
+    });
+    loop {
+        let begun = Instant::now();
+        if let Err(err) = accept_one(socket, entrance, proxy, &mut queue).await {
+            queue.stands_since(begun);
+            accepting::failed(&err, &entrance.places).await;
         }
-        *reply.body_mut() = Body::from(bytes::Bytes::new());
     }
-    reply
+}
+
+/// The next in a queue.
+async fn next<T>(accepting: impl Future<Output = std::io::Result<T>>, queue: &mut Queue) -> std::io::Result<T> {
+    tokio::pin!(accepting);
+    match accepting.as_mut().now_or_never() {
+        Some(accepted) => accepted,
+        None => {
+            queue.ran_empty();
+            accepting.await
+        }
+    }
+}
+
+/// Has a caller said something already? Nothing is read.
+fn has_spoken<'s>(socket: impl Into<socket2::SockRef<'s>>) -> bool {
+    let mut one = [std::mem::MaybeUninit::uninit()];
+    socket.into().peek(&mut one).is_ok()
+}
+
+/// A listening socket that wakes nobody.
+enum Again {
+    Tcp(std::net::TcpListener, std::net::SocketAddr),
+    Unix(std::os::unix::net::UnixListener, PathBuf),
+}
+
+impl Again {
+    /// Woken by this runtime, as long as it is held.
+    fn here(&self) -> std::io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(socket, at) => Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?, *at),
+            Self::Unix(socket, path) => Socket::Unix(UnixListener::from_std(socket.try_clone()?)?, path.clone()),
+        })
+    }
+}
+
+async fn accept_one(
+    socket: &Socket,
+    entrance: &Entrance,
+    proxy: &Arc<Proxy>,
+    queue: &mut Queue,
+) -> std::io::Result<()> {
+    let serving = Arc::clone(proxy);
+    let terms = &entrance.terms;
+    match socket {
+        Socket::Tcp(socket, at) => {
+            let (stream, peer) = next(socket.accept(), queue).await?;
+            if queue.is_marker(peer) {
+                return Ok(());
+            }
+            let grace = if terms.load().tls.is_some() { GRACE_FOR_TLS } else { GRACE };
+            let comer = Comer { peer: Some(peer.ip()), grace };
+            let place = place(&entrance.places, comer, queue).await;
+            // Who opens connections ahead has not asked for anything yet.
+            let came = queue.since().filter(|_| has_spoken(&stream));
+            let local = if at.ip().is_unspecified() { stream.local_addr().ok() } else { Some(*at) };
+            // After the caller came: these may have changed while nobody did.
+            let Terms { listener, tls, .. } = terms.load().as_ref().clone();
+            let (peer, terms) = (Some(peer.ip()), Some(Arc::clone(terms)));
+            let door = Door { listener, local, uid: None, peer, terms };
+            hand_over(proxy, stream, move |stream| async move {
+                match tls {
+                    None => serving.connection(door, place, came, stream).await,
+                    // Apart: who speaks plainly must not hold the room of a TLS session.
+                    Some(tls) => {
+                        Box::pin(async move {
+                            let accepted = tokio::select! {
+                                accepted = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)) => accepted,
+                                () = place.told_to_go() => return,
+                            };
+                            if let Ok(Ok(stream)) = accepted {
+                                serving.connection(door, place, came, stream).await;
+                            }
+                        })
+                        .await;
+                    }
+                }
+            })
+        }
+        Socket::Unix(socket, _) => {
+            let (stream, _) = next(socket.accept(), queue).await?;
+            let place = place(&entrance.places, Comer { peer: None, grace: GRACE }, queue).await;
+            let came = queue.since().filter(|_| has_spoken(&stream));
+            let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+            let listener = Arc::clone(&terms.load().listener);
+            let door = Door { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
+            hand_over(proxy, stream, move |stream| async move {
+                serving.connection(door, place, came, stream).await;
+            })
+        }
+    }
+}
+
+/// A place for who was just accepted. Where there is none he waits for one, and those behind him in the kernel's queue
+/// with him.
+async fn place(places: &Arc<Doorway>, comer: Comer, queue: &mut Queue) -> Place {
+    match places.try_take(comer) {
+        Some(place) => place,
+        None => {
+            queue.has_to_wait();
+            accepting::place(places, comer, &accepting::CALLERS).await
+        }
+    }
+}
+
+/// A stream that another runtime can go on with.
+trait Movable: Send + Sized + 'static {
+    /// Woken by nobody.
+    type Still: Send + 'static;
+    fn still(self) -> std::io::Result<Self::Still>;
+    /// Woken by the current runtime.
+    fn of(still: Self::Still) -> std::io::Result<Self>;
+}
+
+impl Movable for TcpStream {
+    type Still = std::net::TcpStream;
+    fn still(self) -> std::io::Result<Self::Still> {
+        self.into_std()
+    }
+    fn of(still: Self::Still) -> std::io::Result<Self> {
+        Self::from_std(still)
+    }
+}
+
+impl Movable for UnixStream {
+    type Still = std::os::unix::net::UnixStream;
+    fn still(self) -> std::io::Result<Self::Still> {
+        self.into_std()
+    }
+    fn of(still: Self::Still) -> std::io::Result<Self> {
+        Self::from_std(still)
+    }
+}
+
+/// Serve a connection on the worker that has the fewest.
+fn hand_over<S, F>(proxy: &Proxy, stream: S, serve: impl FnOnce(S) -> F + Send + 'static) -> std::io::Result<()>
+where
+    S: Movable,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let here = tokio::runtime::Handle::current().id();
+    let seat = proxy.workers.seat();
+    if seat.handle.id() == here {
+        proxy.tasks.spawn(async move {
+            serve(stream).await;
+            drop(seat);
+        });
+        return Ok(());
+    }
+    let (still, worker) = (stream.still()?, seat.handle.clone());
+    proxy.tasks.spawn_on(
+        async move {
+            match S::of(still) {
+                Ok(stream) => serve(stream).await,
+                Err(err) => tracing::warn!(error = %err, "could not serve a caller"),
+            }
+            drop(seat);
+        },
+        &worker,
+    );
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
-
     use super::*;
 
-    /// What a connection holds from its begin to its end, a tunnel's too: not what one request takes.
-    #[test]
-    fn a_connection_has_no_room_for_requests_of_its_own() {
-        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, Place, Option<Instant>, TcpStream) -> R) -> usize {
-            size_of::<R>()
-        }
-        let held = room(Proxy::connection::<TcpStream>);
-        assert!(held <= 528, "{held} bytes");
+    #[tokio::test]
+    async fn what_is_set_for_a_listener_holds_for_who_comes() {
+        let listener = bind_tcp("[::1]:0".parse().unwrap()).unwrap();
+        let at = listener.local_addr().unwrap();
+        let _caller = tokio::net::TcpSocket::new_v6().unwrap().connect(at).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let set = socket2::SockRef::from(&stream);
+        assert!(set.tcp_nodelay().unwrap() && set.keepalive().unwrap());
+        assert_eq!(set.tcp_keepalive_time().unwrap(), KEEPALIVE);
     }
 }

@@ -1,8 +1,8 @@
 //! The proxy: what callers connect to.
 //!
-//! The way of a request: a listener's connection (`listener`) is read as HTTP/1
+//! The way of a request: a listener's connection (`connection`) is read as HTTP/1
 //! (`http1`) or, inside an intercepted tunnel, as HTTP/2; the caller is admitted
-//! as an account (`caller`); what it asks for is settled (`target`); the account's
+//! as an account (`admission`); what it asks for is settled (`destination`); the account's
 //! credentials are put in (`sign`); it leaves by a leg (`forward`); and what comes
 //! back, or why nothing does (`reply`), is the caller's.
 //!
@@ -13,9 +13,10 @@
 //! - The account is settled before anything is looked up for it, and every later
 //!   step gets that one account's row.
 
-mod accept;
+mod admission;
 mod api;
-mod caller;
+mod connection;
+mod destination;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -32,7 +33,6 @@ mod recover;
 mod reply;
 mod shared;
 mod sign;
-mod target;
 mod tunnel;
 mod websocket;
 mod workers;
@@ -58,18 +58,18 @@ use crate::telemetry::Metrics;
 use crate::telemetry::access::Access;
 use crate::tokens::{LiveToken, Unavailable, placeholder};
 
-pub use accept::{Entrance, ListenError, Listening, Terms, listen};
-pub(crate) use accept::{bind_tcp, bind_unix};
+pub use destination::Destinations;
+pub use listener::{Entrance, ListenError, Listening, Terms, listen};
+pub(crate) use listener::{bind_tcp, bind_unix};
 #[doc(hidden)]
 pub use order::probe;
-pub use target::Destinations;
 pub use workers::Workers;
 
-use caller::Door;
+use admission::Door;
+use destination::{Form, Target, Tunnel};
 use forward::{Outgoing, Trace};
 use http1::Limits;
 use reply::{Body, Code, Problem, Retry};
-use target::{Form, Target, Tunnel};
 
 /// All that serving a request takes.
 #[derive(Debug)]
@@ -384,7 +384,7 @@ impl Proxy {
         access: &mut Access,
         trace: &mut Trace,
     ) -> Result<Handled, Problem> {
-        if !target::passes(&asked.method) {
+        if !destination::passes(&asked.method) {
             return Err(Problem::before_sending(Code::BadRequest, "this method is not passed on"));
         }
         let authority = inside.map(|inside| &inside.authority);

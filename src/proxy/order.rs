@@ -37,10 +37,10 @@ use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{BootInstant, Outcome, RepeatsBy};
 use crate::orders::exits::Place;
+use crate::orders::idempotency::{Asker, Found, Key, Said, Span, Write};
 use crate::orders::journal::{PathText, Word};
-use crate::orders::memory::{Asker, Found, Key, Said, Span, Write};
+use crate::orders::lookup::Trail;
 use crate::orders::terms::Terms;
-use crate::orders::trail::Trail;
 use crate::orders::{Lane, MOST_IN_LINE, day};
 
 pub(super) use lines::{limited, order_ids, told};
@@ -320,7 +320,7 @@ fn superseded(by: &str) -> Problem {
 }
 
 /// The id is another write's: what became of that one.
-fn conflict(known: Option<&crate::orders::memory::Recorded>, trace: &mut Trace) -> Problem {
+fn conflict(known: Option<&crate::orders::idempotency::Recorded>, trace: &mut Trace) -> Problem {
     let outcome = known.map_or(Outcome::Unknown, |known| known.outcome);
     let first = match known {
         None => "is still under way".to_owned(),

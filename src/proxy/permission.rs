@@ -9,9 +9,9 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use super::Proxy;
-use super::caller::{Door, credentials_of};
+use super::admission::{Door, credentials_of};
+use super::destination::Form;
 use super::reply::{Code, Problem};
-use super::target::Form;
 use crate::accounts::Account;
 
 /// See the module. No `Debug`: it holds a key.

@@ -22,7 +22,7 @@ use super::shared::{Answer, Key, Shared};
 use crate::accounts::Account;
 use crate::domain::{Authority, BootInstant, Role};
 use crate::legs::{Leg, Purpose, Reuse};
-use crate::orders::trail::{Bounds, Finding, Search, Trail};
+use crate::orders::lookup::{Bounds, Finding, Search, Trail};
 use crate::tokens::LiveToken;
 
 /// What came of looking for a lost write.

@@ -13,10 +13,10 @@ use super::order::{order_ids, told};
 use super::reconcile::Looked;
 use crate::accounts::Account;
 use crate::domain::{Outcome, Role};
+use crate::orders::idempotency::{Asker, Found, Recorded, Span};
 use crate::orders::journal::Word;
-use crate::orders::memory::{Asker, Found, Recorded, Span};
-use crate::orders::recall::{Unsettled, trail_of};
-use crate::orders::trail::order_of;
+use crate::orders::lookup::order_of;
+use crate::orders::restore::{Unsettled, trail_of};
 use crate::telemetry::events::Subject;
 
 /// Accounts asked about at once.

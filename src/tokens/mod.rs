@@ -6,10 +6,10 @@
 //! pure machine (`lifecycle`).
 
 mod cell;
+pub mod client;
 pub mod keeper;
 pub mod lifecycle;
 mod live;
-pub mod login;
 mod market;
 pub mod mask;
 pub mod placeholder;

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::LiveToken;
-use super::login::{self, Answered, Holds, Login, Registered, Slot};
+use super::client::{self, Answered, Holds, Login, Registered, Slot};
 use crate::domain::{ClientId, Pair, Role, india, steady};
 use crate::legs::Legs;
 
@@ -167,7 +167,7 @@ async fn ask(login: &Login, subject: &Subject) -> Result<(Registration, Timestam
     let now = steady::now();
     let now = now.checked_add(called.skew.unwrap_or_default()).unwrap_or(now);
     let told = match called.answered {
-        Answered::Refused(refusal) if login::is_not_told(&refusal) => {
+        Answered::Refused(refusal) if client::is_not_told(&refusal) => {
             return Err(RegistrationError::NotTold { why: refusal.trouble.summary.into_owned(), now });
         }
         answered @ (Answered::Good(_) | Answered::Refused(_) | Answered::Lost(_) | Answered::NotSent(_)) => {

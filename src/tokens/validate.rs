@@ -13,8 +13,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::LiveToken;
+use super::client::{Answered, Called, Login, Profile, Registered};
 use super::lifecycle::{CheckOutcome, Consumer};
-use super::login::{Answered, Called, Login, Profile, Registered};
 use super::registration::Subject;
 use crate::broker::dhan::calendar;
 use crate::broker::dhan::token::Claims;
@@ -269,7 +269,7 @@ fn registration(pair: Option<Pair>, asked: &Asked, account: &str) -> Check {
         let word = role.as_str();
         if slot.holds.is(want.ip().into()) {
             found.push(format!("{word} is registered"));
-        } else if slot.holds == super::login::Holds::NotTold {
+        } else if slot.holds == super::client::Holds::NotTold {
             verdict = worse(verdict, Verdict::Unknown);
             found.push(format!("the broker does not say what is registered as {word}"));
         } else {

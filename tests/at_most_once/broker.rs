@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sixgate::domain::{Outcome, Role};
 use sixgate::orders::broker_clock::SentAt;
-use sixgate::orders::trail::{Bounds, Finding};
+use sixgate::orders::lookup::{Bounds, Finding};
 
 use super::world::{Kind, Letter, Model, Name, customer, secs};
 
@@ -181,9 +181,9 @@ impl Model {
     }
 
     /// What a write is looked for by, kept by both.
-    pub fn trail(&self, serial: u32) -> Arc<sixgate::orders::trail::Trail> {
+    pub fn trail(&self, serial: u32) -> Arc<sixgate::orders::lookup::Trail> {
         let write = &self.writes[&serial];
         let (method, path) = (&write.write.method, write.write.path.as_str());
-        Arc::new(sixgate::orders::trail::Trail::of(method, path, write.body.as_bytes(), None))
+        Arc::new(sixgate::orders::lookup::Trail::of(method, path, write.body.as_bytes(), None))
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::Method;
 use sixgate::domain::{Outcome, Role};
+use sixgate::orders::idempotency::{Asker, Claim, Found, Key, Recorded, SAME_CHANGE, Said, Write};
 use sixgate::orders::journal::PathText;
-use sixgate::orders::memory::{Asker, Claim, Found, Key, Recorded, SAME_CHANGE, Said, Write};
 use tokio_util::sync::CancellationToken;
 
 use super::world::{Kind, LEAVE_WITHIN, Meant, Model, NAMED, NAMELESS, Name, Stage, Try, customer, secs};
@@ -127,7 +127,7 @@ impl Model {
         }
     }
 
-    fn waits(&mut self, serial: u32, first: u32, waiting: sixgate::orders::memory::UnderWay) {
+    fn waits(&mut self, serial: u32, first: u32, waiting: sixgate::orders::idempotency::UnderWay) {
         assert_eq!(first, serial, "waiting for another write");
         assert!(self.tries.iter().any(|one| one.serial == serial), "waiting for nobody");
         if self.waiting.len() < 8 {

@@ -11,8 +11,8 @@ use sixgate::legs::health::{self, Event, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
 use sixgate::orders::exits::Stand;
+use sixgate::orders::idempotency::{Memory, Recorded, Span};
 use sixgate::orders::limits::{Ask, Decision, Limits, Moment, Priority, Rules};
-use sixgate::orders::memory::{Memory, Recorded, Span};
 
 use super::broker::Looked;
 use super::callers::serial_of;

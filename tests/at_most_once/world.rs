@@ -11,10 +11,10 @@ use sixgate::legs::health::{Event, Health, Line, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
 use sixgate::orders::exits::{Exit, Exits, Place};
+use sixgate::orders::idempotency::{Claim, Key, Memory, Span, UnderWay, Write};
 use sixgate::orders::known::Known;
 use sixgate::orders::limits::{Ask, Held, Limits, Moment, Rules};
-use sixgate::orders::memory::{Claim, Key, Memory, Span, UnderWay, Write};
-use sixgate::orders::trail::Trail;
+use sixgate::orders::lookup::Trail;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Row;

@@ -18,13 +18,13 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
 use super::batch::{Batch, Outcome, Prepared, Room};
+use super::codec;
 use super::entry::Entry;
 use super::error::JournalError;
 use super::folder::{self, Head, HeadFile, Lock};
 use super::health::{Health, Over};
-use super::line;
 use super::note::Note;
-use super::open;
+use super::recovery;
 use super::whole::{self, Lack};
 use super::writer::Appended;
 use crate::domain::disk::is_full;
@@ -88,7 +88,7 @@ impl Current {
         now: Timestamp,
     ) -> io::Result<Self> {
         let err = match Self::open(folder, date) {
-            Err(err) if open::may_be_put_aside(&err) => err,
+            Err(err) if recovery::may_be_put_aside(&err) => err,
             opened => return opened,
         };
         let name = folder::name(date);
@@ -207,7 +207,7 @@ impl Writer {
 
     pub(super) fn append_note(&mut self, note: &Entry) -> Outcome {
         let mut body = Vec::new();
-        line::body(&mut body, note);
+        codec::body(&mut body, note);
         self.write_or_release(Prepared { room: Room::Reserve, at: note.at, body: &body })
     }
 
@@ -258,7 +258,7 @@ impl Writer {
         self.line.clear();
         for line in lines {
             let seq = next.seq + 1;
-            next = Head { seq, hash: line::seal(&mut self.line, seq, line.body, next.hash) };
+            next = Head { seq, hash: codec::seal(&mut self.line, seq, line.body, next.hash) };
         }
         // One write: only what is wrong with the disk makes a second one.
         if let Err(err) = (&*current.file).write_all(&self.line) {
@@ -316,13 +316,13 @@ impl Writer {
         }
         let io = |doing| JournalError::io(doing, &folder);
         let cut = if folder::path(&folder, date).exists() {
-            open::cut_off(&folder, date).map_err(io("cut off an unfinished line in"))?
+            recovery::cut_off(&folder, date).map_err(io("cut off an unfinished line in"))?
         } else {
             None
         };
         let opened = Current::open(&folder, date).and_then(|opened| self.lock.sync().map(|()| opened));
         self.set_current(opened.map_err(io("open a new file in"))?);
-        let last = open::last(&folder, date).map_err(io("read the new file in"))?;
+        let last = recovery::last(&folder, date).map_err(io("read the new file in"))?;
         let name = folder::name(date);
         if last.is_some_and(|last| last.head == self.head) {
             tracing::warn!(

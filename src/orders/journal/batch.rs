@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use super::codec;
 use super::entry::{Entry, Kind};
 use super::error::JournalError;
-use super::line;
 use super::writer::{Appended, Urgency};
 
 /// Threads that have a batch of their own; more share them.
@@ -61,7 +61,7 @@ impl Batch {
     }
 
     fn add(&mut self, entry: &Entry, room: Room) {
-        line::body(&mut self.bodies, entry);
+        codec::body(&mut self.bodies, entry);
         self.lines.push((room, entry.at, self.bodies.len()));
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::note::Note;
-use super::words::{PathText, Word};
+use super::redact::{PathText, Word};
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
 use crate::orders::terms::Terms;
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use data_encoding::HEXLOWER;
 
-use super::line::{self, Recorded};
+use super::codec::{self, Recorded};
 use super::order_terms;
 
 /// The columns of [`Csv`]: the members of a line, in their order, and `note`.
@@ -43,7 +43,7 @@ pub const COLUMNS: [&str; 26] = [
 /// The writer's.
 pub fn write_json(out: &mut impl Write, recorded: &Recorded) -> io::Result<()> {
     let mut line = Vec::with_capacity(1024);
-    line::write_again(&mut line, recorded);
+    codec::write_again(&mut line, recorded);
     out.write_all(&line)
 }
 

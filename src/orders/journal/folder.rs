@@ -11,7 +11,7 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use nix::errno::Errno;
 
-use super::line::LineHash;
+use super::codec::LineHash;
 
 /// The date in UTC.
 pub(super) fn date(at: Timestamp) -> Date {

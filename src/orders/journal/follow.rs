@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 
+use super::codec::{self, Recorded};
 use super::error::Unreadable;
 use super::folder;
-use super::line::{self, Recorded};
-use super::lines::{Backward, Forward, Line};
+use super::read::{Backward, Forward, Line};
 
 /// Lines are given out at most so many at once, so that memory is bounded.
 const AT_ONCE: usize = 1024;
@@ -86,7 +86,7 @@ impl Follow {
         let mut end = offset;
         while found.len() < AT_ONCE && lines.read(&mut line)? && line.ended {
             end = line.end;
-            found.push(line::check(&line.bytes).map_err(|wrong| Unreadable {
+            found.push(codec::check(&line.bytes).map_err(|wrong| Unreadable {
                 file: folder::name(date),
                 offset: line.offset,
                 why: wrong.why(),

@@ -19,7 +19,7 @@ use super::error::JournalError;
 use super::folder;
 use super::health::Health;
 use super::note::Note;
-use super::open::{self, Last};
+use super::recovery::{self, Last};
 use super::seen::Seen;
 use super::writer::Options;
 
@@ -197,7 +197,7 @@ impl Core {
         if first >= oldest {
             return Ok(());
         }
-        let last = open::last(&self.folder, first).map_err(io("read the oldest file of"))?;
+        let last = recovery::last(&self.folder, first).map_err(io("read the oldest file of"))?;
         if last.as_ref().and_then(|last| last.at).is_some_and(|at| folder::date(at) >= oldest) {
             return Ok(());
         }

@@ -41,6 +41,9 @@
 mod append;
 mod aside;
 mod batch;
+#[doc(hidden)]
+pub mod bench_hooks;
+mod codec;
 mod entry;
 mod error;
 mod export;
@@ -51,33 +54,30 @@ mod follow;
 pub mod fuzzing;
 mod health;
 mod keep;
-mod line;
-mod lines;
 mod note;
-mod open;
 mod order_terms;
-#[doc(hidden)]
-pub mod probe;
 mod query;
+mod read;
+mod recovery;
+mod redact;
 mod seen;
 mod submit;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod whole;
-mod words;
 mod writer;
 
 pub use batch::Busy;
+pub use codec::{LineHash, Members, Recorded};
 pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
 pub use export::{COLUMNS, Csv, write_json};
 pub use follow::Follow;
 pub use health::Room;
-pub use line::{LineHash, Members, Recorded};
 pub use note::Note;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
+pub use redact::{PathText, Word};
 pub use verify::{Place, Problem, Report, verify};
 pub use whole::{Lack, Whole};
-pub use words::{PathText, Word};
 pub use writer::{Appended, Journal, Options, Repeat, Status, Urgency};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::words;
+use super::redact;
 use crate::orders::terms::{Number, Terms};
 
 /// More orders than any multi-order has. What has more is kept as `null`: half of it would be taken for the whole, and
@@ -76,7 +76,7 @@ fn object(line: &mut Vec<u8>, terms: &Terms) {
 fn word(line: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
     let Some(value) = value else { return };
     line.extend_from_slice(name);
-    line.extend_from_slice(words::plain(value).as_bytes());
+    line.extend_from_slice(redact::plain(value).as_bytes());
     line.push(b'"');
 }
 

@@ -9,14 +9,14 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::codec::{self, Recorded};
 use super::entry::{Entry, Kind};
 use super::error::Unreadable;
 use super::folder;
-use super::line::{self, Recorded};
-use super::lines::{Backward, Forward, Line};
-use super::open;
+use super::read::{Backward, Forward, Line};
+use super::recovery;
+use super::redact::Word;
 use super::whole::{Chain, Lack};
-use super::words::Word;
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, Outcome};
 
@@ -176,7 +176,7 @@ pub fn query(folder: &Path, query: &Query) -> io::Result<Page> {
                 return Ok(page);
             }
             scanned += 1;
-            match line::read(&line.bytes) {
+            match codec::read(&line.bytes) {
                 Ok(recorded) if !query.wants(&recorded.entry) => {}
                 Ok(_) if page.items.len() == query.limit => {
                     page.next = Some(Cursor { date, offset });
@@ -291,7 +291,7 @@ impl ReadBack {
     fn begin(&mut self) {
         let Some(older) = self.older.take() else { return };
         // What cannot be read there is older than what is asked for.
-        if let Ok(Some(last)) = open::last(&self.folder, older) {
+        if let Ok(Some(last)) = recovery::last(&self.folder, older) {
             self.chain.begins_after(older, last.head.seq, last.head.hash);
         }
     }
@@ -317,7 +317,7 @@ impl Iterator for ReadBack {
             match lines.read(&mut self.line) {
                 Ok(false) => self.current = None,
                 Ok(true) if !self.line.ended => {}
-                Ok(true) => match line::check(&self.line.bytes) {
+                Ok(true) => match codec::check(&self.line.bytes) {
                     Ok(recorded) => {
                         self.chain.line(&self.folder, date, &recorded, self.since);
                         if recorded.entry.at < self.since {
@@ -330,7 +330,7 @@ impl Iterator for ReadBack {
                     }
                     Err(wrong) => {
                         let (file, offset) = (folder::name(date), self.line.offset);
-                        let stands = line::hash_as_it_stands(&self.line.bytes);
+                        let stands = codec::hash_as_it_stands(&self.line.bytes);
                         self.chain.wrong(date, offset, &wrong, stands);
                         return Some(Err(Unreadable { file, offset, why: wrong.why() }));
                     }

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::codec::LineHash;
 use super::folder::Head;
-use super::line::LineHash;
 
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -100,7 +100,7 @@ fn a_line_is_what_the_readme_says() {
 fn any_terms(words: &[Option<String>], number: Option<u64>) -> Option<std::sync::Arc<[Terms]>> {
     let count = number.map_or(0, |number| usize::try_from(number % 4).unwrap());
     // As it is read back: a text that is not the broker's stands as its digest.
-    let text = |at: usize| words[at].as_deref().map(|text| Box::from(&*words::plain(text)));
+    let text = |at: usize| words[at].as_deref().map(|text| Box::from(&*redact::plain(text)));
     let price = number.and_then(|number| Number::parse(&format!("{}.{:02}", number / 100, number % 100)));
     let one = Terms {
         side: Some("BUY".into()),
@@ -166,8 +166,8 @@ proptest! {
     #[test]
     fn a_line_is_read_back_as_it_was_written(entry in any_entry(), seq in any::<u64>()) {
         let mut bytes = Vec::new();
-        let hash = line::write(&mut bytes, seq, &entry, LineHash::of(b"before"));
-        let recorded = line::check(bytes.strip_suffix(b"\n").unwrap()).unwrap();
+        let hash = codec::write(&mut bytes, seq, &entry, LineHash::of(b"before"));
+        let recorded = codec::check(bytes.strip_suffix(b"\n").unwrap()).unwrap();
         let (prev, members) = (LineHash::of(b"before"), Members::All);
         prop_assert_eq!(&recorded, &Recorded { seq, entry, prev, hash, members });
         prop_assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1);
@@ -277,9 +277,9 @@ fn a_changed_line_with_a_hash_of_its_own_is_found() {
         let mut lines: Vec<Vec<u8>> = good.split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
         for at in 0..lines.len() {
             let original = lines[at].clone();
-            let mut recorded = line::check(original.strip_suffix(b"\n").unwrap()).unwrap();
+            let mut recorded = codec::check(original.strip_suffix(b"\n").unwrap()).unwrap();
             recorded.entry.status = Some(200);
-            line::write(&mut lines[at], recorded.seq, &recorded.entry, recorded.prev);
+            codec::write(&mut lines[at], recorded.seq, &recorded.entry, recorded.prev);
             fs::write(&path, lines.concat()).unwrap();
             assert_eq!(verify(dir.path()).unwrap().problem_count, 1, "{}, line {at}", path.display());
             lines[at] = original;
@@ -392,8 +392,8 @@ fn a_last_line_that_is_another_or_gone_is_told_at_opening() {
     assert_eq!(report.problem_count, 1, "{report:#?}");
 
     let mut line = Vec::new();
-    let before = line::check(first.trim_end().as_bytes()).unwrap();
-    line::write(&mut line, 6, &intent(day(2, 9), 99), before.hash);
+    let before = codec::check(first.trim_end().as_bytes()).unwrap();
+    codec::write(&mut line, 6, &intent(day(2, 9), 99), before.hash);
     fs::write(&path, [first.as_bytes(), &line].concat()).unwrap();
     assert_eq!(verify(dir.path()).unwrap().problem_count, 1);
     drop(open(dir.path(), day(3, 0)));
@@ -652,14 +652,14 @@ fn lines_of_an_older_program_are_read_and_written_as_they_stand() {
         for line in fs::read_to_string(&path).unwrap().lines() {
             let body = line.split_once(",\"prev\"").unwrap().0;
             let body = body.replace(",\"terms\":null", "").replace(",\"write_sha256\":null", "");
-            let seq = line::read(line.as_bytes()).unwrap().seq;
+            let seq = codec::read(line.as_bytes()).unwrap().seq;
             let rest = body.strip_prefix(&format!("{{\"seq\":{seq}")).unwrap();
-            prev = line::seal(&mut old, seq, rest.as_bytes(), prev);
+            prev = codec::seal(&mut old, seq, rest.as_bytes(), prev);
         }
         fs::write(&path, &old).unwrap();
         let mut again = Vec::new();
         for line in old.split_inclusive(|b| *b == b'\n') {
-            write_json(&mut again, &line::check(line.strip_suffix(b"\n").unwrap()).unwrap()).unwrap();
+            write_json(&mut again, &codec::check(line.strip_suffix(b"\n").unwrap()).unwrap()).unwrap();
         }
         assert_eq!(again, old);
     }

@@ -18,10 +18,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use super::codec::{self, LineHash, Recorded, Wrong};
 use super::folder::{self, Head};
-use super::line::{self, LineHash, Recorded, Wrong};
-use super::lines::{Forward, Line};
 use super::note::Note;
+use super::read::{Forward, Line};
 use super::seen::Seen;
 use super::whole;
 
@@ -171,20 +171,20 @@ impl Walk {
         } else if !line.ended {
             "it has no newline, and another file follows".to_owned()
         } else {
-            match line::check(&line.bytes) {
+            match codec::check(&line.bytes) {
                 Ok(recorded) => return self.recorded(&recorded),
                 Err(wrong) => return self.wrong(&line.bytes, &wrong),
             }
         };
         self.problem(wrong);
-        self.after_wrong([line::hash_as_it_stands(&line.bytes); 2]);
+        self.after_wrong([codec::hash_as_it_stands(&line.bytes); 2]);
     }
 
     fn wrong(&mut self, bytes: &[u8], wrong: &Wrong) {
         let what = if bytes.is_empty() { "it is empty".to_owned() } else { wrong.why() };
         self.problem(what);
         self.after_wrong(match wrong {
-            Wrong::Ending => [line::hash_as_it_stands(bytes); 2],
+            Wrong::Ending => [codec::hash_as_it_stands(bytes); 2],
             Wrong::Hash { found, claimed } => [*claimed, *found],
             Wrong::Content { hash, .. } => [*hash; 2],
         });

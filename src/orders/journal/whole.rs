@@ -10,8 +10,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::codec::{LineHash, Recorded, Wrong};
 use super::folder;
-use super::line::{LineHash, Recorded, Wrong};
 use super::note::Note;
 
 /// At most so many are kept and told; one is as bad as many.

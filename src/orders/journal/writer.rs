@@ -21,11 +21,11 @@ use super::folder::{self, Lock};
 use super::health::{Health, Room};
 use super::keep::{Core, Keeper};
 use super::note::Note;
-use super::open;
 use super::query::{self, ReadBack};
+use super::recovery;
+use super::redact::Word;
 use super::seen;
 use super::whole::{self, Lack, Whole};
-use super::words::Word;
 use crate::domain::AccountName;
 
 /// How a journal is kept.
@@ -154,8 +154,8 @@ impl Journal {
             Some(err) => io("lock")(err),
             None => JournalError::InUse { path: folder.to_path_buf() },
         })?;
-        let known = open::known(folder, options).map_err(io("read what is known of the order journal in"))?;
-        let mut found = open::recover(folder, &known, now).map_err(io("read the order journal in"))?;
+        let known = recovery::known(folder, options).map_err(io("read what is known of the order journal in"))?;
+        let mut found = recovery::recover(folder, &known, now).map_err(io("read the order journal in"))?;
         let flusher = options.fsync.then(Flusher::start).transpose().map_err(io("start the thread that syncs"))?;
         let health = Arc::new(Health::new(folder));
         let mut writer = Writer::open(folder, lock, found.head, Arc::clone(&health))?;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::moment::Moment;
+use super::clock::Moment;
 
 /// Up to this many are remembered one by one.
 const EXACT: u32 = 100;

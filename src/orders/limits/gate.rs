@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::moment::{Moment, Monotonic};
+use super::clock::{Moment, Monotonic};
 use super::rules::Rules;
 use super::{Ask, Changes, Classes, Decision, Held, Limit, Limits, Priority, Taken};
 use crate::broker::dhan::endpoints::RateClass;

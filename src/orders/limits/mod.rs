@@ -25,9 +25,9 @@
 //! Not here: the numbers (`broker::dhan::limits`); what a 429 of the broker means.
 
 mod ask;
+mod clock;
 mod counter;
 mod gate;
-mod moment;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -44,8 +44,8 @@ use crate::broker::dhan::endpoints::RateClass;
 use crate::broker::dhan::limits::Window;
 
 pub use ask::{Ask, Changes, Priority};
+pub use clock::{Moment, Monotonic};
 pub use gate::{Gate, Limited, Pass, Reserved};
-pub use moment::{Moment, Monotonic};
 pub use rules::Rules;
 
 /// Orders whose changes are remembered before those that were left alone for a day are forgotten.

@@ -13,8 +13,8 @@ use crate::domain::Outcome;
 use crate::domain::time::within;
 use crate::egress::ReplyBody;
 use crate::egress::decode::decoded;
-use crate::orders::memory::Recorded;
-use crate::orders::trail::order_of;
+use crate::orders::idempotency::Recorded;
+use crate::orders::lookup::order_of;
 use crate::proxy::reply::Body;
 
 /// The longest reply to an order write. The broker's have a few hundred bytes; a

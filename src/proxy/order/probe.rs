@@ -14,7 +14,7 @@ use crate::accounts::{Account, Accounts};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::Listener;
 use crate::domain::ClientId;
-use crate::proxy::caller::Door;
+use crate::proxy::admission::Door;
 use crate::proxy::reply::Problem;
 use crate::proxy::{form_of, sign};
 use crate::tokens::LiveToken;

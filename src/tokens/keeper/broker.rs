@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use super::{Answer, Broker, Question, Said};
 use crate::domain::ClientId;
 use crate::legs::Legs;
+use crate::tokens::client::{Answered, Called, Login, Profile};
 use crate::tokens::lifecycle::CheckOutcome;
-use crate::tokens::login::{Answered, Called, Login, Profile};
 
 impl Broker for Login {
     fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: Question) -> BoxFuture<'static, Answer> {

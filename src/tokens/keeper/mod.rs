@@ -12,8 +12,8 @@
 //! Not here: how the broker is asked ([`Broker`]), whose account it is (`accounts`).
 
 mod broker;
-mod mail;
-mod work;
+mod driver;
+mod mailbox;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use mail::{Mail, Reader};
+use mailbox::{Mail, Reader};
 
 use super::cell::{Doubt, TokenCell};
 use super::lifecycle::{Budget, By, CheckOutcome, Means, Refusal, TokenFacts, Trouble};
@@ -158,7 +158,7 @@ impl Keepers {
             mail: Mail::default(),
         });
         keeper.cell.kept_by(Arc::downgrade(&keeper));
-        self.tasks.spawn(work::run(Arc::clone(self), Reader(Arc::clone(&keeper)), budget));
+        self.tasks.spawn(driver::run(Arc::clone(self), Reader(Arc::clone(&keeper)), budget));
         keeper
     }
 

@@ -434,7 +434,7 @@ async fn turns_come_one_after_the_other() {
 async fn a_keeper_that_waits_holds_little() {
     let it = Fixture::new().await;
     let keeper = it.keep();
-    let run = work::run(Arc::clone(&it.keepers), Reader(keeper), Box::default());
+    let run = driver::run(Arc::clone(&it.keepers), Reader(keeper), Box::default());
     assert!(size_of_val(&run) < 1450, "{} bytes", size_of_val(&run));
 }
 
@@ -442,15 +442,15 @@ async fn a_keeper_that_waits_holds_little() {
 #[tokio::test]
 async fn a_clock_that_is_corrected_wakes_who_has_nothing_to_wait_for() {
     let it = Fixture::new().await;
-    let due = |epoch, parted| work::due(&it.keepers, None, epoch, parted).now_or_never();
+    let due = |epoch, parted| driver::due(&it.keepers, None, epoch, parted).now_or_never();
     let (before, parted) = (steady::epoch(), clocks::parted());
     assert_eq!(due(before, parted), None);
-    assert_eq!(due(before, parted + 1), Some(work::Due::ClocksParted));
-    let planned = work::due(&it.keepers, None, before, parted);
+    assert_eq!(due(before, parted + 1), Some(driver::Due::ClocksParted));
+    let planned = driver::due(&it.keepers, None, before, parted);
     tokio::pin!(planned);
     assert_eq!(planned.as_mut().now_or_never(), None);
     assert!(steady::measured(jiff::SignedDuration::from_hours(24)).is_some());
     // At once, and not when it would have looked at the clock again.
-    assert_eq!(planned.await, work::Due::Moment { turn: false });
-    assert_eq!((due(before, parted), due(steady::epoch(), parted)), (Some(work::Due::Moment { turn: false }), None));
+    assert_eq!(planned.await, driver::Due::Moment { turn: false });
+    assert_eq!((due(before, parted), due(steady::epoch(), parted)), (Some(driver::Due::Moment { turn: false }), None));
 }

@@ -4,7 +4,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::*;
 use crate::domain::{ClientId, SourceAddr};
-use crate::tokens::login::{Holds, Slot};
+use crate::tokens::client::{Holds, Slot};
 
 fn subject(consumer: &str, ends: &str, automatic: bool) -> Subject {
     let claims = format!(r#"{{"exp":1,"dhanClientId":"1000000001","tokenConsumerType":"{consumer}"}}"#);

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::PathText;
 use super::limits::Moment;
-use super::trail::{Trail, order_of};
+use super::lookup::{Trail, order_of};
 use crate::domain::{ClientId, Outcome};
 
 /// How long after a change of an order the same change again is taken for its repeat, where only the order's own

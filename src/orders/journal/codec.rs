@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::entry::{Entry, Kind};
 use super::note::Note;
 use super::order_terms;
-use super::words::{PathText, Word};
+use super::redact::{PathText, Word};
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
 
 /// The hash of a line.

@@ -15,10 +15,10 @@ use jiff::Timestamp;
 use super::Orders;
 use super::broker_clock::SentAt;
 use super::day;
+use super::idempotency::{Key, Recorded, Said, Span, Write};
 use super::journal::{Entry, Kind, Word};
 use super::limits::Ask;
-use super::memory::{Key, Recorded, Said, Span, Write};
-use super::trail::Trail;
+use super::lookup::Trail;
 use crate::domain::{AccountName, ClientId, Outcome};
 
 /// A write whose end the journal does not tell.

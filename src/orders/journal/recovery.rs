@@ -10,10 +10,10 @@ use jiff::civil::{Date, Time};
 use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
+use super::codec::{self, LineHash, Recorded};
 use super::folder::{self, Head};
-use super::line::{self, LineHash, Recorded};
-use super::lines::{Backward, Forward, Line};
 use super::note::Note;
+use super::read::{Backward, Forward, Line};
 use super::seen::Seen;
 use super::whole::{self, Lack};
 use super::writer::Options;
@@ -202,7 +202,7 @@ pub(super) fn cut_off(folder: &Path, date: Date) -> io::Result<Option<Note>> {
     let Some(last) = Backward::new(file.try_clone()?, length).read()?.filter(|line| !line.ended) else {
         return Ok(None);
     };
-    if !last.too_long && line::check(&last.bytes).is_ok() {
+    if !last.too_long && codec::check(&last.bytes).is_ok() {
         file.write_all(b"\n")?;
         return Ok(None);
     }
@@ -259,9 +259,9 @@ pub(super) fn last(folder: &Path, date: Date) -> io::Result<Option<Last>> {
     let mut line = Line::empty();
     while lines.read(&mut line)? {
         count += 1;
-        seq = line::read(&line.bytes).map_or(seq + 1, |recorded| recorded.seq.max(seq + 1));
+        seq = codec::read(&line.bytes).map_or(seq + 1, |recorded| recorded.seq.max(seq + 1));
     }
-    let head = Head { seq, hash: line::hash_as_it_stands(&last.bytes) };
+    let head = Head { seq, hash: codec::hash_as_it_stands(&last.bytes) };
     Ok(Some(Last { head, at: None, broken: Some((count, why)) }))
 }
 
@@ -269,5 +269,5 @@ fn check(line: &Line) -> Result<Recorded, String> {
     if line.too_long {
         return Err("it is longer than any line of ours".to_owned());
     }
-    line::check(&line.bytes).map_err(|wrong| wrong.why())
+    codec::check(&line.bytes).map_err(|wrong| wrong.why())
 }

@@ -9,9 +9,9 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, PROXY_AUTHORIZATIO
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
-use super::accept::Terms;
+use super::destination::Form;
+use super::listener::Terms;
 use super::reply::{Code, Problem};
-use super::target::Form;
 use crate::accounts::{Account, Accounts, ClientKeys};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::{ClientKey, Listener};

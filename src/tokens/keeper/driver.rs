@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::mail::{Letter, Reader};
+use super::mailbox::{Letter, Reader};
 use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
 use crate::domain::{AccountName, Secret, clocks, steady};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::orders::idempotency::{Asker, Found};
 use crate::orders::journal::PathText;
 use crate::orders::limits::Rules;
-use crate::orders::memory::{Asker, Found};
 
 fn orders(dir: &tempfile::TempDir) -> Orders {
     let rules = Rules::new(crate::broker::dhan::limits::limits(), 0.05);

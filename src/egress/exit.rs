@@ -17,13 +17,13 @@ use tokio_rustls::TlsConnector;
 
 use super::guard::{self, RuleId};
 use super::hint::{Hint, Tried};
-use super::http::{Connection, Lease, Open, Upgraded, Ways};
 use super::janitor::Janitor;
-use super::line::Line;
+use super::lease::{Connection, Lease, Open, Upgraded, Ways};
 use super::names::Name;
 use super::pool::{Bounds, Pool};
 use super::resolve::{Answer, ResolveError, Resolver};
 use super::source::{self, BoundSocket};
+use super::stream::Line;
 use super::tls::{Base, ExitTls, Profile, TlsError};
 use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;

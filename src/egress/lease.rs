@@ -23,8 +23,8 @@ use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use super::http1::{Failed, Http1, Incoming, head};
-use super::line::Line;
 use super::pool::{Pool, Reusable};
+use super::stream::Line;
 use super::tls::Profile;
 use crate::domain::{Authority, BootInstant, SourceAddr};
 

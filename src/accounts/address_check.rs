@@ -11,7 +11,7 @@ use super::{Account, Accounts};
 use crate::domain::Role;
 use crate::legs::{GetIp, Legs, Seen};
 use crate::tokens::LiveToken;
-use crate::tokens::login::{Answered, Login, Registered};
+use crate::tokens::client::{Answered, Login, Registered};
 
 /// Asks for whichever account the leg is of.
 pub struct Sight {

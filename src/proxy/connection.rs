@@ -1,0 +1,419 @@
+//! Serving one caller's connection to its end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Door, Known};
+use super::http1::{Asked, Connection, Head, ReadError, Refusal, Rewound};
+use super::reply::{Body, Code, Problem};
+use super::tunnel::{self, Wire};
+use super::{Arrival, Handled, Inbound, Inside, Proxy, Switch, form_of};
+use crate::domain::Outcome;
+use crate::domain::places::{Handle, Place};
+
+/// How long a TLS handshake of a caller may take.
+pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Requests at once on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+
+impl Proxy {
+    /// Serve one caller's connection to its end.
+    /// Its first request has waited since `came`, if it did.
+    pub(super) async fn connection<IO: Wire>(
+        self: Arc<Self>,
+        mut door: Door,
+        place: Place,
+        came: Option<Instant>,
+        io: IO,
+    ) {
+        // Each apart: an idle tunnel must not hold the room that requests or another kind take.
+        let ended = Box::pin(self.http1(&mut door, &place, None, came, io)).await;
+        match ended {
+            None => {}
+            Some((io, Switch::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
+            Some((io, Switch::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
+            Some((io, Switch::Intercept(inside))) => Box::pin(self.intercepted(door, &place, inside, io)).await,
+        }
+    }
+
+    /// Requests one after the other, until the caller goes or the bytes become
+    /// something else.
+    async fn http1<IO>(
+        &self,
+        door: &mut Door,
+        place: &Place,
+        inside: Option<&Inside>,
+        came: Option<Instant>,
+        io: IO,
+    ) -> Option<(Rewound<IO>, Switch)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut connection = Connection::new(io, self.settings.load().limits);
+        connection.waiting_since(came);
+        // A caller of HTTP/1 that is gone is gone for all that its connection brought.
+        let gone = CancellationToken::new();
+        let mut known = Known::default();
+        let mut stopping = pin!(self.tasks.stopping());
+        loop {
+            connection.set_limits(self.settings.load().limits);
+            let begun = tokio::select! {
+                // First: what a caller has said already is heard.
+                biased;
+                begun = connection.begins() => begun,
+                () = &mut stopping => None,
+                () = place.told_to_go() => None,
+            };
+            let Some(arrived) = begun else {
+                connection.close().await;
+                return None;
+            };
+            if door.refresh() {
+                known = Known::default();
+            }
+            // It may have waited for this request since before a reload.
+            let settings = self.settings.load_full();
+            connection.set_limits(settings.limits);
+            let standing = place.standing();
+            if !standing.is_strangers() {
+                place.is_busy();
+            }
+            let read = tokio::select! {
+                biased;
+                read = connection.head() => read,
+                () = place.told_to_go(), if standing.is_strangers() => Err(Refusal::MakesRoom.into()),
+            };
+            let (head, by) = match read {
+                Ok(head) => head,
+                Err(error) => return self.unread(connection, place, error).await,
+            };
+            // Before the body is read, so that nobody makes us hold bodies without a key.
+            let mut admitted = None;
+            if head.has_body() {
+                let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
+                match known.admit(door, &self.accounts, shown, form_of(&head.target, inside)) {
+                    // What waits for its body is asked again: a key may be taken away meanwhile.
+                    Ok(account) => admitted = connection.holds_body(&head).then_some(account),
+                    Err(problem) => {
+                        let (asked, reply) = (Asked::of(&head).closing(), self.refuse(problem));
+                        if answered(&mut connection, place, asked, reply).await.is_some() {
+                            connection.linger().await;
+                        }
+                        return None;
+                    }
+                }
+            }
+            // From here on it has shown a key, or will in no time be asked for it.
+            place.is_busy();
+            let body = match connection.body(&head, by).await {
+                Ok(body) => body,
+                Err(error) => return self.unread(connection, place, error).await,
+            };
+            let mut asked = Asked::of(&head);
+            let version = head.version;
+            let Head { method, target, headers, .. } = head;
+            let arrival = Arrival { at: arrived, gone: gone.clone() };
+            let inbound = Inbound { method, target, headers, body, settings, admitted, arrival };
+            // Apart from the connection's own future: an idle caller must not hold what an order takes.
+            let mut handling = Box::pin(self.handle(door, inside, inbound));
+            // Its end is looked at first: a request may have waited here for longer than its caller did.
+            let handled = tokio::select! {
+                biased;
+                () = connection.ends(), if !gone.is_cancelled() => {
+                    gone.cancel();
+                    handling.as_mut().await
+                }
+                handled = handling.as_mut() => handled,
+            };
+            drop(handling);
+            match handled {
+                Handled::Reply(reply) => {
+                    // The stop may have come while it was under way, and so may somebody who needs the place.
+                    if self.tasks.is_stopping() || place.is_told_to_go() {
+                        asked = asked.closing();
+                    }
+                    let is_nobody = reply.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+                    // Before it is written: who shows no key and does not read is not busy.
+                    if is_nobody {
+                        place.is_again(standing);
+                        // Who has no key and does not wait to hear so would be told all day, at everybody's cost.
+                        if standing.is_strangers() && connection.has_more() {
+                            asked = asked.closing();
+                        }
+                    }
+                    if !answered(&mut connection, place, asked, reply).await? {
+                        connection.close().await;
+                        return None;
+                    }
+                    if !is_nobody {
+                        place.is_idle();
+                    }
+                }
+                Handled::Switch(reply, switch) => {
+                    return connection.switch(version, &reply).await.map(|io| (io, *switch));
+                }
+            }
+        }
+    }
+
+    /// Answer what could not be read, if anybody is there to hear it.
+    async fn unread<IO>(
+        &self,
+        mut connection: Connection<IO>,
+        place: &Place,
+        error: ReadError,
+    ) -> Option<(Rewound<IO>, Switch)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        if let ReadError::Refused(refusal) = error {
+            let reply = self.refuse(refusal.into());
+            // Whose place is needed at once is not listened to any longer.
+            if refusal == Refusal::MakesRoom {
+                connection.last_word(Asked::unreadable(), reply).await;
+            } else if answered(&mut connection, place, Asked::unreadable(), reply).await.is_some() {
+                connection.linger().await;
+            }
+        }
+        None
+    }
+
+    /// End the TLS of a tunnel and serve what comes out of it.
+    async fn intercepted<IO>(self: Arc<Self>, mut door: Door, place: &Place, inside: Inside, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let leaf = match self.interceptor.leaf(&inside.authority.host) {
+            Ok(leaf) => leaf,
+            Err(err) => return tracing::error!(error = %err, "no certificate for an intercepted host"),
+        };
+        let accepted = tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(leaf).accept(io)).await;
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(err)) => {
+                // Nearly always a caller that does not trust ca.pem yet.
+                return tracing::warn!(host = %inside.authority.host, error = %err,
+                    "a caller's TLS handshake failed; does it trust ca.pem?");
+            }
+            Err(_) => return,
+        };
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            return self.http2(door, place, inside, stream).await;
+        }
+        place.is_idle();
+        // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
+        let ended = self.http1(&mut door, place, Some(&inside), None, stream).await;
+        if let Some((io, Switch::WebSocket(relay, until))) = ended {
+            relay.run(io, &until).await;
+        }
+    }
+
+    async fn http2<IO>(self: Arc<Self>, door: Door, place: &Place, inside: Inside, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let proxy = Arc::clone(&self);
+        // Held by a request to its end, also when the caller has reset its stream.
+        let streams = Arc::new(Semaphore::new(STREAMS as usize));
+        let busy = Arc::clone(&streams);
+        // Until the first request, and between any two.
+        place.is_idle();
+        let handle = place.handle();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (proxy, door, inside, streams, handle) =
+                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams), handle.clone());
+            async move {
+                let permit = Streaming::begin(streams, handle).await;
+                Ok::<_, Infallible>(proxy.stream(door, inside, request, permit).await)
+            }
+        });
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(32 * 1024)
+            .keep_alive_interval(Some(Duration::from_secs(30)));
+        let connection = builder.serve_connection(TokioIo::new(io), service);
+        tokio::pin!(connection);
+        let idle = async {
+            // Idle for a whole period: nothing under way at its begin and its end.
+            let mut was_idle = false;
+            loop {
+                let idle = self.settings.load().limits.idle;
+                tokio::time::sleep(idle).await;
+                let is_idle = busy.available_permits() == STREAMS as usize;
+                if was_idle && is_idle {
+                    return;
+                }
+                was_idle = is_idle;
+            }
+        };
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = self.tasks.stopping() => connection.as_mut().graceful_shutdown(),
+            () = idle => connection.as_mut().graceful_shutdown(),
+            // What is under way by then is still answered.
+            () = place.told_to_go() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+
+    /// One request of an HTTP/2 connection.
+    async fn stream(
+        self: Arc<Self>,
+        mut door: Door,
+        inside: Inside,
+        request: Request<Incoming>,
+        permit: Streaming,
+    ) -> Response<Body> {
+        let arrived = Instant::now();
+        door.refresh();
+        // hyper drops this future when the caller resets its stream or is gone.
+        let gone = CancellationToken::new();
+        let _gone_if_dropped = gone.clone().drop_guard();
+        let (mut parts, body) = request.into_parts();
+        debug_assert_eq!(parts.version, Version::HTTP_2);
+        let bodiless = parts.method == Method::HEAD;
+        // :authority is this protocol's Host (RFC 9113 section 8.3.1).
+        if let Some(authority) = parts.uri.authority()
+            && !parts.headers.contains_key(http::header::HOST)
+            && let Ok(host) = http::HeaderValue::from_str(authority.as_str())
+        {
+            parts.headers.insert(http::header::HOST, host);
+        }
+        let target = parts.uri.to_string();
+        if let Err(problem) = self.admits(&door, Some(&inside), &target, &parts.headers) {
+            return without_body(bodiless, self.refuse(problem));
+        }
+        let settings = self.settings.load_full();
+        let body = Limited::new(body, settings.limits.body).collect();
+        let refusal = match tokio::time::timeout(settings.limits.request, body).await {
+            Ok(Ok(body)) => {
+                let body = body.to_bytes();
+                let (method, headers) = (parts.method, parts.headers);
+                let arrival = Arrival { at: arrived, gone };
+                let inbound = Inbound { method, target, headers, body, settings, admitted: None, arrival };
+                return without_body(bodiless, self.to_the_end(door, inside, inbound, permit).await);
+            }
+            Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
+            Ok(Err(_)) => Refusal::Malformed("the body broke off"),
+            Err(_) => Refusal::TooSlow,
+        };
+        without_body(bodiless, self.refuse(refusal.into()))
+    }
+
+    /// In a task of its own: a stream that the caller resets must not stop an order half-way.
+    async fn to_the_end(
+        self: Arc<Self>,
+        door: Door,
+        inside: Inside,
+        inbound: Inbound,
+        permit: Streaming,
+    ) -> Response<Body> {
+        let proxy = Arc::clone(&self);
+        let handled = self.tasks.spawn(async move {
+            let handled = proxy.handle(&door, Some(&inside), inbound).await;
+            drop(permit);
+            handled
+        });
+        match handled.await {
+            Ok(Handled::Reply(reply)) => reply,
+            Ok(Handled::Switch(..)) => {
+                self.refuse(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
+            }
+            // It broke down somewhere, and an order may have left before that.
+            Err(_) => self.refuse(Problem::new(
+                Code::OutcomeUnknown,
+                "the request broke down inside the gateway; look in the order book",
+                Outcome::Unknown,
+            )),
+        }
+    }
+}
+
+/// A request of an HTTP/2 connection, to its end. With the last one its connection is idle.
+struct Streaming {
+    permit: Option<OwnedSemaphorePermit>,
+    streams: Arc<Semaphore>,
+    handle: Handle,
+}
+
+impl Streaming {
+    async fn begin(streams: Arc<Semaphore>, handle: Handle) -> Self {
+        let permit = Arc::clone(&streams).acquire_owned().await.ok();
+        handle.is_busy();
+        Self { permit, streams, handle }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        // One that begins in this moment may be taken for idle: when its connection has to go, it is answered first.
+        if self.streams.available_permits() == STREAMS as usize {
+            self.handle.is_idle();
+        }
+    }
+}
+
+/// Write a reply: as [`Connection::reply`], and `None` when whoever it is for has shown no key and is to make room.
+/// Strangers who do not read what they are told would hold their places for as long as anybody may take to read.
+async fn answered<IO>(
+    connection: &mut Connection<IO>,
+    place: &Place,
+    asked: Asked,
+    reply: Response<Body>,
+) -> Option<bool>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let is_strangers = place.standing().is_strangers();
+    tokio::select! {
+        // First: a reply that goes out at once is heard by whoever has to go.
+        biased;
+        sent = connection.reply(asked, reply) => Some(sent),
+        () = place.told_to_go(), if is_strangers => None,
+    }
+}
+
+/// A reply to HEAD says how long its body would be, and has none.
+fn without_body(bodiless: bool, mut reply: Response<Body>) -> Response<Body> {
+    if bodiless && matches!(reply.body(), Body::Own(_)) {
+        if let Some(length) = reply.body().size_hint().exact() {
+            reply.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+        }
+        *reply.body_mut() = Body::from(bytes::Bytes::new());
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// What a connection holds from its begin to its end, a tunnel's too: not what one request takes.
+    #[test]
+    fn a_connection_has_no_room_for_requests_of_its_own() {
+        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, Place, Option<Instant>, TcpStream) -> R) -> usize {
+            size_of::<R>()
+        }
+        let held = room(Proxy::connection::<TcpStream>);
+        assert!(held <= 528, "{held} bytes");
+    }
+}
