@@ -37,6 +37,7 @@ pub mod egress;
 pub mod fuzzing;
 pub mod host;
 pub mod legs;
+pub mod net;
 pub mod orders;
 pub mod proxy;
 pub mod sandbox;

@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["telemetry"],
     &["config"],
     &["host"],
+    &["net"],
     &["domain"],
 ];
 

@@ -21,6 +21,7 @@ mod halts;
 mod keys;
 mod locks;
 mod pairs;
+pub mod registration;
 mod row;
 
 use std::sync::{Arc, Mutex};
@@ -551,3 +552,4 @@ fn merge(old: Option<CredentialsRecord>, new: CredentialsRecord) -> CredentialsR
 
 #[cfg(test)]
 mod tests;
+pub mod validate;

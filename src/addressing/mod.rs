@@ -17,7 +17,6 @@
 //! once it is at the end.
 
 mod around;
-pub mod host;
 mod prefix;
 
 use std::collections::{BTreeMap, HashMap};

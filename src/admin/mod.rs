@@ -39,6 +39,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::accounts::registration::Subject;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
@@ -46,7 +47,6 @@ use crate::host::Board;
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::client::Login;
-use crate::tokens::registration::Subject;
 
 pub use auth::{Role, Roles, TokenError};
 pub use serve::{Socket, serve};

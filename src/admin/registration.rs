@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use super::Admin;
 use super::error::Failure;
 use super::wire::{self, Fields, InPath, Problem, RegisteredBody, RegistrationBody, ReplaceFields};
-use crate::tokens::registration::{self, RegistrationError};
+use crate::accounts::registration::{self, RegistrationError};
 
 /// What the broker holds, beside the pair that is assigned.
 #[utoipa::path(get, path = "/v1/accounts/{name}/registration", tag = "registration", security(("bearer" = [])),

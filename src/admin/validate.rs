@@ -14,9 +14,9 @@ use super::Admin;
 use super::error::Failure;
 use super::wire::{self, AccountChecksBody, AllChecksBody, ChecksBody, Fields, InPath, NoFields, Problem};
 use crate::accounts::Account;
+use crate::accounts::validate::{Check, Verdict, all_ok, validate};
 use crate::domain::{AccountName, steady};
 use crate::telemetry::events::Subject;
-use crate::tokens::validate::{Check, Verdict, all_ok, validate};
 
 /// Accounts that are looked at at once: each makes three calls, and a broker that is
 /// asked by 10,000 at once sees an attack.

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use super::{ServeArguments, chain, failed, runtime};
 use crate::accounts::{AccountError, Accounts, NewAccount};
-use crate::addressing::host::LentAddress;
 use crate::app::{App, StartError};
 use crate::config::{self, ClientKey, Config, Problems};
 use crate::domain::secret::ExposeSecret;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, SourceAddr};
+use crate::net::host_address::LentAddress;
 use crate::sandbox::{Account, Options, Sandbox, SandboxError};
 use crate::store::records::CredentialsRecord;
 use crate::telemetry;

@@ -27,8 +27,8 @@ use http::{Method, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::lease::Message;
-use super::scratch::poll_fill;
 use super::stream::Line;
+use crate::net::read_buffer::poll_fill;
 use body::{Decoder, Piece};
 use head::Head;
 

@@ -25,7 +25,6 @@ mod lease;
 mod names;
 pub mod pool;
 mod resolve;
-pub mod scratch;
 mod sessions;
 pub mod source;
 mod stream;

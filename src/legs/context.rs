@@ -19,12 +19,12 @@ use tokio::time::Instant;
 
 use super::health::LegState;
 use super::leg::Seen;
-use super::netlink::LocalRoutes;
 use super::probes::Inbox;
 use super::{FAIR_SHARE, Leg, Legs, looks, probes, warm, watch};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Authority, Role, SourceAddr};
 use crate::egress::Egress;
+use crate::net::netlink::LocalRoutes;
 use crate::telemetry::Metrics;
 
 /// Events that a slow listener may be behind by. One further behind misses the oldest

@@ -12,7 +12,7 @@
 //!
 //! Map: [`health`] is what is known of a leg, as a pure machine, and the choice
 //! between two; `leg` joins it to an exit; [`context`] is the one of a gateway that
-//! looks after all legs: `watch` tells it which addresses are on this host (`netlink`
+//! looks after all legs: `watch` tells it which addresses are on this host (`net/netlink`
 //! is how the kernel says so), `probes` tries legs that do not admit, `looks` asks as
 //! what the broker sees each leg, `warm` keeps connections ready on those that admit.
 //!
@@ -27,7 +27,6 @@ pub mod context;
 pub mod health;
 mod leg;
 mod looks;
-mod netlink;
 mod probes;
 mod warm;
 mod watch;

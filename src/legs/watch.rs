@@ -25,8 +25,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::context::Attendant;
-use super::netlink::{Follower, GROUPS};
 use crate::domain::tasks::Tasks;
+use crate::net::netlink::{Follower, GROUPS};
 
 /// The kernel fills at most 32 KiB at once.
 const BUFFER: usize = 64 * 1024;

@@ -10,7 +10,6 @@
 //! Not here: what a request means (`proxy`).
 
 mod head;
-mod rewound;
 
 use std::pin::Pin;
 use std::task::Poll;
@@ -26,10 +25,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::reply::Body;
 use crate::domain::time::within;
-use crate::egress::scratch::poll_fill;
+use crate::net::read_buffer::poll_fill;
 
+pub use crate::net::rewind::Rewound;
 pub use head::{Head, Refusal};
-pub use rewound::Rewound;
 
 use head::{Framing, bare_line_feed, end_of_head, parse};
 

@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Until;
 use super::http1::Rewound;
-use crate::egress::scratch::poll_fill;
+use crate::net::read_buffer::poll_fill;
 use splice::Socket;
 
 /// A caller's connection: bytes, and the socket itself where nothing is in between.

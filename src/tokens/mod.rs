@@ -13,8 +13,6 @@ mod live;
 mod market;
 pub mod mask;
 pub mod placeholder;
-pub mod registration;
-pub mod validate;
 
 pub use cell::{Standing, TokenCell, Unavailable};
 pub use keeper::{Keeper, Keepers};

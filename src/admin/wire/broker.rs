@@ -3,9 +3,9 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::accounts::registration::{Change, Registration, SlotState};
+use crate::accounts::validate::{self, Check};
 use crate::domain::AccountName;
-use crate::tokens::registration::{Change, Registration, SlotState};
-use crate::tokens::validate::{self, Check};
 
 /// One of the broker's two places for an address.
 #[derive(Debug, Serialize, ToSchema)]

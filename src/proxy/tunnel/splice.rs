@@ -15,7 +15,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::egress::scratch;
+use crate::net::read_buffer;
 
 /// What a pipe holds. The kernel may give less.
 const PIPE: usize = 256 * 1024;
@@ -159,7 +159,7 @@ enum First {
 }
 
 fn first(from: &Socket, to: &Socket) -> io::Result<First> {
-    scratch::lend(|buffer| {
+    read_buffer::lend(|buffer| {
         let n = from.read(buffer)?;
         let whole = n == buffer.len();
         let bytes = buffer.get(..n).unwrap_or_default();

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::LiveToken;
-use super::client::{Answered, Called, Login, Profile, Registered};
-use super::lifecycle::{CheckOutcome, Consumer};
-use super::registration::Subject;
+use crate::accounts::registration::Subject;
 use crate::broker::dhan::calendar;
 use crate::broker::dhan::token::Claims;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, Pair, Role, india, steady};
 use crate::legs::Leg;
+use crate::tokens::LiveToken;
+use crate::tokens::client::{Answered, Called, Login, Profile, Registered};
+use crate::tokens::lifecycle::{CheckOutcome, Consumer};
 
 /// A clock further off than this is told: two windows of TOTP are 30 s apart, and a
 /// clock that drifts does not stop.
@@ -269,7 +269,7 @@ fn registration(pair: Option<Pair>, asked: &Asked, account: &str) -> Check {
         let word = role.as_str();
         if slot.holds.is(want.ip().into()) {
             found.push(format!("{word} is registered"));
-        } else if slot.holds == super::client::Holds::NotTold {
+        } else if slot.holds == crate::tokens::client::Holds::NotTold {
             verdict = worse(verdict, Verdict::Unknown);
             found.push(format!("the broker does not say what is registered as {word}"));
         } else {

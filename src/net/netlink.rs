@@ -47,7 +47,7 @@ const LINK: usize = 16;
 const MOST_INTERRUPTED: u32 = 3;
 
 /// The multicast groups to listen to: links, IPv6 addresses, IPv6 routes, IPv6 rules (`RTNLGRP_IPV6_RULE`, the 19th).
-pub(super) const GROUPS: u32 = 0x1 | 0x100 | 0x400 | 1 << 18;
+pub(crate) const GROUPS: u32 = 0x1 | 0x100 | 0x400 | 1 << 18;
 
 /// The request for all IPv6 routes, numbered `sequence`.
 fn dump(sequence: u32) -> Vec<u8> {
@@ -74,7 +74,7 @@ struct Route {
 
 /// The local routes of this host.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LocalRoutes {
+pub(crate) struct LocalRoutes {
     routes: BTreeSet<Route>,
     /// The same by prefix, for asking, with how many routes each has.
     prefixes: HashMap<(u8, Ipv6Addr), u32>,
@@ -134,7 +134,7 @@ fn masked(address: Ipv6Addr, length: u8) -> Ipv6Addr {
 /// were missed. Changes that come during a dump are applied to both what was known
 /// and what is being learnt, in the order in which they come.
 #[derive(Debug, Default)]
-pub(super) struct Follower {
+pub(crate) struct Follower {
     known: LocalRoutes,
     /// Has a dump ever been told to its end? Before, a change is a change of nothing.
     complete: bool,
@@ -158,7 +158,7 @@ struct Dump {
 
 /// What came of a packet of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
+pub(crate) struct News {
     /// What is known changed, or is known for the first time.
     pub changed: bool,
     /// The ways out of this host changed: a route that is not a local one, a rule, or a link that is not up any more.

@@ -17,10 +17,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::LiveToken;
-use super::client::{self, Answered, Holds, Login, Registered, Slot};
 use crate::domain::{ClientId, Pair, Role, india, steady};
 use crate::legs::Legs;
+use crate::tokens::LiveToken;
+use crate::tokens::client::{self, Answered, Holds, Login, Registered, Slot};
 
 /// The account that is asked about.
 #[derive(Clone, Debug)]

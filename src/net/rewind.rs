@@ -5,8 +5,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection whose first bytes were read too early.
 pub struct Rewound<IO> {
-    pub(super) early: Bytes,
-    pub(super) io: IO,
+    pub(crate) early: Bytes,
+    pub(crate) io: IO,
 }
 
 impl<IO> Rewound<IO> {

@@ -1,0 +1,6 @@
+//! Sockets and bytes, below everything that knows what they are for.
+
+pub mod host_address;
+pub(crate) mod netlink;
+pub mod read_buffer;
+pub(crate) mod rewind;
