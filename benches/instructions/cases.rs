@@ -29,7 +29,7 @@ use sixgate::egress::tls::Profile;
 use sixgate::egress::{self, Egress};
 use sixgate::legs::{Attendant, Legs, Settings};
 use sixgate::orders::journal::{self, Entry, Journal, Kind, PathText, Word};
-use sixgate::orders::limits::{Ask, Decision, Limits, Moment, Rules};
+use sixgate::orders::limits::{Decision, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::proxy::probe::{self, Caller};
 use sixgate::store::records::CredentialsRecord;
 use sixgate::store::{self, MasterKey, Store};
@@ -328,11 +328,11 @@ fn judge_rejected(_: &Path) -> Operation {
 fn limit(_: &Path) -> Operation {
     let mut limits = Limits::new(Arc::new(Rules::new(limits(), 0.05)));
     let endpoint = placement();
-    let mut now = Moment::START;
+    let mut now = MonotonicTime::START;
     let mut take = move || {
         // A day's limit is 7,000, less the margin: one in 13.1 s.
         now = now.after(Duration::from_millis(13_500));
-        let ask = Ask::of(black_box(&Method::POST), black_box("/v2/orders"), &endpoint, false, || [0; 32]);
+        let ask = RateRequest::of(black_box(&Method::POST), black_box("/v2/orders"), &endpoint, false, || [0; 32]);
         matches!(limits.try_take(0, &ask, now, now), Decision::Go(_))
     };
     assert!((0..7000).all(|_| take()), "a day's orders are let through");

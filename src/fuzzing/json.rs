@@ -10,7 +10,7 @@ use super::parts;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::token::{Claims, PLACEHOLDER_ISSUER};
 use crate::domain::ClientId;
-use crate::orders::lookup::{Bounds, Finding, Trail, order_of, orders_of};
+use crate::orders::lookup::{Bounds, Evidence, Lookup, order_of, orders_of};
 use crate::orders::terms::Number;
 use crate::proxy::probe::sign_body;
 
@@ -135,7 +135,7 @@ pub fn trail(data: &[u8]) {
     let (method, path) = parts(asked, b' ');
     let status = std::str::from_utf8(status).ok().and_then(|text| text.parse().ok()).unwrap_or(200);
     let (Ok(method), Ok(path)) = (Method::from_bytes(method), PathAndQuery::try_from(path)) else { return };
-    let trail = Trail::of(&method, path.path(), body, None);
+    let trail = Lookup::of(&method, path.path(), body, None);
     let paths = trail.paths();
     for path in &paths {
         let asked = PathAndQuery::try_from(path.as_str());
@@ -158,7 +158,7 @@ pub fn trail(data: &[u8]) {
         search.hear(path, status, answer);
     }
     let found = search.finding(&Bounds { known: &|_| false, window: None });
-    assert!((200..300).contains(&status) || found == Finding::Open, "found in a refusal");
+    assert!((200..300).contains(&status) || found == Evidence::Open, "found in a refusal");
     assert_eq!(found, find(1, false, &|said| said), "another spelling, another finding");
     assert_eq!(found, find(2, false, &|said| said), "said twice it proves something else");
     let said: Value = answers.iter().filter_map(|answer| serde_json::from_slice::<Value>(answer).ok()).collect();
@@ -181,10 +181,10 @@ pub fn trail(data: &[u8]) {
     }
 }
 
-fn placed(finding: &Finding) -> &[Box<str>] {
+fn placed(finding: &Evidence) -> &[Box<str>] {
     match finding {
-        Finding::Executed(found) | Finding::Rejected(Some(found)) => &found.placed,
-        Finding::Rejected(None) | Finding::Open => &[],
+        Evidence::Executed(found) | Evidence::Rejected(Some(found)) => &found.placed,
+        Evidence::Rejected(None) | Evidence::Open => &[],
     }
 }
 

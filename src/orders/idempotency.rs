@@ -27,8 +27,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::PathText;
-use super::limits::Moment;
-use super::lookup::{Trail, order_of};
+use super::limits::MonotonicTime;
+use super::lookup::{Lookup, order_of};
 use crate::domain::{ClientId, Outcome};
 
 /// How long after a change of an order the same change again is taken for its repeat, where only the order's own
@@ -113,7 +113,7 @@ impl PartialEq for Write {
 
 /// What became of a write.
 #[derive(Clone, Debug)]
-pub struct Recorded {
+pub struct WriteResult {
     /// In a word.
     pub outcome: Outcome,
     /// The status of the reply that the caller got, if there was one of the broker's.
@@ -129,10 +129,10 @@ pub struct Recorded {
     /// Was the outcome found by asking?
     pub recovered: bool,
     /// How to ask the broker about it, where it may have to be asked.
-    pub trail: Option<Arc<Trail>>,
+    pub trail: Option<Arc<Lookup>>,
 }
 
-impl Recorded {
+impl WriteResult {
     /// The broker's id of the order, the first where there are several.
     pub fn order(&self) -> Option<Box<str>> {
         self.order_id.clone().or_else(|| order_of(&self.body))
@@ -157,9 +157,9 @@ impl Recorded {
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
     /// Now.
-    pub now: Moment,
+    pub now: MonotonicTime,
     /// Not before then is it forgotten.
-    pub until: Moment,
+    pub until: MonotonicTime,
 }
 
 /// Who asks for a write, and by which request.
@@ -173,28 +173,28 @@ pub struct Asker {
 
 /// What a repeat, or a first try, finds. With what was known already goes the request id of the first.
 #[derive(Debug)]
-pub enum Found {
+pub enum Admission {
     /// Nobody has done this: the claim is the caller's.
     Fresh(Claim),
     /// It was carried out.
-    Done(Arc<str>, Arc<Recorded>),
+    Done(Arc<str>, Arc<WriteResult>),
     /// Nobody knows what became of it: whoever has the claim asks the broker, and does not send.
-    Unknown(Arc<str>, Claim, Arc<Recorded>),
+    Unknown(Arc<str>, Claim, Arc<WriteResult>),
     /// It is under way.
     UnderWay(Arc<str>, UnderWay),
     /// The id is another write's. What became of that one, unless it is under way.
-    Conflict(Arc<str>, Option<Arc<Recorded>>),
+    Conflict(Arc<str>, Option<Arc<WriteResult>>),
 }
 
 #[derive(Debug)]
 enum State {
     UnderWay {
         /// Those who wait for it.
-        waiting: Vec<oneshot::Sender<Arc<Recorded>>>,
+        waiting: Vec<oneshot::Sender<Arc<WriteResult>>>,
         /// Cancelled when whoever asked is gone. Not needed, and not held, once it is over.
         gone: CancellationToken,
     },
-    Ended(Arc<Recorded>),
+    Ended(Arc<WriteResult>),
 }
 
 impl State {
@@ -204,19 +204,19 @@ impl State {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Attempt {
     write: Write,
     request_id: Arc<str>,
-    taken: Moment,
+    taken: MonotonicTime,
     state: Mutex<State>,
 }
 
-impl Slot {
+impl Attempt {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended(&self) -> Option<Arc<Recorded>> {
+    fn ended(&self) -> Option<Arc<WriteResult>> {
         match &*self.state() {
             State::UnderWay { .. } => None,
             State::Ended(recorded) => Some(Arc::clone(recorded)),
@@ -231,7 +231,7 @@ impl Slot {
         }
     }
 
-    fn end(&self, recorded: &Arc<Recorded>) {
+    fn end(&self, recorded: &Arc<WriteResult>) {
         let before = std::mem::replace(&mut *self.state(), State::Ended(Arc::clone(recorded)));
         let State::UnderWay { waiting, .. } = before else { return };
         for waiting in waiting {
@@ -244,9 +244,9 @@ impl Slot {
 /// A write in the shelf: its slot, what it is found by, and until when.
 #[derive(Debug)]
 struct Kept {
-    slot: Arc<Slot>,
+    slot: Arc<Attempt>,
     places: Vec<Key>,
-    until: Moment,
+    until: MonotonicTime,
     /// Is it among those that are due some time? Not before it may have left.
     is_due: bool,
 }
@@ -254,7 +254,7 @@ struct Kept {
 /// When to look at a write for forgetting it. A later use moves its end; then it is put back.
 #[derive(Debug, PartialEq, Eq)]
 struct Due {
-    at: Moment,
+    at: MonotonicTime,
     number: u64,
 }
 
@@ -272,7 +272,7 @@ impl PartialOrd for Due {
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
+struct CustomerWrites {
     next: u64,
     kept: HashMap<u64, Kept>,
     places: HashMap<Key, u64>,
@@ -285,22 +285,22 @@ struct Shelf {
 struct FromJournal {
     number: u64,
     written: Timestamp,
-    until: Moment,
+    until: MonotonicTime,
 }
 
 /// The memory of all customers.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct IdempotencyStore {
     /// By the broker's customer: an account that is deleted and made anew for the same one
     /// must not do its orders again, and one for another must not hear of them.
-    shelves: papaya::HashMap<ClientId, Arc<Mutex<Shelf>>>,
+    shelves: papaya::HashMap<ClientId, Arc<Mutex<CustomerWrites>>>,
     /// When the journal was read back, once that is certain.
     read_back: OnceLock<Timestamp>,
 }
 
-impl Memory {
+impl IdempotencyStore {
     /// Take up a write under its keys. Without keys it cannot be repeated, and is fresh.
-    pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Found {
+    pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Admission {
         let shelf = self.shelf(customer);
         let mut locked = lock(&shelf);
         if let Some(read_back) = self.read_back.get() {
@@ -308,13 +308,13 @@ impl Memory {
         }
         locked.forget(span.now);
         let number = match locked.look_up(keys, write, span.now) {
-            Looked::Nothing => return Found::Fresh(locked.claim(&shelf, keys, write, asker, span)),
-            Looked::Other(slot) => return Found::Conflict(Arc::clone(&slot.request_id), slot.ended()),
-            Looked::Same(number) => number,
+            Match::Nothing => return Admission::Fresh(locked.claim(&shelf, keys, write, asker, span)),
+            Match::Other(slot) => return Admission::Conflict(Arc::clone(&slot.request_id), slot.ended()),
+            Match::Same(number) => number,
         };
         locked.join(keys, number, span);
         let Some(kept) = locked.kept.get(&number) else {
-            return Found::Fresh(locked.claim(&shelf, keys, write, asker, span));
+            return Admission::Fresh(locked.claim(&shelf, keys, write, asker, span));
         };
         let slot = Arc::clone(&kept.slot);
         let first = Arc::clone(&slot.request_id);
@@ -323,48 +323,48 @@ impl Memory {
             State::UnderWay { waiting, .. } => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);
-                return Found::UnderWay(first, UnderWay(told));
+                return Admission::UnderWay(first, UnderWay(told));
             }
             State::Ended(recorded) => Arc::clone(recorded),
         };
         match recorded.outcome {
-            Outcome::Executed => Found::Done(first, recorded),
+            Outcome::Executed => Admission::Done(first, recorded),
             // Nothing of them is kept; one that is here all the same is a fresh try.
             Outcome::NotSent | Outcome::Rejected => {
                 drop(state);
                 locked.remove(number);
-                Found::Fresh(locked.claim(&shelf, keys, write, asker, span))
+                Admission::Fresh(locked.claim(&shelf, keys, write, asker, span))
             }
             Outcome::Unknown => {
                 *state = State::under_way(asker.gone.clone());
                 drop(state);
-                let left = Some(Left::Unknown(Arc::clone(&recorded)));
+                let left = Some(Abandoned::Unknown(Arc::clone(&recorded)));
                 let claim = Claim { shelf: Arc::downgrade(&shelf), number, slot, until: None, left };
-                Found::Unknown(first, claim, recorded)
+                Admission::Unknown(first, claim, recorded)
             }
         }
     }
 
     /// Put in what the journal knows of, at start, and when it was written. It counts as new until
-    /// [`Memory::was_read_back`].
+    /// [`IdempotencyStore::was_read_back`].
     pub fn remember(
         &self,
         customer: &ClientId,
         keys: &[Key],
         write: Write,
         (request_id, written): (Arc<str>, Timestamp),
-        recorded: Recorded,
+        recorded: WriteResult,
         span: Span,
     ) {
         let shelf = self.shelf(customer);
         let mut shelf = lock(&shelf);
         let state = Mutex::new(State::Ended(Arc::new(recorded)));
-        let number = shelf.enter(keys, Arc::new(Slot { write, request_id, taken: span.now, state }), span);
+        let number = shelf.enter(keys, Arc::new(Attempt { write, request_id, taken: span.now, state }), span);
         shelf.ended(number, None);
         shelf.recalled.push(FromJournal { number, written, until: span.until });
     }
 
-    /// What was put in by [`Memory::remember`] was put in at this time, by a clock that can be trusted: what was written
+    /// What was put in by [`IdempotencyStore::remember`] was put in at this time, by a clock that can be trusted: what was written
     /// longer ago is so much older. The first time counts.
     pub fn was_read_back(&self, at: Timestamp) {
         let _ = self.read_back.set(at);
@@ -377,7 +377,7 @@ impl Memory {
 
     /// Forget what is due to be forgotten, also of customers that send nothing any more. Now and then, not on the order
     /// path: it looks at every customer.
-    pub fn tend(&self, now: Moment) {
+    pub fn tend(&self, now: MonotonicTime) {
         for shelf in self.shelves.pin().values() {
             let mut shelf = lock(shelf);
             if let Some(read_back) = self.read_back.get() {
@@ -401,25 +401,25 @@ impl Memory {
         self.shelves.pin().get(customer).map_or(0, |shelf| lock(shelf).kept.len())
     }
 
-    fn shelf(&self, customer: &ClientId) -> Arc<Mutex<Shelf>> {
+    fn shelf(&self, customer: &ClientId) -> Arc<Mutex<CustomerWrites>> {
         let shelves = self.shelves.pin();
         Arc::clone(shelves.get_or_insert_with(customer.clone(), Arc::default))
     }
 }
 
-fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
+fn lock(shelf: &Mutex<CustomerWrites>) -> MutexGuard<'_, CustomerWrites> {
     shelf.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What stands under the keys of a write.
-enum Looked {
+enum Match {
     Nothing,
     Same(u64),
-    Other(Arc<Slot>),
+    Other(Arc<Attempt>),
 }
 
-impl Shelf {
-    fn look_up(&self, keys: &[Key], write: &Write, now: Moment) -> Looked {
+impl CustomerWrites {
+    fn look_up(&self, keys: &[Key], write: &Write, now: MonotonicTime) -> Match {
         let mut same = None;
         for key in keys {
             let Some((number, kept)) = self.places.get(&key.place()).and_then(|n| Some((*n, self.kept.get(n)?))) else {
@@ -428,8 +428,8 @@ impl Shelf {
             let slot = &kept.slot;
             match key {
                 Key::Correlation(_) | Key::Idempotency(_) => match same {
-                    _ if slot.write != *write => return Looked::Other(Arc::clone(slot)),
-                    Some(other) if other != number => return Looked::Other(Arc::clone(slot)),
+                    _ if slot.write != *write => return Match::Other(Arc::clone(slot)),
+                    Some(other) if other != number => return Match::Other(Arc::clone(slot)),
                     Some(_) | None => same = Some(number),
                 },
                 Key::Change { echoed, .. } => {
@@ -441,18 +441,18 @@ impl Shelf {
                 }
             }
         }
-        same.map_or(Looked::Nothing, Looked::Same)
+        same.map_or(Match::Nothing, Match::Same)
     }
 
     fn claim(&mut self, shelf: &Arc<Mutex<Self>>, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Claim {
         let state = Mutex::new(State::under_way(asker.gone.clone()));
         let request_id = Arc::clone(&asker.request_id);
-        let slot = Arc::new(Slot { write: write.clone(), request_id, taken: span.now, state });
+        let slot = Arc::new(Attempt { write: write.clone(), request_id, taken: span.now, state });
         let number = self.enter(keys, Arc::clone(&slot), span);
-        Claim { shelf: Arc::downgrade(shelf), number, slot, until: None, left: Some(Left::NotSent) }
+        Claim { shelf: Arc::downgrade(shelf), number, slot, until: None, left: Some(Abandoned::NotSent) }
     }
 
-    fn enter(&mut self, keys: &[Key], slot: Arc<Slot>, span: Span) -> u64 {
+    fn enter(&mut self, keys: &[Key], slot: Arc<Attempt>, span: Span) -> u64 {
         let number = self.next;
         self.next += 1;
         if keys.is_empty() {
@@ -468,7 +468,7 @@ impl Shelf {
 
     /// It may have been done, and nobody works at it any more: from now on it is remembered, for as long as it can be
     /// found by anything.
-    fn ended(&mut self, number: u64, until: Option<Moment>) {
+    fn ended(&mut self, number: u64, until: Option<MonotonicTime>) {
         let Some(kept) = self.kept.get_mut(&number) else { return };
         kept.places.retain(|place| {
             let stays = place.outlives_its_end();
@@ -513,7 +513,7 @@ impl Shelf {
         }
     }
 
-    /// See [`Memory::was_read_back`].
+    /// See [`IdempotencyStore::was_read_back`].
     fn age(&mut self, read_back: Timestamp) {
         for FromJournal { number, written, until } in std::mem::take(&mut self.recalled) {
             let age = Duration::try_from(read_back.duration_since(written)).unwrap_or_default();
@@ -539,7 +539,7 @@ impl Shelf {
         }
     }
 
-    fn forget(&mut self, now: Moment) {
+    fn forget(&mut self, now: MonotonicTime) {
         while let Some(due) = self.due.peek()
             && due.at <= now
         {
@@ -560,57 +560,57 @@ impl Shelf {
 
 /// What a claim leaves behind when it is dropped without a word.
 #[derive(Debug)]
-enum Left {
+enum Abandoned {
     NotSent,
-    Unknown(Arc<Recorded>),
+    Unknown(Arc<WriteResult>),
 }
 
 /// The right to send a write, or to ask about it.
 #[derive(Debug)]
 #[must_use = "dropping it says that the write was not sent"]
 pub struct Claim {
-    shelf: Weak<Mutex<Shelf>>,
+    shelf: Weak<Mutex<CustomerWrites>>,
     number: u64,
-    slot: Arc<Slot>,
+    slot: Arc<Attempt>,
     /// What its answer said of how long it is to be remembered.
-    until: Option<Moment>,
-    left: Option<Left>,
+    until: Option<MonotonicTime>,
+    left: Option<Abandoned>,
 }
 
 impl Claim {
     /// From now on it may have been sent. `so_far` is what is known if no more is said.
-    pub fn sending(&mut self, so_far: Recorded) {
-        self.left = Some(Left::Unknown(Arc::new(so_far)));
+    pub fn sending(&mut self, so_far: WriteResult) {
+        self.left = Some(Abandoned::Unknown(Arc::new(so_far)));
     }
 
     /// It was proven not to have been done: the next send is the first again.
     pub fn taken_back(&mut self) {
-        self.left = Some(Left::NotSent);
+        self.left = Some(Abandoned::NotSent);
     }
 
     /// It is to be remembered until then at least: the day that the order belongs to is known better by now.
-    pub const fn keep_until(&mut self, until: Moment) {
+    pub const fn keep_until(&mut self, until: MonotonicTime) {
         self.until = Some(until);
     }
 
     /// What became of it.
-    pub fn end(mut self, recorded: Recorded) -> Arc<Recorded> {
+    pub fn end(mut self, recorded: WriteResult) -> Arc<WriteResult> {
         let recorded = match self.left.take() {
             // Nobody has seen it: its place is taken.
-            Some(Left::Unknown(mut place)) => match Arc::get_mut(&mut place) {
+            Some(Abandoned::Unknown(mut place)) => match Arc::get_mut(&mut place) {
                 Some(so_far) => {
                     *so_far = recorded;
                     place
                 }
                 None => Arc::new(recorded),
             },
-            Some(Left::NotSent) | None => Arc::new(recorded),
+            Some(Abandoned::NotSent) | None => Arc::new(recorded),
         };
         self.tell(&recorded);
         recorded
     }
 
-    fn tell(&self, recorded: &Arc<Recorded>) {
+    fn tell(&self, recorded: &Arc<WriteResult>) {
         // Before those who wait are told: the first of them may send.
         if let Some(shelf) = self.shelf.upgrade() {
             let mut shelf = lock(&shelf);
@@ -627,19 +627,19 @@ impl Drop for Claim {
     fn drop(&mut self) {
         match self.left.take() {
             None => {}
-            Some(Left::Unknown(recorded)) => self.tell(&recorded),
-            Some(Left::NotSent) => self.tell(&Arc::new(Recorded::bare(Outcome::NotSent))),
+            Some(Abandoned::Unknown(recorded)) => self.tell(&recorded),
+            Some(Abandoned::NotSent) => self.tell(&Arc::new(WriteResult::bare(Outcome::NotSent))),
         }
     }
 }
 
 /// Waiting for a write that somebody else has under way.
 #[derive(Debug)]
-pub struct UnderWay(oneshot::Receiver<Arc<Recorded>>);
+pub struct UnderWay(oneshot::Receiver<Arc<WriteResult>>);
 
 impl UnderWay {
     /// What became of it, once that is known; told once. Cancel-safe.
-    pub async fn end(&mut self) -> Option<Arc<Recorded>> {
+    pub async fn end(&mut self) -> Option<Arc<WriteResult>> {
         (&mut self.0).await.ok()
     }
 }

@@ -48,10 +48,10 @@ use crate::telemetry::events::Events;
 
 use broker_clock::BrokerClock;
 use exits::Exits;
-use idempotency::Memory;
+use idempotency::IdempotencyStore;
 use journal::{Journal, JournalError, Options};
 use known::Known;
-use limits::{Gate, Moment, Monotonic, Rules};
+use limits::{MonotonicClock, MonotonicTime, RateLimiter, Rules};
 
 /// How often what is due is forgotten of customers that send nothing.
 const TEND_EVERY: Duration = Duration::from_secs(300);
@@ -62,7 +62,7 @@ pub struct Orders {
     /// Every send and what became of it.
     pub journal: Journal,
     /// Those of the last day.
-    pub memory: Memory,
+    pub memory: IdempotencyStore,
     /// Whoever watches hears of every outcome.
     pub events: Events,
     /// The broker's orders that are known to be other writes'.
@@ -72,18 +72,18 @@ pub struct Orders {
     lanes: papaya::HashMap<ClientId, Lane>,
     keeping: ArcSwap<Keeping>,
     /// Limits are kept and ages counted by it: nobody can set it, and it goes on while the machine sleeps.
-    clock: Monotonic,
+    clock: MonotonicClock,
     /// Until then an id may have been used before the start.
-    doubtful_until: Moment,
+    doubtful_until: MonotonicTime,
     /// When the journal was read back: by this host's clock, which may be wrong, and by the one of ages.
-    read_back: OnceLock<(Timestamp, Moment)>,
+    read_back: OnceLock<(Timestamp, MonotonicTime)>,
 }
 
 /// What holds up the order writes of one customer. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lane {
     /// The broker's limits.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<RateLimiter>,
     /// An exit goes first.
     pub exits: Arc<Exits>,
     /// How many placements and changes are under way, those that wait among them.
@@ -135,17 +135,17 @@ impl Orders {
     ) -> Result<Self, JournalError> {
         let journal = Journal::open(folder, &Options::new(fsync, keep).tended(), Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
-        let (lanes, clock) = (papaya::HashMap::new(), Monotonic::start());
-        let (memory, events) = (Memory::default(), Events::default());
+        let (lanes, clock) = (papaya::HashMap::new(), MonotonicClock::start());
+        let (memory, events) = (IdempotencyStore::default(), Events::default());
         let (known, broker_clock) = (Known::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
-        let doubtful_until = Moment::START.after(day::remembered_for(Timestamp::now(), true));
+        let doubtful_until = MonotonicTime::START.after(day::remembered_for(Timestamp::now(), true));
         let read_back = OnceLock::new();
         Ok(Self { journal, memory, events, known, broker_clock, lanes, keeping, clock, doubtful_until, read_back })
     }
 
     /// A customer's limits.
-    pub fn gate(&self, customer: &ClientId) -> Arc<Gate> {
+    pub fn gate(&self, customer: &ClientId) -> Arc<RateLimiter> {
         self.lane(customer).gate
     }
 
@@ -157,7 +157,7 @@ impl Orders {
         }
         let new = || {
             let keeping = self.keeping.load();
-            let gate = Arc::new(Gate::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock));
+            let gate = Arc::new(RateLimiter::new(Arc::clone(&keeping.rules), keeping.max_wait, self.clock));
             Lane { gate, exits: Arc::default(), in_line: Arc::default() }
         };
         let lane = lanes.get_or_insert_with(customer.clone(), new).clone();
@@ -205,7 +205,7 @@ impl Orders {
 
     /// How long this process has run.
     pub fn age(&self) -> Duration {
-        self.now().since(Moment::START)
+        self.now().since(MonotonicTime::START)
     }
 
     /// The time of day: the broker's, once its clock was heard, for ours may be wrong by a day.
@@ -219,7 +219,7 @@ impl Orders {
     }
 
     /// Now, by the clock that ages are counted by.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> MonotonicTime {
         self.clock.now()
     }
 

@@ -15,10 +15,10 @@ use jiff::Timestamp;
 use super::Orders;
 use super::broker_clock::SentAt;
 use super::day;
-use super::idempotency::{Key, Recorded, Said, Span, Write};
+use super::idempotency::{Key, Said, Span, Write, WriteResult};
 use super::journal::{Entry, Kind, Word};
-use super::limits::Ask;
-use super::lookup::Trail;
+use super::limits::RateRequest;
+use super::lookup::Lookup;
 use crate::domain::{AccountName, ClientId, Outcome};
 
 /// A write whose end the journal does not tell.
@@ -119,7 +119,7 @@ impl Orders {
         let mut recalled = Recalled::default();
         let _ = self.read_back.set((now, self.now()));
         let mut requests = Requests::default();
-        let mut used: HashMap<ClientId, Vec<(Timestamp, Ask)>> = HashMap::new();
+        let mut used: HashMap<ClientId, Vec<(Timestamp, RateRequest)>> = HashMap::new();
         // What is to be remembered at the host's time, and at that of the last line: one of them may be wrong.
         let span =
             self.journal.newest().map_or_else(|| day::look_back(now), |at| day::look_back(at).max(day::look_back(now)));
@@ -133,7 +133,7 @@ impl Orders {
             let entry = line.entry;
             let (Some(account), Some(request_id)) = (entry.account.clone(), entry.request_id.clone()) else { continue };
             let Some(customer) = customer(&entry) else { continue };
-            if let Some(ask) = Ask::of_entry(&entry) {
+            if let Some(ask) = RateRequest::of_entry(&entry) {
                 used.entry(customer.clone()).or_default().push((entry.at, ask));
             }
             requests.hear(account, &request_id, customer, entry);
@@ -158,7 +158,7 @@ impl Orders {
         let keys = keys_of(&intent);
         let known = outcome.as_ref().and_then(|entry| entry.outcome).unwrap_or(Outcome::Unknown);
         let correlation_id = intent.correlation_id.as_ref().map(|id| Arc::clone(id.shared()));
-        let recorded = Recorded {
+        let recorded = WriteResult {
             outcome: known,
             status: outcome.as_ref().and_then(|entry| entry.status).unwrap_or(0),
             content_type: None,
@@ -222,10 +222,10 @@ fn keys_of(intent: &Entry) -> Vec<Key> {
 }
 
 /// What the journal's line leaves to look for, from when it was written. Only an intent says when the write left.
-pub fn trail_of(intent: &Entry) -> Trail {
-    let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Trail::default() };
+pub fn trail_of(intent: &Entry) -> Lookup {
+    let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Lookup::default() };
     let id = intent.correlation_id.as_ref().map(Word::shared);
-    let trail = Trail::from_terms(method, path.as_str(), id, intent.terms());
+    let trail = Lookup::from_terms(method, path.as_str(), id, intent.terms());
     if intent.kind == Kind::Intent {
         trail.leaves(SentAt::Written(intent.at));
     }

@@ -23,7 +23,7 @@ use crate::broker::dhan::errors;
 use crate::domain::{BootInstant, Outcome};
 use crate::egress::decode;
 use crate::orders::day;
-use crate::orders::limits::Ask;
+use crate::orders::limits::RateRequest;
 use crate::telemetry::access::Access;
 use crate::tokens::mask::mask;
 use crate::tokens::{By, LiveToken};
@@ -121,7 +121,7 @@ impl Proxy {
         let mut renewed = false;
         let gate = self.orders.gate(account.client_id());
         let digest = || Sha256::digest(&out.body).into();
-        let ask = Ask::of(&out.method, out.path.path(), &endpoint, false, digest);
+        let ask = RateRequest::of(&out.method, out.path.path(), &endpoint, false, digest);
         out.counts = Some((Arc::clone(&gate), ask.clone()));
         loop {
             let limit = out.limit;

@@ -19,7 +19,7 @@ use super::reply::{Body, CHANGES, CORRELATION_ID, Code, LEG, OUTCOME, Problem, R
 use crate::domain::{Authority, Outcome, Role, SourceAddr};
 use crate::egress::{Lease, Message, SendError, Sent};
 use crate::legs::{Leg, Legs, NoLeg, Purpose, Reuse};
-use crate::orders::limits::{Ask, Changes, Gate};
+use crate::orders::limits::{Changes, RateLimiter, RateRequest};
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -45,7 +45,7 @@ pub struct Outgoing {
     /// Is the account's token in its path? Then the reply must not repeat it.
     pub secret_path: bool,
     /// What it counts against, where the broker limits it: sent again, it counts again.
-    pub counts: Option<(Arc<Gate>, Ask)>,
+    pub counts: Option<(Arc<RateLimiter>, RateRequest)>,
 }
 
 /// How a request went, for the log and the metrics.

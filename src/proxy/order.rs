@@ -37,9 +37,9 @@ use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{BootInstant, Outcome, RepeatsBy};
 use crate::orders::exits::Place;
-use crate::orders::idempotency::{Asker, Found, Key, Said, Span, Write};
+use crate::orders::idempotency::{Admission, Asker, Key, Said, Span, Write};
 use crate::orders::journal::{PathText, Word};
-use crate::orders::lookup::Trail;
+use crate::orders::lookup::Lookup;
 use crate::orders::terms::Terms;
 use crate::orders::{Lane, MOST_IN_LINE, day};
 
@@ -98,7 +98,7 @@ impl Order<'_> {
         loop {
             let found = self.proxy.orders.memory.take(self.account.client_id(), &keys, &write, &asker, self.span());
             match found {
-                Found::Fresh(claim) => {
+                Admission::Fresh(claim) => {
                     // Counted among those that are under way. What takes risk away is not, and is never one too many; nor
                     // is what is answered with what is known.
                     let in_line = if self.takes_risk_away() { None } else { Some(self.lane.queue()) };
@@ -110,19 +110,19 @@ impl Order<'_> {
                     }
                     return self.first(claim, &write, trace).await;
                 }
-                Found::Done(first, recorded) => {
+                Admission::Done(first, recorded) => {
                     self.is_repeat_of(first, trace);
                     return Box::pin(self.repeat(&recorded, trace)).await;
                 }
-                Found::Unknown(first, claim, recorded) => {
+                Admission::Unknown(first, claim, recorded) => {
                     self.is_repeat_of(first, trace);
                     return Box::pin(self.ask_again(claim, &recorded, &write, trace)).await;
                 }
-                Found::Conflict(first, known) => {
+                Admission::Conflict(first, known) => {
                     self.is_repeat_of(first, trace);
                     return Err(conflict(known.as_deref(), trace));
                 }
-                Found::UnderWay(by, mut first) => match tokio::time::timeout_at(patience, first.end()).await {
+                Admission::UnderWay(by, mut first) => match tokio::time::timeout_at(patience, first.end()).await {
                     // Not done: this one's turn.
                     Ok(Some(recorded)) if recorded.outcome == Outcome::NotSent => {}
                     Ok(Some(recorded)) => {
@@ -217,9 +217,9 @@ impl Order<'_> {
         keys
     }
 
-    fn trail(&self) -> Trail {
+    fn trail(&self) -> Lookup {
         let correlation = self.wish.correlation.as_ref().map(Correlation::id);
-        Trail::from_terms(&self.out.method, self.out.path.path(), correlation, &self.wish.terms)
+        Lookup::from_terms(&self.out.method, self.out.path.path(), correlation, &self.wish.terms)
     }
 
     const fn exempt(&self) -> Exempt {
@@ -320,7 +320,7 @@ fn superseded(by: &str) -> Problem {
 }
 
 /// The id is another write's: what became of that one.
-fn conflict(known: Option<&crate::orders::idempotency::Recorded>, trace: &mut Trace) -> Problem {
+fn conflict(known: Option<&crate::orders::idempotency::WriteResult>, trace: &mut Trace) -> Problem {
     let outcome = known.map_or(Outcome::Unknown, |known| known.outcome);
     let first = match known {
         None => "is still under way".to_owned(),

@@ -16,7 +16,7 @@ use crate::broker::dhan::errors;
 use crate::domain::{Authority, BootInstant};
 use crate::egress::{Lease, Sent, decode};
 use crate::legs::Leg;
-use crate::orders::limits::Ask;
+use crate::orders::limits::RateRequest;
 use crate::tokens::{By, LiveToken};
 
 /// The longest that one question may take.
@@ -76,6 +76,6 @@ impl Question<'_> {
 }
 
 /// How a question about an order counts towards the broker's limits.
-pub(super) fn ask(path: &str) -> Ask {
-    Ask::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default)
+pub(super) fn ask(path: &str) -> RateRequest {
+    RateRequest::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default)
 }

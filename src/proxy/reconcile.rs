@@ -22,7 +22,7 @@ use super::shared::{Answer, Key, Shared};
 use crate::accounts::Account;
 use crate::domain::{Authority, BootInstant, Role};
 use crate::legs::{Leg, Purpose, Reuse};
-use crate::orders::lookup::{Bounds, Finding, Search, Trail};
+use crate::orders::lookup::{Bounds, Evidence, Lookup, Search};
 use crate::tokens::LiveToken;
 
 /// What came of looking for a lost write.
@@ -52,7 +52,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 struct Looking<'a> {
     proxy: &'a Proxy,
     account: &'a Account,
-    trail: &'a Trail,
+    trail: &'a Lookup,
     to: &'a Authority,
     legs: [&'a Leg; 2],
     search: Mutex<Search<'a>>,
@@ -88,7 +88,7 @@ impl Proxy {
     /// in turn, for up to `patience`. What is found is this write's from then on.
     pub(super) async fn look_for(
         &self,
-        trail: &Trail,
+        trail: &Lookup,
         account: &Account,
         to: &Authority,
         first: Role,
@@ -177,7 +177,7 @@ impl Looking<'_> {
             if matches!(lane, Lane::One(_)) {
                 self.begun.notify_one();
             }
-            if !matches!(self.finding(), Finding::Open) {
+            if !matches!(self.finding(), Evidence::Open) {
                 if !lock(&self.search).is_sure() {
                     // The book may show that there is another; the lane that asks it says so then.
                     sleep_until(self.soon(SECOND_WORD.min(self.longest))).await;
@@ -209,7 +209,7 @@ impl Looking<'_> {
         self.question(token, leg, path, limit).await
     }
 
-    fn finding(&self) -> Finding {
+    fn finding(&self) -> Evidence {
         let orders = &self.proxy.orders;
         let customer = self.account.client_id();
         let window =
@@ -223,12 +223,12 @@ impl Looking<'_> {
         let known = &self.proxy.orders.known;
         let takes = |placed: &[Box<str>]| self.trail.is_found() || known.claim(self.account.client_id(), placed);
         match self.finding() {
-            Finding::Executed(found) if takes(&found.placed) => Some(Looked::Executed(found.body.to_string().into())),
-            Finding::Rejected(Some(found)) if takes(&found.placed) => {
+            Evidence::Executed(found) if takes(&found.placed) => Some(Looked::Executed(found.body.to_string().into())),
+            Evidence::Rejected(Some(found)) if takes(&found.placed) => {
                 Some(Looked::Rejected(Some(found.body.to_string().into())))
             }
-            Finding::Rejected(None) => Some(Looked::Rejected(None)),
-            Finding::Executed(_) | Finding::Rejected(Some(_)) | Finding::Open => None,
+            Evidence::Rejected(None) => Some(Looked::Rejected(None)),
+            Evidence::Executed(_) | Evidence::Rejected(Some(_)) | Evidence::Open => None,
         }
     }
 

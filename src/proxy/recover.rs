@@ -13,7 +13,7 @@ use super::order::{order_ids, told};
 use super::reconcile::Looked;
 use crate::accounts::Account;
 use crate::domain::{Outcome, Role};
-use crate::orders::idempotency::{Asker, Found, Recorded, Span};
+use crate::orders::idempotency::{Admission, Asker, Span, WriteResult};
 use crate::orders::journal::Word;
 use crate::orders::lookup::order_of;
 use crate::orders::restore::{Unsettled, trail_of};
@@ -53,11 +53,11 @@ impl Proxy {
         let claim = match one.keys.is_empty() {
             true => None,
             false => match self.take(one) {
-                Found::Unknown(_, claim, _) => Some(claim),
+                Admission::Unknown(_, claim, _) => Some(claim),
                 // Somebody who repeats it was faster.
-                Found::Fresh(_) | Found::Done(..) | Found::UnderWay(..) => return,
+                Admission::Fresh(_) | Admission::Done(..) | Admission::UnderWay(..) => return,
                 // Its correlation id is a label, and a later write's by now.
-                Found::Conflict(..) => None,
+                Admission::Conflict(..) => None,
             },
         };
         let account = self.accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
@@ -83,7 +83,7 @@ impl Proxy {
         tracing::info!(account = %one.account, outcome = outcome.as_str(), order_id = line.order_id.as_ref().map(Word::as_str),
             method = one.intent.method.as_ref().map(Method::as_str), "an order write that was cut off was asked about");
         if let Some(claim) = claim {
-            claim.end(Recorded {
+            claim.end(WriteResult {
                 outcome,
                 status: if body.is_some() { 200 } else { 0 },
                 content_type: body.as_ref().map(|_| "application/json".into()),
@@ -96,7 +96,7 @@ impl Proxy {
         }
     }
 
-    fn take(&self, one: &Unsettled) -> Found {
+    fn take(&self, one: &Unsettled) -> Admission {
         let request_id = one.intent.request_id.as_ref().map_or_else(|| "".into(), |id| Arc::clone(id.shared()));
         let asker = Asker { request_id, gone: CancellationToken::new() };
         // It is remembered for as long as it is already.

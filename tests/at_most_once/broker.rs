@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sixgate::domain::{Outcome, Role};
 use sixgate::orders::broker_clock::SentAt;
-use sixgate::orders::lookup::{Bounds, Finding};
+use sixgate::orders::lookup::{Bounds, Evidence};
 
 use super::world::{Kind, Letter, Model, Name, customer, secs};
 
@@ -164,10 +164,10 @@ impl Model {
         let window = trail.sent().and_then(|sent| self.broker_clock.window(sent, self.instant(), self.wall()));
         let known = |id: &str| self.known.has(&customer(), id);
         let (outcome, placed) = match search.finding(&Bounds { known: &known, window }) {
-            Finding::Executed(found) => (Outcome::Executed, found.placed),
-            Finding::Rejected(Some(found)) => (Outcome::Rejected, found.placed),
-            Finding::Rejected(None) => (Outcome::Rejected, Vec::new()),
-            Finding::Open => return Looked::NotFound,
+            Evidence::Executed(found) => (Outcome::Executed, found.placed),
+            Evidence::Rejected(Some(found)) => (Outcome::Rejected, found.placed),
+            Evidence::Rejected(None) => (Outcome::Rejected, Vec::new()),
+            Evidence::Open => return Looked::NotFound,
         };
         for id in &placed {
             let row = self.book.iter().find(|row| row.id.to_string() == **id).unwrap();
@@ -181,9 +181,9 @@ impl Model {
     }
 
     /// What a write is looked for by, kept by both.
-    pub fn trail(&self, serial: u32) -> Arc<sixgate::orders::lookup::Trail> {
+    pub fn trail(&self, serial: u32) -> Arc<sixgate::orders::lookup::Lookup> {
         let write = &self.writes[&serial];
         let (method, path) = (&write.write.method, write.write.path.as_str());
-        Arc::new(sixgate::orders::lookup::Trail::of(method, path, write.body.as_bytes(), None))
+        Arc::new(sixgate::orders::lookup::Lookup::of(method, path, write.body.as_bytes(), None))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use sixgate::domain::{Outcome, Role};
-use sixgate::orders::idempotency::{Asker, Claim, Found, Key, Recorded, SAME_CHANGE, Said, Write};
+use sixgate::orders::idempotency::{Admission, Asker, Claim, Key, SAME_CHANGE, Said, Write, WriteResult};
 use sixgate::orders::journal::PathText;
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +91,7 @@ impl Model {
         let (executed, open, before) = (one.executed, one.open(), one.begun < self.lost);
         let found = self.memory.take(&customer(), &keys, &one.write, &asker, self.span());
         match found {
-            Found::Fresh(claim) => {
+            Admission::Fresh(claim) => {
                 let at = if !before { Stage::Line } else { Stage::AskFirst };
                 let known = executed + open == 0 || at == Stage::AskFirst;
                 assert!(known, "what left was forgotten: {:?}, {promised:?} {now:?}", self.writes[&serial]);
@@ -99,20 +99,20 @@ impl Model {
                 self.writes.get_mut(&serial).unwrap().trail = None;
                 self.start(serial, claim, &asker, at);
             }
-            Found::Unknown(first, claim, _) => {
+            Admission::Unknown(first, claim, _) => {
                 self.counts.repeats += 1;
                 assert_eq!(serial_of(&first), serial, "the first try is another write's");
                 self.start(serial, claim, &asker, Stage::Ask(None));
                 self.used(serial, promise);
             }
-            Found::Done(first, recorded) => {
+            Admission::Done(first, recorded) => {
                 self.counts.repeats += 1;
                 assert_eq!(serial_of(&first), serial, "the first try is another write's");
                 self.told(serial, recorded.outcome);
                 self.used(serial, promise);
             }
-            Found::UnderWay(first, waiting) => self.waits(serial, serial_of(&first), waiting),
-            Found::Conflict(first, _) => panic!("the same body under the same id conflicts with {first}"),
+            Admission::UnderWay(first, waiting) => self.waits(serial, serial_of(&first), waiting),
+            Admission::Conflict(first, _) => panic!("the same body under the same id conflicts with {first}"),
         }
     }
 
@@ -142,15 +142,15 @@ impl Model {
         let before = one.begun < self.lost;
         let (left, busy) = (one.executed + one.open(), self.tries.iter().any(|one| one.serial == serial));
         match self.memory.take(&customer(), &one.keys, &other, asker, self.span()) {
-            Found::Conflict(first, known) => {
+            Admission::Conflict(first, known) => {
                 self.counts.conflicts += 1;
                 assert_eq!(serial_of(&first), serial, "a conflict with another write");
-                match known.map(|known: Arc<Recorded>| known.outcome) {
+                match known.map(|known: Arc<WriteResult>| known.outcome) {
                     None => assert!(busy, "a conflict with what is not under way says nothing of it"),
                     Some(outcome) => self.told(serial, outcome),
                 }
             }
-            Found::Fresh(claim) => {
+            Admission::Fresh(claim) => {
                 let known = left == 0 || before;
                 assert!(known && !busy, "the id of what left is given to another: {one:?}");
                 drop(claim);
@@ -173,7 +173,7 @@ impl Model {
         let serial = self.meant(Kind::Change, name, keys.clone(), of.clone(), "{}".to_owned());
         let asker = self.request(serial);
         match self.memory.take(&customer(), &keys, &of, &asker, self.span()) {
-            Found::Fresh(claim) => {
+            Admission::Fresh(claim) => {
                 if let Some(one) = before.and_then(|before| self.writes.get(&before)).filter(|_| echoed) {
                     let repeat = one.write == of && self.now - one.begun < SAME_CHANGE;
                     let left = one.executed + one.open() > 0 || self.tries.iter().any(|t| t.serial == one.serial);
@@ -182,10 +182,10 @@ impl Model {
                 self.newest.insert(path, serial);
                 self.start(serial, claim, &asker, Stage::Line);
             }
-            Found::Conflict(first, _) => panic!("a change conflicts with {first}, by its order's own id"),
-            Found::Done(first, recorded) => self.is_repeat(serial, serial_of(&first), None, Some(recorded), &asker),
-            Found::Unknown(first, claim, _) => self.is_repeat(serial, serial_of(&first), Some(claim), None, &asker),
-            Found::UnderWay(first, waiting) => {
+            Admission::Conflict(first, _) => panic!("a change conflicts with {first}, by its order's own id"),
+            Admission::Done(first, recorded) => self.is_repeat(serial, serial_of(&first), None, Some(recorded), &asker),
+            Admission::Unknown(first, claim, _) => self.is_repeat(serial, serial_of(&first), Some(claim), None, &asker),
+            Admission::UnderWay(first, waiting) => {
                 let first = serial_of(&first);
                 assert!(self.writes[&first].write == of, "waiting for another change");
                 if !echoed {
@@ -205,7 +205,7 @@ impl Model {
         );
     }
 
-    fn is_repeat(&mut self, own: u32, first: u32, claim: Option<Claim>, done: Option<Arc<Recorded>>, asker: &Asker) {
+    fn is_repeat(&mut self, own: u32, first: u32, claim: Option<Claim>, done: Option<Arc<WriteResult>>, asker: &Asker) {
         self.counts.repeats += 1;
         let (one, other) = (&self.writes[&own], &self.writes[&first]);
         assert!(one.write == other.write, "told of another change");
@@ -228,13 +228,13 @@ impl Model {
         let serial = self.meant(Kind::Place, Name::None, keys.clone(), of.clone(), "{}".to_owned());
         let asker = self.request(serial);
         match self.memory.take(&customer(), &keys, &of, &asker, self.span()) {
-            Found::Fresh(claim) => {
+            Admission::Fresh(claim) => {
                 let orphan = |one: &Try| Some(one.serial) == before && one.gone.is_cancelled();
                 assert!(!self.tries.iter().any(orphan), "what a caller left under way is sent once more");
                 self.newest.insert(name, serial);
                 self.start(serial, claim, &asker, Stage::Line);
             }
-            Found::UnderWay(first, waiting) => {
+            Admission::UnderWay(first, waiting) => {
                 let first = serial_of(&first);
                 self.joins_an_orphan(first);
                 self.waits(first, first, waiting);
@@ -246,7 +246,7 @@ impl Model {
     fn takes_risk_away(&mut self, kind: Kind, of: Write) {
         let serial = self.meant(kind, Name::None, Vec::new(), of.clone(), String::new());
         let asker = self.request(serial);
-        let Found::Fresh(claim) = self.memory.take(&customer(), &[], &of, &asker, self.span()) else {
+        let Admission::Fresh(claim) = self.memory.take(&customer(), &[], &of, &asker, self.span()) else {
             panic!("what takes risk away is held up by a repeat");
         };
         self.start(serial, claim, &asker, Stage::Line);

@@ -11,8 +11,8 @@ use sixgate::legs::health::{self, Event, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
 use sixgate::orders::exits::Stand;
-use sixgate::orders::idempotency::{Memory, Recorded, Span};
-use sixgate::orders::limits::{Ask, Decision, Limits, Moment, Priority, Rules};
+use sixgate::orders::idempotency::{IdempotencyStore, Span, WriteResult};
+use sixgate::orders::limits::{Decision, Limits, MonotonicTime, Priority, RateRequest, Rules};
 
 use super::broker::Looked;
 use super::callers::serial_of;
@@ -22,12 +22,12 @@ use super::world::{Entry, Kind, Letter, Model, Name, Stage, Try, customer, secs}
 const RECONCILE_FOR: Duration = secs(10);
 
 impl Model {
-    fn ask(&self, serial: u32) -> Ask {
+    fn ask(&self, serial: u32) -> RateRequest {
         let write = &self.writes[&serial];
         let (method, path) = (&write.write.method, write.write.path.as_str());
         let endpoint = endpoints::classify(method, path, None);
         assert_eq!(endpoint.takes_risk_away(), write.kind.takes_risk_away());
-        Ask::of(method, path, &endpoint, write.kind.takes_risk_away(), || [0; 32])
+        RateRequest::of(method, path, &endpoint, write.kind.takes_risk_away(), || [0; 32])
     }
 
     /// One of the tries goes one step further.
@@ -89,7 +89,7 @@ impl Model {
             let (serial, claim) = (one.serial, one.claim.take().unwrap());
             self.told(serial, Outcome::Executed);
             self.kept.insert(serial, self.now);
-            claim.end(Recorded::bare(Outcome::Executed));
+            claim.end(WriteResult::bare(Outcome::Executed));
         } else if under.is_empty() && self.now >= self.started + RECONCILE_FOR {
             self.goes_to(one, Stage::Line);
         }
@@ -107,8 +107,8 @@ impl Model {
         self.goes_to(one, at);
     }
 
-    fn deadline(one: &Try) -> Moment {
-        Moment::START.after(one.leave_by)
+    fn deadline(one: &Try) -> MonotonicTime {
+        MonotonicTime::START.after(one.leave_by)
     }
 
     fn reserve(&mut self, mut one: Try) {
@@ -197,7 +197,7 @@ impl Model {
             self.journal[line].outcome = Some(Outcome::NotSent);
             return self.goes_to(one, Stage::Line);
         }
-        one.claim.as_mut().unwrap().sending(Recorded::bare(Outcome::Unknown));
+        one.claim.as_mut().unwrap().sending(WriteResult::bare(Outcome::Unknown));
         if self.one_in(12) {
             one.claim.as_mut().unwrap().taken_back();
             self.limits.give_back(taken);
@@ -234,7 +234,7 @@ impl Model {
         one.claim
             .as_mut()
             .unwrap()
-            .sending(Recorded { trail: Some(Arc::clone(&trail)), ..Recorded::bare(Outcome::Unknown) });
+            .sending(WriteResult { trail: Some(Arc::clone(&trail)), ..WriteResult::bare(Outcome::Unknown) });
         let promise = self.promise();
         let write = self.writes.get_mut(&serial).unwrap();
         write.trail.get_or_insert(trail);
@@ -326,7 +326,7 @@ impl Model {
             }
         }
         let trail = self.writes[&serial].trail.clone();
-        one.claim.take().unwrap().end(Recorded { trail, ..Recorded::bare(outcome) });
+        one.claim.take().unwrap().end(WriteResult { trail, ..WriteResult::bare(outcome) });
         self.exit_ended(one, outcome);
     }
 
@@ -356,7 +356,7 @@ impl Model {
     pub fn crash(&mut self) {
         self.counts.crashes += 1;
         self.waiting.clear();
-        self.memory = Memory::default();
+        self.memory = IdempotencyStore::default();
         // What they would still say, they say to a memory that is gone.
         self.tries.clear();
         (self.exits, self.known) = (Arc::default(), sixgate::orders::known::Known::default());
@@ -373,7 +373,7 @@ impl Model {
         let read: Vec<Entry> = self.journal.iter().filter(|line| line.at + back >= now).cloned().collect();
         let intents = read.iter().filter(|line| line.is_intent);
         self.limits.rebuild(
-            intents.map(|line| (line.at, Ask { priority: Priority::Other, ..line.ask.clone() })),
+            intents.map(|line| (line.at, RateRequest { priority: Priority::Other, ..line.ask.clone() })),
             now,
             self.moment(),
         );
@@ -413,7 +413,7 @@ impl Model {
             let taken = self.moment();
             let until = taken.after(day::remembered_for(last.at, false));
             let promised = last.really + day::remembered_for(self.really(last.really), false) - secs(1);
-            let recorded = Recorded { trail: trail.clone(), ..Recorded::bare(outcome) };
+            let recorded = WriteResult { trail: trail.clone(), ..WriteResult::bare(outcome) };
             self.memory.remember(
                 &customer(),
                 &keys,

@@ -11,10 +11,10 @@ use sixgate::legs::health::{Event, Health, Line, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
 use sixgate::orders::exits::{Exit, Exits, Place};
-use sixgate::orders::idempotency::{Claim, Key, Memory, Span, UnderWay, Write};
+use sixgate::orders::idempotency::{Claim, IdempotencyStore, Key, Span, UnderWay, Write};
 use sixgate::orders::known::Known;
-use sixgate::orders::limits::{Ask, Held, Limits, Moment, Rules};
-use sixgate::orders::lookup::Trail;
+use sixgate::orders::limits::{Held, Limits, MonotonicTime, RateRequest, Rules};
+use sixgate::orders::lookup::Lookup;
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Row;
@@ -89,7 +89,7 @@ pub struct Meant {
     pub by: Vec<Role>,
     /// Until then the gateway has promised to know of it.
     pub promised: Duration,
-    pub trail: Option<Arc<Trail>>,
+    pub trail: Option<Arc<Lookup>>,
     pub begun: Duration,
     /// The number of its last request.
     pub came: u64,
@@ -113,7 +113,7 @@ pub struct Entry {
     pub really: Duration,
     /// Was the broker's clock known by then? Otherwise it is the host's time.
     pub heard: bool,
-    pub ask: Ask,
+    pub ask: RateRequest,
     pub outcome: Option<Outcome>,
     /// Taken up when the broker was asked again; nothing left for it.
     pub is_intent: bool,
@@ -166,7 +166,7 @@ pub struct Model {
     pub clock: std::time::Instant,
     /// How wrong the wall clock is set.
     pub wrong: SignedDuration,
-    pub memory: Memory,
+    pub memory: IdempotencyStore,
     pub limits: Limits,
     pub exits: Arc<Exits>,
     pub known: Known,
@@ -256,7 +256,7 @@ impl Model {
             base: BootInstant::now(),
             clock: std::time::Instant::now(),
             wrong: SignedDuration::ZERO,
-            memory: Memory::default(),
+            memory: IdempotencyStore::default(),
             limits: Limits::new(rules),
             exits: Arc::default(),
             known: Known::default(),
@@ -302,8 +302,8 @@ impl Model {
         self.below(of) == 0
     }
 
-    pub fn moment(&self) -> Moment {
-        Moment::START.after(self.now)
+    pub fn moment(&self) -> MonotonicTime {
+        MonotonicTime::START.after(self.now)
     }
 
     pub fn instant(&self) -> BootInstant {

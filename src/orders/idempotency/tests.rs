@@ -11,7 +11,7 @@ fn account() -> ClientId {
 }
 
 fn span(second: u64) -> Span {
-    let now = Moment::START.after(Duration::from_secs(second));
+    let now = MonotonicTime::START.after(Duration::from_secs(second));
     Span { now, until: now.after(DAY) }
 }
 
@@ -24,8 +24,8 @@ fn write(body: u8) -> Write {
     }
 }
 
-fn recorded(outcome: Outcome) -> Recorded {
-    Recorded { status: 200, body: Bytes::from_static(b"{}"), ..Recorded::bare(outcome) }
+fn recorded(outcome: Outcome) -> WriteResult {
+    WriteResult { status: 200, body: Bytes::from_static(b"{}"), ..WriteResult::bare(outcome) }
 }
 
 fn asker(request_id: &str) -> Asker {
@@ -36,58 +36,58 @@ fn id(text: &str) -> [Key; 1] {
     [Key::Correlation(text.into())]
 }
 
-fn take(memory: &Memory, keys: &[Key], body: u8, second: u64) -> Found {
+fn take(memory: &IdempotencyStore, keys: &[Key], body: u8, second: u64) -> Admission {
     memory.take(&account(), keys, &write(body), &asker(&format!("r{second}")), span(second))
 }
 
 #[track_caller]
-fn fresh(found: Found) -> Claim {
-    let Found::Fresh(claim) = found else { panic!("not fresh: {found:?}") };
+fn fresh(found: Admission) -> Claim {
+    let Admission::Fresh(claim) = found else { panic!("not fresh: {found:?}") };
     claim
 }
 
 #[tokio::test]
 async fn a_repeat_gets_what_became_of_the_first_and_hears_which_that_was() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     let claim = fresh(take(&memory, &id("c"), 1, 0));
-    let Found::UnderWay(first, mut waiting) = take(&memory, &id("c"), 1, 1) else { panic!() };
+    let Admission::UnderWay(first, mut waiting) = take(&memory, &id("c"), 1, 1) else { panic!() };
     assert_eq!(&*first, "r0");
-    let Found::Conflict(first, None) = take(&memory, &id("c"), 2, 1) else { panic!() };
+    let Admission::Conflict(first, None) = take(&memory, &id("c"), 2, 1) else { panic!() };
     assert_eq!(&*first, "r0");
     claim.end(recorded(Outcome::Executed));
     assert_eq!(waiting.end().await.unwrap().outcome, Outcome::Executed);
-    let Found::Done(first, _) = take(&memory, &id("c"), 1, 2) else { panic!() };
+    let Admission::Done(first, _) = take(&memory, &id("c"), 1, 2) else { panic!() };
     assert_eq!(&*first, "r0");
-    let Found::Conflict(_, Some(known)) = take(&memory, &id("c"), 2, 2) else { panic!() };
+    let Admission::Conflict(_, Some(known)) = take(&memory, &id("c"), 2, 2) else { panic!() };
     assert_eq!(known.outcome, Outcome::Executed);
     // Another account's id is another id.
     let beta = ClientId::parse("1000000002").unwrap();
-    assert!(matches!(memory.take(&beta, &id("c"), &write(1), &asker("r"), span(2)), Found::Fresh(_)));
+    assert!(matches!(memory.take(&beta, &id("c"), &write(1), &asker("r"), span(2)), Admission::Fresh(_)));
 }
 
 /// A task that dies half way must not leave an order that can be sent again, nor an
 /// id on which everybody waits for ever.
 #[tokio::test]
 async fn a_claim_that_is_dropped_says_what_is_known() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     let claim = fresh(take(&memory, &id("c"), 1, 0));
-    let Found::UnderWay(_, mut waiting) = take(&memory, &id("c"), 1, 0) else { panic!() };
+    let Admission::UnderWay(_, mut waiting) = take(&memory, &id("c"), 1, 0) else { panic!() };
     drop(claim);
     assert_eq!(waiting.end().await.unwrap().outcome, Outcome::NotSent);
     let mut claim = fresh(take(&memory, &id("c"), 1, 0));
     claim.sending(recorded(Outcome::Unknown));
     drop(claim);
-    let Found::Unknown(_, claim, _) = take(&memory, &id("c"), 1, 0) else { panic!() };
+    let Admission::Unknown(_, claim, _) = take(&memory, &id("c"), 1, 0) else { panic!() };
     // Whoever asks holds the claim; the next one waits for the answer.
-    assert!(matches!(take(&memory, &id("c"), 1, 0), Found::UnderWay(..)));
+    assert!(matches!(take(&memory, &id("c"), 1, 0), Admission::UnderWay(..)));
     drop(claim);
-    assert!(matches!(take(&memory, &id("c"), 1, 0), Found::Unknown(..)));
+    assert!(matches!(take(&memory, &id("c"), 1, 0), Admission::Unknown(..)));
 }
 
 /// What is refused or never sent must not fill the memory, nor hold its id.
 #[test]
 fn what_was_not_done_leaves_nothing_behind() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     for n in 0..100 {
         let claim = fresh(take(&memory, &id(&format!("c{n}")), 1, n));
         if n % 2 == 0 { drop(claim) } else { drop(claim.end(recorded(Outcome::Rejected))) }
@@ -100,7 +100,7 @@ fn what_was_not_done_leaves_nothing_behind() {
 /// A loop of orders that are refused, on one connection and each with an id of its own, is 30,000 a second.
 #[test]
 fn a_hundred_thousand_refused_writes_leave_no_entry_of_any_kind() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     fresh(take(&memory, &id("sent"), 1, 0)).end(recorded(Outcome::Executed));
     let one = memory.entries(&account());
     for n in 0..100_000_u64 {
@@ -124,7 +124,7 @@ fn a_hundred_thousand_refused_writes_leave_no_entry_of_any_kind() {
             _ => drop(claim.end(recorded(Outcome::Rejected))),
         }
         // And what is refused for its id alone.
-        assert!(matches!(take(&memory, &id("sent"), 2, 1), Found::Conflict(..)));
+        assert!(matches!(take(&memory, &id("sent"), 2, 1), Admission::Conflict(..)));
     }
     assert_eq!(memory.entries(&account()), one);
 }
@@ -132,22 +132,22 @@ fn a_hundred_thousand_refused_writes_leave_no_entry_of_any_kind() {
 /// Whoever repeats one order for ever, with another key each time, must not fill anything by it.
 #[test]
 fn repeats_without_end_of_one_write_are_bounded() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
     let mut lost = fresh(take(&memory, &id("lost"), 1, 0));
     lost.sending(recorded(Outcome::Unknown));
     drop(lost);
     for n in 0..10_000 {
         let keys = [Key::Correlation("c".into()), Key::Idempotency(format!("i{n}").into())];
-        assert!(matches!(take(&memory, &keys, 1, 1), Found::Done(..)));
-        let Found::Unknown(_, claim, _) = take(&memory, &id("lost"), 1, 1) else { panic!("{n}") };
+        assert!(matches!(take(&memory, &keys, 1, 1), Admission::Done(..)));
+        let Admission::Unknown(_, claim, _) = take(&memory, &id("lost"), 1, 1) else { panic!("{n}") };
         drop(claim);
     }
     let [kept, places, due] = memory.entries(&account());
     assert!(kept == 2 && places <= 2 * MOST_IDS && due == 2, "{kept} {places} {due}");
     // What it came with first is known as ever, and those of the first repeats.
-    assert!(matches!(take(&memory, &id("c"), 1, 2), Found::Done(..)));
-    assert!(matches!(take(&memory, &[Key::Idempotency("i0".into())], 1, 2), Found::Done(..)));
+    assert!(matches!(take(&memory, &id("c"), 1, 2), Admission::Done(..)));
+    assert!(matches!(take(&memory, &[Key::Idempotency("i0".into())], 1, 2), Admission::Done(..)));
 }
 
 /// A busy customer's day is 7,000 of these.
@@ -158,15 +158,15 @@ fn a_remembered_write_costs_little() {
         let text = std::fs::read_to_string("/proc/self/statm").unwrap();
         text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
     };
-    let (memory, before) = (Memory::default(), resident());
+    let (memory, before) = (IdempotencyStore::default(), resident());
     for n in 0..MANY {
         let keys = [Key::Correlation(format!("a-label-of-{n:08}").into())];
         let answer = format!(r#"{{"orderId":"2126{n:010}","orderStatus":"TRANSIT"}}"#);
         let request_id = format!("01a22c1d-4da8-79b5-a203-{n:012}");
-        let Found::Fresh(claim) = memory.take(&account(), &keys, &write(1), &asker(&request_id), span(0)) else {
+        let Admission::Fresh(claim) = memory.take(&account(), &keys, &write(1), &asker(&request_id), span(0)) else {
             panic!()
         };
-        claim.end(Recorded { status: 200, body: answer.into(), ..Recorded::bare(Outcome::Executed) });
+        claim.end(WriteResult { status: 200, body: answer.into(), ..WriteResult::bare(Outcome::Executed) });
     }
     let each = (resident() - before) / MANY;
     println!("{each} bytes for each write that left");
@@ -177,7 +177,7 @@ fn a_remembered_write_costs_little() {
 /// What nobody can find any more is not held for a day: changes by their order alone, twins that are over.
 #[test]
 fn what_cannot_be_found_again_is_not_kept() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     for n in 0..25 {
         let keys = [Key::Change { order: "7".into(), echoed: true }];
         fresh(take(&memory, &keys, n, u64::from(n))).end(recorded(Outcome::Executed));
@@ -191,7 +191,7 @@ fn what_cannot_be_found_again_is_not_kept() {
 /// An account that trades no more, or is deleted, gives back what it held.
 #[test]
 fn what_is_due_is_forgotten_without_another_order() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     for n in 0..1000 {
         fresh(take(&memory, &id(&format!("c{n}")), 1, 0)).end(recorded(Outcome::Executed));
     }
@@ -204,47 +204,47 @@ fn what_is_due_is_forgotten_without_another_order() {
 /// An id is another order's the next day, and a use of it late in the day keeps it on.
 #[test]
 fn an_id_is_remembered_until_its_time_and_an_hour_past_its_last_use() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
     let late = Span { now: span(86_000).now, until: span(86_000).now.after(Duration::from_hours(1)) };
-    assert!(matches!(memory.take(&account(), &id("c"), &write(1), &asker("r"), late), Found::Done(..)));
-    assert!(matches!(take(&memory, &id("c"), 1, 86_400 + 3_000), Found::Done(..)));
-    let memory = Memory::default();
+    assert!(matches!(memory.take(&account(), &id("c"), &write(1), &asker("r"), late), Admission::Done(..)));
+    assert!(matches!(take(&memory, &id("c"), 1, 86_400 + 3_000), Admission::Done(..)));
+    let memory = IdempotencyStore::default();
     fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
-    assert!(matches!(take(&memory, &id("c"), 2, 86_399), Found::Conflict(..)));
+    assert!(matches!(take(&memory, &id("c"), 2, 86_399), Admission::Conflict(..)));
     fresh(take(&memory, &id("c"), 2, 86_400)).end(recorded(Outcome::Executed));
-    assert!(matches!(take(&memory, &id("c"), 2, 86_401), Found::Done(..)));
+    assert!(matches!(take(&memory, &id("c"), 2, 86_401), Admission::Done(..)));
 }
 
 /// When the day that an order belongs to is known better by its answer.
 #[test]
 fn a_claim_can_say_that_it_is_to_be_kept_for_longer() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     let mut claim = fresh(take(&memory, &id("c"), 1, 0));
     claim.keep_until(span(0).now.after(DAY * 3));
     claim.end(recorded(Outcome::Executed));
-    assert!(matches!(take(&memory, &id("c"), 1, 3 * 86_400 - 1), Found::Done(..)));
+    assert!(matches!(take(&memory, &id("c"), 1, 3 * 86_400 - 1), Admission::Done(..)));
 }
 
 /// A repeat that leaves one of its ids out is the same write as one that does not.
 #[test]
 fn one_id_of_two_is_enough_to_know_a_write_again() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     let both = [Key::Correlation("c".into()), Key::Idempotency("i".into())];
     fresh(take(&memory, &both, 1, 0)).end(recorded(Outcome::Rejected));
     fresh(take(&memory, &both[..1], 1, 1)).end(recorded(Outcome::Executed));
-    assert!(matches!(take(&memory, &both, 1, 2), Found::Done(..)));
-    assert!(matches!(take(&memory, &both[1..], 1, 3), Found::Done(..)));
+    assert!(matches!(take(&memory, &both, 1, 2), Admission::Done(..)));
+    assert!(matches!(take(&memory, &both[1..], 1, 3), Admission::Done(..)));
 }
 
 #[test]
 fn two_ids_of_two_writes_are_a_conflict() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     let both = |c: &str, i: &str| [Key::Correlation(c.into()), Key::Idempotency(i.into())];
     let one = fresh(take(&memory, &both("c1", "i1"), 1, 0));
     let two = fresh(take(&memory, &both("c2", "i2"), 1, 0));
-    assert!(matches!(take(&memory, &both("c1", "i2"), 1, 0), Found::Conflict(..)));
-    assert!(matches!(take(&memory, &[Key::Idempotency("i1".into())], 1, 0), Found::UnderWay(..)));
+    assert!(matches!(take(&memory, &both("c1", "i2"), 1, 0), Admission::Conflict(..)));
+    assert!(matches!(take(&memory, &[Key::Idempotency("i1".into())], 1, 0), Admission::UnderWay(..)));
     drop((one, two));
 }
 
@@ -255,11 +255,11 @@ fn change(order: &str, echoed: bool) -> [Key; 1] {
 /// A trailing stop sends change after change with the order's own id on each.
 #[test]
 fn an_echoed_id_never_conflicts_and_repeats_only_the_last_change_of_its_order() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     for body in 1..50 {
         fresh(take(&memory, &change("7", true), body, u64::from(body))).end(recorded(Outcome::Executed));
     }
-    assert!(matches!(take(&memory, &change("7", true), 49, 60), Found::Done(..)), "the last one, again");
+    assert!(matches!(take(&memory, &change("7", true), 49, 60), Admission::Done(..)), "the last one, again");
     // One that was sent before the last one is a new change: back to the old price.
     fresh(take(&memory, &change("7", true), 48, 61)).end(recorded(Outcome::Executed));
     fresh(take(&memory, &change("7", true), 49, 62)).end(recorded(Outcome::Executed));
@@ -268,35 +268,35 @@ fn an_echoed_id_never_conflicts_and_repeats_only_the_last_change_of_its_order() 
     fresh(take(&memory, &change("7", false), 50, 130)).end(recorded(Outcome::Executed));
     fresh(take(&memory, &change("7", false), 50, 131)).end(recorded(Outcome::Executed));
     fresh(take(&memory, &change("7", true), 49, 132)).end(recorded(Outcome::Executed));
-    assert!(matches!(take(&memory, &change("8", true), 49, 132), Found::Fresh(_)));
+    assert!(matches!(take(&memory, &change("8", true), 49, 132), Admission::Fresh(_)));
 }
 
 /// A blind HTTP retry of a client library; two orders of one engine that happen to be alike.
 #[tokio::test]
 async fn a_twin_joins_only_while_the_first_is_under_way_and_its_caller_gone() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     let twin = [Key::Twin([7; 32])];
     let first = asker("first");
-    let Found::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
+    let Admission::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
     let other = fresh(take(&memory, &twin, 1, 0));
     other.end(recorded(Outcome::Executed));
     drop(claim);
-    let Found::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
+    let Admission::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
     first.gone.cancel();
-    assert!(matches!(take(&memory, &twin, 2, 1), Found::Fresh(_)), "another order");
-    let Found::Fresh(again) = memory.take(&account(), &twin, &write(1), &first, span(1)) else { panic!() };
-    let Found::UnderWay(by, mut waiting) = take(&memory, &twin, 1, 1) else { panic!() };
+    assert!(matches!(take(&memory, &twin, 2, 1), Admission::Fresh(_)), "another order");
+    let Admission::Fresh(again) = memory.take(&account(), &twin, &write(1), &first, span(1)) else { panic!() };
+    let Admission::UnderWay(by, mut waiting) = take(&memory, &twin, 1, 1) else { panic!() };
     assert_eq!(&*by, "first");
     again.end(recorded(Outcome::Executed));
     assert_eq!(waiting.end().await.unwrap().outcome, Outcome::Executed);
-    assert!(matches!(take(&memory, &twin, 1, 2), Found::Fresh(_)), "it is over");
+    assert!(matches!(take(&memory, &twin, 1, 2), Admission::Fresh(_)), "it is over");
     drop(claim);
 }
 
 /// The journal of an older version knows the bytes of a body and not its values.
 #[test]
 fn an_older_journals_write_is_known_again_by_its_bytes() {
-    let memory = Memory::default();
+    let memory = IdempotencyStore::default();
     let old = Write { values: Said::Bytes([1; 32]), ..write(1) };
     memory.remember(
         &account(),
@@ -306,8 +306,8 @@ fn an_older_journals_write_is_known_again_by_its_bytes() {
         recorded(Outcome::Executed),
         span(0),
     );
-    assert!(matches!(take(&memory, &id("c"), 1, 1), Found::Done(..)));
-    assert!(matches!(take(&memory, &id("c"), 2, 1), Found::Conflict(..)));
+    assert!(matches!(take(&memory, &id("c"), 1, 1), Admission::Done(..)));
+    assert!(matches!(take(&memory, &id("c"), 2, 1), Admission::Conflict(..)));
 }
 
 proptest! {
@@ -315,7 +315,7 @@ proptest! {
     /// nobody is ever given a second right to send.
     #[test]
     fn nobody_may_send_what_may_have_been_done(steps in prop::collection::vec((0..3usize, 0..6u8, 0..30u32), 1..200)) {
-        let memory = Memory::default();
+        let memory = IdempotencyStore::default();
         let mut now = 0_u64;
         let mut claims: Vec<(usize, Claim, bool)> = Vec::new();
         // When each id was last sent with no proof against it.
@@ -325,18 +325,18 @@ proptest! {
             let key = id(&format!("c{n}"));
             match what {
                 0 | 1 => match take(&memory, &key, 1, now) {
-                    Found::Fresh(claim) => {
+                    Admission::Fresh(claim) => {
                         prop_assert!(done[n].is_none(), "a second send of {n}");
                         prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
                         claims.push((n, claim, false));
                     }
-                    Found::Unknown(_, claim, _) => {
+                    Admission::Unknown(_, claim, _) => {
                         prop_assert!(!claims.iter().any(|(other, ..)| *other == n));
                         claims.push((n, claim, true));
                     }
-                    Found::Done(..) => prop_assert!(done[n].is_some()),
-                    Found::UnderWay(..) => prop_assert!(claims.iter().any(|(other, ..)| *other == n)),
-                    Found::Conflict(..) => prop_assert!(false),
+                    Admission::Done(..) => prop_assert!(done[n].is_some()),
+                    Admission::UnderWay(..) => prop_assert!(claims.iter().any(|(other, ..)| *other == n)),
+                    Admission::Conflict(..) => prop_assert!(false),
                 },
                 _ => {
                     let Some(at) = claims.iter().position(|(other, ..)| *other == n) else { continue };

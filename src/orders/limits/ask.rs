@@ -33,7 +33,7 @@ impl Priority {
 
 /// A request that wants to leave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct RateRequest {
     /// What it counts against.
     pub class: RateClass,
     /// Whether it goes first.
@@ -44,7 +44,7 @@ pub struct Ask {
     pub body: Option<[u8; 32]>,
 }
 
-impl Ask {
+impl RateRequest {
     /// What a request of this method and path (without its query) is. `body` is asked
     /// for only where it matters.
     pub fn of(

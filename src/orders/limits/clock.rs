@@ -8,12 +8,12 @@ use crate::domain::BootInstant;
 
 /// A point in time since the machine was started, to the microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(u64);
+pub struct MonotonicTime(u64);
 
 /// How far before the process began a moment can lie: what was sent yesterday counts today.
 const BEFORE: Duration = Duration::from_hours(72);
 
-impl Moment {
+impl MonotonicTime {
     /// The beginning of the process, or of a test.
     pub const START: Self = Self(BEFORE.as_micros() as u64);
 
@@ -51,30 +51,30 @@ fn micros(duration: Duration) -> u64 {
 
 /// The clock that moments come from.
 #[derive(Clone, Copy, Debug)]
-pub struct Monotonic {
+pub struct MonotonicClock {
     start: BootInstant,
 }
 
-impl Monotonic {
+impl MonotonicClock {
     /// A clock that starts now.
     pub fn start() -> Self {
         Self { start: BootInstant::now() }
     }
 
     /// Now.
-    pub fn now(&self) -> Moment {
-        Moment::START.after(self.start.elapsed())
+    pub fn now(&self) -> MonotonicTime {
+        MonotonicTime::START.after(self.start.elapsed())
     }
 
     /// The moment of one of the runtime's instants; one before the clock started is its start.
-    pub(super) fn moment(&self, instant: Instant) -> Moment {
+    pub(super) fn moment(&self, instant: Instant) -> MonotonicTime {
         let (here, now) = (self.now(), Instant::now());
         let moment = here.after(instant.saturating_duration_since(now)).before(now.saturating_duration_since(instant));
-        moment.max(Moment::START)
+        moment.max(MonotonicTime::START)
     }
 
     /// The runtime's instant of a moment, rounded up to where its timer stops.
-    pub(super) fn instant(&self, moment: Moment) -> Instant {
+    pub(super) fn instant(&self, moment: MonotonicTime) -> Instant {
         let (here, now) = (self.now(), Instant::now());
         now + moment.since(here)
     }

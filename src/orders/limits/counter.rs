@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::clock::Moment;
+use super::clock::MonotonicTime;
 
 /// Up to this many are remembered one by one.
 const EXACT: u32 = 100;
@@ -22,7 +22,7 @@ pub(super) struct Cap {
 #[derive(Debug)]
 pub(super) enum Counter {
     /// When each left, oldest first.
-    Exact(VecDeque<Moment>),
+    Exact(VecDeque<MonotonicTime>),
     /// How many left in each part, oldest first, and the width of a part.
     Parts(VecDeque<(u64, u32)>, Duration),
 }
@@ -38,7 +38,7 @@ impl Counter {
     }
 
     /// One left.
-    pub(super) fn add(&mut self, at: Moment) {
+    pub(super) fn add(&mut self, at: MonotonicTime) {
         match self {
             Self::Exact(times) => {
                 // Nearly always the newest.
@@ -57,7 +57,7 @@ impl Counter {
     }
 
     /// One that was added did not leave.
-    pub(super) fn remove(&mut self, at: Moment) {
+    pub(super) fn remove(&mut self, at: MonotonicTime) {
         match self {
             Self::Exact(times) => {
                 if let Some(place) = times.iter().rposition(|time| *time == at) {
@@ -74,12 +74,12 @@ impl Counter {
     }
 
     /// Forget what is out of the longest window.
-    pub(super) fn forget(&mut self, longest: Duration, now: Moment) {
+    pub(super) fn forget(&mut self, longest: Duration, now: MonotonicTime) {
         match self {
             Self::Exact(times) => while times.pop_front_if(|time| time.after(longest) <= now).is_some() {},
             Self::Parts(parts, width) => {
                 let width = *width;
-                let over = |(part, _): &mut (u64, u32)| Moment::end_of_span(*part, width).after(longest) <= now;
+                let over = |(part, _): &mut (u64, u32)| MonotonicTime::end_of_span(*part, width).after(longest) <= now;
                 while parts.pop_front_if(over).is_some() {}
             }
         }
@@ -87,7 +87,7 @@ impl Counter {
 
     /// When one more may leave, if what is reserved leaves now and so many others leave first as
     /// soon as they may.
-    pub(super) fn earliest(&self, cap: Cap, reserved: u32, ahead: u32, now: Moment) -> Moment {
+    pub(super) fn earliest(&self, cap: Cap, reserved: u32, ahead: u32, now: MonotonicTime) -> MonotonicTime {
         // Of each full count ahead, a window passes.
         let windows = ahead / cap.count.max(1);
         let room = cap.count.saturating_sub(1 + ahead % cap.count.max(1));
@@ -95,11 +95,11 @@ impl Counter {
     }
 
     /// When no more than `room` of those that left, and of those that leave now, are within `per`.
-    fn fewer_than(&self, room: u32, per: Duration, reserved: u32, now: Moment) -> Moment {
+    fn fewer_than(&self, room: u32, per: Duration, reserved: u32, now: MonotonicTime) -> MonotonicTime {
         let mut within: u64 = 0;
         let mut last = now;
         // From the newest: the first that does not fit has to go out of the window.
-        let mut fits = |end: Moment, count: u32| {
+        let mut fits = |end: MonotonicTime, count: u32| {
             within += u64::from(count);
             let fits = within <= u64::from(room);
             if !fits {
@@ -115,7 +115,7 @@ impl Counter {
                 times.iter().rev().all(|time| fits(*time, 1));
             }
             Self::Parts(parts, width) => {
-                parts.iter().rev().all(|(part, count)| fits(Moment::end_of_span(*part, *width), *count));
+                parts.iter().rev().all(|(part, count)| fits(MonotonicTime::end_of_span(*part, *width), *count));
             }
         }
         last

@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::clock::{Moment, Monotonic};
+use super::clock::{MonotonicClock, MonotonicTime};
 use super::rules::Rules;
-use super::{Ask, Changes, Classes, Decision, Held, Limit, Limits, Priority, Taken};
+use super::{Changes, Classes, Decision, Held, Limit, Limits, Priority, RateRequest, Taken};
 use crate::broker::dhan::endpoints::RateClass;
 
 /// One account's limits, and those who wait for them. As many can wait as there are
 /// requests in flight; who cannot be let through in time is refused at once.
 #[derive(Debug)]
-pub struct Gate {
-    clock: Monotonic,
+pub struct RateLimiter {
+    clock: MonotonicClock,
     state: Mutex<State>,
 }
 
@@ -26,15 +26,15 @@ pub struct Gate {
 #[derive(Debug)]
 #[must_use]
 pub struct Reserved {
-    gate: Arc<Gate>,
+    gate: Arc<RateLimiter>,
     held: Held,
     counted: bool,
 }
 
 /// A request was let through and counted. Dropping it changes nothing: what may have
-/// left counts. See [`Gate::give_back`].
+/// left counts. See [`RateLimiter::give_back`].
 #[derive(Debug)]
-pub struct Pass(pub(super) Taken);
+pub struct Permit(pub(super) Taken);
 
 /// A request was not let through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,7 @@ const fn way_out(limit: &Limit) -> &'static str {
     }
 }
 
-impl Pass {
+impl Permit {
     /// Of an order that is changed: how often, this time included.
     pub const fn changes(&self) -> Option<Changes> {
         self.0.changes
@@ -80,13 +80,13 @@ impl Reserved {
     /// # Errors
     /// When it cannot leave until `by`: it must not be sent, and its room is given back. Never
     /// for what takes risk away.
-    pub async fn count(mut self, by: Instant) -> Result<Pass, Limited> {
+    pub async fn count(mut self, by: Instant) -> Result<Permit, Limited> {
         let (held, gate) = (&self.held, &self.gate);
         let deadline = gate.clock.moment(by);
-        let line = Line { class: held.ask.class, rank: Rank::Count };
+        let line = Queue { class: held.ask.class, rank: Rank::Count };
         let counted = gate.wait(line, |limits, ahead, now| limits.try_count(ahead, held, deadline, now)).await?;
         self.counted = true;
-        Ok(Pass(counted))
+        Ok(Permit(counted))
     }
 }
 
@@ -122,7 +122,7 @@ impl From<Priority> for Rank {
 
 /// Where one waits.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct Queue {
     class: RateClass,
     rank: Rank,
 }
@@ -162,9 +162,9 @@ impl Lane {
     }
 }
 
-impl Gate {
+impl RateLimiter {
     /// For an account that has sent nothing. `max_wait` is `limits.max_wait`.
-    pub fn new(rules: Arc<Rules>, max_wait: Duration, clock: Monotonic) -> Self {
+    pub fn new(rules: Arc<Rules>, max_wait: Duration, clock: MonotonicClock) -> Self {
         let state = State { limits: Limits::new(rules), max_wait, lanes: Classes::default(), next: 0 };
         Self { clock, state: Mutex::new(state) }
     }
@@ -178,7 +178,7 @@ impl Gate {
     }
 
     /// Count what left before a restart: see [`Limits::rebuild`]. `wall` is now.
-    pub fn rebuild(&self, past: impl IntoIterator<Item = (Timestamp, Ask)>, wall: Timestamp) {
+    pub fn rebuild(&self, past: impl IntoIterator<Item = (Timestamp, RateRequest)>, wall: Timestamp) {
         let mut state = self.lock();
         let now = self.clock.now();
         state.limits.rebuild(past, wall, now);
@@ -191,10 +191,10 @@ impl Gate {
     ///
     /// # Errors
     /// When there is no room in time; as soon as that is known.
-    pub async fn reserve(self: &Arc<Self>, ask: Ask, by: Instant) -> Result<Reserved, Limited> {
+    pub async fn reserve(self: &Arc<Self>, ask: RateRequest, by: Instant) -> Result<Reserved, Limited> {
         let by = self.clock.moment(by);
         let deadline = if ask.priority.takes_risk_away() { by } else { by.min(self.longest_wait()) };
-        let line = Line { class: ask.class, rank: ask.priority.into() };
+        let line = Queue { class: ask.class, rank: ask.priority.into() };
         let held = self.wait(line, |limits, ahead, now| limits.try_reserve(ahead, &ask, deadline, now)).await?;
         Ok(Reserved { gate: Arc::clone(self), held, counted: false })
     }
@@ -205,17 +205,17 @@ impl Gate {
     ///
     /// # Errors
     /// When it may not leave within `max_wait`; as soon as that is known.
-    pub async fn enter(&self, ask: Ask) -> Result<Pass, Limited> {
+    pub async fn enter(&self, ask: RateRequest) -> Result<Permit, Limited> {
         let deadline = self.longest_wait();
-        let line = Line { class: ask.class, rank: ask.priority.into() };
-        self.wait(line, |limits, ahead, now| limits.try_take(ahead, &ask, deadline, now)).await.map(Pass)
+        let line = Queue { class: ask.class, rank: ask.priority.into() };
+        self.wait(line, |limits, ahead, now| limits.try_take(ahead, &ask, deadline, now)).await.map(Permit)
     }
 
     /// Ask until it goes or is refused: at once, then whenever it may have become possible.
     async fn wait<T>(
         &self,
-        line: Line,
-        mut ask: impl FnMut(&mut Limits, u32, Moment) -> Decision<T>,
+        line: Queue,
+        mut ask: impl FnMut(&mut Limits, u32, MonotonicTime) -> Decision<T>,
     ) -> Result<T, Limited> {
         let (mut place, mut until) = {
             let mut state = self.lock();
@@ -245,7 +245,7 @@ impl Gate {
     }
 
     /// Nothing of it left: no byte was written. It does not count.
-    pub fn give_back(&self, pass: Pass) {
+    pub fn give_back(&self, pass: Permit) {
         let mut state = self.lock();
         let class = pass.0.ask.class;
         state.limits.give_back(pass.0);
@@ -260,11 +260,11 @@ impl Gate {
     }
 
     /// Until when one that comes now may wait.
-    fn longest_wait(&self) -> Moment {
+    fn longest_wait(&self) -> MonotonicTime {
         self.clock.now().after(self.lock().max_wait)
     }
 
-    fn wait_in_line(&self, state: &mut State, line: Line) -> Place<'_> {
+    fn wait_in_line(&self, state: &mut State, line: Queue) -> Place<'_> {
         let number = state.next;
         state.next += 1;
         let wake = Arc::new(Notify::new());
@@ -283,17 +283,17 @@ impl Gate {
 /// What one who waits does next.
 enum Step<T> {
     Through(Result<T, Limited>),
-    Sleep(Moment),
+    Sleep(MonotonicTime),
 }
 
 impl State {
     /// Let it through if there is room for it and for all who are before it.
     fn ask<T>(
         &mut self,
-        line: Line,
+        line: Queue,
         number: u64,
-        now: Moment,
-        ask: impl FnOnce(&mut Limits, u32, Moment) -> Decision<T>,
+        now: MonotonicTime,
+        ask: impl FnOnce(&mut Limits, u32, MonotonicTime) -> Decision<T>,
     ) -> Step<T> {
         let ahead = match line.class {
             RateClass::OptionChain => 0,
@@ -318,7 +318,7 @@ impl State {
 
 /// A place in a line. Dropped, it is free, and those behind it are told.
 struct Place<'a> {
-    gate: &'a Gate,
+    gate: &'a RateLimiter,
     class: RateClass,
     number: u64,
     wake: Arc<Notify>,

@@ -1,6 +1,6 @@
 //! The broker's limits, kept for each account before a request leaves.
 //!
-//! Pure but for [`Gate`]: `now` is an argument. Monotonic, so that setting the wall
+//! Pure but for [`RateLimiter`]: `now` is an argument. Monotonic, so that setting the wall
 //! clock changes nothing.
 //!
 //! A request first reserves its moment and is counted when it is sent: between the two
@@ -43,9 +43,9 @@ use self::counter::{Cap, Counter};
 use crate::broker::dhan::endpoints::RateClass;
 use crate::broker::dhan::limits::Window;
 
-pub use ask::{Ask, Changes, Priority};
-pub use clock::{Moment, Monotonic};
-pub use gate::{Gate, Limited, Pass, Reserved};
+pub use ask::{Changes, Priority, RateRequest};
+pub use clock::{MonotonicClock, MonotonicTime};
+pub use gate::{Limited, Permit, RateLimiter, Reserved};
 pub use rules::Rules;
 
 /// Orders whose changes are remembered before those that were left alone for a day are forgotten.
@@ -102,7 +102,7 @@ pub enum Decision<T> {
     /// Not before then, if nobody else goes first.
     Wait {
         /// When to ask again.
-        until: Moment,
+        until: MonotonicTime,
         /// What is in the way.
         limit: Limit,
     },
@@ -119,7 +119,7 @@ pub enum Decision<T> {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Held {
-    ask: Ask,
+    ask: RateRequest,
     changes: Option<Changes>,
 }
 
@@ -127,8 +127,8 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Taken {
-    ask: Ask,
-    at: Moment,
+    ask: RateRequest,
+    at: MonotonicTime,
     changes: Option<Changes>,
 }
 
@@ -155,9 +155,9 @@ pub struct Limits {
     reserved: Classes<Reservations>,
     /// Bodies of option chains of the last seconds: no more than data requests fit in there.
     /// Without a moment: reserved.
-    chains: Vec<([u8; 32], Option<Moment>)>,
+    chains: Vec<([u8; 32], Option<MonotonicTime>)>,
     /// How often an order was changed, reserved changes included, and when last.
-    modified: HashMap<Arc<str>, (u32, Moment)>,
+    modified: HashMap<Arc<str>, (u32, MonotonicTime)>,
 }
 
 impl Limits {
@@ -179,7 +179,13 @@ impl Limits {
 
     /// Reserve and count a request at once, or say when or why not. `ahead` and `deadline` as in
     /// [`Limits::try_reserve`].
-    pub fn try_take(&mut self, ahead: u32, ask: &Ask, deadline: Moment, now: Moment) -> Decision<Taken> {
+    pub fn try_take(
+        &mut self,
+        ahead: u32,
+        ask: &RateRequest,
+        deadline: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Decision<Taken> {
         match self.try_reserve(ahead, ask, deadline, now) {
             Decision::Go(held) => Decision::Go(self.count(&held, now)),
             Decision::Wait { until, limit } => Decision::Wait { until, limit },
@@ -189,7 +195,13 @@ impl Limits {
 
     /// Keep room for a request if there is room for it and for so many of its class that go
     /// first; `deadline` is how long it can wait. To be counted or released, never dropped.
-    pub fn try_reserve(&mut self, ahead: u32, ask: &Ask, deadline: Moment, now: Moment) -> Decision<Held> {
+    pub fn try_reserve(
+        &mut self,
+        ahead: u32,
+        ask: &RateRequest,
+        deadline: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Decision<Held> {
         match self.earliest(ask, ahead, now) {
             Ok(None) => Decision::Go(self.hold(ask, now)),
             Ok(Some(found)) => not_now(found, deadline, now),
@@ -200,7 +212,13 @@ impl Limits {
     /// Count what was reserved: it leaves now. There is room, unless what takes risk away took it
     /// meanwhile: that does not wait for a placement's connection or disk. `ahead` as in
     /// [`Limits::try_reserve`]. Unless it goes, it is still reserved.
-    pub fn try_count(&mut self, ahead: u32, held: &Held, deadline: Moment, now: Moment) -> Decision<Taken> {
+    pub fn try_count(
+        &mut self,
+        ahead: u32,
+        held: &Held,
+        deadline: MonotonicTime,
+        now: MonotonicTime,
+    ) -> Decision<Taken> {
         let ask = &held.ask;
         let first = self.reserved.of(ask.class).first;
         // What takes risk away has kept its room from everybody.
@@ -222,7 +240,12 @@ impl Limits {
     ///
     /// # Errors
     /// When it may never leave.
-    fn earliest(&self, ask: &Ask, ahead: u32, now: Moment) -> Result<Option<(Moment, Limit)>, Limit> {
+    fn earliest(
+        &self,
+        ask: &RateRequest,
+        ahead: u32,
+        now: MonotonicTime,
+    ) -> Result<Option<(MonotonicTime, Limit)>, Limit> {
         let per_order = self.rules.modifications_per_order;
         let times = ask.modifies.as_ref().and_then(|order| self.modified.get(order));
         if times.is_some_and(|(times, _)| *times >= per_order) {
@@ -240,7 +263,7 @@ impl Limits {
 
     /// When there is room in all windows besides so many that are reserved and so many that
     /// leave first, and which window it is; nothing when there is now.
-    fn room(&self, ask: &Ask, reserved: u32, ahead: u32, now: Moment) -> Option<(Moment, Limit)> {
+    fn room(&self, ask: &RateRequest, reserved: u32, ahead: u32, now: MonotonicTime) -> Option<(MonotonicTime, Limit)> {
         let rules = self.rules.of(ask.class);
         let cap = |rule: &rules::Rule| match ask.priority {
             Priority::Exit | Priority::Cancel => rule.cancels,
@@ -258,7 +281,7 @@ impl Limits {
         windows.max_by_key(|(at, _)| *at).filter(|(at, _)| *at > now)
     }
 
-    fn hold(&mut self, ask: &Ask, now: Moment) -> Held {
+    fn hold(&mut self, ask: &RateRequest, now: MonotonicTime) -> Held {
         *self.reserved.of_mut(ask.class).of(ask.priority) += 1;
         if let Some(body) = ask.body {
             self.chains.push((body, None));
@@ -275,7 +298,7 @@ impl Limits {
         }
     }
 
-    fn count(&mut self, held: &Held, now: Moment) -> Taken {
+    fn count(&mut self, held: &Held, now: MonotonicTime) -> Taken {
         let ask = &held.ask;
         self.unhold(held);
         self.add(ask, now);
@@ -291,7 +314,7 @@ impl Limits {
     }
 
     /// All but the order's changes, which count from the reservation on.
-    fn add(&mut self, ask: &Ask, at: Moment) {
+    fn add(&mut self, ask: &RateRequest, at: MonotonicTime) {
         let counters = self.counters.of_mut(ask.class);
         if counters.is_empty() {
             counters.extend(self.rules.of(ask.class).iter().map(|rule| Counter::new(rule.cap)));
@@ -304,7 +327,7 @@ impl Limits {
         }
     }
 
-    fn change(&mut self, ask: &Ask, at: Moment) -> Option<Changes> {
+    fn change(&mut self, ask: &RateRequest, at: MonotonicTime) -> Option<Changes> {
         let order = ask.modifies.as_ref()?;
         let (times, last) = self.modified.entry(Arc::clone(order)).or_insert((0, at));
         *times += 1;
@@ -312,7 +335,7 @@ impl Limits {
         Some(Changes { this: *times, most: self.rules.modifications_per_order })
     }
 
-    fn unchange(&mut self, ask: &Ask) {
+    fn unchange(&mut self, ask: &RateRequest) {
         let Some(order) = &ask.modifies else { return };
         let Some((times, _)) = self.modified.get_mut(order) else { return };
         *times = times.saturating_sub(1);
@@ -321,7 +344,7 @@ impl Limits {
         }
     }
 
-    fn unchain(&mut self, chain: ([u8; 32], Option<Moment>)) {
+    fn unchain(&mut self, chain: ([u8; 32], Option<MonotonicTime>)) {
         if let Some(place) = self.chains.iter().rposition(|other| *other == chain) {
             self.chains.remove(place);
         }
@@ -344,7 +367,12 @@ impl Limits {
     /// older than the steps between the lines that came after it add up to, nor than its own time says, so it is counted
     /// for too long rather than forgotten. A wall clock that was set forward makes them look older than they are, which
     /// nothing here can tell.
-    pub fn rebuild(&mut self, past: impl IntoIterator<Item = (Timestamp, Ask)>, wall: Timestamp, now: Moment) {
+    pub fn rebuild(
+        &mut self,
+        past: impl IntoIterator<Item = (Timestamp, RateRequest)>,
+        wall: Timestamp,
+        now: MonotonicTime,
+    ) {
         let past: Vec<_> = past.into_iter().collect();
         let span = |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).ok();
         let (mut steps, mut later) = (Duration::ZERO, wall);
@@ -369,7 +397,7 @@ impl Limits {
 }
 
 /// What stands in the way of one that may not leave now.
-fn not_now<T>((earliest, limit): (Moment, Limit), deadline: Moment, now: Moment) -> Decision<T> {
+fn not_now<T>((earliest, limit): (MonotonicTime, Limit), deadline: MonotonicTime, now: MonotonicTime) -> Decision<T> {
     if earliest > deadline {
         return Decision::Refuse { retry_after: Some(earliest.since(now)), limit };
     }

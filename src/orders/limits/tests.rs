@@ -21,24 +21,24 @@ fn rules(margin: f64) -> Arc<Rules> {
     Arc::new(Rules::new(limits(), margin))
 }
 
-fn ask(class: RateClass, priority: Priority) -> Ask {
-    Ask { class, priority, modifies: None, body: None }
+fn ask(class: RateClass, priority: Priority) -> RateRequest {
+    RateRequest { class, priority, modifies: None, body: None }
 }
 
-fn order() -> Ask {
+fn order() -> RateRequest {
     ask(RateClass::Order, Priority::Other)
 }
 
-fn cancel() -> Ask {
+fn cancel() -> RateRequest {
     ask(RateClass::Order, Priority::Cancel)
 }
 
-fn chain(body: u8) -> Ask {
-    Ask { body: Some([body; 32]), ..ask(RateClass::OptionChain, Priority::Other) }
+fn chain(body: u8) -> RateRequest {
+    RateRequest { body: Some([body; 32]), ..ask(RateClass::OptionChain, Priority::Other) }
 }
 
-fn change(order: &str) -> Ask {
-    Ask { modifies: Some(order.into()), ..self::order() }
+fn change(order: &str) -> RateRequest {
+    RateRequest { modifies: Some(order.into()), ..self::order() }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -48,7 +48,7 @@ fn ms(ms: u64) -> Duration {
 /// No window of the broker's holds more than it allows, wherever it begins. Of a minute and
 /// longer that is only so of those that a placement ends.
 #[track_caller]
-fn assert_within(class: RateClass, sent: &[(Priority, Moment)]) {
+fn assert_within(class: RateClass, sent: &[(Priority, MonotonicTime)]) {
     for window in limits().windows(class) {
         let count = window.count as usize;
         for ((_, first), (priority, after)) in sent.iter().zip(sent.iter().skip(count)) {
@@ -60,8 +60,12 @@ fn assert_within(class: RateClass, sent: &[(Priority, Moment)]) {
 }
 
 /// Each request asks until it goes or is refused, in order of its time.
-fn play(limits: &mut Limits, requests: &[(Ask, Moment)], max_wait: Duration) -> Vec<(usize, Moment)> {
-    let mut waiting: std::collections::BTreeSet<(Moment, usize)> =
+fn play(
+    limits: &mut Limits,
+    requests: &[(RateRequest, MonotonicTime)],
+    max_wait: Duration,
+) -> Vec<(usize, MonotonicTime)> {
+    let mut waiting: std::collections::BTreeSet<(MonotonicTime, usize)> =
         requests.iter().enumerate().map(|(number, (_, at))| (*at, number)).collect();
     let mut sent = Vec::new();
     while let Some((now, number)) = waiting.pop_first() {
@@ -99,7 +103,7 @@ proptest! {
         margin in 0.0..0.5,
         max_wait in 0..5_000_u64,
     ) {
-        let mut at = Moment::START;
+        let mut at = MonotonicTime::START;
         let requests: Vec<_> = arrivals.iter().map(|(is_cancel, gap)| {
             at = at.after(Duration::from_micros(*gap));
             (ask(class, if *is_cancel { Priority::Cancel } else { Priority::Other }), at)
@@ -115,7 +119,7 @@ proptest! {
         arrivals in arrivals(150_000),
         delays in proptest::collection::vec(0..50_000_u64, 400),
     ) {
-        let mut at = Moment::START;
+        let mut at = MonotonicTime::START;
         let requests: Vec<_> = arrivals.iter().map(|(_, gap)| {
             at = at.after(Duration::from_micros(*gap));
             (order(), at)
@@ -162,7 +166,7 @@ proptest! {
         margin in 0.0..0.5,
     ) {
         let mut limits = Limits::new(rules(margin));
-        let (mut now, mut held, mut sent) = (Moment::START, Vec::new(), Vec::new());
+        let (mut now, mut held, mut sent) = (MonotonicTime::START, Vec::new(), Vec::new());
         let mut most_held = BTreeMap::new();
         let mut barged = false;
         for event in events {
@@ -175,7 +179,7 @@ proptest! {
                         held.push(one);
                     } else if priority.takes_risk_away() {
                         let safe = held.iter().filter(|one: &&Held| one.ask.priority.takes_risk_away()).count();
-                        let left = sent.iter().filter(|(_, at): &&(Priority, Moment)| at.after(SECOND) > now).count();
+                        let left = sent.iter().filter(|(_, at): &&(Priority, MonotonicTime)| at.after(SECOND) > now).count();
                         prop_assert_eq!(safe + left, 10, "held back by a placement that has not left");
                     }
                 }
@@ -217,8 +221,8 @@ proptest! {
 fn a_day_of_orders_stays_within_every_window() {
     let mut limits = Limits::new(rules(MARGIN));
     let mut sent = Vec::new();
-    let mut now = Moment::START;
-    let end = Moment::START.after(Duration::from_hours(26));
+    let mut now = MonotonicTime::START;
+    let end = MonotonicTime::START.after(Duration::from_hours(26));
     while now < end {
         match limits.try_take(0, &order(), now.after(SECOND), now) {
             Decision::Go(_) => sent.push(now),
@@ -228,10 +232,10 @@ fn a_day_of_orders_stays_within_every_window() {
         now = now.after(ms(100));
     }
     assert_within(RateClass::Order, &sent.iter().map(|at| (Priority::Other, *at)).collect::<Vec<_>>());
-    let day: Vec<_> = sent.iter().filter(|at| at.since(Moment::START) < Duration::from_hours(24)).collect();
+    let day: Vec<_> = sent.iter().filter(|at| at.since(MonotonicTime::START) < Duration::from_hours(24)).collect();
     assert_eq!(day.len(), 6650);
     // The day's placements are spent; what takes risk away still goes.
-    let now = Moment::START.after(Duration::from_hours(23));
+    let now = MonotonicTime::START.after(Duration::from_hours(23));
     let mut limits = Limits::new(rules(MARGIN));
     for at in &day {
         limits.add(&order(), **at);
@@ -249,7 +253,7 @@ fn a_day_of_orders_stays_within_every_window() {
 #[test]
 fn a_burst_as_large_as_the_window_goes_at_once() {
     let mut limits = Limits::new(rules(MARGIN));
-    let now = Moment::START;
+    let now = MonotonicTime::START;
     for _ in 0..10 {
         assert!(matches!(limits.try_take(0, &order(), now, now), Decision::Go(_)));
     }
@@ -264,8 +268,8 @@ fn a_burst_as_large_as_the_window_goes_at_once() {
 #[test]
 fn the_same_option_chain_waits_and_another_does_not() {
     let mut limits = Limits::new(rules(0.0));
-    let now = Moment::START;
-    let go = |limits: &mut Limits, body, now: Moment| limits.try_take(0, &chain(body), now, now);
+    let now = MonotonicTime::START;
+    let go = |limits: &mut Limits, body, now: MonotonicTime| limits.try_take(0, &chain(body), now, now);
     assert!(matches!(go(&mut limits, 1, now), Decision::Go(_)));
     assert!(matches!(go(&mut limits, 2, now), Decision::Go(_)));
     let refused = go(&mut limits, 1, now.after(ms(2999)));
@@ -286,7 +290,7 @@ fn the_same_option_chain_waits_and_another_does_not() {
 #[test]
 fn an_order_is_changed_twenty_five_times() {
     let mut limits = Limits::new(rules(MARGIN));
-    let mut now = Moment::START;
+    let mut now = MonotonicTime::START;
     for _ in 0..25 {
         now = now.after(SECOND);
         assert!(matches!(limits.try_take(0, &change("1"), now, now), Decision::Go(_)));
@@ -302,7 +306,7 @@ fn an_order_is_changed_twenty_five_times() {
 #[test]
 fn who_changes_an_order_often_is_warned_from_the_twentieth_on() {
     let mut limits = Limits::new(rules(MARGIN));
-    let mut now = Moment::START;
+    let mut now = MonotonicTime::START;
     let mut warned = Vec::new();
     for _ in 0..25 {
         now = now.after(SECOND);
@@ -328,7 +332,7 @@ fn who_changes_an_order_often_is_warned_from_the_twentieth_on() {
 #[test]
 fn an_option_chain_that_is_on_its_way_is_asked_for_once() {
     let mut limits = Limits::new(rules(0.0));
-    let now = Moment::START;
+    let now = MonotonicTime::START;
     let Decision::Go(one) = limits.try_reserve(0, &chain(1), now, now) else { panic!() };
     let later = now.after(SECOND * 4);
     assert!(matches!(
@@ -342,7 +346,7 @@ fn an_option_chain_that_is_on_its_way_is_asked_for_once() {
 #[test]
 fn what_did_not_leave_is_given_back() {
     let mut limits = Limits::new(rules(MARGIN));
-    let now = Moment::START;
+    let now = MonotonicTime::START;
     let mut taken = Vec::new();
     while let Decision::Go(one) = limits.try_take(0, &change("1"), now, now) {
         taken.push(one);
@@ -370,7 +374,7 @@ fn the_count_is_rebuilt_from_the_journal() {
     past.push((wall - SignedDuration::from_millis(400), order()));
     past.reverse();
     let mut limits = Limits::new(rules(MARGIN));
-    let now = Moment::START;
+    let now = MonotonicTime::START;
     limits.rebuild(past.clone(), wall, now);
     let Decision::Refuse { retry_after, limit } = limits.try_take(0, &order(), now.after(SECOND), now) else {
         panic!()
@@ -401,11 +405,11 @@ fn the_count_is_rebuilt_from_the_journal() {
 fn a_request_is_what_its_method_and_path_say() {
     let of = |method: Method, path: &str| {
         let endpoint = endpoints::classify(&method, path, None);
-        Ask::of(&method, path, &endpoint, false, || [9; 32])
+        RateRequest::of(&method, path, &endpoint, false, || [9; 32])
     };
     let safe = |method: Method, path: &str| {
         let endpoint = endpoints::classify(&method, path, None);
-        Ask::of(&method, path, &endpoint, true, Default::default)
+        RateRequest::of(&method, path, &endpoint, true, Default::default)
     };
     assert_eq!(of(Method::POST, "/v2/orders"), order());
     assert_eq!(of(Method::PUT, "/v2/orders/112"), change("112"));
@@ -422,19 +426,19 @@ fn a_request_is_what_its_method_and_path_say() {
     assert_eq!(of(Method::GET, "/v2/positions"), ask(RateClass::Other, Priority::Other));
     let at = Timestamp::UNIX_EPOCH;
     let mut entry = Entry::new(Kind::Intent, at);
-    assert_eq!(Ask::of_entry(&entry), None);
+    assert_eq!(RateRequest::of_entry(&entry), None);
     entry.method = Some(Method::PUT);
     entry.path = Some(crate::orders::journal::PathText::new("/v2/orders/112"));
-    assert_eq!(Ask::of_entry(&entry), Some(change("112")));
+    assert_eq!(RateRequest::of_entry(&entry), Some(change("112")));
     entry.kind = Kind::Outcome;
-    assert_eq!(Ask::of_entry(&entry), None, "it would be counted twice");
+    assert_eq!(RateRequest::of_entry(&entry), None, "it would be counted twice");
 }
 
 #[test]
 fn an_idle_account_is_small() {
-    assert!(size_of::<Gate>() < 768, "{}", size_of::<Gate>());
+    assert!(size_of::<RateLimiter>() < 768, "{}", size_of::<RateLimiter>());
     let mut limits = Limits::new(rules(MARGIN));
-    let mut now = Moment::START;
+    let mut now = MonotonicTime::START;
     for _ in 0..20_000 {
         now = now.after(ms(20));
         let _ = limits.try_take(0, &order(), now, now);
@@ -467,15 +471,15 @@ fn assert_about(found: Duration, expected: Duration) {
     assert!(found >= expected && found < expected + LATE, "{found:?} is not about {expected:?}");
 }
 
-fn gate(max_wait: Duration) -> Arc<Gate> {
+fn gate(max_wait: Duration) -> Arc<RateLimiter> {
     gate_with(MARGIN, max_wait)
 }
 
-fn gate_with(margin: f64, max_wait: Duration) -> Arc<Gate> {
-    Arc::new(Gate::new(rules(margin), max_wait, Monotonic::start()))
+fn gate_with(margin: f64, max_wait: Duration) -> Arc<RateLimiter> {
+    Arc::new(RateLimiter::new(rules(margin), max_wait, MonotonicClock::start()))
 }
 
-async fn timed(gate: &Gate, ask: Ask) -> (Duration, Result<Pass, Limited>) {
+async fn timed(gate: &RateLimiter, ask: RateRequest) -> (Duration, Result<Permit, Limited>) {
     let start = tokio::time::Instant::now();
     let done = gate.enter(ask).await;
     (start.elapsed(), done)
@@ -506,7 +510,7 @@ async fn a_cancel_goes_before_placements_that_came_first() {
     }
     let went = std::sync::Mutex::new(Vec::new());
     let start = tokio::time::Instant::now();
-    let one = |name: String, ask: Ask| {
+    let one = |name: String, ask: RateRequest| {
         let (gate, went) = (&gate, &went);
         async move {
             let done = gate.enter(ask).await;
@@ -653,7 +657,8 @@ async fn a_reservation_that_is_dropped_lets_the_next_through_at_once() {
 #[tokio::test]
 async fn an_order_waits_until_its_own_deadline_and_a_cancel_longer_than_others() {
     let gate = gate(Duration::from_secs(5));
-    let hasty = |gate: Arc<Gate>| async move { gate.reserve(order(), tokio::time::Instant::now() + ms(500)).await };
+    let hasty =
+        |gate: Arc<RateLimiter>| async move { gate.reserve(order(), tokio::time::Instant::now() + ms(500)).await };
     for _ in 0..10 {
         gate.enter(cancel()).await.unwrap();
     }
@@ -698,7 +703,7 @@ async fn an_exit_from_everything_goes_before_single_cancels() {
         gate.enter(cancel()).await.unwrap();
     }
     let start = tokio::time::Instant::now();
-    let leave = |ask: Ask| async {
+    let leave = |ask: RateRequest| async {
         drop(gate.reserve(ask, in_time()).await?.count(in_time()).await?);
         Ok::<_, Limited>(start.elapsed())
     };
@@ -741,7 +746,7 @@ async fn a_crowd_with_slow_lines_stays_within_every_second() {
             if number % 9 == 0 {
                 return None;
             }
-            let Pass(taken) = reserved.count(by).await.ok()?;
+            let Permit(taken) = reserved.count(by).await.ok()?;
             assert!(under_way < 10, "{under_way}");
             Some(taken.at)
         })

@@ -3,19 +3,19 @@
 //! What is not shown does not exclude, and what the broker changes itself does not: a market order stands as a limit
 //! order with the broker's price, a forever order shows `SINGLE` or `OCO` for its type.
 
-use super::Book;
+use super::OrderBook;
 use super::row::Row;
 use crate::orders::terms::{Number, Terms};
 
 /// Does the order fit all terms but, for a slice, its quantity?
-pub(super) fn fits(row: &Row, terms: &Terms, book: Book) -> bool {
+pub(super) fn fits(row: &Row, terms: &Terms, book: OrderBook) -> bool {
     let same = |name: &str, asked: &Option<Box<str>>| match (row.word(name), asked) {
         (Some(shown), Some(asked)) => shown.trim().eq_ignore_ascii_case(asked.trim()),
         (None, _) | (_, None) => true,
     };
     // The legs of a bracket are orders of their own, and never what was placed.
     let leg = matches!(row.word("legName").as_deref(), Some("TARGET_LEG" | "STOP_LOSS_LEG"));
-    if leg && book != Book::Forever {
+    if leg && book != OrderBook::Forever {
         return false;
     }
     same("transactionType", &terms.side)
@@ -27,9 +27,11 @@ pub(super) fn fits(row: &Row, terms: &Terms, book: Book) -> bool {
         && prices(row, terms, book)
 }
 
-fn quantity(row: &Row, terms: &Terms, book: Book) -> bool {
+fn quantity(row: &Row, terms: &Terms, book: OrderBook) -> bool {
     match (row.number("quantity"), &terms.quantity) {
-        (Some(shown), Some(asked)) if book == Book::Slices => shown.to_f64() > 0.0 && shown.to_f64() <= asked.to_f64(),
+        (Some(shown), Some(asked)) if book == OrderBook::Slices => {
+            shown.to_f64() > 0.0 && shown.to_f64() <= asked.to_f64()
+        }
         (Some(shown), Some(asked)) => shown == *asked,
         (None, _) | (_, None) => true,
     }
@@ -40,11 +42,11 @@ pub(super) fn is_market(kind: Option<&str>) -> bool {
     matches!(kind, Some("MARKET" | "STOP_LOSS_MARKET"))
 }
 
-fn kind(row: &Row, terms: &Terms, book: Book) -> bool {
+fn kind(row: &Row, terms: &Terms, book: OrderBook) -> bool {
     let Some(shown) = row.word("orderType") else { return true };
     if matches!(&*shown, "SINGLE" | "OCO") {
         // Only a forever order shows its flag there.
-        return book == Book::Forever && terms.flag.as_deref().is_none_or(|asked| asked == shown);
+        return book == OrderBook::Forever && terms.flag.as_deref().is_none_or(|asked| asked == shown);
     }
     match terms.order_type.as_deref() {
         None => true,
@@ -55,7 +57,7 @@ fn kind(row: &Row, terms: &Terms, book: Book) -> bool {
     }
 }
 
-fn prices(row: &Row, terms: &Terms, book: Book) -> bool {
+fn prices(row: &Row, terms: &Terms, book: OrderBook) -> bool {
     let same = |row: &Row, name: &str, asked: Option<&Number>| match (row.number(name), asked) {
         (Some(shown), Some(asked)) => same_price(asked, &shown, terms.segment.as_deref()),
         (Some(shown), None) => shown.to_f64() == 0.0,
@@ -65,7 +67,7 @@ fn prices(row: &Row, terms: &Terms, book: Book) -> bool {
         is_market(terms.order_type.as_deref()) || terms.price.is_none() || same(row, "price", terms.price.as_ref());
     // What asks for no trigger has none; of what asks for nothing at all nobody can say.
     let trigger = *terms == Terms::default() || same(row, "triggerPrice", terms.trigger.as_ref());
-    if book != Book::Super {
+    if book != OrderBook::Super {
         return price && trigger;
     }
     let legs = row.inner("legDetails");

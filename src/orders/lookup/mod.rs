@@ -27,12 +27,12 @@ use super::broker_clock::SentAt;
 use super::terms::Terms;
 use crate::broker::dhan::endpoints::BASE;
 
-pub use search::{Bounds, Finding, Found, Search};
+pub use search::{Bounds, Evidence, Found, Search};
 pub use terms_of::{order_of, orders_of, terms_of};
 
 /// What a write asked for, as far as it can be looked for, and when it left.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Trail {
+pub struct Lookup {
     goal: Goal,
     sent: OnceLock<SentAt>,
     own: OnceLock<Box<str>>,
@@ -47,7 +47,7 @@ enum Goal {
     /// An order, or several.
     Placed {
         /// Where such orders are.
-        book: Book,
+        book: OrderBook,
         /// As sent; those of a multi-order are in its terms.
         id: Option<Arc<str>>,
         /// What was asked for. Empty where the journal does not say.
@@ -58,7 +58,7 @@ enum Goal {
         /// The broker's id.
         order_id: Box<str>,
         /// Where it is.
-        book: Book,
+        book: OrderBook,
         /// Only this leg of it.
         leg: Option<Box<str>>,
     },
@@ -67,7 +67,7 @@ enum Goal {
         /// The broker's id.
         order_id: Box<str>,
         /// Where it is.
-        book: Book,
+        book: OrderBook,
         /// What it is to be.
         wanted: Box<Terms>,
     },
@@ -75,7 +75,7 @@ enum Goal {
 
 /// A list of the broker's, and what is sought in it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Book {
+enum OrderBook {
     /// Plain orders: one can be asked for.
     Orders,
     /// Plain orders that came of one by slicing: their quantities add up.
@@ -92,7 +92,7 @@ enum Book {
     Alerts,
 }
 
-impl Book {
+impl OrderBook {
     /// Where the list is, below the base.
     const fn list(self) -> &'static str {
         match self {
@@ -110,7 +110,7 @@ impl Book {
     }
 }
 
-impl Trail {
+impl Lookup {
     /// Of a write as it goes to the broker. `path` has no query; `correlation_id` is the body's, where it is known
     /// already.
     pub fn of(method: &Method, path: &str, body: &[u8], correlation_id: Option<&Arc<str>>) -> Self {
@@ -120,7 +120,7 @@ impl Trail {
         Self::from_terms(method, path, id.as_ref(), &terms)
     }
 
-    /// Of the terms that were read from the body, or that the journal tells. The same as [`Trail::of`] gives.
+    /// Of the terms that were read from the body, or that the journal tells. The same as [`Lookup::of`] gives.
     pub fn from_terms(method: &Method, path: &str, correlation_id: Option<&Arc<str>>, terms: &[Terms]) -> Self {
         let Some(below) = path.strip_prefix(BASE) else { return Self::default() };
         let parts: Vec<&str> = below.trim_start_matches('/').split('/').collect();
@@ -139,31 +139,31 @@ impl Trail {
             Goal::Cancelled { order_id: id.into(), book, leg }
         };
         let goal = match (method.as_str(), parts.as_slice()) {
-            ("POST", ["orders"]) => placed(Book::Orders),
-            ("POST", ["orders", "slicing"]) => placed(Book::Slices),
-            ("POST", ["super", "orders"]) => placed(Book::Super),
-            ("POST", ["forever", "orders"]) => placed(Book::Forever),
-            ("POST", ["globalstocks", "orders"]) => placed(Book::Global),
+            ("POST", ["orders"]) => placed(OrderBook::Orders),
+            ("POST", ["orders", "slicing"]) => placed(OrderBook::Slices),
+            ("POST", ["super", "orders"]) => placed(OrderBook::Super),
+            ("POST", ["forever", "orders"]) => placed(OrderBook::Forever),
+            ("POST", ["globalstocks", "orders"]) => placed(OrderBook::Global),
             ("POST", ["alerts", "orders"]) if !terms.is_empty() => {
-                Goal::Placed { book: Book::Alerts, id: None, terms: terms.into() }
+                Goal::Placed { book: OrderBook::Alerts, id: None, terms: terms.into() }
             }
             // One without an id could not be told from any other order.
             ("POST", ["alerts", "multi", "orders"]) if terms.iter().all(|one| one.correlation_id.is_some()) => {
                 if terms.is_empty() {
                     Goal::None
                 } else {
-                    Goal::Placed { book: Book::Multi, id: None, terms: terms.into() }
+                    Goal::Placed { book: OrderBook::Multi, id: None, terms: terms.into() }
                 }
             }
-            ("DELETE", ["orders", id]) => cancelled(id, Book::Orders, None),
-            ("DELETE", ["super", "orders", id, leg]) => cancelled(id, Book::Super, Some(leg)),
-            ("DELETE", ["forever", "orders", id]) => cancelled(id, Book::Forever, None),
-            ("DELETE", ["globalstocks", "orders", id]) => cancelled(id, Book::Global, None),
-            ("DELETE", ["alerts", "orders", id]) => cancelled(id, Book::Alerts, None),
-            ("PUT", ["orders", id]) => changed(id, Book::Orders, terms),
-            ("PUT", ["super", "orders", id]) => changed(id, Book::Super, terms),
-            ("PUT", ["forever", "orders", id]) => changed(id, Book::Forever, terms),
-            ("PUT", ["globalstocks", "orders", id]) => changed(id, Book::Global, terms),
+            ("DELETE", ["orders", id]) => cancelled(id, OrderBook::Orders, None),
+            ("DELETE", ["super", "orders", id, leg]) => cancelled(id, OrderBook::Super, Some(leg)),
+            ("DELETE", ["forever", "orders", id]) => cancelled(id, OrderBook::Forever, None),
+            ("DELETE", ["globalstocks", "orders", id]) => cancelled(id, OrderBook::Global, None),
+            ("DELETE", ["alerts", "orders", id]) => cancelled(id, OrderBook::Alerts, None),
+            ("PUT", ["orders", id]) => changed(id, OrderBook::Orders, terms),
+            ("PUT", ["super", "orders", id]) => changed(id, OrderBook::Super, terms),
+            ("PUT", ["forever", "orders", id]) => changed(id, OrderBook::Forever, terms),
+            ("PUT", ["globalstocks", "orders", id]) => changed(id, OrderBook::Global, terms),
             _ => Goal::None,
         };
         Self { goal, sent: OnceLock::new(), own: OnceLock::new() }
@@ -230,8 +230,8 @@ impl Trail {
         let single = match &self.goal {
             Goal::None => return Vec::new(),
             Goal::Placed { .. } => self.ids().filter_map(|id| external(&id)).collect::<Vec<_>>(),
-            Goal::Cancelled { order_id, book: book @ (Book::Orders | Book::Alerts), .. }
-            | Goal::Changed { order_id, book: book @ (Book::Orders | Book::Alerts), .. } => {
+            Goal::Cancelled { order_id, book: book @ (OrderBook::Orders | OrderBook::Alerts), .. }
+            | Goal::Changed { order_id, book: book @ (OrderBook::Orders | OrderBook::Alerts), .. } => {
                 return vec![vec![format!("{BASE}{}/{order_id}", book.list())]];
             }
             Goal::Cancelled { .. } | Goal::Changed { .. } => Vec::new(),
@@ -240,7 +240,8 @@ impl Trail {
             Goal::None => "",
             Goal::Placed { book, .. } | Goal::Cancelled { book, .. } | Goal::Changed { book, .. } => book.list(),
         };
-        let plain = matches!(&self.goal, Goal::Placed { book: Book::Orders | Book::Slices | Book::Multi, .. });
+        let plain =
+            matches!(&self.goal, Goal::Placed { book: OrderBook::Orders | OrderBook::Slices | OrderBook::Multi, .. });
         let mut lanes = Vec::new();
         if plain && !single.is_empty() {
             lanes.push(single);
@@ -262,7 +263,7 @@ impl Trail {
 
     /// Is it one order that is sought, and not slices or several?
     fn is_one_order(&self) -> bool {
-        !matches!(&self.goal, Goal::Placed { book: Book::Slices | Book::Multi, .. })
+        !matches!(&self.goal, Goal::Placed { book: OrderBook::Slices | OrderBook::Multi, .. })
     }
 
     /// The correlation ids of a placement.
@@ -281,7 +282,7 @@ impl Trail {
     }
 }
 
-fn changed(id: &str, book: Book, terms: &[Terms]) -> Goal {
+fn changed(id: &str, book: OrderBook, terms: &[Terms]) -> Goal {
     let Some(wanted) = terms.first() else { return Goal::None };
     let numbers = [
         &wanted.quantity,

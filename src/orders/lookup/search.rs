@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 
 use super::fit::{fits, is_market, same_price, shows_enough};
 use super::row::Row;
-use super::{Book, Goal, Trail, external};
+use super::{Goal, Lookup, OrderBook, external};
 use crate::orders::broker_clock::Window;
 use crate::orders::terms::{Number, Terms};
 
 /// What answers prove.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Finding {
+pub enum Evidence {
     /// It was carried out.
     Executed(Found),
     /// Nothing was done. For a placement: the order that the broker took and refused.
@@ -46,7 +46,7 @@ pub struct Bounds<'a> {
 /// The answers so far.
 #[derive(Debug)]
 pub struct Search<'a> {
-    trail: &'a Trail,
+    trail: &'a Lookup,
     heard: Vec<Heard>,
     book: bool,
 }
@@ -60,7 +60,7 @@ struct Heard {
 }
 
 impl<'a> Search<'a> {
-    pub(super) const fn new(trail: &'a Trail) -> Self {
+    pub(super) const fn new(trail: &'a Lookup) -> Self {
         Self { trail, heard: Vec::new(), book: false }
     }
 
@@ -104,21 +104,25 @@ impl<'a> Search<'a> {
     /// Could the broker show no other order that this write may have become? One order's question shows one of several
     /// that have the id.
     pub const fn is_sure(&self) -> bool {
-        self.book || !matches!(&self.trail.goal, Goal::Placed { book: Book::Orders | Book::Slices | Book::Multi, .. })
+        self.book
+            || !matches!(
+                &self.trail.goal,
+                Goal::Placed { book: OrderBook::Orders | OrderBook::Slices | OrderBook::Multi, .. }
+            )
     }
 
     /// What the answers so far prove.
-    pub fn finding(&self, bounds: &Bounds<'_>) -> Finding {
+    pub fn finding(&self, bounds: &Bounds<'_>) -> Evidence {
         match &self.trail.goal {
-            Goal::None => Finding::Open,
-            Goal::Placed { book: Book::Slices, id, terms } => self.sliced(id.as_ref(), terms.first(), bounds),
-            Goal::Placed { book: Book::Multi, terms, .. } => self.multi(terms, bounds),
-            Goal::Placed { book: Book::Alerts, terms, .. } => self.alert(terms, bounds),
+            Goal::None => Evidence::Open,
+            Goal::Placed { book: OrderBook::Slices, id, terms } => self.sliced(id.as_ref(), terms.first(), bounds),
+            Goal::Placed { book: OrderBook::Multi, terms, .. } => self.multi(terms, bounds),
+            Goal::Placed { book: OrderBook::Alerts, terms, .. } => self.alert(terms, bounds),
             Goal::Placed { book, id, terms } => {
                 let rows = self.under(id.as_ref(), terms.first(), *book, bounds);
                 match rows.as_slice() {
                     [one] => placed(one.row.reply(), &rows),
-                    [] | [_, _, ..] => Finding::Open,
+                    [] | [_, _, ..] => Evidence::Open,
                 }
             }
             Goal::Cancelled { order_id, book, leg } => self.cancelled(order_id, *book, leg.as_deref()),
@@ -127,7 +131,7 @@ impl<'a> Search<'a> {
     }
 
     /// The orders that can be a placement's, each once.
-    fn under(&self, id: Option<&Arc<str>>, terms: Option<&Terms>, book: Book, bounds: &Bounds<'_>) -> Vec<&Heard> {
+    fn under(&self, id: Option<&Arc<str>>, terms: Option<&Terms>, book: OrderBook, bounds: &Bounds<'_>) -> Vec<&Heard> {
         let none = Terms::default();
         let can_be = |heard: &&Heard| {
             let shown = heard.row.word("correlationId");
@@ -177,19 +181,19 @@ impl<'a> Search<'a> {
     }
 
     /// All slices are there when they add up to what was asked for.
-    fn sliced(&self, id: Option<&Arc<str>>, terms: Option<&Terms>, bounds: &Bounds<'_>) -> Finding {
-        let Some(wanted) = terms.and_then(|terms| terms.quantity.as_ref()) else { return Finding::Open };
-        let rows = self.under(id, terms, Book::Slices, bounds);
+    fn sliced(&self, id: Option<&Arc<str>>, terms: Option<&Terms>, bounds: &Bounds<'_>) -> Evidence {
+        let Some(wanted) = terms.and_then(|terms| terms.quantity.as_ref()) else { return Evidence::Open };
+        let rows = self.under(id, terms, OrderBook::Slices, bounds);
         let there: f64 = rows.iter().filter_map(|one| one.row.number("quantity")).map(|number| number.to_f64()).sum();
         // More than was asked for are not all ours, and nobody can say which.
         if rows.is_empty() || (there - wanted.to_f64()).abs() > 1e-6 {
-            return Finding::Open;
+            return Evidence::Open;
         }
         placed(rows.iter().map(|one| one.row.reply()).collect(), &rows)
     }
 
     /// As many orders as were asked for of each kind, under the id of each.
-    fn multi(&self, terms: &[Terms], bounds: &Bounds<'_>) -> Finding {
+    fn multi(&self, terms: &[Terms], bounds: &Bounds<'_>) -> Evidence {
         let mut all: Vec<&Heard> = Vec::new();
         let mut bodies: Vec<Value> = Vec::new();
         let asks_the_same =
@@ -197,12 +201,12 @@ impl<'a> Search<'a> {
         for one in terms {
             let id: Option<Arc<str>> = one.correlation_id.as_deref().map(Arc::from);
             let same: Vec<&Terms> = terms.iter().filter(|other| asks_the_same(one, other)).collect();
-            let rows = self.under(id.as_ref(), Some(one), Book::Multi, bounds);
+            let rows = self.under(id.as_ref(), Some(one), OrderBook::Multi, bounds);
             let nth = same.iter().position(|other| std::ptr::eq(*other, one)).unwrap_or_default();
-            let (true, Some(&row)) = (rows.len() == same.len(), rows.get(nth)) else { return Finding::Open };
+            let (true, Some(&row)) = (rows.len() == same.len(), rows.get(nth)) else { return Evidence::Open };
             // One that fits two different orders is neither's.
             if all.iter().any(|other| other.id == row.id) {
-                return Finding::Open;
+                return Evidence::Open;
             }
             let mut body = row.row.reply();
             if let (Some(body), Some(sequence)) = (body.as_object_mut(), &one.sequence) {
@@ -211,20 +215,20 @@ impl<'a> Search<'a> {
             all.push(row);
             bodies.push(body);
         }
-        if all.is_empty() { Finding::Open } else { placed(json!({ "orders": bodies }), &all) }
+        if all.is_empty() { Evidence::Open } else { placed(json!({ "orders": bodies }), &all) }
     }
 
     /// An alert has no id of the caller's: it is the only one that fits and is as new as the write.
-    fn alert(&self, terms: &[Terms], bounds: &Bounds<'_>) -> Finding {
+    fn alert(&self, terms: &[Terms], bounds: &Bounds<'_>) -> Evidence {
         let can_be = |heard: &&Heard| {
             let orders = heard.row.inner("orders");
-            let fit = |(row, terms): (&Row, &Terms)| shows_enough(row, terms) && fits(row, terms, Book::Alerts);
+            let fit = |(row, terms): (&Row, &Terms)| shows_enough(row, terms) && fits(row, terms, OrderBook::Alerts);
             orders.len() == terms.len() && orders.iter().zip(terms).all(fit) && self.is_free(heard, true, bounds)
         };
         let rows = self.own(self.heard.iter().filter(can_be));
         match rows.as_slice() {
             [one] => placed(one.row.reply(), &rows),
-            [] | [_, _, ..] => Finding::Open,
+            [] | [_, _, ..] => Evidence::Open,
         }
     }
 
@@ -247,31 +251,34 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn cancelled(&self, id: &str, book: Book, leg: Option<&str>) -> Finding {
+    fn cancelled(&self, id: &str, book: OrderBook, leg: Option<&str>) -> Evidence {
         let rows: Vec<Row> = match book {
             // Each leg of a forever order is a row of its own, and all of them go.
-            Book::Forever => self.heard.iter().map(|one| one.row.clone()).collect(),
-            Book::Orders | Book::Slices | Book::Multi | Book::Super | Book::Global | Book::Alerts => {
-                self.part(id, leg).into_iter().collect()
-            }
+            OrderBook::Forever => self.heard.iter().map(|one| one.row.clone()).collect(),
+            OrderBook::Orders
+            | OrderBook::Slices
+            | OrderBook::Multi
+            | OrderBook::Super
+            | OrderBook::Global
+            | OrderBook::Alerts => self.part(id, leg).into_iter().collect(),
         };
         let all = |is: &dyn Fn(&str) -> bool| {
             !rows.is_empty() && rows.iter().all(|row| row.status().is_some_and(|status| is(&status)))
         };
         if all(&|status| status == "CANCELLED") {
-            let name = if book == Book::Alerts { ("alertId", "alertStatus") } else { ("orderId", "orderStatus") };
+            let name = if book == OrderBook::Alerts { ("alertId", "alertStatus") } else { ("orderId", "orderStatus") };
             let body = json!({ name.0: id, name.1: "CANCELLED" });
-            return Finding::Executed(Found { body, placed: Vec::new() });
+            return Evidence::Executed(Found { body, placed: Vec::new() });
         }
         // Of a super order whose entry is traded the other legs may be gone all the same.
-        let whole_bracket = book == Book::Super && leg.is_none();
-        let over = |status: &str| is_over(status) || (book == Book::Alerts && status == "TRIGGERED");
-        if all(&over) && !whole_bracket { Finding::Rejected(None) } else { Finding::Open }
+        let whole_bracket = book == OrderBook::Super && leg.is_none();
+        let over = |status: &str| is_over(status) || (book == OrderBook::Alerts && status == "TRIGGERED");
+        if all(&over) && !whole_bracket { Evidence::Rejected(None) } else { Evidence::Open }
     }
 
-    fn changed(&self, id: &str, book: Book, wanted: &Terms) -> Finding {
+    fn changed(&self, id: &str, book: OrderBook, wanted: &Terms) -> Evidence {
         let leg = wanted.leg.as_deref().filter(|leg| *leg != "ENTRY_LEG" && *leg != "NA");
-        let Some(row) = self.part(id, leg).or_else(|| self.only_leg(book)) else { return Finding::Open };
+        let Some(row) = self.part(id, leg).or_else(|| self.only_leg(book)) else { return Evidence::Open };
         let target = self.part(id, Some("TARGET_LEG"));
         let stop_loss = self.part(id, Some("STOP_LOSS_LEG"));
         let shown = Shown { row: &row, target: target.as_ref(), stop_loss: stop_loss.as_ref() };
@@ -279,26 +286,30 @@ impl<'a> Search<'a> {
         if members.contains(&Member::Same) && !members.iter().any(|one| matches!(one, Member::Other | Member::Hidden)) {
             let status = row.status().unwrap_or("TRANSIT".into());
             let body = json!({ "orderId": id, "orderStatus": status });
-            return Finding::Executed(Found { body, placed: Vec::new() });
+            return Evidence::Executed(Found { body, placed: Vec::new() });
         }
         let over = row.status().is_some_and(|status| is_over(&status) || status == "CANCELLED");
         // It is as it was and will not change any more.
-        if over && members.contains(&Member::Other) { Finding::Rejected(None) } else { Finding::Open }
+        if over && members.contains(&Member::Other) { Evidence::Rejected(None) } else { Evidence::Open }
     }
 
     /// A single forever order has one leg, and nobody agrees on its name.
-    fn only_leg(&self, book: Book) -> Option<Row> {
+    fn only_leg(&self, book: OrderBook) -> Option<Row> {
         match self.heard.as_slice() {
-            [one] if book == Book::Forever => Some(one.row.clone()),
+            [one] if book == OrderBook::Forever => Some(one.row.clone()),
             [] | [_] | [_, _, ..] => None,
         }
     }
 }
 
 /// A placement that the broker has: refused, if every order of it is.
-fn placed(body: Value, rows: &[&Heard]) -> Finding {
+fn placed(body: Value, rows: &[&Heard]) -> Evidence {
     let found = Found { body, placed: rows.iter().map(|one| one.id.clone()).collect() };
-    if rows.iter().all(|one| one.row.is_rejected()) { Finding::Rejected(Some(found)) } else { Finding::Executed(found) }
+    if rows.iter().all(|one| one.row.is_rejected()) {
+        Evidence::Rejected(Some(found))
+    } else {
+        Evidence::Executed(found)
+    }
 }
 
 fn is_over(status: &str) -> bool {
@@ -326,7 +337,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    fn members(&self, book: Book, wanted: &Terms) -> Vec<Member> {
+    fn members(&self, book: OrderBook, wanted: &Terms) -> Vec<Member> {
         let segment = self.row.word("exchangeSegment");
         let price = |asked: &Number, shown: &Number| same_price(asked, shown, segment.as_deref());
         let exact = |asked: &Number, shown: &Number| asked == shown;
@@ -345,12 +356,12 @@ impl Shown<'_> {
         numbers.into_iter().chain([self.kind(book, wanted), self.validity(wanted)]).collect()
     }
 
-    fn kind(&self, book: Book, wanted: &Terms) -> Member {
+    fn kind(&self, book: OrderBook, wanted: &Terms) -> Member {
         let Some(asked) = wanted.order_type.as_deref() else { return Member::Nothing };
         match self.row.word("orderType").as_deref() {
             Some(shown) if shown == asked => Member::Same,
             // Such an order shows its flag in the place of the type.
-            Some("SINGLE" | "OCO") if book == Book::Forever && !is_market(Some(asked)) => Member::Nothing,
+            Some("SINGLE" | "OCO") if book == OrderBook::Forever && !is_market(Some(asked)) => Member::Nothing,
             // A market order may stand as a limit order, and so may one that was never made a market order.
             Some(_) if is_market(Some(asked)) => Member::Hidden,
             Some(_) => Member::Other,

@@ -29,7 +29,7 @@ fn sent() -> Window {
 }
 
 /// Of answers to paths, heard in turn.
-fn found_among(trail: &Trail, answers: &[(&str, &Value)], known: &[&str]) -> Finding {
+fn found_among(trail: &Lookup, answers: &[(&str, &Value)], known: &[&str]) -> Evidence {
     let mut search = trail.search();
     for (path, body) in answers {
         search.hear(path, 200, body.to_string().as_bytes());
@@ -37,20 +37,20 @@ fn found_among(trail: &Trail, answers: &[(&str, &Value)], known: &[&str]) -> Fin
     search.finding(&Bounds { known: &|id| known.contains(&id), window: Some(sent()) })
 }
 
-fn found(trail: &Trail, body: &Value) -> Finding {
+fn found(trail: &Lookup, body: &Value) -> Evidence {
     found_among(trail, &[("/v2/orders", body)], &[])
 }
 
-fn post(path: &str, body: &Value) -> Trail {
-    Trail::of(&Method::POST, path, body.to_string().as_bytes(), None)
+fn post(path: &str, body: &Value) -> Lookup {
+    Lookup::of(&Method::POST, path, body.to_string().as_bytes(), None)
 }
 
-fn is_executed(finding: &Finding, ids: &[&str]) -> bool {
-    matches!(finding, Finding::Executed(found) if found.placed.iter().map(|id| &**id).eq(ids.iter().copied()))
+fn is_executed(finding: &Evidence, ids: &[&str]) -> bool {
+    matches!(finding, Evidence::Executed(found) if found.placed.iter().map(|id| &**id).eq(ids.iter().copied()))
 }
 
-fn is_refused(finding: &Finding, ids: &[&str]) -> bool {
-    matches!(finding, Finding::Rejected(Some(found)) if found.placed.iter().map(|id| &**id).eq(ids.iter().copied()))
+fn is_refused(finding: &Evidence, ids: &[&str]) -> bool {
+    matches!(finding, Evidence::Rejected(Some(found)) if found.placed.iter().map(|id| &**id).eq(ids.iter().copied()))
 }
 
 /// The order that the fixture's placement asks for, as the broker shows it.
@@ -70,7 +70,7 @@ fn without(mut object: Value, name: &str) -> Value {
     object
 }
 
-fn placement() -> Trail {
+fn placement() -> Lookup {
     post("/v2/orders", &asked("place-order.request.json"))
 }
 
@@ -82,13 +82,13 @@ fn a_placement_is_found_by_its_correlation_id_and_its_terms() {
     let trail = placement();
     assert_eq!(trail.paths(), [EXTERNAL, "/v2/orders"]);
     let body: Value = serde_json::from_slice(&fixture("get-order-by-correlation-id.200.json")).unwrap();
-    let Finding::Executed(one) = found_among(&trail, &[(EXTERNAL, &body)], &[]) else { panic!() };
+    let Evidence::Executed(one) = found_among(&trail, &[(EXTERNAL, &body)], &[]) else { panic!() };
     assert_eq!(one.body, json!({ "orderId": OURS, "orderStatus": "PENDING" }));
     assert!(is_executed(&found(&trail, &json!([row()])), &[OURS]));
     // By the id it was asked for, an answer need not repeat it; in the book it must.
     let silent = with(row(), &[("correlationId", json!("NA"))]);
     assert!(is_executed(&found_among(&trail, &[(EXTERNAL, &silent)], &[]), &[OURS]));
-    assert_eq!(found(&trail, &json!([silent])), Finding::Open);
+    assert_eq!(found(&trail, &json!([silent])), Evidence::Open);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_is_no_order_of_ours_proves_nothing() {
         search.hear(EXTERNAL, status, &body);
         search.hear("/v2/orders", status, &body);
         let finding = search.finding(&Bounds { known: &|_| false, window: Some(sent()) });
-        assert_eq!(finding, Finding::Open, "{status} {}", String::from_utf8_lossy(&body));
+        assert_eq!(finding, Evidence::Open, "{status} {}", String::from_utf8_lossy(&body));
     }
     assert!(!post("/v2/orders", &json!({ "quantity": 1 })).leads_somewhere());
     assert!(!post("/v2/orders", &json!({ "correlationId": "  " })).leads_somewhere());
@@ -140,8 +140,8 @@ fn an_order_that_differs_in_any_term_is_not_evidence() {
         ("legName", json!("TARGET_LEG")),
     ] {
         let other = with(row(), &[(name, value.clone())]);
-        assert_eq!(found(&placement(), &json!([other])), Finding::Open, "{name} {value}");
-        assert_eq!(found_among(&placement(), &[(EXTERNAL, &other)], &[]), Finding::Open, "{name} {value}");
+        assert_eq!(found(&placement(), &json!([other])), Evidence::Open, "{name} {value}");
+        assert_eq!(found_among(&placement(), &[(EXTERNAL, &other)], &[]), Evidence::Open, "{name} {value}");
     }
 }
 
@@ -179,13 +179,13 @@ fn a_market_order_may_stand_as_a_limit_order_with_the_broker_s_price() {
     let market = post("/v2/orders", &market);
     assert!(is_executed(&found(&market, &shown("LIMIT", 3343.6, 0.0)), &[OURS]));
     assert!(is_executed(&found(&market, &shown("MARKET", 0.0, 0.0)), &[OURS]));
-    assert_eq!(found(&market, &shown("SINGLE", 3343.6, 0.0)), Finding::Open, "a forever order is none");
-    assert_eq!(found(&market, &shown("STOP_LOSS", 3343.6, 3300.0)), Finding::Open, "nor is one with a trigger");
+    assert_eq!(found(&market, &shown("SINGLE", 3343.6, 0.0)), Evidence::Open, "a forever order is none");
+    assert_eq!(found(&market, &shown("STOP_LOSS", 3343.6, 3300.0)), Evidence::Open, "nor is one with a trigger");
     let stop = [("orderType", json!("STOP_LOSS_MARKET")), ("price", json!(0)), ("triggerPrice", json!(3300))];
     let stop = post("/v2/orders", &with(asked("place-order.request.json"), &stop));
     assert!(is_executed(&found(&stop, &shown("STOP_LOSS", 3316.5, 3300.0)), &[OURS]));
     assert!(is_executed(&found(&stop, &shown("LIMIT", 3316.5, 3300.0)), &[OURS]));
-    assert_eq!(found(&stop, &shown("STOP_LOSS", 3316.5, 3310.0)), Finding::Open);
+    assert_eq!(found(&stop, &shown("STOP_LOSS", 3316.5, 3310.0)), Evidence::Open);
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn prices_are_the_same_to_the_tick() {
 #[test]
 fn an_order_that_was_known_before_is_not_evidence() {
     let book = json!([row()]);
-    assert_eq!(found_among(&placement(), &[("/v2/orders", &book)], &[OURS]), Finding::Open);
+    assert_eq!(found_among(&placement(), &[("/v2/orders", &book)], &[OURS]), Evidence::Open);
     // One that is known to be the write's own is, and it alone.
     let own = placement().whose_order_is(OURS);
     let two = json!([with(row(), &[("orderId", json!("9"))]), row()]);
@@ -225,7 +225,7 @@ fn an_order_that_was_known_before_is_not_evidence() {
 fn an_order_that_was_made_before_we_sent_is_not_evidence() {
     let made = |time: &str| json!([with(row(), &[("createTime", json!(time))])]);
     for old in ["2026-11-23 09:19:03", "2026-11-22 09:20:03", "2026-11-23 09:20:00"] {
-        assert_eq!(found(&placement(), &made(old)), Finding::Open, "{old}");
+        assert_eq!(found(&placement(), &made(old)), Evidence::Open, "{old}");
     }
     for new in ["2026-11-23 09:20:02", "2026-11-23 09:20:09", "2026-11-23 03:50:03"] {
         assert!(is_executed(&found(&placement(), &made(new)), &[OURS]), "{new}");
@@ -250,12 +250,12 @@ fn of_several_under_one_id_the_one_that_fits_is_taken_and_of_two_that_fit_none()
     let book = json!([refused_before, another, row(), forever]);
     assert!(is_executed(&found(&placement(), &book), &[OURS]));
     let book = json!([refused_before, another, forever]);
-    assert_eq!(found(&placement(), &book), Finding::Open, "none of these is ours");
-    assert_eq!(found(&placement(), &json!([row(), twin])), Finding::Open, "never a guess");
+    assert_eq!(found(&placement(), &book), Evidence::Open, "none of these is ours");
+    assert_eq!(found(&placement(), &json!([row(), twin])), Evidence::Open, "never a guess");
     // One order's question shows one of them, and the book then both.
     let answers = [(EXTERNAL, &row()), ("/v2/orders", &json!([row(), twin]))];
     assert!(is_executed(&found_among(&placement(), &answers[..1], &[]), &[OURS]));
-    assert_eq!(found_among(&placement(), &answers, &[]), Finding::Open);
+    assert_eq!(found_among(&placement(), &answers, &[]), Evidence::Open);
     assert!(is_executed(&found_among(&placement(), &answers, &["4"]), &[OURS]), "the other is another write's");
 }
 
@@ -275,14 +275,14 @@ fn only_a_list_shows_that_there_is_no_other() {
 fn an_order_that_the_broker_took_and_refused_is_a_refusal() {
     let book: Value = serde_json::from_slice(&fixture("order-book.200.rejected-rms.json")).unwrap();
     let market = with(asked("place-order.request.json"), &[("orderType", json!("MARKET"))]);
-    let Finding::Rejected(Some(one)) = found(&post("/v2/orders", &market), &book) else { panic!() };
+    let Evidence::Rejected(Some(one)) = found(&post("/v2/orders", &market), &book) else { panic!() };
     assert_eq!(one.body, json!({ "orderId": OURS, "orderStatus": "REJECTED" }));
     // Refused and taken under one id, both as new as the write: nobody can say which is ours.
     let both = json!([with(row(), &[("orderStatus", json!("REJECTED"))]), with(row(), &[("orderId", json!("2"))])]);
-    assert_eq!(found(&placement(), &both), Finding::Open);
+    assert_eq!(found(&placement(), &both), Evidence::Open);
 }
 
-fn slicing(quantity: u32) -> Trail {
+fn slicing(quantity: u32) -> Lookup {
     post("/v2/orders/slicing", &with(asked("place-order.request.json"), &[("quantity", json!(quantity))]))
 }
 
@@ -294,8 +294,8 @@ fn slice(id: &str, quantity: u32) -> Value {
 #[test]
 fn slices_are_found_when_they_add_up() {
     let trail = slicing(3000);
-    assert_eq!(found(&trail, &json!([slice("1", 1800)])), Finding::Open);
-    let Finding::Executed(all) = found(&trail, &json!([slice("1", 1800), slice("2", 1200)])) else { panic!() };
+    assert_eq!(found(&trail, &json!([slice("1", 1800)])), Evidence::Open);
+    let Evidence::Executed(all) = found(&trail, &json!([slice("1", 1800), slice("2", 1200)])) else { panic!() };
     assert_eq!(
         all.body,
         json!([{ "orderId": "1", "orderStatus": "PENDING" }, { "orderId": "2", "orderStatus": "PENDING" }])
@@ -303,16 +303,16 @@ fn slices_are_found_when_they_add_up() {
     assert_eq!(all.placed, [Box::from("1"), Box::from("2")]);
     // Each has to fit but for its quantity, and be new, and not another's.
     let other = with(slice("2", 1200), &[("price", json!(3300.0))]);
-    assert_eq!(found(&trail, &json!([slice("1", 1800), other])), Finding::Open);
+    assert_eq!(found(&trail, &json!([slice("1", 1800), other])), Evidence::Open);
     let old = with(slice("2", 1200), &[("createTime", json!("2026-11-23 09:10:00"))]);
-    assert_eq!(found(&trail, &json!([slice("1", 1800), old])), Finding::Open);
+    assert_eq!(found(&trail, &json!([slice("1", 1800), old])), Evidence::Open);
     let book = json!([slice("1", 1800), slice("2", 1200)]);
-    assert_eq!(found_among(&trail, &[("/v2/orders", &book)], &["2"]), Finding::Open);
+    assert_eq!(found_among(&trail, &[("/v2/orders", &book)], &["2"]), Evidence::Open);
     // More than was asked for are not all of it.
-    assert_eq!(found(&trail, &json!([slice("1", 1800), slice("2", 1200), slice("3", 5)])), Finding::Open);
+    assert_eq!(found(&trail, &json!([slice("1", 1800), slice("2", 1200), slice("3", 5)])), Evidence::Open);
     // Without a quantity nobody can say how many there are to be.
     let unsaid = post("/v2/orders/slicing", &without(asked("place-order.request.json"), "quantity"));
-    assert_eq!(found(&unsaid, &json!([slice("1", 1800)])), Finding::Open);
+    assert_eq!(found(&unsaid, &json!([slice("1", 1800)])), Evidence::Open);
 }
 
 #[test]
@@ -340,34 +340,34 @@ fn the_journal_s_terms_lead_as_far_as_the_body() {
         (Method::DELETE, "/v2/super/orders/7/TARGET_LEG", json!(null)),
     ] {
         let text = body.to_string();
-        let whole = Trail::of(&method, path, text.as_bytes(), None);
+        let whole = Lookup::of(&method, path, text.as_bytes(), None);
         assert!(whole.leads_somewhere(), "{path}");
         let written = serde_json::to_string(&terms_of(text.as_bytes())).unwrap();
         let read: Vec<Terms> = serde_json::from_str(&written).unwrap();
         let id: Option<Arc<str>> = body.get("correlationId").and_then(Value::as_str).map(Into::into);
-        assert_eq!(Trail::from_terms(&method, path, id.as_ref(), &read), whole, "{path}");
+        assert_eq!(Lookup::from_terms(&method, path, id.as_ref(), &read), whole, "{path}");
         // What is read of a body when it is signed leads as far, and nothing has to be read again.
         if body.is_object() {
             let signed = Body::read(text.as_bytes()).unwrap().terms();
-            assert_eq!(Trail::from_terms(&method, path, id.as_ref(), &signed), whole, "{path}");
+            assert_eq!(Lookup::from_terms(&method, path, id.as_ref(), &signed), whole, "{path}");
         }
     }
     let terms = terms_of(with(asked("place-order.request.json"), &[("quantity", json!(3000))]).to_string().as_bytes());
-    let trail = Trail::from_terms(&Method::POST, "/v2/orders/slicing", Some(&"gw-0001-abc_1".into()), &terms);
+    let trail = Lookup::from_terms(&Method::POST, "/v2/orders/slicing", Some(&"gw-0001-abc_1".into()), &terms);
     assert!(is_executed(&found(&trail, &json!([slice("1", 1800), slice("2", 1200)])), &["1", "2"]));
 }
 
 /// Lines that were written before terms stood in them.
 #[test]
 fn without_terms_an_order_has_to_show_that_it_is_new() {
-    let trail = Trail::from_terms(&Method::POST, "/v2/orders", Some(&"gw-0001-abc_1".into()), &[]);
+    let trail = Lookup::from_terms(&Method::POST, "/v2/orders", Some(&"gw-0001-abc_1".into()), &[]);
     assert!(is_executed(&found(&trail, &json!([row()])), &[OURS]));
-    assert_eq!(found(&trail, &json!([without(row(), "createTime")])), Finding::Open);
-    assert_eq!(found(&trail, &json!([with(row(), &[("createTime", json!("2026-11-23 09:30:00"))])])), Finding::Open);
-    assert_eq!(found_among(&trail, &[("/v2/orders", &json!([row()]))], &[OURS]), Finding::Open);
+    assert_eq!(found(&trail, &json!([without(row(), "createTime")])), Evidence::Open);
+    assert_eq!(found(&trail, &json!([with(row(), &[("createTime", json!("2026-11-23 09:30:00"))])])), Evidence::Open);
+    assert_eq!(found_among(&trail, &[("/v2/orders", &json!([row()]))], &[OURS]), Evidence::Open);
 }
 
-fn multi(orders: &[Value]) -> Trail {
+fn multi(orders: &[Value]) -> Lookup {
     post("/v2/alerts/multi/orders", &json!({ "orders": orders }))
 }
 
@@ -384,15 +384,15 @@ fn made(order: &str, id: &str, price: f64) -> Value {
 fn a_multi_order_is_found_when_each_of_its_orders_is() {
     let trail = multi(&[item("a", "1", 10.0), item("b", "2", 20.0)]);
     assert_eq!(trail.lanes(), [vec!["/v2/orders/external/a", "/v2/orders/external/b"], vec!["/v2/orders"]]);
-    assert_eq!(found(&trail, &json!([made("1", "a", 10.0)])), Finding::Open);
-    assert_eq!(found(&trail, &json!([made("1", "a", 10.0), made("2", "b", 21.0)])), Finding::Open);
-    let Finding::Executed(all) = found(&trail, &json!([made("2", "b", 20.0), made("1", "a", 10.0)])) else { panic!() };
+    assert_eq!(found(&trail, &json!([made("1", "a", 10.0)])), Evidence::Open);
+    assert_eq!(found(&trail, &json!([made("1", "a", 10.0), made("2", "b", 21.0)])), Evidence::Open);
+    let Evidence::Executed(all) = found(&trail, &json!([made("2", "b", 20.0), made("1", "a", 10.0)])) else { panic!() };
     let one = |id: &str, sequence: &str| json!({ "orderId": id, "orderStatus": "PENDING", "sequence": sequence });
     assert_eq!(all.body, json!({ "orders": [one("1", "1"), one("2", "2")] }));
     // Asked for one by one, the answers add up.
     let answers = [("/v2/orders/external/a", &made("1", "a", 10.0)), ("/v2/orders/external/b", &made("2", "b", 20.0))];
     assert!(is_executed(&found_among(&trail, &answers, &[]), &["1", "2"]));
-    assert_eq!(found_among(&trail, &answers, &["2"]), Finding::Open);
+    assert_eq!(found_among(&trail, &answers, &["2"]), Evidence::Open);
     // An order without an id could not be told from any other.
     assert!(!multi(&[item("a", "1", 10.0), without(item("b", "2", 20.0), "correlationId")]).leads_somewhere());
     assert!(!multi(&[]).leads_somewhere());
@@ -405,9 +405,9 @@ fn orders_of_a_multi_order_may_share_an_id() {
     let book = json!([made("1", "a", 10.0), made("2", "a", 20.0), made("3", "a", 10.0)]);
     assert!(is_executed(&found(&trail, &book), &["1", "2", "3"]));
     let short = json!([made("1", "a", 10.0), made("2", "a", 20.0)]);
-    assert_eq!(found(&trail, &short), Finding::Open);
+    assert_eq!(found(&trail, &short), Evidence::Open);
     let more = json!([made("1", "a", 10.0), made("2", "a", 20.0), made("3", "a", 10.0), made("4", "a", 20.0)]);
-    assert_eq!(found(&trail, &more), Finding::Open);
+    assert_eq!(found(&trail, &more), Evidence::Open);
 }
 
 #[test]
@@ -419,7 +419,7 @@ fn a_super_order_is_found_in_its_own_list() {
     let late = json!([with(list.get(0).cloned().unwrap(), &[("createTime", json!("2026-11-23 09:20:05"))])]);
     assert!(is_executed(&found(&trail, &late), &["112611230031"]));
     let other = post("/v2/super/orders", &with(body, &[("targetPrice", json!(3360.0))]));
-    assert_eq!(found(&other, &late), Finding::Open, "of another target");
+    assert_eq!(found(&other, &late), Evidence::Open, "of another target");
 }
 
 fn forever_row(leg: &str, price: f64, trigger: f64) -> Value {
@@ -437,15 +437,15 @@ fn a_forever_order_is_found_in_its_own_list() {
     let legs = [forever_row("TARGET_LEG", 1428.0, 1427.0), forever_row("STOP_LOSS_LEG", 1420.0, 1419.0)];
     assert!(is_executed(&found(&trail, &json!(legs)), &["31"]));
     let each = |name: &str, value: Value| json!(legs.clone().map(|leg| with(leg, &[(name, value.clone())])));
-    assert_eq!(found(&trail, &each("orderType", json!("SINGLE"))), Finding::Open);
-    assert_eq!(found(&trail, &each("correlationId", json!("other"))), Finding::Open);
+    assert_eq!(found(&trail, &each("orderType", json!("SINGLE"))), Evidence::Open);
+    assert_eq!(found(&trail, &each("correlationId", json!("other"))), Evidence::Open);
     assert!(is_executed(&found(&trail, &each("correlationId", json!("gw-f-1"))), &["31"]));
     // What shows no id has to show all else, and that it is as new as the write.
-    assert_eq!(found(&trail, &json!(legs.clone().map(|leg| without(leg, "createTime")))), Finding::Open);
-    assert_eq!(found(&trail, &json!(legs.clone().map(|leg| without(leg, "quantity")))), Finding::Open);
-    assert_eq!(found(&trail, &each("createTime", json!("2026-11-23 09:20:01"))), Finding::Open);
+    assert_eq!(found(&trail, &json!(legs.clone().map(|leg| without(leg, "createTime")))), Evidence::Open);
+    assert_eq!(found(&trail, &json!(legs.clone().map(|leg| without(leg, "quantity")))), Evidence::Open);
+    assert_eq!(found(&trail, &each("createTime", json!("2026-11-23 09:20:01"))), Evidence::Open);
     let twin = with(forever_row("TARGET_LEG", 1428.0, 1427.0), &[("orderId", json!("32"))]);
-    assert_eq!(found(&trail, &json!([legs.clone(), [twin.clone(), twin.clone()]].concat())), Finding::Open);
+    assert_eq!(found(&trail, &json!([legs.clone(), [twin.clone(), twin.clone()]].concat())), Evidence::Open);
     assert!(is_executed(&found_among(&trail, &[("/v2/forever/orders", &json!([legs[0], twin]))], &["32"]), &["31"]));
 }
 
@@ -456,17 +456,17 @@ fn an_alert_is_found_by_what_it_orders_and_when_it_was_made() {
     assert_eq!(trail.paths(), ["/v2/alerts/orders"]);
     let alert = |id: &str, time: &str| json!({ "alertId": id, "alertStatus": "ACTIVE", "createdTime": time, "orders": body.get("orders") });
     let new = alert("12345", "2026-11-23T03:50:03Z");
-    let Finding::Executed(one) = found(&trail, &json!([new])) else { panic!() };
+    let Evidence::Executed(one) = found(&trail, &json!([new])) else { panic!() };
     assert_eq!(one.body, serde_json::from_slice::<Value>(&fixture("alert-place.200.json")).unwrap());
     // After a restart the journal's word for it is all there is.
     assert_eq!(order_of(&fixture("alert-place.200.json")).as_deref(), Some("12345"));
-    assert_eq!(found(&trail, &json!([alert("1", "2026-11-23T03:40:03Z")])), Finding::Open);
-    assert_eq!(found(&trail, &json!([new, alert("12346", "2026-11-23T03:50:03Z")])), Finding::Open);
-    assert_eq!(found(&trail, &json!([with(new, &[("orders", json!([]))])])), Finding::Open);
+    assert_eq!(found(&trail, &json!([alert("1", "2026-11-23T03:40:03Z")])), Evidence::Open);
+    assert_eq!(found(&trail, &json!([new, alert("12346", "2026-11-23T03:50:03Z")])), Evidence::Open);
+    assert_eq!(found(&trail, &json!([with(new, &[("orders", json!([]))])])), Evidence::Open);
 }
 
-fn delete(path: &str) -> Trail {
-    Trail::of(&Method::DELETE, path, b"", None)
+fn delete(path: &str) -> Lookup {
+    Lookup::of(&Method::DELETE, path, b"", None)
 }
 
 #[test]
@@ -474,18 +474,18 @@ fn a_cancel_is_settled_by_the_order_s_status() {
     let trail = delete("/v2/orders/7");
     assert_eq!(trail.paths(), ["/v2/orders/7"]);
     let read = |status: &str| found(&trail, &json!({ "orderId": "7", "orderStatus": status }));
-    assert!(matches!(read("CANCELLED"), Finding::Executed(found) if found.placed.is_empty()));
+    assert!(matches!(read("CANCELLED"), Evidence::Executed(found) if found.placed.is_empty()));
     for over in ["TRADED", "REJECTED", "EXPIRED"] {
-        assert_eq!(read(over), Finding::Rejected(None), "{over}");
+        assert_eq!(read(over), Evidence::Rejected(None), "{over}");
     }
     for waiting in ["PENDING", "TRANSIT", "PART_TRADED", "SOMETHING_NEW", ""] {
-        assert_eq!(read(waiting), Finding::Open, "{waiting}");
+        assert_eq!(read(waiting), Evidence::Open, "{waiting}");
     }
-    assert!(matches!(found(&trail, &json!([{ "orderId": "7", "orderStatus": "CANCELLED" }])), Finding::Executed(_)));
-    assert_eq!(found(&trail, &json!([])), Finding::Open, "an unknown id");
-    assert_eq!(found(&trail, &json!([{ "orderId": "8", "orderStatus": "CANCELLED" }])), Finding::Open);
+    assert!(matches!(found(&trail, &json!([{ "orderId": "7", "orderStatus": "CANCELLED" }])), Evidence::Executed(_)));
+    assert_eq!(found(&trail, &json!([])), Evidence::Open, "an unknown id");
+    assert_eq!(found(&trail, &json!([{ "orderId": "8", "orderStatus": "CANCELLED" }])), Evidence::Open);
     let real: Value = serde_json::from_slice(&fixture("get-order.200.array.json")).unwrap();
-    assert!(matches!(found(&delete("/v2/orders/112611230001"), &real), Finding::Executed(_)));
+    assert!(matches!(found(&delete("/v2/orders/112611230001"), &real), Evidence::Executed(_)));
 }
 
 #[test]
@@ -493,10 +493,10 @@ fn a_cancel_of_a_forever_order_takes_every_leg_of_it() {
     let trail = delete("/v2/forever/orders/31");
     let leg = |name: &str, status: &str| with(forever_row(name, 1.0, 1.0), &[("orderStatus", json!(status))]);
     let list = |one: &str, two: &str| json!([leg("TARGET_LEG", one), leg("STOP_LOSS_LEG", two)]);
-    assert!(matches!(found(&trail, &list("CANCELLED", "CANCELLED")), Finding::Executed(_)));
-    assert_eq!(found(&trail, &list("CANCELLED", "CONFIRM")), Finding::Open);
-    assert_eq!(found(&trail, &list("TRADED", "EXPIRED")), Finding::Rejected(None));
-    assert_eq!(found(&trail, &json!([])), Finding::Open);
+    assert!(matches!(found(&trail, &list("CANCELLED", "CANCELLED")), Evidence::Executed(_)));
+    assert_eq!(found(&trail, &list("CANCELLED", "CONFIRM")), Evidence::Open);
+    assert_eq!(found(&trail, &list("TRADED", "EXPIRED")), Evidence::Rejected(None));
+    assert_eq!(found(&trail, &json!([])), Evidence::Open);
 }
 
 #[test]
@@ -504,13 +504,13 @@ fn a_cancel_of_an_alert_is_settled_by_its_own_status() {
     let trail = delete("/v2/alerts/orders/9");
     assert_eq!(trail.paths(), ["/v2/alerts/orders/9"]);
     let read = |status: &str| found(&trail, &json!({ "alertId": "9", "alertStatus": status }));
-    let Finding::Executed(one) = read("CANCELLED") else { panic!() };
+    let Evidence::Executed(one) = read("CANCELLED") else { panic!() };
     assert_eq!(one.body, json!({ "alertId": "9", "alertStatus": "CANCELLED" }));
-    assert_eq!((read("TRIGGERED"), read("ACTIVE")), (Finding::Rejected(None), Finding::Open));
+    assert_eq!((read("TRIGGERED"), read("ACTIVE")), (Evidence::Rejected(None), Evidence::Open));
 }
 
-fn put(path: &str, body: &Value) -> Trail {
-    Trail::of(&Method::PUT, path, body.to_string().as_bytes(), None)
+fn put(path: &str, body: &Value) -> Lookup {
+    Lookup::of(&Method::PUT, path, body.to_string().as_bytes(), None)
 }
 
 #[test]
@@ -518,20 +518,20 @@ fn a_change_is_proved_only_when_the_order_shows_all_of_it() {
     let trail = put("/v2/orders/112611230001", &asked("modify-order.request.json"));
     assert_eq!(trail.paths(), ["/v2/orders/112611230001"]);
     let changed = with(row(), &[("price", json!(3312.0))]);
-    assert!(matches!(found(&trail, &changed), Finding::Executed(_)));
-    assert!(matches!(found(&trail, &json!([changed])), Finding::Executed(_)), "an array of one");
-    assert_eq!(found(&trail, &json!([])), Finding::Open);
-    assert_eq!(found(&trail, &row()), Finding::Open, "of the old price");
+    assert!(matches!(found(&trail, &changed), Evidence::Executed(_)));
+    assert!(matches!(found(&trail, &json!([changed])), Evidence::Executed(_)), "an array of one");
+    assert_eq!(found(&trail, &json!([])), Evidence::Open);
+    assert_eq!(found(&trail, &row()), Evidence::Open, "of the old price");
     let other = with(changed.clone(), &[("validity", json!("IOC"))]);
-    assert_eq!(found(&trail, &other), Finding::Open);
+    assert_eq!(found(&trail, &other), Evidence::Open);
     for name in ["price", "quantity", "orderType"] {
-        assert_eq!(found(&trail, &without(changed.clone(), name)), Finding::Open, "{name} is not shown");
+        assert_eq!(found(&trail, &without(changed.clone(), name)), Evidence::Open, "{name} is not shown");
     }
     // An order that is over does not change any more.
-    assert_eq!(found(&trail, &with(row(), &[("orderStatus", json!("TRADED"))])), Finding::Rejected(None));
+    assert_eq!(found(&trail, &with(row(), &[("orderStatus", json!("TRADED"))])), Evidence::Rejected(None));
     let hidden = without(with(row(), &[("orderStatus", json!("TRADED"))]), "price");
-    assert_eq!(found(&trail, &hidden), Finding::Open);
-    assert!(matches!(found(&trail, &with(changed, &[("orderStatus", json!("TRADED"))])), Finding::Executed(_)));
+    assert_eq!(found(&trail, &hidden), Evidence::Open);
+    assert!(matches!(found(&trail, &with(changed, &[("orderStatus", json!("TRADED"))])), Evidence::Executed(_)));
 }
 
 #[test]
@@ -539,18 +539,18 @@ fn a_changed_price_is_compared_to_the_tick() {
     let change = json!({ "orderType": "LIMIT", "quantity": 5, "price": 247.800_003_051_757_8, "validity": "DAY" });
     let trail = put("/v2/orders/112611230001", &change);
     let shows = |price: f64| found(&trail, &with(row(), &[("price", json!(price))]));
-    assert!(matches!(shows(247.8), Finding::Executed(_)));
-    assert_eq!(shows(247.85), Finding::Open);
+    assert!(matches!(shows(247.8), Evidence::Executed(_)));
+    assert_eq!(shows(247.85), Evidence::Open);
 }
 
 /// The old limit order looks just as a new market order may.
 #[test]
 fn a_change_to_a_market_order_is_proved_only_by_a_market_order() {
     let trail = put("/v2/orders/112611230001", &json!({ "orderType": "MARKET", "quantity": 5, "validity": "DAY" }));
-    assert_eq!(found(&trail, &row()), Finding::Open);
-    assert_eq!(found(&trail, &with(row(), &[("orderStatus", json!("TRADED"))])), Finding::Open);
+    assert_eq!(found(&trail, &row()), Evidence::Open);
+    assert_eq!(found(&trail, &with(row(), &[("orderStatus", json!("TRADED"))])), Evidence::Open);
     let market = with(row(), &[("orderType", json!("MARKET")), ("price", json!(0.0))]);
-    assert!(matches!(found(&trail, &market), Finding::Executed(_)));
+    assert!(matches!(found(&trail, &market), Evidence::Executed(_)));
 }
 
 /// A change that takes a trigger away must not be found done by what it leaves as it was.
@@ -561,8 +561,8 @@ fn a_zero_that_is_asked_for_must_be_there_and_proves_nothing_alone() {
         let order = json!({ "orderId": "7", "orderStatus": "PENDING", "quantity": 5, "price": 3312.0, "triggerPrice": trigger });
         found(&trail, &order)
     };
-    assert_eq!(read(3300.0), Finding::Open);
-    assert!(matches!(read(0.0), Finding::Executed(_)));
+    assert_eq!(read(3300.0), Evidence::Open);
+    assert!(matches!(read(0.0), Evidence::Executed(_)));
     assert!(!put("/v2/orders/7", &json!({ "triggerPrice": 0 })).leads_somewhere());
 }
 
@@ -570,43 +570,43 @@ fn a_zero_that_is_asked_for_must_be_there_and_proves_nothing_alone() {
 fn a_leg_of_a_super_order_is_read_from_its_own_line() {
     let list: Value = serde_json::from_slice(&fixture("super-list.200.json")).unwrap();
     let cancel = delete("/v2/super/orders/112611230031/TARGET_LEG");
-    assert_eq!(found(&cancel, &list), Finding::Open);
+    assert_eq!(found(&cancel, &list), Evidence::Open);
     let leg = |name: &str, status: &str, price: f64| json!({ "orderId": "9", "legName": name, "price": price, "orderStatus": status, "trailingJump": 5.0 });
     let order = |status: &str| {
         json!([{ "orderId": "9", "orderStatus": "PENDING", "quantity": 5, "price": 100.0, "orderType": "LIMIT",
             "legDetails": [leg("TARGET_LEG", status, 110.0), leg("STOP_LOSS_LEG", "PENDING", 90.0)] }])
     };
     let cancel = delete("/v2/super/orders/9/TARGET_LEG");
-    assert!(matches!(found(&cancel, &order("CANCELLED")), Finding::Executed(_)));
-    assert_eq!(found(&cancel, &order("TRADED")), Finding::Rejected(None));
+    assert!(matches!(found(&cancel, &order("CANCELLED")), Evidence::Executed(_)));
+    assert_eq!(found(&cancel, &order("TRADED")), Evidence::Rejected(None));
     // The whole is cancelled by its entry; what of it is left nobody knows.
     let whole = delete("/v2/super/orders/9/ENTRY_LEG");
     let traded = json!([{ "orderId": "9", "orderStatus": "TRADED" }]);
-    assert_eq!((found(&whole, &order("PENDING")), found(&whole, &traded)), (Finding::Open, Finding::Open));
+    assert_eq!((found(&whole, &order("PENDING")), found(&whole, &traded)), (Evidence::Open, Evidence::Open));
     let change = |body: Value| found(&put("/v2/super/orders/9", &body), &order("PENDING"));
-    assert!(matches!(change(json!({ "legName": "TARGET_LEG", "targetPrice": 110.0 })), Finding::Executed(_)));
+    assert!(matches!(change(json!({ "legName": "TARGET_LEG", "targetPrice": 110.0 })), Evidence::Executed(_)));
     assert_eq!(
         change(json!({ "legName": "TARGET_LEG", "targetPrice": 100.0 })),
-        Finding::Open,
+        Evidence::Open,
         "the entry's price is not the target's"
     );
     assert!(matches!(
         change(json!({ "legName": "STOP_LOSS_LEG", "stopLossPrice": 90.0, "trailingJump": 5 })),
-        Finding::Executed(_)
+        Evidence::Executed(_)
     ));
     let entry = json!({ "legName": "ENTRY_LEG", "orderType": "LIMIT", "quantity": 5, "price": 100.0, "targetPrice": 110.0, "stopLossPrice": 90.0 });
-    assert!(matches!(change(entry.clone()), Finding::Executed(_)));
-    assert_eq!(change(with(entry, &[("stopLossPrice", json!(91.0))])), Finding::Open);
+    assert!(matches!(change(entry.clone()), Evidence::Executed(_)));
+    assert_eq!(change(with(entry, &[("stopLossPrice", json!(91.0))])), Evidence::Open);
 }
 
 #[test]
 fn a_change_of_a_forever_order_is_read_from_the_leg_that_is_meant() {
     let body = |leg: &str| json!({ "orderFlag": "OCO", "orderType": "LIMIT", "legName": leg, "quantity": 5, "price": 1420.0, "triggerPrice": 1419.0, "validity": "DAY" });
     let list = json!([forever_row("TARGET_LEG", 1428.0, 1427.0), forever_row("STOP_LOSS_LEG", 1420.0, 1419.0)]);
-    assert!(matches!(found(&put("/v2/forever/orders/31", &body("STOP_LOSS_LEG")), &list), Finding::Executed(_)));
-    assert_eq!(found(&put("/v2/forever/orders/31", &body("TARGET_LEG")), &list), Finding::Open);
+    assert!(matches!(found(&put("/v2/forever/orders/31", &body("STOP_LOSS_LEG")), &list), Evidence::Executed(_)));
+    assert_eq!(found(&put("/v2/forever/orders/31", &body("TARGET_LEG")), &list), Evidence::Open);
     let single = json!([forever_row("STOP_LOSS_LEG", 1420.0, 1419.0)]);
-    assert!(matches!(found(&put("/v2/forever/orders/31", &body("ENTRY_LEG")), &single), Finding::Executed(_)));
+    assert!(matches!(found(&put("/v2/forever/orders/31", &body("ENTRY_LEG")), &single), Evidence::Executed(_)));
 }
 
 #[test]
@@ -616,14 +616,14 @@ fn the_first_send_counts_and_a_repeat_is_looked_for_from_then() {
     first.leaves(at("2026-11-23T03:50:00Z"));
     first.leaves(at("2026-11-23T03:55:00Z"));
     assert_eq!(first.sent(), Some(at("2026-11-23T03:50:00Z")));
-    let repeat = Trail::of_repeat(Some(&first), placement());
+    let repeat = Lookup::of_repeat(Some(&first), placement());
     assert_eq!(repeat, first);
-    let untold = Arc::new(Trail::from_terms(&Method::POST, "/v2/orders", Some(&"gw-0001-abc_1".into()), &[]));
+    let untold = Arc::new(Lookup::from_terms(&Method::POST, "/v2/orders", Some(&"gw-0001-abc_1".into()), &[]));
     untold.leaves(at("2026-11-23T03:50:00Z"));
-    let repeat = Trail::of_repeat(Some(&untold), placement());
+    let repeat = Lookup::of_repeat(Some(&untold), placement());
     assert_eq!((repeat.sent(), repeat.goal == placement().goal), (untold.sent(), true));
     let nothing = post("/v2/orders", &json!({}));
-    assert_eq!(Trail::of_repeat(Some(&first), nothing), first);
+    assert_eq!(Lookup::of_repeat(Some(&first), nothing), first);
 }
 
 #[test]
@@ -682,7 +682,7 @@ proptest! {
         for path in ["/v2/orders", EXTERNAL] {
             let finding = found_among(&placement(), &[(path, &json!(book))], &known);
             if !there {
-                prop_assert_eq!(finding, Finding::Open);
+                prop_assert_eq!(finding, Evidence::Open);
             } else if statuses[6] == "REJECTED" {
                 prop_assert!(is_refused(&finding, &[OURS]), "{:?}", finding);
             } else {
@@ -707,7 +707,7 @@ proptest! {
             (Method::PUT, "/v2/orders/1"),
         ] {
             for asked in [r#"{"correlationId":"c","price":1,"quantity":2}"#, r#"{"orders":[{"correlationId":"c"}]}"#, &body] {
-                let trail = Trail::of(&method, path, asked.as_bytes(), None);
+                let trail = Lookup::of(&method, path, asked.as_bytes(), None);
                 let mut search = trail.search();
                 for path in trail.paths() {
                     search.hear(&path, status, body.as_bytes());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::orders::idempotency::{Asker, Found};
+use crate::orders::idempotency::{Admission, Asker};
 use crate::orders::journal::PathText;
 use crate::orders::limits::Rules;
 
@@ -27,7 +27,7 @@ fn intent(request: &str, correlation: &str, body: u8) -> Entry {
 }
 
 /// A repeat of the write of [`intent`] after a restart.
-fn repeat(orders: &Orders, id: &str) -> Found {
+fn repeat(orders: &Orders, id: &str) -> Admission {
     let (path, values) = (PathText::new("/v2/orders"), Said::Values([1; 32]));
     let write = Write { method: Method::POST, path, values, body_sha256: [1; 32] };
     let asker = Asker { request_id: "again".into(), gone: CancellationToken::new() };
@@ -66,9 +66,9 @@ fn a_clock_that_is_wrong_at_a_start_makes_no_order_forgotten() {
         let dir = monday();
         let after = orders(&dir);
         assert_eq!(after.recall(india(wrong), |_| Some(own())).unwrap().writes, 1, "{wrong}");
-        assert!(matches!(repeat(&after, "c"), Found::Done(..)), "{wrong}, and the broker was not heard");
+        assert!(matches!(repeat(&after, "c"), Admission::Done(..)), "{wrong}, and the broker was not heard");
         heard(&after, "Mon, 23 Nov 2026 05:30:00 GMT");
-        assert!(matches!(repeat(&after, "c"), Found::Done(..)), "{wrong}");
+        assert!(matches!(repeat(&after, "c"), Admission::Done(..)), "{wrong}");
     }
 }
 
@@ -79,7 +79,7 @@ fn what_was_written_before_a_night_s_rest_is_forgotten_once_the_broker_says_that
     let after = orders(&dir);
     assert_eq!(after.recall(tuesday, |_| Some(own())).unwrap().writes, 1);
     heard(&after, "Tue, 24 Nov 2026 03:50:00 GMT");
-    assert!(matches!(repeat(&after, "c"), Found::Fresh(_)));
+    assert!(matches!(repeat(&after, "c"), Admission::Fresh(_)));
     // One that was repeated before that is remembered from its repeat on.
     let dir = dir_of(after, dir);
     let after = orders(&dir);
@@ -88,9 +88,9 @@ fn what_was_written_before_a_night_s_rest_is_forgotten_once_the_broker_says_that
     let write = write_of(&intent("r1", "c", 1)).unwrap();
     let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
     let id = [Key::Correlation("c".into())];
-    assert!(matches!(after.memory.take(&own(), &id, &write, &asker, span), Found::Done(..)));
+    assert!(matches!(after.memory.take(&own(), &id, &write, &asker, span), Admission::Done(..)));
     heard(&after, "Tue, 24 Nov 2026 03:50:00 GMT");
-    assert!(matches!(repeat(&after, "c"), Found::Done(..)));
+    assert!(matches!(repeat(&after, "c"), Admission::Done(..)));
 }
 
 /// An order that was asked about in vain before a restart was "unknown" for ever after it: it had been made before
@@ -113,7 +113,7 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     drop(before);
     let after = orders(&dir);
     after.recall(Timestamp::now(), |_| Some(own())).unwrap();
-    assert!(matches!(repeat(&after, "found"), Found::Done(..)));
+    assert!(matches!(repeat(&after, "found"), Admission::Done(..)));
     drop(after);
     let mut requests = Requests::default();
     let request = |n: u32| Word::new(&format!("lost-{n}"));
@@ -189,16 +189,16 @@ fn a_restart_knows_what_was_done_and_what_nobody_knows() {
         let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(1)) };
         after.memory.take(&own, &[Key::Correlation(id.into())], &write, &asker, span)
     };
-    let Found::Done(first, done) = take("done", 1) else { panic!("a second send") };
+    let Admission::Done(first, done) = take("done", 1) else { panic!("a second send") };
     assert_eq!(&*first, "r1");
     assert_eq!(done.order_id.as_deref(), Some("77"));
-    assert!(matches!(take("moved", 1), Found::Done(..)));
-    assert!(matches!(take("done", 2), Found::Conflict(..)));
-    assert!(matches!(take("lost", 1), Found::Unknown(..)));
-    let Found::Unknown(_, _, cut) = take("cut", 1) else { panic!("a second send") };
+    assert!(matches!(take("moved", 1), Admission::Done(..)));
+    assert!(matches!(take("done", 2), Admission::Conflict(..)));
+    assert!(matches!(take("lost", 1), Admission::Unknown(..)));
+    let Admission::Unknown(_, _, cut) = take("cut", 1) else { panic!("a second send") };
     assert_eq!(cut.trail.as_ref().unwrap().paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
-    assert!(matches!(take("refused", 1), Found::Fresh(_)));
-    assert!(matches!(take("new", 1), Found::Fresh(_)));
+    assert!(matches!(take("refused", 1), Admission::Fresh(_)));
+    assert!(matches!(take("new", 1), Admission::Fresh(_)));
     // Of another customer's, none of it is.
     assert_eq!(orders(&dir_of(after, dir)).recall(Timestamp::now(), |_| None).unwrap().writes, 0);
 }

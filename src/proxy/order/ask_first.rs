@@ -19,7 +19,7 @@ use crate::domain::{Outcome, Role};
 use crate::legs::{Purpose, Reuse};
 use crate::orders::idempotency::{Claim, Write};
 use crate::orders::journal::{Kind, Word};
-use crate::orders::lookup::Trail;
+use crate::orders::lookup::Lookup;
 use crate::proxy::forward::Trace;
 use crate::proxy::question::{self, Question};
 use crate::proxy::reconcile::Looked;
@@ -78,7 +78,7 @@ impl Order<'_> {
     async fn change_anew(
         &mut self,
         claim: Claim,
-        trail: &Arc<Trail>,
+        trail: &Arc<Lookup>,
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
@@ -93,7 +93,7 @@ impl Order<'_> {
     async fn found_before(
         &self,
         claim: Claim,
-        trail: &Arc<Trail>,
+        trail: &Arc<Lookup>,
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
@@ -113,7 +113,7 @@ impl Order<'_> {
         &self,
         claim: Claim,
         looked: Looked,
-        trail: &Arc<Trail>,
+        trail: &Arc<Lookup>,
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
@@ -125,7 +125,7 @@ impl Order<'_> {
     }
 
     /// Ask until the broker's answer can be read, and long enough after the start for an order to show.
-    async fn shown(&self, trail: &Trail) -> Shown {
+    async fn shown(&self, trail: &Lookup) -> Shown {
         loop {
             let shown = self.ask_once(trail).await;
             let settled = self.proxy.orders.age() >= self.reconcile_for;
@@ -139,7 +139,7 @@ impl Order<'_> {
         }
     }
 
-    async fn ask_once(&self, trail: &Trail) -> Shown {
+    async fn ask_once(&self, trail: &Lookup) -> Shown {
         let mut none = false;
         for path in trail.paths() {
             let Some((status, body)) = self.question(&path).await else { continue };

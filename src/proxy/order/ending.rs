@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::Order;
 use super::judge::{Reply, hint, reply_of};
 use crate::domain::{Outcome, Role};
-use crate::orders::idempotency::{Claim, Recorded, Write};
+use crate::orders::idempotency::{Claim, Write, WriteResult};
 use crate::orders::journal::{Entry, Kind, Word};
-use crate::orders::lookup::Trail;
+use crate::orders::lookup::Lookup;
 use crate::proxy::forward::Trace;
 use crate::proxy::headers;
 use crate::proxy::reconcile::Looked;
@@ -26,7 +26,7 @@ pub(super) struct Lost<'a> {
     /// Its line in the journal.
     pub(super) intent: &'a Entry,
     /// What it can be looked for by.
-    pub(super) trail: &'a Arc<Trail>,
+    pub(super) trail: &'a Arc<Lookup>,
     /// A reply that proves nothing, if there was one.
     pub(super) last: Option<Reply>,
     /// How it was lost.
@@ -71,13 +71,13 @@ impl Order<'_> {
     pub(super) async fn ask_again(
         &self,
         claim: Claim,
-        before: &Recorded,
+        before: &WriteResult,
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
         let mut entry = self.line(Kind::Outcome, write);
         entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
-        let trail = Trail::of_repeat(before.trail.as_ref(), self.trail());
+        let trail = Lookup::of_repeat(before.trail.as_ref(), self.trail());
         let found =
             self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await;
         let lost = Lost {
@@ -115,7 +115,7 @@ impl Order<'_> {
             }
             Looked::Rejected(None) => {
                 self.outcome(intent, Outcome::Rejected, None, sent_at, true).await;
-                claim.end(Recorded { outcome: Outcome::Rejected, recovered: true, ..self.unknown(trail) });
+                claim.end(WriteResult { outcome: Outcome::Rejected, recovered: true, ..self.unknown(trail) });
                 trace.outcome = Some(Outcome::Rejected);
                 let detail = format!("{why}; the order was over before and is as it was, so this did nothing");
                 Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Rejected))
@@ -137,7 +137,7 @@ impl Order<'_> {
     }
 
     /// A write that came before and was settled: what it was answered with.
-    pub(super) async fn repeat(&self, recorded: &Recorded, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+    pub(super) async fn repeat(&self, recorded: &WriteResult, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         let mut reply = reply_of(recorded);
         if reply.body.is_empty() && recorded.outcome == Outcome::Executed {
             // Only the journal knows of it: the broker has the order itself.

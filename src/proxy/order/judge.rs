@@ -13,7 +13,7 @@ use crate::domain::Outcome;
 use crate::domain::time::within;
 use crate::egress::ReplyBody;
 use crate::egress::decode::decoded;
-use crate::orders::idempotency::Recorded;
+use crate::orders::idempotency::WriteResult;
 use crate::orders::lookup::order_of;
 use crate::proxy::reply::Body;
 
@@ -208,7 +208,7 @@ pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Said {
 }
 
 /// The reply that a write was answered with before.
-pub(super) fn reply_of(recorded: &Recorded) -> Reply {
+pub(super) fn reply_of(recorded: &WriteResult) -> Reply {
     let mut headers = HeaderMap::new();
     if let Some(value) = recorded.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
         headers.insert(CONTENT_TYPE, value);

@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::Order;
 use super::judge::Reply;
 use crate::domain::{Outcome, Role, SourceAddr};
-use crate::orders::idempotency::{Claim, Recorded, Said, Write};
+use crate::orders::idempotency::{Claim, Said, Write, WriteResult};
 use crate::orders::journal::{Entry, JournalError, Kind, PathText, Repeat, Urgency, Word};
 use crate::orders::limits::Limited;
-use crate::orders::lookup::{Trail, orders_of};
+use crate::orders::lookup::{Lookup, orders_of};
 use crate::proxy::reply::{Code, Problem, Retry};
 use crate::proxy::sign::Correlation;
 use crate::telemetry::events::Subject;
@@ -124,17 +124,23 @@ impl Order<'_> {
         }
     }
 
-    pub(super) fn unknown(&self, trail: &Arc<Trail>) -> Recorded {
-        Recorded {
+    pub(super) fn unknown(&self, trail: &Arc<Lookup>) -> WriteResult {
+        WriteResult {
             correlation_id: self.wish.correlation.as_ref().map(|correlation| Arc::clone(correlation.id())),
             trail: Some(Arc::clone(trail)),
-            ..Recorded::bare(Outcome::Unknown)
+            ..WriteResult::bare(Outcome::Unknown)
         }
     }
 
-    pub(super) fn recorded(&self, outcome: Outcome, reply: &Reply, trail: &Arc<Trail>, recovered: bool) -> Recorded {
+    pub(super) fn recorded(
+        &self,
+        outcome: Outcome,
+        reply: &Reply,
+        trail: &Arc<Lookup>,
+        recovered: bool,
+    ) -> WriteResult {
         // Kept for a day: nothing that is there twice, and no buffer of which the body is a part.
-        Recorded {
+        WriteResult {
             outcome,
             status: reply.status.as_u16(),
             content_type: reply.content_type().map(|kind| match kind {

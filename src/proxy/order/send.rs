@@ -17,8 +17,8 @@ use crate::orders::broker_clock::SentAt;
 use crate::orders::exits::Stand;
 use crate::orders::idempotency::{Claim, Write};
 use crate::orders::journal::Entry;
-use crate::orders::limits::{Ask, Reserved};
-use crate::orders::lookup::Trail;
+use crate::orders::limits::{RateRequest, Reserved};
+use crate::orders::lookup::Lookup;
 use crate::proxy::forward::Trace;
 use crate::proxy::reply::{Body, Code, Problem};
 use crate::proxy::{headers, legs, live, no_token, sign};
@@ -230,7 +230,7 @@ impl Order<'_> {
         ready: Ready<'_>,
         write: &Write,
         claim: &mut Claim,
-        trail: &Arc<Trail>,
+        trail: &Arc<Lookup>,
         trace: &mut Trace,
     ) -> Result<Left, Problem> {
         let Ready { token, leg, mut lease, reserved } = ready;
@@ -293,7 +293,7 @@ impl Order<'_> {
     }
 
     /// The broker's refusal is the last word.
-    fn refused(&self, claim: Claim, reply: Reply, trail: &Arc<Trail>, trace: &mut Trace) -> Response<Body> {
+    fn refused(&self, claim: Claim, reply: Reply, trail: &Arc<Lookup>, trace: &mut Trace) -> Response<Body> {
         claim.end(self.recorded(Outcome::Rejected, &reply, trail, false));
         self.answer(reply, Outcome::Rejected, false, trace)
     }
@@ -307,8 +307,10 @@ impl Order<'_> {
         if self.takes_risk_away() { Purpose::TakesRiskAway } else { Purpose::OrderWrite }
     }
 
-    fn ask(&self) -> Ask {
-        Ask::of(&self.out.method, self.out.path.path(), &self.endpoint, self.takes_risk_away(), || self.wish.values)
+    fn ask(&self) -> RateRequest {
+        RateRequest::of(&self.out.method, self.out.path.path(), &self.endpoint, self.takes_risk_away(), || {
+            self.wish.values
+        })
     }
 }
 
