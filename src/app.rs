@@ -12,13 +12,13 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use tokio::sync::{broadcast, oneshot};
 
-use crate::accounts::{AccountError, Accounts, Sight};
+use crate::accounts::{AccountError, Accounts, AddressChecker};
 use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config, Hours};
 use crate::domain::clocks;
-use crate::domain::places::{Doorway, House};
+use crate::domain::places::{ConnectionLimit, ListenerLimit};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::host::Board;
@@ -28,13 +28,13 @@ use crate::orders::journal::JournalError;
 use crate::orders::limits::Rules;
 use crate::orders::restore::{Recalled, Unsettled};
 use crate::proxy::intercept::{InterceptError, Interceptor};
-use crate::proxy::{self, Destinations, ListenError, Listening, Proxy, Terms, Workers};
+use crate::proxy::{self, Destinations, ListenError, ListenerSettings, Listening, Proxy, Workers};
 use crate::store::seal::{MasterKey, SealError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::events::{Events, Subject};
 use crate::tokens::Keepers;
-use crate::tokens::client::Login;
+use crate::tokens::client::BrokerClient;
 use crate::tokens::keeper::Broker;
 
 use descriptors::Shares;
@@ -121,7 +121,7 @@ struct AdminServer {
     at: String,
     socket: admin::Socket,
     router: axum::Router,
-    places: Arc<Doorway>,
+    places: Arc<ListenerLimit>,
 }
 
 impl App {
@@ -154,7 +154,7 @@ impl App {
         let keepers = Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone());
         let accounts =
             Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing, Arc::clone(&keepers))?);
-        attendant.set_get_ip(Sight::new(&accounts, Arc::clone(&login)));
+        attendant.set_get_ip(AddressChecker::new(&accounts, Arc::clone(&login)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let (orders, recalled) = open_orders(&config, Arc::clone(&accounts)).await?;
@@ -174,13 +174,17 @@ impl App {
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, shown)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let run = (workers, tasks.clone());
-        let callers = House::new(shares.callers);
+        let callers = ConnectionLimit::new(shares.callers);
         metrics.show_places("callers", &callers);
         let proxy = Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, run, metrics);
         shares.warn(&config, accounts.len());
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
-            listening.push(proxy::listen(Terms::new(listener.clone())?, config.proxy.max_connections, &callers)?);
+            listening.push(proxy::listen(
+                ListenerSettings::new(listener.clone())?,
+                config.proxy.max_connections,
+                &callers,
+            )?);
         }
         let entrances = listening.iter().map(|listening| listening.entrance().clone()).collect();
         let check = HostCheck {
@@ -438,8 +442,8 @@ fn egress_options(config: &Config) -> Options {
     }
 }
 
-fn login(config: &Config) -> Login {
-    Login::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
+fn login(config: &Config) -> BrokerClient {
+    BrokerClient::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
 }
 
 fn leg_settings(config: &Config) -> Settings {
@@ -469,7 +473,7 @@ fn read_roles(admin: &crate::config::Admin) -> Result<Roles, TokenError> {
 
 fn bind_admin(
     bind: &Bind,
-    (accounts, login, orders, host): (&Arc<Accounts>, &Arc<Login>, &Arc<Orders>, &Arc<Board>),
+    (accounts, login, orders, host): (&Arc<Accounts>, &Arc<BrokerClient>, &Arc<Orders>, &Arc<Board>),
     roles: &Arc<ArcSwap<Roles>>,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
@@ -498,9 +502,9 @@ fn bind_admin(
         tasks.clone(),
         ca_pem,
     ));
-    let house = House::new(places);
+    let house = ConnectionLimit::new(places);
     metrics.show_places("operators", &house);
-    Ok(AdminServer { at, socket, router, places: Doorway::new(&house, places) })
+    Ok(AdminServer { at, socket, router, places: ListenerLimit::new(&house, places) })
 }
 
 #[derive(Debug)]

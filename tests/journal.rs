@@ -23,7 +23,7 @@ use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use sixgate::domain::{AccountName, Outcome};
 use sixgate::orders::journal::{
-    Entry, Journal, JournalError, Kind, Options, PathText, Urgency, Word, read_back, verify,
+    Entry, Journal, JournalError, Kind, Options, SafePath, SafeText, Urgency, read_back, verify,
 };
 
 const KEEP: Duration = Duration::from_secs(5 * 365 * 86_400);
@@ -39,9 +39,9 @@ fn start() -> Timestamp {
 fn intent(at: Timestamp, lane: u64, number: u64) -> Entry {
     Entry {
         account: Some(AccountName::parse(&format!("lane{lane}")).unwrap()),
-        path: Some(PathText::new("/v2/orders")),
+        path: Some(SafePath::new("/v2/orders")),
         method: Some(http::Method::POST),
-        correlation_id: Some(Word::new(&format!("{lane}-{number}"))),
+        correlation_id: Some(SafeText::new(&format!("{lane}-{number}"))),
         ..Entry::new(Kind::Intent, at)
     }
 }
@@ -236,7 +236,7 @@ fn filled(lines: u64) -> tempfile::TempDir {
         let sent = intent(at, number % 2, number);
         journal.append(&sent).unwrap();
         let mut outcome = sent.outcome(Outcome::Executed, at);
-        outcome.idempotency_key = Some(Word::new("schlüssel, \"mit\" \u{1b}[31m\n,\"hash\""));
+        outcome.idempotency_key = Some(SafeText::new("schlüssel, \"mit\" \u{1b}[31m\n,\"hash\""));
         journal.append(&outcome).unwrap();
     }
     dir

@@ -28,7 +28,7 @@ use sixgate::egress::pool::{Bounds, Pool, Reusable};
 use sixgate::egress::tls::Profile;
 use sixgate::egress::{self, Egress};
 use sixgate::legs::{Attendant, Legs, Settings};
-use sixgate::orders::journal::{self, Entry, Journal, Kind, PathText, Word};
+use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, Word};
 use sixgate::orders::limits::{Decision, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::proxy::probe::{self, Caller};
 use sixgate::store::records::CredentialsRecord;
@@ -347,7 +347,7 @@ fn intent() -> Entry {
     entry.source = Some(SourceAddr::parse("2001:db8:a1::1").unwrap());
     entry.target = Some(api());
     entry.method = Some(Method::POST);
-    entry.path = Some(PathText::new("/v2/orders"));
+    entry.path = Some(SafePath::new("/v2/orders"));
     entry.correlation_id = Some(Word::new("engine-7-000042"));
     entry.body_sha256 = Some([0xa5; 32]);
     entry.token_generation = Some(7);

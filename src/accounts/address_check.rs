@@ -11,18 +11,18 @@ use super::{Account, Accounts};
 use crate::domain::Role;
 use crate::legs::{GetIp, Legs, Seen};
 use crate::tokens::LiveToken;
-use crate::tokens::client::{Answered, Login, Registered};
+use crate::tokens::client::{Answered, BrokerClient, Registered};
 
 /// Asks for whichever account the leg is of.
-pub struct Sight {
+pub struct AddressChecker {
     /// Weak: accounts hold their legs, and legs whoever asks.
     accounts: Weak<Accounts>,
-    login: Arc<Login>,
+    login: Arc<BrokerClient>,
 }
 
-impl Sight {
+impl AddressChecker {
     /// For the looks at these accounts' legs.
-    pub fn new(accounts: &Arc<Accounts>, login: Arc<Login>) -> Arc<Self> {
+    pub fn new(accounts: &Arc<Accounts>, login: Arc<BrokerClient>) -> Arc<Self> {
         Arc::new(Self { accounts: Arc::downgrade(accounts), login })
     }
 
@@ -41,7 +41,7 @@ impl Sight {
     }
 }
 
-impl GetIp for Sight {
+impl GetIp for AddressChecker {
     fn can_ask(&self, legs: &Legs) -> bool {
         self.means(legs).is_some()
     }

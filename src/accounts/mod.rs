@@ -41,7 +41,7 @@ use crate::store::records::{
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{Keepers, LiveToken, facts};
 
-pub use address_check::Sight;
+pub use address_check::AddressChecker;
 pub use keys::{ClientKeys, NewKey};
 pub use pairs::Assigned;
 pub use row::Account;

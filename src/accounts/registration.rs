@@ -20,7 +20,7 @@ use jiff::civil::Date;
 use crate::domain::{ClientId, Pair, Role, india, steady};
 use crate::legs::Legs;
 use crate::tokens::LiveToken;
-use crate::tokens::client::{self, Answered, Holds, Login, Registered, Slot};
+use crate::tokens::client::{self, Answered, BrokerClient, Holds, Registered, Slot};
 
 /// The account that is asked about.
 #[derive(Clone, Debug)]
@@ -157,11 +157,11 @@ enum Plan {
 ///
 /// # Errors
 /// [`RegistrationError`].
-pub async fn read(login: &Login, subject: &Subject) -> Result<Registration, RegistrationError> {
+pub async fn read(login: &BrokerClient, subject: &Subject) -> Result<Registration, RegistrationError> {
     Ok(ask(login, subject).await?.0)
 }
 
-async fn ask(login: &Login, subject: &Subject) -> Result<(Registration, Timestamp), RegistrationError> {
+async fn ask(login: &BrokerClient, subject: &Subject) -> Result<(Registration, Timestamp), RegistrationError> {
     let (legs, token) = means(subject)?;
     let called = login.get_ip(&**legs, &subject.client_id, &token.secret()).await;
     let now = steady::now();
@@ -189,7 +189,7 @@ fn means(subject: &Subject) -> Result<(&Arc<Legs>, &Arc<LiveToken>), Registratio
 /// # Errors
 /// [`RegistrationError`] when nothing was done.
 pub async fn put(
-    login: &Login,
+    login: &BrokerClient,
     subject: &Subject,
     replace: &[IpAddr],
 ) -> Result<(Registration, Vec<Change>), RegistrationError> {

@@ -12,8 +12,8 @@ use crate::domain::{AccountName, ClientId};
 use crate::legs::Legs;
 use crate::orders::day::Repeats;
 use crate::store::records::{AccountRecord, CredentialsRecord, PairRecord, TokenRecord};
-use crate::tokens::keeper::{Keeping, Setup};
-use crate::tokens::lifecycle::Means;
+use crate::tokens::keeper::{KeptAccount, Setup};
+use crate::tokens::lifecycle::LoginMethods;
 use crate::tokens::{Keeper, LiveToken, TokenCell};
 
 /// What the order path needs of an account.
@@ -116,8 +116,11 @@ impl Accounts {
                 Arc::clone(&old.keeper)
             }
             None => {
-                let account =
-                    Keeping { name: name.clone(), client_id: record.client_id.clone(), created_at: record.created_at };
+                let account = KeptAccount {
+                    name: name.clone(),
+                    client_id: record.client_id.clone(),
+                    created_at: record.created_at,
+                };
                 let setup = Setup { means, legs: legs.clone(), credentials: 0 };
                 self.keepers.keep(account, Arc::clone(&token), setup)
             }
@@ -157,9 +160,9 @@ impl Accounts {
         Ok(Some(row))
     }
 
-    fn means(&self, name: &AccountName, record: &AccountRecord, pair: bool) -> Result<Means, AccountError> {
+    fn means(&self, name: &AccountName, record: &AccountRecord, pair: bool) -> Result<LoginMethods, AccountError> {
         let known = self.store.get::<CredentialsRecord>(name)?.unwrap_or_default();
-        Ok(Means {
+        Ok(LoginMethods {
             platform: record.platform,
             pin_totp: known.pin.is_some() && known.totp_secret.is_some(),
             consent: known.api_key.is_some() && known.api_secret.is_some(),

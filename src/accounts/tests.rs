@@ -19,7 +19,7 @@ use crate::store::MasterKey;
 use crate::store::records::AddressRecord;
 use crate::store::records::HaltRecord;
 use crate::store::records::PoolRecord;
-use crate::tokens::keeper::{Answer, Broker, Question, Said};
+use crate::tokens::keeper::{Answer, Broker, CallResult, Question};
 
 const POOL: (&str, &str) = ("2001:db8:a1::/64", "2001:db8:a2::/64");
 
@@ -54,7 +54,7 @@ struct NoBroker;
 
 impl Broker for NoBroker {
     fn ask(&self, _: Arc<Legs>, _: ClientId, _: Question) -> BoxFuture<'static, Answer> {
-        Box::pin(async { Answer { skew: None, said: Said::NotSent } })
+        Box::pin(async { Answer { skew: None, said: CallResult::NotSent } })
     }
 }
 

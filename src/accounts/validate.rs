@@ -19,7 +19,7 @@ use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, Pair, Role, india, steady};
 use crate::legs::Leg;
 use crate::tokens::LiveToken;
-use crate::tokens::client::{Answered, Called, Login, Profile, Registered};
+use crate::tokens::client::{Answered, BrokerClient, Called, Profile, Registered};
 use crate::tokens::lifecycle::{CheckOutcome, Consumer};
 
 /// A clock further off than this is told: two windows of TOTP are 30 s apart, and a
@@ -92,7 +92,7 @@ struct Asked {
 }
 
 /// Look at an account. Reads only. `now` is by the steady clock.
-pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<Check> {
+pub async fn validate(login: &BrokerClient, subject: &Subject, now: Timestamp) -> Vec<Check> {
     let asked = ask(login, subject).await;
     let now = now.checked_add(asked.skew.unwrap_or_default()).unwrap_or(now);
     let pair = subject.legs.as_ref().map(|legs| legs.pair());
@@ -119,7 +119,7 @@ pub async fn validate(login: &Login, subject: &Subject, now: Timestamp) -> Vec<C
     ]
 }
 
-async fn ask(login: &Login, subject: &Subject) -> Asked {
+async fn ask(login: &BrokerClient, subject: &Subject) -> Asked {
     let Some(legs) = subject.legs.as_ref() else {
         let why = || NO_PAIR.to_owned();
         return Asked { profile: Err(why()), primary: Err(why()), secondary: Err(why()), lines: None, skew: None };
@@ -152,7 +152,7 @@ async fn ask(login: &Login, subject: &Subject) -> Asked {
 
 /// By that very leg: the other one's answer would be no answer.
 async fn see(
-    login: &Login,
+    login: &BrokerClient,
     subject: &Subject,
     leg: &Leg,
     token: &Arc<LiveToken>,
@@ -162,7 +162,7 @@ async fn see(
     (answered.told(), line, skew)
 }
 
-async fn try_line(login: &Login, subject: &Subject, leg: &Leg) -> (Line, Option<SignedDuration>) {
+async fn try_line(login: &BrokerClient, subject: &Subject, leg: &Leg) -> (Line, Option<SignedDuration>) {
     let Called { answered, skew, .. } = login.line(leg, &subject.client_id).await;
     (line_of(&answered), skew)
 }

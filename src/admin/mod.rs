@@ -46,7 +46,7 @@ use crate::domain::{AccountName, Platform};
 use crate::host::Board;
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
-use crate::tokens::client::Login;
+use crate::tokens::client::BrokerClient;
 
 pub use auth::{Role, Roles, TokenError};
 pub use serve::{Socket, serve};
@@ -59,7 +59,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 pub struct Admin {
     accounts: Arc<Accounts>,
     /// Asks the broker.
-    login: Arc<Login>,
+    login: Arc<BrokerClient>,
     orders: Arc<Orders>,
     metrics: Arc<Metrics>,
     roles: Arc<ArcSwap<Roles>>,
@@ -79,7 +79,7 @@ impl Admin {
     #[expect(clippy::too_many_arguments, reason = "every part of the gateway that it shows, once")]
     pub fn new(
         accounts: Arc<Accounts>,
-        login: Arc<Login>,
+        login: Arc<BrokerClient>,
         orders: Arc<Orders>,
         metrics: Arc<Metrics>,
         roles: Arc<ArcSwap<Roles>>,

@@ -11,7 +11,7 @@ use super::Admin;
 use super::error::{Failure, cut_short};
 use super::wire::{OrderFilter, OrdersBody, Problem};
 use crate::domain::{AccountName, Outcome};
-use crate::orders::journal::{Kind, Order, Query, Word, query, write_json};
+use crate::orders::journal::{Kind, Order, Query, SafeText, query, write_json};
 
 /// Lines of the order journal, the newest first: what was sent, and what became of it.
 #[utoipa::path(get, path = "/v1/orders", tag = "orders", params(OrderFilter), security(("bearer" = [])),
@@ -59,8 +59,8 @@ fn read(given: BTreeMap<String, String>) -> Result<Query, Failure> {
                 let known = [Kind::Intent, Kind::Outcome, Kind::Note].into_iter().find(|kind| kind.as_str() == value);
                 wanted.kind = Some(known.ok_or_else(|| wrong("is intent, outcome or note"))?);
             }
-            "order_id" => wanted.order_id = Some(Word::new(&value)),
-            "correlation_id" => wanted.correlation_id = Some(Word::new(&value)),
+            "order_id" => wanted.order_id = Some(SafeText::new(&value)),
+            "correlation_id" => wanted.correlation_id = Some(SafeText::new(&value)),
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
                 wanted.limit = limit.ok_or_else(|| wrong("is 1 to 1000"))?;

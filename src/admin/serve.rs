@@ -25,7 +25,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::domain::places::{Comer, Doorway, Place};
+use crate::domain::places::{ConnectionPermit, ListenerLimit, NewCaller};
 use crate::domain::tasks::Tasks;
 use crate::telemetry::{Seldom, accepting};
 
@@ -49,7 +49,7 @@ pub enum Socket {
 }
 
 /// Serve until `tasks` are to stop.
-pub async fn serve(socket: Socket, router: Router, places: Arc<Doorway>, tasks: Tasks) {
+pub async fn serve(socket: Socket, router: Router, places: Arc<ListenerLimit>, tasks: Tasks) {
     let accepting = async {
         loop {
             if let Err(err) = accept(&socket, &router, &places, &tasks).await {
@@ -63,17 +63,18 @@ pub async fn serve(socket: Socket, router: Router, places: Arc<Doorway>, tasks: 
     }
 }
 
-async fn accept(socket: &Socket, router: &Router, places: &Arc<Doorway>, tasks: &Tasks) -> io::Result<()> {
+async fn accept(socket: &Socket, router: &Router, places: &Arc<ListenerLimit>, tasks: &Tasks) -> io::Result<()> {
     match socket {
         Socket::Tcp(socket) => {
             let (stream, peer) = socket.accept().await?;
             let place =
-                accepting::place(places, Comer { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS).await;
+                accepting::place(places, NewCaller { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS)
+                    .await;
             tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
         }
         Socket::Unix(socket) => {
             let (stream, _) = socket.accept().await?;
-            let place = accepting::place(places, Comer { peer: None, grace: GRACE }, &accepting::OPERATORS).await;
+            let place = accepting::place(places, NewCaller { peer: None, grace: GRACE }, &accepting::OPERATORS).await;
             tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
         }
     }
@@ -81,7 +82,7 @@ async fn accept(socket: &Socket, router: &Router, places: &Arc<Doorway>, tasks: 
 }
 
 /// Serve one connection to its end.
-async fn connection<IO>(io: IO, place: Place, router: Router, tasks: Tasks)
+async fn connection<IO>(io: IO, place: ConnectionPermit, router: Router, tasks: Tasks)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -129,7 +130,7 @@ where
 /// The media type of server-sent events.
 const STREAM: &[u8] = b"text/event-stream";
 
-fn listens(place: &Place) {
+fn listens(place: &ConnectionPermit) {
     if place.listens()
         && let Some(times) = ENDED.due()
     {
@@ -141,10 +142,10 @@ fn listens(place: &Place) {
 }
 
 /// A call that is under way, until it is dropped.
-struct UnderWay(Arc<Place>);
+struct UnderWay(Arc<ConnectionPermit>);
 
 impl UnderWay {
-    fn begin(place: &Arc<Place>) -> Self {
+    fn begin(place: &Arc<ConnectionPermit>) -> Self {
         place.is_busy();
         Self(Arc::clone(place))
     }

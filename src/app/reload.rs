@@ -20,16 +20,16 @@ use super::{bound_addresses, egress_options, is_made, leg_settings, make_pool, r
 use crate::accounts::Accounts;
 use crate::admin::Roles;
 use crate::config::{self, Bind, Config, Problems};
-use crate::domain::places::House;
+use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::Tasks;
 use crate::egress::Egress;
 use crate::host::Board;
 use crate::legs::Attendant;
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
-use crate::proxy::{self, Entrance, Listening, Proxy, Terms};
+use crate::proxy::{self, ListenerHandle, ListenerSettings, Listening, Proxy};
 use crate::tokens::Keepers;
-use crate::tokens::client::Login;
+use crate::tokens::client::BrokerClient;
 
 /// The parts whose settings a reload changes, and the configuration in force.
 #[derive(Debug)]
@@ -38,14 +38,14 @@ pub(super) struct Live {
     pub(super) accounts: Arc<Accounts>,
     pub(super) egress: Arc<Egress>,
     pub(super) attendant: Arc<Attendant>,
-    pub(super) login: Arc<Login>,
+    pub(super) login: Arc<BrokerClient>,
     pub(super) keepers: Arc<Keepers>,
     pub(super) orders: Arc<Orders>,
     pub(super) proxy: Arc<Proxy>,
     pub(super) roles: Arc<ArcSwap<Roles>>,
-    pub(super) entrances: Vec<Entrance>,
+    pub(super) entrances: Vec<ListenerHandle>,
     /// All places of callers. Their number stays.
-    pub(super) callers: Arc<House>,
+    pub(super) callers: Arc<ConnectionLimit>,
     pub(super) host: Arc<Board>,
     pub(super) tasks: Tasks,
 }
@@ -63,7 +63,7 @@ struct Ready {
 /// A listener of the new configuration.
 enum Door {
     /// The entrance of this number, on these terms.
-    Open(usize, Terms),
+    Open(usize, ListenerSettings),
     /// One that was just bound.
     New(Listening),
 }
@@ -166,7 +166,7 @@ impl Live {
 
 impl Ready {
     /// Read the file and all that it names. `open` are the addresses that are bound.
-    fn read(file: &Path, in_force: &Config, open: Vec<Bind>, callers: &Arc<House>) -> Result<Self, Problems> {
+    fn read(file: &Path, in_force: &Config, open: Vec<Bind>, callers: &Arc<ConnectionLimit>) -> Result<Self, Problems> {
         let mut config = config::load(file)?;
         let fixed = keep_what_is_fixed(in_force, &mut config);
         let mut problems = Problems::new(&file.display().to_string());
@@ -177,7 +177,7 @@ impl Ready {
         let mut doors = Vec::with_capacity(config.listeners.len());
         for (index, listener) in config.listeners.iter().enumerate() {
             let mut problem = |err| problems.add(format!("listener.{index}"), chain(&err));
-            let terms = match Terms::new(listener.clone()) {
+            let terms = match ListenerSettings::new(listener.clone()) {
                 Ok(terms) => terms,
                 Err(err) => {
                     problem(err);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::client::{self, Client, GatewayArguments, Place};
+use super::client::{self, Client, Endpoint, GatewayArguments};
 use super::failure::{self, CallError};
 use super::table;
 
@@ -42,7 +42,7 @@ enum Command {
 pub(super) fn run(arguments: &CaArguments) -> ExitCode {
     let Command::Export { out } = &arguments.command;
     let run = || -> Result<ExitCode, CallError> {
-        let place = Place::find(&arguments.gateway)?;
+        let place = Endpoint::find(&arguments.gateway)?;
         let pem = certificate(&place)?;
         match out {
             None => table::print(&pem)?,
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &CaArguments) -> ExitCode {
     failure::exit_code(run())
 }
 
-fn certificate(place: &Place) -> Result<String, CallError> {
+fn certificate(place: &Endpoint) -> Result<String, CallError> {
     let client = Client::new(place, client::read_token(&place.token_file).ok())?;
     let asked = client::block_on(client.get(&["ca.pem"]))?;
     match (asked, &place.config) {

@@ -133,7 +133,7 @@ pub(super) fn run(
     command: impl AsyncFnOnce(&Client) -> Result<ExitCode, CallError>,
 ) -> ExitCode {
     let run = || {
-        let place = Place::find(arguments)?;
+        let place = Endpoint::find(arguments)?;
         let token = read_token(&place.token_file)?;
         let client = Client::new(&place, Some(token))?;
         block_on(command(&client))?
@@ -152,7 +152,7 @@ pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CallError>
 
 /// Where a gateway is.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     at: At,
     pub(super) token_file: PathBuf,
     /// Its configuration, if it was named.
@@ -165,7 +165,7 @@ enum At {
     Unix(PathBuf),
 }
 
-impl Place {
+impl Endpoint {
     /// # Errors
     /// [`CallError`] when the arguments or the configuration cannot be used.
     pub(super) fn find(arguments: &GatewayArguments) -> Result<Self, CallError> {
@@ -269,7 +269,7 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
 impl Client {
     /// # Errors
     /// [`CallError::Client`].
-    pub(super) fn new(place: &Place, token: Option<HeaderValue>) -> Result<Self, CallError> {
+    pub(super) fn new(place: &Endpoint, token: Option<HeaderValue>) -> Result<Self, CallError> {
         let tls = tls().map_err(|err| CallError::Client(err.to_string()))?;
         let builder = reqwest::Client::builder()
             .no_proxy()
@@ -486,7 +486,7 @@ mod tests {
     #[test]
     fn a_client_is_made_without_a_default_tls_provider() {
         for at in [At::Unix("/nowhere".into()), At::parse("https://gate.example").unwrap()] {
-            Client::new(&Place { at, token_file: PathBuf::new(), config: None }, None).unwrap();
+            Client::new(&Endpoint { at, token_file: PathBuf::new(), config: None }, None).unwrap();
         }
     }
 }

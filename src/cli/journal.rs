@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::failed;
 use crate::config;
 use crate::domain::{AccountName, Outcome, india};
-use crate::orders::journal::{self, Csv, Follow, Kind, Order, Query, Recorded, Word};
+use crate::orders::journal::{self, Csv, Follow, Kind, Order, Query, Recorded, SafeText};
 
 /// How often new lines are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -179,8 +179,8 @@ impl Filter {
                 OutcomeWord::Executed => Outcome::Executed,
                 OutcomeWord::Unknown => Outcome::Unknown,
             }),
-            order_id: self.order_id.as_deref().map(Word::new),
-            correlation_id: self.correlation_id.as_deref().map(Word::new),
+            order_id: self.order_id.as_deref().map(SafeText::new),
+            correlation_id: self.correlation_id.as_deref().map(SafeText::new),
             order,
             limit: PAGE,
             cursor: None,

@@ -38,26 +38,26 @@ const AT_ONCE: usize = 64;
 
 /// All places of a process for one purpose.
 #[derive(Debug)]
-pub struct House {
+pub struct ConnectionLimit {
     most: usize,
     began: Instant,
     inside: Mutex<HashMap<u64, Arc<Spot>>>,
     next: AtomicU64,
     freed: Notify,
-    doors: Mutex<Vec<Weak<Doorway>>>,
+    doors: Mutex<Vec<Weak<ListenerLimit>>>,
 }
 
 /// One way in, with places of its own among those of the house.
 #[derive(Debug)]
-pub struct Doorway {
-    house: Arc<House>,
+pub struct ListenerLimit {
+    house: Arc<ConnectionLimit>,
     most: AtomicUsize,
     taken: AtomicUsize,
 }
 
 /// Who comes.
 #[derive(Clone, Copy, Debug)]
-pub struct Comer {
+pub struct NewCaller {
     /// From where; `None` from this host.
     pub peer: Option<IpAddr>,
     /// How long it has to show who it is, when others need its place.
@@ -66,13 +66,13 @@ pub struct Comer {
 
 /// A connection's place, until it is dropped. As it begins it is a stranger's.
 #[derive(Debug)]
-pub struct Place(Arc<Spot>);
+pub struct ConnectionPermit(Arc<Spot>);
 
 #[derive(Debug)]
 struct Spot {
-    doorway: Arc<Doorway>,
+    doorway: Arc<ListenerLimit>,
     number: u64,
-    comer: Comer,
+    comer: NewCaller,
     /// What it is, in the low bits, and since when, in milliseconds of the house.
     state: AtomicU64,
     /// When it was told to go, in milliseconds of the house and one more; 0: it was not.
@@ -112,7 +112,7 @@ impl Spot {
     }
 }
 
-impl House {
+impl ConnectionLimit {
     /// With room for so many.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -147,9 +147,9 @@ impl House {
     }
 }
 
-impl Doorway {
+impl ListenerLimit {
     /// A way into `house` for at most so many.
-    pub fn new(house: &Arc<House>, most: usize) -> Arc<Self> {
+    pub fn new(house: &Arc<ConnectionLimit>, most: usize) -> Arc<Self> {
         let door = Arc::new(Self { house: Arc::clone(house), most: most.into(), taken: AtomicUsize::new(0) });
         house.doors.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&door));
         door
@@ -162,7 +162,7 @@ impl Doorway {
     }
 
     /// A place, if there is one.
-    pub fn try_take(self: &Arc<Self>, comer: Comer) -> Option<Place> {
+    pub fn try_take(self: &Arc<Self>, comer: NewCaller) -> Option<ConnectionPermit> {
         let house = &self.house;
         let mut inside = house.lock();
         if self.is_full() || inside.len() >= house.most {
@@ -172,7 +172,7 @@ impl Doorway {
         let spot = Arc::new(Spot {
             doorway: Arc::clone(self),
             number,
-            comer: Comer { peer: comer.peer.map(whole_site), ..comer },
+            comer: NewCaller { peer: comer.peer.map(whole_site), ..comer },
             state: AtomicU64::new(house.now() << 2 | STRANGER),
             told: AtomicU64::new(0),
             waker: AtomicWaker::new(),
@@ -180,11 +180,11 @@ impl Doorway {
         inside.insert(number, Arc::clone(&spot));
         self.taken.fetch_add(1, Ordering::Relaxed);
         drop(inside);
-        Some(Place(spot))
+        Some(ConnectionPermit(spot))
     }
 
     /// A place; where there is none, once somebody has gone. Cancel-safe.
-    pub async fn take(self: &Arc<Self>, comer: Comer) -> Place {
+    pub async fn take(self: &Arc<Self>, comer: NewCaller) -> ConnectionPermit {
         loop {
             let freed = self.house.freed.notified();
             tokio::pin!(freed);
@@ -308,18 +308,18 @@ fn oldest<'s>(so_far: &mut Option<&'s Arc<Spot>>, spot: &'s Arc<Spot>) {
 pub struct Handle(Arc<Spot>);
 
 impl Handle {
-    /// As [`Place::is_busy`].
+    /// As [`ConnectionPermit::is_busy`].
     pub fn is_busy(&self) {
         self.0.is_busy();
     }
 
-    /// As [`Place::is_idle`].
+    /// As [`ConnectionPermit::is_idle`].
     pub fn is_idle(&self) {
         self.0.is_idle();
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// To say from elsewhere what it is.
     pub fn handle(&self) -> Handle {
         Handle(Arc::clone(&self.0))
@@ -341,7 +341,7 @@ impl Place {
         self.0.doorway.keep_listeners_to_half()
     }
 
-    /// What it is, to be given back with [`Place::is_again`].
+    /// What it is, to be given back with [`ConnectionPermit::is_again`].
     pub fn standing(&self) -> Standing {
         Standing(self.0.state.load(Ordering::Acquire))
     }
@@ -398,7 +398,7 @@ impl Standing {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let house = &self.0.doorway.house;
         let mut inside = house.lock();
@@ -428,14 +428,14 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(1);
     /// Somebody.
-    const ONE: Comer = Comer { peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))), grace: GRACE };
+    const ONE: NewCaller = NewCaller { peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))), grace: GRACE };
 
-    fn told(places: &[Place]) -> usize {
+    fn told(places: &[ConnectionPermit]) -> usize {
         places.iter().filter(|place| place.is_told_to_go()).count()
     }
 
     /// Places of one peer, that are this since then.
-    fn fill(door: &Arc<Doorway>, count: usize, kind: u64, since: u64) -> Vec<Place> {
+    fn fill(door: &Arc<ListenerLimit>, count: usize, kind: u64, since: u64) -> Vec<ConnectionPermit> {
         let places: Vec<_> = (0..count).map(|_| door.try_take(ONE).unwrap()).collect();
         places.iter().for_each(|place| place.0.state.store(since << 2 | kind, Ordering::Relaxed));
         places
@@ -443,7 +443,7 @@ mod tests {
 
     #[test]
     fn fewer_places_count_when_those_who_have_one_go() {
-        let door = Doorway::new(&House::new(100), 3);
+        let door = ListenerLimit::new(&ConnectionLimit::new(100), 3);
         let mut taken = fill(&door, 3, BUSY, 0);
         door.resize(1);
         for left in ["two are still open, and one is allowed", "one is still open, and one is allowed"] {
@@ -461,8 +461,8 @@ mod tests {
     /// However many each door may take in, what the house has left is for what it exists for.
     #[test]
     fn all_doors_together_take_in_what_the_house_holds() {
-        let house = House::new(3);
-        let (one, other) = (Doorway::new(&house, 2), Doorway::new(&house, 2));
+        let house = ConnectionLimit::new(3);
+        let (one, other) = (ListenerLimit::new(&house, 2), ListenerLimit::new(&house, 2));
         let (first, _second) = (one.try_take(ONE).unwrap(), one.try_take(ONE).unwrap());
         assert!(one.try_take(ONE).is_none());
         let _third = other.try_take(ONE).unwrap();
@@ -478,7 +478,7 @@ mod tests {
     /// Engines open connections ahead. Ending one while there is room, or before it could speak, helps nobody.
     #[test]
     fn nobody_goes_before_the_grace_is_over_and_then_the_oldest() {
-        let door = Doorway::new(&House::new(100), 2);
+        let door = ListenerLimit::new(&ConnectionLimit::new(100), 2);
         let places = [fill(&door, 1, STRANGER, 100), fill(&door, 1, STRANGER, 200)];
         assert_eq!(door.make_room_at(600, Whom::Anybody), Duration::from_millis(500));
         assert_eq!((told(&places[0]), told(&places[1])), (0, 0));
@@ -493,7 +493,7 @@ mod tests {
     /// A stranger's flood must not end the connection of an engine that waits for its next order.
     #[test]
     fn strangers_go_before_those_who_are_known_and_whoever_is_busy_stays() {
-        let door = Doorway::new(&House::new(100), 4);
+        let door = ListenerLimit::new(&ConnectionLimit::new(100), 4);
         let busy = fill(&door, 1, BUSY, 0);
         let idle = fill(&door, 2, IDLE, 0);
         let strangers = fill(&door, 1, STRANGER, 50_000);
@@ -507,7 +507,7 @@ mod tests {
         door.make_room_at(52_000, Whom::Anybody);
         assert_eq!((told(&idle), told(&busy)), (1, 0));
         // It had an order in its hand when it was told: it is nobody who leaves.
-        idle.iter().filter(|place| place.is_told_to_go()).for_each(Place::is_busy);
+        idle.iter().filter(|place| place.is_told_to_go()).for_each(ConnectionPermit::is_busy);
         door.make_room_at(53_000, Whom::Anybody);
         assert_eq!((told(&idle), told(&busy)), (2, 0));
     }
@@ -515,7 +515,7 @@ mod tests {
     /// Consoles that watch kept every operator out, the one who wants to halt an account too.
     #[test]
     fn who_only_listens_has_half_of_the_places_and_goes_when_nobody_else_can() {
-        let door = Doorway::new(&House::new(100), 6);
+        let door = ListenerLimit::new(&ConnectionLimit::new(100), 6);
         let listens = fill(&door, 3, LISTENS, 0);
         assert!(!door.keep_listeners_to_half());
         let one_more = door.try_take(ONE).unwrap();
@@ -535,8 +535,8 @@ mod tests {
     /// One peer that takes all places by itself keeps those of others no longer than its own.
     #[test]
     fn of_strangers_those_of_the_peer_with_most_of_them_go_first() {
-        let door = Doorway::new(&House::new(200), 200);
-        let site = |last: u16| Comer { peer: Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into()), grace: GRACE };
+        let door = ListenerLimit::new(&ConnectionLimit::new(200), 200);
+        let site = |last: u16| NewCaller { peer: Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into()), grace: GRACE };
         let few = fill(&door, 2, STRANGER, 0);
         let many: Vec<_> = (0..150).map(|n| door.try_take(site(n)).unwrap()).collect();
         door.make_room_at(10_000, Whom::Anybody);
@@ -545,8 +545,8 @@ mod tests {
 
     #[test]
     fn a_full_door_is_not_helped_by_who_came_in_by_another() {
-        let house = House::new(100);
-        let (full, other) = (Doorway::new(&house, 1), Doorway::new(&house, 5));
+        let house = ConnectionLimit::new(100);
+        let (full, other) = (ListenerLimit::new(&house, 1), ListenerLimit::new(&house, 5));
         let elsewhere = fill(&other, 3, STRANGER, 0);
         let here = fill(&full, 1, BUSY, 0);
         full.make_room_at(10_000, Whom::Anybody);
@@ -556,7 +556,7 @@ mod tests {
     /// Who comes is let in when somebody went, and who waits to be told hears it.
     #[tokio::test]
     async fn a_place_that_comes_free_is_taken_by_who_waits_for_it() {
-        let door = Doorway::new(&House::new(100), 1);
+        let door = ListenerLimit::new(&ConnectionLimit::new(100), 1);
         let first = door.try_take(ONE).unwrap();
         let coming = door.take(ONE);
         tokio::pin!(coming);

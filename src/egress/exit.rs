@@ -18,12 +18,12 @@ use tokio_rustls::TlsConnector;
 use super::guard::{self, RuleId};
 use super::hint::{Hint, Tried};
 use super::janitor::Janitor;
-use super::lease::{Connection, Lease, Open, Upgraded, Ways};
+use super::lease::{Connection, ConnectionSlot, DnsGeneration, Lease, Upgraded};
 use super::names::Name;
 use super::pool::{Bounds, Pool};
 use super::resolve::{Answer, ResolveError, Resolver};
 use super::source::{self, BoundSocket};
-use super::stream::Line;
+use super::stream::CountingStream;
 use super::tls::{Base, ExitTls, Profile, TlsError};
 use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;
@@ -283,7 +283,7 @@ pub struct Egress {
 struct Live {
     options: Options,
     resolver: Arc<Resolver>,
-    ways: Arc<Ways>,
+    ways: Arc<DnsGeneration>,
 }
 
 impl Egress {
@@ -563,10 +563,10 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_errand(&self, at: &Destination) -> Result<Lease, DialError> {
-        self.lease_once(at, Open::one(&self.open).among(&self.egress.open)).await
+        self.lease_once(at, ConnectionSlot::one(&self.open).among(&self.egress.open)).await
     }
 
-    async fn lease_once(&self, at: &Destination, open: Open) -> Result<Lease, DialError> {
+    async fn lease_once(&self, at: &Destination, open: ConnectionSlot) -> Result<Lease, DialError> {
         let connection = Box::pin(self.make(&at.0, Profile::Http1, (open, Need::Request))).await?;
         Ok(Lease::once(connection, at.0.live.options.read_timeout).made_anew())
     }
@@ -680,7 +680,7 @@ impl Exit {
             let tls = |err| DialError::of_host_or(self.source, err, |err| DialError::Tls { to: to.clone(), at, err });
             let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
             let connector = TlsConnector::from(Arc::clone(self.tls.config(&self.egress.tls, profile)));
-            let made = tokio::time::timeout(limit, connector.connect(name, Line::new(stream)))
+            let made = tokio::time::timeout(limit, connector.connect(name, CountingStream::new(stream)))
                 .await
                 .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit, hint: Hint::default() })?
                 .map_err(tls)?;
@@ -693,9 +693,9 @@ impl Exit {
     }
 
     /// A place for one more connection, if there may be one.
-    fn one_more(&self, live: &Live) -> Result<Open, DialError> {
+    fn one_more(&self, live: &Live) -> Result<ConnectionSlot, DialError> {
         let most = live.options.open_per_exit;
-        let open = Open::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })?;
+        let open = ConnectionSlot::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })?;
         Ok(open.among(&self.egress.open))
     }
 
@@ -704,13 +704,18 @@ impl Exit {
         &self,
         resolved: &Resolved,
         profile: Profile,
-        (open, need): (Open, Need),
+        (open, need): (ConnectionSlot, Need),
     ) -> Result<Connection, DialError> {
         let stream = self.dial_tls(resolved, profile, need).await?;
         self.start_http(resolved, stream, open).await
     }
 
-    async fn start_http(&self, resolved: &Resolved, stream: Upgraded, open: Open) -> Result<Connection, DialError> {
+    async fn start_http(
+        &self,
+        resolved: &Resolved,
+        stream: Upgraded,
+        open: ConnectionSlot,
+    ) -> Result<Connection, DialError> {
         let Resolved { to, live, .. } = resolved;
         let ways = Arc::clone(&live.ways);
         let local = stream.get_ref().0.stream().and_then(|stream| stream.local_addr().ok());

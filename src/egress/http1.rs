@@ -27,7 +27,7 @@ use http::{Method, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::lease::Message;
-use super::stream::Line;
+use super::stream::CountingStream;
 use crate::net::read_buffer::poll_fill;
 use body::{Decoder, Piece};
 use head::Head;
@@ -36,7 +36,7 @@ use head::Head;
 const HEAD_LIMIT: usize = 64 * 1024;
 /// Interim replies (1xx) before one reply.
 const INTERIM_LIMIT: u32 = 16;
-/// Bytes to and from the broker: TLS over a [`Line`].
+/// Bytes to and from the broker: TLS over a [`CountingStream`].
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// Bytes the kernel took for sending until now.
     fn taken(&self) -> u64;
@@ -45,7 +45,7 @@ pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     fn ask_kernel(&mut self, asks: bool);
 }
 
-impl Wire for tokio_rustls::client::TlsStream<Line> {
+impl Wire for tokio_rustls::client::TlsStream<CountingStream> {
     fn taken(&self) -> u64 {
         self.get_ref().0.taken()
     }

@@ -17,12 +17,12 @@ use crate::domain::tasks::Tasks;
 /// Where pools say that something came on a connection of theirs.
 #[derive(Clone, Debug)]
 pub(super) struct Janitor {
-    stirred: mpsc::UnboundedSender<Arc<Stir>>,
+    stirred: mpsc::UnboundedSender<Arc<PoolWaker>>,
 }
 
 /// A pool's waker. It is on the way at most once, so the channel holds no more than there are pools.
 #[derive(Debug)]
-struct Stir {
+struct PoolWaker {
     pool: Weak<Pool<Connection>>,
     told: AtomicBool,
     /// Stands in the janitor's list of those to be looked at. His alone.
@@ -30,7 +30,7 @@ struct Stir {
     stirred: mpsc::UnboundedSender<Arc<Self>>,
 }
 
-impl Wake for Stir {
+impl Wake for PoolWaker {
     fn wake(self: Arc<Self>) {
         if !self.told.swap(true, Ordering::AcqRel) {
             let _ = self.stirred.send(Arc::clone(&self));
@@ -48,11 +48,11 @@ async fn until(at: Option<BootInstant>) {
 impl Janitor {
     /// At work until `tasks` stop.
     pub(super) fn start(tasks: &Tasks) -> Self {
-        let (stirred, mut inbox) = mpsc::unbounded_channel::<Arc<Stir>>();
+        let (stirred, mut inbox) = mpsc::unbounded_channel::<Arc<PoolWaker>>();
         let stopping = tasks.clone();
         tasks.spawn(async move {
             // In the order of their times, but for those of before a reload that made it shorter.
-            let mut list: VecDeque<(BootInstant, Arc<Stir>)> = VecDeque::new();
+            let mut list: VecDeque<(BootInstant, Arc<PoolWaker>)> = VecDeque::new();
             loop {
                 let next = list.front().map(|(at, _)| *at);
                 let stir = tokio::select! {
@@ -86,7 +86,7 @@ impl Janitor {
             let (pool, stirred) = (Weak::clone(pool), self.stirred.clone());
             Pool::new(
                 bounds,
-                Waker::from(Arc::new(Stir {
+                Waker::from(Arc::new(PoolWaker {
                     pool,
                     told: AtomicBool::new(false),
                     listed: AtomicBool::new(false),

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use super::http1::{Failed, Http1, Incoming, head};
 use super::pool::{Pool, Reusable};
-use super::stream::Line;
+use super::stream::CountingStream;
 use super::tls::Profile;
 use crate::domain::{Authority, BootInstant, SourceAddr};
 
@@ -34,7 +34,7 @@ const READY_WITHIN: Duration = Duration::from_millis(100);
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection that carries something else than HTTP from now on.
-pub type Upgraded = TlsStream<Line>;
+pub type Upgraded = TlsStream<CountingStream>;
 
 /// A request, whichever protocol it leaves by. Borrowed: a second try needs all of it again. No `Debug`: it
 /// holds the token.
@@ -113,18 +113,18 @@ impl SecretRequest {
 pub(super) struct Connection {
     source: SourceAddr,
     sender: Sender,
-    ways: Arc<Ways>,
-    _open: Open,
+    ways: Arc<DnsGeneration>,
+    _open: ConnectionSlot,
 }
 
 /// A place among the connections that an exit may have, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct ConnectionSlot {
     of_exit: Arc<AtomicUsize>,
     of_all: Option<Arc<AtomicUsize>>,
 }
 
-impl Open {
+impl ConnectionSlot {
     /// One more, if there are fewer than `most`.
     pub fn take(open: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let more = |open: usize| (open < most).then_some(open + 1);
@@ -146,7 +146,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.of_exit.fetch_sub(1, Ordering::Relaxed);
         if let Some(all) = &self.of_all {
@@ -158,11 +158,11 @@ impl Drop for Open {
 /// Do names still stand for the addresses that they stood for? A connection that was
 /// made when they did not is used to its end, and not again.
 #[derive(Debug, Default)]
-pub(super) struct Ways {
+pub(super) struct DnsGeneration {
     outdated: AtomicBool,
 }
 
-impl Ways {
+impl DnsGeneration {
     pub fn outdate(&self) {
         self.outdated.store(true, Ordering::Relaxed);
     }
@@ -176,15 +176,15 @@ enum Sender {
 }
 
 impl Connection {
-    pub fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<Ways>, open: Open) -> Self {
+    pub fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<DnsGeneration>, open: ConnectionSlot) -> Self {
         Self { source, sender: Sender::Http1(Box::new(Http1::new(stream))), ways, _open: open }
     }
 
     pub const fn http2(
         source: SourceAddr,
         sender: http2::SendRequest<Full<Bytes>>,
-        ways: Arc<Ways>,
-        open: Open,
+        ways: Arc<DnsGeneration>,
+        open: ConnectionSlot,
     ) -> Self {
         Self { source, sender: Sender::Http2(sender), ways, _open: open }
     }
@@ -229,7 +229,7 @@ impl Reusable for Connection {
 
 /// Where a connection goes when its reply has been read to the end.
 #[derive(Debug)]
-struct Home {
+struct ReturnTo {
     pool: Arc<Pool<Connection>>,
     to: Authority,
     profile: Profile,
@@ -239,7 +239,7 @@ struct Home {
 #[derive(Debug)]
 pub struct Lease {
     connection: Connection,
-    home: Option<Home>,
+    home: Option<ReturnTo>,
     read_timeout: Duration,
     is_new: bool,
 }
@@ -286,7 +286,7 @@ impl Lease {
         to: Authority,
         profile: Profile,
     ) -> Self {
-        Self { connection, home: Some(Home { pool, to, profile }), read_timeout, is_new: false }
+        Self { connection, home: Some(ReturnTo { pool, to, profile }), read_timeout, is_new: false }
     }
 
     pub(super) const fn once(connection: Connection, read_timeout: Duration) -> Self {
@@ -437,7 +437,7 @@ impl ReplyBody {
     }
 
     fn give_back(&mut self) {
-        let Some(Lease { mut connection, home: Some(Home { pool, to, profile }), .. }) = self.lease.take() else {
+        let Some(Lease { mut connection, home: Some(ReturnTo { pool, to, profile }), .. }) = self.lease.take() else {
             return;
         };
         if let (Sender::Http1(http1), Framed::Http1(incoming)) = (&mut connection.sender, &self.body)
@@ -540,10 +540,10 @@ mod tests {
     #[test]
     fn no_more_connections_are_open_than_may_be() {
         let open = Arc::new(AtomicUsize::new(0));
-        let first = Open::take(&open, 2).unwrap();
-        let _second = Open::take(&open, 2).unwrap();
-        assert!(Open::take(&open, 2).is_none());
+        let first = ConnectionSlot::take(&open, 2).unwrap();
+        let _second = ConnectionSlot::take(&open, 2).unwrap();
+        assert!(ConnectionSlot::take(&open, 2).is_none());
         drop(first);
-        assert!(Open::take(&open, 2).is_some());
+        assert!(ConnectionSlot::take(&open, 2).is_some());
     }
 }

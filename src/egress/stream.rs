@@ -11,7 +11,7 @@ use tokio::runtime::{Handle, Id};
 
 /// See the module. Bytes of TLS go through it.
 #[derive(Debug)]
-pub struct Line {
+pub struct CountingStream {
     /// `None` only after a move that failed.
     stream: Option<TcpStream>,
     /// Whose reactor wakes it.
@@ -22,7 +22,7 @@ pub struct Line {
     asks_kernel: bool,
 }
 
-impl Line {
+impl CountingStream {
     /// Of a stream that was made on this runtime.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self { stream: Some(stream), runtime: Handle::current().id(), taken: 0, asks_kernel: false }
@@ -97,7 +97,7 @@ fn read_now(stream: &TcpStream, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> 
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for CountingStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.asks_kernel {
             return self.poll(|stream| read_now(&stream, into));
@@ -106,7 +106,7 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for CountingStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = self.as_mut().poll(|stream| stream.poll_write(cx, from));
         self.count(wrote)

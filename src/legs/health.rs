@@ -191,9 +191,9 @@ pub enum Event {
     /// The broker took an order that came from it.
     SourceAccepted,
     /// A `getIP` through it was answered: a whole reply came.
-    Seen(Sight),
+    Seen(AddressSeen),
     /// A probe ended, with what `getIP` said if it was asked and answered.
-    Probed(Line, Option<Sight>),
+    Probed(Line, Option<AddressSeen>),
 }
 
 /// What a probe says of a leg's line.
@@ -209,7 +209,7 @@ pub enum Line {
 
 /// What `getIP` said, as far as a leg minds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct AddressSeen {
     /// Did the broker see the leg's own address? `None` where it did not say what it saw.
     /// `Some(false)` only when it saw another one twice in a row, on two connections.
     pub own_address: Option<bool>,
@@ -389,7 +389,7 @@ impl Health {
         good(&mut self.replies, self.dwell, now);
     }
 
-    fn seen(&mut self, sight: Sight, now: Instant) {
+    fn seen(&mut self, sight: AddressSeen, now: Instant) {
         self.replied(now);
         match sight.own_address {
             Some(false) => {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Attendant, LegEvent};
-use super::health::{Event, Health, LegState, Line, Purpose, Rank, Reason, Sight};
+use super::health::{AddressSeen, Event, Health, LegState, Line, Purpose, Rank, Reason};
 use super::looks::Looks;
 use super::{Legs, Reuse};
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
@@ -318,12 +318,12 @@ impl Leg {
 
     /// What an answer says of this leg, with the address that was seen in place of its own
     /// kept for whoever asks why.
-    pub(super) fn sight(&self, seen: Seen) -> Sight {
+    pub(super) fn sight(&self, seen: Seen) -> AddressSeen {
         let own_address = seen.detected.map(|detected| self.is_own(detected));
         if own_address == Some(false) {
             self.known().seen_as = seen.detected;
         }
-        Sight { own_address, orders_allowed: seen.orders_allowed }
+        AddressSeen { own_address, orders_allowed: seen.orders_allowed }
     }
 
     pub(super) fn is_own(&self, address: IpAddr) -> bool {

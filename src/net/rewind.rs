@@ -4,12 +4,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection whose first bytes were read too early.
-pub struct Rewound<IO> {
+pub struct Rewind<IO> {
     pub(crate) early: Bytes,
     pub(crate) io: IO,
 }
 
-impl<IO> Rewound<IO> {
+impl<IO> Rewind<IO> {
     /// `io`, of which `early` was read already.
     pub const fn new(early: Bytes, io: IO) -> Self {
         Self { early, io }
@@ -21,13 +21,13 @@ impl<IO> Rewound<IO> {
     }
 }
 
-impl<IO> std::fmt::Debug for Rewound<IO> {
+impl<IO> std::fmt::Debug for Rewind<IO> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rewound").field("early", &self.early.len()).finish_non_exhaustive()
+        f.debug_struct("Rewind").field("early", &self.early.len()).finish_non_exhaustive()
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for Rewind<IO> {
     fn poll_read(
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
@@ -42,7 +42,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewind<IO> {
     fn poll_write(
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,

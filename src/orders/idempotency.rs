@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::PathText;
+use super::journal::SafePath;
 use super::limits::MonotonicTime;
 use super::lookup::{Lookup, order_of};
 use crate::domain::{ClientId, Outcome};
@@ -93,7 +93,7 @@ pub struct Write {
     /// How.
     pub method: Method,
     /// Where; without the query, as the journal writes it.
-    pub path: PathText,
+    pub path: SafePath,
     /// What its body and query say, by value.
     pub values: Said,
     /// SHA-256 of its body as it goes to the broker.

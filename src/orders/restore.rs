@@ -16,7 +16,7 @@ use super::Orders;
 use super::broker_clock::SentAt;
 use super::day;
 use super::idempotency::{Key, Said, Span, Write, WriteResult};
-use super::journal::{Entry, Kind, Word};
+use super::journal::{Entry, Kind, SafeText};
 use super::limits::RateRequest;
 use super::lookup::Lookup;
 use crate::domain::{AccountName, ClientId, Outcome};
@@ -65,7 +65,7 @@ struct Requests {
 }
 
 impl Requests {
-    fn hear(&mut self, account: AccountName, request_id: &Word, customer: ClientId, entry: Entry) {
+    fn hear(&mut self, account: AccountName, request_id: &SafeText, customer: ClientId, entry: Entry) {
         let id = (account, request_id.as_str().to_owned());
         match entry.kind {
             Kind::Intent => {
@@ -211,7 +211,7 @@ fn write_of(intent: &Entry) -> Option<Write> {
 /// What a write in the journal can be known again by. A change's own id is no name of that change.
 fn keys_of(intent: &Entry) -> Vec<Key> {
     let creates = intent.method == Some(Method::POST);
-    let word = |text: &str| Key::Correlation(Arc::clone(Word::new(text).shared()));
+    let word = |text: &str| Key::Correlation(Arc::clone(SafeText::new(text).shared()));
     let own = intent.correlation_id.iter().map(|id| Key::Correlation(Arc::clone(id.shared())));
     // Those of a multi-order.
     let of_each = intent.terms().iter().filter_map(|terms| Some(word(terms.correlation_id.as_deref()?)));
@@ -224,7 +224,7 @@ fn keys_of(intent: &Entry) -> Vec<Key> {
 /// What the journal's line leaves to look for, from when it was written. Only an intent says when the write left.
 pub fn trail_of(intent: &Entry) -> Lookup {
     let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Lookup::default() };
-    let id = intent.correlation_id.as_ref().map(Word::shared);
+    let id = intent.correlation_id.as_ref().map(SafeText::shared);
     let trail = Lookup::from_terms(method, path.as_str(), id, intent.terms());
     if intent.kind == Kind::Intent {
         trail.leaves(SentAt::Written(intent.at));

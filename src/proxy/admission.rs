@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::destination::Form;
-use super::listener::Terms;
+use super::listener::ListenerSettings;
 use super::reply::{Code, Problem};
 use crate::accounts::{Account, Accounts, ClientKeys};
 use crate::broker::dhan::endpoints::Endpoint;
@@ -23,7 +23,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The listener a connection came by, and what the kernel said of its peer.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct ListenerContext {
     /// The listener's configuration.
     pub listener: Arc<Listener>,
     /// Our address on this connection; `None` on a unix socket.
@@ -33,14 +33,14 @@ pub struct Door {
     /// The peer's address; `None` on a unix socket.
     pub peer: Option<IpAddr>,
     /// The listener's terms as they are now.
-    pub terms: Option<Arc<ArcSwap<Terms>>>,
+    pub terms: Option<Arc<ArcSwap<ListenerSettings>>>,
 }
 
 /// What a connection was last admitted with, where a key is required: an engine shows the same with each request.
 /// Taken for good only while the account's row is the same one, so a key that was taken away, and an account that was
 /// changed, are checked again. No `Debug`: it holds a key.
 #[derive(Default)]
-pub struct Known(Option<Admitted>);
+pub struct CachedAdmission(Option<Admitted>);
 
 struct Admitted {
     credentials: Zeroizing<Vec<u8>>,
@@ -49,14 +49,14 @@ struct Admitted {
     row: Weak<Account>,
 }
 
-impl Known {
-    /// As [`Door::admit`].
+impl CachedAdmission {
+    /// As [`ListenerContext::admit`].
     ///
     /// # Errors
-    /// Those of [`Door::admit`].
+    /// Those of [`ListenerContext::admit`].
     pub fn admit(
         &mut self,
-        door: &Door,
+        door: &ListenerContext,
         accounts: &Accounts,
         headers: &HeaderMap,
         form: Form,
@@ -83,7 +83,7 @@ impl Known {
     }
 }
 
-impl Door {
+impl ListenerContext {
     /// Go by the listener's terms as they are now. A reload reaches an open connection so, at its next request. Are they
     /// others than before? Then nobody is known by what was admitted on the old ones.
     pub fn refresh(&mut self) -> bool {
@@ -196,7 +196,7 @@ impl Door {
 
     /// An order write that a page could send without asking (a "simple" request
     /// of the Fetch standard) is not JSON. What takes risk away is waived: where a page of another site sends it, it
-    /// bears an `Origin`, which [`Door::refuse_browsers`] stops.
+    /// bears an `Origin`, which [`ListenerContext::refuse_browsers`] stops.
     ///
     /// # Errors
     /// 403 `browser_refused`.
@@ -341,11 +341,11 @@ mod tests {
     use super::*;
     use crate::broker::dhan::endpoints::classify;
 
-    fn door() -> Door {
+    fn door() -> ListenerContext {
         let text = "[[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"alpha\"\n";
         let config = crate::config::from_text("test", Path::new("/x"), text, &Default::default()).unwrap();
         let listener = Arc::new(config.listeners.into_iter().next().unwrap());
-        Door { listener, local: Some("127.0.0.1:8080".parse().unwrap()), uid: None, peer: None, terms: None }
+        ListenerContext { listener, local: Some("127.0.0.1:8080".parse().unwrap()), uid: None, peer: None, terms: None }
     }
 
     fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {

@@ -10,13 +10,13 @@ use http::{HeaderMap, Response, header};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::admission::Door;
+use super::admission::ListenerContext;
 use super::destination::Target;
 use super::forward::{self, Trace};
 use super::order::{Order, Wish, limited};
 use super::permission::Permission;
 use super::reply::{Body, Code, Problem};
-use super::{Inbound, Inside, Proxy, form_of, legs, live, no_token, outgoing, sign};
+use super::{Inbound, Proxy, TunnelContext, form_of, legs, live, no_token, outgoing, sign};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Spelling, classify, spelling};
 use crate::broker::dhan::errors;
@@ -40,8 +40,8 @@ impl Proxy {
     )]
     pub(super) async fn api(
         &self,
-        (door, request_id): (&Door, &Arc<str>),
-        inside: Option<&Inside>,
+        (door, request_id): (&ListenerContext, &Arc<str>),
+        inside: Option<&TunnelContext>,
         account: &Account,
         asked: Inbound,
         mut target: Target,

@@ -17,13 +17,13 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{Door, Known};
-use super::http1::{Asked, Connection, Head, ReadError, Refusal, Rewound};
+use super::admission::{CachedAdmission, ListenerContext};
+use super::http1::{Connection, Head, ReadError, Refusal, ReplyFraming, Rewind};
 use super::reply::{Body, Code, Problem};
 use super::tunnel::{self, Wire};
-use super::{Arrival, Handled, Inbound, Inside, Proxy, Switch, form_of};
+use super::{Arrival, Handled, Inbound, Proxy, TunnelContext, Upgrade, form_of};
 use crate::domain::Outcome;
-use crate::domain::places::{Handle, Place};
+use crate::domain::places::{ConnectionPermit, Handle};
 
 /// How long a TLS handshake of a caller may take.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -35,8 +35,8 @@ impl Proxy {
     /// Its first request has waited since `came`, if it did.
     pub(super) async fn connection<IO: Wire>(
         self: Arc<Self>,
-        mut door: Door,
-        place: Place,
+        mut door: ListenerContext,
+        place: ConnectionPermit,
         came: Option<Instant>,
         io: IO,
     ) {
@@ -44,9 +44,9 @@ impl Proxy {
         let ended = Box::pin(self.http1(&mut door, &place, None, came, io)).await;
         match ended {
             None => {}
-            Some((io, Switch::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
-            Some((io, Switch::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
-            Some((io, Switch::Intercept(inside))) => Box::pin(self.intercepted(door, &place, inside, io)).await,
+            Some((io, Upgrade::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
+            Some((io, Upgrade::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
+            Some((io, Upgrade::Intercept(inside))) => Box::pin(self.intercepted(door, &place, inside, io)).await,
         }
     }
 
@@ -54,12 +54,12 @@ impl Proxy {
     /// something else.
     async fn http1<IO>(
         &self,
-        door: &mut Door,
-        place: &Place,
-        inside: Option<&Inside>,
+        door: &mut ListenerContext,
+        place: &ConnectionPermit,
+        inside: Option<&TunnelContext>,
         came: Option<Instant>,
         io: IO,
-    ) -> Option<(Rewound<IO>, Switch)>
+    ) -> Option<(Rewind<IO>, Upgrade)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -67,7 +67,7 @@ impl Proxy {
         connection.waiting_since(came);
         // A caller of HTTP/1 that is gone is gone for all that its connection brought.
         let gone = CancellationToken::new();
-        let mut known = Known::default();
+        let mut known = CachedAdmission::default();
         let mut stopping = pin!(self.tasks.stopping());
         loop {
             connection.set_limits(self.settings.load().limits);
@@ -83,7 +83,7 @@ impl Proxy {
                 return None;
             };
             if door.refresh() {
-                known = Known::default();
+                known = CachedAdmission::default();
             }
             // It may have waited for this request since before a reload.
             let settings = self.settings.load_full();
@@ -109,7 +109,7 @@ impl Proxy {
                     // What waits for its body is asked again: a key may be taken away meanwhile.
                     Ok(account) => admitted = connection.holds_body(&head).then_some(account),
                     Err(problem) => {
-                        let (asked, reply) = (Asked::of(&head).closing(), self.refuse(problem));
+                        let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(problem));
                         if answered(&mut connection, place, asked, reply).await.is_some() {
                             connection.linger().await;
                         }
@@ -123,7 +123,7 @@ impl Proxy {
                 Ok(body) => body,
                 Err(error) => return self.unread(connection, place, error).await,
             };
-            let mut asked = Asked::of(&head);
+            let mut asked = ReplyFraming::of(&head);
             let version = head.version;
             let Head { method, target, headers, .. } = head;
             let arrival = Arrival { at: arrived, gone: gone.clone() };
@@ -163,7 +163,7 @@ impl Proxy {
                         place.is_idle();
                     }
                 }
-                Handled::Switch(reply, switch) => {
+                Handled::Upgrade(reply, switch) => {
                     return connection.switch(version, &reply).await.map(|io| (io, *switch));
                 }
             }
@@ -174,9 +174,9 @@ impl Proxy {
     async fn unread<IO>(
         &self,
         mut connection: Connection<IO>,
-        place: &Place,
+        place: &ConnectionPermit,
         error: ReadError,
-    ) -> Option<(Rewound<IO>, Switch)>
+    ) -> Option<(Rewind<IO>, Upgrade)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -184,8 +184,8 @@ impl Proxy {
             let reply = self.refuse(refusal.into());
             // Whose place is needed at once is not listened to any longer.
             if refusal == Refusal::MakesRoom {
-                connection.last_word(Asked::unreadable(), reply).await;
-            } else if answered(&mut connection, place, Asked::unreadable(), reply).await.is_some() {
+                connection.last_word(ReplyFraming::unreadable(), reply).await;
+            } else if answered(&mut connection, place, ReplyFraming::unreadable(), reply).await.is_some() {
                 connection.linger().await;
             }
         }
@@ -193,8 +193,13 @@ impl Proxy {
     }
 
     /// End the TLS of a tunnel and serve what comes out of it.
-    async fn intercepted<IO>(self: Arc<Self>, mut door: Door, place: &Place, inside: Inside, io: IO)
-    where
+    async fn intercepted<IO>(
+        self: Arc<Self>,
+        mut door: ListenerContext,
+        place: &ConnectionPermit,
+        inside: TunnelContext,
+        io: IO,
+    ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let leaf = match self.interceptor.leaf(&inside.authority.host) {
@@ -217,12 +222,12 @@ impl Proxy {
         place.is_idle();
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
         let ended = self.http1(&mut door, place, Some(&inside), None, stream).await;
-        if let Some((io, Switch::WebSocket(relay, until))) = ended {
+        if let Some((io, Upgrade::WebSocket(relay, until))) = ended {
             relay.run(io, &until).await;
         }
     }
 
-    async fn http2<IO>(self: Arc<Self>, door: Door, place: &Place, inside: Inside, io: IO)
+    async fn http2<IO>(self: Arc<Self>, door: ListenerContext, place: &ConnectionPermit, inside: TunnelContext, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -275,8 +280,8 @@ impl Proxy {
     /// One request of an HTTP/2 connection.
     async fn stream(
         self: Arc<Self>,
-        mut door: Door,
-        inside: Inside,
+        mut door: ListenerContext,
+        inside: TunnelContext,
         request: Request<Incoming>,
         permit: Streaming,
     ) -> Response<Body> {
@@ -319,8 +324,8 @@ impl Proxy {
     /// In a task of its own: a stream that the caller resets must not stop an order half-way.
     async fn to_the_end(
         self: Arc<Self>,
-        door: Door,
-        inside: Inside,
+        door: ListenerContext,
+        inside: TunnelContext,
         inbound: Inbound,
         permit: Streaming,
     ) -> Response<Body> {
@@ -332,7 +337,7 @@ impl Proxy {
         });
         match handled.await {
             Ok(Handled::Reply(reply)) => reply,
-            Ok(Handled::Switch(..)) => {
+            Ok(Handled::Upgrade(..)) => {
                 self.refuse(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
             }
             // It broke down somewhere, and an order may have left before that.
@@ -374,8 +379,8 @@ impl Drop for Streaming {
 /// Strangers who do not read what they are told would hold their places for as long as anybody may take to read.
 async fn answered<IO>(
     connection: &mut Connection<IO>,
-    place: &Place,
-    asked: Asked,
+    place: &ConnectionPermit,
+    asked: ReplyFraming,
     reply: Response<Body>,
 ) -> Option<bool>
 where
@@ -410,7 +415,9 @@ mod tests {
     /// What a connection holds from its begin to its end, a tunnel's too: not what one request takes.
     #[test]
     fn a_connection_has_no_room_for_requests_of_its_own() {
-        fn room<R>(_: impl FnOnce(Arc<Proxy>, Door, Place, Option<Instant>, TcpStream) -> R) -> usize {
+        fn room<R>(
+            _: impl FnOnce(Arc<Proxy>, ListenerContext, ConnectionPermit, Option<Instant>, TcpStream) -> R,
+        ) -> usize {
             size_of::<R>()
         }
         let held = room(Proxy::connection::<TcpStream>);

@@ -25,7 +25,7 @@ use crate::orders::limits::{Changes, RateLimiter, RateRequest};
 const UNSENT_TRIES: u32 = 3;
 
 /// A request that is ready to leave. No `Debug`: a feed's token stands in its path.
-pub struct Outgoing {
+pub struct UpstreamRequest {
     /// Where to.
     pub authority: Authority,
     /// How.
@@ -75,7 +75,7 @@ pub struct Trace {
 /// The [`Problem`] to answer with.
 ///
 /// Not cancel-safe: what was sent may be carried out.
-pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+pub async fn send(legs: &Legs, out: &UpstreamRequest, trace: &mut Trace) -> Result<Response<Body>, Problem> {
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;
@@ -137,13 +137,13 @@ pub async fn send(legs: &Legs, out: &Outgoing, trace: &mut Trace) -> Result<Resp
 }
 
 /// A new connection by the leg that is not `not`, if that one works, for however long, and can be dialled.
-async fn by_the_other<'l>(legs: &'l Legs, not: &Leg, out: &Outgoing, by: Instant) -> Option<(&'l Leg, Lease)> {
+async fn by_the_other<'l>(legs: &'l Legs, not: &Leg, out: &UpstreamRequest, by: Instant) -> Option<(&'l Leg, Lease)> {
     let other = legs.other_than(not.role(), Purpose::Read).filter(|other| other.works())?;
     let lease = other.lease(&out.authority, Purpose::Read, Reuse::Never, by.into()).await.ok()?;
     Some((other, lease))
 }
 
-impl Outgoing {
+impl UpstreamRequest {
     /// A read of our own, signed already.
     pub fn read(authority: Authority, path: PathAndQuery, headers: HeaderMap, limit: Duration) -> Self {
         Self {

@@ -27,7 +27,7 @@ use super::reply::Body;
 use crate::domain::time::within;
 use crate::net::read_buffer::poll_fill;
 
-pub use crate::net::rewind::Rewound;
+pub use crate::net::rewind::Rewind;
 pub use head::{Head, Refusal};
 
 use head::{Framing, bare_line_feed, end_of_head, parse};
@@ -282,7 +282,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Write a reply whole. Is the connection good for another request?
-    pub async fn reply(&mut self, asked: Asked, reply: Response<Body>) -> bool {
+    pub async fn reply(&mut self, asked: ReplyFraming, reply: Response<Body>) -> bool {
         let (parts, mut body) = reply.into_parts();
         let bodiless = asked.head || no_body(parts.status);
         let length = body.size_hint().exact();
@@ -343,7 +343,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Write a reply as far as it can be written now: nobody is waited for.
-    pub async fn last_word(&mut self, asked: Asked, reply: Response<Body>) {
+    pub async fn last_word(&mut self, asked: ReplyFraming, reply: Response<Body>) {
         let _ = tokio::time::timeout(LAST_WORD, self.reply(asked, reply)).await;
     }
 
@@ -358,7 +358,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Answer a `CONNECT` or an upgrade, and take over the bytes.
-    pub async fn switch(mut self, version: Version, reply: &Response<()>) -> Option<Rewound<IO>> {
+    pub async fn switch(mut self, version: Version, reply: &Response<()>) -> Option<Rewind<IO>> {
         let mut out = BytesMut::with_capacity(256);
         // A client that speaks 1.0 is answered in 1.0 (http.client of Python 3.11
         // sends CONNECT so); the tunnel is the same.
@@ -374,7 +374,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             field(&mut out, name.as_str(), value.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
-        self.write(&mut out).await.then_some(Rewound { early: self.buffer.freeze(), io: self.io })
+        self.write(&mut out).await.then_some(Rewind { early: self.buffer.freeze(), io: self.io })
     }
 
     /// Close in an orderly way: over TLS a connection that just ends looks cut off.
@@ -403,13 +403,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
 /// What of a request decides how its reply is framed.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct ReplyFraming {
     version: Version,
     head: bool,
     keep_alive: bool,
 }
 
-impl Asked {
+impl ReplyFraming {
     /// Of a request that was read.
     pub fn of(head: &Head) -> Self {
         Self { version: head.version, head: head.method == Method::HEAD, keep_alive: head.keep_alive }

@@ -22,11 +22,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
-use super::admission::Door;
+use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::queue::{BACKLOG, Queue};
 use crate::config::{Bind, ClientKey, Listener};
-use crate::domain::places::{Comer, Doorway, House, Place};
+use crate::domain::places::{ConnectionLimit, ConnectionPermit, ListenerLimit, NewCaller};
 use crate::telemetry::accepting;
 
 /// How long a caller has for its key when others need its place: the request that shows it comes on the heels of the
@@ -53,20 +53,20 @@ pub enum ListenError {
 
 /// On what terms callers are accepted: the listener's configuration, its certificate read.
 #[derive(Clone)]
-pub struct Terms {
+pub struct ListenerSettings {
     listener: Arc<Listener>,
     tls: Option<TlsAcceptor>,
     /// Cancelled when stricter ones take their place: what was opened by these and would go on ends.
     tightened: CancellationToken,
 }
 
-impl std::fmt::Debug for Terms {
+impl std::fmt::Debug for ListenerSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Terms").field("listener", &self.listener).finish_non_exhaustive()
+        f.debug_struct("ListenerSettings").field("listener", &self.listener).finish_non_exhaustive()
     }
 }
 
-impl Terms {
+impl ListenerSettings {
     /// Read the certificate and key of a listener that has them.
     ///
     /// # Errors
@@ -119,15 +119,15 @@ pub struct Listening {
     /// As a caller would write it.
     pub at: String,
     socket: Socket,
-    entrance: Entrance,
+    entrance: ListenerHandle,
 }
 
 /// What can be done with a listener while it is served.
 #[derive(Clone, Debug)]
-pub struct Entrance {
+pub struct ListenerHandle {
     bind: Bind,
-    terms: Arc<ArcSwap<Terms>>,
-    places: Arc<Doorway>,
+    terms: Arc<ArcSwap<ListenerSettings>>,
+    places: Arc<ListenerLimit>,
     closed: CancellationToken,
     /// Cancelled when the socket is gone.
     gone: CancellationToken,
@@ -144,7 +144,11 @@ enum Socket {
 ///
 /// # Errors
 /// [`ListenError::Bind`].
-pub fn listen(terms: Terms, max_connections: usize, house: &Arc<House>) -> Result<Listening, ListenError> {
+pub fn listen(
+    terms: ListenerSettings,
+    max_connections: usize,
+    house: &Arc<ConnectionLimit>,
+) -> Result<Listening, ListenError> {
     let bind = terms.bind().clone();
     let (at, socket) = match &bind {
         Bind::Tcp(address) => {
@@ -159,10 +163,10 @@ pub fn listen(terms: Terms, max_connections: usize, house: &Arc<House>) -> Resul
             (format!("unix:{}", path.display()), Socket::Unix(socket, path.clone()))
         }
     };
-    let places = Doorway::new(house, max_connections);
+    let places = ListenerLimit::new(house, max_connections);
     let terms = Arc::new(ArcSwap::from_pointee(terms));
     let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
-    Ok(Listening { at, socket, entrance: Entrance { bind, terms, places, closed, gone } })
+    Ok(Listening { at, socket, entrance: ListenerHandle { bind, terms, places, closed, gone } })
 }
 
 /// A listening socket that can be bound again right after a restart.
@@ -212,14 +216,14 @@ fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> 
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-impl Entrance {
+impl ListenerHandle {
     /// Where it listens, as configured.
     pub const fn bind(&self) -> &Bind {
         &self.bind
     }
 
     /// Accept on other terms from now on; `terms` are of the same address.
-    pub fn change(&self, terms: Terms, max_connections: usize) {
+    pub fn change(&self, terms: ListenerSettings, max_connections: usize) {
         let (old, new) = (self.terms.load().mode(), terms.mode());
         // Stricter before, laxer after: nobody gets in who may on neither terms.
         if new < old {
@@ -258,7 +262,7 @@ impl Entrance {
 
 impl Listening {
     /// What can be done with it while it is served.
-    pub const fn entrance(&self) -> &Entrance {
+    pub const fn entrance(&self) -> &ListenerHandle {
         &self.entrance
     }
 
@@ -335,7 +339,7 @@ impl Socket {
 }
 
 /// Accept on the spare worker while the first stands.
-async fn substitute(again: Again, entrance: Entrance, proxy: Arc<Proxy>) {
+async fn substitute(again: Again, entrance: ListenerHandle, proxy: Arc<Proxy>) {
     let accepting = async {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -360,7 +364,7 @@ async fn substitute(again: Again, entrance: Entrance, proxy: Arc<Proxy>) {
     }
 }
 
-async fn accept(socket: &Socket, entrance: &Entrance, proxy: &Arc<Proxy>) {
+async fn accept(socket: &Socket, entrance: &ListenerHandle, proxy: &Arc<Proxy>) {
     let mut queue = Queue::of(match socket {
         Socket::Tcp(_, at) => Some(*at),
         // Peers of unix sockets have no names to be told apart by.
@@ -411,7 +415,7 @@ impl Again {
 
 async fn accept_one(
     socket: &Socket,
-    entrance: &Entrance,
+    entrance: &ListenerHandle,
     proxy: &Arc<Proxy>,
     queue: &mut Queue,
 ) -> std::io::Result<()> {
@@ -424,15 +428,15 @@ async fn accept_one(
                 return Ok(());
             }
             let grace = if terms.load().tls.is_some() { GRACE_FOR_TLS } else { GRACE };
-            let comer = Comer { peer: Some(peer.ip()), grace };
+            let comer = NewCaller { peer: Some(peer.ip()), grace };
             let place = place(&entrance.places, comer, queue).await;
             // Who opens connections ahead has not asked for anything yet.
             let came = queue.since().filter(|_| has_spoken(&stream));
             let local = if at.ip().is_unspecified() { stream.local_addr().ok() } else { Some(*at) };
             // After the caller came: these may have changed while nobody did.
-            let Terms { listener, tls, .. } = terms.load().as_ref().clone();
+            let ListenerSettings { listener, tls, .. } = terms.load().as_ref().clone();
             let (peer, terms) = (Some(peer.ip()), Some(Arc::clone(terms)));
-            let door = Door { listener, local, uid: None, peer, terms };
+            let door = ListenerContext { listener, local, uid: None, peer, terms };
             hand_over(proxy, stream, move |stream| async move {
                 match tls {
                     None => serving.connection(door, place, came, stream).await,
@@ -454,11 +458,11 @@ async fn accept_one(
         }
         Socket::Unix(socket, _) => {
             let (stream, _) = next(socket.accept(), queue).await?;
-            let place = place(&entrance.places, Comer { peer: None, grace: GRACE }, queue).await;
+            let place = place(&entrance.places, NewCaller { peer: None, grace: GRACE }, queue).await;
             let came = queue.since().filter(|_| has_spoken(&stream));
             let uid = stream.peer_cred().ok().map(|peer| peer.uid());
             let listener = Arc::clone(&terms.load().listener);
-            let door = Door { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
+            let door = ListenerContext { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
             hand_over(proxy, stream, move |stream| async move {
                 serving.connection(door, place, came, stream).await;
             })
@@ -468,7 +472,7 @@ async fn accept_one(
 
 /// A place for who was just accepted. Where there is none he waits for one, and those behind him in the kernel's queue
 /// with him.
-async fn place(places: &Arc<Doorway>, comer: Comer, queue: &mut Queue) -> Place {
+async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, queue: &mut Queue) -> ConnectionPermit {
     match places.try_take(comer) {
         Some(place) => place,
         None => {

@@ -59,15 +59,15 @@ use crate::telemetry::access::Access;
 use crate::tokens::{LiveToken, Unavailable, placeholder};
 
 pub use destination::Destinations;
-pub use listener::{Entrance, ListenError, Listening, Terms, listen};
+pub use listener::{ListenError, ListenerHandle, ListenerSettings, Listening, listen};
 pub(crate) use listener::{bind_tcp, bind_unix};
 #[doc(hidden)]
 pub use order::probe;
 pub use workers::Workers;
 
-use admission::Door;
+use admission::ListenerContext;
 use destination::{Form, Target, Tunnel};
-use forward::{Outgoing, Trace};
+use forward::{Trace, UpstreamRequest};
 use http1::Limits;
 use reply::{Body, Code, Problem, Retry};
 
@@ -137,7 +137,7 @@ struct Arrival {
 /// The tunnel a request came through, and who its `CONNECT` was admitted as. No
 /// `Debug`: it holds a key.
 #[derive(Clone)]
-struct Inside {
+struct TunnelContext {
     authority: Authority,
     /// The `CONNECT`'s own headers: its key is checked again for each request, so
     /// that a key which is deleted ends the tunnels it opened.
@@ -147,23 +147,23 @@ struct Inside {
 /// What becomes of a connection after a request.
 enum Handled {
     Reply(Response<Body>),
-    Switch(Response<()>, Box<Switch>),
+    Upgrade(Response<()>, Box<Upgrade>),
 }
 
 /// What takes a connection over.
-enum Switch {
+enum Upgrade {
     /// Blind bytes.
-    Blind(TcpStream, Until),
+    Blind(TcpStream, TunnelLifetime),
     /// Our TLS.
-    Intercept(Inside),
+    Intercept(TunnelContext),
     /// Frames, the first one signed where the service signs there.
-    WebSocket(Box<websocket::Relay>, Until),
+    WebSocket(Box<websocket::Relay>, TunnelLifetime),
 }
 
 /// How long bytes may be passed on without a request being admitted: while the account has the legs and the client
 /// keys that they began with, and the listener the terms.
 #[derive(Clone, Debug)]
-struct Until {
+struct TunnelLifetime {
     legs: CancellationToken,
     /// The leg that it was opened by turned out to be seen as another.
     leg: Option<CancellationToken>,
@@ -174,8 +174,8 @@ struct Until {
     tasks: Tasks,
 }
 
-impl Until {
-    fn of(account: &Account, legs: &Legs, door: &Door, tasks: &Tasks) -> Self {
+impl TunnelLifetime {
+    fn of(account: &Account, legs: &Legs, door: &ListenerContext, tasks: &Tasks) -> Self {
         Self {
             legs: legs.ended().clone(),
             leg: None,
@@ -233,7 +233,7 @@ impl Proxy {
     }
 
     /// Answer one request, and leave one line and one count of it.
-    async fn handle(&self, door: &Door, inside: Option<&Inside>, asked: Inbound) -> Handled {
+    async fn handle(&self, door: &ListenerContext, inside: Option<&TunnelContext>, asked: Inbound) -> Handled {
         let began = Instant::now();
         let request_id = request_id();
         let mut access = Access::new(&request_id, &asked.method);
@@ -253,7 +253,7 @@ impl Proxy {
         };
         let status = match &handled {
             Handled::Reply(reply) => reply.status(),
-            Handled::Switch(reply, _) => reply.status(),
+            Handled::Upgrade(reply, _) => reply.status(),
         };
         access.status = status.as_u16();
         access.leg = trace.leg;
@@ -268,7 +268,7 @@ impl Proxy {
         let mut handled = handled;
         let headers = match &mut handled {
             Handled::Reply(reply) => reply.headers_mut(),
-            Handled::Switch(reply, _) => reply.headers_mut(),
+            Handled::Upgrade(reply, _) => reply.headers_mut(),
         };
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             headers.insert(reply::REQUEST_ID, value);
@@ -295,8 +295,8 @@ impl Proxy {
     /// so that nobody can make us hold bodies without a key.
     fn admits(
         &self,
-        door: &Door,
-        inside: Option<&Inside>,
+        door: &ListenerContext,
+        inside: Option<&TunnelContext>,
         target: &str,
         headers: &HeaderMap,
     ) -> Result<Arc<Account>, Problem> {
@@ -306,8 +306,8 @@ impl Proxy {
 
     async fn answer(
         &self,
-        door: &Door,
-        inside: Option<&Inside>,
+        door: &ListenerContext,
+        inside: Option<&TunnelContext>,
         request_id: &Arc<str>,
         mut asked: Inbound,
         access: &mut Access,
@@ -331,7 +331,7 @@ impl Proxy {
 
     async fn connect(
         &self,
-        door: &Door,
+        door: &ListenerContext,
         account: &Account,
         asked: Inbound,
         access: &mut Access,
@@ -347,8 +347,8 @@ impl Proxy {
         match tunnel? {
             Tunnel::Intercept(authority) => {
                 access.target = Some(authority.clone());
-                let inside = Inside { authority, admitted_by: Arc::new(asked.headers) };
-                Ok(Handled::Switch(established, Box::new(Switch::Intercept(inside))))
+                let inside = TunnelContext { authority, admitted_by: Arc::new(asked.headers) };
+                Ok(Handled::Upgrade(established, Box::new(Upgrade::Intercept(inside))))
             }
             Tunnel::Blind(authority) => {
                 access.target = Some(authority.clone());
@@ -367,18 +367,18 @@ impl Proxy {
                 trace.leg = Some(leg.role());
                 trace.source = Some(leg.source());
                 trace.mark(established.headers_mut());
-                let mut until = Until::of(account, legs, door, &self.tasks);
+                let mut until = TunnelLifetime::of(account, legs, door, &self.tasks);
                 until.leg = Some(leg.barred());
                 until.blind = is_api.then(|| (Arc::clone(&self.accounts), account.name.clone()));
-                Ok(Handled::Switch(established, Box::new(Switch::Blind(stream, until))))
+                Ok(Handled::Upgrade(established, Box::new(Upgrade::Blind(stream, until))))
             }
         }
     }
 
     async fn request(
         &self,
-        (door, request_id): (&Door, &Arc<str>),
-        inside: Option<&Inside>,
+        (door, request_id): (&ListenerContext, &Arc<str>),
+        inside: Option<&TunnelContext>,
         account: &Account,
         asked: Inbound,
         access: &mut Access,
@@ -416,7 +416,7 @@ impl Proxy {
 
     async fn websocket(
         &self,
-        door: &Door,
+        door: &ListenerContext,
         account: &Account,
         service: Service,
         asked: Inbound,
@@ -439,14 +439,14 @@ impl Proxy {
         let login =
             (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
         let legs = legs(account)?;
-        let mut until = Until::of(account, legs, door, &self.tasks);
+        let mut until = TunnelLifetime::of(account, legs, door, &self.tasks);
         let reply = forward::send(legs, &out, trace).await?;
         until.leg = trace.leg.map(|role| legs.leg(role).barred());
         if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Handled::Reply(reply));
         }
         let (reply, relay) = websocket::Relay::new(reply, login)?;
-        Ok(Handled::Switch(reply, Box::new(Switch::WebSocket(Box::new(relay), until))))
+        Ok(Handled::Upgrade(reply, Box::new(Upgrade::WebSocket(Box::new(relay), until))))
     }
 }
 
@@ -456,8 +456,8 @@ fn request_id() -> Arc<str> {
     (&*random::time_ordered_id().hyphenated().encode_lower(&mut text)).into()
 }
 
-fn outgoing(asked: Inbound, target: Target) -> Outgoing {
-    Outgoing {
+fn outgoing(asked: Inbound, target: Target) -> UpstreamRequest {
+    UpstreamRequest {
         may_repeat: matches!(asked.method, Method::GET | Method::HEAD | Method::OPTIONS),
         authority: target.authority,
         method: asked.method,
@@ -472,7 +472,7 @@ fn outgoing(asked: Inbound, target: Target) -> Outgoing {
 }
 
 /// How the target is written, before it is read.
-fn form_of(target: &str, inside: Option<&Inside>) -> Form {
+fn form_of(target: &str, inside: Option<&TunnelContext>) -> Form {
     match inside {
         Some(_) => Form::Intercepted,
         None if target.starts_with('/') => Form::Origin,

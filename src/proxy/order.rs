@@ -28,7 +28,7 @@ use http::Response;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::forward::{Outgoing, Trace};
+use super::forward::{Trace, UpstreamRequest};
 use super::permission::{Exempt, Permission};
 use super::reply::{Body, Code, Problem, Retry};
 use super::sign::Correlation;
@@ -38,7 +38,7 @@ use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{BootInstant, Outcome, RepeatsBy};
 use crate::orders::exits::Place;
 use crate::orders::idempotency::{Admission, Asker, Key, Said, Span, Write};
-use crate::orders::journal::{PathText, Word};
+use crate::orders::journal::{SafePath, SafeText};
 use crate::orders::lookup::Lookup;
 use crate::orders::terms::Terms;
 use crate::orders::{Lane, MOST_IN_LINE, day};
@@ -51,7 +51,7 @@ pub(super) struct Order<'a> {
     pub(super) account: &'a Account,
     pub(super) request_id: &'a Arc<str>,
     pub(super) endpoint: Endpoint,
-    pub(super) out: Outgoing,
+    pub(super) out: UpstreamRequest,
     pub(super) wish: Wish,
     pub(super) permission: Permission<'a>,
     pub(super) arrival: Arrival,
@@ -157,7 +157,7 @@ impl Order<'_> {
         }
         Write {
             method: self.out.method.clone(),
-            path: PathText::new(self.out.path.path()),
+            path: SafePath::new(self.out.path.path()),
             values: Said::Values(values),
             body_sha256: Sha256::digest(&self.out.body).into(),
         }
@@ -192,7 +192,7 @@ impl Order<'_> {
 
     fn keys(&self) -> Vec<Key> {
         // As the journal writes them, which is where they are found after a restart.
-        let word = |id: &Arc<str>| Arc::clone(Word::of(id).shared());
+        let word = |id: &Arc<str>| Arc::clone(SafeText::of(id).shared());
         let mut keys = Vec::with_capacity(2);
         match self.endpoint.write {
             Some(WriteKind::Create | WriteKind::Other) => {
@@ -209,7 +209,7 @@ impl Order<'_> {
             Some(WriteKind::Cancel | WriteKind::ExitAll | WriteKind::KillSwitchOn) | None => {}
         }
         if let Some(key) = self.wish.idempotency_key.as_deref() {
-            keys.push(Key::Idempotency(Arc::clone(Word::new(key).shared())));
+            keys.push(Key::Idempotency(Arc::clone(SafeText::new(key).shared())));
         }
         if !self.is_named() && !self.takes_risk_away() {
             keys.push(Key::Twin(self.permission.twin(&self.wish.values)));

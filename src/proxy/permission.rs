@@ -9,14 +9,14 @@ use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
 use super::Proxy;
-use super::admission::{Door, credentials_of};
+use super::admission::{ListenerContext, credentials_of};
 use super::destination::Form;
 use super::reply::{Code, Problem};
 use crate::accounts::Account;
 
 /// See the module. No `Debug`: it holds a key.
 pub(super) struct Permission<'a> {
-    door: &'a Door,
+    door: &'a ListenerContext,
     account: &'a Account,
     /// What the caller showed; nothing where no key is asked for and none was shown.
     shown: Shown,
@@ -41,7 +41,7 @@ pub(super) struct Exempt {
 impl<'a> Permission<'a> {
     /// Of a request that was admitted as `account` by what it showed.
     pub(super) fn new(
-        door: &'a Door,
+        door: &'a ListenerContext,
         account: &'a Account,
         headers: &HeaderMap,
         tunnel: Option<&Arc<HeaderMap>>,

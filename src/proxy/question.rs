@@ -7,7 +7,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::forward::Outgoing;
+use super::forward::UpstreamRequest;
 use super::reply::Body;
 use super::{Proxy, sign};
 use crate::accounts::Account;
@@ -46,7 +46,7 @@ impl Question<'_> {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         sign::headers(&mut headers, self.account, self.token);
         let asked = BootInstant::now();
-        let read = Outgoing::read(self.to.clone(), target, headers, self.limit);
+        let read = UpstreamRequest::read(self.to.clone(), target, headers, self.limit);
         match lease.send(&read.message(), self.limit).await {
             Sent::Reply(reply) => {
                 proxy.orders.heard(reply.headers(), asked);

@@ -26,7 +26,7 @@ use crate::orders::lookup::{Bounds, Evidence, Lookup, Search};
 use crate::tokens::LiveToken;
 
 /// What came of looking for a lost write.
-pub(super) enum Looked {
+pub(super) enum LookupResult {
     /// It was carried out: the body of the reply that was lost.
     Executed(Bytes),
     /// Nothing was done. For a placement that the broker took and refused, the body of the reply that says so.
@@ -93,9 +93,9 @@ impl Proxy {
         to: &Authority,
         first: Role,
         patience: Duration,
-    ) -> Looked {
+    ) -> LookupResult {
         let lanes = trail.lanes();
-        let Some(legs) = account.legs.as_ref() else { return Looked::NotFound };
+        let Some(legs) = account.legs.as_ref() else { return LookupResult::NotFound };
         let looking = Looking {
             proxy: self,
             account,
@@ -126,7 +126,7 @@ impl Proxy {
                 return looked;
             }
         }
-        Looked::NotFound
+        LookupResult::NotFound
     }
 }
 
@@ -142,7 +142,7 @@ impl Looking<'_> {
     }
 
     /// Ask in turn until something is settled, or there is no time left.
-    async fn ask(&self, rounds: &[Round<'_>], lane: Lane<'_>) -> Option<Looked> {
+    async fn ask(&self, rounds: &[Round<'_>], lane: Lane<'_>) -> Option<LookupResult> {
         if matches!(lane, Lane::Book) && !is_shared(rounds) {
             let _ = timeout_at(self.soon(HEAD_START), self.begun.notified()).await;
         }
@@ -219,15 +219,17 @@ impl Looking<'_> {
     }
 
     /// What is found, now this write's. `None` when nothing is, or another write was faster to take it.
-    fn settled(&self) -> Option<Looked> {
+    fn settled(&self) -> Option<LookupResult> {
         let known = &self.proxy.orders.known;
         let takes = |placed: &[Box<str>]| self.trail.is_found() || known.claim(self.account.client_id(), placed);
         match self.finding() {
-            Evidence::Executed(found) if takes(&found.placed) => Some(Looked::Executed(found.body.to_string().into())),
-            Evidence::Rejected(Some(found)) if takes(&found.placed) => {
-                Some(Looked::Rejected(Some(found.body.to_string().into())))
+            Evidence::Executed(found) if takes(&found.placed) => {
+                Some(LookupResult::Executed(found.body.to_string().into()))
             }
-            Evidence::Rejected(None) => Some(Looked::Rejected(None)),
+            Evidence::Rejected(Some(found)) if takes(&found.placed) => {
+                Some(LookupResult::Rejected(Some(found.body.to_string().into())))
+            }
+            Evidence::Rejected(None) => Some(LookupResult::Rejected(None)),
             Evidence::Executed(_) | Evidence::Rejected(Some(_)) | Evidence::Open => None,
         }
     }

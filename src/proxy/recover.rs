@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
 use super::order::{order_ids, told};
-use super::reconcile::Looked;
+use super::reconcile::LookupResult;
 use crate::accounts::Account;
 use crate::domain::{Outcome, Role};
 use crate::orders::idempotency::{Admission, Asker, Span, WriteResult};
-use crate::orders::journal::Word;
+use crate::orders::journal::SafeText;
 use crate::orders::lookup::order_of;
 use crate::orders::restore::{Unsettled, trail_of};
 use crate::telemetry::events::Subject;
@@ -66,12 +66,12 @@ impl Proxy {
                 let patience = self.settings.load().reconcile_for;
                 self.look_for(&trail_of(&one.intent), account, to, Role::Primary, patience).await
             }
-            _ => Looked::NotFound,
+            _ => LookupResult::NotFound,
         };
         let (outcome, body) = match looked {
-            Looked::Executed(body) => (Outcome::Executed, Some(body)),
-            Looked::Rejected(body) => (Outcome::Rejected, body),
-            Looked::NotFound => (Outcome::Unknown, None),
+            LookupResult::Executed(body) => (Outcome::Executed, Some(body)),
+            LookupResult::Rejected(body) => (Outcome::Rejected, body),
+            LookupResult::NotFound => (Outcome::Unknown, None),
         };
         let mut line = one.intent.outcome(outcome, self.orders.stamp());
         line.order_id = body.as_ref().and_then(|body| order_ids(body));
@@ -80,7 +80,7 @@ impl Proxy {
         if let Err(err) = self.orders.journal.append_durable(&line).await {
             tracing::error!(account = %one.account, error = %err, "what was found of a cut-off order could not be written down");
         }
-        tracing::info!(account = %one.account, outcome = outcome.as_str(), order_id = line.order_id.as_ref().map(Word::as_str),
+        tracing::info!(account = %one.account, outcome = outcome.as_str(), order_id = line.order_id.as_ref().map(SafeText::as_str),
             method = one.intent.method.as_ref().map(Method::as_str), "an order write that was cut off was asked about");
         if let Some(claim) = claim {
             claim.end(WriteResult {

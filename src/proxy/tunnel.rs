@@ -13,8 +13,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Until;
-use super::http1::Rewound;
+use super::TunnelLifetime;
+use super::http1::Rewind;
 use crate::net::read_buffer::poll_fill;
 use splice::Socket;
 
@@ -43,7 +43,7 @@ impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
 }
 
 /// Pass bytes on until both sides are done, one breaks, or it may go on no longer.
-pub(super) async fn relay<IO: Wire>(caller: Rewound<IO>, mut upstream: TcpStream, until: &Until) {
+pub(super) async fn relay<IO: Wire>(caller: Rewind<IO>, mut upstream: TcpStream, until: &TunnelLifetime) {
     let (early, io) = caller.into_parts();
     let joined = async {
         if !early.is_empty() {

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Until;
-use super::http1::Rewound;
+use super::TunnelLifetime;
+use super::http1::Rewind;
 use super::reply::{Body, Code, Problem};
 use super::tunnel::both_ways;
 use crate::broker::dhan::hosts::Service;
@@ -91,7 +91,7 @@ impl Login {
 /// An accepted WebSocket, to be joined with the caller's side.
 #[derive(Debug)]
 pub struct Relay {
-    upstream: Rewound<Upgraded>,
+    upstream: Rewind<Upgraded>,
     login: Option<Login>,
 }
 
@@ -109,12 +109,12 @@ impl Relay {
         let (upstream, early) = upgraded.ok_or_else(|| {
             Problem::new(Code::UpstreamFailed, "the broker's connection cannot be taken over", Outcome::Unknown)
         })?;
-        let upstream = Rewound::new(early, upstream);
+        let upstream = Rewind::new(early, upstream);
         Ok((Response::from_parts(parts, ()), Self { upstream, login }))
     }
 
     /// Pass frames on until one side is done or it may go on no longer.
-    pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, caller: IO, until: &Until) {
+    pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, caller: IO, until: &TunnelLifetime) {
         let upstream = self.upstream;
         let joined = async {
             match self.login {

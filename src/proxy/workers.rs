@@ -74,12 +74,12 @@ impl Pulse {
 
 /// A connection's place at a worker, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct WorkerSlot {
     pub(super) handle: Handle,
     connections: Arc<AtomicUsize>,
 }
 
-impl Drop for Seat {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -115,12 +115,12 @@ impl Workers {
     }
 
     /// A place at the worker that has the fewest connections, of those that run.
-    pub(super) fn seat(&self) -> Seat {
+    pub(super) fn seat(&self) -> WorkerSlot {
         let running = self.all.iter().filter(|worker| !worker.pulse.stands());
         let fewest = running.min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
         let worker = fewest.unwrap_or(&self.spare);
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        Seat { handle: worker.handle.clone(), connections: Arc::clone(&worker.connections) }
+        WorkerSlot { handle: worker.handle.clone(), connections: Arc::clone(&worker.connections) }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Seldom;
 use crate::domain::host_limits::Lack;
-use crate::domain::places::{Comer, Crowd, Doorway, Place};
+use crate::domain::places::{ConnectionPermit, Crowd, ListenerLimit, NewCaller};
 
 /// Pause after an error such as "too many open files", which would otherwise be returned again at once for ever.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -59,7 +59,7 @@ fn said(who: &str, crowd: &Crowd) -> String {
 
 /// A place for who was just accepted. Where there is none he waits for one, and those behind him in the kernel's queue
 /// with him; that they wait for long is told. Cancel-safe.
-pub async fn place(places: &Arc<Doorway>, comer: Comer, whose: &'static Whose) -> Place {
+pub async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, whose: &'static Whose) -> ConnectionPermit {
     let began = Instant::now();
     let taking = places.take(comer);
     tokio::pin!(taking);
@@ -77,7 +77,7 @@ pub async fn place(places: &Arc<Doorway>, comer: Comer, whose: &'static Whose) -
 }
 
 /// Tell of it, and wait a moment. Where a descriptor lacks, who holds one without having shown who he is makes room.
-pub async fn failed(err: &io::Error, places: &Doorway) {
+pub async fn failed(err: &io::Error, places: &ListenerLimit) {
     let lack = Lack::of(err);
     if lack.is_some() {
         places.send_a_stranger_away();

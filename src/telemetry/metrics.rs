@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::access::Access;
-use crate::domain::places::House;
+use crate::domain::places::ConnectionLimit;
 use crate::domain::{Outcome, Role};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -73,7 +73,7 @@ pub struct Metrics {
     places: Family<PlaceLabels, Gauge>,
     places_taken: Family<PlaceLabels, Gauge>,
     /// Where those are counted.
-    houses: Mutex<Vec<(&'static str, Arc<House>)>>,
+    houses: Mutex<Vec<(&'static str, Arc<ConnectionLimit>)>>,
     journal_writable: Gauge,
     journal_free_bytes: Gauge,
     upstream: Histogram,
@@ -239,7 +239,7 @@ impl Metrics {
     }
 
     /// Show how many places there are in `house` and how many are taken, as those of these people.
-    pub fn show_places(&self, of: &'static str, house: &Arc<House>) {
+    pub fn show_places(&self, of: &'static str, house: &Arc<ConnectionLimit>) {
         self.houses.lock().unwrap_or_else(PoisonError::into_inner).push((of, Arc::clone(house)));
     }
 

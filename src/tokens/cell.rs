@@ -18,7 +18,7 @@ use crate::domain::steady;
 
 /// Where an account's token stands, as its keeper last said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct TokenStatus {
     /// `None` until the keeper has looked for the first time.
     pub state: Option<State>,
     /// What a person must mend, or what last went wrong.
@@ -31,7 +31,7 @@ pub struct Standing {
     pub skew: SignedDuration,
 }
 
-impl Standing {
+impl TokenStatus {
     /// The word in the API.
     pub fn word(&self) -> &'static str {
         self.state.as_ref().map_or("absent", State::as_str)
@@ -68,7 +68,7 @@ pub struct TokenCell {
     barred: AtomicU64,
     /// The broker's clock minus the steady one, in milliseconds.
     skew: AtomicI64,
-    standing: Mutex<Standing>,
+    standing: Mutex<TokenStatus>,
     doubt: Mutex<Option<Doubt>>,
     changed: Notify,
     /// Was the token that its keeper takes for signing found to have ended?
@@ -159,7 +159,7 @@ impl TokenCell {
     }
 
     /// Publish where the token stands, and wake whoever waits.
-    pub(super) fn stand(&self, standing: Standing) {
+    pub(super) fn stand(&self, standing: TokenStatus) {
         let mut last = self.lock();
         if *last != standing {
             *last = standing;
@@ -169,16 +169,16 @@ impl TokenCell {
     }
 
     /// Nothing panics while it is held.
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, TokenStatus> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where it stands. A token that ended while its keeper takes it for signing is none, and its keeper is told.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> TokenStatus {
         self.standing_at(steady::now())
     }
 
-    fn standing_at(&self, now: Timestamp) -> Standing {
+    fn standing_at(&self, now: Timestamp) -> TokenStatus {
         let standing = self.lock().clone();
         let last = self.last.load();
         let has_ended = last
@@ -192,7 +192,7 @@ impl TokenCell {
         {
             keeper.look_again();
         }
-        Standing { state: None, signing: None, ..standing }
+        TokenStatus { state: None, signing: None, ..standing }
     }
 
     /// This moment by the broker's clock.
@@ -265,7 +265,7 @@ impl TokenCell {
     }
 
     /// Wait until nothing is under way, or `by`. Cancel-safe.
-    pub async fn settle(&self, by: Instant) -> Standing {
+    pub async fn settle(&self, by: Instant) -> TokenStatus {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -359,7 +359,7 @@ mod tests {
         let cell = TokenCell::default();
         assert!(cell.live_at(at(1)).is_err());
         cell.set(live(1));
-        cell.stand(Standing { signing: Some(1), ..standing(State::Live, 0) });
+        cell.stand(TokenStatus { signing: Some(1), ..standing(State::Live, 0) });
         assert!(cell.live_at(at(1999)).is_ok());
         assert_eq!(cell.standing_at(at(1999)).word(), "live");
         assert!(!cell.ended_unheard());
@@ -394,8 +394,8 @@ mod tests {
         assert_eq!(cell.live_at(at(1)).unwrap().generation(), 4);
     }
 
-    fn standing(state: State, refusals_seen: u64) -> Standing {
-        Standing { state: Some(state), refusals_seen, ..Standing::default() }
+    fn standing(state: State, refusals_seen: u64) -> TokenStatus {
+        TokenStatus { state: Some(state), refusals_seen, ..TokenStatus::default() }
     }
 
     /// Who waits is told as soon as nothing can come, and gets what comes; a state of

@@ -14,7 +14,7 @@ mod market;
 pub mod mask;
 pub mod placeholder;
 
-pub use cell::{Standing, TokenCell, Unavailable};
+pub use cell::{TokenCell, TokenStatus, Unavailable};
 pub use keeper::{Keeper, Keepers};
 pub use lifecycle::By;
 pub use live::{LiveToken, facts};

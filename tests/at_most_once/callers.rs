@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use sixgate::domain::{Outcome, Role};
 use sixgate::orders::idempotency::{Admission, Asker, Claim, Key, SAME_CHANGE, Said, Write, WriteResult};
-use sixgate::orders::journal::PathText;
+use sixgate::orders::journal::SafePath;
 use tokio_util::sync::CancellationToken;
 
 use super::world::{Kind, LEAVE_WITHIN, Meant, Model, NAMED, NAMELESS, Name, Stage, Try, customer, secs};
@@ -13,7 +13,7 @@ use super::world::{Kind, LEAVE_WITHIN, Meant, Model, NAMED, NAMELESS, Name, Stag
 fn write(method: Method, path: &str, values: u32) -> Write {
     let mut digest = [0; 32];
     digest[..4].copy_from_slice(&values.to_le_bytes());
-    Write { method, path: PathText::new(path), values: Said::Values(digest), body_sha256: digest }
+    Write { method, path: SafePath::new(path), values: Said::Values(digest), body_sha256: digest }
 }
 
 /// The write that a request id is of.

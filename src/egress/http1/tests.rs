@@ -420,7 +420,7 @@ fn tls_broker(end: End) -> (std::net::SocketAddr, rustls::ClientConfig, mpsc::Se
 async fn what_the_kernel_knows_counts_before_the_reactor_has_seen_it() {
     for end in [End::Notify, End::Fin, End::Reset] {
         let (at, config, go, done) = tls_broker(end);
-        let line = Line::new(tokio::net::TcpStream::connect(at).await.unwrap());
+        let line = CountingStream::new(tokio::net::TcpStream::connect(at).await.unwrap());
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let tls = connector.connect("localhost".try_into().unwrap(), line).await.unwrap();
         let mut connection = Http1::new(tls);
@@ -447,7 +447,7 @@ async fn what_the_kernel_knows_counts_before_the_reactor_has_seen_it() {
 #[tokio::test]
 async fn a_connection_that_was_looked_at_is_still_woken() {
     let (at, config, go, done) = tls_broker(End::Notify);
-    let line = Line::new(tokio::net::TcpStream::connect(at).await.unwrap());
+    let line = CountingStream::new(tokio::net::TcpStream::connect(at).await.unwrap());
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let tls = connector.connect("localhost".try_into().unwrap(), line).await.unwrap();
     let mut connection = Http1::new(tls);

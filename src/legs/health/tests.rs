@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 const DWELL: Duration = Duration::from_secs(60);
-const OWN: Sight = Sight { own_address: Some(true), orders_allowed: Some(true) };
-const NOT_ALLOWED: Sight = Sight { own_address: Some(true), orders_allowed: Some(false) };
-const SILENT: Sight = Sight { own_address: Some(true), orders_allowed: None };
-const OTHER: Sight = Sight { own_address: Some(false), orders_allowed: Some(true) };
-const NOTHING: Sight = Sight { own_address: None, orders_allowed: None };
+const OWN: AddressSeen = AddressSeen { own_address: Some(true), orders_allowed: Some(true) };
+const NOT_ALLOWED: AddressSeen = AddressSeen { own_address: Some(true), orders_allowed: Some(false) };
+const SILENT: AddressSeen = AddressSeen { own_address: Some(true), orders_allowed: None };
+const OTHER: AddressSeen = AddressSeen { own_address: Some(false), orders_allowed: Some(true) };
+const NOTHING: AddressSeen = AddressSeen { own_address: None, orders_allowed: None };
 
 /// A leg and a clock that is set by hand.
 struct Desk {
@@ -226,7 +226,7 @@ enum Step {
     /// Something is learnt of the primary, or of the secondary.
     Learn(bool, Event),
     /// Whatever probe is due next is made, with this end.
-    Probe(Line, Option<Sight>),
+    Probe(Line, Option<AddressSeen>),
     Pin(Option<Role>),
     Wait(u32),
 }
@@ -286,9 +286,9 @@ impl Account {
     fn learn(&mut self, leg: usize, event: Event) {
         let now = self.now;
         let leg = &mut self.legs[leg];
-        let another = |sight: Sight| sight.own_address == Some(false);
-        let bad_sight = |sight: Sight| !another(sight) && sight.orders_allowed == Some(false);
-        let good_sight = |sight: Sight| !another(sight) && sight.orders_allowed == Some(true);
+        let another = |sight: AddressSeen| sight.own_address == Some(false);
+        let bad_sight = |sight: AddressSeen| !another(sight) && sight.orders_allowed == Some(false);
+        let good_sight = |sight: AddressSeen| !another(sight) && sight.orders_allowed == Some(true);
         if let Event::Seen(sight) | Event::Probed(_, Some(sight)) = event {
             if another(sight) {
                 (leg.barred, leg.last_bad) = (Some((now, false)), Some(now));

@@ -18,7 +18,7 @@ fn span(second: u64) -> Span {
 fn write(body: u8) -> Write {
     Write {
         method: Method::POST,
-        path: PathText::new("/v2/orders"),
+        path: SafePath::new("/v2/orders"),
         values: Said::Values([body; 32]),
         body_sha256: [body; 32],
     }

@@ -145,9 +145,9 @@ pub(super) enum Part {
 /// Something is under way that will come back for another line, until it is dropped.
 #[derive(Debug)]
 #[must_use = "it counts only while it is held"]
-pub struct Busy(Arc<AtomicUsize>);
+pub struct InFlightGuard(Arc<AtomicUsize>);
 
-impl Drop for Busy {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -160,9 +160,9 @@ impl Default for Batches {
 }
 
 impl Batches {
-    pub(super) fn busy(&self) -> Busy {
+    pub(super) fn busy(&self) -> InFlightGuard {
         self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(&self.busy))
+        InFlightGuard(Arc::clone(&self.busy))
     }
 
     /// Is nobody there to wait for?

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::entry::{Entry, Kind};
 use super::note::Note;
 use super::order_terms;
-use super::redact::{PathText, Word};
+use super::redact::{SafePath, SafeText};
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
 
 /// The hash of a line.
@@ -123,7 +123,7 @@ fn body_with(line: &mut Vec<u8>, e: &Entry, members: Members) {
     line.extend_from_slice(b"\",\"kind\":\"");
     line.extend_from_slice(e.kind.as_str().as_bytes());
     line.push(b'"');
-    text(line, b",\"request_id\":", e.request_id.as_ref().map(Word::as_str));
+    text(line, b",\"request_id\":", e.request_id.as_ref().map(SafeText::as_str));
     plain(line, b",\"account\":", e.account.as_ref().map(AccountName::as_str));
     plain(line, b",\"leg\":", e.leg.map(Role::as_str));
     quoted(line, b",\"source\":", e.source, |line, source| source.write(line));
@@ -133,10 +133,10 @@ fn body_with(line: &mut Vec<u8>, e: &Entry, members: Members) {
     });
     // A token has neither quotation marks nor backslashes (RFC 9110 section 5.6.2).
     plain(line, b",\"method\":", e.method.as_ref().map(http::Method::as_str));
-    text(line, b",\"path\":", e.path.as_ref().map(PathText::as_str));
-    text(line, b",\"correlation_id\":", e.correlation_id.as_ref().map(Word::as_str));
-    text(line, b",\"idempotency_key\":", e.idempotency_key.as_ref().map(Word::as_str));
-    text(line, b",\"order_id\":", e.order_id.as_ref().map(Word::as_str));
+    text(line, b",\"path\":", e.path.as_ref().map(SafePath::as_str));
+    text(line, b",\"correlation_id\":", e.correlation_id.as_ref().map(SafeText::as_str));
+    text(line, b",\"idempotency_key\":", e.idempotency_key.as_ref().map(SafeText::as_str));
+    text(line, b",\"order_id\":", e.order_id.as_ref().map(SafeText::as_str));
     if members == Members::All {
         order_terms::write(line, e.terms());
     }
@@ -146,7 +146,7 @@ fn body_with(line: &mut Vec<u8>, e: &Entry, members: Members) {
     }
     number(line, b",\"token_generation\":", e.token_generation);
     number(line, b",\"status\":", e.status.map(u64::from));
-    text(line, b",\"broker_code\":", e.broker_code.as_ref().map(Word::as_str));
+    text(line, b",\"broker_code\":", e.broker_code.as_ref().map(SafeText::as_str));
     plain(line, b",\"outcome\":", e.outcome.map(Outcome::as_str));
     line.extend_from_slice(match e.recovered {
         None => b",\"recovered\":null",
@@ -341,7 +341,7 @@ fn there<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
 /// Read a line without checking its hash.
 pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
     let raw: Raw<'_> = serde_json::from_slice(line).map_err(|err| err.to_string())?;
-    let word = |text: Option<Cow<'_, str>>| text.map(|text| Word::new(&text));
+    let word = |text: Option<Cow<'_, str>>| text.map(|text| SafeText::new(&text));
     let hash = |name, text: &str| LineHash::parse(text.as_bytes()).ok_or(format!("{name} is not 64 digits"));
     let target = raw.target.map(|text| Authority::parse(&text, None)).transpose().map_err(|err| err.to_string())?;
     let method = raw.method.map(|text| text.parse()).transpose().map_err(|_| "no method".to_owned())?;
@@ -362,7 +362,7 @@ pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
         source: raw.source,
         target,
         method,
-        path: raw.path.map(|text| PathText::new(&text)),
+        path: raw.path.map(|text| SafePath::new(&text)),
         correlation_id: word(raw.correlation_id),
         idempotency_key: word(raw.idempotency_key),
         order_id: word(raw.order_id),

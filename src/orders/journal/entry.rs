@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::note::Note;
-use super::redact::{PathText, Word};
+use super::redact::{SafePath, SafeText};
 use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
 use crate::orders::terms::Terms;
 
@@ -42,7 +42,7 @@ pub struct Entry {
     /// Which kind of line.
     pub kind: Kind,
     /// The gateway's id of the request.
-    pub request_id: Option<Word>,
+    pub request_id: Option<SafeText>,
     /// Whose order.
     pub account: Option<AccountName>,
     /// Which leg it takes.
@@ -54,13 +54,13 @@ pub struct Entry {
     /// The request's method.
     pub method: Option<http::Method>,
     /// The request's path, without its query.
-    pub path: Option<PathText>,
+    pub path: Option<SafePath>,
     /// The correlation id, the caller's or ours.
-    pub correlation_id: Option<Word>,
+    pub correlation_id: Option<SafeText>,
     /// The caller's `Idempotency-Key`.
-    pub idempotency_key: Option<Word>,
+    pub idempotency_key: Option<SafeText>,
     /// The broker's order id. Several with commas between them.
-    pub order_id: Option<Word>,
+    pub order_id: Option<SafeText>,
     /// What a placement or change asks for: one for one order, several for a multi-order.
     pub terms: Option<Arc<[Terms]>>,
     /// SHA-256 of the body as it leaves.
@@ -72,7 +72,7 @@ pub struct Entry {
     /// The status of the broker's reply.
     pub status: Option<u16>,
     /// The code in the broker's reply.
-    pub broker_code: Option<Word>,
+    pub broker_code: Option<SafeText>,
     /// What became of it.
     pub outcome: Option<Outcome>,
     /// Was the outcome found by asking afterwards?

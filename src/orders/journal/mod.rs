@@ -34,7 +34,7 @@
 //! - A chain that was found broken is not repaired and not hidden: it goes on after a
 //!   note that says so, and [`verify()`] reports it ever after.
 //! - No secret: fields are typed, a path has no query, and text that looks like a
-//!   token is kept as its digest ([`Word`]).
+//!   token is kept as its digest ([`SafeText`]).
 //!
 //! Not here: when an intent is written and what an outcome is (the order path).
 
@@ -68,7 +68,7 @@ mod verify;
 mod whole;
 mod writer;
 
-pub use batch::Busy;
+pub use batch::InFlightGuard;
 pub use codec::{LineHash, Members, Recorded};
 pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
@@ -77,7 +77,7 @@ pub use follow::Follow;
 pub use health::Room;
 pub use note::Note;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
-pub use redact::{PathText, Word};
+pub use redact::{SafePath, SafeText};
 pub use verify::{Place, Problem, Report, verify};
 pub use whole::{Lack, Whole};
 pub use writer::{Appended, Journal, Options, Repeat, Status, Urgency};

@@ -15,7 +15,7 @@ use super::error::Unreadable;
 use super::folder;
 use super::read::{Backward, Forward, Line};
 use super::recovery;
-use super::redact::Word;
+use super::redact::SafeText;
 use super::whole::{Chain, Lack};
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, Outcome};
@@ -34,9 +34,9 @@ pub struct Query {
     /// With this outcome, so outcome lines only.
     pub outcome: Option<Outcome>,
     /// With this order id, alone or among others.
-    pub order_id: Option<Word>,
+    pub order_id: Option<SafeText>,
     /// With this correlation id.
-    pub correlation_id: Option<Word>,
+    pub correlation_id: Option<SafeText>,
     /// Which first.
     pub order: Order,
     /// At most so many. A page may hold fewer and still not be the last: see [`Page::next`].

@@ -17,9 +17,9 @@ const SHORT: usize = 40;
 /// a caller who put a token into the wrong header does not find it in the journal.
 /// The same text always makes the same word, so words can be compared.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Word(Arc<str>);
+pub struct SafeText(Arc<str>);
 
-impl Word {
+impl SafeText {
     /// The word for a text.
     pub fn new(text: &str) -> Self {
         if Self::is_fit(text) { Self(text.into()) } else { Self(digest(text).into()) }
@@ -51,11 +51,11 @@ impl Word {
     }
 }
 
-/// A request's path without its query and fragment; segments as [`Word`]s.
+/// A request's path without its query and fragment; segments as [`SafeText`]s.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PathText(Arc<str>);
+pub struct SafePath(Arc<str>);
 
-impl PathText {
+impl SafePath {
     /// Of a path or a whole request target.
     pub fn new(target: &str) -> Self {
         let end = memchr::memchr2(b'?', b'#', target.as_bytes()).unwrap_or(target.len());
@@ -120,7 +120,7 @@ macro_rules! shown {
         }
     )*};
 }
-shown!(Word, PathText);
+shown!(SafeText, SafePath);
 
 #[cfg(test)]
 mod tests {
@@ -128,20 +128,20 @@ mod tests {
 
     #[test]
     fn a_short_word_stays_and_a_token_does_not() {
-        assert_eq!(Word::new("my-order_1").as_str(), "my-order_1");
+        assert_eq!(SafeText::new("my-order_1").as_str(), "my-order_1");
         let token = format!("eyJ{}.eyJ{}.x", "a".repeat(40), "b".repeat(40));
-        let word = Word::new(&format!("Bearer {token}"));
+        let word = SafeText::new(&format!("Bearer {token}"));
         assert!(word.as_str().starts_with("sha256:") && word.as_str().len() == 71, "{word}");
-        assert_eq!(word, Word::new(&format!("Bearer {token}")));
-        assert!(Word::new(&"x".repeat(129)).as_str().starts_with("sha256:"));
+        assert_eq!(word, SafeText::new(&format!("Bearer {token}")));
+        assert!(SafeText::new(&"x".repeat(129)).as_str().starts_with("sha256:"));
     }
 
     #[test]
     fn a_path_loses_its_query() {
-        assert_eq!(PathText::new("/v2/orders?token=secret").as_str(), "/v2/orders");
-        assert_eq!(PathText::new("/v2/orders#secret").as_str(), "/v2/orders");
-        let path = PathText::new(&format!("/v2/eyJ{}/x", "a".repeat(50)));
+        assert_eq!(SafePath::new("/v2/orders?token=secret").as_str(), "/v2/orders");
+        assert_eq!(SafePath::new("/v2/orders#secret").as_str(), "/v2/orders");
+        let path = SafePath::new(&format!("/v2/eyJ{}/x", "a".repeat(50)));
         assert!(path.as_str().starts_with("/v2/sha256:") && path.as_str().ends_with("/x"), "{path}");
-        assert!(PathText::new(&"/abcdefg".repeat(1000)).as_str().starts_with("sha256:"));
+        assert!(SafePath::new(&"/abcdefg".repeat(1000)).as_str().starts_with("sha256:"));
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::aside::Job;
-use super::batch::{Batch, Busy, Outcome, Part, Room};
+use super::batch::{Batch, InFlightGuard, Outcome, Part, Room};
 use super::entry::Entry;
 use super::error::JournalError;
 use super::writer::{Appended, Journal, Urgency};
@@ -51,7 +51,7 @@ impl Journal {
 
     /// To be held by whoever comes back for another line soon: lines are written together only while
     /// there are others to wait for.
-    pub fn busy(&self) -> Busy {
+    pub fn busy(&self) -> InFlightGuard {
         self.shared.batches.busy()
     }
 

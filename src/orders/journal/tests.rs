@@ -31,14 +31,14 @@ fn open(folder: &Path, now: Timestamp) -> Journal {
 
 fn intent(at: Timestamp, number: u64) -> Entry {
     Entry {
-        request_id: Some(Word::new(&format!("request-{number}"))),
+        request_id: Some(SafeText::new(&format!("request-{number}"))),
         account: Some(AccountName::parse(if number.is_multiple_of(2) { "alpha" } else { "beta" }).unwrap()),
         leg: Some(Role::Primary),
         source: Some(SourceAddr::parse("2001:db8:a1::1").unwrap()),
         target: Some(Authority::parse("api.dhan.co:443", None).unwrap()),
         method: Some(http::Method::POST),
-        path: Some(PathText::new("/v2/orders")),
-        correlation_id: Some(Word::new(&format!("c-{number}"))),
+        path: Some(SafePath::new("/v2/orders")),
+        correlation_id: Some(SafeText::new(&format!("c-{number}"))),
         body_sha256: Some([7; 32]),
         token_generation: Some(3),
         ..Entry::new(Kind::Intent, at)
@@ -132,11 +132,11 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         0..1_000_000_i64,
     );
     (words, numbers, any::<bool>()).prop_map(|(words, (number, status, recovered, digest, second, micros), is_note)| {
-        let word = |at: usize| words[at].as_deref().map(Word::new);
+        let word = |at: usize| words[at].as_deref().map(SafeText::new);
         let at = day(0, second) + SignedDuration::from_micros(micros);
         let mut entry = Entry {
             request_id: word(0),
-            path: words[1].as_deref().map(PathText::new),
+            path: words[1].as_deref().map(SafePath::new),
             correlation_id: word(2),
             idempotency_key: word(3),
             order_id: word(4),
@@ -541,13 +541,13 @@ fn an_order_is_found_by_any_of_its_ids() {
     let sent = intent(day(0, 1), 1);
     journal.append(&sent).unwrap();
     let mut outcome = sent.outcome(Outcome::Executed, day(0, 2));
-    outcome.order_id = Some(Word::new("112,113"));
+    outcome.order_id = Some(SafeText::new("112,113"));
     journal.append(&outcome).unwrap();
     let find =
         |wanted: Query| query(dir.path(), &wanted).unwrap().items.iter().map(|line| line.seq).collect::<Vec<_>>();
-    assert_eq!(find(Query { order_id: Some(Word::new("113")), ..Query::default() }), [2]);
-    assert_eq!(find(Query { order_id: Some(Word::new("11")), ..Query::default() }), [0; 0]);
-    assert_eq!(find(Query { correlation_id: Some(Word::new("c-1")), ..Query::default() }), [2, 1]);
+    assert_eq!(find(Query { order_id: Some(SafeText::new("113")), ..Query::default() }), [2]);
+    assert_eq!(find(Query { order_id: Some(SafeText::new("11")), ..Query::default() }), [0; 0]);
+    assert_eq!(find(Query { correlation_id: Some(SafeText::new("c-1")), ..Query::default() }), [2, 1]);
     assert_eq!(find(Query { outcome: Some(Outcome::Executed), ..Query::default() }), [2]);
     assert_eq!(find(Query { kind: Some(Kind::Intent), ..Query::default() }), [1]);
 }
@@ -587,8 +587,8 @@ fn csv_quotes_what_needs_it() {
     let journal = open(dir.path(), day(0, 0));
     journal
         .append(&Entry {
-            order_id: Some(Word::new("1,2")),
-            broker_code: Some(Word::new("a\"b")),
+            order_id: Some(SafeText::new("1,2")),
+            broker_code: Some(SafeText::new("a\"b")),
             ..intent(day(0, 1), 1)
         })
         .unwrap();
@@ -677,12 +677,12 @@ fn no_secret_gets_in() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path(), day(0, 0));
     let entry = Entry {
-        request_id: Some(Word::new(&token)),
-        path: Some(PathText::new(&format!("/v2/orders/{token}?access-token={token}&pin=123456#{token}"))),
-        correlation_id: Some(Word::new(&token)),
-        idempotency_key: Some(Word::new(&format!("Bearer {token}"))),
-        order_id: Some(Word::new(&format!("1,{token}"))),
-        broker_code: Some(Word::new(&token)),
+        request_id: Some(SafeText::new(&token)),
+        path: Some(SafePath::new(&format!("/v2/orders/{token}?access-token={token}&pin=123456#{token}"))),
+        correlation_id: Some(SafeText::new(&token)),
+        idempotency_key: Some(SafeText::new(&format!("Bearer {token}"))),
+        order_id: Some(SafeText::new(&format!("1,{token}"))),
+        broker_code: Some(SafeText::new(&token)),
         terms: Some([Terms { security: Some(token.as_str().into()), ..Terms::default() }].into()),
         ..intent(day(0, 1), 1)
     };

@@ -23,7 +23,7 @@ use super::keep::{Core, Keeper};
 use super::note::Note;
 use super::query::{self, ReadBack};
 use super::recovery;
-use super::redact::Word;
+use super::redact::SafeText;
 use super::seen;
 use super::whole::{self, Lack, Whole};
 use crate::domain::AccountName;
@@ -71,13 +71,13 @@ pub struct Repeat<'a> {
     /// Whose.
     pub account: &'a AccountName,
     /// The request that repeats.
-    pub request_id: &'a Word,
+    pub request_id: &'a SafeText,
     /// The request that was repeated.
-    pub of: &'a Word,
+    pub of: &'a SafeText,
     /// The correlation id that they share.
-    pub correlation_id: Option<&'a Word>,
+    pub correlation_id: Option<&'a SafeText>,
     /// The `Idempotency-Key` that they share.
-    pub idempotency_key: Option<&'a Word>,
+    pub idempotency_key: Option<&'a SafeText>,
 }
 
 /// A repeat is noted so often under one id.

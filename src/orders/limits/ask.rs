@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 
 use crate::broker::dhan::endpoints::{self, BASE, Endpoint, RateClass};
-use crate::orders::journal::{Entry, Kind, Word};
+use crate::orders::journal::{Entry, Kind, SafeText};
 
 /// Who goes first when there is not room for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ impl RateRequest {
             modifies: (is_order && *method == Method::PUT)
                 .then(|| order_in(below))
                 .flatten()
-                .map(|order| Arc::clone(Word::new(order).shared())),
+                .map(|order| Arc::clone(SafeText::new(order).shared())),
             body: (endpoint.rate == RateClass::OptionChain).then(body),
         }
     }

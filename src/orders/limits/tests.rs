@@ -428,7 +428,7 @@ fn a_request_is_what_its_method_and_path_say() {
     let mut entry = Entry::new(Kind::Intent, at);
     assert_eq!(RateRequest::of_entry(&entry), None);
     entry.method = Some(Method::PUT);
-    entry.path = Some(crate::orders::journal::PathText::new("/v2/orders/112"));
+    entry.path = Some(crate::orders::journal::SafePath::new("/v2/orders/112"));
     assert_eq!(RateRequest::of_entry(&entry), Some(change("112")));
     entry.kind = Kind::Outcome;
     assert_eq!(RateRequest::of_entry(&entry), None, "it would be counted twice");

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::orders::idempotency::{Admission, Asker};
-use crate::orders::journal::PathText;
+use crate::orders::journal::SafePath;
 use crate::orders::limits::Rules;
 
 fn orders(dir: &tempfile::TempDir) -> Orders {
@@ -17,18 +17,18 @@ fn orders(dir: &tempfile::TempDir) -> Orders {
 
 fn intent(request: &str, correlation: &str, body: u8) -> Entry {
     let mut entry = Entry::new(Kind::Intent, Timestamp::now());
-    entry.request_id = Some(Word::new(request));
+    entry.request_id = Some(SafeText::new(request));
     entry.account = Some(alpha());
     entry.method = Some(Method::POST);
-    entry.path = Some(PathText::new("/v2/orders"));
-    entry.correlation_id = Some(Word::new(correlation));
+    entry.path = Some(SafePath::new("/v2/orders"));
+    entry.correlation_id = Some(SafeText::new(correlation));
     entry.body_sha256 = Some([body; 32]);
     entry
 }
 
 /// A repeat of the write of [`intent`] after a restart.
 fn repeat(orders: &Orders, id: &str) -> Admission {
-    let (path, values) = (PathText::new("/v2/orders"), Said::Values([1; 32]));
+    let (path, values) = (SafePath::new("/v2/orders"), Said::Values([1; 32]));
     let write = Write { method: Method::POST, path, values, body_sha256: [1; 32] };
     let asker = Asker { request_id: "again".into(), gone: CancellationToken::new() };
     let span = Span { now: orders.now(), until: orders.now().after(Duration::from_hours(1)) };
@@ -116,7 +116,7 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     assert!(matches!(repeat(&after, "found"), Admission::Done(..)));
     drop(after);
     let mut requests = Requests::default();
-    let request = |n: u32| Word::new(&format!("lost-{n}"));
+    let request = |n: u32| SafeText::new(&format!("lost-{n}"));
     requests.hear(alpha(), &request(1), own(), Entry { at: left, ..intent("lost-1", "lost", 1) });
     for n in [2, 3] {
         requests.hear(alpha(), &request(n), own(), intent("", "lost", 1).outcome(Outcome::Unknown, at(60)));
@@ -127,11 +127,11 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     assert_eq!(last.outcome.as_ref().unwrap().outcome, Some(Outcome::Unknown));
     // Under one label each write has its own end.
     let mut requests = Requests::default();
-    let keyed = |key: &str, at| Entry { at, idempotency_key: Some(Word::new(key)), ..intent(key, "label", 1) };
+    let keyed = |key: &str, at| Entry { at, idempotency_key: Some(SafeText::new(key)), ..intent(key, "label", 1) };
     for key in ["k1", "k2"] {
-        requests.hear(alpha(), &Word::new(key), own(), keyed(key, left));
+        requests.hear(alpha(), &SafeText::new(key), own(), keyed(key, left));
     }
-    requests.hear(alpha(), &Word::new("r"), own(), keyed("k1", left).outcome(Outcome::Executed, at(60)));
+    requests.hear(alpha(), &SafeText::new("r"), own(), keyed("k1", left).outcome(Outcome::Executed, at(60)));
     let end = |key: &str| {
         requests.last.get(&(alpha(), key.to_owned())).unwrap().outcome.as_ref().and_then(|entry| entry.outcome)
     };
@@ -168,7 +168,7 @@ fn a_restart_knows_what_was_done_and_what_nobody_knows() {
         let last = outcomes.len();
         for (n, outcome) in outcomes.into_iter().enumerate() {
             let mut end = line.outcome(outcome, Timestamp::now());
-            end.order_id = (outcome == Outcome::Executed).then(|| Word::new("77"));
+            end.order_id = (outcome == Outcome::Executed).then(|| SafeText::new("77"));
             end.status = Some(200);
             before.journal.append(&end).unwrap();
             if n + 1 < last {
@@ -180,10 +180,10 @@ fn a_restart_knows_what_was_done_and_what_nobody_knows() {
     let after = orders(&dir);
     let recalled = after.recall(Timestamp::now(), |_| Some(own.clone())).unwrap();
     assert_eq!(recalled.unsettled.len(), 1);
-    assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(Word::new("cut")));
+    assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(SafeText::new("cut")));
     assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
     let take = |id: &str, body: u8| {
-        let (path, values) = (PathText::new("/v2/orders"), Said::Values([body; 32]));
+        let (path, values) = (SafePath::new("/v2/orders"), Said::Values([body; 32]));
         let write = Write { method: Method::POST, path, values, body_sha256: [body; 32] };
         let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
         let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(1)) };

@@ -137,7 +137,7 @@ async fn replied(request: &str, reply: Response<Body>) -> (String, bool) {
     let mut connection = Connection::new(ours, LIMITS);
     connection.begins().await;
     let (head, _) = connection.head().await.ok().unwrap();
-    let again = connection.reply(Asked::of(&head), reply).await;
+    let again = connection.reply(ReplyFraming::of(&head), reply).await;
     drop(connection);
     let mut text = String::new();
     caller.read_to_string(&mut text).await.unwrap();

@@ -13,16 +13,16 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Order;
-use super::ending::Lost;
+use super::ending::LostReply;
 use crate::broker::dhan::endpoints::WriteKind;
 use crate::domain::{Outcome, Role};
 use crate::legs::{Purpose, Reuse};
 use crate::orders::idempotency::{Claim, Write};
-use crate::orders::journal::{Kind, Word};
+use crate::orders::journal::{Kind, SafeText};
 use crate::orders::lookup::Lookup;
 use crate::proxy::forward::Trace;
 use crate::proxy::question::{self, Question};
-use crate::proxy::reconcile::Looked;
+use crate::proxy::reconcile::LookupResult;
 use crate::proxy::reply::{Body, Code, Problem};
 use crate::proxy::{legs, live};
 
@@ -85,8 +85,8 @@ impl Order<'_> {
         let looked =
             self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, question::LONGEST).await;
         match looked {
-            Looked::Executed(_) => self.told_as_found(claim, looked, trail, write, trace).await,
-            Looked::Rejected(_) | Looked::NotFound => self.first(claim, write, trace).await,
+            LookupResult::Executed(_) => self.told_as_found(claim, looked, trail, write, trace).await,
+            LookupResult::Rejected(_) | LookupResult::NotFound => self.first(claim, write, trace).await,
         }
     }
 
@@ -99,7 +99,7 @@ impl Order<'_> {
     ) -> Result<Response<Body>, Problem> {
         let patience = self.reconcile_for;
         let looked = self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, patience).await;
-        if matches!(looked, Looked::Executed(_) | Looked::Rejected(Some(_))) {
+        if matches!(looked, LookupResult::Executed(_) | LookupResult::Rejected(Some(_))) {
             return self.told_as_found(claim, looked, trail, write, trace).await;
         }
         let detail = "lines of the order journal lack, and the broker has an order of today under this id that is not this \
@@ -112,15 +112,15 @@ impl Order<'_> {
     async fn told_as_found(
         &self,
         claim: Claim,
-        looked: Looked,
+        looked: LookupResult,
         trail: &Arc<Lookup>,
         write: &Write,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
         let mut line = self.line(Kind::Outcome, write);
-        line.correlation_id = self.wish.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
+        line.correlation_id = self.wish.correlation.as_ref().map(|correlation| SafeText::of(correlation.id()));
         let why = "its line lacks in the order journal";
-        let lost = Lost { claim, intent: &line, trail, last: None, why, sent_at: Instant::now() };
+        let lost = LostReply { claim, intent: &line, trail, last: None, why, sent_at: Instant::now() };
         self.settle(lost, looked, trace).await
     }
 

@@ -11,16 +11,16 @@ use super::Order;
 use super::judge::{Reply, hint, reply_of};
 use crate::domain::{Outcome, Role};
 use crate::orders::idempotency::{Claim, Write, WriteResult};
-use crate::orders::journal::{Entry, Kind, Word};
+use crate::orders::journal::{Entry, Kind, SafeText};
 use crate::orders::lookup::Lookup;
 use crate::proxy::forward::Trace;
 use crate::proxy::headers;
-use crate::proxy::reconcile::Looked;
+use crate::proxy::reconcile::LookupResult;
 use crate::proxy::reply::{Body, Code, HINT, Problem, RECOVERED};
 use crate::tokens::mask::mask;
 
 /// A write whose answer was lost.
-pub(super) struct Lost<'a> {
+pub(super) struct LostReply<'a> {
     /// The right to say what became of it.
     pub(super) claim: Claim,
     /// Its line in the journal.
@@ -61,7 +61,7 @@ impl Order<'_> {
     }
 
     /// The answer was lost: ask, from the other leg first, tell, and never send again.
-    pub(super) async fn reconcile(&self, lost: Lost<'_>, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+    pub(super) async fn reconcile(&self, lost: LostReply<'_>, trace: &mut Trace) -> Result<Response<Body>, Problem> {
         let first = trace.leg.map_or(Role::Primary, Role::other);
         let found = self.proxy.look_for(lost.trail, self.account, &self.out.authority, first, self.reconcile_for).await;
         self.settle(lost, found, trace).await
@@ -76,11 +76,11 @@ impl Order<'_> {
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
         let mut entry = self.line(Kind::Outcome, write);
-        entry.correlation_id = before.correlation_id.as_deref().map(Word::new);
+        entry.correlation_id = before.correlation_id.as_deref().map(SafeText::new);
         let trail = Lookup::of_repeat(before.trail.as_ref(), self.trail());
         let found =
             self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await;
-        let lost = Lost {
+        let lost = LostReply {
             claim,
             intent: &entry,
             trail: &trail,
@@ -93,18 +93,18 @@ impl Order<'_> {
 
     pub(super) async fn settle(
         &self,
-        lost: Lost<'_>,
-        found: Looked,
+        lost: LostReply<'_>,
+        found: LookupResult,
         trace: &mut Trace,
     ) -> Result<Response<Body>, Problem> {
-        let Lost { claim, intent, trail, last, why, sent_at } = lost;
+        let LostReply { claim, intent, trail, last, why, sent_at } = lost;
         match found {
-            Looked::Executed(_) | Looked::Rejected(Some(_)) => {
+            LookupResult::Executed(_) | LookupResult::Rejected(Some(_)) => {
                 let (outcome, body) = match found {
-                    Looked::Executed(body) => (Outcome::Executed, body),
+                    LookupResult::Executed(body) => (Outcome::Executed, body),
                     // The broker took the order, and then refused it.
-                    Looked::Rejected(body) => (Outcome::Rejected, body.unwrap_or_default()),
-                    Looked::NotFound => (Outcome::Unknown, Bytes::new()),
+                    LookupResult::Rejected(body) => (Outcome::Rejected, body.unwrap_or_default()),
+                    LookupResult::NotFound => (Outcome::Unknown, Bytes::new()),
                 };
                 let mut headers = HeaderMap::new();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -113,14 +113,14 @@ impl Order<'_> {
                 claim.end(self.recorded(outcome, &reply, trail, true));
                 Ok(self.answer(reply, outcome, true, trace))
             }
-            Looked::Rejected(None) => {
+            LookupResult::Rejected(None) => {
                 self.outcome(intent, Outcome::Rejected, None, sent_at, true).await;
                 claim.end(WriteResult { outcome: Outcome::Rejected, recovered: true, ..self.unknown(trail) });
                 trace.outcome = Some(Outcome::Rejected);
                 let detail = format!("{why}; the order was over before and is as it was, so this did nothing");
                 Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Rejected))
             }
-            Looked::NotFound => {
+            LookupResult::NotFound => {
                 self.outcome(intent, Outcome::Unknown, last.as_ref(), sent_at, false).await;
                 if let Some(reply) = last {
                     claim.end(self.recorded(Outcome::Unknown, &reply, trail, false));
@@ -145,7 +145,7 @@ impl Order<'_> {
                 Some(id) => self.trail().whose_order_is(id),
                 None => self.trail(),
             };
-            if let Looked::Executed(body) =
+            if let LookupResult::Executed(body) =
                 self.proxy.look_for(&trail, self.account, &self.out.authority, Role::Primary, self.reconcile_for).await
             {
                 reply.body = body;

@@ -22,7 +22,7 @@ use crate::proxy::reply::Body;
 const REPLY_LIMIT: usize = 256 * 1024;
 
 /// What is known after a send.
-pub(super) enum Said {
+pub(super) enum Verdict {
     /// The broker answered, and what it said settles it.
     Settled(Outcome, Reply),
     /// It refused the address that this came from.
@@ -78,44 +78,44 @@ impl Reply {
 /// prove nothing; nor does a good status with what is no JSON, nor what is in an encoding that cannot be read.
 ///
 /// It goes on decoded: nobody was asked for the encoding, so the caller may not know it.
-pub(super) fn judge(mut reply: Reply) -> Said {
+pub(super) fn judge(mut reply: Reply) -> Verdict {
     match decoded(&reply.headers, &reply.body, REPLY_LIMIT) {
         Ok(body) => reply.body = body,
-        Err(_) => return Said::Nothing(reply),
+        Err(_) => return Verdict::Nothing(reply),
     }
     reply.headers.remove(CONTENT_ENCODING);
     let text = reply.body.trim_ascii_start();
     let page = text.starts_with(b"<") || reply.content_type().is_some_and(|kind| kind.starts_with("text/html"));
     if page || reply.status.is_server_error() {
-        return Said::Nothing(reply);
+        return Verdict::Nothing(reply);
     }
     if reply.status.is_success() {
         if is_rejected(text) {
-            return Said::Settled(Outcome::Rejected, reply);
+            return Verdict::Settled(Outcome::Rejected, reply);
         }
         if reply.order_id().is_some() {
-            return Said::Settled(Outcome::Executed, reply);
+            return Verdict::Settled(Outcome::Executed, reply);
         }
         let json = text.is_empty() || serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
         // Some of the broker's errors come with a good status.
         let refused = errors::classify(&reply.refusal(), Context::Trading).is_some();
-        return if json && !refused { Said::Settled(Outcome::Executed, reply) } else { Said::Nothing(reply) };
+        return if json && !refused { Verdict::Settled(Outcome::Executed, reply) } else { Verdict::Nothing(reply) };
     }
     if !reply.status.is_client_error() || reply.status == StatusCode::REQUEST_TIMEOUT {
-        return Said::Nothing(reply);
+        return Verdict::Nothing(reply);
     }
     if errors::refuses_source(&reply.refusal()) {
-        return Said::RefusesSource(reply);
+        return Verdict::RefusesSource(reply);
     }
     if errors::refuses_token(&reply.refusal()) {
-        return Said::RefusesToken(reply);
+        return Verdict::RefusesToken(reply);
     }
     let rule = errors::classify(&reply.refusal(), Context::Trading).map(|found| found.row.rule);
     if matches!(rule, Some(Rule::OtherLeg | Rule::Remint)) && names_an_order(text) {
         // Of several orders one may have been taken.
-        return Said::Nothing(reply);
+        return Verdict::Nothing(reply);
     }
-    Said::Settled(Outcome::Rejected, reply)
+    Verdict::Settled(Outcome::Rejected, reply)
 }
 
 /// Is the order that this names, or every one of those that it names, REJECTED?
@@ -195,15 +195,15 @@ pub(super) fn hint<'i>(reply: &Reply, ids: impl IntoIterator<Item = &'i str>) ->
 
 /// Read a reply whole, within `limit`, and judge it. One that breaks off is lost, whatever
 /// its status: a placement's good status without its order id is of no use to a caller.
-pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Said {
+pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Verdict {
     let (parts, body) = reply.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Said::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
+        return Verdict::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
     }
     match within(limit, Body::Broker(Box::new(body)).peek(REPLY_LIMIT)).await {
         Ok((Some(body), _)) => judge(Reply::new(parts.status, parts.headers, body)),
-        Ok((None, _)) => Said::Lost(format!("the broker's reply ({}) broke off", parts.status)),
-        Err(_) => Said::Lost(format!("the broker's reply ({}) did not end in time", parts.status)),
+        Ok((None, _)) => Verdict::Lost(format!("the broker's reply ({}) broke off", parts.status)),
+        Err(_) => Verdict::Lost(format!("the broker's reply ({}) did not end in time", parts.status)),
     }
 }
 
@@ -226,11 +226,11 @@ mod tests {
         headers.insert(CONTENT_TYPE, kind.parse().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
         match judge(Reply::new(status, headers, Bytes::from_static(body.as_bytes()))) {
-            Said::Settled(outcome, _) => outcome.as_str(),
-            Said::RefusesSource(_) => "source",
-            Said::RefusesToken(_) => "token",
-            Said::Nothing(_) => "nothing",
-            Said::Lost(_) => "lost",
+            Verdict::Settled(outcome, _) => outcome.as_str(),
+            Verdict::RefusesSource(_) => "source",
+            Verdict::RefusesToken(_) => "token",
+            Verdict::Nothing(_) => "nothing",
+            Verdict::Lost(_) => "lost",
         }
     }
 
@@ -299,18 +299,18 @@ mod tests {
             to.finish().unwrap()
         };
         let placed = r#"{"orderId":"7","orderStatus":"TRANSIT"}"#;
-        let Said::Settled(Outcome::Executed, reply) = of(200, "gzip", gzip(placed)) else { panic!("not executed") };
+        let Verdict::Settled(Outcome::Executed, reply) = of(200, "gzip", gzip(placed)) else { panic!("not executed") };
         // Identity was asked for, so the caller may read nothing else.
         assert_eq!((&*reply.body, reply.order_id()), (placed.as_bytes(), Some("7")));
         assert!(!reply.headers.contains_key(CONTENT_ENCODING));
         let source = r#"{"errorType":"Input_Exception","errorCode":"DH-905","errorMessage":"Invalid IP"}"#;
-        assert!(matches!(of(400, "gzip", gzip(source)), Said::RefusesSource(_)));
+        assert!(matches!(of(400, "gzip", gzip(source)), Verdict::RefusesSource(_)));
         let token = r#"{"errorType":"Order_Error","errorCode":"DH-906","errorMessage":"Invalid Token"}"#;
-        assert!(matches!(of(401, "gzip", gzip(token)), Said::RefusesToken(_)));
+        assert!(matches!(of(401, "gzip", gzip(token)), Verdict::RefusesToken(_)));
         for (status, encoding, body) in
             [(200, "zstd", placed.into()), (200, "gzip", placed.into()), (400, "zstd", source.into())]
         {
-            assert!(matches!(of(status, encoding, body), Said::Nothing(_)), "{status} {encoding}");
+            assert!(matches!(of(status, encoding, body), Verdict::Nothing(_)), "{status} {encoding}");
         }
     }
 

@@ -11,7 +11,7 @@ use super::Order;
 use super::judge::Reply;
 use crate::domain::{Outcome, Role, SourceAddr};
 use crate::orders::idempotency::{Claim, Said, Write, WriteResult};
-use crate::orders::journal::{Entry, JournalError, Kind, PathText, Repeat, Urgency, Word};
+use crate::orders::journal::{Entry, JournalError, Kind, Repeat, SafePath, SafeText, Urgency};
 use crate::orders::limits::Limited;
 use crate::orders::lookup::{Lookup, orders_of};
 use crate::proxy::reply::{Code, Problem, Retry};
@@ -31,7 +31,7 @@ impl Order<'_> {
         entry.leg = Some(leg);
         entry.source = Some(source);
         entry.target = Some(self.out.authority.clone());
-        entry.correlation_id = self.wish.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
+        entry.correlation_id = self.wish.correlation.as_ref().map(|correlation| SafeText::of(correlation.id()));
         entry.token_generation = Some(token.generation());
         entry
     }
@@ -39,11 +39,11 @@ impl Order<'_> {
     /// A line that names this request and its write.
     pub(super) fn line(&self, kind: Kind, write: &Write) -> Entry {
         let mut entry = Entry::new(kind, self.proxy.orders.stamp());
-        entry.request_id = Some(Word::own(self.request_id));
+        entry.request_id = Some(SafeText::own(self.request_id));
         entry.account = Some(self.account.name.clone());
         entry.method = Some(write.method.clone());
         entry.path = Some(write.path.clone());
-        entry.idempotency_key = self.wish.idempotency_key.as_deref().map(Word::new);
+        entry.idempotency_key = self.wish.idempotency_key.as_deref().map(SafeText::new);
         entry.body_sha256 = Some(write.body_sha256);
         entry.write_sha256 = match write.values {
             Said::Values(values) => Some(values),
@@ -98,7 +98,7 @@ impl Order<'_> {
     ) {
         let mut line = intent.outcome(outcome, self.proxy.orders.stamp());
         line.status = reply.map(|reply| reply.status.as_u16());
-        line.broker_code = reply.and_then(Reply::broker_code).map(|code| Word::new(&code));
+        line.broker_code = reply.and_then(Reply::broker_code).map(|code| SafeText::new(&code));
         // Also those that were taken and refused: they are no other write's either.
         let is_settled = matches!(outcome, Outcome::Executed | Outcome::Rejected);
         line.order_id = reply.filter(|_| is_settled).and_then(|reply| order_ids(&reply.body));
@@ -157,12 +157,12 @@ impl Order<'_> {
 
     /// Say in the journal that a request was answered with what became of another.
     pub(super) fn note_repeat(&self, first: &Arc<str>) {
-        let correlation_id = self.wish.correlation.as_ref().map(|correlation| Word::of(correlation.id()));
-        let idempotency_key = self.wish.idempotency_key.as_deref().map(Word::new);
+        let correlation_id = self.wish.correlation.as_ref().map(|correlation| SafeText::of(correlation.id()));
+        let idempotency_key = self.wish.idempotency_key.as_deref().map(SafeText::new);
         let repeat = Repeat {
             account: &self.account.name,
-            request_id: &Word::own(self.request_id),
-            of: &Word::of(first),
+            request_id: &SafeText::own(self.request_id),
+            of: &SafeText::of(first),
             correlation_id: correlation_id.as_ref(),
             idempotency_key: idempotency_key.as_ref(),
         };
@@ -190,22 +190,22 @@ pub(in crate::proxy) fn limited(err: &Limited) -> Problem {
 }
 
 /// Every order that a reply names, as the journal writes them.
-pub(in crate::proxy) fn order_ids(body: &[u8]) -> Option<Word> {
+pub(in crate::proxy) fn order_ids(body: &[u8]) -> Option<SafeText> {
     match orders_of(body).as_slice() {
         [] => None,
-        [one] => Some(Word::new(one)),
-        several => Some(Word::new(&several.join(","))),
+        [one] => Some(SafeText::new(one)),
+        several => Some(SafeText::new(&several.join(","))),
     }
 }
 
 /// What a watcher hears of an outcome.
 pub(in crate::proxy) fn told(line: &Entry) -> serde_json::Value {
-    let word = |word: &Option<Word>| word.as_ref().map(|word| word.as_str().to_owned());
+    let word = |word: &Option<SafeText>| word.as_ref().map(|word| word.as_str().to_owned());
     serde_json::json!({
         "request_id": word(&line.request_id),
         "outcome": line.outcome.map(Outcome::as_str),
         "method": line.method.as_ref().map(http::Method::as_str),
-        "path": line.path.as_ref().map(PathText::as_str),
+        "path": line.path.as_ref().map(SafePath::as_str),
         "leg": line.leg.map(Role::as_str),
         "source": line.source.map(|source| source.to_string()),
         "order_id": word(&line.order_id),

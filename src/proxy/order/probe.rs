@@ -9,24 +9,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::judge::{self, Said};
+use super::judge::{self, Verdict};
 use crate::accounts::{Account, Accounts};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::Listener;
 use crate::domain::ClientId;
-use crate::proxy::admission::Door;
+use crate::proxy::admission::ListenerContext;
 use crate::proxy::reply::Problem;
 use crate::proxy::{form_of, sign};
 use crate::tokens::LiveToken;
 
 /// A connection by a listener.
 #[derive(Debug)]
-pub struct Caller(Door);
+pub struct Caller(ListenerContext);
 
 impl Caller {
     /// As accepted at `local`.
     pub fn new(listener: Listener, local: SocketAddr) -> Self {
-        Self(Door { listener: Arc::new(listener), local: Some(local), uid: None, peer: None, terms: None })
+        Self(ListenerContext { listener: Arc::new(listener), local: Some(local), uid: None, peer: None, terms: None })
     }
 
     /// All that is asked of an order write before it is taken for its account's.
@@ -71,11 +71,11 @@ pub fn sign_headers(headers: &mut HeaderMap, account: &Account, token: &LiveToke
 /// What the broker's reply says of an order write, in a word, and the order that it names.
 pub fn judge(status: StatusCode, headers: HeaderMap, body: Bytes) -> (&'static str, Option<String>) {
     match judge::judge(judge::Reply::new(status, headers, body)) {
-        Said::Settled(outcome, reply) => (outcome.as_str(), reply.order_id().map(str::to_owned)),
-        Said::RefusesSource(_) => ("refuses_source", None),
-        Said::RefusesToken(_) => ("refuses_token", None),
-        Said::Nothing(_) => ("nothing", None),
-        Said::Lost(_) => ("lost", None),
+        Verdict::Settled(outcome, reply) => (outcome.as_str(), reply.order_id().map(str::to_owned)),
+        Verdict::RefusesSource(_) => ("refuses_source", None),
+        Verdict::RefusesToken(_) => ("refuses_token", None),
+        Verdict::Nothing(_) => ("nothing", None),
+        Verdict::Lost(_) => ("lost", None),
     }
 }
 

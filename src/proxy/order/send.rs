@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::Response;
 use tokio::time::Instant;
 
-use super::ending::Lost;
-use super::judge::{self, Reply, Said};
+use super::ending::LostReply;
+use super::judge::{self, Reply, Verdict};
 use super::lines::micros;
 use super::{Order, limited, superseded};
 use crate::broker::dhan::endpoints::WriteKind;
@@ -56,7 +56,7 @@ enum Left {
     /// An exit came, and goes first.
     Overtaken,
     /// It may have been sent: its line in the journal, when it was sent, and what the broker said.
-    Sent(Box<Entry>, Instant, Said),
+    Sent(Box<Entry>, Instant, Verdict),
 }
 
 impl Order<'_> {
@@ -118,7 +118,7 @@ impl Order<'_> {
                 }
             };
             match said {
-                Said::Settled(outcome, reply) => {
+                Verdict::Settled(outcome, reply) => {
                     if outcome == Outcome::Rejected && reply.doubts_token() {
                         // Not in the words that prove it: `/profile` says whether it lives.
                         account.keeper.refused(generation, By::Read);
@@ -131,7 +131,7 @@ impl Order<'_> {
                     claim.end(self.recorded(outcome, &reply, &trail, false));
                     return Ok(self.answer(reply, outcome, false, trace));
                 }
-                Said::RefusesSource(reply) => {
+                Verdict::RefusesSource(reply) => {
                     leg.refused_source();
                     self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
                     claim.taken_back();
@@ -143,7 +143,7 @@ impl Order<'_> {
                         Some(_) | None => return Ok(self.refused(claim, reply, &trail, trace)),
                     }
                 }
-                Said::RefusesToken(reply) => {
+                Verdict::RefusesToken(reply) => {
                     account.keeper.refused(generation, By::Write);
                     self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
                     claim.taken_back();
@@ -152,15 +152,15 @@ impl Order<'_> {
                         return Ok(self.refused(claim, reply, &trail, trace));
                     }
                 }
-                Said::Nothing(reply) => {
+                Verdict::Nothing(reply) => {
                     let why = format!("the broker answered {}, which proves nothing", reply.status);
                     // A page or a redirect would be read as a refusal, or followed to a second send.
                     let last = reply.status.is_server_error().then_some(reply);
-                    let lost = Lost { claim, intent: &intent, trail: &trail, last, why: &why, sent_at };
+                    let lost = LostReply { claim, intent: &intent, trail: &trail, last, why: &why, sent_at };
                     return Box::pin(self.reconcile(lost, trace)).await;
                 }
-                Said::Lost(why) => {
-                    let lost = Lost { claim, intent: &intent, trail: &trail, last: None, why: &why, sent_at };
+                Verdict::Lost(why) => {
+                    let lost = LostReply { claim, intent: &intent, trail: &trail, last: None, why: &why, sent_at };
                     return Box::pin(self.reconcile(lost, trace)).await;
                 }
             }
@@ -279,7 +279,7 @@ impl Order<'_> {
             }
             Sent::Broken(err) => {
                 leg.suspect();
-                Said::Lost(err.chain())
+                Verdict::Lost(err.chain())
             }
             Sent::Reply(reply) => {
                 self.proxy.orders.heard(reply.headers(), left_at);

@@ -111,14 +111,14 @@ pub struct Called<T> {
 
 /// Makes the calls.
 #[derive(Clone, Debug)]
-pub struct Login {
+pub struct BrokerClient {
     api: Authority,
     auth: Authority,
     limit: Arc<AtomicU64>,
     ears: Ears,
 }
 
-impl Login {
+impl BrokerClient {
     /// Calls to the broker's API and login hosts. Dialling, and then the answer, may
     /// each take `limit` (`egress.response_timeout`).
     pub fn new(api: Authority, auth: Authority, limit: Duration) -> Self {

@@ -5,35 +5,35 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{Answer, Broker, Question, Said};
+use super::{Answer, Broker, CallResult, Question};
 use crate::domain::ClientId;
 use crate::legs::Legs;
-use crate::tokens::client::{Answered, Called, Login, Profile};
+use crate::tokens::client::{Answered, BrokerClient, Called, Profile};
 use crate::tokens::lifecycle::CheckOutcome;
 
-impl Broker for Login {
+impl Broker for BrokerClient {
     fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: Question) -> BoxFuture<'static, Answer> {
         let login = self.clone();
         async move {
             match question {
                 Question::PinTotp { pin, totp_secret, step, latest } => {
                     let called = login.pin_totp(&legs, &client_id, &pin, &totp_secret, step, latest).await;
-                    answer(called, |minted| Said::Token(minted.token))
+                    answer(called, |minted| CallResult::Token(minted.token))
                 }
                 Question::Renew { token, latest } => {
                     let called = login.renew(&legs, &client_id, &token.secret(), latest).await;
-                    answer(called, |minted| Said::Token(minted.token))
+                    answer(called, |minted| CallResult::Token(minted.token))
                 }
                 Question::ConsentLink { api_key, api_secret, latest } => {
                     let called = login.generate_consent(&legs, &client_id, &api_key, &api_secret, latest).await;
-                    answer(called, |link| Said::Link(link.url))
+                    answer(called, |link| CallResult::Link(link.url))
                 }
                 Question::ConsentToken { token_id, api_key, api_secret, latest } => {
                     let called =
                         login.consume_consent(&legs, &client_id, &token_id, &api_key, &api_secret, latest).await;
-                    answer(called, |minted| Said::Token(minted.token))
+                    answer(called, |minted| CallResult::Token(minted.token))
                 }
-                Question::Time => answer(login.time(&legs, &client_id).await, |()| Said::Heard),
+                Question::Time => answer(login.time(&legs, &client_id).await, |()| CallResult::Heard),
                 Question::Profile { token } => checked(login.profile(&legs, &client_id, &token.secret()).await),
             }
         }
@@ -41,17 +41,17 @@ impl Broker for Login {
     }
 }
 
-fn answer<T>(called: Called<Answered<T>>, good: impl FnOnce(T) -> Said) -> Answer {
+fn answer<T>(called: Called<Answered<T>>, good: impl FnOnce(T) -> CallResult) -> Answer {
     let said = match called.answered {
         Answered::Good(it) => good(it),
-        Answered::Refused(refusal) => Said::Refused(Box::new(refusal)),
-        Answered::Lost(_) => Said::Lost,
-        Answered::NotSent(_) => Said::NotSent,
+        Answered::Refused(refusal) => CallResult::Refused(Box::new(refusal)),
+        Answered::Lost(_) => CallResult::Lost,
+        Answered::NotSent(_) => CallResult::NotSent,
     };
     Answer { skew: called.skew, said }
 }
 
 fn checked(called: Called<Profile>) -> Answer {
     let outcome: CheckOutcome = called.answered.outcome;
-    Answer { skew: called.skew, said: Said::Checked(outcome) }
+    Answer { skew: called.skew, said: CallResult::Checked(outcome) }
 }

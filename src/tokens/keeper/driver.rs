@@ -14,13 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::mailbox::{Letter, Reader};
-use super::{Answer, Ask, ENDED, Keeper, Keepers, Link, Question, Said, Setup};
+use super::mailbox::{Message, Receiver};
+use super::{Answer, CallResult, ENDED, Keeper, KeeperRequest, Keepers, Link, Question, Setup};
 use crate::domain::{AccountName, Secret, clocks, steady};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::events::Subject;
-use crate::tokens::cell::{Doubt, Standing};
+use crate::tokens::cell::{Doubt, TokenStatus};
 use crate::tokens::lifecycle::{
     Action, AttemptOutcome, Budget, By, CheckOutcome, Event, Lifecycle, State, Strategy, TokenSource, Trouble,
 };
@@ -44,14 +44,14 @@ const WRITES: usize = 8;
 
 /// What an attempt is for, from being asked to its answer.
 #[derive(Clone, Copy, Debug)]
-enum Errand {
+enum PendingCall {
     Attempt { id: u64, source: Option<TokenSource> },
     Check { id: u64 },
 }
 
 /// Run a keeper until its account or the gateway ends.
-pub(super) async fn run(shared: Arc<Keepers>, mail: Reader, budget: Box<Budget>) {
-    let mut work = Work::new(shared, Arc::clone(mail.keeper()));
+pub(super) async fn run(shared: Arc<Keepers>, mail: Receiver, budget: Box<Budget>) {
+    let mut work = Driver::new(shared, Arc::clone(mail.keeper()));
     // What it does is boxed while it does it: ten thousand that wait hold no room for it.
     Box::pin(work.start(budget)).await;
     let mut stopping = false;
@@ -67,8 +67,8 @@ pub(super) async fn run(shared: Arc<Keepers>, mail: Reader, budget: Box<Budget>)
                 None => work.running = None,
             },
             letter = mail.next() => match letter {
-                Some(Letter::Ask(ask)) => Box::pin(work.asked(ask)).await,
-                Some(Letter::Changed) => Box::pin(work.look()).await,
+                Some(Message::Ask(ask)) => Box::pin(work.asked(ask)).await,
+                Some(Message::Changed) => Box::pin(work.look()).await,
                 None => break,
             },
             due = due(&work.shared, work.wake, work.epoch, work.parted), if !stopping => match due {
@@ -80,7 +80,7 @@ pub(super) async fn run(shared: Arc<Keepers>, mail: Reader, budget: Box<Budget>)
 }
 
 /// The next answer; `None` when no more is to come, and nothing while none was asked for.
-async fn next_of(running: &mut Option<Running>) -> Option<(Errand, Answer)> {
+async fn next_of(running: &mut Option<Running>) -> Option<(PendingCall, Answer)> {
     match running {
         Some(running) => running.next().await,
         None => std::future::pending().await,
@@ -123,9 +123,9 @@ pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch
     Due::Moment { turn }
 }
 
-type Running = FuturesUnordered<futures_util::future::BoxFuture<'static, (Errand, Answer)>>;
+type Running = FuturesUnordered<futures_util::future::BoxFuture<'static, (PendingCall, Answer)>>;
 
-struct Work {
+struct Driver {
     shared: Arc<Keepers>,
     keeper: Arc<Keeper>,
     machine: Lifecycle,
@@ -150,7 +150,7 @@ struct Work {
     unrecorded: Option<&'static Trouble>,
 }
 
-impl Work {
+impl Driver {
     fn new(shared: Arc<Keepers>, keeper: Arc<Keeper>) -> Self {
         let setup = keeper.setup.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Self {
@@ -275,7 +275,7 @@ impl Work {
             () = self.shared.tasks.stopping() => return,
         };
         // What did not leave by this account's legs may leave by the next one's.
-        if !matches!(answer.said, Said::NotSent) {
+        if !matches!(answer.said, CallResult::NotSent) {
             *asked = Some(Instant::now());
         }
         if let Some(skew) = answer.skew {
@@ -291,24 +291,24 @@ impl Work {
         }
     }
 
-    async fn asked(&mut self, ask: Ask) {
+    async fn asked(&mut self, ask: KeeperRequest) {
         match ask {
-            Ask::Look(done) => {
+            KeeperRequest::Look(done) => {
                 self.look().await;
                 let _ = done.send(());
             }
-            Ask::Given(facts, done) => {
+            KeeperRequest::Given(facts, done) => {
                 // One that was minted since is newer.
                 if self.machine.token().is_none_or(|held| held.generation <= facts.generation) {
                     self.feed(Event::GivenByHand(facts)).await;
                 }
                 let _ = done.send(());
             }
-            Ask::Refresh { vouched, done } => {
+            KeeperRequest::Refresh { vouched, done } => {
                 self.feed(Event::RefreshWanted { vouched }).await;
                 let _ = done.send(());
             }
-            Ask::Consent(done) => {
+            KeeperRequest::Consent(done) => {
                 // Somebody's who is before this one must not be lost to both.
                 if let Err(why) = self.machine.may_consent(steady::now()) {
                     let _ = done.send(Err(why));
@@ -317,7 +317,7 @@ impl Work {
                 self.link_wanted = Some(done);
                 self.feed(Event::ConsentWanted).await;
             }
-            Ask::Returned(token_id, done) => {
+            KeeperRequest::Returned(token_id, done) => {
                 let awaited = self.machine.awaits_consent(steady::now());
                 if awaited {
                     self.token_id = Some(token_id);
@@ -379,7 +379,7 @@ impl Work {
             Action::CheckStored { id, generation } => {
                 let token = self.keeper.cell.last().filter(|last| last.generation() == generation);
                 match token {
-                    Some(token) => self.ask(Errand::Check { id }, Question::Profile { token }),
+                    Some(token) => self.ask(PendingCall::Check { id }, Question::Profile { token }),
                     None => events.push_back(Event::Checked { id, outcome: CheckOutcome::NoAnswer }),
                 }
             }
@@ -397,7 +397,7 @@ impl Work {
         events: &mut VecDeque<Event>,
     ) {
         match question {
-            Some(question) if self.setup.legs.is_some() => self.ask(Errand::Attempt { id, source }, question),
+            Some(question) if self.setup.legs.is_some() => self.ask(PendingCall::Attempt { id, source }, question),
             Some(_) | None => {
                 let outcome = match self.unrecorded.filter(|_| !recorded) {
                     Some(trouble) => {
@@ -441,7 +441,7 @@ impl Work {
 
     /// Ask the broker, aside. An answer comes in any case: a task that fails is an
     /// answer that was lost.
-    fn ask(&mut self, errand: Errand, question: Question) {
+    fn ask(&mut self, errand: PendingCall, question: Question) {
         let Some(legs) = self.setup.legs.clone() else { return };
         let (shared, client_id) = (Arc::clone(&self.shared), self.keeper.account.client_id.clone());
         // A task of its own, so that a login goes on if this keeper ends.
@@ -452,14 +452,14 @@ impl Work {
                 asking.await
             })
         };
-        let lost = Answer { skew: None, said: Said::Lost };
+        let lost = Answer { skew: None, said: CallResult::Lost };
         let running = self.running.get_or_insert_default();
         match errand {
-            Errand::Attempt { .. } => {
+            PendingCall::Attempt { .. } => {
                 let task = begin(None);
                 running.push(Box::pin(async move { (errand, task.await.unwrap_or(lost)) }));
             }
-            Errand::Check { .. } => {
+            PendingCall::Check { .. } => {
                 let shared = Arc::clone(&self.shared);
                 running.push(Box::pin(async move {
                     // What asking takes is made when it has room: after a start every account waits for that.
@@ -474,38 +474,47 @@ impl Work {
         }
     }
 
-    async fn answered(&mut self, errand: Errand, answer: Answer) {
+    async fn answered(&mut self, errand: PendingCall, answer: Answer) {
         let Answer { skew, said } = answer;
         if let Some(skew) = skew {
             self.shared.measured(skew);
         }
         self.clock(skew).await;
         match errand {
-            Errand::Check { id } => {
+            PendingCall::Check { id } => {
                 let outcome = match said {
-                    Said::Checked(outcome) => outcome,
-                    Said::Token(_) | Said::Link(_) | Said::Refused(_) | Said::Heard => CheckOutcome::Unclear,
-                    Said::Lost | Said::NotSent => CheckOutcome::NoAnswer,
+                    CallResult::Checked(outcome) => outcome,
+                    CallResult::Token(_) | CallResult::Link(_) | CallResult::Refused(_) | CallResult::Heard => {
+                        CheckOutcome::Unclear
+                    }
+                    CallResult::Lost | CallResult::NotSent => CheckOutcome::NoAnswer,
                 };
                 self.feed(Event::Checked { id, outcome }).await;
             }
-            Errand::Attempt { id, source } => {
+            PendingCall::Attempt { id, source } => {
                 let outcome = match (said, source) {
-                    (Said::Token(text), Some(source)) => self.minted(text, source).await,
-                    (Said::Link(url), None) => {
+                    (CallResult::Token(text), Some(source)) => self.minted(text, source).await,
+                    (CallResult::Link(url), None) => {
                         let left = self.machine.consents_left(steady::now());
                         self.give_link(Ok(Link { url, left }));
                         AttemptOutcome::ConsentMade
                     }
-                    (Said::Refused(refusal), _) => {
+                    (CallResult::Refused(refusal), _) => {
                         self.give_link(Err(refusal.trouble.clone()));
                         AttemptOutcome::Refused(*refusal)
                     }
-                    (Said::NotSent, _) => {
+                    (CallResult::NotSent, _) => {
                         self.give_link(Err(UNSENT));
                         AttemptOutcome::NotSent
                     }
-                    (Said::Token(_) | Said::Link(_) | Said::Checked(_) | Said::Heard | Said::Lost, _) => {
+                    (
+                        CallResult::Token(_)
+                        | CallResult::Link(_)
+                        | CallResult::Checked(_)
+                        | CallResult::Heard
+                        | CallResult::Lost,
+                        _,
+                    ) => {
                         self.give_link(Err(LOST));
                         AttemptOutcome::Lost
                     }
@@ -535,7 +544,7 @@ impl Work {
             stored_at: steady::now(),
         };
         if let Err(err) = self.save(&mut record).await {
-            if matches!(err, Unwritten::Gone) {
+            if matches!(err, SaveError::Gone) {
                 return AttemptOutcome::Lost;
             }
             tracing::error!(account = %name, error = %err, "a new token cannot be stored yet; it signs, and is stored as soon as it can be");
@@ -555,7 +564,7 @@ impl Work {
     }
 
     /// Write a token under the next generation.
-    async fn save(&mut self, record: &mut TokenRecord) -> Result<(), Unwritten> {
+    async fn save(&mut self, record: &mut TokenRecord) -> Result<(), SaveError> {
         self.write(|store, name| {
             let last = store.get::<TokenRecord>(name)?;
             record.generation = last.as_ref().map_or(0, |last| last.generation) + 1;
@@ -584,8 +593,8 @@ impl Work {
                 self.publish(&record);
                 self.feed(Event::GivenByHand(facts(&record))).await;
             }
-            Err(Unwritten::Gone) => {}
-            Err(Unwritten::Store(_)) => {
+            Err(SaveError::Gone) => {}
+            Err(SaveError::Store(_)) => {
                 record.generation = generation;
                 self.unsaved = Some(record);
             }
@@ -600,7 +609,7 @@ impl Work {
         let written = self.write(|_, name| Ok(Change::new().put(name, &record))).await;
         let told = self.unrecorded.take().is_some();
         if let Err(err) = &written {
-            let is_full = matches!(err, Unwritten::Store(err) if err.is_full());
+            let is_full = matches!(err, SaveError::Store(err) if err.is_full());
             self.unrecorded = Some(if is_full { &FULL } else { &UNWRITTEN });
             let account = &self.keeper.account.name;
             // Once until it can be: it is tried again every few seconds.
@@ -616,14 +625,14 @@ impl Work {
     async fn write(
         &mut self,
         mut change: impl FnMut(&Store, &AccountName) -> Result<Change, StoreError>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), SaveError> {
         let (account, store) = (self.keeper.account.clone(), self.shared.store.clone());
         let own =
             |record: &AccountRecord| record.created_at == account.created_at && record.client_id == account.client_id;
         let mut tries = 0;
         loop {
             let record = store.get::<AccountRecord>(&account.name)?;
-            let Some(record) = record.filter(own) else { return Err(Unwritten::Gone) };
+            let Some(record) = record.filter(own) else { return Err(SaveError::Gone) };
             let change = change(&store, &account.name)?.unchanged(&account.name, &record);
             match store.commit(change).await {
                 Err(StoreError::Conflict { .. }) if tries < WRITES => tries += 1,
@@ -657,7 +666,7 @@ impl Work {
         }
         self.keeper.cell.measured(self.machine.skew());
         let live = self.keeper.cell.live();
-        self.keeper.cell.stand(Standing {
+        self.keeper.cell.stand(TokenStatus {
             state: Some(self.machine.state().clone()),
             trouble: self.unsaved.is_some().then_some(UNSAVED).or_else(|| self.machine.trouble().cloned()),
             refusals_seen: self.refusals_seen,
@@ -667,7 +676,7 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for Driver {
     fn drop(&mut self) {
         self.give_link(Err(ENDED));
     }
@@ -681,7 +690,7 @@ fn expiry_of(text: &Secret) -> i64 {
 
 /// Why something was not written.
 #[derive(Debug, thiserror::Error)]
-enum Unwritten {
+enum SaveError {
     #[error("the account is gone or is another one now")]
     Gone,
     #[error(transparent)]

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Ask, Keeper};
+use super::{Keeper, KeeperRequest};
 
 /// Letters for a keeper.
 #[derive(Default)]
-pub(super) struct Mail {
+pub(super) struct Mailbox {
     waiting: Mutex<Waiting>,
     came: Notify,
 }
@@ -18,33 +18,33 @@ pub(super) struct Mail {
 #[derive(Default)]
 struct Waiting {
     /// As many as people wait for an answer.
-    asks: VecDeque<Ask>,
+    asks: VecDeque<KeeperRequest>,
     changed: bool,
     ended: bool,
 }
 
 /// One of them.
-pub(super) enum Letter {
+pub(super) enum Message {
     /// Somebody wants something, and waits.
-    Ask(Ask),
+    Ask(KeeperRequest),
     /// Something was changed from outside.
     Changed,
 }
 
-impl std::fmt::Debug for Mail {
+impl std::fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Mail").finish_non_exhaustive()
+        f.debug_struct("Mailbox").finish_non_exhaustive()
     }
 }
 
-impl Mail {
+impl Mailbox {
     /// Nothing panics while it is held.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Put one in; it is dropped if nobody reads any more, and who waits for its answer hears that.
-    pub(super) fn ask(&self, ask: Ask) {
+    pub(super) fn ask(&self, ask: KeeperRequest) {
         let mut waiting = self.lock();
         if !waiting.ended {
             waiting.asks.push_back(ask);
@@ -66,16 +66,16 @@ impl Mail {
 }
 
 /// A keeper's right to read its mail. When it goes nobody reads, and who still asks is told so.
-pub(super) struct Reader(pub(super) Arc<Keeper>);
+pub(super) struct Receiver(pub(super) Arc<Keeper>);
 
-impl Reader {
+impl Receiver {
     /// Whose mail it is.
     pub(super) const fn keeper(&self) -> &Arc<Keeper> {
         &self.0
     }
 
     /// The next letter, or `None` when the keeper is to end. Cancel-safe.
-    pub(super) async fn next(&self) -> Option<Letter> {
+    pub(super) async fn next(&self) -> Option<Message> {
         loop {
             {
                 let mut waiting = self.0.mail.lock();
@@ -83,10 +83,10 @@ impl Reader {
                     return None;
                 }
                 if let Some(ask) = waiting.asks.pop_front() {
-                    return Some(Letter::Ask(ask));
+                    return Some(Message::Ask(ask));
                 }
                 if std::mem::take(&mut waiting.changed) {
-                    return Some(Letter::Changed);
+                    return Some(Message::Changed);
                 }
             }
             self.0.mail.came.notified().await;
@@ -99,7 +99,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for Receiver {
     fn drop(&mut self) {
         self.0.mail.end();
         // Not under the lock: whoever waits for one of them may ask again at once.

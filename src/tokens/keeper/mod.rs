@@ -24,10 +24,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use mailbox::{Mail, Reader};
+use mailbox::{Mailbox, Receiver};
 
 use super::cell::{Doubt, TokenCell};
-use super::lifecycle::{Budget, By, CheckOutcome, Means, Refusal, TokenFacts, Trouble};
+use super::lifecycle::{Budget, By, CheckOutcome, LoginMethods, Refusal, TokenFacts, Trouble};
 use super::live::LiveToken;
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, ClientId, Secret, steady};
@@ -46,7 +46,7 @@ const SKEW_TOLD: SignedDuration = SignedDuration::from_secs(2);
 /// Who asks the broker on a keeper's behalf. Every question is sent once at most and
 /// answered within a limit of its own.
 pub trait Broker: Send + Sync {
-    /// Ask, from one of the account's addresses.
+    /// KeeperRequest, from one of the account's addresses.
     fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: Question) -> BoxFuture<'static, Answer>;
 }
 
@@ -71,11 +71,11 @@ pub struct Answer {
     /// How far the broker's clock is still ahead of ours, now that it is corrected; where its reply told.
     pub skew: Option<SignedDuration>,
     /// The rest.
-    pub said: Said,
+    pub said: CallResult,
 }
 
 /// What came of a question.
-pub enum Said {
+pub enum CallResult {
     /// A token, checked to be this account's.
     Token(Secret),
     /// The page on which a person logs in.
@@ -97,7 +97,7 @@ pub struct Keepers {
     store: Store,
     broker: Arc<dyn Broker>,
     tasks: Tasks,
-    turns: Turns,
+    turns: LoginRateLimiter,
     checks: Arc<Semaphore>,
     events: OnceLock<Events>,
     /// The broker's clock minus ours, as anybody last measured it: one host, one clock.
@@ -119,7 +119,7 @@ impl Keepers {
     /// `logins_per_second` caps logins of all accounts together; `tasks` runs the
     /// keepers and is stopped before the broker's connections are.
     pub fn new(store: Store, broker: Arc<dyn Broker>, logins_per_second: u32, tasks: Tasks) -> Arc<Self> {
-        let turns = Turns::new(logins_per_second);
+        let turns = LoginRateLimiter::new(logins_per_second);
         Arc::new(Self {
             store,
             broker,
@@ -145,7 +145,7 @@ impl Keepers {
 
     /// Keep the token of an account from now on. What signs it at first is what
     /// `cell` holds, unless the broker had refused that already.
-    pub fn keep(self: &Arc<Self>, account: Keeping, cell: Arc<TokenCell>, setup: Setup) -> Arc<Keeper> {
+    pub fn keep(self: &Arc<Self>, account: KeptAccount, cell: Arc<TokenCell>, setup: Setup) -> Arc<Keeper> {
         let budget = Box::new(self.budget(&account.name));
         if let Some(dead) = budget.dead {
             cell.bar(dead);
@@ -155,10 +155,10 @@ impl Keepers {
             cell,
             setup: Mutex::new(setup),
             refused: AtomicU64::new(0),
-            mail: Mail::default(),
+            mail: Mailbox::default(),
         });
         keeper.cell.kept_by(Arc::downgrade(&keeper));
-        self.tasks.spawn(driver::run(Arc::clone(self), Reader(Arc::clone(&keeper)), budget));
+        self.tasks.spawn(driver::run(Arc::clone(self), Receiver(Arc::clone(&keeper)), budget));
         keeper
     }
 
@@ -207,7 +207,7 @@ impl Keepers {
 
 /// Whose token is kept. An account made anew under the same name is another one.
 #[derive(Clone, Debug)]
-pub struct Keeping {
+pub struct KeptAccount {
     /// Our name.
     pub name: AccountName,
     /// The broker's id.
@@ -220,7 +220,7 @@ pub struct Keeping {
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Which ways of logging in are open.
-    pub means: Means,
+    pub means: LoginMethods,
     /// Where logins leave from.
     pub legs: Option<Arc<Legs>>,
     /// Counts the changes of its credentials.
@@ -236,7 +236,7 @@ pub struct Link {
     pub left: u32,
 }
 
-enum Ask {
+enum KeeperRequest {
     Look(oneshot::Sender<()>),
     Given(TokenFacts, oneshot::Sender<()>),
     Refresh { vouched: bool, done: oneshot::Sender<()> },
@@ -247,12 +247,12 @@ enum Ask {
 /// The keeper of one account's token.
 #[derive(Debug)]
 pub struct Keeper {
-    account: Keeping,
+    account: KeptAccount,
     cell: Arc<TokenCell>,
     setup: Mutex<Setup>,
     /// The newest generation that an order was refused for since it last signed.
     refused: AtomicU64,
-    mail: Mail,
+    mail: Mailbox,
 }
 
 const ENDED: Trouble = Trouble::new(
@@ -263,7 +263,7 @@ const ENDED: Trouble = Trouble::new(
 
 impl Keeper {
     /// The account was changed.
-    pub fn set_up(&self, means: Means, legs: Option<Arc<Legs>>) {
+    pub fn set_up(&self, means: LoginMethods, legs: Option<Arc<Legs>>) {
         let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
         setup.means = means;
         setup.legs = legs;
@@ -307,20 +307,20 @@ impl Keeper {
     /// Returns when every change so far has been taken up.
     pub async fn looked(&self) {
         let (done, told) = oneshot::channel();
-        self.ask(Ask::Look(done), told).await;
+        self.ask(KeeperRequest::Look(done), told).await;
     }
 
     /// A person gave a token, which is checked and stored. Returns when it signs.
     pub async fn given(&self, facts: TokenFacts) {
         let (done, told) = oneshot::channel();
-        self.ask(Ask::Given(facts, done), told).await;
+        self.ask(KeeperRequest::Given(facts, done), told).await;
     }
 
     /// An operator wants a new token now; `vouched`: the cause of refused logins is
     /// mended. Returns when it is begun or refused; [`TokenCell::settle`] waits for the rest.
     pub async fn refresh(&self, vouched: bool) {
         let (done, told) = oneshot::channel();
-        self.ask(Ask::Refresh { vouched, done }, told).await;
+        self.ask(KeeperRequest::Refresh { vouched, done }, told).await;
     }
 
     /// A person wants the broker's login link.
@@ -329,14 +329,14 @@ impl Keeper {
     /// Why there is none.
     pub async fn consent(&self) -> Result<Link, Trouble> {
         let (done, told) = oneshot::channel();
-        self.ask(Ask::Consent(done), told).await.unwrap_or(Err(ENDED))
+        self.ask(KeeperRequest::Consent(done), told).await.unwrap_or(Err(ENDED))
     }
 
     /// A person came back from the broker's page with this `tokenId`. Answers whether
     /// anybody had been sent there; then the token is asked for.
     pub async fn returned(&self, token_id: Secret) -> bool {
         let (done, told) = oneshot::channel();
-        self.ask(Ask::Returned(token_id, done), told).await.unwrap_or(false)
+        self.ask(KeeperRequest::Returned(token_id, done), told).await.unwrap_or(false)
     }
 
     /// The account is gone, or is another one now.
@@ -344,20 +344,20 @@ impl Keeper {
         self.mail.end();
     }
 
-    async fn ask<T>(&self, ask: Ask, told: oneshot::Receiver<T>) -> Option<T> {
+    async fn ask<T>(&self, ask: KeeperRequest, told: oneshot::Receiver<T>) -> Option<T> {
         self.mail.ask(ask);
         told.await.ok()
     }
 }
 
-/// Turns for logins: so many a second over all accounts, in the order of asking.
+/// LoginRateLimiter for logins: so many a second over all accounts, in the order of asking.
 #[derive(Debug)]
-struct Turns {
+struct LoginRateLimiter {
     next: tokio::sync::Mutex<Instant>,
     per_second: AtomicU32,
 }
 
-impl Turns {
+impl LoginRateLimiter {
     fn new(per_second: u32) -> Self {
         Self { next: tokio::sync::Mutex::new(Instant::now()), per_second: AtomicU32::new(per_second) }
     }

@@ -31,7 +31,7 @@ struct Asked {
 /// Answers in the order they were put in; without one it does not answer.
 struct Played {
     store: Store,
-    answers: Mutex<Vec<Said>>,
+    answers: Mutex<Vec<CallResult>>,
     asked: Mutex<Vec<Asked>>,
     /// Is `/profile` answered like everything else?
     profile: AtomicBool,
@@ -39,7 +39,7 @@ struct Played {
 }
 
 impl Played {
-    fn push(&self, said: Said) {
+    fn push(&self, said: CallResult) {
         self.answers.lock().unwrap().push(said);
         self.more.notify_one();
     }
@@ -48,7 +48,7 @@ impl Played {
         self.asked.lock().unwrap().iter().map(|asked| asked.what).collect()
     }
 
-    fn take(&self) -> Option<Said> {
+    fn take(&self) -> Option<CallResult> {
         let mut answers = self.answers.lock().unwrap();
         (!answers.is_empty()).then(|| answers.remove(0))
     }
@@ -65,12 +65,12 @@ impl Broker for Handle {
             Question::ConsentToken { .. } => "consent",
             // Nobody says what time it is.
             Question::Time => {
-                return Box::pin(std::future::ready(Answer { skew: None, said: Said::NotSent }));
+                return Box::pin(std::future::ready(Answer { skew: None, said: CallResult::NotSent }));
             }
             Question::Profile { .. } if self.0.profile.load(Ordering::Relaxed) => "profile",
             // Asked only when a test begins in the last seconds of a code, and then it is dead.
             Question::Profile { .. } => {
-                let said = Said::Checked(super::super::lifecycle::CheckOutcome::Dead);
+                let said = CallResult::Checked(super::super::lifecycle::CheckOutcome::Dead);
                 return Box::pin(std::future::ready(Answer { skew: None, said }));
             }
         };
@@ -116,7 +116,7 @@ struct Fixture {
     store: Store,
     played: Arc<Played>,
     keepers: Arc<Keepers>,
-    account: Keeping,
+    account: KeptAccount,
     cell: Arc<TokenCell>,
     legs: Arc<Legs>,
     tasks: Tasks,
@@ -163,7 +163,7 @@ impl Fixture {
             api_secret: Some("secret".to_owned().into()),
             ..CredentialsRecord::default()
         };
-        let account = Keeping { name: name(), client_id: record.client_id.clone(), created_at: record.created_at };
+        let account = KeptAccount { name: name(), client_id: record.client_id.clone(), created_at: record.created_at };
         store.commit(Change::new().put(&name(), &record).put(&name(), &credentials)).await.unwrap();
         let played = Arc::new(Played {
             store: store.clone(),
@@ -177,15 +177,15 @@ impl Fixture {
         Self { dir, store, played, keepers, account, cell: Arc::default(), legs, tasks }
     }
 
-    fn means(&self) -> Means {
-        Means { platform: Platform::Automatic, pin_totp: true, consent: true, pair: true }
+    fn means(&self) -> LoginMethods {
+        LoginMethods { platform: Platform::Automatic, pin_totp: true, consent: true, pair: true }
     }
 
     fn keep(&self) -> Arc<Keeper> {
         self.keep_with(self.means())
     }
 
-    fn keep_with(&self, means: Means) -> Arc<Keeper> {
+    fn keep_with(&self, means: LoginMethods) -> Arc<Keeper> {
         let setup = Setup { means, legs: Some(Arc::clone(&self.legs)), credentials: 0 };
         self.keepers.keep(self.account.clone(), Arc::clone(&self.cell), setup)
     }
@@ -205,7 +205,7 @@ impl Fixture {
         record
     }
 
-    async fn until(&self, what: impl Fn(&super::super::cell::Standing) -> bool) -> super::super::cell::Standing {
+    async fn until(&self, what: impl Fn(&super::super::cell::TokenStatus) -> bool) -> super::super::cell::TokenStatus {
         let mut looks = 0;
         loop {
             let standing = self.cell.standing();
@@ -228,7 +228,7 @@ fn in_a_minute() -> Instant {
 async fn an_account_without_a_token_logs_in_and_what_it_spends_is_written_first() {
     let it = Fixture::new().await;
     let text = token(1);
-    it.played.push(Said::Token(text.clone()));
+    it.played.push(CallResult::Token(text.clone()));
     let _keeper = it.keep();
     let live = it.cell.wait(0, in_a_minute()).await.unwrap();
     assert_eq!(live.secret().expose_secret(), text.expose_secret());
@@ -267,7 +267,7 @@ async fn two_hundred_refusals_make_one_login() {
         .collect();
     it.until(|_| !it.played.asked().is_empty()).await;
     assert!(it.cell.live().is_err(), "a refused token signs nothing while the next is got");
-    it.played.push(Said::Token(token(2)));
+    it.played.push(CallResult::Token(token(2)));
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap(), Ok(2));
     }
@@ -281,7 +281,7 @@ async fn refused_reads_ask_once_and_the_token_signs_on() {
     let it = Arc::new(Fixture::new().await);
     it.played.profile.store(true, Ordering::Relaxed);
     it.store_token(&older(1), 1).await;
-    let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
+    let keeper = it.keep_with(LoginMethods { pin_totp: false, ..it.means() });
     it.until(|standing| standing.state == Some(State::Live)).await;
     let refused = || {
         let (keeper, cell) = (Arc::clone(&keeper), Arc::clone(&it.cell));
@@ -293,7 +293,7 @@ async fn refused_reads_ask_once_and_the_token_signs_on() {
     let waiting: Vec<_> = (0..200).map(|_| refused()).collect();
     it.until(|_| it.played.asked() == ["profile"]).await;
     assert_eq!(it.cell.live().unwrap().generation(), 1, "orders go on");
-    it.played.push(Said::Checked(CheckOutcome::Lives));
+    it.played.push(CallResult::Checked(CheckOutcome::Lives));
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap(), Ok(1));
     }
@@ -314,7 +314,7 @@ async fn who_waits_is_told_why_no_token_comes() {
     let keeper = it.keep();
     keeper.refused(1, By::Write);
     it.until(|_| it.played.asked() == ["login"]).await;
-    it.played.push(Said::Refused(Box::new(Refusal {
+    it.played.push(CallResult::Refused(Box::new(Refusal {
         verdict: Verdict::AskPerson,
         login_refusal: true,
         trouble: Trouble::new("pin_wrong", "the PIN is wrong", "correct it"),
@@ -335,7 +335,7 @@ async fn a_token_given_during_a_login_is_followed_by_the_login_s() {
     keeper.given(facts(&record)).await;
     assert_eq!(it.cell.live().unwrap().generation(), 1);
     let minted = token(2);
-    it.played.push(Said::Token(minted.clone()));
+    it.played.push(CallResult::Token(minted.clone()));
     it.until(|standing| standing.signing == Some(2)).await;
     let stored = it.store.get::<TokenRecord>(&name()).unwrap().unwrap();
     assert_eq!(stored.access_token.expose_secret(), minted.expose_secret());
@@ -350,7 +350,7 @@ async fn a_keeper_writes_nothing_into_an_account_that_is_not_its_own() {
     let mut other = it.store.get::<AccountRecord>(&name()).unwrap().unwrap();
     other.client_id = ClientId::parse("1000000002").unwrap();
     it.store.commit(Change::new().put(&name(), &other).delete::<LoginRecord>(&name())).await.unwrap();
-    it.played.push(Said::Token(token(1)));
+    it.played.push(CallResult::Token(token(1)));
     it.until(|standing| standing.trouble.is_some()).await;
     assert!(it.store.get::<TokenRecord>(&name()).unwrap().is_none());
     assert!(it.store.get::<LoginRecord>(&name()).unwrap().is_none());
@@ -364,7 +364,7 @@ async fn a_stop_waits_for_the_answer_of_a_login() {
     let _keeper = it.keep();
     it.until(|_| it.played.asked() == ["login"]).await;
     let (stopped, ()) = tokio::join!(it.tasks.stop(Duration::from_secs(30)), async {
-        it.played.push(Said::Token(token(1)));
+        it.played.push(CallResult::Token(token(1)));
     });
     assert_eq!(stopped, crate::domain::tasks::Stopped::Clean);
     assert!(it.store.get::<TokenRecord>(&name()).unwrap().is_some());
@@ -376,7 +376,7 @@ async fn a_stop_does_not_wait_for_checks_that_have_not_begun() {
     let it = Fixture::new().await;
     it.store_token(&older(1), 1).await;
     let _room = it.keepers.checks.acquire_many(CHECKS as u32).await.unwrap();
-    let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
+    let keeper = it.keep_with(LoginMethods { pin_totp: false, ..it.means() });
     keeper.refused(1, By::Write);
     let checking = |state: &State| matches!(state, State::Waiting { why: Why::Check, .. });
     it.until(|standing| standing.state.as_ref().is_some_and(checking)).await;
@@ -387,12 +387,12 @@ async fn a_stop_does_not_wait_for_checks_that_have_not_begun() {
 #[tokio::test]
 async fn a_person_logs_in_by_a_link() {
     let it = Fixture::new().await;
-    let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
+    let keeper = it.keep_with(LoginMethods { pin_totp: false, ..it.means() });
     assert!(!keeper.returned("nobody-asked".to_owned().into()).await);
-    it.played.push(Said::Link("https://auth.dhan.co/login".to_owned()));
+    it.played.push(CallResult::Link("https://auth.dhan.co/login".to_owned()));
     let link = keeper.consent().await.unwrap();
     assert_eq!((link.url.as_str(), link.left), ("https://auth.dhan.co/login", 24));
-    it.played.push(Said::Token(token(1)));
+    it.played.push(CallResult::Token(token(1)));
     assert!(keeper.returned("token-id".to_owned().into()).await);
     it.until(|standing| standing.signing == Some(1)).await;
     assert_eq!(it.played.asked(), ["link", "consent"]);
@@ -405,7 +405,7 @@ async fn a_person_logs_in_by_a_link() {
 #[tokio::test]
 async fn a_second_who_asks_for_a_link_does_not_take_it_from_the_first() {
     let it = Fixture::new().await;
-    let keeper = it.keep_with(Means { pin_totp: false, ..it.means() });
+    let keeper = it.keep_with(LoginMethods { pin_totp: false, ..it.means() });
     let first = it.tasks.spawn({
         let keeper = Arc::clone(&keeper);
         async move { keeper.consent().await }
@@ -413,7 +413,7 @@ async fn a_second_who_asks_for_a_link_does_not_take_it_from_the_first() {
     it.until(|_| it.played.asked() == ["link"]).await;
     let second = keeper.consent().await.unwrap_err();
     assert_eq!(second.code, "login_under_way", "{second:?}");
-    it.played.push(Said::Link("https://auth.dhan.co/login".to_owned()));
+    it.played.push(CallResult::Link("https://auth.dhan.co/login".to_owned()));
     let link = first.await.unwrap().unwrap();
     assert_eq!((link.url.as_str(), link.left), ("https://auth.dhan.co/login", 24));
     assert_eq!(it.played.asked(), ["link"]);
@@ -422,7 +422,7 @@ async fn a_second_who_asks_for_a_link_does_not_take_it_from_the_first() {
 /// So many a second, whoever asks.
 #[tokio::test]
 async fn turns_come_one_after_the_other() {
-    let turns = Turns::new(50);
+    let turns = LoginRateLimiter::new(50);
     let began = std::time::Instant::now();
     futures_util::future::join_all((0..6).map(|_| turns.take())).await;
     assert!(began.elapsed() >= Duration::from_millis(100));
@@ -434,7 +434,7 @@ async fn turns_come_one_after_the_other() {
 async fn a_keeper_that_waits_holds_little() {
     let it = Fixture::new().await;
     let keeper = it.keep();
-    let run = driver::run(Arc::clone(&it.keepers), Reader(keeper), Box::default());
+    let run = driver::run(Arc::clone(&it.keepers), Receiver(keeper), Box::default());
     assert!(size_of_val(&run) < 1450, "{} bytes", size_of_val(&run));
 }
 

@@ -11,7 +11,7 @@ use crate::domain::Platform;
 
 /// What an account has to log in with. It can change at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Means {
+pub struct LoginMethods {
     /// How the account logs in.
     pub platform: Platform,
     /// It has a PIN and a TOTP secret.
@@ -126,7 +126,7 @@ pub enum Event {
     /// The account was changed.
     MeansChanged {
         /// What it has now.
-        means: Means,
+        means: LoginMethods,
         /// PIN, TOTP secret, API key or API secret were given anew. Opens the lock-out guard.
         credentials_changed: bool,
     },

@@ -56,7 +56,7 @@ pub use budget::{
     AttemptKind, Budget, CONSENTS_A_DAY, Killed, REFUSALS, TOTP_LEFT, TOTP_SECONDS, Unanswered, totp_step,
 };
 pub use interface::{
-    Action, AttemptOutcome, By, CheckOutcome, Consumer, Event, Means, Refusal, State, Strategy, TokenFacts,
+    Action, AttemptOutcome, By, CheckOutcome, Consumer, Event, LoginMethods, Refusal, State, Strategy, TokenFacts,
     TokenSource, Trouble, Verdict, Why,
 };
 pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, Weekdays, india_date};
@@ -182,7 +182,7 @@ struct Last {
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     seed: u64,
-    means: Means,
+    means: LoginMethods,
     started: bool,
     /// Credentials changed before the budget was known.
     changed_early: bool,
@@ -211,7 +211,7 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// A machine that waits for [`Event::Started`].
-    pub fn new(name: &AccountName, means: Means) -> Self {
+    pub fn new(name: &AccountName, means: LoginMethods) -> Self {
         Self {
             seed: seed_of(name.as_str()),
             means,

@@ -118,8 +118,8 @@ proptest! {
     /// Whatever happens in whatever order, and wherever it is killed.
     #[test]
     fn no_order_of_events_breaks_a_limit(start in 0_i64..600_000, steps in proptest::collection::vec(any_step(), 1..120)) {
-        let mut desk = Desk::open(Means { consent: true, ..AUTOMATIC }, plus(at(16, 0, 0), secs(start)));
-        let mut means = Means { consent: true, ..AUTOMATIC };
+        let mut desk = Desk::open(LoginMethods { consent: true, ..AUTOMATIC }, plus(at(16, 0, 0), secs(start)));
+        let mut means = LoginMethods { consent: true, ..AUTOMATIC };
         let mut watch = Watch::default();
         let mut unsent = None;
         let mut check = None;
@@ -172,7 +172,7 @@ proptest! {
                 Step::Return => { desk.tell(Event::ConsentReturned); }
                 Step::Means(automatic, pair, changed) => {
                     let platform = if automatic { Platform::Automatic } else { Platform::Manual };
-                    means = Means { platform, pair, ..means };
+                    means = LoginMethods { platform, pair, ..means };
                     desk.tell(Event::MeansChanged { means, credentials_changed: changed });
                 }
                 // A clock that is measured to run back cannot be told from a used code.

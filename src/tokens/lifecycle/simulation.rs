@@ -151,7 +151,7 @@ enum What {
 /// One gateway's view of one account, and the wire between.
 struct Account {
     name: AccountName,
-    means: Means,
+    means: LoginMethods,
     life: Lifecycle,
     budget: Box<Budget>,
     stored: Option<(TokenFacts, u64)>,
@@ -268,7 +268,7 @@ impl World {
     fn account(&mut self, n: usize) -> Account {
         let manual = n % 5 == 4;
         let platform = if manual { Platform::Manual } else { Platform::Automatic };
-        let means = Means { platform, pin_totp: !manual, consent: n % 5 == 1, pair: true };
+        let means = LoginMethods { platform, pin_totp: !manual, consent: n % 5 == 1, pair: true };
         let name = AccountName::parse(&format!("account-{n}")).unwrap();
         let far = if n.is_multiple_of(10) { 90 * SECOND } else { 2 * SECOND };
         Account {

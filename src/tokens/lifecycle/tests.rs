@@ -16,8 +16,9 @@ pub(super) fn secs(seconds: i64) -> SignedDuration {
     SignedDuration::from_secs(seconds)
 }
 
-pub(super) const AUTOMATIC: Means = Means { platform: Platform::Automatic, pin_totp: true, consent: false, pair: true };
-const MANUAL: Means = Means { platform: Platform::Manual, pin_totp: false, consent: false, pair: true };
+pub(super) const AUTOMATIC: LoginMethods =
+    LoginMethods { platform: Platform::Automatic, pin_totp: true, consent: false, pair: true };
+const MANUAL: LoginMethods = LoginMethods { platform: Platform::Manual, pin_totp: false, consent: false, pair: true };
 
 pub(super) fn facts(generation: u64, issued_at: Timestamp, consumer: Consumer) -> TokenFacts {
     let expires_at = plus(issued_at, SignedDuration::from_hours(24));
@@ -43,12 +44,12 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn open(means: Means, now: Timestamp) -> Self {
+    pub(super) fn open(means: LoginMethods, now: Timestamp) -> Self {
         let life = Lifecycle::new(&AccountName::parse("alpha").unwrap(), means);
         Self { life, now, recorded: Box::default(), stored: None, generation: 0, did: Vec::new() }
     }
 
-    pub(super) fn started(means: Means, now: Timestamp, stored: Option<TokenFacts>) -> Self {
+    pub(super) fn started(means: LoginMethods, now: Timestamp, stored: Option<TokenFacts>) -> Self {
         let mut desk = Self::open(means, now);
         desk.generation = stored.map_or(0, |facts| facts.generation);
         desk.stored = stored;
@@ -57,7 +58,7 @@ impl Desk {
     }
 
     /// Killed and started again: all that is left is what was stored.
-    pub(super) fn restarted(&mut self, means: Means) {
+    pub(super) fn restarted(&mut self, means: LoginMethods) {
         self.life = Lifecycle::new(&AccountName::parse("alpha").unwrap(), means);
         self.tell(Event::Started { stored: self.stored, budget: self.recorded.clone() });
     }
@@ -157,7 +158,7 @@ impl Desk {
 /// The first login must not wait for the first order.
 #[test]
 fn an_automatic_account_logs_in_as_soon_as_it_has_a_pair() {
-    let mut desk = Desk::started(Means { pair: false, ..AUTOMATIC }, at(23, 10, 0), None);
+    let mut desk = Desk::started(LoginMethods { pair: false, ..AUTOMATIC }, at(23, 10, 0), None);
     assert_eq!((desk.state(), desk.wake()), ("absent", None));
 
     desk.tell(Event::MeansChanged { means: AUTOMATIC, credentials_changed: false });
@@ -517,7 +518,7 @@ fn an_answer_that_needs_a_person_stops_logins_and_survives_a_restart() {
 /// Automatic first: a person who logs in elsewhere each day is what this spares.
 #[test]
 fn a_failing_automatic_account_offers_the_link_and_makes_none_by_itself() {
-    let means = Means { consent: true, ..AUTOMATIC };
+    let means = LoginMethods { consent: true, ..AUTOMATIC };
     let mut desk = Desk::started(means, at(23, 10, 0), None);
     for _ in 0..2 {
         let id = desk.login();
@@ -547,7 +548,7 @@ fn a_failing_automatic_account_offers_the_link_and_makes_none_by_itself() {
 /// The broker counts 25 links a day and then refuses them for the rest of it.
 #[test]
 fn a_day_has_25_links_and_a_restart_no_more() {
-    let means = Means { platform: Platform::Automatic, pin_totp: false, consent: true, pair: true };
+    let means = LoginMethods { platform: Platform::Automatic, pin_totp: false, consent: true, pair: true };
     let mut desk = Desk::started(means, at(23, 22, 0), None);
     for _ in 0..CONSENTS_A_DAY {
         desk.wait(secs(60)).tell(Event::ConsentWanted);
@@ -565,7 +566,7 @@ fn a_day_has_25_links_and_a_restart_no_more() {
 
 #[test]
 fn the_brokers_own_word_on_links_is_kept() {
-    let means = Means { platform: Platform::Automatic, pin_totp: false, consent: true, pair: true };
+    let means = LoginMethods { platform: Platform::Automatic, pin_totp: false, consent: true, pair: true };
     let mut desk = Desk::started(means, at(23, 10, 0), None);
     desk.tell(Event::ConsentWanted);
     let id = desk.begun().unwrap();
@@ -1003,7 +1004,7 @@ fn the_measured_clock_survives_a_restart() {
 /// Whoever looks while a login link is made must not read that logins have stopped.
 #[test]
 fn a_link_under_way_changes_nothing_that_is_shown() {
-    let mut desk = Desk::started(Means { consent: true, ..AUTOMATIC }, at(23, 10, 0), None);
+    let mut desk = Desk::started(LoginMethods { consent: true, ..AUTOMATIC }, at(23, 10, 0), None);
     let id = desk.login();
     desk.end(id, refusal(Verdict::NextWindow, true));
     let before = (desk.life.state().clone(), desk.life.trouble().cloned());

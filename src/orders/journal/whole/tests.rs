@@ -27,8 +27,8 @@ fn options() -> Options {
 fn intent(at: Timestamp, number: u64) -> Entry {
     Entry {
         account: Some(AccountName::parse("alpha").unwrap()),
-        request_id: Some(Word::new(&format!("request-{number}"))),
-        correlation_id: Some(Word::new(&format!("c-{number}"))),
+        request_id: Some(SafeText::new(&format!("request-{number}"))),
+        correlation_id: Some(SafeText::new(&format!("c-{number}"))),
         ..Entry::new(Kind::Intent, at)
     }
 }
@@ -412,10 +412,10 @@ fn one_old_file_a_day_is_deleted_and_only_by_two_clocks() {
 fn a_repeat_is_noted_once_a_second_and_id() {
     let state = State::filled();
     let journal = state.started();
-    let (account, of) = (AccountName::parse("alpha").unwrap(), Word::new("request-7"));
-    let ids: Vec<Word> = (0..2000).map(|number| Word::new(&format!("c-{number}"))).collect();
-    let note = |id: &Word| {
-        let request_id = Word::new("repeating");
+    let (account, of) = (AccountName::parse("alpha").unwrap(), SafeText::new("request-7"));
+    let ids: Vec<SafeText> = (0..2000).map(|number| SafeText::new(&format!("c-{number}"))).collect();
+    let note = |id: &SafeText| {
+        let request_id = SafeText::new("repeating");
         let (account, of) = (&account, &of);
         let repeat = Repeat { account, request_id: &request_id, of, correlation_id: Some(id), idempotency_key: None };
         journal.note_repeat(&repeat, day(3, 1))
@@ -434,7 +434,7 @@ fn a_repeat_is_noted_once_a_second_and_id() {
     );
     let line = lines.unwrap().items.remove(0);
     assert_eq!(line.entry.note, Some(Note::Repeat { of: "request-7".to_owned() }));
-    assert_eq!(line.entry.correlation_id, Some(Word::new("c-0")));
+    assert_eq!(line.entry.correlation_id, Some(SafeText::new("c-0")));
 }
 
 /// Gone, it is known to be gone: `verify` names the file.
