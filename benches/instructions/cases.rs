@@ -28,13 +28,13 @@ use sixgate::egress::pool::{Bounds, Pool, Reusable};
 use sixgate::egress::tls::Profile;
 use sixgate::egress::{self, Egress};
 use sixgate::legs::{Attendant, Legs, Settings};
-use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, Word};
+use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, SafeText};
 use sixgate::orders::limits::{Decision, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::proxy::probe::{self, Caller};
 use sixgate::store::records::CredentialsRecord;
 use sixgate::store::{self, MasterKey, Store};
 use sixgate::tokens::Keepers;
-use sixgate::tokens::keeper::{Answer, Broker, Question, Said};
+use sixgate::tokens::keeper::{Answer, Broker, CallResult, Question};
 
 /// How often an operation is done while it is counted.
 pub const TIMES: u64 = 1000;
@@ -111,7 +111,7 @@ struct NoBroker;
 
 impl Broker for NoBroker {
     fn ask(&self, _: Arc<Legs>, _: ClientId, _: Question) -> BoxFuture<'static, Answer> {
-        Box::pin(async { Answer { skew: None, said: Said::NotSent } })
+        Box::pin(async { Answer { skew: None, said: CallResult::NotSent } })
     }
 }
 
@@ -341,14 +341,14 @@ fn limit(_: &Path) -> Operation {
 
 fn intent() -> Entry {
     let mut entry = Entry::new(Kind::Intent, "2026-11-25T04:00:00.123456Z".parse::<Timestamp>().unwrap());
-    entry.request_id = Some(Word::new("019ab0f2-7c1e-7bb3-8e57-1d2f3a4b5c6d"));
+    entry.request_id = Some(SafeText::new("019ab0f2-7c1e-7bb3-8e57-1d2f3a4b5c6d"));
     entry.account = Some(name());
     entry.leg = Some(Role::Primary);
     entry.source = Some(SourceAddr::parse("2001:db8:a1::1").unwrap());
     entry.target = Some(api());
     entry.method = Some(Method::POST);
     entry.path = Some(SafePath::new("/v2/orders"));
-    entry.correlation_id = Some(Word::new("engine-7-000042"));
+    entry.correlation_id = Some(SafeText::new("engine-7-000042"));
     entry.body_sha256 = Some([0xa5; 32]);
     entry.token_generation = Some(7);
     entry
