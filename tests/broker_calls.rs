@@ -31,7 +31,7 @@ use sixgate::domain::{AccountName, Authority, ClientId, Host, Pair, Role, Secret
 use sixgate::egress::{Egress, Options};
 use sixgate::legs::{Attendant, Legs, Settings};
 use sixgate::sandbox::{self, Account, Action, ConsentVerbs, ExpiryForm, Fault, LoginRules, Sandbox};
-use sixgate::tokens::client::{Answered, Called, Login, Minted};
+use sixgate::tokens::client::{Answered, BrokerClient, Called, Minted};
 use sixgate::tokens::lifecycle::{CheckOutcome, Consumer, Refusal, TokenSource, Verdict};
 use support::net::{self, Ns, Uplink};
 use support::world::World;
@@ -45,7 +45,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// A broker with one account, and what calls it.
 struct Setup {
     broker: Sandbox,
-    login: Login,
+    login: BrokerClient,
     legs: Arc<Legs>,
     id: ClientId,
     tasks: Tasks,
@@ -56,8 +56,8 @@ fn host(text: &str) -> Authority {
     Authority::parse(text, Some(443)).unwrap()
 }
 
-fn login(limit: Duration) -> Login {
-    Login::new(host("api.dhan.co"), host("auth.dhan.co"), limit)
+fn login(limit: Duration) -> BrokerClient {
+    BrokerClient::new(host("api.dhan.co"), host("auth.dhan.co"), limit)
 }
 
 /// Legs whose broker is at `at`.
@@ -304,7 +304,7 @@ async fn a_lost_answer_is_lost_and_asked_once() {
     }
     assert_eq!(setup.broker.mints(&setup.id).len(), 1);
     setup.fault_logins(Action::Hang { executed: true });
-    let hasty = Login::new(host("api.dhan.co"), host("auth.dhan.co"), Duration::from_millis(500));
+    let hasty = BrokerClient::new(host("api.dhan.co"), host("auth.dhan.co"), Duration::from_millis(500));
     let (pin, totp) = (PIN.into(), TOTP.into());
     let answered = hasty.pin_totp(&setup.legs, &setup.id, &pin, &totp, 1, soon()).await.answered;
     assert!(matches!(answered, Answered::Lost(_)), "{answered:?}");
