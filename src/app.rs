@@ -17,12 +17,14 @@ use crate::addressing::{Addressing, AddressingError};
 use crate::admin::{self, Admin, Role, Roles, TokenError};
 use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config, Hours};
+use crate::dispatch::Dispatcher;
 use crate::domain::clocks;
 use crate::domain::places::{ConnectionLimit, ListenerLimit};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::host::Board;
 use crate::legs::{Attendant, LegEvent, Reason, Settings};
+use crate::net::bind;
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
 use crate::orders::limits::Rules;
@@ -173,10 +175,10 @@ impl App {
         let shown = (Arc::clone(interceptor.pem()), shares.operators);
         let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, shown)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
-        let run = (workers, tasks.clone());
+        let dispatcher = Dispatcher::new(Arc::clone(&orders), Arc::clone(&metrics));
         let callers = ConnectionLimit::new(shares.callers);
         metrics.show_places("callers", &callers);
-        let proxy = Proxy::new(&config, Arc::clone(&accounts), Arc::clone(&orders), interceptor, run, metrics);
+        let proxy = Proxy::new(&config, Arc::clone(&accounts), dispatcher, interceptor, workers, tasks.clone());
         shares.warn(&config, accounts.len());
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
@@ -237,7 +239,8 @@ impl App {
         live.attendant.start(&tasks);
         tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
         tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
-        tasks.spawn(Arc::clone(&live.proxy).settle(unsettled));
+        let proxy = Arc::clone(&live.proxy);
+        tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).heal(tasks.clone()));
         for listening in listening {
@@ -482,12 +485,12 @@ fn bind_admin(
     let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
     let (at, socket, local) = match bind {
         Bind::Tcp(address) => {
-            let socket = proxy::bind_tcp(*address).map_err(fail)?;
+            let socket = bind::bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
             (format!("http://{local}"), admin::Socket::Tcp(socket), Some(local))
         }
         Bind::Unix(path) => {
-            let socket = proxy::bind_unix(path, 0o600).map_err(fail)?;
+            let socket = bind::bind_unix(path, 0o600).map_err(fail)?;
             (format!("unix:{}", path.display()), admin::Socket::Unix(socket), None)
         }
     };

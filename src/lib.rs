@@ -31,6 +31,7 @@ pub mod app;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod egress;
 #[doc(hidden)]

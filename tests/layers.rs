@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["app"],
     &["proxy", "admin"],
+    &["dispatch"],
     &["accounts"],
     &["tokens", "orders"],
     &["legs", "addressing"],

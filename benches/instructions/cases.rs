@@ -30,7 +30,7 @@ use sixgate::egress::{self, Egress};
 use sixgate::legs::{Attendant, Legs, Settings};
 use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, SafeText};
 use sixgate::orders::limits::{Decision, Limits, MonotonicTime, RateRequest, Rules};
-use sixgate::proxy::probe::{self, Caller};
+use sixgate::proxy::bench_hooks::{self as probe, Caller};
 use sixgate::store::records::CredentialsRecord;
 use sixgate::store::{self, MasterKey, Store};
 use sixgate::tokens::Keepers;

@@ -10,6 +10,7 @@ pub mod corroborated;
 pub mod disk;
 pub mod host_limits;
 pub mod india;
+pub mod order_changes;
 pub mod outcome;
 pub mod pair;
 pub mod places;
@@ -25,6 +26,7 @@ pub mod totp;
 
 pub use account::{AccountName, ClientId, Platform, RepeatsBy};
 pub use boot_instant::BootInstant;
+pub use order_changes::OrderChanges;
 pub use outcome::Outcome;
 pub use pair::{Pair, Role, SourceAddr};
 pub use secret::Secret;

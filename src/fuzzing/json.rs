@@ -12,7 +12,7 @@ use crate::broker::dhan::token::{Claims, PLACEHOLDER_ISSUER};
 use crate::domain::ClientId;
 use crate::orders::lookup::{Bounds, Evidence, Lookup, order_of, orders_of};
 use crate::orders::terms::Number;
-use crate::proxy::probe::sign_body;
+use crate::proxy::bench_hooks::sign_body;
 
 /// A signed body is what the caller sent with the account's ids in it, signed once and for all.
 ///

@@ -1,5 +1,6 @@
 //! Sockets and bytes, below everything that knows what they are for.
 
+pub(crate) mod bind;
 pub mod host_address;
 pub(crate) mod netlink;
 pub mod read_buffer;

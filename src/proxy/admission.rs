@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 use super::destination::Form;
 use super::listener::ListenerSettings;
-use super::reply::{Code, Problem};
 use crate::accounts::{Account, Accounts, ClientKeys};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::{ClientKey, Listener};
+use crate::dispatch::reply::{Code, Problem};
 use crate::domain::target::own_host;
 use crate::domain::{AccountName, Authority};
 

@@ -17,11 +17,14 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::Proxy;
 use super::admission::{CachedAdmission, ListenerContext};
+use super::destination::Form;
+use super::exchange::{Handled, Inbound, TunnelContext, Upgrade};
 use super::http1::{Connection, Head, ReadError, Refusal, ReplyFraming, Rewind};
-use super::reply::{Body, Code, Problem};
 use super::tunnel::{self, Wire};
-use super::{Arrival, Handled, Inbound, Proxy, TunnelContext, Upgrade, form_of};
+use crate::dispatch::Arrival;
+use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::Outcome;
 use crate::domain::places::{ConnectionPermit, Handle};
 
@@ -102,44 +105,51 @@ impl Proxy {
                 Err(error) => return self.unread(connection, place, error).await,
             };
             // Before the body is read, so that nobody makes us hold bodies without a key.
-            let mut admitted = None;
+            let form = Form::of(&head.target, inside.is_some());
+            let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
+            let mut admitted = known.admit(door, &self.accounts, shown, form);
             if head.has_body() {
-                let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
-                match known.admit(door, &self.accounts, shown, form_of(&head.target, inside)) {
-                    // What waits for its body is asked again: a key may be taken away meanwhile.
-                    Ok(account) => admitted = connection.holds_body(&head).then_some(account),
-                    Err(problem) => {
-                        let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(problem));
-                        if answered(&mut connection, place, asked, reply).await.is_some() {
-                            connection.linger().await;
-                        }
-                        return None;
+                if let Err(problem) = admitted {
+                    let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(None, problem));
+                    if answered(&mut connection, place, asked, reply).await.is_some() {
+                        connection.linger().await;
                     }
+                    return None;
                 }
             }
+            let waits_for_body = head.has_body() && !connection.holds_body(&head);
             // From here on it has shown a key, or will in no time be asked for it.
             place.is_busy();
             let body = match connection.body(&head, by).await {
                 Ok(body) => body,
                 Err(error) => return self.unread(connection, place, error).await,
             };
+            if waits_for_body {
+                // A key may have been taken away meanwhile.
+                let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
+                admitted = door.admit(&self.accounts, shown, form);
+            }
             let mut asked = ReplyFraming::of(&head);
             let version = head.version;
             let Head { method, target, headers, .. } = head;
-            let arrival = Arrival { at: arrived, gone: gone.clone() };
-            let inbound = Inbound { method, target, headers, body, settings, admitted, arrival };
-            // Apart from the connection's own future: an idle caller must not hold what an order takes.
-            let mut handling = Box::pin(self.handle(door, inside, inbound));
-            // Its end is looked at first: a request may have waited here for longer than its caller did.
-            let handled = tokio::select! {
-                biased;
-                () = connection.ends(), if !gone.is_cancelled() => {
-                    gone.cancel();
-                    handling.as_mut().await
+            let handled = match admitted {
+                Ok(account) => {
+                    let arrival = Arrival { at: arrived, gone: gone.clone() };
+                    let inbound = Inbound { method, target, form, headers, body, account, settings, arrival };
+                    // Apart from the connection's own future: an idle caller must not hold what an order takes.
+                    let mut handling = Box::pin(self.handle(door, inside, inbound));
+                    // Its end is looked at first: a request may have waited here for longer than its caller did.
+                    tokio::select! {
+                        biased;
+                        () = connection.ends(), if !gone.is_cancelled() => {
+                            gone.cancel();
+                            handling.as_mut().await
+                        }
+                        handled = handling.as_mut() => handled,
+                    }
                 }
-                handled = handling.as_mut() => handled,
+                Err(problem) => Handled::Reply(self.refuse(Some(&method), problem)),
             };
-            drop(handling);
             match handled {
                 Handled::Reply(reply) => {
                     // The stop may have come while it was under way, and so may somebody who needs the place.
@@ -181,7 +191,7 @@ impl Proxy {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         if let ReadError::Refused(refusal) = error {
-            let reply = self.refuse(refusal.into());
+            let reply = self.refuse(None, refusal.into());
             // Whose place is needed at once is not listened to any longer.
             if refusal == Refusal::MakesRoom {
                 connection.last_word(ReplyFraming::unreadable(), reply).await;
@@ -301,8 +311,9 @@ impl Proxy {
             parts.headers.insert(http::header::HOST, host);
         }
         let target = parts.uri.to_string();
-        if let Err(problem) = self.admits(&door, Some(&inside), &target, &parts.headers) {
-            return without_body(bodiless, self.refuse(problem));
+        let form = Form::of(&target, true);
+        if let Err(problem) = door.admit(&self.accounts, &inside.admitted_by, form) {
+            return without_body(bodiless, self.refuse(None, problem));
         }
         let settings = self.settings.load_full();
         let body = Limited::new(body, settings.limits.body).collect();
@@ -310,15 +321,20 @@ impl Proxy {
             Ok(Ok(body)) => {
                 let body = body.to_bytes();
                 let (method, headers) = (parts.method, parts.headers);
+                // A key may have been taken away while the body came.
+                let account = match door.admit(&self.accounts, &inside.admitted_by, form) {
+                    Ok(account) => account,
+                    Err(problem) => return without_body(bodiless, self.refuse(Some(&method), problem)),
+                };
                 let arrival = Arrival { at: arrived, gone };
-                let inbound = Inbound { method, target, headers, body, settings, admitted: None, arrival };
+                let inbound = Inbound { method, target, form, headers, body, account, settings, arrival };
                 return without_body(bodiless, self.to_the_end(door, inside, inbound, permit).await);
             }
             Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
             Ok(Err(_)) => Refusal::Malformed("the body broke off"),
             Err(_) => Refusal::TooSlow,
         };
-        without_body(bodiless, self.refuse(refusal.into()))
+        without_body(bodiless, self.refuse(None, refusal.into()))
     }
 
     /// In a task of its own: a stream that the caller resets must not stop an order half-way.
@@ -338,14 +354,17 @@ impl Proxy {
         match handled.await {
             Ok(Handled::Reply(reply)) => reply,
             Ok(Handled::Upgrade(..)) => {
-                self.refuse(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
+                self.refuse(None, Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
             }
             // It broke down somewhere, and an order may have left before that.
-            Err(_) => self.refuse(Problem::new(
-                Code::OutcomeUnknown,
-                "the request broke down inside the gateway; look in the order book",
-                Outcome::Unknown,
-            )),
+            Err(_) => self.refuse(
+                None,
+                Problem::new(
+                    Code::OutcomeUnknown,
+                    "the request broke down inside the gateway; look in the order book",
+                    Outcome::Unknown,
+                ),
+            ),
         }
     }
 }

@@ -3,9 +3,9 @@
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, header::HOST};
 
-use super::reply::{Code, Problem};
 use crate::broker::dhan::hosts::Service;
 use crate::config::{Config, Dhan};
+use crate::dispatch::reply::{Code, Problem};
 use crate::domain::{Authority, Host};
 
 /// How the request target was written (RFC 9112 section 3.2).
@@ -17,6 +17,19 @@ pub enum Form {
     Origin,
     /// `/path` inside a tunnel whose TLS we ended.
     Intercepted,
+}
+
+impl Form {
+    /// How a target is written, before it is read.
+    pub fn of(target: &str, is_intercepted: bool) -> Self {
+        if is_intercepted {
+            Self::Intercepted
+        } else if target.starts_with('/') {
+            Self::Origin
+        } else {
+            Self::Absolute
+        }
+    }
 }
 
 /// A request target that can be read in one way.

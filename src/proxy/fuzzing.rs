@@ -66,7 +66,7 @@ pub fn requests(bytes: Bytes, piece: usize, watched: bool) -> (Vec<Request>, boo
 
 /// What of a caller's fields goes on to the broker.
 pub fn for_broker(headers: &mut HeaderMap) {
-    super::headers::for_broker(headers);
+    crate::dispatch::for_broker(headers);
 }
 
 /// What the order-update host hears of what a caller says: until its login was put in its place, and after it.

@@ -23,7 +23,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 
-use super::reply::Body;
+use crate::dispatch::reply::{Body, Code, Problem, Retry};
 use crate::domain::time::within;
 use crate::net::read_buffer::poll_fill;
 
@@ -49,6 +49,31 @@ pub enum ReadError {
     Refused(Refusal),
     /// The caller is gone.
     Gone,
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(what) => Self::before_sending(Code::BadRequest, what),
+            Refusal::Ambiguous(what) => Self::before_sending(Code::AmbiguousFraming, what),
+            Refusal::HeadTooLarge => {
+                Self::before_sending(Code::BodyTooLarge, "the head of the request is over 32 KiB or 100 fields")
+            }
+            Refusal::BodyTooLarge => Self::before_sending(Code::BodyTooLarge, "the body is over proxy.body_limit"),
+            // It is nothing of the caller's that is wrong with it, and not a byte of it went on.
+            Refusal::MakesRoom => Self {
+                retry: Retry::After(Duration::from_secs(1)),
+                ..Self::before_sending(
+                    Code::NotInTime,
+                    "the gateway has no place left for callers, and this one had not shown a key or sent a whole request \
+                     when others needed it; nothing was sent; connect again and send it at once",
+                )
+            },
+            Refusal::TooSlow => {
+                Self::before_sending(Code::BadRequest, "the request did not arrive within proxy.request_timeout")
+            }
+        }
+    }
 }
 
 impl From<Refusal> for ReadError {

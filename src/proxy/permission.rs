@@ -5,18 +5,21 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::Proxy;
 use super::admission::{ListenerContext, credentials_of};
 use super::destination::Form;
-use super::reply::{Code, Problem};
-use crate::accounts::Account;
+use super::exchange::{Exchange, Inbound};
+use crate::accounts::{Account, Accounts};
+use crate::dispatch::reply::{Code, Problem};
+use crate::dispatch::{Exempt, Permission, refuse_if_halted};
 
 /// See the module. No `Debug`: it holds a key.
-pub(super) struct Permission<'a> {
-    door: &'a ListenerContext,
+pub(super) struct ListenerPermission<'a> {
+    accounts: &'a Accounts,
+    listener: &'a ListenerContext,
     account: &'a Account,
     /// What the caller showed; nothing where no key is asked for and none was shown.
     shown: Shown,
@@ -31,59 +34,42 @@ enum Shown {
     Tunnel(Arc<HeaderMap>),
 }
 
-/// What may have changed since a request was admitted, and did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exempt {
-    /// It takes risk away: a halt does not stop it.
-    pub halt: bool,
-}
-
-impl<'a> Permission<'a> {
-    /// Of a request that was admitted as `account` by what it showed.
-    pub(super) fn new(
-        door: &'a ListenerContext,
-        account: &'a Account,
-        headers: &HeaderMap,
-        tunnel: Option<&Arc<HeaderMap>>,
-        form: Form,
-    ) -> Self {
-        let shown = match tunnel {
-            Some(shown) => Shown::Tunnel(Arc::clone(shown)),
+impl<'a> ListenerPermission<'a> {
+    /// Of a request that was admitted as the account of `exchange` by what it showed.
+    pub(super) fn new(accounts: &'a Accounts, exchange: &Exchange<'a>, inbound: &Inbound) -> Self {
+        let shown = match exchange.tunnel {
+            Some(tunnel) => Shown::Tunnel(Arc::clone(&tunnel.admitted_by)),
             // Also where no key is asked for: a reload may ask for one.
-            None => Shown::Own(credentials_of(headers)),
+            None => Shown::Own(credentials_of(&inbound.headers)),
         };
-        Self { door, account, shown, form }
+        Self { accounts, listener: exchange.listener, account: exchange.account, shown, form: inbound.form }
     }
 
-    /// Who sent a write without an id, and what it says: the caller's address and what it showed, and the values.
-    pub(super) fn twin(&self, values: &[u8; 32]) -> [u8; 32] {
-        let mut hash = Sha256::new_with_prefix(values);
-        match (self.door.peer, self.door.uid) {
-            (Some(peer), _) => hash.update(peer.to_string()),
-            (None, Some(uid)) => hash.update(uid.to_le_bytes()),
-            (None, None) => {}
-        }
-        let shown = match &self.shown {
+    fn shown(&self) -> &HeaderMap {
+        match &self.shown {
             Shown::Own(shown) => shown,
             Shown::Tunnel(shown) => shown,
-        };
-        for (_, value) in &credentials_of(shown) {
-            hash.update([0]);
-            hash.update(value.as_bytes());
         }
-        hash.finalize().into()
     }
 
-    /// Does it hold now? Cheap where nothing was changed.
-    ///
-    /// # Errors
-    /// Why it does not; nothing was sent.
-    pub(super) fn check(&self, proxy: &Proxy, exempt: Exempt) -> Result<(), Problem> {
-        let now = proxy.accounts.lookup(self.account.name.as_str());
+    fn admit_again(&self) -> Result<(), Problem> {
+        let mut listener = self.listener.clone();
+        listener.refresh();
+        let admitted = listener.admit(self.accounts, self.shown(), self.form)?;
+        if admitted.name == self.account.name {
+            return Ok(());
+        }
+        Err(changed("this listener serves another account since a reload"))
+    }
+}
+
+impl Permission for ListenerPermission<'_> {
+    fn check(&self, exempt: Exempt) -> Result<(), Problem> {
+        let now = self.accounts.lookup(self.account.name.as_str());
         let Some(row) = now else { return Err(changed("the account was deleted while this waited")) };
         let same_row = std::ptr::eq(Arc::as_ptr(&row), self.account);
-        if !same_row || !self.door.is_current() {
-            self.admit_again(proxy)?;
+        if !same_row || !self.listener.is_current() {
+            self.admit_again()?;
             let kept = match (&row.legs, &self.account.legs) {
                 (Some(now), Some(then)) => Arc::ptr_eq(now, then),
                 _ => false,
@@ -95,56 +81,45 @@ impl<'a> Permission<'a> {
         if exempt.halt { Ok(()) } else { refuse_if_halted(&row) }
     }
 
-    fn admit_again(&self, proxy: &Proxy) -> Result<(), Problem> {
-        let mut door = self.door.clone();
-        door.refresh();
-        let shown = match &self.shown {
-            Shown::Own(shown) => shown,
-            Shown::Tunnel(shown) => shown,
-        };
-        let admitted = door.admit(&proxy.accounts, shown, self.form)?;
-        if admitted.name == self.account.name {
-            return Ok(());
-        }
-        Err(changed("this listener serves another account since a reload"))
+    fn lost(&self, exempt: Exempt) -> BoxFuture<'_, Problem> {
+        Box::pin(async move {
+            loop {
+                // The row and the terms that are watched are taken before they are looked at.
+                let row = self.accounts.lookup(self.account.name.as_str());
+                let tightened = self.listener.terms.as_ref().map(|terms| terms.load().tightened().clone());
+                if let Err(problem) = self.check(exempt) {
+                    return problem;
+                }
+                let Some(row) = row else { continue };
+                let tightening = async {
+                    match &tightened {
+                        Some(tightened) => tightened.cancelled().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = row.replaced().cancelled() => {}
+                    () = tightening => {}
+                }
+            }
+        })
     }
 
-    /// Wait until it does not hold any more; for ever, if that does not happen. Cancel-safe.
-    pub(super) async fn lost(&self, proxy: &Proxy, exempt: Exempt) -> Problem {
-        loop {
-            // The row and the terms that are watched are taken before they are looked at.
-            let row = proxy.accounts.lookup(self.account.name.as_str());
-            let tightened = self.door.terms.as_ref().map(|terms| terms.load().tightened().clone());
-            if let Err(problem) = self.check(proxy, exempt) {
-                return problem;
-            }
-            let Some(row) = row else { continue };
-            let tightening = async {
-                match &tightened {
-                    Some(tightened) => tightened.cancelled().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = row.replaced().cancelled() => {}
-                () = tightening => {}
-            }
+    fn twin(&self, values: &[u8; 32]) -> [u8; 32] {
+        let mut hash = Sha256::new_with_prefix(values);
+        match (self.listener.peer, self.listener.uid) {
+            (Some(peer), _) => hash.update(peer.to_string()),
+            (None, Some(uid)) => hash.update(uid.to_le_bytes()),
+            (None, None) => {}
         }
+        for (_, value) in &credentials_of(self.shown()) {
+            hash.update([0]);
+            hash.update(value.as_bytes());
+        }
+        hash.finalize().into()
     }
 }
 
 fn changed(detail: &str) -> Problem {
     Problem::before_sending(Code::EgressUnavailable, detail)
-}
-
-/// # Errors
-/// 403 `account_halted`.
-pub(super) fn refuse_if_halted(account: &Account) -> Result<(), Problem> {
-    let Some(halt) = &account.record.halted else { return Ok(()) };
-    let reason = if halt.reason.is_empty() { String::new() } else { format!(": {}", halt.reason) };
-    let detail = format!(
-        "an operator halted account {} at {}{reason}; cancels, DELETE /positions and the kill switch pass",
-        account.name, halt.since
-    );
-    Err(Problem::before_sending(Code::AccountHalted, detail))
 }

@@ -7,13 +7,12 @@
 //! A queue that is full takes nobody, and who tries again has waited for longer than he was in it. As long as it may have
 //! been full no marker is believed.
 
+use crate::net::bind::BACKLOG;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many a listener asks the kernel to let wait.
-pub(super) const BACKLOG: u32 = 1024;
 /// What kernels allow where they do not say.
 const LEAST: usize = 128;
 /// A marker that has not come out by then is given up: somebody keeps it out.

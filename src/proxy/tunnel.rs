@@ -8,15 +8,73 @@ mod splice;
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::sync::CancellationToken;
 
-use super::TunnelLifetime;
+use super::admission::ListenerContext;
 use super::http1::Rewind;
+use crate::accounts::{Account, Accounts};
+use crate::domain::AccountName;
+use crate::domain::tasks::Tasks;
+use crate::legs::Legs;
 use crate::net::read_buffer::poll_fill;
 use splice::Socket;
+
+/// How long bytes may be passed on without a request being admitted: while the account has the legs and the client
+/// keys that they began with, and the listener the terms.
+#[derive(Clone, Debug)]
+pub(super) struct TunnelLifetime {
+    legs: CancellationToken,
+    /// The leg that it was opened by turned out to be seen as another.
+    pub(super) leg: Option<CancellationToken>,
+    keys: CancellationToken,
+    terms: Option<CancellationToken>,
+    /// Of bytes that nobody can read and that may be orders: whose they are. A halt ends them.
+    pub(super) blind: Option<(Arc<Accounts>, AccountName)>,
+    tasks: Tasks,
+}
+
+impl TunnelLifetime {
+    pub(super) fn of(account: &Account, legs: &Legs, listener: &ListenerContext, tasks: &Tasks) -> Self {
+        Self {
+            legs: legs.ended().clone(),
+            leg: None,
+            keys: account.keys.revoked().clone(),
+            terms: listener.terms.as_ref().map(|terms| terms.load().tightened().clone()),
+            blind: None,
+            tasks: tasks.clone(),
+        }
+    }
+
+    pub(super) async fn over(&self) {
+        let cancelled = async |token: &Option<CancellationToken>| match token {
+            Some(token) => token.cancelled().await,
+            None => std::future::pending().await,
+        };
+        tokio::select! {
+            () = self.legs.cancelled() => {}
+            () = cancelled(&self.leg) => {}
+            () = self.keys.cancelled() => {}
+            () = cancelled(&self.terms) => {}
+            () = self.halted() => {}
+            () = self.tasks.stopping() => {}
+        }
+    }
+
+    async fn halted(&self) {
+        let Some((accounts, name)) = &self.blind else { return std::future::pending().await };
+        while let Some(row) = accounts.lookup(name.as_str()) {
+            if row.record.halted.is_some() {
+                return;
+            }
+            row.replaced().cancelled().await;
+        }
+    }
+}
 
 /// A caller's connection: bytes, and the socket itself where nothing is in between.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {

@@ -10,11 +10,10 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use secrecy::ExposeSecret;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::TunnelLifetime;
 use super::http1::Rewind;
-use super::reply::{Body, Code, Problem};
-use super::tunnel::both_ways;
+use super::tunnel::{TunnelLifetime, both_ways};
 use crate::broker::dhan::hosts::Service;
+use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::{ClientId, Outcome};
 use crate::egress::Upgraded;
 use crate::tokens::LiveToken;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use http::Method;
 use http::uri::PathAndQuery;
 
-use crate::domain::{AccountName, Authority, Outcome, Role, SourceAddr};
+use crate::domain::{AccountName, Authority, OrderChanges, Outcome, Role, SourceAddr};
 
-/// What is told of a request. No query, no header and no body: they hold secrets. No `Debug`: its path has its query.
+/// What is known of a request while it is served, and what is told of it at its end: in the access line, the metrics and
+/// the reply's headers. No query, no header and no body: they hold secrets. No `Debug`: its path has its query.
 pub struct Access {
     request_id: Arc<str>,
     method: Option<Method>,
@@ -33,6 +34,10 @@ pub struct Access {
     pub outcome: Option<Outcome>,
     /// The request that did what this one was answered with, if it was a repeat.
     pub repeat_of: Option<Arc<str>>,
+    /// The correlation id that was filled in, if one was.
+    pub correlation_id: Option<Arc<str>>,
+    /// How often the order has been changed, where the broker limits that.
+    pub changes: Option<OrderChanges>,
     /// Why no leg could be dialled.
     pub dial_error: Option<&'static str>,
     /// From sending to the reply's head.
@@ -62,10 +67,17 @@ impl Access {
             source: None,
             outcome: None,
             repeat_of: None,
+            correlation_id: None,
+            changes: None,
             dial_error: None,
             upstream: None,
             total: Duration::ZERO,
         }
+    }
+
+    /// The gateway's own id of the request.
+    pub const fn request_id(&self) -> &Arc<str> {
+        &self.request_id
     }
 
     /// Write the line.

@@ -193,14 +193,14 @@ impl Model {
         one.held = None;
         // While it waited for its moment an exit may have come, been sent and been taken.
         if Self::stand(&one) != Stand::Clear {
-            self.limits.give_back(taken);
+            self.limits.refund(taken);
             self.journal[line].outcome = Some(Outcome::NotSent);
             return self.goes_to(one, Stage::Line);
         }
         one.claim.as_mut().unwrap().sending(WriteResult::bare(Outcome::Unknown));
         if self.one_in(12) {
             one.claim.as_mut().unwrap().taken_back();
-            self.limits.give_back(taken);
+            self.limits.refund(taken);
             return self.not_a_byte(one, line);
         }
         self.leaves(one, line);

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::clock::{MonotonicClock, MonotonicTime};
 use super::rules::Rules;
-use super::{Changes, Classes, Decision, Held, Limit, Limits, Priority, RateRequest, Taken};
+use super::{Classes, Decision, Held, Limit, Limits, Priority, RateRequest, Taken};
 use crate::broker::dhan::endpoints::RateClass;
+use crate::domain::OrderChanges;
 
 /// One account's limits, and those who wait for them. As many can wait as there are
 /// requests in flight; who cannot be let through in time is refused at once.
@@ -32,7 +33,7 @@ pub struct Reserved {
 }
 
 /// A request was let through and counted. Dropping it changes nothing: what may have
-/// left counts. See [`RateLimiter::give_back`].
+/// left counts. See [`RateLimiter::refund`].
 #[derive(Debug)]
 pub struct Permit(pub(super) Taken);
 
@@ -62,14 +63,14 @@ const fn way_out(limit: &Limit) -> &'static str {
 
 impl Permit {
     /// Of an order that is changed: how often, this time included.
-    pub const fn changes(&self) -> Option<Changes> {
+    pub const fn changes(&self) -> Option<OrderChanges> {
         self.0.changes
     }
 }
 
 impl Reserved {
     /// Of an order that is changed: how often, this time included.
-    pub const fn changes(&self) -> Option<Changes> {
+    pub const fn changes(&self) -> Option<OrderChanges> {
         self.held.changes
     }
 
@@ -245,10 +246,10 @@ impl RateLimiter {
     }
 
     /// Nothing of it left: no byte was written. It does not count.
-    pub fn give_back(&self, pass: Permit) {
+    pub fn refund(&self, pass: Permit) {
         let mut state = self.lock();
         let class = pass.0.ask.class;
-        state.limits.give_back(pass.0);
+        state.limits.refund(pass.0);
         state.wake(class);
     }
 

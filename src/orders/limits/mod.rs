@@ -42,8 +42,9 @@ use jiff::Timestamp;
 use self::counter::{Cap, Counter};
 use crate::broker::dhan::endpoints::RateClass;
 use crate::broker::dhan::limits::Window;
+use crate::domain::OrderChanges;
 
-pub use ask::{Changes, Priority, RateRequest};
+pub use ask::{Priority, RateRequest};
 pub use clock::{MonotonicClock, MonotonicTime};
 pub use gate::{Limited, Permit, RateLimiter, Reserved};
 pub use rules::Rules;
@@ -67,7 +68,7 @@ pub enum Limit {
         /// Once in so long.
         every: Duration,
     },
-    /// Changes of one order.
+    /// OrderChanges of one order.
     Modifications {
         /// How many there may be.
         per_order: u32,
@@ -120,7 +121,7 @@ pub enum Decision<T> {
 #[must_use]
 pub struct Held {
     ask: RateRequest,
-    changes: Option<Changes>,
+    changes: Option<OrderChanges>,
 }
 
 /// A request that was counted.
@@ -129,7 +130,7 @@ pub struct Held {
 pub struct Taken {
     ask: RateRequest,
     at: MonotonicTime,
-    changes: Option<Changes>,
+    changes: Option<OrderChanges>,
 }
 
 /// How many of a class are reserved and not yet counted.
@@ -327,12 +328,12 @@ impl Limits {
         }
     }
 
-    fn change(&mut self, ask: &RateRequest, at: MonotonicTime) -> Option<Changes> {
+    fn change(&mut self, ask: &RateRequest, at: MonotonicTime) -> Option<OrderChanges> {
         let order = ask.modifies.as_ref()?;
         let (times, last) = self.modified.entry(Arc::clone(order)).or_insert((0, at));
         *times += 1;
         *last = at.max(*last);
-        Some(Changes { this: *times, most: self.rules.modifications_per_order })
+        Some(OrderChanges { this: *times, most: self.rules.modifications_per_order })
     }
 
     fn unchange(&mut self, ask: &RateRequest) {
@@ -351,7 +352,7 @@ impl Limits {
     }
 
     /// It did not leave after all: no byte of it was written.
-    pub fn give_back(&mut self, taken: Taken) {
+    pub fn refund(&mut self, taken: Taken) {
         let Taken { ask, at, .. } = taken;
         for counter in self.counters.of_mut(ask.class) {
             counter.remove(at);

@@ -353,14 +353,14 @@ fn what_did_not_leave_is_given_back() {
     }
     assert_eq!(taken.len(), 10);
     for one in taken {
-        limits.give_back(one);
+        limits.refund(one);
     }
     for _ in 0..10 {
         assert!(matches!(limits.try_take(0, &change("1"), now, now), Decision::Go(_)));
     }
     assert_eq!(limits.modified["1"].0, 10);
     let Decision::Go(one) = limits.try_take(0, &chain(1), now, now) else { panic!() };
-    limits.give_back(one);
+    limits.refund(one);
     assert!(matches!(limits.try_take(0, &chain(1), now, now), Decision::Go(_)));
 }
 
@@ -603,7 +603,7 @@ async fn room_that_is_given_back_is_used_at_once() {
     }
     let mut waiting = Box::pin(timed(&gate, cancel()));
     assert!(is_waiting(&mut waiting).await, "there is no room");
-    gate.give_back(passes.pop().unwrap());
+    gate.refund(passes.pop().unwrap());
     let (waited, done) = waiting.await;
     assert!(done.is_ok());
     assert_about(waited, ms(0));

@@ -15,11 +15,12 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::headers;
-use super::reply::{Body, CHANGES, CORRELATION_ID, Code, LEG, OUTCOME, Problem, REPEAT, SOURCE};
-use crate::domain::{Authority, Outcome, Role, SourceAddr};
+use super::reply::{self, Body, Code, Problem};
+use crate::domain::{Authority, Outcome};
 use crate::egress::{Lease, Message, SendError, Sent};
 use crate::legs::{Leg, Legs, NoLeg, Purpose, Reuse};
-use crate::orders::limits::{Changes, RateLimiter, RateRequest};
+use crate::orders::limits::{RateLimiter, RateRequest};
+use crate::telemetry::access::Access;
 
 /// How often a request that was handed back unsent goes on to a new connection.
 const UNSENT_TRIES: u32 = 3;
@@ -48,34 +49,13 @@ pub struct UpstreamRequest {
     pub counts: Option<(Arc<RateLimiter>, RateRequest)>,
 }
 
-/// How a request went, for the log and the metrics.
-#[derive(Debug, Default)]
-pub struct Trace {
-    /// The leg it left by.
-    pub leg: Option<Role>,
-    /// The address it left from.
-    pub source: Option<SourceAddr>,
-    /// What is known of it, if it is an order write.
-    pub outcome: Option<Outcome>,
-    /// From before sending to the reply's head.
-    pub upstream: Option<Duration>,
-    /// Why no leg could be dialled, in short.
-    pub dial_error: Option<&'static str>,
-    /// The correlation id that was filled in, if one was.
-    pub correlation_id: Option<Arc<str>>,
-    /// The request that did what this one is answered with, if it is a repeat.
-    pub repeat_of: Option<Arc<str>>,
-    /// How often the order has been changed, where that is limited.
-    pub changes: Option<Changes>,
-}
-
 /// Send it, and make the broker's answer the caller's.
 ///
 /// # Errors
 /// The [`Problem`] to answer with.
 ///
 /// Not cancel-safe: what was sent may be carried out.
-pub async fn send(legs: &Legs, out: &UpstreamRequest, trace: &mut Trace) -> Result<Response<Body>, Problem> {
+pub async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access) -> Result<Response<Body>, Problem> {
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;
@@ -89,14 +69,14 @@ pub async fn send(legs: &Legs, out: &UpstreamRequest, trace: &mut Trace) -> Resu
             }
             None => {
                 let leased = legs.lease(&out.authority, Purpose::Read, reuse, dial_by.into()).await;
-                leased.map_err(|none| no_leg(&none, trace))?
+                leased.map_err(|none| no_leg(&none, record))?
             }
         };
-        trace.leg = Some(leg.role());
-        trace.source = Some(lease.source());
+        record.leg = Some(leg.role());
+        record.source = Some(lease.source());
         let began = Instant::now();
         let sent = lease.send(&out.message(), out.limit).await;
-        trace.upstream = Some(began.elapsed());
+        record.upstream = Some(began.elapsed());
         if matches!(sent, Sent::Broken(_)) {
             leg.suspect();
         }
@@ -111,7 +91,7 @@ pub async fn send(legs: &Legs, out: &UpstreamRequest, trace: &mut Trace) -> Resu
                 if let Some((silent, _)) = silent {
                     silent.gave_no_reply(&out.authority);
                 }
-                return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), trace));
+                return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), record));
             }
             Sent::NotSent(err) => {
                 unsent += 1;
@@ -175,7 +155,7 @@ impl UpstreamRequest {
         Message { authority, method, path, headers, body }
     }
 
-    fn answer(&self, mut reply: Response<Body>, trace: &mut Trace) -> Response<Body> {
+    fn answer(&self, mut reply: Response<Body>, record: &mut Access) -> Response<Body> {
         let switched = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
         if self.secret_path && !switched {
             reply = without_echo(&reply);
@@ -186,7 +166,7 @@ impl UpstreamRequest {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             reply.headers_mut().insert(UPGRADE, upgrade);
         }
-        trace.mark(reply.headers_mut());
+        reply::mark(record, reply.headers_mut());
         reply
     }
 
@@ -197,36 +177,6 @@ impl UpstreamRequest {
             Outcome::Unknown | Outcome::Rejected | Outcome::Executed => "it may have been carried out",
         };
         Problem::new(Code::UpstreamFailed, format!("{}; {advice}", err.chain()), outcome)
-    }
-}
-
-impl Trace {
-    /// Say on a reply how its request went.
-    pub fn mark(&self, headers: &mut HeaderMap) {
-        if let Some(leg) = self.leg {
-            headers.insert(LEG, HeaderValue::from_static(leg.as_str()));
-        }
-        if let Some(source) = self.source {
-            let mut text = Vec::with_capacity(40);
-            source.write(&mut text);
-            if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
-                headers.insert(SOURCE, value);
-            }
-        }
-        if let Some(outcome) = self.outcome {
-            headers.insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
-        }
-        if let Some(value) = self.repeat_of.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(REPEAT, value);
-        }
-        if let Some(changes) = self.changes.filter(|changes| changes.is_near_the_end())
-            && let Ok(value) = HeaderValue::from_str(&format!("{} of {}", changes.this, changes.most))
-        {
-            headers.insert(CHANGES, value);
-        }
-        if let Some(value) = self.correlation_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
-            headers.insert(CORRELATION_ID, value);
-        }
     }
 }
 
@@ -241,8 +191,8 @@ fn without_echo(reply: &Response<Body>) -> Response<Body> {
     plain
 }
 
-fn no_leg(none: &NoLeg, trace: &mut Trace) -> Problem {
-    trace.dial_error = Some(none.code());
+fn no_leg(none: &NoLeg, record: &mut Access) -> Problem {
+    record.dial_error = Some(none.code());
     Problem::before_sending(Code::EgressUnavailable, none.to_string())
 }
 

@@ -1,7 +1,6 @@
 //! For `benches/instructions` alone: what it counts of this room and nobody outside sees otherwise.
 //!
-//! Each takes plain values, calls what is counted, and decides nothing. It stands here because `judge` is seen from
-//! nowhere else.
+//! Each takes plain values, calls what is counted, and decides nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,14 +8,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use super::judge::{self, Verdict};
+use super::admission::ListenerContext;
+use super::destination::Form;
 use crate::accounts::{Account, Accounts};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::Listener;
+use crate::dispatch::reply::Problem;
+use crate::dispatch::sign;
+use crate::dispatch::verdict::{self, Verdict};
 use crate::domain::ClientId;
-use crate::proxy::admission::ListenerContext;
-use crate::proxy::reply::Problem;
-use crate::proxy::{form_of, sign};
 use crate::tokens::LiveToken;
 
 /// A connection by a listener.
@@ -40,7 +40,7 @@ impl Caller {
         endpoint: &Endpoint,
         body: &[u8],
     ) -> Result<Arc<Account>, &'static str> {
-        let form = form_of(target, None);
+        let form = Form::of(target, false);
         let account = self.0.admit(accounts, headers, form).map_err(word)?;
         self.0.refuse_browsers(headers, form, target, None).map_err(word)?;
         self.0.refuse_simple_writes(method, endpoint, headers, body).map_err(word)?;
@@ -70,7 +70,7 @@ pub fn sign_headers(headers: &mut HeaderMap, account: &Account, token: &LiveToke
 
 /// What the broker's reply says of an order write, in a word, and the order that it names.
 pub fn judge(status: StatusCode, headers: HeaderMap, body: Bytes) -> (&'static str, Option<String>) {
-    match judge::judge(judge::Reply::new(status, headers, body)) {
+    match verdict::judge(verdict::Reply::new(status, headers, body)) {
         Verdict::Settled(outcome, reply) => (outcome.as_str(), reply.order_id().map(str::to_owned)),
         Verdict::RefusesSource(_) => ("refuses_source", None),
         Verdict::RefusesToken(_) => ("refuses_token", None),

@@ -1,4 +1,4 @@
-//! What is written down of an order write: its lines in the journal, what watchers hear, and what the memory keeps.
+//! What is written down of an order write: its lines in the journal, and what is kept for its repeats.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use http::Method;
 use tokio::time::Instant;
 
 use super::Order;
-use super::judge::Reply;
+use super::events::{event, order_ids};
+use super::verdict::Reply;
+use crate::dispatch::reply::{Code, Problem};
+use crate::dispatch::sign::Correlation;
 use crate::domain::{Outcome, Role, SourceAddr};
 use crate::orders::idempotency::{Claim, Said, Write, WriteResult};
-use crate::orders::journal::{Entry, JournalError, Kind, Repeat, SafePath, SafeText, Urgency};
-use crate::orders::limits::Limited;
+use crate::orders::journal::{Entry, JournalError, Kind, Repeat, SafeText, Urgency};
 use crate::orders::lookup::{Lookup, orders_of};
-use crate::proxy::reply::{Code, Problem, Retry};
-use crate::proxy::sign::Correlation;
 use crate::telemetry::events::Subject;
 use crate::tokens::LiveToken;
 
@@ -38,8 +38,8 @@ impl Order<'_> {
 
     /// A line that names this request and its write.
     pub(super) fn line(&self, kind: Kind, write: &Write) -> Entry {
-        let mut entry = Entry::new(kind, self.proxy.orders.stamp());
-        entry.request_id = Some(SafeText::own(self.request_id));
+        let mut entry = Entry::new(kind, self.dispatcher.orders.stamp());
+        entry.request_id = Some(SafeText::own(&self.request_id));
         entry.account = Some(self.account.name.clone());
         entry.method = Some(write.method.clone());
         entry.path = Some(write.path.clone());
@@ -63,23 +63,23 @@ impl Order<'_> {
         let urgency = if self.takes_risk_away() { Urgency::TakesRiskAway } else { Urgency::Ordinary };
         // What takes risk away does not wait for a disk that hangs.
         let by = if self.takes_risk_away() { self.leave_by.min(Instant::now() + URGENT_WITHIN) } else { self.leave_by };
-        let written = self.proxy.orders.journal.append_durable_as(intent, urgency, by).await;
+        let written = self.dispatcher.orders.journal.append_durable_as(intent, urgency, by).await;
         let Err(err) = written else { return Ok(()) };
         if self.takes_risk_away() {
             if matches!(err, JournalError::NotInTime { .. }) {
                 // It may leave no later, and its line gets there yet or is there.
-                tracing::warn!(account = %self.account.name, request_id = &**self.request_id, error = %err,
+                tracing::warn!(account = %self.account.name, request_id = &*self.request_id, error = %err,
                     "what takes risk away did not wait for its line in the order journal");
                 return Ok(());
             }
-            tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err,
+            tracing::error!(account = %self.account.name, request_id = &*self.request_id, error = %err,
                 "what takes risk away is sent WITHOUT its line in the order journal");
             return Ok(());
         }
         if err.may_be_written() {
             // It must not look like an order whose end is not known.
-            let line = intent.outcome(Outcome::NotSent, self.proxy.orders.stamp());
-            self.proxy.orders.journal.append_later(&line);
+            let line = intent.outcome(Outcome::NotSent, self.dispatcher.orders.stamp());
+            self.dispatcher.orders.journal.append_later(&line);
         }
         if matches!(err, JournalError::NotInTime { .. }) {
             return Err(self.not_in_time(&err.to_string()));
@@ -96,7 +96,7 @@ impl Order<'_> {
         sent_at: Instant,
         recovered: bool,
     ) {
-        let mut line = intent.outcome(outcome, self.proxy.orders.stamp());
+        let mut line = intent.outcome(outcome, self.dispatcher.orders.stamp());
         line.status = reply.map(|reply| reply.status.as_u16());
         line.broker_code = reply.and_then(Reply::broker_code).map(|code| SafeText::new(&code));
         // Also those that were taken and refused: they are no other write's either.
@@ -105,10 +105,10 @@ impl Order<'_> {
         line.recovered = recovered.then_some(true);
         line.upstream_us.get_or_insert_with(|| micros(sent_at.elapsed()));
         line.total_us = Some(micros(self.arrival.at.elapsed()));
-        self.proxy.orders.events.tell(Subject::Order, &self.account.name, || told(&line));
-        if let Err(err) = self.proxy.orders.journal.append_durable(&line).await {
+        self.dispatcher.orders.events.tell(Subject::Order, &self.account.name, || event(&line));
+        if let Err(err) = self.dispatcher.orders.journal.append_durable(&line).await {
             // The order is done, whatever the disk says. After a restart it is asked about again.
-            tracing::error!(account = %self.account.name, request_id = &**self.request_id, error = %err, outcome = outcome.as_str(),
+            tracing::error!(account = %self.account.name, request_id = &*self.request_id, error = %err, outcome = outcome.as_str(),
                 "an outcome could not be written to the journal");
         }
     }
@@ -117,17 +117,17 @@ impl Order<'_> {
     pub(super) fn settled(&self, claim: &mut Claim, outcome: Outcome, reply: &Reply) {
         if self.out.method == Method::POST {
             let ids = orders_of(&reply.body);
-            self.proxy.orders.known.note(self.account.client_id(), ids.iter().map(|id| &**id));
+            self.dispatcher.orders.known.note(self.account.client_id(), ids.iter().map(|id| &**id));
         }
         if outcome == Outcome::Executed {
             claim.keep_until(self.span().until);
         }
     }
 
-    pub(super) fn unknown(&self, trail: &Arc<Lookup>) -> WriteResult {
+    pub(super) fn unknown(&self, lookup: &Arc<Lookup>) -> WriteResult {
         WriteResult {
             correlation_id: self.wish.correlation.as_ref().map(|correlation| Arc::clone(correlation.id())),
-            trail: Some(Arc::clone(trail)),
+            trail: Some(Arc::clone(lookup)),
             ..WriteResult::bare(Outcome::Unknown)
         }
     }
@@ -136,7 +136,7 @@ impl Order<'_> {
         &self,
         outcome: Outcome,
         reply: &Reply,
-        trail: &Arc<Lookup>,
+        lookup: &Arc<Lookup>,
         recovered: bool,
     ) -> WriteResult {
         // Kept for a day: nothing that is there twice, and no buffer of which the body is a part.
@@ -151,7 +151,7 @@ impl Order<'_> {
             order_id: reply.order_id().filter(|_| reply.body.is_empty()).map(Into::into),
             correlation_id: self.wish.correlation.as_ref().map(Correlation::id).map(Arc::clone),
             recovered,
-            trail: (outcome == Outcome::Unknown).then(|| Arc::clone(trail)),
+            trail: (outcome == Outcome::Unknown).then(|| Arc::clone(lookup)),
         }
     }
 
@@ -161,58 +161,18 @@ impl Order<'_> {
         let idempotency_key = self.wish.idempotency_key.as_deref().map(SafeText::new);
         let repeat = Repeat {
             account: &self.account.name,
-            request_id: &SafeText::own(self.request_id),
+            request_id: &SafeText::own(&self.request_id),
             of: &SafeText::of(first),
             correlation_id: correlation_id.as_ref(),
             idempotency_key: idempotency_key.as_ref(),
         };
-        self.proxy.orders.journal.note_repeat(&repeat, self.proxy.orders.stamp());
-        self.proxy.orders.events.tell(
+        self.dispatcher.orders.journal.note_repeat(&repeat, self.dispatcher.orders.stamp());
+        self.dispatcher.orders.events.tell(
             Subject::Order,
             &self.account.name,
-            || serde_json::json!({ "request_id": &**self.request_id, "repeat_of": &**first }),
+            || serde_json::json!({ "request_id": &*self.request_id, "repeat_of": &**first }),
         );
     }
-}
-
-/// The broker's limit would be broken.
-pub(in crate::proxy) fn limited(err: &Limited) -> Problem {
-    let mut problem = Problem::before_sending(Code::RateLimited, err.to_string());
-    problem.retry = match err.retry_after {
-        Some(wait) => Retry::After(wait),
-        // A library would repeat it by itself, and be refused by itself, for ever.
-        None => Retry::Never,
-    };
-    if let Some(wait) = err.retry_after {
-        problem.detail.push_str(&format!("; try again in {}", humantime::format_duration(wait)));
-    }
-    problem
-}
-
-/// Every order that a reply names, as the journal writes them.
-pub(in crate::proxy) fn order_ids(body: &[u8]) -> Option<SafeText> {
-    match orders_of(body).as_slice() {
-        [] => None,
-        [one] => Some(SafeText::new(one)),
-        several => Some(SafeText::new(&several.join(","))),
-    }
-}
-
-/// What a watcher hears of an outcome.
-pub(in crate::proxy) fn told(line: &Entry) -> serde_json::Value {
-    let word = |word: &Option<SafeText>| word.as_ref().map(|word| word.as_str().to_owned());
-    serde_json::json!({
-        "request_id": word(&line.request_id),
-        "outcome": line.outcome.map(Outcome::as_str),
-        "method": line.method.as_ref().map(http::Method::as_str),
-        "path": line.path.as_ref().map(SafePath::as_str),
-        "leg": line.leg.map(Role::as_str),
-        "source": line.source.map(|source| source.to_string()),
-        "order_id": word(&line.order_id),
-        "correlation_id": word(&line.correlation_id),
-        "status": line.status,
-        "recovered": line.recovered == Some(true),
-    })
 }
 
 pub(super) fn micros(duration: Duration) -> u64 {

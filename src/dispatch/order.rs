@@ -14,25 +14,27 @@
 //!   and is never sent again.
 
 mod ask_first;
-mod ending;
-mod judge;
+pub(super) mod events;
 mod lines;
-#[doc(hidden)]
-pub mod probe;
-mod send;
+mod lost;
+mod place;
+mod repeat;
+pub(crate) mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Response};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use super::forward::{Trace, UpstreamRequest};
-use super::permission::{Exempt, Permission};
-use super::reply::{Body, Code, Problem, Retry};
+use super::context::{Arrival, Dispatcher, Exempt, Permission};
+use super::headers;
+use super::read::{ApiRequest, Asked};
+use super::reply::{Body, Code, HINT, Problem, RECOVERED, Retry, mark};
+use super::send::UpstreamRequest;
 use super::sign::Correlation;
-use super::{Arrival, Proxy};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{BootInstant, Outcome, RepeatsBy};
@@ -42,18 +44,21 @@ use crate::orders::journal::{SafePath, SafeText};
 use crate::orders::lookup::Lookup;
 use crate::orders::terms::Terms;
 use crate::orders::{Lane, MOST_IN_LINE, day};
+use crate::telemetry::access::Access;
+use crate::tokens::mask::mask;
 
-pub(super) use lines::{limited, order_ids, told};
+/// How long an order write may take to leave, if its caller wants less than `orders.leave_within`.
+const LEAVE_WITHIN: &str = "sixgate-leave-within";
 
 /// An order write that is ready but for its token.
 pub(super) struct Order<'a> {
-    pub(super) proxy: &'a Proxy,
+    pub(super) dispatcher: &'a Dispatcher,
     pub(super) account: &'a Account,
-    pub(super) request_id: &'a Arc<str>,
+    pub(super) request_id: Arc<str>,
     pub(super) endpoint: Endpoint,
     pub(super) out: UpstreamRequest,
     pub(super) wish: Wish,
-    pub(super) permission: Permission<'a>,
+    pub(super) permission: &'a dyn Permission,
     pub(super) arrival: Arrival,
     /// When it must have left.
     pub(super) leave_by: Instant,
@@ -79,6 +84,71 @@ pub(super) struct Wish {
     pub(super) terms: Arc<[Terms]>,
 }
 
+impl Dispatcher {
+    /// Send an order write, at most once, or answer what became of it when it came before.
+    ///
+    /// # Errors
+    /// The [`Problem`] to answer with.
+    ///
+    /// Not cancel-safe: a dropped future leaves the outcome unknown.
+    pub async fn write(
+        &self,
+        request: ApiRequest<'_>,
+        permission: &dyn Permission,
+        record: &mut Access,
+    ) -> Result<Response<Body>, Problem> {
+        let Asked { signed, idempotency_key } = request.read(self)?;
+        let ApiRequest { account, endpoint, mut out, arrival, timing } = request;
+        let within = if endpoint.takes_risk_away() {
+            timing.write_timeout
+        } else {
+            wanted(&out.headers)?.unwrap_or(timing.leave_within).min(timing.leave_within)
+        };
+        out.body = signed.body;
+        out.may_repeat = false;
+        out.limit = timing.write_timeout;
+        let wish = Wish {
+            correlation: signed.correlation,
+            ids: signed.ids,
+            idempotency_key,
+            values: signed.value_sha256,
+            terms: signed.terms.into(),
+        };
+        let lane = self.orders.lane(account.client_id());
+        let leave_by = arrival.at + within;
+        let order = Order {
+            dispatcher: self,
+            account,
+            request_id: Arc::clone(record.request_id()),
+            endpoint,
+            out,
+            wish,
+            permission,
+            leave_by,
+            asleep_by: BootInstant::now() + leave_by.saturating_duration_since(Instant::now()),
+            arrival,
+            place: lane.exits.place(),
+            lane,
+            reconcile_for: timing.reconcile_for,
+        };
+        order.run(record).await
+    }
+}
+
+/// How soon the caller wants it gone or not at all.
+fn wanted(headers: &HeaderMap) -> Result<Option<Duration>, Problem> {
+    let mut given = headers.get_all(LEAVE_WITHIN).iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    let parsed = first.to_str().ok().and_then(|text| humantime::parse_duration(text.trim()).ok());
+    match (parsed.filter(|wanted| !wanted.is_zero()), given.next()) {
+        (Some(wanted), None) => Ok(Some(wanted)),
+        _ => {
+            let detail = "sixgate-leave-within is one field with a duration and its unit, such as 800ms or 2s";
+            Err(Problem::before_sending(Code::BadRequest, detail))
+        }
+    }
+}
+
 impl Order<'_> {
     /// Carry it out, or answer what became of it when it came before.
     ///
@@ -86,17 +156,18 @@ impl Order<'_> {
     /// The [`Problem`] to answer with.
     ///
     /// Not cancel-safe: a dropped future leaves the outcome unknown.
-    pub(super) async fn run(mut self, trace: &mut Trace) -> Result<Response<Body>, Problem> {
-        trace.correlation_id = self.wish.correlation.as_ref().and_then(Correlation::made).cloned();
+    pub(super) async fn run(mut self, record: &mut Access) -> Result<Response<Body>, Problem> {
+        record.correlation_id = self.wish.correlation.as_ref().and_then(Correlation::made).cloned();
         let write = self.write();
         let keys = self.keys();
-        let asker = Asker { request_id: Arc::clone(self.request_id), gone: self.arrival.gone.clone() };
+        let asker = Asker { request_id: Arc::clone(&self.request_id), gone: self.arrival.gone.clone() };
         // As long as the first try may take, and then some of our own.
         let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
-        let _busy = self.proxy.orders.journal.busy();
-        let _counted = self.proxy.metrics.order_under_way();
+        let _busy = self.dispatcher.orders.journal.busy();
+        let _counted = self.dispatcher.metrics.order_under_way();
         loop {
-            let found = self.proxy.orders.memory.take(self.account.client_id(), &keys, &write, &asker, self.span());
+            let found =
+                self.dispatcher.orders.memory.take(self.account.client_id(), &keys, &write, &asker, self.span());
             match found {
                 Admission::Fresh(claim) => {
                     // Counted among those that are under way. What takes risk away is not, and is never one too many; nor
@@ -106,33 +177,33 @@ impl Order<'_> {
                         return Err(too_many());
                     }
                     if self.must_ask_first() {
-                        return Box::pin(self.ask_first(claim, &write, trace)).await;
+                        return Box::pin(self.ask_first(claim, &write, record)).await;
                     }
-                    return self.first(claim, &write, trace).await;
+                    return self.first(claim, &write, record).await;
                 }
                 Admission::Done(first, recorded) => {
-                    self.is_repeat_of(first, trace);
-                    return Box::pin(self.repeat(&recorded, trace)).await;
+                    self.is_repeat_of(first, record);
+                    return Box::pin(self.repeat(&recorded, record)).await;
                 }
                 Admission::Unknown(first, claim, recorded) => {
-                    self.is_repeat_of(first, trace);
-                    return Box::pin(self.ask_again(claim, &recorded, &write, trace)).await;
+                    self.is_repeat_of(first, record);
+                    return Box::pin(self.ask_again(claim, &recorded, &write, record)).await;
                 }
                 Admission::Conflict(first, known) => {
-                    self.is_repeat_of(first, trace);
-                    return Err(conflict(known.as_deref(), trace));
+                    self.is_repeat_of(first, record);
+                    return Err(repeat::conflict(known.as_deref(), record));
                 }
                 Admission::UnderWay(by, mut first) => match tokio::time::timeout_at(patience, first.end()).await {
                     // Not done: this one's turn.
                     Ok(Some(recorded)) if recorded.outcome == Outcome::NotSent => {}
                     Ok(Some(recorded)) => {
-                        self.is_repeat_of(by, trace);
-                        return Box::pin(self.repeat(&recorded, trace)).await;
+                        self.is_repeat_of(by, record);
+                        return Box::pin(self.repeat(&recorded, record)).await;
                     }
                     Ok(None) | Err(_) => {
-                        self.is_repeat_of(by, trace);
+                        self.is_repeat_of(by, record);
                         let detail = "the first try of this write is still under way; ask again";
-                        trace.outcome = Some(Outcome::Unknown);
+                        record.outcome = Some(Outcome::Unknown);
                         return Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown));
                     }
                 },
@@ -140,11 +211,35 @@ impl Order<'_> {
         }
     }
 
-    /// Say in the reply, the access line and the journal that this is answered with what became of another request.
-    fn is_repeat_of(&self, first: Arc<str>, trace: &mut Trace) {
-        self.account.repeats.note(self.proxy.orders.wall());
-        self.note_repeat(&first);
-        trace.repeat_of = Some(first);
+    /// The broker's reply, as it came, with what we know of it.
+    pub(super) fn answer(
+        &self,
+        reply: verdict::Reply,
+        outcome: Outcome,
+        recovered: bool,
+        record: &mut Access,
+    ) -> Response<Body> {
+        let hint = verdict::hint(&reply, self.wish.ids.iter().map(AsRef::as_ref));
+        // A refusal quotes what it was sent, and that is signed.
+        let token = self.account.token.last().filter(|_| !reply.status.is_success());
+        let body = match token {
+            Some(token) => mask(&reply.body, &[&token.secret()]),
+            None => reply.body,
+        };
+        let mut answer = Response::new(Body::from(body));
+        *answer.status_mut() = reply.status;
+        *answer.headers_mut() = reply.headers;
+        headers::for_caller(answer.headers_mut());
+        answer.headers_mut().remove(CONTENT_LENGTH);
+        if recovered {
+            answer.headers_mut().insert(RECOVERED, HeaderValue::from_static("true"));
+        }
+        if let Some(hint) = hint {
+            answer.headers_mut().insert(HINT, HeaderValue::from_static(hint));
+        }
+        record.outcome = Some(outcome);
+        mark(record, answer.headers_mut());
+        answer
     }
 
     fn write(&self) -> Write {
@@ -165,8 +260,8 @@ impl Order<'_> {
 
     /// Now, and until when this is to be remembered if it leaves.
     fn span(&self) -> Span {
-        let now = self.proxy.orders.now();
-        Span { now, until: now.after(day::remembered_for(self.proxy.orders.wall(), self.is_after_market())) }
+        let now = self.dispatcher.orders.now();
+        Span { now, until: now.after(day::remembered_for(self.dispatcher.orders.wall(), self.is_after_market())) }
     }
 
     fn is_after_market(&self) -> bool {
@@ -217,7 +312,7 @@ impl Order<'_> {
         keys
     }
 
-    fn trail(&self) -> Lookup {
+    fn lookup(&self) -> Lookup {
         let correlation = self.wish.correlation.as_ref().map(Correlation::id);
         Lookup::from_terms(&self.out.method, self.out.path.path(), correlation, &self.wish.terms)
     }
@@ -231,7 +326,7 @@ impl Order<'_> {
     /// # Errors
     /// Why not; nothing was sent.
     fn may_leave(&self) -> Result<(), Problem> {
-        self.permission.check(self.proxy, self.exempt())?;
+        self.permission.check(self.exempt())?;
         if !self.takes_risk_away() && self.arrival.gone.is_cancelled() {
             return Err(caller_gone());
         }
@@ -277,7 +372,7 @@ impl Order<'_> {
         tokio::select! {
             () = self.arrival.gone.cancelled(), if !stays => caller_gone(),
             by = self.place.turned_away(), if !stays => superseded(&by),
-            problem = self.permission.lost(self.proxy, self.exempt()) => problem,
+            problem = self.permission.lost(self.exempt()) => problem,
             () = late => self.not_in_time(what),
         }
     }
@@ -317,23 +412,4 @@ fn superseded(by: &str) -> Problem {
          the position is really wanted"
     );
     Problem::before_sending(Code::Superseded, detail)
-}
-
-/// The id is another write's: what became of that one.
-fn conflict(known: Option<&crate::orders::idempotency::WriteResult>, trace: &mut Trace) -> Problem {
-    let outcome = known.map_or(Outcome::Unknown, |known| known.outcome);
-    let first = match known {
-        None => "is still under way".to_owned(),
-        Some(known) => {
-            let order = known.order().map(|id| format!(", order {id}")).unwrap_or_default();
-            format!("is {}{order}", outcome.as_str())
-        }
-    };
-    let first_id = trace.repeat_of.as_deref().unwrap_or_default();
-    let detail = format!(
-        "this correlationId or Idempotency-Key came today with another body, method or path (request {first_id}), and that \
-         one {first}; nothing was sent now. Give this one an id of its own only if it is really a new order"
-    );
-    trace.outcome = Some(outcome);
-    Problem::new(Code::IdempotencyConflict, detail, outcome)
 }

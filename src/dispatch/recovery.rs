@@ -8,10 +8,11 @@ use http::Method;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Proxy;
-use super::order::{order_ids, told};
+use super::context::Dispatcher;
+use super::order::events::{event, order_ids};
 use super::reconcile::LookupResult;
-use crate::accounts::Account;
+use crate::accounts::{Account, Accounts};
+use crate::domain::tasks::Tasks;
 use crate::domain::{Outcome, Role};
 use crate::orders::idempotency::{Admission, Asker, Span, WriteResult};
 use crate::orders::journal::SafeText;
@@ -25,10 +26,16 @@ const AT_ONCE: usize = 8;
 /// How long an account may take to have a token after a start.
 const TOKEN: Duration = Duration::from_secs(180);
 
-impl Proxy {
-    /// Ask the broker about every write whose end the journal does not tell, and write
-    /// down what is found. A repeat that comes meanwhile waits for it, or asks itself.
-    pub async fn settle(self: Arc<Self>, unsettled: Vec<Unsettled>) {
+impl Dispatcher {
+    /// Ask the broker about every write whose end the journal does not tell, for up to `patience` each, and write down
+    /// what is found. A repeat that comes meanwhile waits for it, or asks itself.
+    pub async fn settle(
+        &self,
+        accounts: &Accounts,
+        unsettled: Vec<Unsettled>,
+        patience: impl Fn() -> Duration,
+        tasks: &Tasks,
+    ) {
         if unsettled.is_empty() {
             return;
         }
@@ -36,20 +43,18 @@ impl Proxy {
             count = unsettled.len(),
             "order writes were cut off by the last stop; asking the broker about them"
         );
-        let ask = |one: Unsettled| {
-            let proxy = Arc::clone(&self);
-            async move {
-                tokio::select! {
-                    () = proxy.settle_one(&one) => {}
-                    // They are asked about at the next start.
-                    () = proxy.tasks.stopping() => {}
-                }
+        let patience = &patience;
+        let ask = |one: Unsettled| async move {
+            tokio::select! {
+                () = self.settle_one(accounts, &one, patience) => {}
+                // They are asked about at the next start.
+                () = tasks.stopping() => {}
             }
         };
         stream::iter(unsettled).for_each_concurrent(AT_ONCE, ask).await;
     }
 
-    async fn settle_one(&self, one: &Unsettled) {
+    async fn settle_one(&self, accounts: &Accounts, one: &Unsettled, patience: &impl Fn() -> Duration) {
         let claim = match one.keys.is_empty() {
             true => None,
             false => match self.take(one) {
@@ -60,11 +65,10 @@ impl Proxy {
                 Admission::Conflict(..) => None,
             },
         };
-        let account = self.accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
+        let account = accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
         let looked = match (&account, &one.intent.target) {
-            (Some(account), Some(to)) if self.is_ready(account).await => {
-                let patience = self.settings.load().reconcile_for;
-                self.look_for(&trail_of(&one.intent), account, to, Role::Primary, patience).await
+            (Some(account), Some(to)) if is_ready(account).await => {
+                self.look_for(&trail_of(&one.intent), account, to, Role::Primary, patience()).await
             }
             _ => LookupResult::NotFound,
         };
@@ -76,7 +80,7 @@ impl Proxy {
         let mut line = one.intent.outcome(outcome, self.orders.stamp());
         line.order_id = body.as_ref().and_then(|body| order_ids(body));
         line.recovered = (outcome != Outcome::Unknown).then_some(true);
-        self.orders.events.tell(Subject::Order, &one.account, || told(&line));
+        self.orders.events.tell(Subject::Order, &one.account, || event(&line));
         if let Err(err) = self.orders.journal.append_durable(&line).await {
             tracing::error!(account = %one.account, error = %err, "what was found of a cut-off order could not be written down");
         }
@@ -103,9 +107,9 @@ impl Proxy {
         let now = self.orders.now();
         self.orders.memory.take(&one.customer, &one.keys, &one.write, &asker, Span { now, until: now })
     }
+}
 
-    /// Has it legs, and soon a token?
-    async fn is_ready(&self, account: &Account) -> bool {
-        account.legs.is_some() && account.token.wait(0, Instant::now() + TOKEN).await.is_ok()
-    }
+/// Has the account legs, and soon a token?
+async fn is_ready(account: &Account) -> bool {
+    account.legs.is_some() && account.token.wait(0, Instant::now() + TOKEN).await.is_ok()
 }

@@ -9,20 +9,20 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
 use crate::broker::dhan::errors::{self, Context, Rule};
+use crate::dispatch::reply::Body;
 use crate::domain::Outcome;
 use crate::domain::time::within;
 use crate::egress::ReplyBody;
 use crate::egress::decode::decoded;
 use crate::orders::idempotency::WriteResult;
 use crate::orders::lookup::order_of;
-use crate::proxy::reply::Body;
 
 /// The longest reply to an order write. The broker's have a few hundred bytes; a
 /// multi-order's a few thousand.
 const REPLY_LIMIT: usize = 256 * 1024;
 
 /// What is known after a send.
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// The broker answered, and what it said settles it.
     Settled(Outcome, Reply),
     /// It refused the address that this came from.
@@ -36,28 +36,28 @@ pub(super) enum Verdict {
 }
 
 /// A reply of the broker, read whole.
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
     order_id: OnceLock<Option<Box<str>>>,
 }
 
 impl Reply {
-    pub(super) const fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+    pub(crate) const fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         Self { status, headers, body, order_id: OnceLock::new() }
     }
 
     /// The order that it names, if it does. It is asked for several times an order and read once.
-    pub(super) fn order_id(&self) -> Option<&str> {
+    pub(crate) fn order_id(&self) -> Option<&str> {
         self.order_id.get_or_init(|| order_of(&self.body)).as_deref()
     }
 
-    pub(super) fn content_type(&self) -> Option<&str> {
+    pub(crate) fn content_type(&self) -> Option<&str> {
         self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
     }
 
-    pub(super) fn broker_code(&self) -> Option<String> {
+    pub(crate) fn broker_code(&self) -> Option<String> {
         if self.status.is_success() {
             return None;
         }
@@ -65,7 +65,7 @@ impl Reply {
     }
 
     /// Does it say anything against the token?
-    pub(super) fn doubts_token(&self) -> bool {
+    pub(crate) fn doubts_token(&self) -> bool {
         errors::doubts_token(&self.refusal())
     }
 
@@ -78,7 +78,7 @@ impl Reply {
 /// prove nothing; nor does a good status with what is no JSON, nor what is in an encoding that cannot be read.
 ///
 /// It goes on decoded: nobody was asked for the encoding, so the caller may not know it.
-pub(super) fn judge(mut reply: Reply) -> Verdict {
+pub(crate) fn judge(mut reply: Reply) -> Verdict {
     match decoded(&reply.headers, &reply.body, REPLY_LIMIT) {
         Ok(body) => reply.body = body,
         Err(_) => return Verdict::Nothing(reply),
@@ -169,7 +169,7 @@ const SURE_LENGTH: usize = 25;
 
 /// What may be wrong with the ids of a write, where its refusal says so or leaves open what it is about. The reply
 /// itself goes on as it came.
-pub(super) fn hint<'i>(reply: &Reply, ids: impl IntoIterator<Item = &'i str>) -> Option<&'static str> {
+pub(crate) fn hint<'i>(reply: &Reply, ids: impl IntoIterator<Item = &'i str>) -> Option<&'static str> {
     if !reply.status.is_client_error() {
         return None;
     }
@@ -195,7 +195,7 @@ pub(super) fn hint<'i>(reply: &Reply, ids: impl IntoIterator<Item = &'i str>) ->
 
 /// Read a reply whole, within `limit`, and judge it. One that breaks off is lost, whatever
 /// its status: a placement's good status without its order id is of no use to a caller.
-pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Verdict {
+pub(crate) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Verdict {
     let (parts, body) = reply.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         return Verdict::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
@@ -208,7 +208,7 @@ pub(super) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Verdict
 }
 
 /// The reply that a write was answered with before.
-pub(super) fn reply_of(recorded: &WriteResult) -> Reply {
+pub(crate) fn reply_of(recorded: &WriteResult) -> Reply {
     let mut headers = HeaderMap::new();
     if let Some(value) = recorded.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
         headers.insert(CONTENT_TYPE, value);

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Proxy;
+use super::context::Dispatcher;
 use super::question::{self, Question};
 use super::shared::{Answer, Key, Shared};
 use crate::accounts::Account;
@@ -50,9 +50,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 
 /// One search: what all its questions share.
 struct Looking<'a> {
-    proxy: &'a Proxy,
+    dispatcher: &'a Dispatcher,
     account: &'a Account,
-    trail: &'a Lookup,
+    lookup: &'a Lookup,
     to: &'a Authority,
     legs: [&'a Leg; 2],
     search: Mutex<Search<'a>>,
@@ -83,26 +83,26 @@ enum Lane<'a> {
     Only,
 }
 
-impl Proxy {
+impl Dispatcher {
     /// Look for a write that `account` sent to `to`, from the leg `first` and the other
     /// in turn, for up to `patience`. What is found is this write's from then on.
     pub(super) async fn look_for(
         &self,
-        trail: &Lookup,
+        lookup: &Lookup,
         account: &Account,
         to: &Authority,
         first: Role,
         patience: Duration,
     ) -> LookupResult {
-        let lanes = trail.lanes();
+        let lanes = lookup.lanes();
         let Some(legs) = account.legs.as_ref() else { return LookupResult::NotFound };
         let looking = Looking {
-            proxy: self,
+            dispatcher: self,
             account,
-            trail,
+            lookup,
             to,
             legs: [legs.leg(first), legs.leg(first.other())],
-            search: Mutex::new(trail.search()),
+            search: Mutex::new(lookup.search()),
             begun: Notify::new(),
             listed: Notify::new(),
             since: Instant::now(),
@@ -136,7 +136,7 @@ impl Looking<'_> {
         let round = |path: &'p str, leg: &'p Leg| {
             let customer = self.account.client_id().clone();
             let key = Key { customer, source: leg.source(), to: self.to.clone(), path: path.to_owned() };
-            Round { path, leg, question: self.proxy.questions.wanted(key) }
+            Round { path, leg, question: self.dispatcher.questions.wanted(key) }
         };
         paths.iter().flat_map(|path| self.legs.map(|leg| round(path, leg))).collect()
     }
@@ -199,7 +199,7 @@ impl Looking<'_> {
 
     /// One question, once the broker's limit lets it pass.
     async fn counted(&self, token: &LiveToken, leg: &Leg, path: &str) -> Answer {
-        let gate = self.proxy.orders.gate(self.account.client_id());
+        let gate = self.dispatcher.orders.gate(self.account.client_id());
         timeout_at(self.by, gate.enter(question::ask(path))).await.ok()?.ok()?;
         let limit = self.by.saturating_duration_since(Instant::now()).min(self.longest);
         // A leg that gets no time to connect would be taken for one that cannot.
@@ -210,18 +210,18 @@ impl Looking<'_> {
     }
 
     fn finding(&self) -> Evidence {
-        let orders = &self.proxy.orders;
+        let orders = &self.dispatcher.orders;
         let customer = self.account.client_id();
         let window =
-            self.trail.sent().and_then(|sent| orders.broker_clock.window(sent, BootInstant::now(), Timestamp::now()));
+            self.lookup.sent().and_then(|sent| orders.broker_clock.window(sent, BootInstant::now(), Timestamp::now()));
         let bounds = Bounds { known: &|id| orders.known.has(customer, id), window };
         lock(&self.search).finding(&bounds)
     }
 
     /// What is found, now this write's. `None` when nothing is, or another write was faster to take it.
     fn settled(&self) -> Option<LookupResult> {
-        let known = &self.proxy.orders.known;
-        let takes = |placed: &[Box<str>]| self.trail.is_found() || known.claim(self.account.client_id(), placed);
+        let known = &self.dispatcher.orders.known;
+        let takes = |placed: &[Box<str>]| self.lookup.is_found() || known.claim(self.account.client_id(), placed);
         match self.finding() {
             Evidence::Executed(found) if takes(&found.placed) => {
                 Some(LookupResult::Executed(found.body.to_string().into()))
@@ -241,7 +241,7 @@ impl Looking<'_> {
             // one that lies idle is of another question, and good.
             let lease = leg.lease(self.to, Purpose::Read, Reuse::Idle, Instant::now() + limit).await.ok()?;
             let question = Question { account: self.account, token, to: self.to, path, limit };
-            question.put(self.proxy, leg, lease).await
+            question.put(self.dispatcher, leg, lease).await
         };
         let answer = tokio::time::timeout(limit, ask).await.ok().flatten();
         if answer.is_none() {

@@ -7,9 +7,10 @@ use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::forward::UpstreamRequest;
+use super::context::Dispatcher;
 use super::reply::Body;
-use super::{Proxy, sign};
+use super::send::UpstreamRequest;
+use super::sign;
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
@@ -38,7 +39,7 @@ pub(super) struct Question<'a> {
 impl Question<'_> {
     /// The broker's status and body, decoded. `None` when no whole answer came that can be read; a connection that
     /// broke makes its leg suspect. What the answer says of the broker's clock and of the token is taken in.
-    pub(super) async fn put(&self, proxy: &Proxy, leg: &Leg, lease: Lease) -> Option<(u16, Bytes)> {
+    pub(super) async fn put(&self, dispatcher: &Dispatcher, leg: &Leg, lease: Lease) -> Option<(u16, Bytes)> {
         let target: PathAndQuery = self.path.parse().ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -49,7 +50,7 @@ impl Question<'_> {
         let read = UpstreamRequest::read(self.to.clone(), target, headers, self.limit);
         match lease.send(&read.message(), self.limit).await {
             Sent::Reply(reply) => {
-                proxy.orders.heard(reply.headers(), asked);
+                dispatcher.orders.heard(reply.headers(), asked);
                 let (parts, body) = reply.into_parts();
                 let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
                 let body = decode::decoded(&parts.headers, &body?, BOOK_LIMIT).ok()?;

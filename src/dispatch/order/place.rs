@@ -1,15 +1,18 @@
-//! The first try of an order write, and what proves that another one is no second send.
+//! The first way of an order write: it is placed, and what proves that another attempt is no second send.
 
 use std::sync::Arc;
 
 use http::Response;
 use tokio::time::Instant;
 
-use super::ending::LostReply;
-use super::judge::{self, Reply, Verdict};
 use super::lines::micros;
-use super::{Order, limited, superseded};
+use super::lost::LostReply;
+use super::verdict::{self, Reply, Verdict};
+use super::{Order, superseded};
 use crate::broker::dhan::endpoints::WriteKind;
+use crate::dispatch::ready::{legs, live, no_token};
+use crate::dispatch::reply::{Body, Code, Problem, limited};
+use crate::dispatch::{headers, sign};
 use crate::domain::{BootInstant, Outcome, Role};
 use crate::egress::{Lease, Sent};
 use crate::legs::{Leg, Legs, Purpose, Reuse};
@@ -19,9 +22,7 @@ use crate::orders::idempotency::{Claim, Write};
 use crate::orders::journal::Entry;
 use crate::orders::limits::{RateRequest, Reserved};
 use crate::orders::lookup::Lookup;
-use crate::proxy::forward::Trace;
-use crate::proxy::reply::{Body, Code, Problem};
-use crate::proxy::{headers, legs, live, no_token, sign};
+use crate::telemetry::access::Access;
 use crate::tokens::{By, LiveToken};
 
 /// How often a write that was handed back unsent goes on to a new connection.
@@ -49,33 +50,46 @@ struct Ready<'l> {
     reserved: Reserved,
 }
 
-/// What came of letting it leave.
-enum Left {
-    /// Nothing of it was written.
-    NotAByte(String),
+/// What came of one attempt to send.
+enum Attempt<'l> {
+    /// Nothing of it was written: why.
+    NotSent(String),
     /// An exit came, and goes first.
     Overtaken,
-    /// It may have been sent: its line in the journal, when it was sent, and what the broker said.
-    Sent(Box<Entry>, Instant, Verdict),
+    /// It may have been sent, and what the broker said.
+    Sent(SentWrite<'l>, Verdict),
+}
+
+/// A write that may have been sent.
+struct SentWrite<'l> {
+    /// By which leg.
+    leg: &'l Leg,
+    /// With the token of which generation.
+    generation: u64,
+    /// Its line in the journal.
+    intent: Box<Entry>,
+    at: Instant,
 }
 
 impl Order<'_> {
+    /// Send it, with everything that stands in its way looked at first.
+    ///
     /// # Errors
     /// The [`Problem`] to answer with.
     pub(super) async fn first(
         &mut self,
         claim: Claim,
         write: &Write,
-        trace: &mut Trace,
+        record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
         // A halt, a caller that is gone and a queue that was too long are found before anything is taken.
         self.may_leave()?;
         let is_exit = matches!(self.endpoint.write, Some(WriteKind::ExitAll | WriteKind::KillSwitchOn));
-        let exit = is_exit.then(|| self.place.exit(self.request_id));
-        let answered = self.send(claim, write, trace).await;
+        let exit = is_exit.then(|| self.place.exit(&self.request_id));
+        let answered = self.send(claim, write, record).await;
         if let Some(exit) = exit {
             let outcome = match &answered {
-                Ok(_) => trace.outcome.unwrap_or(Outcome::Unknown),
+                Ok(_) => record.outcome.unwrap_or(Outcome::Unknown),
                 Err(problem) => problem.outcome,
             };
             match outcome {
@@ -86,90 +100,121 @@ impl Order<'_> {
         answered
     }
 
-    async fn send(&mut self, mut claim: Claim, write: &Write, trace: &mut Trace) -> Result<Response<Body>, Problem> {
-        let trail = Arc::new(self.trail());
+    /// Attempt after attempt, as long as each proves that the broker did not act on it.
+    async fn send(&mut self, mut claim: Claim, write: &Write, record: &mut Access) -> Result<Response<Body>, Problem> {
+        let lookup = Arc::new(self.lookup());
         let account = self.account;
         let legs = legs(account)?;
         let mut tries = Tries { unsent: 0, reuse: Reuse::Idle, only: None, refused: 0, proven: Outcome::NotSent };
         loop {
-            let ready = self.ready(legs, &tries, trace).await;
-            let ready = ready.map_err(|problem| proven(problem, &tries, trace))?;
-            // An exit that came meanwhile goes first, and what was held for this one is let go.
-            match self.stand() {
-                Stand::Clear => {}
-                Stand::Still => continue,
-                Stand::TurnedAway(by) => return Err(proven(superseded(&by), &tries, trace)),
-            }
-            self.may_leave().map_err(|problem| proven(problem, &tries, trace))?;
-            let (leg, generation) = (ready.leg, ready.token.generation());
-            let left = self.leave(ready, write, &mut claim, &trail, trace).await;
-            let (intent, sent_at, said) = match left.map_err(|problem| proven(problem, &tries, trace))? {
-                Left::Sent(intent, sent_at, said) => (intent, sent_at, said),
-                Left::Overtaken => continue,
-                Left::NotAByte(why) => {
+            let attempt = self.attempt(legs, &tries, write, &mut claim, &lookup, record).await;
+            let (sent, verdict) = match attempt.map_err(|problem| proven(problem, &tries, record))? {
+                Attempt::Sent(sent, verdict) => (sent, verdict),
+                Attempt::Overtaken => continue,
+                Attempt::NotSent(why) => {
                     tries.unsent += 1;
                     if tries.unsent >= UNSENT_TRIES {
                         let detail = format!("{why}; it is safe to send it again");
                         let problem = Problem::new(Code::UpstreamFailed, detail, Outcome::NotSent);
-                        return Err(proven(problem, &tries, trace));
+                        return Err(proven(problem, &tries, record));
                     }
                     tries.reuse = Reuse::Never;
                     continue;
                 }
             };
-            match said {
+            let (outcome, reply) = match verdict {
                 Verdict::Settled(outcome, reply) => {
                     if outcome == Outcome::Rejected && reply.doubts_token() {
                         // Not in the words that prove it: `/profile` says whether it lives.
-                        account.keeper.refused(generation, By::Read);
+                        account.keeper.refused(sent.generation, By::Read);
                     }
                     if outcome == Outcome::Executed && self.endpoint.static_ip {
-                        leg.accepted_source();
+                        sent.leg.accepted_source();
                     }
-                    self.outcome(&intent, outcome, Some(&reply), sent_at, false).await;
-                    self.settled(&mut claim, outcome, &reply);
-                    claim.end(self.recorded(outcome, &reply, &trail, false));
-                    return Ok(self.answer(reply, outcome, false, trace));
+                    (outcome, reply)
                 }
                 Verdict::RefusesSource(reply) => {
-                    leg.refused_source();
-                    self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
-                    claim.taken_back();
-                    tries.proven = Outcome::Rejected;
-                    match legs.other_than(leg.role(), self.purpose()) {
-                        Some(other) if tries.only.is_none() && other.source() != leg.source() => {
+                    sent.leg.refused_source();
+                    match legs.other_than(sent.leg.role(), self.purpose()) {
+                        Some(other) if tries.only.is_none() && other.source() != sent.leg.source() => {
                             tries.only = Some(other.role());
+                            self.refused(&sent, &reply, &mut claim, &mut tries).await;
+                            continue;
                         }
-                        Some(_) | None => return Ok(self.refused(claim, reply, &trail, trace)),
+                        Some(_) | None => (Outcome::Rejected, reply),
                     }
                 }
                 Verdict::RefusesToken(reply) => {
-                    account.keeper.refused(generation, By::Write);
-                    self.outcome(&intent, Outcome::Rejected, Some(&reply), sent_at, false).await;
-                    claim.taken_back();
-                    tries.proven = Outcome::Rejected;
-                    if std::mem::replace(&mut tries.refused, generation) != 0 {
-                        return Ok(self.refused(claim, reply, &trail, trace));
+                    account.keeper.refused(sent.generation, By::Write);
+                    if std::mem::replace(&mut tries.refused, sent.generation) == 0 {
+                        self.refused(&sent, &reply, &mut claim, &mut tries).await;
+                        continue;
                     }
+                    (Outcome::Rejected, reply)
                 }
                 Verdict::Nothing(reply) => {
                     let why = format!("the broker answered {}, which proves nothing", reply.status);
                     // A page or a redirect would be read as a refusal, or followed to a second send.
                     let last = reply.status.is_server_error().then_some(reply);
-                    let lost = LostReply { claim, intent: &intent, trail: &trail, last, why: &why, sent_at };
-                    return Box::pin(self.reconcile(lost, trace)).await;
+                    return Box::pin(self.reconcile(lost(claim, &sent, &lookup, last, &why), record)).await;
                 }
                 Verdict::Lost(why) => {
-                    let lost = LostReply { claim, intent: &intent, trail: &trail, last: None, why: &why, sent_at };
-                    return Box::pin(self.reconcile(lost, trace)).await;
+                    return Box::pin(self.reconcile(lost(claim, &sent, &lookup, None, &why), record)).await;
                 }
-            }
+            };
+            return Ok(self.finish(claim, &sent, (outcome, reply), &lookup, record).await);
         }
+    }
+
+    /// One attempt: wait for what it needs, look whether it still may, and let it leave.
+    ///
+    /// # Errors
+    /// Why it did not leave; nothing was sent.
+    async fn attempt<'l>(
+        &mut self,
+        legs: &'l Legs,
+        tries: &Tries,
+        write: &Write,
+        claim: &mut Claim,
+        lookup: &Arc<Lookup>,
+        record: &mut Access,
+    ) -> Result<Attempt<'l>, Problem> {
+        let ready = self.ready(legs, tries, record).await?;
+        // An exit that came meanwhile goes first, and what was held for this one is let go.
+        match self.stand() {
+            Stand::Clear => {}
+            Stand::Still => return Ok(Attempt::Overtaken),
+            Stand::TurnedAway(by) => return Err(superseded(&by)),
+        }
+        self.may_leave()?;
+        self.leave(ready, write, claim, lookup, record).await
+    }
+
+    /// The broker's reply is the last word: write it down, keep it for repeats, and answer.
+    async fn finish(
+        &self,
+        mut claim: Claim,
+        sent: &SentWrite<'_>,
+        (outcome, reply): (Outcome, Reply),
+        lookup: &Arc<Lookup>,
+        record: &mut Access,
+    ) -> Response<Body> {
+        self.outcome(&sent.intent, outcome, Some(&reply), sent.at, false).await;
+        self.settled(&mut claim, outcome, &reply);
+        claim.end(self.recorded(outcome, &reply, lookup, false));
+        self.answer(reply, outcome, false, record)
+    }
+
+    /// The broker refused it, for its address or its token, and another attempt may do better.
+    async fn refused(&self, sent: &SentWrite<'_>, reply: &Reply, claim: &mut Claim, tries: &mut Tries) {
+        self.outcome(&sent.intent, Outcome::Rejected, Some(reply), sent.at, false).await;
+        claim.taken_back();
+        tries.proven = Outcome::Rejected;
     }
 
     /// Everything that has to be waited for: token, moment, connection. In this order, so that nothing scarce is held
     /// by who lacks the rest.
-    async fn ready<'l>(&self, legs: &'l Legs, tries: &Tries, trace: &mut Trace) -> Result<Ready<'l>, Problem> {
+    async fn ready<'l>(&self, legs: &'l Legs, tries: &Tries, record: &mut Access) -> Result<Ready<'l>, Problem> {
         if !self.takes_risk_away() {
             let cleared = self.wait("an exit-all or kill switch that came after it is under way", self.place.clear());
             cleared.await?.map_err(|by| superseded(&by))?;
@@ -180,12 +225,12 @@ impl Order<'_> {
         let reserved = reserved.await?.map_err(|err| limited(&err))?;
         let dialled = self.wait("no connection was made", self.dial(legs, tries));
         let (leg, lease) = dialled.await?.map_err(|(code, text)| {
-            trace.dial_error = Some(code);
+            record.dial_error = Some(code);
             Problem::before_sending(Code::EgressUnavailable, text)
         })?;
         // It may have been renewed while this waited, which ends the one before.
         let token = self.token(tries.refused).await?;
-        trace.changes = reserved.changes();
+        record.changes = reserved.changes();
         Ok(Ready { token, leg, lease, reserved })
     }
 
@@ -225,77 +270,72 @@ impl Order<'_> {
     ///
     /// # Errors
     /// The intent could not be written, or the limit not be counted: nothing was sent.
-    async fn leave(
+    async fn leave<'l>(
         &mut self,
-        ready: Ready<'_>,
+        ready: Ready<'l>,
         write: &Write,
         claim: &mut Claim,
-        trail: &Arc<Lookup>,
-        trace: &mut Trace,
-    ) -> Result<Left, Problem> {
+        lookup: &Arc<Lookup>,
+        record: &mut Access,
+    ) -> Result<Attempt<'l>, Problem> {
         let Ready { token, leg, mut lease, reserved } = ready;
         sign::headers(&mut self.out.headers, self.account, &token);
         let takes_risk_away = self.takes_risk_away();
         headers::for_write(&mut self.out.headers, takes_risk_away);
-        trace.leg = Some(leg.role());
-        trace.source = Some(lease.source());
+        record.leg = Some(leg.role());
+        record.source = Some(lease.source());
         let mut intent = Box::new(self.entry(write, leg.role(), lease.source(), &token));
         self.journal(&intent).await?;
-        let sent_at = Instant::now();
+        let written_at = Instant::now();
         // The journal may have taken its time: the limit is what leaves now, and the broker closes what lies idle.
-        let pass = match reserved.count(self.leave_by).await {
-            Ok(pass) => pass,
+        let permit = match reserved.count(self.leave_by).await {
+            Ok(permit) => permit,
             Err(err) => {
-                self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
+                self.outcome(&intent, Outcome::NotSent, None, written_at, false).await;
                 return Err(limited(&err));
             }
         };
-        // It may have waited for an exit that took its room, and must not leave after it.
-        if self.stand() != Stand::Clear {
-            self.lane.gate.give_back(pass);
-            self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
-            return Ok(Left::Overtaken);
+        let (at, left_at) = (Instant::now(), BootInstant::now());
+        if let Some(stopped) = self.stopped(&mut lease, at, left_at) {
+            self.lane.gate.refund(permit);
+            self.outcome(&intent, Outcome::NotSent, None, written_at, false).await;
+            return stopped;
         }
-        if !lease.still_good() {
-            self.lane.gate.give_back(pass);
-            self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
-            return Ok(Left::NotAByte("the broker had closed the connection".to_owned()));
-        }
-        let (sent_at, left_at) = (Instant::now(), BootInstant::now());
-        // The disk may have held the intent, or the machine slept: an engine that gave up does not expect this order.
-        if let Some(problem) = self.came_too_late(sent_at, left_at) {
-            self.lane.gate.give_back(pass);
-            self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
-            return Err(problem);
-        }
-        claim.sending(self.unknown(trail));
-        trail.leaves(SentAt::Here(left_at));
-        let said = match lease.send(&self.out.message(), self.out.limit).await {
+        claim.sending(self.unknown(lookup));
+        lookup.leaves(SentAt::Here(left_at));
+        let verdict = match lease.send(&self.out.message(), self.out.limit).await {
             Sent::NotSent(err) => {
                 claim.taken_back();
-                self.lane.gate.give_back(pass);
-                self.outcome(&intent, Outcome::NotSent, None, sent_at, false).await;
-                return Ok(Left::NotAByte(err.chain()));
+                self.lane.gate.refund(permit);
+                self.outcome(&intent, Outcome::NotSent, None, at, false).await;
+                return Ok(Attempt::NotSent(err.chain()));
             }
             Sent::Broken(err) => {
                 leg.suspect();
                 Verdict::Lost(err.chain())
             }
             Sent::Reply(reply) => {
-                self.proxy.orders.heard(reply.headers(), left_at);
-                judge::read(reply, self.out.limit).await
+                self.dispatcher.orders.heard(reply.headers(), left_at);
+                verdict::read(reply, self.out.limit).await
             }
         };
-        let upstream = sent_at.elapsed();
-        trace.upstream = Some(upstream);
+        let upstream = at.elapsed();
+        record.upstream = Some(upstream);
         intent.upstream_us = Some(micros(upstream));
-        Ok(Left::Sent(intent, sent_at, said))
+        Ok(Attempt::Sent(SentWrite { leg, generation: token.generation(), intent, at }, verdict))
     }
 
-    /// The broker's refusal is the last word.
-    fn refused(&self, claim: Claim, reply: Reply, trail: &Arc<Lookup>, trace: &mut Trace) -> Response<Body> {
-        claim.end(self.recorded(Outcome::Rejected, &reply, trail, false));
-        self.answer(reply, Outcome::Rejected, false, trace)
+    /// The last look, after its intent is written and its limit counted: may it not be sent after all?
+    fn stopped<'l>(&self, lease: &mut Lease, now: Instant, awake: BootInstant) -> Option<Result<Attempt<'l>, Problem>> {
+        // It may have waited for an exit that took its room, and must not leave after it.
+        if self.stand() != Stand::Clear {
+            return Some(Ok(Attempt::Overtaken));
+        }
+        if !lease.still_good() {
+            return Some(Ok(Attempt::NotSent("the broker had closed the connection".to_owned())));
+        }
+        // The disk may have held the intent, or the machine slept: an engine that gave up does not expect this order.
+        self.came_too_late(now, awake).map(Err)
     }
 
     /// What takes risk away is in nobody's way and has nobody in its way.
@@ -315,10 +355,21 @@ impl Order<'_> {
 }
 
 /// A problem after tries that the broker refused: the caller hears what is proven.
-fn proven(mut problem: Problem, tries: &Tries, trace: &mut Trace) -> Problem {
+fn proven(mut problem: Problem, tries: &Tries, record: &mut Access) -> Problem {
     if problem.outcome == Outcome::NotSent {
         problem.outcome = tries.proven;
     }
-    trace.outcome = Some(problem.outcome);
+    record.outcome = Some(problem.outcome);
     problem
+}
+
+/// A write that may have been sent, and whose reply says nothing of it.
+fn lost<'w>(
+    claim: Claim,
+    sent: &'w SentWrite<'_>,
+    lookup: &'w Arc<Lookup>,
+    last: Option<Reply>,
+    why: &'w str,
+) -> LostReply<'w> {
+    LostReply { claim, intent: &sent.intent, lookup, last, why, sent_at: sent.at }
 }

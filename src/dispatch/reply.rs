@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 
-use super::http1::Refusal;
 use crate::domain::{AccountName, Outcome};
 use crate::egress::{ReplyBody, ReplyError};
+use crate::orders::limits::Limited;
+use crate::telemetry::access::Access;
 
 /// On every reply.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("sixgate-request-id");
@@ -231,29 +232,46 @@ impl Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Malformed(what) => Self::before_sending(Code::BadRequest, what),
-            Refusal::Ambiguous(what) => Self::before_sending(Code::AmbiguousFraming, what),
-            Refusal::HeadTooLarge => {
-                Self::before_sending(Code::BodyTooLarge, "the head of the request is over 32 KiB or 100 fields")
-            }
-            Refusal::BodyTooLarge => Self::before_sending(Code::BodyTooLarge, "the body is over proxy.body_limit"),
-            // It is nothing of the caller's that is wrong with it, and not a byte of it went on.
-            Refusal::MakesRoom => Self {
-                retry: Retry::After(Duration::from_secs(1)),
-                ..Self::before_sending(
-                    Code::NotInTime,
-                    "the gateway has no place left for callers, and this one had not shown a key or sent a whole request \
-                     when others needed it; nothing was sent; connect again and send it at once",
-                )
-            },
-            Refusal::TooSlow => {
-                Self::before_sending(Code::BadRequest, "the request did not arrive within proxy.request_timeout")
-            }
+/// Say on a reply how its request went.
+pub fn mark(record: &Access, headers: &mut HeaderMap) {
+    if let Some(leg) = record.leg {
+        headers.insert(LEG, HeaderValue::from_static(leg.as_str()));
+    }
+    if let Some(source) = record.source {
+        let mut text = Vec::with_capacity(40);
+        source.write(&mut text);
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+            headers.insert(SOURCE, value);
         }
     }
+    if let Some(outcome) = record.outcome {
+        headers.insert(OUTCOME, HeaderValue::from_static(outcome.as_str()));
+    }
+    if let Some(value) = record.repeat_of.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(REPEAT, value);
+    }
+    if let Some(changes) = record.changes.filter(|changes| changes.is_near_the_end())
+        && let Ok(value) = HeaderValue::from_str(&format!("{} of {}", changes.this, changes.most))
+    {
+        headers.insert(CHANGES, value);
+    }
+    if let Some(value) = record.correlation_id.as_ref().and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(CORRELATION_ID, value);
+    }
+}
+
+/// The broker's limit would be broken.
+pub fn limited(err: &Limited) -> Problem {
+    let mut problem = Problem::before_sending(Code::RateLimited, err.to_string());
+    problem.retry = match err.retry_after {
+        Some(wait) => Retry::After(wait),
+        // A library would repeat it by itself, and be refused by itself, for ever.
+        None => Retry::Never,
+    };
+    if let Some(wait) = err.retry_after {
+        problem.detail.push_str(&format!("; try again in {}", humantime::format_duration(wait)));
+    }
+    problem
 }
 
 /// A JSON reply of the gateway's own.

@@ -13,18 +13,18 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Order;
-use super::ending::LostReply;
+use super::lost::LostReply;
 use crate::broker::dhan::endpoints::WriteKind;
+use crate::dispatch::question::{self, Question};
+use crate::dispatch::ready::{legs, live};
+use crate::dispatch::reconcile::LookupResult;
+use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::{Outcome, Role};
 use crate::legs::{Purpose, Reuse};
 use crate::orders::idempotency::{Claim, Write};
 use crate::orders::journal::{Kind, SafeText};
 use crate::orders::lookup::Lookup;
-use crate::proxy::forward::Trace;
-use crate::proxy::question::{self, Question};
-use crate::proxy::reconcile::LookupResult;
-use crate::proxy::reply::{Body, Code, Problem};
-use crate::proxy::{legs, live};
+use crate::telemetry::access::Access;
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -43,34 +43,33 @@ enum Shown {
 impl Order<'_> {
     /// May this be the repeat of a write that lacks in the journal?
     pub(super) fn must_ask_first(&self) -> bool {
-        !self.takes_risk_away() && self.is_named() && !self.proxy.orders.remembers_all()
+        !self.takes_risk_away() && self.is_named() && !self.dispatcher.orders.remembers_all()
     }
 
     pub(super) async fn ask_first(
         mut self,
         claim: Claim,
         write: &Write,
-        trace: &mut Trace,
+        record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
         self.may_leave()?;
-        let trail = Arc::new(self.trail());
+        let lookup = Arc::new(self.lookup());
         if self.endpoint.write == Some(WriteKind::Change) {
-            return self.change_anew(claim, &trail, write, trace).await;
+            return self.change_anew(claim, &lookup, write, record).await;
         }
-        if !trail.is_listed_by_id() {
-            return Err(cannot_be_asked(trace));
+        if !lookup.is_listed_by_id() {
+            return Err(cannot_be_asked(record));
         }
-        let shown = match self
-            .wait("the broker could not be asked whether this id was used before", self.shown(&trail))
-            .await
-        {
-            Ok(shown) => shown,
-            Err(_) => return Err(cannot_be_asked(trace)),
-        };
+        let shown =
+            match self.wait("the broker could not be asked whether this id was used before", self.shown(&lookup)).await
+            {
+                Ok(shown) => shown,
+                Err(_) => return Err(cannot_be_asked(record)),
+            };
         match shown {
-            Shown::None => self.first(claim, write, trace).await,
-            Shown::Some => self.found_before(claim, &trail, write, trace).await,
-            Shown::Nothing => Err(cannot_be_asked(trace)),
+            Shown::None => self.first(claim, write, record).await,
+            Shown::Some => self.found_before(claim, &lookup, write, record).await,
+            Shown::Nothing => Err(cannot_be_asked(record)),
         }
     }
 
@@ -78,34 +77,34 @@ impl Order<'_> {
     async fn change_anew(
         &mut self,
         claim: Claim,
-        trail: &Arc<Lookup>,
+        lookup: &Arc<Lookup>,
         write: &Write,
-        trace: &mut Trace,
+        record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
         let looked =
-            self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, question::LONGEST).await;
+            self.dispatcher.look_for(lookup, self.account, &self.out.authority, Role::Primary, question::LONGEST).await;
         match looked {
-            LookupResult::Executed(_) => self.told_as_found(claim, looked, trail, write, trace).await,
-            LookupResult::Rejected(_) | LookupResult::NotFound => self.first(claim, write, trace).await,
+            LookupResult::Executed(_) => self.told_as_found(claim, looked, lookup, write, record).await,
+            LookupResult::Rejected(_) | LookupResult::NotFound => self.first(claim, write, record).await,
         }
     }
 
     async fn found_before(
         &self,
         claim: Claim,
-        trail: &Arc<Lookup>,
+        lookup: &Arc<Lookup>,
         write: &Write,
-        trace: &mut Trace,
+        record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
         let patience = self.reconcile_for;
-        let looked = self.proxy.look_for(trail, self.account, &self.out.authority, Role::Primary, patience).await;
+        let looked = self.dispatcher.look_for(lookup, self.account, &self.out.authority, Role::Primary, patience).await;
         if matches!(looked, LookupResult::Executed(_) | LookupResult::Rejected(Some(_))) {
-            return self.told_as_found(claim, looked, trail, write, trace).await;
+            return self.told_as_found(claim, looked, lookup, write, record).await;
         }
         let detail = "lines of the order journal lack, and the broker has an order of today under this id that is not this \
                       one; nothing was sent now. Look in the order book, and give this one an id of its own only if it is \
                       really a new order";
-        trace.outcome = Some(Outcome::Unknown);
+        record.outcome = Some(Outcome::Unknown);
         Err(Problem::new(Code::IdempotencyConflict, detail, Outcome::Unknown))
     }
 
@@ -113,35 +112,35 @@ impl Order<'_> {
         &self,
         claim: Claim,
         looked: LookupResult,
-        trail: &Arc<Lookup>,
+        lookup: &Arc<Lookup>,
         write: &Write,
-        trace: &mut Trace,
+        record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
         let mut line = self.line(Kind::Outcome, write);
         line.correlation_id = self.wish.correlation.as_ref().map(|correlation| SafeText::of(correlation.id()));
         let why = "its line lacks in the order journal";
-        let lost = LostReply { claim, intent: &line, trail, last: None, why, sent_at: Instant::now() };
-        self.settle(lost, looked, trace).await
+        let lost = LostReply { claim, intent: &line, lookup, last: None, why, sent_at: Instant::now() };
+        self.settle(lost, looked, record).await
     }
 
     /// Ask until the broker's answer can be read, and long enough after the start for an order to show.
-    async fn shown(&self, trail: &Lookup) -> Shown {
+    async fn shown(&self, lookup: &Lookup) -> Shown {
         loop {
-            let shown = self.ask_once(trail).await;
-            let settled = self.proxy.orders.age() >= self.reconcile_for;
+            let shown = self.ask_once(lookup).await;
+            let settled = self.dispatcher.orders.age() >= self.reconcile_for;
             match shown {
                 Shown::Some => return shown,
                 Shown::None if settled => return shown,
                 Shown::None | Shown::Nothing => {}
             }
-            let wait = self.reconcile_for.saturating_sub(self.proxy.orders.age()).max(PAUSE);
+            let wait = self.reconcile_for.saturating_sub(self.dispatcher.orders.age()).max(PAUSE);
             tokio::time::sleep(wait.min(PAUSE * 4)).await;
         }
     }
 
-    async fn ask_once(&self, trail: &Lookup) -> Shown {
+    async fn ask_once(&self, lookup: &Lookup) -> Shown {
         let mut none = false;
-        for path in trail.paths() {
+        for path in lookup.paths() {
             let Some((status, body)) = self.question(&path).await else { continue };
             match self.read(status, &body) {
                 Some(true) => return Shown::Some,
@@ -188,17 +187,17 @@ impl Order<'_> {
             self.lane.gate.enter(question::ask(path)).await.ok()?;
             let (leg, lease) = legs(account).ok()?.lease(to, Purpose::Read, Reuse::Idle, by).await.ok()?;
             let question = Question { account, token: &token, to, path, limit: question::LONGEST };
-            question.put(self.proxy, leg, lease).await
+            question.put(self.dispatcher, leg, lease).await
         };
         tokio::time::timeout_at(by, asked).await.ok().flatten()
     }
 }
 
 /// The write may have been carried out before the start, and nobody can say.
-fn cannot_be_asked(trace: &mut Trace) -> Problem {
+fn cannot_be_asked(record: &mut Access) -> Problem {
     let detail = "lines of the order journal lack (see the log and /readyz), so this id may have been used before, and the \
                   broker could not be asked for it; nothing was sent now. Look in the order book; then send it under \
                   another id, or without one";
-    trace.outcome = Some(Outcome::Unknown);
+    record.outcome = Some(Outcome::Unknown);
     Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown)
 }

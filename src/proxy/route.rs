@@ -1,0 +1,274 @@
+//! Where a request goes: its answer, with one line of the log and one count of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Response, StatusCode, header};
+
+use super::Proxy;
+use super::admission::ListenerContext;
+use super::destination::{self, Target, Tunnel};
+use super::exchange::{Exchange, Handled, Inbound, TunnelContext, Upgrade};
+use super::permission::ListenerPermission;
+use super::tunnel::TunnelLifetime;
+use super::websocket;
+use crate::accounts::Account;
+use crate::broker::dhan::endpoints::{self, Managed, Spelling, classify, spelling};
+use crate::broker::dhan::hosts::Service;
+use crate::dispatch::reply::{self, Body, Code, Problem};
+use crate::dispatch::{self, ApiRequest, legs, live, refuse_if_halted, sign};
+use crate::domain::{Authority, random, steady};
+use crate::legs::Purpose;
+use crate::telemetry::access::Access;
+use crate::tokens::placeholder;
+
+impl Proxy {
+    /// Answer one request, and leave one line and one count of it.
+    pub(super) async fn handle(
+        &self,
+        listener: &ListenerContext,
+        tunnel: Option<&TunnelContext>,
+        inbound: Inbound,
+    ) -> Handled {
+        let began = Instant::now();
+        let request_id = request_id();
+        let mut record = Access::new(&request_id, &inbound.method);
+        record.account = Some(inbound.account.name.clone());
+        let account = Arc::clone(&inbound.account);
+        let settings = Arc::clone(&inbound.settings);
+        let mut exchange = Exchange { listener, tunnel, account: &account, settings, record };
+        let mut handled = match self.answer(&mut exchange, inbound).await {
+            Ok(handled) => handled,
+            Err(problem) => {
+                let record = &mut exchange.record;
+                record.code = Some(problem.code.as_str());
+                if record.write {
+                    record.outcome = Some(problem.outcome);
+                }
+                let mut reply = problem.into_reply(Some(&account.name), &request_id);
+                reply::mark(record, reply.headers_mut());
+                Handled::Reply(reply)
+            }
+        };
+        let (status, headers) = match &mut handled {
+            Handled::Reply(reply) => (reply.status(), reply.headers_mut()),
+            Handled::Upgrade(reply, _) => (reply.status(), reply.headers_mut()),
+        };
+        self.told(&mut exchange.record, status, headers, began);
+        handled
+    }
+
+    /// Answer a request that could not be read, or whose sender is nobody's caller, with its line and its count.
+    pub(super) fn refuse(&self, method: Option<&Method>, problem: Problem) -> Response<Body> {
+        let began = Instant::now();
+        let request_id = request_id();
+        let mut record = match method {
+            Some(method) => Access::new(&request_id, method),
+            None => Access::unread(&request_id),
+        };
+        record.code = Some(problem.code.as_str());
+        let mut reply = problem.into_reply(None, &request_id);
+        let status = reply.status();
+        self.told(&mut record, status, reply.headers_mut(), began);
+        reply
+    }
+
+    /// The access line, the count and the header of what was answered.
+    fn told(&self, record: &mut Access, status: StatusCode, headers: &mut http::HeaderMap, began: Instant) {
+        record.status = status.as_u16();
+        record.total = began.elapsed();
+        self.dispatcher.metrics().request(record);
+        record.log();
+        if let Ok(value) = HeaderValue::from_str(record.request_id()) {
+            headers.insert(reply::REQUEST_ID, value);
+        }
+    }
+
+    async fn answer(&self, exchange: &mut Exchange<'_>, inbound: Inbound) -> Result<Handled, Problem> {
+        let authority = exchange.tunnel.map(|tunnel| &tunnel.authority);
+        exchange.listener.refuse_browsers(&inbound.headers, inbound.form, &inbound.target, authority)?;
+        match (&inbound.method, exchange.tunnel) {
+            (&Method::CONNECT, None) => Box::pin(self.connect(exchange, inbound)).await,
+            _ => self.request(exchange, inbound).await,
+        }
+    }
+
+    async fn connect(&self, exchange: &mut Exchange<'_>, inbound: Inbound) -> Result<Handled, Problem> {
+        let mut established = Response::new(());
+        let (account, record) = (exchange.account, &mut exchange.record);
+        let destinations = &exchange.settings.destinations;
+        let tunnel = destinations.tunnel(&inbound.target, &inbound.headers);
+        if tunnel.is_err() {
+            // Its operator has to know what to allow. As it was understood, not as it came: a
+            // confused caller may have put its key there.
+            record.target = Authority::parse(&inbound.target, None).ok();
+        }
+        match tunnel? {
+            Tunnel::Intercept(authority) => {
+                record.target = Some(authority.clone());
+                let tunnel = TunnelContext { authority, admitted_by: Arc::new(inbound.headers) };
+                Ok(Handled::Upgrade(established, Box::new(Upgrade::Intercept(tunnel))))
+            }
+            Tunnel::Blind(authority) => {
+                record.target = Some(authority.clone());
+                let is_api = destinations.is_api(&authority);
+                if is_api {
+                    refuse_if_halted(account)?;
+                }
+                let legs = legs(account)?;
+                // Nobody looks inside, so it may be an order.
+                let by = tokio::time::Instant::now() + exchange.settings.timing.read_timeout;
+                let dialled = legs.dial(&authority, Purpose::OrderWrite, by).await;
+                let (leg, stream) = dialled.map_err(|none| {
+                    record.dial_error = Some(none.code());
+                    Problem::before_sending(Code::EgressUnavailable, none.to_string())
+                })?;
+                record.leg = Some(leg.role());
+                record.source = Some(leg.source());
+                reply::mark(record, established.headers_mut());
+                let mut until = TunnelLifetime::of(account, legs, exchange.listener, &self.tasks);
+                until.leg = Some(leg.barred());
+                until.blind = is_api.then(|| (Arc::clone(&self.accounts), account.name.clone()));
+                Ok(Handled::Upgrade(established, Box::new(Upgrade::Blind(stream, until))))
+            }
+        }
+    }
+
+    async fn request(&self, exchange: &mut Exchange<'_>, inbound: Inbound) -> Result<Handled, Problem> {
+        if !destination::passes(&inbound.method) {
+            return Err(Problem::before_sending(Code::BadRequest, "this method is not passed on"));
+        }
+        let authority = exchange.tunnel.map(|tunnel| &tunnel.authority);
+        let destinations = &exchange.settings.destinations;
+        let (_, target) = destinations.target(&inbound.target, &inbound.headers, authority)?;
+        exchange.record.target = Some(target.authority.clone());
+        exchange.record.path = Some(target.path.clone());
+        if let Some(reply) = managed(&target, exchange.account)? {
+            return Ok(Handled::Reply(reply));
+        }
+        match target.service {
+            Some(Service::Api) => self.api(exchange, inbound, target).await.map(Handled::Reply),
+            Some(service @ (Service::Feed | Service::OrderUpdate)) => {
+                Box::pin(self.websocket(exchange, service, inbound, target)).await
+            }
+            Some(Service::Images | Service::Auth) => {
+                let mut out = inbound.into_upstream(target);
+                dispatch::for_broker(&mut out.headers);
+                let legs = legs(exchange.account)?;
+                Box::pin(dispatch::send(legs, &out, &mut exchange.record)).await.map(Handled::Reply)
+            }
+            None => {
+                let mut out = inbound.into_upstream(target);
+                dispatch::for_allowed(&mut out.headers);
+                let legs = legs(exchange.account)?;
+                Box::pin(dispatch::send(legs, &out, &mut exchange.record)).await.map(Handled::Reply)
+            }
+        }
+    }
+
+    /// A request to the broker's API, in the broker's own spelling, and allowed to this kind of caller.
+    async fn api(
+        &self,
+        exchange: &mut Exchange<'_>,
+        inbound: Inbound,
+        mut target: Target,
+    ) -> Result<Response<Body>, Problem> {
+        // One canonical form before anything is classified, keyed or refused.
+        let endpoint = classify(&inbound.method, target.path.path(), target.path.query());
+        exchange.record.write = endpoint.is_write();
+        if !endpoint.exact {
+            match spelling(&inbound.method, target.path.path(), target.path.query()) {
+                Spelling::Right => {}
+                Spelling::Corrected(path) => target.path = path,
+                Spelling::Refused { right } => {
+                    let detail = format!("the broker's path for this is {right}; another spelling of it is not sent");
+                    return Err(Problem::before_sending(Code::BadRequest, detail));
+                }
+            }
+        }
+        let permission = match endpoint.is_write() {
+            true => {
+                exchange.listener.refuse_simple_writes(&inbound.method, &endpoint, &inbound.headers, &inbound.body)?;
+                Some(ListenerPermission::new(&self.accounts, exchange, &inbound))
+            }
+            false => None,
+        };
+        let (arrival, timing) = (inbound.arrival.clone(), exchange.settings.timing);
+        let out = inbound.into_upstream(target);
+        let request = ApiRequest { account: exchange.account, endpoint, out, arrival, timing };
+        match &permission {
+            Some(permission) => self.dispatcher.write(request, permission, &mut exchange.record).await,
+            None => self.dispatcher.read(request, &mut exchange.record).await,
+        }
+    }
+
+    async fn websocket(
+        &self,
+        exchange: &mut Exchange<'_>,
+        service: Service,
+        inbound: Inbound,
+        target: Target,
+    ) -> Result<Handled, Problem> {
+        let account = exchange.account;
+        let handshake = websocket::Handshake::of(&inbound.method, &inbound.headers, service)?;
+        let by = tokio::time::Instant::now() + exchange.settings.timing.read_timeout;
+        let token = live(account, by).await?;
+        let mut out = inbound.into_upstream(target);
+        dispatch::for_broker(&mut out.headers);
+        handshake.ask(&mut out.headers);
+        if service == Service::Feed {
+            out.path = sign::feed_query(&out.path, account, &token)?;
+            out.secret_path = true;
+        } else {
+            // Its login is its first frame; a query could only hold another one.
+            out.path = sign::no_query(&out.path);
+        }
+        out.upgrade = true;
+        let login =
+            (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
+        let legs = legs(account)?;
+        let mut until = TunnelLifetime::of(account, legs, exchange.listener, &self.tasks);
+        let reply = dispatch::send(legs, &out, &mut exchange.record).await?;
+        until.leg = exchange.record.leg.map(|role| legs.leg(role).barred());
+        if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Handled::Reply(reply));
+        }
+        let (reply, relay) = websocket::Relay::new(reply, login)?;
+        Ok(Handled::Upgrade(reply, Box::new(Upgrade::WebSocket(Box::new(relay), until))))
+    }
+}
+
+/// The gateway's own id of a request.
+fn request_id() -> Arc<str> {
+    let mut text = uuid::Uuid::encode_buffer();
+    (&*random::time_ordered_id().hyphenated().encode_lower(&mut text)).into()
+}
+
+/// What the gateway answers by itself: login with a placeholder, and a refusal of
+/// what would change the registration or the login behind its back.
+fn managed(target: &Target, account: &Account) -> Result<Option<Response<Body>>, Problem> {
+    let path = target.path.path();
+    let kind = match target.service {
+        Some(Service::Api) => endpoints::managed_path(path),
+        Some(Service::Auth) => Some(Managed::Login),
+        Some(Service::OrderUpdate | Service::Feed | Service::Images) | None => None,
+    };
+    match kind {
+        None => Ok(None),
+        Some(Managed::Login) => match placeholder::reply(path, account.client_id(), steady::now()) {
+            Some(body) => {
+                let mut reply = crate::dispatch::reply::json(StatusCode::OK, &body);
+                reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Ok(Some(reply))
+            }
+            None => Err(Problem::before_sending(
+                Code::ManagedByGateway,
+                "the gateway logs this account in; callers need no token of their own",
+            )),
+        },
+        Some(Managed::Registration) => Err(Problem::before_sending(
+            Code::ManagedByGateway,
+            "callers do not change the registered addresses: a mistake there costs a week; whoever runs the gateway does it on web.dhan.co",
+        )),
+    }
+}
