@@ -246,7 +246,7 @@ async fn a_web_token_renews_and_another_kind_does_not() {
     setup.broker.fault(Fault::new(Action::Close { executed: true }).on("GET", "/v2/RenewToken").times(1));
     let web = setup.broker.mint_web_token(&setup.id);
     let lost = setup.login.renew(&setup.legs, &setup.id, &web.as_str().into(), soon()).await.answered;
-    assert!(matches!(lost, Answered::Lost(_)), "{lost:?}");
+    assert!(matches!(lost, Answered::Unknown(_)), "{lost:?}");
     assert_eq!(setup.alive(&web).await, CheckOutcome::Dead, "the old one died, and nobody has the new one");
 }
 
@@ -278,7 +278,7 @@ async fn a_consent_is_fetched_by_either_verb() {
     let token_id = setup.token_id().await;
     setup.broker.clear_seen();
     setup.fault_logins(Action::Close { executed: true });
-    assert!(matches!(setup.consume(&token_id).await, Answered::Lost(_)));
+    assert!(matches!(setup.consume(&token_id).await, Answered::Unknown(_)));
     assert_eq!(setup.broker.seen().len(), 1);
 
     let wrong = (&KEY.into(), &"another-secret".into());
@@ -299,7 +299,7 @@ async fn a_lost_answer_is_lost_and_asked_once() {
         setup.broker.clear_seen();
         setup.fault_logins(Action::Close { executed });
         let answered = setup.mint_with(PIN, step(SignedDuration::ZERO, i64::from(executed))).await.answered;
-        assert!(matches!(answered, Answered::Lost(_)), "{answered:?}");
+        assert!(matches!(answered, Answered::Unknown(_)), "{answered:?}");
         assert_eq!(setup.broker.seen().len(), 1);
     }
     assert_eq!(setup.broker.mints(&setup.id).len(), 1);
@@ -307,7 +307,7 @@ async fn a_lost_answer_is_lost_and_asked_once() {
     let hasty = BrokerClient::new(host("api.dhan.co"), host("auth.dhan.co"), Duration::from_millis(500));
     let (pin, totp) = (PIN.into(), TOTP.into());
     let answered = hasty.pin_totp(&setup.legs, &setup.id, &pin, &totp, 1, soon()).await.answered;
-    assert!(matches!(answered, Answered::Lost(_)), "{answered:?}");
+    assert!(matches!(answered, Answered::Unknown(_)), "{answered:?}");
 }
 
 /// A page of HTML proves nothing: the broker behind it may have made a token.

@@ -56,7 +56,7 @@ impl GetIp for AddressChecker {
                 Answered::Good(registered) => Some(seen(&registered, role, leg.source().ip())),
                 // A whole reply that says nothing of it.
                 Answered::Refused(_) => Some(Seen { detected: None, orders_allowed: None }),
-                Answered::Lost(_) | Answered::NotSent(_) => None,
+                Answered::Unknown(_) | Answered::NotSent(_) => None,
             }
         };
         Some(ask.boxed())

@@ -170,7 +170,7 @@ async fn ask(login: &BrokerClient, subject: &Subject) -> Result<(Registration, T
         Answered::Refused(refusal) if client::is_not_told(&refusal) => {
             return Err(RegistrationError::NotTold { why: refusal.trouble.summary.into_owned(), now });
         }
-        answered @ (Answered::Good(_) | Answered::Refused(_) | Answered::Lost(_) | Answered::NotSent(_)) => {
+        answered @ (Answered::Good(_) | Answered::Refused(_) | Answered::Unknown(_) | Answered::NotSent(_)) => {
             answered.told().map_err(RegistrationError::Broker)?
         }
     };

@@ -170,7 +170,7 @@ async fn try_line(login: &BrokerClient, subject: &Subject, leg: &Leg) -> (Line, 
 /// What was sent had a connection with TLS to be sent on, whatever became of it.
 fn line_of<T>(answered: &Answered<T>) -> Line {
     match answered {
-        Answered::Good(_) | Answered::Refused(_) | Answered::Lost(_) => Ok(()),
+        Answered::Good(_) | Answered::Refused(_) | Answered::Unknown(_) => Ok(()),
         Answered::NotSent(why) => Err(why.clone()),
     }
 }

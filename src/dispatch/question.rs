@@ -14,8 +14,8 @@ use super::sign;
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::errors;
-use crate::domain::{Authority, BootInstant};
-use crate::egress::{Lease, Sent, decode};
+use crate::domain::{Authority, BootInstant, NoAnswer};
+use crate::egress::{Lease, decode};
 use crate::legs::Leg;
 use crate::orders::limits::RateRequest;
 use crate::tokens::{By, LiveToken};
@@ -49,7 +49,7 @@ impl Question<'_> {
         let asked = BootInstant::now();
         let read = UpstreamRequest::read(self.to.clone(), target, headers, self.limit);
         match lease.send(&read.message(), self.limit).await {
-            Sent::Reply(reply) => {
+            Ok(reply) => {
                 dispatcher.orders.heard(reply.headers(), asked);
                 let (parts, body) = reply.into_parts();
                 let (body, _) = Body::Broker(Box::new(body)).peek(BOOK_LIMIT).await;
@@ -58,8 +58,8 @@ impl Question<'_> {
                 self.doubt_the_token(status, &body);
                 Some((status, body))
             }
-            Sent::NotSent(_) => None,
-            Sent::Broken(_) => {
+            Err(NoAnswer::NotSent(_)) => None,
+            Err(NoAnswer::Unknown(_)) => {
                 leg.suspect();
                 None
             }

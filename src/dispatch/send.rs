@@ -16,8 +16,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::headers;
 use super::reply::{self, Body, Code, Problem};
-use crate::domain::{Authority, Outcome};
-use crate::egress::{Lease, Message, SendError, Sent};
+use crate::domain::{Authority, NoAnswer, Outcome};
+use crate::egress::{Lease, Message, SendError};
 use crate::legs::{Leg, Legs, NoLeg, Purpose, Reuse};
 use crate::orders::limits::{RateLimiter, RateRequest};
 use crate::telemetry::access::Access;
@@ -77,29 +77,29 @@ pub async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access) -> Re
         let began = Instant::now();
         let sent = lease.send(&out.message(), out.limit).await;
         record.upstream = Some(began.elapsed());
-        if matches!(sent, Sent::Broken(_)) {
+        if matches!(sent, Err(NoAnswer::Unknown(_))) {
             leg.suspect();
         }
         match sent {
             // Nobody asked for other bytes: what they mean, and where a reply to the
             // next request would begin, is not known.
-            Sent::Reply(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS && !out.upgrade => {
+            Ok(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS && !out.upgrade => {
                 let detail = "the broker answered 101 to a request that asked for no upgrade";
                 return Err(Problem::new(Code::UpstreamFailed, detail, Outcome::Unknown));
             }
-            Sent::Reply(reply) => {
+            Ok(reply) => {
                 if let Some((silent, _)) = silent {
                     silent.gave_no_reply(&out.authority);
                 }
                 return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), record));
             }
-            Sent::NotSent(err) => {
+            Err(NoAnswer::NotSent(err)) => {
                 unsent += 1;
                 if unsent >= UNSENT_TRIES {
                     return Err(out.failed(&err, Outcome::NotSent));
                 }
             }
-            Sent::Broken(err) => {
+            Err(NoAnswer::Unknown(err)) => {
                 // A handshake that got no reply is its host's matter: streams are opened anew by who listens.
                 let is_silent = matches!(err, SendError::TimedOut(_));
                 if repeated || is_silent && out.upgrade || !out.may_go_again().await {

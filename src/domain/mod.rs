@@ -27,7 +27,7 @@ pub mod totp;
 pub use account::{AccountName, ClientId, Platform, RepeatsBy};
 pub use boot_instant::BootInstant;
 pub use order_changes::OrderChanges;
-pub use outcome::Outcome;
+pub use outcome::{NoAnswer, Outcome};
 pub use pair::{Pair, Role, SourceAddr};
 pub use secret::Secret;
 pub use target::{Authority, Host};

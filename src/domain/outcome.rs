@@ -27,3 +27,23 @@ impl Outcome {
         }
     }
 }
+
+/// Why a request has no reply, and what that proves of it. Everything that sends speaks in these two words; `E` is what
+/// went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer<E> {
+    /// Proven: not a byte of it was sent, so it may go another way.
+    NotSent(E),
+    /// It may have been sent, in part or whole. Nobody here knows what became of it.
+    Unknown(E),
+}
+
+impl<E> NoAnswer<E> {
+    /// The same, with the cause in other terms.
+    pub fn map<F>(self, convert: impl FnOnce(E) -> F) -> NoAnswer<F> {
+        match self {
+            Self::NotSent(cause) => NoAnswer::NotSent(convert(cause)),
+            Self::Unknown(cause) => NoAnswer::Unknown(convert(cause)),
+        }
+    }
+}

@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::lease::Message;
 use super::stream::CountingStream;
+use crate::domain::NoAnswer;
 use crate::net::read_buffer::poll_fill;
 use body::{Decoder, Piece};
 use head::Head;
@@ -61,15 +62,6 @@ pub struct Http1<W> {
     wire: W,
     /// What was read and belongs to the reply under way.
     buffer: BytesMut,
-}
-
-/// Why there was no reply.
-#[derive(Debug)]
-pub enum Failed {
-    /// The kernel took no byte of the request.
-    NotSent(io::Error),
-    /// It may have been sent, in part or whole.
-    Broken(io::Error),
 }
 
 /// How a reply's body comes.
@@ -133,7 +125,7 @@ impl<W: Wire> Http1<W> {
     /// Send a request and read the head of its reply.
     ///
     /// Not cancel-safe, and after an error the connection is of no more use.
-    pub async fn exchange(&mut self, message: &Message<'_>) -> Result<(Response<()>, Incoming), Failed> {
+    pub async fn exchange(&mut self, message: &Message<'_>) -> Result<(Response<()>, Incoming), NoAnswer<io::Error>> {
         self.exchange_written(head::encode(message), message.method).await
     }
 
@@ -142,17 +134,17 @@ impl<W: Wire> Http1<W> {
         &mut self,
         request: impl AsRef<[u8]>,
         method: &Method,
-    ) -> Result<(Response<()>, Incoming), Failed> {
+    ) -> Result<(Response<()>, Incoming), NoAnswer<io::Error>> {
         let before = self.wire.taken();
         let written = async {
             self.wire.write_all(request.as_ref()).await?;
             self.wire.flush().await
         };
         if let Err(err) = written.await {
-            return Err(if self.wire.taken() == before { Failed::NotSent(err) } else { Failed::Broken(err) });
+            return Err(if self.wire.taken() == before { NoAnswer::NotSent(err) } else { NoAnswer::Unknown(err) });
         }
         drop(request);
-        self.reply(method).await.map_err(Failed::Broken)
+        self.reply(method).await.map_err(NoAnswer::Unknown)
     }
 
     async fn reply(&mut self, method: &Method) -> io::Result<(Response<()>, Incoming)> {

@@ -22,11 +22,11 @@ use tokio::time::error::Elapsed;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
-use super::http1::{Failed, Http1, Incoming, head};
+use super::http1::{Http1, Incoming, head};
 use super::pool::{Pool, Reusable};
 use super::stream::CountingStream;
 use super::tls::Profile;
-use crate::domain::{Authority, BootInstant, SourceAddr};
+use crate::domain::{Authority, BootInstant, NoAnswer, SourceAddr};
 
 /// How long an idle HTTP/2 connection may take to say that it can be used.
 const READY_WITHIN: Duration = Duration::from_millis(100);
@@ -244,20 +244,8 @@ pub struct Lease {
     is_new: bool,
 }
 
-/// What came of sending a request.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once and taken apart at once; a box would be an allocation per order"
-)]
-pub enum Sent {
-    /// The broker's reply.
-    Reply(Response<ReplyBody>),
-    /// Not a byte of it was sent: it may go another way.
-    NotSent(SendError),
-    /// It may have been sent. Nobody here knows what became of it.
-    Broken(SendError),
-}
+/// What came of sending: the broker's reply, or why there is none.
+pub type Sent = Result<Response<ReplyBody>, NoAnswer<SendError>>;
 
 /// Why a request got no reply.
 #[derive(Debug, thiserror::Error)]
@@ -335,51 +323,46 @@ impl Lease {
         self.sent(answer, limit)
     }
 
-    fn sent(self, answer: Result<Result<Response<Framed>, Unanswered>, Elapsed>, limit: Duration) -> Sent {
+    fn sent(self, answer: Result<Result<Response<Framed>, NoAnswer<Cause>>, Elapsed>, limit: Duration) -> Sent {
         match answer {
-            Ok(Ok(reply)) => Sent::Reply(reply.map(|body| ReplyBody::new(body, self))),
-            Ok(Err(Unanswered::NotSent(err))) => Sent::NotSent(SendError::Connection(err)),
-            Ok(Err(Unanswered::Broken(err))) => Sent::Broken(SendError::Connection(err)),
-            Err(_) => Sent::Broken(SendError::TimedOut(limit)),
+            Ok(Ok(reply)) => Ok(reply.map(|body| ReplyBody::new(body, self))),
+            Ok(Err(none)) => Err(none.map(SendError::Connection)),
+            Err(_) => Err(NoAnswer::Unknown(SendError::TimedOut(limit))),
         }
     }
 }
 
-enum Unanswered {
-    NotSent(Cause),
-    Broken(Cause),
-}
-
 impl Sender {
-    async fn send(&mut self, message: &Message<'_>) -> Result<Response<Framed>, Unanswered> {
+    async fn send(&mut self, message: &Message<'_>) -> Result<Response<Framed>, NoAnswer<Cause>> {
         match self {
             Self::Http1(connection) => http1_answer(connection.exchange(message).await),
             Self::Http2(sender) => {
                 let sent = sender.try_send_request(message.to_http2()).await;
                 sent.map(|reply| reply.map(Framed::Http2)).map_err(|mut err| match err.take_message() {
-                    Some(_) => Unanswered::NotSent(err.into_error().into()),
-                    None => Unanswered::Broken(err.into_error().into()),
+                    Some(_) => NoAnswer::NotSent(err.into_error().into()),
+                    None => NoAnswer::Unknown(err.into_error().into()),
                 })
             }
         }
     }
 
-    async fn send_secret(&mut self, request: SecretRequest) -> Result<Response<Framed>, Unanswered> {
+    async fn send_secret(&mut self, request: SecretRequest) -> Result<Response<Framed>, NoAnswer<Cause>> {
         match self {
             Self::Http1(connection) => {
                 http1_answer(connection.exchange_written(request.written, &request.method).await)
             }
             // Its fields would be copied by whoever compresses them.
-            Self::Http2(_) => Err(Unanswered::NotSent("a request that holds secrets goes over HTTP/1.1 only".into())),
+            Self::Http2(_) => Err(NoAnswer::NotSent("a request that holds secrets goes over HTTP/1.1 only".into())),
         }
     }
 }
 
-fn http1_answer(answer: Result<(Response<()>, Incoming), Failed>) -> Result<Response<Framed>, Unanswered> {
+fn http1_answer(
+    answer: Result<(Response<()>, Incoming), NoAnswer<std::io::Error>>,
+) -> Result<Response<Framed>, NoAnswer<Cause>> {
     match answer {
         Ok((reply, incoming)) => Ok(reply.map(|()| Framed::Http1(incoming))),
-        Err(Failed::NotSent(err)) => Err(Unanswered::NotSent(err.into())),
-        Err(Failed::Broken(err)) => Err(Unanswered::Broken(err.into())),
+        Err(none) => Err(none.map(Into::into)),
     }
 }
 

@@ -13,8 +13,8 @@ use crate::broker::dhan::endpoints::WriteKind;
 use crate::dispatch::ready::{legs, live, no_token};
 use crate::dispatch::reply::{Body, Code, Problem, limited};
 use crate::dispatch::{headers, sign};
-use crate::domain::{BootInstant, Outcome, Role};
-use crate::egress::{Lease, Sent};
+use crate::domain::{BootInstant, NoAnswer, Outcome, Role};
+use crate::egress::Lease;
 use crate::legs::{Leg, Legs, Purpose, Reuse};
 use crate::orders::broker_clock::SentAt;
 use crate::orders::exits::Stand;
@@ -304,17 +304,17 @@ impl Order<'_> {
         claim.sending(self.unknown(lookup));
         lookup.leaves(SentAt::Here(left_at));
         let verdict = match lease.send(&self.out.message(), self.out.limit).await {
-            Sent::NotSent(err) => {
+            Err(NoAnswer::NotSent(err)) => {
                 claim.taken_back();
                 self.lane.gate.refund(permit);
                 self.outcome(&intent, Outcome::NotSent, None, at, false).await;
                 return Ok(Attempt::NotSent(err.chain()));
             }
-            Sent::Broken(err) => {
+            Err(NoAnswer::Unknown(err)) => {
                 leg.suspect();
                 Verdict::Lost(err.chain())
             }
-            Sent::Reply(reply) => {
+            Ok(reply) => {
                 self.dispatcher.orders.heard(reply.headers(), left_at);
                 verdict::read(reply, self.out.limit).await
             }

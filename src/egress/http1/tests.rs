@@ -293,7 +293,7 @@ async fn only_a_request_of_which_the_kernel_took_nothing_was_not_sent() {
         near.room = room;
         let request = Request::new(Method::POST);
         let failed = Http1::new(near).exchange(&request.message()).await.unwrap_err();
-        assert_eq!(matches!(failed, Failed::NotSent(_)), room == 0, "{room}: {failed:?}");
+        assert_eq!(matches!(failed, NoAnswer::NotSent(_)), room == 0, "{room}: {failed:?}");
     }
     let (near, far) = Pipe::new();
     let mut connection = Http1::new(near);
@@ -304,7 +304,7 @@ async fn only_a_request_of_which_the_kernel_took_nothing_was_not_sent() {
         let mut first = [0u8; 1];
         far.read_exact(&mut first).await.unwrap();
     });
-    assert!(matches!(failed, Err(Failed::Broken(_))), "it was read, and then the broker closed");
+    assert!(matches!(failed, Err(NoAnswer::Unknown(_))), "it was read, and then the broker closed");
 }
 
 #[tokio::test]

@@ -14,10 +14,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use super::call::{Answer, Exchange, NoAnswer};
+use super::call::{Answer, Exchange};
 use super::refusal;
 use super::{Answered, Called};
 use crate::broker::dhan::errors::{self, Context, Found, Reply, Rule};
+use crate::domain::NoAnswer;
 use crate::domain::{ClientId, Role, SourceAddr};
 use crate::tokens::lifecycle::{Refusal, Trouble, Verdict};
 
@@ -163,7 +164,7 @@ pub(super) fn read(exchange: Exchange, token: &str) -> Called<Answered<Registere
     let Exchange { answer, skew, leg, .. } = exchange;
     let answered = match answer {
         Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
-        Err(NoAnswer::Lost(why)) => Answered::Lost(why),
+        Err(NoAnswer::Unknown(why)) => Answered::Unknown(why),
         Ok(answer) => judged(&answer, token),
     };
     Called { answered, skew, leg }

@@ -14,9 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::domain::{Authority, BootInstant, ClientId, Role, steady};
+use crate::domain::{Authority, BootInstant, ClientId, NoAnswer, Role, steady};
 use crate::egress::decode::decoded;
-use crate::egress::{Lease, ReplyBody, SecretRequest, Sent};
+use crate::egress::{Lease, ReplyBody, SecretRequest};
 use crate::legs::{Errand, Leg, Legs, Purpose};
 
 /// What a broker's gate sees of us. A request without it looks like a robot's.
@@ -129,18 +129,9 @@ pub(super) struct Answer {
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
-/// Why there is no answer, in words for people. Never holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoAnswer {
-    /// Proven: not a byte of the request left.
-    NotSent(String),
-    /// It may have arrived.
-    Lost(String),
-}
-
 /// What came of a call.
 pub(super) struct Exchange {
-    pub(super) answer: Result<Answer, NoAnswer>,
+    pub(super) answer: Result<Answer, NoAnswer<String>>,
     /// How far the broker's clock is still ahead of ours, now that it is corrected. Nothing where the answer has no date
     /// that tells, or one that is not believed.
     pub(super) skew: Option<SignedDuration>,
@@ -207,7 +198,7 @@ fn tell(call: &Call<'_>, exchange: Exchange, began: Instant) -> Exchange {
         Err(NoAnswer::NotSent(why)) => {
             tracing::warn!(call = name, %account, %to, path, leg, took_ms, why, "a call to the broker was not sent");
         }
-        Err(NoAnswer::Lost(why)) => {
+        Err(NoAnswer::Unknown(why)) => {
             tracing::warn!(call = name, %account, %to, path, leg, ?source, took_ms, why, "a call to the broker has no answer");
         }
     }
@@ -215,7 +206,11 @@ fn tell(call: &Call<'_>, exchange: Exchange, began: Instant) -> Exchange {
 }
 
 /// Send the request on its one connection and read the answer, within `limit`.
-async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer, NoAnswer>, Option<SignedDuration>) {
+async fn send(
+    call: &Call<'_>,
+    lease: Lease,
+    limit: Duration,
+) -> (Result<Answer, NoAnswer<String>>, Option<SignedDuration>) {
     if call.is_late() {
         let why = "the last moment at which it could be sent has passed";
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
@@ -223,9 +218,9 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
     let (sent, asked) = (BootInstant::now(), steady::uncorrected());
     let by = Instant::now() + limit;
     let response = match lease.send_secret(call.request(), limit).await {
-        Sent::Reply(response) => response,
-        Sent::NotSent(err) => return (Err(NoAnswer::NotSent(err.chain())), None),
-        Sent::Broken(err) => return (Err(NoAnswer::Lost(err.chain())), None),
+        Ok(response) => response,
+        Err(NoAnswer::NotSent(err)) => return (Err(NoAnswer::NotSent(err.chain())), None),
+        Err(NoAnswer::Unknown(err)) => return (Err(NoAnswer::Unknown(err.chain())), None),
     };
     let (parts, body) = response.into_parts();
     call.ears.heard(&parts.headers, sent);
@@ -238,7 +233,7 @@ async fn send(call: &Call<'_>, lease: Lease, limit: Duration) -> (Result<Answer,
     });
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let answer = read.map(|body| Answer { status: parts.status.as_u16(), content_type, body });
-    (answer.map_err(NoAnswer::Lost), skew)
+    (answer.map_err(NoAnswer::Unknown), skew)
 }
 
 async fn read(body: ReplyBody) -> Result<Zeroizing<Vec<u8>>, String> {

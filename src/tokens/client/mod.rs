@@ -10,7 +10,7 @@
 //!   nothing was sent: the dial or the TLS handshake failed. A consent is fetched by
 //!   the other verb after a reply that refuses the verb.
 //! - [`Answered::NotSent`] is such proof. Whatever came after the handshake and is no
-//!   answer is [`Answered::Lost`]: it may have happened.
+//!   answer is [`Answered::Unknown`]: it may have happened.
 //! - A token is taken only if it says itself that it is this account's.
 //! - No secret in an error, a log line or `Debug`. PIN and code are written into one
 //!   buffer that is wiped ([`crate::egress::SecretRequest`]).
@@ -43,7 +43,8 @@ pub use call::Way;
 pub use profile::Profile;
 pub use token::{ConsentLink, Minted};
 
-use call::{Answer, Call, Ears, Exchange, NoAnswer, headers, sensitive};
+use crate::domain::NoAnswer;
+use call::{Answer, Call, Ears, Exchange, headers, sensitive};
 
 /// Paths at the broker: the login host, then the API.
 const MINT: &str = "/app/generateAccessToken";
@@ -67,7 +68,7 @@ pub enum Answered<T> {
     /// The broker answered no, or nothing that can be read.
     Refused(Refusal),
     /// It was sent and no answer came: it may have happened. Why, for people.
-    Lost(String),
+    Unknown(String),
     /// Proven: not a byte was sent. Why, for people.
     NotSent(String),
 }
@@ -78,7 +79,7 @@ impl<T> Answered<T> {
         match self {
             Self::Good(got) => good(got),
             Self::Refused(refusal) => AttemptOutcome::Refused(refusal),
-            Self::Lost(_) => AttemptOutcome::Lost,
+            Self::Unknown(_) => AttemptOutcome::Unknown,
             Self::NotSent(_) => AttemptOutcome::NotSent,
         }
     }
@@ -91,7 +92,7 @@ impl<T> Answered<T> {
         match self {
             Self::Good(got) => Ok(got),
             Self::Refused(refusal) => Err(refusal.trouble.summary.into_owned()),
-            Self::Lost(why) => Err(format!("the broker did not answer: {why}")),
+            Self::Unknown(why) => Err(format!("the broker did not answer: {why}")),
             Self::NotSent(why) => Err(format!("the broker could not be asked: {why}")),
         }
     }
@@ -272,7 +273,7 @@ impl BrokerClient {
         let answered = match answer {
             Ok(_) => Answered::Good(()),
             Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
-            Err(NoAnswer::Lost(why)) => Answered::Lost(why),
+            Err(NoAnswer::Unknown(why)) => Answered::Unknown(why),
         };
         Called { answered, skew, leg }
     }
@@ -421,7 +422,7 @@ fn judge<T>(
     let Exchange { answer, skew, leg, .. } = exchange;
     let answered = match answer {
         Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
-        Err(NoAnswer::Lost(why)) => Answered::Lost(why),
+        Err(NoAnswer::Unknown(why)) => Answered::Unknown(why),
         Ok(answer) => {
             let ours = steady::now();
             let now = ours.checked_add(skew.unwrap_or_default()).unwrap_or(ours);

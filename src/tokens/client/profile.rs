@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde_json::Value;
 
-use super::call::{Answer, NoAnswer};
+use super::call::Answer;
 use super::refusal;
 use crate::broker::dhan::errors::{self, Context, Reply};
+use crate::domain::NoAnswer;
 use crate::domain::{ClientId, india};
 use crate::tokens::lifecycle::{CheckOutcome, Trouble};
 
@@ -30,10 +31,10 @@ impl Default for Profile {
 }
 
 /// Read the answer to `/profile` that was asked with `token`.
-pub(super) fn read(answer: Result<Answer, NoAnswer>, client_id: &ClientId, token: &str) -> Profile {
+pub(super) fn read(answer: Result<Answer, NoAnswer<String>>, client_id: &ClientId, token: &str) -> Profile {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(NoAnswer::NotSent(why) | NoAnswer::Lost(why)) => {
+        Err(NoAnswer::NotSent(why) | NoAnswer::Unknown(why)) => {
             let trouble = Trouble {
                 code: "no_answer".into(),
                 summary: format!("the broker did not answer: {why}").into(),

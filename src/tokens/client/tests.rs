@@ -205,7 +205,7 @@ fn a_profile_proves_a_tokens_life_or_death_or_neither() {
         assert_eq!(profile.outcome, outcome, "{status} {body}");
         assert!(profile.trouble.is_some(), "{status} {body}");
     }
-    let lost = profile::read(Err(NoAnswer::Lost("cut".into())), &id(), "");
+    let lost = profile::read(Err(NoAnswer::Unknown("cut".into())), &id(), "");
     assert_eq!(lost.outcome, CheckOutcome::NoAnswer);
 }
 

@@ -45,7 +45,7 @@ fn answer<T>(called: Called<Answered<T>>, good: impl FnOnce(T) -> CallResult) ->
     let said = match called.answered {
         Answered::Good(it) => good(it),
         Answered::Refused(refusal) => CallResult::Refused(Box::new(refusal)),
-        Answered::Lost(_) => CallResult::Lost,
+        Answered::Unknown(_) => CallResult::Unknown,
         Answered::NotSent(_) => CallResult::NotSent,
     };
     Answer { skew: called.skew, said }

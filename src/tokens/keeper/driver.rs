@@ -452,7 +452,7 @@ impl Driver {
                 asking.await
             })
         };
-        let lost = Answer { skew: None, said: CallResult::Lost };
+        let lost = Answer { skew: None, said: CallResult::Unknown };
         let running = self.running.get_or_insert_default();
         match errand {
             PendingCall::Attempt { .. } => {
@@ -487,7 +487,7 @@ impl Driver {
                     CallResult::Token(_) | CallResult::Link(_) | CallResult::Refused(_) | CallResult::Heard => {
                         CheckOutcome::Unclear
                     }
-                    CallResult::Lost | CallResult::NotSent => CheckOutcome::NoAnswer,
+                    CallResult::Unknown | CallResult::NotSent => CheckOutcome::NoAnswer,
                 };
                 self.feed(Event::Checked { id, outcome }).await;
             }
@@ -512,11 +512,11 @@ impl Driver {
                         | CallResult::Link(_)
                         | CallResult::Checked(_)
                         | CallResult::Heard
-                        | CallResult::Lost,
+                        | CallResult::Unknown,
                         _,
                     ) => {
                         self.give_link(Err(LOST));
-                        AttemptOutcome::Lost
+                        AttemptOutcome::Unknown
                     }
                 };
                 if source == Some(TokenSource::Consent) && !matches!(outcome, AttemptOutcome::NotSent) {
@@ -545,7 +545,7 @@ impl Driver {
         };
         if let Err(err) = self.save(&mut record).await {
             if matches!(err, SaveError::Gone) {
-                return AttemptOutcome::Lost;
+                return AttemptOutcome::Unknown;
             }
             tracing::error!(account = %name, error = %err, "a new token cannot be stored yet; it signs, and is stored as soon as it can be");
             record.generation = record.generation.max(self.keeper.cell.last().map_or(0, |last| last.generation()) + 1);

@@ -87,7 +87,7 @@ pub enum CallResult {
     /// No.
     Refused(Box<Refusal>),
     /// It was sent and nothing that can be read came back.
-    Lost,
+    Unknown,
     /// Proven: not a byte of it was sent.
     NotSent,
 }

@@ -146,7 +146,7 @@ impl Lifecycle {
                 self.budget.made_until(attempt.latest.min(now));
             }
         }
-        if is_sent && outcome != AttemptOutcome::Lost {
+        if is_sent && outcome != AttemptOutcome::Unknown {
             self.budget.silent = false;
         }
         match outcome {
@@ -157,7 +157,7 @@ impl Lifecycle {
             }
             AttemptOutcome::NotSent => self.not_sent(&attempt, now),
             AttemptOutcome::NotRecorded(trouble) => self.not_recorded(&attempt, trouble, now),
-            AttemptOutcome::Lost => self.lost(&attempt, now),
+            AttemptOutcome::Unknown => self.lost(&attempt, now),
             AttemptOutcome::Refused(refusal) => self.attempt_refused(&attempt, refusal, now),
         }
     }

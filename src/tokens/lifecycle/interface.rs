@@ -139,7 +139,7 @@ pub enum Event {
     /// A person gave a token, which the keeper has checked and stored.
     GivenByHand(TokenFacts),
     /// How the attempt ended that was asked for under this id. Every attempt has
-    /// exactly one, at the latest by the keeper's own timeout ([`AttemptOutcome::Lost`]).
+    /// exactly one, at the latest by the keeper's own timeout ([`AttemptOutcome::Unknown`]).
     Attempt {
         /// From the action.
         id: u64,
@@ -197,7 +197,7 @@ pub enum AttemptOutcome {
     /// The link of [`Action::MakeConsent`] came.
     ConsentMade,
     /// It was sent and no answer came, or one that cannot be read: it may have happened.
-    Lost,
+    Unknown,
     /// Proven: not a byte was sent (no leg could be dialled, or `latest` had passed).
     NotSent,
     /// Proven too: what it spends could not be written down, so nothing was sent. Why, for people.

@@ -136,7 +136,7 @@ proptest! {
                     let Some(id) = watch.outstanding.take() else { continue };
                     let outcome = match how {
                         0 => AttemptOutcome::Minted(desk.token(if login { Consumer::App } else { Consumer::SelfMade })),
-                        1 => AttemptOutcome::Lost,
+                        1 => AttemptOutcome::Unknown,
                         2 => { watch.last_sent = unsent; AttemptOutcome::NotSent }
                         3 => AttemptOutcome::ConsentMade,
                         _ => refusal(verdict, login),

@@ -531,7 +531,7 @@ impl World {
         let (after, reply) = match reply {
             _ if lost => {
                 self.figures.lost += 1;
-                (30 * SECOND, Reply::Outcome(AttemptOutcome::Lost))
+                (30 * SECOND, Reply::Outcome(AttemptOutcome::Unknown))
             }
             Some(reply) if !error => (self.random.between(50, 2000), reply),
             _ => {
@@ -661,7 +661,7 @@ impl World {
             self.figures.worst_refusals_heard = self.figures.worst_refusals_heard.max(broker.heard);
             assert!(broker.heard <= 2);
         }
-        if !matches!(outcome, AttemptOutcome::Lost | AttemptOutcome::NotSent) {
+        if !matches!(outcome, AttemptOutcome::Unknown | AttemptOutcome::NotSent) {
             // A `Date` header has whole seconds, and the reply took a while.
             let date = self.now - self.random.up_to(SECOND);
             let measured = date.div_euclid(SECOND) * SECOND - (self.now + self.accounts[n].clock_off);

@@ -253,7 +253,7 @@ fn a_token_that_died_in_the_night_is_found_before_the_market_opens() {
 #[test]
 fn the_cooldown_counts_from_every_attempt_that_may_have_left() {
     for (outcome, counts) in [
-        (Some(AttemptOutcome::Lost), true),
+        (Some(AttemptOutcome::Unknown), true),
         (Some(wrong_pin()), true),
         (Some(refusal(Verdict::Unknown, false)), true),
         (Some(refusal(Verdict::RetryAfter(Duration::from_secs(1)), false)), true),
@@ -471,7 +471,7 @@ fn an_unheard_answer_counts_as_a_refusal_where_it_may_be_one() {
     desk.wait(secs(1000)).tell(Event::Refused { generation: token.generation, by: By::Write });
     for _ in 0..5 {
         let id = desk.login();
-        desk.end(id, AttemptOutcome::Lost);
+        desk.end(id, AttemptOutcome::Unknown);
         // ... though no login is made before the broker answers anything at all ...
         for _ in 0..4 {
             desk.check(CheckOutcome::NoAnswer);
@@ -553,7 +553,7 @@ fn a_day_has_25_links_and_a_restart_no_more() {
     for _ in 0..CONSENTS_A_DAY {
         desk.wait(secs(60)).tell(Event::ConsentWanted);
         let id = desk.begun().unwrap();
-        desk.end(id, AttemptOutcome::Lost);
+        desk.end(id, AttemptOutcome::Unknown);
         desk.restarted(means);
     }
     desk.tell(Event::ConsentWanted);
@@ -589,7 +589,7 @@ fn a_lost_renewal_is_asked_about_and_not_repeated_blindly() {
             if crash {
                 desk.restarted(MANUAL);
             } else {
-                desk.end(id, AttemptOutcome::Lost);
+                desk.end(id, AttemptOutcome::Unknown);
             }
             assert_eq!(desk.begun(), None);
             // No answer settles nothing; it is asked again.
@@ -662,7 +662,7 @@ fn a_lost_login_is_made_again_after_the_cooldown() {
     let id = desk.login();
     let token = desk.minted(id);
     let id = desk.login();
-    desk.end(id, AttemptOutcome::Lost);
+    desk.end(id, AttemptOutcome::Unknown);
     let lost = desk.now;
     assert_eq!(desk.state(), "refreshing", "it may not have happened: the old token signs until somebody says no");
     desk.check(CheckOutcome::Dead);
@@ -948,7 +948,7 @@ fn an_operator_gets_a_refresh_at_once_within_the_limits() {
 fn a_clock_that_was_moved_back_costs_one_wait_and_no_more() {
     let mut desk = Desk::started(AUTOMATIC, at(28, 10, 0), None);
     let id = desk.login();
-    desk.end(id, AttemptOutcome::Lost);
+    desk.end(id, AttemptOutcome::Unknown);
     desk.now = at(23, 10, 0);
     desk.restarted(AUTOMATIC);
     desk.login();
