@@ -188,7 +188,7 @@ impl App {
                 &callers,
             )?);
         }
-        let entrances = listening.iter().map(|listening| listening.entrance().clone()).collect();
+        let listeners = listening.iter().map(|listening| listening.handle().clone()).collect();
         let check = HostCheck {
             accounts: Arc::clone(&accounts),
             egress: Arc::clone(&egress),
@@ -205,7 +205,7 @@ impl App {
             orders,
             proxy,
             roles,
-            entrances,
+            listeners,
             callers,
             host,
             tasks,

@@ -7,7 +7,7 @@
 //! cannot fail. A request keeps the settings that it began with, a connection the
 //! listener's terms it was accepted on.
 //!
-//! Some keys are in force from start to stop ([`keep_what_is_fixed`]): they are named,
+//! Some keys are in force from start to stop ([`retain_startup_only`]): they are named,
 //! keep their old value, and the rest is applied.
 
 use std::path::Path;
@@ -43,7 +43,7 @@ pub(super) struct Live {
     pub(super) orders: Arc<Orders>,
     pub(super) proxy: Arc<Proxy>,
     pub(super) roles: Arc<ArcSwap<Roles>>,
-    pub(super) entrances: Vec<ListenerHandle>,
+    pub(super) listeners: Vec<ListenerHandle>,
     /// All places of callers. Their number stays.
     pub(super) callers: Arc<ConnectionLimit>,
     pub(super) host: Arc<Board>,
@@ -62,7 +62,7 @@ struct Ready {
 
 /// A listener of the new configuration.
 enum Door {
-    /// The entrance of this number, on these terms.
+    /// The handle of this number, on these terms.
     Open(usize, ListenerSettings),
     /// One that was just bound.
     New(Listening),
@@ -97,7 +97,7 @@ impl Live {
 
     async fn prepare(&self, file: &Path) -> Result<Ready, Problems> {
         let (path, in_force, callers) = (file.to_owned(), self.config.clone(), Arc::clone(&self.callers));
-        let open = self.entrances.iter().map(|entrance| entrance.bind().clone()).collect();
+        let open = self.listeners.iter().map(|handle| handle.bind().clone()).collect();
         // It reads files: not on a worker of the runtime, where orders wait.
         let read = tokio::task::spawn_blocking(move || Ready::read(&path, &in_force, open, &callers)).await;
         let ready = read.unwrap_or_else(|err| {
@@ -139,17 +139,17 @@ impl Live {
         self.proxy.reload(&config);
         self.roles.store(Arc::new(roles));
         crate::telemetry::set_log_level(config.log.level);
-        let mut old: Vec<_> = std::mem::take(&mut self.entrances).into_iter().map(Some).collect();
+        let mut old: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for door in doors {
             match door {
                 Door::Open(number, terms) => {
-                    let Some(entrance) = old.get_mut(number).and_then(Option::take) else { continue };
-                    entrance.change(terms, config.proxy.max_connections);
-                    self.entrances.push(entrance);
+                    let Some(handle) = old.get_mut(number).and_then(Option::take) else { continue };
+                    handle.change(terms, config.proxy.max_connections);
+                    self.listeners.push(handle);
                 }
                 Door::New(listening) => {
                     tracing::info!(listener = %listening.at, "a listener was opened");
-                    self.entrances.push(listening.entrance().clone());
+                    self.listeners.push(listening.handle().clone());
                     listening.start(&self.proxy);
                 }
             }
@@ -157,9 +157,9 @@ impl Live {
         self.config = config;
         self.accounts.addressing().listeners_are_at(bound_addresses(&self.config));
         self.host.look_again();
-        for entrance in old.into_iter().flatten() {
-            entrance.close().await;
-            tracing::info!(listener = %entrance.bind(), "a listener was closed; its open connections go on");
+        for handle in old.into_iter().flatten() {
+            handle.close().await;
+            tracing::info!(listener = %handle.bind(), "a listener was closed; its open connections go on");
         }
     }
 }
@@ -168,7 +168,7 @@ impl Ready {
     /// Read the file and all that it names. `open` are the addresses that are bound.
     fn read(file: &Path, in_force: &Config, open: Vec<Bind>, callers: &Arc<ConnectionLimit>) -> Result<Self, Problems> {
         let mut config = config::load(file)?;
-        let fixed = keep_what_is_fixed(in_force, &mut config);
+        let fixed = retain_startup_only(in_force, &mut config);
         let mut problems = Problems::new(&file.display().to_string());
         let roles = read_roles(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
         let rules = Rules::load(config.limits.file.as_deref(), config.limits.margin);
@@ -210,7 +210,7 @@ impl Ready {
 
 /// What is in force from start to stop keeps its value in `next`; the keys that differ
 /// are returned.
-fn keep_what_is_fixed(now: &Config, next: &mut Config) -> Vec<&'static str> {
+fn retain_startup_only(now: &Config, next: &mut Config) -> Vec<&'static str> {
     fn keep<T: Clone + PartialEq>(changed: &mut Vec<&'static str>, key: &'static str, now: &T, next: &mut T) {
         if now != next {
             changed.push(key);

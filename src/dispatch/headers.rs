@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// How we sign the trail of a message (RFC 9110 section 7.6.3).
+/// How we sign the lookup of a message (RFC 9110 section 7.6.3).
 const VIA_SIXGATE: HeaderValue = HeaderValue::from_static("1.1 sixgate");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

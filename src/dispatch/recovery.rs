@@ -17,7 +17,7 @@ use crate::domain::{Outcome, Role};
 use crate::orders::idempotency::{Admission, Asker, Span, WriteResult};
 use crate::orders::journal::SafeText;
 use crate::orders::lookup::order_of;
-use crate::orders::restore::{Unsettled, trail_of};
+use crate::orders::restore::{Unsettled, lookup_of};
 use crate::telemetry::events::Subject;
 
 /// Accounts asked about at once.
@@ -68,7 +68,7 @@ impl Dispatcher {
         let account = accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
         let looked = match (&account, &one.intent.target) {
             (Some(account), Some(to)) if is_ready(account).await => {
-                self.look_for(&trail_of(&one.intent), account, to, Role::Primary, patience()).await
+                self.look_for(&lookup_of(&one.intent), account, to, Role::Primary, patience()).await
             }
             _ => LookupResult::NotFound,
         };
@@ -95,7 +95,7 @@ impl Dispatcher {
                 body: body.unwrap_or_default(),
                 correlation_id: one.intent.correlation_id.as_ref().map(|id| Arc::clone(id.shared())),
                 recovered: outcome != Outcome::Unknown,
-                trail: (outcome == Outcome::Unknown).then(|| Arc::new(trail_of(&one.intent))),
+                lookup: (outcome == Outcome::Unknown).then(|| Arc::new(lookup_of(&one.intent))),
             });
         }
     }

@@ -129,7 +129,7 @@ pub struct WriteResult {
     /// Was the outcome found by asking?
     pub recovered: bool,
     /// How to ask the broker about it, where it may have to be asked.
-    pub trail: Option<Arc<Lookup>>,
+    pub lookup: Option<Arc<Lookup>>,
 }
 
 impl WriteResult {
@@ -148,7 +148,7 @@ impl WriteResult {
             order_id: None,
             correlation_id: None,
             recovered: false,
-            trail: None,
+            lookup: None,
         }
     }
 }
@@ -241,7 +241,7 @@ impl Attempt {
     }
 }
 
-/// A write in the shelf: its slot, what it is found by, and until when.
+/// A write in the writes: its slot, what it is found by, and until when.
 #[derive(Debug)]
 struct Kept {
     slot: Arc<Attempt>,
@@ -277,7 +277,7 @@ struct CustomerWrites {
     kept: HashMap<u64, Kept>,
     places: HashMap<Key, u64>,
     due: BinaryHeap<Due>,
-    recalled: Vec<FromJournal>,
+    restored: Vec<FromJournal>,
 }
 
 /// A write that the journal knows of. Until a clock that can be trusted says how old it is, it counts as new.
@@ -293,7 +293,7 @@ struct FromJournal {
 pub struct IdempotencyStore {
     /// By the broker's customer: an account that is deleted and made anew for the same one
     /// must not do its orders again, and one for another must not hear of them.
-    shelves: papaya::HashMap<ClientId, Arc<Mutex<CustomerWrites>>>,
+    customers: papaya::HashMap<ClientId, Arc<Mutex<CustomerWrites>>>,
     /// When the journal was read back, once that is certain.
     read_back: OnceLock<Timestamp>,
 }
@@ -301,20 +301,20 @@ pub struct IdempotencyStore {
 impl IdempotencyStore {
     /// Take up a write under its keys. Without keys it cannot be repeated, and is fresh.
     pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Admission {
-        let shelf = self.shelf(customer);
-        let mut locked = lock(&shelf);
+        let writes = self.writes(customer);
+        let mut locked = lock(&writes);
         if let Some(read_back) = self.read_back.get() {
             locked.age(*read_back);
         }
         locked.forget(span.now);
         let number = match locked.look_up(keys, write, span.now) {
-            Match::Nothing => return Admission::Fresh(locked.claim(&shelf, keys, write, asker, span)),
+            Match::Nothing => return Admission::Fresh(locked.claim(&writes, keys, write, asker, span)),
             Match::Other(slot) => return Admission::Conflict(Arc::clone(&slot.request_id), slot.ended()),
             Match::Same(number) => number,
         };
         locked.join(keys, number, span);
         let Some(kept) = locked.kept.get(&number) else {
-            return Admission::Fresh(locked.claim(&shelf, keys, write, asker, span));
+            return Admission::Fresh(locked.claim(&writes, keys, write, asker, span));
         };
         let slot = Arc::clone(&kept.slot);
         let first = Arc::clone(&slot.request_id);
@@ -333,13 +333,13 @@ impl IdempotencyStore {
             Outcome::NotSent | Outcome::Rejected => {
                 drop(state);
                 locked.remove(number);
-                Admission::Fresh(locked.claim(&shelf, keys, write, asker, span))
+                Admission::Fresh(locked.claim(&writes, keys, write, asker, span))
             }
             Outcome::Unknown => {
                 *state = State::under_way(asker.gone.clone());
                 drop(state);
                 let left = Some(Abandoned::Unknown(Arc::clone(&recorded)));
-                let claim = Claim { shelf: Arc::downgrade(&shelf), number, slot, until: None, left };
+                let claim = Claim { writes: Arc::downgrade(&writes), number, slot, until: None, left };
                 Admission::Unknown(first, claim, recorded)
             }
         }
@@ -356,12 +356,12 @@ impl IdempotencyStore {
         recorded: WriteResult,
         span: Span,
     ) {
-        let shelf = self.shelf(customer);
-        let mut shelf = lock(&shelf);
+        let writes = self.writes(customer);
+        let mut writes = lock(&writes);
         let state = Mutex::new(State::Ended(Arc::new(recorded)));
-        let number = shelf.enter(keys, Arc::new(Attempt { write, request_id, taken: span.now, state }), span);
-        shelf.ended(number, None);
-        shelf.recalled.push(FromJournal { number, written, until: span.until });
+        let number = writes.enter(keys, Arc::new(Attempt { write, request_id, taken: span.now, state }), span);
+        writes.ended(number, None);
+        writes.restored.push(FromJournal { number, written, until: span.until });
     }
 
     /// What was put in by [`IdempotencyStore::remember`] was put in at this time, by a clock that can be trusted: what was written
@@ -378,37 +378,37 @@ impl IdempotencyStore {
     /// Forget what is due to be forgotten, also of customers that send nothing any more. Now and then, not on the order
     /// path: it looks at every customer.
     pub fn tend(&self, now: MonotonicTime) {
-        for shelf in self.shelves.pin().values() {
-            let mut shelf = lock(shelf);
+        for writes in self.customers.pin().values() {
+            let mut writes = lock(writes);
             if let Some(read_back) = self.read_back.get() {
-                shelf.age(*read_back);
+                writes.age(*read_back);
             }
-            shelf.forget(now);
-            shelf.give_back_room();
+            writes.forget(now);
+            writes.give_back_room();
         }
     }
 
     /// How many entries of all kinds there are of a customer: writes, places, and dates.
     pub fn entries(&self, customer: &ClientId) -> [usize; 3] {
-        self.shelves.pin().get(customer).map_or([0; 3], |shelf| {
-            let shelf = lock(shelf);
-            [shelf.kept.len(), shelf.places.len(), shelf.due.len()]
+        self.customers.pin().get(customer).map_or([0; 3], |writes| {
+            let writes = lock(writes);
+            [writes.kept.len(), writes.places.len(), writes.due.len()]
         })
     }
 
     /// How many writes are remembered of a customer.
     pub fn len(&self, customer: &ClientId) -> usize {
-        self.shelves.pin().get(customer).map_or(0, |shelf| lock(shelf).kept.len())
+        self.customers.pin().get(customer).map_or(0, |writes| lock(writes).kept.len())
     }
 
-    fn shelf(&self, customer: &ClientId) -> Arc<Mutex<CustomerWrites>> {
-        let shelves = self.shelves.pin();
-        Arc::clone(shelves.get_or_insert_with(customer.clone(), Arc::default))
+    fn writes(&self, customer: &ClientId) -> Arc<Mutex<CustomerWrites>> {
+        let customers = self.customers.pin();
+        Arc::clone(customers.get_or_insert_with(customer.clone(), Arc::default))
     }
 }
 
-fn lock(shelf: &Mutex<CustomerWrites>) -> MutexGuard<'_, CustomerWrites> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(writes: &Mutex<CustomerWrites>) -> MutexGuard<'_, CustomerWrites> {
+    writes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What stands under the keys of a write.
@@ -444,12 +444,12 @@ impl CustomerWrites {
         same.map_or(Match::Nothing, Match::Same)
     }
 
-    fn claim(&mut self, shelf: &Arc<Mutex<Self>>, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Claim {
+    fn claim(&mut self, writes: &Arc<Mutex<Self>>, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Claim {
         let state = Mutex::new(State::under_way(asker.gone.clone()));
         let request_id = Arc::clone(&asker.request_id);
         let slot = Arc::new(Attempt { write: write.clone(), request_id, taken: span.now, state });
         let number = self.enter(keys, Arc::clone(&slot), span);
-        Claim { shelf: Arc::downgrade(shelf), number, slot, until: None, left: Some(Abandoned::NotSent) }
+        Claim { writes: Arc::downgrade(writes), number, slot, until: None, left: Some(Abandoned::NotSent) }
     }
 
     fn enter(&mut self, keys: &[Key], slot: Arc<Attempt>, span: Span) -> u64 {
@@ -515,7 +515,7 @@ impl CustomerWrites {
 
     /// See [`IdempotencyStore::was_read_back`].
     fn age(&mut self, read_back: Timestamp) {
-        for FromJournal { number, written, until } in std::mem::take(&mut self.recalled) {
+        for FromJournal { number, written, until } in std::mem::take(&mut self.restored) {
             let age = Duration::try_from(read_back.duration_since(written)).unwrap_or_default();
             // One that was repeated meanwhile is remembered from its repeat on.
             if let Some(kept) = self.kept.get_mut(&number).filter(|kept| kept.until == until) {
@@ -569,7 +569,7 @@ enum Abandoned {
 #[derive(Debug)]
 #[must_use = "dropping it says that the write was not sent"]
 pub struct Claim {
-    shelf: Weak<Mutex<CustomerWrites>>,
+    writes: Weak<Mutex<CustomerWrites>>,
     number: u64,
     slot: Arc<Attempt>,
     /// What its answer said of how long it is to be remembered.
@@ -612,11 +612,11 @@ impl Claim {
 
     fn tell(&self, recorded: &Arc<WriteResult>) {
         // Before those who wait are told: the first of them may send.
-        if let Some(shelf) = self.shelf.upgrade() {
-            let mut shelf = lock(&shelf);
+        if let Some(writes) = self.writes.upgrade() {
+            let mut writes = lock(&writes);
             match recorded.outcome {
-                Outcome::NotSent | Outcome::Rejected => shelf.remove(self.number),
-                Outcome::Executed | Outcome::Unknown => shelf.ended(self.number, self.until),
+                Outcome::NotSent | Outcome::Rejected => writes.remove(self.number),
+                Outcome::Executed | Outcome::Unknown => writes.ended(self.number, self.until),
             }
         }
         self.slot.end(recorded);

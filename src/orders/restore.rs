@@ -116,7 +116,7 @@ impl Orders {
     /// # Errors
     /// When the journal's folder cannot be listed.
     pub fn recall(&self, now: Timestamp, customer: impl Fn(&Entry) -> Option<ClientId>) -> io::Result<Recalled> {
-        let mut recalled = Recalled::default();
+        let mut restored = Recalled::default();
         let _ = self.read_back.set((now, self.now()));
         let mut requests = Requests::default();
         let mut used: HashMap<ClientId, Vec<(Timestamp, RateRequest)>> = HashMap::new();
@@ -127,7 +127,7 @@ impl Orders {
         for line in lines.by_ref() {
             let Ok(line) = line else {
                 // Where and what it means is told when all of it was read.
-                recalled.unreadable += 1;
+                restored.unreadable += 1;
                 continue;
             };
             let entry = line.entry;
@@ -146,13 +146,13 @@ impl Orders {
         let Requests { mut last, order, .. } = requests;
         for id in order {
             if let Some(last) = last.remove(&id) {
-                self.remember(id.0, last, &mut recalled);
+                self.remember(id.0, last, &mut restored);
             }
         }
-        Ok(recalled)
+        Ok(restored)
     }
 
-    fn remember(&self, account: AccountName, last: Last, recalled: &mut Recalled) {
+    fn remember(&self, account: AccountName, last: Last, restored: &mut Recalled) {
         let Last { customer, intent, outcome } = last;
         let Some(write) = write_of(&intent) else { return };
         let keys = keys_of(&intent);
@@ -166,7 +166,7 @@ impl Orders {
             order_id: outcome.as_ref().and_then(|entry| entry.order_ids().next().map(Into::into)),
             correlation_id,
             recovered: outcome.as_ref().is_some_and(|entry| entry.recovered == Some(true)),
-            trail: (known == Outcome::Unknown).then(|| Arc::new(trail_of(&intent))),
+            lookup: (known == Outcome::Unknown).then(|| Arc::new(lookup_of(&intent))),
         };
         // Also those that the broker took and refused.
         if let Some(entry) = outcome.as_ref().filter(|_| write.method == Method::POST && known != Outcome::Unknown) {
@@ -186,7 +186,7 @@ impl Orders {
         let span = Span { now: taken, until: taken.after(longer) };
         let first = (request_id, written);
         if outcome.is_none() {
-            recalled.unsettled.push(Unsettled {
+            restored.unsettled.push(Unsettled {
                 account,
                 customer: customer.clone(),
                 intent,
@@ -195,7 +195,7 @@ impl Orders {
             });
         }
         if !keys.is_empty() {
-            recalled.writes += 1;
+            restored.writes += 1;
             self.memory.remember(&customer, &keys, write, first, recorded, span);
         }
     }
@@ -222,14 +222,14 @@ fn keys_of(intent: &Entry) -> Vec<Key> {
 }
 
 /// What the journal's line leaves to look for, from when it was written. Only an intent says when the write left.
-pub fn trail_of(intent: &Entry) -> Lookup {
+pub fn lookup_of(intent: &Entry) -> Lookup {
     let (Some(method), Some(path)) = (&intent.method, &intent.path) else { return Lookup::default() };
     let id = intent.correlation_id.as_ref().map(SafeText::shared);
-    let trail = Lookup::from_terms(method, path.as_str(), id, intent.terms());
+    let lookup = Lookup::from_terms(method, path.as_str(), id, intent.terms());
     if intent.kind == Kind::Intent {
-        trail.leaves(SentAt::Written(intent.at));
+        lookup.leaves(SentAt::Written(intent.at));
     }
-    trail
+    lookup
 }
 
 #[cfg(test)]

@@ -56,13 +56,13 @@ impl CachedAdmission {
     /// Those of [`ListenerContext::admit`].
     pub fn admit(
         &mut self,
-        door: &ListenerContext,
+        listener: &ListenerContext,
         accounts: &Accounts,
         headers: &HeaderMap,
         form: Form,
     ) -> Result<Arc<Account>, Problem> {
-        if door.listener.client_key != ClientKey::Required {
-            return door.admit(accounts, headers, form);
+        if listener.listener.client_key != ClientKey::Required {
+            return listener.admit(accounts, headers, form);
         }
         let credentials = credentials(headers, form).map(HeaderValue::as_bytes);
         if let (Some(known), Some(credentials)) = (&self.0, credentials)
@@ -73,7 +73,7 @@ impl CachedAdmission {
             return Ok(row);
         }
         self.0 = None;
-        let account = door.admit(accounts, headers, form)?;
+        let account = listener.admit(accounts, headers, form)?;
         self.0 = credentials.map(|credentials| Admitted {
             credentials: Zeroizing::new(credentials.to_vec()),
             name: account.name.clone(),
@@ -118,7 +118,7 @@ impl ListenerContext {
         };
         // Who names another account believes to trade on that one; of credentials that
         // cannot be read nobody knows whom they name.
-        let named = is_shown(headers, form).then(|| shown(headers, form));
+        let named = has_credentials(headers, form).then(|| user_and_key(headers, form));
         if named.is_some_and(|named| named.is_none_or(|(user, _)| !user.is_empty() && user != name.as_str())) {
             let detail =
                 format!("this listener serves account {name} only; leave the name out, or use another listener");
@@ -133,7 +133,7 @@ impl ListenerContext {
                           Proxy-Authorization: Basic header";
             Problem::before_sending(Code::ProxyAuthRequired, detail)
         };
-        let (user, key) = shown(headers, form).ok_or_else(refused)?;
+        let (user, key) = user_and_key(headers, form).ok_or_else(refused)?;
         // Where the listener or the peer's uid says who it is, the name must say the same.
         let own = match &self.listener.account {
             Some(own) => Some(own),
@@ -291,7 +291,7 @@ fn missing(name: &AccountName) -> Problem {
 
 /// Does a caller say who it is, however badly? What is not Basic in `Authorization` is a
 /// program's own login at the broker, and none of ours.
-fn is_shown(headers: &HeaderMap, form: Form) -> bool {
+fn has_credentials(headers: &HeaderMap, form: Form) -> bool {
     let basic = |value: &HeaderValue| value.as_bytes().get(..5).is_some_and(|word| word.eq_ignore_ascii_case(b"basic"));
     headers.contains_key(PROXY_AUTHORIZATION)
         || (form == Form::Origin && headers.get_all(AUTHORIZATION).iter().any(basic))
@@ -323,7 +323,7 @@ fn credentials(headers: &HeaderMap, form: Form) -> Option<&HeaderValue> {
 }
 
 /// The user name and key that they hold.
-fn shown(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
+fn user_and_key(headers: &HeaderMap, form: Form) -> Option<(String, String)> {
     let value = credentials(headers, form)?;
     let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -341,7 +341,7 @@ mod tests {
     use super::*;
     use crate::broker::dhan::endpoints::classify;
 
-    fn door() -> ListenerContext {
+    fn listener() -> ListenerContext {
         let text = "[[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"alpha\"\n";
         let config = crate::config::from_text("test", Path::new("/x"), text, &Default::default()).unwrap();
         let listener = Arc::new(config.listeners.into_iter().next().unwrap());
@@ -382,7 +382,7 @@ mod tests {
             (&[ws, ("host", "evil.example"), ("origin", "http://evil.example")], Form::Origin, "/ws/feed", false),
         ] {
             let inside = (form == Form::Intercepted).then_some(&feed);
-            let said = door().refuse_browsers(&fields(sent), form, target, inside);
+            let said = listener().refuse_browsers(&fields(sent), form, target, inside);
             assert_eq!(said.is_ok(), passes, "{sent:?} {target}");
             if let Err(problem) = said {
                 assert_eq!(problem.code, Code::BrowserRefused);
@@ -395,7 +395,7 @@ mod tests {
     fn only_what_adds_risk_has_to_be_json() {
         let told = |method: Method, path: &str, query, kind: &[_], body: &[u8]| {
             let endpoint = classify(&method, path, query);
-            door().refuse_simple_writes(&method, &endpoint, &fields(kind), body).is_ok()
+            listener().refuse_simple_writes(&method, &endpoint, &fields(kind), body).is_ok()
         };
         let form = [("content-type", "text/plain")];
         for kind in [&[][..], &form] {
@@ -419,14 +419,15 @@ mod tests {
         };
         let basic = format!("Basic {}", BASE64.encode(b"alpha:key:with:colons"));
         let one = with(&[("proxy-authorization", &basic)]);
-        assert_eq!(shown(&one, Form::Absolute).unwrap(), ("alpha".to_owned(), "key:with:colons".to_owned()));
+        assert_eq!(user_and_key(&one, Form::Absolute).unwrap(), ("alpha".to_owned(), "key:with:colons".to_owned()));
         assert!(
-            shown(&with(&[("proxy-authorization", &basic), ("proxy-authorization", &basic)]), Form::Absolute).is_none()
+            user_and_key(&with(&[("proxy-authorization", &basic), ("proxy-authorization", &basic)]), Form::Absolute)
+                .is_none()
         );
-        assert!(shown(&with(&[("authorization", &basic)]), Form::Absolute).is_none());
-        assert!(shown(&with(&[("authorization", &basic)]), Form::Origin).is_some());
+        assert!(user_and_key(&with(&[("authorization", &basic)]), Form::Absolute).is_none());
+        assert!(user_and_key(&with(&[("authorization", &basic)]), Form::Origin).is_some());
         for bad in ["Basic", "Basic !!!", "Bearer YTpi", &format!("Basic {}", BASE64.encode(b"nocolon"))] {
-            assert!(shown(&with(&[("proxy-authorization", bad)]), Form::Absolute).is_none(), "{bad}");
+            assert!(user_and_key(&with(&[("proxy-authorization", bad)]), Form::Absolute).is_none(), "{bad}");
         }
     }
 }

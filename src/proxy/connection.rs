@@ -38,18 +38,18 @@ impl Proxy {
     /// Its first request has waited since `came`, if it did.
     pub(super) async fn connection<IO: Wire>(
         self: Arc<Self>,
-        mut door: ListenerContext,
+        mut listener: ListenerContext,
         place: ConnectionPermit,
         came: Option<Instant>,
         io: IO,
     ) {
         // Each apart: an idle tunnel must not hold the room that requests or another kind take.
-        let ended = Box::pin(self.http1(&mut door, &place, None, came, io)).await;
+        let ended = Box::pin(self.http1(&mut listener, &place, None, came, io)).await;
         match ended {
             None => {}
             Some((io, Upgrade::Blind(upstream, until))) => Box::pin(tunnel::relay(io, upstream, &until)).await,
             Some((io, Upgrade::WebSocket(relay, until))) => Box::pin(relay.run(io, &until)).await,
-            Some((io, Upgrade::Intercept(inside))) => Box::pin(self.intercepted(door, &place, inside, io)).await,
+            Some((io, Upgrade::Intercept(tunnel))) => Box::pin(self.intercepted(listener, &place, tunnel, io)).await,
         }
     }
 
@@ -57,9 +57,9 @@ impl Proxy {
     /// something else.
     async fn http1<IO>(
         &self,
-        door: &mut ListenerContext,
+        listener: &mut ListenerContext,
         place: &ConnectionPermit,
-        inside: Option<&TunnelContext>,
+        tunnel: Option<&TunnelContext>,
         came: Option<Instant>,
         io: IO,
     ) -> Option<(Rewind<IO>, Upgrade)>
@@ -85,7 +85,7 @@ impl Proxy {
                 connection.close().await;
                 return None;
             };
-            if door.refresh() {
+            if listener.refresh() {
                 known = CachedAdmission::default();
             }
             // It may have waited for this request since before a reload.
@@ -105,9 +105,9 @@ impl Proxy {
                 Err(error) => return self.unread(connection, place, error).await,
             };
             // Before the body is read, so that nobody makes us hold bodies without a key.
-            let form = Form::of(&head.target, inside.is_some());
-            let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
-            let mut admitted = known.admit(door, &self.accounts, shown, form);
+            let form = Form::of(&head.target, tunnel.is_some());
+            let shown = tunnel.map_or(&head.headers, |tunnel| &*tunnel.admitted_by);
+            let mut admitted = known.admit(listener, &self.accounts, shown, form);
             if head.has_body() {
                 if let Err(problem) = admitted {
                     let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(None, problem));
@@ -126,8 +126,8 @@ impl Proxy {
             };
             if waits_for_body {
                 // A key may have been taken away meanwhile.
-                let shown = inside.map_or(&head.headers, |inside| &*inside.admitted_by);
-                admitted = door.admit(&self.accounts, shown, form);
+                let shown = tunnel.map_or(&head.headers, |tunnel| &*tunnel.admitted_by);
+                admitted = listener.admit(&self.accounts, shown, form);
             }
             let mut asked = ReplyFraming::of(&head);
             let version = head.version;
@@ -137,7 +137,7 @@ impl Proxy {
                     let arrival = Arrival { at: arrived, gone: gone.clone() };
                     let inbound = Inbound { method, target, form, headers, body, account, settings, arrival };
                     // Apart from the connection's own future: an idle caller must not hold what an order takes.
-                    let mut handling = Box::pin(self.handle(door, inside, inbound));
+                    let mut handling = Box::pin(self.handle(listener, tunnel, inbound));
                     // Its end is looked at first: a request may have waited here for longer than its caller did.
                     tokio::select! {
                         biased;
@@ -205,14 +205,14 @@ impl Proxy {
     /// End the TLS of a tunnel and serve what comes out of it.
     async fn intercepted<IO>(
         self: Arc<Self>,
-        mut door: ListenerContext,
+        mut listener: ListenerContext,
         place: &ConnectionPermit,
-        inside: TunnelContext,
+        tunnel: TunnelContext,
         io: IO,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let leaf = match self.interceptor.leaf(&inside.authority.host) {
+        let leaf = match self.interceptor.leaf(&tunnel.authority.host) {
             Ok(leaf) => leaf,
             Err(err) => return tracing::error!(error = %err, "no certificate for an intercepted host"),
         };
@@ -221,24 +221,29 @@ impl Proxy {
             Ok(Ok(stream)) => stream,
             Ok(Err(err)) => {
                 // Nearly always a caller that does not trust ca.pem yet.
-                return tracing::warn!(host = %inside.authority.host, error = %err,
+                return tracing::warn!(host = %tunnel.authority.host, error = %err,
                     "a caller's TLS handshake failed; does it trust ca.pem?");
             }
             Err(_) => return,
         };
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            return self.http2(door, place, inside, stream).await;
+            return self.http2(listener, place, tunnel, stream).await;
         }
         place.is_idle();
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
-        let ended = self.http1(&mut door, place, Some(&inside), None, stream).await;
+        let ended = self.http1(&mut listener, place, Some(&tunnel), None, stream).await;
         if let Some((io, Upgrade::WebSocket(relay, until))) = ended {
             relay.run(io, &until).await;
         }
     }
 
-    async fn http2<IO>(self: Arc<Self>, door: ListenerContext, place: &ConnectionPermit, inside: TunnelContext, io: IO)
-    where
+    async fn http2<IO>(
+        self: Arc<Self>,
+        listener: ListenerContext,
+        place: &ConnectionPermit,
+        tunnel: TunnelContext,
+        io: IO,
+    ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let proxy = Arc::clone(&self);
@@ -249,11 +254,11 @@ impl Proxy {
         place.is_idle();
         let handle = place.handle();
         let service = service_fn(move |request: Request<Incoming>| {
-            let (proxy, door, inside, streams, handle) =
-                (Arc::clone(&proxy), door.clone(), inside.clone(), Arc::clone(&streams), handle.clone());
+            let (proxy, listener, tunnel, streams, handle) =
+                (Arc::clone(&proxy), listener.clone(), tunnel.clone(), Arc::clone(&streams), handle.clone());
             async move {
                 let permit = Streaming::begin(streams, handle).await;
-                Ok::<_, Infallible>(proxy.stream(door, inside, request, permit).await)
+                Ok::<_, Infallible>(proxy.stream(listener, tunnel, request, permit).await)
             }
         });
         let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -290,13 +295,13 @@ impl Proxy {
     /// One request of an HTTP/2 connection.
     async fn stream(
         self: Arc<Self>,
-        mut door: ListenerContext,
-        inside: TunnelContext,
+        mut listener: ListenerContext,
+        tunnel: TunnelContext,
         request: Request<Incoming>,
         permit: Streaming,
     ) -> Response<Body> {
         let arrived = Instant::now();
-        door.refresh();
+        listener.refresh();
         // hyper drops this future when the caller resets its stream or is gone.
         let gone = CancellationToken::new();
         let _gone_if_dropped = gone.clone().drop_guard();
@@ -312,7 +317,7 @@ impl Proxy {
         }
         let target = parts.uri.to_string();
         let form = Form::of(&target, true);
-        if let Err(problem) = door.admit(&self.accounts, &inside.admitted_by, form) {
+        if let Err(problem) = listener.admit(&self.accounts, &tunnel.admitted_by, form) {
             return without_body(bodiless, self.refuse(None, problem));
         }
         let settings = self.settings.load_full();
@@ -322,13 +327,13 @@ impl Proxy {
                 let body = body.to_bytes();
                 let (method, headers) = (parts.method, parts.headers);
                 // A key may have been taken away while the body came.
-                let account = match door.admit(&self.accounts, &inside.admitted_by, form) {
+                let account = match listener.admit(&self.accounts, &tunnel.admitted_by, form) {
                     Ok(account) => account,
                     Err(problem) => return without_body(bodiless, self.refuse(Some(&method), problem)),
                 };
                 let arrival = Arrival { at: arrived, gone };
                 let inbound = Inbound { method, target, form, headers, body, account, settings, arrival };
-                return without_body(bodiless, self.to_the_end(door, inside, inbound, permit).await);
+                return without_body(bodiless, self.to_the_end(listener, tunnel, inbound, permit).await);
             }
             Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
             Ok(Err(_)) => Refusal::Malformed("the body broke off"),
@@ -340,14 +345,14 @@ impl Proxy {
     /// In a task of its own: a stream that the caller resets must not stop an order half-way.
     async fn to_the_end(
         self: Arc<Self>,
-        door: ListenerContext,
-        inside: TunnelContext,
+        listener: ListenerContext,
+        tunnel: TunnelContext,
         inbound: Inbound,
         permit: Streaming,
     ) -> Response<Body> {
         let proxy = Arc::clone(&self);
         let handled = self.tasks.spawn(async move {
-            let handled = proxy.handle(&door, Some(&inside), inbound).await;
+            let handled = proxy.handle(&listener, Some(&tunnel), inbound).await;
             drop(permit);
             handled
         });

@@ -117,7 +117,7 @@ pub struct Listening {
     /// As a caller would write it.
     pub at: String,
     socket: Socket,
-    entrance: ListenerHandle,
+    handle: ListenerHandle,
 }
 
 /// What can be done with a listener while it is served.
@@ -164,7 +164,7 @@ pub fn listen(
     let places = ListenerLimit::new(house, max_connections);
     let terms = Arc::new(ArcSwap::from_pointee(terms));
     let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
-    Ok(Listening { at, socket, entrance: ListenerHandle { bind, terms, places, closed, gone } })
+    Ok(Listening { at, socket, handle: ListenerHandle { bind, terms, places, closed, gone } })
 }
 
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
@@ -227,8 +227,8 @@ impl ListenerHandle {
 
 impl Listening {
     /// What can be done with it while it is served.
-    pub const fn entrance(&self) -> &ListenerHandle {
-        &self.entrance
+    pub const fn handle(&self) -> &ListenerHandle {
+        &self.handle
     }
 
     /// Accept callers, on the first of the workers, until it is closed or the process stops; on the spare one while that
@@ -236,7 +236,7 @@ impl Listening {
     pub fn start(self, proxy: &Arc<Proxy>) {
         let substitute = match self.socket.again() {
             Ok(again) => {
-                let substitute = substitute(again, self.entrance.clone(), Arc::clone(proxy));
+                let substitute = substitute(again, self.handle.clone(), Arc::clone(proxy));
                 Some(proxy.tasks.spawn_on(substitute, proxy.workers.spare()))
             }
             Err(err) => {
@@ -253,24 +253,24 @@ impl Listening {
     }
 
     async fn serve(self, proxy: Arc<Proxy>, substitute: Option<JoinHandle<()>>) {
-        let Self { socket, entrance, .. } = self;
+        let Self { socket, handle, .. } = self;
         let socket = match socket.moved_here() {
             Ok(socket) => socket,
             Err(err) => {
                 tracing::error!(error = %err, at = self.at, "a listener could not be served");
-                return entrance.gone.cancel();
+                return handle.gone.cancel();
             }
         };
         tokio::select! {
-            () = accept(&socket, &entrance, &proxy) => {}
-            () = entrance.ends(&proxy) => {}
+            () = accept(&socket, &handle, &proxy) => {}
+            () = handle.ends(&proxy) => {}
         }
         socket.close();
         // The address is free when the last descriptor is gone.
         if let Some(substitute) = substitute {
             let _ = substitute.await;
         }
-        entrance.gone.cancel();
+        handle.gone.cancel();
     }
 
     /// It is not to be served after all.
@@ -304,7 +304,7 @@ impl Socket {
 }
 
 /// Accept on the spare worker while the first stands.
-async fn substitute(again: Again, entrance: ListenerHandle, proxy: Arc<Proxy>) {
+async fn substitute(again: Again, handle: ListenerHandle, proxy: Arc<Proxy>) {
     let accepting = async {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -316,8 +316,8 @@ async fn substitute(again: Again, entrance: ListenerHandle, proxy: Arc<Proxy>) {
                 let mut queue = Queue::of(None);
                 queue.stands_since(Instant::now());
                 while proxy.workers.first_stands() {
-                    if let Err(err) = accept_one(&socket, &entrance, &proxy, &mut queue).await {
-                        accepting::failed(&err, &entrance.places).await;
+                    if let Err(err) = accept_one(&socket, &handle, &proxy, &mut queue).await {
+                        accepting::failed(&err, &handle.places).await;
                     }
                 }
             }
@@ -325,11 +325,11 @@ async fn substitute(again: Again, entrance: ListenerHandle, proxy: Arc<Proxy>) {
     };
     tokio::select! {
         () = accepting => {}
-        () = entrance.ends(&proxy) => {}
+        () = handle.ends(&proxy) => {}
     }
 }
 
-async fn accept(socket: &Socket, entrance: &ListenerHandle, proxy: &Arc<Proxy>) {
+async fn accept(socket: &Socket, handle: &ListenerHandle, proxy: &Arc<Proxy>) {
     let mut queue = Queue::of(match socket {
         Socket::Tcp(_, at) => Some(*at),
         // Peers of unix sockets have no names to be told apart by.
@@ -337,9 +337,9 @@ async fn accept(socket: &Socket, entrance: &ListenerHandle, proxy: &Arc<Proxy>) 
     });
     loop {
         let begun = Instant::now();
-        if let Err(err) = accept_one(socket, entrance, proxy, &mut queue).await {
+        if let Err(err) = accept_one(socket, handle, proxy, &mut queue).await {
             queue.stands_since(begun);
-            accepting::failed(&err, &entrance.places).await;
+            accepting::failed(&err, &handle.places).await;
         }
     }
 }
@@ -380,12 +380,12 @@ impl Again {
 
 async fn accept_one(
     socket: &Socket,
-    entrance: &ListenerHandle,
+    handle: &ListenerHandle,
     proxy: &Arc<Proxy>,
     queue: &mut Queue,
 ) -> std::io::Result<()> {
     let serving = Arc::clone(proxy);
-    let terms = &entrance.terms;
+    let terms = &handle.terms;
     match socket {
         Socket::Tcp(socket, at) => {
             let (stream, peer) = next(socket.accept(), queue).await?;
@@ -394,17 +394,17 @@ async fn accept_one(
             }
             let grace = if terms.load().tls.is_some() { GRACE_FOR_TLS } else { GRACE };
             let comer = NewCaller { peer: Some(peer.ip()), grace };
-            let place = place(&entrance.places, comer, queue).await;
+            let place = place(&handle.places, comer, queue).await;
             // Who opens connections ahead has not asked for anything yet.
             let came = queue.since().filter(|_| has_spoken(&stream));
             let local = if at.ip().is_unspecified() { stream.local_addr().ok() } else { Some(*at) };
             // After the caller came: these may have changed while nobody did.
             let ListenerSettings { listener, tls, .. } = terms.load().as_ref().clone();
             let (peer, terms) = (Some(peer.ip()), Some(Arc::clone(terms)));
-            let door = ListenerContext { listener, local, uid: None, peer, terms };
-            hand_over(proxy, stream, move |stream| async move {
+            let listener = ListenerContext { listener, local, uid: None, peer, terms };
+            serve_on_a_worker(proxy, stream, move |stream| async move {
                 match tls {
-                    None => serving.connection(door, place, came, stream).await,
+                    None => serving.connection(listener, place, came, stream).await,
                     // Apart: who speaks plainly must not hold the room of a TLS session.
                     Some(tls) => {
                         Box::pin(async move {
@@ -413,7 +413,7 @@ async fn accept_one(
                                 () = place.told_to_go() => return,
                             };
                             if let Ok(Ok(stream)) = accepted {
-                                serving.connection(door, place, came, stream).await;
+                                serving.connection(listener, place, came, stream).await;
                             }
                         })
                         .await;
@@ -423,13 +423,13 @@ async fn accept_one(
         }
         Socket::Unix(socket, _) => {
             let (stream, _) = next(socket.accept(), queue).await?;
-            let place = place(&entrance.places, NewCaller { peer: None, grace: GRACE }, queue).await;
+            let place = place(&handle.places, NewCaller { peer: None, grace: GRACE }, queue).await;
             let came = queue.since().filter(|_| has_spoken(&stream));
             let uid = stream.peer_cred().ok().map(|peer| peer.uid());
             let listener = Arc::clone(&terms.load().listener);
-            let door = ListenerContext { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
-            hand_over(proxy, stream, move |stream| async move {
-                serving.connection(door, place, came, stream).await;
+            let listener = ListenerContext { listener, local: None, uid, peer: None, terms: Some(Arc::clone(terms)) };
+            serve_on_a_worker(proxy, stream, move |stream| async move {
+                serving.connection(listener, place, came, stream).await;
             })
         }
     }
@@ -450,34 +450,34 @@ async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, queue: &mut Queue)
 /// A stream that another runtime can go on with.
 trait Movable: Send + Sized + 'static {
     /// Woken by nobody.
-    type Still: Send + 'static;
-    fn still(self) -> std::io::Result<Self::Still>;
+    type Std: Send + 'static;
+    fn into_std(self) -> std::io::Result<Self::Std>;
     /// Woken by the current runtime.
-    fn of(still: Self::Still) -> std::io::Result<Self>;
+    fn from_std(std: Self::Std) -> std::io::Result<Self>;
 }
 
 impl Movable for TcpStream {
-    type Still = std::net::TcpStream;
-    fn still(self) -> std::io::Result<Self::Still> {
+    type Std = std::net::TcpStream;
+    fn into_std(self) -> std::io::Result<Self::Std> {
         self.into_std()
     }
-    fn of(still: Self::Still) -> std::io::Result<Self> {
-        Self::from_std(still)
+    fn from_std(std: Self::Std) -> std::io::Result<Self> {
+        Self::from_std(std)
     }
 }
 
 impl Movable for UnixStream {
-    type Still = std::os::unix::net::UnixStream;
-    fn still(self) -> std::io::Result<Self::Still> {
+    type Std = std::os::unix::net::UnixStream;
+    fn into_std(self) -> std::io::Result<Self::Std> {
         self.into_std()
     }
-    fn of(still: Self::Still) -> std::io::Result<Self> {
-        Self::from_std(still)
+    fn from_std(std: Self::Std) -> std::io::Result<Self> {
+        Self::from_std(std)
     }
 }
 
 /// Serve a connection on the worker that has the fewest.
-fn hand_over<S, F>(proxy: &Proxy, stream: S, serve: impl FnOnce(S) -> F + Send + 'static) -> std::io::Result<()>
+fn serve_on_a_worker<S, F>(proxy: &Proxy, stream: S, serve: impl FnOnce(S) -> F + Send + 'static) -> std::io::Result<()>
 where
     S: Movable,
     F: Future<Output = ()> + Send + 'static,
@@ -491,10 +491,10 @@ where
         });
         return Ok(());
     }
-    let (still, worker) = (stream.still()?, seat.handle.clone());
+    let (std, worker) = (stream.into_std()?, seat.handle.clone());
     proxy.tasks.spawn_on(
         async move {
-            match S::of(still) {
+            match S::from_std(std) {
                 Ok(stream) => serve(stream).await,
                 Err(err) => tracing::warn!(error = %err, "could not serve a caller"),
             }

@@ -234,7 +234,7 @@ impl Model {
         one.claim
             .as_mut()
             .unwrap()
-            .sending(WriteResult { trail: Some(Arc::clone(&trail)), ..WriteResult::bare(Outcome::Unknown) });
+            .sending(WriteResult { lookup: Some(Arc::clone(&trail)), ..WriteResult::bare(Outcome::Unknown) });
         let promise = self.promise();
         let write = self.writes.get_mut(&serial).unwrap();
         write.trail.get_or_insert(trail);
@@ -326,7 +326,7 @@ impl Model {
             }
         }
         let trail = self.writes[&serial].trail.clone();
-        one.claim.take().unwrap().end(WriteResult { trail, ..WriteResult::bare(outcome) });
+        one.claim.take().unwrap().end(WriteResult { lookup: trail, ..WriteResult::bare(outcome) });
         self.exit_ended(one, outcome);
     }
 
@@ -413,7 +413,7 @@ impl Model {
             let taken = self.moment();
             let until = taken.after(day::remembered_for(last.at, false));
             let promised = last.really + day::remembered_for(self.really(last.really), false) - secs(1);
-            let recorded = WriteResult { trail: trail.clone(), ..WriteResult::bare(outcome) };
+            let recorded = WriteResult { lookup: trail.clone(), ..WriteResult::bare(outcome) };
             self.memory.remember(
                 &customer(),
                 &keys,

@@ -127,7 +127,7 @@ impl Order<'_> {
     pub(super) fn unknown(&self, lookup: &Arc<Lookup>) -> WriteResult {
         WriteResult {
             correlation_id: self.wish.correlation.as_ref().map(|correlation| Arc::clone(correlation.id())),
-            trail: Some(Arc::clone(lookup)),
+            lookup: Some(Arc::clone(lookup)),
             ..WriteResult::bare(Outcome::Unknown)
         }
     }
@@ -151,7 +151,7 @@ impl Order<'_> {
             order_id: reply.order_id().filter(|_| reply.body.is_empty()).map(Into::into),
             correlation_id: self.wish.correlation.as_ref().map(Correlation::id).map(Arc::clone),
             recovered,
-            trail: (outcome == Outcome::Unknown).then(|| Arc::clone(lookup)),
+            lookup: (outcome == Outcome::Unknown).then(|| Arc::clone(lookup)),
         }
     }
 

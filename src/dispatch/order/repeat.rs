@@ -72,7 +72,7 @@ impl Order<'_> {
     ) -> Result<Response<Body>, Problem> {
         let mut entry = self.line(Kind::Outcome, write);
         entry.correlation_id = before.correlation_id.as_deref().map(SafeText::new);
-        let lookup = Lookup::of_repeat(before.trail.as_ref(), self.lookup());
+        let lookup = Lookup::of_repeat(before.lookup.as_ref(), self.lookup());
         let found = self
             .dispatcher
             .look_for(&lookup, self.account, &self.out.authority, Role::Primary, self.reconcile_for)

@@ -46,7 +46,7 @@ pub struct Bounds<'a> {
 /// The answers so far.
 #[derive(Debug)]
 pub struct Search<'a> {
-    trail: &'a Lookup,
+    lookup: &'a Lookup,
     heard: Vec<Heard>,
     book: bool,
 }
@@ -60,18 +60,18 @@ struct Heard {
 }
 
 impl<'a> Search<'a> {
-    pub(super) const fn new(trail: &'a Lookup) -> Self {
-        Self { trail, heard: Vec::new(), book: false }
+    pub(super) const fn new(lookup: &'a Lookup) -> Self {
+        Self { lookup, heard: Vec::new(), book: false }
     }
 
-    /// Hear an answer to one of the trail's paths. What is no good answer proves nothing: the broker says 404 also of
+    /// Hear an answer to one of the lookup's paths. What is no good answer proves nothing: the broker says 404 also of
     /// what is still on its way to the exchange. Answers whether it was a list.
     pub fn hear(&mut self, path: &str, status: u16, body: &[u8]) -> bool {
         if !(200..300).contains(&status) {
             return false;
         }
         let Some((rows, list)) = Row::all(body) else { return false };
-        let asked = self.trail.ids().find(|id| external(id).as_deref() == Some(path));
+        let asked = self.lookup.ids().find(|id| external(id).as_deref() == Some(path));
         // Only a list shows whether there are several.
         self.book |= list;
         let leg = |row: &Row| row.word("legName").map(Into::<String>::into);
@@ -91,10 +91,10 @@ impl<'a> Search<'a> {
     }
 
     fn concerns(&self, row: &Row, id: &str, asked: bool) -> bool {
-        match &self.trail.goal {
+        match &self.lookup.goal {
             Goal::None => false,
             Goal::Placed { book, .. } => match row.word("correlationId") {
-                Some(shown) => self.trail.ids().any(|id| *id == *shown),
+                Some(shown) => self.lookup.ids().any(|id| *id == *shown),
                 None => asked || book.hides_ids(),
             },
             Goal::Cancelled { order_id, .. } | Goal::Changed { order_id, .. } => **order_id == *id,
@@ -106,14 +106,14 @@ impl<'a> Search<'a> {
     pub const fn is_sure(&self) -> bool {
         self.book
             || !matches!(
-                &self.trail.goal,
+                &self.lookup.goal,
                 Goal::Placed { book: OrderBook::Orders | OrderBook::Slices | OrderBook::Multi, .. }
             )
     }
 
     /// What the answers so far prove.
     pub fn finding(&self, bounds: &Bounds<'_>) -> Evidence {
-        match &self.trail.goal {
+        match &self.lookup.goal {
             Goal::None => Evidence::Open,
             Goal::Placed { book: OrderBook::Slices, id, terms } => self.sliced(id.as_ref(), terms.first(), bounds),
             Goal::Placed { book: OrderBook::Multi, terms, .. } => self.multi(terms, bounds),
@@ -153,7 +153,7 @@ impl<'a> Search<'a> {
 
     /// Not another write's and not older than this one. `strict`: it has to show that it is as new.
     fn is_free(&self, heard: &Heard, strict: bool, bounds: &Bounds<'_>) -> bool {
-        if self.trail.is_own(&heard.id) {
+        if self.lookup.is_own(&heard.id) {
             return true;
         }
         let created = heard.row.created();
@@ -162,7 +162,7 @@ impl<'a> Search<'a> {
             (None, _) | (_, None) => strict,
         };
         // Where one slice is known to be ours, the others are known with it.
-        let is_other = !self.trail.is_part_known() && (bounds.known)(&heard.id);
+        let is_other = !self.lookup.is_part_known() && (bounds.known)(&heard.id);
         !is_before && !is_other
     }
 
@@ -174,8 +174,8 @@ impl<'a> Search<'a> {
                 each.push(one);
             }
         }
-        if self.trail.is_one_order() && each.iter().any(|one| self.trail.is_own(&one.id)) {
-            each.retain(|one| self.trail.is_own(&one.id));
+        if self.lookup.is_one_order() && each.iter().any(|one| self.lookup.is_own(&one.id)) {
+            each.retain(|one| self.lookup.is_own(&one.id));
         }
         each
     }

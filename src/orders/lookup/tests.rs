@@ -29,16 +29,16 @@ fn sent() -> Window {
 }
 
 /// Of answers to paths, heard in turn.
-fn found_among(trail: &Lookup, answers: &[(&str, &Value)], known: &[&str]) -> Evidence {
-    let mut search = trail.search();
+fn found_among(lookup: &Lookup, answers: &[(&str, &Value)], known: &[&str]) -> Evidence {
+    let mut search = lookup.search();
     for (path, body) in answers {
         search.hear(path, 200, body.to_string().as_bytes());
     }
     search.finding(&Bounds { known: &|id| known.contains(&id), window: Some(sent()) })
 }
 
-fn found(trail: &Lookup, body: &Value) -> Evidence {
-    found_among(trail, &[("/v2/orders", body)], &[])
+fn found(lookup: &Lookup, body: &Value) -> Evidence {
+    found_among(lookup, &[("/v2/orders", body)], &[])
 }
 
 fn post(path: &str, body: &Value) -> Lookup {
@@ -79,21 +79,21 @@ const OURS: &str = "112611230001";
 
 #[test]
 fn a_placement_is_found_by_its_correlation_id_and_its_terms() {
-    let trail = placement();
-    assert_eq!(trail.paths(), [EXTERNAL, "/v2/orders"]);
+    let lookup = placement();
+    assert_eq!(lookup.paths(), [EXTERNAL, "/v2/orders"]);
     let body: Value = serde_json::from_slice(&fixture("get-order-by-correlation-id.200.json")).unwrap();
-    let Evidence::Executed(one) = found_among(&trail, &[(EXTERNAL, &body)], &[]) else { panic!() };
+    let Evidence::Executed(one) = found_among(&lookup, &[(EXTERNAL, &body)], &[]) else { panic!() };
     assert_eq!(one.body, json!({ "orderId": OURS, "orderStatus": "PENDING" }));
-    assert!(is_executed(&found(&trail, &json!([row()])), &[OURS]));
+    assert!(is_executed(&found(&lookup, &json!([row()])), &[OURS]));
     // By the id it was asked for, an answer need not repeat it; in the book it must.
     let silent = with(row(), &[("correlationId", json!("NA"))]);
-    assert!(is_executed(&found_among(&trail, &[(EXTERNAL, &silent)], &[]), &[OURS]));
-    assert_eq!(found(&trail, &json!([silent])), Evidence::Open);
+    assert!(is_executed(&found_among(&lookup, &[(EXTERNAL, &silent)], &[]), &[OURS]));
+    assert_eq!(found(&lookup, &json!([silent])), Evidence::Open);
 }
 
 #[test]
 fn what_is_no_order_of_ours_proves_nothing() {
-    let trail = placement();
+    let lookup = placement();
     for (status, body) in [
         (200, fixture("order-book.200.empty.json")),
         (200, fixture("get-order.200.unknown-id.json")),
@@ -104,7 +104,7 @@ fn what_is_no_order_of_ours_proves_nothing() {
         (302, fixture("order-book.200.json")),
         (200, b"[[1],null,{}]".to_vec()),
     ] {
-        let mut search = trail.search();
+        let mut search = lookup.search();
         search.hear(EXTERNAL, status, &body);
         search.hear("/v2/orders", status, &body);
         let finding = search.finding(&Bounds { known: &|_| false, window: Some(sent()) });
@@ -231,8 +231,8 @@ fn an_order_that_was_made_before_we_sent_is_not_evidence() {
         assert!(is_executed(&found(&placement(), &made(new)), &[OURS]), "{new}");
     }
     // Where nobody knows when we sent, the time says nothing.
-    let trail = placement();
-    let mut search = trail.search();
+    let lookup = placement();
+    let mut search = lookup.search();
     search.hear("/v2/orders", 200, made("2026-11-22 09:20:03").to_string().as_bytes());
     assert!(is_executed(&search.finding(&Bounds { known: &|_| false, window: None }), &[OURS]));
 }
@@ -261,8 +261,8 @@ fn of_several_under_one_id_the_one_that_fits_is_taken_and_of_two_that_fit_none()
 
 #[test]
 fn only_a_list_shows_that_there_is_no_other() {
-    let trail = placement();
-    let mut search = trail.search();
+    let lookup = placement();
+    let mut search = lookup.search();
     search.hear(EXTERNAL, 200, row().to_string().as_bytes());
     assert!(!search.is_sure());
     search.hear("/v2/orders", 404, b"[]");
@@ -293,9 +293,9 @@ fn slice(id: &str, quantity: u32) -> Value {
 /// The slices that are there so far are not yet the whole order.
 #[test]
 fn slices_are_found_when_they_add_up() {
-    let trail = slicing(3000);
-    assert_eq!(found(&trail, &json!([slice("1", 1800)])), Evidence::Open);
-    let Evidence::Executed(all) = found(&trail, &json!([slice("1", 1800), slice("2", 1200)])) else { panic!() };
+    let lookup = slicing(3000);
+    assert_eq!(found(&lookup, &json!([slice("1", 1800)])), Evidence::Open);
+    let Evidence::Executed(all) = found(&lookup, &json!([slice("1", 1800), slice("2", 1200)])) else { panic!() };
     assert_eq!(
         all.body,
         json!([{ "orderId": "1", "orderStatus": "PENDING" }, { "orderId": "2", "orderStatus": "PENDING" }])
@@ -303,13 +303,13 @@ fn slices_are_found_when_they_add_up() {
     assert_eq!(all.placed, [Box::from("1"), Box::from("2")]);
     // Each has to fit but for its quantity, and be new, and not another's.
     let other = with(slice("2", 1200), &[("price", json!(3300.0))]);
-    assert_eq!(found(&trail, &json!([slice("1", 1800), other])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([slice("1", 1800), other])), Evidence::Open);
     let old = with(slice("2", 1200), &[("createTime", json!("2026-11-23 09:10:00"))]);
-    assert_eq!(found(&trail, &json!([slice("1", 1800), old])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([slice("1", 1800), old])), Evidence::Open);
     let book = json!([slice("1", 1800), slice("2", 1200)]);
-    assert_eq!(found_among(&trail, &[("/v2/orders", &book)], &["2"]), Evidence::Open);
+    assert_eq!(found_among(&lookup, &[("/v2/orders", &book)], &["2"]), Evidence::Open);
     // More than was asked for are not all of it.
-    assert_eq!(found(&trail, &json!([slice("1", 1800), slice("2", 1200), slice("3", 5)])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([slice("1", 1800), slice("2", 1200), slice("3", 5)])), Evidence::Open);
     // Without a quantity nobody can say how many there are to be.
     let unsaid = post("/v2/orders/slicing", &without(asked("place-order.request.json"), "quantity"));
     assert_eq!(found(&unsaid, &json!([slice("1", 1800)])), Evidence::Open);
@@ -353,18 +353,18 @@ fn the_journal_s_terms_lead_as_far_as_the_body() {
         }
     }
     let terms = terms_of(with(asked("place-order.request.json"), &[("quantity", json!(3000))]).to_string().as_bytes());
-    let trail = Lookup::from_terms(&Method::POST, "/v2/orders/slicing", Some(&"gw-0001-abc_1".into()), &terms);
-    assert!(is_executed(&found(&trail, &json!([slice("1", 1800), slice("2", 1200)])), &["1", "2"]));
+    let lookup = Lookup::from_terms(&Method::POST, "/v2/orders/slicing", Some(&"gw-0001-abc_1".into()), &terms);
+    assert!(is_executed(&found(&lookup, &json!([slice("1", 1800), slice("2", 1200)])), &["1", "2"]));
 }
 
 /// Lines that were written before terms stood in them.
 #[test]
 fn without_terms_an_order_has_to_show_that_it_is_new() {
-    let trail = Lookup::from_terms(&Method::POST, "/v2/orders", Some(&"gw-0001-abc_1".into()), &[]);
-    assert!(is_executed(&found(&trail, &json!([row()])), &[OURS]));
-    assert_eq!(found(&trail, &json!([without(row(), "createTime")])), Evidence::Open);
-    assert_eq!(found(&trail, &json!([with(row(), &[("createTime", json!("2026-11-23 09:30:00"))])])), Evidence::Open);
-    assert_eq!(found_among(&trail, &[("/v2/orders", &json!([row()]))], &[OURS]), Evidence::Open);
+    let lookup = Lookup::from_terms(&Method::POST, "/v2/orders", Some(&"gw-0001-abc_1".into()), &[]);
+    assert!(is_executed(&found(&lookup, &json!([row()])), &[OURS]));
+    assert_eq!(found(&lookup, &json!([without(row(), "createTime")])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([with(row(), &[("createTime", json!("2026-11-23 09:30:00"))])])), Evidence::Open);
+    assert_eq!(found_among(&lookup, &[("/v2/orders", &json!([row()]))], &[OURS]), Evidence::Open);
 }
 
 fn multi(orders: &[Value]) -> Lookup {
@@ -382,17 +382,19 @@ fn made(order: &str, id: &str, price: f64) -> Value {
 
 #[test]
 fn a_multi_order_is_found_when_each_of_its_orders_is() {
-    let trail = multi(&[item("a", "1", 10.0), item("b", "2", 20.0)]);
-    assert_eq!(trail.lanes(), [vec!["/v2/orders/external/a", "/v2/orders/external/b"], vec!["/v2/orders"]]);
-    assert_eq!(found(&trail, &json!([made("1", "a", 10.0)])), Evidence::Open);
-    assert_eq!(found(&trail, &json!([made("1", "a", 10.0), made("2", "b", 21.0)])), Evidence::Open);
-    let Evidence::Executed(all) = found(&trail, &json!([made("2", "b", 20.0), made("1", "a", 10.0)])) else { panic!() };
+    let lookup = multi(&[item("a", "1", 10.0), item("b", "2", 20.0)]);
+    assert_eq!(lookup.lanes(), [vec!["/v2/orders/external/a", "/v2/orders/external/b"], vec!["/v2/orders"]]);
+    assert_eq!(found(&lookup, &json!([made("1", "a", 10.0)])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([made("1", "a", 10.0), made("2", "b", 21.0)])), Evidence::Open);
+    let Evidence::Executed(all) = found(&lookup, &json!([made("2", "b", 20.0), made("1", "a", 10.0)])) else {
+        panic!()
+    };
     let one = |id: &str, sequence: &str| json!({ "orderId": id, "orderStatus": "PENDING", "sequence": sequence });
     assert_eq!(all.body, json!({ "orders": [one("1", "1"), one("2", "2")] }));
     // Asked for one by one, the answers add up.
     let answers = [("/v2/orders/external/a", &made("1", "a", 10.0)), ("/v2/orders/external/b", &made("2", "b", 20.0))];
-    assert!(is_executed(&found_among(&trail, &answers, &[]), &["1", "2"]));
-    assert_eq!(found_among(&trail, &answers, &["2"]), Evidence::Open);
+    assert!(is_executed(&found_among(&lookup, &answers, &[]), &["1", "2"]));
+    assert_eq!(found_among(&lookup, &answers, &["2"]), Evidence::Open);
     // An order without an id could not be told from any other.
     assert!(!multi(&[item("a", "1", 10.0), without(item("b", "2", 20.0), "correlationId")]).leads_somewhere());
     assert!(!multi(&[]).leads_somewhere());
@@ -401,23 +403,23 @@ fn a_multi_order_is_found_when_each_of_its_orders_is() {
 /// A label on all orders of a basket.
 #[test]
 fn orders_of_a_multi_order_may_share_an_id() {
-    let trail = multi(&[item("a", "1", 10.0), item("a", "2", 20.0), item("a", "3", 10.0)]);
+    let lookup = multi(&[item("a", "1", 10.0), item("a", "2", 20.0), item("a", "3", 10.0)]);
     let book = json!([made("1", "a", 10.0), made("2", "a", 20.0), made("3", "a", 10.0)]);
-    assert!(is_executed(&found(&trail, &book), &["1", "2", "3"]));
+    assert!(is_executed(&found(&lookup, &book), &["1", "2", "3"]));
     let short = json!([made("1", "a", 10.0), made("2", "a", 20.0)]);
-    assert_eq!(found(&trail, &short), Evidence::Open);
+    assert_eq!(found(&lookup, &short), Evidence::Open);
     let more = json!([made("1", "a", 10.0), made("2", "a", 20.0), made("3", "a", 10.0), made("4", "a", 20.0)]);
-    assert_eq!(found(&trail, &more), Evidence::Open);
+    assert_eq!(found(&lookup, &more), Evidence::Open);
 }
 
 #[test]
 fn a_super_order_is_found_in_its_own_list() {
     let body = asked("super-place.request.json");
-    let trail = post("/v2/super/orders", &body);
-    assert_eq!(trail.paths(), ["/v2/super/orders"]);
+    let lookup = post("/v2/super/orders", &body);
+    assert_eq!(lookup.paths(), ["/v2/super/orders"]);
     let list: Value = serde_json::from_slice(&fixture("super-list.200.json")).unwrap();
     let late = json!([with(list.get(0).cloned().unwrap(), &[("createTime", json!("2026-11-23 09:20:05"))])]);
-    assert!(is_executed(&found(&trail, &late), &["112611230031"]));
+    assert!(is_executed(&found(&lookup, &late), &["112611230031"]));
     let other = post("/v2/super/orders", &with(body, &[("targetPrice", json!(3360.0))]));
     assert_eq!(found(&other, &late), Evidence::Open, "of another target");
 }
@@ -432,37 +434,37 @@ fn forever_row(leg: &str, price: f64, trigger: f64) -> Value {
 /// It shows its flag for its type, two legs under one id, and no correlation id.
 #[test]
 fn a_forever_order_is_found_in_its_own_list() {
-    let trail = post("/v2/forever/orders", &asked("forever-place.request.json"));
-    assert_eq!(trail.paths(), ["/v2/forever/orders"]);
+    let lookup = post("/v2/forever/orders", &asked("forever-place.request.json"));
+    assert_eq!(lookup.paths(), ["/v2/forever/orders"]);
     let legs = [forever_row("TARGET_LEG", 1428.0, 1427.0), forever_row("STOP_LOSS_LEG", 1420.0, 1419.0)];
-    assert!(is_executed(&found(&trail, &json!(legs)), &["31"]));
+    assert!(is_executed(&found(&lookup, &json!(legs)), &["31"]));
     let each = |name: &str, value: Value| json!(legs.clone().map(|leg| with(leg, &[(name, value.clone())])));
-    assert_eq!(found(&trail, &each("orderType", json!("SINGLE"))), Evidence::Open);
-    assert_eq!(found(&trail, &each("correlationId", json!("other"))), Evidence::Open);
-    assert!(is_executed(&found(&trail, &each("correlationId", json!("gw-f-1"))), &["31"]));
+    assert_eq!(found(&lookup, &each("orderType", json!("SINGLE"))), Evidence::Open);
+    assert_eq!(found(&lookup, &each("correlationId", json!("other"))), Evidence::Open);
+    assert!(is_executed(&found(&lookup, &each("correlationId", json!("gw-f-1"))), &["31"]));
     // What shows no id has to show all else, and that it is as new as the write.
-    assert_eq!(found(&trail, &json!(legs.clone().map(|leg| without(leg, "createTime")))), Evidence::Open);
-    assert_eq!(found(&trail, &json!(legs.clone().map(|leg| without(leg, "quantity")))), Evidence::Open);
-    assert_eq!(found(&trail, &each("createTime", json!("2026-11-23 09:20:01"))), Evidence::Open);
+    assert_eq!(found(&lookup, &json!(legs.clone().map(|leg| without(leg, "createTime")))), Evidence::Open);
+    assert_eq!(found(&lookup, &json!(legs.clone().map(|leg| without(leg, "quantity")))), Evidence::Open);
+    assert_eq!(found(&lookup, &each("createTime", json!("2026-11-23 09:20:01"))), Evidence::Open);
     let twin = with(forever_row("TARGET_LEG", 1428.0, 1427.0), &[("orderId", json!("32"))]);
-    assert_eq!(found(&trail, &json!([legs.clone(), [twin.clone(), twin.clone()]].concat())), Evidence::Open);
-    assert!(is_executed(&found_among(&trail, &[("/v2/forever/orders", &json!([legs[0], twin]))], &["32"]), &["31"]));
+    assert_eq!(found(&lookup, &json!([legs.clone(), [twin.clone(), twin.clone()]].concat())), Evidence::Open);
+    assert!(is_executed(&found_among(&lookup, &[("/v2/forever/orders", &json!([legs[0], twin]))], &["32"]), &["31"]));
 }
 
 #[test]
 fn an_alert_is_found_by_what_it_orders_and_when_it_was_made() {
     let body = asked("alert-place.request.json");
-    let trail = post("/v2/alerts/orders", &body);
-    assert_eq!(trail.paths(), ["/v2/alerts/orders"]);
+    let lookup = post("/v2/alerts/orders", &body);
+    assert_eq!(lookup.paths(), ["/v2/alerts/orders"]);
     let alert = |id: &str, time: &str| json!({ "alertId": id, "alertStatus": "ACTIVE", "createdTime": time, "orders": body.get("orders") });
     let new = alert("12345", "2026-11-23T03:50:03Z");
-    let Evidence::Executed(one) = found(&trail, &json!([new])) else { panic!() };
+    let Evidence::Executed(one) = found(&lookup, &json!([new])) else { panic!() };
     assert_eq!(one.body, serde_json::from_slice::<Value>(&fixture("alert-place.200.json")).unwrap());
     // After a restart the journal's word for it is all there is.
     assert_eq!(order_of(&fixture("alert-place.200.json")).as_deref(), Some("12345"));
-    assert_eq!(found(&trail, &json!([alert("1", "2026-11-23T03:40:03Z")])), Evidence::Open);
-    assert_eq!(found(&trail, &json!([new, alert("12346", "2026-11-23T03:50:03Z")])), Evidence::Open);
-    assert_eq!(found(&trail, &json!([with(new, &[("orders", json!([]))])])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([alert("1", "2026-11-23T03:40:03Z")])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([new, alert("12346", "2026-11-23T03:50:03Z")])), Evidence::Open);
+    assert_eq!(found(&lookup, &json!([with(new, &[("orders", json!([]))])])), Evidence::Open);
 }
 
 fn delete(path: &str) -> Lookup {
@@ -471,9 +473,9 @@ fn delete(path: &str) -> Lookup {
 
 #[test]
 fn a_cancel_is_settled_by_the_order_s_status() {
-    let trail = delete("/v2/orders/7");
-    assert_eq!(trail.paths(), ["/v2/orders/7"]);
-    let read = |status: &str| found(&trail, &json!({ "orderId": "7", "orderStatus": status }));
+    let lookup = delete("/v2/orders/7");
+    assert_eq!(lookup.paths(), ["/v2/orders/7"]);
+    let read = |status: &str| found(&lookup, &json!({ "orderId": "7", "orderStatus": status }));
     assert!(matches!(read("CANCELLED"), Evidence::Executed(found) if found.placed.is_empty()));
     for over in ["TRADED", "REJECTED", "EXPIRED"] {
         assert_eq!(read(over), Evidence::Rejected(None), "{over}");
@@ -481,29 +483,29 @@ fn a_cancel_is_settled_by_the_order_s_status() {
     for waiting in ["PENDING", "TRANSIT", "PART_TRADED", "SOMETHING_NEW", ""] {
         assert_eq!(read(waiting), Evidence::Open, "{waiting}");
     }
-    assert!(matches!(found(&trail, &json!([{ "orderId": "7", "orderStatus": "CANCELLED" }])), Evidence::Executed(_)));
-    assert_eq!(found(&trail, &json!([])), Evidence::Open, "an unknown id");
-    assert_eq!(found(&trail, &json!([{ "orderId": "8", "orderStatus": "CANCELLED" }])), Evidence::Open);
+    assert!(matches!(found(&lookup, &json!([{ "orderId": "7", "orderStatus": "CANCELLED" }])), Evidence::Executed(_)));
+    assert_eq!(found(&lookup, &json!([])), Evidence::Open, "an unknown id");
+    assert_eq!(found(&lookup, &json!([{ "orderId": "8", "orderStatus": "CANCELLED" }])), Evidence::Open);
     let real: Value = serde_json::from_slice(&fixture("get-order.200.array.json")).unwrap();
     assert!(matches!(found(&delete("/v2/orders/112611230001"), &real), Evidence::Executed(_)));
 }
 
 #[test]
 fn a_cancel_of_a_forever_order_takes_every_leg_of_it() {
-    let trail = delete("/v2/forever/orders/31");
+    let lookup = delete("/v2/forever/orders/31");
     let leg = |name: &str, status: &str| with(forever_row(name, 1.0, 1.0), &[("orderStatus", json!(status))]);
     let list = |one: &str, two: &str| json!([leg("TARGET_LEG", one), leg("STOP_LOSS_LEG", two)]);
-    assert!(matches!(found(&trail, &list("CANCELLED", "CANCELLED")), Evidence::Executed(_)));
-    assert_eq!(found(&trail, &list("CANCELLED", "CONFIRM")), Evidence::Open);
-    assert_eq!(found(&trail, &list("TRADED", "EXPIRED")), Evidence::Rejected(None));
-    assert_eq!(found(&trail, &json!([])), Evidence::Open);
+    assert!(matches!(found(&lookup, &list("CANCELLED", "CANCELLED")), Evidence::Executed(_)));
+    assert_eq!(found(&lookup, &list("CANCELLED", "CONFIRM")), Evidence::Open);
+    assert_eq!(found(&lookup, &list("TRADED", "EXPIRED")), Evidence::Rejected(None));
+    assert_eq!(found(&lookup, &json!([])), Evidence::Open);
 }
 
 #[test]
 fn a_cancel_of_an_alert_is_settled_by_its_own_status() {
-    let trail = delete("/v2/alerts/orders/9");
-    assert_eq!(trail.paths(), ["/v2/alerts/orders/9"]);
-    let read = |status: &str| found(&trail, &json!({ "alertId": "9", "alertStatus": status }));
+    let lookup = delete("/v2/alerts/orders/9");
+    assert_eq!(lookup.paths(), ["/v2/alerts/orders/9"]);
+    let read = |status: &str| found(&lookup, &json!({ "alertId": "9", "alertStatus": status }));
     let Evidence::Executed(one) = read("CANCELLED") else { panic!() };
     assert_eq!(one.body, json!({ "alertId": "9", "alertStatus": "CANCELLED" }));
     assert_eq!((read("TRIGGERED"), read("ACTIVE")), (Evidence::Rejected(None), Evidence::Open));
@@ -515,30 +517,30 @@ fn put(path: &str, body: &Value) -> Lookup {
 
 #[test]
 fn a_change_is_proved_only_when_the_order_shows_all_of_it() {
-    let trail = put("/v2/orders/112611230001", &asked("modify-order.request.json"));
-    assert_eq!(trail.paths(), ["/v2/orders/112611230001"]);
+    let lookup = put("/v2/orders/112611230001", &asked("modify-order.request.json"));
+    assert_eq!(lookup.paths(), ["/v2/orders/112611230001"]);
     let changed = with(row(), &[("price", json!(3312.0))]);
-    assert!(matches!(found(&trail, &changed), Evidence::Executed(_)));
-    assert!(matches!(found(&trail, &json!([changed])), Evidence::Executed(_)), "an array of one");
-    assert_eq!(found(&trail, &json!([])), Evidence::Open);
-    assert_eq!(found(&trail, &row()), Evidence::Open, "of the old price");
+    assert!(matches!(found(&lookup, &changed), Evidence::Executed(_)));
+    assert!(matches!(found(&lookup, &json!([changed])), Evidence::Executed(_)), "an array of one");
+    assert_eq!(found(&lookup, &json!([])), Evidence::Open);
+    assert_eq!(found(&lookup, &row()), Evidence::Open, "of the old price");
     let other = with(changed.clone(), &[("validity", json!("IOC"))]);
-    assert_eq!(found(&trail, &other), Evidence::Open);
+    assert_eq!(found(&lookup, &other), Evidence::Open);
     for name in ["price", "quantity", "orderType"] {
-        assert_eq!(found(&trail, &without(changed.clone(), name)), Evidence::Open, "{name} is not shown");
+        assert_eq!(found(&lookup, &without(changed.clone(), name)), Evidence::Open, "{name} is not shown");
     }
     // An order that is over does not change any more.
-    assert_eq!(found(&trail, &with(row(), &[("orderStatus", json!("TRADED"))])), Evidence::Rejected(None));
+    assert_eq!(found(&lookup, &with(row(), &[("orderStatus", json!("TRADED"))])), Evidence::Rejected(None));
     let hidden = without(with(row(), &[("orderStatus", json!("TRADED"))]), "price");
-    assert_eq!(found(&trail, &hidden), Evidence::Open);
-    assert!(matches!(found(&trail, &with(changed, &[("orderStatus", json!("TRADED"))])), Evidence::Executed(_)));
+    assert_eq!(found(&lookup, &hidden), Evidence::Open);
+    assert!(matches!(found(&lookup, &with(changed, &[("orderStatus", json!("TRADED"))])), Evidence::Executed(_)));
 }
 
 #[test]
 fn a_changed_price_is_compared_to_the_tick() {
     let change = json!({ "orderType": "LIMIT", "quantity": 5, "price": 247.800_003_051_757_8, "validity": "DAY" });
-    let trail = put("/v2/orders/112611230001", &change);
-    let shows = |price: f64| found(&trail, &with(row(), &[("price", json!(price))]));
+    let lookup = put("/v2/orders/112611230001", &change);
+    let shows = |price: f64| found(&lookup, &with(row(), &[("price", json!(price))]));
     assert!(matches!(shows(247.8), Evidence::Executed(_)));
     assert_eq!(shows(247.85), Evidence::Open);
 }
@@ -546,20 +548,20 @@ fn a_changed_price_is_compared_to_the_tick() {
 /// The old limit order looks just as a new market order may.
 #[test]
 fn a_change_to_a_market_order_is_proved_only_by_a_market_order() {
-    let trail = put("/v2/orders/112611230001", &json!({ "orderType": "MARKET", "quantity": 5, "validity": "DAY" }));
-    assert_eq!(found(&trail, &row()), Evidence::Open);
-    assert_eq!(found(&trail, &with(row(), &[("orderStatus", json!("TRADED"))])), Evidence::Open);
+    let lookup = put("/v2/orders/112611230001", &json!({ "orderType": "MARKET", "quantity": 5, "validity": "DAY" }));
+    assert_eq!(found(&lookup, &row()), Evidence::Open);
+    assert_eq!(found(&lookup, &with(row(), &[("orderStatus", json!("TRADED"))])), Evidence::Open);
     let market = with(row(), &[("orderType", json!("MARKET")), ("price", json!(0.0))]);
-    assert!(matches!(found(&trail, &market), Evidence::Executed(_)));
+    assert!(matches!(found(&lookup, &market), Evidence::Executed(_)));
 }
 
 /// A change that takes a trigger away must not be found done by what it leaves as it was.
 #[test]
 fn a_zero_that_is_asked_for_must_be_there_and_proves_nothing_alone() {
-    let trail = put("/v2/orders/7", &json!({ "quantity": 5, "price": 3312.0, "triggerPrice": 0 }));
+    let lookup = put("/v2/orders/7", &json!({ "quantity": 5, "price": 3312.0, "triggerPrice": 0 }));
     let read = |trigger: f64| {
         let order = json!({ "orderId": "7", "orderStatus": "PENDING", "quantity": 5, "price": 3312.0, "triggerPrice": trigger });
-        found(&trail, &order)
+        found(&lookup, &order)
     };
     assert_eq!(read(3300.0), Evidence::Open);
     assert!(matches!(read(0.0), Evidence::Executed(_)));
@@ -707,9 +709,9 @@ proptest! {
             (Method::PUT, "/v2/orders/1"),
         ] {
             for asked in [r#"{"correlationId":"c","price":1,"quantity":2}"#, r#"{"orders":[{"correlationId":"c"}]}"#, &body] {
-                let trail = Lookup::of(&method, path, asked.as_bytes(), None);
-                let mut search = trail.search();
-                for path in trail.paths() {
+                let lookup = Lookup::of(&method, path, asked.as_bytes(), None);
+                let mut search = lookup.search();
+                for path in lookup.paths() {
                     search.hear(&path, status, body.as_bytes());
                     search.hear(&path, 200, body.as_bytes());
                 }

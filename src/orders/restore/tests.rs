@@ -123,7 +123,7 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     }
     let [id] = requests.order.as_slice() else { panic!("{:?}", requests.order) };
     let last = requests.last.get(id).unwrap();
-    assert_eq!(trail_of(&last.intent).sent(), Some(SentAt::Written(left)));
+    assert_eq!(lookup_of(&last.intent).sent(), Some(SentAt::Written(left)));
     assert_eq!(last.outcome.as_ref().unwrap().outcome, Some(Outcome::Unknown));
     // Under one label each write has its own end.
     let mut requests = Requests::default();
@@ -137,7 +137,7 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     };
     assert_eq!((end("k1"), end("k2")), (Some(Outcome::Executed), None));
     // Of an outcome alone nobody knows when its write left.
-    assert_eq!(trail_of(&intent("r", "c", 1).outcome(Outcome::Unknown, at(0))).sent(), None);
+    assert_eq!(lookup_of(&intent("r", "c", 1).outcome(Outcome::Unknown, at(0))).sent(), None);
 }
 
 fn alpha() -> AccountName {
@@ -178,10 +178,10 @@ fn a_restart_knows_what_was_done_and_what_nobody_knows() {
     }
     drop(before);
     let after = orders(&dir);
-    let recalled = after.recall(Timestamp::now(), |_| Some(own.clone())).unwrap();
-    assert_eq!(recalled.unsettled.len(), 1);
-    assert_eq!(recalled.unsettled[0].intent.correlation_id, Some(SafeText::new("cut")));
-    assert_eq!((recalled.writes, recalled.unreadable), (4, 0));
+    let restored = after.recall(Timestamp::now(), |_| Some(own.clone())).unwrap();
+    assert_eq!(restored.unsettled.len(), 1);
+    assert_eq!(restored.unsettled[0].intent.correlation_id, Some(SafeText::new("cut")));
+    assert_eq!((restored.writes, restored.unreadable), (4, 0));
     let take = |id: &str, body: u8| {
         let (path, values) = (SafePath::new("/v2/orders"), Said::Values([body; 32]));
         let write = Write { method: Method::POST, path, values, body_sha256: [body; 32] };
@@ -196,7 +196,7 @@ fn a_restart_knows_what_was_done_and_what_nobody_knows() {
     assert!(matches!(take("done", 2), Admission::Conflict(..)));
     assert!(matches!(take("lost", 1), Admission::Unknown(..)));
     let Admission::Unknown(_, _, cut) = take("cut", 1) else { panic!("a second send") };
-    assert_eq!(cut.trail.as_ref().unwrap().paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
+    assert_eq!(cut.lookup.as_ref().unwrap().paths().first().map(String::as_str), Some("/v2/orders/external/cut"));
     assert!(matches!(take("refused", 1), Admission::Fresh(_)));
     assert!(matches!(take("new", 1), Admission::Fresh(_)));
     // Of another customer's, none of it is.
