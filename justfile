@@ -7,7 +7,7 @@ _verbs:
 run *arguments:
     cargo run -- serve --sandbox {{arguments}}
 
-# Install what the tests need, and pass them all
+# Install what the tests need, and run them all
 test:
     .ci/test
 

@@ -37,6 +37,53 @@ fn block(name: &str, marker: &str) -> String {
     code.split("```").next().unwrap().to_owned()
 }
 
+/// All pages, from the top folder.
+fn pages() -> Vec<String> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in ["", "docs", "examples", "netns-scripts"] {
+        for entry in std::fs::read_dir(top.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "md") {
+                found.push(path.strip_prefix(top).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// What a heading is called in a link: letters, digits and hyphens, in lower case.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+}
+
+/// A page that was moved takes its readers along.
+#[test]
+fn links_of_the_pages_lead_somewhere() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut links = 0;
+    for name in pages() {
+        let text = page(&name);
+        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, section) = target.split_once('#').unwrap_or((target, ""));
+            let folder = Path::new(&name).parent().unwrap();
+            let file = if file.is_empty() { name.clone().into() } else { folder.join(file) };
+            assert!(top.join(&file).exists(), "{name} links to {target}, which is not there");
+            if !section.is_empty() {
+                let there = std::fs::read_to_string(top.join(&file)).unwrap();
+                let found = there.lines().any(|line| line.starts_with('#') && anchor(line) == section);
+                assert!(found, "{name} links to {target}: no such section");
+            }
+        }
+    }
+    assert!(links > 20, "{links} links");
+}
+
 /// The first command, and the line that it prints.
 #[test]
 fn the_first_command_shows_a_line_that_places_an_order() {
@@ -141,5 +188,21 @@ fn the_first_real_account_works_as_written() {
     std::fs::write(dir.path().join("verify_journal.py"), block("docs/orders.md", "verify_journal.py")).unwrap();
     let verified = run("python3 verify_journal.py state/journal");
     assert!(verified.starts_with("good "), "{verified}");
+    metrics_are_there(&gateway);
     drop(gateway);
+}
+
+/// What a gateway counts stands on the page for operators.
+#[track_caller]
+fn metrics_are_there(gateway: &Gateway) {
+    let (status, metrics) = gateway.admin_without_token().get("/metrics");
+    assert_eq!(status, 200, "{metrics}");
+    let (metrics, listed) = (metrics.as_str().unwrap().to_owned(), page("docs/operating.md"));
+    let families: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(families.len() > 10, "{metrics}");
+    for family in families {
+        let (name, kind) = family.split_once(' ').unwrap();
+        let name = if kind == "counter" { format!("`{name}_total`") } else { format!("`{name}`") };
+        assert!(listed.contains(&name), "docs/operating.md does not list {name}");
+    }
 }
