@@ -79,9 +79,9 @@ pub enum DialError {
     #[error("the TLS handshake with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
     TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
     #[error(
-        "the broker sees traffic from {from} as if it came from {seen}, which may be another account's address, so no \
-         order is sent from there. Something between here and the broker changes addresses: look for NAT66, masquerade \
-         or snat (nft list ruleset), and remove it for {from}. The gateway asks the broker again by itself"
+        "the broker sees {from} as {seen}, which may be another account's address, so no order is sent from there. \
+         Something between here and the broker changes addresses: look for NAT66, masquerade or snat (nft list ruleset), \
+         and remove it for {from}. The gateway asks the broker again by itself"
     )]
     SeenAsAnother { from: SourceAddr, seen: IpAddr },
     #[error("no connection from {from} to {to} could be made in the time that the request has")]
