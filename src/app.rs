@@ -300,15 +300,15 @@ async fn follow_clocks(attendant: Arc<Attendant>, tasks: Tasks) {
         if !parting.slept.is_zero() {
             tracing::warn!(
                 slept_s = parting.slept.as_secs(),
-                "this machine slept or was paused: tokens and ages are looked at anew, and new connections are made; \
-                 orders cannot leave while it sleeps, so turn suspend and snapshots off in market hours"
+                "this machine slept or was paused, and no order could be sent meanwhile. The gateway checks its tokens and \
+                 makes new connections. Turn suspend and snapshots off in market hours"
             );
         }
         if !parting.set.is_zero() {
             tracing::warn!(
                 set_s = parting.set.as_secs(),
-                "this host's clock jumped by {} s. Orders go on: the gateway goes by the broker's time. Logs show wrong \
-                 times: timedatectl set-ntp true",
+                "this host's clock jumped by {} s. Orders go on, because the gateway goes by the broker's time, but the times \
+                 in logs may be wrong. What to do: timedatectl set-ntp true",
                 parting.set.as_secs()
             );
         }
@@ -400,7 +400,7 @@ async fn make_pool(addressing: &Addressing, pool: &crate::config::Pool) -> Resul
     match addressing.create_pool(&pool.name, pool.primary, pool.secondary).await {
         // The accounts that have pairs do not need it.
         Err(err @ AddressingError::NoRoom { .. }) => {
-            tracing::error!(pool = pool.name, "the configuration's {err}; it is not made");
+            tracing::error!(pool = pool.name, "the pool was not made: {err}");
             Ok(())
         }
         made => made.map_err(fail),

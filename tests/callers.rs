@@ -1,8 +1,8 @@
-//! The README's page for callers: its blocks are run as they stand, with real clients, against `serve --sandbox`.
+//! The page for callers, `docs/callers.md`: its blocks are run as they stand, with real clients, against `serve --sandbox`.
 //!
 //! A block is a file of `tests/clients/`. `NAME.sh` is run by bash with nothing in its environment but PATH and HOME,
 //! so what it sets is all that the client needs. Only the proxy's address, and the account and client key where it
-//! names them, are exchanged for this test's. What the README shows is compared with those files.
+//! names them, are exchanged for this test's. What the page shows is compared with those files.
 //!
 //! Not here: what the gateway does with a request once it has it.
 
@@ -402,25 +402,16 @@ fn java_shows_a_client_key_once_it_may() {
     assert_eq!(values(&output)[0]["status"], 407);
 }
 
-/// What the README shows and what is tried here must not drift apart: a block behind `<!-- tests/clients/FILE -->` is
-/// that file (`.sh`) or some lines of it in a row (a program), and no block of that section goes without.
+/// What the page shows and what is tried here must not drift apart: a block behind `<!-- tests/clients/FILE -->` is
+/// that file (`.sh`) or some lines of it in a row (a program), and no block of the page goes without.
 #[test]
 fn the_page_shows_what_these_tests_run() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = fs::read_to_string(&readme).unwrap_or_else(|err| panic!("{}: {err}", readme.display()));
-    let section = text.split_once("\n## Callers\n").expect("README.md has no section \"## Callers\"").1;
-    let mut inside_block = false;
-    // A comment of a shell block may begin with ## too.
-    let lines: Vec<_> = section
-        .lines()
-        .take_while(|line| {
-            inside_block ^= line.starts_with("```");
-            inside_block || !line.starts_with("## ")
-        })
-        .collect();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/callers.md");
+    let text = fs::read_to_string(&page).unwrap_or_else(|err| panic!("{}: {err}", page.display()));
+    let lines: Vec<_> = text.lines().collect();
     assert!(
         lines.iter().any(|line| line.starts_with("<!-- tests/clients/")),
-        "README.md has no marker <!-- tests/clients/FILE --> in its section \"## Callers\": nothing can be compared"
+        "docs/callers.md has no marker <!-- tests/clients/FILE -->: nothing can be compared"
     );
 
     let mut shown = BTreeSet::new();
@@ -435,10 +426,10 @@ fn the_page_shows_what_these_tests_run() {
         let source = fs::read_to_string(client(file)).unwrap_or_else(|err| panic!("tests/clients/{file}: {err}"));
         let source: Vec<_> = source.lines().collect();
         if file.ends_with(".sh") {
-            assert_eq!(block, source, "README.md does not show what tests/clients/{file} is");
+            assert_eq!(block, source, "docs/callers.md does not show what tests/clients/{file} is");
         } else {
             let there = !block.is_empty() && source.windows(block.len()).any(|window| window == block);
-            assert!(there, "README.md shows what is not in tests/clients/{file}:\n{}", block.join("\n"));
+            assert!(there, "docs/callers.md shows what is not in tests/clients/{file}:\n{}", block.join("\n"));
         }
         shown.insert(file.to_owned());
         at = begin + 2 + length;
@@ -446,6 +437,6 @@ fn the_page_shows_what_these_tests_run() {
 
     for file in fs::read_dir(client("")).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
-        assert!(!name.ends_with(".sh") || shown.contains(&name), "README.md does not show tests/clients/{name}");
+        assert!(!name.ends_with(".sh") || shown.contains(&name), "docs/callers.md does not show tests/clients/{name}");
     }
 }

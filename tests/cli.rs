@@ -777,3 +777,22 @@ fn each_command_has_a_help_with_an_example() {
     assert!(output.status.success(), "{output:?}");
     shell.run(&["completions", "csh"]).ends(2);
 }
+
+/// Where a terminal has no network, `man` is what an operator has.
+#[test]
+fn each_command_has_a_manual_page_and_no_page_offers_a_secret_as_an_argument() {
+    let dir = tempfile::tempdir().unwrap();
+    let shell = Shell::new(dir.path(), None);
+    shell.run(&["man", "share/man1"]).ends(0);
+    let page = |name: &str| std::fs::read_to_string(dir.path().join("share/man1").join(name)).unwrap();
+    let overview = page("sixgate.1");
+    for name in ["serve", "account", "halt", "journal", "man"] {
+        assert!(overview.contains(&format!("sixgate\\-{name}(1)")), "{name}: {overview}");
+        assert!(page(&format!("sixgate-{name}.1")).contains(&format!("sixgate {name}")), "{name}");
+    }
+    let change = page("sixgate-account-change.1");
+    assert!(change.contains("\\-\\-pin\\-file"), "{change}");
+    assert!(!change.contains("\\-\\-pin\\fR"), "{change}");
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    shell.run(&["man", "file"]).fails(1, &["cannot write file"]);
+}

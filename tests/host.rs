@@ -325,7 +325,7 @@ fn families_of_sockets_that_are_forbidden_are_told_and_logins_need_none_of_them(
     forbid(&mut world, forbid::INET6);
     let finding = appears(&world, "ipv6_sockets_forbidden");
     has(&finding, "fix", "AF_INET6");
-    not_sent(&world, &["this process may not open IPv6 sockets", "AF_INET6"]);
+    not_sent(&world, &["the gateway may not open IPv6 connections", "AF_INET6"]);
 }
 
 /// A code of the wrong time is refused, and after two refusals a person has to come.

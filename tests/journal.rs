@@ -253,7 +253,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The script in the README is what an auditor has; it must agree with ours.
+/// The script in docs/orders.md is what an auditor has; it must agree with ours.
 #[test]
 fn ten_lines_of_python_verify_the_chain() {
     let dir = filled(20);

@@ -386,7 +386,7 @@ fn addresses_that_are_gone_are_not_waited_for_though_no_other_leg_is_left() {
     wait_until("both legs to trip", LIMIT, || legs().iter().all(gone));
     let (told, took) = place(&world);
     assert_eq!((told.status, told.header("sixgate-outcome")), (503, "not_sent"), "{told:?}");
-    assert!(told.json()["detail"].as_str().unwrap().contains("not on this host any more"), "{told:?}");
+    assert!(told.json()["detail"].as_str().unwrap().contains("is not an address of this host any more"), "{told:?}");
     assert!(took < Duration::from_secs(2), "after {took:?}");
     change("add");
     wait_until("an order to leave again", LIMIT, || place(&world).0.status == 200);

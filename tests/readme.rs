@@ -1,4 +1,4 @@
-//! The README's commands, run as they stand there.
+//! The commands of the README and of `docs/`, run as they stand there.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,23 +22,72 @@ use support::net::Ns;
 use support::world::pins;
 use support::{Gateway, Net, Process, wait_for};
 
-fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+const README: &str = "README.md";
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The code block after a marker.
-fn block(marker: &str) -> String {
-    let readme = readme();
+/// The code block after a marker of a page.
+fn block(name: &str, marker: &str) -> String {
+    let page = page(name);
     let marker = format!("<!-- {marker} -->\n```");
-    let after = readme.split(&marker).nth(1).unwrap_or_else(|| panic!("README.md has no block after {marker}"));
+    let after = page.split(&marker).nth(1).unwrap_or_else(|| panic!("{name} has no block after {marker}"));
     let (_, code) = after.split_once('\n').unwrap();
     code.split("```").next().unwrap().to_owned()
+}
+
+/// All pages, from the top folder.
+fn pages() -> Vec<String> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in ["", "docs", "examples", "netns-scripts"] {
+        for entry in std::fs::read_dir(top.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ending| ending == "md") {
+                found.push(path.strip_prefix(top).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// What a heading is called in a link: letters, digits and hyphens, in lower case.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).collect::<String>().replace(' ', "-")
+}
+
+/// A page that was moved takes its readers along.
+#[test]
+fn links_of_the_pages_lead_somewhere() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut links = 0;
+    for name in pages() {
+        let text = page(&name);
+        for target in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, section) = target.split_once('#').unwrap_or((target, ""));
+            let folder = Path::new(&name).parent().unwrap();
+            let file = if file.is_empty() { name.clone().into() } else { folder.join(file) };
+            assert!(top.join(&file).exists(), "{name} links to {target}, which is not there");
+            if !section.is_empty() {
+                let there = std::fs::read_to_string(top.join(&file)).unwrap();
+                let found = there.lines().any(|line| line.starts_with('#') && anchor(line) == section);
+                assert!(found, "{name} links to {target}: no such section");
+            }
+        }
+    }
+    assert!(links > 20, "{links} links");
 }
 
 /// The first command, and the line that it prints.
 #[test]
 fn the_first_command_shows_a_line_that_places_an_order() {
-    assert!(readme().contains("cargo run -- serve --sandbox\n"), "the first command is another one");
+    assert!(page(README).contains("cargo run -- serve --sandbox\n"), "the first command is another one");
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
     command.args(["serve", "--sandbox"]);
@@ -92,7 +141,7 @@ fn the_first_real_account_works_as_written() {
     std::fs::write(dir.path().join("broker-ca.pem"), sandbox.ca_pem()).unwrap();
 
     // Only the broker's place is the test's own.
-    let config = block("first-account: sixgate.toml");
+    let config = block(README, "first-account: sixgate.toml");
     let text = format!("{config}\n[egress]\nextra_roots = [\"broker-ca.pem\"]\n{}", pins());
     let gateway = Gateway::start(&net.place(Ns::Gateway), &text, dir.path());
     std::fs::write(dir.path().join("sixgate.toml"), &text).unwrap();
@@ -106,8 +155,8 @@ fn the_first_real_account_works_as_written() {
         assert!(output.status.success(), "{script}\n{said}{}", String::from_utf8_lossy(&output.stderr));
         said
     };
-    assert!(run(&block("first-account: check")).contains("can be used"));
-    let made = run(&block("first-account: create"));
+    assert!(run(&block(README, "first-account: check")).contains("can be used"));
+    let made = run(&block(README, "first-account: create"));
     let source = |role: &str| {
         let line = made.lines().find(|line| line.starts_with(role)).unwrap_or_else(|| panic!("no {role}: {made}"));
         SourceAddr::parse(line.split_whitespace().nth(1).unwrap()).unwrap()
@@ -116,28 +165,44 @@ fn the_first_real_account_works_as_written() {
     sandbox.register(&client_id, Some(pair));
     std::fs::write(dir.path().join("pin.txt"), "123456").unwrap();
     std::fs::write(dir.path().join("totp.txt"), "JBSWY3DPEHPK3PXP").unwrap();
-    let login = run(&block("first-account: login"));
+    let login = run(&block(README, "first-account: login"));
     assert!(login.contains("DHAN_V2_AT_IPV6"), "{login}");
     support::wait_until("the account has logged in", Duration::from_secs(60), || {
         gateway.admin().get("/v1/accounts/alpha/token").1["source"] == "pin_totp"
     });
     std::fs::write(dir.path().join("token.txt"), sandbox.mint_token(&client_id)).unwrap();
 
-    let token = run(&block("first-account: token"));
+    let token = run(&block(README, "first-account: token"));
     assert!(token.contains("live (manual)"), "{token}");
     assert!(!dir.path().join("token.txt").exists());
-    let traded = run(&block("first-account: trade"));
+    let traded = run(&block(README, "first-account: trade"));
     assert!(traded.contains(&format!("\"detectedIP\":\"{}\"", pair.primary)), "{traded}");
     assert!(traded.contains("\"ordersAllowed\":true") && traded.contains("\"orderStatus\":\"PENDING\""), "{traded}");
-    let key = run(&block("first-account: key"));
+    let key = run(&block(README, "first-account: key"));
     assert!(key.contains("key  sgk_"), "{key}");
     std::fs::write(dir.path().join("pin.txt"), "123456").unwrap();
     std::fs::write(dir.path().join("totp.txt"), "JBSWY3DPEHPK3PXP").unwrap();
-    let commands = run(&block("commands"));
+    let commands = run(&block("docs/operating.md", "commands"));
     assert!(commands.starts_with("NAME ") && commands.contains("DHAN_V2_AT_IPV6"), "{commands}");
     assert_eq!(sandbox.orders(&client_id).len(), 1);
-    std::fs::write(dir.path().join("verify_journal.py"), block("verify_journal.py")).unwrap();
+    std::fs::write(dir.path().join("verify_journal.py"), block("docs/orders.md", "verify_journal.py")).unwrap();
     let verified = run("python3 verify_journal.py state/journal");
     assert!(verified.starts_with("good "), "{verified}");
+    metrics_are_there(&gateway);
     drop(gateway);
+}
+
+/// What a gateway counts stands on the page for operators.
+#[track_caller]
+fn metrics_are_there(gateway: &Gateway) {
+    let (status, metrics) = gateway.admin_without_token().get("/metrics");
+    assert_eq!(status, 200, "{metrics}");
+    let (metrics, listed) = (metrics.as_str().unwrap().to_owned(), page("docs/operating.md"));
+    let families: Vec<_> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(families.len() > 10, "{metrics}");
+    for family in families {
+        let (name, kind) = family.split_once(' ').unwrap();
+        let name = if kind == "counter" { format!("`{name}_total`") } else { format!("`{name}`") };
+        assert!(listed.contains(&name), "docs/operating.md does not list {name}");
+    }
 }

@@ -74,7 +74,7 @@ fn unknown(name: &'static str, why: &str) -> Check {
     Check { name, verdict: Verdict::Unknown, detail: format!("not known: {why}") }
 }
 
-const NO_PAIR: &str = "no addresses yet, so it cannot trade: sixgate pair assign NAME";
+const NO_PAIR: &str = "the account has no addresses yet, so it cannot trade: sixgate pair assign NAME";
 
 /// What a leg's `getIP` said, else why it said nothing.
 type Seen = Result<Registered, String>;
@@ -228,7 +228,7 @@ fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
     if (subject.automatic || consumer == Consumer::SelfMade) && now < replaced_by {
         return check(name, true, format!("{when}, in market hours; the gateway replaces it before they begin"));
     }
-    check(name, false, format!("{when}, in market hours: give the account a new token before"))
+    check(name, false, format!("{when}, in market hours: give the account a new token before then"))
 }
 
 fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -> Check {
@@ -242,15 +242,15 @@ fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -
             name,
             false,
             format!(
-                "{address} is seen by the broker as {detected}; the broker refuses orders from {detected}: something \
-                 rewrites the address; take masquerade or snat for {address} out of nft list ruleset"
+                "the broker sees {address} as {detected}, and refuses orders from there. Something changes the address on \
+                 the way: remove masquerade or snat for {address} (nft list ruleset shows them)"
             ),
         ),
         None => unknown(
             name,
             &format!(
-                "not proved: {address} got an answer, but the broker did not say which address it saw. No harm known; \
-                 try again, or look at registration"
+                "not proved: {address} got an answer, but the broker did not say which address it saw. Nothing is known to \
+                 be wrong; try again, or look at the check registration"
             ),
         ),
     }
@@ -307,7 +307,7 @@ fn orders_allowed(asked: &Asked, account: &str) -> Check {
         }
     }
     if verdict == Verdict::Failed {
-        found.push(format!("register it (sixgate register {account}), or ask Dhan"));
+        found.push(format!("register the address (sixgate register {account}), or ask Dhan"));
     }
     Check { name, verdict, detail: found.join("; ") }
 }
@@ -330,7 +330,7 @@ fn clock(skew: Option<SignedDuration>) -> Check {
     if skew.abs() < CLOCK {
         check(name, true, off)
     } else {
-        check(name, false, format!("{off}: timedatectl set-ntp true; else logins are refused"))
+        check(name, false, format!("{off}: timedatectl set-ntp true; otherwise the broker refuses logins"))
     }
 }
 

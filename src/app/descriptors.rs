@@ -54,8 +54,8 @@ impl Shares {
         if let Err(err) = &raised {
             tracing::warn!(
                 error = %err,
-                "the number of file descriptors (ulimit -n) could not be raised: only {callers} connections of programs \
-                 are possible; set LimitNOFILE= in the unit"
+                "the limit of open files (ulimit -n) could not be raised, so only {callers} connections of order engines can \
+                 be open at once; set LimitNOFILE= in the systemd unit"
             );
         }
         let before = raised.map_or(limit, |(before, _)| before);
@@ -72,11 +72,12 @@ impl Shares {
         let fits = self.callers >= callers && self.egress() >= ready;
         (!fits).then(|| {
             format!(
-                "only {} programs' connections can be open at once ({callers} configured: proxy.max_connections of each \
-                 listener); more have to wait, their orders too. With a few engines this does no harm. Else: \
-                 LimitNOFILE={} in the systemd unit (ulimit -Hn where it is started by hand) and a restart, or lower \
-                 proxy.max_connections. This process may have {} file descriptors, each connection takes one, and \
-                 {accounts} accounts keep up to {ready} to the broker ready",
+                "only {} connections of order engines can be open at once, and the configuration allows {callers} \
+                 (proxy.max_connections for each listener). Further ones wait, with their orders; with a few engines that \
+                 never happens. To have room for all: set LimitNOFILE={} in the systemd unit (ulimit -Hn if the gateway is \
+                 started by hand) and restart it, or lower proxy.max_connections. The gateway may have {} file \
+                 descriptors open, each connection takes one, and {accounts} accounts keep up to {ready} connections to \
+                 the broker ready",
                 self.callers,
                 wanted.next_power_of_two(),
                 self.limit,

@@ -113,8 +113,7 @@ impl Worked {
 /// What of this process opens unix sockets after the start; listeners say so themselves when they cannot.
 fn needs_unix() -> Vec<String> {
     let notifies = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
-    let needs =
-        "telling systemd that the gateway started, so it kills a unit of Type=notify after its start time-out (90 s)";
+    let needs = "telling systemd that the gateway has started, so systemd ends a Type=notify unit after 90 s (TimeoutStartSec=)";
     notifies.then(|| needs.to_owned()).into_iter().collect()
 }
 

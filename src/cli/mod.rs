@@ -9,6 +9,7 @@ mod failure;
 mod halt;
 mod journal;
 mod key;
+mod man;
 mod overview;
 mod pair;
 mod pool;
@@ -59,6 +60,7 @@ enum Command {
     Halt(halt::HaltArguments),
     Ca(ca::CaArguments),
     Completions(completions::CompletionsArguments),
+    Man(man::ManArguments),
     /// Read, verify and export the order journal.
     Journal(journal::JournalArguments),
 }
@@ -142,6 +144,7 @@ pub fn run() -> ExitCode {
         Command::Halt(arguments) => halt::run(&arguments),
         Command::Ca(arguments) => ca::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 

@@ -8,7 +8,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Accounts and their addresses", &["account", "pool", "pair", "key"]),
     ("At the broker", &["token", "validate", "register", "halt"]),
     ("Records and state", &["journal", "backup", "restore", "rekey"]),
-    ("Everything else", &["ca", "completions"]),
+    ("Everything else", &["ca", "completions", "man"]),
 ];
 
 const HELP: (&str, &str) = ("help", "Print this, or the help of a command");

@@ -37,17 +37,17 @@ impl fmt::Display for Lack {
         match self {
             Self::Descriptors => write!(
                 f,
-                "this process has all the file descriptors open that it may have ({}), and every connection needs one; \
-                 raise LimitNOFILE= of its systemd unit, or ulimit -Hn where it is started by hand, and restart it",
+                "the gateway has as many files and connections open as it may have ({} file descriptors); \
+                 raise LimitNOFILE= in its systemd unit (ulimit -Hn if it is started by hand), and restart it",
                 descriptors().map_or_else(|_| "the limit cannot be read".to_owned(), |most| most.to_string()),
             ),
             Self::HostDescriptors => f.write_str(
-                "this host has all the files open that it may have, of all programs together; raise it \
-                 (sysctl fs.file-max), or find who holds them (cat /proc/sys/fs/file-nr; lsof)",
+                "all programs on this host together have as many files open as the host allows; raise the limit \
+                 (sysctl fs.file-max), or find the program that holds them (lsof)",
             ),
             Self::Memory => f.write_str(
-                "this host's kernel has no memory left for another connection; look at free -m, at the unit's \
-                 MemoryMax=, and at sysctl net.ipv4.tcp_mem, and end what uses it up",
+                "this host's kernel has no memory left for another connection; find and end what uses it up \
+                 (free -m, top), or raise MemoryMax= of the systemd unit or sysctl net.ipv4.tcp_mem",
             ),
         }
     }

@@ -39,7 +39,7 @@ static EXHAUSTED: Seldom = Seldom::once_in(Duration::from_secs(60));
 /// Nothing of a request had been written when one of these is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    #[error("this host does not let the gateway use {from}")]
+    #[error("this host refuses to send from {from}")]
     Bind {
         from: SourceAddr,
         #[source]
@@ -47,7 +47,7 @@ pub enum DialError {
         hint: Hint,
     },
     /// What to do is in the hint, or where there is none added by [`chain`](Self::chain).
-    #[error("{from} is not on this host any more: no interface has it and no local route covers it")]
+    #[error("{from} is not an address of this host any more (no interface has it, and no local route covers it)")]
     AddressGone { from: SourceAddr, hint: Hint },
     #[error("cannot connect from {from} to {to}")]
     Connect {
@@ -57,13 +57,17 @@ pub enum DialError {
         err: io::Error,
         hint: Hint,
     },
-    #[error("no answer from {to} to {from} within {limit:?} (egress.connect_timeout)")]
+    #[error("{to} did not answer {from} within {limit:?} (egress.connect_timeout)")]
     TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration, hint: Hint },
-    #[error("the kernel reports {local:?} for a connection bound to {from}; it was closed unused")]
+    #[error(
+        "the kernel gave a connection from {from} another address ({local:?}); it was closed before anything was sent"
+    )]
     WrongSource { from: SourceAddr, local: Option<SocketAddr> },
-    #[error("destination {to} of {host} is forbidden by rule {rule}; pin it in egress.resolve if it is meant")]
+    #[error(
+        "{host} leads to {to}, an address that nothing is sent to (rule {rule}); if it is right, pin it in egress.resolve"
+    )]
     Forbidden { host: Host, to: SocketAddrV6, rule: RuleId },
-    #[error("nothing can be dialled")]
+    #[error("no connection to the broker can be made")]
     Resolve(#[from] ResolveError),
     #[error("TLS with {to} at {at} failed")]
     Tls {
@@ -72,15 +76,15 @@ pub enum DialError {
         #[source]
         err: io::Error,
     },
-    #[error("TLS with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
+    #[error("the TLS handshake with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
     TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
     #[error(
-        "the broker sees {from} as {seen}, so nothing signed goes that way: that may be another account's address. \
-         Between here and the broker something changes addresses; look for NAT66, masquerade or snat \
-         (nft list ruleset) and take it away for {from}; it is asked again by itself"
+        "the broker sees {from} as {seen}, which may be another account's address, so no order is sent from there. \
+         Something between here and the broker changes addresses: look for NAT66, masquerade or snat (nft list ruleset), \
+         and remove it for {from}. The gateway asks the broker again by itself"
     )]
     SeenAsAnother { from: SourceAddr, seen: IpAddr },
-    #[error("{from} did not reach {to} in the time that a request has")]
+    #[error("no connection from {from} to {to} could be made in the time that the request has")]
     OutOfTime { from: SourceAddr, to: Authority, hint: Hint },
     #[error("HTTP with {to} could not begin")]
     Http {
@@ -88,10 +92,10 @@ pub enum DialError {
         #[source]
         err: hyper::Error,
     },
-    #[error("{from} has {most} connections open already (egress.connections_per_leg)")]
+    #[error("{from} already has {most} connections open, and may not have more (egress.connections_per_leg)")]
     TooMany { from: SourceAddr, most: usize },
     /// Says nothing of the line, of the address or of the broker: none of them was tried.
-    #[error("no connection to the broker could be opened from {from}, and the line is not at fault: {lack}")]
+    #[error("no connection to the broker could be opened from {from}; the network is not at fault: {lack}")]
     HostExhausted {
         from: SourceAddr,
         lack: Lack,
@@ -150,8 +154,8 @@ impl DialError {
             text.push_str(hint);
         } else if let Self::AddressGone { from, .. } = self {
             text.push_str(&format!(
-                ", so no order can leave by it. What to do: ip -6 addr add {from}/128 dev INTERFACE nodad, or where the \
-                 provider routes the whole prefix to this host: ip -6 route add local PREFIX dev lo"
+                ", so no order can be sent from it. What to do, as root: ip -6 addr add {from}/128 dev INTERFACE nodad; or, \
+                 if the provider routes the whole prefix to this host: ip -6 route add local PREFIX dev lo"
             ));
         }
         text

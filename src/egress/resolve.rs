@@ -22,7 +22,7 @@ pub enum ResolveError {
          If it should have one, name other servers in egress.name_servers, or pin its address in egress.resolve"
     )]
     NoAddress { host: Host, said: String },
-    #[error("{host} is an IPv4 address; Sixgate leaves over IPv6 only")]
+    #[error("{host} is an IPv4 address, and Sixgate sends over IPv6 only")]
     Ipv4Only { host: Host },
     #[error(
         "the address of {host} is not known, so nothing can be sent to it: the name servers (of {origin}) did not tell it. \
@@ -37,7 +37,9 @@ pub enum ResolveError {
          restart is needed. ({said})"
     )]
     NoServers { host: Host, reason: String, said: String },
-    #[error("destination {to} of {host} is forbidden by rule {rule}: {said}. Pin it in egress.resolve if it is meant")]
+    #[error(
+        "{host} leads to {to}, an address that nothing is sent to (rule {rule}): {said}. If it is right, pin it in egress.resolve"
+    )]
     Forbidden { host: Host, to: Ipv6Addr, rule: RuleId, said: String },
     #[error(
         "the time ran out while the address of {host} was looked up: the name servers had told nothing after {waited:?}. \

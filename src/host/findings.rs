@@ -53,7 +53,7 @@ impl Finding {
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}. What to do: {}", self.what, self.why, self.fix)
+        write!(f, "{}. Why it matters: {}. What to do: {}", self.what, self.why, self.fix)
     }
 }
 
@@ -131,7 +131,7 @@ fn addresses(facts: &Facts, found: &mut Vec<Finding>) {
     for finding in found {
         let others: Vec<_> = finding.about.iter().skip(1).collect();
         if !others.is_empty() {
-            finding.what = format!("{} (the same of {})", finding.what, some_of(&others));
+            finding.what = format!("{} (the same is true of {})", finding.what, some_of(&others));
         }
     }
 }

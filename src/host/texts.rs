@@ -15,7 +15,15 @@ use crate::domain::host_limits::Lack;
 /// A clock further off than this is told: the code of a login is good for 30 s, and a clock that drifts does not stop.
 pub(super) const CLOCK: SignedDuration = SignedDuration::from_secs(2);
 
-const AT_BOOT: &str = "write it into the host's network configuration too, or it is gone after the next boot";
+/// How a change of addresses, routes or rules is kept.
+const AT_BOOT: &str = "This lasts until the host restarts; to keep it, put it into the host's network configuration too \
+                       (netplan, /etc/network/interfaces or systemd-networkd)";
+const NO_IPV6: &str = "all accounts trade over IPv6, so no order and no login can be sent";
+const NOT_FROM_IT: &str = "no order of this account can be sent from this address";
+const BY_THE_OTHER: &str =
+    "no order of this account can be sent from this address now; the account's other address is used if it works";
+const OF_THE_UNIT: &str = "run systemctl edit sixgate, write RestrictAddressFamilies=AF_INET6 AF_INET AF_NETLINK AF_UNIX \
+                           below [Service], and run systemctl restart sixgate";
 
 fn error(id: &'static str, what: String, why: &str, fix: String) -> Finding {
     Finding { id, severity: Severity::Error, about: Vec::new(), what, why: why.to_owned(), fix }
@@ -28,10 +36,10 @@ fn warning(id: &'static str, what: String, why: &str, fix: String) -> Finding {
 pub(super) fn ipv6_not_in_kernel() -> Finding {
     error(
         "ipv6_off",
-        "this host has no IPv6 at all (/proc/net/if_inet6 is missing)".to_owned(),
-        "every account leaves by IPv6, so no order and no login can leave",
-        "take ipv6.disable=1 off the kernel's command line (in /etc/default/grub, then update-grub and restart the host); \
-         in a container, give it a network that has IPv6 (docker run --network=host)"
+        "this host has no IPv6: its kernel was started without it (/proc/net/if_inet6 is missing)".to_owned(),
+        NO_IPV6,
+        "remove ipv6.disable=1 from the line GRUB_CMDLINE_LINUX in /etc/default/grub, run update-grub and restart the \
+         host. In a container: give it a network that has IPv6 (docker run --network=host)"
             .to_owned(),
     )
 }
@@ -41,11 +49,12 @@ pub(super) fn ipv6_off(keys: &[String]) -> Finding {
     error(
         "ipv6_off",
         format!("IPv6 is turned off on this host ({} is 1)", keys.join(", ")),
-        "every account leaves by IPv6, so no order and no login can leave",
+        NO_IPV6,
         format!(
-            "sysctl -w {}, and the same in /etc/sysctl.d/ for the next boot; then put the addresses and routes of the \
-             accounts there again (ip -6 route add local PREFIX dev lo, or ip -6 addr add ADDRESS/128 dev INTERFACE, and \
-             the default route), because turning IPv6 off took them away",
+            "run sysctl -w {} and write the same settings into a file in /etc/sysctl.d/, so that they hold after a restart. \
+             Turning IPv6 off also removed the addresses and routes of the accounts: add them again as when the host was \
+             set up (ip -6 route add local PREFIX dev lo, or ip -6 addr add ADDRESS/128 dev INTERFACE, and the default \
+             route)",
             on.join(" ")
         ),
     )
@@ -54,22 +63,19 @@ pub(super) fn ipv6_off(keys: &[String]) -> Finding {
 pub(super) fn inet6_forbidden(why: &str) -> Finding {
     error(
         "ipv6_sockets_forbidden",
-        format!("this process may not open IPv6 sockets ({why})"),
-        "every account leaves by IPv6, so no order and no login can leave",
-        "add AF_INET6 to RestrictAddressFamilies= of the systemd unit (systemctl edit sixgate), then restart it; if it is \
-         there, the kernel has no IPv6"
-            .to_owned(),
+        format!("the gateway may not open IPv6 connections ({why}); most often its systemd unit forbids them"),
+        NO_IPV6,
+        format!("{OF_THE_UNIT}. If AF_INET6 is there already, the host's kernel has no IPv6"),
     )
 }
 
 pub(super) fn netlink_forbidden(why: &str) -> Finding {
     warning(
         "netlink_forbidden",
-        format!("this process may not ask the kernel about addresses and routes ({why})"),
-        "orders go on; only warnings come late: an address that leaves this host is noticed only when an order has waited \
-         for it, why a connection fails cannot be told, and none of the checks of addresses and routes was made",
-        "add AF_NETLINK to RestrictAddressFamilies= of the systemd unit (systemctl edit sixgate), then restart it"
-            .to_owned(),
+        format!("the gateway may not ask the kernel about addresses and routes ({why})"),
+        "orders go on, but the gateway cannot warn: addresses and routes are not checked, an address that leaves this \
+         host is noticed only by an order that waits for it, and why a connection fails cannot be said",
+        OF_THE_UNIT.to_owned(),
     )
 }
 
@@ -80,19 +86,18 @@ pub(super) fn lacks(lack: Lack) -> Finding {
             Lack::Memory => "memory",
         },
         lack.to_string(),
-        "a new connection, and so an order, may be refused; the other checks could not be made, so what they found before \
-         is told on",
-        "what is said there; it is tried again by itself".to_owned(),
+        "a new connection to the broker may fail, and the order that needs it is then refused and not sent. The host's \
+         other checks could not be made, so their last results are shown",
+        "as said above; the gateway checks again by itself".to_owned(),
     )
 }
 
 pub(super) fn unix_forbidden(why: &str, needs: &[String]) -> Finding {
     warning(
         "unix_sockets_forbidden",
-        format!("this process may not open unix sockets ({why})"),
-        &format!("that stops {}", needs.join(" and ")),
-        "add AF_UNIX to RestrictAddressFamilies= of the systemd unit (systemctl edit sixgate), then restart it"
-            .to_owned(),
+        format!("the gateway may not open unix sockets ({why})"),
+        &format!("it prevents {}", needs.join(" and ")),
+        OF_THE_UNIT.to_owned(),
     )
 }
 
@@ -103,10 +108,10 @@ pub(super) fn address_missing(from: &Sender, leaves: Option<&Leaves>) -> Finding
     error(
         "address_missing",
         format!("{from} is not an address of this host"),
-        "answers to it never arrive here, so no order of this account can leave by it",
+        &format!("the broker's answers to it do not arrive here, so {NOT_FROM_IT}"),
         format!(
-            "where the provider gave single addresses: ip -6 addr add {at}/128 dev {interface} nodad; where it routes \
-             the whole prefix to this host: ip -6 route add local {prefix} dev lo; {AT_BOOT}"
+            "as root, if the provider gave you single addresses: ip -6 addr add {at}/128 dev {interface} nodad. If the \
+             provider routes the whole prefix to this host: ip -6 route add local {prefix} dev lo. {AT_BOOT}"
         ),
     )
 }
@@ -115,10 +120,11 @@ pub(super) fn duplicate(from: &Sender, held: &Held) -> Finding {
     let at = from.source;
     error(
         "duplicate_address",
-        format!("another host on the link of {} has {from} too", held.interface),
-        "the kernel does not use an address that somebody else answers for, so no order of this account can leave by it",
+        format!("{from} is also used by another machine on the network of {}", held.interface),
+        &format!("the kernel does not use an address that another machine answers for, so {NOT_FROM_IT}"),
         format!(
-            "find the other host (ip -6 neigh, or ask the provider), or give the account another pair; if it is gone: \
+            "find the other machine (ask the provider, or look at ip -6 neigh) and take the address off it, or give the \
+             account another pair. Once the other machine is gone, as root: \
              ip -6 addr del {at}/{0} dev {1} && ip -6 addr add {at}/{0} dev {1}",
             held.length, held.interface
         ),
@@ -128,46 +134,45 @@ pub(super) fn duplicate(from: &Sender, held: &Held) -> Finding {
 pub(super) fn freebind_needed(from: &Sender) -> Finding {
     error(
         "freebind_off",
-        format!("{from} is covered by a local route only, no interface has it, and egress.freebind is false"),
-        "the kernel refuses to bind such an address, so no order of this account can leave by it",
-        "set freebind = true in [egress] and reload (systemctl reload sixgate), or: sysctl -w net.ipv6.ip_nonlocal_bind=1"
+        format!("{from} belongs to this host by a local route only, no interface has it, and egress.freebind is false"),
+        &format!("without freebind the kernel refuses to use such an address, so {NOT_FROM_IT}"),
+        "write freebind = true under [egress] in the configuration and reload (systemctl reload sixgate). Or as root: \
+         sysctl -w net.ipv6.ip_nonlocal_bind=1"
             .to_owned(),
     )
 }
 
 pub(super) fn no_route(from: Option<&Sender>, to: Ipv6Addr, why: &str, table: Option<u32>) -> Finding {
+    let gateway = "find the IPv6 gateway in the provider's panel or ask the provider (it is often fe80::1), and the name of \
+                   the interface in ip -br link (such as eth0)";
     let Some(from) = from else {
         return error(
             "no_route",
-            format!("this host has no IPv6 way to the internet (no route to {to}; the kernel says: {why})"),
-            "no order can leave",
-            format!(
-                "ask the provider for the IPv6 gateway, then ip -6 route add default via GATEWAY dev INTERFACE; {AT_BOOT}"
-            ),
+            format!("this host has no IPv6 connection to the internet (no route to {to}; the kernel says: {why})"),
+            "no order and no login can be sent",
+            format!("{gateway}; then as root: ip -6 route add default via GATEWAY dev INTERFACE. {AT_BOOT}"),
         );
     };
     let (rule, in_table) = match table {
-        Some(table) => {
-            (format!("; a rule sends what comes from {} to table {table}", from.source), format!(" table {table}"))
-        }
+        Some(table) => (
+            format!("; a rule of this host sends traffic from {} to table {table}", from.source),
+            format!(" table {table}"),
+        ),
         None => (String::new(), String::new()),
     };
     error(
         "no_route",
         format!("this host has no route from {from} to {to} (the kernel says: {why}{rule})"),
-        "no order of this account can leave by it",
-        format!(
-            "ask the provider for the IPv6 gateway (often fe80::1), then ip -6 route add default via GATEWAY dev \
-             INTERFACE{in_table}; {AT_BOOT}"
-        ),
+        NOT_FROM_IT,
+        format!("{gateway}; then as root: ip -6 route add default via GATEWAY dev INTERFACE{in_table}. {AT_BOOT}"),
     )
 }
 
 pub(super) fn wrong_way_out(from: &Sender, leaves: &Leaves, own: &str) -> Finding {
     error(
         "wrong_way_out",
-        format!("what comes from {from} would leave by {}, and the address belongs to {own}", by(leaves)),
-        "a provider drops what comes from an address that is not on its line, so no order of this account can leave by it",
+        format!("traffic from {from} would leave by {}, and the address belongs to {own}", by(leaves)),
+        &format!("a provider drops traffic from addresses that it did not give out, so {NOT_FROM_IT}"),
         source_rule(from, own),
     )
 }
@@ -177,22 +182,26 @@ pub(super) fn one_way_for_both(from: &Sender, leaves: &Leaves, unused: &Leaves) 
     warning(
         "source_rule_missing",
         format!(
-            "what comes from {from} leaves by {}, as all accounts' addresses do, though {} leads out too",
+            "traffic from {from} leaves by {}, like that of all other accounts' addresses, and the second line, {}, is not \
+             used",
             by(leaves),
             by(unused)
         ),
         &format!(
-            "if an address came from the provider of {other}, orders from it get no answer; and when {used} fails, both \
-             addresses of an account fail"
+            "orders from an address that the provider of {other} gave you get no answer this way; and if {used} fails, \
+             both addresses of every account fail"
         ),
-        format!("if all addresses came from {used}'s provider, do nothing; else: {}", source_rule(from, other)),
+        format!(
+            "if the provider of {used} gave you all addresses, do nothing. Otherwise: {}",
+            source_rule(from, other)
+        ),
     )
 }
 
 fn source_rule(from: &Sender, interface: &str) -> String {
     format!(
-        "ip -6 route add default via GATEWAY dev {interface} table 102, with the gateway of that line, then ip -6 rule \
-         add from {} lookup 102 (or from its whole prefix); {AT_BOOT}",
+        "as root, with the IPv6 gateway of {interface} for GATEWAY: ip -6 route add default via GATEWAY dev {interface} \
+         table 102, then ip -6 rule add from {} lookup 102 (a whole prefix may stand in place of the address). {AT_BOOT}",
         from.source
     )
 }
@@ -204,12 +213,12 @@ pub(super) fn on_link_unanswered(from: &Sender, link: &str) -> Finding {
         format!(
             "no answer came to {from}, and nobody on this host answers the router when it asks on {link} who has {at}"
         ),
-        "if other accounts' addresses work, the provider does not route the prefix here, and answers to it are dropped \
-         before they arrive; if all are silent, the broker or the line is down",
+        "if other addresses work, the provider's router does not know that this one is here, and drops the answers to it; \
+         if no address works, the broker or the line is down",
         format!(
-            "only if others work: ip -6 addr add {at}/128 dev {link} nodad for each address; or for a whole prefix run \
-             ndppd (its configuration: proxy {link} {{ rule PREFIX {{ static }} }}); or ask the provider to route the \
-             prefix to this host; {AT_BOOT}. If all are silent, change nothing"
+            "if no address works, change nothing. If others work, do one of three things. As root, for each address: ip -6 \
+             addr add {at}/128 dev {link} nodad. Or install ndppd, which answers for a whole prefix (its configuration: \
+             proxy {link} {{ rule PREFIX {{ static }} }}). Or ask the provider to route the prefix to this host. {AT_BOOT}"
         ),
     )
 }
@@ -231,15 +240,15 @@ pub(super) fn of_failure(
             warning(
                 "no_answer",
                 format!(
-                    "no order can leave by {from} now; orders go by the other leg if that works. It is an address of this \
-                     host and leaves by {}, and nobody answered",
+                    "no answer came to {from}. It is an address of this host and leaves by {}, so the packets or their \
+                     answers are lost outside of this host, or a firewall drops them",
                     by(leaves)
                 ),
-                "the packets or their answers are lost outside of this host, or a firewall drops them",
+                BY_THE_OTHER,
                 format!(
-                    "ping -6 -I {at} {to}, then the same from another address: if only this one is silent, ask the \
-                     provider whether it routes {at} to this host, and look at nft list ruleset; if all are, the broker or \
-                     the line is down: change nothing"
+                    "run ping -6 -I {at} {to}, then the same with another account's address. If only this one gets no \
+                     answer, ask the provider whether it routes {at} to this host, and look for a firewall rule that drops \
+                     it (nft list ruleset). If none gets one, the broker or the line is down: change nothing"
                 ),
             )
         }),
@@ -248,19 +257,17 @@ pub(super) fn of_failure(
     }
 }
 
-const BY_THE_OTHER: &str = "no order of this account can leave by it now; orders go by the other leg if that works";
-
 /// What an error of `connect` means: that of this host, or of a router further out, which the kernel hands on as if it
 /// were its own.
 fn refused(errno: Errno, from: &Sender, to: Ipv6Addr, leaves: Option<(&Leaves, bool)>) -> Option<Finding> {
     if errno == Errno::EPERM {
         return Some(error(
             "firewall",
-            format!("a firewall on this host stops what goes from {from} to {to}"),
+            format!("a firewall on this host stops connections from {from} to {to}"),
             BY_THE_OTHER,
             format!(
-                "look at nft list ruleset (or ip6tables -L OUTPUT -n), and at IPAddressDeny= of the systemd unit, and allow \
-                 TCP port 443 from {}",
+                "allow TCP port 443 from {}. The rule that stops it is in nft list ruleset, in ip6tables -L OUTPUT -n, or in \
+                 IPAddressDeny= of the systemd unit",
                 from.source
             ),
         ));
@@ -270,7 +277,8 @@ fn refused(errno: Errno, from: &Sender, to: Ipv6Addr, leaves: Option<(&Leaves, b
             "refused_on_the_way",
             format!("a firewall, here or at the provider, refuses connections from {from} to {to}"),
             BY_THE_OTHER,
-            "see nft list ruleset for a reject or drop of it; if there is none, send this line to the provider"
+            "look in nft list ruleset for a rule that rejects or drops them, and remove it; if there is none, send this \
+             message to the provider"
                 .to_owned(),
         ));
     }
@@ -279,9 +287,9 @@ fn refused(errno: Errno, from: &Sender, to: Ipv6Addr, leaves: Option<(&Leaves, b
         (errno == Errno::ENETUNREACH).then(|| {
             warning(
                 "no_way_further",
-                format!("a router at the provider has no way from {from} to {to}"),
+                format!("a router at the provider does not know the way from {from} to {to}"),
                 BY_THE_OTHER,
-                "nothing on this host is to be mended: send this line to the provider".to_owned(),
+                "send this message to the provider; nothing on this host needs to be changed".to_owned(),
             )
         })
     })
@@ -293,11 +301,11 @@ fn unreachable(from: &Sender, to: Ipv6Addr, leaves: &Leaves, hop_failed: bool) -
     if hop_failed {
         return error(
             "gateway_silent",
-            format!("what comes from {from} leaves by {}, and the router there does not answer", by(leaves)),
+            format!("traffic from {from} leaves by {}, and the router there does not answer", by(leaves)),
             BY_THE_OTHER,
             format!(
-                "see whether the line is up (ip link show {0}; ip -6 neigh show {hop}), and whether {hop} is the gateway \
-                 that the provider's panel names for {0}",
+                "see whether the line is up (ip -br link show {0} says UP), and whether {hop} is the IPv6 gateway that the \
+                 provider's panel names for {0}; if both are right, the provider's router is down: tell the provider",
                 leaves.interface
             ),
         );
@@ -307,8 +315,8 @@ fn unreachable(from: &Sender, to: Ipv6Addr, leaves: &Leaves, hop_failed: bool) -
         format!("a router says that {to} cannot be reached from {from}"),
         BY_THE_OTHER,
         format!(
-            "if the other leg works, this line is down: ip -6 neigh show {hop} shows FAILED if it is your own gateway, \
-                 else tell the provider; if both fail, wait: the broker may be down"
+            "if the account's other address works, this line is down: if ip -6 neigh show {hop} says FAILED, your own \
+             gateway does not answer, otherwise tell the provider. If both addresses fail, wait: the broker may be down"
         ),
     )
 }
@@ -317,24 +325,26 @@ fn packets_too_big(from: &Sender, leaves: Option<&Leaves>) -> Finding {
     let interface = leaves.map_or("INTERFACE", |leaves| leaves.interface.as_str());
     warning(
         "packets_too_big",
-        format!("the connection from {from} opened, and then came no answer"),
-        "if the other leg works at this moment, large packets get lost on this line (an MTU hole: a tunnel, or a firewall \
-         that drops ICMPv6); if both are so, the broker is slow",
+        format!("a connection from {from} opened, but no answer came through it"),
+        "if the account's other address works at this moment, large packets get lost on this line (a tunnel is on the \
+         way, or a firewall that drops ICMPv6), and no order can be sent by it; if neither works, the broker is slow",
         format!(
-            "only if the other leg works: ip link set dev {interface} mtu 1280, and try again; if that helps, keep it, or \
-             allow ICMPv6 type 2 (packet too big) in every firewall on the way. If both are so, change nothing"
+            "if neither address works, change nothing. If the other one works, run ip link set dev {interface} mtu 1280 as \
+             root and try again. If that helps, keep it, or have ICMPv6 type 2 (packet too big) allowed in every firewall \
+             on the way"
         ),
     )
 }
 
 pub(super) fn clock_off(ahead: SignedDuration) -> Finding {
     let tenths = ahead.as_millis() / 100;
-    let sign = if tenths < 0 { "behind" } else { "ahead of" };
+    let side = if tenths < 0 { "ahead of" } else { "behind" };
     warning(
         "clock_off",
-        format!("the broker's clock is {}.{} s {sign} this host's", tenths.abs() / 10, tenths.abs() % 10),
-        "after a restart a login may fail until the broker's time is known, and the times in logs are wrong; orders go on",
-        "timedatectl set-ntp true (apt install systemd-timesyncd, where it is missing)".to_owned(),
+        format!("this host's clock is {}.{} s {side} the broker's", tenths.abs() / 10, tenths.abs() % 10),
+        "orders go on, but the times in logs are wrong, and after a restart a login may fail until the broker's time is \
+         known",
+        "run timedatectl set-ntp true as root (if it is not supported: apt install systemd-timesyncd first)".to_owned(),
     )
 }
 

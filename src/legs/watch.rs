@@ -61,8 +61,9 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
                 if !std::mem::replace(&mut is_told, true) {
                     let cause = std::error::Error::source(&err).map(ToString::to_string);
                     tracing::warn!(error = %err, cause,
-                        "the kernel does not tell which addresses this host has. Orders go on; a lost address is noticed at \
-                         the next order only. If it stays: add AF_NETLINK to RestrictAddressFamilies= of the systemd unit");
+                        "the kernel does not say which addresses this host has. Orders go on, but a lost address is noticed \
+                         only by the next order. If this stays so, add AF_NETLINK to RestrictAddressFamilies= in the systemd \
+                         unit");
                 }
             },
             () = tasks.stopping() => return,
@@ -118,8 +119,8 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
             // none, had its IPv6 turned off: then no leg is left, and all come back with their routes.
             if follower.known().is_empty() && !heard {
                 tracing::warn!(
-                    "the kernel tells of no address of this host, not even of ::1. Orders go on; a lost address is noticed at \
-                     the next order only, until it does"
+                    "the kernel reports no address of this host, not even ::1. Orders go on, but until it does, a lost \
+                     address is noticed only by the next order"
                 );
                 continue;
             }

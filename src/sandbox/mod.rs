@@ -2,7 +2,7 @@
 //!
 //! It imitates the broker from its documentation and from what was measured of
 //! it, never from what a gateway happens to send. Where nobody knows what the
-//! broker does, the code says so with `[C]` and takes the answer that is harder
+//! broker does, the code says so with `[C]` (`docs/broker.md`) and takes the answer that is harder
 //! on a gateway.
 //!
 //! Invariants:

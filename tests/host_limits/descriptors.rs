@@ -78,7 +78,7 @@ fn the_limit_is_raised_and_what_is_too_little_is_told_with_the_way_out() {
     assert_eq!(soft_limit(&world), 4096);
     wait_until("the warning", LIMIT, || {
         let log = world.gateway.log();
-        ["4096 file descriptors", "LimitNOFILE=", "proxy.max_connections", "30000 configured", "no harm"]
+        ["4096 file descriptors", "LimitNOFILE=", "proxy.max_connections", "allows 30000", "that never happens"]
             .iter()
             .all(|what| log.contains(what))
     });

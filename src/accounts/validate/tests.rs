@@ -62,7 +62,7 @@ fn a_leg_is_what_the_broker_sees() {
     let own: Ipv6Addr = "2001:db8::1".parse().unwrap();
     for (answer, verdict, says) in [
         (Ok(seen(Some("2001:0DB8:0:0::1"), None)), Verdict::Good, "2001:db8::1"),
-        (Ok(seen(Some("2001:db8::2"), None)), Verdict::Failed, "the broker refuses orders from 2001:db8::2"),
+        (Ok(seen(Some("2001:db8::2"), None)), Verdict::Failed, "as 2001:db8::2, and refuses orders from there"),
         (Ok(seen(Some("203.0.113.1"), None)), Verdict::Failed, "203.0.113.1"),
         (Ok(seen(None, None)), Verdict::Unknown, "did not say which address it saw"),
         (Ok(seen(Some("10.0.0.7"), None)), Verdict::Unknown, "did not say which address it saw"),

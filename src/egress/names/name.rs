@@ -289,12 +289,12 @@ impl State {
                 Some(good) => {
                     let age_s = now.duration_since(good.at).as_secs();
                     tracing::warn!(%host, %origin, said, age_s,
-                        "the name servers do not say where {host} is: orders go on to the last address that they gave, and \
-                         miss the broker only if it moves. What to do: dig AAAA {host}, and see that the name servers answer");
+                        "the name servers do not say where {host} is. Orders go on to the last known address, which works until \
+                         the broker moves. What to do: run dig AAAA {host}, and see to it that the name servers answer");
                 }
                 None => tracing::warn!(%host, %origin, said,
-                    "the name servers do not say where {host} is, and no address is known from before: nothing can be sent \
-                     to it. What to do: dig AAAA {host}, and see that the name servers answer, or pin its address in \
+                    "the name servers do not say where {host} is, and no earlier address is known, so nothing can be sent to \
+                     it. What to do: run dig AAAA {host}, and see to it that the name servers answer, or pin its address in \
                      egress.resolve"),
             }
         }

@@ -10,7 +10,7 @@
 //! - `row`: an order as the broker shows it.
 //! - `terms_of`: the terms of a body, the orders of a reply.
 //!
-//! Sources: `dhan/api.md` section 5; the shapes of replies in `dhan/fixtures/orders`.
+//! Sources: `docs/broker.md`, "Orders"; the shapes of replies in `tests/fixtures/dhan/orders`.
 
 mod fit;
 mod row;

@@ -1,6 +1,6 @@
 //! An order as the broker shows it.
 //!
-//! Where nothing applies the broker shows sentinels (`dhan/api.md`, "Order rows as they really come"): they are read as
+//! Where nothing applies the broker shows sentinels (`docs/broker.md`, "Orders"): they are read as
 //! what is not there.
 
 use std::borrow::Cow;
