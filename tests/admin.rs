@@ -2,14 +2,8 @@
 //!
 //! Every reply here is also held against `/openapi.json` (`admin/api.rs`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
-#![allow(clippy::indexing_slicing, reason = "JSON of a test")]
-
-#[path = "admin/api.rs"]
-mod api;
-#[path = "admin/schema.rs"]
-mod schema;
-mod support;
+pub mod api;
+pub mod schema;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -19,10 +13,10 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::{Gateway, Place, wait_for, wait_until};
 use api::{Api, At, Reply, own_address, token};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
-use support::{Gateway, Place, wait_for, wait_until};
 
 const PIN: &str = "493817";
 const TOTP: &str = "KRUGS4ZANFZSAYJAORXXI4BA";

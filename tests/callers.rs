@@ -6,16 +6,6 @@
 //!
 //! Not here: what the gateway does with a request once it has it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,10 +17,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::net::Place;
-use support::process::Process;
-use support::python::{client, python};
-use support::{node, wait};
+use crate::support::net::Place;
+use crate::support::process::Process;
+use crate::support::python::{client, python};
+use crate::support::{node, wait};
 
 /// The demo account's id at the built-in broker.
 const CLIENT_ID: &str = "1000000001";

@@ -3,27 +3,17 @@
 //!
 //! Every output of every command is searched for the secrets that went in.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
-#![allow(clippy::indexing_slicing, reason = "JSON of a test")]
-
-#[path = "admin/api.rs"]
-mod api;
-#[path = "cli/canned.rs"]
 mod canned;
-#[path = "admin/schema.rs"]
-mod schema;
-mod support;
-#[path = "cli/terminal.rs"]
 mod terminal;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use api::{Api, At, own_address, token};
+use crate::admin::api::{Api, At, own_address, token};
+use crate::support::{Gateway, Place};
 use canned::{Canned, Reply};
 use serde_json::{Value, json};
-use support::{Gateway, Place};
 use terminal::Terminal;
 
 const PIN: &str = "493817";

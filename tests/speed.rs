@@ -1,22 +1,12 @@
 //! What an order costs in system calls: counted, because times say nothing on a busy machine.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-mod support;
-
 use std::collections::HashMap;
 use std::time::Duration;
 
-use support::caller::{Caller, connect, request};
-use support::net::Ns;
-use support::world::{LOOPBACK, World};
-use support::{Process, wait_until};
+use crate::support::caller::{Caller, connect, request};
+use crate::support::net::Ns;
+use crate::support::world::{LOOPBACK, World};
+use crate::support::{Process, wait_until};
 
 /// Within the broker's ten a second, or the gateway would wait.
 const ORDERS: u64 = 9;

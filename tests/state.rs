@@ -1,14 +1,5 @@
 //! What the real binary keeps: over kills, restarts, a second process, a wrong key, a full disk.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
-#![allow(clippy::indexing_slicing, reason = "JSON of a test")]
-
-#[path = "admin/api.rs"]
-mod api;
-#[path = "admin/schema.rs"]
-mod schema;
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -18,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use api::{Api, At, Reply, token};
+use crate::admin::api::{self, Api, At, Reply, token};
+use crate::support::{Gateway, Place, Process, Ready, wait_for, wait_until};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use support::{Gateway, Place, Process, Ready, wait_for, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const DAY: i64 = 86_400;
@@ -623,9 +614,9 @@ fn a_systemd_credential_may_be_readable_by_a_group_and_by_nobody_else() {
         std::fs::write(&config, text).unwrap();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"));
         command.args(["serve", "--config"]).arg(&config).env("CREDENTIALS_DIRECTORY", &credentials);
-        let mut gateway = support::Process::start(command, dir.path(), "gateway");
+        let mut gateway = crate::support::Process::start(command, dir.path(), "gateway");
         if starts {
-            support::wait_until("it is bound", std::time::Duration::from_secs(20), || {
+            crate::support::wait_until("it is bound", std::time::Duration::from_secs(20), || {
                 gateway.output().contains("admin API")
             });
             assert_eq!(gateway.terminate().code(), Some(0));
