@@ -26,7 +26,8 @@ pub fn give_way() {
     set(*BEHIND_ORDERS, NormalThreadSchedulePolicy::Other);
 }
 
-/// This thread, and those it starts from now on, run only on cores that nobody else needs (`SCHED_IDLE`).
+/// This thread, and those it starts from now on, run only on cores that nobody else needs (`SCHED_IDLE`, under which
+/// the nice value counts for nothing).
 pub fn give_way_to_all() {
     set(ThreadPriority::Min, NormalThreadSchedulePolicy::Idle);
 }
