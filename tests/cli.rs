@@ -136,7 +136,7 @@ fn start() -> Running {
         "[state]\npath = \"state\"\n[[listener]]\naddress = \"unix:{{dir}}/proxy.sock\"\nclient_key = \"required\"\n\
          [admin]\naddress = \"{address}\"\nviewer_token_file = \"state/viewer.token\"\n"
     );
-    let gateway = Gateway::start(&Place::here(), &config, dir.path());
+    let gateway = Gateway::start(&Place::alone(), &config, dir.path());
     let api = Api::new(At::Tcp(address.parse().unwrap()), &dir.path().join("state/admin.token"));
     let shell = Shell::new(dir.path(), Some(format!("http://{address}")));
     shell.file("pin.txt", &format!("{PIN}\n"));
@@ -506,7 +506,7 @@ fn the_gateway_is_found_by_configuration_by_variable_and_on_a_socket() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[[listener]]\naddress = \"unix:{dir}/proxy.sock\"\nclient_key = \"required\"\n\
                   [admin]\naddress = \"unix:{dir}/admin.sock\"\n";
-    let _gateway = Gateway::start(&Place::here(), config, folder.path());
+    let _gateway = Gateway::start(&Place::alone(), config, folder.path());
     let shell = Shell::new(folder.path(), Some("unix:admin.sock".to_owned()));
     shell.run(&manual(&[])).ends(0);
     assert_eq!(shell.run(&["account", "list"]).ends(0).line("alpha")[1], "1000000001");

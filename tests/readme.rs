@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::net::Ns;
 use crate::support::world::pins;
-use crate::support::{Gateway, Net, Process, wait_for};
+use crate::support::{Gateway, Net, Place, Process, wait_for};
 use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Options, Sandbox};
@@ -30,7 +30,7 @@ fn block(marker: &str) -> String {
 fn the_first_command_shows_a_line_that_places_an_order() {
     assert!(readme().contains("cargo run -- serve --sandbox\n"), "the first command is another one");
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    let mut command = Place::alone().command(env!("CARGO_BIN_EXE_sixgate"));
     command.args(["serve", "--sandbox"]);
     // As a new user runs it, but for the ports, which other tests want too.
     command.env("SIXGATE_LISTENER_0_ADDRESS", "127.0.0.1:18080").env("SIXGATE_ADMIN_ADDRESS", "127.0.0.1:18081");
