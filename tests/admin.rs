@@ -2,14 +2,8 @@
 //!
 //! Every reply here is also held against `/openapi.json` (`admin/api.rs`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
-#![allow(clippy::indexing_slicing, reason = "JSON of a test")]
-
-#[path = "admin/api.rs"]
-mod api;
-#[path = "admin/schema.rs"]
-mod schema;
-mod support;
+pub mod api;
+pub mod schema;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -19,10 +13,10 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::{Gateway, Place, wait_for, wait_until};
 use api::{Api, At, Reply, own_address, token};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
-use support::{Gateway, Place, wait_for, wait_until};
 
 const PIN: &str = "493817";
 const TOTP: &str = "KRUGS4ZANFZSAYJAORXXI4BA";
@@ -53,7 +47,7 @@ fn start() -> Running {
 fn start_with(more: &str) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let address = format!("{}:8081", own_address());
-    let gateway = Gateway::start(&Place::here(), &config(&address, more), dir.path());
+    let gateway = Gateway::start(&Place::alone(), &config(&address, more), dir.path());
     let api = Api::new(At::Tcp(address.parse().unwrap()), &dir.path().join("state/admin.token"));
     Running { gateway, api, dir }
 }
@@ -907,7 +901,7 @@ fn every_refusal_is_problem_json() {
 #[test]
 fn the_api_on_a_unix_socket_answers_as_on_tcp() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(&Place::here(), &config("unix:{dir}/admin.sock", ""), dir.path());
+    let gateway = Gateway::start(&Place::alone(), &config("unix:{dir}/admin.sock", ""), dir.path());
     let api = Api::new(At::Unix(dir.path().join("admin.sock")), &dir.path().join("state/admin.token"));
     api.showing(None).get("/healthz").is(200);
     api.showing(None).get("/v1/pools").is(401);
@@ -1021,7 +1015,7 @@ fn a_change_whose_caller_hangs_up_is_made_whole() {
     running.gateway.terminate();
 
     let config = std::fs::read_to_string(running.dir.path().join("sixgate.toml")).unwrap();
-    let _again = Gateway::start(&Place::here(), &config, running.dir.path());
+    let _again = Gateway::start(&Place::alone(), &config, running.dir.path());
     assert_eq!(view(&api), before, "what was shown is what was kept");
     assert_eq!(api.get("/v1/pools/main").is(200).body, pool_before);
 }
@@ -1103,7 +1097,7 @@ fn no_address_is_ever_given_twice_by_64_callers_at_once() {
 
     running.gateway.kill9();
     let config = std::fs::read_to_string(running.dir.path().join("sixgate.toml")).unwrap();
-    let _again = Gateway::start(&Place::here(), &config, running.dir.path());
+    let _again = Gateway::start(&Place::alone(), &config, running.dir.path());
     assert_eq!(list(&api), before);
     // What was given before the stop is given to nobody after it.
     api.post("/v1/accounts", manual("late", "1")).is(201);

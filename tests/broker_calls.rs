@@ -1,27 +1,15 @@
 //! The calls that the gateway itself makes, against the built-in broker: what they ask,
 //! what they make of the answers, and what is proven when there is none.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-#[path = "admin/api.rs"]
-mod api;
-#[path = "broker_calls/registration.rs"]
 mod registration;
-#[path = "admin/schema.rs"]
-mod schema;
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV6;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::net::{self, Ns, Uplink};
+use crate::support::world::World;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sixgate::domain::secret::ExposeSecret;
@@ -33,8 +21,6 @@ use sixgate::legs::{Attendant, Legs, Settings};
 use sixgate::sandbox::{self, Account, Action, ConsentVerbs, ExpiryForm, Fault, LoginRules, Sandbox};
 use sixgate::tokens::client::{Answered, BrokerClient, Called, Minted};
 use sixgate::tokens::lifecycle::{CheckOutcome, Consumer, Refusal, TokenSource, Verdict};
-use support::net::{self, Ns, Uplink};
-use support::world::World;
 
 const PIN: &str = "493817";
 const TOTP: &str = "JBSWY3DPEHPK3PXP";

@@ -6,16 +6,6 @@
 //!
 //! Not here: what the gateway does with a request once it has it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -27,10 +17,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::net::Place;
-use support::process::Process;
-use support::python::{client, python};
-use support::{node, wait};
+use crate::support::net::Place;
+use crate::support::process::Process;
+use crate::support::python::{client, python};
+use crate::support::{node, wait};
 
 /// The demo account's id at the built-in broker.
 const CLIENT_ID: &str = "1000000001";
@@ -59,8 +49,10 @@ impl Page {
     }
 
     fn start(key_required: bool) -> Self {
+        // Installed where there is a way to where it comes from.
+        python();
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Place::here().command(env!("CARGO_BIN_EXE_sixgate"));
+        let mut command = Place::alone().command(env!("CARGO_BIN_EXE_sixgate"));
         command.args(["serve", "--sandbox", "--state", "state"]);
         command.env("SIXGATE_LISTENER_0_ADDRESS", "127.0.0.1:0").env("SIXGATE_ADMIN_ADDRESS", "127.0.0.1:0");
         if key_required {
@@ -354,6 +346,7 @@ fn the_sdk_is_told_when_its_client_id_is_another_accounts() {
 #[test]
 fn node_trades_with_what_the_page_says() {
     need("node", "nodejs");
+    node::modules();
     for page in [Page::open(), Page::with_key()] {
         assert_orders(&page.with_node_modules().run("node.sh"), 1);
     }
@@ -363,6 +356,7 @@ fn node_trades_with_what_the_page_says() {
 #[test]
 fn nodes_own_fetch_is_no_browser() {
     need("node", "nodejs");
+    node::modules();
     let lines = Page::with_key().with_node_modules().run("node_fetch.sh");
     assert_eq!((lines.len(), &lines[0]["status"]), (1, &200.into()), "{lines:#?}");
 

@@ -2,39 +2,27 @@
 //! under way. No order is made twice, nobody is told what is not so, and once a fault is over orders leave again.
 //!
 //! `SIXGATE_CHAOS` is how long it goes on, `60s` if it is not set; `SIXGATE_CHAOS_SEED` the seed, else one is taken and
-//! printed. An hour: `SIXGATE_CHAOS=1h cargo nextest run --profile storm --test chaos`. How long it was from each fault's
-//! end to the first order that left is printed, by kinds of faults.
+//! printed. An hour: `SIXGATE_CHAOS=1h cargo nextest run --profile storm -E 'test(/^chaos::/)'`. How long it was from each
+//! fault's end to the first order that left is printed, by kinds of faults.
 //!
 //! Forty accounts, each with an order every four seconds, as many as the broker takes in an hour; each is repeated under its id until its caller
 //! knows what became of it. Five more do nothing but try whether orders leave again.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-#[path = "chaos/faults.rs"]
 mod faults;
-mod support;
-#[path = "chaos/traffic.rs"]
 mod traffic;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::support::engine::Wish;
+use crate::support::net::Ns;
+use crate::support::random::Random;
+use crate::support::wait::poll;
+use crate::support::world::LISTENER;
 use faults::{Host, Trouble};
 use futures_util::future::join_all;
 use serde_json::Value;
-use support::engine::Wish;
-use support::net::Ns;
-use support::random::Random;
-use support::wait::poll;
-use support::world::LISTENER;
 use traffic::{Ended, Traffic};
 
 /// Accounts with orders of their own, and those that try whether orders leave.

@@ -3,27 +3,17 @@
 //!
 //! Every output of every command is searched for the secrets that went in.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
-#![allow(clippy::indexing_slicing, reason = "JSON of a test")]
-
-#[path = "admin/api.rs"]
-mod api;
-#[path = "cli/canned.rs"]
 mod canned;
-#[path = "admin/schema.rs"]
-mod schema;
-mod support;
-#[path = "cli/terminal.rs"]
 mod terminal;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use api::{Api, At, own_address, token};
+use crate::admin::api::{Api, At, own_address, token};
+use crate::support::{Gateway, Place};
 use canned::{Canned, Reply};
 use serde_json::{Value, json};
-use support::{Gateway, Place};
 use terminal::Terminal;
 
 const PIN: &str = "493817";
@@ -146,7 +136,7 @@ fn start() -> Running {
         "[state]\npath = \"state\"\n[[listener]]\naddress = \"unix:{{dir}}/proxy.sock\"\nclient_key = \"required\"\n\
          [admin]\naddress = \"{address}\"\nviewer_token_file = \"state/viewer.token\"\n"
     );
-    let gateway = Gateway::start(&Place::here(), &config, dir.path());
+    let gateway = Gateway::start(&Place::alone(), &config, dir.path());
     let api = Api::new(At::Tcp(address.parse().unwrap()), &dir.path().join("state/admin.token"));
     let shell = Shell::new(dir.path(), Some(format!("http://{address}")));
     shell.file("pin.txt", &format!("{PIN}\n"));
@@ -516,7 +506,7 @@ fn the_gateway_is_found_by_configuration_by_variable_and_on_a_socket() {
     let folder = tempfile::tempdir().unwrap();
     let config = "[[listener]]\naddress = \"unix:{dir}/proxy.sock\"\nclient_key = \"required\"\n\
                   [admin]\naddress = \"unix:{dir}/admin.sock\"\n";
-    let _gateway = Gateway::start(&Place::here(), config, folder.path());
+    let _gateway = Gateway::start(&Place::alone(), config, folder.path());
     let shell = Shell::new(folder.path(), Some("unix:admin.sock".to_owned()));
     shell.run(&manual(&[])).ends(0);
     assert_eq!(shell.run(&["account", "list"]).ends(0).line("alpha")[1], "1000000001");

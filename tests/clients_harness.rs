@@ -1,13 +1,9 @@
 //! The Python that later tests run real clients with.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
-
-mod support;
-
 use std::process::Command;
 use std::thread;
 
-use support::python::{client, python};
+use crate::support::python::{client, python};
 
 /// A test against some other version of the SDK than the one that traders install says nothing about theirs.
 #[test]

@@ -1,23 +1,13 @@
 //! Admin calls whose client goes away in the middle. The change is made whole or not
 //! at all, and what callers can do is what the state says.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::caller::{Caller, basic, connect, request};
+use crate::support::net::Ns;
+use crate::support::wait_until;
+use crate::support::world::{LISTENER, World};
 use serde_json::json;
-use support::caller::{Caller, basic, connect, request};
-use support::net::Ns;
-use support::wait_until;
-use support::world::{LISTENER, World};
 use tokio::io::AsyncWriteExt;
 
 /// Send a call and hang up at once, again and again at slightly other moments.

@@ -1,29 +1,18 @@
 //! How traffic leaves, on the real binary in namespaces: every failure is the named
 //! error, nothing is sent from any other address, and no order is sent twice.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::support::caller::{Caller, Reply, basic, connect, request, tls, tunnel};
+use crate::support::name_server::{NameServer, Says};
+use crate::support::net::{self, Ns, Uplink};
+use crate::support::wait_until;
+use crate::support::world::{LISTENER, LOOPBACK, Trader, World, config, pins};
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault, Habits};
-use support::caller::{Caller, Reply, basic, connect, request, tls, tunnel};
-use support::name_server::{NameServer, Says};
-use support::net::{self, Ns, Uplink};
-use support::wait_until;
-use support::world::{LISTENER, LOOPBACK, Trader, World, config, pins};
 
 const ORDER: &str = r#"{"correlationId":"c1","transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
 

@@ -4,30 +4,19 @@
 //! `SIXGATE_ENDURANCE` is how many order requests there are, 20,000 if it is not set, by `SIXGATE_ENDURANCE_ACCOUNTS`
 //! accounts, 20 if that is not set. The broker's limits let an account send 250 orders a minute and 1,000 an hour: the rest
 //! is refused. A million by 200: `SIXGATE_ENDURANCE=1000000 SIXGATE_ENDURANCE_ACCOUNTS=200 cargo nextest run --profile
-//! storm --test endurance`.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
+//! storm -E 'test(/^endurance::/)'`.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::caller::{Caller, basic, connect, request};
+use crate::support::net::Ns;
+use crate::support::wait::wait_until;
+use crate::support::world::{LISTENER, Trader, World, config, pins};
 use futures_util::future::join_all;
 use serde_json::json;
-use support::caller::{Caller, basic, connect, request};
-use support::net::Ns;
-use support::wait::wait_until;
-use support::world::{LISTENER, Trader, World, config, pins};
 
 /// Connections of callers, which stay.
 const CALLERS: usize = 32;

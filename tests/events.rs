@@ -1,23 +1,13 @@
 //! What a watcher of `/v1/events` hears, on the real binary.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::caller::{Caller, connect, request};
+use crate::support::net::Ns;
+use crate::support::wait_until;
+use crate::support::world::{LOOPBACK, World};
 use serde_json::{Value, json};
-use support::caller::{Caller, connect, request};
-use support::net::Ns;
-use support::wait_until;
-use support::world::{LOOPBACK, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ORDER: &str = r#"{"correlationId":"e-1","transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;

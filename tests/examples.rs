@@ -1,23 +1,12 @@
 //! The order engines of `examples/`, as they stand: whatever answer is lost on the way, the broker gets one order.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sixgate::sandbox::{Action, Fault, Habits};
-use support::net::{Ns, NsRuntime};
-use support::world::{LOOPBACK, World, config, pins};
+use crate::support::net::{Ns, NsRuntime};
+use crate::support::world::{LOOPBACK, World, config, pins};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};

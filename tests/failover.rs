@@ -7,23 +7,12 @@
 //! is told "unknown" after `egress.user_timeout` (or `orders.response_timeout`, whichever
 //! is less) and `orders.reconcile_for`. With both legs warm no order pays a handshake.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::engine::{Told, Wish};
-use support::net::{Ns, Uplink};
-use support::wait::wait_for;
-use support::world::{LISTENER, World, config, pins};
+use crate::support::engine::{Told, Wish};
+use crate::support::net::{Ns, Uplink};
+use crate::support::wait::wait_for;
+use crate::support::world::{LISTENER, World, config, pins};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -9,33 +9,23 @@
 //!   `rejected` were not; `unknown` only where nobody could know;
 //! - whatever arrived stands in the journal, whose chain is good.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::wildcard_enum_match_arm,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test stops at whatever it did not expect")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::support::Gateway;
+use crate::support::engine::{Told, Wish};
+use crate::support::net::{Ns, Uplink};
+use crate::support::wait::wait_until;
+use crate::support::world::{LISTENER, Trader, World, config, pins};
 use futures_util::future::join_all;
 use serde_json::json;
 use sixgate::domain::{Pair, SourceAddr};
 use sixgate::orders::journal::{Kind, read_back, verify};
 use sixgate::sandbox::{Action, Compression, Door, Elsewhere, Encoding, Fault, Habits, Kind as BookOf};
-use support::Gateway;
-use support::engine::{Told, Wish};
-use support::net::{Ns, Uplink};
-use support::wait::wait_until;
-use support::world::{LISTENER, Trader, World, config, pins};
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// Times that the gateway is killed, in each world.

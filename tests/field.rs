@@ -2,47 +2,28 @@
 //! replies that are compressed, paths in other spellings, bodies written anew, journals that lack something, verdicts
 //! of the wrong back end. Of each is asserted what the caller was told and what the broker saw.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-#[path = "field/clocks.rs"]
 mod clocks;
-#[path = "field/encoded.rs"]
 mod encoded;
-#[path = "field/evidence.rs"]
 mod evidence;
-#[path = "field/lost_journal.rs"]
 mod lost_journal;
-#[path = "field/meaning.rs"]
 mod meaning;
-#[path = "field/opt_in.rs"]
 mod opt_in;
-#[path = "field/repeated.rs"]
 mod repeated;
-#[path = "field/risk.rs"]
 mod risk;
-mod support;
-#[path = "field/verdicts.rs"]
 mod verdicts;
 
 use std::time::Duration;
 
+use crate::support::caller::{Caller, Reply, basic, connect};
+use crate::support::engine::{HOST, Wish};
+use crate::support::net::Ns;
+use crate::support::world::{LISTENER, Trader, World, config, pins};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
 use sixgate::sandbox::Seen;
-use support::caller::{Caller, Reply, basic, connect};
-use support::engine::{HOST, Wish};
-use support::net::Ns;
-use support::world::{LISTENER, Trader, World, config, pins};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -1,34 +1,23 @@
 //! A disk that is full, fails or hangs, on the real binary: what takes risk away is sent, the rest is refused with its
 //! cause, it is said once when it begins and once when it ends, and goes on by itself.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::bad_disk::BadDisk;
+use crate::support::caller::{Caller, basic, request};
+use crate::support::engine::{HOST, Told, Wish};
+use crate::support::net::Ns;
+use crate::support::wait::{wait_for, wait_until};
+use crate::support::world::{LISTENER, World, automatic, config, pins};
+use crate::support::{Gateway, Ready};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 use sixgate::orders::journal::verify;
 use sixgate::sandbox::{Action, Fault};
-use support::bad_disk::BadDisk;
-use support::caller::{Caller, basic, request};
-use support::engine::{HOST, Told, Wish};
-use support::net::Ns;
-use support::wait::{wait_for, wait_until};
-use support::world::{LISTENER, World, automatic, config, pins};
-use support::{Gateway, Ready};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// How the log says that it began, and that it is over.

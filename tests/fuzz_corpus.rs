@@ -1,8 +1,6 @@
 //! What fuzzing found, or began with, holds for good: every kept input goes through the claims of `src/fuzzing.rs`
 //! again, without a fuzzer.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};

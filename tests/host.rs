@@ -1,25 +1,14 @@
 //! What a host lacks is told by name, with what to do; and once that was done it is told no more. On the real binary,
 //! in namespaces and under seccomp filters.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::support::caller::{Caller, Reply, connect, request};
+use crate::support::net::Ns;
+use crate::support::world::{LOOPBACK, World, automatic, config, pins};
+use crate::support::{Gateway, Ready, forbid, wait_for, wait_until};
 use serde_json::{Value, json};
-use support::caller::{Caller, Reply, connect, request};
-use support::net::Ns;
-use support::world::{LOOPBACK, World, automatic, config, pins};
-use support::{Gateway, Ready, forbid, wait_for, wait_until};
 
 /// A check is made a moment after the kernel told of a change; a machine that runs other tests is slow to.
 const SOON: Duration = Duration::from_secs(20);

@@ -1,29 +1,18 @@
 //! A host that gives too little: of file descriptors, and of readers of what is printed. Orders go on, nobody is told
 //! that a line or an address is at fault, and what is wrong stands in the log once.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-#[path = "host_limits/descriptors.rs"]
 mod descriptors;
-#[path = "host_limits/log.rs"]
 mod log;
-mod support;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use support::caller::{Caller, Reply, basic, connect, request, tunnel};
-use support::engine::{HOST, Wish};
-use support::net::Ns;
-use support::world::{World, config, pins};
-use support::{Gateway, Ready};
+use crate::support::caller::{Caller, Reply, basic, connect, request, tunnel};
+use crate::support::engine::{HOST, Wish};
+use crate::support::net::Ns;
+use crate::support::world::{World, config, pins};
+use crate::support::{Gateway, Ready};
 
 /// Whatever is waited for comes within this on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);

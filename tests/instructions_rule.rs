@@ -1,7 +1,5 @@
 //! The rule of `benches/instructions`: more than 5 % more instructions have a reason in their commit.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
-
 #[path = "../benches/instructions/baseline.rs"]
 mod baseline;
 

@@ -2,29 +2,19 @@
 //! the broker from another account's address, with another account's token, or
 //! with another account's client id.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::caller::{Caller, basic, connect, connect_unix, request, tunnel};
+use crate::support::net::{self, Ns, Uplink};
+use crate::support::wait_until;
+use crate::support::world::{LISTENER, LOOPBACK, Trader, World};
 use serde_json::json;
 use sixgate::domain::{Pair, SourceAddr};
 use sixgate::sandbox::Seen;
-use support::caller::{Caller, basic, connect, connect_unix, request, tunnel};
-use support::net::{self, Ns, Uplink};
-use support::wait_until;
-use support::world::{LISTENER, LOOPBACK, Trader, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ACCOUNTS: u16 = 50;

@@ -4,14 +4,6 @@
 //! environment what to be) and reads from a pipe what was acknowledged.
 //! `SIXGATE_CRASH_ROUNDS=500` for more than CI's fifty kills.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops at what it did not expect; helpers too"
-)]
-
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -49,7 +41,7 @@ fn intent(at: Timestamp, lane: u64, number: u64) -> Entry {
 /// This test again, to run only `child` as `role`.
 fn as_child(role: &str, folder: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "journal::child", "--nocapture", "--test-threads=1"]);
     command.env("SIXGATE_JOURNAL_ROLE", role).env("SIXGATE_JOURNAL_FOLDER", folder);
     command
 }

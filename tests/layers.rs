@@ -1,7 +1,5 @@
 //! One crate has no compiler walls between its modules; this is the wall.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

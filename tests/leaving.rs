@@ -1,28 +1,17 @@
 //! When an order write leaves, and when it does not any more: its caller is gone, it is late, an exit came, it may no
 //! longer. On the real binary, counted at the broker.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::caller::{Caller, basic, request};
+use crate::support::engine::{HOST, Told, Wish};
+use crate::support::net::Ns;
+use crate::support::wait::wait_until;
+use crate::support::world::{LISTENER, LOOPBACK, Trader, World, automatic, config, pins};
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sixgate::sandbox::{Action, Fault};
-use support::caller::{Caller, basic, request};
-use support::engine::{HOST, Told, Wish};
-use support::net::Ns;
-use support::wait::wait_until;
-use support::world::{LISTENER, LOOPBACK, Trader, World, automatic, config, pins};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -418,7 +407,7 @@ fn a_reload_that_tightens_a_listener_reaches_open_connections() {
     stream = kept;
     assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
     let loopback = format!("address = \"{LOOPBACK}\"");
-    support::Gateway::write_config(
+    crate::support::Gateway::write_config(
         world.dir.path(),
         &text.replace(&loopback, &format!("{loopback}\nclient_key = \"required\"")),
     );

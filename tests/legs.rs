@@ -1,28 +1,17 @@
 //! Which leg, and when, on the real binary in namespaces.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::io::Write;
 use std::net::Ipv6Addr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::Gateway;
+use crate::support::caller::{Caller, Reply, connect, request};
+use crate::support::net::{Ns, Uplink};
+use crate::support::wait::{wait_for, wait_until};
+use crate::support::world::{LOOPBACK, World, config, pins};
 use serde_json::{Value, json};
 use sixgate::sandbox::{Action, Fault};
-use support::Gateway;
-use support::caller::{Caller, Reply, connect, request};
-use support::net::{Ns, Uplink};
-use support::wait::{wait_for, wait_until};
-use support::world::{LOOPBACK, World, config, pins};
 
 const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
 const DWELL: Duration = Duration::from_secs(1);

@@ -1,26 +1,15 @@
 //! Name service that fails, on the real binary in namespaces: orders go on by what is known, no leg is blamed, and
 //! whoever has to mend it is told what is wrong.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use support::caller::{Caller, Reply, connect, request};
-use support::name_server::{NameServer, Says};
-use support::net::{self, Ns, NsRuntime};
-use support::wait_until;
-use support::world::{LOOPBACK, World, config};
+use crate::support::caller::{Caller, Reply, connect, request};
+use crate::support::name_server::{NameServer, Says};
+use crate::support::net::{self, Ns, NsRuntime};
+use crate::support::wait_until;
+use crate::support::world::{LOOPBACK, World, config};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where the broker is and where it moves to: nobody's addresses, but such as the guard lets pass.

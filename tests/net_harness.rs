@@ -1,16 +1,12 @@
 //! The test network itself: if it does not do what it says, every other test proves nothing.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends by panicking")]
-
-mod support;
-
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::net::{self, Uplink, broker, connect_from, primary, script_path, secondary};
-use support::{Net, Ns, NsRuntime};
+use crate::support::net::{self, Uplink, broker, connect_from, primary, script_path, secondary};
+use crate::support::{Net, Ns, NsRuntime};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

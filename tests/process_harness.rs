@@ -1,10 +1,6 @@
 //! How tests start and stop processes and call the admin API, tried on stand-ins: a harness that took a dead process
 //! for a live one would let every crash test pass.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends by panicking")]
-
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -13,11 +9,11 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::admin::AdminAt;
+use crate::support::net::script_path;
+use crate::support::{AdminClient, Place, Process, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::admin::AdminAt;
-use support::net::script_path;
-use support::{AdminClient, Place, Process, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(10);
 

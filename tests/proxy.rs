@@ -1,26 +1,15 @@
 //! What callers can do to a listener of the real binary, and what it does then.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::caller::{Caller, basic, connect, connect_unix, raw, request, tls, tunnel};
+use crate::support::net::Ns;
+use crate::support::wait_until;
+use crate::support::world::{LISTENER, LOOPBACK, World, config, pins};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault};
-use support::caller::{Caller, basic, connect, connect_unix, raw, request, tls, tunnel};
-use support::net::Ns;
-use support::wait_until;
-use support::world::{LISTENER, LOOPBACK, World, config, pins};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;

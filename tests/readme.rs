@@ -1,26 +1,16 @@
 //! The commands of the README and of `docs/`, run as they stand there.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-mod support;
-
 use std::net::SocketAddrV6;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::net::Ns;
+use crate::support::world::pins;
+use crate::support::{Gateway, Net, Place, Process, wait_for};
 use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{ClientId, Pair, SourceAddr};
 use sixgate::sandbox::{Account, Options, Sandbox};
-use support::net::Ns;
-use support::world::pins;
-use support::{Gateway, Net, Process, wait_for};
 
 const README: &str = "README.md";
 
@@ -89,7 +79,7 @@ fn links_of_the_pages_lead_somewhere() {
 fn the_first_command_shows_a_line_that_places_an_order() {
     assert!(page(README).contains("cargo run -- serve --sandbox\n"), "the first command is another one");
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+    let mut command = Place::alone().command(env!("CARGO_BIN_EXE_sixgate"));
     command.args(["serve", "--sandbox"]);
     // As a new user runs it, but for the ports, which other tests want too.
     command.env("SIXGATE_LISTENER_0_ADDRESS", "127.0.0.1:18080").env("SIXGATE_ADMIN_ADDRESS", "127.0.0.1:18081");
@@ -114,7 +104,7 @@ fn the_first_command_shows_a_line_that_places_an_order() {
 #[test]
 fn the_sandbox_script_gives_two_addresses() {
     let line = "curl -sS -D - -x http://127.0.0.1:8080 http://api.dhan.co/v2/ip/getIP";
-    let script = support::net::script_path("sandbox.sh");
+    let script = crate::support::net::script_path("sandbox.sh");
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("exec {} -- {line}", script.display()));
     command.env("SIXGATE", env!("CARGO_BIN_EXE_sixgate"));
@@ -167,7 +157,7 @@ fn the_first_real_account_works_as_written() {
     std::fs::write(dir.path().join("totp.txt"), "JBSWY3DPEHPK3PXP").unwrap();
     let login = run(&block(README, "first-account: login"));
     assert!(login.contains("DHAN_V2_AT_IPV6"), "{login}");
-    support::wait_until("the account has logged in", Duration::from_secs(60), || {
+    crate::support::wait_until("the account has logged in", Duration::from_secs(60), || {
         gateway.admin().get("/v1/accounts/alpha/token").1["source"] == "pin_totp"
     });
     std::fs::write(dir.path().join("token.txt"), sandbox.mint_token(&client_id)).unwrap();

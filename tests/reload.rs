@@ -1,27 +1,16 @@
 //! SIGHUP on the real binary: a new configuration in force, and no connection dropped.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::caller::{Caller, basic, connect, connect_unix, request};
+use crate::support::net::{Ns, broker};
+use crate::support::world::{LOOPBACK, World, config, pins};
+use crate::support::{Gateway, Process, wait_until};
 use nix::sys::signal::Signal;
 use sixgate::sandbox::{Action, Fault};
-use support::caller::{Caller, basic, connect, connect_unix, request};
-use support::net::{Ns, broker};
-use support::world::{LOOPBACK, World, config, pins};
-use support::{Gateway, Process, wait_until};
 
 const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
 const PROFILE: &str = "http://api.dhan.co/v2/profile";
@@ -336,7 +325,7 @@ fn fifty_reloads_under_load_fail_not_one_request() {
 
 #[test]
 fn the_sandbox_has_no_file_and_goes_on() {
-    let net = support::Net::up();
+    let net = crate::support::Net::up();
     let dir = tempfile::tempdir().unwrap();
     let mut sandbox = Process::sixgate(&net.place(Ns::Gateway), dir.path(), "sandbox", ["serve", "--sandbox"]);
     wait_until("the sandbox is up", Duration::from_secs(30), || sandbox.output().contains("Ctrl-C stops it"));

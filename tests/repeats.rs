@@ -1,33 +1,22 @@
 //! A write that is repeated, that waits, or whose answer proves nothing, a halted
 //! account, a full disk: on the real binary.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::Gateway;
+use crate::support::engine::{Told, Wish};
+use crate::support::net::{Ns, Uplink};
+use crate::support::wait::wait_until;
+use crate::support::world::{LISTENER, World, config, pins};
 use futures_util::future::join_all;
 use serde_json::json;
 use sixgate::domain::Outcome;
 use sixgate::orders::journal::{Kind, read_back, verify};
 use sixgate::sandbox::{Action, Fault, Seen};
-use support::Gateway;
-use support::engine::{Told, Wish};
-use support::net::{Ns, Uplink};
-use support::wait::wait_until;
-use support::world::{LISTENER, World, config, pins};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

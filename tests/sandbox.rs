@@ -3,23 +3,10 @@
 //! `tests/fixtures/dhan` holds the shapes (every value invented). A reply has the
 //! same keys as its fixture, and values of the same types.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests are tests; clippy.toml allows it only inside test functions"
-)]
-
-#[path = "sandbox/bad_days.rs"]
 mod bad_days;
-#[path = "sandbox/client.rs"]
 mod client;
-#[path = "sandbox/faithful.rs"]
 mod faithful;
-#[path = "sandbox/login.rs"]
 mod login;
-#[path = "sandbox/ws.rs"]
 mod ws;
 
 use client::{Broker, fixture, fixture_request, same_shape};

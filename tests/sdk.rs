@@ -1,19 +1,9 @@
 //! Real clients, unmodified: the broker's own SDK and curl.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-
-mod support;
-
+use crate::support::Ns;
+use crate::support::python::{client, python};
+use crate::support::world::World;
 use serde_json::Value;
-use support::Ns;
-use support::python::{client, python};
-use support::world::World;
 
 /// A trader's program holds no token and no certificate but ours.
 #[test]

@@ -1,31 +1,19 @@
 //! No secret shows: everything is done with known ones, also wrongly, and then all that
 //! came out of it is searched for them in every spelling.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-#[path = "secrets/memory.rs"]
 mod memory;
-#[path = "secrets/needles.rs"]
 mod needles;
-mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::caller::{Caller, Reply, basic, connect, request};
+use crate::support::net::Ns;
+use crate::support::wait::{poll, wait_for, wait_until};
+use crate::support::world::{LISTENER, Trader, World, config, pins};
 use serde_json::{Value, json};
 use sixgate::sandbox::{Account, Action, Fault};
-use support::caller::{Caller, Reply, basic, connect, request};
-use support::net::Ns;
-use support::wait::{poll, wait_for, wait_until};
-use support::world::{LISTENER, Trader, World, config, pins};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use needles::Needles;

@@ -1,14 +1,5 @@
 //! What the real binary keeps: over kills, restarts, a second process, a wrong key, a full disk.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
-#![allow(clippy::indexing_slicing, reason = "JSON of a test")]
-
-#[path = "admin/api.rs"]
-mod api;
-#[path = "admin/schema.rs"]
-mod schema;
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -18,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use api::{Api, At, Reply, token};
+use crate::admin::api::{self, Api, At, Reply, token};
+use crate::support::{Gateway, Place, Process, Ready, wait_for, wait_until};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use support::{Gateway, Place, Process, Ready, wait_for, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const DAY: i64 = 86_400;
@@ -33,7 +24,7 @@ const CONFIG: &str = "[state]\npath = \"{dir}/state\"\n\
     [[pool]]\nname = \"main\"\nprimary = \"2001:db8:a1::/64\"\nsecondary = \"2001:db8:a2::/64\"\n";
 
 fn start(dir: &Path) -> (Gateway, Api) {
-    let gateway = Gateway::start(&Place::here(), CONFIG, dir);
+    let gateway = Gateway::start(&Place::alone(), CONFIG, dir);
     let api = api_of(dir);
     (gateway, api)
 }
@@ -44,7 +35,7 @@ fn api_of(dir: &Path) -> Api {
 
 /// Start it where it is not to come up; answers how it ended and what it said.
 fn start_in_vain(dir: &Path, config: &str, adjust: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
-    let mut gateway = Gateway::start_with(&Place::here(), config, dir, Ready::Nothing, adjust);
+    let mut gateway = Gateway::start_with(&Place::alone(), config, dir, Ready::Nothing, adjust);
     let status = gateway.wait_for_end(LIMIT);
     (status.code(), gateway.log())
 }
@@ -266,7 +257,7 @@ fn a_first_start_that_was_killed_is_simply_done_again() {
         ["state", "state/master.key", "state/sled", "state/exports", "state/ca.pem", "state/admin.token.unfinished"]
     {
         let dir = tempfile::tempdir().unwrap();
-        let mut killed = Gateway::start_with(&Place::here(), CONFIG, dir.path(), Ready::Nothing, |_| {});
+        let mut killed = Gateway::start_with(&Place::alone(), CONFIG, dir.path(), Ready::Nothing, |_| {});
         wait_until(point, LIMIT, || dir.path().join(point).exists() || dir.path().join("state/admin.token").exists());
         killed.kill9();
         let (_gateway, api) = start(dir.path());
@@ -378,7 +369,7 @@ fn what_is_made_at_the_first_start_is_for_its_owner_and_stays() {
     let with_key = |command: &mut Command| {
         command.env("SIXGATE_MASTER_KEY", key.trim());
     };
-    let mut gateway = Gateway::start_with(&Place::here(), CONFIG, dir.path(), Ready::Readyz, with_key);
+    let mut gateway = Gateway::start_with(&Place::alone(), CONFIG, dir.path(), Ready::Readyz, with_key);
     api_of(dir.path()).get("/v1/accounts/alpha").is(200);
     assert!(!state.join("master.key").exists(), "no key is written that was not asked for");
     gateway.terminate();
@@ -533,7 +524,10 @@ fn a_full_disk_refuses_changes_and_loses_none() {
     let (_gateway, api) = disk.start();
     assert_eq!(list(&api), names(&kept));
     assert_eq!(api.get("/v1/accounts/a0").is(200).body["pair"], pair);
-    assert!(kept.iter().all(|n| api.get(&format!("/v1/accounts/a{n}/token")).is(200).text("/state") == "live"));
+    // Each is taken up by its account's keeper, a moment after the API answers.
+    wait_until("what was kept is live", LIMIT, || {
+        kept.iter().all(|n| api.get(&format!("/v1/accounts/a{n}/token")).is(200).text("/state") == "live")
+    });
     // And a refused one is a fresh try.
     let n = refused[0];
     api.post("/v1/accounts", manual(&format!("a{n}"), &format!("{}", 1000 + n))).is(201);
@@ -574,7 +568,7 @@ fn check_tells_every_problem_and_ends_with_2() {
     let answer: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!((status, &answer["ok"], &answer["problems"]), (Some(0), &json!(true), &json!([])));
     assert_eq!(check("this is no TOML", &[]).0, Some(2));
-    let serve = Process::sixgate(&Place::here(), dir.path(), "serve", ["serve", "--config", "sixgate.toml"])
+    let serve = Process::sixgate(&Place::alone(), dir.path(), "serve", ["serve", "--config", "sixgate.toml"])
         .wait_for_end(LIMIT);
     assert_ne!(serve.code(), Some(0));
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
@@ -587,7 +581,7 @@ fn a_missing_master_key_beside_existing_state_is_told_and_not_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let text = "[state]\npath = \"{dir}/state\"\n[[listener]]\naddress = \"unix:{dir}/proxy.sock\"\naccount = \"alpha\"\n\
                 [admin]\naddress = \"unix:{dir}/admin.sock\"\n";
-    let mut gateway = Gateway::start(&Place::here(), text, dir.path());
+    let mut gateway = Gateway::start(&Place::alone(), text, dir.path());
     assert_eq!(gateway.terminate().code(), Some(0));
     let key = dir.path().join("state/master.key");
     std::fs::rename(&key, dir.path().join("away")).unwrap();
@@ -623,9 +617,9 @@ fn a_systemd_credential_may_be_readable_by_a_group_and_by_nobody_else() {
         std::fs::write(&config, text).unwrap();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sixgate"));
         command.args(["serve", "--config"]).arg(&config).env("CREDENTIALS_DIRECTORY", &credentials);
-        let mut gateway = support::Process::start(command, dir.path(), "gateway");
+        let mut gateway = crate::support::Process::start(command, dir.path(), "gateway");
         if starts {
-            support::wait_until("it is bound", std::time::Duration::from_secs(20), || {
+            crate::support::wait_until("it is bound", std::time::Duration::from_secs(20), || {
                 gateway.output().contains("admin API")
             });
             assert_eq!(gateway.terminate().code(), Some(0));

@@ -10,18 +10,7 @@
 //! `SIXGATE_CRASH_ROUNDS=500` for more than CI's few; `SIXGATE_CRASH_SEED` repeats a
 //! run's dice (not the moment of the kill).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test stops at what it did not expect; helpers too"
-)]
-
-#[path = "store_crash/disk.rs"]
 mod disk;
-#[path = "support/preload.rs"]
-mod preload;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -30,9 +19,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use crate::support::preload::library;
 use disk::{Cut, Dice, Disk, Record};
 use jiff::Timestamp;
-use preload::library;
 use sixgate::domain::{AccountName, Secret};
 use sixgate::store::{Change, ClientKeyRecord, Engine, MasterKey, Options, PoolRecord, Store, StoreError, TokenRecord};
 
@@ -247,7 +236,7 @@ struct Forgetting<'a> {
 
 fn start(role: &str, path: &Path, engine: Engine, forgetting: Option<&Forgetting<'_>>) -> Running {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "child", "--nocapture"]).stdout(Stdio::piped()).stdin(Stdio::null());
+    command.args(["--exact", "store_crash::child", "--nocapture"]).stdout(Stdio::piped()).stdin(Stdio::null());
     command.env("SIXGATE_CRASH_ROLE", role).env("SIXGATE_CRASH_PATH", path);
     command.env("SIXGATE_CRASH_ENGINE", engine.as_str());
     if let Some(forgetting) = forgetting {

@@ -13,30 +13,19 @@
 //! own; without it there is one, of a seed that is printed. A large one takes longer than the
 //! usual three minutes: `SIXGATE_STORM=30000 cargo nextest run --profile storm`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-mod support;
-
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::engine::Wish;
+use crate::support::net::Ns;
+use crate::support::random::Random;
+use crate::support::world::{LISTENER, Trader, World, config, pins};
 use jiff::SignedDuration;
 use serde_json::Value;
 use sixgate::domain::Outcome;
 use sixgate::orders::journal::{Kind as Line, read_back};
 use sixgate::sandbox::{Action, Compression, Elsewhere, Encoding, Fault, Habits, Kind as BookOf};
-use support::engine::Wish;
-use support::net::Ns;
-use support::random::Random;
-use support::world::{LISTENER, Trader, World, config, pins};
 
 /// The fewest accounts there are.
 const ACCOUNTS: usize = 50;

@@ -4,29 +4,18 @@
 //! No test waits out the 130 s between two logins: the gateway is stopped and the times
 //! in its login record are moved back, as if it had been down that long.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test ends by panicking"
-)]
-#![allow(clippy::disallowed_methods, reason = "tasks of a test end with its runtime")]
-
-#[path = "tokens/consent.rs"]
 mod consent;
-#[path = "tokens/data_path.rs"]
 mod data_path;
-#[path = "tokens/guard.rs"]
 mod guard;
-#[path = "tokens/life.rs"]
 mod life;
-mod support;
-#[path = "tokens/validate.rs"]
 mod validate;
 
 use std::time::Duration;
 
+use crate::support::caller::{Caller, Reply, basic, connect, request};
+use crate::support::net::Ns;
+use crate::support::wait::wait_for;
+use crate::support::world::{LISTENER, Trader, World, config, pins};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sixgate::domain::{AccountName, ClientId};
@@ -34,10 +23,6 @@ use sixgate::sandbox::Seen;
 use sixgate::store::records::LoginRecord;
 use sixgate::store::seal::MasterKey;
 use sixgate::store::{Change, Store};
-use support::caller::{Caller, Reply, basic, connect, request};
-use support::net::Ns;
-use support::wait::wait_for;
-use support::world::{LISTENER, Trader, World, config, pins};
 
 /// For what takes milliseconds, or until the next code: 30 s.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -73,7 +58,7 @@ fn token(world: &World, name: &str) -> Value {
 #[track_caller]
 fn becomes(world: &World, name: &str, state: &str) -> Value {
     let mut last = Value::Null;
-    let found = support::wait::poll(LIMIT, || {
+    let found = crate::support::wait::poll(LIMIT, || {
         last = token(world, name);
         (last["state"] == state).then_some(())
     });

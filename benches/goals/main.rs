@@ -64,6 +64,9 @@ struct Arguments {
     /// The profile that is built.
     #[arg(long, default_value = "bench")]
     profile: String,
+    /// The features that are built, as `cargo bench` takes them.
+    #[arg(long, default_value = "")]
+    features: String,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -102,7 +105,8 @@ fn run(arguments: &Arguments, benchmark: &str, out: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.args(["bench", "--locked", "--profile", &arguments.profile, "--bench", benchmark, "--", "--out"]).arg(out);
+    command.args(["bench", "--locked", "--profile", &arguments.profile, "--features", &arguments.features]);
+    command.args(["--bench", benchmark, "--", "--out"]).arg(out);
     if arguments.quick {
         command.arg("--quick");
     } else {

@@ -2,8 +2,6 @@
 //!
 //! It speaks HTTP by hand, so that a test can send what no library would, and so that it sees headers.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
-
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

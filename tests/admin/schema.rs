@@ -1,7 +1,5 @@
 //! Enough of OpenAPI 3.1 and JSON Schema to hold a reply against the document.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
-
 use serde_json::{Map, Value};
 
 use super::api::Reply;

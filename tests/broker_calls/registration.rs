@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use sixgate::domain::{Pair, SourceAddr, india};
 use sixgate::sandbox::{Account, Action, AddressForm, Fault};
 
-use crate::api::Reply;
-use crate::schema;
+use crate::admin::api::Reply;
+use crate::admin::schema;
 use crate::support::net::{self, Ns, Uplink};
 use crate::support::wait::wait_until;
 use crate::support::world::World;

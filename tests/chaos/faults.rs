@@ -10,13 +10,13 @@ use sixgate::sandbox::{Action, Compression, Encoding, Fault, Habits};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::probe;
-use super::support::bad_disk::BadDisk;
-use super::support::clock::Clock;
-use super::support::log_pipe::LogPipe;
-use super::support::name_server::{NameServer, Says};
-use super::support::net::{self, Ns, NsRuntime, Uplink};
-use super::support::random::Random;
-use super::support::world::{self, LISTENER, World, automatic, config};
+use crate::support::bad_disk::BadDisk;
+use crate::support::clock::Clock;
+use crate::support::log_pipe::LogPipe;
+use crate::support::name_server::{NameServer, Says};
+use crate::support::net::{self, Ns, NsRuntime, Uplink};
+use crate::support::random::Random;
+use crate::support::world::{self, LISTENER, World, automatic, config};
 
 /// Where the broker is by its name: nobody's address, but such as the guard lets pass.
 const BROKER: Ipv6Addr = Ipv6Addr::new(0x4000, 0, 0, 0, 0, 0, 0, 0xb);

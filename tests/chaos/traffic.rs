@@ -10,9 +10,9 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::PROBES;
-use super::support::caller::basic;
-use super::support::engine::Wish;
-use super::support::world::{LISTENER, Trader};
+use crate::support::caller::basic;
+use crate::support::engine::Wish;
+use crate::support::world::{LISTENER, Trader};
 
 /// Between two orders of one account: 900 in an hour, of which the broker takes 1,000.
 const EVERY: Duration = Duration::from_secs(4);

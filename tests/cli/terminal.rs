@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-use super::support::{wait_for, wait_until};
+use crate::support::{wait_for, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sixgate::sandbox::{Action, Fault};
 
-use super::support::engine::Wish;
-use super::support::wait::wait_until;
-use super::support::world::{World, automatic};
 use super::{Ask, LIMIT, TERMS, Told as _, account, arrived, is_executed, is_well, made, send, text, writes};
+use crate::support::engine::Wish;
+use crate::support::wait::wait_until;
+use crate::support::world::{World, automatic};
 
 const DAY_AND_AN_HOUR: SignedDuration = SignedDuration::from_hours(25);
 const SIX_YEARS: SignedDuration = SignedDuration::from_hours(6 * 365 * 24);

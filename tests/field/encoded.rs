@@ -4,9 +4,9 @@
 use serde_json::json;
 use sixgate::sandbox::{Action, Compression, Encoding, Fault};
 
-use super::support::engine::{HOST, Wish};
-use super::support::world::{World, automatic};
 use super::{Ask, Told, arrived, habits, is_executed, made, send, text, world, writes};
+use crate::support::engine::{HOST, Wish};
+use crate::support::world::{World, automatic};
 
 const KILL: &str = "/v2/killswitch?killSwitchStatus=ACTIVATE";
 const ALIVE: &str = "/v2/killswitch?killSwitchStatus=DEACTIVATE";

@@ -3,9 +3,9 @@
 use serde_json::Value;
 use sixgate::sandbox::{Action, Elsewhere, External, Fault, Kind, Status};
 
-use super::support::engine::Wish;
-use super::support::world::World;
 use super::{Ask, TERMS, Told, arrived, habits, is_executed, made, send, send_all, text, world};
+use crate::support::engine::Wish;
+use crate::support::world::World;
 
 /// Orders of the same customer that bear an id which a caller uses: under `id` each.
 fn older() -> Vec<(&'static str, Elsewhere)> {

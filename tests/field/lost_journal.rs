@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use sixgate::sandbox::{Elsewhere, Status};
 
-use super::support::engine::Wish;
-use super::support::wait::wait_until;
-use super::support::world::{World, automatic};
 use super::{Ask, LIMIT, Told, arrived, is_executed, made, send, text, world};
+use crate::support::engine::Wish;
+use crate::support::wait::wait_until;
+use crate::support::world::{World, automatic};
 
 /// The newest file of lines.
 fn newest(folder: &Path) -> PathBuf {

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::support::engine::Wish;
 use super::{Ask, TERMS, Told, arrived, is_executed, made, send, world};
+use crate::support::engine::Wish;
 
 fn place(body: String) -> Ask {
     Ask::new("POST", "/v2/orders").json(body)
@@ -59,7 +59,7 @@ fn a_conflict_with_a_write_under_way_says_unknown() {
     world.broker.fault(Fault::new(Action::Slow { ms: 800 }).on("POST", "/v2/orders"));
     std::thread::scope(|scope| {
         let first = scope.spawn(|| send(&world, Wish::place(Some("slow"), 100.0)));
-        super::support::wait::wait_until("it to arrive", super::LIMIT, || arrived(&world) == 1);
+        crate::support::wait::wait_until("it to arrive", super::LIMIT, || arrived(&world) == 1);
         let told = send(&world, Wish::place(Some("slow"), 101.0));
         assert_eq!((told.status, told.outcome()), (422, "unknown"), "{told:?}");
         let first = first.join().unwrap();

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::support::engine::Wish;
 use super::{Ask, TERMS, Told, arrived, habits, is_executed, made, send, world, writes};
+use crate::support::engine::Wish;
 
 fn alert(id: &str) -> Wish {
     let order = format!(r#"{{"correlationId":"{id}",{TERMS},"quantity":1,"price":100.0}}"#);

@@ -5,12 +5,12 @@ use sixgate::sandbox::{Action, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::caller::{basic, connect};
-use super::support::engine::{HOST, Wish};
-use super::support::net::Ns;
-use super::support::wait::wait_until;
-use super::support::world::{LISTENER, Trader, World};
 use super::{Ask, LIMIT, Told, account, arrived, is_executed, made, metric, send, world};
+use crate::support::caller::{basic, connect};
+use crate::support::engine::{HOST, Wish};
+use crate::support::net::Ns;
+use crate::support::wait::wait_until;
+use crate::support::world::{LISTENER, Trader, World};
 
 const EXECUTED: &str = "sixgate_order_outcomes_total{outcome=\"executed\"}";
 const REPEATS: &str = "sixgate_order_repeats_total";

@@ -6,11 +6,11 @@ use serde_json::json;
 use sixgate::sandbox::AddressForm;
 use tokio::net::TcpStream;
 
-use super::support::caller::{Caller, Reply};
-use super::support::engine::Wish;
-use super::support::net::{Ns, Uplink};
-use super::support::world::{LOOPBACK, World};
 use super::{Ask, TERMS, Told, arrived, habits, is_executed, limited, made, send, text, world};
+use crate::support::caller::{Caller, Reply};
+use crate::support::engine::Wish;
+use crate::support::net::{Ns, Uplink};
+use crate::support::world::{LOOPBACK, World};
 
 /// On the listener that asks for no key.
 fn keyless(world: &World, ask: &Ask) -> Reply {

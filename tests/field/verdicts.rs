@@ -3,8 +3,8 @@
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault, Quoted, Verdict};
 
-use super::support::engine::Wish;
 use super::{Ask, Told, arrived, is_executed, is_well, made, send, world};
+use crate::support::engine::Wish;
 
 fn chart() -> Ask {
     let body = r#"{"securityId":"11536","exchangeSegment":"NSE_EQ","instrument":"EQUITY","interval":"5","fromDate":"2026-11-25","toDate":"2026-11-26"}"#;

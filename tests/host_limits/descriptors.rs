@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::wait_until;
-use super::support::world::{LISTENER, LOOPBACK};
 use super::*;
+use crate::support::wait_until;
+use crate::support::world::{LISTENER, LOOPBACK};
 
 /// Where the admin API is.
 const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 8081);
@@ -23,7 +23,7 @@ const HALF: &[u8] = b"GET http://api.dhan.co/v2/orders HTTP/1.1\r\nHost: api.dha
 struct Strangers {
     over: Arc<AtomicBool>,
     ended: Arc<AtomicUsize>,
-    _runtime: super::support::NsRuntime,
+    _runtime: crate::support::NsRuntime,
 }
 
 impl Strangers {

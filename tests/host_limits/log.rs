@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::support::world::{LISTENER, LOOPBACK};
-use super::support::{wait_for, wait_until};
 use super::*;
+use crate::support::world::{LISTENER, LOOPBACK};
+use crate::support::{wait_for, wait_until};
 
 /// What the log may keep of what nobody reads, and what it takes to keep it.
 const MEMORY: u64 = 48 << 20;

@@ -10,9 +10,9 @@ use sixgate::broker::dhan::token::Claims;
 use sixgate::domain::ClientId;
 use sixgate::sandbox::{Account, Action, ExpiryForm, Fault, LoginRules, MintedBy, Window};
 
-use crate::client::{Broker, fixture, same_shape};
-use crate::ws::Ws;
-use crate::{ORDER_UPDATE, logged_in, login_frame};
+use super::client::{Broker, fixture, same_shape};
+use super::ws::Ws;
+use super::{ORDER_UPDATE, logged_in, login_frame};
 
 const AUTH: &str = "auth.dhan.co";
 const APP: [(&str, &str); 2] = [("app_id", "0a1b2c3d"), ("app_secret", "00000000-0000-4000-8000-000000000001")];

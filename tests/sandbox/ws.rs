@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::client::Broker;
+use super::client::Broker;
 
 /// An open WebSocket.
 pub struct Ws {

@@ -31,7 +31,7 @@
     clippy::indexing_slicing,
     reason = "a test ends by panicking"
 )]
-#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each benchmark uses a part of this")]
 
 pub mod admin;
 pub mod bad_disk;

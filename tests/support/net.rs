@@ -10,18 +10,19 @@
 //! - [`Net`]'s end takes its namespaces down. What a killed test left behind is
 //!   taken down by the next [`Net::up`] of anybody.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -160,16 +161,32 @@ impl Drop for Net {
     }
 }
 
-/// Where code and programs run: a namespace, or the one the test was started in.
+/// Where code and programs run: a namespace, or the one that the thread is in.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     netns: Option<String>,
 }
 
 impl Place {
-    /// The namespace the test was started in.
+    /// The namespace that this thread is in: the host's, if the test has not left it by [`Place::alone`].
     pub const fn here() -> Self {
         Self { netns: None }
+    }
+
+    /// A network of this test's own that has nothing but its loopback interface: none of the addresses and routes that
+    /// the host happens to have is seen there, nor what the test does on the host. This thread is in it from now on,
+    /// and so are the threads and programs that it starts. It ends with them.
+    pub fn alone() -> Self {
+        thread_local! {
+            static IS_ALONE: Cell<bool> = const { Cell::new(false) };
+        }
+        if !IS_ALONE.replace(true) {
+            become_root();
+            unshare(CloneFlags::CLONE_NEWNET).unwrap_or_else(|err| panic!("cannot make a network namespace: {err}"));
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+            assert!(up.as_ref().is_ok_and(ExitStatus::success), "`ip link set lo up` of iproute2 gave {up:?}");
+        }
+        Self::here()
     }
 
     /// Run a future there, on a thread and a current-thread runtime of its own, and wait for its value. Blocks:

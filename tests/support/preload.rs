@@ -1,7 +1,5 @@
 //! Small libraries in C that a program is started with, to give it a host that is not as it should be.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
-
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;

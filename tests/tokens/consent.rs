@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use sixgate::sandbox::{Account, ConsentVerbs, LoginRules, MintedBy};
 
+use super::{becomes, place, token, unavailable, world};
 use crate::support::caller::{Caller, Reply, connect, request, tls};
 use crate::support::net::{self, Ns};
 use crate::support::world::{PIN, Trader, World, automatic};
-use crate::{becomes, place, token, unavailable, world};
 
 const ADMIN: &str = "127.0.0.1:8081";
 const SECRET: &str = "5e7c1a9b-0000-4000-8000-0000000000d1";

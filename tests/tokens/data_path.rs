@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use sixgate::sandbox::{Account, Action, Fault};
 
+use super::{Moved, an_hour_later, becomes, call, logins, order, place, send, token, unavailable, world};
 use crate::support::caller::Reply;
 use crate::support::net::Ns;
 use crate::support::world::{Trader, World, automatic};
-use crate::{Moved, an_hour_later, becomes, call, logins, order, place, send, token, unavailable, world};
 
 /// What reads there are among the 200.
 const READS: [&str; 4] = ["/v2/orders", "/v2/positions", "/v2/fundlimit", "/v2/holdings"];
@@ -57,7 +57,7 @@ fn two_hundred_requests_share_one_login_and_none_fails() {
     world.broker.kill_token(&trader.client_id);
     world.broker.clear_seen();
     // Long enough that requests pile up behind it.
-    world.broker.fault(Fault::new(Action::Slow { ms: 500 }).on("POST", crate::MINT));
+    world.broker.fault(Fault::new(Action::Slow { ms: 500 }).on("POST", super::MINT));
     let replies = two_hundred(&world, &trader);
     for (_, reply) in &replies {
         assert_eq!(reply.status, 200, "{reply:?}");
@@ -87,7 +87,7 @@ fn two_hundred_requests_are_told_why_the_login_failed() {
     world.broker.add_account(changed);
     world.broker.kill_token(&trader.client_id);
     world.broker.clear_seen();
-    world.broker.fault(Fault::new(Action::Slow { ms: 500 }).on("POST", crate::MINT));
+    world.broker.fault(Fault::new(Action::Slow { ms: 500 }).on("POST", super::MINT));
     let replies = two_hundred(&world, &trader);
     for (write, reply) in &replies {
         let (why, _) = unavailable(reply);

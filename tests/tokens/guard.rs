@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault};
 
+use super::{Moved, after_logins, an_hour_later, becomes, killed_and_started, logins, place, refresh, token};
+use super::{unavailable, world};
 use crate::support::world::{PIN, World, automatic};
-use crate::{Moved, after_logins, an_hour_later, becomes, killed_and_started, logins, place, refresh, token};
-use crate::{unavailable, world};
 
 /// A third refusal may lock the account at the broker, and only the broker's people unlock it.
 #[test]
@@ -119,7 +119,7 @@ fn the_time_between_two_logins_survives_restarts_and_kills() {
 fn a_login_that_was_under_way_at_a_kill_counts_as_made() {
     let mut world = world();
     world.broker.add_account(World::broker_account(1));
-    world.broker.fault(Fault::new(Action::Hang { executed: false }).on("POST", crate::MINT));
+    world.broker.fault(Fault::new(Action::Hang { executed: false }).on("POST", super::MINT));
     let trader = world.add(1, &automatic());
     after_logins(&world, &trader.client_id, 1);
     world.gateway.kill9();

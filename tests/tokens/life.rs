@@ -4,11 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sixgate::sandbox::{Action, Fault, MintedBy};
 
-use crate::support::world::{World, automatic};
-use crate::{Moved, after_logins};
-use crate::{
+use super::{Moved, after_logins};
+use super::{
     an_hour_later, becomes, call, codes, killed_and_started, logins, place, refresh, token, unavailable, world,
 };
+use crate::support::world::{World, automatic};
 
 /// The whole promise: PIN and TOTP once, and nobody has to think of tokens again.
 #[test]
@@ -97,7 +97,7 @@ fn manual(consumer: &str) -> World {
 fn a_token_made_on_the_web_is_renewed_before_it_ends() {
     let world = manual("SELF");
     let seen = || token(&world, "a1")["source"] == "renewal";
-    crate::support::wait_until("the renewal", crate::LIMIT, seen);
+    crate::support::wait_until("the renewal", super::LIMIT, seen);
     let mints = world.broker.mints(&World::client_id(1));
     assert_eq!(mints.iter().map(|mint| mint.by).collect::<Vec<_>>(), [MintedBy::Renewal]);
     assert_eq!(place(&world, &world.traders[0], "renewed").status, 200);
@@ -131,7 +131,7 @@ fn a_renewal_whose_reply_was_lost_is_asked_about() {
         world.broker.fault(Fault::new(Action::Close { executed }).on("GET", "/v2/RenewToken").times(1));
         let trader = world.add(1, &json!({ "platform": "DHAN_V2_IPV6", "access_token": old }));
         let asked = || world.broker.seen().iter().any(|seen| seen.path_and_query == "/v2/profile");
-        crate::support::wait_until("a question about the old token", crate::LIMIT, asked);
+        crate::support::wait_until("a question about the old token", super::LIMIT, asked);
         if executed {
             let body = becomes(&world, "a1", "needs_person");
             assert_eq!(body["last_error"]["code"], "token_dead", "{body}");
@@ -188,12 +188,12 @@ fn a_host_whose_clock_is_off_logs_in_after_one_refusal_at_most() {
         world.broker.add_account(World::broker_account(1));
         let trader = world.add(1, &automatic());
         after_logins(&world, &trader.client_id, 1);
-        let body = crate::support::wait_for("the measured clock", crate::LIMIT, || {
+        let body = crate::support::wait_for("the measured clock", super::LIMIT, || {
             Some(token(&world, "a1")).filter(|body| body["clock_skew"].is_number())
         });
         let off = body["clock_skew"].as_f64().unwrap() - ahead as f64;
         assert!(off.abs() <= 2.0, "{body}");
-        crate::support::wait_until("it is warned of", crate::LIMIT, || world.gateway.log().contains("clock"));
+        crate::support::wait_until("it is warned of", super::LIMIT, || world.gateway.log().contains("clock"));
         if becomes_settled(&world)["state"] != "live" {
             // The code was refused; the next is of the broker's time, also after a restart.
             an_hour_later(&mut world, "a1", Moved::All);
@@ -216,7 +216,7 @@ fn a_host_whose_clock_is_off_logs_in_after_one_refusal_at_most() {
 
 /// Once nothing is under way.
 fn becomes_settled(world: &World) -> Value {
-    crate::support::wait_for("an end of the login", crate::LIMIT, || {
+    crate::support::wait_for("an end of the login", super::LIMIT, || {
         Some(token(world, "a1")).filter(|body| body["state"] == "live" || body["state"] == "waiting")
     })
 }

@@ -7,10 +7,10 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sixgate::sandbox::{Action, Fault};
 
+use super::{becomes, world};
 use crate::support::caller::{Caller, connect, request};
 use crate::support::net::{self, Ns};
 use crate::support::world::{World, automatic};
-use crate::{becomes, world};
 
 const ACCOUNTS: u16 = 12;
 /// As `admin::validate` has it.
