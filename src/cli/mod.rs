@@ -18,6 +18,7 @@ mod sandbox;
 mod secrets;
 mod serve;
 mod table;
+mod text;
 mod token;
 mod validate;
 
