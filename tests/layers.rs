@@ -115,7 +115,6 @@ const TOLERATED: &[&[&str]] = &[
     &["cli", "cli/check", "cli/completions", "cli/journal", "cli/sandbox", "cli/serve"],
     &["config", "config/check", "config/load", "config/reader", "config/sections", "config/values"],
     &["fuzzing", "fuzzing/bodies", "fuzzing/frames", "fuzzing/http1", "fuzzing/json", "fuzzing/targets"],
-    &["legs", "legs/context", "legs/leg", "legs/looks", "legs/probes", "legs/warm", "legs/watch"],
     &[
         "orders/journal/append",
         "orders/journal/aside",

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -465,29 +464,6 @@ impl Body for ReplyBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The broker's front picks the site by it, and takes a port it does not expect for another site.
-    #[test]
-    fn the_host_header_names_the_port_only_where_it_is_not_443() {
-        for (authority, want) in [
-            ("api.dhan.co:443", "api.dhan.co"),
-            ("api.dhan.co:8443", "api.dhan.co:8443"),
-            ("[2001:db8::1]:443", "[2001:db8::1]"),
-            ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
-            ("192.0.2.1:443", "192.0.2.1"),
-        ] {
-            let authority = Authority::parse(authority, None).unwrap();
-            let (path, headers) = (PathAndQuery::from_static("/"), HeaderMap::new());
-            let message = Message {
-                authority: &authority,
-                method: &Method::GET,
-                path: &path,
-                headers: &headers,
-                body: &Bytes::new(),
-            };
-            assert_eq!(message.host(), want);
-        }
-    }
 
     #[test]
     fn no_more_connections_are_open_than_may_be() {

@@ -56,3 +56,31 @@ pub(super) fn host(authority: &Authority) -> Cow<'_, str> {
     let text = authority.to_string();
     Cow::Owned(text.strip_suffix(":443").map(str::to_owned).unwrap_or(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The broker's front picks the site by it, and takes a port it does not expect for another site.
+    #[test]
+    fn the_host_header_names_the_port_only_where_it_is_not_443() {
+        for (authority, want) in [
+            ("api.dhan.co:443", "api.dhan.co"),
+            ("api.dhan.co:8443", "api.dhan.co:8443"),
+            ("[2001:db8::1]:443", "[2001:db8::1]"),
+            ("[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+            ("192.0.2.1:443", "192.0.2.1"),
+        ] {
+            let authority = Authority::parse(authority, None).unwrap();
+            let (path, headers) = (PathAndQuery::from_static("/"), HeaderMap::new());
+            let message = Message {
+                authority: &authority,
+                method: &Method::GET,
+                path: &path,
+                headers: &headers,
+                body: &Bytes::new(),
+            };
+            assert_eq!(message.host(), want);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::addresses::Held;
 use super::facts::{Facts, Ipv6, Look, Sender, Wish};
 use super::failure::Failure;
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
 use super::texts;
 use crate::domain::host_limits::Lack;
 
@@ -182,6 +182,7 @@ mod tests {
 
     use super::super::addresses::on;
     use super::super::facts::Leaves;
+    use super::super::finding::Severity;
     use super::*;
     use crate::domain::SourceAddr;
 
