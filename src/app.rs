@@ -23,7 +23,7 @@ use crate::domain::places::{ConnectionLimit, ListenerLimit};
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options, tls::TlsError};
 use crate::host::Board;
-use crate::legs::{Attendant, LegEvent, Reason, Settings};
+use crate::legs::{LegEvent, Reason, Settings, Supervisor};
 use crate::net::bind;
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
@@ -149,7 +149,7 @@ impl App {
         egress.keep_names_in(config.state.path.join("names.json"));
         egress.set_room(shares.egress());
         let metrics = Arc::new(Metrics::default());
-        let attendant = Attendant::new(leg_settings(&config), Arc::clone(&egress), Arc::clone(&metrics));
+        let attendant = Supervisor::new(leg_settings(&config), Arc::clone(&egress), Arc::clone(&metrics));
         let keeping = Tasks::default();
         let login = Arc::new(login(&config));
         let broker: Arc<dyn Broker> = Arc::clone(&login) as _;
@@ -295,7 +295,7 @@ async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut S
 }
 
 /// Say when this host's clocks part, and use no connection again that was made before.
-async fn follow_clocks(attendant: Arc<Attendant>, tasks: Tasks) {
+async fn follow_clocks(attendant: Arc<Supervisor>, tasks: Tasks) {
     let tell = |parting: clocks::Parting| {
         if !parting.slept.is_zero() {
             tracing::warn!(

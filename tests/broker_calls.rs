@@ -17,7 +17,7 @@ use sixgate::domain::steady;
 use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{AccountName, Authority, ClientId, Host, Pair, Role, Secret, SourceAddr};
 use sixgate::egress::{Egress, Options};
-use sixgate::legs::{Attendant, Legs, Settings};
+use sixgate::legs::{Legs, Settings, Supervisor};
 use sixgate::sandbox::{self, Account, Action, ConsentVerbs, ExpiryForm, Fault, LoginRules, Sandbox};
 use sixgate::tokens::client::{Answered, BrokerClient, Called, Minted};
 use sixgate::tokens::lifecycle::{CheckOutcome, Consumer, Refusal, TokenSource, Verdict};
@@ -64,7 +64,7 @@ fn legs(pair: Pair, at: Vec<SocketAddrV6>, roots: Vec<std::path::PathBuf>, tasks
     };
     let api = Authority::parse("api.dhan.co:443", None).unwrap();
     let settings = Settings { dwell: options.connect_timeout, warm: 0, warm_always: false, api };
-    let attendant = Attendant::new(settings, Egress::new(options, tasks.clone()).unwrap(), Arc::default());
+    let attendant = Supervisor::new(settings, Egress::new(options, tasks.clone()).unwrap(), Arc::default());
     Legs::new(&AccountName::parse("alpha").unwrap(), &pair, &attendant)
 }
 

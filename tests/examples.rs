@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use serde_json::{Value, json};
-use sixgate::sandbox::{Action, Fault, Habits};
 use crate::support::net::{Ns, NsRuntime};
 use crate::support::world::{LOOPBACK, World, config, pins};
+use serde_json::{Value, json};
+use sixgate::sandbox::{Action, Fault, Habits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};

@@ -27,7 +27,7 @@ use sixgate::domain::{AccountName, Authority, BootInstant, ClientId, Platform, R
 use sixgate::egress::pool::{Bounds, Pool, Reusable};
 use sixgate::egress::tls::Profile;
 use sixgate::egress::{self, Egress};
-use sixgate::legs::{Attendant, Legs, Settings};
+use sixgate::legs::{Legs, Settings, Supervisor};
 use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, SafeText};
 use sixgate::orders::limits::{Decision, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::proxy::bench_hooks::{self as probe, Caller};
@@ -173,7 +173,7 @@ fn accounts(dir: &Path) -> Accounts {
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();
     let settings = Settings { dwell: hour, warm: 0, warm_always: false, api: api() };
-    let attendant = Attendant::new(settings, egress, Arc::default());
+    let attendant = Supervisor::new(settings, egress, Arc::default());
     let keepers = Keepers::new(store.clone(), Arc::new(NoBroker), 1, Tasks::default());
     Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }

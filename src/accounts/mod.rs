@@ -32,7 +32,7 @@ use crate::addressing::{Addressing, AddressingError};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, steady};
-use crate::legs::Attendant;
+use crate::legs::Supervisor;
 use crate::orders::journal::Entry;
 use crate::store::records::{
     AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, LoginRecord, PairRecord,
@@ -124,7 +124,7 @@ pub struct Patch {
 #[derive(Debug)]
 pub struct Accounts {
     store: Store,
-    attendant: Arc<Attendant>,
+    attendant: Arc<Supervisor>,
     addressing: Addressing,
     keepers: Arc<Keepers>,
     rows: papaya::HashMap<AccountName, Arc<Account>>,
@@ -143,7 +143,7 @@ impl Accounts {
     /// [`AccountError::Store`] when a record cannot be read.
     pub fn new(
         store: Store,
-        attendant: Arc<Attendant>,
+        attendant: Arc<Supervisor>,
         addressing: Addressing,
         keepers: Arc<Keepers>,
     ) -> Result<Self, AccountError> {

@@ -44,7 +44,7 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
     let egress = Egress::new(options, Tasks::default()).unwrap();
     let api = Authority::parse("api.dhan.co:443", None).unwrap();
     let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
-    let attendant = Attendant::new(settings, egress, Arc::default());
+    let attendant = Supervisor::new(settings, egress, Arc::default());
     let keepers = Keepers::new(store.clone(), Arc::new(NoBroker), 1000, Tasks::default());
     Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }

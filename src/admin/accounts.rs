@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{self, AccountBody, AccountFields, Fields, InPath, Page, Paging, Problem};
+use super::error::{Failure, Problem};
+use super::fields::{self, Fields, InPath, Paging};
+use super::state::Admin;
+use super::wire::{AccountBody, AccountFields, Page};
 use crate::accounts::{NewAccount, Patch};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
@@ -66,7 +67,7 @@ pub(super) async fn change(
     InPath(name): InPath<String>,
     mut fields: Fields,
 ) -> Result<Json<AccountBody>, Failure> {
-    let name = wire::name(&name)?;
+    let name = fields::name(&name)?;
     if fields.text("name")?.is_some_and(|given| given != name.as_str()) {
         return Err(Failure::field("name", "cannot be changed"));
     }
@@ -87,7 +88,7 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/v1/accounts/{name}", tag = "accounts", security(("bearer" = [])),
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn delete(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<StatusCode, Failure> {
-    admin.accounts.delete(&wire::name(&name)?).await?;
+    admin.accounts.delete(&fields::name(&name)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,11 +3,27 @@
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::wire::Problem;
 use crate::accounts::AccountError;
 use crate::addressing::AddressingError;
 use crate::store::StoreError;
+
+/// An error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    pub r#type: String,
+    pub title: String,
+    pub status: u16,
+    /// What happened and what to do.
+    pub detail: String,
+    /// A word for programs.
+    pub code: String,
+    /// The field that is wrong, with 422.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
 
 /// A call that was not done.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use futures_util::stream::{self, Stream};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Admin;
+use super::state::Admin;
 use crate::telemetry::events::Event;
 
 /// How often a connection on which nothing happens is kept alive.

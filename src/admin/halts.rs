@@ -3,9 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{self, AccountBody, Fields, HaltFields, InPath, LegFields, Problem};
+use super::error::{Failure, Problem};
+use super::fields::{self, Fields, InPath};
+use super::state::Admin;
+use super::wire::{AccountBody, HaltFields, LegFields};
 use crate::domain::Role;
 use crate::store::records::HaltRecord;
 
@@ -19,7 +20,7 @@ pub(super) async fn halt(
     InPath(name): InPath<String>,
     mut fields: Fields,
 ) -> Result<Json<AccountBody>, Failure> {
-    let name = wire::name(&name)?;
+    let name = fields::name(&name)?;
     let halted = fields.flag("halted")?.ok_or_else(|| Failure::field("halted", "is missing"))?;
     let reason = fields.text("reason")?.unwrap_or_default();
     fields.done()?;
@@ -36,7 +37,7 @@ pub(super) async fn pin(
     InPath(name): InPath<String>,
     mut fields: Fields,
 ) -> Result<Json<AccountBody>, Failure> {
-    let name = wire::name(&name)?;
+    let name = fields::name(&name)?;
     let pin = match fields.needed("pin")?.as_str() {
         "auto" => None,
         "primary" => Some(Role::Primary),

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 
-use super::Admin;
+use super::state::Admin;
 use super::wire::HostBody;
 
 /// What the last self-check of the host found: what is so, why it matters, and what to do. It is made at the start,

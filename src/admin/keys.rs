@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{self, Fields, InPath, KeyBody, NewKeyBody, NoFields, Page, Problem};
+use super::error::{Failure, Problem};
+use super::fields::{self, Fields, InPath};
+use super::state::Admin;
+use super::wire::{KeyBody, NewKeyBody, NoFields, Page};
 
 /// An account's client keys. Their texts are not kept.
 #[utoipa::path(get, path = "/v1/accounts/{name}/keys", tag = "keys", security(("bearer" = [])),
@@ -15,7 +16,7 @@ pub(super) async fn list(
     State(admin): State<Admin>,
     InPath(name): InPath<String>,
 ) -> Result<Json<Page<KeyBody>>, Failure> {
-    let keys = admin.accounts.keys(&wire::name(&name)?)?;
+    let keys = admin.accounts.keys(&fields::name(&name)?)?;
     let items = keys.into_iter().map(|(id, at)| KeyBody { id, created_at: at.to_string() }).collect();
     Ok(Json(Page { items, next: None }))
 }
@@ -29,7 +30,7 @@ pub(super) async fn create(
     fields: Fields,
 ) -> Result<(StatusCode, Json<NewKeyBody>), Failure> {
     fields.done()?;
-    let key = admin.accounts.add_key(&wire::name(&name)?).await?;
+    let key = admin.accounts.add_key(&fields::name(&name)?).await?;
     Ok((StatusCode::CREATED, Json(NewKeyBody::show(&key.id, &key.key))))
 }
 
@@ -40,6 +41,6 @@ pub(super) async fn delete(
     State(admin): State<Admin>,
     InPath((name, id)): InPath<(String, String)>,
 ) -> Result<StatusCode, Failure> {
-    admin.accounts.delete_key(&wire::name(&name)?, &id).await?;
+    admin.accounts.delete_key(&fields::name(&name)?, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

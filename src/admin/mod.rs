@@ -6,14 +6,17 @@
 //! who made it. A page open in a browser on this host cannot reach it: `Host` must
 //! be the listener's own and `Origin`, if there is one, the same.
 //!
-//! `wire` alone has JSON types; each resource has a file.
+//! `wire` alone has JSON types, `fields` reads what a call brings, `state` is what calls work on; each resource has a
+//! file. This file is the table of routes.
 
 mod accounts;
 mod auth;
+mod awaited;
 mod consent;
 mod document;
 mod error;
 mod events;
+mod fields;
 mod halts;
 mod health;
 mod host;
@@ -22,14 +25,15 @@ mod orders;
 mod pairs;
 mod pools;
 mod registration;
+mod roles;
 mod serve;
+mod state;
 mod tokens;
 mod validate;
 mod wire;
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
@@ -39,86 +43,12 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::accounts::registration::Subject;
-use crate::accounts::{Account, AccountError, Accounts};
-use crate::domain::tasks::Tasks;
-use crate::domain::{AccountName, Platform};
-use crate::host::Board;
-use crate::orders::Orders;
-use crate::telemetry::Metrics;
-use crate::tokens::client::BrokerClient;
-
-pub use auth::{Role, Roles, TokenError};
+pub use roles::{Role, Roles, TokenError};
 pub use serve::{Socket, serve};
+pub use state::Admin;
 
 /// The largest body of a call.
 const BODY_LIMIT: usize = 64 * 1024;
-
-/// What the calls work on.
-#[derive(Clone, Debug)]
-pub struct Admin {
-    accounts: Arc<Accounts>,
-    /// Asks the broker.
-    login: Arc<BrokerClient>,
-    orders: Arc<Orders>,
-    metrics: Arc<Metrics>,
-    roles: Arc<ArcSwap<Roles>>,
-    /// What the host lacks.
-    host: Arc<Board>,
-    /// Our address, for checking `Host`; `None` on a unix socket.
-    local: Option<std::net::SocketAddr>,
-    tasks: Tasks,
-    /// The certificate that callers trust.
-    ca_pem: Arc<str>,
-    /// People who were sent to the broker's page.
-    consents: Arc<consent::Awaited>,
-}
-
-impl Admin {
-    /// The API on `local`.
-    #[expect(clippy::too_many_arguments, reason = "every part of the gateway that it shows, once")]
-    pub fn new(
-        accounts: Arc<Accounts>,
-        login: Arc<BrokerClient>,
-        orders: Arc<Orders>,
-        metrics: Arc<Metrics>,
-        roles: Arc<ArcSwap<Roles>>,
-        host: Arc<Board>,
-        local: Option<std::net::SocketAddr>,
-        tasks: Tasks,
-        ca_pem: Arc<str>,
-    ) -> Self {
-        let consents = Arc::default();
-        Self { accounts, login, orders, metrics, roles, host, local, tasks, ca_pem, consents }
-    }
-
-    /// The account of this name.
-    fn account(&self, name: &str) -> Result<Arc<Account>, error::Failure> {
-        let name = wire::name(name)?;
-        let account = self.accounts.lookup(name.as_str());
-        account.ok_or_else(|| AccountError::NoSuchAccount(name).into())
-    }
-
-    /// An account, as questions to the broker need it.
-    fn subject(&self, name: &AccountName) -> Result<Subject, AccountError> {
-        let account = self.accounts.lookup(name.as_str());
-        Ok(subject(&*account.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?))
-    }
-
-    /// Is a call from elsewhere than this host possible?
-    fn reachable_from_elsewhere(&self) -> bool {
-        self.local.is_some_and(|local| !local.ip().is_loopback())
-    }
-}
-
-fn subject(account: &Account) -> Subject {
-    Subject {
-        client_id: account.client_id().clone(),
-        legs: account.legs.clone(),
-        token: account.token.live().map_err(|why| why.summary),
-        automatic: account.record.platform == Platform::Automatic,
-    }
-}
 
 #[derive(OpenApi)]
 #[openapi(info(

@@ -7,9 +7,9 @@ use axum::extract::{Query as UrlQuery, State};
 use axum::http::StatusCode;
 use serde_json::value::RawValue;
 
-use super::Admin;
-use super::error::{Failure, cut_short};
-use super::wire::{OrderFilter, OrdersBody, Problem};
+use super::error::{Failure, Problem, cut_short};
+use super::state::Admin;
+use super::wire::{OrderFilter, OrdersBody};
 use crate::domain::{AccountName, Outcome};
 use crate::orders::journal::{Kind, Order, Query, SafeText, query, write_json};
 

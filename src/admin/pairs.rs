@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{self, Fields, InPath, PairBody, PairFields, Problem};
+use super::error::{Failure, Problem};
+use super::fields::{self, Fields, InPath};
+use super::state::Admin;
+use super::wire::{PairBody, PairFields};
 use crate::domain::Pair;
 
 /// Assign the next free pair (`{}`, `{"pool"}`) or the one brought along
@@ -18,7 +19,7 @@ pub(super) async fn assign(
     InPath(name): InPath<String>,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<PairBody>), Failure> {
-    let name = wire::name(&name)?;
+    let name = fields::name(&name)?;
     let pool = fields.text("pool")?;
     let given = (fields.address("primary")?, fields.address("secondary")?);
     fields.done()?;
@@ -40,7 +41,7 @@ pub(super) async fn assign(
 #[utoipa::path(delete, path = "/v1/accounts/{name}/pair", tag = "pairs", security(("bearer" = [])),
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn retire(State(admin): State<Admin>, InPath(name): InPath<String>) -> Result<StatusCode, Failure> {
-    admin.accounts.retire_pair(&wire::name(&name)?).await?;
+    admin.accounts.retire_pair(&fields::name(&name)?).await?;
     admin.host.look_again();
     Ok(StatusCode::NO_CONTENT)
 }

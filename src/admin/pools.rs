@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{Fields, InPath, Page, PoolBody, PoolFields, Problem};
+use super::error::{Failure, Problem};
+use super::fields::{Fields, InPath};
+use super::state::Admin;
+use super::wire::{Page, PoolBody, PoolFields};
 use crate::addressing::{AddressingError, PoolView};
 
 impl From<PoolView> for PoolBody {

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{self, Fields, InPath, Problem, RegisteredBody, RegistrationBody, ReplaceFields};
+use super::error::{Failure, Problem};
+use super::fields::{self, Fields, InPath};
+use super::state::Admin;
+use super::wire::{RegisteredBody, RegistrationBody, ReplaceFields};
 use crate::accounts::registration::{self, RegistrationError};
 
 /// What the broker holds, beside the pair that is assigned.
@@ -16,7 +17,7 @@ pub(super) async fn read(
     State(admin): State<Admin>,
     InPath(name): InPath<String>,
 ) -> Result<Json<RegistrationBody>, Failure> {
-    let name = wire::name(&name)?;
+    let name = fields::name(&name)?;
     let subject = admin.subject(&name)?;
     let found = registration::read(&admin.login, &subject).await.map_err(|err| failure(&name, err))?;
     Ok(Json((&found).into()))
@@ -32,7 +33,7 @@ pub(super) async fn put(
     InPath(name): InPath<String>,
     mut fields: Fields,
 ) -> Result<Json<RegisteredBody>, Failure> {
-    let name = wire::name(&name)?;
+    let name = fields::name(&name)?;
     let replace = fields.ips("replace")?;
     fields.done()?;
     let subject = admin.subject(&name)?;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{self, Fields, InPath, Problem, RefreshFields, TokenBody, TokenFields};
+use super::error::{Failure, Problem};
+use super::fields::{self, Fields, InPath};
+use super::state::Admin;
+use super::wire::{RefreshFields, TokenBody, TokenFields};
 
 /// How long a call waits for a login to end. It goes on by itself after that.
 pub(super) const LOGIN_WAIT: Duration = Duration::from_secs(30);
@@ -43,7 +44,7 @@ pub(super) async fn put(
     InPath(name): InPath<String>,
     mut fields: Fields,
 ) -> Result<Json<TokenBody>, Failure> {
-    let name = wire::name(&name)?;
+    let name = fields::name(&name)?;
     let token = fields.token("access_token")?.ok_or_else(|| Failure::field("access_token", "is missing"))?;
     fields.done()?;
     let account = admin.accounts.set_token(&name, token).await?;

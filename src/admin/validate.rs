@@ -10,9 +10,10 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
-use super::Admin;
-use super::error::Failure;
-use super::wire::{self, AccountChecksBody, AllChecksBody, ChecksBody, Fields, InPath, NoFields, Problem};
+use super::error::{Failure, Problem};
+use super::fields::{self, Fields, InPath};
+use super::state::{self, Admin};
+use super::wire::{AccountChecksBody, AllChecksBody, ChecksBody, NoFields};
 use crate::accounts::Account;
 use crate::accounts::validate::{Check, Verdict, all_ok, validate};
 use crate::domain::{AccountName, steady};
@@ -35,9 +36,9 @@ pub(super) async fn one(
     fields: Fields,
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
-    let subject = admin.subject(&wire::name(&name)?)?;
+    let subject = admin.subject(&fields::name(&name)?)?;
     let checks = validate(&admin.login, &subject, steady::now()).await;
-    tell(&admin, &wire::name(&name)?, &checks);
+    tell(&admin, &fields::name(&name)?, &checks);
     Ok(Json(checks.as_slice().into()))
 }
 
@@ -66,7 +67,7 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 }
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
-    let checks = validate(&admin.login, &super::subject(row), steady::now()).await;
+    let checks = validate(&admin.login, &state::subject(row), steady::now()).await;
     tell(admin, &row.name, &checks);
     AccountChecksBody::of(&row.name, &checks)
 }

@@ -15,7 +15,7 @@ use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Authority, SourceAddr, steady};
 use crate::egress::Egress;
 use crate::host::{Board, Changes, Facts, Failure, Report, Sender, Wants, Wish, could_not_look, findings};
-use crate::legs::{Attendant, Leg, LegEvent, LegState, Reason};
+use crate::legs::{Leg, LegEvent, LegState, Reason, Supervisor};
 
 /// From one check to the next when nothing tells of a change.
 const EVERY: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub(super) struct HostCheck {
 
 impl HostCheck {
     /// Check until the process is to stop.
-    pub(super) async fn run(self, attendant: Arc<Attendant>, tasks: Tasks) {
+    pub(super) async fn run(self, attendant: Arc<Supervisor>, tasks: Tasks) {
         let mut legs = attendant.events();
         let changes = Changes::open().ok();
         let mut worked = Worked::default();

@@ -24,7 +24,7 @@ use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::Tasks;
 use crate::egress::Egress;
 use crate::host::Board;
-use crate::legs::Attendant;
+use crate::legs::Supervisor;
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
 use crate::proxy::{self, ListenerHandle, ListenerSettings, Listening, Proxy};
@@ -37,7 +37,7 @@ pub(super) struct Live {
     pub(super) config: Config,
     pub(super) accounts: Arc<Accounts>,
     pub(super) egress: Arc<Egress>,
-    pub(super) attendant: Arc<Attendant>,
+    pub(super) attendant: Arc<Supervisor>,
     pub(super) login: Arc<BrokerClient>,
     pub(super) keepers: Arc<Keepers>,
     pub(super) orders: Arc<Orders>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::table::clean;
+use super::text::clean;
 use crate::config::Problems;
 
 /// Why a command was not done. Its text says what to do; it never holds a secret.

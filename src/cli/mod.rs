@@ -19,6 +19,7 @@ mod sandbox;
 mod secrets;
 mod serve;
 mod table;
+mod text;
 mod token;
 mod validate;
 

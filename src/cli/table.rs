@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::failure::CallError;
+use super::text::clean;
 use crate::domain::india;
 
 /// Print to standard output, with a newline at the end unless there is one.
@@ -64,12 +65,6 @@ fn shown(mut table: Table) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
-}
-
-/// Without control characters: some texts come from the broker, and none may move
-/// the cursor of whoever reads them.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A member as text; `-` if it is not there.

@@ -11,6 +11,7 @@ use super::client::{self, Answer, Client, Fields, GatewayArguments, JsonArgument
 use super::failure::CallError;
 use super::secrets;
 use super::table::{self, both_clocks, distance, maybe, text};
+use super::text::clean;
 
 /// An account's access token: show its state, set, refresh, consent
 #[derive(Debug, Args)]
@@ -133,7 +134,7 @@ async fn consent(client: &Client, name: &str, json: bool) -> Result<ExitCode, Ca
     }
     let value = answer.value()?;
     let url = maybe(&value, "/login_url").ok_or_else(|| client.strange())?;
-    table::print(&table::clean(&url))?;
+    table::print(&clean(&url))?;
     eprintln!("Open it in a browser and log in. Consents left today: {}.", text(&value, "/consents_left"));
     Ok(ExitCode::SUCCESS)
 }

@@ -80,7 +80,7 @@ fn read(
             return Err(problems);
         }
     };
-    let mut reader = Reader::new(table, environment, problems);
+    let mut reader = Reader::new(table, environment, &sections::LISTS, problems);
     let draft = sections::read(&mut reader, base);
     let mut warnings = check::check(&draft, &mut reader.problems);
     let (mut problems, strange) = reader.finish();

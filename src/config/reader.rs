@@ -91,6 +91,8 @@ impl Ranged for f64 {
 pub(super) struct Reader<'e> {
     root: Table,
     environment: &'e BTreeMap<String, String>,
+    /// The sections that are lists of tables. All others are tables.
+    lists: &'static [&'static str],
     used: BTreeSet<String>,
     /// Every key asked for: `listener.address`, without the list's index.
     known: BTreeSet<String>,
@@ -101,9 +103,14 @@ pub(super) struct Reader<'e> {
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(root: Table, environment: &'e BTreeMap<String, String>, problems: Problems) -> Self {
+    pub(super) fn new(
+        root: Table,
+        environment: &'e BTreeMap<String, String>,
+        lists: &'static [&'static str],
+        problems: Problems,
+    ) -> Self {
         let (used, known, labels) = Default::default();
-        Self { root, environment, used, known, labels, problems }
+        Self { root, environment, lists, used, known, labels, problems }
     }
 
     /// A table by its path, which may have dots. Absent is as good as empty.
@@ -223,9 +230,8 @@ impl<'e> Reader<'e> {
         }
     }
 
-    /// The lists of tables. All other sections are tables.
     fn is_list(&self, path: &str) -> bool {
-        super::sections::LISTS.contains(&path)
+        self.lists.contains(&path)
     }
 
     /// The known key that was meant: spelled nearly so in the same table, or

@@ -104,7 +104,7 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
 /// Every key there is: `listener.address`, without the list's index.
 pub(super) fn known_keys() -> BTreeSet<String> {
     let nothing = BTreeMap::new();
-    let mut reader = Reader::new(toml::Table::new(), &nothing, Problems::new(""));
+    let mut reader = Reader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
     read(&mut reader, Path::new(""));
     reader.into_known()
 }
@@ -113,7 +113,7 @@ pub(super) fn known_keys() -> BTreeSet<String> {
 /// may have misspelt its name.
 fn learn_lists(reader: &mut Reader<'_>) {
     let nothing = BTreeMap::new();
-    let mut blank = Reader::new(toml::Table::new(), &nothing, Problems::new(""));
+    let mut blank = Reader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
     listener(blank.item("listener", 0), Path::new(""));
     pool(blank.item("pool", 0));
     reader.learn(blank.into_known());

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::steady;
+use super::stirred::stir;
 
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,8 +20,6 @@ const NEWS: Duration = Duration::from_secs(2);
 
 /// How often they parted.
 static PARTED: AtomicU32 = AtomicU32::new(0);
-static STIRRED: Notify = Notify::const_new();
-
 /// That two clocks of this host went different ways between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parting {
@@ -64,17 +61,6 @@ impl Clocks {
 /// How often the clocks parted since the start of this process.
 pub fn parted() -> u32 {
     PARTED.load(Ordering::Acquire)
-}
-
-/// Wakes whoever waits for a moment: its clock may show another time than it planned with.
-pub(super) fn stir() {
-    STIRRED.notify_waiters();
-}
-
-/// Ends when the clocks part, or the one that all go by is corrected; of what happens after it was made, not a thing is
-/// missed. Cancel-safe.
-pub fn stirred() -> Notified<'static> {
-    STIRRED.notified()
 }
 
 /// Look at them for ever. `tell` hears of each parting, after [`parted`] has counted it and before others wake.

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod random;
 pub mod secret;
 pub mod steady;
+pub mod stirred;
 pub mod target;
 pub mod tasks;
 pub mod time;

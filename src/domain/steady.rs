@@ -14,6 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use super::corroborated::Corroborated;
+use super::stirred::stir;
 
 /// A difference that is less is the second that `Date` is rounded to.
 const ROUNDED: Duration = Duration::from_millis(1200);
@@ -67,7 +68,7 @@ pub fn measured(ahead: SignedDuration) -> Option<SignedDuration> {
     let millis = i64::try_from(correction.as_millis()).unwrap_or_default().clamp(-MOST, MOST);
     if CORRECTION.swap(millis, Ordering::AcqRel) != millis {
         CORRECTED.fetch_add(1, Ordering::AcqRel);
-        super::clocks::stir();
+        stir();
     }
     is_believed.then(|| ahead.saturating_sub(correction))
 }

@@ -1,254 +1,35 @@
 //! Dialling: resolve, guard, bind, connect, TLS, HTTP, in that order.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::path::PathBuf;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nix::errno::Errno;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::guard::{self, RuleId};
+use super::error::{DialError, ResolveError};
+use super::guard;
 use super::hint::{Hint, Tried};
-use super::janitor::Janitor;
-use super::lease::{Connection, ConnectionSlot, DnsGeneration, Lease, Upgraded};
+use super::lease::{Connection, ConnectionSlot, Lease, Upgraded};
 use super::names::Name;
-use super::pool::{Bounds, Pool};
-use super::resolve::{Answer, ResolveError, Resolver};
+use super::pool::Pool;
 use super::source::{self, BoundSocket};
 use super::stream::CountingStream;
-use super::tls::{Base, ExitTls, Profile, TlsError};
+use super::tls::{ExitTls, Profile};
+use super::{Destination, Egress, Live, Options, Protocol, Resolved};
 use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, BootInstant, Host, SourceAddr};
-use crate::host::{Explainer, Failure};
+use crate::domain::{Authority, BootInstant, SourceAddr};
+use crate::host::Failure;
 use crate::telemetry::Seldom;
 
 /// What this host lacks it lacks for every dial: a line a minute.
 static EXHAUSTED: Seldom = Seldom::once_in(Duration::from_secs(60));
-
-/// Why no connection was made. The text says what we were doing and for whom; the
-/// cause is `source()` and is not repeated, so a printed chain says each thing once.
-/// Nothing of a request had been written when one of these is returned.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    #[error("this host refuses to send from {from}")]
-    Bind {
-        from: SourceAddr,
-        #[source]
-        err: io::Error,
-        hint: Hint,
-    },
-    /// What to do is in the hint, or where there is none added by [`chain`](Self::chain).
-    #[error("{from} is not an address of this host any more (no interface has it, and no local route covers it)")]
-    AddressGone { from: SourceAddr, hint: Hint },
-    #[error("cannot connect from {from} to {to}")]
-    Connect {
-        from: SourceAddr,
-        to: SocketAddrV6,
-        #[source]
-        err: io::Error,
-        hint: Hint,
-    },
-    #[error("{to} did not answer {from} within {limit:?} (egress.connect_timeout)")]
-    TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration, hint: Hint },
-    #[error(
-        "the kernel gave a connection from {from} another address ({local:?}); it was closed before anything was sent"
-    )]
-    WrongSource { from: SourceAddr, local: Option<SocketAddr> },
-    #[error(
-        "{host} leads to {to}, an address that nothing is sent to (rule {rule}); if it is right, pin it in egress.resolve"
-    )]
-    Forbidden { host: Host, to: SocketAddrV6, rule: RuleId },
-    #[error("no connection to the broker can be made")]
-    Resolve(#[from] ResolveError),
-    #[error("TLS with {to} at {at} failed")]
-    Tls {
-        to: Authority,
-        at: SocketAddrV6,
-        #[source]
-        err: io::Error,
-    },
-    #[error("the TLS handshake with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
-    TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
-    #[error(
-        "the broker sees {from} as {seen}, which may be another account's address, so no order is sent from there. \
-         Something between here and the broker changes addresses: look for NAT66, masquerade or snat (nft list ruleset), \
-         and remove it for {from}. The gateway asks the broker again by itself"
-    )]
-    SeenAsAnother { from: SourceAddr, seen: IpAddr },
-    #[error("no connection from {from} to {to} could be made in the time that the request has")]
-    OutOfTime { from: SourceAddr, to: Authority, hint: Hint },
-    #[error("HTTP with {to} could not begin")]
-    Http {
-        to: Authority,
-        #[source]
-        err: hyper::Error,
-    },
-    #[error("{from} already has {most} connections open, and may not have more (egress.connections_per_leg)")]
-    TooMany { from: SourceAddr, most: usize },
-    /// Says nothing of the line, of the address or of the broker: none of them was tried.
-    #[error("no connection to the broker could be opened from {from}; the network is not at fault: {lack}")]
-    HostExhausted {
-        from: SourceAddr,
-        lack: Lack,
-        #[source]
-        err: io::Error,
-    },
-}
-
-impl DialError {
-    /// The word in metrics and logs. Never changes.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Bind { .. } => "bind_failed",
-            Self::AddressGone { .. } => "address_gone",
-            Self::Connect { .. } => "connect_failed",
-            Self::TimedOut { .. } | Self::OutOfTime { .. } => "connect_timed_out",
-            Self::WrongSource { .. } => "wrong_source",
-            Self::SeenAsAnother { .. } => "seen_as_another",
-            Self::Forbidden { .. } | Self::Resolve(ResolveError::Forbidden { .. }) => "destination_forbidden",
-            Self::Resolve(ResolveError::NoAddress { .. } | ResolveError::Ipv4Only { .. }) => "no_ipv6_address",
-            Self::Resolve(ResolveError::Failed { .. } | ResolveError::NoServers { .. } | ResolveError::Late { .. }) => {
-                "resolve_failed"
-            }
-            Self::Tls { .. } => "tls_failed",
-            Self::TlsTimedOut { .. } => "tls_timed_out",
-            Self::Http { .. } => "http_failed",
-            Self::TooMany { .. } => "too_many_connections",
-            Self::HostExhausted { .. } => "host_exhausted",
-        }
-    }
-
-    /// May the other leg be tried? A refusal is an answer, not an outage; and what this host lacks, it lacks for both.
-    pub const fn may_try_next(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. } | Self::HostExhausted { .. })
-    }
-
-    /// `other`, unless the error says that this host has run out of something: whatever was tried, that is why it failed.
-    pub(super) fn of_host_or(from: SourceAddr, err: io::Error, other: impl FnOnce(io::Error) -> Self) -> Self {
-        match Lack::of(&err) {
-            Some(lack) => Self::HostExhausted { from, lack, err },
-            None => other(err),
-        }
-    }
-
-    /// The whole chain on one line, for a caller or a log, and what the kernel said of the way when it was asked.
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(err) = cause {
-            text.push_str(": ");
-            text.push_str(&err.to_string());
-            cause = err.source();
-        }
-        if let Some(hint) = self.hint().and_then(Hint::text) {
-            text.push_str("; ");
-            text.push_str(hint);
-        } else if let Self::AddressGone { from, .. } = self {
-            text.push_str(&format!(
-                ", so no order can be sent from it. What to do, as root: ip -6 addr add {from}/128 dev INTERFACE nodad; or, \
-                 if the provider routes the whole prefix to this host: ip -6 route add local PREFIX dev lo"
-            ));
-        }
-        text
-    }
-
-    const fn hint(&self) -> Option<&Hint> {
-        match self {
-            Self::Bind { hint, .. }
-            | Self::AddressGone { hint, .. }
-            | Self::Connect { hint, .. }
-            | Self::TimedOut { hint, .. }
-            | Self::TlsTimedOut { hint, .. }
-            | Self::OutOfTime { hint, .. } => Some(hint),
-            Self::WrongSource { .. }
-            | Self::HostExhausted { .. }
-            | Self::Forbidden { .. }
-            | Self::Resolve(_)
-            | Self::Tls { .. }
-            | Self::SeenAsAnother { .. }
-            | Self::Http { .. }
-            | Self::TooMany { .. } => None,
-        }
-    }
-
-    /// As this error with what `ask` says of it, where the way may be to blame.
-    fn explained(mut self, ask: impl FnOnce(Failure) -> Hint) -> Self {
-        let number = |err: &io::Error| err.raw_os_error().unwrap_or_default();
-        match &mut self {
-            Self::Bind { err, hint, .. } => *hint = ask(Failure::Bind(number(err))),
-            Self::Connect { err, hint, .. } => *hint = ask(Failure::Connect(number(err))),
-            Self::TimedOut { hint, .. } => *hint = ask(Failure::Silent),
-            Self::TlsTimedOut { hint, .. } => *hint = ask(Failure::SilentTls),
-            Self::OutOfTime { .. }
-            | Self::AddressGone { .. }
-            | Self::HostExhausted { .. }
-            | Self::WrongSource { .. }
-            | Self::Forbidden { .. }
-            | Self::Resolve(_)
-            | Self::Tls { .. }
-            | Self::SeenAsAnother { .. }
-            | Self::Http { .. }
-            | Self::TooMany { .. } => {}
-        }
-        self
-    }
-}
-
-/// Settings of egress.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How long a TCP connect, and then a TLS handshake, may each take.
-    pub connect_timeout: Duration,
-    /// See [`BoundSocket::connect`].
-    pub user_timeout: Duration,
-    /// How long a reply's body may be silent.
-    pub read_timeout: Duration,
-    /// See [`BoundSocket::bind`].
-    pub freebind: bool,
-    /// Offer HTTP/2 for what is no order write.
-    pub http2: bool,
-    /// How long an unused connection is kept.
-    pub idle_timeout: Duration,
-    /// Unused connections kept per exit.
-    pub idle_per_exit: usize,
-    /// Connections that carry HTTP open at once per exit, idle ones included.
-    pub open_per_exit: usize,
-    /// PEM files trusted besides the public roots.
-    pub extra_roots: Vec<PathBuf>,
-    /// Host to addresses, in place of DNS.
-    pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
-    /// Name servers to ask instead of the system's.
-    pub name_servers: Vec<SocketAddr>,
-}
-
-/// A host and port, and the addresses that they stand for. Only [`Egress::resolve`] makes one, and every dial takes one:
-/// so no time-out of a leg can run while name servers are asked. For a dial that is about to begin, not to be kept.
-#[derive(Clone, Debug)]
-pub struct Destination(Arc<Resolved>);
-
-impl Destination {
-    /// The host and port.
-    pub fn authority(&self) -> &Authority {
-        &self.0.to
-    }
-}
-
-#[derive(Debug)]
-struct Resolved {
-    to: Authority,
-    answer: Answer,
-    /// The settings that it was resolved by.
-    live: Arc<Live>,
-}
 
 /// An address that is being tried. If that comes to nothing, or is given up, others of its name go first for a while.
 struct Trial<'a> {
@@ -262,159 +43,6 @@ impl Drop for Trial<'_> {
             name.did_not_work(self.at);
         }
     }
-}
-
-/// What all exits share: settings, roots, names, and the tasks that drive
-/// connections. It cannot connect; only an [`Exit`] can.
-#[derive(Debug)]
-pub struct Egress {
-    live: ArcSwap<Live>,
-    bounds: Arc<Bounds>,
-    janitor: Janitor,
-    tls: Base,
-    tasks: Tasks,
-    /// The idle connections of all exits, to be let go of when the host has no room for another one.
-    pools: Mutex<Vec<Weak<Pool<Connection>>>>,
-    /// Connections of all exits that carry HTTP.
-    open: Arc<AtomicUsize>,
-    /// How many of them this process has file descriptors for.
-    room: AtomicUsize,
-    explainer: Explainer,
-}
-
-/// What a reload changes. Each dial takes it once and keeps it.
-#[derive(Debug)]
-struct Live {
-    options: Options,
-    resolver: Arc<Resolver>,
-    ways: Arc<DnsGeneration>,
-}
-
-impl Egress {
-    /// `tasks` drives upstream connections; stop it after the callers are served.
-    ///
-    /// # Errors
-    /// [`TlsError`] when an extra root cannot be read.
-    pub fn new(options: Options, tasks: Tasks) -> Result<Arc<Self>, TlsError> {
-        let tls = Base::new(&options.extra_roots)?;
-        let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers, tasks.clone()));
-        let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
-        let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
-        let janitor = Janitor::start(&tasks);
-        let (pools, open, room) = (Mutex::default(), Arc::default(), AtomicUsize::new(usize::MAX));
-        let explainer = Explainer::default();
-        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks, pools, open, room, explainer }))
-    }
-
-    /// Know the addresses that hosts had at the end of the last run, and keep them in this file: name service may be
-    /// dead when this host boots. Blocks.
-    pub fn keep_names_in(&self, file: PathBuf) {
-        self.live.load().resolver.keep_in(file);
-    }
-
-    /// Other settings for what is dialled from now on; the roots stay. When names stand
-    /// for other addresses, idle connections are not used again. Not for two at once.
-    pub fn reload(&self, options: Options) {
-        let old = self.live.load_full();
-        self.bounds.set(options.idle_per_exit, options.idle_timeout);
-        let resolver = old.resolver.changed(&options.resolve, &options.name_servers).map(Arc::new);
-        let renamed = resolver.is_some();
-        let ways = if renamed { Arc::default() } else { Arc::clone(&old.ways) };
-        let resolver = resolver.unwrap_or_else(|| Arc::clone(&old.resolver));
-        self.live.store(Arc::new(Live { options, resolver, ways }));
-        if renamed {
-            // After the swap: what is dialled from here on goes by the new names.
-            old.ways.outdate();
-        }
-    }
-
-    /// How long a TCP connect, and then a TLS handshake, may each take.
-    pub fn connect_timeout(&self) -> Duration {
-        self.live.load().options.connect_timeout
-    }
-
-    /// May an address be bound that no interface has?
-    pub fn freebind(&self) -> bool {
-        self.live.load().options.freebind
-    }
-
-    /// Where a host is, by its pin or the name servers, if that is known by `by`.
-    pub async fn address_of(&self, to: &Authority, by: tokio::time::Instant) -> Option<Ipv6Addr> {
-        let resolver = Arc::clone(&self.live.load().resolver);
-        resolver.resolve(to, by).await.ok()?.addresses().first().map(|at| *at.ip())
-    }
-
-    /// How long an unused connection is kept.
-    pub fn idle_timeout(&self) -> Duration {
-        self.live.load().options.idle_timeout
-    }
-
-    /// The addresses of `to`, by `by`. What was known once is known at once, however name servers fare.
-    ///
-    /// # Errors
-    /// [`DialError::Resolve`]; it says nothing of any leg.
-    pub async fn resolve(&self, to: &Authority, by: tokio::time::Instant) -> Result<Destination, DialError> {
-        let live = self.live.load_full();
-        let answer = live.resolver.resolve(to, by).await?;
-        Ok(Destination(Arc::new(Resolved { to: to.clone(), answer, live })))
-    }
-
-    /// This process has file descriptors for so many connections: over that none is made to lie ready, and one that is
-    /// needed takes the place of one that lies idle.
-    pub fn set_room(&self, room: usize) {
-        self.room.store(room, Ordering::Relaxed);
-    }
-
-    /// Are there more than there is room for?
-    fn is_crowded(&self) -> bool {
-        self.open.load(Ordering::Relaxed) > self.room.load(Ordering::Relaxed)
-    }
-
-    /// Close the connection that has lain idle for the longest, of whichever exit. Was there one?
-    fn close_an_idle_one(&self) -> bool {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = pools.iter().filter_map(Weak::upgrade).filter_map(|pool| Some((pool.oldest()?, pool)));
-        oldest.min_by_key(|(since, _)| *since).is_some_and(|(_, pool)| pool.drop_oldest())
-    }
-
-    /// A way out from one address, with connections and TLS sessions of its own.
-    pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
-        let idle = self.janitor.pool(Arc::clone(&self.bounds));
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if pools.len() == pools.capacity() {
-            // Those of exits that are gone make room before the list grows.
-            pools.retain(|pool| pool.strong_count() > 0);
-        }
-        pools.push(Arc::downgrade(&idle));
-        drop(pools);
-        let open = Arc::<AtomicUsize>::default();
-        Arc::new(Exit {
-            source,
-            tls: ExitTls::new(Arc::clone(&open)),
-            idle,
-            open,
-            tried: Tried::default(),
-            egress: Arc::clone(self),
-        })
-    }
-}
-
-impl Live {
-    const fn profile(&self, protocol: Protocol) -> Profile {
-        match protocol {
-            Protocol::Any if self.options.http2 => Profile::Http2,
-            Protocol::Any | Protocol::Http1 => Profile::Http1,
-        }
-    }
-}
-
-/// Which protocols will do for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// HTTP/1.1 and no other: for order writes, which the broker has answered over HTTP/2 with a redirect to nowhere.
-    Http1,
-    /// HTTP/2 too, where `egress.http2` allows it.
-    Any,
 }
 
 /// What a connection is made for.
@@ -436,6 +64,29 @@ pub struct Exit {
     /// What is being dialled, for who gives up waiting for it.
     tried: Tried,
     egress: Arc<Egress>,
+}
+
+impl Egress {
+    /// A way out from one address, with connections and TLS sessions of its own.
+    pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
+        let idle = self.janitor.pool(Arc::clone(&self.bounds));
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.len() == pools.capacity() {
+            // Those of exits that are gone make room before the list grows.
+            pools.retain(|pool| pool.strong_count() > 0);
+        }
+        pools.push(Arc::downgrade(&idle));
+        drop(pools);
+        let open = Arc::<AtomicUsize>::default();
+        Arc::new(Exit {
+            source,
+            tls: ExitTls::new(Arc::clone(&open)),
+            idle,
+            open,
+            tried: Tried::default(),
+            egress: Arc::clone(self),
+        })
+    }
 }
 
 impl Exit {

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::http1::{Http1, Wire};
 
-pub use super::lease::Message;
+pub use super::message::Message;
 
 /// The other side of a connection: these bytes come, so many at once at most, and then it closes its side.
 #[derive(Debug)]

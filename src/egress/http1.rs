@@ -26,7 +26,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::lease::Message;
+use super::message::Message;
 use super::stream::CountingStream;
 use crate::domain::NoAnswer;
 use crate::net::read_buffer::poll_fill;

@@ -14,6 +14,7 @@
 //! Not here: which leg to take (`legs`), what to send (`proxy`).
 
 pub mod decode;
+mod error;
 mod exit;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -22,6 +23,7 @@ mod hint;
 mod http1;
 mod janitor;
 mod lease;
+mod message;
 mod names;
 pub mod pool;
 mod resolve;
@@ -30,6 +32,204 @@ pub mod source;
 mod stream;
 pub mod tls;
 
-pub use exit::{Destination, DialError, Egress, Exit, Options, Protocol};
-pub use lease::{Lease, Message, ReplyBody, ReplyError, SecretRequest, SendError, Sent, Upgraded};
-pub use resolve::ResolveError;
+use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use crate::domain::tasks::Tasks;
+use crate::domain::{Authority, Host};
+use crate::host::Explainer;
+use janitor::Janitor;
+use lease::{Connection, DnsGeneration};
+use pool::{Bounds, Pool};
+use resolve::{Answer, Resolver};
+use tls::{Base, Profile, TlsError};
+
+pub use error::{DialError, ResolveError};
+pub use exit::Exit;
+pub use lease::{Lease, ReplyBody, ReplyError, SecretRequest, SendError, Sent, Upgraded};
+pub use message::Message;
+
+/// Settings of egress.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a TCP connect, and then a TLS handshake, may each take.
+    pub connect_timeout: Duration,
+    /// See [`BoundSocket::connect`](source::BoundSocket::connect).
+    pub user_timeout: Duration,
+    /// How long a reply's body may be silent.
+    pub read_timeout: Duration,
+    /// See [`BoundSocket::bind`](source::BoundSocket::bind).
+    pub freebind: bool,
+    /// Offer HTTP/2 for what is no order write.
+    pub http2: bool,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Unused connections kept per exit.
+    pub idle_per_exit: usize,
+    /// Connections that carry HTTP open at once per exit, idle ones included.
+    pub open_per_exit: usize,
+    /// PEM files trusted besides the public roots.
+    pub extra_roots: Vec<PathBuf>,
+    /// Host to addresses, in place of DNS.
+    pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
+    /// Name servers to ask instead of the system's.
+    pub name_servers: Vec<SocketAddr>,
+}
+
+/// A host and port, and the addresses that they stand for. Only [`Egress::resolve`] makes one, and every dial takes one:
+/// so no time-out of a leg can run while name servers are asked. For a dial that is about to begin, not to be kept.
+#[derive(Clone, Debug)]
+pub struct Destination(Arc<Resolved>);
+
+impl Destination {
+    /// The host and port.
+    pub fn authority(&self) -> &Authority {
+        &self.0.to
+    }
+}
+
+#[derive(Debug)]
+struct Resolved {
+    to: Authority,
+    answer: Answer,
+    /// The settings that it was resolved by.
+    live: Arc<Live>,
+}
+
+/// What all exits share: settings, roots, names, and the tasks that drive
+/// connections. It cannot connect; only an [`Exit`] can.
+#[derive(Debug)]
+pub struct Egress {
+    live: ArcSwap<Live>,
+    bounds: Arc<Bounds>,
+    janitor: Janitor,
+    tls: Base,
+    tasks: Tasks,
+    /// The idle connections of all exits, to be let go of when the host has no room for another one.
+    pools: Mutex<Vec<Weak<Pool<Connection>>>>,
+    /// Connections of all exits that carry HTTP.
+    open: Arc<AtomicUsize>,
+    /// How many of them this process has file descriptors for.
+    room: AtomicUsize,
+    explainer: Explainer,
+}
+
+/// What a reload changes. Each dial takes it once and keeps it.
+#[derive(Debug)]
+struct Live {
+    options: Options,
+    resolver: Arc<Resolver>,
+    ways: Arc<DnsGeneration>,
+}
+
+impl Egress {
+    /// `tasks` drives upstream connections; stop it after the callers are served.
+    ///
+    /// # Errors
+    /// [`TlsError`] when an extra root cannot be read.
+    pub fn new(options: Options, tasks: Tasks) -> Result<Arc<Self>, TlsError> {
+        let tls = Base::new(&options.extra_roots)?;
+        let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers, tasks.clone()));
+        let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
+        let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
+        let janitor = Janitor::start(&tasks);
+        let (pools, open, room) = (Mutex::default(), Arc::default(), AtomicUsize::new(usize::MAX));
+        let explainer = Explainer::default();
+        Ok(Arc::new(Self { live, bounds, janitor, tls, tasks, pools, open, room, explainer }))
+    }
+
+    /// Know the addresses that hosts had at the end of the last run, and keep them in this file: name service may be
+    /// dead when this host boots. Blocks.
+    pub fn keep_names_in(&self, file: PathBuf) {
+        self.live.load().resolver.keep_in(file);
+    }
+
+    /// Other settings for what is dialled from now on; the roots stay. When names stand
+    /// for other addresses, idle connections are not used again. Not for two at once.
+    pub fn reload(&self, options: Options) {
+        let old = self.live.load_full();
+        self.bounds.set(options.idle_per_exit, options.idle_timeout);
+        let resolver = old.resolver.changed(&options.resolve, &options.name_servers).map(Arc::new);
+        let renamed = resolver.is_some();
+        let ways = if renamed { Arc::default() } else { Arc::clone(&old.ways) };
+        let resolver = resolver.unwrap_or_else(|| Arc::clone(&old.resolver));
+        self.live.store(Arc::new(Live { options, resolver, ways }));
+        if renamed {
+            // After the swap: what is dialled from here on goes by the new names.
+            old.ways.outdate();
+        }
+    }
+
+    /// How long a TCP connect, and then a TLS handshake, may each take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.live.load().options.connect_timeout
+    }
+
+    /// May an address be bound that no interface has?
+    pub fn freebind(&self) -> bool {
+        self.live.load().options.freebind
+    }
+
+    /// Where a host is, by its pin or the name servers, if that is known by `by`.
+    pub async fn address_of(&self, to: &Authority, by: tokio::time::Instant) -> Option<Ipv6Addr> {
+        let resolver = Arc::clone(&self.live.load().resolver);
+        resolver.resolve(to, by).await.ok()?.addresses().first().map(|at| *at.ip())
+    }
+
+    /// How long an unused connection is kept.
+    pub fn idle_timeout(&self) -> Duration {
+        self.live.load().options.idle_timeout
+    }
+
+    /// The addresses of `to`, by `by`. What was known once is known at once, however name servers fare.
+    ///
+    /// # Errors
+    /// [`DialError::Resolve`]; it says nothing of any leg.
+    pub async fn resolve(&self, to: &Authority, by: tokio::time::Instant) -> Result<Destination, DialError> {
+        let live = self.live.load_full();
+        let answer = live.resolver.resolve(to, by).await?;
+        Ok(Destination(Arc::new(Resolved { to: to.clone(), answer, live })))
+    }
+
+    /// This process has file descriptors for so many connections: over that none is made to lie ready, and one that is
+    /// needed takes the place of one that lies idle.
+    pub fn set_room(&self, room: usize) {
+        self.room.store(room, Ordering::Relaxed);
+    }
+
+    /// Are there more than there is room for?
+    fn is_crowded(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > self.room.load(Ordering::Relaxed)
+    }
+
+    /// Close the connection that has lain idle for the longest, of whichever exit. Was there one?
+    fn close_an_idle_one(&self) -> bool {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = pools.iter().filter_map(Weak::upgrade).filter_map(|pool| Some((pool.oldest()?, pool)));
+        oldest.min_by_key(|(since, _)| *since).is_some_and(|(_, pool)| pool.drop_oldest())
+    }
+}
+
+impl Live {
+    const fn profile(&self, protocol: Protocol) -> Profile {
+        match protocol {
+            Protocol::Any if self.options.http2 => Profile::Http2,
+            Protocol::Any | Protocol::Http1 => Profile::Http1,
+        }
+    }
+}
+
+/// Which protocols will do for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 and no other: for order writes, which the broker has answered over HTTP/2 with a redirect to nowhere.
+    Http1,
+    /// HTTP/2 too, where `egress.http2` allows it.
+    Any,
+}

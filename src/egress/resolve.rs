@@ -4,76 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::guard::RuleId;
-use super::names::{Failure, Name, Names, Origin, Unusable};
+use super::error::ResolveError;
+use super::names::{Name, Names};
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Host};
-
-/// Why a name gave no address. Each text says what the servers said and what to do, for somebody who is no network
-/// engineer. Nothing was dialled, and no leg has anything to do with it.
-#[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
-    #[error(
-        "{host} has no IPv6 address (no AAAA record), so nothing can be sent to it: Sixgate never falls back to IPv4. {said}. \
-         If it should have one, name other servers in egress.name_servers, or pin its address in egress.resolve"
-    )]
-    NoAddress { host: Host, said: String },
-    #[error("{host} is an IPv4 address, and Sixgate sends over IPv6 only")]
-    Ipv4Only { host: Host },
-    #[error(
-        "the address of {host} is not known, so nothing can be sent to it: the name servers (of {origin}) did not tell it. \
-         {said}. See that they run and that this host reaches them (`dig AAAA {host}`); or name others in {origin}, \
-         or pin its address in egress.resolve. They are asked again by themselves, no restart is needed"
-    )]
-    Failed { host: Host, origin: String, said: String },
-    #[error(
-        "the address of {host} is not known, so nothing can be sent to it: this host has no name servers, {reason}. \
-         Write a line such as \"nameserver 2606:4700:4700::1111\" into it (or see why whatever manages it did not), name \
-         servers in egress.name_servers, or pin the address in egress.resolve. The file is read again by itself, no \
-         restart is needed. ({said})"
-    )]
-    NoServers { host: Host, reason: String, said: String },
-    #[error(
-        "{host} leads to {to}, an address that nothing is sent to (rule {rule}): {said}. If it is right, pin it in egress.resolve"
-    )]
-    Forbidden { host: Host, to: Ipv6Addr, rule: RuleId, said: String },
-    #[error(
-        "the time ran out while the address of {host} was looked up: the name servers had told nothing after {waited:?}. \
-         See that those in /etc/resolv.conf or egress.name_servers answer (`dig AAAA {host}`)"
-    )]
-    Late { host: Host, waited: Duration },
-}
-
-impl ResolveError {
-    /// Of a lookup that failed, and nothing is known from before.
-    pub(super) fn of(host: &Host, failure: &Failure) -> Self {
-        let (host, said, origin) = (host.clone(), failure.said(), &failure.servers.origin);
-        let whys = || failure.said.iter().map(|(_, why)| why);
-        // An entry of /etc/hosts that leads callers here is as it should be: who asked no name server has not found out.
-        let of_servers = || failure.said.iter().filter(|(server, _)| server.is_some()).map(|(_, why)| why);
-        let forbidden = of_servers().find_map(|why| match why {
-            Unusable::Forbidden(to, rule) => Some((*to, *rule)),
-            Unusable::Silent(_)
-            | Unusable::Unreachable(_)
-            | Unusable::Malformed(_)
-            | Unusable::NoSuchName
-            | Unusable::NoRecord
-            | Unusable::Refused(_)
-            | Unusable::Truncated(_) => None,
-        });
-        match (forbidden, origin) {
-            (Some((to, rule)), _) => Self::Forbidden { host, to, rule, said },
-            // Those that answered agree.
-            (None, _) if whys().any(Unusable::is_no_record) => Self::NoAddress { host, said },
-            (None, Origin::Nowhere(reason)) => Self::NoServers { host, reason: reason.clone(), said },
-            (None, origin) => Self::Failed { host, origin: origin.to_string(), said },
-        }
-    }
-}
 
 /// Addresses to try.
 #[derive(Clone, Debug)]
@@ -159,6 +96,8 @@ impl Resolver {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn soon() -> Instant {

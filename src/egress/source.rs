@@ -10,7 +10,7 @@ use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::exit::DialError;
+use super::error::DialError;
 use super::hint::Hint;
 use crate::domain::SourceAddr;
 

@@ -12,25 +12,13 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::facts::{Kernel, Sender};
+use super::failure::Failure;
 use super::findings::trouble;
 use crate::domain::SourceAddr;
 
 /// Dials a second that the kernel is asked about.
 const A_SECOND: usize = 4;
 const SECOND: Duration = Duration::from_secs(1);
-
-/// How a dial failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Failure {
-    /// The address could not be bound.
-    Bind(i32),
-    /// Connecting was refused with this error number.
-    Connect(i32),
-    /// Nobody answered.
-    Silent,
-    /// It was connected, and the handshake of TLS was not answered.
-    SilentTls,
-}
 
 /// Asks, within bounds.
 #[derive(Debug, Default)]

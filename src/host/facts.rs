@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::addresses::{self, Held};
-use super::explain::Failure;
+use super::failure::Failure;
 use super::netlink::{self, Netlink, SourceRule};
 use crate::domain::SourceAddr;
 use crate::domain::host_limits::Lack;

@@ -7,9 +7,9 @@ use jiff::SignedDuration;
 use nix::errno::Errno;
 
 use super::addresses::Held;
-use super::explain::Failure;
 use super::facts::{Leaves, Sender};
-use super::findings::{Finding, Severity};
+use super::failure::Failure;
+use super::finding::{Finding, Severity};
 use crate::domain::host_limits::Lack;
 
 /// A clock further off than this is told: the code of a login is good for 30 s, and a clock that drifts does not stop.

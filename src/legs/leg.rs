@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
@@ -10,23 +10,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Attendant, LegEvent};
+use super::context::{Care, Context, LegEvent, Seen};
 use super::health::{AddressSeen, Event, Health, LegState, Line, Purpose, Rank, Reason};
-use super::looks::Looks;
-use super::{Legs, Reuse};
+use super::look_times::Looks;
+use super::pace::Pace;
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
 use crate::egress::{Destination, DialError, Exit, Lease, Protocol, ResolveError};
-
-/// What `getIP` answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The address the broker saw (`detectedIP`); `None` where it did not say, or said
-    /// what cannot be.
-    pub detected: Option<IpAddr>,
-    /// Does the broker take orders from it? From `ordersAllowed`; where that is missing,
-    /// from an `ipMatchStatus` that says so; `None` where neither is there.
-    pub orders_allowed: Option<bool>,
-}
 
 /// What of our own goes by one leg and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +32,17 @@ pub enum Errand {
     Signed,
 }
 
+/// Which connections will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// An idle one, else a new one.
+    Idle,
+    /// A new one.
+    Never,
+    /// A new HTTP/1.1 one that will not come back.
+    ForUpgrade,
+}
+
 /// One way out for one account.
 pub struct Leg {
     account: AccountName,
@@ -55,13 +55,13 @@ pub struct Leg {
     pub(super) looks: Mutex<Looks>,
     /// Told whenever a look ended.
     pub(super) looked: Notify,
-    /// Is its address on this host, as the attendant last said?
+    /// Is its address on this host, as was last said?
     here: AtomicBool,
     /// Is a probe under way?
     pub(super) in_probe: AtomicBool,
-    pub(super) warming: Mutex<super::warm::Pace>,
-    attendant: Arc<Attendant>,
-    legs: Weak<Legs>,
+    pub(super) warming: Mutex<Pace>,
+    context: Arc<Context>,
+    care: Arc<dyn Care>,
 }
 
 /// In a leg's marks: it was not asked yet as what the broker sees it.
@@ -84,17 +84,17 @@ impl Leg {
         role: Role,
         account: &AccountName,
         pair: &Pair,
-        attendant: &Arc<Attendant>,
-        legs: Weak<Legs>,
+        context: &Arc<Context>,
+        care: Arc<dyn Care>,
     ) -> Self {
         let source = pair.of(role);
         let seed = u128::from(source.ip());
-        let health = Health::new(attendant.settings().dwell, (seed ^ (seed >> 64)) as u64);
-        attendant.metrics().leg_added(LegState::Admits.as_str());
+        let health = Health::new(context.settings().dwell, (seed ^ (seed >> 64)) as u64);
+        context.metrics().leg_added(LegState::Admits.as_str());
         Self {
             account: account.clone(),
             role,
-            exit: attendant.egress().exit(source),
+            exit: context.egress().exit(source),
             known: Mutex::new(Known {
                 health,
                 since: SystemTime::now(),
@@ -107,8 +107,8 @@ impl Leg {
             here: AtomicBool::new(true),
             in_probe: AtomicBool::new(false),
             warming: Mutex::default(),
-            attendant: Arc::clone(attendant),
-            legs,
+            context: Arc::clone(context),
+            care,
         }
     }
 
@@ -155,12 +155,12 @@ impl Leg {
         let leased = match self.lease_idle(to, purpose, how).await {
             Some(lease) => Ok(lease),
             None => {
-                let at = Box::pin(self.attendant.egress().resolve(to, by)).await?;
+                let at = Box::pin(self.context.egress().resolve(to, by)).await?;
                 let has = by.saturating_duration_since(Instant::now());
                 let leased = tokio::time::timeout_at(by, self.lease_anew(&at, purpose, how)).await;
                 let in_time = leased.is_ok();
                 let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)));
-                if in_time || has >= self.attendant.fair_share() {
+                if in_time || has >= self.context.fair_share() {
                     self.note_dial(to, leased.as_ref().map(|_| ()));
                 }
                 leased
@@ -207,7 +207,7 @@ impl Leg {
     /// # Errors
     /// [`DialError::Resolve`]; it says nothing of this leg.
     pub async fn resolve(&self, to: &Authority, by: Instant) -> Result<Destination, DialError> {
-        self.attendant.egress().resolve(to, by).await
+        self.context.egress().resolve(to, by).await
     }
 
     /// Cancelled once the broker turns out to see it as another address. To be asked for when something was opened by
@@ -222,9 +222,8 @@ impl Leg {
             return Ok(());
         }
         let seen = self.known().seen_as.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
-        let harmless = || self.legs.upgrade().is_some_and(|legs| !self.attendant.is_anothers(&legs, seen));
         match purpose {
-            Purpose::TakesRiskAway if harmless() => Ok(()),
+            Purpose::TakesRiskAway if !self.care.is_anothers(seen) => Ok(()),
             Purpose::TakesRiskAway | Purpose::OrderWrite | Purpose::Read => {
                 Err(DialError::SeenAsAnother { from: self.source(), seen })
             }
@@ -240,9 +239,9 @@ impl Leg {
         if !self.is_unseen() {
             return Ok(());
         }
-        match Box::pin(self.attendant.egress().resolve(self.attendant.api(), by)).await {
+        match Box::pin(self.context.egress().resolve(self.context.api(), by)).await {
             Err(err @ DialError::Resolve(ResolveError::Late { .. })) => Err(err),
-            Err(err) if self.attendant.is_api(to) => Err(err),
+            Err(err) if self.context.is_api(to) => Err(err),
             // Then there is no look, as when the broker does not answer.
             Err(_) | Ok(_) => Ok(()),
         }
@@ -254,11 +253,7 @@ impl Leg {
         if !self.is_unseen() {
             return Ok(());
         }
-        // Apart: it takes more room than a request that has nothing to wait for.
-        let in_time = match self.legs.upgrade() {
-            Some(legs) => Box::pin(super::looks::first(&self.attendant, &legs, self.role, by)).await,
-            None => true,
-        };
+        let in_time = self.care.first_look(self.role, by).await;
         if in_time { Ok(()) } else { Err(self.out_of_time(to)) }
     }
 
@@ -294,15 +289,13 @@ impl Leg {
     /// next request makes a new one, and a probe finds out what is the matter.
     pub fn suspect(&self) {
         self.exit.forget_idle();
-        if let Some(legs) = self.legs.upgrade() {
-            self.attendant.probe_at(&legs, self.role, Instant::now());
-        }
+        self.care.probe_at(self.role, Instant::now());
     }
 
     /// A read that was sent to this host by it got no reply in time, and one when it was sent again by the other leg.
     /// Only what the API host does says something of a leg.
     pub fn gave_no_reply(&self, to: &Authority) {
-        if self.attendant.is_api(to) {
+        if self.context.is_api(to) {
             self.learn(Event::NoReply);
         }
     }
@@ -393,7 +386,7 @@ impl Leg {
     fn note_dial(&self, to: &Authority, dialled: Result<(), &DialError>) {
         match dialled {
             Ok(()) => self.learn(Event::Dialled),
-            Err(err) if self.attendant.is_api(to) => self.note_failed_dial(err),
+            Err(err) if self.context.is_api(to) => self.note_failed_dial(err),
             Err(_) => {}
         }
     }
@@ -451,8 +444,8 @@ impl Leg {
             // an order, whose outcome then nobody knows; or nobody knows from where.
             self.exit.forget_idle();
         }
-        if let (Some(at), Some(legs)) = (next, self.legs.upgrade()) {
-            self.attendant.probe_at(&legs, self.role, at.into());
+        if let Some(at) = next {
+            self.care.probe_at(self.role, at.into());
         }
     }
 
@@ -462,8 +455,8 @@ impl Leg {
         let word = reason.map(Reason::as_str);
         tracing::warn!(account = %self.account, leg = role.as_str(), %source, from = from.as_str(), to = to.as_str(),
             reason = word, "a leg changed state");
-        self.attendant.metrics().leg_changed(from.as_str(), to.as_str(), word.unwrap_or("none"));
-        self.attendant.tell(LegEvent { account: self.account.clone(), role, source, from, to, at });
+        self.context.metrics().leg_changed(from.as_str(), to.as_str(), word.unwrap_or("none"));
+        self.context.emit(LegEvent { account: self.account.clone(), role, source, from, to, at });
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -487,7 +480,7 @@ impl std::fmt::Debug for Leg {
 impl Drop for Leg {
     fn drop(&mut self) {
         let state = self.known().health.state();
-        self.attendant.metrics().leg_removed(state.as_str());
+        self.context.metrics().leg_removed(state.as_str());
     }
 }
 

@@ -10,11 +10,12 @@
 //! both at once. A leg that could not be dialled is left for the other one within
 //! the same request: nothing had been written then, so this is safe for an order too.
 //!
-//! Map: [`health`] is what is known of a leg, as a pure machine, and the choice
-//! between two; `leg` joins it to an exit; [`context`] is the one of a gateway that
-//! looks after all legs: `watch` tells it which addresses are on this host (`net/netlink`
-//! is how the kernel says so), `probes` tries legs that do not admit, `looks` asks as
-//! what the broker sees each leg, `warm` keeps connections ready on those that admit.
+//! Map, from the ground up: [`health`] is what is known of a leg, as a pure machine, and the choice between two;
+//! `context` is what all legs share; `leg` joins health to an exit; this file has an account's two [`Legs`]; `register`
+//! knows the legs of all accounts. `watch` tells it which addresses are on this host (`net/netlink` is how the kernel
+//! says so), `probes` tries legs that do not admit, `looks` asks as what the broker sees each leg (`look_times` says
+//! when), `warm` keeps connections ready on those that admit (`pace` says how often). [`Supervisor`] makes legs and
+//! starts all of these. A leg knows none of them: what it wants done it asks of its `Care`.
 //!
 //! Names are resolved before a leg is dialled and in nobody's share of the time: name servers that fail say nothing
 //! about a leg. Every dial takes a [`Destination`], which is resolved.
@@ -23,16 +24,21 @@
 //! what cannot be due to any host (the bind). A failure with another host counts only
 //! when the other leg then reached that host: a feed that is down must not move orders.
 
-pub mod context;
+mod context;
 pub mod health;
+mod inbox;
 mod leg;
+mod look_times;
 mod looks;
+mod pace;
 mod probes;
+mod register;
+mod supervisor;
 mod warm;
 mod watch;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -43,13 +49,13 @@ use crate::domain::time::within;
 use crate::domain::{AccountName, Authority, Pair, Role};
 use crate::egress::{Destination, DialError, Lease};
 
-pub use context::{Attendant, GetIp, LegEvent, Settings};
-pub use health::{LegState, Purpose, Reason};
-pub use leg::{Errand, Leg, Seen};
+use context::{Care, Context};
 
-/// A leg that was not given this long has not shown that it is dead: several times what
-/// the way to the broker and a handshake take, and less than half of any sensible limit.
-const FAIR_SHARE: Duration = Duration::from_millis(750);
+pub use context::{LegEvent, Seen, Settings};
+pub use health::{LegState, Purpose, Reason};
+pub use leg::{Errand, Leg, Reuse};
+pub use register::GetIp;
+pub use supervisor::Supervisor;
 
 /// Neither leg could be dialled. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +89,10 @@ pub struct Legs {
     secondary: Leg,
     /// 0 for none, else 1 or 2.
     pin: AtomicU8,
-    /// When a request last used them, in seconds of the attendant's life, from 1 on.
+    /// When a request last used them, in seconds of uptime, from 1 on.
     used: AtomicU64,
     ended: CancellationToken,
-    attendant: Arc<Attendant>,
+    context: Arc<Context>,
 }
 
 /// The legs to try, in order.
@@ -108,20 +114,17 @@ impl<'a> IntoIterator for Chosen<'a> {
 }
 
 impl Legs {
-    /// Legs of `account` for `pair`, with connections of their own, looked after by `context`.
-    pub fn new(account: &AccountName, pair: &Pair, attendant: &Arc<Attendant>) -> Arc<Self> {
-        let make = |weak: &Weak<Self>| Self {
+    /// As [`Legs::new`], without anybody who knows of them.
+    fn cared_for(account: &AccountName, pair: &Pair, context: &Arc<Context>, care: Arc<dyn Care>) -> Self {
+        Self {
             account: account.clone(),
-            primary: Leg::new(Role::Primary, account, pair, attendant, weak.clone()),
-            secondary: Leg::new(Role::Secondary, account, pair, attendant, weak.clone()),
+            primary: Leg::new(Role::Primary, account, pair, context, Arc::clone(&care)),
+            secondary: Leg::new(Role::Secondary, account, pair, context, care),
             pin: AtomicU8::new(0),
             used: AtomicU64::new(0),
             ended: CancellationToken::new(),
-            attendant: Arc::clone(attendant),
-        };
-        let legs = Arc::new_cyclic(make);
-        attendant.take_in(&legs);
-        legs
+            context: Arc::clone(context),
+        }
     }
 
     /// Whose they are.
@@ -237,7 +240,7 @@ impl Legs {
         I: Future<Output = Option<T>>,
         F: Future<Output = Result<T, DialError>>,
     {
-        self.used.store(self.attendant.second(), Ordering::Relaxed);
+        self.used.store(self.context.uptime_secs(), Ordering::Relaxed);
         let mut tried = Vec::new();
         let chosen = self.choose(purpose);
         for leg in chosen {
@@ -281,7 +284,7 @@ impl Legs {
                         leg.learn(health::Event::Dialled);
                     }
                     // That the other one reaches this host shows that it was not the host's fault.
-                    for (role, err) in tried.iter().filter(|_| !self.attendant.is_api(to)) {
+                    for (role, err) in tried.iter().filter(|_| !self.context.is_api(to)) {
                         self.leg(*role).note_failed_dial(err);
                     }
                     return Ok((leg, made));
@@ -308,7 +311,7 @@ impl Legs {
     ) -> Result<(Destination, Instant), DialError> {
         let asked = Instant::now();
         // Apart: it takes more room than a request that finds a connection.
-        let at = Box::pin(self.attendant.egress().resolve(to, by)).await?;
+        let at = Box::pin(self.context.egress().resolve(to, by)).await?;
         Ok((at, began + asked.elapsed()))
     }
 
@@ -317,27 +320,16 @@ impl Legs {
         let Some((role, err)) = tried.last() else { return };
         let own_fault =
             matches!(err, DialError::Bind { .. } | DialError::AddressGone { .. } | DialError::WrongSource { .. });
-        let had_time = !matches!(err, DialError::OutOfTime { .. }) || share >= self.attendant.fair_share();
-        if own_fault || (had_time && self.attendant.is_api(to)) {
+        let had_time = !matches!(err, DialError::OutOfTime { .. }) || share >= self.context.fair_share();
+        if own_fault || (had_time && self.context.is_api(to)) {
             self.leg(*role).note_failed_dial(err);
         }
     }
 
-    /// When a request last used them, in seconds of the attendant's life; 0 for never.
+    /// When a request last used them, in seconds of uptime; 0 for never.
     fn last_used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
-}
-
-/// Which connections will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reuse {
-    /// An idle one, else a new one.
-    Idle,
-    /// A new one.
-    Never,
-    /// A new HTTP/1.1 one that will not come back.
-    ForUpgrade,
 }
 
 #[cfg(test)]

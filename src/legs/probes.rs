@@ -7,46 +7,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::context::Attendant;
+use super::context::PATIENCE;
 use super::health::{Event, Line, Reason};
+use super::inbox::Key;
+use super::register::Register;
 use super::{Leg, Legs, leg, looks};
 use crate::domain::Role;
 use crate::domain::tasks::Tasks;
-
-/// How long a name, then a connection, and then a `getIP`, may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Probes at once, over all accounts: a dead line holds each for a connect timeout.
 const AT_ONCE: usize = 64;
-
-/// Which leg of which legs. An address of memory is as good a name as any: legs that
-/// are gone fail to upgrade, whoever has their place.
-type Key = (usize, Role);
-
-/// Probes that were asked for and are not in the queue yet. Bounded by the number of
-/// legs: the last wish for a leg is the one that counts.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    wishes: Mutex<HashMap<Key, (Weak<Legs>, Instant)>>,
-    filled: Notify,
-}
-
-impl Inbox {
-    pub fn put(&self, legs: &Arc<Legs>, role: Role, at: Instant) {
-        let key = (Arc::as_ptr(legs).addr(), role);
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Arc::downgrade(legs), at));
-        self.filled.notify_one();
-    }
-
-    fn take(&self) -> HashMap<Key, (Weak<Legs>, Instant)> {
-        std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Legs by the time of their next probe, each at most once.
 #[derive(Default)]
@@ -82,11 +56,11 @@ impl Queue {
 }
 
 /// Probe until the process is to stop.
-pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
+pub(super) async fn run(register: Arc<Register>, tasks: Tasks) {
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut queue = Queue::default();
     loop {
-        for (key, (legs, at)) in attendant.inbox().take() {
+        for (key, (legs, at)) in register.inbox.take() {
             queue.put(key, legs, at);
         }
         while let Some((legs, role)) = queue.pop(Instant::now()) {
@@ -98,28 +72,28 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
                 permit = Arc::clone(&at_once).acquire_owned() => permit,
                 () = tasks.stopping() => return,
             };
-            let (attendant, stop) = (Arc::clone(&attendant), tasks.clone());
+            let (register, stop) = (Arc::clone(&register), tasks.clone());
             tasks.spawn(async move {
                 let _permit = permit;
                 tokio::select! {
-                    () = probe(&attendant, &legs, role) => {}
+                    () = probe(&register, &legs, role) => {}
                     () = stop.stopping() => {}
                 }
             });
         }
         let due = queue.next();
         tokio::select! {
-            () = attendant.inbox().filled.notified() => {}
+            () = register.inbox.filled.notified() => {}
             () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
             () = tasks.stopping() => return,
         }
     }
 }
 
-async fn probe(attendant: &Attendant, legs: &Arc<Legs>, role: Role) {
+async fn probe(register: &Register, legs: &Arc<Legs>, role: Role) {
     let leg = legs.leg(role);
-    let line = if leg.is_here() { try_line(attendant, leg).await } else { Line::Failed(Reason::AddressGone) };
-    let getter = attendant.getter().filter(|_| line == Line::Works);
+    let line = if leg.is_here() { try_line(register, leg).await } else { Line::Failed(Reason::AddressGone) };
+    let getter = register.getter().filter(|_| line == Line::Works);
     let seen = match getter {
         Some(getter) => looks::ask(getter.as_ref(), legs, role).await.seen(),
         None => None,
@@ -133,8 +107,8 @@ async fn probe(attendant: &Attendant, legs: &Arc<Legs>, role: Role) {
     leg.learn(Event::Probed(line, seen.map(|seen| leg.sight(seen))));
 }
 
-async fn try_line(attendant: &Attendant, leg: &Leg) -> Line {
-    let at = match attendant.egress().resolve(attendant.api(), Instant::now() + PATIENCE).await {
+async fn try_line(register: &Register, leg: &Leg) -> Line {
+    let at = match register.context.egress().resolve(register.context.api(), Instant::now() + PATIENCE).await {
         Ok(at) => at,
         Err(err) => return leg::line_of(&err),
     };
@@ -147,6 +121,8 @@ async fn try_line(attendant: &Attendant, leg: &Leg) -> Line {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A leg whose probe is planned anew must not be probed twice, nor at the old time.

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker, and an account's legs that are looked after.
 struct Bench {
-    attendant: Arc<Attendant>,
+    attendant: Arc<Supervisor>,
     legs: Arc<Legs>,
     metrics: Arc<Metrics>,
     tasks: Tasks,
@@ -59,7 +59,7 @@ async fn bench_with(dwell: Duration, api_at: Option<SocketAddrV6>) -> Bench {
     let egress = Egress::new(options, tasks.clone()).unwrap();
     let metrics = Arc::new(Metrics::default());
     let settings = Settings { dwell, warm: 0, warm_always: false, api: api() };
-    let attendant = Attendant::new(settings, egress, Arc::clone(&metrics));
+    let attendant = Supervisor::new(settings, egress, Arc::clone(&metrics));
     let own = SourceAddr::parse("::1").unwrap();
     let pair = Pair { primary: own, secondary: own };
     let legs = Legs::new(&AccountName::parse("a1").unwrap(), &pair, &attendant);
@@ -167,7 +167,7 @@ async fn legs_that_are_gone_are_not_counted() {
     legs.leg(Role::Primary).refused_source();
     assert!(metrics.text().contains(r#"sixgate_legs{state="tripped"} 1"#), "{}", metrics.text());
     drop(legs);
-    assert!(attendant.all().is_empty());
+    assert!(attendant.register.all().is_empty());
     let text = metrics.text();
     assert!(text.contains(r#"legs{state="tripped"} 0"#) && text.contains(r#"legs{state="admits"} 0"#), "{text}");
     tasks.stop(Duration::from_secs(1)).await;

@@ -24,7 +24,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-use super::context::Attendant;
+use super::looks;
+use super::register::Register;
 use crate::domain::tasks::Tasks;
 use crate::net::netlink::{Follower, GROUPS};
 
@@ -51,13 +52,13 @@ enum WatchError {
 }
 
 /// Watch until the process is to stop.
-pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
+pub(super) async fn run(register: Arc<Register>, tasks: Tasks) {
     let mut is_told = false;
     loop {
         tokio::select! {
-            ended = watch(&attendant) => if let Err(err) = ended {
+            ended = watch(&register) => if let Err(err) = ended {
                 // Nobody would say when one is back: each is tried, as if it were here.
-                attendant.addresses_are_unknown();
+                register.addresses_are_unknown();
                 if !std::mem::replace(&mut is_told, true) {
                     let cause = std::error::Error::source(&err).map(ToString::to_string);
                     tracing::warn!(error = %err, cause,
@@ -75,7 +76,7 @@ pub(super) async fn run(attendant: Arc<Attendant>, tasks: Tasks) {
     }
 }
 
-async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
+async fn watch(register: &Register) -> Result<(), WatchError> {
     let socket = open().map_err(WatchError::Netlink)?;
     let mut follower = Follower::default();
     follower.missed();
@@ -84,7 +85,7 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
     let mut heard = false;
     loop {
         if ways_changed && looked.elapsed() >= WAYS_AGAIN {
-            attendant.ways_changed();
+            register.ways_changed();
             (ways_changed, looked) = (false, Instant::now());
         }
         if let Some(request) = follower.next_request() {
@@ -125,7 +126,8 @@ async fn watch(attendant: &Attendant) -> Result<(), WatchError> {
                 continue;
             }
             heard = true;
-            attendant.addresses_are(follower.known().clone());
+            register.addresses_are(follower.known().clone());
+            looks::hurry(register);
         }
     }
 }

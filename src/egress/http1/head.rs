@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use memchr::memmem;
 use zeroize::Zeroizing;
 
-use super::super::lease::Message;
+use super::super::message::Message;
 use super::body::Framing;
 
 /// The most header fields taken of a reply.

@@ -10,8 +10,8 @@
 //! Who dials waits for a name only when nothing is known of it, and at most [`PATIENCE`] when nobody has used it for an
 //! hour. A failure is remembered too: while an address is known nobody waits for the same silence twice.
 //!
-//! A broker that has moved is followed: the keeper asks when the answer's time is over ([`TTL_CEILING`] at the latest),
-//! and sooner, once in [`TTL_FLOOR`], when a dial found an address of it dead, or at once when none is known and somebody
+//! A broker that has moved is followed: the keeper asks when the answer's time is over ([`name::TTL_CEILING`] at the latest),
+//! and sooner, once in [`name::TTL_FLOOR`], when a dial found an address of it dead, or at once when none is known and somebody
 //! wants one.
 //!
 //! Map: `question` is one question to one server, `servers` all of them in turn, `system` the host's files, `name` one
@@ -36,9 +36,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::resolve::ResolveError;
+use super::error::ResolveError;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Host, clocks};
+use crate::domain::{Host, stirred};
 
 pub(super) use name::Name;
 pub(super) use question::Unusable;
@@ -49,17 +49,8 @@ use kept::{Entries, Kept};
 use name::{Glance, Next};
 use servers::Asker;
 use system::Files;
-
-/// Answers are kept at least this long, however short their TTL.
-const TTL_FLOOR: Duration = Duration::from_secs(5);
-/// Answers are kept no longer than this, however long their TTL.
-const TTL_CEILING: Duration = Duration::from_secs(300);
-/// How old a last good answer may be when there is no other.
-const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 /// How long an old answer is held back for a new one, if nobody has kept it fresh.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// A host that nobody has dialled for so long is not asked about any more.
-const IN_USE: Duration = Duration::from_secs(3600);
 /// How often the host's files are looked at while there is no answer.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -189,7 +180,7 @@ impl Names {
                 () = reconfigured => {}
                 () = name.doubted() => {}
                 // The machine slept: what a timer says of its age is wrong.
-                () = clocks::stirred() => {}
+                () = stirred::stirred() => {}
             }
             if name.next(Instant::now()) == Next::Sleep {
                 return;

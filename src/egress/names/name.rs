@@ -10,9 +10,16 @@ use tokio::time::{Instant, sleep_until};
 use super::kept::{self, Entry};
 use super::question::Found;
 use super::servers::Failure;
-use super::{GOOD_FOR, IN_USE, TTL_CEILING, TTL_FLOOR};
 use crate::domain::Host;
 
+/// Answers are kept at least this long, however short their TTL.
+pub(super) const TTL_FLOOR: Duration = Duration::from_secs(5);
+/// Answers are kept no longer than this, however long their TTL.
+pub(super) const TTL_CEILING: Duration = Duration::from_secs(300);
+/// How old a last good answer may be when there is no other.
+pub(super) const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
+/// A host that nobody has dialled for so long is not asked about any more.
+const IN_USE: Duration = Duration::from_secs(3600);
 /// Between two attempts where nothing is known and somebody waits.
 const WANTED_AGAIN: Duration = Duration::from_millis(250);
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::mailbox::{Message, Receiver};
 use super::{Answer, CallResult, ENDED, Keeper, KeeperRequest, Keepers, Link, Question, Setup};
-use crate::domain::{AccountName, Secret, clocks, steady};
+use crate::domain::{AccountName, Secret, clocks, steady, stirred};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::events::Subject;
@@ -101,7 +101,7 @@ pub(super) enum Due {
 pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32, parted: u32) -> Due {
     let (at, turn) = wake.unwrap_or((Timestamp::MAX, false));
     loop {
-        let mut stirred = pin!(clocks::stirred());
+        let mut stirred = pin!(stirred::stirred());
         // From here on nothing is missed.
         stirred.as_mut().enable();
         let left = Duration::try_from(at.duration_since(steady::now())).unwrap_or_default();

@@ -12,7 +12,7 @@ use super::*;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, Pair, Platform, SourceAddr, clocks};
 use crate::egress::{Egress, Options};
-use crate::legs::{Attendant, Settings};
+use crate::legs::{Settings, Supervisor};
 use crate::store::Change;
 use crate::store::MasterKey;
 use crate::store::records::{AccountRecord, CredentialsRecord, TokenRecord};
@@ -145,7 +145,7 @@ impl Fixture {
         let own = SourceAddr::parse("::1").unwrap();
         let api = Authority::parse("api.dhan.co:443", None).unwrap();
         let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
-        let attendant = Attendant::new(settings, egress, Arc::default());
+        let attendant = Supervisor::new(settings, egress, Arc::default());
         let legs = Legs::new(&name(), &Pair { primary: own, secondary: own }, &attendant);
         let record = AccountRecord {
             nickname: None,

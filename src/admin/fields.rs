@@ -1,0 +1,210 @@
+//! What a call brings: parts of its path, its query and the fields of its body.
+//!
+//! Each is read by its name, so that what is wrong can be told by that name and a secret
+//! is never quoted back.
+
+use std::net::IpAddr;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use ipnet::Ipv6Net;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use utoipa::IntoParams;
+
+use super::error::Failure;
+use crate::domain::problem::Invalid;
+use crate::domain::{AccountName, Secret, SourceAddr};
+
+/// Items of a page when the call does not say.
+const PAGE: usize = 100;
+/// Items of a page at most.
+const PAGE_LIMIT: usize = 1000;
+/// Characters of a text: five secrets of that length fit in one record of the store.
+const TEXT_LIMIT: usize = 256;
+/// Characters of a token, as many as fit in its record. The broker's have about 300.
+const TOKEN_LIMIT: usize = 3500;
+
+/// Parts of a path. What is not even UTF-8 is nobody's name: 404.
+#[derive(Debug)]
+pub struct InPath<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let none = |_| Failure::new(StatusCode::NOT_FOUND, "not_found", "a name in the path is not UTF-8");
+        Path::from_request_parts(parts, state).await.map(|Path(parts)| Self(parts)).map_err(none)
+    }
+}
+
+/// Where a page begins and how long it is.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Paging {
+    /// Items at most: 1 to 1000, 100 when not given.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    pub limit: usize,
+    /// `next` of the page before.
+    #[param(value_type = Option<String>)]
+    pub cursor: Option<AccountName>,
+}
+
+impl Paging {
+    /// # Errors
+    /// 422 with the name of the parameter. Names and numbers need no escapes, so
+    /// there is nothing to decode.
+    pub fn read(query: Option<&str>) -> Result<Self, Failure> {
+        let mut paging = Self { limit: PAGE, cursor: None };
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=PAGE_LIMIT).contains(limit));
+                    paging.limit = limit.ok_or_else(|| Failure::field(name, format!("is 1 to {PAGE_LIMIT}")))?;
+                }
+                "cursor" => {
+                    let cursor = AccountName::parse(value);
+                    paging.cursor = Some(cursor.map_err(|_| Failure::field(name, "is none of this list's"))?);
+                }
+                other => return Err(Failure::field(other, "there is no such parameter")),
+            }
+        }
+        Ok(paging)
+    }
+}
+
+/// A request's JSON object, read field by field. No `Debug`: it holds secrets.
+pub struct Fields(Map<String, Value>);
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let body = Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "a body has at most 64 KiB")
+            }
+            _ => Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the body could not be read to its end"),
+        })?;
+        Self::read(&body)
+    }
+}
+
+impl Fields {
+    /// # Errors
+    /// 400 when the body is no JSON object. An empty body counts as `{}`.
+    fn read(body: &Bytes) -> Result<Self, Failure> {
+        let bad = |text: String| Failure::new(StatusCode::BAD_REQUEST, "bad_request", text);
+        if body.is_empty() {
+            return Ok(Self(Map::new()));
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(_) => Err(bad("the body must be a JSON object".to_owned())),
+            // The parser's text may quote the body; its place is enough.
+            Err(err) => Err(bad(format!("the body is not JSON (line {}, column {})", err.line(), err.column()))),
+        }
+    }
+
+    /// A text, if it is there and not null.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        self.up_to(TEXT_LIMIT, name)
+    }
+
+    fn up_to(&mut self, limit: usize, name: &str) -> Result<Option<String>, Failure> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.chars().nth(limit).is_some() => {
+                Err(Failure::field(name, format!("is longer than {limit} characters")))
+            }
+            Some(Value::String(text)) if text.trim().chars().any(char::is_control) => {
+                Err(Failure::field(name, "has control characters in it"))
+            }
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Failure::field(name, "must be a text"))
+            }
+        }
+    }
+
+    /// A text that must be there.
+    pub fn needed(&mut self, name: &str) -> Result<String, Failure> {
+        self.text(name)?.ok_or_else(|| Failure::field(name, "is missing"))
+    }
+
+    /// A secret text, blanks around it removed, if it is there and not empty.
+    pub fn secret(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
+        Ok(self.text(name)?.and_then(trimmed))
+    }
+
+    /// A yes or no, if it is there and not null.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Failure> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(Value::String(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Failure::field(name, "must be true or false"))
+            }
+        }
+    }
+
+    /// A token: a secret that is longer.
+    pub fn token(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
+        Ok(self.up_to(TOKEN_LIMIT, name)?.and_then(trimmed))
+    }
+
+    /// A text through a parser.
+    pub fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Option<T>, Failure> {
+        self.text(name)?.map(|text| parse(&text).map_err(|why| Failure::field(name, why.to_string()))).transpose()
+    }
+
+    /// An address, if it is there.
+    pub fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
+        self.parsed(name, SourceAddr::parse)
+    }
+
+    /// Addresses of either kind, if they are there: a list of texts.
+    pub fn ips(&mut self, name: &str) -> Result<Vec<IpAddr>, Failure> {
+        let items = match self.0.remove(name) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(items)) if items.len() <= 2 => items,
+            Some(_) => return Err(Failure::field(name, "must be a list of one or two addresses")),
+        };
+        let address = |item: &Value| item.as_str()?.trim().parse().ok();
+        let addresses: Option<Vec<IpAddr>> = items.iter().map(address).collect();
+        addresses.ok_or_else(|| Failure::field(name, "has an item that is no IP address"))
+    }
+
+    /// A prefix that must be there.
+    pub fn prefix(&mut self, name: &str) -> Result<Ipv6Net, Failure> {
+        let text = self.needed(name)?;
+        text.parse().map_err(|_| Failure::field(name, "is no IPv6 prefix, such as 2001:db8:a1::/64"))
+    }
+
+    /// # Errors
+    /// 422 with the name of a field that this call does not have.
+    pub fn done(self) -> Result<(), Failure> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Failure::field(name, "there is no such field")),
+        }
+    }
+}
+
+fn trimmed(text: String) -> Option<Secret> {
+    let text = zeroize::Zeroizing::new(text);
+    let inner = text.trim();
+    (!inner.is_empty()).then(|| Secret::from(inner))
+}
+
+/// Read an account's name from a path.
+///
+/// # Errors
+/// 404: what cannot be a name is nobody's.
+pub fn name(text: &str) -> Result<AccountName, Failure> {
+    let none = || Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such account");
+    AccountName::parse(text).map_err(|_| none())
+}

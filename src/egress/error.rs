@@ -1,0 +1,243 @@
+//! Why nothing could be dialled.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+
+use super::guard::RuleId;
+use super::hint::Hint;
+use super::names::{Failure as LookupFailure, Origin, Unusable};
+use crate::domain::host_limits::Lack;
+use crate::domain::{Authority, Host, SourceAddr};
+use crate::host::Failure;
+
+/// Why no connection was made. The text says what we were doing and for whom; the
+/// cause is `source()` and is not repeated, so a printed chain says each thing once.
+/// Nothing of a request had been written when one of these is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("this host refuses to send from {from}")]
+    Bind {
+        from: SourceAddr,
+        #[source]
+        err: io::Error,
+        hint: Hint,
+    },
+    /// What to do is in the hint, or where there is none added by [`chain`](Self::chain).
+    #[error("{from} is not an address of this host any more (no interface has it, and no local route covers it)")]
+    AddressGone { from: SourceAddr, hint: Hint },
+    #[error("cannot connect from {from} to {to}")]
+    Connect {
+        from: SourceAddr,
+        to: SocketAddrV6,
+        #[source]
+        err: io::Error,
+        hint: Hint,
+    },
+    #[error("{to} did not answer {from} within {limit:?} (egress.connect_timeout)")]
+    TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration, hint: Hint },
+    #[error(
+        "the kernel gave a connection from {from} another address ({local:?}); it was closed before anything was sent"
+    )]
+    WrongSource { from: SourceAddr, local: Option<SocketAddr> },
+    #[error(
+        "{host} leads to {to}, an address that nothing is sent to (rule {rule}); if it is right, pin it in egress.resolve"
+    )]
+    Forbidden { host: Host, to: SocketAddrV6, rule: RuleId },
+    #[error("no connection to the broker can be made")]
+    Resolve(#[from] ResolveError),
+    #[error("TLS with {to} at {at} failed")]
+    Tls {
+        to: Authority,
+        at: SocketAddrV6,
+        #[source]
+        err: io::Error,
+    },
+    #[error("the TLS handshake with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
+    TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
+    #[error(
+        "the broker sees {from} as {seen}, which may be another account's address, so no order is sent from there. \
+         Something between here and the broker changes addresses: look for NAT66, masquerade or snat (nft list ruleset), \
+         and remove it for {from}. The gateway asks the broker again by itself"
+    )]
+    SeenAsAnother { from: SourceAddr, seen: IpAddr },
+    #[error("no connection from {from} to {to} could be made in the time that the request has")]
+    OutOfTime { from: SourceAddr, to: Authority, hint: Hint },
+    #[error("HTTP with {to} could not begin")]
+    Http {
+        to: Authority,
+        #[source]
+        err: hyper::Error,
+    },
+    #[error("{from} already has {most} connections open, and may not have more (egress.connections_per_leg)")]
+    TooMany { from: SourceAddr, most: usize },
+    /// Says nothing of the line, of the address or of the broker: none of them was tried.
+    #[error("no connection to the broker could be opened from {from}; the network is not at fault: {lack}")]
+    HostExhausted {
+        from: SourceAddr,
+        lack: Lack,
+        #[source]
+        err: io::Error,
+    },
+}
+
+impl DialError {
+    /// The word in metrics and logs. Never changes.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "bind_failed",
+            Self::AddressGone { .. } => "address_gone",
+            Self::Connect { .. } => "connect_failed",
+            Self::TimedOut { .. } | Self::OutOfTime { .. } => "connect_timed_out",
+            Self::WrongSource { .. } => "wrong_source",
+            Self::SeenAsAnother { .. } => "seen_as_another",
+            Self::Forbidden { .. } | Self::Resolve(ResolveError::Forbidden { .. }) => "destination_forbidden",
+            Self::Resolve(ResolveError::NoAddress { .. } | ResolveError::Ipv4Only { .. }) => "no_ipv6_address",
+            Self::Resolve(ResolveError::Failed { .. } | ResolveError::NoServers { .. } | ResolveError::Late { .. }) => {
+                "resolve_failed"
+            }
+            Self::Tls { .. } => "tls_failed",
+            Self::TlsTimedOut { .. } => "tls_timed_out",
+            Self::Http { .. } => "http_failed",
+            Self::TooMany { .. } => "too_many_connections",
+            Self::HostExhausted { .. } => "host_exhausted",
+        }
+    }
+
+    /// May the other leg be tried? A refusal is an answer, not an outage; and what this host lacks, it lacks for both.
+    pub const fn may_try_next(&self) -> bool {
+        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. } | Self::HostExhausted { .. })
+    }
+
+    /// `other`, unless the error says that this host has run out of something: whatever was tried, that is why it failed.
+    pub(super) fn of_host_or(from: SourceAddr, err: io::Error, other: impl FnOnce(io::Error) -> Self) -> Self {
+        match Lack::of(&err) {
+            Some(lack) => Self::HostExhausted { from, lack, err },
+            None => other(err),
+        }
+    }
+
+    /// The whole chain on one line, for a caller or a log, and what the kernel said of the way when it was asked.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(err) = cause {
+            text.push_str(": ");
+            text.push_str(&err.to_string());
+            cause = err.source();
+        }
+        if let Some(hint) = self.hint().and_then(Hint::text) {
+            text.push_str("; ");
+            text.push_str(hint);
+        } else if let Self::AddressGone { from, .. } = self {
+            text.push_str(&format!(
+                ", so no order can be sent from it. What to do, as root: ip -6 addr add {from}/128 dev INTERFACE nodad; or, \
+                 if the provider routes the whole prefix to this host: ip -6 route add local PREFIX dev lo"
+            ));
+        }
+        text
+    }
+
+    const fn hint(&self) -> Option<&Hint> {
+        match self {
+            Self::Bind { hint, .. }
+            | Self::AddressGone { hint, .. }
+            | Self::Connect { hint, .. }
+            | Self::TimedOut { hint, .. }
+            | Self::TlsTimedOut { hint, .. }
+            | Self::OutOfTime { hint, .. } => Some(hint),
+            Self::WrongSource { .. }
+            | Self::HostExhausted { .. }
+            | Self::Forbidden { .. }
+            | Self::Resolve(_)
+            | Self::Tls { .. }
+            | Self::SeenAsAnother { .. }
+            | Self::Http { .. }
+            | Self::TooMany { .. } => None,
+        }
+    }
+
+    /// As this error with what `ask` says of it, where the way may be to blame.
+    pub(super) fn explained(mut self, ask: impl FnOnce(Failure) -> Hint) -> Self {
+        let number = |err: &io::Error| err.raw_os_error().unwrap_or_default();
+        match &mut self {
+            Self::Bind { err, hint, .. } => *hint = ask(Failure::Bind(number(err))),
+            Self::Connect { err, hint, .. } => *hint = ask(Failure::Connect(number(err))),
+            Self::TimedOut { hint, .. } => *hint = ask(Failure::Silent),
+            Self::TlsTimedOut { hint, .. } => *hint = ask(Failure::SilentTls),
+            Self::OutOfTime { .. }
+            | Self::AddressGone { .. }
+            | Self::HostExhausted { .. }
+            | Self::WrongSource { .. }
+            | Self::Forbidden { .. }
+            | Self::Resolve(_)
+            | Self::Tls { .. }
+            | Self::SeenAsAnother { .. }
+            | Self::Http { .. }
+            | Self::TooMany { .. } => {}
+        }
+        self
+    }
+}
+
+/// Why a name gave no address. Each text says what the servers said and what to do, for somebody who is no network
+/// engineer. Nothing was dialled, and no leg has anything to do with it.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error(
+        "{host} has no IPv6 address (no AAAA record), so nothing can be sent to it: Sixgate never falls back to IPv4. {said}. \
+         If it should have one, name other servers in egress.name_servers, or pin its address in egress.resolve"
+    )]
+    NoAddress { host: Host, said: String },
+    #[error("{host} is an IPv4 address, and Sixgate sends over IPv6 only")]
+    Ipv4Only { host: Host },
+    #[error(
+        "the address of {host} is not known, so nothing can be sent to it: the name servers (of {origin}) did not tell it. \
+         {said}. See that they run and that this host reaches them (`dig AAAA {host}`); or name others in {origin}, \
+         or pin its address in egress.resolve. They are asked again by themselves, no restart is needed"
+    )]
+    Failed { host: Host, origin: String, said: String },
+    #[error(
+        "the address of {host} is not known, so nothing can be sent to it: this host has no name servers, {reason}. \
+         Write a line such as \"nameserver 2606:4700:4700::1111\" into it (or see why whatever manages it did not), name \
+         servers in egress.name_servers, or pin the address in egress.resolve. The file is read again by itself, no \
+         restart is needed. ({said})"
+    )]
+    NoServers { host: Host, reason: String, said: String },
+    #[error(
+        "{host} leads to {to}, an address that nothing is sent to (rule {rule}): {said}. If it is right, pin it in egress.resolve"
+    )]
+    Forbidden { host: Host, to: Ipv6Addr, rule: RuleId, said: String },
+    #[error(
+        "the time ran out while the address of {host} was looked up: the name servers had told nothing after {waited:?}. \
+         See that those in /etc/resolv.conf or egress.name_servers answer (`dig AAAA {host}`)"
+    )]
+    Late { host: Host, waited: Duration },
+}
+
+impl ResolveError {
+    /// Of a lookup that failed, and nothing is known from before.
+    pub(super) fn of(host: &Host, failure: &LookupFailure) -> Self {
+        let (host, said, origin) = (host.clone(), failure.said(), &failure.servers.origin);
+        let whys = || failure.said.iter().map(|(_, why)| why);
+        // An entry of /etc/hosts that leads callers here is as it should be: who asked no name server has not found out.
+        let of_servers = || failure.said.iter().filter(|(server, _)| server.is_some()).map(|(_, why)| why);
+        let forbidden = of_servers().find_map(|why| match why {
+            Unusable::Forbidden(to, rule) => Some((*to, *rule)),
+            Unusable::Silent(_)
+            | Unusable::Unreachable(_)
+            | Unusable::Malformed(_)
+            | Unusable::NoSuchName
+            | Unusable::NoRecord
+            | Unusable::Refused(_)
+            | Unusable::Truncated(_) => None,
+        });
+        match (forbidden, origin) {
+            (Some((to, rule)), _) => Self::Forbidden { host, to, rule, said },
+            // Those that answered agree.
+            (None, _) if whys().any(Unusable::is_no_record) => Self::NoAddress { host, said },
+            (None, Origin::Nowhere(reason)) => Self::NoServers { host, reason: reason.clone(), said },
+            (None, origin) => Self::Failed { host, origin: origin.to_string(), said },
+        }
+    }
+}
