@@ -191,7 +191,7 @@ impl Order<'_> {
                 }
                 Admission::Conflict(first, known) => {
                     self.is_repeat_of(first, record);
-                    return Err(repeat::conflict(known.as_deref(), record));
+                    return Err(Self::conflict(known.as_deref(), record));
                 }
                 Admission::UnderWay(by, mut first) => match tokio::time::timeout_at(patience, first.end()).await {
                     // Not done: this one's turn.

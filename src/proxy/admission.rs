@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::destination::Form;
-use super::listener::ListenerSettings;
+use super::listener_settings::ListenerSettings;
 use crate::accounts::{Account, Accounts, ClientKeys};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::{ClientKey, Listener};

@@ -6,26 +6,23 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
 use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
+use super::listener_settings::{ListenError, ListenerSettings};
 use super::queue::Queue;
-use crate::config::{Bind, ClientKey, Listener};
+use crate::config::Bind;
 use crate::domain::places::{ConnectionLimit, ConnectionPermit, ListenerLimit, NewCaller};
 use crate::net::bind::{bind_tcp, bind_unix};
 use crate::telemetry::accepting;
@@ -36,81 +33,6 @@ const GRACE: Duration = Duration::from_millis(250);
 const GRACE_FOR_TLS: Duration = Duration::from_secs(1);
 /// How often it is looked whether the worker that accepts stands.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Why a listener could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    #[error("cannot listen on {bind}")]
-    Bind {
-        bind: String,
-        #[source]
-        err: std::io::Error,
-    },
-    #[error("cannot use {path} for TLS towards callers: {reason}")]
-    Tls { path: PathBuf, reason: String },
-}
-
-/// On what terms callers are accepted: the listener's configuration, its certificate read.
-#[derive(Clone)]
-pub struct ListenerSettings {
-    listener: Arc<Listener>,
-    tls: Option<TlsAcceptor>,
-    /// Cancelled when stricter ones take their place: what was opened by these and would go on ends.
-    tightened: CancellationToken,
-}
-
-impl std::fmt::Debug for ListenerSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ListenerSettings").field("listener", &self.listener).finish_non_exhaustive()
-    }
-}
-
-impl ListenerSettings {
-    /// Read the certificate and key of a listener that has them.
-    ///
-    /// # Errors
-    /// [`ListenError::Tls`].
-    pub fn new(listener: Listener) -> Result<Self, ListenError> {
-        let tls = listener.tls.as_ref().map(|tls| acceptor(&tls.certificate, &tls.key)).transpose()?;
-        Ok(Self { listener: Arc::new(listener), tls, tightened: CancellationToken::new() })
-    }
-
-    /// The listener's configuration.
-    pub(super) const fn listener(&self) -> &Arc<Listener> {
-        &self.listener
-    }
-
-    /// Cancelled when stricter terms take the place of these.
-    pub(super) const fn tightened(&self) -> &CancellationToken {
-        &self.tightened
-    }
-
-    /// These, in place of `old`: what the old ones let in goes on, unless who it was might not get in now.
-    fn after(mut self, old: &Self) -> Self {
-        let who = |terms: &Self| {
-            let Listener { account, client_key, uids, .. } = &*terms.listener;
-            (account.clone(), *client_key, uids.clone())
-        };
-        if who(&self) == who(old) {
-            self.tightened = old.tightened.clone();
-        } else {
-            old.tightened.cancel();
-        }
-        self
-    }
-
-    /// Where it listens.
-    pub fn bind(&self) -> &Bind {
-        &self.listener.bind
-    }
-
-    /// The mode of a unix socket. Whoever may connect trades, unless the peer's uid or a
-    /// key says who it is.
-    fn mode(&self) -> u32 {
-        let asks = self.listener.client_key == ClientKey::Required || !self.listener.uids.is_empty();
-        if asks { 0o666 } else { 0o600 }
-    }
-}
-
 /// A bound listener.
 #[derive(Debug)]
 pub struct Listening {
@@ -165,20 +87,6 @@ pub fn listen(
     let terms = Arc::new(ArcSwap::from_pointee(terms));
     let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
     Ok(Listening { at, socket, handle: ListenerHandle { bind, terms, places, closed, gone } })
-}
-
-fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
-    let fail = |path: &Path, reason: String| ListenError::Tls { path: path.to_owned(), reason };
-    let chain = crate::egress::tls::read_certificates(certificate).map_err(|err| fail(certificate, err.to_string()))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|err| fail(key, err.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|err| fail(certificate, err.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|err| fail(key, err.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 impl ListenerHandle {

@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod http1;
 pub mod intercept;
 mod listener;
+mod listener_settings;
 mod permission;
 mod queue;
 mod route;
@@ -41,7 +42,8 @@ use crate::domain::tasks::Tasks;
 use crate::orders::restore::Unsettled;
 
 pub use destination::Destinations;
-pub use listener::{ListenError, ListenerHandle, ListenerSettings, Listening, listen};
+pub use listener::{ListenerHandle, Listening, listen};
+pub use listener_settings::{ListenError, ListenerSettings};
 pub use workers::Workers;
 
 use http1::Limits;

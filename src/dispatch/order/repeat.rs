@@ -87,23 +87,23 @@ impl Order<'_> {
         };
         self.settle(lost, found, record).await
     }
-}
 
-/// The id is another write's: what became of that one.
-pub(super) fn conflict(known: Option<&WriteResult>, record: &mut Access) -> Problem {
-    let outcome = known.map_or(Outcome::Unknown, |known| known.outcome);
-    let first = match known {
-        None => "is still under way".to_owned(),
-        Some(known) => {
-            let order = known.order().map(|id| format!(", order {id}")).unwrap_or_default();
-            format!("is {}{order}", outcome.as_str())
-        }
-    };
-    let first_id = record.repeat_of.as_deref().unwrap_or_default();
-    let detail = format!(
-        "this correlationId or Idempotency-Key came today with another body, method or path (request {first_id}), and that \
-         one {first}; nothing was sent now. Give this one an id of its own only if it is really a new order"
-    );
-    record.outcome = Some(outcome);
-    Problem::new(Code::IdempotencyConflict, detail, outcome)
+    /// The id is another write's: what became of that one.
+    pub(super) fn conflict(known: Option<&WriteResult>, record: &mut Access) -> Problem {
+        let outcome = known.map_or(Outcome::Unknown, |known| known.outcome);
+        let first = match known {
+            None => "is still under way".to_owned(),
+            Some(known) => {
+                let order = known.order().map(|id| format!(", order {id}")).unwrap_or_default();
+                format!("is {}{order}", outcome.as_str())
+            }
+        };
+        let first_id = record.repeat_of.as_deref().unwrap_or_default();
+        let detail = format!(
+            "this correlationId or Idempotency-Key came today with another body, method or path (request {first_id}), and that \
+             one {first}; nothing was sent now. Give this one an id of its own only if it is really a new order"
+        );
+        record.outcome = Some(outcome);
+        Problem::new(Code::IdempotencyConflict, detail, outcome)
+    }
 }

@@ -1,0 +1,102 @@
+//! On what terms a listener accepts callers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Bind, ClientKey, Listener};
+use crate::egress::tls::read_certificates;
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("cannot listen on {bind}")]
+    Bind {
+        bind: String,
+        #[source]
+        err: std::io::Error,
+    },
+    #[error("cannot use {path} for TLS towards callers: {reason}")]
+    Tls { path: PathBuf, reason: String },
+}
+
+/// On what terms callers are accepted: the listener's configuration, its certificate read.
+#[derive(Clone)]
+pub struct ListenerSettings {
+    pub(super) listener: Arc<Listener>,
+    pub(super) tls: Option<TlsAcceptor>,
+    /// Cancelled when stricter ones take their place: what was opened by these and would go on ends.
+    tightened: CancellationToken,
+}
+
+impl std::fmt::Debug for ListenerSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenerSettings").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl ListenerSettings {
+    /// Read the certificate and key of a listener that has them.
+    ///
+    /// # Errors
+    /// [`ListenError::Tls`].
+    pub fn new(listener: Listener) -> Result<Self, ListenError> {
+        let tls = listener.tls.as_ref().map(|tls| acceptor(&tls.certificate, &tls.key)).transpose()?;
+        Ok(Self { listener: Arc::new(listener), tls, tightened: CancellationToken::new() })
+    }
+
+    /// The listener's configuration.
+    pub(super) const fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// Cancelled when stricter terms take the place of these.
+    pub(super) const fn tightened(&self) -> &CancellationToken {
+        &self.tightened
+    }
+
+    /// These, in place of `old`: what the old ones let in goes on, unless who it was might not get in now.
+    pub(super) fn after(mut self, old: &Self) -> Self {
+        let who = |terms: &Self| {
+            let Listener { account, client_key, uids, .. } = &*terms.listener;
+            (account.clone(), *client_key, uids.clone())
+        };
+        if who(&self) == who(old) {
+            self.tightened = old.tightened.clone();
+        } else {
+            old.tightened.cancel();
+        }
+        self
+    }
+
+    /// Where it listens.
+    pub fn bind(&self) -> &Bind {
+        &self.listener.bind
+    }
+
+    /// The mode of a unix socket. Whoever may connect trades, unless the peer's uid or a
+    /// key says who it is.
+    pub(super) fn mode(&self) -> u32 {
+        let asks = self.listener.client_key == ClientKey::Required || !self.listener.uids.is_empty();
+        if asks { 0o666 } else { 0o600 }
+    }
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
+    let fail = |path: &Path, reason: String| ListenError::Tls { path: path.to_owned(), reason };
+    let chain = read_certificates(certificate).map_err(|err| fail(certificate, err.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|err| fail(key, err.to_string()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|err| fail(certificate, err.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|err| fail(key, err.to_string()))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
