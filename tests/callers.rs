@@ -166,7 +166,7 @@ fn values(output: &Output) -> Vec<Value> {
 /// A program that is not there is a test that proves nothing.
 fn need(program: &str, package: &str) {
     let there = std::env::var("PATH").unwrap().split(':').any(|folder| Path::new(folder).join(program).is_file());
-    assert!(there, "{program} is missing: apt-get install {package}, as .ci/run does");
+    assert!(there, "{program} is missing: apt-get install {package}, as .ci/test does");
 }
 
 /// `lives` orders were placed, read by their correlation ids and cancelled, as the demo account.

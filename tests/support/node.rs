@@ -29,7 +29,7 @@ pub fn modules() -> PathBuf {
         }
         let mut npm = Command::new("npm");
         npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
-        let output = npm.output().unwrap_or_else(|err| panic!("cannot run npm, which .ci/run installs: {err}"));
+        let output = npm.output().unwrap_or_else(|err| panic!("cannot run npm, which .ci/test installs: {err}"));
         assert!(
             output.status.success(),
             "{npm:?} ended with {}:\n{}",
