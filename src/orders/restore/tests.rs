@@ -11,8 +11,15 @@ use crate::orders::limits::Rules;
 
 fn orders(dir: &tempfile::TempDir) -> Orders {
     let rules = Rules::new(crate::broker::dhan::limits::limits(), 0.05);
-    Orders::open(&dir.path().join("journal"), false, Duration::from_secs(86_400), rules, Duration::from_secs(1))
-        .unwrap()
+    Orders::open(
+        &dir.path().join("journal"),
+        false,
+        Duration::from_secs(86_400),
+        rules,
+        Duration::from_secs(1),
+        Events::default(),
+    )
+    .unwrap()
 }
 
 fn intent(request: &str, correlation: &str, body: u8) -> Entry {
