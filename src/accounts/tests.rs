@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use proptest::prelude::*;
 
-use super::pairs::holders;
+use super::tombstone::holders;
 use super::*;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Pair, SourceAddr};
@@ -45,7 +45,13 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
     let api = Authority::parse("api.dhan.co:443", None).unwrap();
     let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
     let attendant = Supervisor::new(settings, egress, Arc::default());
-    let keepers = Keepers::new(store.clone(), Arc::new(NoBroker), 1000, Tasks::default());
+    let keepers = Keepers::new(
+        store.clone(),
+        Arc::new(NoBroker),
+        1000,
+        Tasks::default(),
+        crate::telemetry::events::Events::default(),
+    );
     Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }
 
