@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::tombstone::holders;
 use super::*;
+use crate::addressing::AddressingError;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Pair, SourceAddr};
 use crate::egress::{Egress, Options};

@@ -1,5 +1,6 @@
 //! `sixgate check`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{self, Config, Problems};

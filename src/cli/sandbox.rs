@@ -1,6 +1,7 @@
 //! `sixgate sandbox`: the built-in broker alone.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::failure::failed;

@@ -93,10 +93,6 @@ impl Known {
     }
 }
 
-fn lock(sets: &Mutex<Sets>) -> std::sync::MutexGuard<'_, Sets> {
-    lock(&sets)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

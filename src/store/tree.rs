@@ -34,7 +34,7 @@ pub enum Tree {
 }
 
 impl Tree {
-    const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Meta,
         Self::Pools,
         Self::Accounts,

@@ -8,6 +8,7 @@ use super::*;
 use crate::orders::idempotency::{Admission, Asker};
 use crate::orders::journal::SafePath;
 use crate::orders::limits::Rules;
+use crate::telemetry::events::Events;
 
 fn orders(dir: &tempfile::TempDir) -> Orders {
     let rules = Rules::new(crate::broker::dhan::limits::limits(), 0.05);
