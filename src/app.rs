@@ -3,6 +3,7 @@
 
 mod descriptors;
 mod host_check;
+mod pools;
 mod reload;
 
 use std::path::{Path, PathBuf};
@@ -14,9 +15,9 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::accounts::{AccountError, Accounts, AddressChecker};
 use crate::addressing::{Addressing, AddressingError};
-use crate::admin::{self, Admin, Role, Roles, TokenError};
+use crate::admin::{self, Admin, Roles, TokenError};
 use crate::broker::dhan::limits::LimitsError;
-use crate::config::{Bind, Config, Hours};
+use crate::config::{Bind, Config};
 use crate::dispatch::Dispatcher;
 use crate::domain::clocks;
 use crate::domain::places::{ConnectionLimit, ListenerLimit};
@@ -41,6 +42,7 @@ use crate::tokens::keeper::Broker;
 
 use descriptors::Shares;
 use host_check::HostCheck;
+use pools::{PoolError, make_pool};
 use reload::Live;
 
 /// The name of the systemd credential (`LoadCredential=`) that holds it.
@@ -63,16 +65,8 @@ pub enum StartError {
     },
     #[error("the addresses in the state cannot be read")]
     Addressing(#[from] AddressingError),
-    #[error("pool {name} of the configuration cannot be made")]
-    Pool {
-        name: String,
-        #[source]
-        err: AddressingError,
-    },
-    #[error(
-        "pool {name} of the configuration exists already with the prefixes {has}; pools are not changed, give the new one another name"
-    )]
-    PoolDiffers { name: String, has: String },
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     #[error("the accounts in the state cannot be read")]
     Accounts(#[from] AccountError),
     #[error(transparent)]
@@ -141,25 +135,26 @@ impl App {
         let store = open_store(&config).await?;
         let addressing = Addressing::new(store.clone(), loopback)?;
         addressing.may_ask_the_host(host_check::OUTSIDE);
-        addressing.listeners_are_at(bound_addresses(&config));
+        addressing.listeners_are_at(config.bound_addresses());
         for pool in &config.pools {
             make_pool(&addressing, pool).await?;
         }
-        let egress = Egress::new(egress_options(&config), upstream.clone())?;
+        let egress = Egress::new(Options::from(&config), upstream.clone())?;
         egress.keep_names_in(config.state.path.join("names.json"));
         egress.set_room(shares.egress());
         let metrics = Arc::new(Metrics::default());
-        let attendant = Supervisor::new(leg_settings(&config), Arc::clone(&egress), Arc::clone(&metrics));
-        let keeping = Tasks::default();
+        let attendant = Supervisor::new(Settings::from(&config), Arc::clone(&egress), Arc::clone(&metrics));
+        let (keeping, events) = (Tasks::default(), Events::default());
         let login = Arc::new(login(&config));
         let broker: Arc<dyn Broker> = Arc::clone(&login) as _;
-        let keepers = Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone());
+        let keepers =
+            Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone(), events.clone());
         let accounts =
             Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing, Arc::clone(&keepers))?);
         attendant.set_get_ip(AddressChecker::new(&accounts, Arc::clone(&login)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
-        let (orders, recalled) = open_orders(&config, Arc::clone(&accounts)).await?;
+        let (orders, recalled) = open_orders(&config, Arc::clone(&accounts), events).await?;
         let orders = Arc::new(orders);
         // The first thing that a leg carries is a question of our own, so the trading day is known before an order.
         let hears = Arc::downgrade(&orders);
@@ -168,8 +163,7 @@ impl App {
                 orders.heard(headers, sent);
             }
         });
-        let roles = Arc::new(ArcSwap::from_pointee(read_roles(&config.admin)?));
-        keepers.tell(orders.events.clone());
+        let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
         let host = Arc::<Board>::default();
         let parts = (&accounts, &login, &orders, &host);
         let shown = (Arc::clone(interceptor.pem()), shares.operators);
@@ -354,14 +348,18 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
 }
 
-async fn open_orders(config: &Config, accounts: Arc<Accounts>) -> Result<(Orders, Recalled), StartError> {
+async fn open_orders(
+    config: &Config,
+    accounts: Arc<Accounts>,
+    events: Events,
+) -> Result<(Orders, Recalled), StartError> {
     let (folder, journal) = (config.state.path.join("journal"), config.journal.clone());
     let limits = config.limits.clone();
     let open = move || -> Result<(Orders, Recalled), StartError> {
         let rules = Rules::load(limits.file.as_deref(), limits.margin)?;
-        let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, limits.max_wait)?;
+        let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, limits.max_wait, events)?;
         let recalled = orders
-            .recall(jiff::Timestamp::now(), |line| accounts.customer_of(line))
+            .recall(jiff::Timestamp::now(), |line| accounts.customer_of(line.source, line.account.as_ref(), line.at))
             .map_err(|err| StartError::Recall { folder, err })?;
         Ok((orders, recalled))
     };
@@ -391,87 +389,8 @@ fn master_key(file: &Path, state: &Path) -> Result<MasterKey, StartError> {
     Ok(MasterKey::load_or_create(file)?)
 }
 
-/// A pool of the file is made if it is absent; one that is there must be the same.
-async fn make_pool(addressing: &Addressing, pool: &crate::config::Pool) -> Result<(), StartError> {
-    let fail = |err| StartError::Pool { name: pool.name.clone(), err };
-    if is_made(addressing, pool)? {
-        return Ok(());
-    }
-    match addressing.create_pool(&pool.name, pool.primary, pool.secondary).await {
-        // The accounts that have pairs do not need it.
-        Err(err @ AddressingError::NoRoom { .. }) => {
-            tracing::error!(pool = pool.name, "the pool was not made: {err}");
-            Ok(())
-        }
-        made => made.map_err(fail),
-    }
-}
-
-/// Is this pool there?
-fn is_made(addressing: &Addressing, pool: &crate::config::Pool) -> Result<bool, StartError> {
-    match addressing.pools().into_iter().find(|known| known.name == pool.name) {
-        Some(known) if known.prefixes.primary == pool.primary && known.prefixes.secondary == pool.secondary => Ok(true),
-        Some(known) => Err(StartError::PoolDiffers {
-            name: known.name,
-            has: format!("{} and {}", known.prefixes.primary, known.prefixes.secondary),
-        }),
-        None => Ok(false),
-    }
-}
-
-/// The IPv6 addresses that listeners and the admin API are bound to.
-fn bound_addresses(config: &Config) -> impl Iterator<Item = std::net::Ipv6Addr> {
-    let binds = config.listeners.iter().map(|listener| &listener.bind).chain([&config.admin.bind]);
-    binds.filter_map(|bind| match bind {
-        Bind::Tcp(std::net::SocketAddr::V6(address)) => Some(*address.ip()),
-        Bind::Tcp(std::net::SocketAddr::V4(_)) | Bind::Unix(_) => None,
-    })
-}
-
-fn egress_options(config: &Config) -> Options {
-    let egress = &config.egress;
-    Options {
-        connect_timeout: egress.connect_timeout,
-        user_timeout: egress.user_timeout,
-        read_timeout: egress.response_timeout,
-        freebind: egress.freebind,
-        http2: egress.http2,
-        idle_timeout: egress.idle_timeout,
-        idle_per_exit: egress.idle_per_leg,
-        open_per_exit: egress.connections_per_leg,
-        extra_roots: egress.extra_roots.clone(),
-        resolve: egress.resolve.clone(),
-        name_servers: egress.name_servers.clone(),
-    }
-}
-
 fn login(config: &Config) -> BrokerClient {
     BrokerClient::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
-}
-
-fn leg_settings(config: &Config) -> Settings {
-    Settings {
-        dwell: config.legs.dwell,
-        warm: config.legs.warm,
-        warm_always: config.legs.warm_hours == Hours::Always,
-        api: config.dhan.api.clone(),
-    }
-}
-
-/// The tokens of the admin API.
-fn read_roles(admin: &crate::config::Admin) -> Result<Roles, TokenError> {
-    let mut roles = Roles::default();
-    let files = [
-        (Role::Admin, Some(&admin.token_file)),
-        (Role::Operator, admin.operator_token_file.as_ref()),
-        (Role::Viewer, admin.viewer_token_file.as_ref()),
-    ];
-    for (role, file) in files {
-        if let Some(file) = file {
-            roles.add_file(role, file)?;
-        }
-    }
-    Ok(roles)
 }
 
 fn bind_admin(

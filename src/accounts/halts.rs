@@ -3,13 +3,12 @@
 //! A halt is published first and saved then: it does not wait for its turn among the changes of its account, which may
 //! wait for the disk. Until it is saved it is held here, shown as such, and saved as soon as the state can be written. An end of a halt is the other way round: it is in force when it is saved.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use jiff::Timestamp;
 
+use super::unsaved::Held;
 use super::{Account, AccountError, Accounts};
 use crate::domain::AccountName;
 use crate::domain::tasks::Tasks;
@@ -22,68 +21,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 const TOGETHER: usize = 16;
 /// How long a halt waits for a disk that is slow. It is in force already.
 const SAVED_WITHIN: Duration = Duration::from_secs(5);
-
-/// A halt that is in force and may not be saved yet.
-#[derive(Clone, Debug)]
-struct Held {
-    /// When its account was made: one made anew under the name is another.
-    made: Timestamp,
-    halt: HaltRecord,
-    /// Which time it was asked for. Who saved one, or ends it, must not end one that was asked for since.
-    asked: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Unsaved(Mutex<Halts>);
-
-#[derive(Debug, Default)]
-struct Halts {
-    held: HashMap<AccountName, Held>,
-    /// How often each account was halted.
-    asked: HashMap<AccountName, u64>,
-}
-
-impl Unsaved {
-    fn lock(&self) -> MutexGuard<'_, Halts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn of(&self, name: &AccountName, account: &AccountRecord) -> Option<HaltRecord> {
-        self.held(name).filter(|held| held.made == account.created_at).map(|held| held.halt)
-    }
-
-    fn held(&self, name: &AccountName) -> Option<Held> {
-        self.lock().held.get(name).cloned()
-    }
-
-    /// Halted twice it stays halted since the first time.
-    fn hold(&self, name: &AccountName, account: &AccountRecord, new: HaltRecord) {
-        let mut halts = self.lock();
-        let asked = halts.asked.entry(name.clone()).or_default();
-        *asked += 1;
-        let asked = *asked;
-        let made = account.created_at;
-        let before = halts.held.get(name).filter(|held| held.made == made).map(|held| held.halt.clone());
-        let halt = account.halted.clone().or(before).unwrap_or(new);
-        halts.held.insert(name.clone(), Held { made, halt, asked });
-    }
-
-    /// Forget it, unless it was asked for again.
-    fn forget(&self, name: &AccountName, asked: u64) {
-        let mut halts = self.lock();
-        if halts.held.get(name).is_some_and(|held| held.asked == asked) {
-            halts.held.remove(name);
-        }
-    }
-
-    fn asked(&self, name: &AccountName) -> u64 {
-        self.lock().asked.get(name).copied().unwrap_or(0)
-    }
-
-    pub(super) fn names(&self) -> Vec<AccountName> {
-        self.lock().held.keys().cloned().collect()
-    }
-}
 
 impl Accounts {
     /// Halt an account, or let it trade again. A halt is in force even where it cannot be saved

@@ -53,7 +53,7 @@ impl ClientKeys {
         self.hashes.len()
     }
 
-    /// Are there none?
+    /// Has the account no client keys?
     pub const fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }

@@ -16,24 +16,27 @@
 //! A change is not cancel-safe: dropped half way, it may be in the store and not in
 //! its row. Whoever calls for somebody who may go away gives it a task of its own.
 
+mod account;
 mod address_check;
+mod error;
 mod halts;
 mod keys;
 mod locks;
 mod pairs;
 pub mod registration;
 mod row;
+mod tombstone;
+mod unsaved;
 
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
-use crate::addressing::{Addressing, AddressingError};
+use crate::addressing::Addressing;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, steady};
+use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, SourceAddr, steady};
 use crate::legs::Supervisor;
-use crate::orders::journal::Entry;
 use crate::store::records::{
     AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, LoginRecord, PairRecord,
     TokenRecord,
@@ -41,44 +44,20 @@ use crate::store::records::{
 use crate::store::{Change, Store, StoreError};
 use crate::tokens::{Keepers, LiveToken, facts};
 
+pub use account::Account;
 pub use address_check::AddressChecker;
+pub use error::AccountError;
 pub use keys::{ClientKeys, NewKey};
 pub use pairs::Assigned;
-pub use row::Account;
 
-use halts::Unsaved;
 use locks::Turns;
-use pairs::tombstone;
-
-/// Why a change of an account was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum AccountError {
-    #[error("there is no account {0}")]
-    NoSuchAccount(AccountName),
-    #[error("there is no such {0}")]
-    NoSuch(&'static str),
-    #[error("account {0} exists already")]
-    NameTaken(AccountName),
-    #[error("client id {client_id} is account {account}'s already; one customer of the broker has one pair")]
-    ClientIdTaken { client_id: ClientId, account: String },
-    #[error("account {0} has a pair already; retire it first (DELETE /v1/accounts/{0}/pair)")]
-    HasPair(AccountName),
-    #[error("account {0} has no pair")]
-    NoPair(AccountName),
-    #[error("{field}: {why}")]
-    Invalid { field: &'static str, why: Invalid },
-    #[error(transparent)]
-    Addressing(#[from] AddressingError),
-    #[error("the state could not be read or written")]
-    Store(#[from] StoreError),
-    #[error("account {0} was changed by somebody else at the same moment; try again")]
-    Busy(AccountName),
-}
+use tombstone::tombstone;
+use unsaved::Unsaved;
 
 /// A page of accounts.
 #[derive(Debug)]
 pub struct AccountPage {
-    /// The rows.
+    /// The accounts on this page.
     pub rows: Vec<Arc<Account>>,
     /// Where the next page goes on, if there is one.
     pub next: Option<AccountName>,
@@ -87,9 +66,9 @@ pub struct AccountPage {
 /// The fields of a new account.
 #[derive(Debug)]
 pub struct NewAccount {
-    /// Our name.
+    /// The account's name with us.
     pub name: AccountName,
-    /// For people.
+    /// A name for people to read.
     pub nickname: Option<String>,
     /// How it logs in.
     pub platform: Platform,
@@ -106,13 +85,13 @@ pub struct NewAccount {
 /// The fields to change; `None` stays as it is.
 #[derive(Debug, Default)]
 pub struct Patch {
-    /// For people.
+    /// A name for people to read.
     pub nickname: Option<String>,
     /// How it logs in.
     pub platform: Option<Platform>,
     /// The broker's id; only while no pair is assigned.
     pub client_id: Option<ClientId>,
-    /// Login secrets.
+    /// The secrets of the login that are given anew.
     pub credentials: CredentialsRecord,
     /// A live token.
     pub access_token: Option<Secret>,
@@ -189,7 +168,7 @@ impl Accounts {
         self.rows.len()
     }
 
-    /// Are there none?
+    /// Is there no account?
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -199,12 +178,17 @@ impl Accounts {
         &self.addressing
     }
 
-    /// Whose a line of the journal is: the customer that had the address it left from, who
-    /// has it still, as an address is never given to another.
-    pub fn customer_of(&self, line: &Entry) -> Option<ClientId> {
-        let Some(source) = line.source else {
-            let account = self.lookup(line.account.as_ref()?.as_str())?;
-            return (account.record.created_at <= line.at).then(|| account.client_id().clone());
+    /// Whose something is that left from `source`, or did not leave, for `account` at this time: the customer that had
+    /// the address, who has it still, as an address is never given to another.
+    pub fn customer_of(
+        &self,
+        source: Option<SourceAddr>,
+        account: Option<&AccountName>,
+        at: Timestamp,
+    ) -> Option<ClientId> {
+        let Some(source) = source else {
+            let account = self.lookup(account?.as_str())?;
+            return (account.record.created_at <= at).then(|| account.client_id().clone());
         };
         self.store.get::<AddressRecord>(&source).ok().flatten().map(|holder| holder.client_id)
     }

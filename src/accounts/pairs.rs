@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 
+use super::tombstone::{holders, tombstone};
 use super::{AccountError, Accounts};
-use crate::domain::{AccountName, ClientId, Pair, SourceAddr};
+use crate::domain::{AccountName, Pair};
 use crate::store::Change;
 use crate::store::records::{AccountRecord, AddressRecord, PairRecord};
 
@@ -101,23 +102,4 @@ impl Accounts {
     pub fn pair(&self, name: &AccountName) -> Result<Option<PairRecord>, AccountError> {
         Ok(self.store.get::<PairRecord>(name)?)
     }
-}
-
-/// The addresses of a pair with their roles; one where both are `::1`.
-pub(super) fn holders(pair: &Pair) -> Vec<(crate::domain::Role, SourceAddr)> {
-    use crate::domain::Role;
-    let mut both = vec![(Role::Primary, pair.primary)];
-    if pair.secondary != pair.primary {
-        both.push((Role::Secondary, pair.secondary));
-    }
-    both
-}
-
-/// What stays of a pair that was given up.
-pub(super) fn tombstone(change: Change, name: &AccountName, client_id: &ClientId, record: &PairRecord) -> Change {
-    let retired_at = Some(Timestamp::now());
-    holders(&record.pair).into_iter().fold(change.delete::<PairRecord>(name), |change, (role, address)| {
-        let holder = AddressRecord { account: name.clone(), client_id: client_id.clone(), role, retired_at };
-        change.put(&address, &holder)
-    })
 }

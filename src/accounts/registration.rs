@@ -46,7 +46,7 @@ pub enum RegistrationError {
     Broker(String),
     #[error("what the broker holds could not be read: {why}")]
     NotTold {
-        /// One sentence.
+        /// One sentence for people.
         why: String,
         /// The broker's time.
         now: Timestamp,
@@ -136,11 +136,11 @@ impl Done {
 /// What happened to a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which slot.
+    /// The slot that it is about.
     pub role: Role,
     /// What was done.
     pub action: Done,
-    /// One sentence.
+    /// One sentence for people.
     pub detail: String,
 }
 

@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use proptest::prelude::*;
 
-use super::pairs::holders;
+use super::tombstone::holders;
 use super::*;
+use crate::addressing::AddressingError;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Pair, SourceAddr};
 use crate::egress::{Egress, Options};
@@ -45,7 +46,13 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
     let api = Authority::parse("api.dhan.co:443", None).unwrap();
     let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
     let attendant = Supervisor::new(settings, egress, Arc::default());
-    let keepers = Keepers::new(store.clone(), Arc::new(NoBroker), 1000, Tasks::default());
+    let keepers = Keepers::new(
+        store.clone(),
+        Arc::new(NoBroker),
+        1000,
+        Tasks::default(),
+        crate::telemetry::events::Events::default(),
+    );
     Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }
 

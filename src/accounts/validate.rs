@@ -44,7 +44,7 @@ pub enum Verdict {
     Good,
     /// It is not.
     Failed,
-    /// Nobody said.
+    /// It could not be found out.
     Unknown,
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::domain::lock;
 use crate::host::Own;
 
 /// What the kernel said serves for so long: accounts are made many at once.
@@ -25,18 +26,18 @@ impl Around {
     }
 
     pub(super) fn bound_to(&self, addresses: impl IntoIterator<Item = Ipv6Addr>) {
-        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = addresses.into_iter().collect();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.bound) = addresses.into_iter().collect();
+        *lock(&self.known) = None;
     }
 
     /// As of now, or of a second ago.
     pub(super) fn own(&self) -> Arc<Own> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if let Some((_, own)) = known.as_ref().filter(|(at, _)| at.elapsed() < SERVES || self.outside.get().is_none()) {
             return Arc::clone(own);
         }
         let Some(outside) = self.outside.get() else { return Arc::default() };
-        let bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bound = lock(&self.bound).clone();
         let own = Arc::new(Own::read(*outside, bound));
         *known = Some((Instant::now(), Arc::clone(&own)));
         own

@@ -21,12 +21,12 @@ mod prefix;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ipnet::Ipv6Net;
 
 use crate::domain::problem::Invalid;
-use crate::domain::{AccountName, ClientId, Pair, SourceAddr};
+use crate::domain::{AccountName, ClientId, Pair, SourceAddr, lock};
 use crate::host::Own;
 use crate::store::records::{AddressRecord, PoolRecord};
 use crate::store::{Store, StoreError};
@@ -88,9 +88,9 @@ impl std::fmt::Display for Held {
 /// A pool as the API shows it.
 #[derive(Clone, Debug)]
 pub struct PoolView {
-    /// Its name.
+    /// The pool's name.
     pub name: String,
-    /// Its prefixes.
+    /// The two prefixes that its pairs are taken from.
     pub prefixes: Prefixes,
     /// Pairs it can give in all.
     pub capacity: u128,
@@ -345,7 +345,7 @@ impl Addressing {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 }
 
@@ -447,7 +447,7 @@ impl Pool {
 }
 
 impl Reservation {
-    /// The pair.
+    /// The pair that is held.
     pub const fn pair(&self) -> Pair {
         self.pair
     }

@@ -14,9 +14,9 @@ const SHORTEST: u8 = 16;
 /// person can see which addresses belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefixes {
-    /// Primaries.
+    /// The prefix that primary addresses are taken from.
     pub primary: Ipv6Net,
-    /// Secondaries.
+    /// The prefix that secondary addresses are taken from.
     pub secondary: Ipv6Net,
 }
 

@@ -1,7 +1,7 @@
 //! Who was sent to the broker's page and is expected back.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::error::Failure;
 use crate::domain::AccountName;
+use crate::domain::lock;
 
 /// How long a person may take.
 pub(super) const OPEN: Duration = Duration::from_secs(24 * 3600);
@@ -37,7 +38,7 @@ impl Awaited {
             |_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "no_random", "the kernel gave no random bytes");
         getrandom::fill(&mut random).map_err(failed)?;
         let secret = BASE32_NOPAD.encode(&random).to_ascii_lowercase();
-        let mut people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut people = lock(&self.0);
         people.retain(|_, person| person.since.elapsed() < OPEN);
         if people.len() >= MOST
             && let Some(oldest) = people.iter().min_by_key(|(_, person)| person.since).map(|(digest, _)| *digest)
@@ -50,13 +51,13 @@ impl Awaited {
 
     /// Where the browser with this secret is to go.
     pub(super) fn page(&self, secret: &str) -> Option<String> {
-        let people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let people = lock(&self.0);
         people.get(&digest(secret)).filter(|person| person.since.elapsed() < OPEN).map(|person| person.page.clone())
     }
 
     /// Whose secret it is. Good for one use.
     pub(super) fn take(&self, secret: &str) -> Option<AccountName> {
-        let mut people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut people = lock(&self.0);
         people.remove(&digest(secret)).filter(|person| person.since.elapsed() < OPEN).map(|person| person.account)
     }
 }

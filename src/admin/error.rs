@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::accounts::AccountError;
 use crate::addressing::AddressingError;
+use crate::domain::chain;
 use crate::store::StoreError;
 
 /// An error (RFC 9457).
@@ -108,12 +109,7 @@ impl From<StoreError> for Failure {
         }
         let (err_is_full, err_is_disk) = (err.is_full(), matches!(err, StoreError::Io { .. } | StoreError::Closed));
         // The chain names files and the kernel's reason; values never stand in it.
-        let mut detail = format!("the state could not be read or written: {err}");
-        let mut cause = std::error::Error::source(&err);
-        while let Some(err) = cause {
-            detail = format!("{detail}: {err}");
-            cause = err.source();
-        }
+        let detail = format!("the state could not be read or written: {}", chain(&err));
         tracing::error!(error = detail, "the store failed a call");
         if err_is_full {
             let detail = format!(

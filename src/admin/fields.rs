@@ -156,7 +156,7 @@ impl Fields {
         Ok(self.up_to(TOKEN_LIMIT, name)?.and_then(trimmed))
     }
 
-    /// A text through a parser.
+    /// Reads a text and parses it, if it is there.
     pub fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Option<T>, Failure> {
         self.text(name)?.map(|text| parse(&text).map_err(|why| Failure::field(name, why.to_string()))).transpose()
     }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// What a bearer token allows, in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Reads.
+    /// Reads, and changes nothing.
     Viewer,
     /// Also gives tokens, halts, pins and validates.
     Operator,
@@ -65,6 +65,25 @@ pub enum TokenError {
 pub struct Roles(Vec<(Role, [u8; 32])>);
 
 impl Roles {
+    /// The tokens of the admin API.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn read(admin: &crate::config::Admin) -> Result<Self, TokenError> {
+        let mut roles = Self::default();
+        let files = [
+            (Role::Admin, Some(&admin.token_file)),
+            (Role::Operator, admin.operator_token_file.as_ref()),
+            (Role::Viewer, admin.viewer_token_file.as_ref()),
+        ];
+        for (role, file) in files {
+            if let Some(file) = file {
+                roles.add_file(role, file)?;
+            }
+        }
+        Ok(roles)
+    }
+
     /// Read `path` as the token of `role`; make it, for its owner only, if it is absent.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub struct LegBody {
     pub since: String,
     /// Upstream connections open, idle ones included.
     pub connections: usize,
-    /// Of these, those that lie ready.
+    /// Those of `connections` that lie ready.
     pub idle_connections: usize,
 }
 
@@ -85,7 +85,7 @@ impl From<&Leg> for LegBody {
 pub struct TokenProblem {
     /// A word for programs.
     pub code: String,
-    /// What happened.
+    /// One sentence that says what happened.
     pub summary: String,
     /// What to do.
     pub action: String,
@@ -323,7 +323,7 @@ pub struct PoolFields {
 /// Lines of the order journal.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OrdersBody {
-    /// As they stand in the journal.
+    /// The lines as they stand in the journal.
     #[schema(value_type = Vec<Object>)]
     pub items: Vec<Box<serde_json::value::RawValue>>,
     /// Give it as `cursor` to get the next page; null at the end.

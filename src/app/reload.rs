@@ -16,15 +16,16 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 
-use super::{bound_addresses, egress_options, is_made, leg_settings, make_pool, read_roles};
+use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
 use crate::admin::Roles;
 use crate::config::{self, Bind, Config, Problems};
+use crate::domain::chain;
 use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::Tasks;
-use crate::egress::Egress;
+use crate::egress::{Egress, Options};
 use crate::host::Board;
-use crate::legs::Supervisor;
+use crate::legs::{Settings, Supervisor};
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
 use crate::proxy::{self, ListenerHandle, ListenerSettings, Listening, Proxy};
@@ -131,8 +132,8 @@ impl Live {
 
     async fn apply(&mut self, ready: Ready) {
         let Ready { config, roles, rules, doors, .. } = ready;
-        self.egress.reload(egress_options(&config));
-        self.attendant.reload(leg_settings(&config));
+        self.egress.reload(Options::from(&config));
+        self.attendant.reload(Settings::from(&config));
         self.login.set_limit(config.egress.response_timeout);
         self.keepers.set_rate(config.tokens.logins_per_second);
         self.orders.reload(rules, config.limits.max_wait);
@@ -155,7 +156,7 @@ impl Live {
             }
         }
         self.config = config;
-        self.accounts.addressing().listeners_are_at(bound_addresses(&self.config));
+        self.accounts.addressing().listeners_are_at(self.config.bound_addresses());
         self.host.look_again();
         for handle in old.into_iter().flatten() {
             handle.close().await;
@@ -170,7 +171,7 @@ impl Ready {
         let mut config = config::load(file)?;
         let fixed = retain_startup_only(in_force, &mut config);
         let mut problems = Problems::new(&file.display().to_string());
-        let roles = read_roles(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
+        let roles = Roles::read(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
         let rules = Rules::load(config.limits.file.as_deref(), config.limits.margin);
         let rules = rules.map_err(|err| problems.add("limits.file", chain(&err)));
         let mut open: Vec<_> = open.into_iter().map(Some).collect();
@@ -248,16 +249,4 @@ fn retain_startup_only(now: &Config, next: &mut Config) -> Vec<&'static str> {
         keep(keys, "proxy.tunnel_hosts", &now.proxy.tunnel_hosts, &mut next.proxy.tunnel_hosts);
     }
     changed
-}
-
-/// An error and its causes on one line.
-fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text.push_str(": ");
-        text.push_str(&err.to_string());
-        cause = err.source();
-    }
-    text
 }

@@ -1,10 +1,21 @@
 //! `sixgate check`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::CheckArguments;
 use crate::config::{self, Config, Problems};
 use crate::orders::limits::Rules;
+
+/// Check a configuration file.
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArguments {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "SIXGATE_CONFIG")]
+    config: PathBuf,
+    /// Answer as one JSON object: `ok` and `problems` (`key`, `text`).
+    #[arg(long)]
+    json: bool,
+}
 
 pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let problems = match config::load(&arguments.config).and_then(|config| with_its_limits(config, arguments)) {

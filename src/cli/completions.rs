@@ -25,13 +25,13 @@ enum ShellWord {
     Fish,
 }
 
-pub(super) fn run(arguments: &CompletionsArguments) -> ExitCode {
+pub(super) fn run(arguments: &CompletionsArguments, command: &mut clap::Command) -> ExitCode {
     let shell = match arguments.shell {
         ShellWord::Bash => Shell::Bash,
         ShellWord::Zsh => Shell::Zsh,
         ShellWord::Fish => Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut super::command(), "sixgate", &mut script);
+    clap_complete::generate(shell, command, "sixgate", &mut script);
     failure::exit_code(table::print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS))
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::text::clean;
 use crate::config::Problems;
+use crate::domain::chain;
 
 /// Why a command was not done. Its text says what to do; it never holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +134,12 @@ pub(super) fn exit_code(done: Result<ExitCode, CallError>) -> ExitCode {
         eprintln!("sixgate: {err}");
     }
     ExitCode::from(err.code())
+}
+
+/// Print an error and its causes.
+pub(super) fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("sixgate: {}", chain(error));
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use super::failed;
+use super::failure::failed;
 use crate::config;
 use crate::domain::{AccountName, Outcome, india};
 use crate::orders::journal::{self, Csv, Follow, Kind, Order, Query, Recorded, SafeText};
@@ -126,7 +126,7 @@ struct ExportArguments {
     place: Where,
     #[command(flatten)]
     filter: Filter,
-    /// How.
+    /// The format of the export
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
     /// The same as --format json.

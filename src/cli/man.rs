@@ -18,9 +18,9 @@ pub(super) struct ManArguments {
     folder: PathBuf,
 }
 
-pub(super) fn run(arguments: &ManArguments) -> ExitCode {
+pub(super) fn run(arguments: &ManArguments, command: clap::Command) -> ExitCode {
     let folder = &arguments.folder;
-    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(super::command(), folder));
+    let written = std::fs::create_dir_all(folder).and_then(|()| clap_mangen::generate_to(command, folder));
     let failed = |err| CallError::Output { what: folder.display().to_string(), err };
     failure::exit_code(written.map(|()| ExitCode::SUCCESS).map_err(failed))
 }

@@ -1,12 +1,31 @@
 //! `sixgate sandbox`: the built-in broker alone.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{SandboxArguments, failed, runtime};
+use super::failure::failed;
+use super::runtime::runtime;
 use crate::domain::tasks::Tasks;
 use crate::sandbox::{Options, Sandbox};
 use crate::telemetry;
+
+/// Run only the built-in broker. It speaks TLS as Dhan's hosts with an authority
+/// of its own; point a client at it by resolving those names to the address that
+/// is printed. The control listener adds accounts, makes tokens and shows what
+/// the broker saw.
+#[derive(Debug, clap::Args)]
+pub(super) struct SandboxArguments {
+    /// Where the broker listens.
+    #[arg(long, value_name = "[ADDR]:PORT", default_value = "[::1]:8443")]
+    listen: std::net::SocketAddrV6,
+    /// Where its control listener (plain HTTP, loopback only) listens.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444")]
+    control: std::net::SocketAddr,
+    /// Write its authority's certificate here.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
 
 pub(super) fn run(arguments: SandboxArguments) -> ExitCode {
     let log = crate::config::Log { level: tracing::Level::INFO, json: false };

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ServeArguments, chain, failed, runtime};
+use super::failure::failed;
+use super::runtime::runtime;
 use crate::accounts::{AccountError, Accounts, NewAccount};
 use crate::app::{App, StartError};
 use crate::config::{self, ClientKey, Config, Problems};
+use crate::domain::chain;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, SourceAddr};
@@ -18,6 +20,29 @@ use crate::net::host_address::LentAddress;
 use crate::sandbox::{Account, Options, Sandbox, SandboxError};
 use crate::store::records::CredentialsRecord;
 use crate::telemetry;
+
+/// Run the gateway until it gets SIGTERM or SIGINT; requests under way are then
+/// finished within `proxy.drain`.
+///
+/// Secrets never stand in arguments. The master key comes from the file
+/// `state.master_key_file`, a systemd credential named `sixgate.master-key`, or
+/// SIXGATE_MASTER_KEY (64 hexadecimal digits).
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArguments {
+    /// The configuration file; `config/sixgate.toml` of the source shows every key.
+    #[arg(long, value_name = "FILE", env = "SIXGATE_CONFIG", required_unless_present = "sandbox")]
+    config: Option<PathBuf>,
+    /// Start the built-in broker beside the gateway, with a demo account: no
+    /// configuration, no root and no broker account needed. As root its two
+    /// addresses are put on the loopback interface for as long as it runs. A
+    /// configuration file is not read; SIXGATE_LISTENER_0_ADDRESS and
+    /// SIXGATE_ADMIN_ADDRESS choose other ports.
+    #[arg(long)]
+    sandbox: bool,
+    /// With --sandbox: keep state in this folder instead of a temporary one.
+    #[arg(long, value_name = "DIR", requires = "sandbox")]
+    state: Option<PathBuf>,
+}
 
 /// How long what is printed waits for the demo account's first login: near the end of a code's 30 seconds it takes the
 /// next one, and an order does not wait that long.

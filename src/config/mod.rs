@@ -54,7 +54,7 @@ pub struct Config {
     pub egress: Egress,
     /// When an account moves between its two legs.
     pub legs: Legs,
-    /// Order writes.
+    /// How order writes are sent and settled (`[orders]`).
     pub orders: Orders,
     /// How tokens are got.
     pub tokens: Tokens,
@@ -70,11 +70,22 @@ pub struct Config {
     pub dhan: Dhan,
     /// Pools made at start or reload if absent.
     pub pools: Vec<Pool>,
-    /// Log output.
+    /// What is logged and how (`[log]`).
     pub log: Log,
     /// What is odd but no reason to stop, in sentences to log at start: an
     /// unknown `SIXGATE_` variable, a pin for a host nobody may reach.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// The IPv6 addresses that listeners and the admin API are bound to.
+    pub fn bound_addresses(&self) -> impl Iterator<Item = std::net::Ipv6Addr> {
+        let binds = self.listeners.iter().map(|listener| &listener.bind).chain([&self.admin.bind]);
+        binds.filter_map(|bind| match bind {
+            Bind::Tcp(std::net::SocketAddr::V6(address)) => Some(*address.ip()),
+            Bind::Tcp(std::net::SocketAddr::V4(_)) | Bind::Unix(_) => None,
+        })
+    }
 }
 
 /// `[state]`
@@ -285,17 +296,17 @@ pub struct Proxy {
 pub struct Dhan {
     /// REST.
     pub api: Authority,
-    /// Login.
+    /// The host that logins go to.
     pub auth: Authority,
-    /// Order updates.
+    /// The WebSocket of order updates.
     pub order_update: Authority,
-    /// Market feed.
+    /// The WebSocket of the market feed.
     pub feed: Authority,
     /// Depth, 20 levels.
     pub depth20: Authority,
     /// Depth, 200 levels.
     pub depth200: Authority,
-    /// Instrument lists.
+    /// The host that serves the lists of instruments.
     pub images: Authority,
 }
 

@@ -32,7 +32,7 @@ pub(super) enum Pulled<T> {
     /// It cannot be used, and a problem says so. Checks skip what depends on it:
     /// one mistake makes one problem.
     Bad,
-    /// Its value.
+    /// It is there, and this is its value.
     Good(T),
 }
 
@@ -55,7 +55,7 @@ impl<T> Pulled<T> {
 pub(super) trait Ranged: FromValue + PartialOrd {
     /// Nothing at all, for the types where people may take that for "no limit".
     const NONE: Option<Self>;
-    /// As it is written in a file.
+    /// The value as it is written in a file.
     fn written(&self) -> String;
 }
 

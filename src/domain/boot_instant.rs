@@ -15,7 +15,7 @@ use super::steady::since_boot;
 pub struct BootInstant(Duration);
 
 impl BootInstant {
-    /// This moment.
+    /// The time since boot at this moment.
     pub fn now() -> Self {
         Self(since_boot())
     }

@@ -19,9 +19,11 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Poll;
 use std::time::Duration;
+
+use super::lock::lock;
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
@@ -55,7 +57,7 @@ pub struct ListenerLimit {
     taken: AtomicUsize,
 }
 
-/// Who comes.
+/// A caller who wants a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCaller {
     /// From where; `None` from this host.
@@ -127,7 +129,7 @@ impl ConnectionLimit {
 
     /// How many may come in by its doors together.
     pub fn most(&self) -> usize {
-        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut doors = lock(&self.doors);
         doors.retain(|door| door.strong_count() > 0);
         let each = doors.iter().filter_map(Weak::upgrade).map(|door| door.most.load(Ordering::Relaxed));
         each.fold(0, usize::saturating_add).min(self.most)
@@ -143,7 +145,7 @@ impl ConnectionLimit {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Spot>>> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inside)
     }
 }
 
@@ -151,7 +153,7 @@ impl ListenerLimit {
     /// A way into `house` for at most so many.
     pub fn new(house: &Arc<ConnectionLimit>, most: usize) -> Arc<Self> {
         let door = Arc::new(Self { house: Arc::clone(house), most: most.into(), taken: AtomicUsize::new(0) });
-        house.doors.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&door));
+        lock(&house.doors).push(Arc::downgrade(&door));
         door
     }
 

@@ -6,7 +6,7 @@
 //! borne out, does one reply of the broker's with a wrong `Date`.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,6 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use super::corroborated::Corroborated;
+use super::lock::lock;
 use super::stirred::stir;
 
 /// A difference that is less is the second that `Date` is rounded to.
@@ -36,7 +37,7 @@ pub fn since_boot() -> Duration {
     read.unwrap_or_else(|_| INSTEAD.get_or_init(Instant::now).elapsed())
 }
 
-/// This moment.
+/// The time at this moment, by the clock that nobody sets.
 pub fn now() -> Timestamp {
     let millis = match CORRECTION.load(Ordering::Acquire) {
         UNMEASURED => ASSUMED.load(Ordering::Acquire),
@@ -58,7 +59,7 @@ pub fn uncorrected() -> Timestamp {
 /// measurements said, or one and the host's clock: it is not believed before a second says the same.
 pub fn measured(ahead: SignedDuration) -> Option<SignedDuration> {
     let near = |one: SignedDuration, other: SignedDuration| one.saturating_sub(other).unsigned_abs() < ROUNDED;
-    let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut measured = lock(&MEASURED);
     let assumed = SignedDuration::from_millis(ASSUMED.load(Ordering::Acquire));
     let witnessed = near(ahead, Timestamp::now().duration_since(uncorrected()))
         || measured.believed().is_none() && near(ahead, assumed);

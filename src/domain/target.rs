@@ -65,7 +65,7 @@ impl fmt::Debug for Host {
 /// Host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Authority {
-    /// The host.
+    /// The host's name or address.
     pub host: Host,
     /// The port, never 0.
     pub port: u16,

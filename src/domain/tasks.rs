@@ -20,7 +20,7 @@ pub enum Stopped {
     Clean,
     /// The grace period ended with this many tasks still at work.
     Cut {
-        /// How many.
+        /// How many tasks were cut off.
         left: usize,
     },
 }

@@ -20,6 +20,11 @@ pub async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, 
     }
 }
 
+/// Whole microseconds, or as many as a number holds.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

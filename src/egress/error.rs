@@ -8,7 +8,7 @@ use super::guard::RuleId;
 use super::hint::Hint;
 use super::names::{Failure as LookupFailure, Origin, Unusable};
 use crate::domain::host_limits::Lack;
-use crate::domain::{Authority, Host, SourceAddr};
+use crate::domain::{Authority, Host, SourceAddr, chain};
 use crate::host::Failure;
 
 /// Why no connection was made. The text says what we were doing and for whom; the
@@ -119,13 +119,7 @@ impl DialError {
 
     /// The whole chain on one line, for a caller or a log, and what the kernel said of the way when it was asked.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(err) = cause {
-            text.push_str(": ");
-            text.push_str(&err.to_string());
-            cause = err.source();
-        }
+        let mut text = chain(self);
         if let Some(hint) = self.hint().and_then(Hint::text) {
             text.push_str("; ");
             text.push_str(hint);

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -24,7 +24,7 @@ use super::tls::{ExitTls, Profile};
 use super::{Destination, Egress, Live, Options, Protocol, Resolved};
 use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, BootInstant, SourceAddr};
+use crate::domain::{Authority, BootInstant, SourceAddr, lock};
 use crate::host::Failure;
 use crate::telemetry::Seldom;
 
@@ -70,7 +70,7 @@ impl Egress {
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = lock(&self.pools);
         if pools.len() == pools.capacity() {
             // Those of exits that are gone make room before the list grows.
             pools.retain(|pool| pool.strong_count() > 0);
@@ -114,7 +114,7 @@ impl Exit {
         Hint::from(self.egress.explainer.explain(self.source, *at.ip(), failure, freebind))
     }
 
-    /// Idle connections.
+    /// How many connections lie idle.
     pub fn idle(&self) -> usize {
         self.idle.len()
     }

@@ -1,9 +1,10 @@
 //! Why a dial may have failed, beside the error itself: what the kernel says of the way.
 
 use std::net::SocketAddrV6;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::domain::Authority;
+use crate::domain::lock;
 use crate::host::Failure;
 
 /// What the kernel says of a failed dial, in words for callers. Empty where it was not asked or says nothing that helps.
@@ -53,6 +54,6 @@ impl Tried {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Under>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

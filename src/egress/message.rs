@@ -14,15 +14,15 @@ use crate::domain::Authority;
 /// holds the token.
 #[derive(Clone, Copy)]
 pub struct Message<'a> {
-    /// Whom it is for.
+    /// The host and port that it is for.
     pub authority: &'a Authority,
-    /// How.
+    /// The request's method.
     pub method: &'a Method,
-    /// What it asks for.
+    /// The path and query that it asks for.
     pub path: &'a PathAndQuery,
-    /// Its fields. `Host` and those that frame the body are not looked at.
+    /// The request's header fields. `Host` and those that frame the body are not looked at.
     pub headers: &'a HeaderMap,
-    /// Its body.
+    /// The request's body.
     pub body: &'a Bytes,
 }
 

@@ -36,13 +36,14 @@ use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::config::Config;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, Host};
+use crate::domain::{Authority, Host, lock};
 use crate::host::Explainer;
 use janitor::Janitor;
 use lease::{Connection, DnsGeneration};
@@ -80,6 +81,25 @@ pub struct Options {
     pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
     /// Name servers to ask instead of the system's.
     pub name_servers: Vec<SocketAddr>,
+}
+
+impl From<&Config> for Options {
+    fn from(config: &Config) -> Self {
+        let egress = &config.egress;
+        Self {
+            connect_timeout: egress.connect_timeout,
+            user_timeout: egress.user_timeout,
+            read_timeout: egress.response_timeout,
+            freebind: egress.freebind,
+            http2: egress.http2,
+            idle_timeout: egress.idle_timeout,
+            idle_per_exit: egress.idle_per_leg,
+            open_per_exit: egress.connections_per_leg,
+            extra_roots: egress.extra_roots.clone(),
+            resolve: egress.resolve.clone(),
+            name_servers: egress.name_servers.clone(),
+        }
+    }
 }
 
 /// A host and port, and the addresses that they stand for. Only [`Egress::resolve`] makes one, and every dial takes one:
@@ -210,7 +230,7 @@ impl Egress {
 
     /// Close the connection that has lain idle for the longest, of whichever exit. Was there one?
     fn close_an_idle_one(&self) -> bool {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = lock(&self.pools);
         let oldest = pools.iter().filter_map(Weak::upgrade).filter_map(|pool| Some((pool.oldest()?, pool)));
         oldest.min_by_key(|(since, _)| *since).is_some_and(|(_, pool)| pool.drop_oldest())
     }

@@ -8,14 +8,14 @@
 //! that goes on while the machine sleeps: after a night of that the other side has forgotten it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::runtime::Id;
 
 use super::tls::Profile;
-use crate::domain::{Authority, BootInstant};
+use crate::domain::{Authority, BootInstant, lock};
 
 /// Something that can lie idle.
 pub trait Reusable {
@@ -183,7 +183,7 @@ impl<C: Reusable> Pool<C> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle<C>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 }
 

@@ -7,7 +7,9 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::domain::lock;
 
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
@@ -32,7 +34,7 @@ struct Host {
     name: ServerName<'static>,
     kx_hint: Option<NamedGroup>,
     tls12: Option<Box<Tls12ClientSessionValue>>,
-    /// Oldest first.
+    /// Tickets of TLS 1.3, the oldest first.
     tls13: Vec<Tls13ClientSessionValue>,
 }
 
@@ -50,7 +52,7 @@ impl Sessions {
 
     /// Nothing panics while it is held, and a session that is lost costs a handshake.
     fn lock(&self) -> MutexGuard<'_, Vec<Host>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.hosts)
     }
 
     fn of<T>(&self, name: &ServerName<'_>, look: impl FnOnce(&mut Host) -> Option<T>) -> Option<T> {

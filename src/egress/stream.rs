@@ -44,7 +44,7 @@ impl CountingStream {
         self.runtime
     }
 
-    /// The socket.
+    /// The socket, while there is one.
     pub(super) const fn stream(&self) -> Option<&TcpStream> {
         self.stream.as_ref()
     }

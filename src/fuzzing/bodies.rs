@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::parts;
+use super::input::parts;
 use crate::orders::body::Body;
 use crate::orders::terms::Number;
 

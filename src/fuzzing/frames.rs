@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::pieces;
+use super::input::pieces;
 use crate::proxy::fuzzing::{LOGIN, order_updates, text};
 
 /// A masked frame.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
-use super::{parts, pieces};
+use super::input::{parts, pieces};
 use crate::domain::Authority;
 use crate::egress::fuzzing::{Message, exchange};
 use crate::proxy::fuzzing::{BODY_LIMIT, Request, for_broker, requests};

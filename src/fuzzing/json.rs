@@ -6,7 +6,7 @@ use http::Method;
 use http::uri::PathAndQuery;
 use serde_json::{Map, Value, json};
 
-use super::parts;
+use super::input::parts;
 use crate::broker::dhan::endpoints::classify;
 use crate::broker::dhan::token::{Claims, PLACEHOLDER_ISSUER};
 use crate::domain::ClientId;

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Uri};
 
-use super::parts;
+use super::input::parts;
 use crate::config::from_text;
 use crate::domain::Authority;
 use crate::domain::target::own_host;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,6 +15,7 @@ use super::facts::{Kernel, Sender};
 use super::failure::Failure;
 use super::findings::trouble;
 use crate::domain::SourceAddr;
+use crate::domain::lock;
 
 /// Dials a second that the kernel is asked about.
 const A_SECOND: usize = 4;
@@ -44,7 +45,7 @@ impl Explainer {
         }
         let key = (from, to, failed);
         {
-            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut recent = lock(&self.recent);
             let now = Instant::now();
             if recent.began.is_none_or(|began| now.duration_since(began) >= SECOND) {
                 *recent = Recent { began: Some(now), ..Recent::default() };
@@ -62,7 +63,7 @@ impl Explainer {
         let sender = Sender { source: from, owner: None };
         let told = trouble(&sender, to, &look, freebind, Some(failed)).filter(|_| kernel.lack().is_none());
         let told = told.map(|finding| Arc::from(finding.to_string()));
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner).known.insert(key, told.clone());
+        lock(&self.recent).known.insert(key, told.clone());
         told
     }
 }

@@ -47,7 +47,7 @@ pub struct Wants {
 /// An address, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// The address.
+    /// The address that something leaves from.
     pub source: SourceAddr,
     /// The account and the role, or the pool, for people. None where whoever is told knows it.
     pub owner: Option<Arc<str>>,
@@ -65,7 +65,7 @@ impl fmt::Display for Sender {
 /// An address that something leaves from, or will, and how that goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
-    /// The address.
+    /// The address that the facts are about.
     pub sender: Sender,
     /// Does an account leave from it, and is nothing known to be wrong with that?
     pub admits: bool,

@@ -7,7 +7,7 @@ pub enum Failure {
     Bind(i32),
     /// Connecting was refused with this error number.
     Connect(i32),
-    /// Nobody answered.
+    /// The connection was not answered.
     Silent,
     /// It was connected, and the handshake of TLS was not answered.
     SilentTls,

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio::time::Instant;
 
 use super::health::LegState;
+use crate::config::{Config, Hours};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Authority, Role, SourceAddr};
 use crate::egress::Egress;
@@ -43,20 +44,31 @@ pub struct Settings {
     pub api: Authority,
 }
 
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        Self {
+            dwell: config.legs.dwell,
+            warm: config.legs.warm,
+            warm_always: config.legs.warm_hours == Hours::Always,
+            api: config.dhan.api.clone(),
+        }
+    }
+}
+
 /// A leg changed state.
 #[derive(Clone, Debug)]
 pub struct LegEvent {
-    /// Whose.
+    /// The account that the leg is of.
     pub account: AccountName,
-    /// Which.
+    /// Which of the account's two legs.
     pub role: Role,
     /// The address it leaves from.
     pub source: SourceAddr,
-    /// What it was.
+    /// The state before.
     pub from: LegState,
-    /// What it is.
+    /// The state after.
     pub to: LegState,
-    /// When.
+    /// When it changed.
     pub at: SystemTime,
 }
 
@@ -83,7 +95,7 @@ pub(super) trait Care: Send + Sync {
     fn is_anothers(&self, address: IpAddr) -> bool;
 }
 
-/// See the module.
+/// The things that all legs share.
 pub(super) struct Context {
     settings: ArcSwap<Settings>,
     /// `settings.api`, which stays.

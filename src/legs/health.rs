@@ -46,7 +46,7 @@ const PROBE_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration:
 pub enum Reason {
     /// Its address could not be bound.
     BindFailed,
-    /// Connecting failed.
+    /// The connection could not be made.
     ConnectFailed,
     /// Connecting took too long.
     ConnectTimedOut,
@@ -71,7 +71,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every one.
+    /// Every reason, for metrics and tests.
     pub const ALL: [Self; 12] = [
         Self::BindFailed,
         Self::ConnectFailed,
@@ -120,7 +120,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Of a request that is an order write, or is not.
+    /// The purpose of a request that is an order write, or is none.
     pub const fn of(write: bool) -> Self {
         if write { Self::OrderWrite } else { Self::Read }
     }
@@ -133,9 +133,9 @@ pub enum LegState {
     Admits,
     /// It failed and has not worked since.
     Tripped {
-        /// Why.
+        /// Why it tripped.
         reason: Reason,
-        /// Since when.
+        /// When it tripped.
         since: Instant,
     },
     /// It failed, works again, and has not done so for long enough.
@@ -167,7 +167,7 @@ impl LegState {
         }
     }
 
-    /// The same word for the same reason? Times do not count.
+    /// Do both say the same word for the same reason? Times do not count.
     pub fn looks_like(&self, other: &Self) -> bool {
         (self.as_str(), self.reason()) == (other.as_str(), other.reason())
     }
@@ -222,7 +222,7 @@ pub struct AddressSeen {
 pub struct Rank(u8);
 
 impl Rank {
-    /// No trouble.
+    /// The rank of a leg that nothing is wrong with.
     pub const ADMITS: Self = Self(0);
     const BARRED: u8 = 8;
 
@@ -231,7 +231,7 @@ impl Rank {
         self.0 & Self::BARRED != 0
     }
 
-    /// As a number below 16, and back.
+    /// The rank as a number below 16; [`from_bits`](Self::from_bits) reads it back.
     pub const fn bits(self) -> u8 {
         self.0
     }

@@ -1,13 +1,14 @@
 //! Probes that are asked for, on their way to the task that makes them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Legs;
 use crate::domain::Role;
+use crate::domain::lock;
 
 /// Which leg of which legs. Keyed by the legs' address in memory, which is unique while they live: legs that are gone
 /// fail to upgrade, whoever has their place.
@@ -24,11 +25,11 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn put(&self, legs: &Arc<Legs>, role: Role, at: Instant) {
         let key = (Arc::as_ptr(legs).addr(), role);
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (Arc::downgrade(legs), at));
+        lock(&self.wishes).insert(key, (Arc::downgrade(legs), at));
         self.filled.notify_one();
     }
 
     pub(super) fn take(&self) -> HashMap<Key, (Weak<Legs>, Instant)> {
-        std::mem::take(&mut *self.wishes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.wishes))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
@@ -14,7 +14,7 @@ use super::context::{Care, Context, LegEvent, Seen};
 use super::health::{AddressSeen, Event, Health, LegState, Line, Purpose, Rank, Reason};
 use super::look_times::Looks;
 use super::pace::Pace;
-use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr};
+use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr, lock};
 use crate::egress::{Destination, DialError, Exit, Lease, Protocol, ResolveError};
 
 /// What of our own goes by one leg and no other.
@@ -460,7 +460,7 @@ impl Leg {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -17,7 +17,7 @@
 //! for at most [`A_TICK`] begin every [`TICK`].
 
 use std::pin::pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,7 +30,7 @@ use super::register::{GetIp, Register};
 use super::{Leg, Legs, warm};
 use crate::broker::dhan::calendar;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Role, steady};
+use crate::domain::{Role, lock, steady};
 
 /// So long nothing is signed by a leg that is being asked about for the first time.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -188,5 +188,5 @@ fn due(register: &Register) -> Vec<(Arc<Legs>, Role)> {
 }
 
 fn locked(leg: &Leg) -> std::sync::MutexGuard<'_, Looks> {
-    leg.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&leg.looks)
 }

@@ -98,9 +98,9 @@ pub struct Legs {
 /// The legs to try, in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen<'a> {
-    /// The first.
+    /// The leg to try first.
     pub first: &'a Leg,
-    /// The other one, unless an operator forbids it.
+    /// The leg to try after it, unless an operator forbids it.
     pub then: Option<&'a Leg>,
 }
 
@@ -114,7 +114,7 @@ impl<'a> IntoIterator for Chosen<'a> {
 }
 
 impl Legs {
-    /// As [`Legs::new`], without anybody who knows of them.
+    /// Makes the legs of `account`, which nobody knows of yet; `care` does what takes more than one leg.
     fn cared_for(account: &AccountName, pair: &Pair, context: &Arc<Context>, care: Arc<dyn Care>) -> Self {
         Self {
             account: account.clone(),
@@ -127,7 +127,7 @@ impl Legs {
         }
     }
 
-    /// Whose they are.
+    /// The account that they are of.
     pub const fn account(&self) -> &AccountName {
         &self.account
     }
@@ -153,7 +153,7 @@ impl Legs {
         [&self.primary, &self.secondary]
     }
 
-    /// One of them.
+    /// The leg of this role.
     pub const fn leg(&self, role: Role) -> &Leg {
         match role {
             Role::Primary => &self.primary,

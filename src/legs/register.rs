@@ -4,7 +4,7 @@
 //! more are gone. A change of addresses looks at every leg, a few milliseconds for 20,000 of them.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use super::Legs;
 use super::context::{Context, Seen};
 use super::inbox::Inbox;
 use crate::domain::Role;
+use crate::domain::lock;
 use crate::net::netlink::LocalRoutes;
 
 /// Asks the broker by one leg of an account what it sees of it (`getIP`). Made where
@@ -76,7 +77,7 @@ impl Register {
     /// Look after these legs from now on.
     pub(super) fn add(&self, legs: &Arc<Legs>) {
         {
-            let mut known = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.legs);
             if known.legs.len() >= known.tidy_at {
                 known.legs.retain(|legs| legs.strong_count() > 0);
                 known.tidy_at = 64 + known.legs.len() * 2;
@@ -84,7 +85,7 @@ impl Register {
             known.legs.push(Arc::downgrade(legs));
         }
         // After they are registered: a change from here on reaches them by itself.
-        let local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let local = lock(&self.local);
         if let Some(local) = &*local {
             tell_addresses(legs, local);
         }
@@ -92,7 +93,7 @@ impl Register {
 
     /// All legs there are.
     pub(super) fn all(&self) -> Vec<Arc<Legs>> {
-        let known = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.legs);
         known.legs.iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -111,7 +112,7 @@ impl Register {
 
     /// Nobody says any more which addresses are on this host.
     pub(super) fn addresses_are_unknown(&self) {
-        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut local = lock(&self.local);
         *local = None;
         for legs in self.all() {
             legs.both().into_iter().for_each(|leg| leg.address_is(true));
@@ -121,7 +122,7 @@ impl Register {
     /// The kernel delivers other addresses than before.
     pub(super) fn addresses_are(&self, routes: LocalRoutes) {
         // Held to the end, so that what a leg is told last is the newest.
-        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut local = lock(&self.local);
         let routes = local.insert(routes);
         for legs in self.all() {
             tell_addresses(&legs, routes);

@@ -12,7 +12,7 @@
 //! in the last [`IN_USE`] seconds, the latest first, so that the bound is spent on
 //! those that trade.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -25,7 +25,7 @@ use super::register::Register;
 use super::{Leg, Legs};
 use crate::broker::dhan::calendar;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Role, steady};
+use crate::domain::{Role, lock, steady};
 
 /// Handshakes begun in a second: a tenth of what a core does.
 const A_SECOND: usize = 50;
@@ -119,5 +119,5 @@ fn good_for(register: &Register, leg: &Leg) -> Duration {
 }
 
 fn pace(leg: &Leg) -> std::sync::MutexGuard<'_, Pace> {
-    leg.warming.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&leg.warming)
 }

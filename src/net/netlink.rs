@@ -76,7 +76,7 @@ struct Route {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LocalRoutes {
     routes: BTreeSet<Route>,
-    /// The same by prefix, for asking, with how many routes each has.
+    /// The routes by prefix, for asking, with how many there are of each.
     prefixes: HashMap<(u8, Ipv6Addr), u32>,
     /// How many prefixes of each length there are: mostly 128 and one or two others.
     lengths: Vec<(u8, u32)>,

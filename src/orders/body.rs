@@ -39,7 +39,7 @@ pub enum Unreadable {
     NotJson {
         /// Where, without quoting any of it.
         line: usize,
-        /// In it.
+        /// The column within the line.
         column: usize,
     },
     /// It is JSON, and no object.
@@ -70,7 +70,7 @@ pub enum Text<'a> {
     Is(Cow<'a, str>),
     /// `null`.
     Null,
-    /// Anything else.
+    /// A value of any other kind.
     Other,
 }
 

@@ -10,11 +10,11 @@
 //! An order's time excludes and never proves: it moves when the order changes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::domain::corroborated::Corroborated;
-use crate::domain::{BootInstant, india};
+use crate::domain::{BootInstant, india, lock};
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
 use jiff::civil::DateTime;
@@ -94,7 +94,7 @@ impl BrokerClock {
     ) {
         let earliest = parse(date);
         let latest = earliest.and_then(|earliest| plus(earliest, SECOND + span(sent, received)));
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = lock(&self.reading);
         let is_believed = earliest.zip(latest).is_none_or(|(earliest, latest)| {
             let new = Reading { at: received, earliest, latest };
             reading.report(new, new.is_about(wall), Reading::and)
@@ -139,7 +139,7 @@ impl BrokerClock {
     }
 
     fn reading(&self) -> Corroborated<Reading> {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.reading)
     }
 
     /// The time to write down for this moment, for which the host's clock shows `wall`: that, or the broker's where the

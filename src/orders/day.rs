@@ -3,7 +3,7 @@
 //! A day ends at midnight in India. An order of a day on which nothing is traded, and an after-market order, belongs to
 //! the next day on which something is: an engine that repeats it in the morning must not have two.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::civil::{Date, Time};
@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::broker::dhan::calendar;
 use crate::domain::india;
+use crate::domain::lock;
 
 /// An id is remembered at least this long past its last use.
 pub const AT_LEAST: Duration = Duration::from_hours(1);
@@ -69,14 +70,14 @@ impl Repeats {
     /// One more at this instant.
     pub fn note(&self, at: Timestamp) {
         let today = india::local(at).date();
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counted = lock(&self.0);
         let before = counted.filter(|(day, _)| *day == today).map_or(0, |(_, count)| count);
         *counted = Some((today, before + 1));
     }
 
     /// How many there were on the day of this instant.
     pub fn today(&self, at: Timestamp) -> u64 {
-        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = lock(&self.0);
         counted.filter(|(day, _)| *day == india::local(at).date()).map_or(0, |(_, count)| count)
     }
 }

@@ -8,7 +8,9 @@
 //! One of these per customer of the broker. Where there was no exit, asking costs two loads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::domain::lock;
 
 use tokio::sync::Notify;
 
@@ -67,7 +69,7 @@ impl Exits {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

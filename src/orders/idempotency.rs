@@ -17,7 +17,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::journal::SafePath;
 use super::limits::MonotonicTime;
 use super::lookup::{Lookup, order_of};
-use crate::domain::{ClientId, Outcome};
+use crate::domain::{ClientId, Outcome, lock};
 
 /// How long after a change of an order the same change again is taken for its repeat, where only the order's own
 /// `correlationId`, echoed, speaks for it.
@@ -49,7 +49,7 @@ pub enum Key {
     /// The last change of an order of the broker's, by that order's id: the newest takes the place of the one before
     /// and conflicts with none.
     Change {
-        /// The order.
+        /// The broker's id of the order.
         order: Arc<str>,
         /// Does the body hold a `correlationId`? Without one the same change again is a new one, always.
         echoed: bool,
@@ -90,7 +90,7 @@ pub enum Said {
 /// What a write is.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// How.
+    /// The method of the request.
     pub method: Method,
     /// Where; without the query, as the journal writes it.
     pub path: SafePath,
@@ -114,13 +114,13 @@ impl PartialEq for Write {
 /// What became of a write.
 #[derive(Clone, Debug)]
 pub struct WriteResult {
-    /// In a word.
+    /// What became of the write, in one word.
     pub outcome: Outcome,
     /// The status of the reply that the caller got, if there was one of the broker's.
     pub status: u16,
-    /// Its media type.
+    /// The reply's media type.
     pub content_type: Option<Cow<'static, str>>,
-    /// Its body. Empty where only the journal knows of it.
+    /// The reply's body. Empty where only the journal knows of the write.
     pub body: Bytes,
     /// The broker's id of the order, if known and not in the body.
     pub order_id: Option<Box<str>>,
@@ -156,7 +156,7 @@ impl WriteResult {
 /// When a write is taken up, and until when it is to be remembered if it leaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Span {
-    /// Now.
+    /// When the request came.
     pub now: MonotonicTime,
     /// Not before then is it forgotten.
     pub until: MonotonicTime,
@@ -213,7 +213,7 @@ struct Attempt {
 
 impl Attempt {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn ended(&self) -> Option<Arc<WriteResult>> {
@@ -405,10 +405,6 @@ impl IdempotencyStore {
         let customers = self.customers.pin();
         Arc::clone(customers.get_or_insert_with(customer.clone(), Arc::default))
     }
-}
-
-fn lock(writes: &Mutex<CustomerWrites>) -> MutexGuard<'_, CustomerWrites> {
-    writes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What stands under the keys of a write.

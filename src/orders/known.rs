@@ -8,10 +8,10 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::domain::{BootInstant, ClientId};
+use crate::domain::{BootInstant, ClientId, lock};
 
 /// How long a set takes new ids before it becomes the one before: no id is forgotten within a day.
 const SPAN: Duration = Duration::from_hours(24);
@@ -91,10 +91,6 @@ impl Known {
         let sets = customers.get_or_insert_with(customer.clone(), Mutex::default);
         act(&mut lock(sets))
     }
-}
-
-fn lock(sets: &Mutex<Sets>) -> std::sync::MutexGuard<'_, Sets> {
-    sets.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -132,11 +132,12 @@ impl Orders {
         keep: Duration,
         rules: Rules,
         max_wait: Duration,
+        events: Events,
     ) -> Result<Self, JournalError> {
         let journal = Journal::open(folder, &Options::new(fsync, keep).tended(), Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (lanes, clock) = (papaya::HashMap::new(), MonotonicClock::start());
-        let (memory, events) = (IdempotencyStore::default(), Events::default());
+        let memory = IdempotencyStore::default();
         let (known, broker_clock) = (Known::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
         let doubtful_until = MonotonicTime::START.after(day::remembered_for(Timestamp::now(), true));

@@ -24,7 +24,7 @@ use crate::domain::{AccountName, ClientId, Outcome};
 /// A write whose end the journal does not tell.
 #[derive(Clone, Debug)]
 pub struct Unsettled {
-    /// The account.
+    /// The account that the write was sent for.
     pub account: AccountName,
     /// The broker's customer that it was.
     pub customer: ClientId,

@@ -21,6 +21,7 @@ use super::fault::{Action, Fate, Fault, Subject};
 use super::reply::{self, Reply};
 use super::seen::Seen;
 use super::server::{BODY_LIMIT, Connection, UnderWay};
+use super::stream::{host, name_only};
 use super::tokens::TokenState;
 use super::websocket;
 use super::{api, clock, encoding, front, login, spelling};
@@ -304,17 +305,6 @@ impl Arrived {
         self.connection.inner.world().seen.update(sequence, |seen| seen.status = Some(status));
         reply
     }
-}
-
-/// The host that a request names.
-pub(super) fn host(parts: &http::request::Parts) -> Option<&str> {
-    let named = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    parts.uri.authority().map(http::uri::Authority::as_str).or(named)
-}
-
-/// A host without its port.
-pub(super) fn name_only(host: &str) -> &str {
-    if host.starts_with('[') { host } else { host.split(':').next().unwrap_or(host) }
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

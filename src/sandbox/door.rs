@@ -13,10 +13,10 @@ use tokio::time::Sleep;
 
 use super::Inner;
 
-/// How new connections from an address fare.
+/// What happens to new connections from an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Door {
-    /// As ever.
+    /// New connections are accepted and served.
     #[default]
     Open,
     /// The kernel takes the connection and nobody ever speaks: a broker that does not accept.

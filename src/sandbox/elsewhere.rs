@@ -33,15 +33,15 @@ pub struct Elsewhere {
     pub order_type: String,
     /// `DAY` or `IOC`.
     pub validity: String,
-    /// The instrument.
+    /// The instrument's number at the broker.
     pub security_id: String,
-    /// How much.
+    /// The quantity ordered.
     pub quantity: u64,
-    /// The limit.
+    /// The limit price.
     pub price: f64,
-    /// The trigger.
+    /// The trigger price.
     pub trigger_price: f64,
-    /// So many seconds before now it was made.
+    /// Its age in seconds: how long before now it was made.
     pub made_before_s: u32,
     /// Is it an after-market order?
     pub after_market_order: bool,

@@ -83,7 +83,7 @@ impl Fault {
 pub struct Match {
     /// The host asked for (`api.dhan.co`).
     pub host: Option<String>,
-    /// The method.
+    /// Only requests of this method.
     pub method: Option<String>,
     /// How the path begins, base included (`/v2/orders`).
     pub path: Option<String>,
@@ -102,7 +102,7 @@ const DATA: [&str; 4] = ["marketfeed", "optionchain", "charts", "data"];
 pub enum Action {
     /// Answer this and do nothing.
     Refuse {
-        /// The status.
+        /// The status of the reply.
         status: u16,
         /// The JSON body; `null` for an empty one.
         #[serde(default)]
@@ -143,18 +143,18 @@ pub enum Action {
     },
     /// Carry the request out as ever and answer so many milliseconds later.
     Slow {
-        /// How many.
+        /// The delay in milliseconds.
         ms: u64,
     },
     /// Carry the request out only so many milliseconds later, also when its caller is
     /// gone by then.
     Late {
-        /// How many.
+        /// The delay in milliseconds.
         ms: u64,
     },
     /// Say this of the token or the customer, true or not, and do nothing.
     Verdict {
-        /// What.
+        /// The verdict that the reply gives.
         says: Verdict,
     },
     /// Refuse the request with a message that quotes it, and do nothing.
@@ -210,7 +210,7 @@ impl Action {
 /// What becomes of the orders of one request at the exchange.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fate {
-    /// So many are REJECTED.
+    /// How many more orders end as REJECTED.
     pub(super) rejected: u32,
     /// The reply does not say so.
     pub(super) silent: bool,

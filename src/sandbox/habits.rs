@@ -57,7 +57,7 @@ pub struct Habits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
-    /// Never.
+    /// Replies are never compressed.
     #[default]
     Never,
     /// As the request's `Accept-Encoding` asks.

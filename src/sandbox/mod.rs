@@ -55,14 +55,14 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::tasks::Tasks;
-use crate::domain::{ClientId, Pair};
+use crate::domain::{ClientId, Pair, lock};
 
 mod alert;
 mod api;
@@ -89,6 +89,7 @@ mod row;
 mod seen;
 mod server;
 mod spelling;
+mod stream;
 mod tokens;
 mod triggers;
 mod verdict;
@@ -220,9 +221,9 @@ pub enum SandboxError {
     /// A listener could not be bound.
     #[error("cannot listen on {at}")]
     Listen {
-        /// Where.
+        /// The address that it was to listen on.
         at: SocketAddr,
-        /// Why not.
+        /// Why it cannot listen there.
         #[source]
         err: io::Error,
     },
@@ -255,12 +256,12 @@ impl Inner {
     /// The state. Never held across an await; a panic of a test's thread does
     /// not make it unusable.
     fn world(&self) -> MutexGuard<'_, world::World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.world)
     }
 
     /// What a new connection ends with.
     fn line(&self) -> CancellationToken {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).child_token()
+        lock(&self.lines).child_token()
     }
 }
 
@@ -421,7 +422,7 @@ impl Sandbox {
         self.inner.world().faults.add(fault);
     }
 
-    /// How new connections from an address fare, until told otherwise.
+    /// Sets what happens to new connections from an address, until it is set again.
     pub fn set_door(&self, from: IpAddr, door: Door) {
         let mut world = self.inner.world();
         if door == Door::Open {
@@ -433,7 +434,7 @@ impl Sandbox {
 
     /// End every connection that there is, without another byte.
     pub fn hang_up(&self) {
-        let mut lines = self.inner.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = lock(&self.inner.lines);
         std::mem::take(&mut *lines).cancel();
     }
 

@@ -28,11 +28,11 @@ pub enum Status {
     Pending,
     /// Refused by the broker's risk checks or by the exchange.
     Rejected,
-    /// Cancelled.
+    /// Cancelled before it traded whole.
     Cancelled,
     /// Traded in part.
     PartTraded,
-    /// Traded whole.
+    /// All of its quantity has traded.
     Traded,
     /// Its day is over.
     Expired,

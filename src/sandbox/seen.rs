@@ -31,7 +31,7 @@ pub struct Seen {
     pub host: Option<String>,
     /// `GET`, and so on.
     pub method: String,
-    /// As it came, query included.
+    /// The path and query as they came.
     pub path_and_query: String,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub version: String,
@@ -95,7 +95,7 @@ impl fmt::Debug for Seen {
     }
 }
 
-/// The record.
+/// Every request that the built-in broker saw.
 #[derive(Default)]
 pub(super) struct Record {
     kept: VecDeque<Seen>,

@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::tasks::Tasks;
@@ -25,6 +24,7 @@ use crate::domain::tasks::Tasks;
 use super::arrival::respond;
 use super::door::{self, Door};
 use super::reply::Reply;
+use super::stream::Stream;
 use super::{Inner, SandboxError};
 
 /// The longest body that is read.
@@ -33,9 +33,6 @@ pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when the host has no descriptor left for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// What upgraded connections carry.
-pub(super) type Stream = TlsStream<TcpStream>;
 
 /// Bind a listener; where it ended up.
 pub(super) async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), SandboxError> {

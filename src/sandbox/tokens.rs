@@ -69,7 +69,7 @@ impl World {
         text
     }
 
-    /// The same for a caller that asked for it, which is noted.
+    /// Makes a token as [`mint`](Self::mint) does, for a caller that asked for it, and notes who asked.
     pub(super) fn mint_by(&mut self, client_id: &ClientId, consumer: Consumer, by: MintedBy, now: Timestamp) -> String {
         let text = self.mint(client_id, consumer, now);
         let at = self.real(now);

@@ -88,7 +88,7 @@ impl Ledger {
     }
 }
 
-/// The state.
+/// Everything the built-in broker knows.
 #[derive(Default)]
 pub(super) struct World {
     ledgers: HashMap<ClientId, Ledger>,

@@ -9,7 +9,6 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 
 /// Keys and their new values; none deletes.
@@ -37,38 +36,6 @@ pub(super) trait Backend: Send {
     /// Write a batch, durable when this returns. After a failure the engine is
     /// dropped and opened again: nothing is known of what it holds.
     fn apply(&mut self, batch: &Batch) -> Result<(), Failure>;
-}
-
-/// Which engine keeps the data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// sled 0.34, wrapped.
-    #[default]
-    Sled,
-    /// redb 4.
-    #[cfg(feature = "redb")]
-    Redb,
-}
-
-impl Engine {
-    /// Its name, also of its folder inside the store's.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sled => "sled",
-            #[cfg(feature = "redb")]
-            Self::Redb => "redb",
-        }
-    }
-
-    /// Open, or make, the engine's folder. A panic inside is corruption: both
-    /// engines assert on what they read.
-    pub(super) fn open(self, folder: &Path) -> Result<Box<dyn Backend>, Failure> {
-        guarded(|| match self {
-            Self::Sled => Ok(Box::new(super::sled::SledBackend::open(folder)?) as Box<dyn Backend>),
-            #[cfg(feature = "redb")]
-            Self::Redb => Ok(Box::new(super::redb::RedbBackend::open(folder)?) as Box<dyn Backend>),
-        })
-    }
 }
 
 /// Run an engine's code; its panic is a [`Failure::Corrupt`] and not the end of

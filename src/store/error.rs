@@ -32,15 +32,15 @@ pub enum StoreError {
     /// A stored value cannot be read back.
     #[error("{tree} {key} cannot be read: its seal or its layout is not ours")]
     Unreadable {
-        /// Its tree.
+        /// The tree that the record is in.
         tree: &'static str,
-        /// Its key.
+        /// The record's key.
         key: String,
     },
     /// Another process, or another store of this one, has the folder.
     #[error("{path} is in use by another sixgate; stop that one first, or give this one its own state.path", path = .path.display())]
     InUse {
-        /// The folder.
+        /// The store's folder.
         path: PathBuf,
     },
     /// The folder was sealed with another key.
@@ -50,7 +50,7 @@ pub enum StoreError {
         path = .path.display()
     )]
     WrongKey {
-        /// The folder.
+        /// The store's folder.
         path: PathBuf,
     },
     /// The files are damaged and there is no good export.
@@ -60,7 +60,7 @@ pub enum StoreError {
         path = .path.display()
     )]
     Corrupt {
-        /// The folder.
+        /// The store's folder.
         path: PathBuf,
         /// What was found.
         why: String,
@@ -68,7 +68,7 @@ pub enum StoreError {
     /// A newer program wrote the folder.
     #[error("{path} was written by a newer sixgate (layout {layout}); run that one", path = .path.display())]
     Newer {
-        /// The folder.
+        /// The store's folder.
         path: PathBuf,
         /// Its layout version.
         layout: u8,
@@ -76,9 +76,9 @@ pub enum StoreError {
     /// Another engine wrote the folder.
     #[error("{path} was written by the engine {found}; run with that one", path = .path.display())]
     OtherEngine {
-        /// The folder.
+        /// The store's folder.
         path: PathBuf,
-        /// Its engine.
+        /// The engine that the folder was made by.
         found: String,
     },
     /// The disk, or the engine on it, failed.
@@ -86,9 +86,9 @@ pub enum StoreError {
     Io {
         /// What was tried.
         doing: &'static str,
-        /// Where.
+        /// The file or folder that it was done to.
         path: PathBuf,
-        /// Why not.
+        /// What the system says.
         #[source]
         source: Arc<io::Error>,
     },
@@ -152,10 +152,4 @@ impl From<SealError> for StoreError {
     fn from(err: SealError) -> Self {
         Self::Seal(Arc::new(err))
     }
-}
-
-/// An error and its causes on one line.
-pub(super) fn chain(err: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(err.source(), |cause| cause.source());
-    causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::export;
 use super::table::Shared;
+use crate::domain::lock;
 use crate::domain::priority;
 
 const SHARE: u32 = 20;
@@ -48,7 +49,7 @@ struct State {
 
 impl Signal {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -11,7 +11,9 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use crate::domain::lock;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use zeroize::Zeroizing;
@@ -33,19 +35,19 @@ pub fn take() {
     let key = match std::env::var(NUMBER).ok().and_then(|number| number.parse().ok()) {
         Some(number) => read(number),
         None => std::env::var(VARIABLE).ok().map(Zeroizing::new).inspect(|key| {
-            *STAYS.lock().unwrap_or_else(PoisonError::into_inner) = Some(start_anew(key));
+            *lock(&STAYS) = Some(start_anew(key));
         }),
     };
-    *KEY.lock().unwrap_or_else(PoisonError::into_inner) = key;
+    *lock(&KEY) = key;
 }
 
 /// The key that was handed over, once.
 pub fn key() -> Option<Zeroizing<String>> {
-    if let Some(err) = STAYS.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    if let Some(err) = lock(&STAYS).take() {
         tracing::warn!(%err, "the master key could not be taken out of the environment: {VARIABLE} stays readable in \
             /proc/PID/environ for as long as this runs; give the key by a file (state.master_key_file) or LoadCredential=");
     }
-    KEY.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(&KEY).take()
 }
 
 fn read(number: RawFd) -> Option<Zeroizing<String>> {

@@ -22,6 +22,7 @@
 mod backend;
 mod backup;
 mod change;
+mod engine;
 mod error;
 mod export;
 mod exporter;
@@ -36,19 +37,22 @@ mod sled;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::domain::lock;
+
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::backend::Engine;
 pub use self::change::Change;
+pub use self::engine::Engine;
 pub use self::error::StoreError;
 pub use self::open::Restored;
 pub use self::records::{
@@ -241,8 +245,8 @@ impl Store {
     /// Finish what is queued, write a last export, let go of the folder. Reads go on
     /// from memory; later changes are [`StoreError::Closed`]. Blocks on the disk.
     pub fn close(&self) {
-        drop(self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let mut writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(lock(&self.inner.queue).take());
+        let mut writer = lock(&self.inner.writer);
         if let Some(thread) = writer.take()
             && thread.join().is_err()
         {
@@ -256,7 +260,7 @@ impl Store {
         change: Change,
     ) -> Result<(Request, oneshot::Receiver<Result<(), StoreError>>, mpsc::Sender<Request>), StoreError> {
         let change = change.checked()?;
-        let queue = self.inner.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = lock(&self.inner.queue).clone();
         let queue = queue.ok_or(StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
         Ok((Request { change, done }, answer, queue))

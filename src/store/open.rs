@@ -21,7 +21,8 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::backend::{Backend, Batch, Engine, Failure, guarded};
+use super::backend::{Backend, Batch, Failure, guarded};
+use super::engine::Engine;
 use super::export;
 use super::folder::{self, FolderLock};
 use super::records::{self, LAYOUT, MetaRecord, SequenceRecord, Tree};

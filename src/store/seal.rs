@@ -40,9 +40,9 @@ pub enum SealError {
     /// The key file is open to others.
     #[error("master key file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}", path = .path.display())]
     Exposed {
-        /// The file.
+        /// The file that the key is in.
         path: PathBuf,
-        /// Its permission bits.
+        /// The file's permission bits.
         mode: u32,
     },
     /// The key file's content is no key.
@@ -52,7 +52,7 @@ pub enum SealError {
         path = .path.display()
     )]
     MalformedFile {
-        /// The file.
+        /// The file that the key is in.
         path: PathBuf,
     },
     /// A text is no key.
@@ -63,9 +63,9 @@ pub enum SealError {
     Io {
         /// What was tried.
         doing: &'static str,
-        /// The file.
+        /// The file that the key is in.
         path: PathBuf,
-        /// Why not.
+        /// What the system says.
         #[source]
         source: io::Error,
     },

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use crate::domain::lock;
+
 use super::records::{self, Record, SequenceRecord, Tree};
 use super::seal::{SealError, Sealer};
 
@@ -96,12 +98,12 @@ impl Shared {
 
     /// Why changes cannot be written now, and what to do; `None` while they can.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.trouble).clone()
     }
 
     /// Take up that they cannot, or can again. Was it otherwise before?
     pub(super) fn set_trouble(&self, why: Option<String>) -> bool {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = lock(&self.trouble);
         let is_news = trouble.is_some() != why.is_some();
         *trouble = why;
         is_news

@@ -21,13 +21,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::backend::{Backend, Batch, Engine, Failure, guarded};
+use super::backend::{Backend, Batch, Failure, guarded};
 use super::change::{Change, Op, Want};
-use super::error::{StoreError, chain};
+use super::engine::Engine;
+use super::error::StoreError;
 use super::exporter::Exporter;
 use super::folder::{self, FolderLock};
 use super::records::{self, SequenceRecord};
 use super::table::{self, Entries, Shared, meta_key, sequence_key};
+use crate::domain::chain;
 use crate::domain::disk::is_full;
 
 /// How many changes may wait. When full, `commit` waits for room: callers slow down to the disk's pace.

@@ -26,7 +26,7 @@ pub struct Whose {
     told: Seldom,
 }
 
-/// Of callers, who trade.
+/// The connections of callers, who trade.
 pub static CALLERS: Whose = Whose {
     text: |crowd| {
         format!(
@@ -38,7 +38,7 @@ pub static CALLERS: Whose = Whose {
     told: Seldom::once_in(Duration::from_secs(60)),
 };
 
-/// Of operators, who use the admin API.
+/// The connections of operators, who use the admin API.
 pub static OPERATORS: Whose = Whose {
     text: |crowd| {
         format!(

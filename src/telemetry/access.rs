@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 use http::uri::PathAndQuery;
 
+use crate::domain::time::micros;
 use crate::domain::{AccountName, Authority, OrderChanges, Outcome, Role, SourceAddr};
 
 /// What is known of a request while it is served, and what is told of it at its end: in the access line, the metrics and
@@ -47,12 +48,12 @@ pub struct Access {
 }
 
 impl Access {
-    /// Of a request that was just read.
+    /// Begins the line of a request that was just read.
     pub fn new(request_id: &Arc<str>, method: &Method) -> Self {
         Self { method: Some(method.clone()), ..Self::unread(request_id) }
     }
 
-    /// Of a request that could not be read.
+    /// Begins the line of a request that could not be read.
     pub fn unread(request_id: &Arc<str>) -> Self {
         Self {
             request_id: Arc::clone(request_id),
@@ -117,10 +118,6 @@ fn shown(path: &str) -> Cow<'_, str> {
     }
     let parts: Vec<&str> = path.split('/').map(|part| if hides(part) { REMOVED } else { part }).collect();
     Cow::Owned(parts.join("/"))
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -40,13 +40,13 @@ impl Subject {
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// About what.
+    /// What it is about.
     pub subject: Subject,
-    /// Whose.
+    /// The account that it happened to.
     pub account: AccountName,
-    /// The rest, as the API names it.
+    /// The members that the subject has, named as in the API.
     pub data: Value,
 }
 

@@ -41,7 +41,7 @@ const LOOK: u16 = 1000;
 
 /// The levels of the process's one log.
 static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
-/// Its lines.
+/// Log lines that wait to be written.
 static LINES: LazyLock<Arc<Queue>> = LazyLock::new(Arc::default);
 
 /// Libraries speak only when something is wrong: at debug level hyper and hickory

@@ -1,7 +1,7 @@
 //! Counters for Prometheus. Labels come from closed enums, so their number is
 //! bounded whatever callers send.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::access::Access;
 use crate::domain::places::ConnectionLimit;
-use crate::domain::{Outcome, Role};
+use crate::domain::{Outcome, Role, lock};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -169,7 +169,7 @@ impl Metrics {
         self.journal_whole.set(whole.into());
     }
 
-    /// So many tasks are at work.
+    /// Sets how many tasks are running.
     pub fn tasks(&self, running: usize) {
         self.tasks.set(i64::try_from(running).unwrap_or(i64::MAX));
     }
@@ -240,12 +240,12 @@ impl Metrics {
 
     /// Show how many places there are in `house` and how many are taken, as those of these people.
     pub fn show_places(&self, of: &'static str, house: &Arc<ConnectionLimit>) {
-        self.houses.lock().unwrap_or_else(PoisonError::into_inner).push((of, Arc::clone(house)));
+        lock(&self.houses).push((of, Arc::clone(house)));
     }
 
     /// The text that Prometheus reads.
     pub fn text(&self) -> String {
-        for (of, house) in &*self.houses.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (of, house) in &*lock(&self.houses) {
             let shown = [(&self.places, house.most()), (&self.places_taken, house.taken())];
             for (gauge, count) in shown {
                 gauge.get_or_create(&PlaceLabels { of }).set(i64::try_from(count).unwrap_or(i64::MAX));

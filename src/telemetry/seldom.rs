@@ -1,7 +1,9 @@
 //! Lines of what may happen many times a second and needs to be told once.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::domain::lock;
 
 /// When a kind of line was written last, and how often there was a reason for one since.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ impl Seldom {
     }
 
     fn due_at(&self, now: Instant) -> Option<u64> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         last.1 += 1;
         if last.0.is_some_and(|at| now.saturating_duration_since(at) < self.each) {
             return None;

@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -11,10 +11,16 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::keeper::Keeper;
 use super::lifecycle::{By, CHECK_TIME, State, Trouble, Why};
 use super::live::LiveToken;
+use crate::domain::lock;
 use crate::domain::steady;
+
+/// Who keeps a token alive, as far as its place knows.
+pub(super) trait KeepsToken: std::fmt::Debug + Send + Sync {
+    /// Something of what it goes by is not what it was.
+    fn look_again(&self);
+}
 
 /// Where an account's token stands, as its keeper last said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +57,7 @@ impl TokenStatus {
 pub struct Unavailable {
     /// A word for programs.
     pub code: String,
-    /// What happened.
+    /// One sentence that says what happened.
     pub summary: String,
     /// What to do. `{name}` stands for the account.
     pub action: String,
@@ -74,7 +80,7 @@ pub struct TokenCell {
     /// Was the token that its keeper takes for signing found to have ended?
     ended: AtomicBool,
     /// To be told of that.
-    keeper: OnceLock<Weak<Keeper>>,
+    keeper: OnceLock<Weak<dyn KeepsToken>>,
 }
 
 /// A refusal that proves nothing: the token signs on until the keeper has asked.
@@ -127,7 +133,7 @@ impl TokenCell {
     pub(super) fn doubt(&self, doubt: Doubt) -> bool {
         let signs = self.last.load().as_ref().is_some_and(|last| last.generation() == doubt.generation)
             && doubt.generation > self.barred.load(Ordering::Acquire);
-        let mut standing = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standing = lock(&self.doubt);
         // An order's refusal says more than what a read has begun.
         let news =
             standing.is_none_or(|old| old.generation < doubt.generation || (old.by, doubt.by) == (By::Read, By::Write));
@@ -139,13 +145,13 @@ impl TokenCell {
 
     /// The doubt that nobody has looked into yet or that is being looked into.
     pub(super) fn doubted(&self) -> Option<Doubt> {
-        *self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.doubt)
     }
 
     /// This doubt is settled, as far as it can be; whoever waits goes on.
     pub(super) fn settled(&self, doubt: Doubt) {
         let settled = {
-            let mut standing = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut standing = lock(&self.doubt);
             standing.take_if(|last| *last == doubt)
         };
         if settled.is_some() {
@@ -170,7 +176,7 @@ impl TokenCell {
 
     /// Nothing panics while it is held.
     fn lock(&self) -> MutexGuard<'_, TokenStatus> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.standing)
     }
 
     /// Where it stands. A token that ended while its keeper takes it for signing is none, and its keeper is told.
@@ -277,7 +283,7 @@ impl TokenCell {
     }
 
     /// Who is to be told when somebody finds that the token has ended. The first one given counts.
-    pub(super) fn kept_by(&self, keeper: Weak<Keeper>) {
+    pub(super) fn kept_by(&self, keeper: Weak<dyn KeepsToken>) {
         let _ = self.keeper.set(keeper);
     }
 

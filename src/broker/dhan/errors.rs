@@ -28,6 +28,8 @@ use serde::Deserialize;
 
 use reply::{Seen, Sign};
 
+pub use reply::{Context, Reply};
+
 /// What the gateway does about a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -64,43 +66,6 @@ pub struct Row {
     proof: Vec<String>,
 }
 
-/// A reply of the broker, as it came.
-#[derive(Clone, Copy, Debug)]
-pub struct Reply<'a> {
-    /// The HTTP status.
-    pub status: u16,
-    /// The `Content-Type`, where there was one. A hint only: it is often wrong.
-    pub content_type: Option<&'a str>,
-    /// The body, or as much of it as was read.
-    pub body: &'a [u8],
-}
-
-/// Which call was refused: the same code can mean different things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Context {
-    /// Orders, portfolio, profile, static addresses.
-    Trading,
-    /// Quotes, charts, option chains.
-    Data,
-    /// `generateAccessToken`.
-    Login,
-    /// `RenewToken`.
-    Renew,
-    /// The consent calls.
-    Consent,
-}
-
-impl Context {
-    /// Calls whose good reply is a JSON object, so that anything else is a failure.
-    const fn is_login(self) -> bool {
-        match self {
-            Self::Login | Self::Renew | Self::Consent => true,
-            Self::Trading | Self::Data => false,
-        }
-    }
-}
-
 /// A refusal that was recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -129,13 +94,13 @@ pub fn classify(reply: &Reply<'_>, context: Context) -> Option<Found> {
 /// request. A 5xx is never such proof, nor a reply that names an order, nor words
 /// that stand among others: the broker quotes what it was sent.
 pub fn refuses_token(reply: &Reply<'_>) -> bool {
-    proof::shows(reply, Rule::Remint)
+    is_proved(reply, Rule::Remint)
 }
 
 /// Does this reply, as a whole, refuse the source address? Then the broker did not act
 /// on the request. What is no proof of a refused token is none here.
 pub fn refuses_source(reply: &Reply<'_>) -> bool {
-    proof::shows(reply, Rule::OtherLeg)
+    is_proved(reply, Rule::OtherLeg)
 }
 
 /// Is this reply a reason to ask `/profile` whether the token lives? It proves nothing:
@@ -148,6 +113,11 @@ pub fn doubts_token(reply: &Reply<'_>) -> bool {
 /// Every row, for documentation and tests.
 pub fn rows() -> &'static [Row] {
     &TABLE.rows
+}
+
+/// Is this reply the refusal that `rule` is about, and nothing else?
+fn is_proved(reply: &Reply<'_>, rule: Rule) -> bool {
+    proof::shows(reply, |words| TABLE.rows.iter().any(|row| row.rule == rule && row.proof.contains(words)))
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("errors.toml")).unwrap_or_default());

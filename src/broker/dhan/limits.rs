@@ -15,7 +15,7 @@ use super::endpoints::RateClass;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// How many.
+    /// The number of requests allowed in the window.
     pub count: u32,
     /// In how long.
     #[serde(deserialize_with = "duration")]

@@ -10,7 +10,7 @@ const TRAILERS_LIMIT: usize = 64;
 /// How a body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// So many bytes.
+    /// A body of this many bytes.
     Length(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,

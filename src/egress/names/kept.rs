@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Host;
+use crate::domain::lock;
 use crate::egress::guard;
 
 /// An answer that is the same is written anew no more often than this.
@@ -63,7 +64,7 @@ impl Kept {
 
     /// Is there anything in these that is worth a write?
     pub fn is_news(&self, entries: &Entries) -> bool {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = lock(&self.written);
         entries.iter().any(|(host, entry)| match written.get(host) {
             Some(old) => old.addresses != entry.addresses || old.at.saturating_add(AT_MOST_EVERY.as_secs()) <= entry.at,
             None => true,
@@ -72,7 +73,7 @@ impl Kept {
 
     /// Write the file anew. Blocks.
     pub fn write(&self, entries: Entries) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = lock(&self.written);
         if let Err(err) = replace(&self.path, &entries) {
             tracing::debug!(path = %self.path.display(), error = %err, "the addresses of hosts are not kept over a restart");
         }

@@ -29,7 +29,7 @@ use std::collections::HashMap;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -38,7 +38,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::ResolveError;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Host, stirred};
+use crate::domain::{Host, lock, stirred};
 
 pub(super) use name::Name;
 pub(super) use question::Unusable;
@@ -142,7 +142,7 @@ impl Names {
     }
 
     fn name(&self, host: &Host) -> Arc<Name> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = lock(&self.table);
         if let Some(name) = table.get(host) {
             return Arc::clone(name);
         }
@@ -192,7 +192,7 @@ impl Names {
     async fn save(&self) {
         let Some(kept) = self.kept.get() else { return };
         let entries: Entries = {
-            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            let table = lock(&self.table);
             table.iter().filter_map(|(host, name)| Some((host.as_str().to_owned(), name.entry()?))).collect()
         };
         if kept.is_news(&entries) {

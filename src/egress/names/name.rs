@@ -1,7 +1,7 @@
 //! One host: what is known of it, and what its last lookup came to.
 
 use std::net::Ipv6Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,6 +11,7 @@ use super::kept::{self, Entry};
 use super::question::Found;
 use super::servers::Failure;
 use crate::domain::Host;
+use crate::domain::lock;
 
 /// Answers are kept at least this long, however short their TTL.
 pub(super) const TTL_FLOOR: Duration = Duration::from_secs(5);
@@ -257,7 +258,7 @@ impl Name {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

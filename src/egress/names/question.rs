@@ -41,7 +41,7 @@ pub(super) struct Found {
 /// Why a server's answer is of no use, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::egress) enum Unusable {
-    /// Nothing came.
+    /// The server did not answer within this time.
     Silent(Duration),
     /// It could not be asked, or its host says that it is not there.
     Unreachable(String),

@@ -6,7 +6,7 @@
 //! not hide what another knows.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::question::{self, Found, Unusable};
 use super::system::{self, Files, Servers};
 use crate::domain::Host;
+use crate::domain::lock;
 
 /// How long a server may be silent before the next one is asked as well.
 const STAGGER: Duration = Duration::from_millis(250);
@@ -55,7 +56,7 @@ impl Asker {
 
     /// Others, from the next lookup on. Were they others?
     pub fn configure(&self, servers: &[SocketAddr]) -> bool {
-        let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut configured = lock(&self.configured);
         let other = *configured != servers;
         *configured = servers.to_vec();
         other
@@ -63,7 +64,7 @@ impl Asker {
 
     /// The servers as they are now. Reads a small file.
     pub async fn servers(&self) -> Servers {
-        let configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let configured = lock(&self.configured).clone();
         let files = self.files.clone();
         let found = tokio::task::spawn_blocking(move || Servers::find(&configured, &files)).await;
         // Only while the runtime ends.
@@ -79,7 +80,7 @@ impl Asker {
             Ok(None) => {}
             Err(why) => said.push((None, why)),
         }
-        let last = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *lock(&self.answered);
         servers.list.sort_by_key(|server| Some(*server) != last);
         let mut left = servers.list.iter().copied();
         let mut asked = FuturesUnordered::new();
@@ -97,7 +98,7 @@ impl Asker {
                 };
                 match answer {
                     Some((server, Ok(found))) => {
-                        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+                        *lock(&self.answered) = Some(server);
                         return Ok(found);
                     }
                     Some((server, Err(why))) => said.push((Some(server), why)),

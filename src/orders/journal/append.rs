@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
-use super::batch::{Batch, Outcome, Prepared, Room};
+use super::batch::{Appended, Batch, Outcome, Prepared, Room};
 use super::codec;
 use super::entry::Entry;
 use super::error::JournalError;
@@ -26,8 +26,8 @@ use super::health::{Health, Over};
 use super::note::Note;
 use super::recovery;
 use super::whole::{self, Lack};
-use super::writer::Appended;
 use crate::domain::disk::is_full;
+use crate::domain::lock;
 
 /// While there is no reserve, how often it is tried to make it again.
 const RESERVE_EVERY: Duration = Duration::from_secs(1);
@@ -381,7 +381,7 @@ impl Writer {
     }
 
     fn tell_lacks(&self, found: impl IntoIterator<Item = Lack>) {
-        let mut lacks = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lacks = lock(&self.lacks);
         whole::tell(&mut lacks, found, whole::WHILE_RUNNING);
     }
 

@@ -13,10 +13,25 @@ use tokio::sync::oneshot;
 use super::codec;
 use super::entry::{Entry, Kind};
 use super::error::JournalError;
-use super::writer::{Appended, Urgency};
 
 /// Threads that have a batch of their own; more share them.
 const SHARDS: usize = 64;
+
+/// What an intent is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// It is refused while there is no room kept for outcomes.
+    Ordinary,
+    /// It takes risk away: it uses the room that is kept.
+    TakesRiskAway,
+}
+
+/// Where a line went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The line's number.
+    pub seq: u64,
+}
 
 pub(super) type Outcome = Result<Appended, JournalError>;
 
@@ -53,7 +68,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// One line.
+    /// A batch of one line.
     pub(super) fn of(entry: &Entry, room: Room) -> Self {
         let mut batch = Self::default();
         batch.add(entry, room);

@@ -54,13 +54,13 @@ impl fmt::Debug for LineHash {
 /// A line as it was read back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// Its number.
+    /// The line's number in the chain.
     pub seq: u64,
     /// What it says.
     pub entry: Entry,
     /// The hash of the line before.
     pub prev: LineHash,
-    /// Its own.
+    /// The line's own hash.
     pub hash: LineHash,
     /// Which members it has.
     pub members: Members,

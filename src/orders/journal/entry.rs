@@ -18,7 +18,7 @@ pub enum Kind {
     Intent,
     /// What became of one.
     Outcome,
-    /// Anything else.
+    /// What is neither, such as a repair or a repeat.
     Note,
 }
 
@@ -43,7 +43,7 @@ pub struct Entry {
     pub kind: Kind,
     /// The gateway's id of the request.
     pub request_id: Option<SafeText>,
-    /// Whose order.
+    /// The account whose order it is.
     pub account: Option<AccountName>,
     /// Which leg it takes.
     pub leg: Option<Role>,

@@ -10,7 +10,7 @@ pub enum JournalError {
     /// No room. The journal is as it was before; later appends work once there is.
     #[error("no room for the order journal in {path}; order writes are refused until there is", path = .path.display())]
     Full {
-        /// The folder.
+        /// The journal's folder.
         path: PathBuf,
         /// What the kernel said.
         #[source]
@@ -21,25 +21,25 @@ pub enum JournalError {
     Io {
         /// What was tried.
         doing: &'static str,
-        /// Where.
+        /// The file or folder that it was done to.
         path: PathBuf,
-        /// Why not.
+        /// What the system says.
         #[source]
         source: Arc<io::Error>,
     },
     /// The line is in the journal, and may be gone after a power cut.
     #[error("cannot sync the order journal in {path}", path = .path.display())]
     Unsynced {
-        /// The folder.
+        /// The journal's folder.
         path: PathBuf,
-        /// Why not.
+        /// What the system says.
         #[source]
         source: Arc<io::Error>,
     },
     /// The disk takes too long. The line may get there yet.
     #[error("the disk of the order journal in {path} did not take a line within {waited:?}", path = .path.display())]
     Slow {
-        /// The folder.
+        /// The journal's folder.
         path: PathBuf,
         /// How long it was waited for.
         waited: std::time::Duration,
@@ -54,7 +54,7 @@ pub enum JournalError {
     /// Another process, or another journal of this one, has the folder.
     #[error("{path} is in use by another sixgate; stop that one first, or give this one its own state.path", path = .path.display())]
     InUse {
-        /// The folder.
+        /// The journal's folder.
         path: PathBuf,
     },
 }

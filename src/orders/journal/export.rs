@@ -111,7 +111,7 @@ impl<W: Write> Csv<W> {
         self.out.write_all(b"\r\n")
     }
 
-    /// Flush.
+    /// Writes out what is held back.
     ///
     /// # Errors
     /// The writer's.

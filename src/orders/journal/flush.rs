@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::domain::lock;
+
 use tokio::sync::oneshot;
 
 type Done = oneshot::Sender<Result<(), Arc<io::Error>>>;
@@ -81,7 +83,7 @@ impl Drop for Flusher {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     fn run(&self) {

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
@@ -14,7 +14,9 @@ use tokio::time::Instant;
 
 use super::error::JournalError;
 use super::folder::RESERVE_BYTES;
+use crate::domain::chain;
 use crate::domain::disk;
+use crate::domain::lock;
 
 /// With less than this, beside the reserve, no line is certain to get in.
 const NO_ROOM: u64 = 64 * 1024;
@@ -119,7 +121,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn is_unwell(&self) -> bool {
@@ -228,12 +230,6 @@ fn no_room(room: &Room) -> String {
         Some(0) => "no more files can be made on the disk of the order journal".to_owned(),
         Some(_) | None => format!("the disk of the order journal is full ({} bytes are left)", room.bytes),
     }
-}
-
-/// An error and its causes on one line.
-fn chain(err: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(err.source(), |cause| cause.source());
-    causes.fold(err.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

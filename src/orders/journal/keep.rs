@@ -5,23 +5,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::domain::lock;
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
 use super::append::Writer;
-use super::aside::{PATIENCE, Pace};
 use super::entry::Entry;
 use super::error::JournalError;
 use super::folder;
 use super::health::Health;
 use super::note::Note;
+use super::options::Options;
+use super::pace::{PATIENCE, Pace};
 use super::recovery::{self, Last};
 use super::seen::Seen;
-use super::writer::Options;
 
 /// How often the keeper looks at the room on the disk, and whether a trouble is over.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -55,7 +57,7 @@ pub(super) struct Core {
 /// When a file was last deleted.
 #[derive(Debug)]
 struct Retired {
-    /// Over restarts.
+    /// The day on which it was, kept over restarts.
     on: Option<Date>,
     /// By a clock that nobody sets.
     at: Option<Instant>,
@@ -230,7 +232,7 @@ impl Core {
     }
 
     fn retired(&self) -> MutexGuard<'_, Retired> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.retired)
     }
 }
 

@@ -37,7 +37,7 @@ pub enum Note {
     /// A file older than `journal.keep` was deleted, or is about to be. The chain
     /// begins after the last line of them.
     Deleted {
-        /// How many.
+        /// How many files were deleted.
         files: u64,
         /// The newest of them.
         through: String,
@@ -49,18 +49,18 @@ pub enum Note {
     /// The file that was written to was not the one in the folder any more, while the gateway ran. It went on in
     /// this one.
     Displaced {
-        /// Which file.
+        /// The file that was written to.
         file: String,
         /// What had become of it.
         why: String,
         /// The number of the last line before this note.
         last_seq: u64,
-        /// Its hash.
+        /// The hash of the last line before this note.
         last_hash: String,
     },
     /// Lines may lack before this note, and the chain cannot show it.
     MayLack {
-        /// Why.
+        /// Why it is so, in words.
         why: String,
     },
     /// A write that was answered with what became of an earlier one, and not sent. The line has its ids.
@@ -70,7 +70,7 @@ pub enum Note {
     },
     /// Words of the gateway or its operator. Never a secret.
     Message {
-        /// The words.
+        /// The text of the note.
         text: String,
     },
 }

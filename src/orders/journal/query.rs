@@ -37,7 +37,7 @@ pub struct Query {
     pub order_id: Option<SafeText>,
     /// With this correlation id.
     pub correlation_id: Option<SafeText>,
-    /// Which first.
+    /// Whether the oldest or the newest line comes first.
     pub order: Order,
     /// At most so many. A page may hold fewer and still not be the last: see [`Page::next`].
     pub limit: usize,
@@ -100,10 +100,10 @@ impl FromStr for Cursor {
     }
 }
 
-/// Some lines.
+/// A page of lines.
 #[derive(Debug)]
 pub struct Page {
-    /// The lines.
+    /// The lines, in the order asked for.
     pub items: Vec<Recorded>,
     /// The cursor of the next page; `None` at the end.
     pub next: Option<Cursor>,
@@ -266,7 +266,7 @@ pub struct ReadBack {
     since: Timestamp,
     /// Give out every line after the first that is.
     all_after_first: bool,
-    /// Newest first.
+    /// The dates of the files still to be read, newest first.
     dates: Vec<Date>,
     current: Option<(Date, Forward)>,
     line: Line,

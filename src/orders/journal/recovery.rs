@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use super::codec::{self, LineHash, Recorded};
 use super::folder::{self, Head};
 use super::note::Note;
+use super::options::Options;
 use super::read::{Backward, Forward, Line};
 use super::seen::Seen;
 use super::whole::{self, Lack};
-use super::writer::Options;
 
 /// What was found.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Found {
     pub(super) head: Head,
     /// What to write first.
     pub(super) notes: Vec<Note>,
-    /// What lacks.
+    /// Lines that were known once and are gone.
     pub(super) lacks: Vec<Lack>,
     /// When the last line was written, by the clock of then.
     pub(super) newest_at: Option<Timestamp>,

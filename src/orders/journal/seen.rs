@@ -21,7 +21,7 @@ use super::folder::Head;
 pub(super) struct Seen {
     /// The newest line when this was written.
     pub(super) seq: u64,
-    /// Its hash.
+    /// The hash of the newest line.
     pub(super) hash: String,
     /// The file it is in.
     pub(super) file: Option<String>,

@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::aside::Job;
-use super::batch::{Batch, InFlightGuard, Outcome, Part, Room};
+use super::batch::{Appended, Batch, InFlightGuard, Outcome, Part, Room, Urgency};
 use super::entry::Entry;
 use super::error::JournalError;
-use super::writer::{Appended, Journal, Urgency};
+use super::writer::Journal;
 
 /// How long an outcome waits for a disk that is slow. Its caller waits for it, and the order is done.
 const OUTCOME_WITHIN: Duration = Duration::from_secs(2);

@@ -31,7 +31,7 @@ const TOLD: usize = 1000;
 /// What was found.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// Files read.
+    /// How many files were read.
     pub files: u64,
     /// Whole lines read.
     pub lines: u64,
@@ -64,11 +64,11 @@ pub struct Place {
     pub file: String,
     /// Which line of the file, from 1.
     pub line: u64,
-    /// Its number.
+    /// The number that the line says it has.
     pub seq: u64,
-    /// Its time.
+    /// When the line says it was written.
     pub at: Timestamp,
-    /// Its hash.
+    /// The hash that the line ends with.
     pub hash: String,
 }
 
@@ -79,7 +79,7 @@ pub struct Problem {
     pub file: String,
     /// Which line of it, from 1; 0 for the file as a whole.
     pub line: u64,
-    /// What.
+    /// What is wrong there.
     pub what: String,
 }
 

@@ -215,7 +215,7 @@ impl Chain {
         self.unexplained = None;
     }
 
-    /// What lacks.
+    /// Everything that was found to lack.
     pub(super) fn into_lacks(mut self) -> Vec<Lack> {
         self.lacks.extend(self.unexplained.take().map(|(_, _, lack)| lack));
         self.lacks

@@ -5,14 +5,14 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 
 use super::append::{Current, Writer};
-use super::aside::{Aside, SLOW};
+use super::aside::Aside;
 use super::batch::{Batch, Batches, Room as Place};
 use super::entry::Entry;
 use super::error::JournalError;
@@ -21,54 +21,18 @@ use super::folder::{self, Lock};
 use super::health::{Health, Room};
 use super::keep::{Core, Keeper};
 use super::note::Note;
+use super::options::Options;
 use super::query::{self, ReadBack};
 use super::recovery;
 use super::redact::SafeText;
-use super::seen;
 use super::whole::{self, Lack, Whole};
 use crate::domain::AccountName;
-
-/// How a journal is kept.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// [`Journal::append_durable`] waits for the disk (`journal.fsync`).
-    pub fsync: bool,
-    /// How long files are kept (`journal.keep`).
-    pub keep: Duration,
-    /// Keep a file beside the folder that knows of it, `journal.seen` for `journal`, and a thread that tends both.
-    pub seen: bool,
-    /// Which run of the host's kernel this is, where it is known.
-    pub boot_id: Option<String>,
-    /// A write that takes longer makes the disk a slow one, whose lines a thread of their own writes.
-    pub slow_from: Duration,
-}
-
-impl Options {
-    /// A journal alone, without anything beside it.
-    pub const fn new(fsync: bool, keep: Duration) -> Self {
-        Self { fsync, keep, seen: false, boot_id: None, slow_from: SLOW }
-    }
-
-    /// As the gateway keeps it.
-    #[must_use]
-    pub fn tended(self) -> Self {
-        Self { seen: true, boot_id: seen::boot_id(), ..self }
-    }
-}
-
-/// What an intent is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
-    /// It is refused while there is no room kept for outcomes.
-    Ordinary,
-    /// It takes risk away: it uses the room that is kept.
-    TakesRiskAway,
-}
+use crate::domain::lock;
 
 /// A write that was answered with what became of an earlier one.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeat<'a> {
-    /// Whose.
+    /// The account that sent it.
     pub account: &'a AccountName,
     /// The request that repeats.
     pub request_id: &'a SafeText,
@@ -115,13 +79,6 @@ impl Drop for Shared {
         self.aside.finish();
         self.core.close();
     }
-}
-
-/// Where a line went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Its number.
-    pub seq: u64,
 }
 
 /// How the journal stands, for metrics and the console.
@@ -219,17 +176,13 @@ impl Journal {
 
     /// Does an id that is not known prove that it was never sent? Cheap; [`Whole::remembers_all`] says why not.
     pub fn remembers_all(&self) -> bool {
-        self.shared.lacks.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        lock(&self.shared.lacks).is_empty()
     }
 
     /// How whole it is, as far as is known by now.
     pub fn whole(&self) -> Whole {
-        let memory = self.shared.lacks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Whole {
-            opened: self.shared.opened,
-            memory,
-            files: self.shared.taken.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        }
+        let memory = lock(&self.shared.lacks).clone();
+        Whole { opened: self.shared.opened, memory, files: lock(&self.shared.taken).clone() }
     }
 
     /// The time of the last line that the process before wrote, as far as its file's date bears it out.
@@ -252,7 +205,7 @@ impl Journal {
 
     /// All of it was read.
     pub fn was_read_back(&self, read: ReadBack) {
-        let mut lacks = self.shared.lacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lacks = lock(&self.shared.lacks);
         whole::tell(&mut lacks, read.into_lacks(), whole::AT_A_START);
     }
 
@@ -292,7 +245,7 @@ impl Journal {
         let mut hasher = DefaultHasher::new();
         (repeat.account, repeat.correlation_id, repeat.idempotency_key).hash(&mut hasher);
         let (id, now) = (hasher.finish(), Instant::now());
-        let mut repeats = self.shared.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut repeats = lock(&self.shared.repeats);
         let fresh = |noted: &Instant| now.saturating_duration_since(*noted) < REPEAT_EVERY;
         if repeats.get(&id).is_some_and(fresh) {
             return false;

@@ -15,7 +15,7 @@ pub enum Priority {
     Exit,
     /// Takes risk away: a cancel, the kill switch.
     Cancel,
-    /// Anything else.
+    /// Everything that is neither of these.
     Other,
 }
 

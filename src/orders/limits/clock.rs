@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::domain::BootInstant;
+use crate::domain::time::micros;
 
 /// A point in time since the machine was started, to the microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,10 +46,6 @@ impl MonotonicTime {
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
 /// The clock that moments come from.
 #[derive(Clone, Copy, Debug)]
 pub struct MonotonicClock {
@@ -61,7 +58,7 @@ impl MonotonicClock {
         Self { start: BootInstant::now() }
     }
 
-    /// Now.
+    /// The time at this moment.
     pub fn now(&self) -> MonotonicTime {
         MonotonicTime::START.after(self.start.elapsed())
     }

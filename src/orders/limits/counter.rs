@@ -37,7 +37,7 @@ impl Counter {
         }
     }
 
-    /// One left.
+    /// Counts a request that left at this time.
     pub(super) fn add(&mut self, at: MonotonicTime) {
         match self {
             Self::Exact(times) => {

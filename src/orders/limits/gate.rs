@@ -1,18 +1,20 @@
 //! Waiting for a limit: what takes risk away first, else in order of arrival, never too long.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::classes::Classes;
 use super::clock::{MonotonicClock, MonotonicTime};
 use super::rules::Rules;
-use super::{Classes, Decision, Held, Limit, Limits, Priority, RateRequest, Taken};
+use super::{Decision, Held, Limit, Limits, Priority, RateRequest, Taken};
 use crate::broker::dhan::endpoints::RateClass;
 use crate::domain::OrderChanges;
+use crate::domain::lock;
 
 /// One account's limits, and those who wait for them. As many can wait as there are
 /// requests in flight; who cannot be let through in time is refused at once.
@@ -62,14 +64,14 @@ const fn way_out(limit: &Limit) -> &'static str {
 }
 
 impl Permit {
-    /// Of an order that is changed: how often, this time included.
+    /// How often the order that is changed was changed, this time included; `None` for what changes no order.
     pub const fn changes(&self) -> Option<OrderChanges> {
         self.0.changes
     }
 }
 
 impl Reserved {
-    /// Of an order that is changed: how often, this time included.
+    /// How often the order that is changed was changed, this time included; `None` for what changes no order.
     pub const fn changes(&self) -> Option<OrderChanges> {
         self.held.changes
     }
@@ -277,7 +279,7 @@ impl RateLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -25,6 +25,7 @@
 //! Not here: the numbers (`broker::dhan::limits`); what a 429 of the broker means.
 
 mod ask;
+mod classes;
 mod clock;
 mod counter;
 mod gate;
@@ -39,6 +40,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::classes::Classes;
 use self::counter::{Cap, Counter};
 use crate::broker::dhan::endpoints::RateClass;
 use crate::broker::dhan::limits::Window;
@@ -56,9 +58,9 @@ const DAY: Duration = Duration::from_hours(24);
 /// Which limit it is that is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// So many of a class in a window.
+    /// The number of requests of a class in a window.
     Window {
-        /// The class.
+        /// The class of requests that the window counts.
         class: RateClass,
         /// The broker's window, without our margin.
         window: Window,
@@ -98,7 +100,7 @@ impl fmt::Display for Limit {
 /// May it leave?
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision<T> {
-    /// Yes.
+    /// It may go now, with this to show for it.
     Go(T),
     /// Not before then, if nobody else goes first.
     Wait {
@@ -403,34 +405,4 @@ fn not_now<T>((earliest, limit): (MonotonicTime, Limit), deadline: MonotonicTime
         return Decision::Refuse { retry_after: Some(earliest.since(now)), limit };
     }
     Decision::Wait { until: earliest, limit }
-}
-
-/// One of each kind that is counted apart.
-#[derive(Debug, Default)]
-struct Classes<T> {
-    order: T,
-    data: T,
-    quote: T,
-    other: T,
-}
-
-impl<T> Classes<T> {
-    /// An option chain is counted as data.
-    const fn of(&self, class: RateClass) -> &T {
-        match class {
-            RateClass::Order => &self.order,
-            RateClass::Data | RateClass::OptionChain => &self.data,
-            RateClass::Quote => &self.quote,
-            RateClass::Other => &self.other,
-        }
-    }
-
-    const fn of_mut(&mut self, class: RateClass) -> &mut T {
-        match class {
-            RateClass::Order => &mut self.order,
-            RateClass::Data | RateClass::OptionChain => &mut self.data,
-            RateClass::Quote => &mut self.quote,
-            RateClass::Other => &mut self.other,
-        }
-    }
 }

@@ -16,7 +16,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::Classes;
+use super::classes::Classes;
 use super::counter::Cap;
 use crate::broker::dhan::endpoints::RateClass;
 use crate::broker::dhan::limits::{BrokerLimits, LimitsError, Window, limits};
@@ -34,7 +34,7 @@ pub struct Rules {
     pub(super) modifications_per_order: u32,
 }
 
-/// One window.
+/// One of the broker's windows with our margin.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     pub(super) window: Window,

@@ -82,13 +82,13 @@ enum OrderBook {
     Slices,
     /// Plain orders of one multi-order, under an id each.
     Multi,
-    /// Super orders.
+    /// The book of super orders.
     Super,
-    /// Forever orders.
+    /// The book of forever orders.
     Forever,
-    /// Orders of US stocks.
+    /// The book of orders for US stocks.
     Global,
-    /// Conditional alerts.
+    /// The book of conditional alerts.
     Alerts,
 }
 
@@ -254,11 +254,6 @@ impl Lookup {
     /// was not used.
     pub fn is_listed_by_id(&self) -> bool {
         matches!(&self.goal, Goal::Placed { book, .. } if !book.hides_ids())
-    }
-
-    /// Listen to answers.
-    pub const fn search(&self) -> Search<'_> {
-        Search::new(self)
     }
 
     /// Is it one order that is sought, and not slices or several?

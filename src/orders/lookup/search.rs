@@ -14,6 +14,13 @@ use super::{Goal, Lookup, OrderBook, external};
 use crate::orders::broker_clock::Window;
 use crate::orders::terms::{Number, Terms};
 
+impl Lookup {
+    /// Begins to listen to answers.
+    pub const fn search(&self) -> Search<'_> {
+        Search::new(self)
+    }
+}
+
 /// What answers prove.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {

@@ -8,11 +8,19 @@ use super::*;
 use crate::orders::idempotency::{Admission, Asker};
 use crate::orders::journal::SafePath;
 use crate::orders::limits::Rules;
+use crate::telemetry::events::Events;
 
 fn orders(dir: &tempfile::TempDir) -> Orders {
     let rules = Rules::new(crate::broker::dhan::limits::limits(), 0.05);
-    Orders::open(&dir.path().join("journal"), false, Duration::from_secs(86_400), rules, Duration::from_secs(1))
-        .unwrap()
+    Orders::open(
+        &dir.path().join("journal"),
+        false,
+        Duration::from_secs(86_400),
+        rules,
+        Duration::from_secs(1),
+        Events::default(),
+    )
+    .unwrap()
 }
 
 fn intent(request: &str, correlation: &str, body: u8) -> Entry {

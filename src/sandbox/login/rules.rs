@@ -53,7 +53,7 @@ pub enum ExpiryForm {
     Milliseconds,
     /// Always `2026-11-24T08:00:00`.
     Seconds,
-    /// Milliseconds since 1970, as a number. One client copes with it, so it was seen.
+    /// Milliseconds since 1970, as a number. A published client reads this form, so somebody has seen it.
     EpochMilliseconds,
     /// `2026-11-24T08:00:00+05:30`. Likewise.
     Offset,

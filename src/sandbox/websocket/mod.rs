@@ -27,9 +27,8 @@ use crate::domain::ClientId;
 
 use super::Inner;
 use super::api::query_value;
-use super::arrival::{host, name_only};
 use super::reply::{self, Reply};
-use super::server::Stream;
+use super::stream::{Stream, host, name_only};
 use super::tokens::{Consumer, TokenState};
 use super::world::Event;
 

@@ -13,6 +13,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::domain::lock;
+
 use prometheus_client::metrics::counter::Counter;
 use tracing::Level;
 
@@ -157,7 +159,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 

@@ -14,9 +14,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
+use super::answered::{Answered, Called};
 use super::call::{Answer, Exchange};
 use super::refusal;
-use super::{Answered, Called};
 use crate::broker::dhan::errors::{self, Context, Found, Reply, Rule};
 use crate::domain::NoAnswer;
 use crate::domain::{ClientId, Role, SourceAddr};
@@ -114,9 +114,9 @@ pub enum Holds {
     /// The broker does not say.
     #[default]
     NotTold,
-    /// Nothing.
+    /// The slot is empty.
     Empty,
-    /// This address.
+    /// The slot holds this address.
     Address(IpAddr),
     /// Something that is no address.
     Strange(String),

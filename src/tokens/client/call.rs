@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::domain::{Authority, BootInstant, ClientId, NoAnswer, Role, steady};
+use crate::domain::{Authority, BootInstant, ClientId, NoAnswer, Role, chain, steady};
 use crate::egress::decode::decoded;
 use crate::egress::{Lease, ReplyBody, SecretRequest};
 use crate::legs::{Errand, Leg, Legs, Purpose};
@@ -256,18 +256,6 @@ async fn read(body: ReplyBody) -> Result<Zeroizing<Vec<u8>>, String> {
 fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     let read = decoded(headers, &Bytes::copy_from_slice(body), BODY_LIMIT);
     read.map(|body| Zeroizing::new(body.to_vec())).map_err(|err| chain(&err))
-}
-
-/// An error and its causes on one line.
-fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        text.push_str(": ");
-        text.push_str(&err.to_string());
-        cause = err.source();
-    }
-    text
 }
 
 /// The broker's clock minus ours, from a reply asked for and received at these times.

@@ -18,6 +18,7 @@
 //! Not here: when to log in and what is counted (`lifecycle`), where tokens are kept.
 
 mod address;
+mod answered;
 mod call;
 mod profile;
 mod refusal;
@@ -29,9 +30,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::lifecycle::{AttemptOutcome, CheckOutcome, Refusal, Trouble};
+use super::lifecycle::{CheckOutcome, Refusal, Trouble};
 use crate::broker::dhan::errors::Context;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
@@ -39,9 +40,10 @@ use crate::domain::{Authority, BootInstant, ClientId, Role, Secret, SourceAddr, 
 use crate::legs::{Errand, Legs};
 
 pub use address::{Holds, Registered, Slot, is_not_told};
+pub use answered::{Answered, Called};
 pub use call::Way;
 pub use profile::Profile;
-pub use token::{ConsentLink, Minted};
+pub use token::{ConsentLink, Minted, check_token_id};
 
 use crate::domain::NoAnswer;
 use call::{Answer, Call, Ears, Exchange, headers, sensitive};
@@ -50,7 +52,6 @@ use call::{Answer, Call, Ears, Exchange, headers, sensitive};
 const MINT: &str = "/app/generateAccessToken";
 const GENERATE_CONSENT: &str = "/app/generate-consent";
 const CONSUME_CONSENT: &str = "/app/consumeApp-consent";
-const CONSENT_PAGE: &str = "/login/consentApp-login";
 const RENEW: &str = "/v2/RenewToken";
 const PROFILE: &str = "/v2/profile";
 const GET_IP: &str = "/v2/ip/getIP";
@@ -59,56 +60,6 @@ const MODIFY_IP: &str = "/v2/ip/modifyIP";
 
 /// How long a question without a token may take: it is asked for its own sake, and somebody waits for it.
 const PLAIN: Duration = Duration::from_secs(5);
-
-/// What came of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answered<T> {
-    /// What was asked for.
-    Good(T),
-    /// The broker answered no, or nothing that can be read.
-    Refused(Refusal),
-    /// It was sent and no answer came: it may have happened. Why, for people.
-    Unknown(String),
-    /// Proven: not a byte was sent. Why, for people.
-    NotSent(String),
-}
-
-impl<T> Answered<T> {
-    /// As the life cycle takes it.
-    pub fn outcome(self, good: impl FnOnce(T) -> AttemptOutcome) -> AttemptOutcome {
-        match self {
-            Self::Good(got) => good(got),
-            Self::Refused(refusal) => AttemptOutcome::Refused(refusal),
-            Self::Unknown(_) => AttemptOutcome::Unknown,
-            Self::NotSent(_) => AttemptOutcome::NotSent,
-        }
-    }
-
-    /// What was asked for, else one sentence that says why not.
-    ///
-    /// # Errors
-    /// The sentence.
-    pub fn told(self) -> Result<T, String> {
-        match self {
-            Self::Good(got) => Ok(got),
-            Self::Refused(refusal) => Err(refusal.trouble.summary.into_owned()),
-            Self::Unknown(why) => Err(format!("the broker did not answer: {why}")),
-            Self::NotSent(why) => Err(format!("the broker could not be asked: {why}")),
-        }
-    }
-}
-
-/// What came of a call, and what its making showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Called<T> {
-    /// What came of it.
-    pub answered: T,
-    /// How far the broker's clock is still ahead of ours, which the answer has corrected (`domain::steady`): the rounding
-    /// of its date. `None` where it had no date that tells.
-    pub skew: Option<SignedDuration>,
-    /// The leg that it went by, or was last tried by.
-    pub leg: Option<Role>,
-}
 
 /// Makes the calls.
 #[derive(Clone, Debug)]
@@ -398,17 +349,6 @@ impl BrokerClient {
             latest: None,
         }
     }
-}
-
-/// Is this what a `tokenId` can look like? It comes from a browser's address line, and
-/// goes into ours.
-///
-/// # Errors
-/// [`Invalid`]; never quotes it.
-pub fn check_token_id(text: &str) -> Result<(), Invalid> {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let good = (8..=128).contains(&text.len()) && text.bytes().all(fits);
-    good.then_some(()).ok_or(Invalid::new("a tokenId is 8 to 128 letters, digits and . _ -"))
 }
 
 /// An answer through the table of refusals, and if it is none through `good`, which is

@@ -6,15 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::CONSENT_PAGE;
 use super::call::Answer;
 use super::refusal::{for_a_person, unreadable};
 use crate::broker::dhan::errors::{self, Context, Reply};
 use crate::broker::dhan::token::Claims;
+use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, ClientId, Secret, india};
 use crate::tokens::lifecycle::{Consumer, Refusal, TokenFacts, TokenSource, Trouble};
 
+/// Where a person logs in, at the login host.
+const CONSENT_PAGE: &str = "/login/consentApp-login";
 /// A reply's `expiryTime` further from the token's own `exp` than this is told.
 const AGREES: SignedDuration = SignedDuration::from_mins(5);
 /// Times before this are no milliseconds since 1970 but seconds (it is 1973 in one
@@ -24,7 +26,7 @@ const LEAST_MILLISECONDS: i64 = 100_000_000_000;
 /// A token that the broker has just made for this account.
 #[derive(Clone, Debug)]
 pub struct Minted {
-    /// The token.
+    /// The token itself.
     pub token: Secret,
     /// When it was made, on the broker's clock: its `iat`, else now.
     pub issued_at: Timestamp,
@@ -136,7 +138,7 @@ pub(super) fn consent_link(answer: &Answer, auth: &Authority) -> Result<ConsentL
     let mut json = serde_json::Deserializer::from_slice(&answer.body);
     let id = Wire::deserialize(&mut json).ok().and_then(|wire| wire.id);
     // It goes into a link that a person will open.
-    let id = id.filter(|id| super::check_token_id(id).is_ok()).ok_or_else(unreadable)?;
+    let id = id.filter(|id| check_token_id(id).is_ok()).ok_or_else(unreadable)?;
     let host = if auth.port == 443 { auth.host.to_string() } else { auth.to_string() };
     Ok(ConsentLink { url: format!("https://{host}{CONSENT_PAGE}?consentAppId={id}"), consent_app_id: id })
 }
@@ -153,4 +155,15 @@ pub(super) fn refuses_verb(answer: &Answer) -> bool {
         }
         Ok(_) | Err(_) => false,
     }
+}
+
+/// Is this what a `tokenId` can look like? It comes from a browser's address line, and
+/// goes into ours.
+///
+/// # Errors
+/// [`Invalid`]; never quotes it.
+pub fn check_token_id(text: &str) -> Result<(), Invalid> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let good = (8..=128).contains(&text.len()) && text.bytes().all(fits);
+    good.then_some(()).ok_or(Invalid::new("a tokenId is 8 to 128 letters, digits and . _ -"))
 }

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,13 +15,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::mailbox::{Message, Receiver};
-use super::{Answer, CallResult, ENDED, Keeper, KeeperRequest, Keepers, Link, Question, Setup};
-use crate::domain::{AccountName, Secret, clocks, steady, stirred};
+use super::mailbox::{Mailbox, Message};
+use super::receiver::Receiver;
+use super::request::{KeeperRequest, Link};
+use super::{Answer, CallResult, ENDED, Keeper, Keepers, KeptAccount, Question, Setup};
+use crate::domain::{AccountName, Secret, clocks, lock, steady, stirred};
 use crate::store::records::{AccountRecord, CredentialsRecord, LoginRecord, TokenRecord};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::events::Subject;
-use crate::tokens::cell::{Doubt, TokenStatus};
+use crate::tokens::cell::{Doubt, TokenCell, TokenStatus};
 use crate::tokens::lifecycle::{
     Action, AttemptOutcome, Budget, By, CheckOutcome, Event, Lifecycle, State, Strategy, TokenSource, Trouble,
 };
@@ -47,6 +50,28 @@ const WRITES: usize = 8;
 enum PendingCall {
     Attempt { id: u64, source: Option<TokenSource> },
     Check { id: u64 },
+}
+
+impl Keepers {
+    /// Keep the token of an account from now on. What signs it at first is what
+    /// `cell` holds, unless the broker had refused that already.
+    pub fn keep(self: &Arc<Self>, account: KeptAccount, cell: Arc<TokenCell>, setup: Setup) -> Arc<Keeper> {
+        let budget = Box::new(self.budget(&account.name));
+        if let Some(dead) = budget.dead {
+            cell.bar(dead);
+        }
+        let keeper = Arc::new(Keeper {
+            account,
+            cell,
+            setup: Mutex::new(setup),
+            refused: AtomicU64::new(0),
+            mail: Mailbox::default(),
+        });
+        let keeps: Weak<Keeper> = Arc::downgrade(&keeper);
+        keeper.cell.kept_by(keeps);
+        self.tasks.spawn(run(Arc::clone(self), Receiver(Arc::clone(&keeper)), budget));
+        keeper
+    }
 }
 
 /// Run a keeper until its account or the gateway ends.
@@ -152,7 +177,7 @@ struct Driver {
 
 impl Driver {
     fn new(shared: Arc<Keepers>, keeper: Arc<Keeper>) -> Self {
-        let setup = keeper.setup.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let setup = lock(&keeper.setup).clone();
         Self {
             machine: Lifecycle::new(&keeper.account.name, setup.means),
             shared,
@@ -190,7 +215,7 @@ impl Driver {
 
     /// Take up what was changed from outside.
     async fn look(&mut self) {
-        let setup = self.keeper.setup.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let setup = lock(&self.keeper.setup).clone();
         let credentials_changed = setup.credentials != self.setup.credentials;
         let means_changed = setup.means != self.setup.means || credentials_changed;
         let means = setup.means;
@@ -645,10 +670,10 @@ impl Driver {
         let account = &self.keeper.account.name;
         let trouble = self.machine.trouble();
         let (code, summary) = (trouble.map(|t| &*t.code), trouble.map(|t| &*t.summary));
-        if let Some(events) = self.shared.events.get() {
+        self.shared.events.tell(Subject::Token, account, || {
             let error = trouble.map(|t| json!({ "code": t.code, "summary": t.summary, "action": t.action }));
-            events.tell(Subject::Token, account, || json!({ "state": state.as_str(), "last_error": error }));
-        }
+            json!({ "state": state.as_str(), "last_error": error })
+        });
         match state {
             State::NeedsPerson { .. } => {
                 tracing::warn!(%account, state = state.as_str(), code, summary, "the account's token needs a person");

@@ -2,25 +2,27 @@
 //! a signal for each kind took ten times the room.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::domain::lock;
 
 use tokio::sync::Notify;
 
-use super::{Keeper, KeeperRequest};
+use super::request::KeeperRequest;
 
 /// Letters for a keeper.
 #[derive(Default)]
 pub(super) struct Mailbox {
     waiting: Mutex<Waiting>,
-    came: Notify,
+    pub(super) came: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     /// As many as people wait for an answer.
-    asks: VecDeque<KeeperRequest>,
-    changed: bool,
-    ended: bool,
+    pub(super) asks: VecDeque<KeeperRequest>,
+    pub(super) changed: bool,
+    pub(super) ended: bool,
 }
 
 /// One of them.
@@ -39,8 +41,8 @@ impl std::fmt::Debug for Mailbox {
 
 impl Mailbox {
     /// Nothing panics while it is held.
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Waiting> {
+        lock(&self.waiting)
     }
 
     /// Put one in; it is dropped if nobody reads any more, and who waits for its answer hears that.
@@ -62,48 +64,5 @@ impl Mailbox {
     pub(super) fn end(&self) {
         self.lock().ended = true;
         self.came.notify_one();
-    }
-}
-
-/// A keeper's right to read its mail. When it goes nobody reads, and who still asks is told so.
-pub(super) struct Receiver(pub(super) Arc<Keeper>);
-
-impl Receiver {
-    /// Whose mail it is.
-    pub(super) const fn keeper(&self) -> &Arc<Keeper> {
-        &self.0
-    }
-
-    /// The next letter, or `None` when the keeper is to end. Cancel-safe.
-    pub(super) async fn next(&self) -> Option<Message> {
-        loop {
-            {
-                let mut waiting = self.0.mail.lock();
-                if waiting.ended {
-                    return None;
-                }
-                if let Some(ask) = waiting.asks.pop_front() {
-                    return Some(Message::Ask(ask));
-                }
-                if std::mem::take(&mut waiting.changed) {
-                    return Some(Message::Changed);
-                }
-            }
-            self.0.mail.came.notified().await;
-        }
-    }
-
-    /// Is the keeper to end?
-    pub(super) fn is_ended(&self) -> bool {
-        self.0.mail.lock().ended
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.0.mail.end();
-        // Not under the lock: whoever waits for one of them may ask again at once.
-        let unread = std::mem::take(&mut self.0.mail.lock().asks);
-        drop(unread);
     }
 }

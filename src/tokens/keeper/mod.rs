@@ -14,9 +14,11 @@
 mod broker;
 mod driver;
 mod mailbox;
+mod receiver;
+mod request;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,13 +26,16 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use mailbox::{Mailbox, Receiver};
+pub use request::Link;
 
-use super::cell::{Doubt, TokenCell};
+use mailbox::Mailbox;
+use request::KeeperRequest;
+
+use super::cell::{Doubt, KeepsToken, TokenCell};
 use super::lifecycle::{Budget, By, CheckOutcome, LoginMethods, Refusal, TokenFacts, Trouble};
 use super::live::LiveToken;
 use crate::domain::tasks::Tasks;
-use crate::domain::{AccountName, ClientId, Secret, steady};
+use crate::domain::{AccountName, ClientId, Secret, lock, steady};
 use crate::legs::Legs;
 use crate::store::Store;
 use crate::store::records::LoginRecord;
@@ -46,7 +51,7 @@ const SKEW_TOLD: SignedDuration = SignedDuration::from_secs(2);
 /// Who asks the broker on a keeper's behalf. Every question is sent once at most and
 /// answered within a limit of its own.
 pub trait Broker: Send + Sync {
-    /// KeeperRequest, from one of the account's addresses.
+    /// Asks the broker, from one of the account's addresses.
     fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: Question) -> BoxFuture<'static, Answer>;
 }
 
@@ -70,7 +75,7 @@ pub enum Question {
 pub struct Answer {
     /// How far the broker's clock is still ahead of ours, now that it is corrected; where its reply told.
     pub skew: Option<SignedDuration>,
-    /// The rest.
+    /// The result of the question.
     pub said: CallResult,
 }
 
@@ -84,7 +89,7 @@ pub enum CallResult {
     Checked(CheckOutcome),
     /// Nothing but the time, which stands beside this.
     Heard,
-    /// No.
+    /// The broker refused.
     Refused(Box<Refusal>),
     /// It was sent and nothing that can be read came back.
     Unknown,
@@ -99,7 +104,8 @@ pub struct Keepers {
     tasks: Tasks,
     turns: LoginRateLimiter,
     checks: Arc<Semaphore>,
-    events: OnceLock<Events>,
+    /// Who hears of every change of a token's state.
+    events: Events,
     /// The broker's clock minus ours, as anybody last measured it: one host, one clock.
     skew: Mutex<Option<SignedDuration>>,
     /// At which parting of the clocks the broker was asked what time it is, and how often.
@@ -118,7 +124,13 @@ impl std::fmt::Debug for Keepers {
 impl Keepers {
     /// `logins_per_second` caps logins of all accounts together; `tasks` runs the
     /// keepers and is stopped before the broker's connections are.
-    pub fn new(store: Store, broker: Arc<dyn Broker>, logins_per_second: u32, tasks: Tasks) -> Arc<Self> {
+    pub fn new(
+        store: Store,
+        broker: Arc<dyn Broker>,
+        logins_per_second: u32,
+        tasks: Tasks,
+        events: Events,
+    ) -> Arc<Self> {
         let turns = LoginRateLimiter::new(logins_per_second);
         Arc::new(Self {
             store,
@@ -126,16 +138,11 @@ impl Keepers {
             tasks,
             turns,
             checks: Arc::new(Semaphore::new(CHECKS)),
-            events: OnceLock::new(),
+            events,
             skew: Mutex::default(),
             asked: Mutex::default(),
             time_asked: tokio::sync::Mutex::default(),
         })
-    }
-
-    /// Who hears of every change of a token's state. Only the first one given counts.
-    pub fn tell(&self, events: Events) {
-        let _ = self.events.set(events);
     }
 
     /// Another number of logins a second.
@@ -143,34 +150,15 @@ impl Keepers {
         self.turns.set_rate(logins_per_second);
     }
 
-    /// Keep the token of an account from now on. What signs it at first is what
-    /// `cell` holds, unless the broker had refused that already.
-    pub fn keep(self: &Arc<Self>, account: KeptAccount, cell: Arc<TokenCell>, setup: Setup) -> Arc<Keeper> {
-        let budget = Box::new(self.budget(&account.name));
-        if let Some(dead) = budget.dead {
-            cell.bar(dead);
-        }
-        let keeper = Arc::new(Keeper {
-            account,
-            cell,
-            setup: Mutex::new(setup),
-            refused: AtomicU64::new(0),
-            mail: Mailbox::default(),
-        });
-        keeper.cell.kept_by(Arc::downgrade(&keeper));
-        self.tasks.spawn(driver::run(Arc::clone(self), Receiver(Arc::clone(&keeper)), budget));
-        keeper
-    }
-
     /// The clock as last measured, if it was.
     fn skew(&self) -> Option<SignedDuration> {
-        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.skew)
     }
 
     /// The clocks parted for the `parted`th time: may one more keeper ask the broker what time it is? One answer tells
     /// all of them, and ten thousand questions would be a flood.
     fn may_ask_the_time(&self, parted: u32) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = lock(&self.asked);
         if asked.0 != parted {
             *asked = (parted, 0);
         }
@@ -180,7 +168,7 @@ impl Keepers {
 
     /// Take up a measured clock, and warn once when this host's is found to be off.
     fn measured(&self, skew: SignedDuration) {
-        let first = self.skew.lock().unwrap_or_else(PoisonError::into_inner).replace(skew).is_none();
+        let first = lock(&self.skew).replace(skew).is_none();
         let off = steady::brokers_ahead_of_host().filter(|off| first && off.abs() > SKEW_TOLD);
         if let Some(off) = off {
             tracing::warn!(
@@ -208,7 +196,7 @@ impl Keepers {
 /// Whose token is kept. An account made anew under the same name is another one.
 #[derive(Clone, Debug)]
 pub struct KeptAccount {
-    /// Our name.
+    /// The account's name with us.
     pub name: AccountName,
     /// The broker's id.
     pub client_id: ClientId,
@@ -225,23 +213,6 @@ pub struct Setup {
     pub legs: Option<Arc<Legs>>,
     /// Counts the changes of its credentials.
     pub credentials: u64,
-}
-
-/// A link for a person.
-#[derive(Clone, Debug)]
-pub struct Link {
-    /// The broker's page.
-    pub url: String,
-    /// How many more may be made today.
-    pub left: u32,
-}
-
-enum KeeperRequest {
-    Look(oneshot::Sender<()>),
-    Given(TokenFacts, oneshot::Sender<()>),
-    Refresh { vouched: bool, done: oneshot::Sender<()> },
-    Consent(oneshot::Sender<Result<Link, Trouble>>),
-    Returned(Secret, oneshot::Sender<bool>),
 }
 
 /// The keeper of one account's token.
@@ -261,10 +232,16 @@ const ENDED: Trouble = Trouble::new(
     "look at the account and try again",
 );
 
+impl KeepsToken for Keeper {
+    fn look_again(&self) {
+        self.mail.changed();
+    }
+}
+
 impl Keeper {
     /// The account was changed.
     pub fn set_up(&self, means: LoginMethods, legs: Option<Arc<Legs>>) {
-        let mut setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut setup = lock(&self.setup);
         setup.means = means;
         setup.legs = legs;
         drop(setup);
@@ -273,7 +250,7 @@ impl Keeper {
 
     /// Its PIN, TOTP secret or API key were given anew.
     pub fn credentials_changed(&self) {
-        self.setup.lock().unwrap_or_else(PoisonError::into_inner).credentials += 1;
+        lock(&self.setup).credentials += 1;
         self.mail.changed();
     }
 
@@ -291,11 +268,6 @@ impl Keeper {
         if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
             self.mail.changed();
         }
-    }
-
-    /// Something of what it goes by is not what it was.
-    pub(super) fn look_again(&self) {
-        self.mail.changed();
     }
 
     /// This generation may sign after all, so its next refusal is to be heard.
@@ -350,7 +322,7 @@ impl Keeper {
     }
 }
 
-/// LoginRateLimiter for logins: so many a second over all accounts, in the order of asking.
+/// Limits logins to a number a second over all accounts, in the order of asking.
 #[derive(Debug)]
 struct LoginRateLimiter {
     next: tokio::sync::Mutex<Instant>,

@@ -173,7 +173,13 @@ impl Fixture {
             more: Arc::default(),
         });
         let tasks = Tasks::default();
-        let keepers = Keepers::new(store.clone(), Arc::new(Handle(Arc::clone(&played))), 1000, tasks.clone());
+        let keepers = Keepers::new(
+            store.clone(),
+            Arc::new(Handle(Arc::clone(&played))),
+            1000,
+            tasks.clone(),
+            crate::telemetry::events::Events::default(),
+        );
         Self { dir, store, played, keepers, account, cell: Arc::default(), legs, tasks }
     }
 
@@ -239,7 +245,13 @@ async fn an_account_without_a_token_logs_in_and_what_it_spends_is_written_first(
     // And a keeper that starts again asks nothing.
     it.tasks.stop(Duration::from_secs(5)).await;
     let again = Tasks::default();
-    let keepers = Keepers::new(it.store.clone(), Arc::new(Handle(Arc::clone(&it.played))), 1000, again);
+    let keepers = Keepers::new(
+        it.store.clone(),
+        Arc::new(Handle(Arc::clone(&it.played))),
+        1000,
+        again,
+        crate::telemetry::events::Events::default(),
+    );
     let cell = Arc::<TokenCell>::default();
     cell.set(LiveToken::new(text, live.expires_at(), "pin_totp".into(), 1).unwrap());
     let setup = Setup { means: it.means(), legs: Some(Arc::clone(&it.legs)), credentials: 0 };
@@ -434,7 +446,7 @@ async fn turns_come_one_after_the_other() {
 async fn a_keeper_that_waits_holds_little() {
     let it = Fixture::new().await;
     let keeper = it.keep();
-    let run = driver::run(Arc::clone(&it.keepers), Receiver(keeper), Box::default());
+    let run = driver::run(Arc::clone(&it.keepers), receiver::Receiver(keeper), Box::default());
     assert!(size_of_val(&run) < 1450, "{} bytes", size_of_val(&run));
 }
 

@@ -2,11 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Lifecycle;
 use super::budget::{AttemptKind, CONSENTS_A_DAY, TOTP_LEFT, Unanswered, totp_begins};
-use super::interface::{Action, AttemptOutcome, Refusal, Strategy, TokenFacts, Trouble, Verdict};
+use super::facts::{TokenFacts, Trouble};
+use super::interface::{Action, AttemptOutcome, Refusal, Strategy, Verdict};
 use super::plan::{LOCKED_OUT, NO_PAIR};
 use super::schedule::{MarketCalendar, plus};
+use super::{Attempt, Lifecycle};
 
 /// An attempt that is not sent within this is not sent: the keeper writes first, and
 /// the time between two logins counts from when one was sent at the latest.
@@ -34,22 +35,6 @@ const CONSENTS_SPENT: Trouble = Trouble::new(
 );
 const BUSY: Trouble =
     Trouble::new("login_under_way", "a login of this account is under way", "try again in half a minute");
-
-/// The attempt under way.
-#[derive(Clone, Debug)]
-pub(super) struct Attempt {
-    id: u64,
-    pub(super) kind: AttemptKind,
-    latest: Timestamp,
-    /// The attempt before it, to go back to if this one is never sent.
-    before: Option<Timestamp>,
-    /// And its code.
-    step_before: Option<u64>,
-    /// The token to be renewed.
-    generation: Option<u64>,
-    /// When the link was made whose token is asked for.
-    link: Option<Timestamp>,
-}
 
 impl Lifecycle {
     /// The keeper grants a login: begin the planned one if its time has come.

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::interface::Trouble;
+use super::facts::Trouble;
 use super::schedule::{COOLDOWN, india_date, plus};
 
 /// Consents a day: each `generate-consent` counts, used or not.

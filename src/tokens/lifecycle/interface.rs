@@ -1,118 +1,13 @@
 //! What goes into the machine and what comes out: events, actions, states.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
-use crate::domain::Platform;
+use super::facts::{LoginMethods, TokenFacts, Trouble};
 
-/// What an account has to log in with. It can change at any time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoginMethods {
-    /// How the account logs in.
-    pub platform: Platform,
-    /// It has a PIN and a TOTP secret.
-    pub pin_totp: bool,
-    /// It has an API key and secret, so a person can log in by the broker's page.
-    pub consent: bool,
-    /// It has a pair. Without one there is nothing to send a login from.
-    pub pair: bool,
-}
-
-/// Who made a token, as its `tokenConsumerType` says. It decides whether the broker renews it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Consumer {
-    /// `SELF`: by a person on the broker's page. Only these are renewed.
-    SelfMade,
-    /// `APP`: by PIN and TOTP or by consent.
-    App,
-    /// The token does not say. Not renewed: nobody measured what happens to it.
-    Unknown,
-}
-
-impl Consumer {
-    /// From the claim `tokenConsumerType`.
-    pub fn from_claim(claim: Option<&str>) -> Self {
-        match claim {
-            Some("SELF") => Self::SelfMade,
-            Some("APP") => Self::App,
-            Some(_) | None => Self::Unknown,
-        }
-    }
-}
-
-/// How we came by a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenSource {
-    /// A person gave it.
-    Manual,
-    /// PIN and TOTP.
-    PinTotp,
-    /// A person logged in by the broker's page.
-    Consent,
-    /// `RenewToken`.
-    Renewal,
-}
-
-impl TokenSource {
-    /// The word in the API, as in `token.source`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Manual => "manual",
-            Self::PinTotp => "pin_totp",
-            Self::Consent => "consent",
-            Self::Renewal => "renewal",
-        }
-    }
-
-    /// From the word. Whatever else it says, a person gave it.
-    pub fn from_word(word: &str) -> Self {
-        [Self::PinTotp, Self::Consent, Self::Renewal]
-            .into_iter()
-            .find(|source| source.as_str() == word)
-            .unwrap_or(Self::Manual)
-    }
-}
-
-/// What must be known of a token to keep it alive. Never the token itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenFacts {
-    /// Which token of this account it is. The keeper counts; it only ever grows.
-    pub generation: u64,
-    /// When it was made, on the broker's clock: the JWT's `iat`, else when we got it.
-    pub issued_at: Timestamp,
-    /// When it ends, on the broker's clock: the JWT's `exp`.
-    pub expires_at: Timestamp,
-    /// Who made it.
-    pub consumer: Consumer,
-    /// How we came by it.
-    pub source: TokenSource,
-}
-
-/// What went wrong, as `last_error` of the API shows it. Holds no secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// A word for programs.
-    pub code: Cow<'static, str>,
-    /// One sentence: what happened.
-    pub summary: Cow<'static, str>,
-    /// One sentence: what to do.
-    pub action: Cow<'static, str>,
-}
-
-impl Trouble {
-    /// A trouble that is known at compile time.
-    pub const fn new(code: &'static str, summary: &'static str, action: &'static str) -> Self {
-        Self { code: Cow::Borrowed(code), summary: Cow::Borrowed(summary), action: Cow::Borrowed(action) }
-    }
-}
-
-/// What happened.
+/// An event, told to the machine.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The first event, from what the store holds. Everything else before it is
@@ -214,7 +109,7 @@ pub struct Refusal {
     /// It was PIN or TOTP that was refused. Two in a row stop logins: a third may
     /// lock the account at the broker.
     pub login_refusal: bool,
-    /// For people.
+    /// The refusal in words for people.
     pub trouble: Trouble,
 }
 
@@ -244,7 +139,7 @@ pub enum CheckOutcome {
     Dead,
     /// An answer that proves nothing of the token (a 5xx, HTML).
     Unclear,
-    /// None.
+    /// The broker did not answer.
     NoAnswer,
 }
 
@@ -331,7 +226,7 @@ pub enum State {
     Waiting {
         /// When: `Retry-After` of a caller's 503.
         until: Timestamp,
-        /// For what.
+        /// What it waits for.
         why: Why,
     },
     /// None. Nothing goes on until a person does something.

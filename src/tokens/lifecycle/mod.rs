@@ -40,6 +40,7 @@
 
 mod attempt;
 mod budget;
+mod facts;
 mod interface;
 mod plan;
 #[cfg(test)]
@@ -55,13 +56,10 @@ use jiff::{SignedDuration, Timestamp};
 pub use budget::{
     AttemptKind, Budget, CONSENTS_A_DAY, Killed, REFUSALS, TOTP_LEFT, TOTP_SECONDS, Unanswered, totp_step,
 };
-pub use interface::{
-    Action, AttemptOutcome, By, CheckOutcome, Consumer, Event, LoginMethods, Refusal, State, Strategy, TokenFacts,
-    TokenSource, Trouble, Verdict, Why,
-};
+pub use facts::{Consumer, LoginMethods, TokenFacts, TokenSource, Trouble};
+pub use interface::{Action, AttemptOutcome, By, CheckOutcome, Event, Refusal, State, Strategy, Verdict, Why};
 pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, Weekdays, india_date};
 
-use attempt::Attempt;
 use schedule::{backoff, plus, seed_of};
 
 use crate::domain::AccountName;
@@ -100,6 +98,22 @@ enum Health {
     Suspect,
     /// The broker refused it.
     Dead,
+}
+
+/// The attempt under way.
+#[derive(Clone, Debug)]
+struct Attempt {
+    id: u64,
+    kind: AttemptKind,
+    latest: Timestamp,
+    /// The attempt before it, to go back to if this one is never sent.
+    before: Option<Timestamp>,
+    /// And its code.
+    step_before: Option<u64>,
+    /// The token to be renewed.
+    generation: Option<u64>,
+    /// When the link was made whose token is asked for.
+    link: Option<Timestamp>,
 }
 
 /// The token that is held.

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::budget::AttemptKind;
-use super::interface::{Action, State, TokenFacts, Trouble, Why};
+use super::facts::{TokenFacts, Trouble};
+use super::interface::{Action, State, Why};
 use super::schedule::{self, COOLDOWN, MarketCalendar, backoff, mix, plus};
 use super::{CHECK_TIME, Health, Held, Lifecycle};
 use crate::domain::Platform;

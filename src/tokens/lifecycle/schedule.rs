@@ -7,7 +7,7 @@ use jiff::civil::{Date, time};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::interface::TokenFacts;
+use super::facts::TokenFacts;
 use crate::domain::india;
 
 /// When the market needs a token. `broker::dhan` has the real one.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use http::Method;
 use serde::Deserialize;
 
-use super::{BASE, Endpoint};
+use super::endpoint::{BASE, Endpoint};
 
 /// The legs of a super order, which are fixed words too.
 const LEGS: [&str; 3] = ["ENTRY_LEG", "TARGET_LEG", "STOP_LOSS_LEG"];

@@ -5,8 +5,7 @@
 
 use serde_json::Value;
 
-use super::reply::member;
-use super::{Reply, Rule, TABLE};
+use super::reply::{Reply, member};
 
 /// A refusal has three members. What is longer has something to say.
 const LONGEST: usize = 2 * 1024;
@@ -17,8 +16,8 @@ const ORDERS: [&str; 5] = ["orderid", "orderids", "orderno", "alertid", "exchang
 /// How deep a refusal is nested at most.
 const DEEPEST: usize = 4;
 
-/// Is this reply the refusal that `rule` is about, and nothing else?
-pub(super) fn shows(reply: &Reply<'_>, rule: Rule) -> bool {
+/// Is this reply one refusal that is `known` by its words, and nothing else?
+pub(super) fn shows(reply: &Reply<'_>, known: impl Fn(&String) -> bool) -> bool {
     if !(400..500).contains(&reply.status) || reply.body.len() > LONGEST {
         return false;
     }
@@ -28,8 +27,7 @@ pub(super) fn shows(reply: &Reply<'_>, rule: Rule) -> bool {
         return false;
     }
     let Some(first) = words.first() else { return false };
-    let known = TABLE.rows.iter().any(|row| row.rule == rule && row.proof.contains(first));
-    known && words.iter().all(|other| other == first)
+    known(first) && words.iter().all(|other| other == first)
 }
 
 /// Collects the words; false when it names an order or is nothing that could be read.

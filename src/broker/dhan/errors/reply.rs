@@ -15,7 +15,42 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Context, Reply};
+/// A reply of the broker, as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Content-Type`, where there was one. A hint only: it is often wrong.
+    pub content_type: Option<&'a str>,
+    /// The body, or as much of it as was read.
+    pub body: &'a [u8],
+}
+
+/// Which call was refused: the same code can mean different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Context {
+    /// Orders, portfolio, profile, static addresses.
+    Trading,
+    /// Quotes, charts, option chains.
+    Data,
+    /// `generateAccessToken`.
+    Login,
+    /// `RenewToken`.
+    Renew,
+    /// The consent calls.
+    Consent,
+}
+
+impl Context {
+    /// Calls whose good reply is a JSON object, so that anything else is a failure.
+    pub(super) const fn is_login(self) -> bool {
+        match self {
+            Self::Login | Self::Renew | Self::Consent => true,
+            Self::Trading | Self::Data => false,
+        }
+    }
+}
 
 /// A refusal is short. What is longer is not read as one.
 const LONGEST_REFUSAL: usize = 64 * 1024;
@@ -33,7 +68,7 @@ const LONGEST_CODE: usize = 31;
 pub(super) enum Sign {
     /// A web page.
     Html,
-    /// No body.
+    /// The reply has no body.
     Empty,
     /// Bytes that are no answer: cut off, garbage, too long.
     Unreadable,

@@ -1,0 +1,31 @@
+//! Why a change of an account was not made.
+
+use crate::addressing::AddressingError;
+use crate::domain::problem::Invalid;
+use crate::domain::{AccountName, ClientId};
+use crate::store::StoreError;
+
+/// Why a change of an account was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    #[error("there is no account {0}")]
+    NoSuchAccount(AccountName),
+    #[error("there is no such {0}")]
+    NoSuch(&'static str),
+    #[error("account {0} exists already")]
+    NameTaken(AccountName),
+    #[error("client id {client_id} is account {account}'s already; one customer of the broker has one pair")]
+    ClientIdTaken { client_id: ClientId, account: String },
+    #[error("account {0} has a pair already; retire it first (DELETE /v1/accounts/{0}/pair)")]
+    HasPair(AccountName),
+    #[error("account {0} has no pair")]
+    NoPair(AccountName),
+    #[error("{field}: {why}")]
+    Invalid { field: &'static str, why: Invalid },
+    #[error(transparent)]
+    Addressing(#[from] AddressingError),
+    #[error("the state could not be read or written")]
+    Store(#[from] StoreError),
+    #[error("account {0} was changed by somebody else at the same moment; try again")]
+    Busy(AccountName),
+}
