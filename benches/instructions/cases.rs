@@ -174,7 +174,13 @@ fn accounts(dir: &Path) -> Accounts {
     let egress = Egress::new(options, Tasks::default()).unwrap();
     let settings = Settings { dwell: hour, warm: 0, warm_always: false, api: api() };
     let attendant = Supervisor::new(settings, egress, Arc::default());
-    let keepers = Keepers::new(store.clone(), Arc::new(NoBroker), 1, Tasks::default(), sixgate::telemetry::events::Events::default());
+    let keepers = Keepers::new(
+        store.clone(),
+        Arc::new(NoBroker),
+        1,
+        Tasks::default(),
+        sixgate::telemetry::events::Events::default(),
+    );
     Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }
 
