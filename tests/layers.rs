@@ -105,10 +105,7 @@ fn the_reader_of_imports_sees_what_it_should() {
 }
 
 /// Circles that are still there. One that is gone must leave this list.
-const TOLERATED: &[&[&str]] = &[
-    &["dispatch/order", "dispatch/order/lost", "dispatch/order/repeat"],
-    &["proxy/admission", "proxy/connection", "proxy/exchange", "proxy/listener", "proxy/tunnel", "proxy/websocket"],
-];
+const TOLERATED: &[&[&str]] = &[];
 
 /// One file's code as the words and signs that imports are made of: `::` is one sign, text and numbers are left out,
 /// and so is whatever stands under `#[cfg(test)]`.

@@ -1,6 +1,6 @@
 //! Random bytes for ids, taken from the kernel in advance: an order wants three ids, and each would be a system call.
 //!
-//! For ids only. Keys, nonces and secrets are taken from the kernel where they are needed, and leave no copy.
+//! For ids only, but for [`mix`], which is not random at all. Keys, nonces and secrets are taken from the kernel where they are needed, and leave no copy.
 
 use std::cell::RefCell;
 
@@ -45,6 +45,17 @@ pub fn time_ordered_id() -> Uuid {
         Ok(random) => Builder::from_unix_timestamp_millis(now.as_millis() as u64, &random).into_uuid(),
         Err(_) => Uuid::now_v7(),
     }
+}
+
+/// What a row of numbers that are to be mixed goes on by (`SplitMix64`, by Sebastiano Vigna).
+pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Spreads a number's bits (the last step of `SplitMix64`): good enough to keep accounts apart, and no secret.
+pub const fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(STEP);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@
 use std::time::{Duration, Instant};
 
 use crate::domain::Role;
+use crate::domain::random::{STEP, mix};
 
 /// The first probe comes this long after a trip, at most; each that fails doubles it...
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -444,12 +445,8 @@ impl Health {
     /// Between half of `wait` and all of it: a line that fails for a thousand accounts
     /// is not to be probed by all of them in one moment.
     fn jittered(&mut self, wait: Duration) -> Duration {
-        // splitmix64, by Sebastiano Vigna; good enough to spread.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let part = u32::try_from((z ^ (z >> 31)) & 0xffff).unwrap_or(0);
+        let part = u32::try_from(mix(self.random) & 0xffff).unwrap_or(0);
+        self.random = self.random.wrapping_add(STEP);
         wait / 2 + wait / 2 * part / 0xffff
     }
 }

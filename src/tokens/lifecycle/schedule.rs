@@ -10,6 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::facts::TokenFacts;
 use crate::domain::india;
 
+pub(super) use crate::domain::random::mix;
+
 /// When the market needs a token. `broker::dhan` has the real one.
 pub trait MarketCalendar {
     /// Would a request at this moment be in market hours, pre-open included?
@@ -164,12 +166,4 @@ pub(super) fn seed_of(name: &str) -> u64 {
     mix(name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)))
-}
-
-/// Spread a number's bits (the last step of `SplitMix64`).
-pub(super) fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
