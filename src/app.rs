@@ -165,9 +165,17 @@ impl App {
         });
         let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
         let host = Arc::<Board>::default();
-        let parts = (&accounts, &login, &orders, &host);
-        let shown = (Arc::clone(interceptor.pem()), shares.operators);
-        let admin = bind_admin(&config.admin.bind, parts, &roles, &metrics, &tasks, shown)?;
+        let parts = admin::Parts {
+            accounts: Arc::clone(&accounts),
+            client: Arc::clone(&login),
+            orders: Arc::clone(&orders),
+            metrics: Arc::clone(&metrics),
+            roles: Arc::clone(&roles),
+            host: Arc::clone(&host),
+            tasks: tasks.clone(),
+            ca_pem: Arc::clone(interceptor.pem()),
+        };
+        let admin = bind_admin(&config.admin.bind, parts, shares.operators)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let dispatcher = Dispatcher::new(Arc::clone(&orders), Arc::clone(&metrics));
         let callers = ConnectionLimit::new(shares.callers);
@@ -393,14 +401,7 @@ fn login(config: &Config) -> BrokerClient {
     BrokerClient::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
 }
 
-fn bind_admin(
-    bind: &Bind,
-    (accounts, login, orders, host): (&Arc<Accounts>, &Arc<BrokerClient>, &Arc<Orders>, &Arc<Board>),
-    roles: &Arc<ArcSwap<Roles>>,
-    metrics: &Arc<Metrics>,
-    tasks: &Tasks,
-    (ca_pem, places): (Arc<str>, usize),
-) -> Result<AdminServer, StartError> {
+fn bind_admin(bind: &Bind, parts: admin::Parts, places: usize) -> Result<AdminServer, StartError> {
     let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
     let (at, socket, local) = match bind {
         Bind::Tcp(address) => {
@@ -413,19 +414,9 @@ fn bind_admin(
             (format!("unix:{}", path.display()), admin::Socket::Unix(socket), None)
         }
     };
-    let router = admin::router(Admin::new(
-        Arc::clone(accounts),
-        Arc::clone(login),
-        Arc::clone(orders),
-        Arc::clone(metrics),
-        Arc::clone(roles),
-        Arc::clone(host),
-        local,
-        tasks.clone(),
-        ca_pem,
-    ));
     let house = ConnectionLimit::new(places);
-    metrics.show_places("operators", &house);
+    parts.metrics.show_places("operators", &house);
+    let router = admin::router(Admin::new(parts, local));
     Ok(AdminServer { at, socket, router, places: ListenerLimit::new(&house, places) })
 }
 

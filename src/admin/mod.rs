@@ -45,7 +45,7 @@ use utoipa_axum::routes;
 
 pub use roles::{Role, Roles, TokenError};
 pub use serve::{Socket, serve};
-pub use state::Admin;
+pub use state::{Admin, Parts};
 
 /// The largest body of a call.
 const BODY_LIMIT: usize = 64 * 1024;

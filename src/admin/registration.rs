@@ -19,7 +19,7 @@ pub(super) async fn read(
 ) -> Result<Json<RegistrationBody>, Failure> {
     let name = fields::name(&name)?;
     let subject = admin.subject(&name)?;
-    let found = registration::read(&admin.login, &subject).await.map_err(|err| failure(&name, err))?;
+    let found = registration::read(&admin.client, &subject).await.map_err(|err| failure(&name, err))?;
     Ok(Json((&found).into()))
 }
 
@@ -37,7 +37,7 @@ pub(super) async fn put(
     let replace = fields.ips("replace")?;
     fields.done()?;
     let subject = admin.subject(&name)?;
-    let put = registration::put(&admin.login, &subject, &replace).await;
+    let put = registration::put(&admin.client, &subject, &replace).await;
     let (found, changes) = put.map_err(|err| failure(&name, err))?;
     for change in &changes {
         tracing::info!(target: "sixgate::audit", account = %name, role = change.role.as_str(),

@@ -17,21 +17,39 @@ use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::client::BrokerClient;
 
+/// The parts of a gateway that its API shows and changes.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// What is changed.
+    pub accounts: Arc<Accounts>,
+    /// Asks the broker.
+    pub client: Arc<BrokerClient>,
+    /// The journal, and what is known of orders.
+    pub orders: Arc<Orders>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Who may call.
+    pub roles: Arc<ArcSwap<Roles>>,
+    /// What the host lacks.
+    pub host: Arc<Board>,
+    /// Runs what a call leaves behind.
+    pub tasks: Tasks,
+    /// The certificate that callers trust, in PEM.
+    pub ca_pem: Arc<str>,
+}
+
 /// What the calls work on.
 #[derive(Clone, Debug)]
 pub struct Admin {
     pub(super) accounts: Arc<Accounts>,
-    /// Asks the broker.
-    pub(super) login: Arc<BrokerClient>,
+    pub(super) client: Arc<BrokerClient>,
     pub(super) orders: Arc<Orders>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) roles: Arc<ArcSwap<Roles>>,
-    /// What the host lacks.
     pub(super) host: Arc<Board>,
     /// Our address, for checking `Host`; `None` on a unix socket.
     pub(super) local: Option<std::net::SocketAddr>,
     pub(super) tasks: Tasks,
-    /// The certificate that callers trust.
     pub(super) ca_pem: Arc<str>,
     /// People who were sent to the broker's page.
     pub(super) consents: Arc<Awaited>,
@@ -39,20 +57,9 @@ pub struct Admin {
 
 impl Admin {
     /// The API on `local`.
-    #[expect(clippy::too_many_arguments, reason = "every part of the gateway that it shows, once")]
-    pub fn new(
-        accounts: Arc<Accounts>,
-        login: Arc<BrokerClient>,
-        orders: Arc<Orders>,
-        metrics: Arc<Metrics>,
-        roles: Arc<ArcSwap<Roles>>,
-        host: Arc<Board>,
-        local: Option<std::net::SocketAddr>,
-        tasks: Tasks,
-        ca_pem: Arc<str>,
-    ) -> Self {
-        let consents = Arc::default();
-        Self { accounts, login, orders, metrics, roles, host, local, tasks, ca_pem, consents }
+    pub fn new(parts: Parts, local: Option<std::net::SocketAddr>) -> Self {
+        let Parts { accounts, client, orders, metrics, roles, host, tasks, ca_pem } = parts;
+        Self { accounts, client, orders, metrics, roles, host, local, tasks, ca_pem, consents: Arc::default() }
     }
 
     /// The account of this name.

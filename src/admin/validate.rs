@@ -37,7 +37,7 @@ pub(super) async fn one(
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
     let subject = admin.subject(&fields::name(&name)?)?;
-    let checks = validate(&admin.login, &subject, steady::now()).await;
+    let checks = validate(&admin.client, &subject, steady::now()).await;
     tell(&admin, &fields::name(&name)?, &checks);
     Ok(Json(checks.as_slice().into()))
 }
@@ -67,7 +67,7 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 }
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
-    let checks = validate(&admin.login, &state::subject(row), steady::now()).await;
+    let checks = validate(&admin.client, &state::subject(row), steady::now()).await;
     tell(admin, &row.name, &checks);
     AccountChecksBody::of(&row.name, &checks)
 }

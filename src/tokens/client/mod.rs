@@ -48,15 +48,28 @@ pub use token::{ConsentLink, Minted, check_token_id};
 use crate::domain::NoAnswer;
 use call::{Answer, Call, Ears, Exchange, headers, sensitive};
 
-/// Paths at the broker: the login host, then the API.
-const MINT: &str = "/app/generateAccessToken";
-const GENERATE_CONSENT: &str = "/app/generate-consent";
-const CONSUME_CONSENT: &str = "/app/consumeApp-consent";
-const RENEW: &str = "/v2/RenewToken";
-const PROFILE: &str = "/v2/profile";
-const GET_IP: &str = "/v2/ip/getIP";
-const SET_IP: &str = "/v2/ip/setIP";
-const MODIFY_IP: &str = "/v2/ip/modifyIP";
+/// One of the broker's calls: its name in the log and the metrics, its method and its path.
+struct Operation {
+    name: &'static str,
+    method: Method,
+    path: &'static str,
+}
+
+impl Operation {
+    const fn new(name: &'static str, method: Method, path: &'static str) -> Self {
+        Self { name, method, path }
+    }
+}
+
+// Of the login host, then of the API.
+const MINT: Operation = Operation::new("pin_totp", Method::POST, "/app/generateAccessToken");
+const GENERATE_CONSENT: Operation = Operation::new("generate_consent", Method::POST, "/app/generate-consent");
+const CONSUME_CONSENT: Operation = Operation::new("consume_consent", Method::GET, "/app/consumeApp-consent");
+const RENEW: Operation = Operation::new("renew", Method::GET, "/v2/RenewToken");
+const PROFILE: Operation = Operation::new("profile", Method::GET, "/v2/profile");
+const GET_IP: Operation = Operation::new("get_ip", Method::GET, "/v2/ip/getIP");
+const SET_IP: Operation = Operation::new("set_ip", Method::POST, "/v2/ip/setIP");
+const MODIFY_IP: Operation = Operation::new("modify_ip", Method::PUT, "/v2/ip/modifyIP");
 
 /// How long a question without a token may take: it is asked for its own sake, and somebody waits for it.
 const PLAIN: Duration = Duration::from_secs(5);
@@ -110,7 +123,7 @@ impl BrokerClient {
         let pin = pin.expose_secret();
         let query = [("dhanClientId", client_id.as_str()), ("pin", pin), ("totp", &code)];
         // No body and no Content-Type: the broker refuses an empty JSON body (DH-905).
-        let call = self.to_auth("pin_totp", client_id, Method::POST, MINT, &query, HeaderMap::new(), latest);
+        let call = self.to_auth(MINT, client_id, &query, HeaderMap::new(), latest);
         let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Login, &[pin, &code], |answer, now| token::minted(answer, client_id, now))
     }
@@ -124,19 +137,7 @@ impl BrokerClient {
         latest: Timestamp,
     ) -> Called<Answered<Minted>> {
         let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
-        let call = Call {
-            name: "renew",
-            errand: Errand::Signed,
-            account: client_id,
-            to: &self.api,
-            method: Method::GET,
-            path: RENEW,
-            query: &[],
-            headers,
-            json: None,
-            ears: &self.ears,
-            latest: Some(latest),
-        };
+        let call = Call { latest: Some(latest), ..self.to_api(RENEW, client_id, headers, None) };
         let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Renew, &[token.expose_secret()], |answer, now| token::minted(answer, client_id, now))
     }
@@ -152,7 +153,7 @@ impl BrokerClient {
     ) -> Called<Answered<ConsentLink>> {
         let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
         let query = [("client_id", client_id.as_str())];
-        let call = self.to_auth("generate_consent", client_id, Method::POST, GENERATE_CONSENT, &query, headers, latest);
+        let call = self.to_auth(GENERATE_CONSENT, client_id, &query, headers, latest);
         let exchange = call::make(&call, legs.into(), self.limit()).await;
         let secrets = [api_key.expose_secret(), api_secret.expose_secret()];
         judge(exchange, Context::Consent, &secrets, |answer, _| token::consent_link(answer, &self.auth))
@@ -174,8 +175,7 @@ impl BrokerClient {
         }
         let Some(headers) = app(api_key, api_secret) else { return no_header("api_key") };
         let query = [("tokenId", token_id.expose_secret())];
-        let mut call =
-            self.to_auth("consume_consent", client_id, Method::GET, CONSUME_CONSENT, &query, headers, latest);
+        let mut call = self.to_auth(CONSUME_CONSENT, client_id, &query, headers, latest);
         let mut exchange = call::make(&call, legs.into(), self.limit()).await;
         if exchange.answer.as_ref().is_ok_and(token::refuses_verb) {
             call.method = Method::POST;
@@ -240,7 +240,7 @@ impl BrokerClient {
             let outcome = CheckOutcome::Dead;
             return Called { answered: Profile { outcome, ..Profile::default() }, skew: None, leg: None };
         };
-        let call = self.to_api("profile", client_id, Method::GET, PROFILE, headers, None);
+        let call = self.to_api(PROFILE, client_id, headers, None);
         let Exchange { answer, skew, leg, .. } = call::make(&call, legs.into(), self.limit()).await;
         Called { answered: profile::read(answer, client_id, token.expose_secret()), skew, leg }
     }
@@ -254,7 +254,7 @@ impl BrokerClient {
         token: &Secret,
     ) -> Called<Answered<Registered>> {
         let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
-        let call = self.to_api("get_ip", client_id, Method::GET, GET_IP, headers, None);
+        let call = self.to_api(GET_IP, client_id, headers, None);
         let exchange = call::make(&call, way.into(), self.limit()).await;
         address::read(exchange, token.expose_secret())
     }
@@ -268,7 +268,7 @@ impl BrokerClient {
         role: Role,
         address: SourceAddr,
     ) -> Called<Answered<()>> {
-        self.write_ip(legs, client_id, token, ("set_ip", Method::POST, SET_IP), role, address).await
+        self.write_ip(legs, client_id, token, SET_IP, role, address).await
     }
 
     /// Register an address in the place of another. The broker allows it once a week.
@@ -280,7 +280,7 @@ impl BrokerClient {
         role: Role,
         address: SourceAddr,
     ) -> Called<Answered<()>> {
-        self.write_ip(legs, client_id, token, ("modify_ip", Method::PUT, MODIFY_IP), role, address).await
+        self.write_ip(legs, client_id, token, MODIFY_IP, role, address).await
     }
 
     async fn write_ip(
@@ -288,24 +288,21 @@ impl BrokerClient {
         legs: &Legs,
         client_id: &ClientId,
         token: &Secret,
-        (name, method, path): (&'static str, Method, &'static str),
+        operation: Operation,
         role: Role,
         address: SourceAddr,
     ) -> Called<Answered<()>> {
         let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
         let body = address::body(client_id, role, address);
-        let call = self.to_api(name, client_id, method, path, headers, Some(body));
+        let call = self.to_api(operation, client_id, headers, Some(body));
         let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Trading, &[token.expose_secret()], |answer, _| address::saved(answer))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what differs between the calls of the login host")]
     fn to_auth<'a>(
         &'a self,
-        name: &'static str,
+        Operation { name, method, path }: Operation,
         account: &'a ClientId,
-        method: Method,
-        path: &'static str,
         query: &'a [(&'static str, &'a str)],
         headers: HeaderMap,
         latest: Timestamp,
@@ -327,14 +324,12 @@ impl BrokerClient {
 
     fn to_api<'a>(
         &'a self,
-        name: &'static str,
+        Operation { name, method, path }: Operation,
         account: &'a ClientId,
-        method: Method,
-        path: &'static str,
         headers: HeaderMap,
         json: Option<String>,
     ) -> Call<'a> {
-        let errand = if path == GET_IP { Errand::GetIp } else { Errand::Signed };
+        let errand = if path == GET_IP.path { Errand::GetIp } else { Errand::Signed };
         Call {
             name,
             errand,
