@@ -437,7 +437,7 @@ proptest! {
 }
 
 /// Two accounts on one address trade as one another; many at once is where that would
-/// happen. `.ci/run` does it with 100,000 (`SIXGATE_PAIRS`), optimised.
+/// happen. `.ci/run` does it with 100,000 (`SIXGATE_PAIRS`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pairs_assigned_all_at_once_are_all_different_and_stay() {
     let count = std::env::var("SIXGATE_PAIRS").map_or(3_000, |count| count.parse().unwrap());
