@@ -13,7 +13,7 @@ use crate::store::StoreError;
 
 /// An error (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Problem {
+pub(super) struct Problem {
     pub r#type: String,
     pub title: String,
     pub status: u16,
@@ -28,7 +28,7 @@ pub struct Problem {
 
 /// A call that was not done.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -36,12 +36,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into(), field: None }
     }
 
     /// 422 with the field's name.
-    pub fn field(field: &str, why: impl Into<String>) -> Self {
+    pub(super) fn field(field: &str, why: impl Into<String>) -> Self {
         let (detail, field) = (format!("{field}: {}", why.into()), Some(field.to_owned()));
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "invalid", detail, field }
     }

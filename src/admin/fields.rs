@@ -29,7 +29,7 @@ const TOKEN_LIMIT: usize = 3500;
 
 /// Parts of a path. What is not even UTF-8 is nobody's name: 404.
 #[derive(Debug)]
-pub struct InPath<T>(pub T);
+pub(super) struct InPath<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
     type Rejection = Failure;
@@ -43,7 +43,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<
 /// Where a page begins and how long it is.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Paging {
+pub(super) struct Paging {
     /// Items at most: 1 to 1000, 100 when not given.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub limit: usize,
@@ -56,7 +56,7 @@ impl Paging {
     /// # Errors
     /// 422 with the name of the parameter. Names and numbers need no escapes, so
     /// there is nothing to decode.
-    pub fn read(query: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn read(query: Option<&str>) -> Result<Self, Failure> {
         let mut paging = Self { limit: PAGE, cursor: None };
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -77,7 +77,7 @@ impl Paging {
 }
 
 /// A request's JSON object, read field by field. No `Debug`: it holds secrets.
-pub struct Fields(Map<String, Value>);
+pub(super) struct Fields(Map<String, Value>);
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Failure;
@@ -110,7 +110,7 @@ impl Fields {
     }
 
     /// A text, if it is there and not null.
-    pub fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
         self.up_to(TEXT_LIMIT, name)
     }
 
@@ -131,17 +131,17 @@ impl Fields {
     }
 
     /// A text that must be there.
-    pub fn needed(&mut self, name: &str) -> Result<String, Failure> {
+    pub(super) fn needed(&mut self, name: &str) -> Result<String, Failure> {
         self.text(name)?.ok_or_else(|| Failure::field(name, "is missing"))
     }
 
     /// A secret text, blanks around it removed, if it is there and not empty.
-    pub fn secret(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
+    pub(super) fn secret(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
         Ok(self.text(name)?.and_then(trimmed))
     }
 
     /// A yes or no, if it is there and not null.
-    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Failure> {
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Failure> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
@@ -152,22 +152,26 @@ impl Fields {
     }
 
     /// A token: a secret that is longer.
-    pub fn token(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
+    pub(super) fn token(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
         Ok(self.up_to(TOKEN_LIMIT, name)?.and_then(trimmed))
     }
 
     /// Reads a text and parses it, if it is there.
-    pub fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Result<Option<T>, Failure> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Result<Option<T>, Failure> {
         self.text(name)?.map(|text| parse(&text).map_err(|why| Failure::field(name, why.to_string()))).transpose()
     }
 
     /// An address, if it is there.
-    pub fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
+    pub(super) fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
         self.parsed(name, SourceAddr::parse)
     }
 
     /// Addresses of either kind, if they are there: a list of texts.
-    pub fn ips(&mut self, name: &str) -> Result<Vec<IpAddr>, Failure> {
+    pub(super) fn ips(&mut self, name: &str) -> Result<Vec<IpAddr>, Failure> {
         let items = match self.0.remove(name) {
             None | Some(Value::Null) => return Ok(Vec::new()),
             Some(Value::Array(items)) if items.len() <= 2 => items,
@@ -179,14 +183,14 @@ impl Fields {
     }
 
     /// A prefix that must be there.
-    pub fn prefix(&mut self, name: &str) -> Result<Ipv6Net, Failure> {
+    pub(super) fn prefix(&mut self, name: &str) -> Result<Ipv6Net, Failure> {
         let text = self.needed(name)?;
         text.parse().map_err(|_| Failure::field(name, "is no IPv6 prefix, such as 2001:db8:a1::/64"))
     }
 
     /// # Errors
     /// 422 with the name of a field that this call does not have.
-    pub fn done(self) -> Result<(), Failure> {
+    pub(super) fn done(self) -> Result<(), Failure> {
         match self.0.keys().next() {
             None => Ok(()),
             Some(name) => Err(Failure::field(name, "there is no such field")),
@@ -204,7 +208,7 @@ fn trimmed(text: String) -> Option<Secret> {
 ///
 /// # Errors
 /// 404: what cannot be a name is nobody's.
-pub fn name(text: &str) -> Result<AccountName, Failure> {
+pub(super) fn name(text: &str) -> Result<AccountName, Failure> {
     let none = || Failure::new(StatusCode::NOT_FOUND, "not_found", "there is no such account");
     AccountName::parse(text).map_err(|_| none())
 }

@@ -17,11 +17,13 @@ use crate::domain::secret::ExposeSecret;
 use crate::domain::{Pair, Role, Secret, steady};
 use crate::legs::{Leg, Reason};
 
-pub use broker::{AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields};
-pub use host::HostBody;
+pub(super) use broker::{
+    AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
+};
+pub(super) use host::HostBody;
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Page<T> {
+pub(super) struct Page<T> {
     pub items: Vec<T>,
     /// Give it as `cursor` to get the next page; null at the end.
     pub next: Option<String>,
@@ -29,7 +31,7 @@ pub struct Page<T> {
 
 /// A pair of addresses.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PairBody {
+pub(super) struct PairBody {
     #[schema(value_type = String, example = "2001:db8:a1::1")]
     pub primary: Ipv6Addr,
     #[schema(value_type = String, example = "2001:db8:a2::1")]
@@ -44,7 +46,7 @@ impl From<Pair> for PairBody {
 
 /// One of an account's two ways out.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LegBody {
+pub(super) struct LegBody {
     /// `primary` or `secondary`.
     pub role: &'static str,
     #[schema(value_type = String)]
@@ -82,7 +84,7 @@ impl From<&Leg> for LegBody {
 
 /// What last went wrong with an account's token, until something goes right.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TokenProblem {
+pub(super) struct TokenProblem {
     /// A word for programs.
     pub code: String,
     /// One sentence that says what happened.
@@ -93,7 +95,7 @@ pub struct TokenProblem {
 
 /// Where an account's token stands. Never the token.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TokenBody {
+pub(super) struct TokenBody {
     /// `absent`, `minting`, `live`, `refreshing`, `waiting` or `needs_person`.
     pub state: &'static str,
     pub expires_at: Option<String>,
@@ -106,7 +108,7 @@ pub struct TokenBody {
 }
 
 impl TokenBody {
-    pub fn of(account: &Account) -> Self {
+    pub(super) fn of(account: &Account) -> Self {
         let last = account.token.last();
         let standing = account.token.standing();
         let last_error = standing.trouble.as_ref().map(|trouble| TokenProblem {
@@ -129,7 +131,7 @@ const HALT_UNSAVED: &str = "the account is halted now, but that could not be sav
 
 /// An account. Its secrets are write-only.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AccountBody {
+pub(super) struct AccountBody {
     pub name: String,
     pub nickname: Option<String>,
     /// `DHAN_V2_AT_IPV6` or `DHAN_V2_IPV6`.
@@ -180,7 +182,7 @@ impl From<&Account> for AccountBody {
 /// Only for the document: requests are read by [`Fields`](super::fields::Fields).
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct AccountFields {
+pub(super) struct AccountFields {
     /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
     pub name: String,
     pub nickname: Option<String>,
@@ -208,7 +210,7 @@ pub struct AccountFields {
 /// `{}`, `{"pool"}` or `{"primary", "secondary"}`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct PairFields {
+pub(super) struct PairFields {
     pub pool: Option<String>,
     #[schema(value_type = Option<String>)]
     pub primary: Option<Ipv6Addr>,
@@ -219,7 +221,7 @@ pub struct PairFields {
 /// A token given by hand.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct TokenFields {
+pub(super) struct TokenFields {
     /// Write-only.
     pub access_token: String,
 }
@@ -227,7 +229,7 @@ pub struct TokenFields {
 /// Halt, and why.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct HaltFields {
+pub(super) struct HaltFields {
     pub halted: bool,
     /// For whoever finds the account halted.
     pub reason: Option<String>,
@@ -236,7 +238,7 @@ pub struct HaltFields {
 /// Which leg an account is to use.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct LegFields {
+pub(super) struct LegFields {
     /// `primary`, `secondary` or `auto`.
     pub pin: String,
 }
@@ -244,7 +246,7 @@ pub struct LegFields {
 /// How to refresh a token: `{}` or no body at all will do.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct RefreshFields {
+pub(super) struct RefreshFields {
     /// The cause of refused logins is mended outside (the PIN changed back at the broker, the
     /// account unlocked): one more try, although two were refused.
     pub vouched: Option<bool>,
@@ -253,7 +255,7 @@ pub struct RefreshFields {
 /// What a person brought back from the broker's page; `{}` or no body asks for a link there.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct ConsentFields {
+pub(super) struct ConsentFields {
     /// `tokenId` of the address that the broker's page led to, for a browser that cannot
     /// reach `/auth/dhan`. Write-only.
     pub token_id: Option<String>,
@@ -261,7 +263,7 @@ pub struct ConsentFields {
 
 /// A login by the broker's page: a link to it, or what came of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ConsentBody {
+pub(super) struct ConsentBody {
     /// Open it in a browser: it leads to the broker's page and from there back here.
     pub login_url: Option<String>,
     /// The broker's page itself, for a browser that cannot reach this listener.
@@ -273,31 +275,31 @@ pub struct ConsentBody {
 
 /// Nothing: `{}` or no body at all.
 #[derive(ToSchema)]
-pub struct NoFields {}
+pub(super) struct NoFields {}
 
 /// A client key: `key` is shown once, when it is made. No `Debug`: it is a secret.
 #[derive(Serialize, ToSchema)]
-pub struct NewKeyBody {
+pub(super) struct NewKeyBody {
     pub id: String,
     pub key: String,
 }
 
 impl NewKeyBody {
-    pub fn show(id: &str, key: &Secret) -> Self {
+    pub(super) fn show(id: &str, key: &Secret) -> Self {
         Self { id: id.to_owned(), key: key.expose_secret().to_owned() }
     }
 }
 
 /// A client key in a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct KeyBody {
+pub(super) struct KeyBody {
     pub id: String,
     pub created_at: String,
 }
 
 /// A pool.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PoolBody {
+pub(super) struct PoolBody {
     pub name: String,
     #[schema(value_type = String, example = "2001:db8:a1::/64")]
     pub primary: Ipv6Net,
@@ -312,7 +314,7 @@ pub struct PoolBody {
 /// A pool to make.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct PoolFields {
+pub(super) struct PoolFields {
     pub name: String,
     #[schema(value_type = String, example = "2001:db8:a1::/64")]
     pub primary: Ipv6Net,
@@ -322,7 +324,7 @@ pub struct PoolFields {
 
 /// Lines of the order journal.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct OrdersBody {
+pub(super) struct OrdersBody {
     /// The lines as they stand in the journal.
     #[schema(value_type = Vec<Object>)]
     pub items: Vec<Box<serde_json::value::RawValue>>,
@@ -336,7 +338,7 @@ pub struct OrdersBody {
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct OrderFilter {
+pub(super) struct OrderFilter {
     pub account: Option<String>,
     /// From this instant on (RFC 3339).
     pub since: Option<String>,

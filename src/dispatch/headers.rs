@@ -53,7 +53,7 @@ const TO_BROKER: [HeaderName; 17] = [
 ];
 
 /// Keep what may go to the broker.
-pub fn for_broker(headers: &mut HeaderMap) {
+pub(crate) fn for_broker(headers: &mut HeaderMap) {
     let mut passed = HeaderMap::with_capacity(headers.len().min(TO_BROKER.len()) + 4);
     let mut last = None;
     for (name, value) in std::mem::take(headers) {
@@ -74,7 +74,7 @@ pub fn for_broker(headers: &mut HeaderMap) {
 ///
 /// What takes risk away is called what the broker's documents call all of it, whatever its caller did: a kill switch
 /// without a body or a type must not fail for its type.
-pub fn for_write(headers: &mut HeaderMap, takes_risk_away: bool) {
+pub(super) fn for_write(headers: &mut HeaderMap, takes_risk_away: bool) {
     for name in [RANGE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE] {
         headers.remove(name);
     }
@@ -87,7 +87,7 @@ pub fn for_write(headers: &mut HeaderMap, takes_risk_away: bool) {
 
 /// Remove what belongs to the caller's connection to us, for a host that is not
 /// the broker's: its own login is none of ours to take away.
-pub fn for_allowed(headers: &mut HeaderMap) {
+pub(crate) fn for_allowed(headers: &mut HeaderMap) {
     remove_nominated(headers);
     for name in HOP_BY_HOP.iter().chain(&[HOST, EXPECT]) {
         headers.remove(name);
@@ -96,7 +96,7 @@ pub fn for_allowed(headers: &mut HeaderMap) {
 }
 
 /// Remove what belongs to the broker's connection, and what only we may say.
-pub fn for_caller(headers: &mut HeaderMap) {
+pub(super) fn for_caller(headers: &mut HeaderMap) {
     // Looked for by going through what is there: a reply has few fields, and seldom one of these. The length stays:
     // the codec checks it against what really comes.
     remove_nominated(headers);

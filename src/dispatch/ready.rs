@@ -14,7 +14,7 @@ use crate::tokens::{LiveToken, Unavailable};
 ///
 /// # Errors
 /// 503 `egress_unavailable` where it has no pair of addresses.
-pub fn legs(account: &Account) -> Result<&Legs, Problem> {
+pub(crate) fn legs(account: &Account) -> Result<&Legs, Problem> {
     account.legs.as_deref().ok_or_else(|| {
         let detail =
             format!("account {0} has no pair of addresses; assign one by POST /v1/accounts/{0}/pair", account.name);
@@ -26,7 +26,7 @@ pub fn legs(account: &Account) -> Result<&Legs, Problem> {
 ///
 /// # Errors
 /// 503 `token_unavailable`.
-pub async fn live(account: &Account, by: Instant) -> Result<Arc<LiveToken>, Problem> {
+pub(crate) async fn live(account: &Account, by: Instant) -> Result<Arc<LiveToken>, Problem> {
     match account.token.live() {
         Ok(token) => Ok(token),
         Err(_) => account.token.wait(0, by).await.map_err(|why| no_token(account, &why, Outcome::NotSent)),
@@ -34,7 +34,7 @@ pub async fn live(account: &Account, by: Instant) -> Result<Arc<LiveToken>, Prob
 }
 
 /// No token came, of a request of which `outcome` is known.
-pub fn no_token(account: &Account, why: &Unavailable, outcome: Outcome) -> Problem {
+pub(super) fn no_token(account: &Account, why: &Unavailable, outcome: Outcome) -> Problem {
     let action = why.action.replace("{name}", account.name.as_str());
     let mut problem = Problem::before_sending(Code::TokenUnavailable, format!("{}; {action}", why.summary));
     problem.outcome = outcome;
@@ -46,7 +46,7 @@ pub fn no_token(account: &Account, why: &Unavailable, outcome: Outcome) -> Probl
 
 /// # Errors
 /// 403 `account_halted`.
-pub fn refuse_if_halted(account: &Account) -> Result<(), Problem> {
+pub(crate) fn refuse_if_halted(account: &Account) -> Result<(), Problem> {
     let Some(halt) = &account.record.halted else { return Ok(()) };
     let reason = if halt.reason.is_empty() { String::new() } else { format!(": {}", halt.reason) };
     let detail = format!(

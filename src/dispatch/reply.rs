@@ -20,24 +20,24 @@ use crate::orders::limits::Limited;
 use crate::telemetry::access::Access;
 
 /// On every reply.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("sixgate-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("sixgate-request-id");
 /// The address the kernel reported, on replies that went upstream.
-pub const SOURCE: HeaderName = HeaderName::from_static("sixgate-source");
+pub(crate) const SOURCE: HeaderName = HeaderName::from_static("sixgate-source");
 /// `primary` or `secondary`, likewise.
-pub const LEG: HeaderName = HeaderName::from_static("sixgate-leg");
+pub(crate) const LEG: HeaderName = HeaderName::from_static("sixgate-leg");
 /// On replies to order writes.
-pub const OUTCOME: HeaderName = HeaderName::from_static("sixgate-outcome");
+pub(crate) const OUTCOME: HeaderName = HeaderName::from_static("sixgate-outcome");
 /// The correlation id that was filled in, if one was.
-pub const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlation-id");
+pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlation-id");
 
 /// On the answer to a repeat or a conflict: the request id of the first.
-pub const REPEAT: HeaderName = HeaderName::from_static("sixgate-repeat");
+pub(crate) const REPEAT: HeaderName = HeaderName::from_static("sixgate-repeat");
 /// On a change from the 20th of its order on: `20 of 25`. After the last one cancel the order and place it anew.
-pub const CHANGES: HeaderName = HeaderName::from_static("sixgate-order-changes");
+pub(crate) const CHANGES: HeaderName = HeaderName::from_static("sixgate-order-changes");
 /// What may be wrong, where the broker's refusal leaves it open: a sentence for people.
-pub const HINT: HeaderName = HeaderName::from_static("sixgate-hint");
+pub(crate) const HINT: HeaderName = HeaderName::from_static("sixgate-hint");
 /// An outcome that was found by asking the broker.
-pub const RECOVERED: HeaderName = HeaderName::from_static("sixgate-recovered");
+pub(crate) const RECOVERED: HeaderName = HeaderName::from_static("sixgate-recovered");
 
 /// Why the gateway answers by itself. The names are the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,7 +233,7 @@ impl Problem {
 }
 
 /// Say on a reply how its request went.
-pub fn mark(record: &Access, headers: &mut HeaderMap) {
+pub(crate) fn mark(record: &Access, headers: &mut HeaderMap) {
     if let Some(leg) = record.leg {
         headers.insert(LEG, HeaderValue::from_static(leg.as_str()));
     }
@@ -261,7 +261,7 @@ pub fn mark(record: &Access, headers: &mut HeaderMap) {
 }
 
 /// The broker's limit would be broken.
-pub fn limited(err: &Limited) -> Problem {
+pub(crate) fn limited(err: &Limited) -> Problem {
     let mut problem = Problem::before_sending(Code::RateLimited, err.to_string());
     problem.retry = match err.retry_after {
         Some(wait) => Retry::After(wait),
@@ -275,7 +275,7 @@ pub fn limited(err: &Limited) -> Problem {
 }
 
 /// A JSON reply of the gateway's own.
-pub fn json(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
+pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response<Body> {
     let mut reply = Response::new(Body::from(Bytes::from(body.to_string())));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -55,7 +55,7 @@ pub struct UpstreamRequest {
 /// The [`Problem`] to answer with.
 ///
 /// Not cancel-safe: what was sent may be carried out.
-pub async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access) -> Result<Response<Body>, Problem> {
+pub(crate) async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access) -> Result<Response<Body>, Problem> {
     let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
     let mut unsent = 0;
     let mut repeated = false;

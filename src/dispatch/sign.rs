@@ -29,14 +29,14 @@ const ACCESS_TOKEN: HeaderName = HeaderName::from_static("access-token");
 const CLIENT_ID: HeaderName = HeaderName::from_static("client-id");
 
 /// Turn a caller's headers into the account's.
-pub fn headers(headers: &mut HeaderMap, account: &Account, token: &LiveToken) {
+pub(crate) fn headers(headers: &mut HeaderMap, account: &Account, token: &LiveToken) {
     headers::for_broker(headers);
     self::token(headers, token);
     headers.insert(CLIENT_ID, account.client_id_header.clone());
 }
 
 /// Sign with this token, in place of whichever it was.
-pub fn token(headers: &mut HeaderMap, token: &LiveToken) {
+pub(crate) fn token(headers: &mut HeaderMap, token: &LiveToken) {
     headers.insert(ACCESS_TOKEN, token.header().clone());
 }
 
@@ -44,7 +44,7 @@ pub fn token(headers: &mut HeaderMap, token: &LiveToken) {
 ///
 /// # Errors
 /// [`Problem`] when the result is no URI, which a checked token rules out.
-pub fn feed_query(path: &PathAndQuery, account: &Account, token: &LiveToken) -> Result<PathAndQuery, Problem> {
+pub(crate) fn feed_query(path: &PathAndQuery, account: &Account, token: &LiveToken) -> Result<PathAndQuery, Problem> {
     let mut query: Vec<String> = path
         .query()
         .unwrap_or_default()
@@ -71,7 +71,7 @@ pub fn feed_query(path: &PathAndQuery, account: &Account, token: &LiveToken) -> 
 }
 
 /// The path alone.
-pub fn no_query(path: &PathAndQuery) -> PathAndQuery {
+pub(crate) fn no_query(path: &PathAndQuery) -> PathAndQuery {
     path.path().parse().unwrap_or_else(|_| PathAndQuery::from_static("/"))
 }
 
@@ -82,7 +82,7 @@ const SHOWN_OF_ID: usize = 12;
 
 /// A body as it goes to the broker, and what it says.
 #[derive(Debug, Default, PartialEq)]
-pub struct Signed {
+pub(crate) struct Signed {
     /// The body. Bytes that did not have to change are the caller's own.
     pub body: Bytes,
     /// The correlation id that it carries, where the endpoint takes one.
@@ -98,7 +98,7 @@ pub struct Signed {
 
 /// A correlation id and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Correlation {
+pub(crate) enum Correlation {
     /// The caller's.
     Given(Arc<str>),
     /// Filled in.
@@ -107,13 +107,13 @@ pub enum Correlation {
 
 impl Correlation {
     /// The id.
-    pub const fn id(&self) -> &Arc<str> {
+    pub(crate) const fn id(&self) -> &Arc<str> {
         let (Self::Given(id) | Self::Made(id)) = self;
         id
     }
 
     /// The id, if it was filled in: the caller has to be told.
-    pub const fn made(&self) -> Option<&Arc<str>> {
+    pub(crate) const fn made(&self) -> Option<&Arc<str>> {
         match self {
             Self::Made(id) => Some(id),
             Self::Given(_) => None,
@@ -128,7 +128,7 @@ impl Correlation {
 /// # Errors
 /// 403 `client_id_mismatch`; 400 when a member that matters stands twice, an id is longer than the broker takes, or
 /// the body of an order write that adds risk is no JSON object.
-pub fn body(
+pub(crate) fn body(
     body: Bytes,
     endpoint: &Endpoint,
     client_id: &ClientId,
@@ -287,7 +287,7 @@ fn correlation_id(bytes: &[u8; 14]) -> Arc<str> {
 /// The id of an order that has only an `Idempotency-Key`: the same for the same account, key, trading day and body by
 /// value, so 110 bits of SHA-256 of those. Another order under the same key, or the key again on another day, must not
 /// be found by it.
-pub fn derived(client_id: &ClientId, key: &str, day: Date, value_sha256: &[u8; 32]) -> Arc<str> {
+pub(crate) fn derived(client_id: &ClientId, key: &str, day: Date, value_sha256: &[u8; 32]) -> Arc<str> {
     let mut hash = Sha256::new();
     hash.update(client_id.as_str());
     hash.update([0]);

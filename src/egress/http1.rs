@@ -38,7 +38,7 @@ const HEAD_LIMIT: usize = 64 * 1024;
 /// Interim replies (1xx) before one reply.
 const INTERIM_LIMIT: u32 = 16;
 /// Bytes to and from the broker: TLS over a [`CountingStream`].
-pub trait Wire: AsyncRead + AsyncWrite + Unpin {
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// Bytes the kernel took for sending until now.
     fn taken(&self) -> u64;
 
@@ -58,7 +58,7 @@ impl Wire for tokio_rustls::client::TlsStream<CountingStream> {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Http1<W> {
+pub(super) struct Http1<W> {
     wire: W,
     /// What was read and belongs to the reply under way.
     buffer: BytesMut,
@@ -66,48 +66,48 @@ pub struct Http1<W> {
 
 /// How a reply's body comes.
 #[derive(Debug)]
-pub struct Incoming {
+pub(super) struct Incoming {
     decoder: Decoder,
     keep_alive: bool,
 }
 
 impl Incoming {
     /// Has all of it been read, and may the connection be used again?
-    pub const fn is_done(&self) -> bool {
+    pub(super) const fn is_done(&self) -> bool {
         self.decoder.is_done()
     }
 
     /// Bytes that are still to come, if that is known.
-    pub const fn left(&self) -> Option<u64> {
+    pub(super) const fn left(&self) -> Option<u64> {
         self.decoder.left()
     }
 }
 
 impl<W: Wire> Http1<W> {
     /// Speak on `wire`, on which nothing was said yet.
-    pub fn new(wire: W) -> Self {
+    pub(super) fn new(wire: W) -> Self {
         Self { wire, buffer: BytesMut::new() }
     }
 
     /// What it speaks on.
-    pub const fn wire(&self) -> &W {
+    pub(super) const fn wire(&self) -> &W {
         &self.wire
     }
 
     /// What it speaks on, to move it.
-    pub const fn wire_mut(&mut self) -> &mut W {
+    pub(super) const fn wire_mut(&mut self) -> &mut W {
         &mut self.wire
     }
 
     /// The bytes are something else from now on, and these came already.
-    pub fn into_parts(self) -> (W, Bytes) {
+    pub(super) fn into_parts(self) -> (W, Bytes) {
         (self.wire, self.buffer.freeze())
     }
 
     /// Does it lie there as it was left, as far as the reactor has seen? Reads what belongs to TLS alone. A
     /// broker that closed, or said something nobody asked for, ends a connection. While it is quiet, `waker`
     /// is woken by whatever comes. No system call while nothing has come.
-    pub fn is_quiet(&mut self, waker: &Waker) -> bool {
+    pub(super) fn is_quiet(&mut self, waker: &Waker) -> bool {
         let mut one = [0u8; 1];
         let mut cx = Context::from_waker(waker);
         self.buffer.is_empty() && Pin::new(&mut self.wire).poll_read(&mut cx, &mut ReadBuf::new(&mut one)).is_pending()
@@ -115,7 +115,7 @@ impl<W: Wire> Http1<W> {
 
     /// As [`Http1::is_quiet`], as far as the kernel knows at this moment: one system call while nothing has come.
     /// For what must not be sent on a connection that the broker has closed.
-    pub fn is_quiet_now(&mut self) -> bool {
+    pub(super) fn is_quiet_now(&mut self) -> bool {
         self.wire.ask_kernel(true);
         let quiet = self.is_quiet(Waker::noop());
         self.wire.ask_kernel(false);
@@ -125,12 +125,15 @@ impl<W: Wire> Http1<W> {
     /// Send a request and read the head of its reply.
     ///
     /// Not cancel-safe, and after an error the connection is of no more use.
-    pub async fn exchange(&mut self, message: &Message<'_>) -> Result<(Response<()>, Incoming), NoAnswer<io::Error>> {
+    pub(super) async fn exchange(
+        &mut self,
+        message: &Message<'_>,
+    ) -> Result<(Response<()>, Incoming), NoAnswer<io::Error>> {
         self.exchange_written(head::encode(message), message.method).await
     }
 
     /// As [`Http1::exchange`], of a request that is written out already. It is dropped before the reply is waited for.
-    pub async fn exchange_written(
+    pub(super) async fn exchange_written(
         &mut self,
         request: impl AsRef<[u8]>,
         method: &Method,
@@ -176,7 +179,11 @@ impl<W: Wire> Http1<W> {
     }
 
     /// The next piece of a body; `None` at its end.
-    pub fn poll_body(&mut self, incoming: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    pub(super) fn poll_body(
+        &mut self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Bytes>>> {
         loop {
             match incoming.decoder.decode(&mut self.buffer) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(data))),
@@ -197,7 +204,7 @@ impl<W: Wire> Http1<W> {
     }
 
     /// The reply is over: may another request follow it? If so, nothing but its session is held until then.
-    pub fn rest(&mut self, incoming: &Incoming) -> bool {
+    pub(super) fn rest(&mut self, incoming: &Incoming) -> bool {
         let clean = incoming.keep_alive && incoming.is_done() && self.buffer.is_empty();
         self.buffer = BytesMut::new();
         clean

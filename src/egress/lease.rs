@@ -77,20 +77,20 @@ pub(super) struct ConnectionSlot {
 
 impl ConnectionSlot {
     /// One more, if there are fewer than `most`.
-    pub fn take(open: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+    pub(super) fn take(open: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
         let more = |open: usize| (open < most).then_some(open + 1);
         let taken = open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.ok().map(|_| Self { of_exit: Arc::clone(open), of_all: None })
     }
 
     /// One more, however many there are.
-    pub fn one(open: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn one(open: &Arc<AtomicUsize>) -> Self {
         open.fetch_add(1, Ordering::Relaxed);
         Self { of_exit: Arc::clone(open), of_all: None }
     }
 
     /// Counted among those of all exits, too.
-    pub fn among(mut self, all: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn among(mut self, all: &Arc<AtomicUsize>) -> Self {
         all.fetch_add(1, Ordering::Relaxed);
         self.of_all = Some(Arc::clone(all));
         self
@@ -114,7 +114,7 @@ pub(super) struct DnsGeneration {
 }
 
 impl DnsGeneration {
-    pub fn outdate(&self) {
+    pub(super) fn outdate(&self) {
         self.outdated.store(true, Ordering::Relaxed);
     }
 }
@@ -127,11 +127,11 @@ enum Sender {
 }
 
 impl Connection {
-    pub fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<DnsGeneration>, open: ConnectionSlot) -> Self {
+    pub(super) fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<DnsGeneration>, open: ConnectionSlot) -> Self {
         Self { source, sender: Sender::Http1(Box::new(Http1::new(stream))), ways, _open: open }
     }
 
-    pub const fn http2(
+    pub(super) const fn http2(
         source: SourceAddr,
         sender: http2::SendRequest<Full<Bytes>>,
         ways: Arc<DnsGeneration>,
@@ -141,7 +141,7 @@ impl Connection {
     }
 
     /// Where it leads; not of an HTTP/2 connection, whose driver sees to it.
-    pub fn peer(&self) -> Option<SocketAddrV6> {
+    pub(super) fn peer(&self) -> Option<SocketAddrV6> {
         let Sender::Http1(connection) = &self.sender else { return None };
         match connection.wire().get_ref().0.stream()?.peer_addr().ok()? {
             SocketAddr::V6(peer) => Some(peer),
@@ -150,7 +150,7 @@ impl Connection {
     }
 
     /// Itself, once it can take a request from here; `None` when it is dead. Nothing is sent.
-    pub async fn ready(mut self) -> Option<Self> {
+    pub(super) async fn ready(mut self) -> Option<Self> {
         let ready = match &mut self.sender {
             Sender::Http1(connection) => connection.wire_mut().get_mut().0.move_here().is_ok(),
             Sender::Http2(sender) => {

@@ -25,7 +25,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// The addresses in the order in which to try them.
-    pub fn addresses(&self) -> Vec<SocketAddrV6> {
+    pub(super) fn addresses(&self) -> Vec<SocketAddrV6> {
         match self {
             Self::Pinned(pins) => pins.clone(),
             Self::Literal(address) => vec![*address],
@@ -37,14 +37,14 @@ impl Answer {
     }
 
     /// The name, where it is one.
-    pub const fn name(&self) -> Option<&Arc<Name>> {
+    pub(super) const fn name(&self) -> Option<&Arc<Name>> {
         match self {
             Self::Named(name, ..) => Some(name),
             Self::Pinned(_) | Self::Literal(_) => None,
         }
     }
 
-    pub const fn is_pinned(&self) -> bool {
+    pub(super) const fn is_pinned(&self) -> bool {
         matches!(self, Self::Pinned(_))
     }
 }
@@ -58,18 +58,22 @@ pub(super) struct Resolver {
 
 impl Resolver {
     /// `name_servers` are asked, or the system's where there are none.
-    pub fn new(pins: BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr], tasks: Tasks) -> Self {
+    pub(super) fn new(pins: BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr], tasks: Tasks) -> Self {
         Self { pins, name_servers: name_servers.to_vec(), names: Names::new(name_servers, tasks) }
     }
 
     /// Remember over a restart, in this file, what names stand for.
-    pub fn keep_in(&self, file: PathBuf) {
+    pub(super) fn keep_in(&self, file: PathBuf) {
         self.names.keep_in(file);
     }
 
     /// One with these pins and name servers, that remembers what this one does; `None`
     /// when it would be no other one.
-    pub fn changed(&self, pins: &BTreeMap<Host, Vec<SocketAddrV6>>, name_servers: &[SocketAddr]) -> Option<Self> {
+    pub(super) fn changed(
+        &self,
+        pins: &BTreeMap<Host, Vec<SocketAddrV6>>,
+        name_servers: &[SocketAddr],
+    ) -> Option<Self> {
         if self.name_servers == name_servers && self.pins == *pins {
             return None;
         }
@@ -79,7 +83,7 @@ impl Resolver {
     }
 
     /// What `to` stands for, by `by`.
-    pub async fn resolve(&self, to: &Authority, by: Instant) -> Result<Answer, ResolveError> {
+    pub(super) async fn resolve(&self, to: &Authority, by: Instant) -> Result<Answer, ResolveError> {
         if let Some(pins) = self.pins.get(&to.host) {
             return Ok(Answer::Pinned(pins.clone()));
         }

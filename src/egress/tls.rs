@@ -53,7 +53,7 @@ pub(super) struct ExitTls {
 
 impl Base {
     /// Public roots and `extra_roots` (PEM files).
-    pub fn new(extra_roots: &[PathBuf]) -> Result<Self, TlsError> {
+    pub(super) fn new(extra_roots: &[PathBuf]) -> Result<Self, TlsError> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for path in extra_roots {
             for der in read_certificates(path)? {
@@ -81,12 +81,12 @@ impl Base {
 
 impl ExitTls {
     /// Those of an exit that has so many connections `open`.
-    pub fn new(open: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(open: Arc<AtomicUsize>) -> Self {
         Self { open, ..Self::default() }
     }
 
     /// The configuration of `base` with this exit's sessions.
-    pub fn config(&self, base: &Base, profile: Profile) -> &Arc<ClientConfig> {
+    pub(super) fn config(&self, base: &Base, profile: Profile) -> &Arc<ClientConfig> {
         let (own, base) = match profile {
             Profile::Http1 => (&self.http1, &base.http1),
             Profile::Http2 => (&self.http2, &base.http2),

@@ -15,7 +15,7 @@ const GLOBAL: u8 = 0x00;
 
 /// An address that an interface has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub(super) struct Held {
     pub(super) address: Ipv6Addr,
     pub(super) length: u8,
     pub(super) interface: String,

@@ -84,12 +84,12 @@ pub(crate) struct LocalRoutes {
 
 impl LocalRoutes {
     /// Does the kernel take packets for `address` as its own?
-    pub fn covers(&self, address: Ipv6Addr) -> bool {
+    pub(crate) fn covers(&self, address: Ipv6Addr) -> bool {
         self.lengths.iter().any(|(length, _)| self.prefixes.contains_key(&(*length, masked(address, *length))))
     }
 
     /// Are there none at all? Even an idle host has `::1`.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
@@ -169,18 +169,18 @@ pub(crate) struct News {
 
 impl Follower {
     /// The routes as of now.
-    pub const fn known(&self) -> &LocalRoutes {
+    pub(crate) const fn known(&self) -> &LocalRoutes {
         &self.known
     }
 
     /// Changes were missed: what is known may be wrong.
-    pub const fn missed(&mut self) {
+    pub(crate) const fn missed(&mut self) {
         self.stale = true;
     }
 
     /// The request to send now, if one is due. One dump at a time: the kernel answers
     /// a second one with `EBUSY`.
-    pub fn next_request(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn next_request(&mut self) -> Option<Vec<u8>> {
         if self.dump.is_some() {
             return None;
         }
@@ -196,7 +196,7 @@ impl Follower {
     }
 
     /// Take in what one read gave.
-    pub fn take(&mut self, bytes: &[u8]) -> News {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> News {
         let mut news = News::default();
         for message in messages(bytes) {
             self.take_one(&message, &mut news);

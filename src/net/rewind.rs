@@ -4,19 +4,19 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection whose first bytes were read too early.
-pub struct Rewind<IO> {
+pub(crate) struct Rewind<IO> {
     pub(crate) early: Bytes,
     pub(crate) io: IO,
 }
 
 impl<IO> Rewind<IO> {
     /// `io`, of which `early` was read already.
-    pub const fn new(early: Bytes, io: IO) -> Self {
+    pub(crate) const fn new(early: Bytes, io: IO) -> Self {
         Self { early, io }
     }
 
     /// What was read of it already, and the rest.
-    pub fn into_parts(self) -> (Bytes, IO) {
+    pub(crate) fn into_parts(self) -> (Bytes, IO) {
         (self.early, self.io)
     }
 }

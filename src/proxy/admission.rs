@@ -23,7 +23,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The listener a connection came by, and what the kernel said of its peer.
 #[derive(Clone, Debug)]
-pub struct ListenerContext {
+pub(super) struct ListenerContext {
     /// The listener's configuration.
     pub listener: Arc<Listener>,
     /// Our address on this connection; `None` on a unix socket.
@@ -40,7 +40,7 @@ pub struct ListenerContext {
 /// Taken for good only while the account's row is the same one, so a key that was taken away, and an account that was
 /// changed, are checked again. No `Debug`: it holds a key.
 #[derive(Default)]
-pub struct CachedAdmission(Option<Admitted>);
+pub(super) struct CachedAdmission(Option<Admitted>);
 
 struct Admitted {
     credentials: Zeroizing<Vec<u8>>,
@@ -54,7 +54,7 @@ impl CachedAdmission {
     ///
     /// # Errors
     /// Those of [`ListenerContext::admit`].
-    pub fn admit(
+    pub(super) fn admit(
         &mut self,
         listener: &ListenerContext,
         accounts: &Accounts,
@@ -86,7 +86,7 @@ impl CachedAdmission {
 impl ListenerContext {
     /// Go by the listener's terms as they are now. A reload reaches an open connection so, at its next request. Are they
     /// others than before? Then nobody is known by what was admitted on the old ones.
-    pub fn refresh(&mut self) -> bool {
+    pub(super) fn refresh(&mut self) -> bool {
         let Some(terms) = &self.terms else { return false };
         let now = terms.load();
         let changed = !Arc::ptr_eq(now.listener(), &self.listener);
@@ -97,7 +97,7 @@ impl ListenerContext {
     }
 
     /// Are its terms those that its requests are served by?
-    pub fn is_current(&self) -> bool {
+    pub(super) fn is_current(&self) -> bool {
         self.terms.as_ref().is_none_or(|terms| Arc::ptr_eq(terms.load().listener(), &self.listener))
     }
 
@@ -107,7 +107,7 @@ impl ListenerContext {
     /// # Errors
     /// 407 that is the same for a wrong key, an unknown account and none at all;
     /// 503 when the listener's own account does not exist yet.
-    pub fn admit(&self, accounts: &Accounts, headers: &HeaderMap, form: Form) -> Result<Arc<Account>, Problem> {
+    pub(super) fn admit(&self, accounts: &Accounts, headers: &HeaderMap, form: Form) -> Result<Arc<Account>, Problem> {
         if self.listener.client_key == ClientKey::Required {
             return self.check_key(accounts, headers, form);
         }
@@ -161,7 +161,7 @@ impl ListenerContext {
     ///
     /// # Errors
     /// 403 `browser_refused`.
-    pub fn refuse_browsers(
+    pub(super) fn refuse_browsers(
         &self,
         headers: &HeaderMap,
         form: Form,
@@ -200,7 +200,7 @@ impl ListenerContext {
     ///
     /// # Errors
     /// 403 `browser_refused`.
-    pub fn refuse_simple_writes(
+    pub(super) fn refuse_simple_writes(
         &self,
         method: &Method,
         endpoint: &Endpoint,
@@ -298,7 +298,7 @@ fn has_credentials(headers: &HeaderMap, form: Form) -> bool {
 }
 
 /// The fields of a request that say who its caller is, to be checked again when it leaves. No others: they may be long.
-pub fn credentials_of(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn credentials_of(headers: &HeaderMap) -> HeaderMap {
     let mut shown = HeaderMap::new();
     for name in [PROXY_AUTHORIZATION, AUTHORIZATION] {
         for value in headers.get_all(&name) {

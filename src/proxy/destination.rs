@@ -282,7 +282,7 @@ fn unambiguous(path: &str) -> Result<(), Problem> {
 }
 
 /// Methods that are passed on. `TRACE` would show the caller what was signed.
-pub const fn passes(method: &Method) -> bool {
+pub(super) const fn passes(method: &Method) -> bool {
     matches!(
         *method,
         Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS

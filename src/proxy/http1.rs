@@ -27,8 +27,8 @@ use crate::dispatch::reply::{Body, Code, Problem, Retry};
 use crate::domain::time::within;
 use crate::net::read_buffer::poll_fill;
 
-pub use crate::net::rewind::Rewind;
-pub use head::{Head, Refusal};
+pub(super) use crate::net::rewind::Rewind;
+pub(super) use head::{Head, Refusal};
 
 use head::{Framing, bare_line_feed, end_of_head, parse};
 
@@ -44,7 +44,7 @@ const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// Why reading ended without a request.
 #[derive(Debug)]
-pub enum ReadError {
+pub(super) enum ReadError {
     /// Tell the caller, then close.
     Refused(Refusal),
     /// The caller is gone.
@@ -84,7 +84,7 @@ impl From<Refusal> for ReadError {
 
 /// Limits of a caller's connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     /// The largest body.
     pub body: usize,
     /// Between requests.
@@ -96,7 +96,7 @@ pub struct Limits {
 }
 
 /// A caller's connection.
-pub struct Connection<IO> {
+pub(super) struct Connection<IO> {
     io: IO,
     buffer: BytesMut,
     limits: Limits,
@@ -108,28 +108,28 @@ pub struct Connection<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Speak HTTP/1 on `io`.
-    pub fn new(io: IO, limits: Limits) -> Self {
+    pub(super) fn new(io: IO, limits: Limits) -> Self {
         Self { io, buffer: BytesMut::new(), limits, came: None, idle: None }
     }
 
     /// The first request's bytes have lain here since then.
-    pub const fn waiting_since(&mut self, since: Option<Instant>) {
+    pub(super) const fn waiting_since(&mut self, since: Option<Instant>) {
         self.came = since;
     }
 
     /// Has the caller sent more than what was read of it?
-    pub fn has_more(&self) -> bool {
+    pub(super) fn has_more(&self) -> bool {
         !self.buffer.is_empty()
     }
 
     /// Other limits for what comes next.
-    pub const fn set_limits(&mut self, limits: Limits) {
+    pub(super) const fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
     /// Wait until a request begins, and say when it came: before now, if it waited here for its turn. `None` when the
     /// caller closed or stayed idle too long. Cancel-safe.
-    pub async fn begins(&mut self) -> Option<Instant> {
+    pub(super) async fn begins(&mut self) -> Option<Instant> {
         if !self.buffer.is_empty() {
             return Some(self.came.take().unwrap_or_else(Instant::now));
         }
@@ -166,7 +166,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// Wait until the caller closes its side or the connection breaks: until then bytes of further requests are kept,
     /// up to a bound, behind which nothing is seen any more. Cancel-safe.
-    pub async fn ends(&mut self) {
+    pub(super) async fn ends(&mut self) {
         loop {
             if self.buffer.len() >= AHEAD_LIMIT {
                 std::future::pending::<()>().await;
@@ -184,14 +184,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     ///
     /// # Errors
     /// [`ReadError`]; the connection is of no more use.
-    pub async fn head(&mut self) -> Result<(Head, Instant), ReadError> {
+    pub(super) async fn head(&mut self) -> Result<(Head, Instant), ReadError> {
         let by = Instant::now() + self.limits.request;
         let head = tokio::time::timeout_at(by, self.read_head()).await;
         head.unwrap_or(Err(Refusal::TooSlow.into())).map(|head| (head, by))
     }
 
     /// Did the body of the request whose head was read last come with it?
-    pub fn holds_body(&self, head: &Head) -> bool {
+    pub(super) fn holds_body(&self, head: &Head) -> bool {
         match head.framing {
             Framing::None => true,
             Framing::Length(length) => self.buffer.len() >= length,
@@ -203,7 +203,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     ///
     /// # Errors
     /// [`ReadError`]; the connection is of no more use.
-    pub async fn body(&mut self, head: &Head, by: Instant) -> Result<Bytes, ReadError> {
+    pub(super) async fn body(&mut self, head: &Head, by: Instant) -> Result<Bytes, ReadError> {
         let body = tokio::time::timeout_at(by, self.read_body(head)).await.unwrap_or(Err(Refusal::TooSlow.into()));
         // What came with it is of the next request, and came no later than now.
         self.came = (!self.buffer.is_empty()).then(Instant::now);
@@ -307,7 +307,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Write a reply whole. Is the connection good for another request?
-    pub async fn reply(&mut self, asked: ReplyFraming, reply: Response<Body>) -> bool {
+    pub(super) async fn reply(&mut self, asked: ReplyFraming, reply: Response<Body>) -> bool {
         let (parts, mut body) = reply.into_parts();
         let bodiless = asked.head || no_body(parts.status);
         let length = body.size_hint().exact();
@@ -368,7 +368,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Write a reply as far as it can be written now: nobody is waited for.
-    pub async fn last_word(&mut self, asked: ReplyFraming, reply: Response<Body>) {
+    pub(super) async fn last_word(&mut self, asked: ReplyFraming, reply: Response<Body>) {
         let _ = tokio::time::timeout(LAST_WORD, self.reply(asked, reply)).await;
     }
 
@@ -383,7 +383,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Answer a `CONNECT` or an upgrade, and take over the bytes.
-    pub async fn switch(mut self, version: Version, reply: &Response<()>) -> Option<Rewind<IO>> {
+    pub(super) async fn switch(mut self, version: Version, reply: &Response<()>) -> Option<Rewind<IO>> {
         let mut out = BytesMut::with_capacity(256);
         // A client that speaks 1.0 is answered in 1.0 (http.client of Python 3.11
         // sends CONNECT so); the tunnel is the same.
@@ -403,13 +403,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Close in an orderly way: over TLS a connection that just ends looks cut off.
-    pub async fn close(mut self) {
+    pub(super) async fn close(mut self) {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.io.shutdown()).await;
     }
 
     /// Say goodbye, so that a last reply is not lost to a reset: half-close, then
     /// read what the caller still sends, for a moment.
-    pub async fn linger(mut self) {
+    pub(super) async fn linger(mut self) {
         let rest = async {
             let _ = self.io.shutdown().await;
             let mut left: usize = 256 * 1024;
@@ -428,7 +428,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
 /// What of a request decides how its reply is framed.
 #[derive(Clone, Copy, Debug)]
-pub struct ReplyFraming {
+pub(super) struct ReplyFraming {
     version: Version,
     head: bool,
     keep_alive: bool,
@@ -436,18 +436,18 @@ pub struct ReplyFraming {
 
 impl ReplyFraming {
     /// Of a request that was read.
-    pub fn of(head: &Head) -> Self {
+    pub(super) fn of(head: &Head) -> Self {
         Self { version: head.version, head: head.method == Method::HEAD, keep_alive: head.keep_alive }
     }
 
     /// Of a request that could not be read: answer and close.
-    pub const fn unreadable() -> Self {
+    pub(super) const fn unreadable() -> Self {
         Self { version: Version::HTTP_11, head: false, keep_alive: false }
     }
 
     /// Close after this reply.
     #[must_use]
-    pub const fn closing(mut self) -> Self {
+    pub(super) const fn closing(mut self) -> Self {
         self.keep_alive = false;
         self
     }

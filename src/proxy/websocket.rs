@@ -25,7 +25,7 @@ const LOGIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A caller's wish for a WebSocket.
 #[derive(Debug)]
-pub struct Handshake {
+pub(super) struct Handshake {
     /// Frames must be readable where we change one.
     plain_frames: bool,
 }
@@ -33,7 +33,7 @@ pub struct Handshake {
 impl Handshake {
     /// # Errors
     /// 400 when this is no WebSocket handshake; these hosts speak nothing else.
-    pub fn of(method: &Method, headers: &HeaderMap, service: Service) -> Result<Self, Problem> {
+    pub(super) fn of(method: &Method, headers: &HeaderMap, service: Service) -> Result<Self, Problem> {
         let has = |name, word: &str| {
             let mut values = headers.get_all(name).iter().filter_map(|v: &HeaderValue| v.to_str().ok());
             values.any(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(word)))
@@ -49,7 +49,7 @@ impl Handshake {
     }
 
     /// The handshake's own hop-by-hop fields, after the caller's were removed.
-    pub fn ask(&self, headers: &mut HeaderMap) {
+    pub(super) fn ask(&self, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         if self.plain_frames {
@@ -61,14 +61,14 @@ impl Handshake {
 
 /// What the order-update host wants to hear first.
 #[derive(Debug)]
-pub struct Login {
+pub(super) struct Login {
     client_id: ClientId,
     token: Arc<LiveToken>,
 }
 
 impl Login {
     /// For an account.
-    pub const fn new(client_id: ClientId, token: Arc<LiveToken>) -> Self {
+    pub(super) const fn new(client_id: ClientId, token: Arc<LiveToken>) -> Self {
         Self { client_id, token }
     }
 
@@ -89,7 +89,7 @@ impl Login {
 
 /// An accepted WebSocket, to be joined with the caller's side.
 #[derive(Debug)]
-pub struct Relay {
+pub(super) struct Relay {
     upstream: Rewind<Upgraded>,
     login: Option<Login>,
 }
@@ -99,7 +99,7 @@ impl Relay {
     ///
     /// # Errors
     /// 502 when its connection cannot be taken over.
-    pub fn new(reply: Response<Body>, login: Option<Login>) -> Result<(Response<()>, Self), Problem> {
+    pub(super) fn new(reply: Response<Body>, login: Option<Login>) -> Result<(Response<()>, Self), Problem> {
         let (parts, body) = reply.into_parts();
         let upgraded = match body {
             Body::Broker(body) => body.into_upgraded(),

@@ -8,7 +8,7 @@ use crate::broker::dhan::calendar;
 
 /// Dhan's exchanges: `broker/dhan/calendar.toml`.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Exchanges;
+pub(super) struct Exchanges;
 
 impl MarketCalendar for Exchanges {
     fn is_market_hours(&self, at: Timestamp) -> bool {

@@ -9,7 +9,7 @@ use crate::domain::AccountName;
 
 /// One of the broker's two places for an address.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct SlotBody {
+pub(crate) struct SlotBody {
     /// The account's own address.
     pub assigned: String,
     /// What the broker holds; null when it is empty or not told.
@@ -33,7 +33,7 @@ impl From<&SlotState> for SlotBody {
 
 /// What the broker holds for an account. Null where it does not say.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct RegistrationBody {
+pub(crate) struct RegistrationBody {
     pub primary: SlotBody,
     pub secondary: SlotBody,
     /// From where the broker saw the question come.
@@ -58,7 +58,7 @@ impl From<&Registration> for RegistrationBody {
 
 /// What happened to a slot.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ChangeBody {
+pub(crate) struct ChangeBody {
     /// `primary` or `secondary`.
     pub role: &'static str,
     /// `set`, `modified`, `unchanged`, `refused` (nothing was sent) or `failed`.
@@ -69,7 +69,7 @@ pub struct ChangeBody {
 
 /// What the broker holds afterwards, and what was done.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct RegisteredBody {
+pub(crate) struct RegisteredBody {
     pub primary: SlotBody,
     pub secondary: SlotBody,
     /// From where the broker saw the question come.
@@ -82,7 +82,7 @@ pub struct RegisteredBody {
 }
 
 impl RegisteredBody {
-    pub fn of(found: &Registration, changes: &[Change]) -> Self {
+    pub(crate) fn of(found: &Registration, changes: &[Change]) -> Self {
         let RegistrationBody { primary, secondary, detected, match_status, orders_allowed } = found.into();
         let change = |change: &Change| ChangeBody {
             role: change.role.as_str(),
@@ -97,14 +97,14 @@ impl RegisteredBody {
 /// Which registered addresses may be replaced.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub struct ReplaceFields {
+pub(crate) struct ReplaceFields {
     /// Addresses that the broker holds now. A slot with another one is left alone.
     pub replace: Option<Vec<String>>,
 }
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CheckBody {
+pub(crate) struct CheckBody {
     /// `pair`, `line_primary`, `line_secondary`, `token`, `token_expiry`, `leg_primary`, `leg_secondary`, `registration`, `orders_allowed` or `totp_clock`.
     pub name: &'static str,
     /// Is it known to be as it should be?
@@ -117,7 +117,7 @@ pub struct CheckBody {
 
 /// Is an account ready to trade?
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ChecksBody {
+pub(crate) struct ChecksBody {
     /// All checks are.
     pub ok: bool,
     pub checks: Vec<CheckBody>,
@@ -137,7 +137,7 @@ impl From<&[Check]> for ChecksBody {
 
 /// Is this account ready to trade?
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AccountChecksBody {
+pub(crate) struct AccountChecksBody {
     pub account: String,
     /// All checks are.
     pub ok: bool,
@@ -145,7 +145,7 @@ pub struct AccountChecksBody {
 }
 
 impl AccountChecksBody {
-    pub fn of(name: &AccountName, checks: &[Check]) -> Self {
+    pub(crate) fn of(name: &AccountName, checks: &[Check]) -> Self {
         let ChecksBody { ok, checks } = checks.into();
         Self { account: name.to_string(), ok, checks }
     }
@@ -153,6 +153,6 @@ impl AccountChecksBody {
 
 /// Every account.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AllChecksBody {
+pub(crate) struct AllChecksBody {
     pub items: Vec<AccountChecksBody>,
 }

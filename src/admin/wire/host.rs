@@ -7,7 +7,7 @@ use crate::host::{Finding, Report};
 
 /// What the host lacks.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct HostBody {
+pub(crate) struct HostBody {
     /// When the last check was made; null before the first is done.
     pub checked_at: Option<String>,
     pub findings: Vec<FindingBody>,
@@ -15,7 +15,7 @@ pub struct HostBody {
 
 /// One thing that the host lacks.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct FindingBody {
+pub(crate) struct FindingBody {
     /// A word that does not change, such as `no_route`.
     pub id: &'static str,
     /// `error`: something cannot trade until it is mended. `warning`: it is worth mending.

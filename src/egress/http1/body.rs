@@ -9,7 +9,7 @@ const TRAILERS_LIMIT: usize = 64;
 
 /// How a body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// A body of this many bytes.
     Length(u64),
     /// `Transfer-Encoding: chunked`.
@@ -20,7 +20,7 @@ pub enum Framing {
 
 /// Where in a body a reader is.
 #[derive(Debug)]
-pub struct Decoder {
+pub(super) struct Decoder {
     state: State,
 }
 
@@ -37,7 +37,7 @@ enum State {
 
 /// What can be had of what was read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Piece {
+pub(super) enum Piece {
     /// Bytes of the body, at least one.
     Data(Bytes),
     /// There is no more of it.
@@ -47,7 +47,7 @@ pub enum Piece {
 }
 
 impl Decoder {
-    pub const fn new(framing: Framing) -> Self {
+    pub(super) const fn new(framing: Framing) -> Self {
         let state = match framing {
             Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
@@ -57,15 +57,15 @@ impl Decoder {
         Self { state }
     }
 
-    pub const fn is_done(&self) -> bool {
+    pub(super) const fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
-    pub const fn ends_with_the_connection(&self) -> bool {
+    pub(super) const fn ends_with_the_connection(&self) -> bool {
         matches!(self.state, State::UntilClose)
     }
 
-    pub const fn left(&self) -> Option<u64> {
+    pub(super) const fn left(&self) -> Option<u64> {
         match self.state {
             State::Length(left) => Some(left),
             State::Done => Some(0),
@@ -77,7 +77,7 @@ impl Decoder {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Piece, &'static str> {
+    pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Piece, &'static str> {
         loop {
             match self.state {
                 State::Done => return Ok(Piece::End),

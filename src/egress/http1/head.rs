@@ -15,7 +15,7 @@ use super::body::Framing;
 const FIELD_LIMIT: usize = 100;
 
 /// The head of a reply, framing settled.
-pub struct Head {
+pub(crate) struct Head {
     pub response: Response<()>,
     pub framing: Framing,
     /// May another request follow?
@@ -23,7 +23,7 @@ pub struct Head {
 }
 
 /// A whole request, as it is written.
-pub fn encode(message: &Message<'_>) -> Vec<u8> {
+pub(crate) fn encode(message: &Message<'_>) -> Vec<u8> {
     let fields: usize = message.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let target = message.path.as_str();
     let mut out = Vec::with_capacity(fields + target.len() + message.body.len() + 128);
@@ -56,7 +56,7 @@ fn has_length(method: &Method, body: &[u8]) -> bool {
 }
 
 /// What a request that holds secrets asks for.
-pub struct SecretTarget<'a> {
+pub(crate) struct SecretTarget<'a> {
     pub host: &'a str,
     pub method: &'a Method,
     pub path: &'static str,
@@ -66,7 +66,7 @@ pub struct SecretTarget<'a> {
 
 /// A whole request, as it is written, in a buffer that is long enough from the beginning: one that grew would leave a
 /// copy behind that nobody wipes.
-pub fn encode_secret(to: &SecretTarget<'_>, headers: &HeaderMap, body: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(crate) fn encode_secret(to: &SecretTarget<'_>, headers: &HeaderMap, body: &[u8]) -> Zeroizing<Vec<u8>> {
     let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let query: usize = to.query.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum();
     let most = to.method.as_str().len() + to.path.len() + query + to.host.len() + fields + body.len() + 128;
@@ -111,7 +111,7 @@ fn escape(byte: u8, out: &mut Vec<u8>) {
 }
 
 /// Where the head ends, if all of it is there.
-pub fn end(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn end(bytes: &[u8]) -> Option<usize> {
     static END: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n\r\n"));
     END.find(bytes).map(|at| at + 4)
 }
@@ -120,7 +120,7 @@ pub fn end(bytes: &[u8]) -> Option<usize> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn parse(bytes: &Bytes, method: &Method) -> Result<Head, &'static str> {
+pub(crate) fn parse(bytes: &Bytes, method: &Method) -> Result<Head, &'static str> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELD_LIMIT];
     let mut reply = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut reply, bytes, &mut fields);

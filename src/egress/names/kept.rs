@@ -41,7 +41,7 @@ pub(super) struct Kept {
 
 impl Kept {
     /// What is in the file at `path`, and that file from now on.
-    pub fn load(path: PathBuf) -> (Self, Vec<(Host, Entry)>) {
+    pub(super) fn load(path: PathBuf) -> (Self, Vec<(Host, Entry)>) {
         let mut entries = read(&path).unwrap_or_else(|err| {
             if err.kind() != io::ErrorKind::NotFound {
                 tracing::info!(path = %path.display(), error = %err, "the addresses kept from the last run cannot be read; they are looked up anew");
@@ -63,7 +63,7 @@ impl Kept {
     }
 
     /// Is there anything in these that is worth a write?
-    pub fn is_news(&self, entries: &Entries) -> bool {
+    pub(super) fn is_news(&self, entries: &Entries) -> bool {
         let written = lock(&self.written);
         entries.iter().any(|(host, entry)| match written.get(host) {
             Some(old) => old.addresses != entry.addresses || old.at.saturating_add(AT_MOST_EVERY.as_secs()) <= entry.at,
@@ -72,7 +72,7 @@ impl Kept {
     }
 
     /// Write the file anew. Blocks.
-    pub fn write(&self, entries: Entries) {
+    pub(super) fn write(&self, entries: Entries) {
         let mut written = lock(&self.written);
         if let Err(err) = replace(&self.path, &entries) {
             tracing::debug!(path = %self.path.display(), error = %err, "the addresses of hosts are not kept over a restart");

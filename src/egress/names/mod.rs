@@ -78,7 +78,7 @@ fn failed(host: &Host, failure: Option<Arc<Failure>>, began: Instant) -> Resolve
 
 impl Names {
     /// `name_servers` are asked, or the system's where there are none. Within a runtime.
-    pub fn new(name_servers: &[SocketAddr], tasks: Tasks) -> Arc<Self> {
+    pub(super) fn new(name_servers: &[SocketAddr], tasks: Tasks) -> Arc<Self> {
         Self::with_files(Files::default(), name_servers, tasks)
     }
 
@@ -94,7 +94,7 @@ impl Names {
     }
 
     /// Know what was known at the end of the last run, and keep what is known in this file. Only the first one counts.
-    pub fn keep_in(&self, path: PathBuf) {
+    pub(super) fn keep_in(&self, path: PathBuf) {
         let (kept, entries) = Kept::load(path);
         if self.kept.set(Arc::new(kept)).is_ok() {
             for (host, entry) in entries {
@@ -104,14 +104,14 @@ impl Names {
     }
 
     /// Ask these from now on. What is known stays known.
-    pub fn configure(&self, name_servers: &[SocketAddr]) {
+    pub(super) fn configure(&self, name_servers: &[SocketAddr]) {
         if self.asker.configure(name_servers) {
             self.reconfigured.notify_waiters();
         }
     }
 
     /// The addresses of `host`, by `by`.
-    pub async fn lookup(
+    pub(super) async fn lookup(
         self: &Arc<Self>,
         host: &Host,
         by: Instant,

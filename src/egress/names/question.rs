@@ -61,7 +61,7 @@ pub(in crate::egress) enum Unusable {
 
 impl Unusable {
     /// Does it say that there is no address, rather than nothing?
-    pub const fn is_no_record(&self) -> bool {
+    pub(crate) const fn is_no_record(&self) -> bool {
         matches!(self, Self::NoSuchName | Self::NoRecord)
     }
 }

@@ -32,7 +32,7 @@ pub(in crate::egress) struct Failure {
 
 impl Failure {
     /// What each said, in a line.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let each = self.said.iter().map(|(server, why)| match server {
             Some(server) => format!("{server} {why}"),
             None => format!("/etc/hosts {why}"),
@@ -50,12 +50,12 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    pub fn new(files: Files, configured: Vec<SocketAddr>) -> Self {
+    pub(super) fn new(files: Files, configured: Vec<SocketAddr>) -> Self {
         Self { files, configured: Mutex::new(configured), answered: Mutex::default() }
     }
 
     /// Others, from the next lookup on. Were they others?
-    pub fn configure(&self, servers: &[SocketAddr]) -> bool {
+    pub(super) fn configure(&self, servers: &[SocketAddr]) -> bool {
         let mut configured = lock(&self.configured);
         let other = *configured != servers;
         *configured = servers.to_vec();
@@ -63,7 +63,7 @@ impl Asker {
     }
 
     /// The servers as they are now. Reads a small file.
-    pub async fn servers(&self) -> Servers {
+    pub(super) async fn servers(&self) -> Servers {
         let configured = lock(&self.configured).clone();
         let files = self.files.clone();
         let found = tokio::task::spawn_blocking(move || Servers::find(&configured, &files)).await;
@@ -72,7 +72,7 @@ impl Asker {
     }
 
     /// Ask for `host` until somebody gives an address or nobody is left.
-    pub async fn ask(&self, host: &Host) -> Result<Found, Failure> {
+    pub(super) async fn ask(&self, host: &Host) -> Result<Found, Failure> {
         let mut servers = self.servers().await;
         let mut said = Vec::new();
         match self.look_in_hosts(host).await {

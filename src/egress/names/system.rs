@@ -59,7 +59,7 @@ impl fmt::Display for Origin {
 
 impl Servers {
     /// Those of the configuration, else of the host.
-    pub fn find(configured: &[SocketAddr], files: &Files) -> Self {
+    pub(crate) fn find(configured: &[SocketAddr], files: &Files) -> Self {
         let path = &files.resolv_conf;
         if !configured.is_empty() {
             return Self { list: configured.to_vec(), origin: Origin::Config };
@@ -81,7 +81,7 @@ impl Servers {
     }
 
     /// Are these others, whoever names them? Not a matter of their order: the one that answers is asked first.
-    pub fn is_other_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_other_than(&self, other: &Self) -> bool {
         self.list.len() != other.list.len() || self.list.iter().any(|server| !other.list.contains(server))
     }
 

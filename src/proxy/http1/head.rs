@@ -13,7 +13,7 @@ use memchr::memmem;
 const FIELD_LIMIT: usize = 100;
 
 /// The head of a request, framing settled. No `Debug`: it holds keys.
-pub struct Head {
+pub(crate) struct Head {
     /// The method.
     pub method: Method,
     /// The request target exactly as it was sent.
@@ -55,7 +55,7 @@ pub enum Refusal {
 
 impl Head {
     /// Does a body follow?
-    pub fn has_body(&self) -> bool {
+    pub(crate) fn has_body(&self) -> bool {
         self.framing != Framing::None
     }
 }
