@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Account, Accounts};
 use crate::domain::Role;
-use crate::legs::{GetIp, Legs, Seen};
+use crate::legs::{GetIp, Legs, SeenAddress};
 use crate::tokens::LiveToken;
 use crate::tokens::client::{Answered, BrokerClient, Registered};
 
@@ -46,7 +46,7 @@ impl GetIp for AddressChecker {
         self.means(legs).is_some()
     }
 
-    fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<Seen>>> {
+    fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>> {
         let (account, token) = self.means(legs)?;
         let (login, legs) = (Arc::clone(&self.login), Arc::clone(legs));
         let ask = async move {
@@ -55,7 +55,7 @@ impl GetIp for AddressChecker {
             match called.answered {
                 Answered::Good(registered) => Some(seen(&registered, role, leg.source().ip())),
                 // A whole reply that says nothing of it.
-                Answered::Refused(_) => Some(Seen { detected: None, orders_allowed: None }),
+                Answered::Refused(_) => Some(SeenAddress { detected: None, orders_allowed: None }),
                 Answered::Unknown(_) | Answered::NotSent(_) => None,
             }
         };
@@ -73,12 +73,12 @@ impl GetIp for AddressChecker {
 }
 
 /// What an answer says of the leg `role` with the address `own`.
-fn seen(told: &Registered, role: Role, own: Ipv6Addr) -> Seen {
+fn seen(told: &Registered, role: Role, own: Ipv6Addr) -> SeenAddress {
     // Where the broker does not say it in so many words, its own comparison does.
     let matches = told.match_status.as_deref().and_then(|status| match status {
         "MATCH" | "PRIMARY_MATCH" | "SECONDARY_MATCH" => Some(true),
         "MISMATCH" | "NOT_CONFIGURED" => Some(false),
         _ => None,
     });
-    Seen { detected: told.seen_from(role, own), orders_allowed: told.orders_allowed.or(matches) }
+    SeenAddress { detected: told.seen_from(role, own), orders_allowed: told.orders_allowed.or(matches) }
 }

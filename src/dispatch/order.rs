@@ -38,7 +38,7 @@ use super::sign::Correlation;
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{BootInstant, Outcome, RepeatsBy};
-use crate::orders::exits::Place;
+use crate::orders::exits::WritePlace;
 use crate::orders::idempotency::{Admission, Asker, Key, Said, Span, Write};
 use crate::orders::journal::{SafePath, SafeText};
 use crate::orders::lookup::Lookup;
@@ -57,7 +57,7 @@ pub(super) struct Order<'a> {
     pub(super) request_id: Arc<str>,
     pub(super) endpoint: Endpoint,
     pub(super) out: UpstreamRequest,
-    pub(super) wish: Wish,
+    pub(super) wish: WriteRequest,
     pub(super) permission: &'a dyn Permission,
     pub(super) arrival: Arrival,
     /// When it must have left.
@@ -65,7 +65,7 @@ pub(super) struct Order<'a> {
     /// The same by a clock that goes on while the machine sleeps.
     pub(super) asleep_by: BootInstant,
     /// Its place among the writes of its customer.
-    pub(super) place: Place,
+    pub(super) place: WritePlace,
     /// What holds up its customer's writes: the broker's limits, as far as they are used up, and how many wait.
     pub(super) lane: Lane,
     /// How long the broker is asked when the answer is lost.
@@ -73,7 +73,7 @@ pub(super) struct Order<'a> {
 }
 
 /// What the caller wants, and by which names it may want it again.
-pub(super) struct Wish {
+pub(super) struct WriteRequest {
     /// The id that the broker knows it by, where it takes one.
     pub(super) correlation: Option<Correlation>,
     /// Every id in the body, ours included.
@@ -107,7 +107,7 @@ impl Dispatcher {
         out.body = signed.body;
         out.may_repeat = false;
         out.limit = timing.write_timeout;
-        let wish = Wish {
+        let wish = WriteRequest {
             correlation: signed.correlation,
             ids: signed.ids,
             idempotency_key,

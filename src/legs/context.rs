@@ -74,7 +74,7 @@ pub struct LegEvent {
 
 /// What `getIP` answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenAddress {
     /// The address the broker saw (`detectedIP`); `None` where it did not say, or said
     /// what cannot be.
     pub detected: Option<IpAddr>,

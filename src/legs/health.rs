@@ -194,12 +194,12 @@ pub enum Event {
     /// A `getIP` through it was answered: a whole reply came.
     Seen(AddressSeen),
     /// A probe ended, with what `getIP` said if it was asked and answered.
-    Probed(Line, Option<AddressSeen>),
+    Probed(PathState, Option<AddressSeen>),
 }
 
 /// What a probe says of a leg's line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum PathState {
     /// A TLS connection was made.
     Works,
     /// None could be made.
@@ -360,9 +360,9 @@ impl Health {
             Event::Seen(sight) => self.seen(sight, now),
             Event::Probed(line, sight) => {
                 match line {
-                    Line::Works => self.line_works(now),
-                    Line::Failed(reason) => self.line_failed(reason, now),
-                    Line::NotTried => {}
+                    PathState::Works => self.line_works(now),
+                    PathState::Failed(reason) => self.line_failed(reason, now),
+                    PathState::NotTried => {}
                 }
                 if let Some(sight) = sight {
                     self.seen(sight, now);

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Care, Context, LegEvent, Seen};
-use super::health::{AddressSeen, Event, Health, LegState, Line, Purpose, Rank, Reason};
+use super::context::{Care, Context, LegEvent, SeenAddress};
+use super::health::{AddressSeen, Event, Health, LegState, PathState, Purpose, Rank, Reason};
 use super::look_times::Looks;
 use super::pace::Pace;
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr, lock};
@@ -311,7 +311,7 @@ impl Leg {
 
     /// What an answer says of this leg, with the address that was seen in place of its own
     /// kept for whoever asks why.
-    pub(super) fn sight(&self, seen: Seen) -> AddressSeen {
+    pub(super) fn sight(&self, seen: SeenAddress) -> AddressSeen {
         let own_address = seen.detected.map(|detected| self.is_own(detected));
         if own_address == Some(false) {
             self.known().seen_as = seen.detected;
@@ -394,8 +394,8 @@ impl Leg {
     /// A dial failed, and not for its host's sake.
     pub(super) fn note_failed_dial(&self, err: &DialError) {
         match line_of(err) {
-            Line::Failed(reason) => self.learn(Event::DialFailed(reason)),
-            Line::Works | Line::NotTried => {}
+            PathState::Failed(reason) => self.learn(Event::DialFailed(reason)),
+            PathState::Works | PathState::NotTried => {}
         }
     }
 
@@ -492,8 +492,8 @@ const fn protocol(purpose: Purpose) -> Protocol {
 }
 
 /// What a failed dial says of the leg's line.
-pub(super) const fn line_of(err: &DialError) -> Line {
-    Line::Failed(match err {
+pub(super) const fn line_of(err: &DialError) -> PathState {
+    PathState::Failed(match err {
         DialError::Bind { .. } => Reason::BindFailed,
         DialError::AddressGone { .. } => Reason::AddressGone,
         DialError::Connect { .. } => Reason::ConnectFailed,
@@ -507,6 +507,6 @@ pub(super) const fn line_of(err: &DialError) -> Line {
         | DialError::SeenAsAnother { .. }
         | DialError::Resolve(_)
         | DialError::TooMany { .. }
-        | DialError::HostExhausted { .. } => return Line::NotTried,
+        | DialError::HostExhausted { .. } => return PathState::NotTried,
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::context::Seen;
+use super::context::SeenAddress;
 
 /// From a look that told to the next one...
 const EVERY: Duration = Duration::from_secs(6 * 3600);
@@ -55,7 +55,7 @@ fn jittered(wait: Duration, random: u32) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// The broker's answer; another address in it was seen twice in a row.
-    Told(Seen),
+    Told(SeenAddress),
     /// Another address was seen once, and then nothing was said.
     Doubtful,
     /// There was no answer, or it does not say.
@@ -65,14 +65,14 @@ pub(super) enum Found {
 impl Found {
     const fn wait(self) -> Duration {
         match self {
-            Self::Told(Seen { detected: Some(_), .. }) => EVERY,
-            Self::Told(Seen { detected: None, .. }) | Self::NotTold => UNTOLD,
+            Self::Told(SeenAddress { detected: Some(_), .. }) => EVERY,
+            Self::Told(SeenAddress { detected: None, .. }) | Self::NotTold => UNTOLD,
             Self::Doubtful => DOUBTFUL,
         }
     }
 
     /// What its leg learns of it.
-    pub(super) const fn seen(self) -> Option<Seen> {
+    pub(super) const fn seen(self) -> Option<SeenAddress> {
         match self {
             Self::Told(seen) => Some(seen),
             Self::Doubtful | Self::NotTold => None,

@@ -51,7 +51,7 @@ use crate::egress::{Destination, DialError, Lease};
 
 use context::{Care, Context};
 
-pub use context::{LegEvent, Seen, Settings};
+pub use context::{LegEvent, SeenAddress, Settings};
 pub use health::{LegState, Purpose, Reason};
 pub use leg::{Errand, Leg, Reuse};
 pub use register::GetIp;

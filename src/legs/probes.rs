@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::context::PATIENCE;
-use super::health::{Event, Line, Reason};
+use super::health::{Event, PathState, Reason};
 use super::inbox::Key;
 use super::register::Register;
 use super::{Leg, Legs, leg, looks};
@@ -92,8 +92,8 @@ pub(super) async fn run(register: Arc<Register>, tasks: Tasks) {
 
 async fn probe(register: &Register, legs: &Arc<Legs>, role: Role) {
     let leg = legs.leg(role);
-    let line = if leg.is_here() { try_line(register, leg).await } else { Line::Failed(Reason::AddressGone) };
-    let getter = register.getter().filter(|_| line == Line::Works);
+    let line = if leg.is_here() { try_line(register, leg).await } else { PathState::Failed(Reason::AddressGone) };
+    let getter = register.getter().filter(|_| line == PathState::Works);
     let seen = match getter {
         Some(getter) => looks::ask(getter.as_ref(), legs, role).await.seen(),
         None => None,
@@ -107,15 +107,15 @@ async fn probe(register: &Register, legs: &Arc<Legs>, role: Role) {
     leg.learn(Event::Probed(line, seen.map(|seen| leg.sight(seen))));
 }
 
-async fn try_line(register: &Register, leg: &Leg) -> Line {
+async fn try_line(register: &Register, leg: &Leg) -> PathState {
     let at = match register.context.egress().resolve(register.context.api(), Instant::now() + PATIENCE).await {
         Ok(at) => at,
         Err(err) => return leg::line_of(&err),
     };
     match tokio::time::timeout(PATIENCE, leg.exit().prove(&at)).await {
-        Ok(Ok(())) => Line::Works,
+        Ok(Ok(())) => PathState::Works,
         Ok(Err(err)) => leg::line_of(&err),
-        Err(_) => Line::Failed(Reason::ConnectTimedOut),
+        Err(_) => PathState::Failed(Reason::ConnectTimedOut),
     }
 }
 

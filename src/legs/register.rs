@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::Legs;
-use super::context::{Context, Seen};
+use super::context::{Context, SeenAddress};
 use super::inbox::Inbox;
 use crate::domain::Role;
 use crate::domain::lock;
@@ -23,11 +23,11 @@ pub trait GetIp: Send + Sync {
     fn can_ask(&self, legs: &Legs) -> bool;
 
     /// Ask, on a new connection. No future when it cannot be asked, and nothing from it
-    /// when there was no whole answer; one that does not say is a [`Seen`] without anything in it.
+    /// when there was no whole answer; one that does not say is a [`SeenAddress`] without anything in it.
     ///
     /// Must leave by that leg and no other ([`Leg::lease_for_errand`]). It is given ten seconds
     /// and dropped then.
-    fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<Seen>>>;
+    fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>>;
 
     /// Is this address another account's, or was it, as far as is known?
     fn is_anothers(&self, legs: &Legs, address: IpAddr) -> bool;

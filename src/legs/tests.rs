@@ -67,14 +67,14 @@ async fn bench_with(dwell: Duration, api_at: Option<SocketAddrV6>) -> Bench {
 }
 
 /// A `getIP` that always answers the same.
-struct Answers(Seen, AtomicUsize);
+struct Answers(SeenAddress, AtomicUsize);
 
 impl GetIp for Answers {
     fn can_ask(&self, _: &Legs) -> bool {
         true
     }
 
-    fn get_ip(&self, _: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<Seen>>> {
+    fn get_ip(&self, _: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>> {
         assert_eq!(role, Role::Primary);
         self.1.fetch_add(1, Ordering::Relaxed);
         Some(Box::pin(std::future::ready(Some(self.0))))
@@ -92,7 +92,7 @@ async fn a_leg_that_the_broker_refused_takes_orders_again_after_proof() {
     let dwell = Duration::from_millis(300);
     let Bench { attendant, legs, metrics, tasks, .. } = &bench(dwell).await;
     let mut events = attendant.events();
-    let seen = Seen { detected: Some(Ipv6Addr::LOCALHOST.into()), orders_allowed: Some(true) };
+    let seen = SeenAddress { detected: Some(Ipv6Addr::LOCALHOST.into()), orders_allowed: Some(true) };
     let answers = Arc::new(Answers(seen, AtomicUsize::new(0)));
     attendant.set_get_ip(Arc::<Answers>::clone(&answers));
     attendant.start(tasks);

@@ -37,7 +37,7 @@ struct State {
 
 /// A write's place among the others of its customer.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct WritePlace {
     exits: Arc<Exits>,
     number: u64,
 }
@@ -46,7 +46,7 @@ pub struct Place {
 #[derive(Debug)]
 #[must_use = "older writes stand still until it ends"]
 pub struct Exit {
-    place: Place,
+    place: WritePlace,
     request_id: Arc<str>,
     ended: bool,
 }
@@ -64,8 +64,8 @@ pub enum Stand {
 
 impl Exits {
     /// A place for a write that came just now.
-    pub fn place(self: &Arc<Self>) -> Place {
-        Place { exits: Arc::clone(self), number: self.next.fetch_add(1, Ordering::Relaxed) }
+    pub fn place(self: &Arc<Self>) -> WritePlace {
+        WritePlace { exits: Arc::clone(self), number: self.next.fetch_add(1, Ordering::Relaxed) }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -73,7 +73,7 @@ impl Exits {
     }
 }
 
-impl Place {
+impl WritePlace {
     /// This write is an exit: the older ones stand still from now on.
     pub fn exit(&self, request_id: &Arc<str>) -> Exit {
         let mut state = self.exits.state();

@@ -21,7 +21,7 @@ const MOST: usize = 32 * 1024;
 
 /// The ids of each customer. At most two sets of `MOST` each.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct KnownOrders {
     customers: papaya::HashMap<ClientId, Mutex<Sets>>,
 }
 
@@ -54,7 +54,7 @@ fn number(id: &str) -> u64 {
     hasher.finish()
 }
 
-impl Known {
+impl KnownOrders {
     /// These orders are what a placement became. To be called with every order id of an answer that settled one, also
     /// when it says REJECTED.
     pub fn note<'a>(&self, customer: &ClientId, ids: impl IntoIterator<Item = &'a str>) {
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn an_order_belongs_to_one_write_of_one_customer() {
-        let known = Known::default();
+        let known = KnownOrders::default();
         let (one, other) = (customer("1000000001"), customer("1000000002"));
         known.note(&one, ["7", "8"]);
         assert!(known.has(&one, "7") && known.has(&one, "8"));
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn an_id_is_kept_for_a_day_and_not_for_ever() {
-        let (known, one, start) = (Known::default(), customer("1000000001"), BootInstant::now());
+        let (known, one, start) = (KnownOrders::default(), customer("1000000001"), BootInstant::now());
         let at = |hours| start + Duration::from_hours(hours);
         known.note_at(&one, ["early"], at(0));
         known.note_at(&one, ["late"], at(23));
@@ -128,7 +128,7 @@ mod tests {
     /// A loop of slices must not eat the memory of everybody.
     #[test]
     fn what_is_kept_of_a_customer_is_bounded() {
-        let (known, one) = (Known::default(), customer("1000000001"));
+        let (known, one) = (KnownOrders::default(), customer("1000000001"));
         let ids: Vec<String> = (0..MOST * 3).map(|n| n.to_string()).collect();
         known.note(&one, ids.iter().map(String::as_str));
         let kept = ids.iter().filter(|id| known.has(&one, id)).count();

@@ -50,7 +50,7 @@ use broker_clock::BrokerClock;
 use exits::Exits;
 use idempotency::IdempotencyStore;
 use journal::{Journal, JournalError, Options};
-use known::Known;
+use known::KnownOrders;
 use limits::{MonotonicClock, MonotonicTime, RateLimiter, Rules};
 
 /// How often what is due is forgotten of customers that send nothing.
@@ -66,7 +66,7 @@ pub struct Orders {
     /// Whoever watches hears of every outcome.
     pub events: Events,
     /// The broker's orders that are known to be other writes'.
-    pub known: Known,
+    pub known: KnownOrders,
     /// The broker's clock.
     pub broker_clock: BrokerClock,
     lanes: papaya::HashMap<ClientId, Lane>,
@@ -138,7 +138,7 @@ impl Orders {
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (lanes, clock) = (papaya::HashMap::new(), MonotonicClock::start());
         let memory = IdempotencyStore::default();
-        let (known, broker_clock) = (Known::default(), BrokerClock::default());
+        let (known, broker_clock) = (KnownOrders::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
         let doubtful_until = MonotonicTime::START.after(day::remembered_for(Timestamp::now(), true));
         let read_back = OnceLock::new();

@@ -84,7 +84,7 @@ impl fmt::Display for Unusable {
 }
 
 /// What one reply says.
-enum Said {
+enum ServerReply {
     Found(Found),
     /// It is another name for this one, of which the reply says no more.
     Alias(Name),
@@ -97,14 +97,14 @@ pub(super) async fn ask(server: SocketAddr, host: &str) -> Result<Found, Unusabl
     let mut ttl = Duration::MAX;
     for _ in 0..=ALIASES_FOLLOWED {
         match exchange(server, &name, &mut ttl).await? {
-            Said::Found(found) => return Ok(Found { ttl: found.ttl.min(ttl), ..found }),
-            Said::Alias(other) => name = other,
+            ServerReply::Found(found) => return Ok(Found { ttl: found.ttl.min(ttl), ..found }),
+            ServerReply::Alias(other) => name = other,
         }
     }
     Err(Unusable::NoRecord)
 }
 
-async fn exchange(server: SocketAddr, name: &Name, ttl: &mut Duration) -> Result<Said, Unusable> {
+async fn exchange(server: SocketAddr, name: &Name, ttl: &mut Duration) -> Result<ServerReply, Unusable> {
     let id = u16::from_ne_bytes(random::bytes().map_err(|err| Unusable::Unreachable(err.to_string()))?);
     let mut query = Message::new(id, MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;
@@ -123,9 +123,9 @@ async fn exchange(server: SocketAddr, name: &Name, ttl: &mut Duration) -> Result
         Err(_) => format!("no answer within {TCP_LIMIT:?}"),
     };
     match read(&reply, name, ttl) {
-        Ok(Said::Found(found)) => Ok(Said::Found(found)),
+        Ok(ServerReply::Found(found)) => Ok(ServerReply::Found(found)),
         Err(forbidden @ Unusable::Forbidden(..)) => Err(forbidden),
-        Ok(Said::Alias(_)) | Err(_) => Err(Unusable::Truncated(whole)),
+        Ok(ServerReply::Alias(_)) | Err(_) => Err(Unusable::Truncated(whole)),
     }
 }
 
@@ -195,7 +195,7 @@ fn decode(bytes: &[u8], id: u16, name: &Name) -> Option<Result<Message, Unusable
     (is_error || message.queries.iter().any(asked)).then_some(Ok(message))
 }
 
-fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<Said, Unusable> {
+fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<ServerReply, Unusable> {
     let code = reply.metadata.response_code;
     if code == ResponseCode::NXDomain {
         return Err(Unusable::NoSuchName);
@@ -226,9 +226,9 @@ fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<Said, Unusab
         }
     }
     match forbidden {
-        _ if !addresses.is_empty() => Ok(Said::Found(Found { addresses, ttl: *ttl })),
+        _ if !addresses.is_empty() => Ok(ServerReply::Found(Found { addresses, ttl: *ttl })),
         Some(forbidden) => Err(forbidden),
-        None if owner != name => Ok(Said::Alias(owner.clone())),
+        None if owner != name => Ok(ServerReply::Alias(owner.clone())),
         None => Err(Unusable::NoRecord),
     }
 }

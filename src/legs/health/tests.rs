@@ -46,23 +46,23 @@ fn a_leg_that_cannot_be_dialled_comes_back_after_a_dwell_of_healthy_probes() {
     let mut leg = Desk::new();
     leg.on(Event::DialFailed(Reason::ConnectTimedOut));
     assert_eq!(leg.word(), ("tripped", Some(Reason::ConnectTimedOut)));
-    leg.wait(10).on(Event::Probed(Line::Works, None));
+    leg.wait(10).on(Event::Probed(PathState::Works, None));
     assert_eq!((leg.word(), leg.admits()), (("probing", Some(Reason::ConnectTimedOut)), (false, false)));
-    leg.wait(59).on(Event::Probed(Line::Works, None));
+    leg.wait(59).on(Event::Probed(PathState::Works, None));
     assert_eq!(leg.word().0, "probing");
-    leg.wait(1).on(Event::Probed(Line::Works, None));
+    leg.wait(1).on(Event::Probed(PathState::Works, None));
     assert_eq!((leg.word(), leg.admits()), (("admits", None), (true, true)));
     assert_eq!(leg.health.next_probe(), None);
 }
 
 #[test]
 fn anything_bad_in_the_dwell_starts_it_anew() {
-    for bad in [Event::Probed(Line::Failed(Reason::TlsFailed), None), Event::DialFailed(Reason::TlsFailed)] {
+    for bad in [Event::Probed(PathState::Failed(Reason::TlsFailed), None), Event::DialFailed(Reason::TlsFailed)] {
         let mut leg = Desk::new();
-        leg.on(Event::DialFailed(Reason::ConnectFailed)).on(Event::Probed(Line::Works, None));
+        leg.on(Event::DialFailed(Reason::ConnectFailed)).on(Event::Probed(PathState::Works, None));
         leg.wait(59).on(bad);
         assert_eq!(leg.word(), ("tripped", Some(Reason::TlsFailed)));
-        leg.wait(1).on(Event::Probed(Line::Works, None)).wait(59).on(Event::Probed(Line::Works, None));
+        leg.wait(1).on(Event::Probed(PathState::Works, None)).wait(59).on(Event::Probed(PathState::Works, None));
         assert_eq!(leg.word().0, "probing");
         leg.wait(1).on(Event::Dialled);
         assert_eq!(leg.word().0, "admits", "a connection for a request is evidence too");
@@ -79,9 +79,9 @@ fn a_leg_whose_address_is_gone_says_so_until_it_is_back() {
     assert_eq!(leg.word(), ("tripped", Some(Reason::AddressGone)));
     leg.on(Event::AddressBack);
     assert_eq!(leg.health.next_probe(), Some(leg.now), "it is probed at once");
-    leg.on(Event::Probed(Line::Works, None));
+    leg.on(Event::Probed(PathState::Works, None));
     assert_eq!(leg.word(), ("probing", Some(Reason::AddressGone)));
-    leg.wait(60).on(Event::Probed(Line::Works, None));
+    leg.wait(60).on(Event::Probed(PathState::Works, None));
     assert_eq!(leg.word().0, "admits");
 }
 
@@ -94,12 +94,12 @@ fn a_refused_source_reads_on_and_needs_proof_for_orders() {
     assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::SourceRefused)), (true, false)));
     for _ in 0..5 {
         leg.wait(60)
-            .on(Event::Probed(Line::Works, None))
-            .on(Event::Probed(Line::Works, Some(SILENT)))
+            .on(Event::Probed(PathState::Works, None))
+            .on(Event::Probed(PathState::Works, Some(SILENT)))
             .on(Event::Dialled);
         assert_eq!(leg.admits(), (true, false));
     }
-    leg.on(Event::Probed(Line::Works, Some(OWN)));
+    leg.on(Event::Probed(PathState::Works, Some(OWN)));
     assert_eq!(leg.word(), ("probing", Some(Reason::SourceRefused)));
     leg.wait(30).on(Event::Seen(NOT_ALLOWED));
     assert_eq!(leg.word(), ("tripped", Some(Reason::OrdersNotAllowed)));
@@ -121,7 +121,7 @@ fn each_kind_of_trouble_heals_by_its_own_evidence() {
 fn an_address_that_the_broker_does_not_see_is_used_for_nothing() {
     let mut leg = Desk::new();
     leg.on(Event::Seen(OTHER));
-    for event in [Event::Dialled, Event::SourceAccepted, Event::Seen(NOTHING), Event::Probed(Line::Works, None)] {
+    for event in [Event::Dialled, Event::SourceAccepted, Event::Seen(NOTHING), Event::Probed(PathState::Works, None)] {
         leg.wait(60).on(event);
         assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::SeenAsAnother)), (false, false)));
         for purpose in [Purpose::Read, Purpose::OrderWrite, Purpose::TakesRiskAway] {
@@ -136,7 +136,9 @@ fn an_address_that_the_broker_does_not_see_is_used_for_nothing() {
 #[test]
 fn an_answer_that_does_not_say_trips_no_leg() {
     let mut leg = Desk::new();
-    leg.on(Event::Seen(NOTHING)).on(Event::Probed(Line::Works, Some(NOTHING))).on(Event::Probed(Line::NotTried, None));
+    leg.on(Event::Seen(NOTHING))
+        .on(Event::Probed(PathState::Works, Some(NOTHING)))
+        .on(Event::Probed(PathState::NotTried, None));
     assert_eq!((leg.word(), leg.admits()), (("admits", None), (true, true)));
     assert!(!leg.health.rank(Purpose::OrderWrite).is_barred());
 }
@@ -158,13 +160,13 @@ fn a_read_without_a_reply_moves_reads_until_a_whole_one_came_and_orders_only_wit
     leg.on(Event::NoReply);
     assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::NoReply)), (false, true)));
     // That it can be dialled says nothing of what is lost on it.
-    leg.on(Event::Dialled).wait(60).on(Event::Probed(Line::Works, None));
+    leg.on(Event::Dialled).wait(60).on(Event::Probed(PathState::Works, None));
     assert_eq!(leg.admits(), (false, true));
     leg.on(Event::DialFailed(Reason::TlsTimedOut));
     assert_eq!((leg.word(), leg.admits()), (("tripped", Some(Reason::TlsTimedOut)), (false, false)));
-    leg.on(Event::Probed(Line::Works, Some(NOTHING))).wait(59).on(Event::Probed(Line::Works, Some(NOTHING)));
+    leg.on(Event::Probed(PathState::Works, Some(NOTHING))).wait(59).on(Event::Probed(PathState::Works, Some(NOTHING)));
     assert_eq!(leg.admits(), (false, false));
-    leg.wait(1).on(Event::Probed(Line::Works, Some(NOTHING)));
+    leg.wait(1).on(Event::Probed(PathState::Works, Some(NOTHING)));
     assert_eq!((leg.word(), leg.admits()), (("admits", None), (true, true)));
 }
 
@@ -177,19 +179,19 @@ fn probes_back_off_to_thirty_seconds_and_are_steady_once_healthy() {
         let at = leg.health.next_probe().unwrap();
         waits.push(at - leg.now);
         leg.now = at;
-        leg.on(Event::Probed(Line::Failed(Reason::ConnectFailed), None));
+        leg.on(Event::Probed(PathState::Failed(Reason::ConnectFailed), None));
     }
     for (n, wait) in waits.iter().enumerate() {
         let most = LONGEST_WAIT.min(Duration::from_secs(1 << n));
         assert!(*wait >= most / 2 && *wait <= most, "{n}: {wait:?}");
     }
-    leg.on(Event::Probed(Line::Works, None));
+    leg.on(Event::Probed(PathState::Works, None));
     let back = leg.now;
     while leg.word().0 != "admits" {
         let wait = leg.health.next_probe().unwrap() - leg.now;
         assert!(wait <= PROBE_EVERY.1, "{wait:?}");
         leg.now += wait;
-        leg.on(Event::Probed(Line::Works, None));
+        leg.on(Event::Probed(PathState::Works, None));
     }
     assert_eq!(leg.now - back, DWELL, "back as soon as it may be");
 }
@@ -226,7 +228,7 @@ enum Step {
     /// Something is learnt of the primary, or of the secondary.
     Learn(bool, Event),
     /// Whatever probe is due next is made, with this end.
-    Probe(Line, Option<AddressSeen>),
+    Probe(PathState, Option<AddressSeen>),
     Pin(Option<Role>),
     Wait(u32),
 }
@@ -318,7 +320,7 @@ impl Account {
             Event::Seen(sight) => (bad_sight(sight), bad_sight(sight), good_sight(sight)),
             Event::Probed(line, sight) => {
                 let spoilt = sight.is_some_and(bad_sight);
-                (matches!(line, Line::Failed(_)) || spoilt, spoilt, sight.is_some_and(good_sight))
+                (matches!(line, PathState::Failed(_)) || spoilt, spoilt, sight.is_some_and(good_sight))
             }
             Event::Dialled | Event::AddressBack => (false, false, false),
         };
@@ -403,9 +405,9 @@ fn any_step(n: u64, good_weather: bool) -> Step {
     let sights = [OWN, NOT_ALLOWED, SILENT, OTHER, NOTHING];
     let sight = if good_weather { OWN } else { sights[pick(16, 5)] };
     let line = match pick(32, 6) {
-        0 => Line::NotTried,
-        1 | 2 if !good_weather => Line::Failed(reason),
-        _ => Line::Works,
+        0 => PathState::NotTried,
+        1 | 2 if !good_weather => PathState::Failed(reason),
+        _ => PathState::Works,
     };
     let leg = pick(8, 2) == 0;
     match pick(40, if good_weather { 12 } else { 24 }) {

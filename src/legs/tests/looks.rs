@@ -28,7 +28,7 @@ impl GetIp for Oracle {
         self.token.load(Ordering::Relaxed)
     }
 
-    fn get_ip(&self, _: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<Seen>>> {
+    fn get_ip(&self, _: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.was_asked.notify_one();
         let detected = match role {
@@ -41,7 +41,7 @@ impl GetIp for Oracle {
         let may_answer = Arc::clone(&self.may_answer);
         Some(Box::pin(async move {
             let _permit = may_answer.acquire().await;
-            Some(Seen { detected, orders_allowed: None })
+            Some(SeenAddress { detected, orders_allowed: None })
         }))
     }
 

@@ -27,7 +27,7 @@ use super::broker_clock::SentAt;
 use super::terms::Terms;
 use crate::broker::dhan::endpoints::BASE;
 
-pub use search::{Bounds, Evidence, Found, Search};
+pub use search::{Bounds, Evidence, FoundOrder, Search};
 pub use terms_of::{order_of, orders_of, terms_of};
 
 /// What a write asked for, as far as it can be looked for, and when it left.

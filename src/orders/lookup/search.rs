@@ -25,16 +25,16 @@ impl Lookup {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {
     /// It was carried out.
-    Executed(Found),
+    Executed(FoundOrder),
     /// Nothing was done. For a placement: the order that the broker took and refused.
-    Rejected(Option<Found>),
+    Rejected(Option<FoundOrder>),
     /// Nothing, so far.
     Open,
 }
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct FoundOrder {
     /// The reply that was lost, in its usual shape.
     pub body: Value,
     /// The orders that a placement became; none for a change or cancel.
@@ -275,7 +275,7 @@ impl<'a> Search<'a> {
         if all(&|status| status == "CANCELLED") {
             let name = if book == OrderBook::Alerts { ("alertId", "alertStatus") } else { ("orderId", "orderStatus") };
             let body = json!({ name.0: id, name.1: "CANCELLED" });
-            return Evidence::Executed(Found { body, placed: Vec::new() });
+            return Evidence::Executed(FoundOrder { body, placed: Vec::new() });
         }
         // Of a super order whose entry is traded the other legs may be gone all the same.
         let whole_bracket = book == OrderBook::Super && leg.is_none();
@@ -293,7 +293,7 @@ impl<'a> Search<'a> {
         if members.contains(&Member::Same) && !members.iter().any(|one| matches!(one, Member::Other | Member::Hidden)) {
             let status = row.status().unwrap_or("TRANSIT".into());
             let body = json!({ "orderId": id, "orderStatus": status });
-            return Evidence::Executed(Found { body, placed: Vec::new() });
+            return Evidence::Executed(FoundOrder { body, placed: Vec::new() });
         }
         let over = row.status().is_some_and(|status| is_over(&status) || status == "CANCELLED");
         // It is as it was and will not change any more.
@@ -311,7 +311,7 @@ impl<'a> Search<'a> {
 
 /// A placement that the broker has: refused, if every order of it is.
 fn placed(body: Value, rows: &[&Heard]) -> Evidence {
-    let found = Found { body, placed: rows.iter().map(|one| one.id.clone()).collect() };
+    let found = FoundOrder { body, placed: rows.iter().map(|one| one.id.clone()).collect() };
     if rows.iter().all(|one| one.row.is_rejected()) {
         Evidence::Rejected(Some(found))
     } else {
