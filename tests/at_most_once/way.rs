@@ -359,7 +359,7 @@ impl Model {
         self.memory = IdempotencyStore::default();
         // What they would still say, they say to a memory that is gone.
         self.tries.clear();
-        (self.exits, self.known) = (Arc::default(), sixgate::orders::known::Known::default());
+        (self.exits, self.known) = (Arc::default(), sixgate::orders::known::KnownOrders::default());
         (self.taken, self.started, self.wrong) = (0, self.now, SignedDuration::ZERO);
         (self.broker_clock, self.heard) = (BrokerClock::default(), false);
         self.newest.clear();

@@ -7,12 +7,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sixgate::broker::dhan::limits::limits;
 use sixgate::domain::{BootInstant, ClientId, Outcome, Role};
-use sixgate::legs::health::{Event, Health, Line, Reason};
+use sixgate::legs::health::{Event, Health, PathState, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
-use sixgate::orders::exits::{Exit, Exits, Place};
+use sixgate::orders::exits::{Exit, Exits, WritePlace};
 use sixgate::orders::idempotency::{Claim, IdempotencyStore, Key, Span, UnderWay, Write};
-use sixgate::orders::known::Known;
+use sixgate::orders::known::KnownOrders;
 use sixgate::orders::limits::{Held, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::orders::lookup::Lookup;
 use tokio_util::sync::CancellationToken;
@@ -127,7 +127,7 @@ pub struct Try {
     pub at: Stage,
     pub gone: CancellationToken,
     pub leave_by: Duration,
-    pub place: Place,
+    pub place: WritePlace,
     /// Its place, as a number of ours.
     pub came: u64,
     pub exit: Option<Exit>,
@@ -169,7 +169,7 @@ pub struct Model {
     pub memory: IdempotencyStore,
     pub limits: Limits,
     pub exits: Arc<Exits>,
-    pub known: Known,
+    pub known: KnownOrders,
     pub broker_clock: BrokerClock,
     pub heard: bool,
     pub legs: [Health; 2],
@@ -259,7 +259,7 @@ impl Model {
             memory: IdempotencyStore::default(),
             limits: Limits::new(rules),
             exits: Arc::default(),
-            known: Known::default(),
+            known: KnownOrders::default(),
             broker_clock: BrokerClock::default(),
             heard: false,
             legs: [Health::new(secs(5), seed), Health::new(secs(5), !seed)],
@@ -381,7 +381,7 @@ impl Model {
             0 => self.refuses[leg] = self.one_in(3),
             1 => self.works[leg] = !self.one_in(3),
             _ => {
-                let line = if self.works[leg] { Line::Works } else { Line::Failed(Reason::ConnectFailed) };
+                let line = if self.works[leg] { PathState::Works } else { PathState::Failed(Reason::ConnectFailed) };
                 self.legs[leg].on(Event::Probed(line, None), self.clock);
             }
         }
