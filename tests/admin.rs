@@ -2,8 +2,8 @@
 //!
 //! Every reply here is also held against `/openapi.json` (`admin/api.rs`).
 
-pub mod api;
-pub mod schema;
+pub(crate) mod api;
+pub(crate) mod schema;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
