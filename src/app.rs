@@ -50,6 +50,7 @@ const MASTER_KEY_CREDENTIAL: &str = "sixgate.master-key";
 
 /// Why the gateway did not start. Whatever it was, nothing was changed by it.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum StartError {
     #[error("the master key cannot be used")]
     Key(#[from] SealError),

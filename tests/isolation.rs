@@ -188,6 +188,7 @@ fn mixed(
 /// alive, with strangers' credentials and a failed login in the middle; a line that
 /// goes down and comes back; an account that gets another pair under way.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, and all of it goes on at once")]
 fn no_request_leaves_from_another_accounts_address_or_with_its_token() {
     let world =
         World::up(ACCOUNTS, "response_timeout = \"2s\"\nidle_timeout = \"5s\"\n[orders]\nresponse_timeout = \"2s\"");

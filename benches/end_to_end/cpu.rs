@@ -12,7 +12,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// CPU time of a process, its ended threads included.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CpuTime {
+pub(crate) struct CpuTime {
     /// In the program.
     pub user: Duration,
     /// In the kernel on its behalf. On loopback that includes the receiving half of what it sends.
@@ -21,7 +21,7 @@ pub struct CpuTime {
 
 impl CpuTime {
     /// Of a process until now. In steps of 10 ms; the kernel's own sum is exact.
-    pub fn of_process(id: u32) -> Self {
+    pub(crate) fn of_process(id: u32) -> Self {
         let text = fs::read_to_string(format!("/proc/{id}/stat")).expect("the process runs");
         // The name, in parentheses, may hold blanks; what follows are plain numbers (proc(5): utime is field 14).
         let (_, fields) = text.rsplit_once(')').expect("a name in parentheses");
@@ -30,41 +30,41 @@ impl CpuTime {
         Self { user: next(), system: next() }
     }
 
-    pub fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self { user: self.user.saturating_sub(earlier.user), system: self.system.saturating_sub(earlier.system) }
     }
 
-    pub fn total(self) -> Duration {
+    pub(crate) fn total(self) -> Duration {
         self.user + self.system
     }
 }
 
 /// What a core did.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CoreTime {
+pub(crate) struct CoreTime {
     pub idle: Duration,
     /// Everybody's work on it, and what the host took away.
     pub busy: Duration,
 }
 
 impl CoreTime {
-    pub fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self { idle: self.idle.saturating_sub(earlier.idle), busy: self.busy.saturating_sub(earlier.busy) }
     }
 
     /// The part of the time that it had nothing to do.
-    pub fn idle_share(self) -> f64 {
+    pub(crate) fn idle_share(self) -> f64 {
         self.idle.as_secs_f64() / (self.idle + self.busy).as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The part of the time that it worked, or waited for the host, for somebody else than `own`.
-    pub fn others_share(self, own: Duration) -> f64 {
+    pub(crate) fn others_share(self, own: Duration) -> f64 {
         self.busy.saturating_sub(own).as_secs_f64() / (self.idle + self.busy).as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
 /// All cores until now, in order.
-pub fn cores() -> Vec<CoreTime> {
+pub(crate) fn cores() -> Vec<CoreTime> {
     let text = fs::read_to_string("/proc/stat").expect("/proc/stat");
     let cores = text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "));
     cores
@@ -78,7 +78,7 @@ pub fn cores() -> Vec<CoreTime> {
 }
 
 /// Run this thread, and what it starts from now on, on one core only.
-pub fn pin_this_thread(core: usize) {
+pub(crate) fn pin_this_thread(core: usize) {
     let mut set = CpuSet::new();
     set.set(core).expect("a core that can be");
     sched_setaffinity(Pid::from_raw(0), &set).unwrap_or_else(|err| panic!("cannot run on core {core} only: {err}"));
@@ -86,13 +86,13 @@ pub fn pin_this_thread(core: usize) {
 
 /// What the figures were made on.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     pub cores: usize,
     pub lines: Vec<String>,
 }
 
 impl Machine {
-    pub fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let value = |key: &str| {
             let line = processors.lines().find(|line| line.starts_with(key))?;
@@ -122,7 +122,7 @@ fn commit() -> String {
 }
 
 /// The first line that a program prints.
-pub fn first_line(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().map_or_else(|| format!("{program}: unknown"), |line| line.trim().to_owned())

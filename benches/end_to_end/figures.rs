@@ -11,7 +11,7 @@ use crate::cpu::Machine;
 
 /// One value of one peer in one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// What was done: `orders`, `latency`, `cold orders`.
     pub scene: String,
     /// What was measured of it: `CPU per order`.
@@ -26,7 +26,7 @@ pub struct Figure {
 
 /// All that a benchmark measured, and where.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Results {
+pub(crate) struct Results {
     pub machine: Vec<String>,
     /// Name and version.
     pub peers: Vec<(String, String)>,
@@ -35,19 +35,27 @@ pub struct Results {
 
 impl Results {
     /// None yet.
-    pub fn new(machine: &Machine, peers: &[(&'static str, String)]) -> Self {
+    pub(crate) fn new(machine: &Machine, peers: &[(&'static str, String)]) -> Self {
         let peers = peers.iter().map(|(name, version)| ((*name).to_owned(), version.clone())).collect();
         Self { machine: machine.lines.clone(), peers, figures: Vec::new() }
     }
 
     /// Add a value of a scene's measure, with its unit.
-    pub fn add(&mut self, scene: &str, (measure, unit): (&str, &str), peer: &str, at: f64, round: u32, value: f64) {
+    pub(crate) fn add(
+        &mut self,
+        scene: &str,
+        (measure, unit): (&str, &str),
+        peer: &str,
+        at: f64,
+        round: u32,
+        value: f64,
+    ) {
         let [scene, measure, unit, peer] = [scene, measure, unit, peer].map(str::to_owned);
         self.figures.push(Figure { scene, measure, unit, peer, at, round, value });
     }
 
     /// Write them into `dir` as `name`.json, with the report that a person reads as `name`.md beside it.
-    pub fn write(&self, dir: &Path, name: &str, report: &str) {
+    pub(crate) fn write(&self, dir: &Path, name: &str, report: &str) {
         let json = serde_json::to_string_pretty(self).expect("figures are JSON");
         fs::create_dir_all(dir).unwrap_or_else(|err| panic!("cannot make {}: {err}", dir.display()));
         for (kind, text) in [("json", format!("{json}\n")), ("md", report.to_owned())] {
@@ -56,7 +64,7 @@ impl Results {
         }
     }
 
-    pub fn read(dir: &Path, name: &str) -> Self {
+    pub(crate) fn read(dir: &Path, name: &str) -> Self {
         let file = dir.join(format!("{name}.json"));
         let text = fs::read_to_string(&file).unwrap_or_else(|err| panic!("cannot read {}: {err}", file.display()));
         serde_json::from_str(&text).unwrap_or_else(|err| panic!("{} holds no figures: {err}", file.display()))

@@ -22,10 +22,10 @@ use tokio_rustls::TlsConnector;
 use crate::upstream::HOST;
 
 /// How long any step may take before the run is given up.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to send, and for how long.
-pub struct Load {
+pub(crate) struct Load {
     pub at: SocketAddr,
     /// Speak TLS there, as to the upstream.
     pub tls: Option<Arc<rustls::ClientConfig>>,
@@ -37,7 +37,7 @@ pub struct Load {
 }
 
 /// What came of it.
-pub struct Window<T> {
+pub(crate) struct Window<T> {
     pub elapsed: Duration,
     /// Replies while the window was open.
     pub replies: u64,
@@ -55,7 +55,7 @@ struct Shared {
 
 /// Run it on `core`, with a look by `probe` when the window opens and when it closes. Panics if anything but 200 comes
 /// back: such a figure would be of something else.
-pub fn run<T: Send>(core: usize, load: &Load, probe: impl Fn() -> T + Send) -> Window<T> {
+pub(crate) fn run<T: Send>(core: usize, load: &Load, probe: impl Fn() -> T + Send) -> Window<T> {
     let measure = || {
         crate::cpu::pin_this_thread(core);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -107,7 +107,7 @@ async fn ends_early(tasks: &mut JoinSet<io::Result<()>>, wait: tokio::time::Slee
     }
 }
 
-pub async fn connect(at: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn connect(at: SocketAddr) -> io::Result<TcpStream> {
     let stream = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? }.connect(at).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -130,7 +130,7 @@ async fn repeat<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &[u8]
 }
 
 /// Is this one whole reply? Panics if it is another one than was wanted.
-pub fn is_whole(bytes: &[u8]) -> bool {
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut reply = httparse::Response::new(&mut fields);
     let Ok(httparse::Status::Complete(head)) = reply.parse(bytes) else { return false };

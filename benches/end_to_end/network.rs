@@ -14,7 +14,7 @@ const ADDRESSES: [&str; 5] =
     ["2001:db8:b::1/128", "2001:db8:b::2/128", "2001:db8:b::3/128", "2001:db8:a1::1/128", "2001:db8:a2::1/128"];
 
 /// Enter it; whoever is not root becomes pretend root for it. Each thread has its own: call it before there is another.
-pub fn enter() {
+pub(crate) fn enter() {
     if nix::unistd::geteuid().is_root() {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace of our own");
     } else {
@@ -32,26 +32,26 @@ pub fn enter() {
 
 /// Let thousands of connections a second be made and closed for minutes: a port is free again after a second in place
 /// of sixty. The peers' ports stay out of the range.
-pub fn allow_many_connections() {
+pub(crate) fn allow_many_connections() {
     set("ip_local_port_range", "10000 65000");
     set("tcp_tw_reuse", "1");
 }
 
 /// Hold every address of these prefixes, with none of them configured.
-pub fn hold(prefixes: &[&str]) {
+pub(crate) fn hold(prefixes: &[&str]) {
     for prefix in prefixes {
         ip(&format!("-6 route add local {prefix} dev lo"));
     }
 }
 
 /// A TCP setting of this namespace, for IPv6 as well as IPv4.
-pub fn set(name: &str, value: &str) {
+pub(crate) fn set(name: &str, value: &str) {
     let file = format!("/proc/sys/net/ipv4/{name}");
     std::fs::write(&file, value).unwrap_or_else(|err| panic!("cannot write {file}: {err}"));
 }
 
 /// Is this the run as pretend root? It cannot install anything, though it looks like root.
-pub fn is_pretend_root() -> bool {
+pub(crate) fn is_pretend_root() -> bool {
     std::env::var_os(PRETEND_ROOT).is_some()
 }
 

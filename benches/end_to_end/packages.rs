@@ -10,11 +10,11 @@ use std::sync::OnceLock;
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// An earlier build of the gateway, or another one, to compare this one with.
-pub const BEFORE: &str = "sixgate-before";
+pub(crate) const BEFORE: &str = "sixgate-before";
 
 /// Where the program of a peer is, if it is here. Most that come with no package have none; that of [`BEFORE`] is named
 /// by `SIXGATE_BEFORE`.
-pub fn program(peer: &str) -> Option<&'static str> {
+pub(crate) fn program(peer: &str) -> Option<&'static str> {
     static BEFORE_IS: OnceLock<Option<String>> = OnceLock::new();
     if peer == BEFORE {
         return BEFORE_IS.get_or_init(|| std::env::var("SIXGATE_BEFORE").ok()).as_deref();
@@ -30,7 +30,7 @@ pub fn program(peer: &str) -> Option<&'static str> {
 
 /// Those of `peers` that can be measured here. With `install`, what is missing is installed before; it takes root, and
 /// the machine's own network.
-pub fn available(peers: Vec<&'static str>, install: bool) -> Vec<&'static str> {
+pub(crate) fn available(peers: Vec<&'static str>, install: bool) -> Vec<&'static str> {
     let missing = || peers.iter().copied().filter(|peer| package(peer).is_some() && program(peer).is_none());
     if install && missing().next().is_some() {
         install_packages(&missing().filter_map(package).collect::<Vec<_>>());

@@ -25,8 +25,8 @@ use crate::support::{Gateway, Place, Process, Ready, wait_until};
 use crate::upstream::{CLIENT_ID, HOST, Seen, Upstream};
 
 /// The account's pair.
-pub const PRIMARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
-pub const SECONDARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 1);
+pub(crate) const PRIMARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
+pub(crate) const SECONDARY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 1);
 /// What is added to the port of those in front of each further upstream.
 const PORTS_EACH: u16 = 10;
 const HAPROXY_PORT: u16 = 8080;
@@ -37,7 +37,7 @@ const SPINNING_PORT: u16 = 8084;
 const SQUID_PORT: u16 = 8086;
 const BEFORE_PORT: u16 = 8088;
 /// This build's program.
-pub const SIXGATE: &str = env!("CARGO_BIN_EXE_sixgate");
+pub(crate) const SIXGATE: &str = env!("CARGO_BIN_EXE_sixgate");
 /// Two threads that stay awake would not fit on the peers' one core.
 const SPINNING: &str = "[latency]\nspin = true\nspin_hours = \"always\"\nthreads = 1\n";
 
@@ -45,7 +45,7 @@ const SPINNING: &str = "[latency]\nspin = true\nspin_hours = \"always\"\nthreads
 const ORDER: &str = r#"{"transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","tradingSymbol":"","securityId":"11536","quantity":5,"disclosedQuantity":0,"price":3310.5,"triggerPrice":0.0,"afterMarketOrder":false,"amoTime":"OPEN","boProfitValue":0.0,"boStopLossValue":0.0}"#;
 
 /// A way from the load to the upstream.
-pub struct Peer {
+pub(crate) struct Peer {
     pub name: &'static str,
     /// Where the load connects.
     pub at: SocketAddr,
@@ -67,7 +67,7 @@ enum Running {
 
 impl Peer {
     /// Start one by its name, on the cores that this thread may use.
-    pub fn start(name: &str, upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Self {
+    pub(crate) fn start(name: &str, upstream: &Upstream, dir: &Path, idle_per_leg: usize) -> Self {
         match name {
             "direct" => direct(upstream),
             "haproxy" => haproxy(upstream, dir),
@@ -84,7 +84,7 @@ impl Peer {
     }
 
     /// Its process, if it has one.
-    pub fn process_id(&self) -> Option<u32> {
+    pub(crate) fn process_id(&self) -> Option<u32> {
         match &self.running {
             Running::Nothing => None,
             Running::Program(process) => Some(process.id()),
@@ -93,16 +93,16 @@ impl Peer {
     }
 
     /// Stop it where it is, until [`Peer::wake`]: one that spins would take the core from the others.
-    pub fn rest(&mut self) {
+    pub(crate) fn rest(&mut self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    pub fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         self.signal(Signal::SIGCONT);
     }
 
     /// Does it never sleep?
-    pub fn spins(&self) -> bool {
+    pub(crate) fn spins(&self) -> bool {
         self.name == "sixgate-spin"
     }
 
@@ -115,7 +115,7 @@ impl Peer {
     }
 
     /// Was it really done, once each, with the token and from the right address?
-    pub fn check(&self, replies: u64, before: &Seen, after: &Seen) {
+    pub(crate) fn check(&self, replies: u64, before: &Seen, after: &Seen) {
         let name = self.name;
         assert_eq!(after.refused, before.refused, "{name}: requests came without the account's credentials");
         assert_eq!(after.requests - before.requests, replies, "{name}: requests at the upstream against replies");
@@ -129,7 +129,7 @@ impl Peer {
     }
 
     /// Name and version.
-    pub fn describe(&self) -> (&'static str, String) {
+    pub(crate) fn describe(&self) -> (&'static str, String) {
         (self.name, self.version.clone())
     }
 }
@@ -362,7 +362,7 @@ fn sixgate(
 }
 
 /// A running gateway with the account `alpha`, its token and its pair.
-pub fn gateway(program: &str, config: &str, upstream: &Upstream, dir: &Path) -> Gateway {
+pub(crate) fn gateway(program: &str, config: &str, upstream: &Upstream, dir: &Path) -> Gateway {
     let gateway = Gateway::start_program(Path::new(program), &Place::here(), config, dir, Ready::Readyz, |_| {});
     let admin = gateway.admin();
     let account = json!({
@@ -376,7 +376,7 @@ pub fn gateway(program: &str, config: &str, upstream: &Upstream, dir: &Path) -> 
     gateway
 }
 
-pub fn version(program: &str) -> String {
+pub(crate) fn version(program: &str) -> String {
     let output = Command::new(program).arg("--version").output().expect("run sixgate");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

@@ -12,7 +12,7 @@ const BASE: &str = "haproxy";
 
 /// One peer at one number of connections, once.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub(crate) struct Cell {
     pub peer: &'static str,
     pub connections: usize,
     pub elapsed: Duration,
@@ -63,23 +63,23 @@ impl fmt::Display for Cell {
 }
 
 /// All of them.
-pub struct Report {
+pub(crate) struct Report {
     machine: Machine,
     peers: Vec<(&'static str, String)>,
     cells: Vec<(u32, Cell)>,
 }
 
 impl Report {
-    pub fn new(machine: Machine, peers: Vec<(&'static str, String)>) -> Self {
+    pub(crate) fn new(machine: Machine, peers: Vec<(&'static str, String)>) -> Self {
         Self { machine, peers, cells: Vec::new() }
     }
 
-    pub fn add(&mut self, round: u32, cell: Cell) {
+    pub(crate) fn add(&mut self, round: u32, cell: Cell) {
         self.cells.push((round, cell));
     }
 
     /// What was measured, for who compares.
-    pub fn results(&self) -> Results {
+    pub(crate) fn results(&self) -> Results {
         let mut results = Results::new(&self.machine, &self.peers);
         for (round, cell) in &self.cells {
             let mut add = |measure, value| {

@@ -7,7 +7,7 @@ fn sorted(values: &[f64]) -> Vec<f64> {
 }
 
 /// The median: of an even number, the mean of the two in the middle.
-pub fn middle(values: &[f64]) -> Option<f64> {
+pub(crate) fn middle(values: &[f64]) -> Option<f64> {
     let sorted = sorted(values);
     let half = sorted.len() / 2;
     match sorted.len() {
@@ -18,7 +18,7 @@ pub fn middle(values: &[f64]) -> Option<f64> {
 }
 
 /// Median, smallest and largest, with so many digits.
-pub fn spread(values: &[f64], digits: usize) -> String {
+pub(crate) fn spread(values: &[f64], digits: usize) -> String {
     let sorted = sorted(values);
     match (middle(&sorted), sorted.first(), sorted.last()) {
         (Some(middle), Some(least), Some(most)) => {

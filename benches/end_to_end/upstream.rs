@@ -24,28 +24,28 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 /// Whose place it takes.
-pub const HOST: &str = "api.dhan.co";
+pub(crate) const HOST: &str = "api.dhan.co";
 /// The account's id at the broker.
-pub const CLIENT_ID: &str = "1000000001";
+pub(crate) const CLIENT_ID: &str = "1000000001";
 
 /// 190 bytes, as long as a reply of the broker's to an order without its cookies.
-pub const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
+pub(crate) const REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
     Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nX-Request-Id: 0af7651916cd43dd\r\n\r\n\
     {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
 /// The same before a connection that ends.
-pub const LAST_REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
+pub(crate) const LAST_REPLY: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\
     Date: Mon, 23 Nov 2026 04:00:00 GMT\r\nConnection: close\r\n\r\n\
     {\"orderId\":\"112611230001\",\"orderStatus\":\"PENDING\"}";
-pub const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const REFUSAL: &str = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
 /// Of [`CLIENT_ID`], with a token that lives as long as [`token`] says.
 const PROFILE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 178\r\n\r\n\
     {\"dhanClientId\":\"1000000001\",\"tokenValidity\":\"01/01/2099 05:30\",\"activeSegment\":\"Equity, Derivative\",\
     \"ddpi\":\"Deactive\",\"mtf\":\"Deactive\",\"dataPlan\":\"Deactive\",\"dataValidity\":\"NA\"}";
-pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
 /// What an upstream does with connections. There may be one of each, at addresses of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub(crate) enum Manner {
     /// It keeps them.
     Keeps,
     /// It closes each after one reply, and gives nothing by which the next handshake could be shorter.
@@ -56,7 +56,7 @@ pub enum Manner {
 
 impl Manner {
     /// Makes its addresses, files and ports differ from the others'.
-    pub const fn number(self) -> u16 {
+    pub(crate) const fn number(self) -> u16 {
         match self {
             Self::Keeps => 1,
             Self::ClosesAndForgets => 2,
@@ -64,13 +64,13 @@ impl Manner {
         }
     }
 
-    pub const fn at(self) -> SocketAddrV6 {
+    pub(crate) const fn at(self) -> SocketAddrV6 {
         SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, self.number()), 443, 0, 0)
     }
 }
 
 /// A running upstream; its thread ends with the process.
-pub struct Upstream {
+pub(crate) struct Upstream {
     /// Of the authority that signed its certificate.
     pub ca_file: PathBuf,
     /// The account's token: only requests that carry it are answered with an order.
@@ -93,7 +93,7 @@ struct Counts {
 
 /// What it has seen until now.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub requests: u64,
     /// Orders without the account's credentials.
     pub refused: u64,
@@ -104,14 +104,14 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.connections.values().sum()
     }
 }
 
 impl Upstream {
     /// Start it on a thread that runs on `core` only.
-    pub fn start(core: usize, dir: &Path, manner: Manner) -> Self {
+    pub(crate) fn start(core: usize, dir: &Path, manner: Manner) -> Self {
         assert_eq!(REPLY.len(), 190);
         let (server, client, ca_pem) = certificates(manner);
         let ca_file = dir.join(format!("upstream-{}-ca.pem", manner.number()));
@@ -134,15 +134,15 @@ impl Upstream {
         Self { ca_file, token, client, runtime, manner, counts }
     }
 
-    pub fn at(&self) -> SocketAddrV6 {
+    pub(crate) fn at(&self) -> SocketAddrV6 {
         self.manner.at()
     }
 
-    pub const fn number(&self) -> u16 {
+    pub(crate) const fn number(&self) -> u16 {
         self.manner.number()
     }
 
-    pub fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         Seen {
             requests: self.counts.requests.load(Relaxed),
             refused: self.counts.refused.load(Relaxed),
@@ -153,7 +153,7 @@ impl Upstream {
 }
 
 /// A token as Dhan makes them (a JWT), with no valid signature: it lives until 2099.
-pub fn token(client_id: &str) -> String {
+pub(crate) fn token(client_id: &str) -> String {
     let part = |text: &str| data_encoding::BASE64URL_NOPAD.encode(text.as_bytes());
     let claims = format!(
         r#"{{"iss":"dhan","partnerId":"","exp":4070908800,"iat":1795401000,"tokenConsumerType":"SELF","webhookUrl":"","dhanClientId":"{client_id}"}}"#
@@ -163,7 +163,7 @@ pub fn token(client_id: &str) -> String {
 }
 
 /// What the server shows, what a client trusts, and the authority's certificate.
-pub fn certificates(manner: Manner) -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
+pub(crate) fn certificates(manner: Manner) -> (Arc<ServerConfig>, Arc<ClientConfig>, String) {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "Sixgate benchmark CA");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -302,7 +302,7 @@ impl Serving {
 }
 
 /// What `Content-Length` says.
-pub fn content_length(fields: &[httparse::Header<'_>]) -> Option<usize> {
+pub(crate) fn content_length(fields: &[httparse::Header<'_>]) -> Option<usize> {
     let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"))?;
     std::str::from_utf8(field.value).ok()?.parse().ok()
 }

@@ -22,7 +22,7 @@ struct Goal {
 type Key<'a> = (&'a str, &'a str, &'a str, f64);
 
 /// A table in Markdown. The verdict is of the median; there is none of a build that is not optimised.
-pub fn table(figures: &[Figure], is_debug: bool) -> String {
+pub(crate) fn table(figures: &[Figure], is_debug: bool) -> String {
     let mut text = String::from("| goal | at most | reached: median (range of the rounds) | |\n|---|---|---|---|\n");
     for Goal { what, most, unit, reached } in goals(figures) {
         let verdict = match middle(&reached) {

@@ -40,7 +40,7 @@ const DRAWN: [(&str, &str, &str, &str); 17] = [
 ];
 
 /// One that was drawn.
-pub struct Plot {
+pub(crate) struct Plot {
     pub title: &'static str,
     pub file: String,
 }
@@ -52,7 +52,7 @@ struct Line {
 }
 
 /// Draw all for which there are figures, into `dir`.
-pub fn draw_all(dir: &Path, figures: &[Figure]) -> Vec<Plot> {
+pub(crate) fn draw_all(dir: &Path, figures: &[Figure]) -> Vec<Plot> {
     let mut plots = Vec::new();
     for (scene, measure, title, varied) in DRAWN {
         let of_it: Vec<&Figure> = figures.iter().filter(|f| f.scene == scene && f.measure == measure).collect();

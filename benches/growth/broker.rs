@@ -29,7 +29,7 @@ const FIRST_ID: u64 = 1_000_000_000;
 const OWNER: &[u8] = b"\"tradingSymbol\":\"";
 
 /// A running broker; its thread ends with the process.
-pub struct Broker {
+pub(crate) struct Broker {
     /// Of the authority that signed its certificate.
     pub ca_file: PathBuf,
     /// What it runs on, one thread on one core. A load that is run there too is never in another's way.
@@ -50,7 +50,7 @@ struct Counts {
 
 /// What it has seen until now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub orders: u64,
     /// Questions whether a token is good.
     pub profiles: u64,
@@ -59,19 +59,19 @@ pub struct Seen {
 }
 
 /// A customer's id at the broker.
-pub fn client_id(number: u64) -> String {
+pub(crate) fn client_id(number: u64) -> String {
     (FIRST_ID + number).to_string()
 }
 
 /// A customer's token.
-pub fn token(number: u64) -> String {
+pub(crate) fn token(number: u64) -> String {
     crate::upstream::token(&client_id(number))
 }
 
 impl Broker {
     /// Start it on a thread that runs on `core` only.
     /// It closes connections that are idle for so long, as brokers do.
-    pub fn start(core: usize, dir: &Path, manner: Manner, idle: Duration) -> Self {
+    pub(crate) fn start(core: usize, dir: &Path, manner: Manner, idle: Duration) -> Self {
         let (server, _, ca_pem) = certificates(manner);
         let ca_file = dir.join(format!("broker-{}-ca.pem", manner.number()));
         std::fs::write(&ca_file, ca_pem).expect("write the authority's certificate");
@@ -93,11 +93,11 @@ impl Broker {
         Self { ca_file, runtime, manner, counts }
     }
 
-    pub const fn at(&self) -> SocketAddrV6 {
+    pub(crate) const fn at(&self) -> SocketAddrV6 {
         self.manner.at()
     }
 
-    pub fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         Seen {
             orders: self.counts.orders.load(Relaxed),
             profiles: self.counts.profiles.load(Relaxed),
@@ -106,12 +106,12 @@ impl Broker {
     }
 
     /// Connections that are open now.
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         self.counts.open.load(Relaxed)
     }
 
     /// Do it; each order that was answered must have been placed once, by who should.
-    pub fn checked<T>(&self, place: impl FnOnce() -> T, replies: impl FnOnce(&T) -> u64) -> T {
+    pub(crate) fn checked<T>(&self, place: impl FnOnce() -> T, replies: impl FnOnce(&T) -> u64) -> T {
         let before = self.seen();
         let done = place();
         let after = self.seen();
@@ -121,7 +121,7 @@ impl Broker {
     }
 
     /// Where a customer's orders came from.
-    pub fn sources(&self, number: u64) -> Vec<IpAddr> {
+    pub(crate) fn sources(&self, number: u64) -> Vec<IpAddr> {
         let sources = self.counts.sources.lock().expect("nobody panicked with it");
         let from = sources.range((number, IpAddr::V4([0; 4].into()))..);
         from.take_while(|(n, _)| *n == number).map(|(_, ip)| *ip).collect()

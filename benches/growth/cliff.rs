@@ -65,7 +65,7 @@ impl Kind {
 }
 
 /// Measure an account with `many` ended connections against one with none, in every round.
-pub fn measure(index: u16, dir: &Path, many: usize, window: Duration, report: &mut Report) {
+pub(crate) fn measure(index: u16, dir: &Path, many: usize, window: Duration, report: &mut Report) {
     let (broker, plain) = (Broker::start(LOAD_CORE, dir, Manner::ClosesAndForgets, PATIENCE), Plain::start(LOAD_CORE));
     elsewhere();
     let rounds = report.rounds;

@@ -18,21 +18,27 @@ const RELOAD_EVERY: Duration = Duration::from_secs(1);
 const CHANGES: u32 = 20;
 
 /// What came of a closed loop: CPU of the gateway before and after.
-pub type Window = load::Window<CpuTime>;
+pub(crate) type Window = load::Window<CpuTime>;
 
 /// Microseconds of the gateway's CPU an order.
-pub fn cost(window: &Window) -> f64 {
+pub(crate) fn cost(window: &Window) -> f64 {
     window.closed.since(window.opened).total().as_secs_f64() * 1e6 / window.replies.max(1) as f64
 }
 
 /// Orders a second.
-pub fn rate(window: &Window) -> f64 {
+pub(crate) fn rate(window: &Window) -> f64 {
     window.replies as f64 / window.elapsed.as_secs_f64()
 }
 
 /// Every connection sends its next order when it has the reply to the last one. They are dealt out to the traders in
 /// turn.
-pub fn closed_loop(site: &Site, broker: &Broker, traders: &[Trader], connections: usize, window: Duration) -> Window {
+pub(crate) fn closed_loop(
+    site: &Site,
+    broker: &Broker,
+    traders: &[Trader],
+    connections: usize,
+    window: Duration,
+) -> Window {
     let load = Load {
         at: site.at,
         tls: None,
@@ -45,7 +51,7 @@ pub fn closed_loop(site: &Site, broker: &Broker, traders: &[Trader], connections
 }
 
 /// Orders come `rate` times a second, whatever becomes of those before, over as many connections as there are traders.
-pub fn open_loop(site: &Site, broker: &Broker, traders: &[Trader], rate: u32, window: Duration) -> Outcome {
+pub(crate) fn open_loop(site: &Site, broker: &Broker, traders: &[Trader], rate: u32, window: Duration) -> Outcome {
     let plan = Plan {
         at: site.at,
         tls: None,
@@ -61,7 +67,7 @@ pub fn open_loop(site: &Site, broker: &Broker, traders: &[Trader], rate: u32, wi
 /// Do `work`, which takes `window` and its warm-up, while the configuration is read again and again and accounts are
 /// changed; what became of the changes comes with what it returned. They come from the thread that the orders come
 /// from: one of their own would take its core.
-pub fn disturbed<T>(site: &Site, broker: &Broker, window: Duration, work: impl FnOnce() -> T) -> (T, Outcome) {
+pub(crate) fn disturbed<T>(site: &Site, broker: &Broker, window: Duration, work: impl FnOnce() -> T) -> (T, Outcome) {
     let admin = site.admin();
     let first = site.traders[0].number;
     // A stride that meets all accounts, those that trade too.

@@ -6,14 +6,14 @@ use crate::figures::{Figure, Results};
 use crate::statistics::{middle, spread};
 
 /// The accounts' scene; the size is their number.
-pub const GROWTH: &str = "growth";
+pub(crate) const GROWTH: &str = "growth";
 /// That of a source with many ended connections; the size is the number of those.
-pub const CLIFF: &str = "port cliff";
+pub(crate) const CLIFF: &str = "port cliff";
 /// What is measured, there is one.
-pub const PEER: &str = "sixgate";
+pub(crate) const PEER: &str = "sixgate";
 
 /// All that was measured, and what there is to be said of it.
-pub struct Report {
+pub(crate) struct Report {
     pub results: Results,
     pub rounds: u32,
     pub seconds: f64,
@@ -21,7 +21,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn add(&mut self, scene: &str, at: u64, round: u32, (measure, unit): (&str, &str), value: f64) {
+    pub(crate) fn add(&mut self, scene: &str, at: u64, round: u32, (measure, unit): (&str, &str), value: f64) {
         self.results.figures.push(Figure {
             scene: scene.to_owned(),
             measure: measure.to_owned(),

@@ -50,7 +50,7 @@ const QUIET: &str = "[log]\nlevel = \"warn\"\n";
 const TALKING: &str = "[log]\nlevel = \"info\"\n";
 
 /// A gateway and its accounts.
-pub struct Site {
+pub(crate) struct Site {
     pub accounts: u64,
     /// Where orders go.
     pub at: SocketAddr,
@@ -66,7 +66,7 @@ pub struct Site {
 
 /// An account that sends orders.
 #[derive(Clone, Debug)]
-pub struct Trader {
+pub(crate) struct Trader {
     pub number: u64,
     pub primary: IpAddr,
     pub secondary: IpAddr,
@@ -78,7 +78,7 @@ pub struct Trader {
 
 impl Site {
     /// Make the `index`th gateway, in front of this broker, with so many accounts.
-    pub fn make(index: u16, accounts: u64, broker: &Broker, idle_timeout: Duration, dir: &Path) -> Self {
+    pub(crate) fn make(index: u16, accounts: u64, broker: &Broker, idle_timeout: Duration, dir: &Path) -> Self {
         assert!(accounts < NUMBERS, "at most {NUMBERS} accounts");
         let dir = dir.join(format!("gateway-{index}"));
         fs::create_dir(&dir).expect("a folder for the gateway");
@@ -93,7 +93,7 @@ impl Site {
     }
 
     /// Stop it and start it again on its state; how long it takes from there until an order is answered.
-    pub fn restart(&mut self) -> Duration {
+    pub(crate) fn restart(&mut self) -> Duration {
         let ended = self.gateway.terminate_within(PATIENCE);
         assert!(ended.success(), "the gateway ended with {ended}; it said:\n{}", self.gateway.log());
         let began = Instant::now();
@@ -110,11 +110,11 @@ impl Site {
         }
     }
 
-    pub fn process_id(&self) -> u32 {
+    pub(crate) fn process_id(&self) -> u32 {
         self.gateway.id()
     }
 
-    pub fn cpu(&self) -> CpuTime {
+    pub(crate) fn cpu(&self) -> CpuTime {
         CpuTime::of_process(self.process_id())
     }
 
@@ -126,24 +126,24 @@ impl Site {
         Duration::from_nanos(texts.filter_map(nanoseconds).sum())
     }
 
-    pub fn admin(&self) -> Admin {
+    pub(crate) fn admin(&self) -> Admin {
         Admin::connect(self.admin, &admin_token(&self.dir))
     }
 
     /// Resident memory in bytes.
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process_id())).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line with its memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     /// Stop it where it is, so that it takes nothing from the others.
-    pub fn rest(&self) {
+    pub(crate) fn rest(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
     /// Let it go on, and wait until it has made up for what it missed.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.signal(Signal::SIGCONT);
         let look = Duration::from_millis(200);
         poll(Duration::from_secs(30), || (self.share(look) < REST).then_some(()));
@@ -151,7 +151,7 @@ impl Site {
 
     /// Wait until it is at rest and has no connection to its broker. After a start it asks for a while whether the
     /// tokens are still good.
-    pub fn settle(&self, broker: &Broker) {
+    pub(crate) fn settle(&self, broker: &Broker) {
         let look = Duration::from_millis(500);
         let is_idle = poll(PATIENCE, || (self.share(look) < REST && broker.open() == 0).then_some(()));
         if is_idle.is_none() {
@@ -160,14 +160,14 @@ impl Site {
     }
 
     /// How much of a core it uses now.
-    pub fn share(&self, look: Duration) -> f64 {
+    pub(crate) fn share(&self, look: Duration) -> f64 {
         let (before, began) = (self.exact_cpu(), Instant::now());
         pause(look);
         self.exact_cpu().saturating_sub(before).as_secs_f64() / began.elapsed().as_secs_f64()
     }
 
     /// The same with warm connections at any hour, after there are so many to the broker.
-    pub fn share_when_warm(&self, look: Duration, broker: &Broker, connections: u64) -> f64 {
+    pub(crate) fn share_when_warm(&self, look: Duration, broker: &Broker, connections: u64) -> f64 {
         self.put_in_force(WARM, QUIET);
         wait_until("warm connections", PATIENCE, || broker.open() >= connections);
         let share = self.share(look);
@@ -176,12 +176,12 @@ impl Site {
     }
 
     /// Ask for a reload and do not wait for it.
-    pub fn ask_for_reload(&self) {
+    pub(crate) fn ask_for_reload(&self) {
         self.signal(Signal::SIGHUP);
     }
 
     /// How long each of so many reloads takes.
-    pub fn reloads(&self, count: usize) -> Vec<Duration> {
+    pub(crate) fn reloads(&self, count: usize) -> Vec<Duration> {
         self.put_in_force(COLD, TALKING);
         let times = (0..count).map(|_| self.reload(RELOADED)).collect();
         self.put_in_force(COLD, QUIET);
@@ -218,12 +218,12 @@ impl Site {
 }
 
 /// The `number`th account's name.
-pub fn name(number: u64) -> String {
+pub(crate) fn name(number: u64) -> String {
     format!("account-{number}")
 }
 
 /// Let time pass.
-pub fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         std::thread::park_timeout(left);

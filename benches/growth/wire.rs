@@ -14,13 +14,13 @@ use crate::upstream::content_length;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection.
-pub struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Wire {
-    pub fn connect(at: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn connect(at: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&at, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -28,7 +28,7 @@ impl Wire {
     }
 
     /// Send these bytes and wait for the whole reply; its status and body.
-    pub fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, &[u8])> {
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> io::Result<(u16, &[u8])> {
         self.stream.write_all(request)?;
         self.buffer.clear();
         loop {
@@ -55,7 +55,7 @@ fn whole(bytes: &[u8]) -> Option<(u16, usize)> {
 }
 
 /// The admin API over one connection.
-pub struct Admin {
+pub(crate) struct Admin {
     wire: Wire,
     /// The API answers who names it as it is only.
     host: String,
@@ -63,13 +63,13 @@ pub struct Admin {
 }
 
 impl Admin {
-    pub fn connect(at: SocketAddr, token: &str) -> Self {
+    pub(crate) fn connect(at: SocketAddr, token: &str) -> Self {
         let wire = Wire::connect(at).unwrap_or_else(|err| panic!("cannot connect to the admin API at {at}: {err}"));
         Self { wire, host: at.to_string(), token: token.to_owned() }
     }
 
     /// A call's bytes.
-    pub fn request(&self, method: &str, path: &str, body: &Value) -> Bytes {
+    pub(crate) fn request(&self, method: &str, path: &str, body: &Value) -> Bytes {
         let body = body.to_string();
         format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
@@ -82,7 +82,7 @@ impl Admin {
     }
 
     /// Make something; panics if it is not made.
-    pub fn create(&mut self, path: &str, what: &Value) -> Value {
+    pub(crate) fn create(&mut self, path: &str, what: &Value) -> Value {
         let request = self.request("POST", path, what);
         let (status, answer) = self.wire.exchange(&request).unwrap_or_else(|err| panic!("POST {path}: {err}"));
         assert_eq!(status, 201, "POST {path}: {}", String::from_utf8_lossy(answer));

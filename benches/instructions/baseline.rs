@@ -20,14 +20,14 @@ const REASON: &str = "Instructions:";
 /// Counts, and what they were made with.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     pub made_with: String,
     pub instructions: BTreeMap<String, u64>,
 }
 
 /// Does the last commit that changed the baseline say why it raised it?
 #[derive(Debug)]
-pub enum Explained {
+pub(crate) enum Explained {
     /// It does, or there is nothing to explain, or it cannot be known.
     Yes(String),
     /// It does not.
@@ -41,7 +41,7 @@ const fn is_dearer(before: u64, now: u64) -> bool {
 
 impl Baseline {
     /// The one in a repository; empty when there is none.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         match std::fs::read_to_string(root.join(FILE)) {
             Ok(text) => toml::from_str(&text).unwrap_or_else(|err| panic!("{FILE}: {err}")),
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
@@ -52,13 +52,13 @@ impl Baseline {
     }
 
     /// Make it the one in a repository.
-    pub fn save(&self, root: &Path) {
+    pub(crate) fn save(&self, root: &Path) {
         let text = format!("{HEADER}{}", toml::to_string(self).expect("counts as TOML"));
         std::fs::write(root.join(FILE), text).unwrap_or_else(|err| panic!("{FILE}: {err}"));
     }
 
     /// A table, and a sentence for each count that this baseline does not bear.
-    pub fn compared_with(&self, now: &Self) -> (String, Vec<String>) {
+    pub(crate) fn compared_with(&self, now: &Self) -> (String, Vec<String>) {
         let mut table = format!("{:<24}{:>10}{:>10}{:>8}", "instructions of", "baseline", "now", "ratio");
         let mut problems = Vec::new();
         for (name, count) in &now.instructions {
@@ -109,7 +109,7 @@ fn git(root: &Path, arguments: &[&str]) -> Result<String, String> {
 }
 
 /// Look at the last commit that changed the baseline of a repository.
-pub fn explained(root: &Path) -> Explained {
+pub(crate) fn explained(root: &Path) -> Explained {
     let not_known = |why: &str| Explained::Yes(format!("!!! WHETHER THE BASELINE ROSE IS NOT KNOWN: {why}"));
     let found = match git(root, &["log", "-1", "--format=%H%n%B", "--", FILE]) {
         Ok(found) => found,

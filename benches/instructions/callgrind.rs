@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::cases::TIMES;
 
 /// Instructions of one operation, rounded.
-pub fn count(case: &str) -> u64 {
+pub(crate) fn count(case: &str) -> u64 {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let out = dir.path().join("callgrind.out");
     let own = std::env::current_exe().expect("the path of this program");
@@ -41,7 +41,7 @@ fn total(out: &Path) -> u64 {
 }
 
 /// What counts depend on besides our own code: they are comparable where this is the same.
-pub fn versions() -> String {
+pub(crate) fn versions() -> String {
     let version = |program: &str| {
         let done = Command::new(program).arg("--version").output();
         let done = done.unwrap_or_else(|err| panic!("cannot run {program}: {err}; is it installed?"));

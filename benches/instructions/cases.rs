@@ -37,7 +37,7 @@ use sixgate::tokens::Keepers;
 use sixgate::tokens::keeper::{Answer, Broker, CallResult, Question};
 
 /// How often an operation is done while it is counted.
-pub const TIMES: u64 = 1000;
+pub(crate) const TIMES: u64 = 1000;
 /// How often before that: tables are read and memory is got at first use.
 const WARM_UP: u64 = 100;
 
@@ -45,7 +45,7 @@ const WARM_UP: u64 = 100;
 type Operation = Box<dyn FnMut() -> bool>;
 
 /// A part that is counted.
-pub struct Case {
+pub(crate) struct Case {
     /// Its name in the baseline.
     pub name: &'static str,
     /// Makes what it needs, in a folder.
@@ -53,7 +53,7 @@ pub struct Case {
 }
 
 /// All of them.
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     Case { name: "caller_by_client_key", make: caller_by_client_key },
     Case { name: "caller_by_listener", make: caller_by_listener },
     Case { name: "sign_body_to_fill_in", make: sign_body_to_fill_in },
@@ -70,7 +70,7 @@ pub const CASES: &[Case] = &[
 ];
 
 /// Do a case's operations.
-pub fn run(case: &Case) {
+pub(crate) fn run(case: &Case) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let mut operation = (case.make)(dir.path());
     for _ in 0..WARM_UP {

@@ -20,14 +20,14 @@ const BASE: &str = "haproxy";
 const CONNECTIONS: usize = 16;
 
 /// An upstream and those in front of it.
-pub struct Scene {
+pub(crate) struct Scene {
     pub manner: Manner,
     pub upstream: Upstream,
     pub peers: Vec<Peer>,
 }
 
 /// One peer, once.
-pub struct Cell {
+pub(crate) struct Cell {
     round: u32,
     kind: &'static str,
     peer: &'static str,
@@ -80,7 +80,14 @@ const fn kind(manner: Manner) -> &'static str {
 }
 
 /// Measure one peer of a scene.
-pub fn measure(round: u32, core: usize, scene: &Scene, peer: &Peer, warm_up: Duration, window: Duration) -> Cell {
+pub(crate) fn measure(
+    round: u32,
+    core: usize,
+    scene: &Scene,
+    peer: &Peer,
+    warm_up: Duration,
+    window: Duration,
+) -> Cell {
     let load = Load {
         at: peer.at,
         tls: peer.tls.clone(),
@@ -115,17 +122,17 @@ pub fn measure(round: u32, core: usize, scene: &Scene, peer: &Peer, warm_up: Dur
 
 /// All of them.
 #[derive(Default)]
-pub struct Report {
+pub(crate) struct Report {
     cells: Vec<Cell>,
 }
 
 impl Report {
-    pub fn add(&mut self, cell: Cell) {
+    pub(crate) fn add(&mut self, cell: Cell) {
         self.cells.push(cell);
     }
 
     /// What was measured, for who compares.
-    pub fn add_to(&self, results: &mut Results) {
+    pub(crate) fn add_to(&self, results: &mut Results) {
         for cell in &self.cells {
             let mut add = |measure, value| {
                 results.add(&format!("cold orders, {}", cell.kind), measure, cell.peer, 0.0, cell.round, value);

@@ -27,7 +27,7 @@ use crate::upstream::HOST;
 const BACKLOG: Duration = Duration::from_secs(60);
 
 /// What to send, when, and for how long.
-pub struct Plan {
+pub(crate) struct Plan {
     pub at: SocketAddr,
     /// Speak TLS there, as to the upstream.
     pub tls: Option<Arc<rustls::ClientConfig>>,
@@ -43,7 +43,7 @@ pub struct Plan {
 }
 
 /// What came of it. Times in nanoseconds.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// From when a request was due until its reply was here whole.
     pub latency: Histogram<u64>,
     /// From when a request was due until the generator got to it.
@@ -62,7 +62,7 @@ struct Due {
 }
 
 /// Run it there. Panics if anything but 200 comes back.
-pub fn run(runtime: &Handle, plan: Plan) -> Outcome {
+pub(crate) fn run(runtime: &Handle, plan: Plan) -> Outcome {
     let (done, is_done) = mpsc::channel();
     let mut load = JoinSet::new();
     load.spawn_on(

@@ -18,7 +18,7 @@ const KEEPS_UP: f64 = 0.97;
 
 /// One peer at one rate, once. Times in microseconds.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub(crate) struct Cell {
     pub round: u32,
     pub peer: &'static str,
     pub rate: u32,
@@ -38,7 +38,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    pub fn new(
+    pub(crate) fn new(
         round: u32,
         peer: &'static str,
         rate: u32,
@@ -87,23 +87,23 @@ impl fmt::Display for Cell {
 }
 
 /// All of them.
-pub struct Report {
+pub(crate) struct Report {
     peers: Vec<&'static str>,
     connections: usize,
     cells: Vec<Cell>,
 }
 
 impl Report {
-    pub fn new(peers: Vec<&'static str>, connections: usize) -> Self {
+    pub(crate) fn new(peers: Vec<&'static str>, connections: usize) -> Self {
         Self { peers, connections, cells: Vec::new() }
     }
 
-    pub fn add(&mut self, cell: Cell) {
+    pub(crate) fn add(&mut self, cell: Cell) {
         self.cells.push(cell);
     }
 
     /// What was measured, for who compares.
-    pub fn add_to(&self, results: &mut Results) {
+    pub(crate) fn add_to(&self, results: &mut Results) {
         for cell in &self.cells {
             for (quantile, value) in
                 [("p50", cell.p50), ("p90", cell.p90), ("p99", cell.p99), ("p99.9", cell.p999), ("worst", cell.worst)]

@@ -24,7 +24,7 @@ const SPARE_PIPES: usize = 64;
 const LISTENER: u64 = u64::MAX;
 
 /// Relay from `listen` to `to` until the process is ended.
-pub fn serve(listen: SocketAddr, to: SocketAddr) -> ! {
+pub(crate) fn serve(listen: SocketAddr, to: SocketAddr) -> ! {
     let mut floor = Floor::new(listen, to).unwrap_or_else(|err| panic!("cannot relay from {listen}: {err}"));
     loop {
         floor.turn().expect("epoll");

@@ -19,12 +19,12 @@ use crate::upstream::content_length;
 /// How long any step may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many connect at a time.
-pub const TASKS: usize = 8;
+pub(crate) const TASKS: usize = 8;
 /// What a stream is read into; a receive buffer's worth.
 const READ: usize = 256 * 1024;
 
 /// What came of a window of measuring.
-pub struct Window<T> {
+pub(crate) struct Window<T> {
     pub elapsed: Duration,
     /// Bytes or connects while it was open.
     pub count: u64,
@@ -36,14 +36,14 @@ pub struct Window<T> {
 
 /// Where to, and what to say first.
 #[derive(Clone)]
-pub struct Way {
+pub(crate) struct Way {
     at: SocketAddr,
     greeting: Option<Arc<str>>,
 }
 
 impl Way {
     /// `greeting` is to be answered with 200.
-    pub fn new(at: SocketAddr, greeting: Option<&str>) -> Self {
+    pub(crate) fn new(at: SocketAddr, greeting: Option<&str>) -> Self {
         Self { at, greeting: greeting.map(Arc::from) }
     }
 
@@ -96,7 +96,13 @@ fn some_byte(n: u64) -> u8 {
 }
 
 /// As many bytes as `streams` tunnels carry from the upstream.
-pub fn bulk<T>(way: &Way, streams: usize, warm_up: Duration, window: Duration, probe: impl Fn() -> T) -> Window<T> {
+pub(crate) fn bulk<T>(
+    way: &Way,
+    streams: usize,
+    warm_up: Duration,
+    window: Duration,
+    probe: impl Fn() -> T,
+) -> Window<T> {
     block_on(async {
         let bytes = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
@@ -129,7 +135,7 @@ async fn drain(mut stream: TcpStream, bytes: &AtomicU64) -> io::Result<()> {
 }
 
 /// As many tunnels as can be opened, used for one byte and closed, [`TASKS`] at a time.
-pub fn connects<T>(way: &Way, warm_up: Duration, window: Duration, probe: impl Fn() -> T) -> Window<T> {
+pub(crate) fn connects<T>(way: &Way, warm_up: Duration, window: Duration, probe: impl Fn() -> T) -> Window<T> {
     block_on(async {
         let done = Arc::new(AtomicU64::new(0));
         let stopped = Arc::new(AtomicBool::new(false));
@@ -178,7 +184,7 @@ async fn ends_early(tasks: &mut JoinSet<io::Result<()>>, wait: Duration) {
 }
 
 /// Hold `count` tunnels that have each echoed a byte; `look` while they are idle.
-pub fn idle_tunnels<T>(way: &Way, count: usize, look: impl FnOnce() -> T) -> T {
+pub(crate) fn idle_tunnels<T>(way: &Way, count: usize, look: impl FnOnce() -> T) -> T {
     block_on(async {
         let opening = way.clone();
         let mut streams = hold(count, move |n| {
@@ -196,7 +202,7 @@ pub fn idle_tunnels<T>(way: &Way, count: usize, look: impl FnOnce() -> T) -> T {
 }
 
 /// Hold `count` callers that have each got a reply to `request`; `look` while they are idle.
-pub fn idle_callers<T>(at: SocketAddr, request: &[u8], count: usize, look: impl FnOnce() -> T) -> T {
+pub(crate) fn idle_callers<T>(at: SocketAddr, request: &[u8], count: usize, look: impl FnOnce() -> T) -> T {
     block_on(async {
         let request: Arc<[u8]> = request.into();
         let streams = hold(count, move |_| {

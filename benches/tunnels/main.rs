@@ -143,7 +143,9 @@ pub enum Measure {
     Bulk(usize),
     /// Open a tunnel, a byte there and back, close it.
     Connects,
+    /// Memory for each tunnel that has echoed a byte and stays open.
     IdleTunnels,
+    /// Memory for each caller that has got a reply and stays connected.
     IdleCallers,
 }
 

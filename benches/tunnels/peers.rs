@@ -20,12 +20,12 @@ use crate::support::{Gateway, Place, Process, wait_until};
 use crate::upstream::{HOST, Upstream};
 
 /// All relays of this kind.
-pub const NAMES: [&str; 3] = ["floor", "haproxy", "sixgate"];
+pub(crate) const NAMES: [&str; 3] = ["floor", "haproxy", "sixgate"];
 /// A broker host whose CONNECT is passed on blindly.
 const TUNNELLED: &str = "images.dhan.co";
 
 /// A running relay.
-pub struct Peer {
+pub(crate) struct Peer {
     pub name: &'static str,
     /// Where the load connects.
     pub at: SocketAddr,
@@ -44,7 +44,7 @@ enum Running {
 
 impl Peer {
     /// Start one by its name, on the cores that this thread may use, with its files in `dir`.
-    pub fn start(name: &str, upstream: &Upstream, dir: &Path) -> Self {
+    pub(crate) fn start(name: &str, upstream: &Upstream, dir: &Path) -> Self {
         match name {
             "floor" => floor(dir),
             "haproxy" => haproxy(dir),
@@ -53,11 +53,11 @@ impl Peer {
         }
     }
 
-    pub fn way(&self) -> Way {
+    pub(crate) fn way(&self) -> Way {
         Way::new(self.at, self.greeting.as_deref())
     }
 
-    pub fn process_id(&self) -> u32 {
+    pub(crate) fn process_id(&self) -> u32 {
         match &self.running {
             Running::Process(process) => process.id(),
             Running::Sixgate(gateway) => gateway.id(),

@@ -15,14 +15,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// Where it listens.
-pub const AT: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1), 9000, 0, 0);
+pub(crate) const AT: SocketAddrV6 = SocketAddrV6::new(Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 1), 9000, 0, 0);
 /// Asks for bytes without end.
-pub const MORE: u8 = 0xff;
+pub(crate) const MORE: u8 = 0xff;
 /// After so many bytes the pattern begins anew: a prime, so that a lost or doubled buffer shows.
 const PERIOD: usize = 251;
 
 /// A running one; its thread ends with the process.
-pub struct Plain {
+pub(crate) struct Plain {
     counts: Arc<Counts>,
 }
 
@@ -33,13 +33,13 @@ struct Counts {
 }
 
 /// What the stream without end has at this place.
-pub const fn pattern(at: u64) -> u8 {
+pub(crate) const fn pattern(at: u64) -> u8 {
     (at % PERIOD as u64) as u8
 }
 
 impl Plain {
     /// Start it on a thread that runs on `core` only.
-    pub fn start(core: usize) -> Self {
+    pub(crate) fn start(core: usize) -> Self {
         let counts = Arc::new(Counts::default());
         let counting = Arc::clone(&counts);
         let (ready, is_ready) = mpsc::channel();
@@ -57,12 +57,12 @@ impl Plain {
     }
 
     /// Connections that are open now.
-    pub fn open(&self) -> u64 {
+    pub(crate) fn open(&self) -> u64 {
         self.counts.open.load(Relaxed)
     }
 
     /// Connections until now, by the address they came from.
-    pub fn connections(&self) -> BTreeMap<IpAddr, u64> {
+    pub(crate) fn connections(&self) -> BTreeMap<IpAddr, u64> {
         self.counts.connections.lock().expect("nobody panicked with it").clone()
     }
 }

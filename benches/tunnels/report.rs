@@ -9,7 +9,7 @@ use crate::statistics::{middle, spread};
 
 /// One peer at one measure, once.
 #[derive(Clone, Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     pub round: u32,
     pub measure: Measure,
     pub peer: &'static str,
@@ -23,7 +23,7 @@ pub struct Sample {
 
 /// Parts of the time that was measured.
 #[derive(Clone, Copy, Debug)]
-pub struct Cores {
+pub(crate) struct Cores {
     /// The busier of the two was used by nobody of ours, or by the kernel in nobody's name.
     pub others: f64,
     /// The load's core had nothing to do. Where it never has, it is the load that sets the rate, not the peer.
@@ -44,7 +44,7 @@ impl fmt::Display for Sample {
 }
 
 /// All of them.
-pub struct Report {
+pub(crate) struct Report {
     pub machine: Machine,
     pub peers: Vec<(&'static str, String)>,
     pub rounds: u32,
@@ -94,7 +94,7 @@ impl Report {
     }
 
     /// What was measured, for who compares.
-    pub fn results(&self) -> Results {
+    pub(crate) fn results(&self) -> Results {
         let mut results = Results::new(&self.machine, &self.peers);
         for Sample { round, measure, peer, value, .. } in &self.samples {
             let (scene, what, at) = measure.names();

@@ -7,6 +7,7 @@ use crate::store::StoreError;
 
 /// Why a change of an account was not made.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum AccountError {
     #[error("there is no account {0}")]
     NoSuchAccount(AccountName),

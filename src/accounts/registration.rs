@@ -37,6 +37,7 @@ pub struct Subject {
 
 /// Why the broker's registration could not be read.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum RegistrationError {
     #[error("the account has no pair; assign one first (POST /v1/accounts/{{name}}/pair)")]
     NoPair,

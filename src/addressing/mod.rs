@@ -37,6 +37,7 @@ pub use prefix::Prefixes;
 
 /// Why no pair was given.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum AddressingError {
     #[error("there is no pool {0}")]
     NoSuchPool(String),

@@ -44,6 +44,7 @@ impl Role {
 
 /// Why a token file cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum TokenError {
     #[error("cannot {doing} the token file {path}")]
     File {

@@ -31,6 +31,7 @@ fn problems(text: &str) -> Problems {
 /// Each of these would start a gateway that does something else than its owner
 /// meant. One mistake makes one problem, named by its key, with a way out.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of mistakes")]
 fn each_mistake_makes_one_problem_with_its_key_and_a_way_out() {
     for (text, key, fragments) in [
         // types, units and ranges

@@ -14,7 +14,9 @@ use crate::host::Failure;
 /// Why no connection was made. The text says what we were doing and for whom; the
 /// cause is `source()` and is not repeated, so a printed chain says each thing once.
 /// Nothing of a request had been written when one of these is returned.
+/// A `hint` is what the kernel said of the way when it was asked; [`chain`](Self::chain) ends with it.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum DialError {
     #[error("this host refuses to send from {from}")]
     Bind {
@@ -177,6 +179,7 @@ impl DialError {
 /// Why a name gave no address. Each text says what the servers said and what to do, for somebody who is no network
 /// engineer. Nothing was dialled, and no leg has anything to do with it.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum ResolveError {
     #[error(
         "{host} has no IPv6 address (no AAAA record), so nothing can be sent to it: Sixgate never falls back to IPv4. {said}. \

@@ -200,6 +200,7 @@ pub type Sent = Result<Response<ReplyBody>, NoAnswer<SendError>>;
 
 /// Why a request got no reply.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum SendError {
     #[error("the connection to the broker broke")]
     Connection(#[source] Cause),
@@ -345,6 +346,7 @@ pub struct ReplyBody {
 
 /// Why the body of a reply ended early.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum ReplyError {
     #[error("the broker's reply broke off")]
     Broken(#[source] Cause),

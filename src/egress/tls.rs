@@ -26,6 +26,7 @@ pub enum Profile {
 
 /// Why no TLS configuration could be made.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum TlsError {
     #[error("cannot read certificates from {path}: {reason}")]
     Roots { path: PathBuf, reason: String },

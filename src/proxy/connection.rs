@@ -55,6 +55,7 @@ impl Proxy {
 
     /// Requests one after the other, until the caller goes or the bytes become
     /// something else.
+    #[expect(clippy::too_many_lines, reason = "what befalls one request, in the order in which it happens")]
     async fn http1<IO>(
         &self,
         listener: &mut ListenerContext,
@@ -108,14 +109,14 @@ impl Proxy {
             let form = Form::of(&head.target, tunnel.is_some());
             let shown = tunnel.map_or(&head.headers, |tunnel| &*tunnel.admitted_by);
             let mut admitted = known.admit(listener, &self.accounts, shown, form);
-            if head.has_body() {
-                if let Err(problem) = admitted {
-                    let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(None, problem));
-                    if answered(&mut connection, place, asked, reply).await.is_some() {
-                        connection.linger().await;
-                    }
-                    return None;
+            if head.has_body()
+                && let Err(problem) = admitted
+            {
+                let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(None, problem));
+                if answered(&mut connection, place, asked, reply).await.is_some() {
+                    connection.linger().await;
                 }
+                return None;
             }
             let waits_for_body = head.has_body() && !connection.holds_body(&head);
             // From here on it has shown a key, or will in no time be asked for it.

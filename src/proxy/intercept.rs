@@ -36,6 +36,7 @@ const SEAL_LABEL: &str = "ca.key";
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum InterceptError {
     #[error("cannot {doing} {path}")]
     File {

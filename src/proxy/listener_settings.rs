@@ -14,6 +14,7 @@ use crate::egress::tls::read_certificates;
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum ListenError {
     #[error("cannot listen on {bind}")]
     Bind {

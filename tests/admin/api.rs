@@ -19,7 +19,7 @@ use super::schema;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A loopback address of this test's own, so that tests which run at the same time do not meet.
-pub fn own_address() -> Ipv4Addr {
+pub(crate) fn own_address() -> Ipv4Addr {
     static COUNT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, high, low, COUNT.fetch_add(1, Ordering::Relaxed))
@@ -27,14 +27,14 @@ pub fn own_address() -> Ipv4Addr {
 
 /// Where the API listens.
 #[derive(Clone, Debug)]
-pub enum At {
+pub(crate) enum At {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
 impl At {
     /// What `Host` has to say.
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         match self {
             Self::Tcp(address) => address.to_string(),
             Self::Unix(_) => "localhost".to_owned(),
@@ -44,7 +44,7 @@ impl At {
 
 /// One reply.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     /// Head and body as they came.
     pub raw: String,
@@ -53,7 +53,7 @@ pub struct Reply {
 
 impl Reply {
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let head = self.raw.split("\r\n\r\n").next()?;
         head.lines()
             .filter_map(|line| line.split_once(": "))
@@ -62,20 +62,20 @@ impl Reply {
     }
 
     /// A member of the body, as text.
-    pub fn text(&self, pointer: &str) -> &str {
+    pub(crate) fn text(&self, pointer: &str) -> &str {
         self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Panics unless this is the status.
     #[track_caller]
-    pub fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.raw);
         self
     }
 
     /// Panics unless this is a 422 that names the field.
     #[track_caller]
-    pub fn names(self, field: &str) -> Self {
+    pub(crate) fn names(self, field: &str) -> Self {
         assert_eq!((self.status, self.text("/field")), (422, field), "{}", self.raw);
         assert!(self.text("/detail").starts_with(field), "{}", self.raw);
         self
@@ -84,7 +84,7 @@ impl Reply {
 
 /// A client. Clones share what was seen.
 #[derive(Clone, Debug)]
-pub struct Api {
+pub(crate) struct Api {
     at: At,
     token: Option<String>,
     document: Arc<Value>,
@@ -96,7 +96,7 @@ pub struct Api {
 
 impl Api {
     /// The API at `at`, showing the token of `file`.
-    pub fn new(at: At, file: &Path) -> Self {
+    pub(crate) fn new(at: At, file: &Path) -> Self {
         let token = std::fs::read_to_string(file).unwrap().trim().to_owned();
         let mut api = Self {
             at,
@@ -110,42 +110,42 @@ impl Api {
     }
 
     /// This one, showing another token or none.
-    pub fn showing(&self, token: Option<&str>) -> Self {
+    pub(crate) fn showing(&self, token: Option<&str>) -> Self {
         Self { token: token.map(str::to_owned), ..self.clone() }
     }
 
-    pub fn document(&self) -> &Value {
+    pub(crate) fn document(&self) -> &Value {
         &self.document
     }
 
     #[track_caller]
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.call("GET", path, None)
     }
 
     #[track_caller]
-    pub fn post(&self, path: &str, body: Value) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: Value) -> Reply {
         self.call("POST", path, Some(body))
     }
 
     #[track_caller]
-    pub fn put(&self, path: &str, body: Value) -> Reply {
+    pub(crate) fn put(&self, path: &str, body: Value) -> Reply {
         self.call("PUT", path, Some(body))
     }
 
     #[track_caller]
-    pub fn patch(&self, path: &str, body: Value) -> Reply {
+    pub(crate) fn patch(&self, path: &str, body: Value) -> Reply {
         self.call("PATCH", path, Some(body))
     }
 
     #[track_caller]
-    pub fn delete(&self, path: &str) -> Reply {
+    pub(crate) fn delete(&self, path: &str) -> Reply {
         self.call("DELETE", path, None)
     }
 
     /// A call; its reply must be one that the document has.
     #[track_caller]
-    pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
         let text = body.map(|body| body.to_string()).unwrap_or_default();
         let reply = self.raw(method, path, &[("content-type", "application/json")], text.as_bytes());
         let reply = reply.unwrap_or_else(|err| panic!("{method} {path}: {err}"));
@@ -154,14 +154,14 @@ impl Api {
     }
 
     /// A call as it is told. `Host` and the token are added unless `headers` has them.
-    pub fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Reply> {
+    pub(crate) fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Reply> {
         let reply = read_reply(self.send(method, path, headers, body)?)?;
         self.seen.lock().unwrap().push(reply.clone());
         Ok(reply)
     }
 
     /// Only the sending half.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Stream> {
+    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Stream> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         let has = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
         if !has("host") {
@@ -193,12 +193,12 @@ impl Api {
 }
 
 /// A connection of either kind.
-pub trait Connection: Read + Write + std::fmt::Debug {}
+pub(crate) trait Connection: Read + Write + std::fmt::Debug {}
 impl<T: Read + Write + std::fmt::Debug> Connection for T {}
-pub type Stream = Box<dyn Connection>;
+pub(crate) type Stream = Box<dyn Connection>;
 
 #[expect(clippy::disallowed_methods, reason = "a test's client has no account's address to leave from")]
-pub fn connect(at: &At) -> io::Result<Stream> {
+pub(crate) fn connect(at: &At) -> io::Result<Stream> {
     match at {
         At::Tcp(address) => {
             let stream = TcpStream::connect(address)?;
@@ -213,7 +213,7 @@ pub fn connect(at: &At) -> io::Result<Stream> {
     }
 }
 
-pub fn read_reply(mut stream: Stream) -> io::Result<Reply> {
+pub(crate) fn read_reply(mut stream: Stream) -> io::Result<Reply> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         // After a refusal of a body that was not read to its end.
@@ -229,7 +229,7 @@ pub fn read_reply(mut stream: Stream) -> io::Result<Reply> {
 }
 
 /// A token as the broker makes them.
-pub fn token(client_id: &str, seconds_left: i64) -> String {
+pub(crate) fn token(client_id: &str, seconds_left: i64) -> String {
     let exp = jiff::Timestamp::now().as_second() + seconds_left;
     let claims = json!({ "iss": "dhan", "exp": exp, "tokenConsumerType": "SELF", "dhanClientId": client_id });
     let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::api::Reply;
 
 /// The documented path that a path is one of.
-pub fn template(document: &Value, path: &str) -> Option<String> {
+pub(crate) fn template(document: &Value, path: &str) -> Option<String> {
     let paths = document["paths"].as_object()?;
     let fits = |template: &str| {
         let (a, b): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
@@ -15,7 +15,7 @@ pub fn template(document: &Value, path: &str) -> Option<String> {
 }
 
 /// Every method and path of the document.
-pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let empty = Map::new();
     let paths = document["paths"].as_object().unwrap_or(&empty);
     let of = |(path, item): (&String, &Value)| {
@@ -27,7 +27,7 @@ pub fn operations(document: &Value) -> Vec<(String, String, Value)> {
 }
 
 /// Is this a reply that the document has?
-pub fn check(document: &Value, method: &str, template: &str, reply: &Reply) -> Result<(), String> {
+pub(crate) fn check(document: &Value, method: &str, template: &str, reply: &Reply) -> Result<(), String> {
     let operation = &document["paths"][template][method.to_lowercase()];
     if operation.is_null() {
         return Err("no such method".to_owned());

@@ -12,7 +12,7 @@ use super::world::{Kind, Letter, Model, Name, customer, secs};
 
 /// An order in the broker's book.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(super) struct Row {
     pub id: u64,
     pub correlation: Option<String>,
     pub quantity: u32,
@@ -36,7 +36,7 @@ impl Row {
 }
 
 /// What came of looking.
-pub enum Looked {
+pub(super) enum Looked {
     Settled(Outcome),
     NotFound,
 }
@@ -44,7 +44,7 @@ pub enum Looked {
 impl Model {
     /// Orders that are there before a write is: yesterday's under its id, one that was refused, one from the phone, and
     /// one of another program's that happens to have the id now.
-    pub fn strangers(&mut self, serial: u32, correlation: Option<&str>) {
+    pub(super) fn strangers(&mut self, serial: u32, correlation: Option<&str>) {
         let now = self.really(self.now);
         let kinds = self.below(16);
         let row = |n: u64, correlation: Option<&str>, quantity, ago: u64, status| Row {
@@ -71,7 +71,7 @@ impl Model {
     }
 
     /// A letter arrives at the broker, or nowhere.
-    pub fn deliver(&mut self) {
+    pub(super) fn deliver(&mut self) {
         let open: Vec<u32> = self.writes.values().filter(|write| write.open() > 0).map(|write| write.serial).collect();
         if open.is_empty() {
             return;
@@ -94,7 +94,7 @@ impl Model {
         self.arrives(serial, letter, end);
     }
 
-    pub fn arrives(&mut self, serial: u32, letter: usize, end: Letter) {
+    pub(super) fn arrives(&mut self, serial: u32, letter: usize, end: Letter) {
         let (now, id) = (self.really(self.now), 2_000_000_000 + u64::from(serial) * 10 + letter as u64);
         let write = self.writes.get_mut(&serial).unwrap();
         write.letters[letter] = end;
@@ -124,14 +124,14 @@ impl Model {
     }
 
     /// The order that a write became, if it did: named in the broker's answer.
-    pub fn answered(&mut self, serial: u32) {
+    pub(super) fn answered(&mut self, serial: u32) {
         let ids: Vec<String> =
             self.book.iter().filter(|row| row.owner == Some(serial)).map(|row| row.id.to_string()).collect();
         self.known.note(&customer(), ids.iter().map(String::as_str));
     }
 
     /// Ask the broker what became of a write.
-    pub fn look(&mut self, serial: u32) -> Looked {
+    pub(super) fn look(&mut self, serial: u32) -> Looked {
         let Some(trail) = self.writes[&serial].trail.clone() else { return Looked::NotFound };
         let (book_answers, one_answers) = (!self.one_in(4), !self.one_in(4));
         if !trail.leads_somewhere() || !(book_answers || one_answers) {
@@ -181,7 +181,7 @@ impl Model {
     }
 
     /// What a write is looked for by, kept by both.
-    pub fn trail(&self, serial: u32) -> Arc<sixgate::orders::lookup::Lookup> {
+    pub(super) fn trail(&self, serial: u32) -> Arc<sixgate::orders::lookup::Lookup> {
         let write = &self.writes[&serial];
         let (method, path) = (&write.write.method, write.write.path.as_str());
         Arc::new(sixgate::orders::lookup::Lookup::of(method, path, write.body.as_bytes(), None))

@@ -17,7 +17,7 @@ fn write(method: Method, path: &str, values: u32) -> Write {
 }
 
 /// The write that a request id is of.
-pub fn serial_of(request: &str) -> u32 {
+pub(super) fn serial_of(request: &str) -> u32 {
     request[1..].split('-').next().unwrap().parse().unwrap()
 }
 
@@ -34,7 +34,7 @@ impl Model {
     }
 
     /// A placement with a name of its own.
-    pub fn named(&mut self) -> u32 {
+    pub(super) fn named(&mut self) -> u32 {
         let serial = self.next + 1;
         let (correlation, idempotency) = (format!("c{serial}"), Key::Idempotency(format!("i{serial}").into()));
         let (name, correlation, keys) = match self.below(3) {
@@ -52,7 +52,7 @@ impl Model {
         made
     }
 
-    pub fn caller(&mut self) {
+    pub(super) fn caller(&mut self) {
         match self.below(16) {
             0..=9 => self.by_name(),
             10..=11 => self.change(),
@@ -285,7 +285,7 @@ impl Model {
     }
 
     /// Somebody is told what became of a write.
-    pub fn told(&self, serial: u32, outcome: Outcome) {
+    pub(super) fn told(&self, serial: u32, outcome: Outcome) {
         let write = &self.writes[&serial];
         match outcome {
             Outcome::Executed => assert_eq!(write.executed, 1, "told executed, and it was not: {write:?}"),
@@ -298,7 +298,7 @@ impl Model {
     }
 
     /// Those who wait for another's try hear of its end.
-    pub fn hear(&mut self) {
+    pub(super) fn hear(&mut self) {
         let Some((serial, mut waiting)) = self.waiting.pop() else { return };
         match futures_util::FutureExt::now_or_never(waiting.end()) {
             None => self.waiting.insert(0, (serial, waiting)),

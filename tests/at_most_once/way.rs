@@ -31,7 +31,7 @@ impl Model {
     }
 
     /// One of the tries goes one step further.
-    pub fn proceed(&mut self) {
+    pub(super) fn proceed(&mut self) {
         if self.tries.is_empty() {
             return;
         }
@@ -353,7 +353,7 @@ impl Model {
     }
 
     /// Killed, and started again with what the journal says; by then the clock was set right.
-    pub fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         self.counts.crashes += 1;
         self.waiting.clear();
         self.memory = IdempotencyStore::default();

@@ -20,19 +20,19 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Row;
 
 /// Writes with a name that are about at once.
-pub const NAMED: usize = 6;
+pub(super) const NAMED: usize = 6;
 /// Callers that give no names, each of which repeats one write of its own.
-pub const NAMELESS: u64 = 3;
+pub(super) const NAMELESS: u64 = 3;
 /// How long a write may take until it leaves.
-pub const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
-pub const fn secs(seconds: u64) -> Duration {
+pub(super) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// What a send is on its way to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Letter {
+pub(super) enum Letter {
     /// Somewhere between the two: the broker may get it at any time, or never.
     UnderWay,
     /// The broker acted on it, and its reply is on its way.
@@ -48,7 +48,7 @@ pub enum Letter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     Place,
     Change,
     Cancel,
@@ -56,14 +56,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const fn takes_risk_away(self) -> bool {
+    pub(super) const fn takes_risk_away(self) -> bool {
         matches!(self, Self::Cancel | Self::Exit)
     }
 }
 
 /// By what it can be known again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub(super) enum Name {
     /// A correlation id, or that and an `Idempotency-Key`.
     Ids,
     /// A key, and a correlation id that many orders share.
@@ -75,7 +75,7 @@ pub enum Name {
 
 /// One right to be carried out, as the world outside the gateway knows it.
 #[derive(Debug)]
-pub struct Meant {
+pub(super) struct Meant {
     pub serial: u32,
     pub kind: Kind,
     pub name: Name,
@@ -98,14 +98,14 @@ pub struct Meant {
 }
 
 impl Meant {
-    pub fn open(&self) -> u32 {
+    pub(super) fn open(&self) -> u32 {
         u32::try_from(self.letters.iter().filter(|letter| **letter == Letter::UnderWay).count()).unwrap()
     }
 }
 
 /// A line of the journal: an intent, with its outcome once there is one.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(super) struct Entry {
     pub serial: u32,
     /// As it was written down: [`Model::stamp`].
     pub at: Timestamp,
@@ -120,7 +120,7 @@ pub struct Entry {
 }
 
 /// A request under way inside the gateway.
-pub struct Try {
+pub(super) struct Try {
     pub serial: u32,
     pub kind: Kind,
     pub claim: Option<Claim>,
@@ -141,7 +141,7 @@ pub struct Try {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(super) enum Stage {
     /// The broker is asked first: the memory is not whole.
     AskFirst,
     /// Stands still while an exit is under way; waits for a token.
@@ -157,7 +157,7 @@ pub enum Stage {
     Ask(Option<usize>),
 }
 
-pub struct Model {
+pub(super) struct Model {
     pub random: u64,
     pub steps: u64,
     /// Real time.
@@ -209,11 +209,11 @@ macro_rules! counts {
     ($($name:ident),*) => {
         /// How often each thing happened.
         #[derive(Debug, Default)]
-        pub struct Counts { $(pub $name: u32),* }
+        pub(super) struct Counts { $(pub(super) $name: u32),* }
         impl Counts {
-            pub fn add(&mut self, other: &Self) { $(self.$name += other.$name;)* }
+            pub(super) fn add(&mut self, other: &Self) { $(self.$name += other.$name;)* }
             /// What hardly happened.
-            pub fn idle(&self) -> Vec<&'static str> {
+            pub(super) fn idle(&self) -> Vec<&'static str> {
                 [$((stringify!($name), self.$name)),*].iter().filter(|(_, n)| *n < 3).map(|(name, _)| *name).collect()
             }
         }
@@ -242,12 +242,12 @@ counts!(
     promises_kept
 );
 
-pub fn customer() -> ClientId {
+pub(super) fn customer() -> ClientId {
     ClientId::parse("1000000001").unwrap()
 }
 
 impl Model {
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let rules = Arc::new(Rules::new(limits(), 0.05));
         let mut model = Self {
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D,
@@ -293,41 +293,41 @@ impl Model {
         model
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.random >> 33) % limit
     }
 
-    pub fn one_in(&mut self, of: u64) -> bool {
+    pub(super) fn one_in(&mut self, of: u64) -> bool {
         self.below(of) == 0
     }
 
-    pub fn moment(&self) -> MonotonicTime {
+    pub(super) fn moment(&self) -> MonotonicTime {
         MonotonicTime::START.after(self.now)
     }
 
-    pub fn instant(&self) -> BootInstant {
+    pub(super) fn instant(&self) -> BootInstant {
         self.base + self.now
     }
 
     /// The broker's clock, which is right: Monday, 23 November 2026, nine in the morning in India.
-    pub fn really(&self, at: Duration) -> Timestamp {
+    pub(super) fn really(&self, at: Duration) -> Timestamp {
         let start: i64 = 1_795_404_600;
         Timestamp::from_second(start).unwrap() + at
     }
 
     /// This host's, which may be set.
-    pub fn wall(&self) -> Timestamp {
+    pub(super) fn wall(&self) -> Timestamp {
         self.really(self.now) + self.wrong
     }
 
     /// What is written down for this moment: the broker's time once it was heard.
-    pub fn stamp(&self) -> Timestamp {
+    pub(super) fn stamp(&self) -> Timestamp {
         self.broker_clock.corrected_at(self.instant(), self.wall())
     }
 
     /// The time of day that the gateway goes by.
-    pub fn time_of_day(&self) -> Timestamp {
+    pub(super) fn time_of_day(&self) -> Timestamp {
         if !self.heard {
             return self.wall();
         }
@@ -335,14 +335,14 @@ impl Model {
         window.unwrap().from
     }
 
-    pub fn span(&self) -> Span {
+    pub(super) fn span(&self) -> Span {
         let now = self.moment();
         Span { now, until: now.after(day::remembered_for(self.time_of_day(), false)) }
     }
 
     /// Until when a write that is used now is known at least: for the rest of its day, and an hour. The gateway knows
     /// the broker's clock to a few seconds, once it was heard.
-    pub fn promise(&self) -> Duration {
+    pub(super) fn promise(&self) -> Duration {
         if !self.heard && !self.wrong.is_zero() {
             return self.now + day::AT_LEAST - secs(1);
         }
@@ -350,7 +350,7 @@ impl Model {
         day(self.now).min(day(self.now.saturating_sub(secs(5)))).max(self.now + day::AT_LEAST) - secs(1)
     }
 
-    pub fn hear_clock(&mut self, sent: Duration) {
+    pub(super) fn hear_clock(&mut self, sent: Duration) {
         let date =
             jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.really(self.now)).unwrap();
         let (sent, now) = (self.base + sent, self.instant());
@@ -358,7 +358,7 @@ impl Model {
         self.broker_clock.observe(&date.parse().unwrap(), sent, now, self.wall());
     }
 
-    pub fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.steps += 1;
         match self.below(32) {
             0..=6 => self.caller(),
@@ -421,7 +421,7 @@ impl Model {
 
     /// What the gateway need not know any more is asked for no more: its caller has another day's id for another day's
     /// order. What is nobody's any more is forgotten here too.
-    pub fn make_room(&mut self) {
+    pub(super) fn make_room(&mut self) {
         for slot in 0..NAMED {
             let serial = self.slots[slot];
             let write = &self.writes[&serial];
@@ -462,7 +462,7 @@ impl Model {
         }
     }
 
-    pub fn is_busy(&self, serial: u32) -> bool {
+    pub(super) fn is_busy(&self, serial: u32) -> bool {
         self.tries.iter().any(|one| one.serial == serial) || self.waiting.iter().any(|(n, _)| *n == serial)
     }
 

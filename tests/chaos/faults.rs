@@ -24,7 +24,7 @@ const BROKER: Ipv6Addr = Ipv6Addr::new(0x4000, 0, 0, 0, 0, 0, 0, 0xb);
 const NAP: SignedDuration = SignedDuration::from_mins(10);
 
 /// The gateway's host, and all that can be broken of it.
-pub struct Host {
+pub(super) struct Host {
     pub world: World,
     names: NameServer,
     caller: NsRuntime,
@@ -38,7 +38,7 @@ pub struct Host {
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug)]
-pub enum Trouble {
+pub(super) enum Trouble {
     AddressGone(&'static str),
     BothAddressesGone,
     RouteLost(&'static str),
@@ -59,7 +59,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 31] = [
+    pub(super) const ALL: [Self; 31] = [
         Self::AddressGone("2001:db8:a1::/64"),
         Self::AddressGone("2001:db8:a2::/64"),
         Self::BothAddressesGone,
@@ -94,7 +94,7 @@ impl Trouble {
     ];
 
     /// As it is printed.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::AddressGone(_) => "an address gone",
             Self::BothAddressesGone => "both addresses gone",
@@ -118,7 +118,7 @@ impl Trouble {
         }
     }
 
-    pub fn begin(self, host: &mut Host, random: &mut Random) {
+    pub(super) fn begin(self, host: &mut Host, random: &mut Random) {
         let ip = |arguments: &str| host.world.net.ip(Ns::Gateway, arguments);
         match self {
             Self::AddressGone(prefix) => drop(ip(&format!("-6 route del local {prefix} dev lo"))),
@@ -180,7 +180,7 @@ impl Trouble {
         }
     }
 
-    pub fn end(self, host: &mut Host) {
+    pub(super) fn end(self, host: &mut Host) {
         let ip = |arguments: &str| host.world.net.ip(Ns::Gateway, arguments);
         match self {
             Self::AddressGone(prefix) => drop(ip(&format!("-6 route add local {prefix} dev lo"))),
@@ -212,7 +212,7 @@ impl Trouble {
 
 impl Host {
     /// All of it, with so many accounts that log in by themselves.
-    pub fn up(accounts: u16) -> Self {
+    pub(super) fn up(accounts: u16) -> Self {
         let resolver = SocketAddr::new(net::broker(3).into(), 5353);
         let orders = "[orders]\nresponse_timeout = \"3s\"\nreconcile_for = \"3s\"\n[proxy]\ndrain = \"1s\"\nmax_connections = 120\n\
                       [tokens]\nlogins_per_second = 20\n";
@@ -250,7 +250,7 @@ impl Host {
     }
 
     /// Wait until an order leaves, of accounts that do nothing else.
-    pub fn leaves_again(&mut self, limit: Duration) -> Option<()> {
+    pub(super) fn leaves_again(&mut self, limit: Duration) -> Option<()> {
         let began = Instant::now();
         while began.elapsed() < limit {
             self.probes += 1;
@@ -267,13 +267,13 @@ impl Host {
     }
 
     /// The broker is as it ever was.
-    pub fn calm(&self) {
+    pub(super) fn calm(&self) {
         self.world.broker.clear_faults();
         self.world.broker.set_habits(Habits { compression: Compression::Never, ..self.world.broker.habits() });
     }
 
     /// What the gateway logged.
-    pub fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         self.world.gateway.log()
     }
 

@@ -26,7 +26,7 @@ const STREAMS: usize = 6;
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What one order's caller knows in the end.
-pub struct Ended {
+pub(super) struct Ended {
     /// Among all traders.
     pub account: usize,
     pub id: String,
@@ -37,7 +37,7 @@ pub struct Ended {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(super) struct Traffic {
     over: CancellationToken,
     pub reads: AtomicU64,
     pub streams: AtomicU64,
@@ -46,17 +46,17 @@ pub struct Traffic {
 
 impl Traffic {
     /// No new orders; those under way are seen to their end.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.over.cancel();
     }
 
     /// Stops it when it is dropped.
-    pub fn stopped_at_the_end(&self) -> DropGuard {
+    pub(super) fn stopped_at_the_end(&self) -> DropGuard {
         self.over.clone().drop_guard()
     }
 
     /// Until it is stopped.
-    pub async fn run(&self, traders: &[Trader]) -> Vec<Ended> {
+    pub(super) async fn run(&self, traders: &[Trader]) -> Vec<Ended> {
         let engines = traders.iter().enumerate().map(|(n, trader)| self.engine(n, trader));
         let streams = traders.iter().take(STREAMS).map(|trader| self.stream(trader));
         let (ended, _) = join(join_all(engines), join_all(streams)).await;

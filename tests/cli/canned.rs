@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// What it was asked.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub(super) struct Asked {
     /// `GET /v1/accounts`
     pub line: String,
     /// In lower case, a line each.
@@ -18,22 +18,22 @@ pub struct Asked {
 
 /// What it answers: status, content type and body.
 #[derive(Clone, Debug)]
-pub struct Reply(pub u16, pub &'static str, pub String);
+pub(super) struct Reply(pub u16, pub &'static str, pub String);
 
 impl Reply {
-    pub fn json(body: &Value) -> Self {
+    pub(super) fn json(body: &Value) -> Self {
         Self(200, "application/json", body.to_string())
     }
 }
 
-pub struct Canned {
+pub(super) struct Canned {
     pub at: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Canned {
     /// `answer` gets what stands in [`Asked::line`]; without an answer it hangs up.
-    pub fn start(answer: impl Fn(&str) -> Option<Reply> + Send + 'static) -> Self {
+    pub(super) fn start(answer: impl Fn(&str) -> Option<Reply> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
@@ -57,12 +57,12 @@ impl Canned {
         Self { at, asked }
     }
 
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.at)
     }
 
     /// What it was asked since the last look.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 }

@@ -15,7 +15,7 @@ use crate::support::{wait_for, wait_until};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A program at a terminal: its standard input and error are the terminal's, its output is ours.
-pub struct Terminal {
+pub(super) struct Terminal {
     child: Child,
     /// The side of the person.
     person: File,
@@ -24,7 +24,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub fn start(mut command: Command) -> Self {
+    pub(super) fn start(mut command: Command) -> Self {
         let pty = openpty(None, None).unwrap();
         command.stdin(pty.slave.try_clone().unwrap()).stderr(pty.slave.try_clone().unwrap()).stdout(Stdio::piped());
         let child = command.spawn().unwrap();
@@ -41,27 +41,27 @@ impl Terminal {
     }
 
     /// Everything that the terminal has shown.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
     /// Wait until it shows this.
-    pub fn shows(&self, text: &str) {
+    pub(super) fn shows(&self, text: &str) {
         wait_until(text, LIMIT, || self.shown().contains(text));
     }
 
-    pub fn types(&mut self, text: &str) {
+    pub(super) fn types(&mut self, text: &str) {
         self.person.write_all(text.as_bytes()).unwrap();
     }
 
     /// Does the terminal show what is typed, as a shell expects to find it?
-    pub fn echoes(&self) -> bool {
+    pub(super) fn echoes(&self) -> bool {
         let flags = tcgetattr(&self.program).unwrap().local_flags;
         flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG)
     }
 
     /// Wait for the program's end; how it ended and what it wrote to its output.
-    pub fn end(&mut self) -> (ExitStatus, String) {
+    pub(super) fn end(&mut self) -> (ExitStatus, String) {
         let status = wait_for("the program ends", LIMIT, || self.child.try_wait().unwrap());
         let mut output = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut output).unwrap();

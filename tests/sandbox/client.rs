@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 /// A started sandbox with one account, and who asks it.
 #[derive(Clone)]
-pub struct Broker {
+pub(super) struct Broker {
     pub sandbox: Sandbox,
     pub tasks: Tasks,
     pub id: ClientId,
@@ -30,12 +30,12 @@ pub struct Broker {
 
 impl Broker {
     /// The account may send orders from `::1`.
-    pub async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let primary = SourceAddr::parse("::1").unwrap();
         Self::start_with(Some(Pair { primary, secondary: SourceAddr::parse("2001:db8::2").unwrap() })).await
     }
 
-    pub async fn start_with(registered: Option<Pair>) -> Self {
+    pub(super) async fn start_with(registered: Option<Pair>) -> Self {
         let id = ClientId::parse("1000000001").unwrap();
         let account = Account { registered, ..Account::new(id.clone(), "TEST TRADER", "123456", "JBSWY3DPEHPK3PXP") };
         let options =
@@ -47,7 +47,7 @@ impl Broker {
     }
 
     /// TLS to one of the broker's names.
-    pub async fn tls(&self, host: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
+    pub(super) async fn tls(&self, host: &str, alpn: &[u8]) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.sandbox.ca_pem().as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -60,14 +60,14 @@ impl Broker {
     }
 
     /// An HTTP/1.1 connection.
-    pub async fn connect(&self, host: &str) -> hyper::Result<(http1::SendRequest<Full<Bytes>>, ())> {
+    pub(super) async fn connect(&self, host: &str) -> hyper::Result<(http1::SendRequest<Full<Bytes>>, ())> {
         let tls = self.tls(host, b"http/1.1").await;
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
         Tasks::default().spawn(connection);
         Ok((sender, ()))
     }
 
-    pub fn request(&self, method: &str, path: &str, body: Option<String>) -> Request<Full<Bytes>> {
+    pub(super) fn request(&self, method: &str, path: &str, body: Option<String>) -> Request<Full<Bytes>> {
         let uri = if self.http2 { format!("https://api.dhan.co{path}") } else { path.to_owned() };
         let mut request = Request::builder().method(method).uri(uri).header("dhanClientId", self.id.as_str());
         if !self.http2 {
@@ -86,7 +86,7 @@ impl Broker {
     }
 
     /// Send with more headers on a connection of its own; the reply as it came.
-    pub async fn raw(
+    pub(super) async fn raw(
         &self,
         method: &str,
         path: &str,
@@ -120,27 +120,27 @@ impl Broker {
         Ok((status, body))
     }
 
-    pub async fn try_send(&self, method: &str, path: &str, body: Option<&Value>) -> hyper::Result<(u16, Value)> {
+    pub(super) async fn try_send(&self, method: &str, path: &str, body: Option<&Value>) -> hyper::Result<(u16, Value)> {
         self.exchange(method, path, body.map(Value::to_string)).await
     }
 
-    pub async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    pub(super) async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         self.try_send(method, path, body).await.unwrap()
     }
 
-    pub async fn send_text(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+    pub(super) async fn send_text(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         self.exchange(method, path, Some(body.to_owned())).await.unwrap()
     }
 
     /// A read that must succeed.
-    pub async fn get(&self, path: &str) -> Value {
+    pub(super) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.send("GET", path, None).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
     /// Ask the control listener.
-    pub async fn control(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    pub(super) async fn control(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let at = self.sandbox.control_address().unwrap();
         let tcp = TcpSocket::new_v4().unwrap().connect(at).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(tcp)).await.unwrap();
@@ -155,19 +155,19 @@ impl Broker {
 }
 
 /// A fixture's body.
-pub fn fixture(name: &str) -> Value {
+pub(super) fn fixture(name: &str) -> Value {
     let path = format!("{}/tests/fixtures/dhan/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_else(|err| panic!("{path}: {err}"))).unwrap()
 }
 
 /// A documented request.
-pub struct FixtureRequest {
+pub(super) struct FixtureRequest {
     pub method: String,
     pub path: String,
     pub body: Value,
 }
 
-pub fn fixture_request(name: &str) -> FixtureRequest {
+pub(super) fn fixture_request(name: &str) -> FixtureRequest {
     let value = fixture(&format!("{name}.request"));
     let text = |key: &str| value[key].as_str().unwrap().to_owned();
     FixtureRequest { method: text("method"), path: text("path"), body: value["body"].clone() }
@@ -175,7 +175,7 @@ pub fn fixture_request(name: &str) -> FixtureRequest {
 
 /// The same keys, and values of the same types: a whole number stays whole, and
 /// what is null in the fixture may be anything.
-pub fn same_shape(want: &Value, got: &Value) {
+pub(super) fn same_shape(want: &Value, got: &Value) {
     compare("$", want, got);
 }
 

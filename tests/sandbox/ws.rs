@@ -10,13 +10,13 @@ use tokio_rustls::client::TlsStream;
 use super::client::Broker;
 
 /// An open WebSocket.
-pub struct Ws {
+pub(super) struct Ws {
     tls: TlsStream<TcpStream>,
 }
 
 impl Ws {
     /// Connect and expect the upgrade to be accepted.
-    pub async fn open(broker: &Broker, host: &str, path: &str) -> Self {
+    pub(super) async fn open(broker: &Broker, host: &str, path: &str) -> Self {
         let mut tls = broker.tls(host, b"http/1.1").await;
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -36,7 +36,7 @@ impl Ws {
         Self { tls }
     }
 
-    pub async fn send(&mut self, opcode: u8, payload: &[u8]) {
+    pub(super) async fn send(&mut self, opcode: u8, payload: &[u8]) {
         let mask = [1, 2, 3, 4];
         let length = u16::try_from(payload.len()).unwrap();
         let mut frame = vec![0x80 | opcode, 0x80 | 126];
@@ -46,12 +46,12 @@ impl Ws {
         self.tls.write_all(&frame).await.unwrap();
     }
 
-    pub async fn say(&mut self, message: &Value) {
+    pub(super) async fn say(&mut self, message: &Value) {
         self.send(1, message.to_string().as_bytes()).await;
     }
 
     /// The next frame: opcode and payload.
-    pub async fn next(&mut self) -> io::Result<(u8, Vec<u8>)> {
+    pub(super) async fn next(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let first = self.tls.read_u8().await?;
         let length = match self.tls.read_u8().await? {
             126 => self.tls.read_u16().await?.into(),
@@ -64,7 +64,7 @@ impl Ws {
     }
 
     /// The connection must end by a reset, without a frame.
-    pub async fn expect_reset(&mut self) {
+    pub(super) async fn expect_reset(&mut self) {
         let err = self.next().await.expect_err("a frame before the reset");
         assert_eq!(err.kind(), io::ErrorKind::ConnectionReset, "{err}");
     }

@@ -16,7 +16,7 @@ struct Needle {
 
 /// What is searched for, by its first four bytes.
 #[derive(Default)]
-pub struct Needles(HashMap<[u8; 4], Vec<Needle>>);
+pub(super) struct Needles(HashMap<[u8; 4], Vec<Needle>>);
 
 impl Needles {
     fn put(&mut self, name: String, text: Vec<u8>, alone: bool) {
@@ -25,13 +25,13 @@ impl Needles {
     }
 
     /// A secret text, as it is and encoded.
-    pub fn add(&mut self, name: &str, secret: &str) {
+    pub(super) fn add(&mut self, name: &str, secret: &str) {
         assert!(secret.len() >= 8, "{name} is too short to be searched for");
         self.text(name, secret, false);
     }
 
     /// A secret of a few digits.
-    pub fn add_digits(&mut self, name: &str, secret: &str) {
+    pub(super) fn add_digits(&mut self, name: &str, secret: &str) {
         self.text(name, secret, true);
     }
 
@@ -50,18 +50,18 @@ impl Needles {
     }
 
     /// Secret bytes, as they are and encoded.
-    pub fn add_bytes(&mut self, name: &str, secret: &[u8]) {
+    pub(super) fn add_bytes(&mut self, name: &str, secret: &[u8]) {
         self.put(name.to_owned(), secret.to_vec(), false);
         self.encoded(name, secret);
     }
 
     /// A text that is a secret only as a whole.
-    pub fn add_whole(&mut self, name: &str, text: &str) {
+    pub(super) fn add_whole(&mut self, name: &str, text: &str) {
         self.put(name.to_owned(), text.as_bytes().to_vec(), false);
     }
 
     /// A JWT: each of its parts but the first, which all have.
-    pub fn add_token(&mut self, name: &str, token: &str) {
+    pub(super) fn add_token(&mut self, name: &str, token: &str) {
         for part in token.split('.').skip(1) {
             self.add(name, part);
         }
@@ -87,7 +87,7 @@ impl Needles {
     }
 
     /// What of them is in `bytes`, told by their names: the first place of each.
-    pub fn found_in(&self, place: &str, bytes: &[u8]) -> Vec<String> {
+    pub(super) fn found_in(&self, place: &str, bytes: &[u8]) -> Vec<String> {
         let mut found: BTreeMap<&str, String> = BTreeMap::new();
         for (at, first) in bytes.array_windows::<4>().enumerate() {
             let Some(needles) = self.0.get(first) else { continue };

@@ -14,7 +14,7 @@ const SECTOR: usize = 512;
 
 /// How forgetful the cut is.
 #[derive(Clone, Copy, Debug)]
-pub enum Cut {
+pub(super) enum Cut {
     /// No power cut at all, only a kill: everything that was written is there.
     Spares,
     /// Nothing that was not synced is there.
@@ -26,10 +26,10 @@ pub enum Cut {
 }
 
 /// Random numbers (splitmix64); a seed says all.
-pub struct Dice(pub u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    pub fn roll(&mut self) -> u64 {
+    pub(super) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -38,7 +38,7 @@ impl Dice {
     }
 
     /// From 0 to `most`, both possible.
-    pub fn up_to(&mut self, most: usize) -> usize {
+    pub(super) fn up_to(&mut self, most: usize) -> usize {
         (self.roll() % (most as u64 + 1)) as usize
     }
 }
@@ -62,7 +62,7 @@ enum NameStep {
 }
 
 /// One step of a child.
-pub struct Record<'a> {
+pub(super) struct Record<'a> {
     kind: u8,
     inode: u64,
     offset: usize,
@@ -71,7 +71,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// Take the first whole record off a journal.
-    pub fn first(journal: &mut &'a [u8]) -> Option<Self> {
+    pub(super) fn first(journal: &mut &'a [u8]) -> Option<Self> {
         let (head, after) = journal.split_first_chunk::<21>()?;
         let number = |at: usize| u64::from_ne_bytes(head[at..at + 8].try_into().unwrap());
         let length = u32::from_ne_bytes(head[17..21].try_into().unwrap()) as usize;
@@ -81,12 +81,12 @@ impl<'a> Record<'a> {
     }
 
     /// What the child said, if that is what it did.
-    pub fn said(&self) -> Option<&'a str> {
+    pub(super) fn said(&self) -> Option<&'a str> {
         (self.kind == b'A').then(|| std::str::from_utf8(self.text).unwrap())
     }
 }
 
-pub struct Disk {
+pub(super) struct Disk {
     root: PathBuf,
     nodes: Vec<Node>,
     /// Which node an inode is now; a number is used again after its file is gone.
@@ -95,7 +95,7 @@ pub struct Disk {
 
 impl Disk {
     /// The disk of a folder as it is: all of it counts as synced.
-    pub fn of(root: &Path) -> Self {
+    pub(super) fn of(root: &Path) -> Self {
         let mut disk = Self { root: root.to_path_buf(), nodes: Vec::new(), inodes: HashMap::new() };
         disk.adopt(root);
         disk
@@ -120,7 +120,7 @@ impl Disk {
     }
 
     /// Play a journal onto the disk; says how long its whole records are. A record cut by a kill is left out.
-    pub fn replay(&mut self, journal: &[u8]) -> usize {
+    pub(super) fn replay(&mut self, journal: &[u8]) -> usize {
         let mut rest = journal;
         while let Some(record) = Record::first(&mut rest) {
             self.play(&record);
@@ -129,7 +129,7 @@ impl Disk {
     }
 
     /// Play one record onto the disk.
-    pub fn play(&mut self, record: &Record<'_>) {
+    pub(super) fn play(&mut self, record: &Record<'_>) {
         self.step(record.kind, record.inode, record.offset, record.text);
     }
 
@@ -207,7 +207,7 @@ impl Disk {
 
     /// Does the disk, with nothing forgotten, hold what the real folder holds? If
     /// not, the journal has a hole and its cuts prove nothing.
-    pub fn differs_from_real(&self) -> Option<String> {
+    pub(super) fn differs_from_real(&self) -> Option<String> {
         self.compare(0, &self.root)
     }
 
@@ -231,7 +231,7 @@ impl Disk {
     }
 
     /// Write into `to` what a power cut left.
-    pub fn cut(&self, to: &Path, cut: Cut, dice: &mut Dice) {
+    pub(super) fn cut(&self, to: &Path, cut: Cut, dice: &mut Dice) {
         self.cut_node(0, to, cut, dice);
     }
 

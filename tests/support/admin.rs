@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(45);
 
 /// Where an admin API listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAt {
+pub(crate) enum AdminAt {
     /// An address and a port.
     Tcp(SocketAddr),
     /// A unix socket.
@@ -31,78 +31,78 @@ pub enum AdminAt {
 
 /// A client of one admin API.
 #[derive(Clone, Debug)]
-pub struct AdminClient {
+pub(crate) struct AdminClient {
     place: Place,
     at: AdminAt,
     token: Option<String>,
 }
 
 /// A status and the body: JSON, or a string with the text if it is not JSON, or null if there was none.
-pub type Answer = (u16, Value);
+pub(crate) type Answer = (u16, Value);
 
 impl AdminClient {
     /// One that shows no token.
-    pub fn anonymous(place: &Place, at: AdminAt) -> Self {
+    pub(crate) fn anonymous(place: &Place, at: AdminAt) -> Self {
         Self { place: place.clone(), at, token: None }
     }
 
     /// One that shows the token in a file.
-    pub fn with_token_file(place: &Place, at: AdminAt, file: &Path) -> Self {
+    pub(crate) fn with_token_file(place: &Place, at: AdminAt, file: &Path) -> Self {
         let token = std::fs::read_to_string(file).unwrap_or_else(|err| panic!("no token in {}: {err}", file.display()));
         Self::anonymous(place, at).with_token(token.trim())
     }
 
     /// This one, showing another token.
     #[must_use]
-    pub fn with_token(mut self, token: impl Display) -> Self {
+    pub(crate) fn with_token(mut self, token: impl Display) -> Self {
         self.token = Some(token.to_string());
         self
     }
 
     /// `GET`
     #[track_caller]
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.call("GET", path, None)
     }
 
     /// `POST`
     #[track_caller]
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.call("POST", path, Some(body))
     }
 
     /// `PUT`
     #[track_caller]
-    pub fn put(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Answer {
         self.call("PUT", path, Some(body))
     }
 
     /// `PATCH`
     #[track_caller]
-    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Answer {
         self.call("PATCH", path, Some(body))
     }
 
     /// `DELETE`
     #[track_caller]
-    pub fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.call("DELETE", path, None)
     }
 
     /// Any call; panics if there is no answer.
     #[track_caller]
-    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
         self.try_call(method, path, body).unwrap_or_else(|err| panic!("{method} {path}: {err}"))
     }
 
     /// Any call. Blocks while it runs in the gateway's namespace, so a broker that the answer needs has to run
     /// elsewhere than on this thread.
-    pub fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+    pub(crate) fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
         self.place.run(|| self.request(method, path, body))
     }
 
     /// Any call, from a task that runs in the right namespace already.
-    pub async fn request(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
+    pub(crate) async fn request(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Answer> {
         match tokio::time::timeout(LIMIT, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {LIMIT:?}"))),

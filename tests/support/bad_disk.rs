@@ -12,7 +12,7 @@ use super::preload;
 
 /// The disk of the programs that are started with it: what they write to files by `write` and sync by `fdatasync`.
 #[derive(Debug)]
-pub struct BadDisk {
+pub(crate) struct BadDisk {
     library: PathBuf,
     path: PathBuf,
     file: File,
@@ -20,7 +20,7 @@ pub struct BadDisk {
 
 impl BadDisk {
     /// One that works. Its files are kept in `dir`.
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let (library, path) = (preload::library("support/bad_disk.c", dir), dir.join("bad-disk"));
         let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).unwrap();
         file.write_all_at(&[0; 48], 0).unwrap();
@@ -28,7 +28,7 @@ impl BadDisk {
     }
 
     /// Let a program have it.
-    pub fn give(&self, command: &mut Command) {
+    pub(crate) fn give(&self, command: &mut Command) {
         preload::give(&self.library, command);
         command.env("BAD_DISK", &self.path);
     }
@@ -38,32 +38,32 @@ impl BadDisk {
     }
 
     /// Let writes fail with this, or work.
-    pub fn fail_writes(&self, errno: Option<Errno>) {
+    pub(crate) fn fail_writes(&self, errno: Option<Errno>) {
         self.set(0, errno.map_or(0, |errno| errno as i64));
     }
 
     /// Let writes that begin from here on wait, or go on.
-    pub fn hold_writes(&self, held: bool) {
+    pub(crate) fn hold_writes(&self, held: bool) {
         self.set(1, held.into());
     }
 
     /// Let syncs fail with this, or work.
-    pub fn fail_syncs(&self, errno: Option<Errno>) {
+    pub(crate) fn fail_syncs(&self, errno: Option<Errno>) {
         self.set(2, errno.map_or(0, |errno| errno as i64));
     }
 
     /// Let syncs that begin from here on wait, or go on.
-    pub fn hold_syncs(&self, held: bool) {
+    pub(crate) fn hold_syncs(&self, held: bool) {
         self.set(3, held.into());
     }
 
     /// Let each sync take so long.
-    pub fn slow_syncs(&self, takes: Duration) {
+    pub(crate) fn slow_syncs(&self, takes: Duration) {
         self.set(5, takes.as_millis().try_into().unwrap());
     }
 
     /// How many writes and syncs wait.
-    pub fn waiting(&self) -> i64 {
+    pub(crate) fn waiting(&self) -> i64 {
         let mut waiting = [0; 8];
         self.file.read_exact_at(&mut waiting, 32).unwrap();
         i64::from_ne_bytes(waiting)

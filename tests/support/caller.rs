@@ -18,41 +18,41 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 /// Any stream.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
 /// What came back.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub status: u16,
     pub headers: http::HeaderMap,
     pub body: Bytes,
 }
 
 impl Reply {
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|err| panic!("{err}: {self:?}"))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
 }
 
 /// A kept connection.
-pub enum Caller {
+pub(crate) enum Caller {
     Http1(http1::SendRequest<Full<Bytes>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
 impl Caller {
-    pub async fn http1(stream: impl Stream) -> Self {
+    pub(crate) async fn http1(stream: impl Stream) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::task::spawn(connection);
         Self::Http1(sender)
     }
 
-    pub async fn http2(stream: impl Stream) -> Self {
+    pub(crate) async fn http2(stream: impl Stream) -> Self {
         let (sender, connection) =
             http2::Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await.unwrap();
         tokio::task::spawn(connection);
@@ -60,13 +60,13 @@ impl Caller {
     }
 
     /// Over TLS inside a tunnel, as the client's library negotiates.
-    pub async fn inside(tunnel: impl Stream, host: &str, ca: &Path, http2: bool) -> Self {
+    pub(crate) async fn inside(tunnel: impl Stream, host: &str, ca: &Path, http2: bool) -> Self {
         let tls = tls(tunnel, host, ca, if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] }).await.unwrap();
         if http2 { Self::http2(tls).await } else { Self::http1(tls).await }
     }
 
     /// Send and read the whole reply.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, hyper::Error> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, hyper::Error> {
         let reply = match self {
             Self::Http1(sender) => {
                 sender.ready().await?;
@@ -84,7 +84,7 @@ impl Caller {
 }
 
 /// A request with a JSON body (or none), for any mode: `target` is absolute, or a path.
-pub fn request(
+pub(crate) fn request(
     method: &str,
     target: &str,
     host: &str,
@@ -105,21 +105,21 @@ pub fn request(
 }
 
 /// `Basic` credentials.
-pub fn basic(account: &str, key: &str) -> String {
+pub(crate) fn basic(account: &str, key: &str) -> String {
     format!("Basic {}", data_encoding::BASE64.encode(format!("{account}:{key}").as_bytes()))
 }
 
-pub async fn connect(to: std::net::SocketAddr) -> TcpStream {
+pub(crate) async fn connect(to: std::net::SocketAddr) -> TcpStream {
     let socket = if to.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
     socket.unwrap().connect(to).await.unwrap()
 }
 
-pub async fn connect_unix(path: &Path) -> UnixStream {
+pub(crate) async fn connect_unix(path: &Path) -> UnixStream {
     UnixStream::connect(path).await.unwrap()
 }
 
 /// Ask for a tunnel. The status, and the stream when it is 200.
-pub async fn tunnel<S: Stream>(mut stream: S, to: &str, headers: &[(&str, &str)]) -> (u16, S) {
+pub(crate) async fn tunnel<S: Stream>(mut stream: S, to: &str, headers: &[(&str, &str)]) -> (u16, S) {
     let mut head = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -141,7 +141,7 @@ pub async fn tunnel<S: Stream>(mut stream: S, to: &str, headers: &[(&str, &str)]
 }
 
 /// TLS that trusts `ca` only.
-pub async fn tls<S: Stream>(
+pub(crate) async fn tls<S: Stream>(
     stream: S,
     host: &str,
     ca: &Path,
@@ -163,7 +163,7 @@ pub async fn tls<S: Stream>(
 }
 
 /// Send bytes as they are; what comes back until the other side closes or `limit` bytes.
-pub async fn raw(to: std::net::SocketAddr, bytes: &[u8]) -> String {
+pub(crate) async fn raw(to: std::net::SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(to).await;
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();

@@ -9,33 +9,33 @@ use super::preload;
 
 /// The wall clock of the programs that are started with it.
 #[derive(Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     library: PathBuf,
     file: PathBuf,
 }
 
 impl Clock {
     /// One that is right. Its files are kept in `dir`.
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let clock = Self { library: preload::library("support/clock.c", dir), file: dir.join("clock-offset") };
         clock.write([0, 0]);
         clock
     }
 
     /// Let a program have it.
-    pub fn give(&self, command: &mut Command) {
+    pub(crate) fn give(&self, command: &mut Command) {
         preload::give(&self.library, command);
         command.env("CLOCK_OFFSET", &self.file);
     }
 
     /// Let it be ahead of this machine's by so much (negative: behind), at once and in whole seconds.
-    pub fn set(&self, ahead: SignedDuration) {
+    pub(crate) fn set(&self, ahead: SignedDuration) {
         self.write([ahead.as_secs()]);
     }
 
     /// Let the machine have slept for so long: its wall clock and the time since its boot went on, and what timers count
     /// did not. It slept for the first time, with a clock that was right.
-    pub fn sleep(&self, slept: SignedDuration) {
+    pub(crate) fn sleep(&self, slept: SignedDuration) {
         self.write([slept.as_secs(); 2]);
     }
 
@@ -47,7 +47,7 @@ impl Clock {
     }
 
     /// Let it show this moment now. How far ahead it is then.
-    pub fn show(&self, moment: Timestamp) -> SignedDuration {
+    pub(crate) fn show(&self, moment: Timestamp) -> SignedDuration {
         let ahead = moment.duration_since(Timestamp::now());
         self.set(ahead);
         ahead

@@ -16,11 +16,11 @@ use super::caller::{basic, request};
 use super::world::Trader;
 
 /// The broker's host.
-pub const HOST: &str = "api.dhan.co";
+pub(crate) const HOST: &str = "api.dhan.co";
 
 /// A request of an engine.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub(crate) struct Wish {
     pub method: &'static str,
     pub path: String,
     /// `Idempotency-Key`.
@@ -32,7 +32,7 @@ pub struct Wish {
 
 /// What the gateway answered.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub(crate) struct Told {
     pub status: u16,
     /// `sixgate-outcome`; empty for reads.
     pub outcome: String,
@@ -43,46 +43,46 @@ pub struct Told {
 
 impl Told {
     /// The body, or null.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// The order that it names.
-    pub fn order_id(&self) -> String {
+    pub(crate) fn order_id(&self) -> String {
         let json = self.json();
         let one = json.get(0).or_else(|| json.get("orders")?.get(0)).unwrap_or(&json);
         one.get("orderId").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
     /// The gateway's own word for what is wrong.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         self.json().get("code").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 }
 
 impl Wish {
-    pub fn new(method: &'static str, path: impl Into<String>, body: Option<String>) -> Self {
+    pub(crate) fn new(method: &'static str, path: impl Into<String>, body: Option<String>) -> Self {
         Self { method, path: path.into(), key: None, body, asks_gzip: false }
     }
 
     /// A limit order that waits in the book.
-    pub fn place(correlation_id: Option<&str>, price: f64) -> Self {
+    pub(crate) fn place(correlation_id: Option<&str>, price: f64) -> Self {
         Self::new("POST", "/v2/orders", Some(order(correlation_id, 1, price, "")))
     }
 
     /// One that is split in two.
-    pub fn slicing(correlation_id: Option<&str>, price: f64) -> Self {
+    pub(crate) fn slicing(correlation_id: Option<&str>, price: f64) -> Self {
         Self::new("POST", "/v2/orders/slicing", Some(order(correlation_id, 4, price, "")))
     }
 
     /// One with a target and a stop loss.
-    pub fn super_order(correlation_id: Option<&str>, price: f64) -> Self {
+    pub(crate) fn super_order(correlation_id: Option<&str>, price: f64) -> Self {
         let legs = r#","targetPrice":4000.0,"stopLossPrice":2000.0,"trailingJump":1.0"#;
         Self::new("POST", "/v2/super/orders", Some(order(correlation_id, 1, price, legs)))
     }
 
     /// Two orders at once, each under an id of its own: the id with `x1` and `x2` behind it.
-    pub fn multi(id: &str, price: f64) -> Self {
+    pub(crate) fn multi(id: &str, price: f64) -> Self {
         let one = |n: u32| {
             let more = format!(r#","sequence":"{n}""#);
             order(Some(&format!("{id}x{n}")), n, price, &more)
@@ -91,34 +91,34 @@ impl Wish {
     }
 
     /// One that waits for its trigger. The broker's list shows no id of it: the price has to tell it from others.
-    pub fn forever(correlation_id: Option<&str>, price: f64) -> Self {
+    pub(crate) fn forever(correlation_id: Option<&str>, price: f64) -> Self {
         let more = format!(r#","orderFlag":"SINGLE","triggerPrice":{price:.2}"#);
         Self::new("POST", "/v2/forever/orders", Some(order(correlation_id, 1, price, &more)))
     }
 
-    pub fn modify(order_id: &str, price: f64) -> Self {
+    pub(crate) fn modify(order_id: &str, price: f64) -> Self {
         let body = format!(
             r#"{{"orderId":"{order_id}","orderType":"LIMIT","legName":"","quantity":1,"price":{price:.2},"disclosedQuantity":0,"triggerPrice":0,"validity":"DAY"}}"#
         );
         Self::new("PUT", format!("/v2/orders/{order_id}"), Some(body))
     }
 
-    pub fn cancel(order_id: &str) -> Self {
+    pub(crate) fn cancel(order_id: &str) -> Self {
         Self::new("DELETE", format!("/v2/orders/{order_id}"), None)
     }
 
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::new("GET", "/v2/orders", None)
     }
 
     #[must_use]
-    pub fn under(mut self, key: &str) -> Self {
+    pub(crate) fn under(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
         self
     }
 
     /// Send it as `trader`, on a connection of its own. `None` when no whole answer came.
-    pub async fn send(&self, at: SocketAddr, trader: &Trader) -> Option<Told> {
+    pub(crate) async fn send(&self, at: SocketAddr, trader: &Trader) -> Option<Told> {
         let socket = if at.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
         let stream = socket.ok()?.connect(at).await.ok()?;
         let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.ok()?;

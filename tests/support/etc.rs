@@ -6,20 +6,20 @@ use std::process::Command;
 /// The `/etc` of the programs that are started with it: a folder that has nothing but what the test puts there. Other
 /// programs keep theirs, so it takes a mount namespace.
 #[derive(Debug)]
-pub struct Etc {
+pub(crate) struct Etc {
     dir: PathBuf,
 }
 
 impl Etc {
     /// An empty one, in `dir`.
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let dir = dir.join("etc");
         std::fs::create_dir(&dir).unwrap();
         Self { dir }
     }
 
     /// Let a program have it.
-    pub fn give(&self, command: &mut Command) {
+    pub(crate) fn give(&self, command: &mut Command) {
         let mut inside = Command::new("unshare");
         let mount = "mount --bind \"$0\" /etc && exec \"$@\"";
         inside.args(["--mount", "--propagation", "private", "--", "sh", "-c", mount]).arg(&self.dir);
@@ -34,19 +34,19 @@ impl Etc {
     }
 
     /// Write one of its files where it is, or make it.
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.dir.join(name), text).unwrap();
     }
 
     /// Put a file in the place of one that is there, as programs do that never leave half of one.
-    pub fn replace(&self, name: &str, text: &str) {
+    pub(crate) fn replace(&self, name: &str, text: &str) {
         let new = self.dir.join("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(&new, self.dir.join(name)).unwrap();
     }
 
     /// Put a link to another file of it in the place of one that is there.
-    pub fn link(&self, name: &str, to: &str) {
+    pub(crate) fn link(&self, name: &str, to: &str) {
         let new = self.dir.join("new");
         std::os::unix::fs::symlink(to, &new).unwrap();
         std::fs::rename(&new, self.dir.join(name)).unwrap();

@@ -6,14 +6,14 @@ use std::process::Command;
 use super::preload;
 
 /// `AF_UNIX`, as the kernel numbers it.
-pub const UNIX: u8 = 1;
+pub(crate) const UNIX: u8 = 1;
 /// `AF_INET6`.
-pub const INET6: u8 = 10;
+pub(crate) const INET6: u8 = 10;
 /// `AF_NETLINK`.
-pub const NETLINK: u8 = 16;
+pub(crate) const NETLINK: u8 = 16;
 
 /// Let a program, and what it starts, open no socket of this family. The library is built into `dir`.
-pub fn family(family: u8, dir: &Path, command: &mut Command) {
+pub(crate) fn family(family: u8, dir: &Path, command: &mut Command) {
     let library = preload::library("support/forbid.c", dir);
     command.env("LD_PRELOAD", library).env("FORBIDDEN_FAMILY", family.to_string());
 }

@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(30);
 
 /// What a start waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ready {
+pub(crate) enum Ready {
     /// `GET /readyz` answers 200.
     Readyz,
     /// `GET /healthz` answers 200.
@@ -26,7 +26,7 @@ pub enum Ready {
 
 /// A `sixgate serve` process.
 #[derive(Debug)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     process: Process,
     place: Place,
     dir: PathBuf,
@@ -37,12 +37,12 @@ pub struct Gateway {
 impl Gateway {
     /// Start one in `place` with this configuration and wait until it is ready. Its files are kept in `dir`; `{dir}`
     /// in the configuration stands for that folder. Started again in the same `dir` it finds its state.
-    pub fn start(place: &Place, config: &str, dir: &Path) -> Self {
+    pub(crate) fn start(place: &Place, config: &str, dir: &Path) -> Self {
         Self::start_with(place, config, dir, Ready::Readyz, |_| {})
     }
 
     /// [`Gateway::start`], with a choice of what to wait for, and of the command's arguments and environment.
-    pub fn start_with(
+    pub(crate) fn start_with(
         place: &Place,
         config: &str,
         dir: &Path,
@@ -53,7 +53,7 @@ impl Gateway {
     }
 
     /// [`Gateway::start_with`], of another build's binary.
-    pub fn start_program(
+    pub(crate) fn start_program(
         program: &Path,
         place: &Place,
         config: &str,
@@ -74,14 +74,14 @@ impl Gateway {
     }
 
     /// Write the configuration file anew, as for a reload; answers what was written.
-    pub fn write_config(dir: &Path, config: &str) -> String {
+    pub(crate) fn write_config(dir: &Path, config: &str) -> String {
         let text = config.replace("{dir}", dir.to_str().expect("a folder named in UTF-8"));
         std::fs::write(dir.join("sixgate.toml"), &text).expect("write the configuration");
         text
     }
 
     /// Wait until it is ready; panics with its log if it ends before, or takes too long.
-    pub fn wait_until_ready(&mut self, ready: Ready) {
+    pub(crate) fn wait_until_ready(&mut self, ready: Ready) {
         let path = match ready {
             Ready::Readyz => "/readyz",
             Ready::Healthz => "/healthz",
@@ -98,22 +98,22 @@ impl Gateway {
     }
 
     /// Its admin API, with the admin role's token as the file has it now.
-    pub fn admin(&self) -> AdminClient {
+    pub(crate) fn admin(&self) -> AdminClient {
         AdminClient::with_token_file(&self.place, self.admin.clone(), &self.token_file)
     }
 
     /// Its admin API, with no token.
-    pub fn admin_without_token(&self) -> AdminClient {
+    pub(crate) fn admin_without_token(&self) -> AdminClient {
         AdminClient::anonymous(&self.place, self.admin.clone())
     }
 
     /// Its folder.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// Where it runs.
-    pub const fn place(&self) -> &Place {
+    pub(crate) const fn place(&self) -> &Place {
         &self.place
     }
 }

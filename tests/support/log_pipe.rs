@@ -10,14 +10,14 @@ use nix::sys::stat::Mode;
 
 /// The pipe of a gateway's standard error, which is read into the file where other gateways write it.
 #[derive(Debug)]
-pub struct LogPipe {
+pub(crate) struct LogPipe {
     path: PathBuf,
     reads: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl LogPipe {
     /// One that is read, in `dir`.
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let (path, file) = (dir.join("log.pipe"), dir.join("gateway.stderr"));
         nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
         // Open for writing too: then it has no end while no gateway runs.
@@ -37,7 +37,7 @@ impl LogPipe {
     }
 
     /// Let a program have it as its standard error.
-    pub fn give(&self, command: &mut Command) {
+    pub(crate) fn give(&self, command: &mut Command) {
         let mut inside = Command::new("sh");
         inside.args(["-c", "exec \"$@\" 2>\"$0\""]).arg(&self.path).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -50,7 +50,7 @@ impl LogPipe {
     }
 
     /// Let it be read, or let nobody read it.
-    pub fn is_read(&self, reads: bool) {
+    pub(crate) fn is_read(&self, reads: bool) {
         *self.reads.0.lock().unwrap() = reads;
         self.reads.1.notify_all();
     }

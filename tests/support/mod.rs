@@ -33,28 +33,28 @@
 )]
 #![allow(dead_code, unused_imports, reason = "each benchmark uses a part of this")]
 
-pub mod admin;
-pub mod bad_disk;
-pub mod caller;
-pub mod clock;
-pub mod engine;
-pub mod etc;
-pub mod forbid;
-pub mod gateway;
-pub mod log_pipe;
-pub mod name_server;
-pub mod net;
-pub mod node;
-pub mod preload;
-pub mod process;
-pub mod python;
-pub mod random;
-pub mod slow_disk;
-pub mod wait;
-pub mod world;
+pub(crate) mod admin;
+pub(crate) mod bad_disk;
+pub(crate) mod caller;
+pub(crate) mod clock;
+pub(crate) mod engine;
+pub(crate) mod etc;
+pub(crate) mod forbid;
+pub(crate) mod gateway;
+pub(crate) mod log_pipe;
+pub(crate) mod name_server;
+pub(crate) mod net;
+pub(crate) mod node;
+pub(crate) mod preload;
+pub(crate) mod process;
+pub(crate) mod python;
+pub(crate) mod random;
+pub(crate) mod slow_disk;
+pub(crate) mod wait;
+pub(crate) mod world;
 
-pub use admin::AdminClient;
-pub use gateway::{Gateway, Ready};
-pub use net::{Net, Ns, NsRuntime, Place};
-pub use process::Process;
-pub use wait::{wait_for, wait_until};
+pub(crate) use admin::AdminClient;
+pub(crate) use gateway::{Gateway, Ready};
+pub(crate) use net::{Net, Ns, NsRuntime, Place};
+pub(crate) use process::Process;
+pub(crate) use wait::{wait_for, wait_until};

@@ -18,7 +18,7 @@ const CNAME: [u8; 2] = [0, 5];
 
 /// What it says of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Says {
+pub(crate) enum Says {
     /// These addresses, with this TTL in seconds.
     Addresses(Vec<Ipv6Addr>, u32),
     /// The same by another name, in one reply.
@@ -45,14 +45,14 @@ pub enum Says {
 
 impl Says {
     /// One address for a minute.
-    pub fn address(address: Ipv6Addr) -> Self {
+    pub(crate) fn address(address: Ipv6Addr) -> Self {
         Self::Addresses(vec![address], 60)
     }
 }
 
 /// See the module. It answers until its runtime ends.
 #[derive(Clone, Debug)]
-pub struct NameServer {
+pub(crate) struct NameServer {
     at: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -66,7 +66,7 @@ struct State {
 
 impl NameServer {
     /// One at this address (with port 0 at a free one), which says this of every name.
-    pub async fn start(at: SocketAddr, says: Says) -> Self {
+    pub(crate) async fn start(at: SocketAddr, says: Says) -> Self {
         // The free UDP port may be taken for TCP: then another one.
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind(at).await.unwrap();
@@ -84,27 +84,27 @@ impl NameServer {
     }
 
     /// Where it listens.
-    pub const fn at(&self) -> SocketAddr {
+    pub(crate) const fn at(&self) -> SocketAddr {
         self.at
     }
 
     /// What it says of every name from now on.
-    pub fn says(&self, says: Says) {
+    pub(crate) fn says(&self, says: Says) {
         self.state.lock().unwrap().says = says;
     }
 
     /// What it says of this one.
-    pub fn says_of(&self, name: &str, says: Says) {
+    pub(crate) fn says_of(&self, name: &str, says: Says) {
         self.state.lock().unwrap().of.insert(name.to_owned(), says);
     }
 
     /// How many questions it was asked, those that it did not answer included.
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.state.lock().unwrap().asked.len()
     }
 
     /// How many of them were about this name.
-    pub fn asked_of(&self, name: &str) -> usize {
+    pub(crate) fn asked_of(&self, name: &str) -> usize {
         self.state.lock().unwrap().asked.iter().filter(|asked| *asked == name).count()
     }
 

@@ -30,37 +30,37 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// The caller's address.
-pub const CALLER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
+pub(crate) const CALLER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
 /// The gateway's address towards the caller.
-pub const GATEWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
+pub(crate) const GATEWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
 /// What the broker sees of a connection that the gateway did not bind.
-pub const UNBOUND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf1, 0, 0, 0, 0, 2);
+pub(crate) const UNBOUND: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf1, 0, 0, 0, 0, 2);
 /// The prefix of primaries, on uplink 1.
-pub const PRIMARY: &str = "2001:db8:a1::/64";
+pub(crate) const PRIMARY: &str = "2001:db8:a1::/64";
 /// The prefix of secondaries, on uplink 2.
-pub const SECONDARY: &str = "2001:db8:a2::/64";
+pub(crate) const SECONDARY: &str = "2001:db8:a2::/64";
 
 /// Set in a test process that was started again as pretend root.
 const PRETEND_ROOT: &str = "SIXGATE_TEST_PRETEND_ROOT";
 
 /// One of the broker's service addresses; `last` is 1, 2 or 3.
-pub const fn broker(last: u16) -> Ipv6Addr {
+pub(crate) const fn broker(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, last)
 }
 
 /// An address of the primary prefix.
-pub const fn primary(last: u16) -> Ipv6Addr {
+pub(crate) const fn primary(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, last)
 }
 
 /// An address of the secondary prefix.
-pub const fn secondary(last: u16) -> Ipv6Addr {
+pub(crate) const fn secondary(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, last)
 }
 
 /// A namespace of a [`Net`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ns {
+pub(crate) enum Ns {
     /// Reaches only the gateway.
     Caller,
     /// Owns both prefixes.
@@ -81,7 +81,7 @@ impl Ns {
 
 /// What `uplink.sh` does to an uplink.
 #[derive(Clone, Copy, Debug)]
-pub enum Uplink {
+pub(crate) enum Uplink {
     /// Connecting fails at once.
     Down,
     /// Everything is dropped; connecting runs into its timeout.
@@ -92,13 +92,13 @@ pub enum Uplink {
 
 /// Three namespaces, taken down at the end.
 #[derive(Debug)]
-pub struct Net {
+pub(crate) struct Net {
     prefix: String,
 }
 
 impl Net {
     /// A new network. Panics with the reason if this host cannot have one.
-    pub fn up() -> Self {
+    pub(crate) fn up() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         become_root();
         take_down_what_is_left_over();
@@ -110,32 +110,32 @@ impl Net {
     }
 
     /// The prefix of its namespaces' names.
-    pub fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// One of its namespaces.
-    pub fn place(&self, ns: Ns) -> Place {
+    pub(crate) fn place(&self, ns: Ns) -> Place {
         Place { netns: Some(format!("{}-{}", self.prefix, ns.word())) }
     }
 
     /// [`Place::run`] in one of the namespaces.
-    pub fn in_ns<T: Send, F: Future<Output = T>>(&self, ns: Ns, make: impl FnOnce() -> F + Send) -> T {
+    pub(crate) fn in_ns<T: Send, F: Future<Output = T>>(&self, ns: Ns, make: impl FnOnce() -> F + Send) -> T {
         self.place(ns).run(make)
     }
 
     /// [`Place::runtime`] in one of the namespaces.
-    pub fn runtime(&self, ns: Ns) -> NsRuntime {
+    pub(crate) fn runtime(&self, ns: Ns) -> NsRuntime {
         self.place(ns).runtime()
     }
 
     /// [`Place::command`] in one of the namespaces.
-    pub fn command(&self, ns: Ns, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, ns: Ns, program: impl AsRef<std::ffi::OsStr>) -> Command {
         self.place(ns).command(program)
     }
 
     /// Break or mend uplink 1 or 2.
-    pub fn uplink(&self, line: u8, state: Uplink) {
+    pub(crate) fn uplink(&self, line: u8, state: Uplink) {
         let word = match state {
             Uplink::Down => "down",
             Uplink::Silent => "silent",
@@ -145,7 +145,7 @@ impl Net {
     }
 
     /// Run `ip` on a namespace, with the words of `arguments`; panics if it fails, else answers its output.
-    pub fn ip(&self, ns: Ns, arguments: &str) -> String {
+    pub(crate) fn ip(&self, ns: Ns, arguments: &str) -> String {
         let output = self.command(ns, "ip").args(arguments.split_whitespace()).output().expect("run ip");
         assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -163,20 +163,20 @@ impl Drop for Net {
 
 /// Where code and programs run: a namespace, or the one that the thread is in.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub(crate) struct Place {
     netns: Option<String>,
 }
 
 impl Place {
     /// The namespace that this thread is in: the host's, if the test has not left it by [`Place::alone`].
-    pub const fn here() -> Self {
+    pub(crate) const fn here() -> Self {
         Self { netns: None }
     }
 
     /// A network of this test's own that has nothing but its loopback interface: none of the addresses and routes that
     /// the host happens to have is seen there, nor what the test does on the host. This thread is in it from now on,
     /// and so are the threads and programs that it starts. It ends with them.
-    pub fn alone() -> Self {
+    pub(crate) fn alone() -> Self {
         thread_local! {
             static IS_ALONE: Cell<bool> = const { Cell::new(false) };
         }
@@ -191,7 +191,7 @@ impl Place {
 
     /// Run a future there, on a thread and a current-thread runtime of its own, and wait for its value. Blocks:
     /// not to be called from a runtime whose tasks the future needs.
-    pub fn run<T: Send, F: Future<Output = T>>(&self, make: impl FnOnce() -> F + Send) -> T {
+    pub(crate) fn run<T: Send, F: Future<Output = T>>(&self, make: impl FnOnce() -> F + Send) -> T {
         thread::scope(|scope| match scope.spawn(|| self.enter().block_on(async { make().await })).join() {
             Ok(value) => value,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -199,7 +199,7 @@ impl Place {
     }
 
     /// A runtime there that lives until its end, for what runs beside the test.
-    pub fn runtime(&self) -> NsRuntime {
+    pub(crate) fn runtime(&self) -> NsRuntime {
         let place = self.clone();
         let (started, ready) = mpsc::channel();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -214,7 +214,7 @@ impl Place {
     }
 
     /// `program`, to be run there. Its process id is the program's own.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         match &self.netns {
             // `ip netns exec` would also mount a new /sys, which some containers forbid.
             Some(name) => {
@@ -239,7 +239,7 @@ impl Place {
 
 /// A runtime inside a namespace. Its end drops its tasks.
 #[derive(Debug)]
-pub struct NsRuntime {
+pub(crate) struct NsRuntime {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -247,17 +247,17 @@ pub struct NsRuntime {
 
 impl NsRuntime {
     /// To spawn on.
-    pub const fn handle(&self) -> &Handle {
+    pub(crate) const fn handle(&self) -> &Handle {
         &self.handle
     }
 
     /// Run a future beside the test.
-    pub fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    pub(crate) fn spawn<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.handle.spawn(future)
     }
 
     /// Run a future there and wait for its value. Blocks, as [`Place::run`] does.
-    pub fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> T {
         let (done, value) = mpsc::channel();
         self.handle.spawn(async move {
             let _ = done.send(future.await);
@@ -280,7 +280,7 @@ impl Drop for NsRuntime {
 
 /// Connect from an address of an AnyIP prefix, as the gateway has to: a second way of doing it, so that the
 /// network is not proved by the code it is to prove.
-pub async fn connect_from(source: Ipv6Addr, to: SocketAddrV6) -> io::Result<TcpStream> {
+pub(crate) async fn connect_from(source: Ipv6Addr, to: SocketAddrV6) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM.nonblocking(), None)?;
     socket.set_freebind_v6(true)?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
@@ -288,7 +288,7 @@ pub async fn connect_from(source: Ipv6Addr, to: SocketAddrV6) -> io::Result<TcpS
 }
 
 /// A script of `netns-scripts/`.
-pub fn script_path(name: &str) -> PathBuf {
+pub(crate) fn script_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("netns-scripts").join(name)
 }
 

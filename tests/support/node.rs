@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::python::client;
 
 /// The folder `node_modules` with those packages. Panics with npm's words if it cannot be made.
-pub fn modules() -> PathBuf {
+pub(crate) fn modules() -> PathBuf {
     let lock_text = fs::read(client("package-lock.json")).expect("read tests/clients/package-lock.json");
     let hash = HEXLOWER.encode(&Sha256::digest(&lock_text));
     let name = format!("node-{}", hash.get(..16).expect("a SHA-256 has 64 digits"));

@@ -24,7 +24,7 @@ const LOGGED: Duration = Duration::from_secs(10);
 
 /// A running (or ended) `sixgate`.
 #[derive(Debug)]
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     ended: Option<ExitStatus>,
     stdout: Output,
@@ -41,7 +41,7 @@ struct Output {
 impl Process {
     /// Start `sixgate ARGUMENTS` in `place`, with `dir` as its folder. What it prints is appended to `NAME.stdout` and
     /// `NAME.stderr` there.
-    pub fn sixgate<S: AsRef<OsStr>>(
+    pub(crate) fn sixgate<S: AsRef<OsStr>>(
         place: &Place,
         dir: &Path,
         name: &str,
@@ -53,7 +53,7 @@ impl Process {
     }
 
     /// Start any command likewise.
-    pub fn start(mut command: Command, dir: &Path, name: &str) -> Self {
+    pub(crate) fn start(mut command: Command, dir: &Path, name: &str) -> Self {
         let (stdout, stdout_file) = Output::open(dir.join(format!("{name}.stdout")));
         let (stderr, stderr_file) = Output::open(dir.join(format!("{name}.stderr")));
         command.current_dir(dir).stdin(Stdio::null()).stdout(stdout_file).stderr(stderr_file);
@@ -62,12 +62,12 @@ impl Process {
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().expect("ask for the child's status");
         }
@@ -75,7 +75,7 @@ impl Process {
     }
 
     /// Send it a signal; panics if it has ended.
-    pub fn signal(&mut self, signal: Signal) {
+    pub(crate) fn signal(&mut self, signal: Signal) {
         // Between this look and the signal the id cannot pass to another process: an ended child keeps it until it is
         // waited for, and that is done here only.
         assert_eq!(self.ended(), None, "no process to send {signal} to; it said:\n{}", self.log());
@@ -84,7 +84,7 @@ impl Process {
     }
 
     /// Wait for its end; panics with its log if it does not end within `limit`.
-    pub fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
         match wait::poll(limit, || self.ended()) {
             Some(status) => status,
             None => panic!("still running after {limit:?}; it said:\n{}", self.log()),
@@ -92,18 +92,18 @@ impl Process {
     }
 
     /// Ask it to stop (SIGTERM) and wait for its end.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.terminate_within(PATIENCE)
     }
 
     /// [`Process::terminate`] with a deadline of one's own.
-    pub fn terminate_within(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn terminate_within(&mut self, limit: Duration) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.wait_for_end(limit)
     }
 
     /// End it at once, wherever it is (SIGKILL).
-    pub fn kill9(&mut self) {
+    pub(crate) fn kill9(&mut self) {
         if self.ended().is_none() {
             self.child.kill().expect("kill our child");
             self.ended = Some(self.child.wait().expect("wait for our child"));
@@ -111,17 +111,17 @@ impl Process {
     }
 
     /// What it wrote to standard error so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.stderr.text()
     }
 
     /// Does it write this to standard error, where its log is written a moment after what it tells of?
-    pub fn has_logged(&self, what: &str) -> bool {
+    pub(crate) fn has_logged(&self, what: &str) -> bool {
         wait::poll(LOGGED, || self.log().contains(what).then_some(())).is_some()
     }
 
     /// What it wrote to standard output so far.
-    pub fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.stdout.text()
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 ///
 /// To be called before `Net::up`: the first call of all fetches packages, and `Net::up` may start the test again where
 /// nothing outside can be reached.
-pub fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let requirements = client("requirements.txt");
     let text = fs::read(&requirements).expect("read tests/clients/requirements.txt");
     let hash = HEXLOWER.encode(&Sha256::digest(&text));
@@ -40,7 +40,7 @@ pub fn python() -> PathBuf {
 }
 
 /// A file of `tests/clients/`.
-pub fn client(name: &str) -> PathBuf {
+pub(crate) fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 

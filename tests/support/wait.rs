@@ -8,13 +8,13 @@ const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Wait until `condition` holds; panic, naming `what`, if it does not within `limit`.
 #[track_caller]
-pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     wait_for(what, limit, || condition().then_some(()));
 }
 
 /// Wait until `look` finds something; panic, naming `what`, if it does not within `limit`.
 #[track_caller]
-pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
     match poll(limit, look) {
         Some(found) => found,
         None => panic!("waited {limit:?} in vain for: {what}"),
@@ -22,7 +22,7 @@ pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>)
 }
 
 /// What `look` finds, or nothing if it does not within `limit`. It is looked at once at least.
-pub fn poll<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn poll<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = look() {
@@ -36,7 +36,7 @@ pub fn poll<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T
 }
 
 /// As [`wait_for`], in a task.
-pub async fn wait_for_async<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn wait_for_async<T>(what: &str, limit: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let mut tick = tokio::time::interval(INTERVAL);
     let search = async {
         loop {

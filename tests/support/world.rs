@@ -22,13 +22,13 @@ use super::wait::wait_until;
 use super::{Gateway, Net, Place};
 
 /// Where callers from elsewhere connect.
-pub const LISTENER: SocketAddr = SocketAddr::V6(SocketAddrV6::new(net::GATEWAY, 8080, 0, 0));
+pub(crate) const LISTENER: SocketAddr = SocketAddr::V6(SocketAddrV6::new(net::GATEWAY, 8080, 0, 0));
 /// Where callers on the gateway's own host connect, as account `a1`.
-pub const LOOPBACK: &str = "127.0.0.1:8080";
+pub(crate) const LOOPBACK: &str = "127.0.0.1:8080";
 
 /// An account in the gateway and at the broker.
 #[derive(Clone, Debug)]
-pub struct Trader {
+pub(crate) struct Trader {
     pub name: String,
     pub client_id: ClientId,
     pub pair: Pair,
@@ -37,17 +37,17 @@ pub struct Trader {
 }
 
 /// The PIN of every account at the broker.
-pub const PIN: &str = "123456";
+pub(crate) const PIN: &str = "123456";
 /// The TOTP secret of every account at the broker.
-pub const TOTP: &str = "JBSWY3DPEHPK3PXP";
+pub(crate) const TOTP: &str = "JBSWY3DPEHPK3PXP";
 
 /// How an account is made that logs in by itself.
-pub fn automatic() -> Value {
+pub(crate) fn automatic() -> Value {
     json!({ "platform": "DHAN_V2_AT_IPV6", "pin": PIN, "totp_secret": TOTP })
 }
 
 /// See the module.
-pub struct World {
+pub(crate) struct World {
     pub gateway: Gateway,
     pub broker: Sandbox,
     pub traders: Vec<Trader>,
@@ -61,7 +61,7 @@ pub struct World {
 
 /// The configuration of a gateway whose broker is in the broker's namespace. It keeps no
 /// warm connections: what a test counts must not depend on the hour.
-pub fn config(more: &str) -> String {
+pub(crate) fn config(more: &str) -> String {
     format!(
         r#"
         [state]
@@ -89,7 +89,7 @@ pub fn config(more: &str) -> String {
 }
 
 /// Pins of the broker's hosts to the broker's three addresses.
-pub fn pins() -> String {
+pub(crate) fn pins() -> String {
     let hosts = ["api", "auth", "api-order-update", "api-feed", "depth-api-feed", "full-depth-api", "images"];
     let pin = |(n, host): (usize, &&str)| {
         let address = net::broker(u16::try_from(n % 3 + 1).unwrap());
@@ -100,7 +100,7 @@ pub fn pins() -> String {
 
 /// What the gateway's host has that may not be as it should be.
 #[derive(Debug, Default)]
-pub struct Host {
+pub(crate) struct Host {
     /// A wall clock that can be moved.
     pub clock: Option<Clock>,
     /// A disk that can be slow.
@@ -139,54 +139,54 @@ fn start(place: &Place, config: &str, dir: &Path, host: &Host) -> Gateway {
 
 impl World {
     /// Everything up, with accounts `a1` to `a{traders}`.
-    pub fn up(traders: u16, more: &str) -> Self {
+    pub(crate) fn up(traders: u16, more: &str) -> Self {
         Self::up_with(traders, &config(&format!("{more}\n{}", pins())))
     }
 
     /// The same with a whole configuration.
-    pub fn up_with(traders: u16, config: &str) -> Self {
+    pub(crate) fn up_with(traders: u16, config: &str) -> Self {
         Self::up_on(traders, config, |_| Host::default())
     }
 
     /// The same on another host than usual, which is made with the folder that its files may be in.
-    pub fn up_on(traders: u16, config: &str, host: impl FnOnce(&Path) -> Host) -> Self {
+    pub(crate) fn up_on(traders: u16, config: &str, host: impl FnOnce(&Path) -> Host) -> Self {
         let mut world = Self::up_but_for_traders(config, host);
         world.add_manual(traders);
         world
     }
 
     /// The same with a wall clock that can be moved.
-    pub fn up_with_clock(traders: u16, config: &str) -> Self {
+    pub(crate) fn up_with_clock(traders: u16, config: &str) -> Self {
         Self::up_on(traders, config, |dir| Host { clock: Some(Clock::new(dir)), ..Host::default() })
     }
 
     /// The same with a disk that can be slow.
-    pub fn up_with_slow_disk(traders: u16, config: &str) -> Self {
+    pub(crate) fn up_with_slow_disk(traders: u16, config: &str) -> Self {
         Self::up_on(traders, config, |dir| Host { slow_disk: Some(SlowDisk::new(dir)), ..Host::default() })
     }
 
     /// The same with an `/etc` of the test's own, which is empty.
-    pub fn up_with_etc(traders: u16, config: &str) -> Self {
+    pub(crate) fn up_with_etc(traders: u16, config: &str) -> Self {
         Self::up_on(traders, config, |dir| Host { etc: Some(Etc::new(dir)), ..Host::default() })
     }
 
     /// The `/etc` of [`World::up_with_etc`].
-    pub fn etc(&self) -> &Etc {
+    pub(crate) fn etc(&self) -> &Etc {
         self.host.etc.as_ref().expect("this world has the machine's /etc")
     }
 
     /// The clock of [`World::up_with_clock`].
-    pub fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         self.host.clock.as_ref().expect("this world's clock cannot be moved")
     }
 
     /// The disk of [`World::up_with_slow_disk`].
-    pub fn disk(&self) -> &SlowDisk {
+    pub(crate) fn disk(&self) -> &SlowDisk {
         self.host.slow_disk.as_ref().expect("this world's disk cannot be slow")
     }
 
     /// The host that the gateway is on.
-    pub const fn host(&self) -> &Host {
+    pub(crate) const fn host(&self) -> &Host {
         &self.host
     }
 
@@ -213,7 +213,7 @@ impl World {
     }
 
     /// The broker's id of account `n`.
-    pub fn client_id(n: u16) -> ClientId {
+    pub(crate) fn client_id(n: u16) -> ClientId {
         ClientId::parse(&format!("{}", 1_000_000_000_u32 + u32::from(n))).unwrap()
     }
 
@@ -223,18 +223,18 @@ impl World {
     }
 
     /// Account `n` as the broker knows it, with the pair registered that it will have.
-    pub fn broker_account(n: u16) -> Account {
+    pub(crate) fn broker_account(n: u16) -> Account {
         Account::new(Self::client_id(n), &format!("a{n}"), PIN, TOTP).registered(Self::pair(n))
     }
 
     /// Let the broker know account `n`; a live token of it.
-    pub fn at_the_broker(&self, n: u16) -> String {
+    pub(crate) fn at_the_broker(&self, n: u16) -> String {
         self.broker.add_account(Self::broker_account(n));
         self.broker.mint_token(&Self::client_id(n))
     }
 
     /// Make account `n`, which the broker knows, with these fields, a pair and a key.
-    pub fn add(&mut self, n: u16, fields: &Value) -> Trader {
+    pub(crate) fn add(&mut self, n: u16, fields: &Value) -> Trader {
         let (name, client_id, pair) = (format!("a{n}"), Self::client_id(n), Self::pair(n));
         let mut account = json!({ "name": name, "client_id": client_id.as_str() });
         account.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -249,13 +249,13 @@ impl World {
     }
 
     /// Start the gateway again, which must have ended, with the state that it left.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let place = self.net.place(Ns::Gateway);
         self.gateway = start(&place, &self.config, self.dir.path(), &self.host);
     }
 
     /// An admin call that must answer `status`.
-    pub fn post(&self, path: &str, body: &Value, status: u16) -> Value {
+    pub(crate) fn post(&self, path: &str, body: &Value, status: u16) -> Value {
         let (got, answer) = self.gateway.admin().post(path, body);
         assert_eq!(got, status, "POST {path}: {answer}");
         answer
@@ -264,7 +264,7 @@ impl World {
     /// Wait until the gateway has no connection to the broker left, as after
     /// [`Sandbox::hang_up`].
     #[track_caller]
-    pub fn wait_until_unconnected(&self) {
+    pub(crate) fn wait_until_unconnected(&self) {
         wait_until("the gateway to have no connections left", Duration::from_secs(30), || {
             let mut list = self.net.command(Ns::Gateway, "ss");
             list.args(["-Htn", "state", "established", "state", "close-wait", "dport", "=", ":443"]);
@@ -273,13 +273,13 @@ impl World {
     }
 
     /// The file that callers trust.
-    pub fn ca(&self) -> PathBuf {
+    pub(crate) fn ca(&self) -> PathBuf {
         self.dir.path().join("state/ca.pem")
     }
 
     /// Wait until a code made now is good for as long as this: a login waits for the next one when the code at hand ends
     /// in 3 seconds, and a test that is about an order's own time must not hang on that.
-    pub fn wait_for_a_code_that_lasts(at_least: Duration) {
+    pub(crate) fn wait_for_a_code_that_lasts(at_least: Duration) {
         const STEP: Duration = Duration::from_secs(30);
         assert!(at_least < STEP, "no code lasts so long");
         wait_until("a fresh code", STEP, || {
@@ -289,7 +289,7 @@ impl World {
     }
 
     /// Whose address is it?
-    pub fn holder(&self, address: std::net::Ipv6Addr) -> Option<&Trader> {
+    pub(crate) fn holder(&self, address: std::net::Ipv6Addr) -> Option<&Trader> {
         self.traders.iter().find(|t| t.pair.primary.ip() == address || t.pair.secondary.ip() == address)
     }
 }

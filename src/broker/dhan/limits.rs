@@ -86,6 +86,7 @@ impl BrokerLimits {
 
 /// Why a table of limits cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say what each is")]
 pub enum LimitsError {
     #[error("cannot read the table of limits {path}")]
     File {

@@ -57,16 +57,49 @@ pub trait Broker: Send + Sync {
 
 /// What a keeper asks of the broker.
 pub enum Question {
-    /// A token, by PIN and the code of this step. Not sent after `latest`.
-    PinTotp { pin: Secret, totp_secret: Secret, step: u64, latest: Timestamp },
+    /// A token, by PIN and the code of one step.
+    PinTotp {
+        /// The PIN with which the customer logs in at the broker.
+        pin: Secret,
+        /// The shared secret that the code is computed from, in base32.
+        totp_secret: Secret,
+        /// The step of the code: Unix time in units of 30 s.
+        step: u64,
+        /// The moment after which a login by this code is not sent.
+        latest: Timestamp,
+    },
     /// A token in place of this one.
-    Renew { token: Arc<LiveToken>, latest: Timestamp },
+    Renew {
+        /// The live token, which signs the call and is replaced by it.
+        token: Arc<LiveToken>,
+        /// The moment after which the renewal is not sent.
+        latest: Timestamp,
+    },
     /// A link for a person to log in by.
-    ConsentLink { api_key: Secret, api_secret: Secret, latest: Timestamp },
+    ConsentLink {
+        /// The key of the customer's app at the broker.
+        api_key: Secret,
+        /// The secret that goes with the app's key.
+        api_secret: Secret,
+        /// The moment after which the link is not asked for.
+        latest: Timestamp,
+    },
     /// The token of a person who logged in.
-    ConsentToken { token_id: Secret, api_key: Secret, api_secret: Secret, latest: Timestamp },
+    ConsentToken {
+        /// The `tokenId` that the person came back with from the broker's page.
+        token_id: Secret,
+        /// The key of the app that made the link.
+        api_key: Secret,
+        /// The secret that goes with the app's key.
+        api_secret: Secret,
+        /// The moment after which the token is not asked for.
+        latest: Timestamp,
+    },
     /// Does this token live?
-    Profile { token: Arc<LiveToken> },
+    Profile {
+        /// The token in doubt, which signs the call.
+        token: Arc<LiveToken>,
+    },
     /// What time is it at the broker? Asked without a token, and before the first code is spent.
     Time,
 }

@@ -132,6 +132,7 @@ fn an_ordinary_start_is_whole() {
 
 /// What an operator's logrotate, a hand or a disk does to files of the remembered days.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of what befalls files")]
 fn what_lacks_in_the_remembered_days_is_named() {
     type Harm = fn(&State);
     let harms: [(&str, Harm, &[&str]); 12] = [
