@@ -127,6 +127,10 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`].
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the wiring of a gateway, once, in the order in which its parts need one another"
+    )]
     pub async fn build(config: Config, loopback: bool) -> Result<Self, StartError> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
