@@ -14,7 +14,8 @@ use crate::host::Failure;
 /// Why no connection was made. The text says what we were doing and for whom; the
 /// cause is `source()` and is not repeated, so a printed chain says each thing once.
 /// Nothing of a request had been written when one of these is returned.
-/// A `hint` is what the kernel said of the way when it was asked; [`chain`](Self::chain) ends with it.
+/// A `hint` is what the kernel said of the way when it was asked; [`chain`](Self::chain) ends
+/// with it.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the texts say what each is")]
 pub enum DialError {
