@@ -88,7 +88,7 @@ impl Dispatcher {
     /// Send an order write, at most once, or answer what became of it when it came before.
     ///
     /// # Errors
-    /// The [`Problem`] to answer with.
+    /// The `Problem` to answer with.
     ///
     /// Not cancel-safe: a dropped future leaves the outcome unknown.
     pub async fn write(

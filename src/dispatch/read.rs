@@ -69,7 +69,7 @@ impl Dispatcher {
     /// Send what is no order write, and once more with a newer token where the broker refused the first.
     ///
     /// # Errors
-    /// The [`Problem`] to answer with.
+    /// The `Problem` to answer with.
     ///
     /// Not cancel-safe: what was sent may be carried out.
     pub async fn read(&self, request: ApiRequest<'_>, record: &mut Access) -> Result<Response<Body>, Problem> {

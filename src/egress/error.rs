@@ -59,7 +59,7 @@ pub enum DialError {
     #[error("the TLS handshake with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
     TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
     #[error(
-        "the broker sees {from} as {seen}, which may be another account's address, so no order is sent from there. \
+        "the broker sees {from} as {seen}, which may be another account's address, so nothing that is signed goes that way. \
          Something between here and the broker changes addresses: look for NAT66, masquerade or snat (nft list ruleset), \
          and remove it for {from}. The gateway asks the broker again by itself"
     )]

@@ -49,7 +49,7 @@ pub(super) async fn ask(getter: &dyn GetIp, legs: &Arc<Legs>, role: Role) -> Fou
         return Found::Told(first);
     }
     tracing::warn!(account = %legs.account(), leg = role.as_str(), source = %leg.source(), seen = %other,
-        "the broker saw another address than this account's own; it is asked again on a new connection");
+        "the broker saw another address than this leg's own; it is asked again on a new connection");
     match question().await {
         Some(second) if second.detected.is_some() => Found::Told(second),
         Some(_) | None => Found::Doubtful,

@@ -25,7 +25,7 @@ pub trait GetIp: Send + Sync {
     /// Ask, on a new connection. No future when it cannot be asked, and nothing from it
     /// when there was no whole answer; one that does not say is a [`SeenAddress`] without anything in it.
     ///
-    /// Must leave by that leg and no other ([`Leg::lease_for_errand`]). It is given ten seconds
+    /// Must leave by that leg and no other (`Leg::lease_for_errand`). It is given ten seconds
     /// and dropped then.
     fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>>;
 

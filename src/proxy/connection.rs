@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -108,28 +109,33 @@ impl Proxy {
             // Before the body is read, so that nobody makes us hold bodies without a key.
             let form = Form::of(&head.target, tunnel.is_some());
             let shown = tunnel.map_or(&head.headers, |tunnel| &*tunnel.admitted_by);
-            let mut admitted = known.admit(listener, &self.accounts, shown, form);
-            if head.has_body()
-                && let Err(problem) = admitted
-            {
-                let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(None, problem));
-                if answered(&mut connection, place, asked, reply).await.is_some() {
-                    connection.linger().await;
+            let admitted = known.admit(listener, &self.accounts, shown, form);
+            let mut admitted = match admitted {
+                Err(problem) if head.has_body() => {
+                    let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(None, problem));
+                    if answered(&mut connection, place, asked, reply).await.is_some() {
+                        connection.linger().await;
+                    }
+                    return None;
                 }
-                return None;
-            }
-            let waits_for_body = head.has_body() && !connection.holds_body(&head);
+                // Asked again when its body is there: a key may be taken away meanwhile, and who waits must not keep
+                // what the account had.
+                Ok(_) if head.has_body() && !connection.holds_body(&head) => None,
+                admitted => Some(admitted),
+            };
             // From here on it has shown a key, or will in no time be asked for it.
             place.is_busy();
             let body = match connection.body(&head, by).await {
                 Ok(body) => body,
                 Err(error) => return self.unread(connection, place, error).await,
             };
-            if waits_for_body {
-                // A key may have been taken away meanwhile.
-                let shown = tunnel.map_or(&head.headers, |tunnel| &*tunnel.admitted_by);
-                admitted = listener.admit(&self.accounts, shown, form);
-            }
+            let admitted = match admitted.take() {
+                Some(admitted) => admitted,
+                None => {
+                    let shown = tunnel.map_or(&head.headers, |tunnel| &*tunnel.admitted_by);
+                    listener.admit(&self.accounts, shown, form)
+                }
+            };
             let mut asked = ReplyFraming::of(&head);
             let version = head.version;
             let Head { method, target, headers, .. } = head;
@@ -149,7 +155,13 @@ impl Proxy {
                         handled = handling.as_mut() => handled,
                     }
                 }
-                Err(problem) => Handled::Reply(self.refuse(Some(&method), problem)),
+                Err(problem) => {
+                    // Whatever more it has said is there to be seen below.
+                    if !gone.is_cancelled() && connection.ends().now_or_never().is_some() {
+                        gone.cancel();
+                    }
+                    Handled::Reply(self.refuse(Some(&method), problem))
+                }
             };
             match handled {
                 Handled::Reply(reply) => {

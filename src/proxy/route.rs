@@ -54,7 +54,7 @@ impl Proxy {
             Handled::Reply(reply) => (reply.status(), reply.headers_mut()),
             Handled::Upgrade(reply, _) => (reply.status(), reply.headers_mut()),
         };
-        self.told(&mut exchange.record, status, headers, began);
+        self.conclude(&mut exchange.record, status, headers, began);
         handled
     }
 
@@ -69,12 +69,12 @@ impl Proxy {
         record.code = Some(problem.code.as_str());
         let mut reply = problem.into_reply(None, &request_id);
         let status = reply.status();
-        self.told(&mut record, status, reply.headers_mut(), began);
+        self.conclude(&mut record, status, reply.headers_mut(), began);
         reply
     }
 
     /// The access line, the count and the header of what was answered.
-    fn told(&self, record: &mut Access, status: StatusCode, headers: &mut http::HeaderMap, began: Instant) {
+    fn conclude(&self, record: &mut Access, status: StatusCode, headers: &mut http::HeaderMap, began: Instant) {
         record.status = status.as_u16();
         record.total = began.elapsed();
         self.dispatcher.metrics().request(record);

@@ -131,14 +131,16 @@ impl Order<'_> {
                     if outcome == Outcome::Executed && self.endpoint.static_ip {
                         sent.leg.accepted_source();
                     }
+                    self.outcome(&sent.intent, outcome, Some(&reply), sent.at, false).await;
+                    self.settled(&mut claim, outcome, &reply);
                     (outcome, reply)
                 }
                 Verdict::RefusesSource(reply) => {
                     sent.leg.refused_source();
+                    self.refused(&sent, &reply, &mut claim, &mut tries).await;
                     match legs.other_than(sent.leg.role(), self.purpose()) {
                         Some(other) if tries.only.is_none() && other.source() != sent.leg.source() => {
                             tries.only = Some(other.role());
-                            self.refused(&sent, &reply, &mut claim, &mut tries).await;
                             continue;
                         }
                         Some(_) | None => (Outcome::Rejected, reply),
@@ -146,8 +148,8 @@ impl Order<'_> {
                 }
                 Verdict::RefusesToken(reply) => {
                     account.keeper.refused(sent.generation, By::Write);
+                    self.refused(&sent, &reply, &mut claim, &mut tries).await;
                     if std::mem::replace(&mut tries.refused, sent.generation) == 0 {
-                        self.refused(&sent, &reply, &mut claim, &mut tries).await;
                         continue;
                     }
                     (Outcome::Rejected, reply)
@@ -162,7 +164,9 @@ impl Order<'_> {
                     return Box::pin(self.reconcile(lost(claim, &sent, &lookup, None, &why), record)).await;
                 }
             };
-            return Ok(self.finish(claim, &sent, (outcome, reply), &lookup, record).await);
+            // The broker's reply is the last word, and is in the journal.
+            claim.end(self.recorded(outcome, &reply, &lookup, false));
+            return Ok(self.answer(reply, outcome, false, record));
         }
     }
 
@@ -190,22 +194,7 @@ impl Order<'_> {
         self.leave(ready, write, claim, lookup, record).await
     }
 
-    /// The broker's reply is the last word: write it down, keep it for repeats, and answer.
-    async fn finish(
-        &self,
-        mut claim: Claim,
-        sent: &SentWrite<'_>,
-        (outcome, reply): (Outcome, Reply),
-        lookup: &Arc<Lookup>,
-        record: &mut Access,
-    ) -> Response<Body> {
-        self.outcome(&sent.intent, outcome, Some(&reply), sent.at, false).await;
-        self.settled(&mut claim, outcome, &reply);
-        claim.end(self.recorded(outcome, &reply, lookup, false));
-        self.answer(reply, outcome, false, record)
-    }
-
-    /// The broker refused it, for its address or its token, and another attempt may do better.
+    /// The broker refused it, for its address or its token: nothing was done, and another attempt may do better.
     async fn refused(&self, sent: &SentWrite<'_>, reply: &Reply, claim: &mut Claim, tries: &mut Tries) {
         self.outcome(&sent.intent, Outcome::Rejected, Some(reply), sent.at, false).await;
         claim.taken_back();
@@ -295,10 +284,16 @@ impl Order<'_> {
                 return Err(limited(&err));
             }
         };
+        let clear = self.is_clear(&mut lease);
+        // After the connection was asked, right before its bytes: whatever took its time is seen.
         let (at, left_at) = (Instant::now(), BootInstant::now());
-        if let Some(stopped) = self.stopped(&mut lease, at, left_at) {
+        let stopped = match clear {
+            Ok(()) => self.came_too_late(at, left_at).map(Err),
+            Err(attempt) => Some(Ok(attempt)),
+        };
+        if let Some(stopped) = stopped {
             self.lane.gate.refund(permit);
-            self.outcome(&intent, Outcome::NotSent, None, written_at, false).await;
+            self.outcome(&intent, Outcome::NotSent, None, at, false).await;
             return stopped;
         }
         claim.sending(self.unknown(lookup));
@@ -325,17 +320,16 @@ impl Order<'_> {
         Ok(Attempt::Sent(SentWrite { leg, generation: token.generation(), intent, at }, verdict))
     }
 
-    /// The last look, after its intent is written and its limit counted: may it not be sent after all?
-    fn stopped<'l>(&self, lease: &mut Lease, now: Instant, awake: BootInstant) -> Option<Result<Attempt<'l>, Problem>> {
+    /// The last look, after its intent is written and its limit counted: is no exit in its way, and the connection open?
+    fn is_clear<'l>(&self, lease: &mut Lease) -> Result<(), Attempt<'l>> {
         // It may have waited for an exit that took its room, and must not leave after it.
         if self.stand() != Stand::Clear {
-            return Some(Ok(Attempt::Overtaken));
+            return Err(Attempt::Overtaken);
         }
         if !lease.still_good() {
-            return Some(Ok(Attempt::NotSent("the broker had closed the connection".to_owned())));
+            return Err(Attempt::NotSent("the broker had closed the connection".to_owned()));
         }
-        // The disk may have held the intent, or the machine slept: an engine that gave up does not expect this order.
-        self.came_too_late(now, awake).map(Err)
+        Ok(())
     }
 
     /// What takes risk away is in nobody's way and has nobody in its way.
