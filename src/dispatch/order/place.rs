@@ -284,13 +284,10 @@ impl Order<'_> {
                 return Err(limited(&err));
             }
         };
-        let clear = self.is_clear(&mut lease);
+        let obstacle = self.obstacle(&mut lease);
         // After the connection was asked, right before its bytes: whatever took its time is seen.
         let (at, left_at) = (Instant::now(), BootInstant::now());
-        let stopped = match clear {
-            Ok(()) => self.came_too_late(at, left_at).map(Err),
-            Err(attempt) => Some(Ok(attempt)),
-        };
+        let stopped = obstacle.map(Ok).or_else(|| self.came_too_late(at, left_at).map(Err));
         if let Some(stopped) = stopped {
             self.lane.gate.refund(permit);
             self.outcome(&intent, Outcome::NotSent, None, at, false).await;
@@ -320,16 +317,17 @@ impl Order<'_> {
         Ok(Attempt::Sent(SentWrite { leg, generation: token.generation(), intent, at }, verdict))
     }
 
-    /// The last look, after its intent is written and its limit counted: is no exit in its way, and the connection open?
-    fn is_clear<'l>(&self, lease: &mut Lease) -> Result<(), Attempt<'l>> {
+    /// The last look, after its intent is written and its limit counted: is there an exit in its way, or has the broker
+    /// closed the connection?
+    fn obstacle<'l>(&self, lease: &mut Lease) -> Option<Attempt<'l>> {
         // It may have waited for an exit that took its room, and must not leave after it.
         if self.stand() != Stand::Clear {
-            return Err(Attempt::Overtaken);
+            return Some(Attempt::Overtaken);
         }
         if !lease.still_good() {
-            return Err(Attempt::NotSent("the broker had closed the connection".to_owned()));
+            return Some(Attempt::NotSent("the broker had closed the connection".to_owned()));
         }
-        Ok(())
+        None
     }
 
     /// What takes risk away is in nobody's way and has nobody in its way.
