@@ -11,32 +11,23 @@ use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_GETROUTE: u16 = 26;
+use crate::net::netlink_message::{
+    AF_INET6, HEADER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTA_DST, RTA_OIF, RTA_TABLE, RTM_GETROUTE,
+    RTM_NEWROUTE, RTM_NEWRULE, RTN_LOCAL, attributes, field, messages,
+};
+
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_GETNEIGH: u16 = 30;
-const RTM_NEWRULE: u16 = 32;
 const RTM_GETRULE: u16 = 34;
-const NLM_F_REQUEST: u16 = 0x01;
-const NLM_F_DUMP: u16 = 0x300;
-const AF_INET6: u8 = 10;
-const RTA_DST: u16 = 1;
 const RTA_SRC: u16 = 2;
-const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
-const RTA_TABLE: u16 = 15;
 const NDA_DST: u16 = 1;
 const NTF_PROXY: u8 = 0x08;
 const NTF_ROUTER: u8 = 0x80;
 const NUD_FAILED: u16 = 0x20;
 const RTN_UNICAST: u8 = 1;
-const RTN_LOCAL: u8 = 2;
-/// `nlmsghdr`: length u32, type u16, flags u16, sequence u32, port u32.
-const HEADER: usize = 16;
 /// `rtmsg`, `fib_rule_hdr` and `ndmsg` alike.
 const FIXED: usize = 12;
 /// `rtnexthop`: length u16, flags u8, hops u8, interface u32.
@@ -234,39 +225,6 @@ fn request(kind: u16, flags: u16, fixed: [u8; FIXED], addresses: &[(u16, Ipv6Add
         message.extend_from_slice(&address.octets());
     }
     message
-}
-
-struct Message<'a> {
-    kind: u16,
-    payload: &'a [u8],
-}
-
-/// The messages of a packet, up to the first whose length makes no sense.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let length = usize::try_from(field(bytes, 0).map(u32::from_ne_bytes)?).ok()?;
-        let payload = bytes.get(HEADER..length)?;
-        let kind = u16::from_ne_bytes(field(bytes, 4)?);
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, payload })
-    })
-}
-
-/// The attributes of a message behind its fixed part.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16::from_ne_bytes(field(bytes, 0)?));
-        let value = bytes.get(4..length)?;
-        // The two high bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-        let kind = u16::from_ne_bytes(field(bytes, 2)?) & 0x3fff;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-/// `N` bytes at a place.
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
 fn address(value: &[u8]) -> Option<Ipv6Addr> {

@@ -3,5 +3,6 @@
 pub(crate) mod bind;
 pub mod host_address;
 pub(crate) mod netlink;
+pub(crate) mod netlink_message;
 pub mod read_buffer;
 pub(crate) mod rewind;

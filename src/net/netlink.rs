@@ -12,30 +12,21 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+use super::netlink_message::{
+    AF_INET6, HEADER, Message, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTA_DST, RTA_OIF, RTA_TABLE,
+    RTM_GETROUTE, RTM_NEWROUTE, RTM_NEWRULE, RTN_LOCAL, attributes, field, messages,
+};
+
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_DELADDR: u16 = 21;
-const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
-const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
-const NLM_F_REQUEST: u16 = 0x01;
 const NLM_F_MULTI: u16 = 0x02;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_DUMP: u16 = 0x300;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
 const RTA_PRIORITY: u16 = 6;
-const RTA_TABLE: u16 = 15;
 const IFA_ADDRESS: u16 = 1;
-const RTN_LOCAL: u8 = 2;
 const IFF_UP: u32 = 1;
-const AF_INET6: u8 = 10;
-/// `nlmsghdr`: length u32, type u16, flags u16, sequence u32, port u32.
-const HEADER: usize = 16;
 /// `rtmsg`.
 const ROUTE: usize = 12;
 /// `ifaddrmsg`.
@@ -263,46 +254,6 @@ impl Follower {
         self.known = dump.told;
         news.changed = true;
     }
-}
-
-struct Message<'a> {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    payload: &'a [u8],
-}
-
-/// The messages of a packet, up to the first whose length makes no sense.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
-    std::iter::from_fn(move || {
-        let length = usize::try_from(field(bytes, 0).map(u32::from_ne_bytes)?).ok()?;
-        let payload = bytes.get(HEADER..length)?;
-        let message = Message {
-            kind: u16::from_ne_bytes(field(bytes, 4)?),
-            flags: u16::from_ne_bytes(field(bytes, 6)?),
-            sequence: u32::from_ne_bytes(field(bytes, 8)?),
-            payload,
-        };
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
-}
-
-/// The attributes of a message behind its fixed part.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16::from_ne_bytes(field(bytes, 0)?));
-        let value = bytes.get(4..length)?;
-        // The two high bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
-        let kind = u16::from_ne_bytes(field(bytes, 2)?) & 0x3fff;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-/// `N` bytes at a place.
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
 /// A route of type `local`, from an `rtmsg`.
