@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::support::engine::Wish;
+use crate::support::engine::OrderRequest;
 use crate::support::net::Ns;
 use crate::support::random::Random;
 use crate::support::wait::poll;
@@ -167,6 +167,6 @@ fn judge(host: &Host, mut ended: Vec<Ended>) {
 }
 
 /// An order of no more meaning than to see whether one leaves.
-fn probe(n: usize) -> Wish {
-    Wish::place(Some(&format!("probe{n}")), 100.0)
+fn probe(n: usize) -> OrderRequest {
+    OrderRequest::place(Some(&format!("probe{n}")), 100.0)
 }

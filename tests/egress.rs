@@ -10,7 +10,7 @@ use crate::support::caller::{Caller, Reply, basic, connect, request, tls, tunnel
 use crate::support::name_server::{NameServer, Says};
 use crate::support::net::{self, Ns, Uplink};
 use crate::support::wait_until;
-use crate::support::world::{LISTENER, LOOPBACK, Trader, World, config, pins};
+use crate::support::world::{LISTENER, LOOPBACK, TestAccount, World, config, pins};
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault, Habits};
 
@@ -430,7 +430,7 @@ fn who_may_not_gets_the_named_code_and_nothing_is_sent() {
     assert!(world.broker.seen().is_empty(), "{:?}", world.broker.seen());
 }
 
-async fn refusals(a1: &Trader, a2: &Trader) -> Vec<(&'static str, Reply, u16, &'static str)> {
+async fn refusals(a1: &TestAccount, a2: &TestAccount) -> Vec<(&'static str, Reply, u16, &'static str)> {
     let good = basic(&a1.name, &a1.key);
     let crossed = basic(&a1.name, &a2.key);
     let unknown = basic("nobody", &a1.key);

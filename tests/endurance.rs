@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::support::caller::{Caller, basic, connect, request};
 use crate::support::net::Ns;
 use crate::support::wait::wait_until;
-use crate::support::world::{LISTENER, Trader, World, config, pins};
+use crate::support::world::{LISTENER, TestAccount, World, config, pins};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -74,7 +74,7 @@ fn body(n: usize) -> String {
     )
 }
 
-async fn caller(traders: &[Trader], next: &AtomicUsize, until: usize, told: &Mutex<BTreeMap<String, usize>>) {
+async fn caller(traders: &[TestAccount], next: &AtomicUsize, until: usize, told: &Mutex<BTreeMap<String, usize>>) {
     let mut caller = Caller::http1(connect(LISTENER).await).await;
     loop {
         let n = next.fetch_add(1, Ordering::Relaxed);

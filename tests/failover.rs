@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::engine::{Told, Wish};
+use crate::support::engine::{OrderAnswer, OrderRequest};
 use crate::support::net::{Ns, Uplink};
 use crate::support::wait::wait_for;
 use crate::support::world::{LISTENER, World, config, pins};
@@ -31,10 +31,11 @@ fn world(warm: u8) -> World {
     world
 }
 
-fn place(world: &World) -> (Told, Duration) {
+fn place(world: &World) -> (OrderAnswer, Duration) {
     let began = Instant::now();
-    let told =
-        world.net.in_ns(Ns::Caller, || async { Wish::place(None, 100.0).send(LISTENER, &world.traders[0]).await });
+    let told = world
+        .net
+        .in_ns(Ns::Caller, || async { OrderRequest::place(None, 100.0).send(LISTENER, &world.traders[0]).await });
     // The thread and its runtime are a few hundred microseconds of this.
     (told.expect("no answer"), began.elapsed())
 }

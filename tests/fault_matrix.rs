@@ -17,10 +17,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::support::Gateway;
-use crate::support::engine::{Told, Wish};
+use crate::support::engine::{OrderAnswer, OrderRequest};
 use crate::support::net::{Ns, Uplink};
 use crate::support::wait::wait_until;
-use crate::support::world::{LISTENER, Trader, World, config, pins};
+use crate::support::world::{LISTENER, TestAccount, World, config, pins};
 use futures_util::future::join_all;
 use serde_json::json;
 use sixgate::domain::{Pair, SourceAddr};
@@ -205,14 +205,14 @@ impl Trouble {
 struct Cell {
     op: Op,
     repeats: bool,
-    trader: Trader,
-    wish: Wish,
+    trader: TestAccount,
+    wish: OrderRequest,
     /// The one that it gives itself.
     correlation_id: Option<String>,
     /// Another order under that id, which is not what this request made.
     older: Option<String>,
-    first: Option<Told>,
-    last: Option<Told>,
+    first: Option<OrderAnswer>,
+    last: Option<OrderAnswer>,
 }
 
 struct Matrix {
@@ -237,12 +237,12 @@ impl Matrix {
         Self { world, text, counts: BTreeMap::new(), failures: Vec::new(), serial: 0 }
     }
 
-    fn traders(&self) -> impl Iterator<Item = (Op, bool, &Trader)> {
+    fn traders(&self) -> impl Iterator<Item = (Op, bool, &TestAccount)> {
         let kinds = OPS.into_iter().flat_map(|op| [(op, false), (op, true)]);
         kinds.zip(&self.world.traders).map(|((op, repeats), trader)| (op, repeats, trader))
     }
 
-    fn send(&self, wishes: Vec<(Trader, Wish)>) -> Vec<Option<Told>> {
+    fn send(&self, wishes: Vec<(TestAccount, OrderRequest)>) -> Vec<Option<OrderAnswer>> {
         let send = || async { join_all(wishes.iter().map(|(trader, wish)| wish.send(LISTENER, trader))).await };
         self.world.net.in_ns(Ns::Caller, send)
     }
@@ -253,9 +253,9 @@ impl Matrix {
         self.serial += 1;
         let serial = self.serial;
         let all: Vec<_> = self.traders().map(|(op, repeats, trader)| (op, repeats, trader.clone())).collect();
-        let before = all.iter().map(|(_, _, trader)| (trader.clone(), Wish::place(None, 90.0))).collect();
+        let before = all.iter().map(|(_, _, trader)| (trader.clone(), OrderRequest::place(None, 90.0))).collect();
         let placed = self.send(before);
-        let cell = |((op, repeats, trader), placed): ((Op, bool, Trader), Option<Told>)| {
+        let cell = |((op, repeats, trader), placed): ((Op, bool, TestAccount), Option<OrderAnswer>)| {
             let placed = placed.filter(|told| told.outcome == "executed").unwrap_or_else(|| {
                 panic!(
                     "before {trouble:?}: {op:?} of {} could not be prepared; {}",
@@ -270,12 +270,12 @@ impl Matrix {
             let by_key = repeats && serial.is_multiple_of(2) && !older;
             let correlation = (!by_key).then_some(id.as_str());
             let mut wish = match op {
-                Op::Place => Wish::place(correlation, price),
-                Op::Slicing => Wish::slicing(correlation, price),
-                Op::Super => Wish::super_order(correlation, price),
-                Op::Modify => Wish::modify(&placed.order_id(), price),
-                Op::Cancel => Wish::cancel(&placed.order_id()),
-                Op::Read => Wish::read(),
+                Op::Place => OrderRequest::place(correlation, price),
+                Op::Slicing => OrderRequest::slicing(correlation, price),
+                Op::Super => OrderRequest::super_order(correlation, price),
+                Op::Modify => OrderRequest::modify(&placed.order_id(), price),
+                Op::Cancel => OrderRequest::cancel(&placed.order_id()),
+                Op::Read => OrderRequest::read(),
             };
             if by_key || (repeats && matches!(op, Op::Modify | Op::Cancel)) {
                 wish = wish.under(&id);
@@ -476,7 +476,7 @@ impl Matrix {
             let told = cell.last.as_ref().or(cell.first.as_ref());
             let word = told.map_or("", |told| told.outcome.as_str());
             let (first, last) = trouble.allowed();
-            let is = |told: &Option<Told>, among: &[&str]| {
+            let is = |told: &Option<OrderAnswer>, among: &[&str]| {
                 among.contains(&told.as_ref().map_or("", |told| told.outcome.as_str()))
             };
             let mut wrong = Vec::new();
@@ -497,7 +497,7 @@ impl Matrix {
                 if word == "executed" && done != 1 || matches!(word, "not_sent" | "rejected") && done != 0 {
                     wrong.push("the last word is false");
                 }
-                if cell.older.is_some() && told.map(Told::order_id) == cell.older {
+                if cell.older.is_some() && told.map(OrderAnswer::order_id) == cell.older {
                     wrong.push("another order's number");
                 }
                 if word == "unknown" && done == 1 && trouble != Trouble::LineSilentKept {

@@ -15,9 +15,9 @@ mod verdicts;
 use std::time::Duration;
 
 use crate::support::caller::{Caller, Reply, basic, connect};
-use crate::support::engine::{HOST, Wish};
+use crate::support::engine::{HOST, OrderRequest};
 use crate::support::net::Ns;
-use crate::support::world::{LISTENER, Trader, World, config, pins};
+use crate::support::world::{LISTENER, TestAccount, World, config, pins};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
@@ -81,7 +81,7 @@ impl Ask {
     }
 
     /// The request itself; `trader` shows its key.
-    fn request(&self, trader: Option<&Trader>) -> Request<Full<Bytes>> {
+    fn request(&self, trader: Option<&TestAccount>) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(self.method).uri(format!("http://{HOST}{}", self.path));
         request = request.header("host", HOST);
         if let Some(trader) = trader {
@@ -94,8 +94,8 @@ impl Ask {
     }
 }
 
-impl From<&Wish> for Ask {
-    fn from(wish: &Wish) -> Self {
+impl From<&OrderRequest> for Ask {
+    fn from(wish: &OrderRequest) -> Self {
         let mut ask = Self::new(wish.method, &wish.path);
         if let Some(key) = &wish.key {
             ask = ask.with("idempotency-key", key);
@@ -107,14 +107,14 @@ impl From<&Wish> for Ask {
     }
 }
 
-impl From<Wish> for Ask {
-    fn from(wish: Wish) -> Self {
+impl From<OrderRequest> for Ask {
+    fn from(wish: OrderRequest) -> Self {
         Self::from(&wish)
     }
 }
 
 /// What the caller is told.
-trait Told {
+trait ReplyOutcome {
     fn outcome(&self) -> &str;
     fn code(&self) -> String;
     fn order_id(&self) -> String;
@@ -122,7 +122,7 @@ trait Told {
     fn repeat_of(&self) -> &str;
 }
 
-impl Told for Reply {
+impl ReplyOutcome for Reply {
     fn outcome(&self) -> &str {
         self.header("sixgate-outcome")
     }
@@ -143,7 +143,7 @@ impl Told for Reply {
     }
 }
 
-async fn exchange(trader: &Trader, ask: &Ask) -> Reply {
+async fn exchange(trader: &TestAccount, ask: &Ask) -> Reply {
     let mut caller = Caller::http1(connect(LISTENER).await).await;
     caller.send(ask.request(Some(trader))).await.expect("no answer")
 }

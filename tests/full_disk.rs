@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::bad_disk::BadDisk;
 use crate::support::caller::{Caller, basic, request};
-use crate::support::engine::{HOST, Told, Wish};
+use crate::support::engine::{HOST, OrderAnswer, OrderRequest};
 use crate::support::net::Ns;
 use crate::support::wait::{wait_for, wait_until};
 use crate::support::world::{LISTENER, World, automatic, config, pins};
@@ -30,12 +30,12 @@ fn text(more: &str) -> String {
 }
 
 #[track_caller]
-fn send(world: &World, wish: &Wish) -> Told {
+fn send(world: &World, wish: &OrderRequest) -> OrderAnswer {
     let trader = &world.traders[0];
     world.net.in_ns(Ns::Caller, || async { wish.send(LISTENER, trader).await }).expect("no answer")
 }
 
-fn told(told: &Told) -> (u16, &str) {
+fn told(told: &OrderAnswer) -> (u16, &str) {
     (told.status, told.outcome.as_str())
 }
 
@@ -74,9 +74,9 @@ fn fill(world: &World, name: &str) -> PathBuf {
 }
 
 /// The last page takes a few lines more.
-fn until_refused(world: &World, price: f64) -> Told {
+fn until_refused(world: &World, price: f64) -> OrderAnswer {
     for n in 0..200 {
-        let told = send(world, &Wish::place(Some(&format!("until-{price}-{n}")), price));
+        let told = send(world, &OrderRequest::place(Some(&format!("until-{price}-{n}")), price));
         match told.outcome.as_str() {
             "executed" => {}
             // The broker takes ten a second.
@@ -93,7 +93,7 @@ fn until_sent(world: &World, price: f64) -> Duration {
     let mut n = 0;
     wait_until("an order to leave", LIMIT, || {
         n += 1;
-        send(world, &Wish::place(Some(&format!("again-{price}-{n}")), price)).outcome == "executed"
+        send(world, &OrderRequest::place(Some(&format!("again-{price}-{n}")), price)).outcome == "executed"
     });
     begun.elapsed()
 }
@@ -121,22 +121,22 @@ fn said(world: &World, what: &str) -> usize {
 }
 
 /// One waiting order of each kind, and how it is cancelled.
-fn cancels(world: &World) -> Vec<Wish> {
-    let id = |wish: &Wish| {
+fn cancels(world: &World) -> Vec<OrderRequest> {
+    let id = |wish: &OrderRequest| {
         let told = send(world, wish);
         assert_eq!(told.outcome, "executed", "{told:?}");
         let alert = told.json()["alertId"].as_str().unwrap_or_default().to_owned();
         if alert.is_empty() { told.order_id() } else { alert }
     };
-    let plain = id(&Wish::place(Some("plain"), 100.0));
-    let super_order = id(&Wish::super_order(Some("super"), 3000.0));
-    let forever = id(&Wish::forever(Some("forever"), 100.0));
+    let plain = id(&OrderRequest::place(Some("plain"), 100.0));
+    let super_order = id(&OrderRequest::super_order(Some("super"), 3000.0));
+    let forever = id(&OrderRequest::forever(Some("forever"), 100.0));
     vec![
-        Wish::cancel(&plain),
-        Wish::new("DELETE", format!("/v2/super/orders/{super_order}/ENTRY_LEG"), None),
-        Wish::new("DELETE", format!("/v2/forever/orders/{forever}"), None),
-        Wish::new("DELETE", "/v2/positions", None),
-        Wish::new("POST", "/v2/killswitch?killSwitchStatus=ACTIVATE", None),
+        OrderRequest::cancel(&plain),
+        OrderRequest::new("DELETE", format!("/v2/super/orders/{super_order}/ENTRY_LEG"), None),
+        OrderRequest::new("DELETE", format!("/v2/forever/orders/{forever}"), None),
+        OrderRequest::new("DELETE", "/v2/positions", None),
+        OrderRequest::new("POST", "/v2/killswitch?killSwitchStatus=ACTIVATE", None),
     ]
 }
 
@@ -144,7 +144,7 @@ fn cancels(world: &World) -> Vec<Wish> {
 #[test]
 fn a_full_disk_stops_no_exit_and_is_said_once() {
     let world = on_a_small_disk(1, "24m", &text(""));
-    let waiting = send(&world, &Wish::place(Some("waiting"), 100.0)).order_id();
+    let waiting = send(&world, &OrderRequest::place(Some("waiting"), 100.0)).order_id();
     let cancels = cancels(&world);
     assert_eq!((readyz(&world).0, metric(&world, "sixgate_journal_writable")), (200, 1.0));
     let filler = fill(&world, "filler");
@@ -159,13 +159,16 @@ fn a_full_disk_stops_no_exit_and_is_said_once() {
         assert!(answer.outcome == "executed" && answer.status < 300, "{cancel:?}: {answer:?}");
     }
     let before = arrived(&world);
-    for wish in [Wish::place(Some("no"), 100.0), Wish::modify(&waiting, 99.0), Wish::super_order(Some("none"), 3000.0)]
-    {
+    for wish in [
+        OrderRequest::place(Some("no"), 100.0),
+        OrderRequest::modify(&waiting, 99.0),
+        OrderRequest::super_order(Some("none"), 3000.0),
+    ] {
         let answer = send(&world, &wish);
         assert_eq!((told(&answer), answer.code().as_str()), ((503, "not_sent"), "journal_unavailable"), "{answer:?}");
     }
     assert_eq!(arrived(&world), before, "sent, and no line of it in the journal");
-    assert_eq!(send(&world, &Wish::read()).status, 200);
+    assert_eq!(send(&world, &OrderRequest::read()).status, 200);
     let (status, body) = readyz(&world);
     assert!(status == 503 && body.contains("not ready") && body.contains("df -h"), "{status} {body}");
     assert_eq!(metric(&world, "sixgate_journal_writable"), 0.0);
@@ -178,7 +181,8 @@ fn a_full_disk_stops_no_exit_and_is_said_once() {
     std::fs::remove_file(more).unwrap();
     // The kill switch that was turned on is the broker's: off again, and orders are taken.
     wait_until("placements and changes to leave", LIMIT, || {
-        send(&world, &Wish::new("POST", "/v2/killswitch?killSwitchStatus=DEACTIVATE", None)).outcome == "executed"
+        send(&world, &OrderRequest::new("POST", "/v2/killswitch?killSwitchStatus=DEACTIVATE", None)).outcome
+            == "executed"
     });
     let took = until_sent(&world, 102.0);
     println!("an order left {took:?} after there was room");
@@ -204,7 +208,7 @@ fn room_that_runs_low_is_said_beforehand() {
     } {}
     wait_until("it is said", LIMIT, || readyz(&world).1.contains(low));
     assert_eq!(readyz(&world).0, 200, "orders are taken");
-    assert_eq!(send(&world, &Wish::place(Some("low"), 100.0)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::place(Some("low"), 100.0)).outcome, "executed");
     drop(file);
     std::fs::remove_file(&path).unwrap();
     wait_until("it is over", LIMIT, || !readyz(&world).1.contains(low));
@@ -240,10 +244,10 @@ fn a_halt_is_in_force_on_a_full_disk_and_its_end_is_not() {
     let (status, halted) = admin(&world, true);
     assert_eq!((status, &halted["halted"]), (200, &json!(true)), "{halted}");
     assert!(halted["halt_warning"].as_str().unwrap().contains("a restart would end the halt"), "{halted}");
-    assert_eq!(send(&world, &Wish::place(None, 100.0)).code(), "account_halted");
+    assert_eq!(send(&world, &OrderRequest::place(None, 100.0)).code(), "account_halted");
     let (status, refused) = admin(&world, false);
     assert_eq!((status, refused["code"].as_str()), (507, Some("disk_full")), "{refused}");
-    assert_eq!(send(&world, &Wish::place(None, 100.0)).code(), "account_halted");
+    assert_eq!(send(&world, &OrderRequest::place(None, 100.0)).code(), "account_halted");
     let body = readyz(&world).1;
     assert!(body.contains("the state cannot be written") && body.contains("free room"), "{body}");
 
@@ -255,9 +259,9 @@ fn a_halt_is_in_force_on_a_full_disk_and_its_end_is_not() {
     world.gateway.kill9();
     world.start_again();
     assert_eq!(world.gateway.admin().get("/v1/accounts/a1").1["halted"], true);
-    assert_eq!(send(&world, &Wish::place(None, 100.0)).code(), "account_halted");
+    assert_eq!(send(&world, &OrderRequest::place(None, 100.0)).code(), "account_halted");
     assert_eq!(admin(&world, false).0, 200);
-    assert_eq!(send(&world, &Wish::place(None, 100.0)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::place(None, 100.0)).outcome, "executed");
 }
 
 /// Another change of the account that waits for the disk is no reason to go on trading.
@@ -272,7 +276,9 @@ fn a_halt_is_in_force_while_another_change_waits_for_a_disk_that_hangs() {
     let pinning = put("/v1/accounts/a1/leg", json!({ "pin": "primary" }));
     wait_until("it to wait for the disk", LIMIT, || disk.waiting() > 0);
     let halting = put("/v1/accounts/a1/halt", json!({ "halted": true, "reason": "wild" }));
-    wait_until("the halt to be in force", LIMIT, || send(&world, &Wish::place(None, 100.0)).code() == "account_halted");
+    wait_until("the halt to be in force", LIMIT, || {
+        send(&world, &OrderRequest::place(None, 100.0)).code() == "account_halted"
+    });
     let (status, halted) = halting.join().unwrap();
     assert_eq!((status, &halted["halted"]), (200, &json!(true)), "{halted}");
     assert!(halted["halt_warning"].is_string() && disk.waiting() > 0, "{halted}");
@@ -297,7 +303,7 @@ fn with_logins() -> World {
     let mut fields = automatic();
     fields["access_token"] = json!(token);
     world.add(1, &fields);
-    assert_eq!(send(&world, &Wish::place(Some("first"), 100.0)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::place(Some("first"), 100.0)).outcome, "executed");
     assert_eq!(logins(&world), 0);
     world
 }
@@ -318,15 +324,15 @@ fn a_login_on_a_full_disk_waits_for_room_and_is_no_legs_fault() {
     let filler = fill(&world, "filler");
     exhaust(&world);
     world.broker.kill_token(&world.traders[0].client_id);
-    let out = |told: &Told| told.code() == "token_unavailable" || told.outcome == "rejected";
-    let refused = send(&world, &Wish::cancel("1"));
+    let out = |told: &OrderAnswer| told.code() == "token_unavailable" || told.outcome == "rejected";
+    let refused = send(&world, &OrderRequest::cancel("1"));
     assert!(refused.status >= 400, "{refused:?}");
     wait_until("the token's state to say why", LIMIT, || token_of(&world)["last_error"]["code"] == "disk_full");
     let token = token_of(&world);
     assert!(token["last_error"]["action"].as_str().unwrap().contains("free room"), "{token}");
     assert_eq!(logins(&world), 0);
     legs_admit(&world);
-    let refused = send(&world, &Wish::place(Some("no"), 100.0));
+    let refused = send(&world, &OrderRequest::place(Some("no"), 100.0));
     assert!(out(&refused) || refused.code() == "journal_unavailable", "{refused:?}");
     std::fs::remove_file(filler).unwrap();
     let begun = Instant::now();
@@ -344,7 +350,7 @@ fn a_token_that_cannot_be_saved_signs_and_is_saved_when_there_is_room() {
     world.broker.fault(Fault::new(Action::Slow { ms: 10_000 }).on("POST", "/app/generateAccessToken").times(1));
     World::wait_for_a_code_that_lasts(Duration::from_secs(15));
     world.broker.kill_token(&world.traders[0].client_id);
-    send(&world, &Wish::cancel("1"));
+    send(&world, &OrderRequest::cancel("1"));
     wait_until("the login to arrive", LIMIT, || logins(&world) == 1);
     let filler = fill(&world, "filler");
     exhaust(&world);
@@ -353,7 +359,7 @@ fn a_token_that_cannot_be_saved_signs_and_is_saved_when_there_is_room() {
         (token["state"] == "live" && token["last_error"]["code"] == "token_not_saved").then_some(token)
     });
     assert!(token["last_error"]["summary"].as_str().unwrap().contains("could not be saved"), "{token}");
-    assert_eq!(send(&world, &Wish::read()).status, 200);
+    assert_eq!(send(&world, &OrderRequest::read()).status, 200);
     std::fs::remove_file(filler).unwrap();
     wait_until("it is saved", LIMIT, || token_of(&world)["last_error"].is_null());
     assert_eq!(logins(&world), 1, "made again");
@@ -374,7 +380,7 @@ fn a_gateway_that_starts_on_a_full_disk_serves_exits() {
     fill(&world, "more");
     world.gateway =
         Gateway::start_with(&world.net.place(Ns::Gateway), &text(""), world.dir.path(), Ready::Healthz, |_| {});
-    let answer = send(&world, &Wish::place(Some("no"), 100.0));
+    let answer = send(&world, &OrderRequest::place(Some("no"), 100.0));
     assert!(matches!(told(&answer), (503, "not_sent") | (200, "executed")), "{answer:?}");
     for cancel in &cancels {
         let answer = send(&world, cancel);
@@ -425,12 +431,16 @@ fn whatever_way_a_disk_fails_exits_are_sent_and_the_cause_is_named() {
         (Errno::EFBIG, "file's size"),
     ];
     for (n, (errno, advice)) in names.into_iter().enumerate() {
-        let waiting = send(&world, &Wish::place(Some(&format!("waits-{n}")), 100.0)).order_id();
+        let waiting = send(&world, &OrderRequest::place(Some(&format!("waits-{n}")), 100.0)).order_id();
         disk.fail_writes(Some(errno));
-        let refused = send(&world, &Wish::place(Some(&format!("no-{n}")), 100.0));
+        let refused = send(&world, &OrderRequest::place(Some(&format!("no-{n}")), 100.0));
         assert_eq!((told(&refused), refused.code().as_str()), ((503, "not_sent"), "journal_unavailable"), "{errno}");
-        assert_eq!(told(&send(&world, &Wish::cancel(&waiting))), (200, "executed"), "{errno}");
-        assert_eq!(told(&send(&world, &Wish::new("DELETE", "/v2/positions", None))), (200, "executed"), "{errno}");
+        assert_eq!(told(&send(&world, &OrderRequest::cancel(&waiting))), (200, "executed"), "{errno}");
+        assert_eq!(
+            told(&send(&world, &OrderRequest::new("DELETE", "/v2/positions", None))),
+            (200, "executed"),
+            "{errno}"
+        );
         let (status, body) = readyz(&world);
         assert!(status == 503 && body.contains(advice), "{errno}: {status} {body}");
         disk.fail_writes(None);
@@ -446,14 +456,14 @@ fn whatever_way_a_disk_fails_exits_are_sent_and_the_cause_is_named() {
 #[test]
 fn a_removed_folder_is_made_again_and_what_is_in_its_way_is_named() {
     let world = World::up_with(1, &text(""));
-    let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
+    let waiting = send(&world, &OrderRequest::place(Some("waits"), 100.0)).order_id();
     let journal = state(&world).join("journal");
     std::fs::rename(&journal, state(&world).join("away")).unwrap();
     std::fs::write(&journal, "in the way").unwrap();
     // The folder's place is looked at once a second.
     let refused = until_refused(&world, 100.0);
     assert_eq!((told(&refused), refused.code().as_str()), ((503, "not_sent"), "journal_unavailable"), "{refused:?}");
-    assert_eq!(told(&send(&world, &Wish::cancel(&waiting))), (200, "executed"));
+    assert_eq!(told(&send(&world, &OrderRequest::cancel(&waiting))), (200, "executed"));
     assert_eq!(readyz(&world).0, 503);
     std::fs::remove_file(&journal).unwrap();
     until_sent(&world, 101.0);
@@ -467,24 +477,24 @@ fn a_removed_folder_is_made_again_and_what_is_in_its_way_is_named() {
 fn a_sync_that_fails_or_hangs_holds_up_no_exit_for_long() {
     let (world, disk) = with_bad_disk("[journal]\nfsync = true\n");
     let waiting: Vec<String> =
-        (0..3).map(|n| send(&world, &Wish::place(Some(&format!("waits-{n}")), 100.0)).order_id()).collect();
+        (0..3).map(|n| send(&world, &OrderRequest::place(Some(&format!("waits-{n}")), 100.0)).order_id()).collect();
     disk.fail_syncs(Some(Errno::EIO));
-    let refused = send(&world, &Wish::place(Some("no"), 100.0));
+    let refused = send(&world, &OrderRequest::place(Some("no"), 100.0));
     assert_eq!((told(&refused), refused.code().as_str()), ((503, "not_sent"), "journal_unavailable"), "{refused:?}");
-    assert_eq!(told(&send(&world, &Wish::cancel(&waiting[0]))), (200, "executed"));
+    assert_eq!(told(&send(&world, &OrderRequest::cancel(&waiting[0]))), (200, "executed"));
     disk.fail_syncs(None);
     until_sent(&world, 101.0);
     wait_until("it is ready", LIMIT, || readyz(&world).0 == 200);
 
     disk.hold_syncs(true);
-    let refused = send(&world, &Wish::place(Some("none"), 100.0));
+    let refused = send(&world, &OrderRequest::place(Some("none"), 100.0));
     assert_eq!((told(&refused), refused.code().as_str()), ((503, "not_sent"), "journal_unavailable"), "{refused:?}");
     let begun = Instant::now();
-    assert_eq!(told(&send(&world, &Wish::cancel(&waiting[1]))), (200, "executed"));
-    assert_eq!(told(&send(&world, &Wish::cancel(&waiting[2]))), (200, "executed"));
+    assert_eq!(told(&send(&world, &OrderRequest::cancel(&waiting[1]))), (200, "executed"));
+    assert_eq!(told(&send(&world, &OrderRequest::cancel(&waiting[2]))), (200, "executed"));
     println!("two cancels took {:?} while the disk hung", begun.elapsed());
     let begun = Instant::now();
-    let refused = send(&world, &Wish::place(Some("nor"), 100.0));
+    let refused = send(&world, &OrderRequest::place(Some("nor"), 100.0));
     assert_eq!(told(&refused), (503, "not_sent"), "{refused:?}");
     println!("and a placement was refused after {:?}", begun.elapsed());
     assert_eq!(readyz(&world).0, 503);
@@ -497,10 +507,10 @@ fn a_sync_that_fails_or_hangs_holds_up_no_exit_for_long() {
 #[test]
 fn a_caller_that_waits_for_less_than_the_disk_takes_troubles_nobody_else() {
     let (world, disk) = with_bad_disk("[journal]\nfsync = true\n");
-    let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
+    let waiting = send(&world, &OrderRequest::place(Some("waits"), 100.0)).order_id();
     disk.slow_syncs(Duration::from_millis(300));
     let auth = basic(&world.traders[0].name, &world.traders[0].key);
-    let hasty = |wish: &Wish| {
+    let hasty = |wish: &OrderRequest| {
         let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", "100ms")];
         let url = format!("http://{HOST}{}", wish.path);
         world.net.in_ns(Ns::Caller, || async {
@@ -510,12 +520,12 @@ fn a_caller_that_waits_for_less_than_the_disk_takes_troubles_nobody_else() {
         })
     };
     let before = arrived(&world);
-    let refused = hasty(&Wish::place(Some("hasty"), 100.0));
+    let refused = hasty(&OrderRequest::place(Some("hasty"), 100.0));
     assert_eq!((refused.status, refused.header("sixgate-outcome")), (503, "not_sent"), "{refused:?}");
     assert_eq!(refused.json()["code"], "not_in_time", "{refused:?}");
     assert_eq!((arrived(&world), said(&world, BEGINS), readyz(&world).0), (before, 0, 200), "{}", world.gateway.log());
-    assert_eq!(told(&send(&world, &Wish::place(Some("patient"), 100.0))), (200, "executed"));
-    let cancelled = hasty(&Wish::cancel(&waiting));
+    assert_eq!(told(&send(&world, &OrderRequest::place(Some("patient"), 100.0))), (200, "executed"));
+    let cancelled = hasty(&OrderRequest::cancel(&waiting));
     assert_eq!((cancelled.status, cancelled.header("sixgate-outcome")), (200, "executed"), "{cancelled:?}");
     assert_eq!((said(&world, BEGINS), readyz(&world).0), (0, 200), "{}", world.gateway.log());
     // Its line is in the journal, and must not look like an order whose end is not known.
@@ -533,7 +543,7 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
     let ask = move |method: &str, path: &str, body: Option<&str>| {
         request(method, &format!("http://{HOST}{path}"), HOST, &[("proxy-authorization", auth.as_str())], body)
     };
-    let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
+    let waiting = send(&world, &OrderRequest::place(Some("waits"), 100.0)).order_id();
     let runtime = world.net.runtime(Ns::Caller);
     // Each is given to the worker that has fewer.
     let connect = || async {
@@ -548,7 +558,7 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
         (first, second)
     });
     disk.hold_writes(true);
-    let order = Wish::place(Some("held"), 100.0).body;
+    let order = OrderRequest::place(Some("held"), 100.0).body;
     let held = ask("POST", "/v2/orders", order.as_deref());
     // Its caller wants it soon or not at all, and the disk takes longer.
     let mut held = held;
@@ -558,7 +568,7 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
     wait_until("its line to be written", LIMIT, || disk.waiting() > 0);
     let (cancel, other) = (
         ask("DELETE", &format!("/v2/orders/{waiting}"), None),
-        ask("POST", "/v2/orders", Wish::place(Some("other"), 100.0).body.as_deref()),
+        ask("POST", "/v2/orders", OrderRequest::place(Some("other"), 100.0).body.as_deref()),
     );
     let begun = Instant::now();
     let (cancelled, refused) =
@@ -574,7 +584,7 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
     assert_eq!(held.json()["code"], "not_in_time", "{held:?}");
     // It is not remembered as one whose end is unknown: sent again, it is the first.
     wait_until("it to be executed when it is sent again", LIMIT, || {
-        let again = send(&world, &Wish::place(Some("held"), 100.0));
+        let again = send(&world, &OrderRequest::place(Some("held"), 100.0));
         assert_ne!(again.outcome, "unknown", "{again:?}");
         again.outcome == "executed"
     });
@@ -588,9 +598,9 @@ fn a_write_that_hangs_holds_one_worker_and_no_other() {
 #[test]
 fn with_one_worker_a_write_that_hangs_is_seen_and_a_new_connection_gets_out() {
     let (world, disk) = with_bad_disk("[latency]\nthreads = 1\n");
-    let waiting = send(&world, &Wish::place(Some("waits"), 100.0)).order_id();
+    let waiting = send(&world, &OrderRequest::place(Some("waits"), 100.0)).order_id();
     let auth = basic(&world.traders[0].name, &world.traders[0].key);
-    let order = Wish::place(Some("held"), 100.0).body;
+    let order = OrderRequest::place(Some("held"), 100.0).body;
     let fields = [("proxy-authorization", auth.as_str())];
     let held = request("POST", &format!("http://{HOST}/v2/orders"), HOST, &fields, order.as_deref());
     let runtime = world.net.runtime(Ns::Caller);
@@ -605,10 +615,10 @@ fn with_one_worker_a_write_that_hangs_is_seen_and_a_new_connection_gets_out() {
     wait_until("it to be told, though nobody else met it", LIMIT, || readyz(&world).0 == 503);
     println!("it was told after {:?}", begun.elapsed());
     wait_until("the log to say it", LIMIT, || said(&world, BEGINS) == 1);
-    assert_eq!(told(&send(&world, &Wish::cancel(&waiting))), (200, "executed"));
+    assert_eq!(told(&send(&world, &OrderRequest::cancel(&waiting))), (200, "executed"));
     println!("an exit on a new connection got out {:?} after it began", begun.elapsed());
-    assert_eq!(told(&send(&world, &Wish::new("DELETE", "/v2/positions", None))), (200, "executed"));
-    let refused = send(&world, &Wish::place(Some("none"), 100.0));
+    assert_eq!(told(&send(&world, &OrderRequest::new("DELETE", "/v2/positions", None))), (200, "executed"));
+    let refused = send(&world, &OrderRequest::place(Some("none"), 100.0));
     assert_eq!((told(&refused), refused.code().as_str()), ((503, "not_sent"), "journal_unavailable"), "{refused:?}");
     assert!(disk.waiting() > 0, "it hung throughout");
     disk.hold_writes(false);
@@ -648,8 +658,8 @@ fn refused_orders_leave_nothing_behind() {
                 };
                 let key = format!("key-{kind}-{n}");
                 let (method, path, body) = match kind {
-                    "changes" => ("PUT", format!("/v2/orders/{n}"), Wish::modify(&n.to_string(), 100.0).body),
-                    _ => ("POST", "/v2/orders".to_owned(), Wish::place(Some(&id), 100.0).body),
+                    "changes" => ("PUT", format!("/v2/orders/{n}"), OrderRequest::modify(&n.to_string(), 100.0).body),
+                    _ => ("POST", "/v2/orders".to_owned(), OrderRequest::place(Some(&id), 100.0).body),
                 };
                 let headers = [("proxy-authorization", auth.as_str()), ("idempotency-key", key.as_str())];
                 let url = format!("http://{HOST}{path}");

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use crate::support::caller::{Caller, Reply, basic, connect, request, tunnel};
-use crate::support::engine::{HOST, Wish};
+use crate::support::engine::{HOST, OrderRequest};
 use crate::support::net::Ns;
 use crate::support::world::{World, config, pins};
 use crate::support::{Gateway, Ready};
@@ -44,7 +44,7 @@ fn start_with(world: &mut World, shell: &str, config: &str) {
 fn trades(world: &World, at: SocketAddr, price: f64) -> Duration {
     let began = Instant::now();
     let ns = if at.ip().is_loopback() { Ns::Gateway } else { Ns::Caller };
-    let told = world.net.in_ns(ns, || async { Wish::place(None, price).send(at, &world.traders[0]).await });
+    let told = world.net.in_ns(ns, || async { OrderRequest::place(None, price).send(at, &world.traders[0]).await });
     let told = told.expect("an answer");
     assert_eq!((told.status, told.outcome.as_str()), (200, "executed"), "{told:?}");
     began.elapsed()
@@ -54,7 +54,7 @@ fn trades(world: &World, at: SocketAddr, price: f64) -> Duration {
 async fn place(caller: &mut Caller, world: &World, price: f64) -> Reply {
     let trader = &world.traders[0];
     let auth = basic(&trader.name, &trader.key);
-    let body = Wish::place(None, price).body.unwrap();
+    let body = OrderRequest::place(None, price).body.unwrap();
     let target = format!("http://{HOST}/v2/orders");
     caller.send(request("POST", &target, HOST, &[("proxy-authorization", &auth)], Some(&body))).await.unwrap()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::caller::{Caller, basic, connect, connect_unix, request, tunnel};
 use crate::support::net::{self, Ns, Uplink};
 use crate::support::wait_until;
-use crate::support::world::{LISTENER, LOOPBACK, Trader, World};
+use crate::support::world::{LISTENER, LOOPBACK, TestAccount, World};
 use serde_json::json;
 use sixgate::domain::{Pair, SourceAddr};
 use sixgate::sandbox::Seen;
@@ -33,7 +33,7 @@ enum Mode {
 const MODES: [Mode; 4] = [Mode::Absolute, Mode::Origin, Mode::Intercepted1, Mode::Intercepted2];
 
 /// An order with a correlation id that says who meant it.
-fn order(trader: &Trader, nth: usize) -> String {
+fn order(trader: &TestAccount, nth: usize) -> String {
     json!({
         "correlationId": format!("{}-{nth}", trader.name), "transactionType": "BUY", "exchangeSegment": "NSE_EQ",
         "productType": "INTRADAY", "orderType": "LIMIT", "validity": "DAY", "securityId": "11536", "quantity": 1, "price": 3310.5,
@@ -45,8 +45,8 @@ fn order(trader: &Trader, nth: usize) -> String {
 /// account's credentials on board to lead the gateway astray.
 async fn trade(
     mode: Mode,
-    trader: Trader,
-    stranger: Trader,
+    trader: TestAccount,
+    stranger: TestAccount,
     ca: PathBuf,
     from: usize,
     moves_to: Option<Pair>,
@@ -113,7 +113,7 @@ async fn trade(
 
 /// One connection, many accounts in turn: a pool of an order engine that does not
 /// keep connections per account.
-async fn take_turns(traders: Vec<Trader>, moved: usize) {
+async fn take_turns(traders: Vec<TestAccount>, moved: usize) {
     let mut caller = Caller::http1(connect(LISTENER).await).await;
     for (nth, trader) in traders.iter().cycle().take(traders.len() * 2).enumerate() {
         if nth % traders.len() == moved {
@@ -134,7 +134,7 @@ async fn take_turns(traders: Vec<Trader>, moved: usize) {
 }
 
 /// Another of the broker's hosts: a feed, signed in its query, which names a stranger.
-async fn listen(trader: Trader, stranger: Trader, enough: Arc<AtomicBool>) {
+async fn listen(trader: TestAccount, stranger: TestAccount, enough: Arc<AtomicBool>) {
     while !enough.load(Ordering::Relaxed) {
         let mut stream = connect(LISTENER).await;
         let head = format!(

@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 use crate::support::caller::{Caller, basic, request};
-use crate::support::engine::{HOST, Told, Wish};
+use crate::support::engine::{HOST, OrderAnswer, OrderRequest};
 use crate::support::net::Ns;
 use crate::support::wait::wait_until;
-use crate::support::world::{LISTENER, LOOPBACK, Trader, World, automatic, config, pins};
+use crate::support::world::{LISTENER, LOOPBACK, TestAccount, World, automatic, config, pins};
 use futures_util::future::join_all;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn limited(windows: &str, orders: &str, limits: &str) -> (World, tempfile::TempD
     (World::up_with(1, &text(orders, &limits)), dir)
 }
 
-fn send(world: &World, trader: &Trader, wish: &Wish) -> Told {
+fn send(world: &World, trader: &TestAccount, wish: &OrderRequest) -> OrderAnswer {
     world.net.in_ns(Ns::Caller, || wish.send(LISTENER, trader)).expect("no answer")
 }
 
@@ -49,7 +49,7 @@ fn arrived(world: &World) -> Vec<String> {
 }
 
 /// An order as text, on a connection that can be cut off at any time.
-fn raw(trader: &Trader, wish: &Wish) -> String {
+fn raw(trader: &TestAccount, wish: &OrderRequest) -> String {
     let (body, auth) = (wish.body.clone().unwrap_or_default(), basic(&trader.name, &trader.key));
     let key = wish.key.as_deref().map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
     format!(
@@ -65,7 +65,7 @@ async fn connect() -> TcpStream {
 }
 
 /// Send and go away without waiting for the answer.
-async fn send_and_go(trader: &Trader, wish: &Wish) {
+async fn send_and_go(trader: &TestAccount, wish: &OrderRequest) {
     let mut stream = connect().await;
     stream.write_all(raw(trader, wish).as_bytes()).await.unwrap();
 }
@@ -87,15 +87,15 @@ fn an_order_whose_caller_is_gone_is_not_sent() {
         for n in 0..4 {
             // Under one id, under a key, and under none.
             let wish = match n {
-                0 | 1 => Wish::place(Some("one"), 100.0),
-                2 => Wish::place(None, 100.0).under("key"),
-                _ => Wish::place(None, 100.0),
+                0 | 1 => OrderRequest::place(Some("one"), 100.0),
+                2 => OrderRequest::place(None, 100.0).under("key"),
+                _ => OrderRequest::place(None, 100.0),
             };
             send_and_go(&trader, &wish).await;
         }
     });
     wait_until("all of them to be given up", LIMIT, || answered(&world, "not_in_time") == 4);
-    let told = send(&world, &trader, &Wish::place(Some("last"), 101.0));
+    let told = send(&world, &trader, &OrderRequest::place(Some("last"), 101.0));
     assert_eq!((told.status, told.outcome.as_str()), (200, "executed"), "{told:?}");
     assert_eq!(arrived(&world), ["POST /v2/orders"], "{}", world.gateway.log());
 }
@@ -109,8 +109,8 @@ fn what_takes_risk_away_leaves_though_its_caller_is_gone() {
     World::wait_for_a_code_that_lasts(Duration::from_secs(10));
     let trader = world.add(1, &automatic());
     world.net.in_ns(Ns::Caller, || async {
-        send_and_go(&trader, &Wish::cancel("112611230001")).await;
-        send_and_go(&trader, &Wish::new("DELETE", "/v2/positions", None)).await;
+        send_and_go(&trader, &OrderRequest::cancel("112611230001")).await;
+        send_and_go(&trader, &OrderRequest::new("DELETE", "/v2/positions", None)).await;
     });
     wait_until("both to arrive", LIMIT, || arrived(&world).len() == 2);
 }
@@ -124,7 +124,7 @@ fn who_closes_only_its_half_is_told_that_nothing_was_sent() {
     let trader = world.add(1, &automatic());
     let reply = world.net.in_ns(Ns::Caller, || async {
         let mut stream = connect().await;
-        stream.write_all(raw(&trader, &Wish::place(Some("half"), 100.0)).as_bytes()).await.unwrap();
+        stream.write_all(raw(&trader, &OrderRequest::place(Some("half"), 100.0)).as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await.unwrap();
@@ -154,11 +154,11 @@ fn a_reset_stream_of_http2_is_a_caller_that_is_gone() {
         }
         let mut caller = Caller::inside(stream, HOST, &ca, true).await;
         let url = format!("https://{HOST}/v2/orders");
-        let order = Wish::place(Some("reset"), 100.0).body.unwrap();
+        let order = OrderRequest::place(Some("reset"), 100.0).body.unwrap();
         let given_up = caller.send(request("POST", &url, HOST, &[], Some(&order)));
         // Dropped before its answer, the request's stream is reset.
         assert!(tokio::time::timeout(Duration::from_millis(300), given_up).await.is_err());
-        let order = Wish::place(Some("kept"), 100.0).body.unwrap();
+        let order = OrderRequest::place(Some("kept"), 100.0).body.unwrap();
         caller.send(request("POST", &url, HOST, &[], Some(&order))).await.unwrap().status
     });
     assert_eq!(status, 200);
@@ -175,13 +175,13 @@ fn an_order_leaves_by_its_deadline_or_not_at_all() {
     World::wait_for_a_code_that_lasts(Duration::from_secs(10));
     let trader = world.add(1, &automatic());
     let began = Instant::now();
-    let told = send(&world, &trader, &Wish::place(Some("late"), 100.0));
+    let told = send(&world, &trader, &OrderRequest::place(Some("late"), 100.0));
     assert_eq!((told.status, told.code().as_str(), told.outcome.as_str()), (503, "token_unavailable", "not_sent"));
     assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
     // The id is free again, and what takes risk away has more time.
-    let cancelled = send(&world, &trader, &Wish::cancel("112611230001"));
+    let cancelled = send(&world, &trader, &OrderRequest::cancel("112611230001"));
     assert_ne!(cancelled.outcome, "not_sent", "{cancelled:?}");
-    let told = send(&world, &trader, &Wish::place(Some("late"), 100.0));
+    let told = send(&world, &trader, &OrderRequest::place(Some("late"), 100.0));
     assert_eq!(told.outcome, "executed", "{told:?}");
 }
 
@@ -189,11 +189,11 @@ fn an_order_leaves_by_its_deadline_or_not_at_all() {
 fn a_caller_can_want_its_order_gone_sooner_and_not_later() {
     let (world, _dir) = limited(SLOW_PACE, "leave_within = \"1500ms\"", "max_wait = \"10s\"");
     let trader = &world.traders[0];
-    assert_eq!(send(&world, trader, &Wish::place(None, 100.0)).outcome, "executed");
+    assert_eq!(send(&world, trader, &OrderRequest::place(None, 100.0)).outcome, "executed");
     let wanting = |within: &str| {
         let auth = basic(&trader.name, &trader.key);
         let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", within)];
-        let order = Wish::place(None, 101.0).body.unwrap();
+        let order = OrderRequest::place(None, 101.0).body.unwrap();
         let target = format!("http://{HOST}/v2/orders");
         let began = Instant::now();
         let reply = world.net.in_ns(Ns::Caller, || async {
@@ -222,17 +222,17 @@ fn the_wait_for_being_accepted_counts() {
     world.broker.fault(Fault::new(Action::Slow { ms: 3_000 }).on("GET", "/v2/orders"));
     let replies = world.net.in_ns(Ns::Caller, || async {
         let mut holder = connect().await;
-        holder.write_all(raw(trader, &Wish::read()).as_bytes()).await.unwrap();
+        holder.write_all(raw(trader, &OrderRequest::read()).as_bytes()).await.unwrap();
         wait_until("the first to be under way", LIMIT, || world.broker.seen().iter().any(|seen| seen.method == "GET"));
         let mut queued = connect().await;
-        queued.write_all(raw(trader, &Wish::place(Some("queued"), 100.0)).as_bytes()).await.unwrap();
+        queued.write_all(raw(trader, &OrderRequest::place(Some("queued"), 100.0)).as_bytes()).await.unwrap();
         assert!(holder.read(&mut [0; 4096]).await.unwrap() > 0);
         drop(holder);
         let mut reply = vec![0; 4096];
         let length = queued.read(&mut reply).await.unwrap();
         let first = String::from_utf8_lossy(&reply[..length]).into_owned();
         // The next one on the same connection has not waited.
-        queued.write_all(raw(trader, &Wish::place(Some("next"), 100.0)).as_bytes()).await.unwrap();
+        queued.write_all(raw(trader, &OrderRequest::place(Some("next"), 100.0)).as_bytes()).await.unwrap();
         let length = queued.read(&mut reply).await.unwrap();
         (first, String::from_utf8_lossy(&reply[..length]).into_owned())
     });
@@ -250,7 +250,7 @@ fn a_burst_whose_engine_is_killed_stops() {
     world.net.in_ns(Ns::Caller, || async {
         let engine = (0..60).map(|n| async move {
             let mut stream = connect().await;
-            stream.write_all(raw(trader, &Wish::place(None, 100.0 + f64::from(n))).as_bytes()).await.unwrap();
+            stream.write_all(raw(trader, &OrderRequest::place(None, 100.0 + f64::from(n))).as_bytes()).await.unwrap();
             stream
         });
         let connections = join_all(engine).await;
@@ -270,20 +270,20 @@ fn wait_until_under_way(world: &World, count: usize) {
 }
 
 /// The answers to all, sent at the same moment.
-fn all_at_once(world: &World, trader: &Trader, wishes: Vec<Wish>) -> Vec<Told> {
+fn all_at_once(world: &World, trader: &TestAccount, wishes: Vec<OrderRequest>) -> Vec<OrderAnswer> {
     let sent =
         world.net.in_ns(Ns::Caller, || async { join_all(wishes.iter().map(|wish| wish.send(LISTENER, trader))).await });
     sent.into_iter().map(|told| told.expect("no answer")).collect()
 }
 
 /// Placements that stand in line, and then an exit: `exit` is what happens to it at the broker.
-fn placements_and_then(world: &World, exit: &Wish) -> (Vec<Told>, Told) {
+fn placements_and_then(world: &World, exit: &OrderRequest) -> (Vec<OrderAnswer>, OrderAnswer) {
     let trader = &world.traders[0];
     // The first one takes the room, so that the others wait.
-    assert_eq!(send(world, trader, &Wish::place(None, 99.0)).outcome, "executed");
+    assert_eq!(send(world, trader, &OrderRequest::place(None, 99.0)).outcome, "executed");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            let wishes = (0..6).map(|n| Wish::place(Some(&format!("older-{n}")), 100.0)).collect();
+            let wishes = (0..6).map(|n| OrderRequest::place(Some(&format!("older-{n}")), 100.0)).collect();
             all_at_once(world, trader, wishes)
         });
         wait_until_under_way(world, 6);
@@ -296,7 +296,7 @@ fn placements_and_then(world: &World, exit: &Wish) -> (Vec<Told>, Told) {
 #[test]
 fn an_exit_turns_older_placements_away_and_lets_newer_ones_go() {
     let (world, _dir) = limited(SLOW_PACE, "leave_within = \"30s\"", "max_wait = \"30s\"");
-    let (older, exit) = placements_and_then(&world, &Wish::new("DELETE", "/v2/positions", None));
+    let (older, exit) = placements_and_then(&world, &OrderRequest::new("DELETE", "/v2/positions", None));
     assert_eq!((exit.status, exit.outcome.as_str()), (200, "executed"), "{exit:?}");
     for told in &older {
         assert_eq!(
@@ -306,7 +306,7 @@ fn an_exit_turns_older_placements_away_and_lets_newer_ones_go() {
         );
     }
     assert_eq!(arrived(&world), ["POST /v2/orders", "DELETE /v2/positions"]);
-    let newer = send(&world, &world.traders[0], &Wish::place(Some("older-0"), 100.0));
+    let newer = send(&world, &world.traders[0], &OrderRequest::place(Some("older-0"), 100.0));
     assert_eq!(newer.outcome, "executed", "its id is free, and it came after the exit: {newer:?}");
 }
 
@@ -317,7 +317,7 @@ fn after_a_refused_kill_switch_what_waited_goes_on() {
     let (world, _dir) = limited(pace, "leave_within = \"30s\"", "max_wait = \"30s\"");
     let refusal = json!({ "errorType": "Order_Error", "errorCode": "DH-906", "errorMessage": "Positions are open" });
     world.broker.fault(Fault::new(Action::Refuse { status: 400, body: refusal }).on("POST", "/v2/killswitch"));
-    let kill = Wish::new("POST", "/v2/killswitch?killSwitchStatus=ACTIVATE", None);
+    let kill = OrderRequest::new("POST", "/v2/killswitch?killSwitchStatus=ACTIVATE", None);
     let (older, kill) = placements_and_then(&world, &kill);
     assert_eq!((kill.status, kill.outcome.as_str()), (400, "rejected"), "{kill:?}");
     assert!(older.iter().all(|told| told.outcome == "executed"), "{older:#?}");
@@ -329,8 +329,8 @@ fn an_exit_does_not_stop_a_cancel_that_waits() {
     let (world, _dir) = limited(r#"{ count = 2, per = "1s" }"#, "", "");
     let trader = &world.traders[0];
     world.broker.fault(Fault::new(Action::Slow { ms: 1_000 }).on("DELETE", "/v2/positions"));
-    let mut wishes: Vec<Wish> = (0..4).map(|n| Wish::cancel(&format!("11261123000{n}"))).collect();
-    wishes.insert(2, Wish::new("DELETE", "/v2/positions", None));
+    let mut wishes: Vec<OrderRequest> = (0..4).map(|n| OrderRequest::cancel(&format!("11261123000{n}"))).collect();
+    wishes.insert(2, OrderRequest::new("DELETE", "/v2/positions", None));
     let told = all_at_once(&world, trader, wishes);
     assert!(told.iter().all(|told| told.outcome != "not_sent"), "{told:#?}");
     assert_eq!(arrived(&world).len(), 5);
@@ -340,10 +340,10 @@ fn an_exit_does_not_stop_a_cancel_that_waits() {
 fn a_halt_turns_away_at_once_what_has_not_left() {
     let (world, _dir) = limited(SLOW_PACE, "leave_within = \"20s\"", "max_wait = \"20s\"");
     let trader = &world.traders[0];
-    assert_eq!(send(&world, trader, &Wish::place(None, 99.0)).outcome, "executed");
+    assert_eq!(send(&world, trader, &OrderRequest::place(None, 99.0)).outcome, "executed");
     let (waited, told) = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            let told = send(&world, trader, &Wish::place(Some("waits"), 100.0));
+            let told = send(&world, trader, &OrderRequest::place(Some("waits"), 100.0));
             (Instant::now(), told)
         });
         wait_until_under_way(&world, 1);
@@ -358,7 +358,7 @@ fn a_halt_turns_away_at_once_what_has_not_left() {
     assert_eq!(arrived(&world).len(), 1);
     // Cancels in any harmless spelling pass.
     for path in ["/v2/orders/112611230001", "/orders/112611230001", "/v2/Orders/112611230001/"] {
-        let told = send(&world, trader, &Wish::new("DELETE", path, None));
+        let told = send(&world, trader, &OrderRequest::new("DELETE", path, None));
         assert_ne!(told.outcome, "not_sent", "{path}: {told:?}");
     }
 }
@@ -368,9 +368,9 @@ fn a_halt_turns_away_at_once_what_has_not_left() {
 fn a_key_that_is_deleted_while_its_order_waits_trades_no_more() {
     let (world, _dir) = limited(SLOW_PACE, "leave_within = \"20s\"", "max_wait = \"20s\"");
     let trader = &world.traders[0];
-    assert_eq!(send(&world, trader, &Wish::place(None, 99.0)).outcome, "executed");
+    assert_eq!(send(&world, trader, &OrderRequest::place(None, 99.0)).outcome, "executed");
     let told = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| send(&world, trader, &Wish::place(Some("waits"), 100.0)));
+        let waiting = scope.spawn(|| send(&world, trader, &OrderRequest::place(Some("waits"), 100.0)));
         wait_until_under_way(&world, 1);
         let keys = world.gateway.admin().get("/v1/accounts/a1/keys").1;
         let id = keys["items"][0]["id"].as_str().unwrap().to_owned();
@@ -388,7 +388,7 @@ fn a_reload_that_tightens_a_listener_reaches_open_connections() {
     let mut world = World::up_with(1, &text);
     let runtime = world.net.runtime(Ns::Gateway);
     let mut stream = runtime.run(async { TcpStream::connect(LOOPBACK).await.unwrap() });
-    let order = Wish::place(None, 100.0).body.unwrap();
+    let order = OrderRequest::place(None, 100.0).body.unwrap();
     let ask = format!(
         "POST http://{HOST}/v2/orders HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{order}",
         order.len()
@@ -460,12 +460,12 @@ fn an_order_that_was_refused_is_tried_again_only_for_who_still_may() {
         Fault::new(Action::Refuse { status: 400, body }).on("POST", "/v2/orders").times(1)
     };
     world.broker.fault(refuses_address());
-    assert_eq!(send(&world, trader, &Wish::place(Some("both"), 99.0)).outcome, "executed");
+    assert_eq!(send(&world, trader, &OrderRequest::place(Some("both"), 99.0)).outcome, "executed");
     assert_eq!(arrived(&world).len(), 2, "each leg has a connection now");
 
     let refused_late = || world.broker.fault(refuses_address().after(1_500));
     refused_late();
-    let order = Wish::place(Some("late"), 100.0);
+    let order = OrderRequest::place(Some("late"), 100.0);
     let auth = basic(&trader.name, &trader.key);
     let fields = [("proxy-authorization", auth.as_str()), ("sixgate-leave-within", "1s")];
     let target = format!("http://{HOST}/v2/orders");
@@ -479,7 +479,7 @@ fn an_order_that_was_refused_is_tried_again_only_for_who_still_may() {
     refused_late();
     let gone = answered(&world, "not_in_time");
     let runtime = world.net.runtime(Ns::Caller);
-    let ask = raw(trader, &Wish::place(Some("gone"), 101.0));
+    let ask = raw(trader, &OrderRequest::place(Some("gone"), 101.0));
     let stream = runtime.run(async move {
         let mut stream = connect().await;
         stream.write_all(ask.as_bytes()).await.unwrap();
@@ -492,7 +492,7 @@ fn an_order_that_was_refused_is_tried_again_only_for_who_still_may() {
 
     refused_late();
     let told = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| send(&world, trader, &Wish::place(Some("keyless"), 102.0)));
+        let waiting = scope.spawn(|| send(&world, trader, &OrderRequest::place(Some("keyless"), 102.0)));
         wait_until("it to arrive", LIMIT, || arrived(&world).len() == 5);
         let keys = world.gateway.admin().get("/v1/accounts/a1/keys").1;
         let id = keys["items"][0]["id"].as_str().unwrap().to_owned();
@@ -508,11 +508,11 @@ fn an_order_that_was_refused_is_tried_again_only_for_who_still_may() {
 fn an_order_goes_by_another_connection_when_the_broker_closed_its_own_at_the_last_moment() {
     let world = World::up_with_slow_disk(1, &text("", ""));
     let trader = &world.traders[0];
-    assert_eq!(send(&world, trader, &Wish::place(Some("first"), 100.0)).outcome, "executed");
+    assert_eq!(send(&world, trader, &OrderRequest::place(Some("first"), 100.0)).outcome, "executed");
     let told = std::thread::scope(|scope| {
         let before = world.disk().begun();
         world.disk().set(Duration::from_millis(1_500));
-        let sending = scope.spawn(|| send(&world, trader, &Wish::place(Some("then"), 100.0)));
+        let sending = scope.spawn(|| send(&world, trader, &OrderRequest::place(Some("then"), 100.0)));
         wait_until("its line to be written", LIMIT, || world.disk().begun() > before);
         world.broker.hang_up();
         world.disk().set(Duration::ZERO);
@@ -538,7 +538,7 @@ fn an_exit_that_comes_at_the_last_moment_goes_first() {
         let engine = Caller::http1(connect().await).await;
         (engine, Caller::http1(connect().await).await)
     });
-    let order = Wish::place(Some("then"), 100.0).body;
+    let order = OrderRequest::place(Some("then"), 100.0).body;
     let (placement, exit) = (ask("POST", "/v2/orders", order.as_deref()), ask("DELETE", "/v2/positions", None));
     let read = ask("GET", "/v2/positions", None);
     let (mut person, before) =

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::Gateway;
-use crate::support::engine::{Told, Wish};
+use crate::support::engine::{OrderAnswer, OrderRequest};
 use crate::support::net::{Ns, Uplink};
 use crate::support::wait::wait_until;
 use crate::support::world::{LISTENER, World, config, pins};
@@ -30,13 +30,13 @@ fn world() -> World {
 }
 
 /// All at once.
-fn send_all(world: &World, wishes: &[Wish]) -> Vec<Option<Told>> {
+fn send_all(world: &World, wishes: &[OrderRequest]) -> Vec<Option<OrderAnswer>> {
     let trader = &world.traders[0];
     world.net.in_ns(Ns::Caller, || async { join_all(wishes.iter().map(|wish| wish.send(LISTENER, trader))).await })
 }
 
 #[track_caller]
-fn send(world: &World, wish: &Wish) -> Told {
+fn send(world: &World, wish: &OrderRequest) -> OrderAnswer {
     send_all(world, std::slice::from_ref(wish)).remove(0).expect("no answer")
 }
 
@@ -72,12 +72,12 @@ fn limited(traders: u16, order: &str, other: &str, more: &str) -> (World, tempfi
     (World::up_with(traders, &format!("{}\n{limits}", text())), dir)
 }
 
-fn kinds() -> [(&'static str, Wish); 4] {
+fn kinds() -> [(&'static str, OrderRequest); 4] {
     [
-        ("correlationId", Wish::place(Some("mine-1"), 100.0)),
-        ("Idempotency-Key", Wish::place(None, 101.0).under("key-1")),
-        ("both", Wish::place(Some("mine-2"), 102.0).under("key-2")),
-        ("slicing", Wish::slicing(Some("mine-3"), 103.0)),
+        ("correlationId", OrderRequest::place(Some("mine-1"), 100.0)),
+        ("Idempotency-Key", OrderRequest::place(None, 101.0).under("key-1")),
+        ("both", OrderRequest::place(Some("mine-2"), 102.0).under("key-2")),
+        ("slicing", OrderRequest::slicing(Some("mine-3"), 103.0)),
     ]
 }
 
@@ -87,7 +87,7 @@ fn a_repeat_in_flight_waits_for_the_first_and_gets_its_answer() {
     for (what, wish) in kinds() {
         let before = arrived(&world);
         world.broker.fault(Fault::new(Action::Slow { ms: 300 }).on("POST", "/v2/orders").times(1));
-        let told: Vec<Told> = send_all(&world, &vec![wish; 5]).into_iter().flatten().collect();
+        let told: Vec<OrderAnswer> = send_all(&world, &vec![wish; 5]).into_iter().flatten().collect();
         assert_eq!(told.len(), 5, "{what}");
         let same = told.iter().all(|one| one.outcome == "executed" && one.body == told[0].body);
         assert!(same, "{what}: {told:#?}");
@@ -95,17 +95,17 @@ fn a_repeat_in_flight_waits_for_the_first_and_gets_its_answer() {
     }
     // The same without an id is as many orders as were asked for.
     let before = made(&world);
-    send_all(&world, &vec![Wish::place(None, 99.0); 3]);
+    send_all(&world, &vec![OrderRequest::place(None, 99.0); 3]);
     assert_eq!(made(&world) - before, 3);
 }
 
 #[test]
 fn a_repeat_gets_the_recorded_answer_and_never_another_order_also_after_kill_9() {
     let mut world = world();
-    let first: Vec<Told> = kinds().iter().map(|(_, wish)| send(&world, wish)).collect();
+    let first: Vec<OrderAnswer> = kinds().iter().map(|(_, wish)| send(&world, wish)).collect();
     assert!(first.iter().all(|told| (told.status, told.outcome.as_str()) == (200, "executed")), "{first:#?}");
     let (arrived_once, made_once) = (arrived(&world), made(&world));
-    let orders = |told: &Told| told.json().as_array().map_or(1, Vec::len);
+    let orders = |told: &OrderAnswer| told.json().as_array().map_or(1, Vec::len);
     for round in ["at once", "after kill -9", "after SIGTERM"] {
         match round {
             "after kill -9" => world.gateway.kill9(),
@@ -122,14 +122,14 @@ fn a_repeat_gets_the_recorded_answer_and_never_another_order_also_after_kill_9()
             assert_eq!(orders(&again), orders(first), "{what}, {round}: {again:?}");
         }
         // The same id with another body, on another path, by another method.
-        let conflict = |wish: &Wish| {
+        let conflict = |wish: &OrderRequest| {
             let told = send(&world, wish);
             assert_eq!((told.status, told.code()), (422, "idempotency_conflict".to_owned()), "{round}: {told:?}");
         };
-        conflict(&Wish::place(Some("mine-1"), 77.0));
-        conflict(&Wish::place(None, 77.0).under("key-1"));
-        conflict(&Wish::super_order(Some("mine-2"), 102.0));
-        conflict(&Wish::cancel("112611230001").under("key-1"));
+        conflict(&OrderRequest::place(Some("mine-1"), 77.0));
+        conflict(&OrderRequest::place(None, 77.0).under("key-1"));
+        conflict(&OrderRequest::super_order(Some("mine-2"), 102.0));
+        conflict(&OrderRequest::cancel("112611230001").under("key-1"));
         assert_eq!((arrived(&world), made(&world)), (arrived_once, made_once), "{round}");
     }
 }
@@ -142,9 +142,9 @@ fn a_repeat_after_unknown_asks_and_does_not_send_also_after_kill_9() {
         // The book does not show what was done, as while its line is down.
         world.broker.fault(Fault::new(Action::BadGateway { executed: false }).on("GET", "/v2/orders"));
     };
-    let done = Wish::place(Some("done"), 100.0);
-    let lost = Wish::place(Some("lost"), 100.0).under("key");
-    let sliced = Wish::slicing(Some("sliced"), 100.0);
+    let done = OrderRequest::place(Some("done"), 100.0);
+    let lost = OrderRequest::place(Some("lost"), 100.0).under("key");
+    let sliced = OrderRequest::slicing(Some("sliced"), 100.0);
     silent(&world);
     world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders").times(1));
     assert_eq!(send(&world, &done).outcome, "unknown");
@@ -161,7 +161,7 @@ fn a_repeat_after_unknown_asks_and_does_not_send_also_after_kill_9() {
     world.gateway.kill9();
     restart(&mut world);
     assert_eq!(send(&world, &done).outcome, "unknown");
-    let other = send(&world, &Wish::place(Some("lost"), 5.0));
+    let other = send(&world, &OrderRequest::place(Some("lost"), 5.0));
     assert_eq!(other.status, 422, "{other:?}");
     world.broker.clear_faults();
     let found = send(&world, &done);
@@ -181,7 +181,7 @@ fn a_lost_answer_is_asked_for_by_the_other_leg_when_its_own_is_dead() {
     let world = World::up_with(1, &text);
     world.broker.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders").times(1));
     let told = std::thread::scope(|scope| {
-        let sending = scope.spawn(|| send(&world, &Wish::place(Some("lost"), 100.0)));
+        let sending = scope.spawn(|| send(&world, &OrderRequest::place(Some("lost"), 100.0)));
         wait_until("the order to arrive", LIMIT, || arrived(&world) > 0);
         world.net.uplink(1, Uplink::Silent);
         sending.join().unwrap()
@@ -203,9 +203,9 @@ fn kill_9_in_flight_and_a_repeat_make_one_order() {
         let after = Duration::from_micros((random >> 33) % 60_000);
         let id = format!("round-{round}");
         let wishes = [
-            Wish::place(Some(&id), 100.0),
-            Wish::super_order(Some(&format!("{id}-super")), 100.0),
-            Wish::place(None, 100.0).under(&id),
+            OrderRequest::place(Some(&id), 100.0),
+            OrderRequest::super_order(Some(&format!("{id}-super")), 100.0),
+            OrderRequest::place(None, 100.0).under(&id),
         ];
         // Half of them are executed a moment before they are answered.
         world.broker.fault(Fault::new(Action::Slow { ms: 40 }).on("POST", "/v2").times(2));
@@ -243,38 +243,38 @@ fn kill_9_in_flight_and_a_repeat_make_one_order() {
 #[test]
 fn a_halted_account_cancels_and_reads_and_places_nothing() {
     let mut world = world();
-    let waiting = send(&world, &Wish::place(Some("waiting"), 100.0)).order_id();
-    let second = send(&world, &Wish::place(Some("second"), 100.0)).order_id();
+    let waiting = send(&world, &OrderRequest::place(Some("waiting"), 100.0)).order_id();
+    let second = send(&world, &OrderRequest::place(Some("second"), 100.0)).order_id();
     let halt = json!({ "halted": true, "reason": "the strategy runs wild" });
     assert_eq!(world.gateway.admin().call("PUT", "/v1/accounts/a1/halt", Some(&halt)).0, 200);
     for round in ["at once", "after a restart"] {
         let before = arrived(&world);
         for wish in [
-            Wish::place(Some("new"), 100.0),
-            Wish::slicing(None, 100.0),
-            Wish::super_order(None, 100.0),
-            Wish::modify(&waiting, 99.0),
+            OrderRequest::place(Some("new"), 100.0),
+            OrderRequest::slicing(None, 100.0),
+            OrderRequest::super_order(None, 100.0),
+            OrderRequest::modify(&waiting, 99.0),
         ] {
             let told = send(&world, &wish);
             assert_eq!((told.status, told.code()), (403, "account_halted".to_owned()), "{round}: {wish:?} {told:?}");
             assert_eq!(told.outcome, "not_sent", "{round}: {told:?}");
         }
         // Who did not hear of one that was placed before must not be told that it was not.
-        let known = send(&world, &Wish::place(Some("waiting"), 100.0));
+        let known = send(&world, &OrderRequest::place(Some("waiting"), 100.0));
         assert_eq!((known.status, known.outcome.as_str()), (200, "executed"), "{round}: {known:?}");
         assert_eq!(arrived(&world), before, "{round}");
-        assert_eq!(send(&world, &Wish::read()).status, 200, "{round}");
+        assert_eq!(send(&world, &OrderRequest::read()).status, 200, "{round}");
         if round == "at once" {
-            assert_eq!(send(&world, &Wish::cancel(&waiting)).outcome, "executed");
+            assert_eq!(send(&world, &OrderRequest::cancel(&waiting)).outcome, "executed");
             world.gateway.kill9();
             restart(&mut world);
         }
     }
-    assert_eq!(send(&world, &Wish::cancel(&second)).outcome, "executed");
-    assert_eq!(send(&world, &Wish::new("DELETE", "/v2/positions", None)).status, 200);
+    assert_eq!(send(&world, &OrderRequest::cancel(&second)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::new("DELETE", "/v2/positions", None)).status, 200);
     let go = json!({ "halted": false, "reason": "" });
     assert_eq!(world.gateway.admin().call("PUT", "/v1/accounts/a1/halt", Some(&go)).0, 200);
-    assert_eq!(send(&world, &Wish::place(Some("new"), 100.0)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::place(Some("new"), 100.0)).outcome, "executed");
 }
 
 /// An operator who halts an account, or takes its addresses away, sees no order of it leave
@@ -286,7 +286,7 @@ fn an_order_that_waits_does_not_leave_after_a_halt_or_without_its_pair() {
     let plenty = r#"{ count = 100, per = "1s" }"#;
     let (world, _table) = limited(3, window, plenty, "max_wait = \"30s\"");
     let all = |id: &'static str| {
-        let send = async |trader| Wish::place(Some(id), 100.0).send(LISTENER, trader).await.expect("no answer");
+        let send = async |trader| OrderRequest::place(Some(id), 100.0).send(LISTENER, trader).await.expect("no answer");
         world.net.in_ns(Ns::Caller, || join_all(world.traders.iter().map(send)))
     };
     let first = all("first");
@@ -313,7 +313,7 @@ fn an_order_that_waits_does_not_leave_after_a_halt_or_without_its_pair() {
     // And it spent nothing of the hour.
     let go = json!({ "halted": false, "reason": "" });
     assert_eq!(world.gateway.admin().put("/v1/accounts/a1/halt", &go).0, 200);
-    assert_eq!(send(&world, &Wish::place(Some("waits"), 100.0)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::place(Some("waits"), 100.0)).outcome, "executed");
 }
 
 /// What was done is the broker's customer's: an account that is deleted and made again
@@ -322,7 +322,7 @@ fn an_order_that_waits_does_not_leave_after_a_halt_or_without_its_pair() {
 #[test]
 fn an_account_made_again_for_the_same_customer_repeats_nothing_also_after_a_restart() {
     let (mut world, _table) = limited(1, r#"{ count = 2, per = "1h" }"#, r#"{ count = 100, per = "1s" }"#, "");
-    let mine = Wish::place(Some("mine"), 100.0);
+    let mine = OrderRequest::place(Some("mine"), 100.0);
     let first = send(&world, &mine);
     assert_eq!(first.outcome, "executed", "{first:?}");
     let token = json!({ "platform": "DHAN_V2_IPV6", "access_token": world.traders[0].token });
@@ -337,12 +337,12 @@ fn an_account_made_again_for_the_same_customer_repeats_nothing_also_after_a_rest
         let again = send(&world, &mine);
         assert_eq!((again.status, again.outcome.as_str()), (200, "executed"), "{round}: {again:?}");
         assert_eq!(again.order_id(), first.order_id(), "{round}");
-        let other = send(&world, &Wish::place(Some("mine"), 77.0));
+        let other = send(&world, &OrderRequest::place(Some("mine"), 77.0));
         assert_eq!((other.status, other.code()), (422, "idempotency_conflict".to_owned()), "{round}: {other:?}");
         assert_eq!((arrived(&world), made(&world)), (1, 1), "{round}");
     }
-    assert_eq!(send(&world, &Wish::place(Some("second"), 100.0)).outcome, "executed");
-    let third = send(&world, &Wish::place(Some("third"), 100.0));
+    assert_eq!(send(&world, &OrderRequest::place(Some("second"), 100.0)).outcome, "executed");
+    let third = send(&world, &OrderRequest::place(Some("third"), 100.0));
     assert_eq!((third.status, third.code()), (429, "rate_limited".to_owned()), "{third:?}");
 
     assert_eq!(world.gateway.admin().delete("/v1/accounts/a1").0, 204);
@@ -372,7 +372,7 @@ fn questions_about_a_lost_order_stay_within_the_limits() {
     world.broker.fault(Fault::new(Action::BadGateway { executed: false }).on("GET", "/v2/orders"));
     world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders"));
     for n in 0..3 {
-        let told = send(&world, &Wish::place(Some(&format!("lost-{n}")), 100.0));
+        let told = send(&world, &OrderRequest::place(Some(&format!("lost-{n}")), 100.0));
         assert_eq!((told.status, told.code()), (504, "outcome_unknown".to_owned()), "{told:?}");
     }
     let question = |seen: &&Seen| seen.method == "GET" && seen.path_and_query.starts_with("/v2/orders");
@@ -381,7 +381,7 @@ fn questions_about_a_lost_order_stay_within_the_limits() {
     let before = asked();
     assert_eq!((arrived(&world), (1..=3).contains(&before)), (3, true), "{before}");
     // It is one limit for them and for what callers read.
-    let read = send(&world, &Wish::read());
+    let read = send(&world, &OrderRequest::read());
     assert_eq!((read.status, read.code()), (429, "rate_limited".to_owned()), "{read:?}");
     assert_eq!(asked(), before);
 }
@@ -398,8 +398,8 @@ fn of_replies_that_prove_nothing_only_a_5xx_is_passed_on() {
         ("a firewall's page", page(403), 504),
         ("a bad gateway", Action::BadGateway { executed: false }, 502),
     ];
-    let wish = |n: usize| Wish::place(Some(&format!("nothing-{n}")), 100.0);
-    let check = |told: &Told, status: u16, what: &str| {
+    let wish = |n: usize| OrderRequest::place(Some(&format!("nothing-{n}")), 100.0);
+    let check = |told: &OrderAnswer, status: u16, what: &str| {
         assert_eq!((told.status, told.outcome.as_str()), (status, "unknown"), "{what}: {told:?}");
         if status == 504 {
             assert_eq!(told.code(), "outcome_unknown", "{what}: {told:?}");
@@ -438,14 +438,14 @@ fn a_full_disk_refuses_orders_before_they_leave_and_keeps_what_is_in_flight() {
     let journal = world.dir.path().join("state/journal");
     small_disk(&journal);
     restart(&mut world);
-    assert_eq!(send(&world, &Wish::place(Some("before"), 100.0)).outcome, "executed");
-    let waiting = send(&world, &Wish::place(Some("waiting"), 100.0)).order_id();
+    assert_eq!(send(&world, &OrderRequest::place(Some("before"), 100.0)).outcome, "executed");
+    let waiting = send(&world, &OrderRequest::place(Some("waiting"), 100.0)).order_id();
 
     // In flight while the disk fills: the intent is written, the outcome is to come.
     world.broker.fault(Fault::new(Action::Slow { ms: 1500 }).on("POST", "/v2/orders").times(1));
     let before = arrived(&world);
     let in_flight = std::thread::scope(|scope| {
-        let sending = scope.spawn(|| send(&world, &Wish::place(Some("in-flight"), 100.0)));
+        let sending = scope.spawn(|| send(&world, &OrderRequest::place(Some("in-flight"), 100.0)));
         wait_until("the order to arrive", LIMIT, || arrived(&world) > before);
         fill(&journal);
         sending.join().unwrap()
@@ -455,7 +455,7 @@ fn a_full_disk_refuses_orders_before_they_leave_and_keeps_what_is_in_flight() {
     // What is left of the last page takes a few lines more.
     let mut last = None;
     for n in 0..200 {
-        let told = send(&world, &Wish::place(Some(&format!("full-{n}")), 100.0));
+        let told = send(&world, &OrderRequest::place(Some(&format!("full-{n}")), 100.0));
         if told.outcome != "executed" {
             last = Some(told);
             break;
@@ -469,14 +469,14 @@ fn a_full_disk_refuses_orders_before_they_leave_and_keeps_what_is_in_flight() {
     );
     let taken = arrived(&world);
     println!("{} orders fitted on the last page", taken - before);
-    for wish in [Wish::place(Some("none"), 100.0), Wish::modify(&waiting, 99.0)] {
+    for wish in [OrderRequest::place(Some("none"), 100.0), OrderRequest::modify(&waiting, 99.0)] {
         let told = send(&world, &wish);
         assert_eq!((told.status, told.outcome.as_str()), (503, "not_sent"), "{wish:?}: {told:?}");
     }
     assert_eq!(arrived(&world), taken, "sent, and no line of it in the journal");
     // A full disk must not keep anybody from getting out.
-    assert_eq!(send(&world, &Wish::cancel(&waiting)).outcome, "executed");
-    assert_eq!(send(&world, &Wish::read()).status, 200);
+    assert_eq!(send(&world, &OrderRequest::cancel(&waiting)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::read()).status, 200);
     let outcomes = read_back(&journal, jiff::Timestamp::MIN).unwrap().map(Result::unwrap).filter(|line| {
         line.entry.kind == Kind::Outcome
             && line.entry.correlation_id.as_ref().is_some_and(|id| id.as_str() == "in-flight")
@@ -487,13 +487,13 @@ fn a_full_disk_refuses_orders_before_they_leave_and_keeps_what_is_in_flight() {
     std::fs::remove_file(journal.join("filler")).unwrap();
     let mut again = None;
     wait_until("orders to be taken again", LIMIT, || {
-        let told = send(&world, &Wish::place(Some("none"), 100.0));
+        let told = send(&world, &OrderRequest::place(Some("none"), 100.0));
         let taken = told.outcome == "executed";
         again = Some(told);
         taken
     });
     let order = again.unwrap().order_id();
-    assert_eq!(send(&world, &Wish::cancel(&order)).outcome, "executed");
+    assert_eq!(send(&world, &OrderRequest::cancel(&order)).outcome, "executed");
     let report = verify(&journal).unwrap();
     assert!(report.is_good(), "{report:#?}");
     // The gateway's lines of the disk that this thread sees.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::caller::{Caller, Reply, basic, connect, request};
 use crate::support::net::Ns;
 use crate::support::wait::{poll, wait_for, wait_until};
-use crate::support::world::{LISTENER, Trader, World, config, pins};
+use crate::support::world::{LISTENER, TestAccount, World, config, pins};
 use serde_json::{Value, json};
 use sixgate::sandbox::{Account, Action, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -111,7 +111,7 @@ impl Story {
     }
 
     /// A caller's request.
-    fn call(&mut self, trader: &Trader, method: &str, path: &str, body: Option<&str>) -> u16 {
+    fn call(&mut self, trader: &TestAccount, method: &str, path: &str, body: Option<&str>) -> u16 {
         let auth = basic(&trader.name, &trader.key);
         let reply = self.world.net.in_ns(Ns::Caller, || async move {
             let mut caller = Caller::http1(connect(LISTENER).await).await;
@@ -179,7 +179,7 @@ fn wrong_fields(story: &mut Story, good: &Value) {
 }
 
 /// Logins that fail in every way, and one that works.
-fn logins(story: &mut Story) -> Trader {
+fn logins(story: &mut Story) -> TestAccount {
     let account: Account = Account { pin: PIN.to_owned(), totp_secret: TOTP.to_owned(), ..World::broker_account(1) };
     let account = account.with_app(API_KEY, API_SECRET, &format!("http://{ADMIN}/auth/dhan"));
     story.world.broker.add_account(account);
@@ -240,7 +240,7 @@ fn by_page(story: &mut Story) {
 }
 
 /// Learn which token signs.
-fn signs_by(story: &mut Story, trader: &Trader) {
+fn signs_by(story: &mut Story, trader: &TestAccount) {
     assert_eq!(story.call(trader, "GET", "/v2/profile", None), 200);
     let seen = story.world.broker.seen();
     let last = seen.iter().rev().find(|seen| seen.path_and_query == "/v2/profile").unwrap();
@@ -249,7 +249,7 @@ fn signs_by(story: &mut Story, trader: &Trader) {
 }
 
 /// The PIN is right, the token is lost on the way, and at last it works.
-fn tokens(story: &mut Story) -> Trader {
+fn tokens(story: &mut Story) -> TestAccount {
     let account: Account = Account { pin: PIN.to_owned(), totp_secret: TOTP.to_owned(), ..World::broker_account(2) };
     story.world.broker.add_account(account);
     let fields = json!({ "platform": "DHAN_V2_AT_IPV6", "pin": PIN, "totp_secret": TOTP, "phone": PHONE });
@@ -289,7 +289,7 @@ fn tokens(story: &mut Story) -> Trader {
 }
 
 /// What callers do, also when the broker quotes what it was sent or does not answer.
-fn traffic(story: &mut Story, trader: &Trader) {
+fn traffic(story: &mut Story, trader: &TestAccount) {
     let reads = ["/v2/orders", "/v2/positions", "/v2/fundlimit", "/v2/ip/getIP", "/v2/nowhere"];
     for path in reads {
         story.call(trader, "GET", path, None);
@@ -310,7 +310,7 @@ fn traffic(story: &mut Story, trader: &Trader) {
         story.call(trader, "POST", "/v2/orders", Some(&order(&format!("broken-{n}"))));
         story.world.broker.clear_faults();
     }
-    let wrong = Trader { key: format!("sgk_{}", "x".repeat(40)), ..trader.clone() };
+    let wrong = TestAccount { key: format!("sgk_{}", "x".repeat(40)), ..trader.clone() };
     assert_eq!(story.call(&wrong, "GET", "/v2/orders", None), 407);
     // The last of the ways in which the token is put in by the gateway: a feed's query.
     let (auth, token) = (basic(&trader.name, &trader.key), trader.client_id.to_string());

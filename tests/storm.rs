@@ -17,10 +17,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::engine::Wish;
+use crate::support::engine::OrderRequest;
 use crate::support::net::Ns;
 use crate::support::random::Random;
-use crate::support::world::{LISTENER, Trader, World, config, pins};
+use crate::support::world::{LISTENER, TestAccount, World, config, pins};
 use jiff::SignedDuration;
 use serde_json::Value;
 use sixgate::domain::Outcome;
@@ -79,15 +79,15 @@ fn forever_price(n: usize) -> f64 {
 }
 
 impl Kind {
-    fn wish(self, id: &str, n: usize, order_id: &str) -> Wish {
+    fn wish(self, id: &str, n: usize, order_id: &str) -> OrderRequest {
         match self {
-            Self::Place => Wish::place(Some(id), 100.0),
-            Self::Super => Wish::super_order(Some(id), 100.0),
-            Self::Slicing => Wish::slicing(Some(id), 100.0),
-            Self::Multi => Wish::multi(id, 100.0).under(id),
-            Self::Forever => Wish::forever(Some(id), forever_price(n)),
-            Self::Change => Wish::modify(order_id, CHANGED).under(id),
-            Self::Cancel => Wish::cancel(order_id).under(id),
+            Self::Place => OrderRequest::place(Some(id), 100.0),
+            Self::Super => OrderRequest::super_order(Some(id), 100.0),
+            Self::Slicing => OrderRequest::slicing(Some(id), 100.0),
+            Self::Multi => OrderRequest::multi(id, 100.0).under(id),
+            Self::Forever => OrderRequest::forever(Some(id), forever_price(n)),
+            Self::Change => OrderRequest::modify(order_id, CHANGED).under(id),
+            Self::Cancel => OrderRequest::cancel(order_id).under(id),
         }
     }
 
@@ -126,7 +126,7 @@ struct Ended {
     outcome: String,
     order_id: String,
     tries: usize,
-    wish: Wish,
+    wish: OrderRequest,
 }
 
 fn text() -> String {
@@ -135,7 +135,7 @@ fn text() -> String {
 }
 
 /// One write, repeated under its id until a word comes.
-async fn write(account: usize, trader: &Trader, kind: Kind, n: usize, id: String, order_id: &str) -> Ended {
+async fn write(account: usize, trader: &TestAccount, kind: Kind, n: usize, id: String, order_id: &str) -> Ended {
     let mut wish = kind.wish(&id, n, order_id);
     wish.asks_gzip = n % 3 == 1;
     let path = wish.path.clone();
@@ -170,7 +170,12 @@ async fn write(account: usize, trader: &Trader, kind: Kind, n: usize, id: String
 }
 
 /// One account's engine: its orders one after another in a few lanes.
-async fn engine(account: usize, trader: Trader, orders: usize, kinds: fn(usize) -> (Kind, Option<Kind>)) -> Vec<Ended> {
+async fn engine(
+    account: usize,
+    trader: TestAccount,
+    orders: usize,
+    kinds: fn(usize) -> (Kind, Option<Kind>),
+) -> Vec<Ended> {
     let next = AtomicUsize::new(0);
     let lane = || async {
         let mut ended = Vec::new();
@@ -393,7 +398,7 @@ fn ask_once_more(world: &World, ended: &mut [Ended], whom: impl Fn(&Ended) -> bo
 
 /// The forever orders of this price: the broker's list is the only place that shows them.
 fn forever(world: &World, one: &Ended) -> Vec<String> {
-    let (read, trader) = (Wish::new("GET", "/v2/forever/orders", None), &world.traders[one.account]);
+    let (read, trader) = (OrderRequest::new("GET", "/v2/forever/orders", None), &world.traders[one.account]);
     let told = world.net.in_ns(Ns::Caller, || async move {
         let mut pause = tokio::time::interval(PAUSE);
         loop {

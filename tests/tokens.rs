@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::support::caller::{Caller, Reply, basic, connect, request};
 use crate::support::net::Ns;
 use crate::support::wait::wait_for;
-use crate::support::world::{LISTENER, Trader, World, config, pins};
+use crate::support::world::{LISTENER, TestAccount, World, config, pins};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sixgate::domain::{AccountName, ClientId};
@@ -80,19 +80,19 @@ fn order(correlation: &str) -> String {
     .to_string()
 }
 
-async fn send(trader: Trader, method: &str, path: &str, body: Option<&str>) -> Reply {
+async fn send(trader: TestAccount, method: &str, path: &str, body: Option<&str>) -> Reply {
     let auth = basic(&trader.name, &trader.key);
     let mut caller = Caller::http1(connect(LISTENER).await).await;
     let headers = [("authorization", auth.as_str())];
     caller.send(request(method, path, "gateway.example", &headers, body)).await.unwrap()
 }
 
-fn call(world: &World, trader: &Trader, method: &str, path: &str, body: Option<&str>) -> Reply {
+fn call(world: &World, trader: &TestAccount, method: &str, path: &str, body: Option<&str>) -> Reply {
     world.net.in_ns(Ns::Caller, || send(trader.clone(), method, path, body))
 }
 
 /// An order under this id.
-fn place(world: &World, trader: &Trader, correlation: &str) -> Reply {
+fn place(world: &World, trader: &TestAccount, correlation: &str) -> Reply {
     call(world, trader, "POST", "/v2/orders", Some(&order(correlation)))
 }
 

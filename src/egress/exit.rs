@@ -199,7 +199,7 @@ impl Exit {
         let open = self.one_more(live)?;
         // Apart: dialling takes ten times the room of a request that finds a connection.
         let connection = Box::pin(self.make(&at.0, profile, (open, Need::Request))).await?;
-        Ok(self.lend(connection, live.options.read_timeout, to, profile).made_anew())
+        Ok(self.lend(connection, live.options.read_timeout, to, profile).fresh_only())
     }
 
     /// A new HTTP/1.1 connection whose bytes will be taken over (WebSocket). It
@@ -223,7 +223,7 @@ impl Exit {
 
     async fn lease_once(&self, at: &Destination, open: ConnectionSlot) -> Result<Lease, DialError> {
         let connection = Box::pin(self.make(&at.0, Profile::Http1, (open, Need::Request))).await?;
-        Ok(Lease::once(connection, at.0.live.options.read_timeout).made_anew())
+        Ok(Lease::once(connection, at.0.live.options.read_timeout).fresh_only())
     }
 
     /// A connected socket, for a blind tunnel.

@@ -234,7 +234,7 @@ impl Lease {
     }
 
     /// This one, made for this request.
-    pub(super) fn made_anew(self) -> Self {
+    pub(super) fn fresh_only(self) -> Self {
         Self { is_new: true, ..self }
     }
 

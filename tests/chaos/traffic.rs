@@ -11,8 +11,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::PROBES;
 use crate::support::caller::basic;
-use crate::support::engine::Wish;
-use crate::support::world::{LISTENER, Trader};
+use crate::support::engine::OrderRequest;
+use crate::support::world::{LISTENER, TestAccount};
 
 /// Between two orders of one account: 900 in an hour, of which the broker takes 1,000.
 const EVERY: Duration = Duration::from_secs(4);
@@ -32,7 +32,7 @@ pub(super) struct Ended {
     pub id: String,
     pub outcome: String,
     pub order_id: String,
-    pub wish: Wish,
+    pub wish: OrderRequest,
 }
 
 /// See the module.
@@ -56,14 +56,14 @@ impl Traffic {
     }
 
     /// Until it is stopped.
-    pub(super) async fn run(&self, traders: &[Trader]) -> Vec<Ended> {
+    pub(super) async fn run(&self, traders: &[TestAccount]) -> Vec<Ended> {
         let engines = traders.iter().enumerate().map(|(n, trader)| self.engine(n, trader));
         let streams = traders.iter().take(STREAMS).map(|trader| self.stream(trader));
         let (ended, _) = join(join_all(engines), join_all(streams)).await;
         ended.into_iter().flatten().collect()
     }
 
-    async fn engine(&self, account: usize, trader: &Trader) -> Vec<Ended> {
+    async fn engine(&self, account: usize, trader: &TestAccount) -> Vec<Ended> {
         let mut ended = Vec::new();
         sleep(EVERY * u32::try_from(account % 40).unwrap() / 40).await;
         let mut turn = interval(EVERY);
@@ -74,7 +74,7 @@ impl Traffic {
             }
             let id = format!("{}-{}", trader.name, ended.len());
             ended.push(place(account + usize::from(PROBES), trader, id).await);
-            let read = timeout(SILENCE, Wish::read().send(LISTENER, trader)).await;
+            let read = timeout(SILENCE, OrderRequest::read().send(LISTENER, trader)).await;
             if let Ok(Some(told)) = read {
                 self.reads.fetch_add(u64::from(told.status == 200), Ordering::Relaxed);
             }
@@ -82,14 +82,14 @@ impl Traffic {
     }
 
     /// A feed that is opened again whenever it ends or says nothing.
-    async fn stream(&self, trader: &Trader) {
+    async fn stream(&self, trader: &TestAccount) {
         while !self.over.is_cancelled() {
             let _ended = self.one_stream(trader).await;
             sleep(PAUSE).await;
         }
     }
 
-    async fn one_stream(&self, trader: &Trader) -> Option<()> {
+    async fn one_stream(&self, trader: &TestAccount) -> Option<()> {
         let mut stream = TcpSocket::new_v6().ok()?.connect(LISTENER).await.ok()?;
         let head = format!(
             "GET http://api-feed.dhan.co/?version=2&token=placeholder&clientId=9&authType=2 HTTP/1.1\r\n\
@@ -116,8 +116,8 @@ impl Traffic {
 }
 
 /// One order, repeated under its id until a word comes.
-async fn place(account: usize, trader: &Trader, id: String) -> Ended {
-    let wish = Wish::place(Some(&id), 100.0);
+async fn place(account: usize, trader: &TestAccount, id: String) -> Ended {
+    let wish = OrderRequest::place(Some(&id), 100.0);
     let began = Instant::now();
     let mut pause = interval(PAUSE);
     let (mut unknown, mut outcome, mut order_id) = (0, "not_sent".to_owned(), String::new());

@@ -8,8 +8,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sixgate::sandbox::{Action, Fault};
 
-use super::{Ask, LIMIT, TERMS, Told as _, account, arrived, is_executed, is_well, made, send, text, writes};
-use crate::support::engine::Wish;
+use super::{Ask, LIMIT, ReplyOutcome as _, TERMS, account, arrived, is_executed, is_well, made, send, text, writes};
+use crate::support::engine::OrderRequest;
 use crate::support::wait::wait_until;
 use crate::support::world::{World, automatic};
 
@@ -34,7 +34,7 @@ fn set(world: &World, ahead: SignedDuration) {
 
 /// Answered with what became of the first, by its order id.
 #[track_caller]
-fn is_repeat_of(world: &World, wish: &Wish, order_id: &str) {
+fn is_repeat_of(world: &World, wish: &OrderRequest, order_id: &str) {
     let told = send(world, wish);
     is_executed(&told);
     assert_eq!(told.order_id(), order_id, "{told:?}\n{}", world.gateway.log());
@@ -56,14 +56,14 @@ fn a_clock_a_day_ahead_at_the_first_order_changes_nothing() {
     for ahead in [DAY_AND_AN_HOUR, -DAY_AND_AN_HOUR] {
         let mut world = world();
         restarted(&mut world, ahead);
-        let first = Wish::place(Some("first"), 100.0);
+        let first = OrderRequest::place(Some("first"), 100.0);
         world.broker.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders").times(1));
         let told = send(&world, &first);
         is_executed(&told);
         assert_eq!(told.header("sixgate-recovered"), "true", "{told:?}");
         let found = told.order_id();
         is_repeat_of(&world, &first, &found);
-        let next = Wish::place(Some("next"), 100.0);
+        let next = OrderRequest::place(Some("next"), 100.0);
         let next_id = send(&world, &next).order_id();
         let shown = || account(&world)["token"]["clock_skew"].as_f64().unwrap_or_default();
         assert!((shown() + ahead.as_secs_f64()).abs() < 5.0, "{}", account(&world));
@@ -84,12 +84,12 @@ fn a_clock_a_day_ahead_at_the_first_order_changes_nothing() {
 #[test]
 fn a_clock_that_jumps_for_a_moment_makes_nothing_forgotten() {
     let mut world = world();
-    let mine = Wish::place(Some("mine"), 100.0);
+    let mine = OrderRequest::place(Some("mine"), 100.0);
     let id = send(&world, &mine).order_id();
     for (n, ahead) in [DAY_AND_AN_HOUR, SIX_YEARS, -DAY_AND_AN_HOUR, -SIX_YEARS].into_iter().enumerate() {
         set(&world, ahead);
         is_repeat_of(&world, &mine, &id);
-        is_executed(&send(&world, Wish::place(Some(&format!("at{n}")), 100.0)));
+        is_executed(&send(&world, OrderRequest::place(Some(&format!("at{n}")), 100.0)));
         set(&world, SignedDuration::ZERO);
         is_repeat_of(&world, &mine, &id);
     }
@@ -97,7 +97,7 @@ fn a_clock_that_jumps_for_a_moment_makes_nothing_forgotten() {
     world.start_again();
     is_repeat_of(&world, &mine, &id);
     for n in 0..4 {
-        assert_ne!(send(&world, Wish::place(Some(&format!("at{n}")), 100.0)).repeat_of(), "", "{n}");
+        assert_ne!(send(&world, OrderRequest::place(Some(&format!("at{n}")), 100.0)).repeat_of(), "", "{n}");
     }
     assert_eq!((arrived(&world), made(&world)), (5, 5));
 }
@@ -106,14 +106,14 @@ fn a_clock_that_jumps_for_a_moment_makes_nothing_forgotten() {
 #[test]
 fn a_start_years_away_keeps_the_journal_and_what_it_remembers() {
     let mut world = world();
-    let mine = Wish::place(Some("mine"), 100.0);
+    let mine = OrderRequest::place(Some("mine"), 100.0);
     let id = send(&world, &mine).order_id();
     let mut kept = files(&world);
     let mut ids = Vec::new();
     for (n, ahead) in [SIX_YEARS, -SIX_YEARS, SignedDuration::ZERO].into_iter().enumerate() {
         restarted(&mut world, ahead);
         is_repeat_of(&world, &mine, &id);
-        let wish = Wish::place(Some(&format!("start{n}")), 100.0);
+        let wish = OrderRequest::place(Some(&format!("start{n}")), 100.0);
         ids.push((send(&world, &wish).order_id(), wish));
         for (id, wish) in &ids {
             is_repeat_of(&world, wish, id);
@@ -130,12 +130,12 @@ fn a_start_years_away_keeps_the_journal_and_what_it_remembers() {
 fn a_journal_from_the_future_is_believed_and_orders_go_on() {
     let mut world = world();
     restarted(&mut world, SIX_YEARS);
-    let mine = Wish::place(Some("mine"), 100.0);
+    let mine = OrderRequest::place(Some("mine"), 100.0);
     let id = send(&world, &mine).order_id();
     restarted(&mut world, SignedDuration::ZERO);
     is_repeat_of(&world, &mine, &id);
-    is_executed(&send(&world, Wish::place(Some("new"), 100.0)));
-    is_executed(&send(&world, Wish::place(None, 101.0)));
+    is_executed(&send(&world, OrderRequest::place(Some("new"), 100.0)));
+    is_executed(&send(&world, OrderRequest::place(None, 101.0)));
     assert_eq!((arrived(&world), made(&world)), (3, 3));
 }
 
@@ -149,7 +149,7 @@ fn one_reply_with_a_wrong_date_changes_nothing() {
             let fault = Fault::new(Action::Dated { ahead: ahead.as_secs() }).on(method, path).times(1);
             world.broker.fault(fault);
         };
-        let first = Wish::place(Some("first"), 100.0);
+        let first = OrderRequest::place(Some("first"), 100.0);
         let id = send(&world, &first).order_id();
         // One question, and its answer is the last that was heard.
         wrong("GET", "/v2/ip/getIP");
@@ -157,13 +157,13 @@ fn one_reply_with_a_wrong_date_changes_nothing() {
         assert_eq!(status, 200, "{body}");
         let token = &account(&world)["token"];
         assert_eq!((&token["state"], &token["clock_skew"]), (&"live".into(), &().into()), "{token}");
-        is_executed(&send(&world, Wish::place(Some("then"), 100.0)));
+        is_executed(&send(&world, OrderRequest::place(Some("then"), 100.0)));
         wrong("POST", "/v2/orders");
-        is_executed(&send(&world, Wish::place(Some("dated"), 101.0)));
+        is_executed(&send(&world, OrderRequest::place(Some("dated"), 101.0)));
         // The question that finds it is the next thing that is heard.
         world.broker.fault(Fault::new(Action::Hang { executed: true }).on("POST", "/v2/orders").times(1));
         wrong("GET", "/v2/orders");
-        let lost = Wish::place(Some("lost"), 102.0);
+        let lost = OrderRequest::place(Some("lost"), 102.0);
         let told = send(&world, &lost);
         is_executed(&told);
         assert_eq!(told.header("sixgate-recovered"), "true", "{told:?}");
@@ -238,7 +238,7 @@ fn a_machine_that_slept_for_a_day_trades_as_soon_as_it_wakes() {
         world.add(1, &automatic());
         let token = |world: &World| account(world)["token"].clone();
         wait_until("the first login", LIMIT, || token(&world)["state"] == "live");
-        is_executed(&send(&world, Wish::place(Some("evening"), 100.0)));
+        is_executed(&send(&world, OrderRequest::place(Some("evening"), 100.0)));
         let (handshakes, ends) = (world.broker.handshakes(), token(&world)["expires_at"].clone());
 
         world.broker.set_clock_skew(DAY_AND_AN_HOUR);
@@ -260,10 +260,10 @@ fn a_machine_that_slept_for_a_day_trades_as_soon_as_it_wakes() {
         assert!(slept.elapsed() < Duration::from_secs(60), "{:?}", slept.elapsed());
         let before = world.broker.handshakes();
         assert!(before > handshakes);
-        is_executed(&send(&world, Wish::place(Some("morning"), 100.0)));
+        is_executed(&send(&world, OrderRequest::place(Some("morning"), 100.0)));
         // An id of a day that is over names a new order. Where no clock of the machine counted the night, it is not over by
         // the ages of ids, and rather a repeat than a second order.
-        let again = send(&world, Wish::place(Some("evening"), 100.0));
+        let again = send(&world, OrderRequest::place(Some("evening"), 100.0));
         is_executed(&again);
         assert_eq!(again.repeat_of().is_empty(), counted, "{again:?}");
         let orders = if counted { 3 } else { 2 };

@@ -4,8 +4,8 @@
 use serde_json::json;
 use sixgate::sandbox::{Action, Compression, Encoding, Fault};
 
-use super::{Ask, Told, arrived, habits, is_executed, made, send, text, world, writes};
-use crate::support::engine::{HOST, Wish};
+use super::{Ask, ReplyOutcome, arrived, habits, is_executed, made, send, text, world, writes};
+use crate::support::engine::{HOST, OrderRequest};
 use crate::support::world::{World, automatic};
 
 const KILL: &str = "/v2/killswitch?killSwitchStatus=ACTIVATE";
@@ -28,9 +28,9 @@ fn what_a_compressed_reply_says_is_told() {
         habits(&world, |habits| habits.compression = compression);
         let before = arrived(&world);
         for ask in [
-            asking(Wish::multi(&format!("m{n}"), 100.0)),
-            asking(Wish::place(Some(&format!("p{n}")), 100.0)),
-            asking(Wish::new("DELETE", "/v2/positions", None)),
+            asking(OrderRequest::multi(&format!("m{n}"), 100.0)),
+            asking(OrderRequest::place(Some(&format!("p{n}")), 100.0)),
+            asking(OrderRequest::new("DELETE", "/v2/positions", None)),
             asking(Ask::new("POST", KILL)),
             asking(Ask::new("POST", ALIVE)),
         ] {
@@ -43,11 +43,11 @@ fn what_a_compressed_reply_says_is_told() {
         assert_eq!(arrived(&world) - before, 5, "{compression:?}");
         // A lost answer is asked about in the same encoding.
         world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders").times(1));
-        let told = send(&world, asking(Wish::place(Some(&format!("lost{n}")), 100.0)));
+        let told = send(&world, asking(OrderRequest::place(Some(&format!("lost{n}")), 100.0)));
         is_executed(&told);
         assert_eq!(told.header("sixgate-recovered"), "true");
         // A reader gets what it asked for.
-        let read = send(&world, Wish::read());
+        let read = send(&world, OrderRequest::read());
         assert_eq!(read.status, 200);
     }
     assert_eq!(made(&world), 4 * (2 + 1 + 1));
@@ -59,7 +59,7 @@ fn a_refusal_of_the_address_that_is_compressed_moves_to_the_other_leg() {
     let world = world();
     habits(&world, |habits| habits.compression = Compression::Always(Encoding::Gzip));
     world.broker.fault(Fault::new(invalid_ip()).on("POST", "/v2/orders").times(1));
-    let told = send(&world, asking(Wish::place(Some("moves"), 100.0)));
+    let told = send(&world, asking(OrderRequest::place(Some("moves"), 100.0)));
     is_executed(&told);
     assert_eq!(told.header("sixgate-leg"), "secondary", "{told:?}");
     let peers: Vec<_> = writes(&world).iter().map(|seen| *seen.peer.ip()).collect();
@@ -76,11 +76,11 @@ fn a_refusal_of_the_token_that_is_compressed_renews_it() {
     fields["access_token"] = token.clone().into();
     let trader = world.add(1, &fields);
     habits(&world, |habits| habits.compression = Compression::Always(Encoding::Br));
-    is_executed(&send(&world, Wish::place(Some("lives"), 100.0)));
+    is_executed(&send(&world, OrderRequest::place(Some("lives"), 100.0)));
     // An order waits for a login; for the next code it would wait longer than it may take to leave.
     World::wait_for_a_code_that_lasts(std::time::Duration::from_secs(10));
     world.broker.kill_token(&trader.client_id);
-    let told = send(&world, asking(Wish::place(Some("dead"), 100.0)));
+    let told = send(&world, asking(OrderRequest::place(Some("dead"), 100.0)));
     is_executed(&told);
     let tokens: Vec<_> = writes(&world).into_iter().map(|seen| seen.token.unwrap()).collect();
     assert_eq!((tokens.len(), made(&world)), (3, 2));
@@ -94,7 +94,7 @@ fn an_encoding_that_cannot_be_read_proves_nothing() {
     let broken = [Compression::Broken(Encoding::Gzip), Compression::Mislabelled(Encoding::Br)];
     for (n, compression) in broken.into_iter().enumerate() {
         habits(&world, |habits| habits.compression = compression);
-        let wish = Wish::place(Some(&format!("torn{n}")), 100.0);
+        let wish = OrderRequest::place(Some(&format!("torn{n}")), 100.0);
         let told = send(&world, &wish);
         assert_eq!((told.status, told.outcome()), (504, "unknown"), "{told:?}");
         habits(&world, |habits| habits.compression = Compression::Never);
@@ -120,9 +120,9 @@ fn what_a_caller_says_of_the_answer_to_a_write_stays_here() {
         ("accept-encoding", "gzip, br"),
     ];
     let with_odd = |ask: Ask| odd.iter().fold(ask, |ask, (name, value)| ask.with(name, value));
-    let order = send(&world, with_odd(Wish::place(Some("odd"), 100.0).into())).order_id();
-    is_executed(&send(&world, with_odd(Wish::modify(&order, 101.0).into())));
-    is_executed(&send(&world, with_odd(Wish::cancel(&order).into())));
+    let order = send(&world, with_odd(OrderRequest::place(Some("odd"), 100.0).into())).order_id();
+    is_executed(&send(&world, with_odd(OrderRequest::modify(&order, 101.0).into())));
+    is_executed(&send(&world, with_odd(OrderRequest::cancel(&order).into())));
     let seen = writes(&world);
     assert_eq!(seen.len(), 3);
     for seen in seen {
@@ -136,7 +136,7 @@ fn what_a_caller_says_of_the_answer_to_a_write_stays_here() {
     }
     // Our own questions ask for nothing else either.
     world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders").times(1));
-    is_executed(&send(&world, asking(Wish::place(Some("asked"), 100.0))));
+    is_executed(&send(&world, asking(OrderRequest::place(Some("asked"), 100.0))));
     let asked =
         world.broker.seen().into_iter().filter(|seen| seen.method == "GET" && seen.host.as_deref() == Some(HOST));
     for seen in asked.filter(|seen| seen.path_and_query.starts_with("/v2/orders")) {

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use sixgate::sandbox::{Action, Elsewhere, External, Fault, Kind, Status};
 
-use super::{Ask, TERMS, Told, arrived, habits, is_executed, made, send, send_all, text, world};
-use crate::support::engine::Wish;
+use super::{Ask, ReplyOutcome, TERMS, arrived, habits, is_executed, made, send, send_all, text, world};
+use crate::support::engine::OrderRequest;
 use crate::support::world::World;
 
 /// Orders of the same customer that bear an id which a caller uses: under `id` each.
@@ -41,7 +41,8 @@ fn an_older_order_under_the_id_is_not_taken_for_one_whose_answer_was_lost() {
             }
             let before = (arrived(&world), made(&world));
             world.broker.fault(Fault::new(Action::Close { executed }).on("POST", "/v2/orders"));
-            let asks: Vec<Ask> = older().iter().map(|(name, _)| Wish::place(Some(&id(name)), 100.0).into()).collect();
+            let asks: Vec<Ask> =
+                older().iter().map(|(name, _)| OrderRequest::place(Some(&id(name)), 100.0).into()).collect();
             for (told, (name, _)) in send_all(&world, &asks).iter().zip(older()) {
                 let what = format!("{name}, {external:?}, executed: {executed}: {told:?}");
                 if executed {
@@ -76,7 +77,7 @@ fn an_older_forever_order_is_not_taken_for_one_whose_answer_was_lost() {
     };
     world.broker.put_order(&customer, &old).unwrap();
     world.broker.fault(Fault::new(Action::Close { executed: false }).on("POST", "/v2/"));
-    for wish in [Wish::forever(Some("late"), 100.0), Wish::place(Some("late2"), 100.0)] {
+    for wish in [OrderRequest::forever(Some("late"), 100.0), OrderRequest::place(Some("late2"), 100.0)] {
         let told = send(&world, wish);
         assert_eq!((told.status, told.outcome()), (504, "unknown"), "{told:?}");
     }
@@ -96,7 +97,7 @@ fn an_order_that_the_book_shows_in_another_way_is_found() {
     world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders"));
     let market = format!(r#"{{"correlationId":"market",{},"quantity":1,"price":0}}"#, TERMS.replace("LIMIT", "MARKET"));
     let market = Ask::new("POST", "/v2/orders").json(market);
-    for ask in [market, Wish::place(Some("noisy"), 247.8).into()] {
+    for ask in [market, OrderRequest::place(Some("noisy"), 247.8).into()] {
         let told = send(&world, ask);
         is_executed(&told);
         assert_eq!(told.header("sixgate-recovered"), "true", "{told:?}");
@@ -113,7 +114,7 @@ fn of_two_alike_that_were_lost_one_is_told_the_order_that_is_there() {
     for executed in [true, false] {
         world.broker.fault(Fault::new(Action::Close { executed }).on("POST", "/v2/orders").times(1));
     }
-    let alike = || Wish::place(Some("label"), 100.0).into();
+    let alike = || OrderRequest::place(Some("label"), 100.0).into();
     let told = send_all(&world, &[alike(), alike()]);
     let mut words: Vec<_> = told.iter().map(|told| (told.status, told.outcome())).collect();
     words.sort_unstable();
@@ -125,7 +126,7 @@ fn of_two_alike_that_were_lost_one_is_told_the_order_that_is_there() {
 #[test]
 fn a_change_to_a_price_out_of_floats_is_found_when_its_answer_is_lost() {
     let world = world();
-    let order = send(&world, Wish::place(Some("stop"), 240.0)).order_id();
+    let order = send(&world, OrderRequest::place(Some("stop"), 240.0)).order_id();
     let change = |price: &str| {
         let body = format!(
             r#"{{"orderId":"{order}","orderType":"LIMIT","legName":"","quantity":1,"price":{price},"disclosedQuantity":0,"triggerPrice":0,"validity":"DAY"}}"#
@@ -155,7 +156,7 @@ fn a_change_to_a_price_out_of_floats_is_found_when_its_answer_is_lost() {
 fn many_that_were_lost_at_once_are_all_found_and_share_their_questions() {
     let patient = text("[limits]\nmax_wait = \"2s\"").replace("reconcile_for = \"2s\"", "reconcile_for = \"4s\"");
     let world = World::up_with(1, &patient);
-    let asks: Vec<Ask> = (0..10).map(|n| Wish::slicing(Some(&format!("many{n}")), 100.0).into()).collect();
+    let asks: Vec<Ask> = (0..10).map(|n| OrderRequest::slicing(Some(&format!("many{n}")), 100.0).into()).collect();
     world.broker.fault(Fault::new(Action::Close { executed: true }).on("POST", "/v2/orders/slicing").times(10));
     // All of them ask while the first answer is under way.
     world.broker.fault(Fault::new(Action::Slow { ms: 1_000 }).on("GET", "/v2/orders").times(100));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sixgate::sandbox::{Elsewhere, Status};
 
-use super::{Ask, LIMIT, Told, arrived, is_executed, made, send, text, world};
-use crate::support::engine::Wish;
+use super::{Ask, LIMIT, ReplyOutcome, arrived, is_executed, made, send, text, world};
+use crate::support::engine::OrderRequest;
 use crate::support::wait::wait_until;
 use crate::support::world::{World, automatic};
 
@@ -22,11 +22,11 @@ fn newest(folder: &Path) -> PathBuf {
 /// The whole of the story, for one way in which lines are lost.
 fn nothing_is_sent_again_after(damage: impl FnOnce(&Path)) {
     let mut world = world();
-    let mine = Wish::place(Some("mine"), 100.0);
+    let mine = OrderRequest::place(Some("mine"), 100.0);
     let first = send(&world, &mine);
     is_executed(&first);
-    let waiting = send(&world, Wish::place(Some("waiting"), 90.0)).order_id();
-    let changed = send(&world, Wish::modify(&waiting, 91.0).under("change"));
+    let waiting = send(&world, OrderRequest::place(Some("waiting"), 90.0)).order_id();
+    let changed = send(&world, OrderRequest::modify(&waiting, 91.0).under("change"));
     is_executed(&changed);
     world.gateway.terminate();
     let folder = world.dir.path().join("state/journal");
@@ -51,18 +51,18 @@ fn nothing_is_sent_again_after(damage: impl FnOnce(&Path)) {
 
     // A change that the order shows is not made again.
     let (before, books) = (arrived(&world), made(&world));
-    is_executed(&send(&world, Wish::modify(&waiting, 91.0).under("change")));
+    is_executed(&send(&world, OrderRequest::modify(&waiting, 91.0).under("change")));
     assert_eq!(arrived(&world), before, "the change was made again");
     // What takes risk away asks nobody.
-    is_executed(&send(&world, Wish::cancel(&waiting)));
-    is_executed(&send(&world, Wish::new("DELETE", "/v2/positions", None)));
+    is_executed(&send(&world, OrderRequest::cancel(&waiting)));
+    is_executed(&send(&world, OrderRequest::new("DELETE", "/v2/positions", None)));
     assert_eq!(arrived(&world), before + 2);
     for _ in 0..2 {
         let again = send(&world, &mine);
         is_executed(&again);
         assert_eq!(again.order_id(), first.order_id(), "{again:?}");
     }
-    let other = send(&world, Wish::place(Some("mine"), 101.0));
+    let other = send(&world, OrderRequest::place(Some("mine"), 101.0));
     assert_eq!((other.status, other.code().as_str()), (422, "idempotency_conflict"), "{other:?}");
     // One from the phone, under an id that no line of the journal holds.
     let phone = Elsewhere {
@@ -72,12 +72,14 @@ fn nothing_is_sent_again_after(damage: impl FnOnce(&Path)) {
         ..Elsewhere::default()
     };
     world.broker.put_order(&world.traders[0].client_id, &phone).unwrap();
-    let told = send(&world, Wish::place(Some("phone"), 100.0));
+    let told = send(&world, OrderRequest::place(Some("phone"), 100.0));
     assert_eq!(told.status, 422, "any order of today under it forbids the send: {told:?}");
     assert_eq!(arrived(&world), before + 2, "something was sent again");
     // New orders do not wait for tomorrow.
-    wait_until("a new order to go", LIMIT, || send(&world, Wish::place(Some("new"), 100.0)).outcome() == "executed");
-    is_executed(&send(&world, Wish::place(None, 102.0)));
+    wait_until("a new order to go", LIMIT, || {
+        send(&world, OrderRequest::place(Some("new"), 100.0)).outcome() == "executed"
+    });
+    is_executed(&send(&world, OrderRequest::place(None, 102.0)));
     assert_eq!((arrived(&world), made(&world)), (before + 4, books + 1 + 2));
 }
 
@@ -130,13 +132,13 @@ fn nothing_is_sent_again_after_the_file_was_compressed() {
 #[test]
 fn a_file_that_is_taken_away_while_it_runs_is_told_and_another_is_begun() {
     let world = world();
-    let mine = Wish::place(Some("mine"), 100.0);
+    let mine = OrderRequest::place(Some("mine"), 100.0);
     is_executed(&send(&world, &mine));
     let folder = world.dir.path().join("state/journal");
     let file = newest(&folder);
     let name = file.file_name().unwrap().to_str().unwrap().to_owned();
     fs::rename(&file, world.dir.path().join("taken")).unwrap();
-    is_executed(&send(&world, Wish::place(Some("next"), 100.0)));
+    is_executed(&send(&world, OrderRequest::place(Some("next"), 100.0)));
     wait_until("it is in the log", LIMIT, || world.gateway.log().contains("THE ORDER JOURNAL IS NOT WHOLE"));
     let ready = world.gateway.admin_without_token().get("/readyz").1;
     assert!(ready.as_str().unwrap().contains(&name), "{ready}");
@@ -146,7 +148,7 @@ fn a_file_that_is_taken_away_while_it_runs_is_told_and_another_is_begun() {
     let again = send(&world, &mine);
     is_executed(&again);
     assert_ne!(again.repeat_of(), "");
-    is_executed(&send(&world, Wish::place(Some("third"), 100.0)));
+    is_executed(&send(&world, OrderRequest::place(Some("third"), 100.0)));
     assert_eq!((arrived(&world), made(&world)), (3, 3));
 }
 
@@ -155,28 +157,28 @@ fn a_file_that_is_taken_away_while_it_runs_is_told_and_another_is_begun() {
 fn what_cannot_be_asked_for_after_a_loss_is_not_sent() {
     use sixgate::sandbox::{Action, Fault};
     let mut world = world();
-    let kept = send(&world, Wish::place(Some("kept"), 90.0)).order_id();
-    let waiting = send(&world, Wish::place(Some("waiting"), 90.0)).order_id();
+    let kept = send(&world, OrderRequest::place(Some("kept"), 90.0)).order_id();
+    let waiting = send(&world, OrderRequest::place(Some("waiting"), 90.0)).order_id();
     world.gateway.terminate();
     fs::remove_file(newest(&world.dir.path().join("state/journal"))).unwrap();
     world.start_again();
     let before = arrived(&world);
     world.broker.fault(Fault::new(Action::BadGateway { executed: false }).on("GET", "/v2/orders"));
-    let told = send(&world, Wish::place(Some("kept"), 90.0));
+    let told = send(&world, OrderRequest::place(Some("kept"), 90.0));
     assert_eq!((told.status, told.outcome()), (504, "unknown"), "{told:?}");
     // The lists of these show no ids.
-    for wish in [Wish::forever(Some("long"), 90.0), Wish::place(Some("kept"), 90.0).under("key")] {
+    for wish in [OrderRequest::forever(Some("long"), 90.0), OrderRequest::place(Some("kept"), 90.0).under("key")] {
         let told = send(&world, wish);
         assert_eq!((told.status, told.outcome()), (504, "unknown"), "{told:?}");
         assert!(told.json()["detail"].as_str().unwrap().contains("journal"), "{told:?}");
     }
     assert_eq!(arrived(&world), before, "{told:?}");
     // It must not be made harder to get out.
-    is_executed(&send(&world, Ask::from(Wish::cancel(&waiting)).with("idempotency-key", "out")));
+    is_executed(&send(&world, Ask::from(OrderRequest::cancel(&waiting)).with("idempotency-key", "out")));
     // Nor is an order held up that nobody can have sent before.
-    is_executed(&send(&world, Wish::place(None, 91.0)));
+    is_executed(&send(&world, OrderRequest::place(None, 91.0)));
     world.broker.clear_faults();
-    let told = send(&world, Wish::place(Some("kept"), 90.0));
+    let told = send(&world, OrderRequest::place(Some("kept"), 90.0));
     is_executed(&told);
     assert_eq!((told.order_id(), arrived(&world)), (kept, before + 2));
 }
@@ -189,12 +191,12 @@ fn a_token_that_dies_after_a_loss_is_found_dead_by_asking() {
     let mut fields = automatic();
     fields["access_token"] = world.at_the_broker(1).into();
     let trader = world.add(1, &fields);
-    let wish = Wish::place(Some("kept"), 90.0);
+    let wish = OrderRequest::place(Some("kept"), 90.0);
     let kept = send(&world, &wish).order_id();
     world.gateway.terminate();
     fs::remove_file(newest(&world.dir.path().join("state/journal"))).unwrap();
     world.start_again();
-    is_executed(&send(&world, Wish::place(None, 91.0)));
+    is_executed(&send(&world, OrderRequest::place(None, 91.0)));
     world.broker.kill_token(&trader.client_id);
     wait_until("the order to be found", LIMIT, || send(&world, &wish).order_id() == kept);
     assert_eq!((arrived(&world), made(&world)), (2, 2));

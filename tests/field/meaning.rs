@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{Ask, TERMS, Told, arrived, is_executed, made, send, world};
-use crate::support::engine::Wish;
+use super::{Ask, ReplyOutcome, TERMS, arrived, is_executed, made, send, world};
+use crate::support::engine::OrderRequest;
 
 fn place(body: String) -> Ask {
     Ask::new("POST", "/v2/orders").json(body)
@@ -58,9 +58,9 @@ fn a_conflict_with_a_write_under_way_says_unknown() {
     let world = world();
     world.broker.fault(Fault::new(Action::Slow { ms: 800 }).on("POST", "/v2/orders"));
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| send(&world, Wish::place(Some("slow"), 100.0)));
+        let first = scope.spawn(|| send(&world, OrderRequest::place(Some("slow"), 100.0)));
         crate::support::wait::wait_until("it to arrive", super::LIMIT, || arrived(&world) == 1);
-        let told = send(&world, Wish::place(Some("slow"), 101.0));
+        let told = send(&world, OrderRequest::place(Some("slow"), 101.0));
         assert_eq!((told.status, told.outcome()), (422, "unknown"), "{told:?}");
         let first = first.join().unwrap();
         is_executed(&first);

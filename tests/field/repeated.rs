@@ -5,12 +5,12 @@ use sixgate::sandbox::{Action, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Ask, LIMIT, Told, account, arrived, is_executed, made, metric, send, world};
+use super::{Ask, LIMIT, ReplyOutcome, account, arrived, is_executed, made, metric, send, world};
 use crate::support::caller::{basic, connect};
-use crate::support::engine::{HOST, Wish};
+use crate::support::engine::{HOST, OrderRequest};
 use crate::support::net::Ns;
 use crate::support::wait::wait_until;
-use crate::support::world::{LISTENER, Trader, World};
+use crate::support::world::{LISTENER, TestAccount, World};
 
 const EXECUTED: &str = "sixgate_order_outcomes_total{outcome=\"executed\"}";
 const REPEATS: &str = "sixgate_order_repeats_total";
@@ -18,7 +18,7 @@ const REPEATS: &str = "sixgate_order_repeats_total";
 #[test]
 fn a_repeat_says_so_and_is_counted_once() {
     let world = world();
-    let wish = Wish::place(Some("label"), 100.0);
+    let wish = OrderRequest::place(Some("label"), 100.0);
     let first = send(&world, &wish);
     is_executed(&first);
     assert_eq!(first.repeat_of(), "");
@@ -30,7 +30,7 @@ fn a_repeat_says_so_and_is_counted_once() {
         assert_eq!((again.repeat_of(), again.order_id()), (request, first.order_id()));
         assert_ne!(again.header("sixgate-request-id"), request);
     }
-    let other = send(&world, Wish::place(Some("label"), 101.0));
+    let other = send(&world, OrderRequest::place(Some("label"), 101.0));
     assert_eq!((other.status, other.repeat_of()), (422, request));
     assert_eq!((metric(&world, EXECUTED), metric(&world, REPEATS)), (1, 4));
     assert_eq!(account(&world)["repeats_today"], 4);
@@ -71,7 +71,7 @@ fn a_good_reply_whose_order_is_rejected_is_a_refusal() {
     let world = world();
     let reject = |first| Fault::new(Action::RejectOrders { first, silent: false }).on("POST", "/v2/").times(1);
     world.broker.fault(reject(None));
-    let wish = Wish::place(Some("poor"), 100.0);
+    let wish = OrderRequest::place(Some("poor"), 100.0);
     let told = send(&world, &wish);
     assert_eq!((told.status, told.outcome()), (200, "rejected"), "{told:?}");
     let again = send(&world, &wish);
@@ -82,7 +82,7 @@ fn a_good_reply_whose_order_is_rejected_is_a_refusal() {
     assert_eq!((arrived(&world), counted), (2, 1));
     for (n, rejected, outcome) in [(1, Some(1), "executed"), (2, None, "rejected")] {
         world.broker.fault(reject(rejected));
-        let told = send(&world, Wish::multi(&format!("poor{n}"), 100.0));
+        let told = send(&world, OrderRequest::multi(&format!("poor{n}"), 100.0));
         assert_eq!((told.status, told.outcome()), (200, outcome), "{told:?}");
     }
 }
@@ -91,7 +91,7 @@ fn a_good_reply_whose_order_is_rejected_is_a_refusal() {
 fn an_id_of_blanks_is_no_id() {
     let world = world();
     for id in ["", " ", "   "] {
-        let wish = Wish::place(Some(id), 100.0);
+        let wish = OrderRequest::place(Some(id), 100.0);
         let told = [send(&world, &wish), send(&world, &wish)];
         for told in &told {
             is_executed(told);
@@ -103,7 +103,7 @@ fn an_id_of_blanks_is_no_id() {
     assert_eq!((arrived(&world), made(&world)), (6, 6));
 }
 
-async fn begin(trader: &Trader, wish: &Wish) -> TcpStream {
+async fn begin(trader: &TestAccount, wish: &OrderRequest) -> TcpStream {
     let (body, auth) = (wish.body.clone().unwrap_or_default(), basic(&trader.name, &trader.key));
     let text = format!(
         "POST http://{HOST}{} HTTP/1.1\r\nHost: {HOST}\r\nProxy-Authorization: {auth}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -136,7 +136,7 @@ fn an_order_without_an_id_joins_its_twin_whose_caller_is_gone() {
     let world = world();
     let trader = world.traders[0].clone();
     world.broker.fault(Fault::new(Action::Slow { ms: 1_200 }).on("POST", "/v2/orders"));
-    let wish = Wish::place(None, 100.0);
+    let wish = OrderRequest::place(None, 100.0);
     let runtime = world.net.runtime(Ns::Caller);
     let blind = |times: usize| {
         let before = arrived(&world);
@@ -169,7 +169,7 @@ fn an_order_without_an_id_joins_its_twin_whose_caller_is_gone() {
     let first = runtime.run(async move { begin(&first_trader, &first_wish).await });
     wait_until("the first to arrive", LIMIT, || arrived(&world) > before);
     drop(first);
-    let other = send(&world, Wish::place(None, 101.0));
+    let other = send(&world, OrderRequest::place(None, 101.0));
     is_executed(&other);
     assert_eq!((other.repeat_of(), arrived(&world)), ("", before + 2));
 }
@@ -178,9 +178,9 @@ fn an_order_without_an_id_joins_its_twin_whose_caller_is_gone() {
 #[test]
 fn an_id_that_is_echoed_in_changes_stops_no_trailing_stop() {
     let world = world();
-    let order = send(&world, Wish::place(Some("stop"), 100.0)).order_id();
+    let order = send(&world, OrderRequest::place(Some("stop"), 100.0)).order_id();
     let change = |price: f64| {
-        let mut wish = Wish::modify(&order, price);
+        let mut wish = OrderRequest::modify(&order, price);
         wish.body = wish.body.map(|body| body.replacen('{', r#"{"correlationId":"stop","#, 1));
         wish
     };

@@ -3,8 +3,8 @@
 use serde_json::json;
 use sixgate::sandbox::{Action, Fault, Quoted, Verdict};
 
-use super::{Ask, Told, arrived, is_executed, is_well, made, send, world};
-use crate::support::engine::Wish;
+use super::{Ask, ReplyOutcome, arrived, is_executed, is_well, made, send, world};
+use crate::support::engine::OrderRequest;
 
 fn chart() -> Ask {
     let body = r#"{"securityId":"11536","exchangeSegment":"NSE_EQ","instrument":"EQUITY","interval":"5","fromDate":"2026-11-25","toDate":"2026-11-26"}"#;
@@ -30,7 +30,7 @@ fn refusals_of_the_data_back_ends_stop_no_trading() {
     for n in 0..12 {
         let read = send(&world, if n % 3 == 2 { quote() } else { chart() });
         refused += usize::from(read.status == 401);
-        let told = send(&world, Wish::place(Some(&format!("after-{n}")), 100.0));
+        let told = send(&world, OrderRequest::place(Some(&format!("after-{n}")), 100.0));
         is_executed(&told);
     }
     assert!(refused >= 9, "{refused}");
@@ -50,7 +50,7 @@ fn words_that_the_broker_only_quotes_trip_no_leg_and_no_token() {
         for what in [Quoted::CorrelationId, Quoted::Body] {
             world.broker.fault(Fault::new(Action::Quote { what }).on("POST", "/v2/orders").times(1));
             let before = arrived(&world);
-            let told = send(&world, Wish::place(Some(id), 100.0 + n as f64));
+            let told = send(&world, OrderRequest::place(Some(id), 100.0 + n as f64));
             assert_eq!((told.status, told.outcome()), (400, "rejected"), "{id}, {what:?}: {told:?}");
             assert_eq!(arrived(&world), before + 1, "{id}, {what:?}: sent again by the other leg");
             is_well(&world);
@@ -68,7 +68,7 @@ fn a_refusal_that_an_id_may_have_drawn_is_explained_beside_it() {
         let body = json!({ "errorType": "Input_Exception", "errorCode": "DH-905", "errorMessage": words });
         let refuse = || Fault::new(Action::Refuse { status: 400, body: body.clone() }).on("POST", "/v2/").times(1);
         for (id, hint) in [("a23456789012345678901234567", "25"), ("a|b", "letters"), ("a_b-c", "")] {
-            for wish in [Wish::place(Some(id), 100.0), Wish::super_order(Some(id), 100.0)] {
+            for wish in [OrderRequest::place(Some(id), 100.0), OrderRequest::super_order(Some(id), 100.0)] {
                 world.broker.fault(refuse());
                 let told = send(&world, wish);
                 assert_eq!((told.status, told.outcome(), told.json()), (400, "rejected", body.clone()), "{id}");
@@ -85,15 +85,15 @@ fn a_refusal_that_an_id_may_have_drawn_is_explained_beside_it() {
 fn a_refusal_that_quotes_the_token_reaches_nobody_with_it() {
     let world = world();
     let token = world.traders[0].token.clone();
-    let order = send(&world, Wish::place(Some("waits"), 100.0)).order_id();
+    let order = send(&world, OrderRequest::place(Some("waits"), 100.0)).order_id();
     world.broker.fault(Fault::new(Action::Quote { what: Quoted::AccessToken }));
     let asks = [
-        Wish::read().into(),
+        OrderRequest::read().into(),
         chart(),
         Ask::new("GET", "/v2/profile"),
-        Wish::place(Some("quoted"), 100.0).into(),
-        Wish::modify(&order, 101.0).into(),
-        Wish::cancel(&order).into(),
+        OrderRequest::place(Some("quoted"), 100.0).into(),
+        OrderRequest::modify(&order, 101.0).into(),
+        OrderRequest::cancel(&order).into(),
         Ask::new("DELETE", "/v2/positions"),
     ];
     for ask in asks {

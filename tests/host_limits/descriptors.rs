@@ -152,7 +152,7 @@ fn with_strangers_at_the_keyed_listener(says: &'static [u8]) {
             round += 1;
             let reply = place(&mut engine, &world, 100.0 + f64::from(round)).await;
             assert_eq!((reply.status, reply.header("sixgate-outcome")), (200, "executed"), "{reply:?}");
-            let wish = Wish::place(None, 200.0 + f64::from(round));
+            let wish = OrderRequest::place(None, 200.0 + f64::from(round));
             let told = tokio::time::timeout(LIMIT, wish.send(LISTENER, &world.traders[0]));
             let told = told.await.expect("in time").expect("an answer");
             // What waited for its place for longer than an order may is told so, and is not sent.
@@ -218,10 +218,10 @@ fn http2_that_idles_makes_room_and_answers_what_is_under_way_first() {
             tunnel(connect(LISTENER).await, &format!("{HOST}:443"), &[("proxy-authorization", &auth)]).await;
         assert_eq!(status, 200);
         let mut caller = Caller::inside(stream, HOST, &ca, true).await;
-        let body = Wish::place(None, 100.0).body.unwrap();
+        let body = OrderRequest::place(None, 100.0).body.unwrap();
         let asked = request("POST", &format!("https://{HOST}/v2/orders"), HOST, &[], Some(&body));
         assert_eq!(caller.send(asked).await.unwrap().status, 200);
-        let wish = Wish::place(None, 101.0);
+        let wish = OrderRequest::place(None, 101.0);
         let told = tokio::time::timeout(LIMIT, wish.send(LISTENER, &world.traders[0])).await;
         let told = told.expect("a place").expect("an answer");
         assert_eq!((told.status, told.outcome.as_str()), (200, "executed"), "{told:?}");
@@ -308,7 +308,7 @@ fn connections_that_lie_ready_leave_descriptors_for_callers_and_make_room_for_th
     wait_until("as many as there is room for", LIMIT, || to_the_broker(&world) >= 50);
     let strangers = Strangers::come(&world, Ns::Caller, LISTENER, 100, b"");
     for (n, trader) in world.traders.iter().enumerate() {
-        let wish = Wish::place(None, 100.0 + n as f64);
+        let wish = OrderRequest::place(None, 100.0 + n as f64);
         let told = world.net.in_ns(Ns::Caller, || wish.send(LISTENER, trader)).expect("an answer");
         assert_eq!((told.status, told.outcome.as_str()), (200, "executed"), "{told:?}");
     }

@@ -13,14 +13,14 @@ use tokio_util::task::AbortOnDropHandle;
 use sixgate::domain::tasks::Tasks;
 
 use super::caller::{basic, request};
-use super::world::Trader;
+use super::world::TestAccount;
 
 /// The broker's host.
 pub(crate) const HOST: &str = "api.dhan.co";
 
 /// A request of an engine.
 #[derive(Clone, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct OrderRequest {
     pub method: &'static str,
     pub path: String,
     /// `Idempotency-Key`.
@@ -32,7 +32,7 @@ pub(crate) struct Wish {
 
 /// What the gateway answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct OrderAnswer {
     pub status: u16,
     /// `sixgate-outcome`; empty for reads.
     pub outcome: String,
@@ -41,7 +41,7 @@ pub(crate) struct Told {
     pub body: Bytes,
 }
 
-impl Told {
+impl OrderAnswer {
     /// The body, or null.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -60,7 +60,7 @@ impl Told {
     }
 }
 
-impl Wish {
+impl OrderRequest {
     pub(crate) fn new(method: &'static str, path: impl Into<String>, body: Option<String>) -> Self {
         Self { method, path: path.into(), key: None, body, asks_gzip: false }
     }
@@ -118,7 +118,7 @@ impl Wish {
     }
 
     /// Send it as `trader`, on a connection of its own. `None` when no whole answer came.
-    pub(crate) async fn send(&self, at: SocketAddr, trader: &Trader) -> Option<Told> {
+    pub(crate) async fn send(&self, at: SocketAddr, trader: &TestAccount) -> Option<OrderAnswer> {
         let socket = if at.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() };
         let stream = socket.ok()?.connect(at).await.ok()?;
         let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.ok()?;
@@ -133,7 +133,7 @@ impl Wish {
         let (parts, body) = reply.ok()?.into_parts();
         let body = body.collect().await.ok()?.to_bytes();
         let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default();
-        Some(Told {
+        Some(OrderAnswer {
             status: parts.status.as_u16(),
             outcome: header("sixgate-outcome").to_owned(),
             leg: header("sixgate-leg").to_owned(),

@@ -28,7 +28,7 @@ pub(crate) const LOOPBACK: &str = "127.0.0.1:8080";
 
 /// An account in the gateway and at the broker.
 #[derive(Clone, Debug)]
-pub(crate) struct Trader {
+pub(crate) struct TestAccount {
     pub name: String,
     pub client_id: ClientId,
     pub pair: Pair,
@@ -50,7 +50,7 @@ pub(crate) fn automatic() -> Value {
 pub(crate) struct World {
     pub gateway: Gateway,
     pub broker: Sandbox,
-    pub traders: Vec<Trader>,
+    pub traders: Vec<TestAccount>,
     pub dir: tempfile::TempDir,
     pub net: Net,
     host: Host,
@@ -234,7 +234,7 @@ impl World {
     }
 
     /// Make account `n`, which the broker knows, with these fields, a pair and a key.
-    pub(crate) fn add(&mut self, n: u16, fields: &Value) -> Trader {
+    pub(crate) fn add(&mut self, n: u16, fields: &Value) -> TestAccount {
         let (name, client_id, pair) = (format!("a{n}"), Self::client_id(n), Self::pair(n));
         let mut account = json!({ "name": name, "client_id": client_id.as_str() });
         account.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -244,7 +244,7 @@ impl World {
         let key = self.post(&format!("/v1/accounts/{name}/keys"), &json!({}), 201);
         let key = key.get("key").and_then(Value::as_str).unwrap().to_owned();
         let token = fields.get("access_token").and_then(Value::as_str).unwrap_or_default().to_owned();
-        self.traders.push(Trader { name, client_id, pair, key, token });
+        self.traders.push(TestAccount { name, client_id, pair, key, token });
         self.traders.last().unwrap().clone()
     }
 
@@ -289,7 +289,7 @@ impl World {
     }
 
     /// Whose address is it?
-    pub(crate) fn holder(&self, address: std::net::Ipv6Addr) -> Option<&Trader> {
+    pub(crate) fn holder(&self, address: std::net::Ipv6Addr) -> Option<&TestAccount> {
         self.traders.iter().find(|t| t.pair.primary.ip() == address || t.pair.secondary.ip() == address)
     }
 }

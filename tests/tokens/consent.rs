@@ -8,7 +8,7 @@ use sixgate::sandbox::{Account, ConsentVerbs, LoginRules, MintedBy};
 use super::{becomes, place, token, unavailable, world};
 use crate::support::caller::{Caller, Reply, connect, request, tls};
 use crate::support::net::{self, Ns};
-use crate::support::world::{PIN, Trader, World, automatic};
+use crate::support::world::{PIN, TestAccount, World, automatic};
 
 const ADMIN: &str = "127.0.0.1:8081";
 const SECRET: &str = "5e7c1a9b-0000-4000-8000-0000000000d1";
@@ -18,7 +18,7 @@ fn api_key(n: u16) -> String {
 }
 
 /// An account that can log in by the broker's page only.
-fn with_app(world: &mut World, n: u16) -> Trader {
+fn with_app(world: &mut World, n: u16) -> TestAccount {
     let account: Account = World::broker_account(n).with_app(&api_key(n), SECRET, &format!("http://{ADMIN}/auth/dhan"));
     world.broker.add_account(account);
     world.add(n, &json!({ "platform": "DHAN_V2_AT_IPV6", "api_key": api_key(n), "api_secret": SECRET }))

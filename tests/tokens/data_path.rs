@@ -8,13 +8,13 @@ use sixgate::sandbox::{Account, Action, Fault};
 use super::{Moved, an_hour_later, becomes, call, logins, order, place, send, token, unavailable, world};
 use crate::support::caller::Reply;
 use crate::support::net::Ns;
-use crate::support::world::{Trader, World, automatic};
+use crate::support::world::{TestAccount, World, automatic};
 
 /// What reads there are among the 200.
 const READS: [&str; 4] = ["/v2/orders", "/v2/positions", "/v2/fundlimit", "/v2/holdings"];
 
 /// An automatic account that was given a live token, so that it has not logged in yet.
-fn with_token(world: &mut World, n: u16) -> Trader {
+fn with_token(world: &mut World, n: u16) -> TestAccount {
     let mut fields = automatic();
     fields["access_token"] = json!(world.at_the_broker(n));
     let trader = world.add(n, &fields);
@@ -23,7 +23,7 @@ fn with_token(world: &mut World, n: u16) -> Trader {
 }
 
 /// 200 requests at once, every fifth an order under an id of its own.
-fn two_hundred(world: &World, trader: &Trader) -> Vec<(bool, Reply)> {
+fn two_hundred(world: &World, trader: &TestAccount) -> Vec<(bool, Reply)> {
     world.net.in_ns(Ns::Caller, || {
         let trader = trader.clone();
         async move {
