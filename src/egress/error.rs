@@ -239,3 +239,27 @@ impl ResolveError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::guard::forbidden;
+    use super::super::names::Servers;
+    use super::*;
+
+    /// Who is told that an entry of /etc/hosts is wrong takes it out, and then callers do not find the gateway.
+    #[test]
+    fn an_entry_of_the_hosts_file_that_leads_to_the_gateway_is_no_fault_of_the_name() {
+        let host = Host::parse("api.dhan.co").unwrap();
+        let (server, to) = ("[2001:db8::53]:53".parse().unwrap(), Ipv6Addr::LOCALHOST);
+        let rule = forbidden(to).unwrap();
+        let of = |said| {
+            let servers = Servers { list: vec![server], origin: Origin::Config };
+            ResolveError::of(&host, &LookupFailure { servers, said })
+        };
+        let silent = (Some(server), Unusable::Silent(Duration::from_secs(1)));
+        let by_hosts = of(vec![(None, Unusable::Forbidden(to, rule)), silent.clone()]);
+        assert!(matches!(by_hosts, ResolveError::Failed { .. }), "{by_hosts:?}");
+        let by_server = of(vec![silent, (Some(server), Unusable::Forbidden(to, rule))]);
+        assert!(matches!(by_server, ResolveError::Forbidden { .. }), "{by_server:?}");
+    }
+}

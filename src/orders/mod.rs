@@ -233,3 +233,23 @@ impl Orders {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those that wait hold a connection and memory each: a caller that sends without end must not fill the host.
+    #[test]
+    fn no_more_than_the_most_are_in_a_line_and_each_that_leaves_makes_room() {
+        let rules = Arc::new(Rules::new(crate::broker::dhan::limits::limits(), 0.0));
+        let gate = RateLimiter::new(rules, Duration::from_secs(1), MonotonicClock::start());
+        let lane = Lane { gate: Arc::new(gate), exits: Arc::default(), in_line: Arc::default() };
+        let mut line: Vec<_> = std::iter::repeat_with(|| lane.queue()).take(MOST_IN_LINE).collect();
+        assert!(line.iter().all(Option::is_some));
+        assert!(lane.queue().is_none(), "one more than the most");
+        assert!(lane.queue().is_none(), "who was refused holds no place");
+        line.pop();
+        let again = lane.queue();
+        assert!(again.is_some() && lane.queue().is_none(), "one has left");
+    }
+}

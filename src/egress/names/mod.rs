@@ -44,6 +44,8 @@ pub(super) use name::Name;
 pub(super) use question::Unusable;
 pub(super) use servers::Failure;
 pub(super) use system::Origin;
+#[cfg(test)]
+pub(super) use system::Servers;
 
 use kept::{Entries, Kept};
 use name::{Glance, Next};
