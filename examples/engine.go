@@ -86,6 +86,10 @@ func place(base string, order object) (string, error) {
 			continue
 		}
 		outcome = headers.Get("sixgate-outcome")
+		if outcome == "" && status >= 500 {
+			// It broke down on the way, here or in something between: the order may have been sent.
+			outcome = "unknown"
+		}
 		retryAfter := headers.Get("Retry-After")
 		repeat := headers.Get("sixgate-repeat") != ""
 		say(object{"step": "place", "attempt": attempt, "status": status, "outcome": outcome, "repeat": repeat})

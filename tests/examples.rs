@@ -109,7 +109,7 @@ fn a_lost_answer_of_the_gateway_makes_no_second_order() {
     for engine in &ENGINES {
         let world = world();
         let runtime = world.net.runtime(Ns::Gateway);
-        let at = losing_the_first_answer(&runtime);
+        let at = losing_the_first_answer(&runtime, "");
         let run = run(&world, engine, &at.to_string());
         run.assert_placed(&world, engine.file);
         let tries = run.tries();
@@ -121,6 +121,23 @@ fn a_lost_answer_of_the_gateway_makes_no_second_order() {
 }
 
 /// What the broker refuses is not tried again.
+/// Whatever stands in between knows of no outcomes: an engine that takes its page for a refusal orders again.
+#[test]
+fn an_error_that_tells_no_outcome_makes_no_second_order() {
+    const PAGE: &str = "HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    for engine in &ENGINES {
+        let world = world();
+        let runtime = world.net.runtime(Ns::Gateway);
+        let at = losing_the_first_answer(&runtime, PAGE);
+        let run = run(&world, engine, &at.to_string());
+        run.assert_placed(&world, engine.file);
+        let tries = run.tries();
+        let (first, second) = (tries[0], tries[1]);
+        assert_eq!((&first["status"], &first["outcome"]), (&json!(502), &json!("unknown")), "{}: {run:?}", engine.file);
+        assert_eq!((&second["outcome"], &second["repeat"]), (&json!("executed"), &json!(true)), "{run:?}");
+    }
+}
+
 #[test]
 fn a_refused_order_is_not_tried_again() {
     for engine in &ENGINES {
@@ -136,8 +153,8 @@ fn a_refused_order_is_not_tried_again() {
     }
 }
 
-/// A way to the gateway that breaks off when the first answer comes by, and is whole from then on.
-fn losing_the_first_answer(runtime: &NsRuntime) -> SocketAddr {
+/// A way to the gateway that says `instead` and breaks off when the first answer comes by, and is whole from then on.
+fn losing_the_first_answer(runtime: &NsRuntime, instead: &'static str) -> SocketAddr {
     let listener = runtime.run(async { TcpListener::bind("127.0.0.1:0").await.unwrap() });
     let at = listener.local_addr().unwrap();
     runtime.spawn(async move {
@@ -149,6 +166,7 @@ fn losing_the_first_answer(runtime: &NsRuntime) -> SocketAddr {
             if connection == 0 {
                 // The answer is read here and goes no further: both connections end.
                 assert!(from_gateway.read(&mut [0; 1]).await.unwrap() > 0, "no answer");
+                to_engine.write_all(instead.as_bytes()).await.unwrap();
             } else {
                 tokio::spawn(async move { copy(&mut from_gateway, &mut to_engine).await });
             }
