@@ -34,6 +34,7 @@ use jiff::Timestamp;
 
 use super::lifecycle::{CheckOutcome, Refusal, Trouble};
 use crate::broker::dhan::errors::Context;
+use crate::config::Config;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, BootInstant, ClientId, Role, Secret, SourceAddr, steady};
@@ -81,6 +82,12 @@ pub struct BrokerClient {
     auth: Authority,
     limit: Arc<AtomicU64>,
     ears: Ears,
+}
+
+impl From<&Config> for BrokerClient {
+    fn from(config: &Config) -> Self {
+        Self::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
+    }
 }
 
 impl BrokerClient {
