@@ -16,6 +16,7 @@ mod driver;
 mod mailbox;
 mod receiver;
 mod request;
+mod timer;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -211,7 +211,7 @@ impl Fixture {
         record
     }
 
-    async fn until(&self, what: impl Fn(&super::super::cell::TokenStatus) -> bool) -> super::super::cell::TokenStatus {
+    async fn until(&self, what: impl Fn(&crate::tokens::TokenStatus) -> bool) -> crate::tokens::TokenStatus {
         let mut looks = 0;
         loop {
             let standing = self.cell.standing();
@@ -454,15 +454,15 @@ async fn a_keeper_that_waits_holds_little() {
 #[tokio::test]
 async fn a_clock_that_is_corrected_wakes_who_has_nothing_to_wait_for() {
     let it = Fixture::new().await;
-    let due = |epoch, parted| driver::due(&it.keepers, None, epoch, parted).now_or_never();
+    let due = |epoch, parted| timer::due(&it.keepers, None, epoch, parted).now_or_never();
     let (before, parted) = (steady::epoch(), clocks::parted());
     assert_eq!(due(before, parted), None);
-    assert_eq!(due(before, parted + 1), Some(driver::Due::ClocksParted));
-    let planned = driver::due(&it.keepers, None, before, parted);
+    assert_eq!(due(before, parted + 1), Some(timer::Due::ClocksParted));
+    let planned = timer::due(&it.keepers, None, before, parted);
     tokio::pin!(planned);
     assert_eq!(planned.as_mut().now_or_never(), None);
     assert!(steady::measured(jiff::SignedDuration::from_hours(24)).is_some());
     // At once, and not when it would have looked at the clock again.
-    assert_eq!(planned.await, driver::Due::Moment { turn: false });
-    assert_eq!((due(before, parted), due(steady::epoch(), parted)), (Some(driver::Due::Moment { turn: false }), None));
+    assert_eq!(planned.await, timer::Due::Moment { turn: false });
+    assert_eq!((due(before, parted), due(steady::epoch(), parted)), (Some(timer::Due::Moment { turn: false }), None));
 }
