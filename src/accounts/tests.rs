@@ -12,14 +12,18 @@ use proptest::prelude::*;
 use super::tombstone::holders;
 use super::*;
 use crate::addressing::AddressingError;
+use crate::domain::secret::ExposeSecret;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Pair, SourceAddr};
+use crate::domain::{Platform, Secret};
 use crate::egress::{Egress, Options};
 use crate::legs::{Legs, Settings};
 use crate::store::MasterKey;
 use crate::store::records::AddressRecord;
 use crate::store::records::HaltRecord;
 use crate::store::records::PoolRecord;
+use crate::store::records::{ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord};
+use crate::tokens::LiveToken;
 use crate::tokens::keeper::{Answer, Broker, CallResult, Question};
 
 const POOL: (&str, &str) = ("2001:db8:a1::/64", "2001:db8:a2::/64");
