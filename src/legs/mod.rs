@@ -25,6 +25,7 @@
 //! when the other leg then reached that host: a feed that is down must not move orders.
 
 mod context;
+mod failed_dial;
 pub mod health;
 mod inbox;
 mod leg;

@@ -16,7 +16,7 @@ use super::context::PATIENCE;
 use super::health::{Event, PathState, Reason};
 use super::inbox::Key;
 use super::register::Register;
-use super::{Leg, Legs, leg, looks};
+use super::{Leg, Legs, failed_dial, looks};
 use crate::domain::Role;
 use crate::domain::tasks::Tasks;
 /// Probes at once, over all accounts: a dead line holds each for a connect timeout.
@@ -110,11 +110,11 @@ async fn probe(register: &Register, legs: &Arc<Legs>, role: Role) {
 async fn try_line(register: &Register, leg: &Leg) -> PathState {
     let at = match register.context.egress().resolve(register.context.api(), Instant::now() + PATIENCE).await {
         Ok(at) => at,
-        Err(err) => return leg::line_of(&err),
+        Err(err) => return failed_dial::line_of(&err),
     };
     match tokio::time::timeout(PATIENCE, leg.exit().prove(&at)).await {
         Ok(Ok(())) => PathState::Works,
-        Ok(Err(err)) => leg::line_of(&err),
+        Ok(Err(err)) => failed_dial::line_of(&err),
         Err(_) => PathState::Failed(Reason::ConnectTimedOut),
     }
 }
