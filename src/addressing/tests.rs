@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::host::Own;
 use crate::store::seal::MasterKey;
 
 fn addressing(dir: &tempfile::TempDir) -> Addressing {
