@@ -25,7 +25,7 @@ use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options};
 use crate::host::Board;
-use crate::legs::{Settings, Supervisor};
+use crate::legs::{LegSettings, Supervisor};
 use crate::orders::restore::Unsettled;
 use crate::proxy::intercept::Interceptor;
 use crate::proxy::{self, Destinations, ListenerSettings, Listening, Proxy, Workers};
@@ -34,7 +34,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::events::Events;
 use crate::tokens::Keepers;
 use crate::tokens::client::BrokerClient;
-use crate::tokens::keeper::Broker;
+use crate::tokens::keeper::TokenBroker;
 
 pub use error::StartError;
 
@@ -91,22 +91,22 @@ impl App {
         egress.keep_names_in(config.state.path.join("names.json"));
         egress.set_room(shares.egress());
         let metrics = Arc::new(Metrics::default());
-        let attendant = Supervisor::new(Settings::from(&config), Arc::clone(&egress), Arc::clone(&metrics));
+        let supervisor = Supervisor::new(LegSettings::from(&config), Arc::clone(&egress), Arc::clone(&metrics));
         let (keeping, events) = (Tasks::default(), Events::default());
-        let login = Arc::new(BrokerClient::from(&config));
-        let broker: Arc<dyn Broker> = Arc::clone(&login) as _;
+        let client = Arc::new(BrokerClient::from(&config));
+        let broker: Arc<dyn TokenBroker> = Arc::clone(&client) as _;
         let keepers =
             Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone(), events.clone());
         let accounts =
-            Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing, Arc::clone(&keepers))?);
-        attendant.set_get_ip(AddressChecker::new(&accounts, Arc::clone(&login)));
+            Arc::new(Accounts::new(store.clone(), Arc::clone(&supervisor), addressing, Arc::clone(&keepers))?);
+        supervisor.set_get_ip(AddressChecker::new(&accounts, Arc::clone(&client)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let (orders, recalled) = open_orders(&config, Arc::clone(&accounts), events).await?;
         let orders = Arc::new(orders);
         // The first thing that a leg carries is a question of our own, so the trading day is known before an order.
         let hears = Arc::downgrade(&orders);
-        login.on_heard(move |headers, sent| {
+        client.on_heard(move |headers, sent| {
             if let Some(orders) = hears.upgrade() {
                 orders.heard(headers, sent);
             }
@@ -115,7 +115,7 @@ impl App {
         let host = Arc::<Board>::default();
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
-            client: Arc::clone(&login),
+            client: Arc::clone(&client),
             orders: Arc::clone(&orders),
             metrics: Arc::clone(&metrics),
             roles: Arc::clone(&roles),
@@ -149,8 +149,8 @@ impl App {
             config,
             accounts,
             egress,
-            attendant,
-            login,
+            supervisor,
+            client,
             keepers,
             orders,
             proxy,
@@ -186,9 +186,9 @@ impl App {
     pub async fn run(self, file: Option<&Path>) -> Stopped {
         let Self { mut live, check, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
-        live.attendant.start(&tasks);
-        tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
-        tasks.spawn(publish_leg_events(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
+        live.supervisor.start(&tasks);
+        tasks.spawn(follow_clocks(Arc::clone(&live.supervisor), tasks.clone()));
+        tasks.spawn(publish_leg_events(live.supervisor.events(), live.orders.events.clone(), tasks.clone()));
         let proxy = Arc::clone(&live.proxy);
         tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
@@ -196,7 +196,7 @@ impl App {
         for listening in listening {
             listening.start(&live.proxy);
         }
-        tasks.spawn(check.run(Arc::clone(&live.attendant), tasks.clone()));
+        tasks.spawn(check.run(Arc::clone(&live.supervisor), tasks.clone()));
         let AdminServer { socket, router, places, .. } = admin;
         tasks.spawn(admin::serve(socket, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -204,7 +204,7 @@ impl Accounts {
         };
         self.commit(name, change).await?;
         if let Some(record) = pair {
-            self.addressing.settle(record.pair);
+            self.addressing.refresh_holders(record.pair);
         }
         self.publish(name)?;
         Ok(())

@@ -64,7 +64,7 @@ pub struct AccountPage {
 #[derive(Debug)]
 pub struct Accounts {
     store: Store,
-    attendant: Arc<Supervisor>,
+    supervisor: Arc<Supervisor>,
     addressing: Addressing,
     keepers: Arc<Keepers>,
     rows: papaya::HashMap<AccountName, Arc<Account>>,
@@ -83,14 +83,14 @@ impl Accounts {
     /// [`AccountError::Store`] when a record cannot be read.
     pub fn new(
         store: Store,
-        attendant: Arc<Supervisor>,
+        supervisor: Arc<Supervisor>,
         addressing: Addressing,
         keepers: Arc<Keepers>,
     ) -> Result<Self, AccountError> {
         let (rows, publishing) = (papaya::HashMap::new(), Mutex::new(()));
         let accounts = Self {
             store,
-            attendant,
+            supervisor,
             addressing,
             keepers,
             rows,

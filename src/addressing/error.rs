@@ -1,6 +1,6 @@
 //! Why no pair was given.
 
-use super::ledger::Held;
+use super::ledger::Occupancy;
 use crate::domain::SourceAddr;
 use crate::domain::problem::Invalid;
 use crate::store::StoreError;
@@ -18,7 +18,7 @@ pub enum AddressingError {
     #[error("pool {name} has no usable pair of addresses: {why}; give two prefixes of the same size, such as two /64")]
     NoRoom { name: String, why: String },
     #[error("{address} is {held}")]
-    Taken { address: SourceAddr, held: Held },
+    Taken { address: SourceAddr, held: Occupancy },
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: Invalid },
     #[error("pool {0} exists already")]

@@ -9,7 +9,7 @@ use crate::store::records::AddressRecord;
 
 /// How an address is not free.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum Occupancy {
     /// An account has it.
     By(AccountName),
     /// An account had it; the broker may remember.
@@ -18,7 +18,7 @@ pub enum Held {
     Reserved,
 }
 
-impl std::fmt::Display for Held {
+impl std::fmt::Display for Occupancy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::By(account) => write!(f, "held by account {account}"),
@@ -34,15 +34,15 @@ impl std::fmt::Display for Held {
 /// same broker customer, and to nobody else.
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
-    pub(super) held: Held,
+    pub(super) held: Occupancy,
     pub(super) client_id: Option<ClientId>,
 }
 
 impl From<AddressRecord> for Holder {
     fn from(record: AddressRecord) -> Self {
         let held = match record.retired_at {
-            None => Held::By(record.account),
-            Some(_) => Held::Retired(record.account),
+            None => Occupancy::By(record.account),
+            Some(_) => Occupancy::Retired(record.account),
         };
         Self { held, client_id: Some(record.client_id) }
     }
@@ -56,8 +56,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Set or clear an address's holder, and keep the pools' counts in step.
-    pub(super) fn settle(&mut self, address: SourceAddr, holder: Option<Holder>) {
-        let counts = |holder: &Holder| !matches!(holder.held, Held::Retired(_));
+    pub(super) fn set_holder(&mut self, address: SourceAddr, holder: Option<Holder>) {
+        let counts = |holder: &Holder| !matches!(holder.held, Occupancy::Retired(_));
         let now = holder.as_ref().is_some_and(counts);
         let before = match holder {
             Some(holder) => self.holders.insert(address, holder),
@@ -81,8 +81,9 @@ impl Ledger {
                 [None, None] => {
                     kept = kept.or_else(|| own.keeps(pair.primary).or_else(|| own.keeps(pair.secondary)));
                 }
-                [Some(Held::By(_) | Held::Reserved), _] | [_, Some(Held::By(_) | Held::Reserved)] => given += 1,
-                [Some(Held::Retired(_)), _] | [_, Some(Held::Retired(_))] => retired += 1,
+                [Some(Occupancy::By(_) | Occupancy::Reserved), _]
+                | [_, Some(Occupancy::By(_) | Occupancy::Reserved)] => given += 1,
+                [Some(Occupancy::Retired(_)), _] | [_, Some(Occupancy::Retired(_))] => retired += 1,
             }
         }
         if pairs == 0 {
@@ -111,7 +112,7 @@ impl Ledger {
     pub(super) fn add_pool(&mut self, name: &str, prefixes: Prefixes) {
         let mut pool = Pool::new(prefixes);
         let held = |(address, holder): &(&SourceAddr, &Holder)| {
-            prefixes.primary.contains(&address.ip()) && !matches!(holder.held, Held::Retired(_))
+            prefixes.primary.contains(&address.ip()) && !matches!(holder.held, Occupancy::Retired(_))
         };
         pool.assigned = u64::try_from(self.holders.iter().filter(held).count()).unwrap_or(u64::MAX);
         self.pools.insert(name.to_owned(), pool);

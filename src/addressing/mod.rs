@@ -35,7 +35,7 @@ use around::Around;
 use ledger::{Holder, Ledger, Pool};
 
 pub use error::AddressingError;
-pub use ledger::Held;
+pub use ledger::Occupancy;
 pub use prefix::Prefixes;
 
 /// A pool as the API shows it.
@@ -84,7 +84,7 @@ impl Addressing {
             ledger.pools.insert(name, Pool::new(Prefixes::stored(record.primary, record.secondary)));
         }
         for (address, record) in store.scan::<AddressRecord>()? {
-            ledger.settle(address, Some(record.into()));
+            ledger.set_holder(address, Some(record.into()));
         }
         Ok(Self {
             ledger: Arc::new(Mutex::new(ledger)),
@@ -225,7 +225,7 @@ impl Addressing {
         let mut ledger = self.lock();
         for address in [pair.primary, pair.secondary] {
             let own = |h: &Holder| {
-                matches!(&h.held, Held::Retired(was) if was == account) && h.client_id.as_ref() == Some(client_id)
+                matches!(&h.held, Occupancy::Retired(was) if was == account) && h.client_id.as_ref() == Some(client_id)
             };
             if let Some(holder) = ledger.holders.get(&address)
                 && !own(holder)
@@ -238,11 +238,11 @@ impl Addressing {
     }
 
     /// Take over what the store says of the addresses of a pair.
-    pub fn settle(&self, pair: Pair) {
+    pub fn refresh_holders(&self, pair: Pair) {
         let mut ledger = self.lock();
         for address in [pair.primary, pair.secondary] {
             match self.store.get::<AddressRecord>(&address) {
-                Ok(record) => ledger.settle(address, record.map(Holder::from)),
+                Ok(record) => ledger.set_holder(address, record.map(Holder::from)),
                 // Never free what cannot be read.
                 Err(err) => tracing::error!(%address, error = %err, "who holds an address cannot be read"),
             }
@@ -254,15 +254,15 @@ impl Addressing {
     pub fn is_anothers(&self, address: Ipv6Addr, account: &AccountName, client_id: &ClientId) -> bool {
         let Some(address) = SourceAddr::new(address).ok() else { return false };
         self.lock().holders.get(&address).is_some_and(|holder| match &holder.held {
-            Held::By(holder_name) => holder_name != account,
-            Held::Retired(was) => was != account || holder.client_id.as_ref() != Some(client_id),
-            Held::Reserved => true,
+            Occupancy::By(holder_name) => holder_name != account,
+            Occupancy::Retired(was) => was != account || holder.client_id.as_ref() != Some(client_id),
+            Occupancy::Reserved => true,
         })
     }
 
     fn reserve(&self, ledger: &mut Ledger, pair: Pair, pool: Option<String>) -> Reservation {
         for address in [pair.primary, pair.secondary] {
-            ledger.settle(address, Some(Holder { held: Held::Reserved, client_id: None }));
+            ledger.set_holder(address, Some(Holder { held: Occupancy::Reserved, client_id: None }));
         }
         Reservation { pair, pool, addressing: self.clone() }
     }
@@ -286,7 +286,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.addressing.settle(self.pair);
+        self.addressing.refresh_holders(self.pair);
     }
 }
 

@@ -41,7 +41,7 @@ fn write(addressing: &Addressing, pair: Pair, account: &(AccountName, ClientId),
         },
     );
     addressing.store.commit_blocking(change).unwrap();
-    addressing.settle(pair);
+    addressing.refresh_holders(pair);
 }
 
 /// Reserve, write down and end the reservation.

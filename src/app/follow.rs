@@ -11,7 +11,7 @@ use crate::legs::{LegEvent, Reason, Supervisor};
 use crate::telemetry::events::{Events, Subject};
 
 /// Say when this host's clocks part, and use no connection again that was made before.
-pub(super) async fn follow_clocks(attendant: Arc<Supervisor>, tasks: Tasks) {
+pub(super) async fn follow_clocks(supervisor: Arc<Supervisor>, tasks: Tasks) {
     let tell = |parting: clocks::Parting| {
         if !parting.slept.is_zero() {
             tracing::warn!(
@@ -28,7 +28,7 @@ pub(super) async fn follow_clocks(attendant: Arc<Supervisor>, tasks: Tasks) {
                 parting.set.as_secs()
             );
         }
-        attendant.lines_may_be_dead();
+        supervisor.lines_may_be_dead();
     };
     tokio::select! {
         () = clocks::follow(tell) => {}

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use super::lock::lock;
 
 pub use make_room::Crowd;
-pub use permit::{Handle, Standing};
+pub use permit::{PermitHandle, Standing};
 
 /// All places of a process for one purpose.
 #[derive(Debug)]

@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Care, Context, LegEvent, SeenAddress};
+use super::context::{Care, LegContext, LegEvent, SeenAddress};
 use super::health::{AddressSeen, Event, Health, LegState, Purpose, Rank, Reason};
 use super::look_times::Looks;
-use super::pace::Pace;
+use super::pace::WarmPace;
 use crate::domain::{AccountName, Authority, Pair, Role, SourceAddr, lock};
 use crate::egress::Exit;
 
@@ -51,7 +51,7 @@ pub struct Leg {
     account: AccountName,
     role: Role,
     exit: Arc<Exit>,
-    known: Mutex<Known>,
+    known: Mutex<LegStatus>,
     /// Both ranks of `known.health`, read without its lock: reads in the low four bits,
     /// order writes in the next four; and [`UNSEEN`].
     marks: AtomicU16,
@@ -62,8 +62,8 @@ pub struct Leg {
     here: AtomicBool,
     /// Is a probe under way?
     pub(super) in_probe: AtomicBool,
-    pub(super) warming: Mutex<Pace>,
-    context: Arc<Context>,
+    pub(super) warming: Mutex<WarmPace>,
+    context: Arc<LegContext>,
     care: Arc<dyn Care>,
 }
 
@@ -73,7 +73,7 @@ const UNSEEN: u16 = 0x100;
 const RANKS: u16 = 0xff;
 
 #[derive(Debug)]
-struct Known {
+struct LegStatus {
     health: Health,
     since: SystemTime,
     /// The address that the broker last saw in the place of its own.
@@ -87,7 +87,7 @@ impl Leg {
         role: Role,
         account: &AccountName,
         pair: &Pair,
-        context: &Arc<Context>,
+        context: &Arc<LegContext>,
         care: Arc<dyn Care>,
     ) -> Self {
         let source = pair.of(role);
@@ -98,7 +98,7 @@ impl Leg {
             account: account.clone(),
             role,
             exit: context.egress().exit(source),
-            known: Mutex::new(Known {
+            known: Mutex::new(LegStatus {
                 health,
                 since: SystemTime::now(),
                 seen_as: None,
@@ -307,7 +307,7 @@ impl Leg {
         self.context.emit(LegEvent { account: self.account.clone(), role, source, from, to, at });
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn known(&self) -> std::sync::MutexGuard<'_, LegStatus> {
         lock(&self.known)
     }
 }

@@ -24,12 +24,12 @@ const AT_ONCE: usize = 64;
 
 /// Legs by the time of their next probe, each at most once.
 #[derive(Default)]
-struct Queue {
+struct ProbeQueue {
     by_time: BTreeMap<(Instant, usize, bool), Weak<Legs>>,
     times: HashMap<Key, Instant>,
 }
 
-impl Queue {
+impl ProbeQueue {
     const fn place(at: Instant, (legs, role): Key) -> (Instant, usize, bool) {
         (at, legs, matches!(role, Role::Secondary))
     }
@@ -58,7 +58,7 @@ impl Queue {
 /// Probe until the process is to stop.
 pub(super) async fn run(register: Arc<Register>, tasks: Tasks) {
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
-    let mut queue = Queue::default();
+    let mut queue = ProbeQueue::default();
     loop {
         for (key, (legs, at)) in register.inbox.take() {
             queue.put(key, legs, at);
@@ -130,7 +130,7 @@ mod tests {
     fn the_last_plan_for_a_leg_is_the_one_that_counts() {
         let now = Instant::now();
         let after = |s| now + Duration::from_secs(s);
-        let mut queue = Queue::default();
+        let mut queue = ProbeQueue::default();
         queue.put((8, Role::Primary), Weak::new(), after(1));
         queue.put((8, Role::Secondary), Weak::new(), after(2));
         queue.put((8, Role::Primary), Weak::new(), after(3));

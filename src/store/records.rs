@@ -61,8 +61,8 @@ pub(super) const MAX_KEY: usize = 255;
 /// The record's value: layout version and JSON. `None` when it is too long.
 pub(super) fn encode<R: Record>(record: &R) -> Option<Zeroizing<Vec<u8>>> {
     /// Never grows: a grown vector leaves a copy behind that nobody wipes.
-    struct Room(Zeroizing<Vec<u8>>);
-    impl Write for Room {
+    struct FixedBuffer(Zeroizing<Vec<u8>>);
+    impl Write for FixedBuffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if self.0.len() + bytes.len() > MAX_VALUE {
                 return Err(io::ErrorKind::FileTooLarge.into());
@@ -74,7 +74,7 @@ pub(super) fn encode<R: Record>(record: &R) -> Option<Zeroizing<Vec<u8>>> {
             Ok(())
         }
     }
-    let mut room = Room(Zeroizing::new(Vec::with_capacity(MAX_VALUE)));
+    let mut room = FixedBuffer(Zeroizing::new(Vec::with_capacity(MAX_VALUE)));
     room.0.push(LAYOUT);
     record.to_json(&mut room).ok()?;
     Some(room.0)

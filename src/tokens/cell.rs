@@ -64,12 +64,12 @@ impl TokenCell {
     }
 
     /// This generation signs no longer: the broker refused it.
-    pub fn bar(&self, generation: u64) {
+    pub fn revoke(&self, generation: u64) {
         self.barred.fetch_max(generation, Ordering::AcqRel);
     }
 
     /// This generation may sign after all.
-    pub(super) fn allow(&self, generation: u64) {
+    pub(super) fn restore(&self, generation: u64) {
         let _ = self.barred.compare_exchange(generation, 0, Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -107,7 +107,7 @@ impl TokenCell {
     }
 
     /// This doubt is settled, as far as it can be; whoever waits goes on.
-    pub(super) fn settled(&self, doubt: Doubt) {
+    pub(super) fn clear_doubt(&self, doubt: Doubt) {
         let settled = {
             let mut standing = lock(&self.doubt);
             standing.take_if(|last| *last == doubt)
@@ -123,7 +123,7 @@ impl TokenCell {
     }
 
     /// Publish where the token stands, and wake whoever waits.
-    pub(super) fn stand(&self, standing: TokenStatus) {
+    pub(super) fn publish(&self, standing: TokenStatus) {
         let mut last = self.lock();
         if *last != standing {
             *last = standing;
@@ -229,7 +229,7 @@ impl TokenCell {
     }
 
     /// Wait until nothing is under way, or `by`. Cancel-safe.
-    pub async fn settle(&self, by: Instant) -> TokenStatus {
+    pub async fn wait_until_idle(&self, by: Instant) -> TokenStatus {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();

@@ -8,9 +8,9 @@ use super::{BUSY, ConnectionPermit, KIND, LISTENS, STRANGER, Spot};
 
 /// Says of a place what it is, for what its connection does in other tasks. It does not hold the place.
 #[derive(Clone, Debug)]
-pub struct Handle(Arc<Spot>);
+pub struct PermitHandle(Arc<Spot>);
 
-impl Handle {
+impl PermitHandle {
     /// As [`ConnectionPermit::is_busy`].
     pub fn is_busy(&self) {
         self.0.is_busy();
@@ -24,8 +24,8 @@ impl Handle {
 
 impl ConnectionPermit {
     /// To say from elsewhere what it is.
-    pub fn handle(&self) -> Handle {
-        Handle(Arc::clone(&self.0))
+    pub fn handle(&self) -> PermitHandle {
+        PermitHandle(Arc::clone(&self.0))
     }
 
     /// Something is under way from now on: it stays.

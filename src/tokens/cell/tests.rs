@@ -30,7 +30,7 @@ fn a_token_signs_until_it_ends_and_its_keeper_hears_of_that() {
     let cell = TokenCell::default();
     assert!(cell.live_at(at(1)).is_err());
     cell.set(live(1));
-    cell.stand(TokenStatus { signing: Some(1), ..standing(State::Live, 0) });
+    cell.publish(TokenStatus { signing: Some(1), ..standing(State::Live, 0) });
     assert!(cell.live_at(at(1999)).is_ok());
     assert_eq!(cell.standing_at(at(1999)).word(), "live");
     assert!(!cell.ended_unheard());
@@ -40,7 +40,7 @@ fn a_token_signs_until_it_ends_and_its_keeper_hears_of_that() {
     assert_eq!((cell.standing_at(at(2000)).word(), cell.standing_at(at(2000)).is_moving()), ("absent", true));
     assert!(cell.ended_unheard());
     // It knows by now, and is not told again at each request.
-    cell.stand(standing(State::Minting, 0));
+    cell.publish(standing(State::Minting, 0));
     assert_eq!(
         (cell.live_at(at(2001)).unwrap_err().code.as_str(), cell.standing_at(at(2001)).word()),
         ("login_under_way", "minting")
@@ -54,13 +54,13 @@ fn a_token_signs_until_it_ends_and_its_keeper_hears_of_that() {
 fn a_barred_token_does_not_sign_and_the_next_one_does() {
     let cell = TokenCell::default();
     cell.set(live(3));
-    cell.bar(3);
+    cell.revoke(3);
     assert!(cell.live_at(at(1)).is_err());
     // A late refusal of an older token changes nothing.
-    cell.bar(2);
-    cell.allow(3);
+    cell.revoke(2);
+    cell.restore(3);
     assert_eq!(cell.live_at(at(1)).unwrap().generation(), 3);
-    cell.bar(3);
+    cell.revoke(3);
     cell.set(live(4));
     assert_eq!(cell.live_at(at(1)).unwrap().generation(), 4);
 }
@@ -78,22 +78,22 @@ async fn waiting_ends_with_a_token_or_when_none_can_come() {
     let lost = Trouble::new("token_dead", "it is dead", "make one");
     let person = State::NeedsPerson { trouble: Box::new(lost), consent: false };
 
-    cell.stand(standing(person.clone(), 0));
+    cell.publish(standing(person.clone(), 0));
     assert_eq!(cell.wait(0, far).await.unwrap_err().code, "token_dead");
     let waiting = Tasks::default().spawn({
         let cell = Arc::clone(&cell);
         async move { cell.wait(5, far).await.map(|token| token.secret().clone()).map_err(|none| none.code) }
     });
-    cell.stand(standing(State::Minting, 5));
+    cell.publish(standing(State::Minting, 5));
     let until = steady::now().checked_add(SignedDuration::from_secs(1)).unwrap();
-    cell.stand(standing(State::Waiting { until, why: Why::Cooldown }, 5));
-    cell.stand(standing(person, 5));
+    cell.publish(standing(State::Waiting { until, why: Why::Cooldown }, 5));
+    cell.publish(standing(person, 5));
     assert_eq!(waiting.await.unwrap().unwrap_err(), "token_dead");
 
     // A check that is under way is waited for even by who could not wait as long as it may take.
     let soon = Instant::now() + Duration::from_secs(5);
     let until = steady::now().checked_add(CHECK_TIME).unwrap();
-    cell.stand(standing(State::Waiting { until, why: Why::Check }, 5));
+    cell.publish(standing(State::Waiting { until, why: Why::Check }, 5));
     let waiting = Tasks::default().spawn({
         let cell = Arc::clone(&cell);
         async move { cell.wait(5, soon).await.map(|token| token.generation()).map_err(|none| none.code) }
@@ -101,12 +101,12 @@ async fn waiting_ends_with_a_token_or_when_none_can_come() {
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     cell.set(LiveToken::new("token-6".into(), Timestamp::MAX, "manual".into(), 6).unwrap());
-    cell.stand(standing(State::Live, 5));
+    cell.publish(standing(State::Live, 5));
     assert_eq!(waiting.await.unwrap().unwrap(), 6);
-    cell.bar(6);
+    cell.revoke(6);
 
     let later = steady::now().checked_add(SignedDuration::from_secs(60)).unwrap();
-    cell.stand(standing(State::Waiting { until: later, why: Why::Cooldown }, 5));
+    cell.publish(standing(State::Waiting { until: later, why: Why::Cooldown }, 5));
     let none = cell.wait(5, far).await.unwrap_err();
     assert!(none.retry_after.is_some_and(|wait| wait > Duration::from_secs(50)), "{none:?}");
 }

@@ -18,11 +18,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::mailbox::{Mailbox, Message};
+use super::mailbox::{KeeperMessage, Mailbox};
 use super::receiver::Receiver;
 use super::request::{KeeperRequest, Link};
-use super::timer::{Due, due};
-use super::{Answer, ENDED, Keeper, Keepers, KeptAccount, Question, Setup};
+use super::timer::{WakeCause, due};
+use super::{BrokerReply, BrokerRequest, ENDED, Keeper, Keepers, KeptAccount, Setup};
 use crate::domain::{Secret, clocks, lock, steady};
 use crate::store::records::TokenRecord;
 use crate::telemetry::events::Subject;
@@ -50,7 +50,7 @@ impl Keepers {
     pub fn keep(self: &Arc<Self>, account: KeptAccount, cell: Arc<TokenCell>, setup: Setup) -> Arc<Keeper> {
         let budget = Box::new(self.budget(&account.name));
         if let Some(dead) = budget.dead {
-            cell.bar(dead);
+            cell.revoke(dead);
         }
         let keeper = Arc::new(Keeper {
             account,
@@ -84,27 +84,27 @@ pub(super) async fn run(shared: Arc<Keepers>, mail: Receiver, budget: Box<Budget
                 None => work.running = None,
             },
             letter = mail.next() => match letter {
-                Some(Message::Ask(ask)) => Box::pin(work.asked(ask)).await,
-                Some(Message::Changed) => Box::pin(work.look()).await,
+                Some(KeeperMessage::Ask(ask)) => Box::pin(work.asked(ask)).await,
+                Some(KeeperMessage::Changed) => Box::pin(work.look()).await,
                 None => break,
             },
             due = due(&work.shared, work.wake, work.epoch, work.parted), if !stopping => match due {
-                Due::Moment { turn } => Box::pin(work.woken(turn)).await,
-                Due::ClocksParted => Box::pin(work.clocks_parted()).await,
+                WakeCause::Moment { turn } => Box::pin(work.woken(turn)).await,
+                WakeCause::ClocksParted => Box::pin(work.clocks_parted()).await,
             },
         }
     }
 }
 
 /// The next answer; `None` when no more is to come, and nothing while none was asked for.
-async fn next_of(running: &mut Option<Running>) -> Option<(PendingCall, Answer)> {
+async fn next_of(running: &mut Option<Running>) -> Option<(PendingCall, BrokerReply)> {
     match running {
         Some(running) => running.next().await,
         None => std::future::pending().await,
     }
 }
 
-type Running = FuturesUnordered<futures_util::future::BoxFuture<'static, (PendingCall, Answer)>>;
+type Running = FuturesUnordered<futures_util::future::BoxFuture<'static, (PendingCall, BrokerReply)>>;
 
 struct Driver {
     shared: Arc<Keepers>,
@@ -206,7 +206,7 @@ impl Driver {
             self.refusals_seen = generation.saturating_sub(1);
             self.keeper.forget_refusal(generation);
         }
-        self.keeper.cell.allow(generation);
+        self.keeper.cell.restore(generation);
     }
 
     async fn woken(&mut self, turn: bool) {
@@ -282,7 +282,7 @@ impl Driver {
             Action::Sign(Some(generation)) => self.revive(generation),
             Action::Sign(None) => {
                 if let Some(last) = self.machine.token() {
-                    self.keeper.cell.bar(last.generation);
+                    self.keeper.cell.revoke(last.generation);
                 }
             }
             Action::Mint { id, strategy, latest } => {
@@ -295,12 +295,12 @@ impl Driver {
             }
             Action::Renew { id, generation, latest } => {
                 let token = self.keeper.cell.last().filter(|last| *recorded && last.generation() == generation);
-                let question = token.map(|token| Question::Renew { token, latest });
+                let question = token.map(|token| BrokerRequest::Renew { token, latest });
                 self.attempt(id, Some(TokenSource::Renewal), question, *recorded, events);
             }
             Action::MakeConsent { id, latest } => {
                 let question = self.credentials().filter(|_| *recorded).and_then(|known| {
-                    Some(Question::ConsentLink { api_key: known.api_key?, api_secret: known.api_secret?, latest })
+                    Some(BrokerRequest::ConsentLink { api_key: known.api_key?, api_secret: known.api_secret?, latest })
                 });
                 self.attempt(id, None, question, *recorded, events);
             }
@@ -308,7 +308,7 @@ impl Driver {
             Action::CheckStored { id, generation } => {
                 let token = self.keeper.cell.last().filter(|last| last.generation() == generation);
                 match token {
-                    Some(token) => self.ask(PendingCall::Check { id }, Question::Profile { token }),
+                    Some(token) => self.ask(PendingCall::Check { id }, BrokerRequest::Profile { token }),
                     None => events.push_back(Event::Checked { id, outcome: CheckOutcome::NoAnswer }),
                 }
             }
@@ -338,11 +338,11 @@ impl Driver {
     fn tell(&mut self) {
         // What was taken up and is asked about no more is settled, and its next refusal is a new one.
         if let Some(doubt) = self.doubt.take_if(|doubt| self.machine.asking() != Some(doubt.generation)) {
-            self.keeper.cell.settled(doubt);
+            self.keeper.cell.clear_doubt(doubt);
         }
         self.keeper.cell.measured(self.machine.skew());
         let live = self.keeper.cell.live();
-        self.keeper.cell.stand(TokenStatus {
+        self.keeper.cell.publish(TokenStatus {
             state: Some(self.machine.state().clone()),
             trouble: self.unsaved.is_some().then_some(UNSAVED).or_else(|| self.machine.trouble().cloned()),
             refusals_seen: self.refusals_seen,

@@ -13,7 +13,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(300);
 
 /// What a keeper is to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum WakeCause {
     /// The moment that it waited for has come, with its turn if it waited for one; or it must plan anew.
     Moment { turn: bool },
     /// Two clocks of this host went different ways.
@@ -22,7 +22,7 @@ pub(super) enum Due {
 
 /// Wait until a wake is due, and for its turn. A clock that was corrected makes one due: what was planned by the one
 /// before, a wait for a person among it, is planned anew.
-pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32, parted: u32) -> Due {
+pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch: u32, parted: u32) -> WakeCause {
     let (at, turn) = wake.unwrap_or((Timestamp::MAX, false));
     loop {
         let mut stirred = pin!(stirred::stirred());
@@ -33,7 +33,7 @@ pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch
             break;
         }
         if clocks::parted() != parted {
-            return Due::ClocksParted;
+            return WakeCause::ClocksParted;
         }
         tokio::select! {
             () = tokio::time::sleep(left.min(LONGEST_SLEEP)) => {}
@@ -44,5 +44,5 @@ pub(super) async fn due(shared: &Keepers, wake: Option<(Timestamp, bool)>, epoch
         // Boxed like what is done when it has come.
         Box::pin(shared.turns.take()).await;
     }
-    Due::Moment { turn }
+    WakeCause::Moment { turn }
 }

@@ -12,7 +12,7 @@ use super::{Driver, PendingCall};
 use crate::domain::{Secret, steady};
 use crate::store::records::{CredentialsRecord, TokenRecord};
 use crate::tokens::keeper::request::Link;
-use crate::tokens::keeper::{Answer, CallResult, Question};
+use crate::tokens::keeper::{BrokerReply, BrokerRequest, CallResult};
 use crate::tokens::lifecycle::{AttemptOutcome, CheckOutcome, Event, Strategy, TokenSource, Trouble};
 use crate::tokens::live::facts;
 
@@ -21,7 +21,7 @@ impl Driver {
         &mut self,
         id: u64,
         source: Option<TokenSource>,
-        question: Option<Question>,
+        question: Option<BrokerRequest>,
         recorded: bool,
         events: &mut VecDeque<Event>,
     ) {
@@ -53,35 +53,35 @@ impl Driver {
         }
     }
 
-    pub(super) fn login(&mut self, strategy: Strategy, latest: Timestamp) -> Option<Question> {
+    pub(super) fn login(&mut self, strategy: Strategy, latest: Timestamp) -> Option<BrokerRequest> {
         let known = self.credentials()?;
         match strategy {
             Strategy::PinTotp { step } => {
-                Some(Question::PinTotp { pin: known.pin?, totp_secret: known.totp_secret?, step, latest })
+                Some(BrokerRequest::PinTotp { pin: known.pin?, totp_secret: known.totp_secret?, step, latest })
             }
             Strategy::Consent => {
                 // Kept until the answer: what could not be sent is tried again.
                 let token_id = self.token_id.clone()?;
                 let (api_key, api_secret) = (known.api_key?, known.api_secret?);
-                Some(Question::ConsentToken { token_id, api_key, api_secret, latest })
+                Some(BrokerRequest::ConsentToken { token_id, api_key, api_secret, latest })
             }
         }
     }
 
     /// Ask the broker, aside. An answer comes in any case: a task that fails is an
     /// answer that was lost.
-    pub(super) fn ask(&mut self, errand: PendingCall, question: Question) {
+    pub(super) fn ask(&mut self, errand: PendingCall, question: BrokerRequest) {
         let Some(legs) = self.setup.legs.clone() else { return };
         let (shared, client_id) = (Arc::clone(&self.shared), self.keeper.account.client_id.clone());
         // A task of its own, so that a login goes on if this keeper ends.
-        let begin = move |room: Option<OwnedSemaphorePermit>| -> JoinHandle<Answer> {
+        let begin = move |room: Option<OwnedSemaphorePermit>| -> JoinHandle<BrokerReply> {
             let asking = shared.broker.ask(legs, client_id, question);
             shared.tasks.spawn(async move {
                 let _room = room;
                 asking.await
             })
         };
-        let lost = Answer { skew: None, said: CallResult::Unknown };
+        let lost = BrokerReply { skew: None, said: CallResult::Unknown };
         let running = self.running.get_or_insert_default();
         match errand {
             PendingCall::Attempt { .. } => {
@@ -103,8 +103,8 @@ impl Driver {
         }
     }
 
-    pub(super) async fn answered(&mut self, errand: PendingCall, answer: Answer) {
-        let Answer { skew, said } = answer;
+    pub(super) async fn answered(&mut self, errand: PendingCall, answer: BrokerReply) {
+        let BrokerReply { skew, said } = answer;
         if let Some(skew) = skew {
             self.shared.measured(skew);
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Driver;
 use crate::domain::{clocks, steady};
 use crate::tokens::cell::Doubt;
-use crate::tokens::keeper::{CallResult, Question};
+use crate::tokens::keeper::{BrokerRequest, CallResult};
 use crate::tokens::lifecycle::{By, Event};
 
 /// So often the broker is asked what time it is, while it does not say.
@@ -49,7 +49,7 @@ impl Driver {
         if is_measured() || asked.is_some_and(|at| at.elapsed() < TIME_EVERY) {
             return;
         }
-        let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), Question::Time);
+        let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), BrokerRequest::Time);
         let answer = tokio::select! {
             answer = asking => answer,
             () = self.shared.tasks.stopping() => return,
