@@ -27,14 +27,14 @@ use sixgate::domain::{AccountName, Authority, BootInstant, ClientId, Platform, R
 use sixgate::egress::pool::{Bounds, Pool, Reusable};
 use sixgate::egress::tls::Profile;
 use sixgate::egress::{self, Egress};
-use sixgate::legs::{Legs, Settings, Supervisor};
+use sixgate::legs::{LegSettings, Legs, Supervisor};
 use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, SafeText};
 use sixgate::orders::limits::{Decision, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::proxy::bench_hooks::{self as probe, Caller};
 use sixgate::store::records::CredentialsRecord;
 use sixgate::store::{self, MasterKey, Store};
 use sixgate::tokens::Keepers;
-use sixgate::tokens::keeper::{Answer, Broker, CallResult, Question};
+use sixgate::tokens::keeper::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
 
 /// How often an operation is done while it is counted.
 pub(crate) const TIMES: u64 = 1000;
@@ -109,9 +109,9 @@ struct World {
 /// A broker that cannot be reached.
 struct NoBroker;
 
-impl Broker for NoBroker {
-    fn ask(&self, _: Arc<Legs>, _: ClientId, _: Question) -> BoxFuture<'static, Answer> {
-        Box::pin(async { Answer { skew: None, said: CallResult::NotSent } })
+impl TokenBroker for NoBroker {
+    fn ask(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
+        Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent } })
     }
 }
 
@@ -172,8 +172,8 @@ fn accounts(dir: &Path) -> Accounts {
         name_servers: Vec::new(),
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();
-    let settings = Settings { dwell: hour, warm: 0, warm_always: false, api: api() };
-    let attendant = Supervisor::new(settings, egress, Arc::default());
+    let settings = LegSettings { dwell: hour, warm: 0, warm_always: false, api: api() };
+    let supervisor = Supervisor::new(settings, egress, Arc::default());
     let keepers = Keepers::new(
         store.clone(),
         Arc::new(NoBroker),
@@ -181,7 +181,7 @@ fn accounts(dir: &Path) -> Accounts {
         Tasks::default(),
         sixgate::telemetry::events::Events::default(),
     );
-    Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
+    Accounts::new(store.clone(), supervisor, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }
 
 fn api() -> Authority {

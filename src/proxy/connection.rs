@@ -27,7 +27,7 @@ use super::tunnel::{self, Wire};
 use crate::dispatch::Arrival;
 use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::Outcome;
-use crate::domain::places::{ConnectionPermit, Handle};
+use crate::domain::places::{ConnectionPermit, PermitHandle};
 
 /// How long a TLS handshake of a caller may take.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -391,11 +391,11 @@ impl Proxy {
 struct Streaming {
     permit: Option<OwnedSemaphorePermit>,
     streams: Arc<Semaphore>,
-    handle: Handle,
+    handle: PermitHandle,
 }
 
 impl Streaming {
-    async fn begin(streams: Arc<Semaphore>, handle: Handle) -> Self {
+    async fn begin(streams: Arc<Semaphore>, handle: PermitHandle) -> Self {
         let permit = Arc::clone(&streams).acquire_owned().await.ok();
         handle.is_busy();
         Self { permit, streams, handle }
