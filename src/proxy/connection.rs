@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -369,20 +370,22 @@ impl Proxy {
             drop(permit);
             handled
         });
-        match handled.await {
-            Ok(Handled::Reply(reply)) => reply,
-            Ok(Handled::Upgrade(..)) => {
-                self.refuse(None, Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
-            }
-            // It broke down somewhere, and an order may have left before that.
-            Err(_) => self.refuse(
-                None,
-                Problem::new(
-                    Code::OutcomeUnknown,
-                    "the request broke down inside the gateway; look in the order book",
-                    Outcome::Unknown,
-                ),
-            ),
+        answer_of(handled.await).unwrap_or_else(|problem| self.refuse(None, problem))
+    }
+}
+
+/// What the task of an HTTP/2 request came to.
+///
+/// # Errors
+/// The task broke down, or its reply is none that HTTP/2 can carry.
+fn answer_of(ended: Result<Handled, JoinError>) -> Result<Response<Body>, Problem> {
+    match ended {
+        Ok(Handled::Reply(reply)) => Ok(reply),
+        Ok(Handled::Upgrade(..)) => Err(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2")),
+        // It broke down somewhere, and an order may have left before that.
+        Err(_) => {
+            let detail = "the request broke down inside the gateway; look in the order book";
+            Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
         }
     }
 }
@@ -459,5 +462,13 @@ mod tests {
         }
         let held = room(Proxy::connection::<TcpStream>);
         assert!(held <= 528, "{held} bytes");
+    }
+    /// An order may have left before its task broke down: an engine that heard no outcome would place it anew.
+    #[tokio::test]
+    async fn a_request_whose_task_breaks_down_has_an_unknown_outcome() {
+        let task = crate::domain::tasks::Tasks::default().spawn(async { panic!("a mistake of the program") });
+        let reply = answer_of(task.await).unwrap_err().into_reply(None, "id");
+        assert_eq!(reply.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(reply.headers()[crate::dispatch::reply::OUTCOME], "unknown");
     }
 }
