@@ -11,25 +11,26 @@
 //! - What left is remembered until the moment that its caller gave, and never dropped earlier for room: as much is
 //!   remembered of a customer as the broker's limits let leave. Moments are of a clock that nobody can set.
 //!
+//! What a write is, and what it is known again by, is `write`.
+//!
 //! Not here: keeping this over a restart (`journal`, from which it is filled again), and how long an id is
 //! remembered (`day`).
 
-use std::borrow::Cow;
+mod write;
+
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Method;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::SafePath;
 use super::limits::MonotonicTime;
-use super::lookup::{Lookup, order_of};
 use crate::domain::{ClientId, Outcome, lock};
+
+pub use write::{Key, Said, Write, WriteResult};
 
 /// How long after a change of an order the same change again is taken for its repeat, where only the order's own
 /// `correlationId`, echoed, speaks for it.
@@ -38,120 +39,6 @@ pub const SAME_CHANGE: Duration = Duration::from_secs(60);
 /// The most ids that one write is known again by through its repeats. Who repeats an order for ever under one id and
 /// makes up another each time is answered as ever, and fills nothing.
 const MOST_IDS: usize = 32;
-
-/// What a write can be known again by. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// A `correlationId` of the body of a write that creates orders.
-    Correlation(Arc<str>),
-    /// The header `Idempotency-Key`.
-    Idempotency(Arc<str>),
-    /// The last change of an order of the broker's, by that order's id: the newest takes the place of the one before
-    /// and conflicts with none.
-    Change {
-        /// The broker's id of the order.
-        order: Arc<str>,
-        /// Does the body hold a `correlationId`? Without one the same change again is a new one, always.
-        echoed: bool,
-    },
-    /// A write without any id, from one caller: the digest of who sent it and of what it says.
-    Twin([u8; 32]),
-}
-
-impl Key {
-    /// What it is found by: a change with an echoed id and one without are changes of the same order.
-    fn place(&self) -> Self {
-        match self {
-            Self::Change { order, .. } => Self::Change { order: Arc::clone(order), echoed: true },
-            Self::Correlation(_) | Self::Idempotency(_) | Self::Twin(_) => self.clone(),
-        }
-    }
-
-    /// Can it be found by this when it is over?
-    const fn outlives_its_end(&self) -> bool {
-        !matches!(self, Self::Twin(_))
-    }
-
-    /// Is it a name that its caller chose for this write and no other?
-    const fn is_id(&self) -> bool {
-        matches!(self, Self::Correlation(_) | Self::Idempotency(_))
-    }
-}
-
-/// What a body says, for telling it from another under the same id.
-#[derive(Clone, Copy, Debug)]
-pub enum Said {
-    /// SHA-256 of its values (`body`).
-    Values([u8; 32]),
-    /// SHA-256 of its bytes as they left: of a write in the journal of an older version.
-    Bytes([u8; 32]),
-}
-
-/// What a write is.
-#[derive(Clone, Debug)]
-pub struct Write {
-    /// The method of the request.
-    pub method: Method,
-    /// Where; without the query, as the journal writes it.
-    pub path: SafePath,
-    /// What its body and query say, by value.
-    pub values: Said,
-    /// SHA-256 of its body as it goes to the broker.
-    pub body_sha256: [u8; 32],
-}
-
-impl PartialEq for Write {
-    fn eq(&self, other: &Self) -> bool {
-        let same = match (self.values, other.values) {
-            (Said::Values(one), Said::Values(two)) => one == two,
-            // Nobody knows the values of the older one.
-            (Said::Bytes(_), _) | (_, Said::Bytes(_)) => self.body_sha256 == other.body_sha256,
-        };
-        same && self.method == other.method && self.path == other.path
-    }
-}
-
-/// What became of a write.
-#[derive(Clone, Debug)]
-pub struct WriteResult {
-    /// What became of the write, in one word.
-    pub outcome: Outcome,
-    /// The status of the reply that the caller got, if there was one of the broker's.
-    pub status: u16,
-    /// The reply's media type.
-    pub content_type: Option<Cow<'static, str>>,
-    /// The reply's body. Empty where only the journal knows of the write.
-    pub body: Bytes,
-    /// The broker's id of the order, if known and not in the body.
-    pub order_id: Option<Box<str>>,
-    /// By what the broker can be asked about it.
-    pub correlation_id: Option<Arc<str>>,
-    /// Was the outcome found by asking?
-    pub recovered: bool,
-    /// How to ask the broker about it, where it may have to be asked.
-    pub lookup: Option<Arc<Lookup>>,
-}
-
-impl WriteResult {
-    /// The broker's id of the order, the first where there are several.
-    pub fn order(&self) -> Option<Box<str>> {
-        self.order_id.clone().or_else(|| order_of(&self.body))
-    }
-
-    /// Nothing is known but the word.
-    pub const fn bare(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            status: 0,
-            content_type: None,
-            body: Bytes::new(),
-            order_id: None,
-            correlation_id: None,
-            recovered: false,
-            lookup: None,
-        }
-    }
-}
 
 /// When a write is taken up, and until when it is to be remembered if it leaves.
 #[derive(Clone, Copy, Debug)]

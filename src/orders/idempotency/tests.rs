@@ -1,8 +1,11 @@
 //! That nobody is given a second right to send what may have been done, and nobody is told of another's write.
 
+use bytes::Bytes;
+use http::Method;
 use proptest::prelude::*;
 
 use super::*;
+use crate::orders::journal::SafePath;
 
 const DAY: Duration = Duration::from_hours(24);
 
