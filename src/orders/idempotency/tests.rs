@@ -1,9 +1,12 @@
 //! That nobody is given a second right to send what may have been done, and nobody is told of another's write.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Method;
 use proptest::prelude::*;
 
+use super::customer_writes::MOST_IDS;
 use super::*;
 use crate::orders::journal::SafePath;
 
