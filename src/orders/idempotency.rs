@@ -28,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 use super::limits::MonotonicTime;
 use crate::domain::{ClientId, Outcome, lock};
 
-use customer_writes::{Attempt, CustomerWrites, FromJournal, Match, State};
+use customer_writes::{AttemptState, CustomerWrites, FromJournal, Match, WriteAttempt};
 
-pub use customer_writes::{SAME_CHANGE, Span};
-pub use write::{Key, Said, Write, WriteResult};
+pub use customer_writes::{RememberedSpan, SAME_CHANGE};
+pub use write::{BodyDigest, Write, WriteKey, WriteResult};
 
 /// Who asks for a write, and by which request.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Requester {
     /// The gateway's id of the request.
     pub request_id: Arc<str>,
     /// Cancelled when whoever asked is gone.
@@ -52,7 +52,7 @@ pub enum Admission {
     /// Nobody knows what became of it: whoever has the claim asks the broker, and does not send.
     Unknown(Arc<str>, Claim, Arc<WriteResult>),
     /// It is under way.
-    UnderWay(Arc<str>, UnderWay),
+    UnderWay(Arc<str>, FirstAttempt),
     /// The id is another write's. What became of that one, unless it is under way.
     Conflict(Arc<str>, Option<Arc<WriteResult>>),
 }
@@ -69,7 +69,14 @@ pub struct IdempotencyStore {
 
 impl IdempotencyStore {
     /// Take up a write under its keys. Without keys it cannot be repeated, and is fresh.
-    pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Admission {
+    pub fn take(
+        &self,
+        customer: &ClientId,
+        keys: &[WriteKey],
+        write: &Write,
+        asker: &Requester,
+        span: RememberedSpan,
+    ) -> Admission {
         let writes = self.writes(customer);
         let mut locked = lock(&writes);
         if let Some(read_back) = self.read_back.get() {
@@ -89,12 +96,12 @@ impl IdempotencyStore {
         let first = Arc::clone(&slot.request_id);
         let mut state = slot.state();
         let recorded = match &mut *state {
-            State::UnderWay { waiting, .. } => {
+            AttemptState::UnderWay { waiting, .. } => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);
-                return Admission::UnderWay(first, UnderWay(told));
+                return Admission::UnderWay(first, FirstAttempt(told));
             }
-            State::Ended(recorded) => Arc::clone(recorded),
+            AttemptState::Ended(recorded) => Arc::clone(recorded),
         };
         match recorded.outcome {
             Outcome::Executed => Admission::Done(first, recorded),
@@ -105,7 +112,7 @@ impl IdempotencyStore {
                 Admission::Fresh(fresh(&mut locked, &writes, keys, write, asker, span))
             }
             Outcome::Unknown => {
-                *state = State::under_way(asker.gone.clone());
+                *state = AttemptState::under_way(asker.gone.clone());
                 drop(state);
                 let left = Some(Abandoned::Unknown(Arc::clone(&recorded)));
                 let claim = Claim { writes: Arc::downgrade(&writes), number, slot, until: None, left };
@@ -119,16 +126,16 @@ impl IdempotencyStore {
     pub fn remember(
         &self,
         customer: &ClientId,
-        keys: &[Key],
+        keys: &[WriteKey],
         write: Write,
         (request_id, written): (Arc<str>, Timestamp),
         recorded: WriteResult,
-        span: Span,
+        span: RememberedSpan,
     ) {
         let writes = self.writes(customer);
         let mut writes = lock(&writes);
-        let state = Mutex::new(State::Ended(Arc::new(recorded)));
-        let number = writes.enter(keys, Arc::new(Attempt { write, request_id, taken: span.now, state }), span);
+        let state = Mutex::new(AttemptState::Ended(Arc::new(recorded)));
+        let number = writes.enter(keys, Arc::new(WriteAttempt { write, request_id, taken: span.now, state }), span);
         writes.ended(number, None);
         writes.restored.push(FromJournal { number, written, until: span.until });
     }
@@ -180,14 +187,14 @@ impl IdempotencyStore {
 fn fresh(
     locked: &mut CustomerWrites,
     writes: &Arc<Mutex<CustomerWrites>>,
-    keys: &[Key],
+    keys: &[WriteKey],
     write: &Write,
-    asker: &Asker,
-    span: Span,
+    asker: &Requester,
+    span: RememberedSpan,
 ) -> Claim {
-    let state = Mutex::new(State::under_way(asker.gone.clone()));
+    let state = Mutex::new(AttemptState::under_way(asker.gone.clone()));
     let request_id = Arc::clone(&asker.request_id);
-    let slot = Arc::new(Attempt { write: write.clone(), request_id, taken: span.now, state });
+    let slot = Arc::new(WriteAttempt { write: write.clone(), request_id, taken: span.now, state });
     let number = locked.enter(keys, Arc::clone(&slot), span);
     Claim { writes: Arc::downgrade(writes), number, slot, until: None, left: Some(Abandoned::NotSent) }
 }
@@ -205,7 +212,7 @@ enum Abandoned {
 pub struct Claim {
     writes: Weak<Mutex<CustomerWrites>>,
     number: u64,
-    slot: Arc<Attempt>,
+    slot: Arc<WriteAttempt>,
     /// What its answer said of how long it is to be remembered.
     until: Option<MonotonicTime>,
     left: Option<Abandoned>,
@@ -269,9 +276,9 @@ impl Drop for Claim {
 
 /// Waiting for a write that somebody else has under way.
 #[derive(Debug)]
-pub struct UnderWay(oneshot::Receiver<Arc<WriteResult>>);
+pub struct FirstAttempt(oneshot::Receiver<Arc<WriteResult>>);
 
-impl UnderWay {
+impl FirstAttempt {
     /// What became of it, once that is known; told once. Cancel-safe.
     pub async fn end(&mut self) -> Option<Arc<WriteResult>> {
         (&mut self.0).await.ok()

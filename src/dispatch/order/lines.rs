@@ -13,7 +13,7 @@ use super::verdict::Reply;
 use crate::dispatch::reply::{Code, Problem};
 use crate::dispatch::sign::Correlation;
 use crate::domain::{Outcome, Role, SourceAddr};
-use crate::orders::idempotency::{Claim, Said, Write, WriteResult};
+use crate::orders::idempotency::{BodyDigest, Claim, Write, WriteResult};
 use crate::orders::journal::{Entry, JournalError, Kind, Repeat, SafeText, Urgency};
 use crate::orders::lookup::{Lookup, orders_of};
 use crate::telemetry::events::Subject;
@@ -46,8 +46,8 @@ impl Order<'_> {
         entry.idempotency_key = self.wish.idempotency_key.as_deref().map(SafeText::new);
         entry.body_sha256 = Some(write.body_sha256);
         entry.write_sha256 = match write.values {
-            Said::Values(values) => Some(values),
-            Said::Bytes(_) => None,
+            BodyDigest::Values(values) => Some(values),
+            BodyDigest::Bytes(_) => None,
         };
         if !self.wish.terms.is_empty() {
             entry.terms = Some(Arc::clone(&self.wish.terms));

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::write::{Key, Write, WriteResult};
+use super::write::{Write, WriteKey, WriteResult};
 use crate::domain::lock;
 use crate::orders::limits::MonotonicTime;
 
@@ -25,7 +25,7 @@ pub(super) const MOST_IDS: usize = 32;
 
 /// When a write is taken up, and until when it is to be remembered if it leaves.
 #[derive(Clone, Copy, Debug)]
-pub struct Span {
+pub struct RememberedSpan {
     /// When the request came.
     pub now: MonotonicTime,
     /// Not before then is it forgotten.
@@ -33,7 +33,7 @@ pub struct Span {
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum AttemptState {
     UnderWay {
         /// Those who wait for it.
         waiting: Vec<oneshot::Sender<Arc<WriteResult>>>,
@@ -43,43 +43,43 @@ pub(super) enum State {
     Ended(Arc<WriteResult>),
 }
 
-impl State {
+impl AttemptState {
     pub(super) const fn under_way(gone: CancellationToken) -> Self {
         Self::UnderWay { waiting: Vec::new(), gone }
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct WriteAttempt {
     pub(super) write: Write,
     pub(super) request_id: Arc<str>,
     pub(super) taken: MonotonicTime,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<AttemptState>,
 }
 
-impl Attempt {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+impl WriteAttempt {
+    pub(super) fn state(&self) -> MutexGuard<'_, AttemptState> {
         lock(&self.state)
     }
 
     pub(super) fn ended(&self) -> Option<Arc<WriteResult>> {
         match &*self.state() {
-            State::UnderWay { .. } => None,
-            State::Ended(recorded) => Some(Arc::clone(recorded)),
+            AttemptState::UnderWay { .. } => None,
+            AttemptState::Ended(recorded) => Some(Arc::clone(recorded)),
         }
     }
 
     /// Is it under way, and whoever asked for it gone?
     pub(super) fn is_orphan(&self) -> bool {
         match &*self.state() {
-            State::UnderWay { gone, .. } => gone.is_cancelled(),
-            State::Ended(_) => false,
+            AttemptState::UnderWay { gone, .. } => gone.is_cancelled(),
+            AttemptState::Ended(_) => false,
         }
     }
 
     pub(super) fn end(&self, recorded: &Arc<WriteResult>) {
-        let before = std::mem::replace(&mut *self.state(), State::Ended(Arc::clone(recorded)));
-        let State::UnderWay { waiting, .. } = before else { return };
+        let before = std::mem::replace(&mut *self.state(), AttemptState::Ended(Arc::clone(recorded)));
+        let AttemptState::UnderWay { waiting, .. } = before else { return };
         for waiting in waiting {
             // Who has gone does not want to know.
             let _ = waiting.send(Arc::clone(recorded));
@@ -89,9 +89,9 @@ impl Attempt {
 
 /// A write in the writes: its slot, what it is found by, and until when.
 #[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) slot: Arc<Attempt>,
-    places: Vec<Key>,
+pub(super) struct KeptWrite {
+    pub(super) slot: Arc<WriteAttempt>,
+    places: Vec<WriteKey>,
     until: MonotonicTime,
     /// Is it among those that are due some time? Not before it may have left.
     is_due: bool,
@@ -99,19 +99,19 @@ pub(super) struct Kept {
 
 /// When to look at a write for forgetting it. A later use moves its end; then it is put back.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Due {
+pub(super) struct ForgetAt {
     at: MonotonicTime,
     number: u64,
 }
 
-impl Ord for Due {
+impl Ord for ForgetAt {
     fn cmp(&self, other: &Self) -> Ordering {
         // The soonest first out of a heap that gives the greatest.
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
 
-impl PartialOrd for Due {
+impl PartialOrd for ForgetAt {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -120,9 +120,9 @@ impl PartialOrd for Due {
 #[derive(Debug, Default)]
 pub(super) struct CustomerWrites {
     next: u64,
-    pub(super) kept: HashMap<u64, Kept>,
-    pub(super) places: HashMap<Key, u64>,
-    pub(super) due: BinaryHeap<Due>,
+    pub(super) kept: HashMap<u64, KeptWrite>,
+    pub(super) places: HashMap<WriteKey, u64>,
+    pub(super) due: BinaryHeap<ForgetAt>,
     pub(super) restored: Vec<FromJournal>,
 }
 
@@ -138,11 +138,11 @@ pub(super) struct FromJournal {
 pub(super) enum Match {
     Nothing,
     Same(u64),
-    Other(Arc<Attempt>),
+    Other(Arc<WriteAttempt>),
 }
 
 impl CustomerWrites {
-    pub(super) fn look_up(&self, keys: &[Key], write: &Write, now: MonotonicTime) -> Match {
+    pub(super) fn look_up(&self, keys: &[WriteKey], write: &Write, now: MonotonicTime) -> Match {
         let mut same = None;
         for key in keys {
             let Some((number, kept)) = self.places.get(&key.place()).and_then(|n| Some((*n, self.kept.get(n)?))) else {
@@ -150,16 +150,16 @@ impl CustomerWrites {
             };
             let slot = &kept.slot;
             match key {
-                Key::Correlation(_) | Key::Idempotency(_) => match same {
+                WriteKey::Correlation(_) | WriteKey::Idempotency(_) => match same {
                     _ if slot.write != *write => return Match::Other(Arc::clone(slot)),
                     Some(other) if other != number => return Match::Other(Arc::clone(slot)),
                     Some(_) | None => same = Some(number),
                 },
-                Key::Change { echoed, .. } => {
+                WriteKey::Change { echoed, .. } => {
                     let is_repeat = *echoed && slot.write == *write && now.since(slot.taken) < SAME_CHANGE;
                     same = same.or(is_repeat.then_some(number));
                 }
-                Key::Twin(_) => {
+                WriteKey::Twin(_) => {
                     same = same.or((slot.is_orphan() && slot.write == *write).then_some(number));
                 }
             }
@@ -167,17 +167,17 @@ impl CustomerWrites {
         same.map_or(Match::Nothing, Match::Same)
     }
 
-    pub(super) fn enter(&mut self, keys: &[Key], slot: Arc<Attempt>, span: Span) -> u64 {
+    pub(super) fn enter(&mut self, keys: &[WriteKey], slot: Arc<WriteAttempt>, span: RememberedSpan) -> u64 {
         let number = self.next;
         self.next += 1;
         if keys.is_empty() {
             return number;
         }
-        let places: Vec<Key> = keys.iter().map(Key::place).collect();
+        let places: Vec<WriteKey> = keys.iter().map(WriteKey::place).collect();
         for place in &places {
             self.places.insert(place.clone(), number);
         }
-        self.kept.insert(number, Kept { slot, places, until: span.until, is_due: false });
+        self.kept.insert(number, KeptWrite { slot, places, until: span.until, is_due: false });
         number
     }
 
@@ -197,20 +197,20 @@ impl CustomerWrites {
             return;
         }
         kept.until = until.map_or(kept.until, |until| kept.until.max(until));
-        if !kept.places.iter().any(Key::is_id) {
+        if !kept.places.iter().any(WriteKey::is_id) {
             // By its order alone a change is known again for so long.
             kept.until = kept.until.min(kept.slot.taken.after(SAME_CHANGE));
         }
         if !std::mem::replace(&mut kept.is_due, true) {
-            self.due.push(Due { at: kept.until, number });
+            self.due.push(ForgetAt { at: kept.until, number });
         }
     }
 
     /// A repeat: it is remembered for longer, and an id that it names too is this write's as well.
-    pub(super) fn join(&mut self, keys: &[Key], number: u64, span: Span) {
+    pub(super) fn join(&mut self, keys: &[WriteKey], number: u64, span: RememberedSpan) {
         let Some(kept) = self.kept.get_mut(&number) else { return };
         kept.until = kept.until.max(span.until);
-        for place in keys.iter().filter(|key| key.is_id()).map(Key::place) {
+        for place in keys.iter().filter(|key| key.is_id()).map(WriteKey::place) {
             if kept.places.len() < MOST_IDS && !kept.places.contains(&place) {
                 self.places.insert(place.clone(), number);
                 kept.places.push(place);
@@ -235,7 +235,7 @@ impl CustomerWrites {
             // One that was repeated meanwhile is remembered from its repeat on.
             if let Some(kept) = self.kept.get_mut(&number).filter(|kept| kept.until == until) {
                 kept.until = until.before(age);
-                self.due.push(Due { at: kept.until, number });
+                self.due.push(ForgetAt { at: kept.until, number });
             }
         }
     }
@@ -258,7 +258,7 @@ impl CustomerWrites {
         while let Some(due) = self.due.peek()
             && due.at <= now
         {
-            let Some(Due { number, .. }) = self.due.pop() else { break };
+            let Some(ForgetAt { number, .. }) = self.due.pop() else { break };
             let Some(kept) = self.kept.get(&number) else { continue };
             let again = if kept.until > now {
                 kept.until
@@ -268,7 +268,7 @@ impl CustomerWrites {
                 self.remove(number);
                 continue;
             };
-            self.due.push(Due { at: again, number });
+            self.due.push(ForgetAt { at: again, number });
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::orders::lookup::{Lookup, order_of};
 
 /// What a write can be known again by. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
+pub enum WriteKey {
     /// A `correlationId` of the body of a write that creates orders.
     Correlation(Arc<str>),
     /// The header `Idempotency-Key`.
@@ -30,7 +30,7 @@ pub enum Key {
     Twin([u8; 32]),
 }
 
-impl Key {
+impl WriteKey {
     /// What it is found by: a change with an echoed id and one without are changes of the same order.
     pub(super) fn place(&self) -> Self {
         match self {
@@ -52,7 +52,7 @@ impl Key {
 
 /// What a body says, for telling it from another under the same id.
 #[derive(Clone, Copy, Debug)]
-pub enum Said {
+pub enum BodyDigest {
     /// SHA-256 of its values (`body`).
     Values([u8; 32]),
     /// SHA-256 of its bytes as they left: of a write in the journal of an older version.
@@ -67,7 +67,7 @@ pub struct Write {
     /// Where; without the query, as the journal writes it.
     pub path: SafePath,
     /// What its body and query say, by value.
-    pub values: Said,
+    pub values: BodyDigest,
     /// SHA-256 of its body as it goes to the broker.
     pub body_sha256: [u8; 32],
 }
@@ -75,9 +75,9 @@ pub struct Write {
 impl PartialEq for Write {
     fn eq(&self, other: &Self) -> bool {
         let same = match (self.values, other.values) {
-            (Said::Values(one), Said::Values(two)) => one == two,
+            (BodyDigest::Values(one), BodyDigest::Values(two)) => one == two,
             // Nobody knows the values of the older one.
-            (Said::Bytes(_), _) | (_, Said::Bytes(_)) => self.body_sha256 == other.body_sha256,
+            (BodyDigest::Bytes(_), _) | (_, BodyDigest::Bytes(_)) => self.body_sha256 == other.body_sha256,
         };
         same && self.method == other.method && self.path == other.path
     }
