@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use super::context::{Arrival, Dispatcher, Exempt, Permission};
 use super::headers;
-use super::read::{ApiRequest, Asked};
+use super::read::{ApiRequest, PreparedRequest};
 use super::reply::{Body, Code, HINT, Problem, RECOVERED, Retry, mark};
 use super::send::UpstreamRequest;
 use super::sign::Correlation;
@@ -97,7 +97,7 @@ impl Dispatcher {
         permission: &dyn Permission,
         record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
-        let Asked { signed, idempotency_key } = request.read(self)?;
+        let PreparedRequest { signed, idempotency_key } = request.read(self)?;
         let ApiRequest { account, endpoint, mut out, arrival, timing } = request;
         let within = if endpoint.takes_risk_away() {
             timing.write_timeout
@@ -167,7 +167,7 @@ impl Order<'_> {
         let _counted = self.dispatcher.metrics.order_under_way();
         loop {
             let found =
-                self.dispatcher.orders.memory.take(self.account.client_id(), &keys, &write, &asker, self.span());
+                self.dispatcher.orders.idempotency.take(self.account.client_id(), &keys, &write, &asker, self.span());
             match found {
                 Admission::Fresh(claim) => {
                     // Counted among those that are under way. What takes risk away is not, and is never one too many; nor
@@ -214,7 +214,7 @@ impl Order<'_> {
     /// The broker's reply, as it came, with what we know of it.
     pub(super) fn answer(
         &self,
-        reply: verdict::Reply,
+        reply: verdict::WriteReply,
         outcome: Outcome,
         recovered: bool,
         record: &mut Access,

@@ -43,7 +43,7 @@ pub struct ApiRequest<'a> {
 }
 
 /// What an API request asks for, read from its body and headers, and its body as the broker is to get it.
-pub(super) struct Asked {
+pub(super) struct PreparedRequest {
     pub(super) signed: sign::Signed,
     /// The caller's `Idempotency-Key`.
     pub(super) idempotency_key: Option<String>,
@@ -54,7 +54,7 @@ impl ApiRequest<'_> {
     ///
     /// # Errors
     /// 400 `bad_request` or 403 `client_id_mismatch`; nothing was sent.
-    pub(super) fn read(&self, dispatcher: &Dispatcher) -> Result<Asked, Problem> {
+    pub(super) fn read(&self, dispatcher: &Dispatcher) -> Result<PreparedRequest, Problem> {
         if self.out.headers.contains_key(header::CONTENT_ENCODING) && !self.endpoint.takes_risk_away() {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
@@ -62,7 +62,7 @@ impl ApiRequest<'_> {
         let today = day::of(dispatcher.orders.wall(), false);
         let key = idempotency_key.as_deref();
         let signed = sign::body(self.out.body.clone(), &self.endpoint, self.account.client_id(), key, today)?;
-        Ok(Asked { signed, idempotency_key })
+        Ok(PreparedRequest { signed, idempotency_key })
     }
 }
 
@@ -74,7 +74,7 @@ impl Dispatcher {
     ///
     /// Not cancel-safe: what was sent may be carried out.
     pub async fn read(&self, request: ApiRequest<'_>, record: &mut Access) -> Result<Response<Body>, Problem> {
-        let Asked { signed, .. } = request.read(self)?;
+        let PreparedRequest { signed, .. } = request.read(self)?;
         let ApiRequest { account, endpoint, mut out, .. } = request;
         out.body = signed.body;
         out.may_repeat = endpoint.may_repeat(&out.method);

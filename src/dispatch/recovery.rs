@@ -105,7 +105,7 @@ impl Dispatcher {
         let asker = Requester { request_id, gone: CancellationToken::new() };
         // It is remembered for as long as it is already.
         let now = self.orders.now();
-        self.orders.memory.take(&one.customer, &one.keys, &one.write, &asker, RememberedSpan { now, until: now })
+        self.orders.idempotency.take(&one.customer, &one.keys, &one.write, &asker, RememberedSpan { now, until: now })
     }
 }
 

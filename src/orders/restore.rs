@@ -196,7 +196,7 @@ impl Orders {
         }
         if !keys.is_empty() {
             restored.writes += 1;
-            self.memory.remember(&customer, &keys, write, first, recorded, span);
+            self.idempotency.remember(&customer, &keys, write, first, recorded, span);
         }
     }
 }

@@ -23,8 +23,8 @@ use super::Proxy;
 use super::admission::{CachedAdmission, ListenerContext};
 use super::destination::Form;
 use super::exchange::{Handled, Inbound, TunnelContext, Upgrade};
-use super::http1::{Connection, Head, ReadError, Refusal, ReplyFraming, Rewind};
-use super::tunnel::{self, Wire};
+use super::http1::{Connection, ParseRefusal, ReadError, ReplyFraming, RequestHead, Rewind};
+use super::tunnel::{self, CallerStream};
 use crate::dispatch::Arrival;
 use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::Outcome;
@@ -38,7 +38,7 @@ const STREAMS: u32 = 128;
 impl Proxy {
     /// Serve one caller's connection to its end.
     /// Its first request has waited since `came`, if it did.
-    pub(super) async fn connection<IO: Wire>(
+    pub(super) async fn connection<IO: CallerStream>(
         self: Arc<Self>,
         mut listener: ListenerContext,
         place: ConnectionPermit,
@@ -101,7 +101,7 @@ impl Proxy {
             let read = tokio::select! {
                 biased;
                 read = connection.head() => read,
-                () = place.told_to_go(), if standing.is_strangers() => Err(Refusal::MakesRoom.into()),
+                () = place.told_to_go(), if standing.is_strangers() => Err(ParseRefusal::MakesRoom.into()),
             };
             let (head, by) = match read {
                 Ok(head) => head,
@@ -139,7 +139,7 @@ impl Proxy {
             };
             let mut asked = ReplyFraming::of(&head);
             let version = head.version;
-            let Head { method, target, headers, .. } = head;
+            let RequestHead { method, target, headers, .. } = head;
             let handled = match admitted {
                 Ok(account) => {
                     let arrival = Arrival { at: arrived, gone: gone.clone() };
@@ -207,7 +207,7 @@ impl Proxy {
         if let ReadError::Refused(refusal) = error {
             let reply = self.refuse(None, refusal.into());
             // Whose place is needed at once is not listened to any longer.
-            if refusal == Refusal::MakesRoom {
+            if refusal == ParseRefusal::MakesRoom {
                 connection.last_word(ReplyFraming::unreadable(), reply).await;
             } else if answered(&mut connection, place, ReplyFraming::unreadable(), reply).await.is_some() {
                 connection.linger().await;
@@ -349,9 +349,9 @@ impl Proxy {
                 let inbound = Inbound { method, target, form, headers, body, account, settings, arrival };
                 return without_body(bodiless, self.to_the_end(listener, tunnel, inbound, permit).await);
             }
-            Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
-            Ok(Err(_)) => Refusal::Malformed("the body broke off"),
-            Err(_) => Refusal::TooSlow,
+            Ok(Err(err)) if err.is::<LengthLimitError>() => ParseRefusal::BodyTooLarge,
+            Ok(Err(_)) => ParseRefusal::Malformed("the body broke off"),
+            Err(_) => ParseRefusal::TooSlow,
         };
         without_body(bodiless, self.refuse(None, refusal.into()))
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::lines::micros;
 use super::lost::LostReply;
-use super::verdict::{self, Reply, Verdict};
+use super::verdict::{self, Verdict, WriteReply};
 use super::{Order, superseded};
 use crate::broker::dhan::endpoints::WriteKind;
 use crate::dispatch::ready::legs;
@@ -37,7 +37,7 @@ struct Tries<'a> {
 }
 
 /// All that a write needs to leave.
-struct Ready<'l> {
+struct ReadyToSend<'l> {
     token: Arc<LiveToken>,
     leg: &'l Leg,
     lease: Lease,
@@ -45,7 +45,7 @@ struct Ready<'l> {
 }
 
 /// What came of one attempt to send.
-enum Attempt<'l> {
+enum SendAttempt<'l> {
     /// Nothing of it was written: why.
     NotSent(String),
     /// An exit came, and goes first.
@@ -107,10 +107,10 @@ impl Order<'_> {
         loop {
             let attempt = self.attempt(legs, &tries, write, &mut claim, &lookup, record).await;
             let (sent, verdict) = match attempt.map_err(|problem| proven(problem, &tries, record))? {
-                Attempt::Sent(sent, verdict) => (sent, verdict),
-                Attempt::Overtaken => continue,
-                Attempt::NotSent(_) if tries.connection.after_unsent() => continue,
-                Attempt::NotSent(why) => {
+                SendAttempt::Sent(sent, verdict) => (sent, verdict),
+                SendAttempt::Overtaken => continue,
+                SendAttempt::NotSent(_) if tries.connection.after_unsent() => continue,
+                SendAttempt::NotSent(why) => {
                     let detail = format!("{why}; it is safe to send it again");
                     let problem = Problem::new(Code::UpstreamFailed, detail, Outcome::NotSent);
                     return Err(proven(problem, &tries, record));
@@ -176,12 +176,12 @@ impl Order<'_> {
         claim: &mut Claim,
         lookup: &Arc<Lookup>,
         record: &mut Access,
-    ) -> Result<Attempt<'l>, Problem> {
+    ) -> Result<SendAttempt<'l>, Problem> {
         let ready = self.ready(legs, tries, record).await?;
         // An exit that came meanwhile goes first, and what was held for this one is let go.
         match self.stand() {
             Stand::Clear => {}
-            Stand::Still => return Ok(Attempt::Overtaken),
+            Stand::Still => return Ok(SendAttempt::Overtaken),
             Stand::TurnedAway(by) => return Err(superseded(&by)),
         }
         self.may_leave()?;
@@ -189,7 +189,7 @@ impl Order<'_> {
     }
 
     /// The broker refused it, for its address or its token: nothing was done, and another attempt may do better.
-    async fn refused(&self, sent: &SentWrite<'_>, reply: &Reply, claim: &mut Claim, tries: &mut Tries<'_>) {
+    async fn refused(&self, sent: &SentWrite<'_>, reply: &WriteReply, claim: &mut Claim, tries: &mut Tries<'_>) {
         self.outcome(&sent.intent, Outcome::Rejected, Some(reply), sent.at, false).await;
         claim.taken_back();
         tries.proven = Outcome::Rejected;
@@ -197,7 +197,12 @@ impl Order<'_> {
 
     /// Everything that has to be waited for: token, moment, connection. In this order, so that nothing scarce is held
     /// by who lacks the rest.
-    async fn ready<'l>(&self, legs: &'l Legs, tries: &Tries<'_>, record: &mut Access) -> Result<Ready<'l>, Problem> {
+    async fn ready<'l>(
+        &self,
+        legs: &'l Legs,
+        tries: &Tries<'_>,
+        record: &mut Access,
+    ) -> Result<ReadyToSend<'l>, Problem> {
         if !self.takes_risk_away() {
             let cleared = self.wait("an exit-all or kill switch that came after it is under way", self.place.clear());
             cleared.await?.map_err(|by| superseded(&by))?;
@@ -212,7 +217,7 @@ impl Order<'_> {
         // It may have been renewed while this waited, which ends the one before.
         let token = self.token(&tries.token).await?;
         record.changes = reserved.changes();
-        Ok(Ready { token, leg, lease, reserved })
+        Ok(ReadyToSend { token, leg, lease, reserved })
     }
 
     async fn token(&self, next: &NextToken<'_>) -> Result<Arc<LiveToken>, Problem> {
@@ -229,13 +234,13 @@ impl Order<'_> {
     /// The intent could not be written, or the limit not be counted: nothing was sent.
     async fn leave<'l>(
         &mut self,
-        ready: Ready<'l>,
+        ready: ReadyToSend<'l>,
         write: &Write,
         claim: &mut Claim,
         lookup: &Arc<Lookup>,
         record: &mut Access,
-    ) -> Result<Attempt<'l>, Problem> {
-        let Ready { token, leg, mut lease, reserved } = ready;
+    ) -> Result<SendAttempt<'l>, Problem> {
+        let ReadyToSend { token, leg, mut lease, reserved } = ready;
         sign::headers(&mut self.out.headers, self.account, &token);
         let takes_risk_away = self.takes_risk_away();
         headers::for_write(&mut self.out.headers, takes_risk_away);
@@ -268,7 +273,7 @@ impl Order<'_> {
                 claim.taken_back();
                 self.lane.gate.refund(permit);
                 self.outcome(&intent, Outcome::NotSent, None, at, false).await;
-                return Ok(Attempt::NotSent(err.chain()));
+                return Ok(SendAttempt::NotSent(err.chain()));
             }
             Err(NoAnswer::Unknown(err)) => {
                 leg.suspect();
@@ -282,18 +287,18 @@ impl Order<'_> {
         let upstream = at.elapsed();
         record.upstream = Some(upstream);
         intent.upstream_us = Some(micros(upstream));
-        Ok(Attempt::Sent(SentWrite { leg, generation: token.generation(), intent, at }, verdict))
+        Ok(SendAttempt::Sent(SentWrite { leg, generation: token.generation(), intent, at }, verdict))
     }
 
     /// The last look, after its intent is written and its limit counted: is there an exit in its way, or has the broker
     /// closed the connection?
-    fn obstacle<'l>(&self, lease: &mut Lease) -> Option<Attempt<'l>> {
+    fn obstacle<'l>(&self, lease: &mut Lease) -> Option<SendAttempt<'l>> {
         // It may have waited for an exit that took its room, and must not leave after it.
         if self.stand() != Stand::Clear {
-            return Some(Attempt::Overtaken);
+            return Some(SendAttempt::Overtaken);
         }
         if !lease.still_good() {
-            return Some(Attempt::NotSent("the broker had closed the connection".to_owned()));
+            return Some(SendAttempt::NotSent("the broker had closed the connection".to_owned()));
         }
         None
     }
@@ -328,7 +333,7 @@ fn lost<'w>(
     claim: Claim,
     sent: &'w SentWrite<'_>,
     lookup: &'w Arc<Lookup>,
-    last: Option<Reply>,
+    last: Option<WriteReply>,
     why: &'w str,
 ) -> LostReply<'w> {
     LostReply { claim, intent: &sent.intent, lookup, last, why, sent_at: sent.at }
