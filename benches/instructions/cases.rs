@@ -24,8 +24,8 @@ use sixgate::broker::dhan::limits::limits;
 use sixgate::config::{Bind, ClientKey, Listener};
 use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{AccountName, Authority, BootInstant, ClientId, Platform, Role, SourceAddr};
-use sixgate::egress::pool::{Bounds, Pool, Reusable};
-use sixgate::egress::tls::Profile;
+use sixgate::egress::pool::{IdleBounds, Pool, Reusable};
+use sixgate::egress::tls::AlpnProfile;
 use sixgate::egress::{self, Egress};
 use sixgate::legs::{LegSettings, Legs, Supervisor};
 use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, SafeText};
@@ -407,18 +407,18 @@ impl Reusable for Open {
 /// Take the freshest of sixteen connections to this host, beside as many to another, and put it back.
 fn pool_checkout(_: &Path) -> Operation {
     let hour = Duration::from_hours(1);
-    let pool = Pool::new(Arc::new(Bounds::new(32, hour)), Waker::noop().clone());
+    let pool = Pool::new(Arc::new(IdleBounds::new(32, hour)), Waker::noop().clone());
     let (api, other, now) = (api(), Authority::parse("auth.dhan.co:443", None).unwrap(), BootInstant::now());
     for number in 0..16 {
-        pool.put(api.clone(), Profile::Http1, Open(number), now);
+        pool.put(api.clone(), AlpnProfile::Http1, Open(number), now);
     }
     for number in 16..32 {
-        pool.put(other.clone(), Profile::Http1, Open(number), now);
+        pool.put(other.clone(), AlpnProfile::Http1, Open(number), now);
     }
     Box::new(move || {
-        let taken = pool.take(black_box(&api), Profile::Http1, now, None);
+        let taken = pool.take(black_box(&api), AlpnProfile::Http1, now, None);
         let Some(connection) = taken.filter(|connection| connection.0 == 15) else { return false };
-        pool.put(api.clone(), Profile::Http1, connection, now);
+        pool.put(api.clone(), AlpnProfile::Http1, connection, now);
         true
     })
 }

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::answered::{Answered, Called};
 use super::call::{CallOutcome, HttpReply};
 use super::refusal;
-use crate::broker::dhan::errors::{self, Context, Found, Reply, Rule};
+use crate::broker::dhan::errors::{self, Context, RecognisedRefusal, Reply, Rule};
 use crate::domain::NoAnswer;
 use crate::domain::{ClientId, Role, SourceAddr};
 use crate::tokens::lifecycle::{Refusal, RetryAdvice, Trouble};
@@ -201,7 +201,7 @@ fn is_bare_error(body: &[u8]) -> bool {
 /// Somebody saw an error where nothing was registered, and nobody wrote down which.
 /// So: one that is about no token, no address and no limit, and either has the code
 /// for "no data" or speaks of an IP and of something that is not there.
-fn says_nothing_is_registered(found: &Found, reply: &Reply<'_>) -> bool {
+fn says_nothing_is_registered(found: &RecognisedRefusal, reply: &Reply<'_>) -> bool {
     if reply.status >= 500 || reply.status == 429 || found.row.rule != Rule::PassOn {
         return false;
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::broker::dhan::errors::{self, Context, Found, Reply, Row, Rule};
+use crate::broker::dhan::errors::{self, Context, ErrorRow, RecognisedRefusal, Reply, Rule};
 
 use super::call::HttpReply;
 use crate::tokens::lifecycle::{Refusal, RetryAdvice, Trouble};
@@ -35,7 +35,7 @@ pub(super) fn for_a_person(trouble: Trouble) -> Refusal {
     Refusal { verdict: RetryAdvice::AskPerson, login_refusal: false, trouble }
 }
 
-fn read(found: &Found, context: Context, secrets: &[&str]) -> Refusal {
+fn read(found: &RecognisedRefusal, context: Context, secrets: &[&str]) -> Refusal {
     let row = found.row;
     let trouble = Trouble {
         code: Cow::Owned(row.code.clone()),
@@ -45,7 +45,7 @@ fn read(found: &Found, context: Context, secrets: &[&str]) -> Refusal {
     Refusal { verdict: verdict(row, context), login_refusal: row.login_refusal, trouble }
 }
 
-fn verdict(row: &Row, context: Context) -> RetryAdvice {
+fn verdict(row: &ErrorRow, context: Context) -> RetryAdvice {
     match (row.code.as_str(), row.rule) {
         ("renewal_not_allowed", _) => RetryAdvice::WrongKind,
         // The broker failed, and may have made a token before it did.
@@ -59,7 +59,7 @@ fn verdict(row: &Row, context: Context) -> RetryAdvice {
 }
 
 /// What happened, with the broker's own words behind it.
-fn summary(found: &Found, secrets: &[&str]) -> String {
+fn summary(found: &RecognisedRefusal, secrets: &[&str]) -> String {
     let mut text = sentence(&found.row.summary).to_owned();
     // The table's cleaning knows what secrets look like; here it is known what they are.
     let quotable = |words: &&String| secrets.iter().all(|secret| secret.is_empty() || !words.contains(secret));
