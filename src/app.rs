@@ -15,9 +15,9 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::accounts::{AccountError, Accounts, AddressChecker};
 use crate::addressing::{Addressing, AddressingError};
-use crate::admin::{self, Admin, Roles, TokenError};
+use crate::admin::{self, Admin, AuditLog, Operators, Site, TokenError};
 use crate::broker::dhan::limits::LimitsError;
-use crate::config::{Bind, Config};
+use crate::config::{self, Bind, Config};
 use crate::dispatch::Dispatcher;
 use crate::domain::clocks;
 use crate::domain::places::{ConnectionLimit, ListenerLimit};
@@ -84,6 +84,8 @@ pub enum StartError {
         #[source]
         err: std::io::Error,
     },
+    #[error("the audit log (audit/ in the state folder) cannot be used")]
+    Audit(#[source] std::io::Error),
     #[error("the admin token cannot be used")]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -117,6 +119,8 @@ pub struct App {
 struct AdminServer {
     at: String,
     socket: admin::Socket,
+    tls: Arc<admin::Tls>,
+    site: Arc<Site>,
     router: axum::Router,
     places: Arc<ListenerLimit>,
 }
@@ -168,19 +172,21 @@ impl App {
                 orders.heard(headers, sent);
             }
         });
-        let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
+        let operators = Arc::new(ArcSwap::from_pointee(Operators::read(&config.admin)?));
         let host = Arc::<Board>::default();
+        let audit = AuditLog::open(&config.state.path.join("audit")).map_err(StartError::Audit)?;
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&login),
             orders: Arc::clone(&orders),
             metrics: Arc::clone(&metrics),
-            roles: Arc::clone(&roles),
+            operators: Arc::clone(&operators),
+            audit,
             host: Arc::clone(&host),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
-        let admin = bind_admin(&config.admin.bind, parts, shares.operators)?;
+        let admin = bind_admin(&config.admin, parts, shares.operators)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let dispatcher = Dispatcher::new(Arc::clone(&orders), Arc::clone(&metrics));
         let callers = ConnectionLimit::new(shares.callers);
@@ -211,7 +217,9 @@ impl App {
             keepers,
             orders,
             proxy,
-            roles,
+            operators,
+            admin_site: Arc::clone(&admin.site),
+            admin_tls: Arc::clone(&admin.tls),
             listeners,
             callers,
             host,
@@ -254,8 +262,8 @@ impl App {
             listening.start(&live.proxy);
         }
         tasks.spawn(check.run(Arc::clone(&live.attendant), tasks.clone()));
-        let AdminServer { socket, router, places, .. } = admin;
-        tasks.spawn(admin::serve(socket, router, places, tasks.clone()));
+        let AdminServer { socket, tls, router, places, .. } = admin;
+        tasks.spawn(admin::serve(socket, tls, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         reload_until_stop(&mut live, file, &mut signals).await;
 
@@ -406,13 +414,15 @@ fn login(config: &Config) -> BrokerClient {
     BrokerClient::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
 }
 
-fn bind_admin(bind: &Bind, parts: admin::Parts, places: usize) -> Result<AdminServer, StartError> {
+fn bind_admin(config: &config::Admin, parts: admin::Parts, places: usize) -> Result<AdminServer, StartError> {
+    let bind = &config.bind;
+    let tls = admin::Tls::read(config).map_err(ListenError::Tls)?;
     let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
     let (at, socket, local) = match bind {
         Bind::Tcp(address) => {
             let socket = bind::bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (format!("http://{local}"), admin::Socket::Tcp(socket), Some(local))
+            (format!("{}://{local}", if tls.is_on() { "https" } else { "http" }), admin::Socket::Tcp(socket), Some(local))
         }
         Bind::Unix(path) => {
             let socket = bind::bind_unix(path, 0o600).map_err(fail)?;
@@ -421,8 +431,9 @@ fn bind_admin(bind: &Bind, parts: admin::Parts, places: usize) -> Result<AdminSe
     };
     let house = ConnectionLimit::new(places);
     parts.metrics.show_places("operators", &house);
-    let router = admin::router(Admin::new(parts, local));
-    Ok(AdminServer { at, socket, router, places: ListenerLimit::new(&house, places) })
+    let site = Arc::new(Site::new(config, local));
+    let router = admin::router(Admin::new(parts, Arc::clone(&site)));
+    Ok(AdminServer { at, socket, tls, site, router, places: ListenerLimit::new(&house, places) })
 }
 
 #[derive(Debug)]

@@ -10,9 +10,12 @@
 //! file. This file is the table of routes.
 
 mod accounts;
+mod audit;
 mod auth;
 mod awaited;
+mod changes;
 mod consent;
+mod console;
 mod document;
 mod error;
 mod events;
@@ -21,12 +24,15 @@ mod halts;
 mod health;
 mod host;
 mod keys;
+mod links;
 mod orders;
 mod pairs;
 mod pools;
 mod registration;
-mod roles;
+mod operators;
 mod serve;
+mod sessions;
+mod site;
 mod state;
 mod tokens;
 mod validate;
@@ -35,16 +41,20 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use roles::{Role, Roles, TokenError};
-pub use serve::{Socket, serve};
+pub use audit::AuditLog;
+pub use operators::{Operator, Operators, TokenError};
+pub use serve::{Socket, Tls, serve};
+pub use site::Site;
 pub use state::{Admin, Parts};
 
 /// The largest body of a call.
@@ -81,6 +91,8 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(host::read))
+        .routes(routes!(changes::list))
+        .routes(routes!(links::create))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -95,7 +107,7 @@ pub fn router(admin: Admin) -> Router {
     let describe = async move |_: State<Admin>| {
         ([(axum::http::header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
     };
-    routes
+    let api = routes
         // The broker puts a slash between the redirect URL and its query.
         .route("/auth/dhan/", get(consent::come_back))
         .route("/openapi.json", get(describe))
@@ -103,7 +115,14 @@ pub fn router(admin: Admin) -> Router {
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(admin.clone(), auth::check))
-        .with_state(admin)
+        .with_state(admin.clone());
+    let pages = console::router(admin, api.clone());
+    let (pages, api) = (TowerToHyperService::new(pages), TowerToHyperService::new(api));
+    Router::new().fallback(async move |request: Request| {
+        let path = request.uri().path();
+        let is_page = path == "/" || path == "/console" || path.starts_with("/console/");
+        if is_page { pages.call(request).await } else { api.call(request).await }
+    })
 }
 
 /// The OpenAPI document.

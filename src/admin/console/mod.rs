@@ -1,0 +1,53 @@
+//! The console: pages for people, in front of the admin API.
+//!
+//! Every page is HTML that works without JavaScript; six small modules of our own make it live. A page reads by the
+//! same functions as `/v1`; what a form changes goes through the `/v1` route itself ([`call`]), so that roles, checks,
+//! texts and the audit log stand in one place. Cookies mean nothing to `/v1`, and bearer tokens nothing here.
+//!
+//! [`guard`] stands before every route: whose page it was, who is signed in, is the form one of ours. This file is the
+//! table of routes; pages that show the same thing are in one file.
+
+mod account;
+mod accounts;
+mod assets;
+mod call;
+mod field;
+mod form;
+mod guard;
+mod live;
+mod page;
+mod signin;
+mod words;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+
+use super::state::Admin;
+
+/// What pages and forms work on.
+#[derive(Clone, Debug)]
+pub(super) struct Console {
+    pub(super) admin: Admin,
+    /// The `/v1` routes, for what forms change.
+    api: Router,
+}
+
+/// Every page. `api` are the `/v1` routes, ready to serve.
+pub(super) fn router(admin: Admin, api: Router) -> Router {
+    let console = Console { admin, api };
+    Router::new()
+        .route("/", get(signin::front))
+        .route("/console", get(accounts::list))
+        .route("/console/sign-in", get(signin::form).post(signin::sign_in))
+        .route("/console/sign-out", post(signin::sign_out))
+        .route("/console/sign-out-everywhere", post(signin::sign_out_everywhere))
+        .route("/console/sessions", get(signin::sessions))
+        .route("/console/events", get(live::events))
+        .route("/console/accounts/{name}", get(account::show))
+        .route("/console/accounts/{name}/halt", post(account::halt))
+        .route("/console/static/{version}/{file}", get(assets::file))
+        .fallback(page::no_such_page)
+        .layer(middleware::from_fn_with_state(console.clone(), guard::check))
+        .with_state(console)
+}
