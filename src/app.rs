@@ -422,7 +422,11 @@ fn bind_admin(config: &config::Admin, parts: admin::Parts, places: usize) -> Res
         Bind::Tcp(address) => {
             let socket = bind::bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (format!("{}://{local}", if tls.is_on() { "https" } else { "http" }), admin::Socket::Tcp(socket), Some(local))
+            (
+                format!("{}://{local}", if tls.is_on() { "https" } else { "http" }),
+                admin::Socket::Tcp(socket),
+                Some(local),
+            )
         }
         Bind::Unix(path) => {
             let socket = bind::bind_unix(path, 0o600).map_err(fail)?;

@@ -1,8 +1,8 @@
 //! `/v1/accounts`.
 
-use axum::{Extension, Json};
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 
 use super::auth::Touched;
 use super::error::{Failure, Problem};

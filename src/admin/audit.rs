@@ -339,7 +339,10 @@ mod tests {
         assert_eq!(lines[1].prev, lines[2].hash);
         assert_eq!(lines[0].prev, lines[1].hash);
         assert_eq!(lines[2].prev, LineHash::ZERO.to_string());
-        assert_eq!(lines[0].changes, [FieldChange { field: "halted".into(), before: json!(false), after: json!(true) }]);
+        assert_eq!(
+            lines[0].changes,
+            [FieldChange { field: "halted".into(), before: json!(false), after: json!(true) }]
+        );
         assert_eq!(log.page(Some(3), 1).unwrap()[0].seq, 2);
         let mut all = Vec::new();
         for file in files(dir.path()).unwrap() {

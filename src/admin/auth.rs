@@ -93,8 +93,7 @@ fn account_of(path: &str) -> Option<&str> {
 
 /// What an account is set to, as the API shows it: no secret is in it, and nothing that changes by itself.
 fn settings(admin: &Admin, name: &str) -> Option<serde_json::Value> {
-    const SET: [&str; 8] =
-        ["nickname", "platform", "client_id", "pair", "halted", "halt_reason", "pin", "repeats_by"];
+    const SET: [&str; 8] = ["nickname", "platform", "client_id", "pair", "halted", "halt_reason", "pin", "repeats_by"];
     let account = admin.account(name).ok()?;
     let serde_json::Value::Object(mut shown) = serde_json::to_value(AccountBody::from(&*account)).ok()? else {
         return None;

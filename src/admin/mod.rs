@@ -25,11 +25,11 @@ mod health;
 mod host;
 mod keys;
 mod links;
+mod operators;
 mod orders;
 mod pairs;
 mod pools;
 mod registration;
-mod operators;
 mod serve;
 mod sessions;
 mod site;
@@ -104,6 +104,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
 pub fn router(admin: Admin) -> Router {
     let (routes, document) = routes();
     let document: Arc<str> = document::text(document).into();
+    let described = Arc::new(serde_json::from_str(&document).unwrap_or_default());
     let describe = async move |_: State<Admin>| {
         ([(axum::http::header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
     };
@@ -116,11 +117,11 @@ pub fn router(admin: Admin) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn_with_state(admin.clone(), auth::check))
         .with_state(admin.clone());
-    let pages = console::router(admin, api.clone());
+    let pages = console::router(admin, api.clone(), described);
     let (pages, api) = (TowerToHyperService::new(pages), TowerToHyperService::new(api));
     Router::new().fallback(async move |request: Request| {
         let path = request.uri().path();
-        let is_page = path == "/" || path == "/console" || path.starts_with("/console/");
+        let is_page = matches!(path, "/" | "/console" | "/docs") || path.starts_with("/console/");
         if is_page { pages.call(request).await } else { api.call(request).await }
     })
 }

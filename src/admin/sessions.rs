@@ -171,7 +171,8 @@ impl Sessions {
         let (id, csrf) = (random()?, random()?);
         let browser = browser.chars().filter(|c| !c.is_control()).take(120).collect();
         let since = jiff::Timestamp::now();
-        let session = Session { token, csrf: Secret::from(csrf.as_str()), began: now, active: now, since, browser, flash: None };
+        let session =
+            Session { token, csrf: Secret::from(csrf.as_str()), began: now, active: now, since, browser, flash: None };
         let mut state = lock(&self.state);
         state.sessions.retain(|_, session| session.ends() > now);
         if state.sessions.len() >= SESSIONS {

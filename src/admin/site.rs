@@ -2,8 +2,8 @@
 //!
 //! A web page can make a name of its own lead to any address (DNS rebinding), and its requests then bear that name in
 //! `Host`. It can do that to no address, and to no loopback name: browsers and resolvers keep `localhost` and
-//! `*.localhost` to themselves (RFC 6761 section 6.3). So those are believed with any port, which is what an SSH tunnel
-//! or a mapped port needs, and other names only if the configuration has them.
+//! `*.localhost` to themselves (RFC 6761 section 6.3). So the listener's own address and those are believed with any
+//! port, which is what an SSH tunnel or a mapped port needs, and other names only if the configuration has them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -65,7 +65,11 @@ impl Site {
 
     fn is_own_name(&self, host: &str) -> bool {
         let Ok(at) = Authority::parse(host, Some(80)) else { return false };
-        if at.host.ip().is_some() || is_loopback_name(at.host.as_str()) {
+        if let Some(ip) = at.host.ip() {
+            let local = self.local.map(|local| local.ip());
+            return ip.is_loopback() || local.is_some_and(|local| local == ip || local.is_unspecified());
+        }
+        if is_loopback_name(at.host.as_str()) {
             return true;
         }
         let names = self.names.load();
@@ -164,15 +168,21 @@ mod tests {
                 "LOCALHOST:1",
                 "sixgate.localhost:8081",
                 "[::1]:8081",
-                "192.0.2.7:8081",
                 "gw.lan:7",
                 "GW.example",
             ] {
                 assert!(site.admits(own).is_ok(), "{own} at {local}");
             }
-            for other in ["evil.example:8081", "localhost.evil.example", "evil.gw.lan", "gw.lan.", "a b.c", "notlocalhost.x"] {
+            for other in
+                ["evil.example:8081", "localhost.evil.example", "evil.gw.lan", "gw.lan.", "a b.c", "notlocalhost.x"]
+            {
                 assert!(site.admits(other).unwrap_err().contains("admin.hosts"), "{other} at {local}");
             }
+        }
+        for (local, own) in
+            [("127.0.0.1:8081", false), ("192.0.2.8:8081", false), ("192.0.2.7:1", true), ("0.0.0.0:1", true)]
+        {
+            assert_eq!(site(local, None).admits("192.0.2.7:8081").is_ok(), own, "{local}");
         }
     }
 

@@ -58,7 +58,11 @@ pub(super) async fn call(
     let status = reply.status();
     let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
     if status.is_success() {
-        return if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes).map_err(|_| broken("its reply is no JSON")) };
+        return if bytes.is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(&bytes).map_err(|_| broken("its reply is no JSON"))
+        };
     }
     Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| broken(status.as_str())))
 }

@@ -46,7 +46,9 @@ impl Form {
     /// Every field with a text but those of `hidden`.
     pub(super) fn shown<'f>(&'f self, hidden: &'f [&str]) -> impl Iterator<Item = (&'f str, &'f str)> {
         let shown = self.0.iter().filter(|(name, _)| !hidden.contains(&name.as_str()));
-        shown.filter_map(|(name, values)| Some((name.as_str(), values.first()?.trim()))).filter(|(_, text)| !text.is_empty())
+        shown
+            .filter_map(|(name, values)| Some((name.as_str(), values.first()?.trim())))
+            .filter(|(_, text)| !text.is_empty())
     }
 
     /// A JSON object of the fields that have a text, for a call of `/v1`.

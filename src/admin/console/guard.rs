@@ -99,7 +99,8 @@ async fn answer(console: &Console, mut request: Request, next: Next) -> Response
         Sender::Elsewhere => return elsewhere(ELSEWHERE),
     }
     let visitor = visitor(console, request.headers());
-    let signs_in = matches!(request.uri().path(), "/" | "/console/sign-in");
+    let open = matches!(request.uri().path(), "/" | "/console/sign-in")
+        || request.uri().path() == "/docs" && !site.is_reachable_from_elsewhere();
     if request.method() == Method::POST {
         let (parts, body) = request.into_parts();
         let form = match read(&parts.headers, body).await {
@@ -107,9 +108,9 @@ async fn answer(console: &Console, mut request: Request, next: Next) -> Response
             Err((status, why)) => return page::refused(status, "The form could not be read", why),
         };
         match &visitor {
-            None if signs_in => {}
+            None if open => {}
             None => return signin::ended(console, Some(&form)),
-            Some(visitor) if !is_ours(visitor, &form) && !signs_in => {
+            Some(visitor) if !is_ours(visitor, &form) && !open => {
                 let text = "its session has ended since the page was made, or it is not a page of this gateway. Go back, \
                             reload the page and send it again";
                 return page::refused(StatusCode::FORBIDDEN, "This form is out of date", text);
@@ -121,7 +122,7 @@ async fn answer(console: &Console, mut request: Request, next: Next) -> Response
     }
     match visitor {
         Some(visitor) => drop(request.extensions_mut().insert(visitor)),
-        None if signs_in => {}
+        None if open => {}
         None => return signin::ended(console, None),
     }
     next.run(request).await
@@ -173,11 +174,9 @@ enum Sender {
     Unsaid,
 }
 
-const ELSEWHERE: &str =
-    "a page of another site, or of another port of this host, sent this request. Open the gateway's own page and do it \
+const ELSEWHERE: &str = "a page of another site, or of another port of this host, sent this request. Open the gateway's own page and do it \
      there; behind a proxy that ends TLS set admin.public_url to the address in your browser";
-const UNSAID: &str =
-    "this browser does not say which page a request comes from (the header Sec-Fetch-Site), so the gateway cannot tell its \
+const UNSAID: &str = "this browser does not say which page a request comes from (the header Sec-Fetch-Site), so the gateway cannot tell its \
      own pages from others. Browsers since 2023 say it over https and for localhost; over plain http for another address \
      none does: use an SSH tunnel or TLS";
 

@@ -11,17 +11,24 @@ mod account;
 mod accounts;
 mod assets;
 mod call;
+mod changes;
+mod docs;
 mod field;
 mod form;
 mod guard;
+mod help;
 mod live;
+mod orders;
 mod page;
 mod signin;
 mod words;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware;
 use axum::routing::{get, post};
+use serde_json::Value;
 
 use super::state::Admin;
 
@@ -31,11 +38,13 @@ pub(super) struct Console {
     pub(super) admin: Admin,
     /// The `/v1` routes, for what forms change.
     api: Router,
+    /// The OpenAPI document.
+    document: Arc<Value>,
 }
 
-/// Every page. `api` are the `/v1` routes, ready to serve.
-pub(super) fn router(admin: Admin, api: Router) -> Router {
-    let console = Console { admin, api };
+/// Every page. `api` are the `/v1` routes, ready to serve, and `document` describes them.
+pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router {
+    let console = Console { admin, api, document };
     Router::new()
         .route("/", get(signin::front))
         .route("/console", get(accounts::list))
@@ -46,6 +55,10 @@ pub(super) fn router(admin: Admin, api: Router) -> Router {
         .route("/console/events", get(live::events))
         .route("/console/accounts/{name}", get(account::show))
         .route("/console/accounts/{name}/halt", post(account::halt))
+        .route("/console/orders", get(orders::list))
+        .route("/console/changes", get(changes::list))
+        .route("/console/help", get(help::show))
+        .route("/docs", get(help::api))
         .route("/console/static/{version}/{file}", get(assets::file))
         .fallback(page::no_such_page)
         .layer(middleware::from_fn_with_state(console.clone(), guard::check))

@@ -19,12 +19,23 @@ use crate::domain::secret::ExposeSecret;
 pub(super) enum Part {
     /// The list of accounts, and an account.
     Accounts,
+    /// What left, and what became of it.
+    Orders,
+    /// Who changed what.
+    Changes,
+    /// Words, keys, the API.
+    Help,
     /// None of the navigation's.
     None,
 }
 
-/// The navigation: a word, and where it leads.
-const PARTS: [(Part, &str, &str); 1] = [(Part::Accounts, "Accounts", "/console")];
+/// The navigation: a word, where it leads, and the key after `g` that goes there.
+const PARTS: [(Part, &str, &str, &str); 4] = [
+    (Part::Accounts, "Accounts", "/console", "a"),
+    (Part::Orders, "Orders", "/console/orders", "o"),
+    (Part::Changes, "Changes", "/console/changes", "c"),
+    (Part::Help, "Help", "/console/help", "h"),
+];
 
 /// A page of somebody who is signed in.
 pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str, content: &Markup) -> Response {
@@ -34,8 +45,8 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
             a.brand href="/console" { "Sixgate" }
             nav aria-label="Console" {
                 ul {
-                    @for (of, word, path) in PARTS {
-                        li { a href=(path) aria-current=[(of == part).then_some("page")] { (word) } }
+                    @for (of, word, path, key) in PARTS {
+                        li { a href=(path) data-key=(key) aria-current=[(of == part).then_some("page")] { (word) } }
                     }
                 }
             }

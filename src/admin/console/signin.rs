@@ -19,8 +19,7 @@ use super::words;
 use crate::domain::secret::ExposeSecret;
 
 /// Fields that are never shown again, wherever a form was going.
-const SECRET: [&str; 8] =
-    ["csrf", "pin", "totp_secret", "api_key", "api_secret", "access_token", "token", "token_id"];
+const SECRET: [&str; 8] = ["csrf", "pin", "totp_secret", "api_key", "api_secret", "access_token", "token", "token_id"];
 
 /// `/`: the accounts for who is signed in, the form for who is not.
 pub(super) async fn front(visitor: Option<Extension<Visitor>>, State(console): State<Console>) -> Response {

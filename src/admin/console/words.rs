@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::domain::Outcome;
 use crate::domain::india::local;
 
 /// Before what is good.
@@ -42,6 +43,16 @@ pub(super) fn left(at: Timestamp) -> Option<String> {
 /// A leg's role as a heading.
 pub(super) fn role(role: &str) -> &'static str {
     if role == "primary" { "Primary" } else { "Secondary" }
+}
+
+/// What became of an order write.
+pub(super) const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Executed => "executed",
+        Outcome::Rejected => "rejected",
+        Outcome::NotSent => "not sent",
+        Outcome::Unknown => "unknown",
+    }
 }
 
 /// A token's state.

@@ -1,6 +1,17 @@
 // Keys: "/" goes to the search, "g a" to accounts, "?" shows them all. Off by the switch in Help.
 let before = "";
 
+const place = document.getElementById("key-switch");
+if (place) {
+  const label = document.createElement("label");
+  const box = document.createElement("input");
+  label.className = "choice";
+  Object.assign(box, { type: "checkbox", checked: localStorage.getItem("sixgate-keys") !== "off" });
+  box.addEventListener("change", () => localStorage.setItem("sixgate-keys", box.checked ? "on" : "off"));
+  label.append(box, "Use these keys");
+  place.replaceChildren(label);
+}
+
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || localStorage.getItem("sixgate-keys") === "off") return;
