@@ -9,6 +9,7 @@
 //! `wire` alone has JSON types, `fields` reads what a call brings, `state` is what calls work on; each resource has a
 //! file. This file is the table of routes.
 
+mod about;
 mod accounts;
 mod auth;
 mod awaited;
@@ -28,6 +29,7 @@ mod registration;
 mod roles;
 mod serve;
 mod state;
+mod status;
 mod tokens;
 mod validate;
 mod wire;
@@ -43,6 +45,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use about::{About, OpenListener};
 pub use roles::{Role, Roles, TokenError};
 pub use serve::{Socket, serve};
 pub use state::{Admin, Parts};
@@ -81,6 +84,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(host::read))
+        .routes(routes!(status::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
