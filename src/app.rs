@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::accounts::{AccountError, Accounts, AddressChecker};
 use crate::addressing::{Addressing, AddressingError};
-use crate::admin::{self, Admin, AuditLog, Operators, Site, TokenError};
+use crate::admin::{self, About, Admin, AuditLog, Operators, Site, TokenError};
 use crate::broker::dhan::limits::LimitsError;
 use crate::config::{self, Bind, Config};
 use crate::dispatch::Dispatcher;
@@ -173,8 +173,8 @@ impl App {
             }
         });
         let operators = Arc::new(ArcSwap::from_pointee(Operators::read(&config.admin)?));
-        let host = Arc::<Board>::default();
         let audit = AuditLog::open(&config.state.path.join("audit")).map_err(StartError::Audit)?;
+        let (host, about) = (Arc::<Board>::default(), Arc::new(About::new(&config.dhan, loopback)));
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&login),
@@ -183,6 +183,7 @@ impl App {
             operators: Arc::clone(&operators),
             audit,
             host: Arc::clone(&host),
+            about: Arc::clone(&about),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
@@ -223,8 +224,10 @@ impl App {
             listeners,
             callers,
             host,
+            about,
             tasks,
         };
+        live.show_listeners();
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
         Ok(Self { live, check, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
@@ -251,6 +254,9 @@ impl App {
     pub async fn run(self, file: Option<&Path>) -> Stopped {
         let Self { mut live, check, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
+        if let Some(file) = file {
+            live.about.reads(file);
+        }
         live.attendant.start(&tasks);
         tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
         tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));

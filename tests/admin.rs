@@ -4,6 +4,7 @@
 
 pub(crate) mod api;
 pub(crate) mod schema;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -193,6 +194,8 @@ fn every_documented_route_answers_as_documented() {
     for finding in host.body["findings"].as_array().unwrap() {
         assert!(["error", "warning"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
     }
+
+    assert_eq!(api.get("/v1/status").is(200).body["accounts"]["total"], 2);
 
     let checks = api.post("/v1/accounts/alpha/validate", json!({})).is(200);
     assert_eq!((&checks.body["ok"], checks.text("/checks/0/name")), (&json!(false), "pair"));

@@ -9,6 +9,7 @@
 //! `wire` alone has JSON types, `fields` reads what a call brings, `state` is what calls work on; each resource has a
 //! file. This file is the table of routes.
 
+mod about;
 mod accounts;
 mod audit;
 mod auth;
@@ -34,6 +35,7 @@ mod serve;
 mod sessions;
 mod site;
 mod state;
+mod status;
 mod tokens;
 mod validate;
 mod wire;
@@ -51,6 +53,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use about::{About, OpenListener};
 pub use audit::AuditLog;
 pub use operators::{Operator, Operators, TokenError};
 pub use serve::{Socket, Tls, serve};
@@ -93,6 +96,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(host::read))
         .routes(routes!(changes::list))
         .routes(routes!(links::create))
+        .routes(routes!(status::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -93,6 +93,12 @@ impl Site {
         self.local.is_some()
     }
 
+    /// Where the listener is bound, as a URL; nothing on a unix socket.
+    pub(super) fn listens_at(&self) -> Option<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.local.map(|local| format!("{scheme}://{local}"))
+    }
+
     /// What an SSH tunnel to the listener leads to.
     pub(super) fn tunnel(&self) -> Option<String> {
         let local = self.local?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::about::About;
 use super::audit::AuditLog;
 use super::awaited::Awaited;
 use super::error::Failure;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub audit: AuditLog,
     /// What the host lacks.
     pub host: Arc<Board>,
+    /// What this gateway is.
+    pub about: Arc<About>,
     /// Runs what a call leaves behind.
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
@@ -55,6 +58,7 @@ pub struct Admin {
     /// By what names it is reached.
     pub(super) site: Arc<Site>,
     pub(super) audit: AuditLog,
+    pub(super) about: Arc<About>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
     /// Who is signed in to the console.
@@ -66,9 +70,23 @@ pub struct Admin {
 impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
-        let Parts { accounts, client, orders, metrics, operators, audit, host, tasks, ca_pem } = parts;
+        let Parts { accounts, client, orders, metrics, operators, audit, host, about, tasks, ca_pem } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
-        Self { accounts, client, orders, metrics, operators, audit, host, site, tasks, ca_pem, sessions, consents }
+        Self {
+            accounts,
+            client,
+            orders,
+            metrics,
+            operators,
+            audit,
+            host,
+            about,
+            site,
+            tasks,
+            ca_pem,
+            sessions,
+            consents,
+        }
     }
 
     /// The account of this name.

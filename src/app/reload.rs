@@ -18,7 +18,7 @@ use sd_notify::NotifyState;
 
 use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
-use crate::admin::{Operators, Site, Tls};
+use crate::admin::{About, OpenListener, Operators, Site, Tls};
 use crate::config::{self, Bind, Config, Problems};
 use crate::domain::chain;
 use crate::domain::places::ConnectionLimit;
@@ -50,6 +50,7 @@ pub(super) struct Live {
     /// All places of callers. Their number stays.
     pub(super) callers: Arc<ConnectionLimit>,
     pub(super) host: Arc<Board>,
+    pub(super) about: Arc<About>,
     pub(super) tasks: Tasks,
 }
 
@@ -73,6 +74,12 @@ enum Door {
 }
 
 impl Live {
+    /// Tell the admin API which listeners are open now.
+    pub(super) fn show_listeners(&self) {
+        let shown = |handle: &ListenerHandle| OpenListener { at: handle.at(), listener: handle.listener() };
+        self.about.listens(self.listeners.iter().map(shown).collect());
+    }
+
     /// Put the file in force, or say why not. It may be dropped only when the gateway stops.
     pub(super) async fn reload(&mut self, file: &Path) {
         let now = NotifyState::monotonic_usec_now();
@@ -160,6 +167,7 @@ impl Live {
                 }
             }
         }
+        self.show_listeners();
         self.config = config;
         self.accounts.addressing().listeners_are_at(self.config.bound_addresses());
         self.host.look_again();

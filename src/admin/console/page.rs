@@ -57,7 +57,10 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
                 form method="post" action="/console/sign-out" data-plain { (csrf(visitor)) button.quiet { "Sign out" } }
             }
         }
-        p #connection role="status" hidden { "Live updates paused: reconnecting." }
+        @if console.admin.about.is_sandbox {
+            p.strip { strong { "SANDBOX" } ": the broker is built in, and no order is real." }
+        }
+        p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         main #main tabindex="-1" {
             @if let Some(flash) = flash { (shown(&flash)) }
             (content)
