@@ -60,9 +60,6 @@ pub use serve::{Socket, Tls, serve};
 pub use site::Site;
 pub use state::{Admin, Parts};
 
-/// The largest body of a call.
-const BODY_LIMIT: usize = 64 * 1024;
-
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Sixgate admin API",
@@ -118,7 +115,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/openapi.json", get(describe))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(fields::BODY_LIMIT))
         .layer(middleware::from_fn_with_state(admin.clone(), auth::check))
         .with_state(admin.clone());
     let pages = console::router(admin, api.clone(), described);

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::super::sessions::Flash;
 use super::super::wire::AccountBody;
-use super::Console;
 use super::accounts::{leg, token};
 use super::call::{call, part};
+use super::context::Console;
 use super::field::copied;
 use super::form::Form;
 use super::guard::Visitor;

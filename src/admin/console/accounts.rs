@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
 use super::super::wire::{AccountBody, LegBody, TokenBody};
-use super::Console;
 use super::call::part;
+use super::context::Console;
 use super::guard::Visitor;
 use super::page::{self, Part};
 use super::words;

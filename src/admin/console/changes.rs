@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::audit::{AuditBody, FieldChange};
 use super::super::changes;
-use super::Console;
+use super::context::Console;
 use super::guard::Visitor;
 use super::page::{self, Part};
 use super::words;

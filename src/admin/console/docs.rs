@@ -131,6 +131,6 @@ mod tests {
         for field in ["totp_secret", "client_id", "secondary", "halted", "cursor"] {
             assert!(page.contains(&format!("<code>{field}</code>")), "{field}");
         }
-        assert!(!page.contains("http://") && !page.contains("<script"));
+        assert!(!page.contains("src=") && !page.contains("href=\"http") && !page.contains("<script"));
     }
 }

@@ -17,10 +17,10 @@ use axum::middleware::Next;
 use axum::response::Response;
 use subtle::ConstantTimeEq;
 
-use super::super::BODY_LIMIT;
+use super::super::fields::BODY_LIMIT;
 use super::super::operators::Operator;
 use super::super::sessions::{Found, SecretDigest};
-use super::Console;
+use super::context::Console;
 use super::form::Form;
 use super::page;
 use super::signin;

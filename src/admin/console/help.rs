@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::Response;
 use maud::html;
 
-use super::Console;
+use super::context::Console;
 use super::docs;
 use super::guard::Visitor;
 use super::page::{self, Part};

@@ -11,7 +11,7 @@ use futures_util::stream;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::Console;
+use super::context::Console;
 use super::guard::Visitor;
 use crate::telemetry::events::Event;
 

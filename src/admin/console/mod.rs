@@ -12,6 +12,7 @@ mod accounts;
 mod assets;
 mod call;
 mod changes;
+mod context;
 mod docs;
 mod field;
 mod form;
@@ -31,16 +32,7 @@ use axum::routing::{get, post};
 use serde_json::Value;
 
 use super::state::Admin;
-
-/// What pages and forms work on.
-#[derive(Clone, Debug)]
-pub(super) struct Console {
-    pub(super) admin: Admin,
-    /// The `/v1` routes, for what forms change.
-    api: Router,
-    /// The OpenAPI document.
-    document: Arc<Value>,
-}
+use context::Console;
 
 /// Every page. `api` are the `/v1` routes, ready to serve, and `document` describes them.
 pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router {

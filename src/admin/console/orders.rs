@@ -8,7 +8,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::super::orders::{self, PageOfLines};
-use super::Console;
+use super::context::Console;
 use super::field::copied;
 use super::guard::Visitor;
 use super::page::{self, Part};

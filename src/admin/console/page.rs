@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::super::sessions::Flash;
-use super::Console;
 use super::assets;
 use super::call::Refused;
+use super::context::Console;
 use super::guard::Visitor;
 use super::words;
 use crate::domain::secret::ExposeSecret;

@@ -11,7 +11,7 @@ use maud::{Markup, html};
 
 use super::super::serve::Peer;
 use super::super::sessions::Denied;
-use super::Console;
+use super::context::Console;
 use super::form::Form;
 use super::guard::Visitor;
 use super::page::{self, Part};
