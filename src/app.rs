@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 
 use crate::accounts::{Accounts, AddressChecker};
 use crate::addressing::Addressing;
-use crate::admin::{self, Roles};
+use crate::admin::{self, About, AuditLog, Operators};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::places::ConnectionLimit;
@@ -111,19 +111,22 @@ impl App {
                 orders.heard(headers, sent);
             }
         });
-        let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
-        let host = Arc::<Board>::default();
+        let operators = Arc::new(ArcSwap::from_pointee(Operators::read(&config.admin)?));
+        let audit = AuditLog::open(&config.state.path.join("audit")).map_err(StartError::Audit)?;
+        let (host, about) = (Arc::<Board>::default(), Arc::new(About::new(&config.dhan, loopback)));
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&client),
             orders: Arc::clone(&orders),
             metrics: Arc::clone(&metrics),
-            roles: Arc::clone(&roles),
+            operators: Arc::clone(&operators),
+            audit,
             host: Arc::clone(&host),
+            about: Arc::clone(&about),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
-        let admin = bind_admin(&config.admin.bind, parts, shares.operators)?;
+        let admin = bind_admin(&config.admin, parts, shares.operators)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let dispatcher = Dispatcher::new(Arc::clone(&orders), Arc::clone(&metrics));
         let callers = ConnectionLimit::new(shares.callers);
@@ -154,12 +157,16 @@ impl App {
             keepers,
             orders,
             proxy,
-            roles,
+            operators,
+            admin_site: Arc::clone(&admin.site),
+            admin_tls: Arc::clone(&admin.tls),
             listeners,
             callers,
             host,
+            about,
             tasks,
         };
+        live.show_listeners();
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
         Ok(Self { live, check, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
@@ -186,6 +193,9 @@ impl App {
     pub async fn run(self, file: Option<&Path>) -> Stopped {
         let Self { mut live, check, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
         let tasks = live.tasks.clone();
+        if let Some(file) = file {
+            live.about.reads(file);
+        }
         live.supervisor.start(&tasks);
         tasks.spawn(follow_clocks(Arc::clone(&live.supervisor), tasks.clone()));
         tasks.spawn(publish_leg_events(live.supervisor.events(), live.orders.events.clone(), tasks.clone()));
@@ -197,8 +207,8 @@ impl App {
             listening.start(&live.proxy);
         }
         tasks.spawn(check.run(Arc::clone(&live.supervisor), tasks.clone()));
-        let AdminServer { socket, router, places, .. } = admin;
-        tasks.spawn(admin::serve(socket, router, places, tasks.clone()));
+        let AdminServer { socket, tls, router, places, .. } = admin;
+        tasks.spawn(admin::serve(socket, tls, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         reload_until_stop(&mut live, file, &mut signals).await;
 

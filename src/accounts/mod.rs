@@ -124,6 +124,13 @@ impl Accounts {
         Ok(AccountPage { rows: names.iter().filter_map(|(name, _)| self.lookup(name.as_str())).collect(), next })
     }
 
+    /// Look at every row, in no order.
+    pub fn for_each(&self, mut look: impl FnMut(&Account)) {
+        for row in self.rows.pin().values() {
+            look(row);
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.rows.len()

@@ -52,10 +52,12 @@ pub(super) async fn begin(
     };
     let link = account.keeper.consent().await.map_err(denied)?;
     let secret = admin.consents.expect(account.name.clone(), link.url.clone())?;
-    // Only a listener with a port can be opened by a browser.
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|_| admin.local.is_some());
+    // The cookie of the way there has to be found on the way back, so by the name that the browser has.
+    let asked = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|_| admin.site.has_port());
+    let scheme = if admin.site.is_https() { "https" } else { "http" };
+    let base = admin.site.public_url().or_else(|| asked.map(|host| format!("{scheme}://{host}")));
     Ok(Json(ConsentBody {
-        login_url: host.map(|host| format!("http://{host}/auth/dhan/start?state={secret}")),
+        login_url: base.map(|base| format!("{base}/auth/dhan/start?state={secret}")),
         broker_url: Some(link.url),
         consents_left: Some(link.left),
         token: TokenBody::of(&account),

@@ -5,6 +5,7 @@
 
 mod broker;
 mod host;
+mod status;
 
 use std::net::Ipv6Addr;
 
@@ -21,6 +22,7 @@ pub(super) use broker::{
     AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
 };
 pub(super) use host::HostBody;
+pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {

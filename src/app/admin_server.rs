@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::admin::{self, Admin};
-use crate::config::Bind;
+use crate::admin::{self, Admin, Site};
+use crate::config::{AdminConfig, Bind};
 use crate::domain::places::{ConnectionLimit, ListenerLimit};
 use crate::net::bind;
 use crate::proxy::ListenError;
@@ -14,17 +14,22 @@ use super::error::StartError;
 pub(super) struct AdminServer {
     pub(super) at: String,
     pub(super) socket: admin::Socket,
+    pub(super) tls: Arc<admin::Tls>,
+    pub(super) site: Arc<Site>,
     pub(super) router: axum::Router,
     pub(super) places: Arc<ListenerLimit>,
 }
 
-pub(super) fn bind_admin(bind: &Bind, parts: admin::Parts, places: usize) -> Result<AdminServer, StartError> {
+pub(super) fn bind_admin(config: &AdminConfig, parts: admin::Parts, places: usize) -> Result<AdminServer, StartError> {
+    let bind = &config.bind;
+    let tls = admin::Tls::read(config).map_err(ListenError::Tls)?;
     let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
     let (at, socket, local) = match bind {
         Bind::Tcp(address) => {
             let socket = bind::bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (format!("http://{local}"), admin::Socket::Tcp(socket), Some(local))
+            let scheme = if tls.is_on() { "https" } else { "http" };
+            (format!("{scheme}://{local}"), admin::Socket::Tcp(socket), Some(local))
         }
         Bind::Unix(path) => {
             let socket = bind::bind_unix(path, 0o600).map_err(fail)?;
@@ -33,6 +38,7 @@ pub(super) fn bind_admin(bind: &Bind, parts: admin::Parts, places: usize) -> Res
     };
     let house = ConnectionLimit::new(places);
     parts.metrics.show_places("operators", &house);
-    let router = admin::router(Admin::new(parts, local));
-    Ok(AdminServer { at, socket, router, places: ListenerLimit::new(&house, places) })
+    let site = Arc::new(Site::new(config, local));
+    let router = admin::router(Admin::new(parts, Arc::clone(&site)));
+    Ok(AdminServer { at, socket, tls, site, router, places: ListenerLimit::new(&house, places) })
 }

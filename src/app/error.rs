@@ -50,6 +50,8 @@ pub enum StartError {
         #[source]
         err: std::io::Error,
     },
+    #[error("the audit log (audit/ in the state folder) cannot be used")]
+    Audit(#[source] std::io::Error),
     #[error("the admin token cannot be used")]
     Token(#[from] TokenError),
     #[error(transparent)]

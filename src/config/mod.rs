@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
-use crate::domain::{AccountName, Authority, Host};
+use crate::domain::{AccountName, Authority, Host, OperatorRole};
 
 pub use load::{from_text, from_text_and_environment, load};
 pub use problems::Problems;
@@ -141,8 +141,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
 }
 
-/// `listener.tls_certificate` and `listener.tls_key`
-#[derive(Clone, Debug)]
+/// `tls_certificate` and `tls_key` of a listener or of `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTls {
     /// PEM chain, leaf first.
     pub certificate: PathBuf,
@@ -170,6 +170,44 @@ pub struct AdminConfig {
     pub operator_token_file: Option<PathBuf>,
     /// The viewer role's, if there is one; made likewise.
     pub viewer_token_file: Option<PathBuf>,
+    /// Named people and programs besides.
+    pub operators: Vec<Operator>,
+    /// TLS towards operators.
+    pub tls: Option<ListenerTls>,
+    /// Where a browser reaches the console, if that is not `bind`: behind a proxy that ends TLS, by a name.
+    pub public_url: Option<PublicUrl>,
+    /// Names that a browser may have in `Host` besides loopback ones and addresses.
+    pub hosts: Vec<Host>,
+}
+
+/// `[[admin.operator]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Who it is, in logs and in the audit log. Spelled as account names are.
+    pub name: String,
+    /// What it may do.
+    pub role: OperatorRole,
+    /// Its bearer token; made at first start, mode 0600, if absent.
+    pub token_file: PathBuf,
+}
+
+/// `admin.public_url`: scheme, host and port, and no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Is it `https`?
+    pub https: bool,
+    /// Host and port.
+    pub at: Authority,
+}
+
+impl fmt::Display for PublicUrl {
+    /// As a browser writes it: without the port that the scheme has by itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, usual) = if self.https { ("https", 443) } else { ("http", 80) };
+        let whole = self.at.to_string();
+        let shown = if self.at.port == usual { whole.trim_end_matches(&format!(":{usual}")) } else { &whole };
+        write!(f, "{scheme}://{shown}")
+    }
 }
 
 /// `[egress]`

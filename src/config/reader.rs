@@ -127,7 +127,7 @@ impl<'e> ConfigReader<'e> {
     /// One item of a list of tables.
     pub(super) fn item(&mut self, list: &'static str, index: usize) -> Section<'_, 'e> {
         Section {
-            at: vec![PathStep::Key(list), PathStep::Item(index)],
+            at: list.split('.').map(PathStep::Key).chain([PathStep::Item(index)]).collect(),
             known: list.to_owned(),
             label: format!("{list}.{index}"),
             variable: format!("{PREFIX}{}_{index}", shout(list)),
@@ -138,7 +138,10 @@ impl<'e> ConfigReader<'e> {
     /// How many items a list of tables has, in the file and after that in the
     /// environment: `SIXGATE_LISTENER_0_ADDRESS` alone makes a first listener.
     pub(super) fn items(&mut self, list: &'static str) -> usize {
-        let mut count = self.root.get(list).and_then(Value::as_array).map_or(0, Vec::len);
+        let mut steps = list.split('.');
+        let first = steps.next().and_then(|key| self.root.get(key));
+        let found = steps.fold(first, |below, key| below?.get(key));
+        let mut count = found.and_then(Value::as_array).map_or(0, Vec::len);
         let start = format!("{PREFIX}{}_", shout(list));
         let variables = self.environment.keys().filter_map(|name| name.strip_prefix(start.as_str()));
         let indices = variables.filter_map(|rest| rest.split_once('_')).map(|(index, _)| index);
@@ -179,7 +182,7 @@ impl<'e> ConfigReader<'e> {
         for name in strangers.filter(|name| !ELSEWHERE.contains(&name.as_str())) {
             // A list's variables carry an index: the one that was written.
             let index = name.split('_').find(|part| part.parse::<usize>().is_ok()).unwrap_or("0");
-            let known = self.known.iter().map(|key| match key.split_once('.') {
+            let known = self.known.iter().map(|key| match key.rsplit_once('.') {
                 Some((list, key)) if self.is_list(list) => format!("{PREFIX}{}_{index}_{}", shout(list), shout(key)),
                 _ => format!("{PREFIX}{}", shout(key)),
             });

@@ -12,15 +12,15 @@ use ipnet::Ipv6Net;
 
 use super::problems::Problems;
 use super::reader::{ConfigReader, Pulled, Section};
-use super::values::{Count, FilePath, Https, Plaintext, PoolName, Size, Wss};
+use super::values::{Count, FilePath, Https, OperatorName, Plaintext, PoolName, Size, Wss};
 use super::{
     Bind, ClientKey, Dhan, EgressConfig, Hours, JournalConfig, Latency, LegsConfig, LimitsConfig, LogConfig,
-    OrdersConfig, ProxyConfig, State, Tokens,
+    OrdersConfig, ProxyConfig, PublicUrl, State, Tokens,
 };
-use crate::domain::AccountName;
+use crate::domain::{AccountName, Host, OperatorRole};
 
 /// The sections that are lists: `[[listener]]`.
-pub(super) const LISTS: [&str; 2] = ["listener", "pool"];
+pub(super) const LISTS: [&str; 3] = ["listener", "pool", "admin.operator"];
 
 /// What any wait may be set to. Ten minutes is longer than anybody waits for an
 /// order, and more is a slip of the unit.
@@ -55,7 +55,21 @@ pub(super) struct DraftAdmin {
     pub(super) token_file: PathBuf,
     pub(super) operator_token_file: Option<PathBuf>,
     pub(super) viewer_token_file: Option<PathBuf>,
+    pub(super) operators: Vec<DraftOperator>,
+    pub(super) certificate: Pulled<PathBuf>,
+    pub(super) key: Pulled<PathBuf>,
+    pub(super) public_url: Pulled<PublicUrl>,
+    pub(super) hosts: Vec<Host>,
     pub(super) plaintext: bool,
+}
+
+/// An `[[admin.operator]]` as it stands in the file.
+#[derive(Debug)]
+pub(super) struct DraftOperator {
+    pub(super) label: String,
+    pub(super) name: Option<String>,
+    pub(super) role: Option<OperatorRole>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// A `[[listener]]` as it stands in the file.
@@ -119,6 +133,7 @@ fn learn_lists(reader: &mut ConfigReader<'_>) {
     let mut blank = ConfigReader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
     listener(blank.item("listener", 0), Path::new(""));
     pool(blank.item("pool", 0));
+    operator(blank.item("admin.operator", 0), Path::new(""));
     reader.learn(blank.into_known());
 }
 
@@ -144,8 +159,15 @@ fn listener(mut s: Section<'_, '_>, base: &Path) -> DraftListener {
 }
 
 fn admin(reader: &mut ConfigReader<'_>, base: &Path, state: &Path) -> DraftAdmin {
+    let count = reader.items("admin.operator");
+    let operators = (0..count).map(|i| operator(reader.item("admin.operator", i), base)).collect();
     let mut s = reader.section("admin");
     DraftAdmin {
+        operators,
+        certificate: path(&mut s, "tls_certificate", base),
+        key: path(&mut s, "tls_key", base),
+        public_url: s.pull("public_url"),
+        hosts: s.or("hosts", Vec::new()),
         bind: match s.pull("address") {
             Pulled::Good(bind) => Some(rooted(bind, base)),
             Pulled::Absent => Some(Bind::Tcp(([127, 0, 0, 1], 8081).into())),
@@ -156,6 +178,15 @@ fn admin(reader: &mut ConfigReader<'_>, base: &Path, state: &Path) -> DraftAdmin
         viewer_token_file: path(&mut s, "viewer_token_file", base).good(),
         plaintext: s.pull::<Plaintext>("plaintext").given(),
     }
+}
+
+fn operator(mut s: Section<'_, '_>, base: &Path) -> DraftOperator {
+    let name = s.required("name").map(|OperatorName(name)| name);
+    if let Some(name) = &name {
+        s.relabel(format!("admin.operator.{name}"));
+    }
+    let (role, file) = (s.required("role"), s.required("token_file"));
+    DraftOperator { label: s.own_label(), name, role, token_file: file.map(|FilePath(path)| base.join(path)) }
 }
 
 fn egress(reader: &mut ConfigReader<'_>, base: &Path) -> EgressConfig {

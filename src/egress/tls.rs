@@ -10,10 +10,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, ClientConfig, RootCertStore};
 
 use super::sessions::Sessions;
+use crate::net::tls_server;
 
 /// What is offered to the server, part of the key of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,10 +108,7 @@ impl ExitTls {
 /// # Errors
 /// [`TlsError::Roots`] when the file cannot be read or holds none.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let refused = |reason: String| TlsError::Roots { path: path.to_owned(), reason };
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| refused(e.to_string()))?.collect();
-    let found = found.map_err(|e| refused(e.to_string()))?;
-    if found.is_empty() { Err(refused("no certificate in it".to_owned())) } else { Ok(found) }
+    tls_server::read_certificates(path).map_err(|reason| TlsError::Roots { path: path.to_owned(), reason })
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::listener_settings::{ListenError, ListenerSettings};
 use super::queue::AcceptQueue;
-use crate::config::Bind;
+use crate::config::{Bind, Listener};
 use crate::domain::places::{ConnectionLimit, ConnectionPermit, ListenerLimit, NewCaller};
 use crate::net::bind::{bind_tcp, bind_unix};
 use crate::telemetry::accepting;
@@ -46,6 +46,8 @@ pub struct Listening {
 #[derive(Clone, Debug)]
 pub struct ListenerHandle {
     bind: Bind,
+    /// Where it is bound, if that is an address: the port may have been chosen by the kernel.
+    local: Option<std::net::SocketAddr>,
     terms: Arc<ArcSwap<ListenerSettings>>,
     places: Arc<ListenerLimit>,
     closed: CancellationToken,
@@ -70,32 +72,43 @@ pub fn listen(
     house: &Arc<ConnectionLimit>,
 ) -> Result<Listening, ListenError> {
     let bind = terms.bind().clone();
-    let (at, socket) = match &bind {
+    let (local, socket) = match &bind {
         Bind::Tcp(address) => {
             let fail = |err| ListenError::Bind { bind: address.to_string(), err };
             let socket = bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (
-                format!("{}://{local}", if terms.tls.is_some() { "https" } else { "http" }),
-                ListeningSocket::Tcp(socket, local),
-            )
+            (Some(local), ListeningSocket::Tcp(socket, local))
         }
         Bind::Unix(path) => {
             let fail = |err| ListenError::Bind { bind: path.display().to_string(), err };
             let socket = bind_unix(path, terms.mode()).map_err(fail)?;
-            (format!("unix:{}", path.display()), ListeningSocket::Unix(socket, path.clone()))
+            (None, ListeningSocket::Unix(socket, path.clone()))
         }
     };
     let places = ListenerLimit::new(house, max_connections);
     let terms = Arc::new(ArcSwap::from_pointee(terms));
     let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
-    Ok(Listening { at, socket, handle: ListenerHandle { bind, terms, places, closed, gone } })
+    let handle = ListenerHandle { bind, local, terms, places, closed, gone };
+    Ok(Listening { at: handle.at(), socket, handle })
 }
 
 impl ListenerHandle {
     /// Where it listens, as configured.
     pub const fn bind(&self) -> &Bind {
         &self.bind
+    }
+
+    /// As a caller would write it, on the terms of now.
+    pub fn at(&self) -> String {
+        match self.local {
+            Some(local) => format!("{}://{local}", if self.terms.load().tls.is_some() { "https" } else { "http" }),
+            None => self.bind.to_string(),
+        }
+    }
+
+    /// The terms of now.
+    pub fn listener(&self) -> Arc<Listener> {
+        Arc::clone(self.terms.load().listener())
     }
 
     /// Accept on other terms from now on; `terms` are of the same address.

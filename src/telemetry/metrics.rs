@@ -169,6 +169,11 @@ impl Metrics {
         self.journal_whole.set(whole.into());
     }
 
+    /// How many order writes had an outcome that nobody knows.
+    pub fn unknown_outcomes(&self) -> u64 {
+        self.outcomes.get_or_create(&OutcomeLabels { outcome: Outcome::Unknown.as_str() }).get()
+    }
+
     /// Sets how many tasks are running.
     pub fn tasks(&self, running: usize) {
         self.tasks.set(i64::try_from(running).unwrap_or(i64::MAX));

@@ -98,7 +98,7 @@ fn write_with(line: &mut Vec<u8>, seq: u64, entry: &Entry, prev: LineHash, membe
 }
 
 /// Append the line of a body at its place in the chain, newline included, and return its hash.
-pub(super) fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -> LineHash {
+pub fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -> LineHash {
     let begin = lines.len();
     number(lines, b"{\"seq\":", Some(seq));
     lines.extend_from_slice(body);

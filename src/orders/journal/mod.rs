@@ -71,7 +71,7 @@ mod whole;
 mod writer;
 
 pub use batch::{Appended, InFlightGuard, Urgency};
-pub use codec::{LineHash, Members, Recorded};
+pub use codec::{LineHash, Members, Recorded, seal};
 pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
 pub use export::{COLUMNS, Csv, write_json};

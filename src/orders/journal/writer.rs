@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::append::{Current, LineAppender};
 use super::aside::Aside;
 use super::batch::{Batches, LineBatch, RoomToUse};
+use super::codec::LineHash;
 use super::entry::Entry;
 use super::error::JournalError;
 use super::flush::Flusher;
@@ -286,6 +287,13 @@ impl Journal {
             whole: whole.is_whole(),
             why: whole.why(),
         }
+    }
+
+    /// Number and hash of the newest line, number 0 before the first; `None` when somebody else writes, and takes long.
+    /// Not on a runtime worker.
+    pub fn newest_line(&self) -> Option<(u64, LineHash)> {
+        let writer = self.shared.core.lock_soon()?;
+        Some((writer.head.seq, writer.head.hash))
     }
 
     /// The folder, for reading.
