@@ -28,7 +28,7 @@ use crate::legs::{LegEvent, Reason, Settings, Supervisor};
 use crate::net::bind;
 use crate::orders::Orders;
 use crate::orders::journal::JournalError;
-use crate::orders::limits::Rules;
+use crate::orders::limits::{RateRequest, Rules};
 use crate::orders::restore::{Recalled, Unsettled};
 use crate::proxy::intercept::{InterceptError, Interceptor};
 use crate::proxy::{self, Destinations, ListenError, ListenerSettings, Listening, Proxy, Workers};
@@ -168,6 +168,12 @@ impl App {
                 orders.heard(headers, sent);
             }
         });
+        let counts = Arc::downgrade(&orders);
+        login.on_asked(move |customer, method, path| {
+            if let Some(orders) = counts.upgrade() {
+                orders.gate(customer).count_now(&RateRequest::of_question(method, path));
+            }
+        });
         let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
         let host = Arc::<Board>::default();
         let parts = admin::Parts {
@@ -250,6 +256,7 @@ impl App {
         tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).heal(tasks.clone()));
+        tasks.spawn(Arc::clone(&live.accounts).write_down_key_use(tasks.clone()));
         for listening in listening {
             listening.start(&live.proxy);
         }

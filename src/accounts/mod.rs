@@ -18,15 +18,22 @@
 
 mod account;
 mod address_check;
+mod all_halted;
 mod error;
 mod halts;
+mod key_use;
 mod keys;
 mod locks;
+mod login_secrets;
+pub mod overview;
 mod pairs;
 pub mod registration;
+mod reservations;
 mod row;
+mod seen_registration;
 mod tombstone;
 mod unsaved;
+mod write_key_use;
 
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +41,7 @@ use jiff::Timestamp;
 
 use crate::addressing::Addressing;
 use crate::domain::problem::Invalid;
-use crate::domain::secret::ExposeSecret;
+use crate::domain::secret::{ExposeSecret, LoginSecret};
 use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, SourceAddr, steady};
 use crate::legs::Supervisor;
 use crate::store::records::{
@@ -46,11 +53,20 @@ use crate::tokens::{Keepers, LiveToken, facts};
 
 pub use account::Account;
 pub use address_check::AddressChecker;
+pub use all_halted::HaltedNow;
 pub use error::AccountError;
+pub use key_use::{KeyUse, KeyView};
 pub use keys::{ClientKeys, NewKey};
+pub use login_secrets::SecretsSet;
 pub use pairs::Assigned;
+pub use reservations::Reserved;
+pub use seen_registration::{SeenRegistration, SeenSlot};
 
+use account::version_of;
+use all_halted::AllHalted;
 use locks::Turns;
+use login_secrets::merge;
+use reservations::Reservations;
 use tombstone::tombstone;
 use unsaved::Unsaved;
 
@@ -97,6 +113,12 @@ pub struct Patch {
     pub access_token: Option<Secret>,
     /// What makes a write of it a repeat.
     pub repeats_by: Option<RepeatsBy>,
+    /// Take the nickname away.
+    pub remove_nickname: bool,
+    /// The secrets of the login to take away.
+    pub remove: Vec<LoginSecret>,
+    /// Only if the account is at one of these versions; whatever it is at where none is named.
+    pub only_at: Option<Vec<String>>,
 }
 
 /// All accounts.
@@ -113,6 +135,8 @@ pub struct Accounts {
     turns: Turns,
     /// Halts that are in force and could not be saved yet.
     unsaved: Unsaved,
+    reservations: Reservations,
+    all_halted: AllHalted,
 }
 
 impl Accounts {
@@ -136,7 +160,10 @@ impl Accounts {
             publishing,
             turns: Turns::new(),
             unsaved: Unsaved::default(),
+            reservations: Reservations::default(),
+            all_halted: AllHalted::default(),
         };
+        accounts.read_all_halted()?;
         for (name, _) in accounts.store.scan::<AccountRecord>()? {
             accounts.publish(&name)?;
         }
@@ -208,11 +235,13 @@ impl Accounts {
             nickname,
             platform,
             client_id: client_id.clone(),
-            halted: None,
+            halted: self.halted_from_birth(now),
             pin: None,
             created_at: now,
             repeats_by,
+            changes: 0,
         };
+        let credentials = merge(None, credentials, &[])?;
         let mut change = Change::new()
             .absent::<AccountRecord>(&name)
             .put(&name, &record)
@@ -224,6 +253,7 @@ impl Accounts {
         }
         match self.store.commit(change).await {
             Ok(()) => {
+                self.halt_if_all_are(&name)?;
                 let row = self.publish(&name)?.ok_or(AccountError::NoSuchAccount(name))?;
                 row.keeper.looked().await;
                 Ok(row)
@@ -240,8 +270,19 @@ impl Accounts {
     pub async fn change(&self, name: &AccountName, patch: Patch) -> Result<Arc<Account>, AccountError> {
         let _turn = self.turns.of(name).await;
         let old: AccountRecord = self.stored(name)?;
+        if patch.only_at.is_some_and(|wanted| !wanted.contains(&version_of(&old))) {
+            return Err(AccountError::Changed { name: name.clone(), version: version_of(&old) });
+        }
         let mut record = old.clone();
-        record.nickname = patch.nickname.or(record.nickname);
+        record.changes += 1;
+        record.nickname = match (patch.nickname, patch.remove_nickname) {
+            (Some(_), true) => {
+                let why = Invalid::new("nickname is given in the same call; give it or remove it");
+                return Err(AccountError::Invalid { field: "remove", why });
+            }
+            (None, true) => None,
+            (given, false) => given.or(record.nickname),
+        };
         record.platform = patch.platform.unwrap_or(record.platform);
         record.repeats_by = patch.repeats_by.unwrap_or(record.repeats_by);
         let mut change = Change::new().unchanged(name, &old);
@@ -268,7 +309,10 @@ impl Accounts {
             None => change.absent::<CredentialsRecord>(name),
         };
         let given = patch.credentials.is_given();
-        let merged = merge(credentials, patch.credentials);
+        let merged = merge(credentials, patch.credentials, &patch.remove)?;
+        if record.platform == Platform::Automatic && !patch.remove.is_empty() {
+            can_still_log_in(&merged, patch.access_token.is_some())?;
+        }
         // What became of an account that is automatic already is for its login to say.
         if (old.platform, record.platform) == (Platform::Manual, Platform::Automatic) {
             can_log_in(&merged, patch.access_token.is_some())?;
@@ -379,24 +423,39 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
     pub async fn add_key(&self, name: &AccountName) -> Result<NewKey, AccountError> {
+        self.add_labelled_key(name, None).await
+    }
+
+    /// The same, with a label by which people know whose it is.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub async fn add_labelled_key(&self, name: &AccountName, label: Option<String>) -> Result<NewKey, AccountError> {
         let _turn = self.turns.of(name).await;
         let account = self.stored(name)?;
         let key = NewKey::generate().map_err(|why| AccountError::Invalid { field: "key", why })?;
         let id = (name.clone(), key.id.clone());
-        let record = ClientKeyRecord { sha256: key.digest(), created_at: Timestamp::now() };
+        let record = ClientKeyRecord { sha256: key.digest(), created_at: Timestamp::now(), label, last_used_at: None };
         self.commit(name, Change::new().unchanged(name, &account).absent::<ClientKeyRecord>(&id).put(&id, &record))
             .await?;
         self.publish(name)?;
         Ok(key)
     }
 
-    /// Client keys of an account: id and when each was made.
+    /// Client keys of an account.
     ///
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
-    pub fn keys(&self, name: &AccountName) -> Result<Vec<(String, Timestamp)>, AccountError> {
+    pub fn keys(&self, name: &AccountName) -> Result<Vec<KeyView>, AccountError> {
         self.stored(name)?;
-        Ok(self.key_records(name)?.into_iter().map(|(id, record)| (id, record.created_at)).collect())
+        let row = self.lookup(name.as_str());
+        let view = |(id, record): (String, ClientKeyRecord)| KeyView {
+            last_used_at: row.as_ref().and_then(|row| row.keys.use_of(&record.sha256)?.last()).max(record.last_used_at),
+            id,
+            created_at: record.created_at,
+            label: record.label,
+        };
+        Ok(self.key_records(name)?.into_iter().map(view).collect())
     }
 
     /// Delete a client key.
@@ -523,15 +582,15 @@ fn can_log_in(credentials: &CredentialsRecord, token: bool) -> Result<(), Accoun
     }
 }
 
-fn merge(old: Option<CredentialsRecord>, new: CredentialsRecord) -> CredentialsRecord {
-    let Some(old) = old else { return new };
-    CredentialsRecord {
-        pin: new.pin.or(old.pin),
-        totp_secret: new.totp_secret.or(old.totp_secret),
-        phone: new.phone.or(old.phone),
-        api_key: new.api_key.or(old.api_key),
-        api_secret: new.api_secret.or(old.api_secret),
-    }
+/// The same, after secrets were taken away.
+fn can_still_log_in(credentials: &CredentialsRecord, token: bool) -> Result<(), AccountError> {
+    can_log_in(credentials, token).map_err(|_| AccountError::Invalid {
+        field: "remove",
+        why: Invalid::new(
+            "DHAN_V2_AT_IPV6 logs in by PIN and TOTP, or by API key and secret, and neither would be left whole; change \
+             the platform to DHAN_V2_IPV6 in the same call, or remove both of what belongs together",
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 //! once it is at the end.
 
 mod around;
+mod listing;
 mod prefix;
 
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +34,7 @@ use crate::store::{Store, StoreError};
 
 use around::Around;
 
+pub use listing::{Found, PoolRoom, WantedAddresses};
 pub use prefix::Prefixes;
 
 /// Why no pair was given.
@@ -59,6 +61,12 @@ pub enum AddressingError {
     Overlap { name: String, other: String },
     #[error("pool {name} still has {pairs} pairs")]
     NotEmpty { name: String, pairs: u64 },
+    #[error("{0} was never an account's, so there is nothing to forget")]
+    NeverGiven(SourceAddr),
+    #[error(
+        "{address} is {held}; only an address that an account gave up can be purged (DELETE /v1/accounts/NAME/pair)"
+    )]
+    InUse { address: SourceAddr, held: Held },
     #[error("the state could not be written")]
     Store(#[from] StoreError),
 }
@@ -425,6 +433,14 @@ impl Ledger {
 }
 
 impl Pool {
+    /// The pair that [`Pool::next`] would give.
+    fn peek(&mut self, holders: &HashMap<SourceAddr, Holder>, own: &Own) -> Option<Pair> {
+        let cursor = self.cursor;
+        let next = self.next(holders, own);
+        self.cursor = cursor;
+        next
+    }
+
     /// The next pair whose two addresses nobody has or had, and that this host and its routers do not use.
     fn next(&mut self, holders: &HashMap<SourceAddr, Holder>, own: &Own) -> Option<Pair> {
         let free = |pair: &Pair| {

@@ -10,6 +10,7 @@
 //! file. This file is the table of routes.
 
 mod accounts;
+mod addresses;
 mod auth;
 mod awaited;
 mod consent;
@@ -21,14 +22,17 @@ mod halts;
 mod health;
 mod host;
 mod keys;
+mod limits;
 mod orders;
 mod pairs;
 mod pools;
 mod registration;
 mod roles;
 mod serve;
+mod settle;
 mod state;
 mod tokens;
+mod totp;
 mod validate;
 mod wire;
 
@@ -65,13 +69,19 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(accounts::read, accounts::change, accounts::delete))
         .routes(routes!(pairs::assign, pairs::retire))
         .routes(routes!(halts::halt))
+        .routes(routes!(halts::all_halted, halts::halt_all))
+        .routes(routes!(limits::read))
+        .routes(routes!(limits::ask))
         .routes(routes!(orders::list))
+        .routes(routes!(settle::list))
+        .routes(routes!(settle::settle))
         .routes(routes!(events::listen))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
         .routes(routes!(tokens::read, tokens::put))
         .routes(routes!(tokens::refresh))
+        .routes(routes!(totp::preview))
         .routes(routes!(consent::begin))
         .routes(routes!(consent::leave))
         .routes(routes!(consent::come_back))
@@ -80,6 +90,11 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(validate::all))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
+        .routes(routes!(pools::pairs))
+        .routes(routes!(pools::reserve))
+        .routes(routes!(pools::release))
+        .routes(routes!(addresses::list))
+        .routes(routes!(addresses::read, addresses::purge))
         .routes(routes!(host::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))

@@ -33,13 +33,22 @@ impl Role {
     /// What a call needs.
     pub(super) fn needed(method: &Method, path: &str) -> Self {
         match *method {
+            // Asks the broker, which counts what the account asks.
+            Method::GET | Method::HEAD if is_order_of_an_account(path) => Self::Operator,
             Method::GET | Method::HEAD => Self::Viewer,
             Method::PUT if ["/token", "/halt", "/leg"].iter().any(|end| path.ends_with(end)) => Self::Operator,
             Method::POST if path.ends_with("/token/refresh") || path.ends_with("/token/consent") => Self::Operator,
             Method::POST if path.ends_with("/validate") => Self::Operator,
+            Method::POST if path.starts_with("/v1/orders/") && path.ends_with("/settled") => Self::Operator,
             _ => Self::Admin,
         }
     }
+}
+
+/// `/v1/accounts/{name}/orders/{order_id}`
+fn is_order_of_an_account(path: &str) -> bool {
+    let below = path.strip_prefix("/v1/accounts/").and_then(|rest| rest.split_once('/'));
+    below.is_some_and(|(_, rest)| rest.starts_with("orders/"))
 }
 
 /// Why a token file cannot be used.

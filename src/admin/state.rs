@@ -8,6 +8,7 @@ use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
 use super::roles::Roles;
+use super::totp::Previews;
 use crate::accounts::registration::Subject;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
@@ -53,13 +54,27 @@ pub struct Admin {
     pub(super) ca_pem: Arc<str>,
     /// People who were sent to the broker's page.
     pub(super) consents: Arc<Awaited>,
+    /// Codes that were shown.
+    pub(super) previews: Arc<Previews>,
 }
 
 impl Admin {
     /// The API on `local`.
     pub fn new(parts: Parts, local: Option<std::net::SocketAddr>) -> Self {
         let Parts { accounts, client, orders, metrics, roles, host, tasks, ca_pem } = parts;
-        Self { accounts, client, orders, metrics, roles, host, local, tasks, ca_pem, consents: Arc::default() }
+        Self {
+            accounts,
+            client,
+            orders,
+            metrics,
+            roles,
+            host,
+            local,
+            tasks,
+            ca_pem,
+            consents: Arc::default(),
+            previews: Arc::default(),
+        }
     }
 
     /// The account of this name.
@@ -87,5 +102,6 @@ pub(super) fn subject(account: &Account) -> Subject {
         legs: account.legs.clone(),
         token: account.token.live().map_err(|why| why.summary),
         automatic: account.record.platform == Platform::Automatic,
+        seen: Arc::clone(&account.registration),
     }
 }
