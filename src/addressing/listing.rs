@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{Addressing, AddressingError, Held, Ledger, Pool};
+use super::ledger::{Ledger, Occupancy, Pool};
+use super::{Addressing, AddressingError};
 use crate::domain::{AccountName, Pair, SourceAddr};
 use crate::store::Change;
 use crate::store::records::{AddressRecord, PairRecord};
@@ -54,9 +55,9 @@ impl Addressing {
                 taken.insert(index);
             }
             match holder.held {
-                Held::By(_) => {}
-                Held::Retired(_) => retired += 1,
-                Held::Reserved => reserved += u64::from(pool.prefixes.primary.contains(&address.ip())),
+                Occupancy::By(_) => {}
+                Occupancy::Retired(_) => retired += 1,
+                Occupancy::Reserved => reserved += u64::from(pool.prefixes.primary.contains(&address.ip())),
             }
         }
         let taken = u128::try_from(taken.len()).unwrap_or(u128::MAX);
@@ -140,18 +141,18 @@ impl Addressing {
         let record = self.holder(address)?;
         let held = self.lock().holders.get(&address).map(|holder| holder.held.clone());
         match held {
-            Some(Held::Retired(_)) if record.retired_at.is_some() => {}
-            Some(Held::Reserved) => return Err(AddressingError::InUse { address, held: Held::Reserved }),
+            Some(Occupancy::Retired(_)) if record.retired_at.is_some() => {}
+            Some(Occupancy::Reserved) => return Err(AddressingError::InUse { address, held: Occupancy::Reserved }),
             Some(_) | None => {
-                return Err(AddressingError::InUse { address, held: Held::By(record.account) });
+                return Err(AddressingError::InUse { address, held: Occupancy::By(record.account) });
             }
         }
         let change = Change::new().unchanged(&address, &record).delete::<AddressRecord>(&address);
         self.store.commit(change).await?;
         let mut ledger = self.lock();
         // Whoever sets it aside just now looks into the store when that ends.
-        if ledger.holders.get(&address).is_some_and(|holder| matches!(holder.held, Held::Retired(_))) {
-            ledger.settle(address, None);
+        if ledger.holders.get(&address).is_some_and(|holder| matches!(holder.held, Occupancy::Retired(_))) {
+            ledger.set_holder(address, None);
         }
         Ok(record)
     }

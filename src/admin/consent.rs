@@ -42,7 +42,7 @@ pub(super) async fn begin(
                 "nobody was sent to the broker's page for this account in the last 24 hours: ask for a link first";
             return Err(Failure::new(StatusCode::CONFLICT, "consent_not_awaited", text));
         }
-        account.token.settle(Instant::now() + LOGIN_WAIT).await;
+        account.token.wait_until_idle(Instant::now() + LOGIN_WAIT).await;
         let token = TokenBody::of(&account);
         return Ok(Json(ConsentBody { login_url: None, broker_url: None, consents_left: None, token }));
     }
@@ -94,7 +94,7 @@ pub(super) async fn come_back(
     if !account.keeper.returned(Secret::from(token_id)).await {
         return Err(not_awaited());
     }
-    account.token.settle(Instant::now() + LOGIN_WAIT).await;
+    account.token.wait_until_idle(Instant::now() + LOGIN_WAIT).await;
     let token = TokenBody::of(&account);
     let said = match (&token.last_error, token.expires_at) {
         _ if token.state == "minting" => "The broker has not answered yet. The gateway goes on by itself.".to_owned(),

@@ -79,7 +79,7 @@ impl Roles {
     ///
     /// # Errors
     /// [`TokenError`].
-    pub fn read(admin: &crate::config::Admin) -> Result<Self, TokenError> {
+    pub fn read(admin: &crate::config::AdminConfig) -> Result<Self, TokenError> {
         let mut roles = Self::default();
         let files = [
             (Role::Admin, Some(&admin.token_file)),

@@ -9,7 +9,7 @@ use super::error::Failure;
 use super::fields;
 use super::roles::Roles;
 use super::totp::Previews;
-use crate::accounts::registration::Subject;
+use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
@@ -85,7 +85,7 @@ impl Admin {
     }
 
     /// An account, as questions to the broker need it.
-    pub(super) fn subject(&self, name: &AccountName) -> Result<Subject, AccountError> {
+    pub(super) fn subject(&self, name: &AccountName) -> Result<AccountSnapshot, AccountError> {
         let account = self.accounts.lookup(name.as_str());
         Ok(subject(&*account.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?))
     }
@@ -96,8 +96,8 @@ impl Admin {
     }
 }
 
-pub(super) fn subject(account: &Account) -> Subject {
-    Subject {
+pub(super) fn subject(account: &Account) -> AccountSnapshot {
+    AccountSnapshot {
         client_id: account.client_id().clone(),
         legs: account.legs.clone(),
         token: account.token.live().map_err(|why| why.summary),

@@ -25,7 +25,7 @@ use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::Tasks;
 use crate::egress::{Egress, Options};
 use crate::host::Board;
-use crate::legs::{Settings, Supervisor};
+use crate::legs::{LegSettings, Supervisor};
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
 use crate::proxy::{self, ListenerHandle, ListenerSettings, Listening, Proxy};
@@ -38,8 +38,8 @@ pub(super) struct Live {
     pub(super) config: Config,
     pub(super) accounts: Arc<Accounts>,
     pub(super) egress: Arc<Egress>,
-    pub(super) attendant: Arc<Supervisor>,
-    pub(super) login: Arc<BrokerClient>,
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) client: Arc<BrokerClient>,
     pub(super) keepers: Arc<Keepers>,
     pub(super) orders: Arc<Orders>,
     pub(super) proxy: Arc<Proxy>,
@@ -133,8 +133,8 @@ impl Live {
     async fn apply(&mut self, ready: Ready) {
         let Ready { config, roles, rules, doors, .. } = ready;
         self.egress.reload(Options::from(&config));
-        self.attendant.reload(Settings::from(&config));
-        self.login.set_limit(config.egress.response_timeout);
+        self.supervisor.reload(LegSettings::from(&config));
+        self.client.set_limit(config.egress.response_timeout);
         self.keepers.set_rate(config.tokens.logins_per_second);
         self.orders.reload(rules, config.limits.max_wait);
         self.proxy.reload(&config);

@@ -16,7 +16,7 @@ use super::problems::Problems;
 use super::reader::Pulled;
 use super::sections::{Draft, DraftListener, DraftPool};
 use super::values::{key_text, quoted};
-use super::{Admin, Bind, ClientKey, Config, Dhan, Listener, ListenerTls, Pool};
+use super::{AdminConfig, Bind, ClientKey, Config, Dhan, Listener, ListenerTls, PoolConfig};
 use crate::domain::Authority;
 
 /// `sockaddr_un.sun_path` has 108 bytes, one of them the final zero.
@@ -318,7 +318,7 @@ pub(super) fn into_config(draft: Draft, warnings: Vec<String>) -> Option<Config>
     Some(Config {
         state: draft.state,
         listeners: draft.listeners.into_iter().map(into_listener).collect::<Option<_>>()?,
-        admin: Admin {
+        admin: AdminConfig {
             bind: draft.admin.bind?,
             token_file: draft.admin.token_file,
             operator_token_file: draft.admin.operator_token_file,
@@ -355,6 +355,6 @@ fn into_listener(draft: DraftListener) -> Option<Listener> {
     Some(Listener { bind, account, client_key, uids, tls })
 }
 
-fn into_pool(draft: DraftPool) -> Option<Pool> {
-    Some(Pool { name: draft.name?, primary: draft.primary?, secondary: draft.secondary? })
+fn into_pool(draft: DraftPool) -> Option<PoolConfig> {
+    Some(PoolConfig { name: draft.name?, primary: draft.primary?, secondary: draft.secondary? })
 }

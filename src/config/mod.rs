@@ -49,29 +49,29 @@ pub struct Config {
     /// Where callers connect.
     pub listeners: Vec<Listener>,
     /// The admin API.
-    pub admin: Admin,
+    pub admin: AdminConfig,
     /// How bytes leave this host.
-    pub egress: Egress,
+    pub egress: EgressConfig,
     /// When an account moves between its two legs.
-    pub legs: Legs,
+    pub legs: LegsConfig,
     /// How order writes are sent and settled (`[orders]`).
-    pub orders: Orders,
+    pub orders: OrdersConfig,
     /// How tokens are got.
     pub tokens: Tokens,
     /// The broker's limits, as we keep them.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// The order journal.
-    pub journal: Journal,
+    pub journal: JournalConfig,
     /// The caller's side of the proxy.
-    pub proxy: Proxy,
+    pub proxy: ProxyConfig,
     /// What speed is paid with.
     pub latency: Latency,
     /// Dhan's hosts.
     pub dhan: Dhan,
     /// Pools made at start or reload if absent.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<PoolConfig>,
     /// What is logged and how (`[log]`).
-    pub log: Log,
+    pub log: LogConfig,
     /// What is odd but no reason to stop, in sentences to log at start: an
     /// unknown `SIXGATE_` variable, a pin for a host nobody may reach.
     pub warnings: Vec<String>,
@@ -161,7 +161,7 @@ pub enum ClientKey {
 
 /// `[admin]`
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub struct AdminConfig {
     /// Where operators connect.
     pub bind: Bind,
     /// The admin role's bearer token; made at first start, mode 0600, if absent.
@@ -174,7 +174,7 @@ pub struct Admin {
 
 /// `[egress]`
 #[derive(Clone, Debug)]
-pub struct Egress {
+pub struct EgressConfig {
     /// How long a TCP connect, and then a TLS handshake, may each take.
     pub connect_timeout: Duration,
     /// How long bytes that were sent may stay unacknowledged (`TCP_USER_TIMEOUT`).
@@ -204,7 +204,7 @@ pub struct Egress {
 
 /// `[legs]`
 #[derive(Clone, Debug)]
-pub struct Legs {
+pub struct LegsConfig {
     /// How long a leg's probes must be healthy before it is used again.
     pub dwell: Duration,
     /// Warm connections kept per leg; 0 keeps none.
@@ -235,7 +235,7 @@ pub struct Latency {
 
 /// `[orders]`
 #[derive(Clone, Debug)]
-pub struct Orders {
+pub struct OrdersConfig {
     /// How long an order write may wait for its reply.
     pub response_timeout: Duration,
     /// How long the broker is asked about an order write whose reply was lost.
@@ -253,7 +253,7 @@ pub struct Tokens {
 
 /// `[limits]`
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// How long a request that would break a limit waits before it gets 429.
     pub max_wait: Duration,
     /// The part of each limit left unused, 0 to 0.5: jitter on the way can bring
@@ -265,7 +265,7 @@ pub struct Limits {
 
 /// `[journal]`
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub struct JournalConfig {
     /// Sync each line to disk, to survive a power cut and not only a killed process.
     pub fsync: bool,
     /// How long journal files are kept.
@@ -274,7 +274,7 @@ pub struct Journal {
 
 /// `[proxy]`
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub struct ProxyConfig {
     /// The largest request body taken, in bytes.
     pub body_limit: usize,
     /// How long a caller's connection may stay idle between requests.
@@ -312,7 +312,7 @@ pub struct Dhan {
 
 /// `[[pool]]`
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct PoolConfig {
     /// Its name, spelled as account names are.
     pub name: String,
     /// The prefix of primaries.
@@ -323,7 +323,7 @@ pub struct Pool {
 
 /// `[log]`
 #[derive(Clone, Debug)]
-pub struct Log {
+pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: tracing::Level,
     /// One JSON object a line instead of text.

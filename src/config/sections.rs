@@ -11,9 +11,12 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 
 use super::problems::Problems;
-use super::reader::{Pulled, Reader, Section};
+use super::reader::{ConfigReader, Pulled, Section};
 use super::values::{Count, FilePath, Https, Plaintext, PoolName, Size, Wss};
-use super::{Bind, ClientKey, Dhan, Egress, Hours, Journal, Latency, Legs, Limits, Log, Orders, Proxy, State, Tokens};
+use super::{
+    Bind, ClientKey, Dhan, EgressConfig, Hours, JournalConfig, Latency, LegsConfig, LimitsConfig, LogConfig,
+    OrdersConfig, ProxyConfig, State, Tokens,
+};
 use crate::domain::AccountName;
 
 /// The sections that are lists: `[[listener]]`.
@@ -31,18 +34,18 @@ pub(super) struct Draft {
     /// Does the file try to have a listener, however badly?
     pub(super) listener_given: bool,
     pub(super) admin: DraftAdmin,
-    pub(super) egress: Egress,
-    pub(super) legs: Legs,
-    pub(super) orders: Orders,
+    pub(super) egress: EgressConfig,
+    pub(super) legs: LegsConfig,
+    pub(super) orders: OrdersConfig,
     pub(super) tokens: Tokens,
-    pub(super) limits: Limits,
-    pub(super) journal: Journal,
-    pub(super) proxy: Proxy,
+    pub(super) limits: LimitsConfig,
+    pub(super) journal: JournalConfig,
+    pub(super) proxy: ProxyConfig,
     pub(super) latency: Latency,
     /// Only when all of it could be read.
     pub(super) dhan: Option<Dhan>,
     pub(super) pools: Vec<DraftPool>,
-    pub(super) log: Log,
+    pub(super) log: LogConfig,
 }
 
 /// `[admin]` as it stands in the file.
@@ -78,7 +81,7 @@ pub(super) struct DraftPool {
 }
 
 /// Reads every key. Paths are taken from `base` on.
-pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
+pub(super) fn read(reader: &mut ConfigReader<'_>, base: &Path) -> Draft {
     learn_lists(reader);
     let state = state(reader, base);
     let listener_given = reader.has("listener");
@@ -104,22 +107,22 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
 /// Every key there is: `listener.address`, without the list's index.
 pub(super) fn known_keys() -> BTreeSet<String> {
     let nothing = BTreeMap::new();
-    let mut reader = Reader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
+    let mut reader = ConfigReader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
     read(&mut reader, Path::new(""));
     reader.into_known()
 }
 
 /// Makes the keys of list items known even to a file without such a list, which
 /// may have misspelt its name.
-fn learn_lists(reader: &mut Reader<'_>) {
+fn learn_lists(reader: &mut ConfigReader<'_>) {
     let nothing = BTreeMap::new();
-    let mut blank = Reader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
+    let mut blank = ConfigReader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
     listener(blank.item("listener", 0), Path::new(""));
     pool(blank.item("pool", 0));
     reader.learn(blank.into_known());
 }
 
-fn state(reader: &mut Reader<'_>, base: &Path) -> State {
+fn state(reader: &mut ConfigReader<'_>, base: &Path) -> State {
     let mut s = reader.section("state");
     let path = path(&mut s, "path", base).good().unwrap_or_else(|| base.join("state"));
     let key = self::path(&mut s, "master_key_file", base).good();
@@ -140,7 +143,7 @@ fn listener(mut s: Section<'_, '_>, base: &Path) -> DraftListener {
     }
 }
 
-fn admin(reader: &mut Reader<'_>, base: &Path, state: &Path) -> DraftAdmin {
+fn admin(reader: &mut ConfigReader<'_>, base: &Path, state: &Path) -> DraftAdmin {
     let mut s = reader.section("admin");
     DraftAdmin {
         bind: match s.pull("address") {
@@ -155,9 +158,9 @@ fn admin(reader: &mut Reader<'_>, base: &Path, state: &Path) -> DraftAdmin {
     }
 }
 
-fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
+fn egress(reader: &mut ConfigReader<'_>, base: &Path) -> EgressConfig {
     let mut s = reader.section("egress");
-    Egress {
+    EgressConfig {
         connect_timeout: s.within("connect_timeout", Duration::from_secs(3), WAIT),
         user_timeout: s.within("user_timeout", Duration::from_secs(5), WAIT),
         response_timeout: s.within("response_timeout", Duration::from_secs(30), WAIT),
@@ -173,49 +176,49 @@ fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
     }
 }
 
-fn legs(reader: &mut Reader<'_>) -> Legs {
+fn legs(reader: &mut ConfigReader<'_>) -> LegsConfig {
     let mut s = reader.section("legs");
-    Legs {
+    LegsConfig {
         dwell: s.within("dwell", Duration::from_secs(60), Duration::from_millis(1)..=Duration::from_hours(24)),
         warm: s.within("warm", Count(1), Count(0)..=Count(64)).0,
         warm_hours: s.or("warm_hours", Hours::Market),
     }
 }
 
-fn orders(reader: &mut Reader<'_>) -> Orders {
+fn orders(reader: &mut ConfigReader<'_>) -> OrdersConfig {
     let mut s = reader.section("orders");
-    Orders {
+    OrdersConfig {
         response_timeout: s.within("response_timeout", Duration::from_secs(10), WAIT),
         reconcile_for: s.within("reconcile_for", Duration::from_secs(5), WAIT),
         leave_within: s.within("leave_within", Duration::from_secs(3), WAIT),
     }
 }
 
-fn tokens(reader: &mut Reader<'_>) -> Tokens {
+fn tokens(reader: &mut ConfigReader<'_>) -> Tokens {
     let mut s = reader.section("tokens");
     let per_second = s.within("logins_per_second", Count(10), Count(1)..=Count(1_000)).0;
     Tokens { logins_per_second: u32::try_from(per_second).unwrap_or(1) }
 }
 
-fn limits(reader: &mut Reader<'_>, base: &Path) -> Limits {
+fn limits(reader: &mut ConfigReader<'_>, base: &Path) -> LimitsConfig {
     let mut s = reader.section("limits");
-    Limits {
+    LimitsConfig {
         max_wait: s.within("max_wait", Duration::from_secs(1), WAIT),
         margin: s.within("margin", 0.05, 0.0..=0.5),
         file: path(&mut s, "file", base).good(),
     }
 }
 
-fn journal(reader: &mut Reader<'_>) -> Journal {
+fn journal(reader: &mut ConfigReader<'_>) -> JournalConfig {
     const YEAR: u64 = 31_557_600; // seconds of `humantime`'s year, 365.25 days
     let mut s = reader.section("journal");
     let keep = Duration::from_hours(24)..=Duration::from_secs(100 * YEAR);
-    Journal { fsync: s.or("fsync", false), keep: s.within("keep", Duration::from_secs(5 * YEAR), keep) }
+    JournalConfig { fsync: s.or("fsync", false), keep: s.within("keep", Duration::from_secs(5 * YEAR), keep) }
 }
 
-fn proxy(reader: &mut Reader<'_>) -> Proxy {
+fn proxy(reader: &mut ConfigReader<'_>) -> ProxyConfig {
     let mut s = reader.section("proxy");
-    Proxy {
+    ProxyConfig {
         body_limit: s.within("body_limit", Size(1 << 20), Size(1)..=Size(1 << 30)).0,
         idle_timeout: s.within("idle_timeout", Duration::from_secs(75), WAIT),
         request_timeout: s.within("request_timeout", Duration::from_secs(30), WAIT),
@@ -226,7 +229,7 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
     }
 }
 
-fn latency(reader: &mut Reader<'_>) -> Latency {
+fn latency(reader: &mut ConfigReader<'_>) -> Latency {
     let mut s = reader.section("latency");
     Latency {
         spin: s.or("spin", false),
@@ -235,7 +238,7 @@ fn latency(reader: &mut Reader<'_>) -> Latency {
     }
 }
 
-fn dhan(reader: &mut Reader<'_>) -> Option<Dhan> {
+fn dhan(reader: &mut ConfigReader<'_>) -> Option<Dhan> {
     let mut s = reader.section("broker.dhan");
     let api = s.or_text("api", "https://api.dhan.co");
     let auth = s.or_text("auth", "https://auth.dhan.co");
@@ -267,9 +270,9 @@ fn pool(mut s: Section<'_, '_>) -> DraftPool {
     DraftPool { label: s.own_label(), name, primary, secondary }
 }
 
-fn log(reader: &mut Reader<'_>) -> Log {
+fn log(reader: &mut ConfigReader<'_>) -> LogConfig {
     let mut s = reader.section("log");
-    Log { level: s.or("level", tracing::Level::INFO), json: s.or("json", false) }
+    LogConfig { level: s.or("level", tracing::Level::INFO), json: s.or("json", false) }
 }
 
 /// Pulls a path. A relative one starts at `base`.

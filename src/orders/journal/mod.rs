@@ -83,6 +83,6 @@ pub use options::Options;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
 pub use redact::{SafePath, SafeText};
 pub use unsettled::unsettled;
-pub use verify::{Place, Problem, Report, verify};
+pub use verify::{Defect, LinePlace, Verification, verify};
 pub use whole::{Lack, Whole};
 pub use writer::{Journal, Repeat, Status};

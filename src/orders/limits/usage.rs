@@ -26,7 +26,7 @@ impl Limits {
         let of_class = |class: RateClass| {
             let reserved = self.reserved.of(class);
             let counters = self.counters.of(class);
-            let usage = move |(place, rule): (usize, &super::rules::Rule)| Usage {
+            let usage = move |(place, rule): (usize, &super::rules::WindowRule)| Usage {
                 class,
                 window: rule.window,
                 allowed: rule.cap.count,

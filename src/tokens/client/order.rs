@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::call::Answer;
+use super::call::HttpReply;
 use super::refusal;
 use crate::domain::problem::Invalid;
 use crate::tokens::lifecycle::Refusal;
@@ -56,7 +56,7 @@ pub fn check_order_id(id: &str) -> Result<(), Invalid> {
 }
 
 /// Read the answer to a question after one order: an object, a list of one, or either in `data`.
-pub(super) fn read(answer: &Answer) -> Result<OrderAtBroker, Refusal> {
+pub(super) fn read(answer: &HttpReply) -> Result<OrderAtBroker, Refusal> {
     let said = serde_json::from_slice(&answer.body).ok().and_then(first);
     let members = said.filter(|members| members.contains_key("orderId")).ok_or_else(refusal::unreadable)?;
     let word = |name: &str| match members.get(name)? {
@@ -105,8 +105,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(body: &str) -> Answer {
-        Answer { status: 200, content_type: None, body: Zeroizing::new(body.as_bytes().to_vec()) }
+    fn answer(body: &str) -> HttpReply {
+        HttpReply { status: 200, content_type: None, body: Zeroizing::new(body.as_bytes().to_vec()) }
     }
 
     /// The broker answers with an object, and its SDK's users saw lists; a person wants to see the order either way.
