@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use crate::accounts::{AccountError, Accounts, AddressChecker};
 use crate::addressing::{Addressing, AddressingError};
-use crate::admin::{self, About, Admin, Roles, TokenError};
+use crate::admin::{self, About, Admin, Roles, Sampled, TokenError};
 use crate::broker::dhan::limits::LimitsError;
 use crate::config::{Bind, Config};
 use crate::dispatch::Dispatcher;
@@ -170,6 +170,8 @@ impl App {
         });
         let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
         let (host, about) = (Arc::<Board>::default(), Arc::new(About::new(&config.dhan, loopback)));
+        let sampled = Arc::<Sampled>::default();
+        tasks.spawn(Arc::clone(&sampled).keep(Arc::clone(&accounts), Arc::clone(&metrics), tasks.clone()));
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&login),
@@ -178,6 +180,7 @@ impl App {
             roles: Arc::clone(&roles),
             host: Arc::clone(&host),
             about: Arc::clone(&about),
+            sampled: Arc::clone(&sampled),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
@@ -341,7 +344,7 @@ async fn tell_of_legs(mut legs: broadcast::Receiver<LegEvent>, events: Events, t
             () = tasks.stopping() => return,
         };
         match heard {
-            Ok(event) => events.tell(Subject::Leg, &event.account, || {
+            Ok(event) => events.tell(Subject::Leg, &event.account.clone(), move || {
                 json!({
                     "role": event.role.as_str(),
                     "address": event.source.to_string(),

@@ -3,6 +3,8 @@
 //! Every reply here is also held against `/openapi.json` (`admin/api.rs`).
 
 pub(crate) mod api;
+mod events;
+mod history;
 pub(crate) mod schema;
 mod status;
 
@@ -117,7 +119,7 @@ fn every_documented_route_answers_as_documented() {
     assert_eq!((changed.text("/nickname"), changed.text("/client_id")), ("Alpha", "1000000001"));
     api.patch("/v1/accounts/alpha", json!({ "client_id": "1000000002" })).is(409);
     api.patch("/v1/accounts/gamma", json!({ "nickname": "x" })).is(404);
-    api.patch("/v1/accounts/alpha", json!({ "name": "alpha" })).is(200);
+    api.patch("/v1/accounts/alpha", json!({ "name": "alpha" })).names("name");
 
     let first = api.post("/v1/accounts/alpha/pair", json!({})).is(201);
     assert_eq!(first.body, pair("2001:db8:a1::1", "2001:db8:a2::1"));
@@ -195,6 +197,11 @@ fn every_documented_route_answers_as_documented() {
         assert!(["error", "warning"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
     }
 
+    let recent = api.get("/v1/events/recent?limit=5").is(200);
+    assert_eq!(recent.body["items"].as_array().unwrap().len(), 5);
+    api.get("/v1/history").is(200);
+    let archive = api.get("/v1/evidence?account=alpha").is(200);
+    assert_eq!(archive.header("content-type"), Some("application/x-tar"));
     assert_eq!(api.get("/v1/status").is(200).body["accounts"]["total"], 2);
 
     let checks = api.post("/v1/accounts/alpha/validate", json!({})).is(200);
@@ -785,6 +792,8 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
         role.get("/v1/pools").is(200);
         role.get("/v1/accounts/alpha/keys").is(200);
     }
+    operator.get("/v1/evidence?account=alpha").is(200);
+    assert_eq!(viewer.get("/v1/evidence?account=alpha").is(403).text("/code"), "forbidden");
     operator.put("/v1/accounts/alpha/token", given).is(200);
     assert_eq!(admin.get("/v1/accounts").is(200).body["items"].as_array().unwrap().len(), 1, "nothing was deleted");
 

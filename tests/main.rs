@@ -23,6 +23,7 @@ mod cut_off;
 mod egress;
 mod endurance;
 mod events;
+mod evidence;
 mod examples;
 mod failover;
 mod fault_matrix;

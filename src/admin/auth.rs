@@ -7,12 +7,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::Failure;
-use super::roles::Role;
+use super::roles::{Role, TokenDigest};
 use super::state::Admin;
 use crate::domain::target::own_host;
 
 /// Admit a call or answer it here; log it when it changes something.
-pub(super) async fn check(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
     if let Err(refused) = refuse_pages(&admin, request.headers()) {
         return refused.into_response();
     }
@@ -40,6 +40,9 @@ pub(super) async fn check(State(admin): State<Admin>, request: Request, next: Ne
             return Failure::new(StatusCode::FORBIDDEN, "forbidden", text).into_response();
         }
         Some(_) => {}
+    }
+    if let Some(digest) = bearer(request.headers()).map(TokenDigest::of) {
+        request.extensions_mut().insert(digest);
     }
     if needed == Role::Viewer {
         return next.run(request).await;

@@ -14,19 +14,24 @@ mod accounts;
 mod auth;
 mod awaited;
 mod consent;
+mod counts;
 mod document;
 mod error;
 mod events;
+mod evidence;
 mod fields;
 mod halts;
 mod health;
+mod history;
 mod host;
 mod keys;
 mod orders;
 mod pairs;
+mod parameters;
 mod pools;
 mod registration;
 mod roles;
+mod sampled;
 mod serve;
 mod state;
 mod status;
@@ -47,6 +52,7 @@ use utoipa_axum::routes;
 
 pub use about::{About, OpenListener};
 pub use roles::{Role, Roles, TokenError};
+pub use sampled::Sampled;
 pub use serve::{Socket, serve};
 pub use state::{Admin, Parts};
 
@@ -69,7 +75,9 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pairs::assign, pairs::retire))
         .routes(routes!(halts::halt))
         .routes(routes!(orders::list))
+        .routes(routes!(evidence::export))
         .routes(routes!(events::listen))
+        .routes(routes!(events::recent))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
@@ -85,6 +93,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(host::read))
         .routes(routes!(status::read))
+        .routes(routes!(history::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

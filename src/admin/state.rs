@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use super::about::About;
 use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
 use super::roles::Roles;
+use super::sampled::Sampled;
 use crate::accounts::registration::Subject;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
@@ -17,6 +19,9 @@ use crate::host::Board;
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::client::BrokerClient;
+
+/// Archives of evidence that are made at once: each reads the disk that orders are written to.
+const EVIDENCE_MAKERS: usize = 2;
 
 /// The parts of a gateway that its API shows and changes.
 #[derive(Clone, Debug)]
@@ -35,6 +40,8 @@ pub struct Parts {
     pub host: Arc<Board>,
     /// What this gateway is.
     pub about: Arc<About>,
+    /// What was counted lately.
+    pub sampled: Arc<Sampled>,
     /// Runs what a call leaves behind.
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
@@ -51,19 +58,36 @@ pub struct Admin {
     pub(super) roles: Arc<ArcSwap<Roles>>,
     pub(super) host: Arc<Board>,
     pub(super) about: Arc<About>,
+    pub(super) sampled: Arc<Sampled>,
     /// Our address, for checking `Host`; `None` on a unix socket.
     pub(super) local: Option<std::net::SocketAddr>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
     /// People who were sent to the broker's page.
     pub(super) consents: Arc<Awaited>,
+    /// Those who make archives of evidence.
+    pub(super) makers: Arc<Semaphore>,
 }
 
 impl Admin {
     /// The API on `local`.
     pub fn new(parts: Parts, local: Option<std::net::SocketAddr>) -> Self {
-        let Parts { accounts, client, orders, metrics, roles, host, about, tasks, ca_pem } = parts;
-        Self { accounts, client, orders, metrics, roles, host, about, local, tasks, ca_pem, consents: Arc::default() }
+        let Parts { accounts, client, orders, metrics, roles, host, about, sampled, tasks, ca_pem } = parts;
+        Self {
+            accounts,
+            client,
+            orders,
+            metrics,
+            roles,
+            host,
+            about,
+            sampled,
+            local,
+            tasks,
+            ca_pem,
+            consents: Arc::default(),
+            makers: Arc::new(Semaphore::new(EVIDENCE_MAKERS)),
+        }
     }
 
     /// The account of this name.
