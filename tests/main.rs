@@ -40,6 +40,7 @@ mod leaving;
 mod legs;
 mod names;
 mod net_harness;
+mod openapi;
 mod process_harness;
 mod proxy;
 mod readme;

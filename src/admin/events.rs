@@ -56,7 +56,9 @@ impl Filter {
 /// moment, else now. `lost` tells that events are missing at this place, how many at most (`lost`, null if that is not
 /// known) and why (`reason`): `dropped`, of more than the last 4,096 that are kept; `restarted`, as the gateway was
 /// started again since. `ended` tells that the token gives no role any more.
-#[utoipa::path(get, path = "/v1/events", tag = "events", params(EventFilter), security(("bearer" = [])),
+#[utoipa::path(get, path = "/v1/events", tag = "events", params(EventFilter,
+        ("Last-Event-ID" = Option<String>, Header, pattern = "^[0-9a-f]{8}-[0-9]{1,19}$", description = "The id of the event that was heard last.")),
+    security(("bearer" = [])),
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 422, body = Problem)))]
 pub(super) async fn listen(
     State(admin): State<Admin>,
