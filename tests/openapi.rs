@@ -29,7 +29,16 @@ fn the_gateway_takes_and_refuses_what_the_document_says() {
     command.arg("run").arg(format!("{admin}/openapi.json"));
     command.args(["-H", &format!("Authorization: Bearer {}", token.trim())]);
     command.args(["--checks", "all", "--exclude-checks", "positive_data_acceptance"]);
-    command.args(["--seed", "1", "--max-examples", "15", "--max-time", SECONDS, "--phases", "examples,coverage,fuzzing"]);
+    command.args([
+        "--seed",
+        "1",
+        "--max-examples",
+        "15",
+        "--max-time",
+        SECONDS,
+        "--phases",
+        "examples,coverage,fuzzing",
+    ]);
     command.args(["--generation-database", "none", "--continue-on-failure", "--no-shrink", "--no-color"]);
     // These wait for what they are there to wait for: events that never end, and a login that the broker lets nobody
     // repeat at once.

@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use super::error::{Failure, Problem};
+use super::operators::Operator;
 use super::parameters::Parameters;
-use super::roles::TokenDigest;
 use super::state::Admin;
 use super::wire::{EventBody, EventFilter, RecentEventsBody, RecentFilter};
 use crate::domain::AccountName;
@@ -62,7 +62,7 @@ impl Filter {
     responses((status = 200, body = String, content_type = "text/event-stream"), (status = 422, body = Problem)))]
 pub(super) async fn listen(
     State(admin): State<Admin>,
-    Extension(token): Extension<TokenDigest>,
+    Extension(operator): Extension<Operator>,
     headers: HeaderMap,
     mut given: Parameters,
 ) -> Result<Sse<impl Stream<Item = Result<Line, Infallible>>>, Failure> {
@@ -75,7 +75,7 @@ pub(super) async fn listen(
         (None, None) => Begin::Now,
     };
     let watcher =
-        Watcher { listener: admin.orders.events.listen(begin), admin, token, filter, ready_at: Instant::now() };
+        Watcher { listener: admin.orders.events.listen(begin), admin, operator, filter, ready_at: Instant::now() };
     // Without data it is no event, and tells a browser what to ask for should the connection end before the first.
     let first = Line::default().id(watcher.listener.at().to_string());
     let lines = stream::unfold(Some(watcher), async |watcher| watcher?.next().await).flat_map(stream::iter);
@@ -96,7 +96,7 @@ fn last_heard(headers: &HeaderMap) -> Result<Option<EventId>, Failure> {
 struct Watcher {
     listener: Listener,
     admin: Admin,
-    token: TokenDigest,
+    operator: Operator,
     filter: Filter,
     ready_at: Instant,
 }
@@ -117,7 +117,7 @@ impl Watcher {
                 // A stop does not wait for those who only listen.
                 () = self.admin.tasks.stopping() => return None,
             };
-            if !self.admin.roles.load().knows(&self.token) {
+            if self.admin.operators.load().by_digest(self.operator.token).is_none() {
                 let why = json!({ "reason": "token_removed" });
                 return Some((vec![Line::default().event("ended").data(why.to_string())], None));
             }

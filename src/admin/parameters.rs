@@ -32,6 +32,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     }
 }
 
+impl From<BTreeMap<String, String>> for Parameters {
+    fn from(given: BTreeMap<String, String>) -> Self {
+        Self(given)
+    }
+}
+
 impl Parameters {
     /// A parameter, if it is there.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {

@@ -6,12 +6,15 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use super::about::About;
+use super::audit::AuditLog;
 use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
-use super::roles::Roles;
+use super::operators::Operators;
 use super::sampled::Sampled;
-use crate::accounts::registration::Subject;
+use super::sessions::Sessions;
+use super::site::Site;
+use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
@@ -35,7 +38,9 @@ pub struct Parts {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who may call.
-    pub roles: Arc<ArcSwap<Roles>>,
+    pub operators: Arc<ArcSwap<Operators>>,
+    /// Who changed what.
+    pub audit: AuditLog,
     /// What the host lacks.
     pub host: Arc<Board>,
     /// What this gateway is.
@@ -55,14 +60,17 @@ pub struct Admin {
     pub(super) client: Arc<BrokerClient>,
     pub(super) orders: Arc<Orders>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) roles: Arc<ArcSwap<Roles>>,
+    pub(super) operators: Arc<ArcSwap<Operators>>,
     pub(super) host: Arc<Board>,
+    /// By what names it is reached.
+    pub(super) site: Arc<Site>,
+    pub(super) audit: AuditLog,
     pub(super) about: Arc<About>,
     pub(super) sampled: Arc<Sampled>,
-    /// Our address, for checking `Host`; `None` on a unix socket.
-    pub(super) local: Option<std::net::SocketAddr>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
+    /// Who is signed in to the console.
+    pub(super) sessions: Arc<Sessions>,
     /// People who were sent to the broker's page.
     pub(super) consents: Arc<Awaited>,
     /// Those who make archives of evidence.
@@ -70,23 +78,27 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The API on `local`.
-    pub fn new(parts: Parts, local: Option<std::net::SocketAddr>) -> Self {
-        let Parts { accounts, client, orders, metrics, roles, host, about, sampled, tasks, ca_pem } = parts;
+    /// The API of a listener that is reached as `site`.
+    pub fn new(parts: Parts, site: Arc<Site>) -> Self {
+        let Parts { accounts, client, orders, metrics, operators, audit, host, about, sampled, tasks, ca_pem } = parts;
+        let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
+        let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));
         Self {
             accounts,
             client,
             orders,
             metrics,
-            roles,
+            operators,
+            audit,
             host,
             about,
             sampled,
-            local,
+            site,
             tasks,
             ca_pem,
-            consents: Arc::default(),
-            makers: Arc::new(Semaphore::new(EVIDENCE_MAKERS)),
+            sessions,
+            consents,
+            makers,
         }
     }
 
@@ -98,19 +110,14 @@ impl Admin {
     }
 
     /// An account, as questions to the broker need it.
-    pub(super) fn subject(&self, name: &AccountName) -> Result<Subject, AccountError> {
+    pub(super) fn subject(&self, name: &AccountName) -> Result<AccountSnapshot, AccountError> {
         let account = self.accounts.lookup(name.as_str());
         Ok(subject(&*account.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?))
     }
-
-    /// Is a call from elsewhere than this host possible?
-    pub(super) fn reachable_from_elsewhere(&self) -> bool {
-        self.local.is_some_and(|local| !local.ip().is_loopback())
-    }
 }
 
-pub(super) fn subject(account: &Account) -> Subject {
-    Subject {
+pub(super) fn subject(account: &Account) -> AccountSnapshot {
+    AccountSnapshot {
         client_id: account.client_id().clone(),
         legs: account.legs.clone(),
         token: account.token.live().map_err(|why| why.summary),

@@ -25,7 +25,7 @@ fn status(admin: &Admin) -> StatusBody {
         uptime_seconds: admin.orders.age().as_secs(),
         config_file: about.file().map(|file| file.display().to_string()),
         sandbox: about.is_sandbox,
-        admin_url: admin.local.map(|local| format!("http://{local}")),
+        admin_url: admin.site.listens_at(),
         listeners: about.listeners().iter().map(ListenerBody::from).collect(),
         ca_sha256: fingerprint(&admin.ca_pem),
         broker: (&about.broker).into(),

@@ -18,14 +18,14 @@ use sd_notify::NotifyState;
 
 use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
-use crate::admin::{About, OpenListener, Roles};
+use crate::admin::{About, OpenListener, Operators, Site, Tls};
 use crate::config::{self, Bind, Config, Problems};
 use crate::domain::chain;
 use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::Tasks;
 use crate::egress::{Egress, Options};
 use crate::host::Board;
-use crate::legs::{Settings, Supervisor};
+use crate::legs::{LegSettings, Supervisor};
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
 use crate::proxy::{self, ListenerHandle, ListenerSettings, Listening, Proxy};
@@ -38,12 +38,14 @@ pub(super) struct Live {
     pub(super) config: Config,
     pub(super) accounts: Arc<Accounts>,
     pub(super) egress: Arc<Egress>,
-    pub(super) attendant: Arc<Supervisor>,
-    pub(super) login: Arc<BrokerClient>,
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) client: Arc<BrokerClient>,
     pub(super) keepers: Arc<Keepers>,
     pub(super) orders: Arc<Orders>,
     pub(super) proxy: Arc<Proxy>,
-    pub(super) roles: Arc<ArcSwap<Roles>>,
+    pub(super) operators: Arc<ArcSwap<Operators>>,
+    pub(super) admin_site: Arc<Site>,
+    pub(super) admin_tls: Arc<Tls>,
     pub(super) listeners: Vec<ListenerHandle>,
     /// All places of callers. Their number stays.
     pub(super) callers: Arc<ConnectionLimit>,
@@ -56,7 +58,8 @@ pub(super) struct Live {
 struct Ready {
     config: Config,
     fixed: Vec<&'static str>,
-    roles: Roles,
+    operators: Operators,
+    admin_tls: Arc<Tls>,
     rules: Rules,
     /// For each listener of the configuration.
     doors: Vec<Door>,
@@ -138,14 +141,16 @@ impl Live {
     }
 
     async fn apply(&mut self, ready: Ready) {
-        let Ready { config, roles, rules, doors, .. } = ready;
+        let Ready { config, operators, admin_tls, rules, doors, .. } = ready;
         self.egress.reload(Options::from(&config));
-        self.attendant.reload(Settings::from(&config));
-        self.login.set_limit(config.egress.response_timeout);
+        self.supervisor.reload(LegSettings::from(&config));
+        self.client.set_limit(config.egress.response_timeout);
         self.keepers.set_rate(config.tokens.logins_per_second);
         self.orders.reload(rules, config.limits.max_wait);
         self.proxy.reload(&config);
-        self.roles.store(Arc::new(roles));
+        self.operators.store(Arc::new(operators));
+        self.admin_site.reload(&config.admin);
+        self.admin_tls.replace(&admin_tls);
         crate::telemetry::set_log_level(config.log.level);
         let mut old: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for door in doors {
@@ -179,7 +184,8 @@ impl Ready {
         let mut config = config::load(file)?;
         let fixed = retain_startup_only(in_force, &mut config);
         let mut problems = Problems::new(&file.display().to_string());
-        let roles = Roles::read(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
+        let operators = Operators::read(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
+        let admin_tls = Tls::read(&config.admin).map_err(|err| problems.add("admin.tls_certificate", chain(&err)));
         let rules = Rules::load(config.limits.file.as_deref(), config.limits.margin);
         let rules = rules.map_err(|err| problems.add("limits.file", chain(&err)));
         let mut open: Vec<_> = open.into_iter().map(Some).collect();
@@ -203,8 +209,10 @@ impl Ready {
                 },
             }
         }
-        match (roles, rules) {
-            (Ok(roles), Ok(rules)) if problems.is_empty() => Ok(Self { config, fixed, roles, rules, doors }),
+        match (operators, admin_tls, rules) {
+            (Ok(operators), Ok(admin_tls), Ok(rules)) if problems.is_empty() => {
+                Ok(Self { config, fixed, operators, admin_tls, rules, doors })
+            }
             _ => {
                 for door in doors {
                     if let Door::New(listening) = door {
@@ -235,6 +243,10 @@ fn retain_startup_only(now: &Config, next: &mut Config) -> Vec<&'static str> {
     }
     keep(keys, "state.master_key_file", &now.state.master_key_file, &mut next.state.master_key_file);
     keep(keys, "admin.address", &now.admin.bind, &mut next.admin.bind);
+    // A listener that spoke in clear goes on so, and one that spoke TLS too; the files of its TLS may be others.
+    if now.admin.tls.is_some() != next.admin.tls.is_some() {
+        keep(keys, "admin.tls_certificate", &now.admin.tls, &mut next.admin.tls);
+    }
     keep(keys, "egress.extra_roots", &now.egress.extra_roots, &mut next.egress.extra_roots);
     keep(keys, "journal.fsync", &now.journal.fsync, &mut next.journal.fsync);
     keep(keys, "journal.keep", &now.journal.keep, &mut next.journal.keep);

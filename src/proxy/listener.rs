@@ -21,7 +21,7 @@ use super::Proxy;
 use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::listener_settings::{ListenError, ListenerSettings};
-use super::queue::Queue;
+use super::queue::AcceptQueue;
 use crate::config::{Bind, Listener};
 use crate::domain::places::{ConnectionLimit, ConnectionPermit, ListenerLimit, NewCaller};
 use crate::net::bind::{bind_tcp, bind_unix};
@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Listening {
     /// As a caller would write it.
     pub at: String,
-    socket: Socket,
+    socket: ListeningSocket,
     handle: ListenerHandle,
 }
 
@@ -56,7 +56,7 @@ pub struct ListenerHandle {
 }
 
 #[derive(Debug)]
-enum Socket {
+enum ListeningSocket {
     /// With its address.
     Tcp(TcpListener, std::net::SocketAddr),
     Unix(UnixListener, PathBuf),
@@ -77,12 +77,12 @@ pub fn listen(
             let fail = |err| ListenError::Bind { bind: address.to_string(), err };
             let socket = bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (Some(local), Socket::Tcp(socket, local))
+            (Some(local), ListeningSocket::Tcp(socket, local))
         }
         Bind::Unix(path) => {
             let fail = |err| ListenError::Bind { bind: path.display().to_string(), err };
             let socket = bind_unix(path, terms.mode()).map_err(fail)?;
-            (None, Socket::Unix(socket, path.clone()))
+            (None, ListeningSocket::Unix(socket, path.clone()))
         }
     };
     let places = ListenerLimit::new(house, max_connections);
@@ -203,7 +203,7 @@ impl Listening {
     }
 }
 
-impl Socket {
+impl ListeningSocket {
     /// The same socket, woken by this runtime.
     fn moved_here(self) -> std::io::Result<Self> {
         Ok(match self {
@@ -237,7 +237,7 @@ async fn substitute(again: Again, handle: ListenerHandle, proxy: Arc<Proxy>) {
                 && let Ok(socket) = again.here()
             {
                 // Not cut off when the first goes on: somebody may wait for a place in here.
-                let mut queue = Queue::of(None);
+                let mut queue = AcceptQueue::of(None);
                 queue.stands_since(Instant::now());
                 while proxy.workers.first_stands() {
                     if let Err(err) = accept_one(&socket, &handle, &proxy, &mut queue).await {
@@ -253,11 +253,11 @@ async fn substitute(again: Again, handle: ListenerHandle, proxy: Arc<Proxy>) {
     }
 }
 
-async fn accept(socket: &Socket, handle: &ListenerHandle, proxy: &Arc<Proxy>) {
-    let mut queue = Queue::of(match socket {
-        Socket::Tcp(_, at) => Some(*at),
+async fn accept(socket: &ListeningSocket, handle: &ListenerHandle, proxy: &Arc<Proxy>) {
+    let mut queue = AcceptQueue::of(match socket {
+        ListeningSocket::Tcp(_, at) => Some(*at),
         // Peers of unix sockets have no names to be told apart by.
-        Socket::Unix(..) => None,
+        ListeningSocket::Unix(..) => None,
     });
     loop {
         let begun = Instant::now();
@@ -269,7 +269,7 @@ async fn accept(socket: &Socket, handle: &ListenerHandle, proxy: &Arc<Proxy>) {
 }
 
 /// The next in a queue.
-async fn next<T>(accepting: impl Future<Output = std::io::Result<T>>, queue: &mut Queue) -> std::io::Result<T> {
+async fn next<T>(accepting: impl Future<Output = std::io::Result<T>>, queue: &mut AcceptQueue) -> std::io::Result<T> {
     tokio::pin!(accepting);
     match accepting.as_mut().now_or_never() {
         Some(accepted) => accepted,
@@ -294,24 +294,26 @@ enum Again {
 
 impl Again {
     /// Woken by this runtime, as long as it is held.
-    fn here(&self) -> std::io::Result<Socket> {
+    fn here(&self) -> std::io::Result<ListeningSocket> {
         Ok(match self {
-            Self::Tcp(socket, at) => Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?, *at),
-            Self::Unix(socket, path) => Socket::Unix(UnixListener::from_std(socket.try_clone()?)?, path.clone()),
+            Self::Tcp(socket, at) => ListeningSocket::Tcp(TcpListener::from_std(socket.try_clone()?)?, *at),
+            Self::Unix(socket, path) => {
+                ListeningSocket::Unix(UnixListener::from_std(socket.try_clone()?)?, path.clone())
+            }
         })
     }
 }
 
 async fn accept_one(
-    socket: &Socket,
+    socket: &ListeningSocket,
     handle: &ListenerHandle,
     proxy: &Arc<Proxy>,
-    queue: &mut Queue,
+    queue: &mut AcceptQueue,
 ) -> std::io::Result<()> {
     let serving = Arc::clone(proxy);
     let terms = &handle.terms;
     match socket {
-        Socket::Tcp(socket, at) => {
+        ListeningSocket::Tcp(socket, at) => {
             let (stream, peer) = next(socket.accept(), queue).await?;
             if queue.is_marker(peer) {
                 return Ok(());
@@ -345,7 +347,7 @@ async fn accept_one(
                 }
             })
         }
-        Socket::Unix(socket, _) => {
+        ListeningSocket::Unix(socket, _) => {
             let (stream, _) = next(socket.accept(), queue).await?;
             let place = place(&handle.places, NewCaller { peer: None, grace: GRACE }, queue).await;
             let came = queue.since().filter(|_| has_spoken(&stream));
@@ -361,7 +363,7 @@ async fn accept_one(
 
 /// A place for who was just accepted. Where there is none he waits for one, and those behind him in the kernel's queue
 /// with him.
-async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, queue: &mut Queue) -> ConnectionPermit {
+async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, queue: &mut AcceptQueue) -> ConnectionPermit {
     match places.try_take(comer) {
         Some(place) => place,
         None => {

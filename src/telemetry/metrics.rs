@@ -161,9 +161,9 @@ impl Default for Metrics {
 /// An order write that is under way, until it is dropped.
 #[derive(Debug)]
 #[must_use = "it counts only while it is held"]
-pub struct UnderWay(Gauge);
+pub struct InProgressGauge(Gauge);
 
-impl Drop for UnderWay {
+impl Drop for InProgressGauge {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -171,9 +171,9 @@ impl Drop for UnderWay {
 
 impl Metrics {
     /// An order write is under way from now on.
-    pub fn order_under_way(&self) -> UnderWay {
+    pub fn order_under_way(&self) -> InProgressGauge {
         self.under_way.inc();
-        UnderWay(self.under_way.clone())
+        InProgressGauge(self.under_way.clone())
     }
 
     /// How the order journal stands.
