@@ -2,6 +2,7 @@
 //! The one place that knows every part.
 
 mod descriptors;
+pub mod doctor;
 mod host_check;
 mod pools;
 mod reload;
@@ -41,6 +42,7 @@ use crate::tokens::client::BrokerClient;
 use crate::tokens::keeper::Broker;
 
 use descriptors::Shares;
+use doctor::Doctor;
 use host_check::HostCheck;
 use pools::{PoolError, make_pool};
 use reload::Live;
@@ -170,6 +172,11 @@ impl App {
         });
         let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
         let host = Arc::<Board>::default();
+        let doctor = Arc::new(Doctor {
+            accounts: Arc::clone(&accounts),
+            egress: Arc::clone(&egress),
+            config: ArcSwap::from_pointee(config.clone()),
+        });
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&login),
@@ -177,6 +184,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             roles: Arc::clone(&roles),
             host: Arc::clone(&host),
+            examiner: Arc::clone(&doctor) as _,
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
@@ -215,6 +223,7 @@ impl App {
             listeners,
             callers,
             host,
+            doctor,
             tasks,
         };
         // Before anybody is told that it is there: a SIGHUP would end it.

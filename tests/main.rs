@@ -20,6 +20,7 @@ mod chaos;
 mod cli;
 mod clients_harness;
 mod cut_off;
+mod doctor;
 mod egress;
 mod endurance;
 mod events;

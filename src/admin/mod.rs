@@ -46,6 +46,7 @@ use utoipa_axum::routes;
 pub use roles::{Role, Roles, TokenError};
 pub use serve::{Socket, serve};
 pub use state::{Admin, Parts};
+pub use wire::ExaminationBody;
 
 /// The largest body of a call.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -81,6 +82,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(host::read))
+        .routes(routes!(host::check))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

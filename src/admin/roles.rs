@@ -36,7 +36,7 @@ impl Role {
             Method::GET | Method::HEAD => Self::Viewer,
             Method::PUT if ["/token", "/halt", "/leg"].iter().any(|end| path.ends_with(end)) => Self::Operator,
             Method::POST if path.ends_with("/token/refresh") || path.ends_with("/token/consent") => Self::Operator,
-            Method::POST if path.ends_with("/validate") => Self::Operator,
+            Method::POST if path.ends_with("/validate") || path == "/v1/host/check" => Self::Operator,
             _ => Self::Admin,
         }
     }

@@ -12,7 +12,7 @@ use crate::accounts::registration::Subject;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
-use crate::host::Board;
+use crate::host::{Board, Examiner};
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::client::BrokerClient;
@@ -32,6 +32,8 @@ pub struct Parts {
     pub roles: Arc<ArcSwap<Roles>>,
     /// What the host lacks.
     pub host: Arc<Board>,
+    /// Examines the host when it is asked to.
+    pub examiner: Arc<dyn Examiner>,
     /// Runs what a call leaves behind.
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
@@ -47,6 +49,7 @@ pub struct Admin {
     pub(super) metrics: Arc<Metrics>,
     pub(super) roles: Arc<ArcSwap<Roles>>,
     pub(super) host: Arc<Board>,
+    pub(super) examiner: Arc<dyn Examiner>,
     /// Our address, for checking `Host`; `None` on a unix socket.
     pub(super) local: Option<std::net::SocketAddr>,
     pub(super) tasks: Tasks,
@@ -58,8 +61,20 @@ pub struct Admin {
 impl Admin {
     /// The API on `local`.
     pub fn new(parts: Parts, local: Option<std::net::SocketAddr>) -> Self {
-        let Parts { accounts, client, orders, metrics, roles, host, tasks, ca_pem } = parts;
-        Self { accounts, client, orders, metrics, roles, host, local, tasks, ca_pem, consents: Arc::default() }
+        let Parts { accounts, client, orders, metrics, roles, host, examiner, tasks, ca_pem } = parts;
+        Self {
+            accounts,
+            client,
+            orders,
+            metrics,
+            roles,
+            host,
+            examiner,
+            local,
+            tasks,
+            ca_pem,
+            consents: Arc::default(),
+        }
     }
 
     /// The account of this name.

@@ -20,6 +20,7 @@ use crate::legs::{Leg, Reason};
 pub(super) use broker::{
     AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
 };
+pub use host::ExaminationBody;
 pub(super) use host::HostBody;
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 
+use super::doctor::Doctor;
 use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
 use crate::admin::Roles;
@@ -48,6 +49,7 @@ pub(super) struct Live {
     /// All places of callers. Their number stays.
     pub(super) callers: Arc<ConnectionLimit>,
     pub(super) host: Arc<Board>,
+    pub(super) doctor: Arc<Doctor>,
     pub(super) tasks: Tasks,
 }
 
@@ -156,6 +158,7 @@ impl Live {
             }
         }
         self.config = config;
+        self.doctor.config.store(Arc::new(self.config.clone()));
         self.accounts.addressing().listeners_are_at(self.config.bound_addresses());
         self.host.look_again();
         for handle in old.into_iter().flatten() {

@@ -5,6 +5,7 @@ mod ca;
 mod check;
 mod client;
 mod completions;
+mod doctor;
 mod failure;
 mod halt;
 mod journal;
@@ -49,6 +50,7 @@ enum Command {
     /// Check a configuration file: every problem at once, then stop. Nothing is
     /// opened, bound or changed.
     Check(check::CheckArguments),
+    Doctor(doctor::DoctorArguments),
     Account(Box<account::AccountArguments>),
     Pool(pool::PoolArguments),
     Pair(pair::PairArguments),
@@ -80,6 +82,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|err| err.exit());
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),

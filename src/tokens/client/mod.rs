@@ -41,7 +41,7 @@ use crate::legs::{Errand, Legs};
 
 pub use address::{Holds, Registered, Slot, is_not_told};
 pub use answered::{Answered, Called};
-pub use call::Way;
+pub use call::{Way, skew};
 pub use profile::Profile;
 pub use token::{ConsentLink, Minted, check_token_id};
 
