@@ -10,6 +10,7 @@ mod routers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV6;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -48,6 +49,19 @@ fn config(more: &str) -> String {
     )
 }
 
+/// What would change more than this namespace, in whose place a script stands that writes down how it was called.
+const STAND_INS: [&str; 5] = ["apt-get", "firewall-cmd", "netplan", "systemctl", "timedatectl"];
+
+fn stand_ins(dir: &Path) {
+    let bin = dir.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    for name in STAND_INS {
+        let script = format!("#!/bin/sh\necho {name} \"$@\" >> {}/called\n", dir.display());
+        std::fs::write(bin.join(name), script).unwrap();
+        std::fs::set_permissions(bin.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
 /// What the doctor said.
 #[derive(Debug)]
 struct Said {
@@ -71,6 +85,7 @@ impl Host {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("broker-ca.pem"), broker.ca_pem()).unwrap();
         let etc = Etc::new(dir.path());
+        stand_ins(dir.path());
         let host = Self { broker, dir, net, etc, before: Vec::new(), runtime };
         host.configure(config);
         host
@@ -88,7 +103,9 @@ impl Host {
     /// A line of root's shell on the gateway's host, which has the doctor's `/etc`.
     fn try_shell(&self, ns: Ns, line: &str) -> std::process::Output {
         let mut command = self.net.command(ns, "sh");
-        command.args(["-c", line]).env("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin");
+        let bin = self.dir.path().join("bin");
+        let path = format!("{}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", bin.display());
+        command.args(["-c", line]).env("PATH", path);
         self.etc.give(&mut command);
         command.stdin(Stdio::null()).output().expect("run sh")
     }
@@ -112,8 +129,7 @@ impl Host {
         command
     }
 
-    fn run(&self, mut command: Command) -> Said {
-        let _ = self;
+    fn run(&self, command: &mut Command) -> Said {
         let output = command.output().expect("run sixgate");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -127,7 +143,7 @@ impl Host {
 
     fn examine_with(&self, more: &[&str]) -> Said {
         let arguments = [&["--json", "--config", "sixgate.toml"], more].concat();
-        let said = self.run(self.command(&arguments));
+        let said = self.run(&mut self.command(&arguments));
         assert_eq!(said.checks.len(), checks().len(), "{said:?}");
         said
     }
@@ -250,12 +266,12 @@ fn the_documentation_has_a_row_for_each_check() {
 #[test]
 fn it_works_before_there_is_anything_and_takes_addresses_by_hand() {
     let host = Host::up();
-    let said = host.run(host.command(&["--json"]));
+    let said = host.run(&mut host.command(&["--json"]));
     assert_eq!(said.checks.len(), checks().len(), "{said:?}");
     assert_eq!(said.result("ipv6_off"), "ok");
     assert_eq!(said.result("state_folder"), "unknown");
     assert!(said.checks["address_missing"]["found"].as_str().unwrap().contains("--address"), "{said:?}");
-    let said = host.run(host.command(&["--json", "--address", "2001:db8:dead::1"]));
+    let said = host.run(&mut host.command(&["--json", "--address", "2001:db8:dead::1"]));
     let finding = said.finding("address_missing").unwrap();
     has(&finding, "what", "2001:db8:dead::1 is not an address of this host");
     has(&finding, "commands", "ip -6 route replace local 2001:db8:dead::/64 dev lo");
@@ -276,7 +292,6 @@ fn the_plan_is_a_script_that_mends_the_host() {
     assert!(script.starts_with("#!/bin/sh\n"), "{script}");
     assert_eq!(script.matches("\nip -6 route replace local 2001:db8:a1::/64 dev lo\n").count(), 1, "{script}");
     std::fs::write(host.dir.path().join("plan.sh"), &script).unwrap();
-    // Some lines are for systems that are not here (systemctl); those of routes are.
     host.try_shell(Ns::Gateway, &format!("sh {}/plan.sh", host.dir.path().display()));
     let said = host.examine();
     assert_eq!(said.failed(), Vec::<&str>::new(), "{}\n{script}", said.short());
@@ -306,12 +321,12 @@ fn people_read_what_failed_why_and_what_to_type() {
 fn wrong_usage_and_a_host_that_cannot_be_looked_at_end_in_their_own_ways() {
     let host = Host::up();
     for arguments in [&["--json", "--fix-plan"][..], &["--address", "nonsense"], &["--config", "nowhere.toml"]] {
-        let said = host.run(host.command(arguments));
+        let said = host.run(&mut host.command(arguments));
         assert_eq!(said.code, 2, "{arguments:?} {said:?}");
     }
     let mut host = host;
     host.before = ["prlimit", "--nofile=12:12", "--"].map(str::to_owned).to_vec();
-    let said = host.run(host.command(&["--json", "--config", "sixgate.toml"]));
+    let said = host.run(&mut host.command(&["--json", "--config", "sixgate.toml"]));
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.err.contains("LimitNOFILE"), "{said:?}");
 }

@@ -28,7 +28,7 @@ use crate::addressing::Prefixes;
 use crate::config::{self, Bind, Config};
 use crate::domain::host_limits::Lack;
 use crate::domain::{Authority, SourceAddr};
-use crate::egress::{Egress, Exit, Message, guard};
+use crate::egress::{DialError, Egress, Exit, Message, guard};
 use crate::host::{
     Asks, BrokerHost, Came, Evidence, Examination, Examiner, Facts, Failure, Machine, NamesSaid, Sender, Setting, Try,
     Wants, Wish, examine,
@@ -248,7 +248,7 @@ pub async fn examination(egress: &Arc<Egress>, patient: &Patient, tell: Tell<'_>
     let pairs: Vec<_> =
         senders.iter().flat_map(|sender| hosts.iter().map(move |(to, _)| (sender.clone(), to.clone()))).collect();
     tell(Progress::Begun("connecting to the broker"));
-    let tries = connect(egress, pairs, &names, tell).await;
+    let tries = connect(egress, pairs, &names, tell).await?;
     let mut wishes = patient.wishes();
     for wish in &mut wishes {
         let of: Vec<_> = tries.iter().filter(|one| one.sender == wish.sender).collect();
@@ -299,25 +299,30 @@ fn chosen(patient: &Patient, facts: &Facts) -> Vec<Sender> {
     facts.can_leave().filter(|sender| seen.insert(prefix(sender.source))).cloned().collect()
 }
 
-async fn connect(egress: &Arc<Egress>, pairs: Vec<(Sender, Authority)>, names: &NamesSaid, tell: Tell<'_>) -> Vec<Try> {
+async fn connect(
+    egress: &Arc<Egress>,
+    pairs: Vec<(Sender, Authority)>,
+    names: &NamesSaid,
+    tell: Tell<'_>,
+) -> Result<Vec<Try>, Lack> {
     let nowhere = |host: &str| names.hosts.iter().any(|one| one.name == host) && !is_known(names, host);
     // A host without an address is a finding of its own, and no line's fault.
     let pairs: Vec<_> = pairs.into_iter().filter(|(_, to)| !nowhere(to.host.as_str())).collect();
     let (mut done, count) = (0, pairs.len());
     let mut running = futures_util::stream::iter(pairs)
         .map(|(sender, to)| async move {
-            let came = dial(egress, &egress.exit(sender.source), &to).await;
-            Try { sender, host: to.host.as_str().to_owned(), came }
+            let came = dial(egress, &egress.exit(sender.source), &to).await?;
+            Ok(Try { sender, host: to.host.as_str().to_owned(), came })
         })
         .buffer_unordered(AT_ONCE);
     let mut tries = Vec::with_capacity(count);
     while let Some(one) = running.next().await {
         done += 1;
         tell(Progress::Connected { done, of: count });
-        tries.push(one);
+        tries.push(one?);
     }
     tries.sort_by(|one, other| (&one.host, one.sender.source).cmp(&(&other.host, other.sender.source)));
-    tries
+    Ok(tries)
 }
 
 fn is_known(names: &NamesSaid, host: &str) -> bool {
@@ -326,8 +331,8 @@ fn is_known(names: &NamesSaid, host: &str) -> bool {
 }
 
 /// Connect from one address to one host, and ask for nothing.
-async fn dial(egress: &Arc<Egress>, exit: &Arc<Exit>, to: &Authority) -> Came {
-    let failed = |failure: Option<Failure>, why: String| Came::Failed { failure, why };
+async fn dial(egress: &Arc<Egress>, exit: &Arc<Exit>, to: &Authority) -> Result<Came, Lack> {
+    let failed = |failure: Option<Failure>, why: String| Ok(Came::Failed { failure, why });
     let at = match egress.resolve(to, Instant::now() + NAMES).await {
         Ok(at) => at,
         Err(err) => return failed(None, err.chain()),
@@ -336,6 +341,8 @@ async fn dial(egress: &Arc<Egress>, exit: &Arc<Exit>, to: &Authority) -> Came {
     let limit = egress.connect_timeout() * 2 + Duration::from_secs(1);
     let lease = match timeout(limit, exit.lease_for_errand(&at)).await {
         Ok(Ok(lease)) => lease,
+        // Says nothing of the way.
+        Ok(Err(DialError::HostExhausted { lack, .. })) => return Err(lack),
         Ok(Err(err)) => return failed(err.failure(), crate::domain::chain(&err)),
         Err(_) => return failed(Some(Failure::Silent), format!("no connection within {limit:?}")),
     };
@@ -350,7 +357,7 @@ async fn dial(egress: &Arc<Egress>, exit: &Arc<Exit>, to: &Authority) -> Came {
     match lease.send(&message, ANSWER).await {
         Ok(reply) => {
             let ahead = skew(reply.headers(), asked, Timestamp::now());
-            Came::Answered { connected, answered: sent.elapsed(), ahead }
+            Ok(Came::Answered { connected, answered: sent.elapsed(), ahead })
         }
         Err(none) => {
             // A connection that opened and then is silent is what a hole for large packets looks like.

@@ -85,7 +85,7 @@ const CHECKS: [Check; 40] = [
         "broker_unreachable",
         Group::Lines,
         "Does the broker answer by each line?",
-        &["gateway_silent", "unreachable", "no_way_further", "connection_failed"],
+        &["gateway_silent", "unreachable", "no_way_further"],
     ),
     check(22, "packets_too_big", Group::Lines, "Do large packets get through?", &[]),
     check(23, "mtu_too_small", Group::Lines, "Can each line carry IPv6 (MTU of 1280 or more)?", &[]),

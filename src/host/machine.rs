@@ -10,7 +10,7 @@ use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use super::addresses::{self, Held};
 use super::folder::Folder;
 use super::links::{self, Link};
-use super::netlink::Netlink;
+use super::netlink::{MAIN, Netlink};
 use super::own::Own;
 use super::sockets::{self, Listening};
 use super::system::{Boot, System};
@@ -41,7 +41,7 @@ pub struct Machine {
     pub(super) routers: Vec<Leaves>,
     /// Interfaces with a default route that a router advertised.
     pub(super) advertised: Vec<String>,
-    /// Are there default routes of any table at all?
+    /// Is there a default route for what no rule leads elsewhere?
     pub(super) has_default: Option<bool>,
     pub(super) settings: Vec<Settings>,
     pub(super) proxied: Vec<Ipv6Addr>,
@@ -117,7 +117,7 @@ impl Machine {
         self.links = links::links(netlink).ok();
         self.proxied = netlink.proxied().unwrap_or_default();
         let defaults = netlink.default_routes().ok();
-        self.has_default = defaults.as_ref().map(|routes| routes.iter().any(|route| route.interface > 1));
+        self.has_default = defaults.as_ref().map(|routes| routes.iter().any(|route| route.table == MAIN));
         let defaults = defaults.unwrap_or_default();
         self.advertised = defaults.iter().filter(|route| route.advertised).map(|route| name(route.interface)).collect();
         let next_hops = defaults.iter().filter_map(|route| Some((route.interface, route.gateway?)));

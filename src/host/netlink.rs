@@ -53,6 +53,9 @@ pub(super) struct Way {
     pub preferred: Option<Ipv6Addr>,
 }
 
+/// The table that what no rule leads elsewhere goes by.
+pub(super) const MAIN: u32 = 254;
+
 /// A default route of any table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DefaultRoute {

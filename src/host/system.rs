@@ -43,15 +43,17 @@ impl System {
             let entries = std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
             entries.into_iter().any(|entry| entry.path().extension().is_some_and(|known| known == ending))
         };
+        // Folders of systemd are in many containers that it does not run in (sd_booted(3)).
+        let runs_systemd = is_there("run/systemd/system");
         if has("etc/netplan", "yaml") {
             Self::Netplan
         } else if is_there("run/NetworkManager") {
             Self::NetworkManager
-        } else if is_there("run/systemd/netif") || has("etc/systemd/network", "network") {
+        } else if runs_systemd && (is_there("run/systemd/netif") || has("etc/systemd/network", "network")) {
             Self::Networkd
         } else if is_there("etc/network/interfaces") {
             Self::Ifupdown
-        } else if is_there("run/systemd/system") {
+        } else if runs_systemd {
             Self::Systemd
         } else {
             Self::Bare

@@ -38,7 +38,7 @@ fn state_in_memory_is_told() {
     assert_eq!(host.examine().result("state_folder"), "ok");
     let mount = format!("mount -t tmpfs -o mode=700 none {} && exec \"$0\" \"$@\"", state.display());
     host.before = ["--", "sh", "-c", &mount].map(str::to_owned).to_vec();
-    let said = host.run(privileged(&host));
+    let said = host.run(&mut privileged(&host));
     has(&said.finding("state_folder").unwrap(), "what", "in memory (tmpfs)");
 }
 
@@ -56,13 +56,13 @@ fn a_container_without_the_addresses_is_told_as_one() {
     let mut host = Host::up();
     let mark = "mount -t tmpfs none /run && touch /run/.containerenv && exec \"$0\" \"$@\"";
     host.before = ["--", "sh", "-c", mark].map(str::to_owned).to_vec();
-    let said = host.run(privileged(&host));
+    let said = host.run(&mut privileged(&host));
     assert_eq!(said.result("container"), "ok", "{}", said.short());
     host.ip("-6 route del local 2001:db8:a1::/64 dev lo");
-    let said = host.run(privileged(&host));
+    let said = host.run(&mut privileged(&host));
     has(&said.finding("container").unwrap(), "fix", "--network=host");
     host.ip("-6 route add local 2001:db8:a1::/64 dev lo");
-    assert!(host.run(privileged(&host)).finding("container").is_none());
+    assert!(host.run(&mut privileged(&host)).finding("container").is_none());
 }
 
 /// Hardened units forbid families of sockets.
@@ -76,7 +76,7 @@ fn sockets_that_are_forbidden_are_told_and_what_needs_them_is_unknown() {
     ] {
         let mut command = host.command(&["--json", "--config", "sixgate.toml"]);
         forbid::family(family, host.dir.path(), &mut command);
-        let said = host.run(command);
+        let said = host.run(&mut command);
         let finding = said.finding(id).unwrap_or_else(|| panic!("no {id}: {}", said.short()));
         has(&finding, "commands", "AF_NETLINK");
         if family != forbid::UNIX {

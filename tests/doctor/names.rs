@@ -35,7 +35,8 @@ fn each_server_is_asked_for_each_host_and_all_is_well() {
         assert_eq!(said.result(id), "ok", "{}", said.short());
     }
     for server in [&one, &two] {
-        assert_eq!(server.asked_of("api-feed.dhan.co"), 1);
+        // Once for itself, and one of the two once more by whoever connects.
+        assert!((1..=2).contains(&server.asked_of("api-feed.dhan.co")));
     }
     // Documentation addresses are none of the internet, and this is the real broker's name.
     assert_eq!(said.result("not_global"), "failed", "{}", said.short());

@@ -28,10 +28,10 @@ pub(super) fn sockets(evidence: &Evidence, book: &mut Book) {
         book.found(mended_by(off, all));
     }
     book.good(1, "it is");
-    if let Some(why) = &facts.inet6_refused {
-        book.found(texts::inet6_forbidden(why));
-    }
     let families = "RestrictAddressFamilies=AF_INET6 AF_INET AF_NETLINK AF_UNIX";
+    if let Some(why) = &facts.inet6_refused {
+        book.found(mended_by(texts::inet6_forbidden(why), commands::of_unit(families)));
+    }
     if let Some(why) = &facts.netlink_refused {
         book.found(mended_by(texts::netlink_forbidden(why), commands::of_unit(families)));
     }

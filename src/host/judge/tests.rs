@@ -8,9 +8,10 @@ use super::*;
 use crate::domain::SourceAddr;
 use crate::host::check::{Outcome, checks as all_checks};
 use crate::host::evidence::{BrokerHost, Came, NameAnswer, NameSays, NamesSaid, Setting, Try};
-use crate::host::facts::{Facts, Sender};
+use crate::host::facts::{Facts, Ipv6, Look, Sender, Wish};
 use crate::host::machine::{Asks, Machine, Settings};
 use crate::host::system::System;
+use crate::host::way::Leaves;
 
 /// This very machine, with what matters made up.
 fn machine() -> Machine {
@@ -238,6 +239,45 @@ fn servers_are_judged_beside_one_another() {
     let one = Evidence { names: Some(names(&[(a, good(), 5), (b, lame(), 5)])), ..evidence() };
     let command = ends(&one, "name_servers").1.unwrap();
     assert!(command.contains("2001:db8::53") && command.ends_with("/etc/resolv.conf"), "{command}");
+}
+
+/// An address on the link of eth0, with a way out.
+fn on_link(address: &str) -> (Wish, Look) {
+    let wish = Wish { sender: sender(address), admits: true, failed: None, worked: true };
+    let look = Look {
+        ipv6: Ipv6::On,
+        local: Some(true),
+        on: None,
+        link: Some("eth0".to_owned()),
+        leaves: Some(Ok(Leaves { interface: "eth0".to_owned(), gateway: "fe80::1".parse().ok() })),
+        table: None,
+        answered_for: true,
+        own_leads_out: true,
+        nonlocal_bind: false,
+        hop_failed: false,
+    };
+    (wish, look)
+}
+
+/// The kernel shows this table in the host's own namespace only.
+#[test]
+fn a_table_of_neighbours_that_is_too_small_is_told_where_addresses_are_on_link() {
+    for (most, accounts, outcome) in [
+        (Some(1024), 10, Outcome::Good),
+        (Some(1024), 1_000, Outcome::Warning),
+        (Some(16_384), 1_000, Outcome::Good),
+        (None, 10, Outcome::Unknown),
+    ] {
+        let facts = Facts::made(vec![on_link("2001:db8:a1::1")]);
+        let mut one = Evidence { facts, ..evidence() };
+        (one.machine.neighbours, one.setting.accounts) = (most, Some(accounts));
+        let (ended, command) = ends(&one, "neighbour_table");
+        assert_eq!(ended, outcome, "{most:?} {accounts}");
+        if outcome == Outcome::Warning {
+            assert_eq!(command.as_deref(), Some("sysctl -w net.ipv6.neigh.default.gc_thresh3=4096"));
+        }
+    }
+    assert_eq!(ends(&evidence(), "neighbour_table").0, Outcome::Good, "nothing is on-link");
 }
 
 /// In the fix plan nothing is run twice.
