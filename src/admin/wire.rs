@@ -5,6 +5,7 @@
 
 mod broker;
 mod host;
+mod status;
 
 use std::net::Ipv6Addr;
 
@@ -22,6 +23,7 @@ pub(super) use broker::{
 };
 pub use host::ExaminationBody;
 pub(super) use host::HostBody;
+pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {

@@ -1,7 +1,7 @@
 //! The pools of the configuration: made where they are absent.
 
 use crate::addressing::{Addressing, AddressingError};
-use crate::config::Pool;
+use crate::config::PoolConfig;
 
 /// Why a pool of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum PoolError {
 }
 
 /// A pool of the file is made if it is absent; one that is there must be the same.
-pub(super) async fn make_pool(addressing: &Addressing, pool: &Pool) -> Result<(), PoolError> {
+pub(super) async fn make_pool(addressing: &Addressing, pool: &PoolConfig) -> Result<(), PoolError> {
     let fail = |err| PoolError::Make { name: pool.name.clone(), err };
     if is_made(addressing, pool)? {
         return Ok(());
@@ -35,7 +35,7 @@ pub(super) async fn make_pool(addressing: &Addressing, pool: &Pool) -> Result<()
 }
 
 /// Is this pool there?
-pub(super) fn is_made(addressing: &Addressing, pool: &Pool) -> Result<bool, PoolError> {
+pub(super) fn is_made(addressing: &Addressing, pool: &PoolConfig) -> Result<bool, PoolError> {
     match addressing.pools().into_iter().find(|known| known.name == pool.name) {
         Some(known) if known.prefixes.primary == pool.primary && known.prefixes.secondary == pool.secondary => Ok(true),
         Some(known) => Err(PoolError::Differs {

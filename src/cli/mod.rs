@@ -5,6 +5,7 @@ mod ca;
 mod check;
 mod client;
 mod completions;
+mod console;
 mod doctor;
 mod failure;
 mod halt;
@@ -59,6 +60,7 @@ enum Command {
     Validate(validate::ValidateArguments),
     Register(register::RegisterArguments),
     Halt(halt::HaltArguments),
+    Console(console::ConsoleArguments),
     Ca(ca::CaArguments),
     Completions(completions::CompletionsArguments),
     Man(man::ManArguments),
@@ -94,6 +96,7 @@ pub fn run() -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Register(arguments) => register::run(&arguments),
         Command::Halt(arguments) => halt::run(&arguments),
+        Command::Console(arguments) => console::run(&arguments),
         Command::Ca(arguments) => ca::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, &mut command()),
         Command::Man(arguments) => man::run(&arguments, command()),

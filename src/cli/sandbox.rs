@@ -28,7 +28,7 @@ pub(super) struct SandboxArguments {
 }
 
 pub(super) fn run(arguments: SandboxArguments) -> ExitCode {
-    let log = crate::config::Log { level: tracing::Level::INFO, json: false };
+    let log = crate::config::LogConfig { level: tracing::Level::INFO, json: false };
     if let Err(err) = telemetry::start_logs(&log) {
         return failed(&err);
     }

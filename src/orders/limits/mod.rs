@@ -121,7 +121,7 @@ pub enum Decision<T> {
 /// Room that is kept for a request until it is counted or released.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Held {
+pub struct HeldRoom {
     ask: RateRequest,
     changes: Option<OrderChanges>,
 }
@@ -204,7 +204,7 @@ impl Limits {
         ask: &RateRequest,
         deadline: MonotonicTime,
         now: MonotonicTime,
-    ) -> Decision<Held> {
+    ) -> Decision<HeldRoom> {
         match self.earliest(ask, ahead, now) {
             Ok(None) => Decision::Go(self.hold(ask, now)),
             Ok(Some(found)) => not_now(found, deadline, now),
@@ -218,7 +218,7 @@ impl Limits {
     pub fn try_count(
         &mut self,
         ahead: u32,
-        held: &Held,
+        held: &HeldRoom,
         deadline: MonotonicTime,
         now: MonotonicTime,
     ) -> Decision<Taken> {
@@ -233,7 +233,7 @@ impl Limits {
     }
 
     /// What was reserved does not leave.
-    pub fn release(&mut self, held: &Held) {
+    pub fn release(&mut self, held: &HeldRoom) {
         self.unhold(held);
         self.unchange(&held.ask);
     }
@@ -268,7 +268,7 @@ impl Limits {
     /// leave first, and which window it is; nothing when there is now.
     fn room(&self, ask: &RateRequest, reserved: u32, ahead: u32, now: MonotonicTime) -> Option<(MonotonicTime, Limit)> {
         let rules = self.rules.of(ask.class);
-        let cap = |rule: &rules::Rule| match ask.priority {
+        let cap = |rule: &rules::WindowRule| match ask.priority {
             Priority::Exit | Priority::Cancel => rule.cancels,
             Priority::Other => Some(rule.cap),
         };
@@ -284,15 +284,15 @@ impl Limits {
         windows.max_by_key(|(at, _)| *at).filter(|(at, _)| *at > now)
     }
 
-    fn hold(&mut self, ask: &RateRequest, now: MonotonicTime) -> Held {
+    fn hold(&mut self, ask: &RateRequest, now: MonotonicTime) -> HeldRoom {
         *self.reserved.of_mut(ask.class).of(ask.priority) += 1;
         if let Some(body) = ask.body {
             self.chains.push((body, None));
         }
-        Held { changes: self.change(ask, now), ask: ask.clone() }
+        HeldRoom { changes: self.change(ask, now), ask: ask.clone() }
     }
 
-    fn unhold(&mut self, held: &Held) {
+    fn unhold(&mut self, held: &HeldRoom) {
         let ask = &held.ask;
         let reserved = self.reserved.of_mut(ask.class).of(ask.priority);
         *reserved = reserved.saturating_sub(1);
@@ -301,7 +301,7 @@ impl Limits {
         }
     }
 
-    fn count(&mut self, held: &Held, now: MonotonicTime) -> Taken {
+    fn count(&mut self, held: &HeldRoom, now: MonotonicTime) -> Taken {
         let ask = &held.ask;
         self.unhold(held);
         self.add(ask, now);

@@ -178,7 +178,7 @@ proptest! {
                         barged |= priority.takes_risk_away();
                         held.push(one);
                     } else if priority.takes_risk_away() {
-                        let safe = held.iter().filter(|one: &&Held| one.ask.priority.takes_risk_away()).count();
+                        let safe = held.iter().filter(|one: &&HeldRoom| one.ask.priority.takes_risk_away()).count();
                         let left = sent.iter().filter(|(_, at): &&(Priority, MonotonicTime)| at.after(SECOND) > now).count();
                         prop_assert_eq!(safe + left, 10, "held back by a placement that has not left");
                     }
@@ -199,7 +199,7 @@ proptest! {
             }
             for one in &held {
                 let most: &mut usize = most_held.entry(one.ask.priority.takes_risk_away()).or_default();
-                let of_kind = |other: &&Held| other.ask.priority.takes_risk_away() == one.ask.priority.takes_risk_away();
+                let of_kind = |other: &&HeldRoom| other.ask.priority.takes_risk_away() == one.ask.priority.takes_risk_away();
                 *most = held.iter().filter(of_kind).count().max(*most);
             }
         }
