@@ -3,6 +3,7 @@
 
 mod admin_server;
 mod descriptors;
+pub mod doctor;
 mod error;
 mod follow;
 mod host_check;
@@ -41,6 +42,7 @@ pub use error::StartError;
 
 use admin_server::{AdminServer, bind_admin};
 use descriptors::Shares;
+use doctor::Doctor;
 use follow::{follow_clocks, publish_leg_events};
 use host_check::HostCheck;
 use open::{open_orders, open_store};
@@ -123,6 +125,11 @@ impl App {
         let (host, about) = (Arc::<Board>::default(), Arc::new(About::new(&config.dhan, loopback)));
         let sampled = Arc::<Sampled>::default();
         tasks.spawn(Arc::clone(&sampled).keep(Arc::clone(&accounts), Arc::clone(&metrics), tasks.clone()));
+        let doctor = Arc::new(Doctor {
+            accounts: Arc::clone(&accounts),
+            egress: Arc::clone(&egress),
+            config: ArcSwap::from_pointee(config.clone()),
+        });
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&client),
@@ -131,6 +138,7 @@ impl App {
             operators: Arc::clone(&operators),
             audit,
             host: Arc::clone(&host),
+            examiner: Arc::clone(&doctor) as _,
             about: Arc::clone(&about),
             sampled: Arc::clone(&sampled),
             tasks: tasks.clone(),
@@ -173,6 +181,7 @@ impl App {
             listeners,
             callers,
             host,
+            doctor,
             about,
             tasks,
         };

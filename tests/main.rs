@@ -21,6 +21,7 @@ mod cli;
 mod clients_harness;
 mod console;
 mod cut_off;
+mod doctor;
 mod egress;
 mod endurance;
 mod events;

@@ -69,6 +69,7 @@ pub use sampled::Sampled;
 pub use serve::{Socket, Tls, serve};
 pub use site::Site;
 pub use state::{Admin, Parts};
+pub use wire::ExaminationBody;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -114,6 +115,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(addresses::list))
         .routes(routes!(addresses::read, addresses::purge))
         .routes(routes!(host::read))
+        .routes(routes!(host::check))
         .routes(routes!(changes::list))
         .routes(routes!(links::create))
         .routes(routes!(status::read))

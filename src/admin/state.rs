@@ -19,7 +19,7 @@ use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
-use crate::host::Board;
+use crate::host::{Board, Examiner};
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::client::BrokerClient;
@@ -44,6 +44,8 @@ pub struct Parts {
     pub audit: AuditLog,
     /// What the host lacks.
     pub host: Arc<Board>,
+    /// Examines the host when it is asked to.
+    pub examiner: Arc<dyn Examiner>,
     /// What this gateway is.
     pub about: Arc<About>,
     /// What was counted lately.
@@ -63,6 +65,7 @@ pub struct Admin {
     pub(super) metrics: Arc<Metrics>,
     pub(super) operators: Arc<ArcSwap<Operators>>,
     pub(super) host: Arc<Board>,
+    pub(super) examiner: Arc<dyn Examiner>,
     /// By what names it is reached.
     pub(super) site: Arc<Site>,
     pub(super) audit: AuditLog,
@@ -83,7 +86,8 @@ pub struct Admin {
 impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
-        let Parts { accounts, client, orders, metrics, operators, audit, host, about, sampled, tasks, ca_pem } = parts;
+        let Parts { accounts, client, orders, metrics, operators, audit, host, examiner, about, sampled, tasks, ca_pem } =
+            parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
         let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));
         Self {
@@ -94,6 +98,7 @@ impl Admin {
             operators,
             audit,
             host,
+            examiner,
             about,
             sampled,
             site,

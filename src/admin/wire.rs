@@ -33,6 +33,7 @@ pub(super) use broker::{
 pub(super) use events::{EventBody, EventFilter, RecentEventsBody, RecentFilter};
 pub(super) use evidence::EvidenceFilter;
 pub(super) use history::{HistoryBody, HistoryFilter, TokenEndBody};
+pub use host::ExaminationBody;
 pub(super) use host::HostBody;
 pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
 pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody};

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod completions;
 mod console;
+mod doctor;
 mod failure;
 mod halt;
 mod journal;
@@ -51,6 +52,7 @@ enum Command {
     /// Check a configuration file: every problem at once, then stop. Nothing is
     /// opened, bound or changed.
     Check(check::CheckArguments),
+    Doctor(doctor::DoctorArguments),
     Account(Box<account::AccountArguments>),
     Pool(pool::PoolArguments),
     Pair(pair::PairArguments),
@@ -84,6 +86,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|err| err.exit());
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
