@@ -3,6 +3,7 @@
 
 mod admin_server;
 mod descriptors;
+pub mod doctor;
 mod error;
 mod follow;
 mod host_check;
@@ -18,7 +19,7 @@ use arc_swap::ArcSwap;
 
 use crate::accounts::{Accounts, AddressChecker};
 use crate::addressing::Addressing;
-use crate::admin::{self, About, AuditLog, Operators};
+use crate::admin::{self, About, AuditLog, Operators, Sampled};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::places::ConnectionLimit;
@@ -26,6 +27,7 @@ use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options};
 use crate::host::Board;
 use crate::legs::{LegSettings, Supervisor};
+use crate::orders::limits::RateRequest;
 use crate::orders::restore::Unsettled;
 use crate::proxy::intercept::Interceptor;
 use crate::proxy::{self, Destinations, ListenerSettings, Listening, Proxy, Workers};
@@ -40,6 +42,7 @@ pub use error::StartError;
 
 use admin_server::{AdminServer, bind_admin};
 use descriptors::Shares;
+use doctor::Doctor;
 use follow::{follow_clocks, publish_leg_events};
 use host_check::HostCheck;
 use open::{open_orders, open_store};
@@ -111,9 +114,22 @@ impl App {
                 orders.heard(headers, sent);
             }
         });
+        let counts = Arc::downgrade(&orders);
+        client.on_asked(move |customer, method, path| {
+            if let Some(orders) = counts.upgrade() {
+                orders.gate(customer).count_now(&RateRequest::of_question(method, path));
+            }
+        });
         let operators = Arc::new(ArcSwap::from_pointee(Operators::read(&config.admin)?));
         let audit = AuditLog::open(&config.state.path.join("audit")).map_err(StartError::Audit)?;
         let (host, about) = (Arc::<Board>::default(), Arc::new(About::new(&config.dhan, loopback)));
+        let sampled = Arc::<Sampled>::default();
+        tasks.spawn(Arc::clone(&sampled).keep(Arc::clone(&accounts), Arc::clone(&metrics), tasks.clone()));
+        let doctor = Arc::new(Doctor {
+            accounts: Arc::clone(&accounts),
+            egress: Arc::clone(&egress),
+            config: ArcSwap::from_pointee(config.clone()),
+        });
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&client),
@@ -122,7 +138,9 @@ impl App {
             operators: Arc::clone(&operators),
             audit,
             host: Arc::clone(&host),
+            examiner: Arc::clone(&doctor) as _,
             about: Arc::clone(&about),
+            sampled: Arc::clone(&sampled),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
@@ -163,6 +181,7 @@ impl App {
             listeners,
             callers,
             host,
+            doctor,
             about,
             tasks,
         };
@@ -203,6 +222,7 @@ impl App {
         tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).heal(tasks.clone()));
+        tasks.spawn(Arc::clone(&live.accounts).write_down_key_use(tasks.clone()));
         for listening in listening {
             listening.start(&live.proxy);
         }

@@ -1,7 +1,9 @@
 //! Errors of the admin API, and the one place where they become a status.
 
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,7 +21,7 @@ pub(super) struct Problem {
     pub status: u16,
     /// What happened and what to do.
     pub detail: String,
-    /// A word for programs.
+    /// A word for programs. With 422 `invalid`: its form is wrong, as the schema says; `unusable`: its form is right.
     pub code: String,
     /// The field that is wrong, with 422.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,11 +35,17 @@ pub(super) struct Failure {
     code: &'static str,
     detail: String,
     field: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None }
+        Self { status, code, detail: detail.into(), field: None, retry_after: None }
+    }
+
+    /// It is worth another try after so long.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// What happened and what to do.
@@ -48,7 +56,15 @@ impl Failure {
     /// 422 with the field's name.
     pub(super) fn field(field: &str, why: impl Into<String>) -> Self {
         let (detail, field) = (format!("{field}: {}", why.into()), Some(field.to_owned()));
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "invalid", detail, field }
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "invalid", detail, field, retry_after: None }
+    }
+}
+
+impl Failure {
+    /// 422 with the field's name, where its form is right and it cannot be used here all the same: the schema cannot
+    /// tell.
+    pub(super) fn unusable(field: &str, why: impl Into<String>) -> Self {
+        Self { code: "unusable", ..Self::field(field, why) }
     }
 }
 
@@ -63,7 +79,12 @@ impl IntoResponse for Failure {
             field: self.field,
         };
         let body = serde_json::to_string(&problem).unwrap_or_default();
-        (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let mut reply = (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and never too early.
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        }
+        reply
     }
 }
 
@@ -77,8 +98,10 @@ impl From<AccountError> for Failure {
             AccountError::NameTaken(_) | AccountError::ClientIdTaken { .. } | AccountError::HasPair(_) => {
                 Self::new(StatusCode::CONFLICT, "taken", text)
             }
+            AccountError::TooManyReservations(_) => Self::new(StatusCode::CONFLICT, "too_many", text),
+            AccountError::Changed { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "changed_since", text),
             AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),
-            AccountError::Invalid { field, why } => Self::field(field, why.to_string()),
+            AccountError::Invalid { field, why } => Self::unusable(field, why.to_string()),
             AccountError::Addressing(err) => err.into(),
             AccountError::Store(err) => err.into(),
         }
@@ -89,7 +112,10 @@ impl From<AddressingError> for Failure {
     fn from(err: AddressingError) -> Self {
         let text = err.to_string();
         match err {
-            AddressingError::NoSuchPool(_) => Self::new(StatusCode::NOT_FOUND, "not_found", text),
+            AddressingError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", text),
+            AddressingError::NoSuchPool(_) | AddressingError::NeverGiven(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", text)
+            }
             AddressingError::NoPool => Self::new(StatusCode::CONFLICT, "no_pool", text),
             AddressingError::Exhausted { .. } | AddressingError::NoRoom { .. } => {
                 Self::new(StatusCode::CONFLICT, "pool_exhausted", text)
@@ -98,7 +124,7 @@ impl From<AddressingError> for Failure {
                 Self::new(StatusCode::CONFLICT, "taken", text)
             }
             AddressingError::NotEmpty { .. } => Self::new(StatusCode::CONFLICT, "not_empty", text),
-            AddressingError::Invalid { field, why } => Self::field(field, why.to_string()),
+            AddressingError::Invalid { field, why } => Self::unusable(field, why.to_string()),
             AddressingError::Store(err) => err.into(),
         }
     }

@@ -11,32 +11,41 @@
 
 mod about;
 mod accounts;
+mod addresses;
 mod audit;
 mod auth;
 mod awaited;
 mod changes;
 mod consent;
 mod console;
+mod counts;
 mod document;
 mod error;
 mod events;
+mod evidence;
 mod fields;
 mod halts;
 mod health;
+mod history;
 mod host;
 mod keys;
 mod links;
 mod operators;
+mod limits;
 mod orders;
 mod pairs;
+mod parameters;
 mod pools;
 mod registration;
+mod sampled;
 mod serve;
 mod sessions;
 mod site;
+mod settle;
 mod state;
 mod status;
 mod tokens;
+mod totp;
 mod validate;
 mod wire;
 
@@ -56,9 +65,11 @@ use utoipa_axum::routes;
 pub use about::{About, OpenListener};
 pub use audit::AuditLog;
 pub use operators::{Operator, Operators, TokenError};
+pub use sampled::Sampled;
 pub use serve::{Socket, Tls, serve};
 pub use site::Site;
 pub use state::{Admin, Parts};
+pub use wire::ExaminationBody;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -75,13 +86,21 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(accounts::read, accounts::change, accounts::delete))
         .routes(routes!(pairs::assign, pairs::retire))
         .routes(routes!(halts::halt))
+        .routes(routes!(halts::all_halted, halts::halt_all))
+        .routes(routes!(limits::read))
+        .routes(routes!(limits::ask))
         .routes(routes!(orders::list))
+        .routes(routes!(settle::list))
+        .routes(routes!(settle::settle))
+        .routes(routes!(evidence::export))
         .routes(routes!(events::listen))
+        .routes(routes!(events::recent))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
         .routes(routes!(tokens::read, tokens::put))
         .routes(routes!(tokens::refresh))
+        .routes(routes!(totp::preview))
         .routes(routes!(consent::begin))
         .routes(routes!(consent::leave))
         .routes(routes!(consent::come_back))
@@ -90,10 +109,17 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(validate::all))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
+        .routes(routes!(pools::pairs))
+        .routes(routes!(pools::reserve))
+        .routes(routes!(pools::release))
+        .routes(routes!(addresses::list))
+        .routes(routes!(addresses::read, addresses::purge))
         .routes(routes!(host::read))
+        .routes(routes!(host::check))
         .routes(routes!(changes::list))
         .routes(routes!(links::create))
         .routes(routes!(status::read))
+        .routes(routes!(history::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

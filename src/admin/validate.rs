@@ -12,10 +12,11 @@ use futures_util::StreamExt;
 
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, InPath};
+use super::limits::wait_for_room;
 use super::state::{self, Admin};
 use super::wire::{AccountChecksBody, AllChecksBody, ChecksBody, NoFields};
 use crate::accounts::Account;
-use crate::accounts::validate::{Check, CheckVerdict, all_ok, validate};
+use crate::accounts::validate::{Check, CheckVerdict, Validated, all_ok, validate};
 use crate::domain::{AccountName, steady};
 use crate::telemetry::events::Subject;
 
@@ -29,17 +30,21 @@ const LINES: &str = "application/x-ndjson";
 
 /// Look at one account. Changes nothing.
 #[utoipa::path(post, path = "/v1/accounts/{name}/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
-    responses((status = 200, body = ChecksBody), (status = 404, body = Problem)))]
+    responses((status = 200, body = ChecksBody), (status = 404, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn one(
     State(admin): State<Admin>,
     InPath(name): InPath<String>,
     fields: Fields,
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
-    let subject = admin.subject(&fields::name(&name)?)?;
+    let account = admin.account(&name)?;
+    wait_for_room(&admin, &account).await?;
+    let (subject, at) = (state::subject(&account), jiff::Timestamp::now());
     let checks = validate(&admin.client, &subject, steady::now()).await;
     tell(&admin, &fields::name(&name)?, &checks);
-    Ok(Json(checks.as_slice().into()))
+    let body = checks.as_slice().into();
+    account.validated.store(Some(Arc::new(Validated { at, checks })));
+    Ok(Json(body))
 }
 
 /// Look at every account. With `Accept: application/x-ndjson` each is told on a line of
@@ -67,9 +72,12 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 }
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
+    let at = jiff::Timestamp::now();
     let checks = validate(&admin.client, &state::subject(row), steady::now()).await;
     tell(admin, &row.name, &checks);
-    AccountChecksBody::of(&row.name, &checks)
+    let body = AccountChecksBody::of(&row.name, &checks);
+    row.validated.store(Some(Arc::new(Validated { at, checks })));
+    body
 }
 
 /// Whoever watches hears of it too.
@@ -77,11 +85,9 @@ fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
     let names = |verdict: CheckVerdict| -> Vec<_> {
         checks.iter().filter(|check| check.verdict == verdict).map(|check| check.name).collect()
     };
-    let data = || {
-        let (failed, unknown) = (names(CheckVerdict::Failed), names(CheckVerdict::Unknown));
-        serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown })
-    };
-    admin.orders.events.tell(Subject::Validation, account, data);
+    let (failed, unknown) = (names(CheckVerdict::Failed), names(CheckVerdict::Unknown));
+    let told = serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown });
+    admin.orders.events.tell(Subject::Validation, account, move || told.clone());
 }
 
 fn every_row(admin: &Admin) -> Result<Vec<Arc<Account>>, Failure> {

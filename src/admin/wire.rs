@@ -3,8 +3,14 @@
 //!
 //! Answers are types. Types of requests are only for the document: requests are read by `fields`.
 
+mod account;
+mod addresses;
 mod broker;
+mod events;
+mod evidence;
+mod history;
 mod host;
+mod orders;
 mod status;
 
 use std::net::Ipv6Addr;
@@ -14,15 +20,26 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::accounts::Account;
+use crate::accounts::overview::Trouble;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Pair, Role, Secret, steady};
 use crate::legs::{Leg, Reason};
 
+pub(super) use account::{AccountsBody, ListFilter, TotpBody, TotpFields};
+pub(super) use addresses::{AddressBody, AddressFilter, GivenPairBody, PairPaging, ReservationBody};
 pub(super) use broker::{
     AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
 };
+pub(super) use events::{EventBody, EventFilter, RecentEventsBody, RecentFilter};
+pub(super) use evidence::EvidenceFilter;
+pub(super) use history::{HistoryBody, HistoryFilter, TokenEndBody};
+pub use host::ExaminationBody;
 pub(super) use host::HostBody;
-pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
+pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
+pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody};
+
+use account::{SecretsBody, SeenRegistrationBody, ValidatedBody};
+
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {
@@ -146,6 +163,8 @@ pub(super) struct AccountBody {
     /// Why, and since when.
     pub halt_reason: Option<String>,
     pub halted_since: Option<String>,
+    /// Was it halted with all accounts (`PUT /v1/halt`)? Then it trades again with them.
+    pub halted_with_all: bool,
     /// Set while the halt is in force and could not be saved: a restart would end it.
     pub halt_warning: Option<&'static str>,
     /// The leg it is pinned to; null when its legs' health decides.
@@ -155,6 +174,17 @@ pub(super) struct AccountBody {
     /// How many order writes of today were answered with what became of an earlier one.
     pub repeats_today: u64,
     pub created_at: String,
+    /// What is wrong with it, the worst first: `needs_person`, `halted`, `leg_tripped`, `no_token`, `validation_failed`,
+    /// `not_validated` (since the gateway was started). Empty: it is fine.
+    pub problems: Vec<&'static str>,
+    /// Which secrets of its login are set. Never a value.
+    pub secrets: SecretsBody,
+    /// What the last validation found; null while there was none since the gateway was started.
+    pub validated: Option<ValidatedBody>,
+    /// What the broker was last seen to hold for it; null while it was not asked since the gateway was started.
+    pub registration: Option<SeenRegistrationBody>,
+    /// Names its settings as they are now, for `If-Match`; also in `ETag`.
+    pub version: String,
 }
 
 impl From<&Account> for AccountBody {
@@ -171,53 +201,111 @@ impl From<&Account> for AccountBody {
             halted: account.record.halted.is_some(),
             halt_reason: account.record.halted.as_ref().map(|halt| halt.reason.clone()),
             halted_since: account.record.halted.as_ref().map(|halt| halt.since.to_string()),
+            halted_with_all: account.record.halted.as_ref().is_some_and(|halt| halt.of_all),
             halt_warning: account.halt_unsaved.then_some(HALT_UNSAVED),
             pin: account.record.pin.map(Role::as_str),
             repeats_by: account.record.repeats_by.as_str(),
             repeats_today: account.repeats.today(jiff::Timestamp::now()),
             created_at: account.record.created_at.to_string(),
+            problems: account.troubles().iter().map(Trouble::as_str).collect(),
+            secrets: (&account.secrets).into(),
+            validated: account.validated.load().as_deref().map(ValidatedBody::from),
+            registration: SeenRegistrationBody::of(account),
+            version: account.version(),
         }
     }
 }
 
-/// The fields of `POST /v1/accounts`; `PATCH` takes any of them but `name`.
+/// The fields of `POST /v1/accounts`.
 /// Only for the document: requests are read by [`Fields`](super::fields::Fields).
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct AccountFields {
     /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub nickname: Option<String>,
     /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
+    #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
     pub platform: String,
     /// The broker's `dhanClientId`: digits.
+    #[schema(pattern = "^[0-9]{1,20}$")]
     pub client_id: String,
     /// 4 to 6 digits. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
     pub pin: Option<String>,
     /// Base32, as the broker shows it. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
     pub totp_secret: Option<String>,
     /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub phone: Option<String>,
     /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub api_key: Option<String>,
     /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub api_secret: Option<String>,
     /// A live token. Write-only.
+    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub access_token: Option<String>,
     /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
     /// many orders share.
+    #[schema(pattern = "^(any_id|idempotency_key)$")]
     pub repeats_by: Option<String>,
 }
 
-/// `{}`, `{"pool"}` or `{"primary", "secondary"}`.
+/// The fields of `PATCH /v1/accounts/{name}`; those that are not there stay as they are.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(super) struct AccountChanges {
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub nickname: Option<String>,
+    /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
+    #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
+    pub platform: Option<String>,
+    /// The broker's `dhanClientId`: digits.
+    #[schema(pattern = "^[0-9]{1,20}$")]
+    pub client_id: Option<String>,
+    /// 4 to 6 digits. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
+    pub pin: Option<String>,
+    /// Base32, as the broker shows it. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
+    pub totp_secret: Option<String>,
+    /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub phone: Option<String>,
+    /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub api_key: Option<String>,
+    /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub api_secret: Option<String>,
+    /// A live token. Write-only.
+    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub access_token: Option<String>,
+    /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
+    /// many orders share.
+    #[schema(pattern = "^(any_id|idempotency_key)$")]
+    pub repeats_by: Option<String>,
+    /// Of `PATCH`: what to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.
+    pub remove: Option<Vec<String>>,
+}
+
+/// `{}`, `{"pool"}`, `{"primary", "secondary"}` or `{"reservation"}`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct PairFields {
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub pool: Option<String>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Ipv6)]
     pub primary: Option<Ipv6Addr>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Ipv6)]
     pub secondary: Option<Ipv6Addr>,
+    /// The `id` of a pair that was set aside.
+    pub reservation: Option<String>,
 }
 
 /// A token given by hand.
@@ -225,6 +313,7 @@ pub(super) struct PairFields {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct TokenFields {
     /// Write-only.
+    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub access_token: String,
 }
 
@@ -234,7 +323,25 @@ pub(super) struct TokenFields {
 pub(super) struct HaltFields {
     pub halted: bool,
     /// For whoever finds the account halted.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub reason: Option<String>,
+}
+
+/// The halt of all accounts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AllHaltedBody {
+    /// Are all accounts halted, those to come included?
+    pub halted: bool,
+    pub reason: Option<String>,
+    pub since: Option<String>,
+    /// How many accounts there are.
+    pub accounts: u64,
+    /// How many of them are halted, for whatever reason.
+    pub accounts_halted: u64,
+    /// How many this call has changed.
+    pub changed: u64,
+    /// How many of those could not be changed; try again. Their halts are in force.
+    pub failed: u64,
 }
 
 /// Which leg an account is to use.
@@ -242,6 +349,7 @@ pub(super) struct HaltFields {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct LegFields {
     /// `primary`, `secondary` or `auto`.
+    #[schema(pattern = "^(primary|secondary|auto)$")]
     pub pin: String,
 }
 
@@ -260,6 +368,7 @@ pub(super) struct RefreshFields {
 pub(super) struct ConsentFields {
     /// `tokenId` of the address that the broker's page led to, for a browser that cannot
     /// reach `/auth/dhan`. Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub token_id: Option<String>,
 }
 
@@ -279,16 +388,26 @@ pub(super) struct ConsentBody {
 #[derive(ToSchema)]
 pub(super) struct NoFields {}
 
+/// A client key to make: `{}` or no body at all will do.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(super) struct KeyFields {
+    /// Whose it is, for people: 1 to 64 characters.
+    #[schema(min_length = 1, max_length = 64)]
+    pub label: Option<String>,
+}
+
 /// A client key: `key` is shown once, when it is made. No `Debug`: it is a secret.
 #[derive(Serialize, ToSchema)]
 pub(super) struct NewKeyBody {
     pub id: String,
     pub key: String,
+    pub label: Option<String>,
 }
 
 impl NewKeyBody {
-    pub(super) fn show(id: &str, key: &Secret) -> Self {
-        Self { id: id.to_owned(), key: key.expose_secret().to_owned() }
+    pub(super) fn show(id: &str, key: &Secret, label: Option<String>) -> Self {
+        Self { id: id.to_owned(), key: key.expose_secret().to_owned(), label }
     }
 }
 
@@ -297,6 +416,10 @@ impl NewKeyBody {
 pub(super) struct KeyBody {
     pub id: String,
     pub created_at: String,
+    /// Whose it is, for people.
+    pub label: Option<String>,
+    /// When it last opened something, to the minute; after the gateway was killed, to the hour.
+    pub last_used_at: Option<String>,
 }
 
 /// A pool.
@@ -309,18 +432,28 @@ pub(super) struct PoolBody {
     pub secondary: Ipv6Net,
     /// Pairs it can give in all, as a decimal text: it can be more than a number holds.
     pub capacity: String,
-    /// Pairs that accounts have whose primary is in it.
+    /// Pairs that accounts have whose primary is in it, and those that are set aside.
     pub assigned: u64,
+    /// Pairs that it can still give, as a decimal text. Those that this host and its routers use themselves count as free
+    /// and are not given.
+    pub free: String,
+    /// The pair that would be given now; null when there is none.
+    pub next: Option<PairBody>,
+    /// Addresses of its prefixes that an account gave up: nobody else gets them.
+    pub retired: u64,
+    /// Pairs that are set aside and not yet an account's.
+    pub reserved: u64,
 }
 
 /// A pool to make.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct PoolFields {
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    #[schema(value_type = String, example = "2001:db8:a1::/64")]
+    #[schema(value_type = String, max_length = 256, pattern = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$", example = "2001:db8:a1::/64")]
     pub primary: Ipv6Net,
-    #[schema(value_type = String, example = "2001:db8:a2::/64")]
+    #[schema(value_type = String, max_length = 256, pattern = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$", example = "2001:db8:a2::/64")]
     pub secondary: Ipv6Net,
 }
 
@@ -341,20 +474,28 @@ pub(super) struct OrdersBody {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct OrderFilter {
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub account: Option<String>,
     /// From this instant on (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
     pub since: Option<String>,
     /// Before this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
     pub until: Option<String>,
     /// `not_sent`, `rejected`, `executed` or `unknown`.
+    #[param(value_type = Option<String>, pattern = "^(not_sent|rejected|executed|unknown)$")]
     pub outcome: Option<String>,
     /// `intent`, `outcome` or `note`.
+    #[param(value_type = Option<String>, pattern = "^(intent|outcome|note)$")]
     pub kind: Option<String>,
+    /// Of this request: `sixgate-request-id`.
+    pub request_id: Option<String>,
     pub order_id: Option<String>,
     pub correlation_id: Option<String>,
     /// Items at most: 1 to 1000, 100 when not given.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// `next` of the page before.
+    #[param(value_type = Option<String>, pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\.[0-9]+$")]
     pub cursor: Option<String>,
 }

@@ -30,7 +30,7 @@ const NAMES: Duration = Duration::from_secs(2);
 /// An address outside that nobody has. Nothing is sent to it.
 pub(super) const OUTSIDE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0);
 /// Rows that are read at once.
-const ROWS: usize = 1000;
+pub(super) const ROWS: usize = 1000;
 
 /// See the module.
 #[derive(Debug)]

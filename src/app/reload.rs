@@ -16,6 +16,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 
+use super::doctor::Doctor;
 use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
 use crate::admin::{About, OpenListener, Operators, Site, Tls};
@@ -50,6 +51,7 @@ pub(super) struct Live {
     /// All places of callers. Their number stays.
     pub(super) callers: Arc<ConnectionLimit>,
     pub(super) host: Arc<Board>,
+    pub(super) doctor: Arc<Doctor>,
     pub(super) about: Arc<About>,
     pub(super) tasks: Tasks,
 }
@@ -169,6 +171,7 @@ impl Live {
         }
         self.show_listeners();
         self.config = config;
+        self.doctor.config.store(Arc::new(self.config.clone()));
         self.accounts.addressing().listeners_are_at(self.config.bound_addresses());
         self.host.look_again();
         for handle in old.into_iter().flatten() {

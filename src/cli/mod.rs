@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod completions;
 mod console;
+mod doctor;
 mod failure;
 mod halt;
 mod journal;
@@ -15,6 +16,7 @@ mod overview;
 mod pair;
 mod pool;
 mod prompt;
+mod purge;
 mod register;
 mod runtime;
 mod sandbox;
@@ -50,9 +52,11 @@ enum Command {
     /// Check a configuration file: every problem at once, then stop. Nothing is
     /// opened, bound or changed.
     Check(check::CheckArguments),
+    Doctor(doctor::DoctorArguments),
     Account(Box<account::AccountArguments>),
     Pool(pool::PoolArguments),
     Pair(pair::PairArguments),
+    Purge(purge::PurgeArguments),
     Key(key::KeyArguments),
     Token(token::TokenArguments),
     Validate(validate::ValidateArguments),
@@ -82,12 +86,14 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|err| err.exit());
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
         Command::Account(arguments) => account::run(&arguments),
         Command::Pool(arguments) => pool::run(&arguments),
         Command::Pair(arguments) => pair::run(&arguments),
+        Command::Purge(arguments) => purge::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
