@@ -26,6 +26,7 @@ use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options};
 use crate::host::Board;
 use crate::legs::{LegSettings, Supervisor};
+use crate::orders::limits::RateRequest;
 use crate::orders::restore::Unsettled;
 use crate::proxy::intercept::Interceptor;
 use crate::proxy::{self, Destinations, ListenerSettings, Listening, Proxy, Workers};
@@ -109,6 +110,12 @@ impl App {
         client.on_heard(move |headers, sent| {
             if let Some(orders) = hears.upgrade() {
                 orders.heard(headers, sent);
+            }
+        });
+        let counts = Arc::downgrade(&orders);
+        client.on_asked(move |customer, method, path| {
+            if let Some(orders) = counts.upgrade() {
+                orders.gate(customer).count_now(&RateRequest::of_question(method, path));
             }
         });
         let operators = Arc::new(ArcSwap::from_pointee(Operators::read(&config.admin)?));
@@ -203,6 +210,7 @@ impl App {
         tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).heal(tasks.clone()));
+        tasks.spawn(Arc::clone(&live.accounts).write_down_key_use(tasks.clone()));
         for listening in listening {
             listening.start(&live.proxy);
         }

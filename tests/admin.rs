@@ -2,6 +2,7 @@
 //!
 //! Every reply here is also held against `/openapi.json` (`admin/api.rs`).
 
+mod accounts;
 pub(crate) mod api;
 pub(crate) mod schema;
 mod status;
@@ -88,6 +89,7 @@ fn every_documented_route_answers_as_documented() {
     let made = api.post("/v1/pools", main_pool()).is(201);
     assert_eq!(made.body["assigned"], 0);
     assert_eq!(made.text("/capacity"), "18446744073709530476", "2^64 without what no host may have");
+    assert_eq!(made.body["next"], pair("2001:db8:a1::1", "2001:db8:a2::1"));
     assert_eq!(api.get("/v1/pools/main").is(200).body, made.body);
     assert_eq!(api.get("/v1/pools").is(200).body, json!({ "items": [made.body], "next": null }));
     api.post("/v1/pools", pool("spare", "2001:db8:b1::/120", "2001:db8:b2::/120")).is(201);
@@ -148,6 +150,26 @@ fn every_documented_route_answers_as_documented() {
     assert_eq!(api.put("/v1/accounts/alpha/leg", json!({ "pin": "secondary" })).is(200).text("/pin"), "secondary");
     assert_eq!(api.put("/v1/accounts/alpha/leg", json!({ "pin": "auto" })).is(200).body["pin"], Value::Null);
     api.put("/v1/accounts/alpha/leg", json!({ "pin": "tertiary" })).names("pin");
+
+    let usage = api.get("/v1/accounts/alpha/limits").is(200);
+    let minute = json!({ "class": "order", "seconds": 60, "used": 0, "reserved": 0, "allowed": 237, "limit": 250 });
+    assert!(usage.body["items"].as_array().unwrap().contains(&minute), "{}", usage.raw);
+    api.get("/v1/accounts/gamma/limits").is(404);
+    assert_eq!(api.get("/v1/accounts/alpha/orders/1124").is(409).text("/code"), "no_pair");
+    api.get("/v1/accounts/alpha/orders/%2e%2e").is(404);
+    assert_eq!(api.get("/v1/orders/unsettled").is(200).body, json!({ "items": [] }));
+    api.post("/v1/orders/nobody/settled", json!({ "note": "looked" })).is(404);
+    api.post("/v1/orders/nobody/settled", json!({ "note": "looked", "outcome": "unknown" })).names("outcome");
+    api.post("/v1/orders/nobody/settled", json!({ "note": " " })).names("note");
+    api.get("/v1/halt").is(200);
+    api.put("/v1/halt", json!({ "halted": false })).is(200);
+    api.post("/v1/totp/preview", json!({ "totp_secret": TOTP })).is(200);
+    let set_aside = api.post("/v1/pools/main/reservations", json!({})).is(201);
+    api.delete(&format!("/v1/pools/main/reservations/{}", set_aside.text("/id"))).is(204);
+    api.get("/v1/pools/main/pairs").is(200);
+    api.get("/v1/addresses").is(200);
+    api.get("/v1/addresses/2001:db8:a2::1").is(200);
+    api.delete("/v1/addresses/2001:db8:a2::1").is(204);
 
     let key = api.post("/v1/accounts/alpha/keys", json!({})).is(201);
     let listed = api.get("/v1/accounts/alpha/keys").is(200);
@@ -233,7 +255,9 @@ fn every_documented_route_answers_as_documented() {
         // These need a broker: `broker_calls`, `tokens` and `events` try them.
         let elsewhere = path.starts_with("/auth/dhan")
             || path == "/v1/events"
-            || ["/token/consent", "/registration"].iter().any(|end| path.ends_with(end));
+            || ["/token/consent", "/registration", "/settled", "/orders/{order_id}"]
+                .iter()
+                .any(|end| path.ends_with(end));
         let good =
             elsewhere || covered.iter().any(|(m, p, status)| *m == method && *p == path && (200..300).contains(status));
         assert!(good, "{method} {path} is documented and was not tried");
@@ -767,7 +791,8 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
     let calls: Vec<(String, String)> =
         schema::operations(api.document()).into_iter().map(|(method, path, _)| (method, path)).collect();
     for (method, path) in calls.iter().filter(|(_, path)| path.starts_with("/v1/")) {
-        let path = path.replace("{name}", "alpha").replace("{id}", "x");
+        let path = path.replace("{name}", "alpha").replace("{id}", "x").replace("{address}", "2001:db8::9");
+        let path = path.replace("{order_id}", "1124").replace("{request_id}", "x");
         for wrong in [nobody.clone(), api.showing(Some("")), api.showing(Some("sga_wrong")), api.showing(Some("x y"))] {
             let reply = wrong.call(method, &path, Some(json!({}))).is(401);
             assert_eq!(
@@ -775,13 +800,18 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
                 (Some("Bearer realm=\"sixgate\""), "unauthorized")
             );
         }
+        if path.contains("/alpha/orders/") {
+            // It costs what the broker allows the account.
+            viewer.call(method, &path, None).is(403);
+            operator.call(method, &path, None).is(409);
+        }
         if path == "/v1/console/links" {
             // A session of the console can do what the token can, and no more.
             viewer.call(method, &path, Some(json!({}))).is(201);
         } else if method != "GET" {
             assert_eq!(viewer.call(method, &path, Some(json!({}))).is(403).text("/code"), "forbidden");
             let may = match (method.as_str(), path.rsplit_once('/').unwrap().1) {
-                ("PUT", "token" | "halt" | "leg") => 422,
+                ("PUT", "token" | "halt" | "leg") | ("POST", "settled") => 422,
                 ("POST", "refresh" | "validate") => 200,
                 ("POST", "consent") => 409,
                 _ => 403,

@@ -48,6 +48,7 @@ mod repeats;
 mod sandbox;
 mod sdk;
 mod secrets;
+mod settle;
 mod speed;
 mod state;
 mod store_crash;

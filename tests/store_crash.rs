@@ -89,7 +89,7 @@ fn change(lane: usize, number: u64) -> Change {
     let change = Change::new()
         .absent::<ClientKeyRecord>(&key)
         .put(&name, &token)
-        .put(&key, &ClientKeyRecord { sha256, created_at: at })
+        .put(&key, &ClientKeyRecord { sha256, created_at: at, label: None, last_used_at: None })
         .put(&pool_name, &pool);
     match number.checked_sub(WINDOW) {
         Some(old) => change

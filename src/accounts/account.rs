@@ -2,10 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::ClientKeys;
+use super::login_secrets::SecretsSet;
+use super::seen_registration::SeenRegistration;
+use super::validate::Validated;
 use crate::domain::{AccountName, ClientId};
 use crate::legs::Legs;
 use crate::orders::day::Repeats;
@@ -33,6 +37,12 @@ pub struct Account {
     pub keys: ClientKeys,
     /// How many of today's writes were answered with what became of an earlier one.
     pub repeats: Arc<Repeats>,
+    /// Which secrets of its login are set.
+    pub secrets: SecretsSet,
+    /// What the last validation found. In memory only: after a restart nobody has looked.
+    pub validated: Arc<ArcSwapOption<Validated>>,
+    /// What the broker was last seen to hold for it.
+    pub registration: Arc<SeenRegistration>,
     /// Made when somebody waits for it: ten thousand accounts are idle.
     pub(super) replaced: OnceLock<CancellationToken>,
 }
@@ -41,6 +51,12 @@ impl Account {
     /// The broker's id.
     pub const fn client_id(&self) -> &ClientId {
         &self.record.client_id
+    }
+
+    /// Names the settings as they are now: another after each change of them, and for an account that was made anew.
+    /// What is no setting (halt, pin, pair, keys, tokens) does not count.
+    pub fn version(&self) -> String {
+        version_of(&self.record)
     }
 
     /// Cancelled when this row is one no longer: the account was changed, halted or deleted, or a key of it was.
@@ -56,4 +72,9 @@ impl Account {
             legs.end();
         }
     }
+}
+
+/// See [`Account::version`].
+pub(super) fn version_of(record: &AccountRecord) -> String {
+    format!("{:x}.{}", record.created_at.as_microsecond(), record.changes)
 }

@@ -53,7 +53,10 @@ impl GetIp for AddressChecker {
             let leg = legs.leg(role);
             let called = client.get_ip(leg, account.client_id(), &token.secret()).await;
             match called.answered {
-                Answered::Good(registered) => Some(seen(&registered, role, leg.source().ip())),
+                Answered::Good(registered) => {
+                    account.registration.note(&registered);
+                    Some(seen(&registered, role, leg.source().ip()))
+                }
                 // A whole reply that says nothing of it.
                 Answered::Refused(_) => Some(SeenAddress { detected: None, orders_allowed: None }),
                 Answered::Unknown(_) | Answered::NotSent(_) => None,

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::account::version_of;
+use super::login_secrets::merge;
 use super::tombstone::tombstone;
 use super::{Account, AccountError, Accounts};
 use crate::domain::problem::Invalid;
-use crate::domain::secret::ExposeSecret;
+use crate::domain::secret::{ExposeSecret, LoginSecret};
 use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, steady};
 use crate::store::records::{
     AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, LoginRecord, PairRecord, TokenRecord,
@@ -49,6 +51,12 @@ pub struct Patch {
     pub access_token: Option<Secret>,
     /// What makes a write of it a repeat.
     pub repeats_by: Option<RepeatsBy>,
+    /// Take the nickname away.
+    pub remove_nickname: bool,
+    /// The secrets of the login to take away.
+    pub remove: Vec<LoginSecret>,
+    /// Only if the account is at one of these versions; whatever it is at where none is named.
+    pub only_at: Option<Vec<String>>,
 }
 
 impl Accounts {
@@ -67,11 +75,13 @@ impl Accounts {
             nickname,
             platform,
             client_id: client_id.clone(),
-            halted: None,
+            halted: self.halted_from_birth(now),
             pin: None,
             created_at: now,
             repeats_by,
+            changes: 0,
         };
+        let credentials = merge(None, credentials, &[])?;
         let mut change = Change::new()
             .absent::<AccountRecord>(&name)
             .put(&name, &record)
@@ -83,6 +93,7 @@ impl Accounts {
         }
         match self.store.commit(change).await {
             Ok(()) => {
+                self.halt_if_all_are(&name)?;
                 let row = self.publish(&name)?.ok_or(AccountError::NoSuchAccount(name))?;
                 row.keeper.looked().await;
                 Ok(row)
@@ -99,8 +110,19 @@ impl Accounts {
     pub async fn change(&self, name: &AccountName, patch: Patch) -> Result<Arc<Account>, AccountError> {
         let _turn = self.turns.of(name).await;
         let old: AccountRecord = self.stored(name)?;
+        if patch.only_at.is_some_and(|wanted| !wanted.contains(&version_of(&old))) {
+            return Err(AccountError::Changed { name: name.clone(), version: version_of(&old) });
+        }
         let mut record = old.clone();
-        record.nickname = patch.nickname.or(record.nickname);
+        record.changes += 1;
+        record.nickname = match (patch.nickname, patch.remove_nickname) {
+            (Some(_), true) => {
+                let why = Invalid::new("nickname is given in the same call; give it or remove it");
+                return Err(AccountError::Invalid { field: "remove", why });
+            }
+            (None, true) => None,
+            (given, false) => given.or(record.nickname),
+        };
         record.platform = patch.platform.unwrap_or(record.platform);
         record.repeats_by = patch.repeats_by.unwrap_or(record.repeats_by);
         let mut change = Change::new().unchanged(name, &old);
@@ -127,7 +149,10 @@ impl Accounts {
             None => change.absent::<CredentialsRecord>(name),
         };
         let given = patch.credentials.is_given();
-        let merged = merge(credentials, patch.credentials);
+        let merged = merge(credentials, patch.credentials, &patch.remove)?;
+        if record.platform == Platform::Automatic && !patch.remove.is_empty() {
+            can_still_log_in(&merged, patch.access_token.is_some())?;
+        }
         // What became of an account that is automatic already is for its login to say.
         if (old.platform, record.platform) == (Platform::Manual, Platform::Automatic) {
             can_log_in(&merged, patch.access_token.is_some())?;
@@ -296,13 +321,13 @@ fn can_log_in(credentials: &CredentialsRecord, token: bool) -> Result<(), Accoun
     }
 }
 
-fn merge(old: Option<CredentialsRecord>, new: CredentialsRecord) -> CredentialsRecord {
-    let Some(old) = old else { return new };
-    CredentialsRecord {
-        pin: new.pin.or(old.pin),
-        totp_secret: new.totp_secret.or(old.totp_secret),
-        phone: new.phone.or(old.phone),
-        api_key: new.api_key.or(old.api_key),
-        api_secret: new.api_secret.or(old.api_secret),
-    }
+/// The same, after secrets were taken away.
+fn can_still_log_in(credentials: &CredentialsRecord, token: bool) -> Result<(), AccountError> {
+    can_log_in(credentials, token).map_err(|_| AccountError::Invalid {
+        field: "remove",
+        why: Invalid::new(
+            "DHAN_V2_AT_IPV6 logs in by PIN and TOTP, or by API key and secret, and neither would be left whole; change \
+             the platform to DHAN_V2_IPV6 in the same call, or remove both of what belongs together",
+        ),
+    })
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{AccountError, Accounts, NewKey};
+use super::{AccountError, Accounts, KeyView, NewKey};
 use crate::domain::AccountName;
 use crate::store::records::ClientKeyRecord;
 use crate::store::{Change, StoreError};
@@ -13,24 +13,39 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
     pub async fn add_key(&self, name: &AccountName) -> Result<NewKey, AccountError> {
+        self.add_labelled_key(name, None).await
+    }
+
+    /// The same, with a label by which people know whose it is.
+    ///
+    /// # Errors
+    /// [`AccountError::NoSuchAccount`].
+    pub async fn add_labelled_key(&self, name: &AccountName, label: Option<String>) -> Result<NewKey, AccountError> {
         let _turn = self.turns.of(name).await;
         let account = self.stored(name)?;
         let key = NewKey::generate().map_err(|why| AccountError::Invalid { field: "key", why })?;
         let id = (name.clone(), key.id.clone());
-        let record = ClientKeyRecord { sha256: key.digest(), created_at: Timestamp::now() };
+        let record = ClientKeyRecord { sha256: key.digest(), created_at: Timestamp::now(), label, last_used_at: None };
         self.commit(name, Change::new().unchanged(name, &account).absent::<ClientKeyRecord>(&id).put(&id, &record))
             .await?;
         self.publish(name)?;
         Ok(key)
     }
 
-    /// Client keys of an account: id and when each was made.
+    /// Client keys of an account.
     ///
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
-    pub fn keys(&self, name: &AccountName) -> Result<Vec<(String, Timestamp)>, AccountError> {
+    pub fn keys(&self, name: &AccountName) -> Result<Vec<KeyView>, AccountError> {
         self.stored(name)?;
-        Ok(self.key_records(name)?.into_iter().map(|(id, record)| (id, record.created_at)).collect())
+        let row = self.lookup(name.as_str());
+        let view = |(id, record): (String, ClientKeyRecord)| KeyView {
+            last_used_at: row.as_ref().and_then(|row| row.keys.use_of(&record.sha256)?.last()).max(record.last_used_at),
+            id,
+            created_at: record.created_at,
+            label: record.label,
+        };
+        Ok(self.key_records(name)?.into_iter().map(view).collect())
     }
 
     /// Delete a client key.

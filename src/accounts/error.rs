@@ -23,10 +23,16 @@ pub enum AccountError {
     NoPair(AccountName),
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: Invalid },
+    #[error("{0} pairs are set aside already; give some back, or wait until they end")]
+    TooManyReservations(usize),
     #[error(transparent)]
     Addressing(#[from] AddressingError),
     #[error("the state could not be read or written")]
     Store(#[from] StoreError),
     #[error("account {0} was changed by somebody else at the same moment; try again")]
     Busy(AccountName),
+    #[error(
+        "account {name} was changed since you read it: it is at version {version} now. Read it again, and look what is new"
+    )]
+    Changed { name: AccountName, version: String },
 }

@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// The number of halts that are saved at once.
 const TOGETHER: usize = 16;
 /// How long a halt waits for a disk that is slow. It is in force already.
-const SAVED_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const SAVED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Accounts {
     /// Halt an account, or let it trade again. A halt is in force even where it cannot be saved
@@ -47,7 +47,11 @@ impl Accounts {
 
     async fn end_halt(&self, name: &AccountName) -> Result<Arc<Account>, AccountError> {
         // What was asked for up to here is what ends.
-        let asked = self.unsaved.asked(name);
+        self.end_halt_since(name, self.unsaved.asked(name)).await
+    }
+
+    /// End the halt that is in force, unless one was asked for after the one of this number.
+    pub(super) async fn end_halt_since(&self, name: &AccountName, asked: u64) -> Result<Arc<Account>, AccountError> {
         let again = || self.unsaved.asked(name) != asked;
         let _turn = self.turns.of(name).await;
         let old = self.stored(name)?;
@@ -65,7 +69,7 @@ impl Accounts {
     }
 
     /// Save the halt that is held of an account. Was there one?
-    async fn save_halt(&self, name: &AccountName) -> Result<bool, AccountError> {
+    pub(super) async fn save_halt(&self, name: &AccountName) -> Result<bool, AccountError> {
         let _turn = self.turns.of(name).await;
         let Some(UnsavedHalt { made, halt, asked }) = self.unsaved.held(name) else { return Ok(false) };
         let old = match self.stored(name) {
@@ -77,7 +81,9 @@ impl Accounts {
                 return Err(err);
             }
         };
-        if old.created_at == made && old.halted.is_none() {
+        // One that was asked for by itself stays when the halt of all ends.
+        let is_news = |old: &HaltRecord| old.of_all && !halt.of_all;
+        if old.created_at == made && old.halted.as_ref().is_none_or(is_news) {
             let record = AccountRecord { halted: Some(halt), ..old.clone() };
             self.commit(name, Change::new().unchanged(name, &old).put(name, &record)).await?;
         }
@@ -108,6 +114,7 @@ impl Accounts {
                     Ok(Err(_)) | Err(_) => continue,
                 }
             }
+            this.save_all_halted().await;
             // Each for itself: one whose turn another change has for long holds up no other.
             futures_util::stream::iter(self.unsaved.names())
                 .for_each_concurrent(TOGETHER, |name| async move { this.heal_one(&name).await })

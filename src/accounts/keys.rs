@@ -3,13 +3,16 @@
 //! A key is 256 random bits, so a plain SHA-256 of it is kept: there is nothing
 //! to guess, and a slow hash per request would be a way to stop the gateway.
 
+use std::sync::Arc;
+
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
+use super::key_use::KeyUse;
 use crate::domain::Secret;
 use crate::domain::problem::Invalid;
 
@@ -17,6 +20,8 @@ use crate::domain::problem::Invalid;
 #[derive(Clone, Debug, Default)]
 pub struct ClientKeys {
     hashes: Vec<[u8; 32]>,
+    /// Of each of them, when it was last used.
+    uses: Vec<Arc<KeyUse>>,
     /// Cancelled when one of them is taken away: what they opened ends, because
     /// nobody remembers which key opened what.
     revoked: CancellationToken,
@@ -25,7 +30,9 @@ pub struct ClientKeys {
 impl ClientKeys {
     /// From stored hashes.
     pub fn new(hashes: impl Iterator<Item = [u8; 32]>) -> Self {
-        Self { hashes: hashes.collect(), revoked: CancellationToken::new() }
+        let hashes: Vec<_> = hashes.collect();
+        let uses = hashes.iter().map(|_| Arc::default()).collect();
+        Self { hashes, uses, revoked: CancellationToken::new() }
     }
 
     /// These, in place of `old`: what `old` opened goes on if each of its keys is still here.
@@ -35,7 +42,22 @@ impl ClientKeys {
         } else {
             old.end();
         }
+        for (key, used) in self.hashes.iter().zip(&mut self.uses) {
+            if let Some(known) = old.use_of(key) {
+                *used = Arc::clone(known);
+            }
+        }
         self
+    }
+
+    /// When the key of this hash was used.
+    pub(super) fn use_of(&self, hash: &[u8; 32]) -> Option<&Arc<KeyUse>> {
+        self.hashes.iter().zip(&self.uses).find(|(key, _)| *key == hash).map(|(_, used)| used)
+    }
+
+    /// Was any of them used since it was last looked at, or, `ever`, since the start?
+    pub(super) fn any_used(&self, ever: bool) -> bool {
+        self.uses.iter().any(|used| if ever { used.was_used() } else { used.is_marked() })
     }
 
     /// End what was opened with them.
@@ -58,10 +80,19 @@ impl ClientKeys {
         self.hashes.is_empty()
     }
 
-    /// Is `shown` one of them? Takes the same time whichever it is.
+    /// Is `shown` one of them? Then it is being used. Takes the same time whichever it is.
     pub fn accept(&self, shown: &[u8]) -> bool {
+        self.find(shown).inspect(|used| used.mark()).is_some()
+    }
+
+    /// The use of the key that `shown` is. Comparing takes the same time whichever it is; its place is no secret.
+    pub fn find(&self, shown: &[u8]) -> Option<&Arc<KeyUse>> {
         let shown: [u8; 32] = Sha256::digest(shown).into();
-        self.hashes.iter().fold(Choice::from(0), |found, key| found | key.ct_eq(&shown)).into()
+        let mut place = u32::MAX;
+        for (number, key) in (0_u32..).zip(&self.hashes) {
+            place.conditional_assign(&number, key.ct_eq(&shown));
+        }
+        self.uses.get(usize::try_from(place).ok()?)
     }
 }
 
@@ -100,6 +131,12 @@ mod tests {
         let keys = ClientKeys::new([one.digest(), two.digest()].into_iter());
         assert!(keys.accept(one.key.expose_secret().as_bytes()));
         assert!(keys.accept(two.key.expose_secret().as_bytes()));
+        let used = |key: &NewKey| keys.use_of(&key.digest()).unwrap().is_marked();
+        assert!(used(&one) && used(&two));
+        let third = NewKey::generate().unwrap();
+        let later = ClientKeys::new([third.digest(), two.digest()].into_iter()).after(&keys);
+        let marked = |key: &NewKey| later.use_of(&key.digest()).unwrap().is_marked();
+        assert!(marked(&two) && !marked(&third), "a use outlives the row, and is of its own key");
         assert!(!keys.accept(b"") && !keys.accept(b"sgk_"));
         assert!(!ClientKeys::default().accept(b""), "no keys means nobody");
         assert!(!format!("{one:?}").contains(one.key.expose_secret()));

@@ -18,17 +18,24 @@
 
 mod account;
 mod address_check;
+mod all_halted;
 mod change;
 mod change_keys;
 mod error;
 mod halts;
+mod key_use;
 mod keys;
 mod locks;
+mod login_secrets;
+pub mod overview;
 mod pairs;
 pub mod registration;
+mod reservations;
 mod row;
+mod seen_registration;
 mod tombstone;
 mod unsaved;
+mod write_key_use;
 
 use std::sync::{Arc, Mutex};
 
@@ -43,12 +50,19 @@ use crate::tokens::Keepers;
 
 pub use account::Account;
 pub use address_check::AddressChecker;
+pub use all_halted::HaltedNow;
 pub use change::{NewAccount, Patch};
 pub use error::AccountError;
+pub use key_use::{KeyUse, KeyView};
 pub use keys::{ClientKeys, NewKey};
+pub use login_secrets::SecretsSet;
 pub use pairs::Assigned;
+pub use reservations::Reserved;
+pub use seen_registration::{SeenRegistration, SeenSlot};
 
+use all_halted::AllHalted;
 use locks::Turns;
+use reservations::Reservations;
 use unsaved::Unsaved;
 
 /// A page of accounts.
@@ -74,6 +88,8 @@ pub struct Accounts {
     turns: Turns,
     /// Halts that are in force and could not be saved yet.
     unsaved: Unsaved,
+    reservations: Reservations,
+    all_halted: AllHalted,
 }
 
 impl Accounts {
@@ -97,7 +113,10 @@ impl Accounts {
             publishing,
             turns: Turns::new(),
             unsaved: Unsaved::default(),
+            reservations: Reservations::default(),
+            all_halted: AllHalted::default(),
         };
+        accounts.read_all_halted()?;
         for (name, _) in accounts.store.scan::<AccountRecord>()? {
             accounts.publish(&name)?;
         }

@@ -31,6 +31,7 @@ impl Accounts {
                 _ => Ok(Assigned { pair: has.pair, new: false }),
             };
         }
+        self.tend_reservations();
         let reserved = self.addressing.reserve_next(pool)?;
         self.assign(name, record, reserved).await
     }
@@ -46,11 +47,14 @@ impl Accounts {
             let same = has.pair == pair;
             return if same { Ok(Assigned { pair, new: false }) } else { Err(AccountError::HasPair(name.clone())) };
         }
-        let reserved = self.addressing.reserve_given(pair, name, &record.client_id)?;
+        let reserved = match self.take_reserved(pair) {
+            Some(reserved) => reserved,
+            None => self.addressing.reserve_given(pair, name, &record.client_id)?,
+        };
         self.assign(name, record, reserved).await
     }
 
-    async fn assign(
+    pub(super) async fn assign(
         &self,
         name: &AccountName,
         account: AccountRecord,

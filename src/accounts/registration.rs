@@ -17,6 +17,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
+use super::seen_registration::SeenRegistration;
 use crate::domain::{ClientId, Pair, Role, india, steady};
 use crate::legs::Legs;
 use crate::tokens::LiveToken;
@@ -33,6 +34,8 @@ pub struct AccountSnapshot {
     pub token: Result<Arc<LiveToken>, String>,
     /// It gets its next token by itself.
     pub automatic: bool,
+    /// Where what the broker says of its addresses is kept.
+    pub seen: Arc<SeenRegistration>,
 }
 
 /// Why the broker's registration could not be read.
@@ -175,6 +178,7 @@ async fn ask(client: &BrokerClient, subject: &AccountSnapshot) -> Result<(Regist
             answered.told().map_err(RegistrationError::Broker)?
         }
     };
+    subject.seen.note(&told);
     Ok((Registration::of(legs.pair(), told), now))
 }
 

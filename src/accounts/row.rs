@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderValue;
 use jiff::Timestamp;
 
+use super::login_secrets::set_of;
 use super::{Account, AccountError, Accounts, ClientKeys};
 use crate::domain::AccountName;
 use crate::domain::lock;
 use crate::domain::problem::Invalid;
 use crate::legs::Legs;
-use crate::store::records::{AccountRecord, CredentialsRecord, PairRecord, TokenRecord};
+use crate::store::records::{AccountRecord, CredentialsRecord, HaltRecord, PairRecord, TokenRecord};
 use crate::tokens::LiveToken;
 use crate::tokens::keeper::{KeptAccount, Setup};
 use crate::tokens::lifecycle::LoginMethods;
@@ -33,7 +34,9 @@ impl Accounts {
         };
         let halt = self.unsaved.of(name, &record);
         let halt_unsaved = halt.is_some() && record.halted.is_none();
-        record.halted = record.halted.or(halt);
+        // One of its own takes the place of one that came with the halt of all.
+        let is_news = |halt: &HaltRecord| record.halted.as_ref().is_none_or(|old| old.of_all && !halt.of_all);
+        record.halted = halt.filter(is_news).or(record.halted);
         // A row of the same name that was made anew, or for another customer, shares nothing.
         let same = |old: &&Arc<Account>| {
             old.record.client_id == record.client_id && old.record.created_at == record.created_at
@@ -63,7 +66,8 @@ impl Accounts {
             Some(old) => keys.after(&old.keys),
             None => keys,
         };
-        let means = self.means(name, &record, legs.is_some())?;
+        let credentials = self.store.get::<CredentialsRecord>(name)?.unwrap_or_default();
+        let means = means(&credentials, &record, legs.is_some());
         let keeper = match kept {
             Some(old) => {
                 old.keeper.set_up(means, legs.clone());
@@ -90,6 +94,9 @@ impl Accounts {
             keeper,
             keys,
             repeats,
+            secrets: set_of(&credentials),
+            validated: kept.map(|old| Arc::clone(&old.validated)).unwrap_or_default(),
+            registration: kept.map(|old| Arc::clone(&old.registration)).unwrap_or_default(),
             replaced: OnceLock::new(),
         });
         if let Some(last) = last {
@@ -113,14 +120,13 @@ impl Accounts {
         }
         Ok(Some(row))
     }
+}
 
-    fn means(&self, name: &AccountName, record: &AccountRecord, pair: bool) -> Result<LoginMethods, AccountError> {
-        let known = self.store.get::<CredentialsRecord>(name)?.unwrap_or_default();
-        Ok(LoginMethods {
-            platform: record.platform,
-            pin_totp: known.pin.is_some() && known.totp_secret.is_some(),
-            consent: known.api_key.is_some() && known.api_secret.is_some(),
-            pair,
-        })
+const fn means(known: &CredentialsRecord, record: &AccountRecord, pair: bool) -> LoginMethods {
+    LoginMethods {
+        platform: record.platform,
+        pin_totp: known.pin.is_some() && known.totp_secret.is_some(),
+        consent: known.api_key.is_some() && known.api_secret.is_some(),
+        pair,
     }
 }

@@ -93,7 +93,7 @@ fn client_id(n: usize) -> ClientId {
 }
 
 fn no_credentials() -> CredentialsRecord {
-    CredentialsRecord { pin: None, totp_secret: None, phone: None, api_key: None, api_secret: None }
+    CredentialsRecord::default()
 }
 
 fn new_account(account: usize, id: usize) -> NewAccount {
@@ -276,7 +276,7 @@ async fn a_token_that_could_not_be_stored_signs_on_after_a_change_of_its_account
     let live = LiveToken::new(unstored.clone(), stored.expires_at(), "pin_totp".to_owned(), generation).unwrap();
     before.token.set(live);
 
-    let halt = HaltRecord { reason: "a look around".to_owned(), since: Timestamp::now() };
+    let halt = HaltRecord { reason: "a look around".to_owned(), since: Timestamp::now(), of_all: false };
     accounts.set_halt(&name, Some(halt)).await.unwrap();
     let patch = Patch { nickname: Some("mine".to_owned()), ..Patch::default() };
     accounts.change(&name, patch).await.unwrap();
@@ -366,7 +366,7 @@ async fn perform(accounts: &Accounts, step: Step, n: usize) -> Result<(), Accoun
         Step::Token(account, id) => drop(accounts.set_token(&name(account), token(id, n)).await?),
         Step::AddKey(account) => drop(accounts.add_key(&name(account)).await?),
         Step::DeleteKey(account) => {
-            if let Some((id, _)) = accounts.keys(&name(account))?.first() {
+            if let Some(KeyView { id, .. }) = accounts.keys(&name(account))?.first() {
                 accounts.delete_key(&name(account), id).await?;
             }
         }
@@ -465,6 +465,7 @@ async fn assign_at_once(count: usize) {
                 pin: None,
                 created_at: Timestamp::now(),
                 repeats_by: crate::domain::RepeatsBy::AnyId,
+                changes: 0,
             };
             change = change.put(&name(*n), &record).put(&client_id(*n), &ClientIdRecord { account: name(*n) });
         }
@@ -539,7 +540,7 @@ async fn assign_at_once(count: usize) {
 }
 
 fn halt(reason: &str) -> HaltRecord {
-    HaltRecord { reason: reason.to_owned(), since: Timestamp::now() }
+    HaltRecord { reason: reason.to_owned(), since: Timestamp::now(), of_all: false }
 }
 
 /// Let it go as far as it can without what it waits for.

@@ -43,7 +43,8 @@ impl Unsaved {
         self.lock().held.get(name).cloned()
     }
 
-    /// Halted twice it stays halted since the first time.
+    /// Halted twice it stays halted since the first time. A halt of its own takes the place of one that came with the halt
+    /// of all accounts, and so stays when that ends.
     pub(super) fn hold(&self, name: &AccountName, account: &AccountRecord, new: HaltRecord) {
         let mut halts = self.lock();
         let asked = halts.asked.entry(name.clone()).or_default();
@@ -51,7 +52,11 @@ impl Unsaved {
         let asked = *asked;
         let made = account.created_at;
         let before = halts.held.get(name).filter(|held| held.made == made).map(|held| held.halt.clone());
-        let halt = account.halted.clone().or(before).unwrap_or(new);
+        let halt = match account.halted.clone().or(before) {
+            Some(old) if old.of_all && !new.of_all => HaltRecord { since: old.since, ..new },
+            Some(old) => old,
+            None => new,
+        };
         halts.held.insert(name.clone(), UnsavedHalt { made, halt, asked });
     }
 

@@ -66,6 +66,27 @@ impl Check {
     }
 }
 
+/// What a validation found, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validated {
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// What was looked at.
+    pub checks: Vec<Check>,
+}
+
+impl Validated {
+    /// Were all checks as they should be?
+    pub fn ok(&self) -> bool {
+        all_ok(&self.checks)
+    }
+
+    /// Did one of them fail? Not to know is no failure.
+    pub fn failed(&self) -> bool {
+        self.checks.iter().any(|check| check.verdict == CheckVerdict::Failed)
+    }
+}
+
 const fn check(name: &'static str, ok: bool, detail: String) -> Check {
     Check { name, verdict: if ok { CheckVerdict::Good } else { CheckVerdict::Failed }, detail }
 }
@@ -170,7 +191,11 @@ async fn see(
 ) -> (AddressReply, LineResult, Option<SignedDuration>) {
     let Called { answered, skew, .. } = client.get_ip(leg, &subject.client_id, &token.secret()).await;
     let line = line_of(&answered);
-    (answered.told(), line, skew)
+    let told = answered.told();
+    if let Ok(told) = &told {
+        subject.seen.note(told);
+    }
+    (told, line, skew)
 }
 
 async fn try_line(client: &BrokerClient, subject: &AccountSnapshot, leg: &Leg) -> (LineResult, Option<SignedDuration>) {

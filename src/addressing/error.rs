@@ -29,6 +29,12 @@ pub enum AddressingError {
     Overlap { name: String, other: String },
     #[error("pool {name} still has {pairs} pairs")]
     NotEmpty { name: String, pairs: u64 },
+    #[error("{0} was never an account's, so there is nothing to forget")]
+    NeverGiven(SourceAddr),
+    #[error(
+        "{address} is {held}; only an address that an account gave up can be purged (DELETE /v1/accounts/NAME/pair)"
+    )]
+    InUse { address: SourceAddr, held: Occupancy },
     #[error("the state could not be written")]
     Store(#[from] StoreError),
 }

@@ -134,6 +134,14 @@ impl Pool {
         Self { prefixes, capacity: prefixes.capacity(), cursor: 0, assigned: 0 }
     }
 
+    /// The pair that [`Pool::next`] would give.
+    pub(super) fn peek(&mut self, holders: &HashMap<SourceAddr, Holder>, own: &Own) -> Option<Pair> {
+        let cursor = self.cursor;
+        let next = self.next(holders, own);
+        self.cursor = cursor;
+        next
+    }
+
     /// The next pair whose two addresses nobody has or had, and that this host and its routers do not use.
     pub(super) fn next(&mut self, holders: &HashMap<SourceAddr, Holder>, own: &Own) -> Option<Pair> {
         let free = |pair: &Pair| {

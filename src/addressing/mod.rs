@@ -19,6 +19,7 @@
 mod around;
 mod error;
 mod ledger;
+mod listing;
 mod prefix;
 
 use std::net::Ipv6Addr;
@@ -36,6 +37,7 @@ use ledger::{Holder, Ledger, Pool};
 
 pub use error::AddressingError;
 pub use ledger::Occupancy;
+pub use listing::{Found, PoolRoom, WantedAddresses};
 pub use prefix::Prefixes;
 
 /// A pool as the API shows it.

@@ -73,6 +73,13 @@ impl Prefixes {
         }
     }
 
+    /// The index of an address of either prefix.
+    pub fn index_of(&self, address: SourceAddr) -> Option<u128> {
+        let ip = address.ip();
+        let net = [self.primary, self.secondary].into_iter().find(|net| net.contains(&ip))?;
+        Some(u128::from(ip) - u128::from(net.network()))
+    }
+
     /// The pair at an index, unless one of its addresses is reserved.
     pub fn pair(&self, index: u128) -> Option<Pair> {
         let address = |net: Ipv6Net| {

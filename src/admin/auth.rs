@@ -100,7 +100,7 @@ fn settings(admin: &Admin, name: &str) -> Option<serde_json::Value> {
     };
     shown.retain(|member, _| SET.contains(&member.as_str()));
     let keys = admin.accounts.keys(&account.name).ok()?;
-    shown.insert("keys".to_owned(), keys.into_iter().map(|(id, _)| id).collect());
+    shown.insert("keys".to_owned(), keys.into_iter().map(|key| key.id).collect());
     Some(shown.into())
 }
 

@@ -1,7 +1,9 @@
 //! Errors of the admin API, and the one place where they become a status.
 
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -33,11 +35,17 @@ pub(super) struct Failure {
     code: &'static str,
     detail: String,
     field: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None }
+        Self { status, code, detail: detail.into(), field: None, retry_after: None }
+    }
+
+    /// It is worth another try after so long.
+    pub(super) fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
     }
 
     /// What happened and what to do.
@@ -48,7 +56,7 @@ impl Failure {
     /// 422 with the field's name.
     pub(super) fn field(field: &str, why: impl Into<String>) -> Self {
         let (detail, field) = (format!("{field}: {}", why.into()), Some(field.to_owned()));
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "invalid", detail, field }
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "invalid", detail, field, retry_after: None }
     }
 }
 
@@ -63,7 +71,12 @@ impl IntoResponse for Failure {
             field: self.field,
         };
         let body = serde_json::to_string(&problem).unwrap_or_default();
-        (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let mut reply = (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and never too early.
+            reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        }
+        reply
     }
 }
 
@@ -77,6 +90,8 @@ impl From<AccountError> for Failure {
             AccountError::NameTaken(_) | AccountError::ClientIdTaken { .. } | AccountError::HasPair(_) => {
                 Self::new(StatusCode::CONFLICT, "taken", text)
             }
+            AccountError::TooManyReservations(_) => Self::new(StatusCode::CONFLICT, "too_many", text),
+            AccountError::Changed { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "changed_since", text),
             AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),
             AccountError::Invalid { field, why } => Self::field(field, why.to_string()),
             AccountError::Addressing(err) => err.into(),
@@ -89,7 +104,10 @@ impl From<AddressingError> for Failure {
     fn from(err: AddressingError) -> Self {
         let text = err.to_string();
         match err {
-            AddressingError::NoSuchPool(_) => Self::new(StatusCode::NOT_FOUND, "not_found", text),
+            AddressingError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", text),
+            AddressingError::NoSuchPool(_) | AddressingError::NeverGiven(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", text)
+            }
             AddressingError::NoPool => Self::new(StatusCode::CONFLICT, "no_pool", text),
             AddressingError::Exhausted { .. } | AddressingError::NoRoom { .. } => {
                 Self::new(StatusCode::CONFLICT, "pool_exhausted", text)

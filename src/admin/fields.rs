@@ -3,16 +3,17 @@
 //! Each is read by its name, so that what is wrong can be told by that name and a secret
 //! is never quoted back.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use ipnet::Ipv6Net;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use utoipa::IntoParams;
 
 use super::error::Failure;
 use crate::domain::problem::Invalid;
@@ -21,11 +22,13 @@ use crate::domain::{AccountName, Secret, SourceAddr};
 /// The largest body of a call, in bytes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
 /// Items of a page when the call does not say.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 /// Items of a page at most.
 const PAGE_LIMIT: usize = 1000;
 /// Characters of a text: five secrets of that length fit in one record of the store.
 const TEXT_LIMIT: usize = 256;
+/// Items of a list in a body.
+const LIST_LIMIT: usize = 16;
 /// Characters of a token, as many as fit in its record. The broker's have about 300.
 const TOKEN_LIMIT: usize = 3500;
 
@@ -42,40 +45,35 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<
     }
 }
 
-/// Where a page begins and how long it is.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Paging {
-    /// Items at most: 1 to 1000, 100 when not given.
-    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
-    pub limit: usize,
-    /// `next` of the page before.
-    #[param(value_type = Option<String>)]
-    pub cursor: Option<AccountName>,
+/// A query as it was given.
+pub(super) type Given = Result<Query<BTreeMap<String, String>>, QueryRejection>;
+
+/// The parameters of a query.
+///
+/// # Errors
+/// 400 when it cannot be read.
+pub(super) fn query(given: Given) -> Result<BTreeMap<String, String>, Failure> {
+    let bad = |_| Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the query cannot be read");
+    given.map(|Query(given)| given).map_err(bad)
 }
 
-impl Paging {
-    /// # Errors
-    /// 422 with the name of the parameter. Names and numbers need no escapes, so
-    /// there is nothing to decode.
-    pub(super) fn read(query: Option<&str>) -> Result<Self, Failure> {
-        let mut paging = Self { limit: PAGE, cursor: None };
-        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match name {
-                "limit" => {
-                    let limit = value.parse().ok().filter(|limit| (1..=PAGE_LIMIT).contains(limit));
-                    paging.limit = limit.ok_or_else(|| Failure::field(name, format!("is 1 to {PAGE_LIMIT}")))?;
-                }
-                "cursor" => {
-                    let cursor = AccountName::parse(value);
-                    paging.cursor = Some(cursor.map_err(|_| Failure::field(name, "is none of this list's"))?);
-                }
-                other => return Err(Failure::field(other, "there is no such parameter")),
-            }
-        }
-        Ok(paging)
-    }
+/// The parameter `limit`.
+///
+/// # Errors
+/// 422 when it is no number that may be asked for.
+pub(super) fn limit(text: &str) -> Result<usize, Failure> {
+    let limit = text.parse().ok().filter(|limit| (1..=PAGE_LIMIT).contains(limit));
+    limit.ok_or_else(|| Failure::field("limit", format!("is 1 to {PAGE_LIMIT}")))
+}
+
+/// The parameter `cursor` is no list's that was given out.
+pub(super) fn strange_cursor() -> Failure {
+    Failure::field("cursor", "is none of this list's")
+}
+
+/// 422 with the name of a parameter that this call does not have.
+pub(super) fn no_such_parameter(name: &str) -> Failure {
+    Failure::field(name, "there is no such parameter")
 }
 
 /// A request's JSON object, read field by field. No `Debug`: it holds secrets.
@@ -170,6 +168,19 @@ impl Fields {
     /// An address, if it is there.
     pub(super) fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
         self.parsed(name, SourceAddr::parse)
+    }
+
+    /// A list of short texts, if it is there.
+    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Failure> {
+        let wrong = || Failure::field(name, "must be a list of texts");
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(items)) if items.len() <= LIST_LIMIT => {
+                let text = |item: &Value| item.as_str().map(str::to_owned).ok_or_else(wrong);
+                items.iter().map(text).collect()
+            }
+            Some(_) => Err(wrong()),
+        }
     }
 
     /// Addresses of either kind, if they are there: a list of texts.

@@ -12,6 +12,7 @@
 mod about;
 mod accounts;
 mod audit;
+mod addresses;
 mod auth;
 mod awaited;
 mod changes;
@@ -27,6 +28,7 @@ mod host;
 mod keys;
 mod links;
 mod operators;
+mod limits;
 mod orders;
 mod pairs;
 mod pools;
@@ -34,9 +36,11 @@ mod registration;
 mod serve;
 mod sessions;
 mod site;
+mod settle;
 mod state;
 mod status;
 mod tokens;
+mod totp;
 mod validate;
 mod wire;
 
@@ -75,13 +79,19 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(accounts::read, accounts::change, accounts::delete))
         .routes(routes!(pairs::assign, pairs::retire))
         .routes(routes!(halts::halt))
+        .routes(routes!(halts::all_halted, halts::halt_all))
+        .routes(routes!(limits::read))
+        .routes(routes!(limits::ask))
         .routes(routes!(orders::list))
+        .routes(routes!(settle::list))
+        .routes(routes!(settle::settle))
         .routes(routes!(events::listen))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
         .routes(routes!(tokens::read, tokens::put))
         .routes(routes!(tokens::refresh))
+        .routes(routes!(totp::preview))
         .routes(routes!(consent::begin))
         .routes(routes!(consent::leave))
         .routes(routes!(consent::come_back))
@@ -90,6 +100,11 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(validate::all))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
+        .routes(routes!(pools::pairs))
+        .routes(routes!(pools::reserve))
+        .routes(routes!(pools::release))
+        .routes(routes!(addresses::list))
+        .routes(routes!(addresses::read, addresses::purge))
         .routes(routes!(host::read))
         .routes(routes!(changes::list))
         .routes(routes!(links::create))

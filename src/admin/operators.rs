@@ -15,14 +15,23 @@ use crate::domain::OperatorRole;
 /// What a call needs.
 pub(super) fn needed(method: &Method, path: &str) -> OperatorRole {
     match *method {
+        // Asks the broker, which counts what the account asks.
+        Method::GET | Method::HEAD if is_order_of_an_account(path) => OperatorRole::Operator,
         Method::GET | Method::HEAD => OperatorRole::Viewer,
         Method::PUT if ["/token", "/halt", "/leg"].iter().any(|end| path.ends_with(end)) => OperatorRole::Operator,
         Method::POST if path.ends_with("/token/refresh") || path.ends_with("/token/consent") => OperatorRole::Operator,
         Method::POST if path.ends_with("/validate") => OperatorRole::Operator,
+        Method::POST if path.starts_with("/v1/orders/") && path.ends_with("/settled") => OperatorRole::Operator,
         // A session of the console can do what the token can that it was opened with.
         Method::POST if path == "/v1/console/links" => OperatorRole::Viewer,
         _ => OperatorRole::Admin,
     }
+}
+
+/// `/v1/accounts/{name}/orders/{order_id}`
+fn is_order_of_an_account(path: &str) -> bool {
+    let below = path.strip_prefix("/v1/accounts/").and_then(|rest| rest.split_once('/'));
+    below.is_some_and(|(_, rest)| rest.starts_with("orders/"))
 }
 
 /// Why a token file cannot be used.

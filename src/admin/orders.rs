@@ -12,7 +12,7 @@ use super::state::Admin;
 use super::wire::{OrderFilter, OrdersBody};
 use crate::domain::{AccountName, Outcome};
 pub(super) use crate::orders::journal::Page as PageOfLines;
-use crate::orders::journal::{Kind, Order, Query, SafeText, query, write_json};
+use crate::orders::journal::{Kind, Order, Query, Recorded, SafeText, query, write_json};
 
 /// Lines of the order journal, the newest first: what was sent, and what became of it.
 #[utoipa::path(get, path = "/v1/orders", tag = "orders", params(OrderFilter), security(("bearer" = [])),
@@ -24,17 +24,22 @@ pub(super) async fn list(
     let bad = |_| Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the query cannot be read");
     let UrlQuery(given) = given.map_err(bad)?;
     let page = page(&admin, read(given)?).await?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for line in &page.items {
-        let mut text = Vec::new();
-        write_json(&mut text, line).map_err(failed)?;
-        let text = String::from_utf8(text).unwrap_or_default();
-        items.push(RawValue::from_string(text.trim_end().to_owned()).map_err(|_| cut_short())?);
-    }
+    let items = shown(&page.items)?;
     Ok(Json(OrdersBody { items, next: page.next.map(|cursor| cursor.to_string()), unreadable: page.unreadable }))
 }
 
-fn failed(err: std::io::Error) -> Failure {
+/// Lines as they stand in the journal.
+pub(super) fn shown(lines: &[Recorded]) -> Result<Vec<Box<RawValue>>, Failure> {
+    let show = |line: &Recorded| {
+        let mut text = Vec::new();
+        write_json(&mut text, line).map_err(unreadable)?;
+        let text = String::from_utf8(text).unwrap_or_default();
+        RawValue::from_string(text.trim_end().to_owned()).map_err(|_| cut_short())
+    };
+    lines.iter().map(show).collect()
+}
+
+pub(super) fn unreadable(err: std::io::Error) -> Failure {
     let text = format!("the journal cannot be read: {err}");
     Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "journal_failed", text)
 }
@@ -43,7 +48,7 @@ fn failed(err: std::io::Error) -> Failure {
 pub(super) async fn page(admin: &Admin, wanted: Query) -> Result<PageOfLines, Failure> {
     let folder = admin.orders.journal.folder().to_path_buf();
     let page = tokio::task::spawn_blocking(move || query(&folder, &wanted)).await.map_err(|_| cut_short())?;
-    page.map_err(failed)
+    page.map_err(unreadable)
 }
 
 /// What a query of the API asks for.
@@ -69,6 +74,7 @@ pub(super) fn read(given: BTreeMap<String, String>) -> Result<Query, Failure> {
                 let known = [Kind::Intent, Kind::Outcome, Kind::Note].into_iter().find(|kind| kind.as_str() == value);
                 wanted.kind = Some(known.ok_or_else(|| wrong("is intent, outcome or note"))?);
             }
+            "request_id" => wanted.request_id = Some(SafeText::new(&value)),
             "order_id" => wanted.order_id = Some(SafeText::new(&value)),
             "correlation_id" => wanted.correlation_id = Some(SafeText::new(&value)),
             "limit" => {

@@ -11,7 +11,7 @@ use super::wire::{PairBody, PairFields};
 use crate::domain::Pair;
 
 /// Assign the next free pair (`{}`, `{"pool"}`) or the one brought along
-/// (`{"primary", "secondary"}`). An account that has the pair already keeps it: 200.
+/// (`{"primary", "secondary"}`), or one that was set aside (`{"reservation"}`). An account that has the pair already keeps it: 200.
 #[utoipa::path(post, path = "/v1/accounts/{name}/pair", tag = "pairs", request_body = PairFields, security(("bearer" = [])),
     responses((status = 201, body = PairBody), (status = 200, body = PairBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn assign(
@@ -21,8 +21,17 @@ pub(super) async fn assign(
 ) -> Result<(StatusCode, Json<PairBody>), Failure> {
     let name = fields::name(&name)?;
     let pool = fields.text("pool")?;
+    let reservation = fields.text("reservation")?;
     let given = (fields.address("primary")?, fields.address("secondary")?);
     fields.done()?;
+    if let Some(id) = reservation {
+        if pool.is_some() || given.0.is_some() || given.1.is_some() {
+            return Err(Failure::field("reservation", "give a reservation, a pool or a pair, and not two of them"));
+        }
+        let assigned = admin.accounts.assign_reserved(&name, &id).await?;
+        admin.host.look_again();
+        return Ok((StatusCode::CREATED, Json(assigned.pair.into())));
+    }
     let assigned = match given {
         (None, None) => admin.accounts.assign_next(&name, pool.as_deref()).await?,
         (Some(_), Some(_)) if pool.is_some() => {

@@ -6,18 +6,20 @@ use axum::http::StatusCode;
 
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, InPath};
+use super::limits::wait_for_room;
 use super::state::Admin;
 use super::wire::{RegisteredBody, RegistrationBody, ReplaceFields};
 use crate::accounts::registration::{self, RegistrationError};
 
 /// What the broker holds, beside the pair that is assigned.
 #[utoipa::path(get, path = "/v1/accounts/{name}/registration", tag = "registration", security(("bearer" = [])),
-    responses((status = 200, body = RegistrationBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 502, body = Problem)))]
+    responses((status = 200, body = RegistrationBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem)))]
 pub(super) async fn read(
     State(admin): State<Admin>,
     InPath(name): InPath<String>,
 ) -> Result<Json<RegistrationBody>, Failure> {
     let name = fields::name(&name)?;
+    wait_for_room(&admin, &*admin.account(name.as_str())?).await?;
     let subject = admin.subject(&name)?;
     let found = registration::read(&admin.client, &subject).await.map_err(|err| failure(&name, err))?;
     Ok(Json((&found).into()))

@@ -12,6 +12,7 @@ use super::fields;
 use super::operators::Operators;
 use super::sessions::Sessions;
 use super::site::Site;
+use super::totp::Previews;
 use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
@@ -65,6 +66,8 @@ pub struct Admin {
     pub(super) sessions: Arc<Sessions>,
     /// People who were sent to the broker's page.
     pub(super) consents: Arc<Awaited>,
+    /// Codes that were shown.
+    pub(super) previews: Arc<Previews>,
 }
 
 impl Admin {
@@ -86,6 +89,7 @@ impl Admin {
             ca_pem,
             sessions,
             consents,
+            previews: Arc::default(),
         }
     }
 
@@ -109,5 +113,6 @@ pub(super) fn subject(account: &Account) -> AccountSnapshot {
         legs: account.legs.clone(),
         token: account.token.live().map_err(|why| why.summary),
         automatic: account.record.platform == Platform::Automatic,
+        seen: Arc::clone(&account.registration),
     }
 }

@@ -12,10 +12,11 @@ use futures_util::StreamExt;
 
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, InPath};
+use super::limits::wait_for_room;
 use super::state::{self, Admin};
 use super::wire::{AccountChecksBody, AllChecksBody, ChecksBody, NoFields};
 use crate::accounts::Account;
-use crate::accounts::validate::{Check, CheckVerdict, all_ok, validate};
+use crate::accounts::validate::{Check, CheckVerdict, Validated, all_ok, validate};
 use crate::domain::{AccountName, steady};
 use crate::telemetry::events::Subject;
 
@@ -29,17 +30,21 @@ const LINES: &str = "application/x-ndjson";
 
 /// Look at one account. Changes nothing.
 #[utoipa::path(post, path = "/v1/accounts/{name}/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
-    responses((status = 200, body = ChecksBody), (status = 404, body = Problem)))]
+    responses((status = 200, body = ChecksBody), (status = 404, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn one(
     State(admin): State<Admin>,
     InPath(name): InPath<String>,
     fields: Fields,
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
-    let subject = admin.subject(&fields::name(&name)?)?;
+    let account = admin.account(&name)?;
+    wait_for_room(&admin, &account).await?;
+    let (subject, at) = (state::subject(&account), jiff::Timestamp::now());
     let checks = validate(&admin.client, &subject, steady::now()).await;
     tell(&admin, &fields::name(&name)?, &checks);
-    Ok(Json(checks.as_slice().into()))
+    let body = checks.as_slice().into();
+    account.validated.store(Some(Arc::new(Validated { at, checks })));
+    Ok(Json(body))
 }
 
 /// Look at every account. With `Accept: application/x-ndjson` each is told on a line of
@@ -67,9 +72,12 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 }
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
+    let at = jiff::Timestamp::now();
     let checks = validate(&admin.client, &state::subject(row), steady::now()).await;
     tell(admin, &row.name, &checks);
-    AccountChecksBody::of(&row.name, &checks)
+    let body = AccountChecksBody::of(&row.name, &checks);
+    row.validated.store(Some(Arc::new(Validated { at, checks })));
+    body
 }
 
 /// Whoever watches hears of it too.

@@ -3,9 +3,12 @@
 //!
 //! Answers are types. Types of requests are only for the document: requests are read by `fields`.
 
+mod account;
+mod addresses;
 mod broker;
 mod host;
 mod status;
+mod orders;
 
 use std::net::Ipv6Addr;
 
@@ -14,15 +17,22 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::accounts::Account;
+use crate::accounts::overview::Trouble;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Pair, Role, Secret, steady};
 use crate::legs::{Leg, Reason};
 
+pub(super) use account::{AccountsBody, ListFilter, TotpBody, TotpFields};
+pub(super) use addresses::{AddressBody, AddressFilter, GivenPairBody, PairPaging, ReservationBody};
 pub(super) use broker::{
     AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
 };
 pub(super) use host::HostBody;
 pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
+pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
+
+use account::{SecretsBody, SeenRegistrationBody, ValidatedBody};
+
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {
@@ -146,6 +156,8 @@ pub(super) struct AccountBody {
     /// Why, and since when.
     pub halt_reason: Option<String>,
     pub halted_since: Option<String>,
+    /// Was it halted with all accounts (`PUT /v1/halt`)? Then it trades again with them.
+    pub halted_with_all: bool,
     /// Set while the halt is in force and could not be saved: a restart would end it.
     pub halt_warning: Option<&'static str>,
     /// The leg it is pinned to; null when its legs' health decides.
@@ -155,6 +167,17 @@ pub(super) struct AccountBody {
     /// How many order writes of today were answered with what became of an earlier one.
     pub repeats_today: u64,
     pub created_at: String,
+    /// What is wrong with it, the worst first: `needs_person`, `halted`, `leg_tripped`, `no_token`, `validation_failed`,
+    /// `not_validated` (since the gateway was started). Empty: it is fine.
+    pub problems: Vec<&'static str>,
+    /// Which secrets of its login are set. Never a value.
+    pub secrets: SecretsBody,
+    /// What the last validation found; null while there was none since the gateway was started.
+    pub validated: Option<ValidatedBody>,
+    /// What the broker was last seen to hold for it; null while it was not asked since the gateway was started.
+    pub registration: Option<SeenRegistrationBody>,
+    /// Names its settings as they are now, for `If-Match`; also in `ETag`.
+    pub version: String,
 }
 
 impl From<&Account> for AccountBody {
@@ -171,11 +194,17 @@ impl From<&Account> for AccountBody {
             halted: account.record.halted.is_some(),
             halt_reason: account.record.halted.as_ref().map(|halt| halt.reason.clone()),
             halted_since: account.record.halted.as_ref().map(|halt| halt.since.to_string()),
+            halted_with_all: account.record.halted.as_ref().is_some_and(|halt| halt.of_all),
             halt_warning: account.halt_unsaved.then_some(HALT_UNSAVED),
             pin: account.record.pin.map(Role::as_str),
             repeats_by: account.record.repeats_by.as_str(),
             repeats_today: account.repeats.today(jiff::Timestamp::now()),
             created_at: account.record.created_at.to_string(),
+            problems: account.troubles().iter().map(Trouble::as_str).collect(),
+            secrets: (&account.secrets).into(),
+            validated: account.validated.load().as_deref().map(ValidatedBody::from),
+            registration: SeenRegistrationBody::of(account),
+            version: account.version(),
         }
     }
 }
@@ -207,9 +236,11 @@ pub(super) struct AccountFields {
     /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
     /// many orders share.
     pub repeats_by: Option<String>,
+    /// Of `PATCH`: what to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.
+    pub remove: Option<Vec<String>>,
 }
 
-/// `{}`, `{"pool"}` or `{"primary", "secondary"}`.
+/// `{}`, `{"pool"}`, `{"primary", "secondary"}` or `{"reservation"}`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct PairFields {
@@ -218,6 +249,8 @@ pub(super) struct PairFields {
     pub primary: Option<Ipv6Addr>,
     #[schema(value_type = Option<String>)]
     pub secondary: Option<Ipv6Addr>,
+    /// The `id` of a pair that was set aside.
+    pub reservation: Option<String>,
 }
 
 /// A token given by hand.
@@ -235,6 +268,23 @@ pub(super) struct HaltFields {
     pub halted: bool,
     /// For whoever finds the account halted.
     pub reason: Option<String>,
+}
+
+/// The halt of all accounts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AllHaltedBody {
+    /// Are all accounts halted, those to come included?
+    pub halted: bool,
+    pub reason: Option<String>,
+    pub since: Option<String>,
+    /// How many accounts there are.
+    pub accounts: u64,
+    /// How many of them are halted, for whatever reason.
+    pub accounts_halted: u64,
+    /// How many this call has changed.
+    pub changed: u64,
+    /// How many of those could not be changed; try again. Their halts are in force.
+    pub failed: u64,
 }
 
 /// Which leg an account is to use.
@@ -279,16 +329,26 @@ pub(super) struct ConsentBody {
 #[derive(ToSchema)]
 pub(super) struct NoFields {}
 
+/// A client key to make: `{}` or no body at all will do.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(super) struct KeyFields {
+    /// Whose it is, for people: 1 to 64 characters.
+    #[schema(min_length = 1, max_length = 64)]
+    pub label: Option<String>,
+}
+
 /// A client key: `key` is shown once, when it is made. No `Debug`: it is a secret.
 #[derive(Serialize, ToSchema)]
 pub(super) struct NewKeyBody {
     pub id: String,
     pub key: String,
+    pub label: Option<String>,
 }
 
 impl NewKeyBody {
-    pub(super) fn show(id: &str, key: &Secret) -> Self {
-        Self { id: id.to_owned(), key: key.expose_secret().to_owned() }
+    pub(super) fn show(id: &str, key: &Secret, label: Option<String>) -> Self {
+        Self { id: id.to_owned(), key: key.expose_secret().to_owned(), label }
     }
 }
 
@@ -297,6 +357,10 @@ impl NewKeyBody {
 pub(super) struct KeyBody {
     pub id: String,
     pub created_at: String,
+    /// Whose it is, for people.
+    pub label: Option<String>,
+    /// When it last opened something, to the minute; after the gateway was killed, to the hour.
+    pub last_used_at: Option<String>,
 }
 
 /// A pool.
@@ -309,8 +373,17 @@ pub(super) struct PoolBody {
     pub secondary: Ipv6Net,
     /// Pairs it can give in all, as a decimal text: it can be more than a number holds.
     pub capacity: String,
-    /// Pairs that accounts have whose primary is in it.
+    /// Pairs that accounts have whose primary is in it, and those that are set aside.
     pub assigned: u64,
+    /// Pairs that it can still give, as a decimal text. Those that this host and its routers use themselves count as free
+    /// and are not given.
+    pub free: String,
+    /// The pair that would be given now; null when there is none.
+    pub next: Option<PairBody>,
+    /// Addresses of its prefixes that an account gave up: nobody else gets them.
+    pub retired: u64,
+    /// Pairs that are set aside and not yet an account's.
+    pub reserved: u64,
 }
 
 /// A pool to make.
@@ -350,6 +423,8 @@ pub(super) struct OrderFilter {
     pub outcome: Option<String>,
     /// `intent`, `outcome` or `note`.
     pub kind: Option<String>,
+    /// Of this request: `sixgate-request-id`.
+    pub request_id: Option<String>,
     pub order_id: Option<String>,
     pub correlation_id: Option<String>,
     /// Items at most: 1 to 1000, 100 when not given.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
 use super::failure::CallError;
 use super::secrets::SecretArguments;
-use super::table::{self, both_clocks, list, maybe, text};
+use super::table::{self, both_clocks, is, list, maybe, text};
 use super::{pair, token};
 use crate::domain::{Platform, RepeatsBy};
 
@@ -118,6 +118,7 @@ struct Create {
 #[command(after_long_help = "Examples:
   sixgate account change alpha --nickname 'Alpha, long term'
   sixgate account change alpha --ask=pin
+  sixgate account change alpha --remove api_key --remove api_secret
   sixgate account change alpha --platform DHAN_V2_AT_IPV6 --pin-file pin.txt --totp-secret-file totp.txt")]
 struct Change {
     /// The account's name
@@ -134,8 +135,36 @@ struct Change {
     /// What makes an order a repeat of an earlier one
     #[arg(long)]
     repeats_by: Option<RepeatsWord>,
+    /// Take this away
+    #[arg(long, value_name = "WHAT")]
+    remove: Vec<Removable>,
     #[command(flatten)]
     secrets: SecretArguments,
+}
+
+/// What of an account can be taken away.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Removable {
+    Nickname,
+    Pin,
+    TotpSecret,
+    Phone,
+    ApiKey,
+    ApiSecret,
+}
+
+impl Removable {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nickname => "nickname",
+            Self::Pin => "pin",
+            Self::TotpSecret => "totp_secret",
+            Self::Phone => "phone",
+            Self::ApiKey => "api_key",
+            Self::ApiSecret => "api_secret",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -274,8 +303,29 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
     }
     let token = account.pointer("/token").unwrap_or(&Value::Null);
     rows.extend(token::described(token, now));
+    rows.push(("secrets", secrets(account)));
+    rows.push(("validated", validated(account)));
     rows.push(("created", both_clocks(&text(account, "/created_at"))));
     rows
+}
+
+/// Those that are set, by name.
+fn secrets(account: &Value) -> String {
+    let set = account.pointer("/secrets").and_then(Value::as_object).into_iter().flatten();
+    let set = set.filter(|(_, secret)| is(secret, "/set")).map(|(name, _)| name.as_str());
+    let names: Vec<&str> = set.collect();
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
+}
+
+fn validated(account: &Value) -> String {
+    let Some(at) = maybe(account, "/validated/at") else {
+        return format!("not since the gateway was started; sixgate validate {}", text(account, "/name"));
+    };
+    let failed = list(account, "/validated/checks").iter().filter(|check| !is(check, "/ok"));
+    let failed: Vec<String> =
+        failed.map(|check| format!("{} {}", text(check, "/name"), text(check, "/result"))).collect();
+    let found = if failed.is_empty() { "ready".to_owned() } else { failed.join(", ") };
+    format!("{found}; at {}", both_clocks(&at))
 }
 
 fn halted(account: &Value) -> String {
@@ -326,6 +376,10 @@ async fn alter(client: &Client, change: &Change, json: bool) -> Result<ExitCode,
     fields.may("client_id", change.client_id.as_deref());
     fields.may("nickname", change.nickname.as_deref());
     fields.may("repeats_by", change.repeats_by.map(|word| RepeatsBy::from(word).as_str()));
+    if !change.remove.is_empty() {
+        let names: Vec<Value> = change.remove.iter().map(|what| what.as_str().into()).collect();
+        fields.set("remove", names);
+    }
     if change.secrets.asks_by_platform() && platform.is_none() {
         let account = client.get(&["v1", "accounts", name]).await?.value()?;
         platform = Platform::parse(&text(&account, "/platform")).ok();

@@ -179,6 +179,7 @@ impl Filter {
                 OutcomeWord::Executed => Outcome::Executed,
                 OutcomeWord::Unknown => Outcome::Unknown,
             }),
+            request_id: None,
             order_id: self.order_id.as_deref().map(SafeText::new),
             correlation_id: self.correlation_id.as_deref().map(SafeText::new),
             order,

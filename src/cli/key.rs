@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
 use super::failure::CallError;
-use super::table::{self, both_clocks, text};
+use super::table::{self, both_clocks, maybe, text};
 
 /// Client keys, by which order engines show which account they trade: list, create, delete
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(super) struct KeyArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// An account's keys by their ids; their texts are not kept
+    /// An account's keys by their ids, and when each was last used; their texts are not kept
     #[command(after_long_help = "Example:
   sixgate key list alpha")]
     List {
@@ -37,11 +37,14 @@ enum Command {
     /// Give each order engine its own, so that one can be taken away alone. An engine uses it
     /// as http://ACCOUNT:KEY@HOST:PORT, its proxy's address.
     #[command(after_long_help = "Examples:
-  sixgate key create alpha
+  sixgate key create alpha --label 'engine on vm3'
   sixgate key create alpha --json | jq -r .key > alpha.key")]
     Create {
         /// The account's name
         name: String,
+        /// Whose it is, for people: shown in lists
+        #[arg(long, value_name = "TEXT")]
+        label: Option<String>,
     },
     /// Delete a key. Its tunnels end with their next request
     #[command(after_long_help = "Example:
@@ -58,7 +61,7 @@ pub(super) fn run(arguments: &KeyArguments) -> ExitCode {
     let json = arguments.output.json;
     client::run(&arguments.gateway, async |client| match &arguments.command {
         Command::List { name } => all(client, client::account(name)?, json).await,
-        Command::Create { name } => make(client, client::account(name)?, json).await,
+        Command::Create { name, label } => make(client, client::account(name)?, label.as_deref(), json).await,
         Command::Delete { name, id } => {
             let (name, id) = (client::account(name)?, client::checked("a key's id", id)?);
             client.delete(&["v1", "accounts", name, "keys", id]).await?;
@@ -77,13 +80,18 @@ async fn all(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallEr
         return Ok(ExitCode::SUCCESS);
     }
     let keys = table::values(&items);
-    let rows = keys.iter().map(|key| [text(key, "/id"), both_clocks(&text(key, "/created_at"))]);
-    table::print(&table::table(["ID", "CREATED"], rows))?;
+    let rows = keys.iter().map(|key| {
+        let used = maybe(key, "/last_used_at").map_or_else(|| "never".to_owned(), |at| both_clocks(&at));
+        [text(key, "/id"), text(key, "/label"), both_clocks(&text(key, "/created_at")), used]
+    });
+    table::print(&table::table(["ID", "LABEL", "CREATED", "LAST USED"], rows))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn make(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallError> {
-    let answer = client.post(&["v1", "accounts", name, "keys"], Fields::default()).await?;
+async fn make(client: &Client, name: &str, label: Option<&str>, json: bool) -> Result<ExitCode, CallError> {
+    let mut fields = Fields::default();
+    fields.may("label", label);
+    let answer = client.post(&["v1", "accounts", name, "keys"], fields).await?;
     if json {
         table::print(&answer.text)?;
         return Ok(ExitCode::SUCCESS);

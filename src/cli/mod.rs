@@ -15,6 +15,7 @@ mod overview;
 mod pair;
 mod pool;
 mod prompt;
+mod purge;
 mod register;
 mod runtime;
 mod sandbox;
@@ -53,6 +54,7 @@ enum Command {
     Account(Box<account::AccountArguments>),
     Pool(pool::PoolArguments),
     Pair(pair::PairArguments),
+    Purge(purge::PurgeArguments),
     Key(key::KeyArguments),
     Token(token::TokenArguments),
     Validate(validate::ValidateArguments),
@@ -88,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Account(arguments) => account::run(&arguments),
         Command::Pool(arguments) => pool::run(&arguments),
         Command::Pair(arguments) => pair::run(&arguments),
+        Command::Purge(arguments) => purge::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),

@@ -5,7 +5,7 @@ use clap::Command;
 /// A command that stands in none is shown in the last.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["serve", "sandbox", "check", "doctor", "console"]),
-    ("Accounts and their addresses", &["account", "pool", "pair", "key"]),
+    ("Accounts and their addresses", &["account", "pool", "pair", "purge", "key"]),
     ("At the broker", &["token", "validate", "register", "halt"]),
     ("Records and state", &["journal", "backup", "restore", "rekey"]),
     ("Everything else", &["ca", "completions", "man"]),

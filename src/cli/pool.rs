@@ -27,7 +27,7 @@ pub(super) struct PoolArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Every pool, with how many pairs it has given
+    /// Every pool, with how many pairs it has given, what is left, and the pair that comes next
     #[command(after_long_help = "Example:
   sixgate pool list")]
     List,
@@ -78,9 +78,13 @@ async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {
 }
 
 fn shown(pools: &[Value]) -> String {
-    let columns = ["/name", "/primary", "/secondary", "/assigned", "/capacity"];
+    let columns =
+        ["/name", "/primary", "/secondary", "/assigned", "/free", "/next/primary", "/next/secondary", "/retired"];
     let rows = pools.iter().map(|pool| columns.map(|column| text(pool, column)));
-    table::table(["NAME", "PRIMARY", "SECONDARY", "ASSIGNED", "CAPACITY"], rows)
+    table::table(
+        ["NAME", "PRIMARY", "SECONDARY", "ASSIGNED", "FREE", "NEXT PRIMARY", "NEXT SECONDARY", "TOMBSTONES"],
+        rows,
+    )
 }
 
 async fn make(

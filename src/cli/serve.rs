@@ -212,9 +212,7 @@ impl Demo {
                 credentials: CredentialsRecord {
                     pin: Some(DEMO.2.to_owned().into()),
                     totp_secret: Some(DEMO.3.to_owned().into()),
-                    phone: None,
-                    api_key: None,
-                    api_secret: None,
+                    ..CredentialsRecord::default()
                 },
                 access_token: None,
                 repeats_by: RepeatsBy::AnyId,
@@ -240,8 +238,8 @@ impl Demo {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        for (id, _) in accounts.keys(&self.name)? {
-            accounts.delete_key(&self.name, &id).await?;
+        for key in accounts.keys(&self.name)? {
+            accounts.delete_key(&self.name, &key.id).await?;
         }
         Ok(accounts.add_key(&self.name).await?)
     }

@@ -48,7 +48,7 @@ impl SecretRequest {
     pub fn new(
         authority: &Authority,
         method: &Method,
-        path: &'static str,
+        path: &str,
         query: &[(&'static str, &str)],
         headers: &HeaderMap,
         body: &[u8],

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::destination::Form;
 use super::listener_settings::ListenerSettings;
-use crate::accounts::{Account, Accounts, ClientKeys};
+use crate::accounts::{Account, Accounts, ClientKeys, KeyUse};
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::config::{ClientKey, Listener};
 use crate::dispatch::reply::{Code, Problem};
@@ -47,6 +47,8 @@ struct Admitted {
     name: AccountName,
     /// Weak: who is idle must not keep what the account had. While this is here, no other row has its place.
     row: Weak<Account>,
+    /// The key that was shown.
+    used: Option<Arc<KeyUse>>,
 }
 
 impl CachedAdmission {
@@ -70,6 +72,9 @@ impl CachedAdmission {
             && let Some(row) = accounts.lookup(known.name.as_str())
             && std::ptr::eq(known.row.as_ptr(), Arc::as_ptr(&row))
         {
+            if let Some(used) = &known.used {
+                used.mark();
+            }
             return Ok(row);
         }
         self.0 = None;
@@ -78,6 +83,7 @@ impl CachedAdmission {
             credentials: Zeroizing::new(credentials.to_vec()),
             name: account.name.clone(),
             row: Arc::downgrade(&account),
+            used: user_and_key(headers, form).and_then(|(_, key)| account.keys.find(key.as_bytes()).cloned()),
         });
         Ok(account)
     }

@@ -10,13 +10,14 @@
 //! | --- | --- | --- | --- | --- |
 //! | 0 | `meta` | `store` | layout version, when made | |
 //! | 0 | `meta` | `sequence` | number of the last group of changes written | |
+//! | 0 | `meta` | `all_halted` | why all accounts are halted, and since when | |
 //! | 1 | `pools` | pool name | both prefixes, when made | |
-//! | 2 | `accounts` | account name | nickname, platform, client id, halt, pin, when made, what makes a repeat | |
-//! | 3 | `credentials` | account name | PIN, TOTP secret, phone, API key and secret | yes |
+//! | 2 | `accounts` | account name | nickname, platform, client id, halt, pin, when made, what makes a repeat, how often changed | |
+//! | 3 | `credentials` | account name | PIN, TOTP secret, phone, API key and secret, when each was given | yes |
 //! | 4 | `client_ids` | client id | the account that has it (a client id is taken once) | |
 //! | 5 | `pairs` | account name | both addresses, the pool they came from, when given | |
 //! | 6 | `addresses` | 16 bytes of the address | account, client id, role, when retired (a tombstone stays) | |
-//! | 7 | `client_keys` | account name, NUL, key id | SHA-256 of the key, when made | |
+//! | 7 | `client_keys` | account name, NUL, key id | SHA-256 of the key, when made, its label, when last used | |
 //! | 8 | `tokens` | account name | access token, its end, source, generation | yes |
 //! | 9 | `logins` | account name | what of the broker's login limits is spent | |
 //!
@@ -137,7 +138,20 @@ pub struct HaltRecord {
     pub reason: String,
     /// When the halt was asked for.
     pub since: Timestamp,
+    /// Came it with the halt of all accounts? Then it goes with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub of_all: bool,
 }
+
+/// All accounts are halted, those to come included. Key: `all_halted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllHaltedRecord {
+    /// The operator's words.
+    pub reason: String,
+    /// When it was asked for.
+    pub since: Timestamp,
+}
+plain_record!(AllHaltedRecord, String, Tree::Meta);
 
 /// An account. Key: its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,8 +171,15 @@ pub struct AccountRecord {
     /// What makes a write of it a repeat. Absent where it is the default.
     #[serde(default, skip_serializing_if = "RepeatsBy::is_default")]
     pub repeats_by: RepeatsBy,
+    /// How often its settings were changed. Absent where they were not since this is counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub changes: u64,
 }
 plain_record!(AccountRecord, AccountName, Tree::Accounts);
+
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
 
 /// Which account has a client id. Key: the client id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +223,12 @@ pub struct ClientKeyRecord {
     pub sha256: [u8; 32],
     /// When it was made.
     pub created_at: Timestamp,
+    /// Whose it is, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// When it was last used, as far as that was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
 }
 plain_record!(ClientKeyRecord, (AccountName, String), Tree::ClientKeys);
 
@@ -248,10 +275,11 @@ mod tests {
             nickname: None,
             platform: Platform::Automatic,
             client_id: ClientId::parse("1000000001").unwrap(),
-            halted: Some(HaltRecord { reason: "r".into(), since: at(0) }),
+            halted: Some(HaltRecord { reason: "r".into(), since: at(0), of_all: false }),
             pin: Some(Role::Secondary),
             created_at: at(1),
             repeats_by: RepeatsBy::AnyId,
+            changes: 0,
         };
         let expected = concat!(
             "\u{1}",

@@ -11,7 +11,7 @@ fn subject(consumer: &str, ends: &str, automatic: bool) -> AccountSnapshot {
     let text = format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(claims.as_bytes()));
     let token = LiveToken::new(text.into(), at(ends), "manual".into(), 1).unwrap();
     let client_id = ClientId::parse("1000000001").unwrap();
-    AccountSnapshot { client_id, legs: None, token: Ok(Arc::new(token)), automatic }
+    AccountSnapshot { client_id, legs: None, token: Ok(Arc::new(token)), automatic, seen: Arc::default() }
 }
 
 fn at(text: &str) -> Timestamp {

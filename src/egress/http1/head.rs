@@ -59,7 +59,7 @@ fn has_length(method: &Method, body: &[u8]) -> bool {
 pub(crate) struct SecretTarget<'a> {
     pub host: &'a str,
     pub method: &'a Method,
-    pub path: &'static str,
+    pub path: &'a str,
     /// As it is meant.
     pub query: &'a [(&'static str, &'a str)],
 }

@@ -66,6 +66,7 @@ mod seen;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 mod verify;
 mod whole;
 mod writer;
@@ -81,6 +82,7 @@ pub use note::Note;
 pub use options::Options;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
 pub use redact::{SafePath, SafeText};
+pub use unsettled::unsettled;
 pub use verify::{Defect, LinePlace, Verification, verify};
 pub use whole::{Lack, Whole};
 pub use writer::{Journal, Repeat, Status};

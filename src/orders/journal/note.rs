@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Outcome;
+
 /// Something that happened to the journal or around it, in a line of kind `note`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
@@ -67,6 +69,14 @@ pub enum Note {
     Repeat {
         /// The request id of the earlier one.
         of: String,
+    },
+    /// A person has looked what became of an order write whose outcome is `unknown`. The line has its request id and its
+    /// account; what the journal says of the write stays as it is.
+    Settled {
+        /// What the person found, if that is known.
+        outcome: Option<Outcome>,
+        /// The person's words. Never a secret.
+        text: String,
     },
     /// Words of the gateway or its operator. Never a secret.
     Message {

@@ -33,6 +33,8 @@ pub struct Query {
     pub until: Option<Timestamp>,
     /// With this outcome, so outcome lines only.
     pub outcome: Option<Outcome>,
+    /// Of this request.
+    pub request_id: Option<SafeText>,
     /// With this order id, alone or among others.
     pub order_id: Option<SafeText>,
     /// With this correlation id.
@@ -57,6 +59,7 @@ impl Default for Query {
             since: None,
             until: None,
             outcome: None,
+            request_id: None,
             order_id: None,
             correlation_id: None,
             order: Order::NewestFirst,
@@ -118,6 +121,7 @@ impl Query {
             && self.until.is_none_or(|until| entry.at < until)
             && self.outcome.is_none_or(|outcome| entry.outcome == Some(outcome))
             && self.account.as_ref().is_none_or(|account| entry.account.as_ref() == Some(account))
+            && self.request_id.as_ref().is_none_or(|id| entry.request_id.as_ref() == Some(id))
             && self.correlation_id.as_ref().is_none_or(|id| entry.correlation_id.as_ref() == Some(id))
             && self.order_id.as_ref().is_none_or(|id| entry.order_ids().any(|other| other == id.as_str()))
     }

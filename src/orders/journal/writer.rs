@@ -130,6 +130,7 @@ impl Journal {
                 | Note::Displaced { .. }
                 | Note::Deleted { .. }
                 | Note::Repeat { .. }
+                | Note::Settled { .. }
                 | Note::Message { .. } => {
                     tracing::error!(?note, "THE ORDER JOURNAL DOES NOT HOLD; see `sixgate journal verify`")
                 }

@@ -85,6 +85,20 @@ impl Counter {
         }
     }
 
+    /// How many are within `per`.
+    pub(super) fn within(&self, per: Duration, now: MonotonicTime) -> u64 {
+        match self {
+            Self::Exact(times) => {
+                let within = times.iter().rev().take_while(|time| time.after(per) > now).count();
+                u64::try_from(within).unwrap_or(u64::MAX)
+            }
+            Self::Parts(parts, width) => {
+                let within = |(part, _): &&(u64, u32)| MonotonicTime::end_of_span(*part, *width).after(per) > now;
+                parts.iter().rev().take_while(within).map(|(_, count)| u64::from(*count)).sum()
+            }
+        }
+    }
+
     /// When one more may leave, if what is reserved leaves now and so many others leave first as
     /// soon as they may.
     pub(super) fn earliest(&self, cap: Cap, reserved: u32, ahead: u32, now: MonotonicTime) -> MonotonicTime {

@@ -32,6 +32,7 @@ mod rate_request;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,6 +51,7 @@ pub use clock::{MonotonicClock, MonotonicTime};
 pub use rate_limiter::{Limited, Permit, RateLimiter, Reserved};
 pub use rate_request::{Priority, RateRequest};
 pub use rules::Rules;
+pub use usage::Usage;
 
 /// Orders whose changes are remembered before those that were left alone for a day are forgotten.
 const ORDERS: usize = 4096;
@@ -320,6 +322,12 @@ impl Limits {
             counter.forget(rule.longest(), now);
         }
         Taken { request: request.clone(), at: now, changes: held.changes }
+    }
+
+    /// It left, whether there was room or not.
+    fn left(&mut self, ask: &RateRequest, now: MonotonicTime) {
+        let held = self.hold(ask, now);
+        let _ = self.count(&held, now);
     }
 
     /// All but the order's changes, which count from the reservation on.

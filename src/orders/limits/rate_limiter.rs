@@ -255,6 +255,19 @@ impl RateLimiter {
         state.wake(class);
     }
 
+    /// Look at what left and what is reserved.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Limits, MonotonicTime) -> T) -> T {
+        let state = self.lock();
+        look(&state.limits, self.clock.now())
+    }
+
+    /// Count what leaves now whether there is room or not: what has to be asked all the same uses up what others may.
+    pub fn count_now(&self, ask: &RateRequest) {
+        let mut state = self.lock();
+        let now = self.clock.now();
+        state.limits.left(ask, now);
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         let state = self.lock();

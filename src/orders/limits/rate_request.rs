@@ -72,6 +72,11 @@ impl RateRequest {
         }
     }
 
+    /// What a question of the gateway's own is.
+    pub fn of_question(method: &Method, path: &str) -> Self {
+        Self::of(method, path, &endpoints::classify(method, path, None), false, Default::default)
+    }
+
     /// What a line of the journal says has left: for [`Limits::rebuild`](super::Limits::rebuild).
     pub fn of_entry(entry: &Entry) -> Option<Self> {
         let (method, path) = (entry.method.as_ref()?, entry.path.as_ref()?.as_str());

@@ -1,11 +1,12 @@
 //! Records of secrets. Their values stay sealed in memory too, and nothing but the store can print them.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::domain::secret::ExposeSecret;
+use crate::domain::secret::{ExposeSecret, LoginSecret};
 use crate::domain::{AccountName, Secret};
 use crate::store::tree::{Record, Tree};
 
@@ -22,12 +23,14 @@ pub struct CredentialsRecord {
     pub api_key: Option<Secret>,
     /// The secret that goes with it.
     pub api_secret: Option<Secret>,
+    /// When each was given, to the second. Not known of those that were given before this was kept.
+    pub set_at: BTreeMap<LoginSecret, Timestamp>,
 }
 
 impl CredentialsRecord {
     /// Is there anything in it?
     pub const fn is_given(&self) -> bool {
-        let Self { pin, totp_secret, phone, api_key, api_secret } = self;
+        let Self { pin, totp_secret, phone, api_key, api_secret, set_at: _ } = self;
         pin.is_some() || totp_secret.is_some() || phone.is_some() || api_key.is_some() || api_secret.is_some()
     }
 }
@@ -66,6 +69,8 @@ struct CredentialsJson {
     phone: Option<Exposed>,
     api_key: Option<Exposed>,
     api_secret: Option<Exposed>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    set_at: BTreeMap<LoginSecret, Timestamp>,
 }
 
 impl Record for CredentialsRecord {
@@ -80,6 +85,7 @@ impl Record for CredentialsRecord {
             phone: exposed(&self.phone),
             api_key: exposed(&self.api_key),
             api_secret: exposed(&self.api_secret),
+            set_at: self.set_at.clone(),
         };
         serde_json::to_writer(out, &json)
     }
@@ -93,6 +99,7 @@ impl Record for CredentialsRecord {
             phone: secret(json.phone),
             api_key: secret(json.api_key),
             api_secret: secret(json.api_secret),
+            set_at: json.set_at,
         })
     }
 }

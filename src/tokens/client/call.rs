@@ -94,6 +94,34 @@ impl Ears {
     }
 }
 
+/// Is told of every question to the API that leaves: it counts among those that the broker allows the account.
+#[derive(Clone, Default)]
+pub(super) struct Counts(Arc<OnceLock<Box<Count>>>);
+
+/// Called with the account, the method and the path.
+type Count = dyn Fn(&ClientId, &Method, &str) + Send + Sync;
+
+impl Counts {
+    pub(super) fn set(&self, count: impl Fn(&ClientId, &Method, &str) + Send + Sync + 'static) {
+        // A second one is not for this.
+        let _ = self.0.set(Box::new(count));
+    }
+
+    fn leaves(&self, call: &Call<'_>) {
+        if let Some(count) = self.0.get()
+            && matches!(call.errand, Errand::Signed | Errand::GetIp)
+        {
+            count(call.account, &call.method, call.path);
+        }
+    }
+}
+
+impl std::fmt::Debug for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counts").finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Ears {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ears").finish_non_exhaustive()
@@ -110,7 +138,7 @@ pub(super) struct Call<'a> {
     pub(super) to: &'a Authority,
     pub(super) method: Method,
     /// Without a query, for the log.
-    pub(super) path: &'static str,
+    pub(super) path: &'a str,
     /// May hold secrets: they stay where they are until they are written.
     pub(super) query: &'a [(&'static str, &'a str)],
     /// May hold secrets; those are marked sensitive.
@@ -118,6 +146,8 @@ pub(super) struct Call<'a> {
     pub(super) json: Option<String>,
     /// Who hears of every answer's head.
     pub(super) ears: &'a Ears,
+    /// Who counts what is asked of the API.
+    pub(super) counts: &'a Counts,
     /// The last moment, by our clock, at which it may be sent.
     pub(super) latest: Option<Timestamp>,
 }
@@ -216,6 +246,7 @@ async fn send(
         let why = "the last moment at which it could be sent has passed";
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
     }
+    call.counts.leaves(call);
     let (sent, asked) = (BootInstant::now(), steady::uncorrected());
     let by = Instant::now() + limit;
     let response = match lease.send_secret(call.request(), limit).await {

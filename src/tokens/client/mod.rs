@@ -20,6 +20,7 @@
 mod address;
 mod answered;
 mod call;
+mod order;
 mod profile;
 mod refusal;
 mod token;
@@ -43,11 +44,13 @@ use crate::legs::{Errand, Legs};
 pub use address::{Holds, Registered, Slot, is_not_told};
 pub use answered::{Answered, Called};
 pub use call::CallRoute;
+pub use order::{OrderAtBroker, check_order_id};
 pub use profile::TokenProfile;
 pub use token::{ConsentLink, Minted, check_token_id};
+pub use totp::code_at;
 
 use crate::domain::NoAnswer;
-use call::{Call, CallOutcome, Ears, HttpReply, headers, sensitive};
+use call::{Call, CallOutcome, Counts, Ears, HttpReply, headers, sensitive};
 
 /// One of the broker's calls: its name in the log and the metrics, its method and its path.
 struct Operation {
@@ -69,6 +72,7 @@ const CONSUME_CONSENT: Operation = Operation::new("consume_consent", Method::GET
 const RENEW: Operation = Operation::new("renew", Method::GET, "/v2/RenewToken");
 const PROFILE: Operation = Operation::new("profile", Method::GET, "/v2/profile");
 const GET_IP: Operation = Operation::new("get_ip", Method::GET, "/v2/ip/getIP");
+const ORDER: Operation = Operation::new("order", Method::GET, "/v2/orders");
 const SET_IP: Operation = Operation::new("set_ip", Method::POST, "/v2/ip/setIP");
 const MODIFY_IP: Operation = Operation::new("modify_ip", Method::PUT, "/v2/ip/modifyIP");
 
@@ -82,6 +86,7 @@ pub struct BrokerClient {
     auth: Authority,
     limit: Arc<AtomicU64>,
     ears: Ears,
+    counts: Counts,
 }
 
 impl From<&Config> for BrokerClient {
@@ -94,7 +99,7 @@ impl BrokerClient {
     /// Calls to the broker's API and login hosts. Dialling, and then the answer, may
     /// each take `limit` (`egress.response_timeout`).
     pub fn new(api: Authority, auth: Authority, limit: Duration) -> Self {
-        let login = Self { api, auth, limit: Arc::default(), ears: Ears::default() };
+        let login = Self { api, auth, limit: Arc::default(), ears: Ears::default(), counts: Counts::default() };
         login.set_limit(limit);
         login
     }
@@ -107,6 +112,12 @@ impl BrokerClient {
     /// From now on `hear` is told the head of every answer and when its request was sent; once.
     pub fn on_heard(&self, hear: impl Fn(&HeaderMap, BootInstant) + Send + Sync + 'static) {
         self.ears.set(hear);
+    }
+
+    /// From now on `count` is told of every question to the API that leaves, whose it is and what it is; once. Logins go
+    /// to another host, and have limits of their own.
+    pub fn on_asked(&self, count: impl Fn(&ClientId, &Method, &str) + Send + Sync + 'static) {
+        self.counts.set(count);
     }
 
     fn limit(&self) -> Duration {
@@ -225,6 +236,7 @@ impl BrokerClient {
             headers: HeaderMap::new(),
             json: None,
             ears: &self.ears,
+            counts: &self.counts,
             latest: None,
         };
         let CallOutcome { answer, skew, leg, .. } = call::make(&call, way, self.limit().min(PLAIN)).await;
@@ -264,6 +276,24 @@ impl BrokerClient {
         let call = self.to_api(GET_IP, client_id, headers, None);
         let exchange = call::make(&call, way.into(), self.limit()).await;
         address::read(exchange, token.expose_secret())
+    }
+
+    /// Ask how an order stands. The id must be one: see [`check_order_id`].
+    pub async fn order(
+        &self,
+        legs: &Legs,
+        client_id: &ClientId,
+        token: &Secret,
+        order_id: &str,
+    ) -> Called<Answered<OrderAtBroker>> {
+        if let Err(why) = check_order_id(order_id) {
+            return refused_here("order_id_invalid", &why, "Give the id as the broker shows it");
+        }
+        let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
+        let path = format!("/v2/orders/{order_id}");
+        let call = Call { path: &path, ..self.to_api(ORDER, client_id, headers, None) };
+        let exchange = call::make(&call, legs.into(), self.limit()).await;
+        judge(exchange, Context::Trading, &[token.expose_secret()], |answer, _| order::read(answer))
     }
 
     /// Register an address in an empty slot.
@@ -325,6 +355,7 @@ impl BrokerClient {
             headers,
             json: None,
             ears: &self.ears,
+            counts: &self.counts,
             latest: Some(latest),
         }
     }
@@ -348,6 +379,7 @@ impl BrokerClient {
             headers,
             json,
             ears: &self.ears,
+            counts: &self.counts,
             latest: None,
         }
     }

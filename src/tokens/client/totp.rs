@@ -1,5 +1,6 @@
 //! Codes by RFC 6238: SHA-1, six digits, steps of 30 seconds.
 
+use jiff::Timestamp;
 use totp_rs::Builder;
 use zeroize::Zeroizing;
 
@@ -17,6 +18,15 @@ pub(super) fn code(secret: &Secret, step: u64) -> Result<Zeroizing<String>, Inva
     let generator = Builder::new().with_secret(bytes.as_slice()).build_noncompliant();
     let time = step.checked_mul(STEP).ok_or(Invalid::new("a step that no clock will see"))?;
     Ok(Zeroizing::new(generator.generate(time).to_string()))
+}
+
+/// The code of a secret at this moment, and for how many seconds it is the one.
+///
+/// # Errors
+/// [`Invalid`] when it is no TOTP secret.
+pub fn code_at(secret: &Secret, now: Timestamp) -> Result<(Zeroizing<String>, u64), Invalid> {
+    let second = u64::try_from(now.as_second()).map_err(|_| Invalid::new("the clock shows a time before 1970"))?;
+    Ok((code(secret, second / STEP)?, STEP - second % STEP))
 }
 
 #[cfg(test)]
@@ -37,6 +47,18 @@ mod tests {
         ] {
             assert_eq!(code(&secret, second / 30).unwrap().as_str(), want, "{second}");
         }
+    }
+
+    /// Who compares it with an app sees the same six digits change at the same moment.
+    #[test]
+    fn a_code_is_told_with_the_seconds_that_it_is_the_one() {
+        let secret: Secret = data_encoding::BASE32.encode(b"12345678901234567890").into();
+        let at = |second| code_at(&secret, Timestamp::from_second(second).unwrap());
+        for (second, left) in [(1_111_111_109, 1), (1_111_111_080, 30)] {
+            let (code, seconds) = at(second).unwrap();
+            assert_eq!((code.as_str(), seconds), ("081804", left));
+        }
+        assert!(at(-1).is_err());
     }
 
     /// Six digits, leading zeros included: one less is a refusal that counts.

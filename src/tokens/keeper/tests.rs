@@ -155,6 +155,7 @@ impl Fixture {
             pin: None,
             created_at: Timestamp::now(),
             repeats_by: crate::domain::RepeatsBy::AnyId,
+            changes: 0,
         };
         let credentials = CredentialsRecord {
             pin: Some("123456".to_owned().into()),

@@ -1,0 +1,82 @@
+//! `/v1/accounts/{name}/limits`, and asking the broker within them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::error::{Failure, Problem};
+use super::fields::InPath;
+use super::state::Admin;
+use super::wire::{LimitBody, LimitsBody, OrderAtBrokerBody};
+use crate::accounts::Account;
+use crate::orders::limits::RateRequest;
+use crate::tokens::client::{Answered, check_order_id};
+
+/// How long a question waits for room.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How much of the broker's limits the account has used. The broker is not asked.
+#[utoipa::path(get, path = "/v1/accounts/{name}/limits", tag = "orders", operation_id = "limits", security(("bearer" = [])),
+    responses((status = 200, body = LimitsBody), (status = 404, body = Problem)))]
+pub(super) async fn read(
+    State(admin): State<Admin>,
+    InPath(name): InPath<String>,
+) -> Result<Json<LimitsBody>, Failure> {
+    let gate = admin.orders.gate(admin.account(&name)?.client_id());
+    let items = gate.usage().into_iter().map(LimitBody::from).collect();
+    Ok(Json(LimitsBody { items, waiting: u64::try_from(gate.waiting()).unwrap_or(u64::MAX) }))
+}
+
+/// Ask the broker how an order stands. Counts among what it allows the account, so an operator may and a viewer may not.
+#[utoipa::path(get, path = "/v1/accounts/{name}/orders/{order_id}", tag = "orders", operation_id = "ask", security(("bearer" = [])),
+    responses((status = 200, body = OrderAtBrokerBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem)))]
+pub(super) async fn ask(
+    State(admin): State<Admin>,
+    InPath((name, order_id)): InPath<(String, String)>,
+) -> Result<Json<OrderAtBrokerBody>, Failure> {
+    let account = admin.account(&name)?;
+    let unknown = |why: String| Failure::new(StatusCode::NOT_FOUND, "not_found", why);
+    check_order_id(&order_id).map_err(|why| unknown(why.to_string()))?;
+    let conflict = |code, text: String| Failure::new(StatusCode::CONFLICT, code, text);
+    let legs = account.legs.as_ref();
+    let legs =
+        legs.ok_or_else(|| conflict("no_pair", format!("account {name} has no pair, so nothing of it leaves")))?;
+    let token = account.token.live().map_err(|why| conflict("token_unavailable", why.summary))?;
+    wait_for_room(&admin, &account).await?;
+    let called = admin.client.order(legs, account.client_id(), &token.secret(), &order_id).await;
+    match called.answered {
+        Answered::Good(order) => Ok(Json(order.into())),
+        answered @ (Answered::Refused(_) | Answered::Unknown(_) | Answered::NotSent(_)) => {
+            let why = answered.told().err().unwrap_or_default();
+            Err(Failure::new(
+                StatusCode::BAD_GATEWAY,
+                "broker_failed",
+                format!("the order could not be asked for: {why}"),
+            ))
+        }
+    }
+}
+
+/// Wait until the account may ask the broker one more question: nobody's looking must use up what its engine needs, nor
+/// break the broker's limit. The question itself is counted when it leaves.
+///
+/// # Errors
+/// 429 when there is no room soon.
+pub(super) async fn wait_for_room(admin: &Admin, account: &Account) -> Result<(), Failure> {
+    let ask = RateRequest::of_question(&Method::GET, "/v2/profile");
+    match admin.orders.gate(account.client_id()).reserve(ask, Instant::now() + PATIENCE).await {
+        Ok(room) => {
+            drop(room);
+            Ok(())
+        }
+        Err(limited) => {
+            let text = format!("{limited}; what engines and people ask counts together");
+            let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, limited.code(), text);
+            Err(match limited.retry_after {
+                Some(wait) => failure.after(wait),
+                None => failure,
+            })
+        }
+    }
+}

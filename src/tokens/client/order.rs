@@ -1,0 +1,137 @@
+//! How an order stands, as the broker shows it to a person who asks.
+
+use serde_json::{Map, Value};
+
+use super::call::HttpReply;
+use super::refusal;
+use crate::domain::problem::Invalid;
+use crate::tokens::lifecycle::Refusal;
+
+/// An order as the broker shows it. Nothing here fails for a member that is missing or strange: what is not told is not
+/// known. Sentinels that the broker shows where nothing applies (`NA`, an empty text) are read as what is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderAtBroker {
+    /// The broker's id.
+    pub order_id: Option<String>,
+    /// The id that the caller or the gateway gave.
+    pub correlation_id: Option<String>,
+    /// `TRANSIT`, `PENDING`, `REJECTED`, `CANCELLED`, `PART_TRADED`, `TRADED`, `EXPIRED`.
+    pub status: Option<String>,
+    /// `BUY` or `SELL`.
+    pub side: Option<String>,
+    /// `NSE_EQ` and so on.
+    pub segment: Option<String>,
+    /// The name that it is traded under.
+    pub symbol: Option<String>,
+    /// The broker's number of the security.
+    pub security_id: Option<String>,
+    /// `CNC`, `INTRADAY` and so on.
+    pub product: Option<String>,
+    /// `LIMIT`, `MARKET` and so on.
+    pub order_type: Option<String>,
+    /// How many were asked for.
+    pub quantity: Option<String>,
+    /// How many were traded.
+    pub filled: Option<String>,
+    /// The price that was asked for.
+    pub price: Option<String>,
+    /// The price that was got.
+    pub average_price: Option<String>,
+    /// The broker's own words, where it refused.
+    pub reason: Option<String>,
+    /// When it was made, by the broker's clock, in India.
+    pub created_at: Option<String>,
+    /// When it last changed.
+    pub updated_at: Option<String>,
+}
+
+/// Can it be an order's id? It becomes part of a path.
+///
+/// # Errors
+/// [`Invalid`] with what an id looks like.
+pub fn check_order_id(id: &str) -> Result<(), Invalid> {
+    let good =
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    good.then_some(()).ok_or(Invalid::new("an order's id is 1 to 64 letters, digits, - and _, as the broker shows it"))
+}
+
+/// Read the answer to a question after one order: an object, a list of one, or either in `data`.
+pub(super) fn read(answer: &HttpReply) -> Result<OrderAtBroker, Refusal> {
+    let said = serde_json::from_slice(&answer.body).ok().and_then(first);
+    let members = said.filter(|members| members.contains_key("orderId")).ok_or_else(refusal::unreadable)?;
+    let word = |name: &str| match members.get(name)? {
+        Value::String(text) if !matches!(text.trim(), "" | "NA" | "null") => Some(text.chars().take(LONGEST).collect()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
+    };
+    let either = |one: &str, other: &str| word(one).or_else(|| word(other));
+    Ok(OrderAtBroker {
+        order_id: word("orderId"),
+        correlation_id: word("correlationId"),
+        status: word("orderStatus"),
+        side: word("transactionType"),
+        segment: word("exchangeSegment"),
+        symbol: word("tradingSymbol"),
+        security_id: word("securityId"),
+        product: word("productType"),
+        order_type: word("orderType"),
+        quantity: word("quantity"),
+        filled: either("filledQty", "filled_qty"),
+        price: word("price"),
+        average_price: word("averageTradedPrice"),
+        reason: word("omsErrorDescription"),
+        created_at: word("createTime"),
+        updated_at: word("updateTime"),
+    })
+}
+
+/// Of a text of the broker's, what is shown.
+const LONGEST: usize = 256;
+
+fn first(said: Value) -> Option<Map<String, Value>> {
+    match said {
+        Value::Array(items) => items.into_iter().next().and_then(first),
+        Value::Object(mut members) => match members.remove("data") {
+            Some(inner @ (Value::Array(_) | Value::Object(_))) => first(inner),
+            Some(_) | None => Some(members),
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn answer(body: &str) -> HttpReply {
+        HttpReply { status: 200, content_type: None, body: Zeroizing::new(body.as_bytes().to_vec()) }
+    }
+
+    /// The broker answers with an object, and its SDK's users saw lists; a person wants to see the order either way.
+    #[test]
+    fn an_order_is_read_in_each_shape_and_sentinels_are_nothing() {
+        let row = r#"{"orderId":"1124","orderStatus":"PENDING","quantity":5,"price":0.05,"omsErrorDescription":"NA"}"#;
+        for body in
+            [row.to_owned(), format!("[{row}]"), format!(r#"{{"data":[{row}]}}"#), format!(r#"{{"data":{row}}}"#)]
+        {
+            let order = read(&answer(&body)).unwrap();
+            let told =
+                [&order.order_id, &order.status, &order.quantity, &order.price].map(|word| word.as_deref().unwrap());
+            assert_eq!(told, ["1124", "PENDING", "5", "0.05"], "{body}");
+            assert_eq!((order.reason, order.symbol), (None, None), "{body}");
+        }
+        for none in ["[]", "{}", "null", "7", "<html>", r#"{"data":null,"status":"failure"}"#] {
+            assert!(read(&answer(none)).is_err(), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_would_be_another_path_is_none() {
+        assert!(["1124", "a-b_C"].iter().all(|id| check_order_id(id).is_ok()));
+        for none in ["", "..", "1/2", "1?x", "1%2f", "1 2", &"1".repeat(65)] {
+            assert!(check_order_id(none).is_err(), "{none}");
+        }
+    }
+}
