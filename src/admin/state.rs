@@ -13,6 +13,7 @@ use super::operators::Operators;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::totp::Previews;
+use super::validate_all::ValidateAll;
 use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
@@ -68,6 +69,8 @@ pub struct Admin {
     pub(super) consents: Arc<Awaited>,
     /// Codes that were shown.
     pub(super) previews: Arc<Previews>,
+    /// The job that validates every account.
+    pub(super) validate_all: Arc<ValidateAll>,
 }
 
 impl Admin {
@@ -90,6 +93,7 @@ impl Admin {
             sessions,
             consents,
             previews: Arc::default(),
+            validate_all: Arc::default(),
         }
     }
 

@@ -7,6 +7,7 @@ mod account;
 mod addresses;
 mod broker;
 mod host;
+mod job;
 mod status;
 mod orders;
 
@@ -28,10 +29,14 @@ pub(super) use broker::{
     AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
 };
 pub(super) use host::HostBody;
+pub(super) use job::{CauseBody, JobBody};
 pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
 pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
 
-use account::{SecretsBody, SeenRegistrationBody, ValidatedBody};
+pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
+pub(super) use broker::CheckBody;
+
+use account::{SeenRegistrationBody, ValidatedBody};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
