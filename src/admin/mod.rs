@@ -43,6 +43,7 @@ mod tokens;
 mod totp;
 mod validate;
 mod validate_all;
+mod validation_job;
 mod wire;
 
 use std::sync::Arc;

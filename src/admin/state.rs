@@ -13,7 +13,7 @@ use super::operators::Operators;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::totp::Previews;
-use super::validate_all::ValidateAll;
+use super::validation_job::ValidateAll;
 use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;

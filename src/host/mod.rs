@@ -14,6 +14,7 @@
 mod addresses;
 mod board;
 mod changes;
+mod covered;
 mod explain;
 mod facts;
 mod failure;
@@ -25,6 +26,7 @@ mod texts;
 
 pub use board::{Board, Report};
 pub use changes::Changes;
+pub use covered::answers_for;
 pub use explain::Explainer;
 pub use facts::{Facts, Sender, Wants, Wish};
 pub use failure::Failure;
