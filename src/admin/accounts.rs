@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Extension, Json};
 use axum::extract::State;
 use axum::http::header::{ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::{Extension, Json};
 
 use super::auth::Touched;
 use super::error::{Failure, Problem};
@@ -69,7 +69,10 @@ pub(super) fn wanted(mut given: BTreeMap<String, String>) -> Result<Wanted, Fail
 /// Make an account.
 #[utoipa::path(post, path = "/v1/accounts", tag = "accounts", request_body = AccountFields, security(("bearer" = [])),
     responses((status = 201, body = AccountBody), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub(super) async fn create(State(admin): State<Admin>, mut fields: Fields) -> Result<(StatusCode, Extension<Touched>, Shown), Failure> {
+pub(super) async fn create(
+    State(admin): State<Admin>,
+    mut fields: Fields,
+) -> Result<(StatusCode, Extension<Touched>, Shown), Failure> {
     let name = fields.parsed("name", AccountName::parse)?.ok_or_else(|| Failure::field("name", "is missing"))?;
     let platform = fields.parsed("platform", Platform::parse)?;
     let platform = platform.ok_or_else(|| Failure::field("platform", "is missing"))?;

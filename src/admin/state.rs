@@ -46,6 +46,8 @@ pub struct Parts {
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
     pub ca_pem: Arc<str>,
+    /// The file that it is in.
+    pub ca_file: std::path::PathBuf,
 }
 
 /// What the calls work on.
@@ -63,6 +65,7 @@ pub struct Admin {
     pub(super) about: Arc<About>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
+    pub(super) ca_file: Arc<std::path::Path>,
     /// Who is signed in to the console.
     pub(super) sessions: Arc<Sessions>,
     /// People who were sent to the broker's page.
@@ -76,7 +79,7 @@ pub struct Admin {
 impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
-        let Parts { accounts, client, orders, metrics, operators, audit, host, about, tasks, ca_pem } = parts;
+        let Parts { accounts, client, orders, metrics, operators, audit, host, about, tasks, ca_pem, ca_file } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
         Self {
             accounts,
@@ -90,6 +93,7 @@ impl Admin {
             site,
             tasks,
             ca_pem,
+            ca_file: ca_file.into(),
             sessions,
             consents,
             previews: Arc::default(),

@@ -57,7 +57,7 @@ pub(super) async fn read(State(admin): State<Admin>) -> Result<Json<JobBody>, Fa
     body(&admin).map(Json)
 }
 
-/// Stop the job. What was found until then stays.
+/// Stop the job. What was found until then stays; one that has ended stays as it ended.
 #[utoipa::path(delete, path = "/v1/validate/job", tag = "validate", operation_id = "validate_job_stop", security(("bearer" = [])),
     responses((status = 204), (status = 404, body = Problem)))]
 pub(super) async fn stop(State(admin): State<Admin>) -> Result<StatusCode, Failure> {
@@ -86,5 +86,5 @@ fn body(admin: &Admin) -> Result<JobBody, Failure> {
 }
 
 fn none() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "not_found", "no such job runs, or none did since the gateway was started")
+    Failure::new(StatusCode::NOT_FOUND, "not_found", "there was no such job since the gateway was started")
 }

@@ -130,12 +130,14 @@ impl ValidateAll {
         }
     }
 
-    /// Begin no more of them. `false` if none runs.
+    /// Begin no more of them. `false` if there was no job.
     pub(super) fn stop(&self) -> bool {
         let mut job = lock(&self.0);
-        let Some(job) = job.as_mut().filter(|job| job.ended.is_none()) else { return false };
-        job.stopped = true;
-        job.end_if_done();
+        let Some(job) = job.as_mut() else { return false };
+        if job.ended.is_none() {
+            job.stopped = true;
+            job.end_if_done();
+        }
         true
     }
 }
@@ -238,6 +240,7 @@ mod tests {
         assert!(all.next() && all.stop() && !all.next());
         assert!(all.progress().unwrap().ended.is_none());
         all.note(&name("a"), &[check("pair", CheckVerdict::Good)]);
-        assert!(all.progress().unwrap().ended.is_some() && !all.stop());
+        let progress = all.progress().unwrap();
+        assert!(progress.ended.is_some() && progress.stopped && all.stop());
     }
 }

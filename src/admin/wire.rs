@@ -8,8 +8,8 @@ mod addresses;
 mod broker;
 mod host;
 mod job;
-mod status;
 mod orders;
+mod status;
 
 use std::net::Ipv6Addr;
 
@@ -30,8 +30,8 @@ pub(super) use broker::{
 };
 pub(super) use host::HostBody;
 pub(super) use job::{CauseBody, JobBody};
-pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
 pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
+pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
 
 pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
 pub(super) use broker::CheckBody;

@@ -74,7 +74,8 @@ pub(super) async fn reserve(console: &Console, visitor: &Visitor, form: &Form) -
         let _ = call(&console.api, &visitor.operator, Method::DELETE, &path, &Value::Null).await;
     }
     let chosen = form.given("pool").map(str::to_owned).or_else(|| pools(console).into_iter().next());
-    let no_pool = || Refused::here("no_pool", Some("pool"), "there is no pool yet: make one, or bring your own addresses");
+    let no_pool =
+        || Refused::here("no_pool", Some("pool"), "there is no pool yet: make one, or bring your own addresses");
     let pool = chosen.ok_or_else(no_pool)?;
     let path = format!("/v1/pools/{}/reservations", part(&pool));
     let reply = call(&console.api, &visitor.operator, Method::POST, &path, &json!({})).await?;

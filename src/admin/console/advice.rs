@@ -28,7 +28,9 @@ pub(super) fn todo(check: &str) -> Option<&'static str> {
         }
         "token" => "See Login: it says why there is none, and the ways on.",
         "token_expiry" => "Give it a new token before the market opens, or make it automatic.",
-        "leg_primary" | "leg_secondary" => "Something between this machine and Dhan changes the address: look at This machine.",
+        "leg_primary" | "leg_secondary" => {
+            "Something between this machine and Dhan changes the address: look at This machine."
+        }
         "registration" => "Register the two addresses at Dhan.",
         "orders_allowed" => "Register the two addresses at Dhan; if they are, ask Dhan.",
         "totp_clock" => "Set the clock: timedatectl set-ntp true.",
@@ -38,7 +40,9 @@ pub(super) fn todo(check: &str) -> Option<&'static str> {
 
 /// What was found, without the command that a person at a terminal would type.
 pub(super) fn found(detail: &str) -> &str {
-    [" What to do: ", ": sixgate ", " (sixgate "].iter().fold(detail, |text, end| text.split_once(end).map_or(text, |(found, _)| found))
+    [" What to do: ", ": sixgate ", " (sixgate "]
+        .iter()
+        .fold(detail, |text, end| text.split_once(end).map_or(text, |(found, _)| found))
 }
 
 /// Is it no failure but what comes next? An account that is logged in and not registered yet has done nothing wrong.
@@ -57,7 +61,10 @@ mod tests {
         let detail = "primary: the broker has nothing registered; orders will be refused. What to do: sixgate register a1 (a \
                       change locks for 7 days)";
         assert_eq!(found(detail), "primary: the broker has nothing registered; orders will be refused.");
-        assert_eq!(found("no addresses yet, so it cannot trade: sixgate pair assign a1"), "no addresses yet, so it cannot trade");
+        assert_eq!(
+            found("no addresses yet, so it cannot trade: sixgate pair assign a1"),
+            "no addresses yet, so it cannot trade"
+        );
         assert_eq!(found("register the address (sixgate register a1), or ask Dhan"), "register the address");
         assert_eq!(found("plain"), "plain");
     }
@@ -66,7 +73,12 @@ mod tests {
     #[test]
     fn what_is_not_registered_yet_is_next() {
         let check = |name, result| CheckBody { name, ok: result == "ok", result, detail: String::new() };
-        let all = [check("token", "ok"), check("registration", "failed"), check("orders_allowed", "failed"), check("pair", "ok")];
+        let all = [
+            check("token", "ok"),
+            check("registration", "failed"),
+            check("orders_allowed", "failed"),
+            check("pair", "ok"),
+        ];
         assert!(is_next(&all[1], &all) && is_next(&all[2], &all) && !is_next(&all[3], &all));
         let dead = [check("token", "failed"), check("registration", "unknown")];
         assert!(!is_next(&dead[1], &dead));

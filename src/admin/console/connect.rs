@@ -51,10 +51,15 @@ pub(super) struct Connection<'c> {
 
 /// The listener that an account's programs connect to, and whether it asks for a client key: one of its own first.
 pub(super) fn listener(open: &[OpenListener], account: &str) -> Option<(String, bool)> {
-    let serves = |listener: &&OpenListener| listener.listener.account.as_ref().is_none_or(|own| own.as_str() == account);
+    let serves =
+        |listener: &&OpenListener| listener.listener.account.as_ref().is_none_or(|own| own.as_str() == account);
     let needs_key = |listener: &OpenListener| listener.listener.client_key == ClientKey::Required;
     let tcp = |listener: &&OpenListener| listener.at.starts_with("http");
-    let own = open.iter().filter(serves).filter(tcp).min_by_key(|listener| (listener.listener.account.is_none(), needs_key(listener)))?;
+    let own = open
+        .iter()
+        .filter(serves)
+        .filter(tcp)
+        .min_by_key(|listener| (listener.listener.account.is_none(), needs_key(listener)))?;
     // Bound to every address: on this machine a program takes the loopback one.
     let at = own.at.replace("://0.0.0.0:", "://127.0.0.1:").replace("://[::]:", "://[::1]:");
     Some((at, needs_key(own)))
@@ -67,7 +72,8 @@ pub(super) fn lines(connection: &Connection<'_>) -> Vec<(&'static str, Vec<Strin
         let names = if others { language.with_key } else { language.blocks };
         let blocks = names.iter().filter_map(|name| {
             let text = block(name)?;
-            let text = if language.last && name.ends_with(".sh") { text.rsplit("\n\n").next().unwrap_or(text) } else { text };
+            let text =
+                if language.last && name.ends_with(".sh") { text.rsplit("\n\n").next().unwrap_or(text) } else { text };
             Some(connection.fill(text))
         });
         (language.name, blocks.collect())
@@ -92,7 +98,8 @@ impl Connection<'_> {
     }
 
     fn fill(&self, text: &str) -> String {
-        let (host, port) = self.listener.split_once("://").map_or("", |(_, at)| at).rsplit_once(':').unwrap_or_default();
+        let (host, port) =
+            self.listener.split_once("://").map_or("", |(_, at)| at).rsplit_once(':').unwrap_or_default();
         let host = host.trim_matches(['[', ']']);
         let filled = text
             .replace(WITH_KEY, &self.url())
@@ -112,7 +119,9 @@ fn own_program(line: &str) -> Option<String> {
     let Some(at) = line.find("tests/clients/") else { return Some(line.to_owned()) };
     let (before, file) = line.split_at(at);
     let file = file.split(' ').next().unwrap_or_default();
-    if file.ends_with("sdk_updates.py") || before.contains("python") && file.ends_with("requests_orders.py") && line.contains("http://") {
+    if file.ends_with("sdk_updates.py")
+        || before.contains("python") && file.ends_with("requests_orders.py") && line.contains("http://")
+    {
         return None;
     }
     let ending = file.rsplit('.').next().unwrap_or_default();

@@ -30,8 +30,9 @@ pub(super) async fn show(
     Extension(visitor): Extension<Visitor>,
     headers: HeaderMap,
 ) -> Response {
-    lacks(&visitor, OperatorRole::Admin)
-        .unwrap_or_else(|| Draft { form: &Form::default(), refused: None, reserved: None }.show(&console, &visitor, &headers))
+    lacks(&visitor, OperatorRole::Admin).unwrap_or_else(|| {
+        Draft { form: &Form::default(), refused: None, reserved: None }.show(&console, &visitor, &headers)
+    })
 }
 
 /// What a button of the form asks for.
@@ -45,7 +46,8 @@ pub(super) async fn send(
         return refused;
     }
     let again = |refused: Option<Refused>, reserved: Option<Reserved>| {
-        let (status, draft) = (refused.as_ref().map_or(200, |refused| refused.status), Draft { form: &form, refused, reserved });
+        let (status, draft) =
+            (refused.as_ref().map_or(200, |refused| refused.status), Draft { form: &form, refused, reserved });
         page::with(status, draft.show(&console, &visitor, &headers))
     };
     if form.ticked("assign") {
@@ -72,7 +74,8 @@ async fn create(console: &Console, visitor: &Visitor, form: &Form) -> Result<Acc
     };
     let mut fields = form.object(&[&["nickname", "platform", "client_id"], secrets].concat());
     let name = proposed(console, form);
-    let name = name.ok_or_else(|| Refused::here("invalid", Some("name"), "name: give the account a nickname or a name"))?;
+    let name =
+        name.ok_or_else(|| Refused::here("invalid", Some("name"), "name: give the account a nickname or a name"))?;
     if let Some(fields) = fields.as_object_mut() {
         fields.insert("name".to_owned(), name.clone().into());
         fields.entry("client_id").or_insert("".into());
@@ -186,7 +189,9 @@ mod tests {
 
     #[test]
     fn a_name_is_made_of_what_a_nickname_has_in_letters() {
-        for (nickname, name) in [("Alpha One", Some("alpha-one")), ("  R&D (2)  ", Some("r-d-2")), ("₹₹", None), ("A", Some("a"))] {
+        for (nickname, name) in
+            [("Alpha One", Some("alpha-one")), ("  R&D (2)  ", Some("r-d-2")), ("₹₹", None), ("A", Some("a"))]
+        {
             assert_eq!(plain(nickname).as_deref(), name, "{nickname}");
         }
         let long = plain(&"x".repeat(200)).unwrap();

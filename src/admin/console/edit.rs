@@ -135,7 +135,8 @@ impl Draft<'_> {
         let Self { body, form, platform, refused, reserved } = self;
         let refused = refused.as_ref();
         let error = |name: &str| refused.and_then(|refused| refused.of(name));
-        let nickname = if form.ticked("nickname") { form.text("nickname") } else { body.nickname.as_deref().unwrap_or_default() };
+        let nickname =
+            if form.ticked("nickname") { form.text("nickname") } else { body.nickname.as_deref().unwrap_or_default() };
         let redirect = format!("{}/auth/dhan", return_base(console, host));
         let login = LoginFields { form, platform, set: Some(&body.secrets), refused, redirect };
         let content = html! {

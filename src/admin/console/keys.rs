@@ -58,7 +58,10 @@ pub(super) async fn create(
     }
     if !console.once.take(form.text("nonce")) {
         let text = "this form made its key already, and a key is shown once. Make another if it was not kept";
-        return page::with(409, page_of(&console, &visitor, &name, Answer::Refused(Refused::here("used", None, text), &form)));
+        return page::with(
+            409,
+            page_of(&console, &visitor, &name, Answer::Refused(Refused::here("used", None, text), &form)),
+        );
     }
     let target = format!("/v1/accounts/{}/keys", part(&name));
     match call(&console.api, &visitor.operator, Method::POST, &target, &form.object(&["label"])).await {
@@ -166,7 +169,7 @@ fn connect(console: &Console, body: &AccountBody, made: Option<&str>) -> Markup 
     let listeners = console.admin.about.listeners();
     let Some((listener, needs_key)) = connect::listener(&listeners, &body.name) else {
         return html! { p { (words::NEXT) " No listener with a port serves this account: programs connect to the unix socket of the \
-            configuration." } };
+        configuration." } };
     };
     let key = needs_key.then_some(made.unwrap_or("CLIENT-KEY"));
     let ca = console.admin.ca_file.display().to_string();

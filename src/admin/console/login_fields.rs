@@ -29,11 +29,7 @@ pub(super) struct LoginFields<'f> {
 /// How it logs in: two cards.
 pub(super) fn cards(platform: &str) -> Markup {
     const CARDS: [(&str, &str, &str); 2] = [
-        (
-            "DHAN_V2_AT_IPV6",
-            "Automatic",
-            "PIN and TOTP once, connects every day on its own. Recommended.",
-        ),
+        ("DHAN_V2_AT_IPV6", "Automatic", "PIN and TOTP once, connects every day on its own. Recommended."),
         ("DHAN_V2_IPV6", "By hand", "You paste a token from web.dhan.co; renewed by itself where Dhan allows."),
     ];
     html! {
@@ -176,7 +172,8 @@ pub(super) fn return_base(console: &Console, host: &str) -> String {
     let site = &console.admin.site;
     let scheme = if site.is_https() { "https" } else { "http" };
     site.public_url().unwrap_or_else(|| {
-        let (name, port) = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).unwrap_or((host, "80"));
+        let (name, port) =
+            host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).unwrap_or((host, "80"));
         // Each browser takes this name for its own machine, and Dhan's form takes no other loopback name.
         if name == "localhost" || name.ends_with(".localhost") {
             format!("{scheme}://127.0.0.1:{port}")

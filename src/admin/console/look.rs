@@ -128,7 +128,9 @@ async fn of_address(console: &Console, visitor: &Visitor, text: &str) -> Vec<Fin
     found.push(match tokio::task::spawn_blocking(move || answers_for(address.ip())).await.ok().flatten() {
         Some(true) => (words::GOOD, "This machine answers for it.".to_owned()),
         Some(false) => {
-            let text = format!("Nothing on this machine answers for it yet. As root: ip -6 route add local {address}/128 dev lo");
+            let text = format!(
+                "Nothing on this machine answers for it yet. As root: ip -6 route add local {address}/128 dev lo"
+            );
             (words::BAD, text)
         }
         None => (words::NEXT, "Whether this machine answers for it could not be found out.".to_owned()),
@@ -136,7 +138,10 @@ async fn of_address(console: &Console, visitor: &Visitor, text: &str) -> Vec<Fin
     let holds = |net: ipnet::Ipv6Net| net.contains(&address.ip());
     let pools = console.admin.accounts.addressing().pools();
     if let Some(pool) = pools.iter().find(|pool| holds(pool.prefixes.primary) || holds(pool.prefixes.secondary)) {
-        found.push((words::NEXT, format!("It is in the pool {}, which does not give it to anybody else then.", pool.name)));
+        found.push((
+            words::NEXT,
+            format!("It is in the pool {}, which does not give it to anybody else then.", pool.name),
+        ));
     }
     let path = format!("/v1/addresses/{}", part(&address.to_string()));
     found.push(match call(&console.api, &visitor.operator, Method::GET, &path, &serde_json::Value::Null).await {

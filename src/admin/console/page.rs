@@ -73,10 +73,14 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
 }
 
 fn way_back(visitor: &Visitor, undo: &Undo) -> Markup {
-    form(visitor, &undo.path, &html! {
-        @for (name, value) in &undo.fields { input type="hidden" name=(name) value=(value); }
-        button.second { "Undo" }
-    })
+    form(
+        visitor,
+        &undo.path,
+        &html! {
+            @for (name, value) in &undo.fields { input type="hidden" name=(name) value=(value); }
+            button.second { "Undo" }
+        },
+    )
 }
 
 /// A form that is sent to `path`.

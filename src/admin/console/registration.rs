@@ -56,7 +56,8 @@ pub(super) async fn put(
 ) -> Response {
     let back = format!("{}/registration", path(&name));
     let target = format!("/v1/accounts/{}/registration", part(&name));
-    let replace: Vec<&str> = ["replace_primary", "replace_secondary"].iter().filter_map(|field| form.given(field)).collect();
+    let replace: Vec<&str> =
+        ["replace_primary", "replace_secondary"].iter().filter_map(|field| form.given(field)).collect();
     match call(&console.api, &visitor.operator, Method::PUT, &target, &json!({ "replace": replace })).await {
         Ok(reply) => page_of(&console, &visitor, &name, Some(&reply)),
         Err(refused) => not_done(&console, &visitor, &back, refused),
@@ -68,7 +69,9 @@ fn page_of(console: &Console, visitor: &Visitor, name: &str, done: Option<&Value
     let Ok(account) = console.admin.account(name) else { return no_such() };
     let body = AccountBody::from(&*account);
     let slots = body.registration.as_ref();
-    let slot = |role: &str| slots.and_then(|seen| if role == "primary" { seen.primary.as_ref() } else { seen.secondary.as_ref() });
+    let slot = |role: &str| {
+        slots.and_then(|seen| if role == "primary" { seen.primary.as_ref() } else { seen.secondary.as_ref() })
+    };
     let content = html! {
         (heading(&body))
         h2 { "Registration at Dhan" }
@@ -150,17 +153,22 @@ fn not_now(body: &AccountBody, slots: &[Option<&SeenSlotBody>; 2]) -> Option<Str
 
 fn register<'s>(visitor: &Visitor, body: &AccountBody, slot: &impl Fn(&str) -> Option<&'s SeenSlotBody>) -> Markup {
     let why = not_now(body, &[slot("primary"), slot("secondary")]);
-    let old = |role: &str| slot(role).filter(|slot| slot.matches == Some(false)).and_then(|slot| slot.registered.clone());
-    page::form(visitor, &format!("{}/registration", path(&body.name)), &html! {
-        @for role in ["primary", "secondary"] {
-            @if let (Some(old), None) = (old(role), &why) {
-                (field(&Field { name: &format!("replace_{role}"), label: &format!("Old {role} address, typed, to replace it"),
-                    hint: &format!("Dhan has {old}. Left empty, it stays."), ..Field::default() }))
+    let old =
+        |role: &str| slot(role).filter(|slot| slot.matches == Some(false)).and_then(|slot| slot.registered.clone());
+    page::form(
+        visitor,
+        &format!("{}/registration", path(&body.name)),
+        &html! {
+            @for role in ["primary", "secondary"] {
+                @if let (Some(old), None) = (old(role), &why) {
+                    (field(&Field { name: &format!("replace_{role}"), label: &format!("Old {role} address, typed, to replace it"),
+                        hint: &format!("Dhan has {old}. Left empty, it stays."), ..Field::default() }))
+                }
             }
-        }
-        button disabled[why.is_some()] aria-describedby="register-why" { "Register these two addresses at Dhan" }
-        p #register-why .hint { (why.as_deref().unwrap_or("Dhan locks them for 7 days: a typing error costs a week, which is why nobody types them.")) }
-    })
+            button disabled[why.is_some()] aria-describedby="register-why" { "Register these two addresses at Dhan" }
+            p #register-why .hint { (why.as_deref().unwrap_or("Dhan locks them for 7 days: a typing error costs a week, which is why nobody types them.")) }
+        },
+    )
 }
 
 /// What was done, and why not.

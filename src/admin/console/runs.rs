@@ -37,7 +37,11 @@ impl Runs {
             return false;
         }
         if runs.len() >= MOST
-            && let Some(oldest) = runs.iter().filter(|(_, run)| !run.running).min_by_key(|(_, run)| run.since).map(|(name, _)| name.clone())
+            && let Some(oldest) = runs
+                .iter()
+                .filter(|(_, run)| !run.running)
+                .min_by_key(|(_, run)| run.since)
+                .map(|(name, _)| name.clone())
         {
             runs.remove(&oldest);
         }

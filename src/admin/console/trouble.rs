@@ -178,7 +178,10 @@ mod tests {
     #[test]
     fn each_of_the_five_errors_is_told_apart() {
         let superseded = said(&facts("token_superseded"));
-        assert!(superseded.text.contains("again at 10:33:10 IST") && superseded.text.contains("two minutes"), "{superseded:?}");
+        assert!(
+            superseded.text.contains("again at 10:33:10 IST") && superseded.text.contains("two minutes"),
+            "{superseded:?}"
+        );
         assert_eq!(superseded.ways, [Way::Wait, Way::Paste]);
         assert_eq!(superseded.brokers_words.as_deref(), Some("DH-906, \"Invalid Token\""));
         let by_hand = said(&Facts { automatic: false, ..facts("token_must_be_regenerated") });

@@ -141,8 +141,9 @@ pub(super) async fn start(State(console): State<Console>, Extension(visitor): Ex
 
 /// Stop.
 pub(super) async fn stop(State(console): State<Console>, Extension(visitor): Extension<Visitor>) -> Response {
-    let (done, back) = ("Stopped. What was found until then stays.", "/console/validate-all");
-    act(&console, &visitor, Act { method: Method::DELETE, path: "/v1/validate/job", body: Value::Null, back, done }).await
+    let (done, back) = ("No more accounts are looked at. What was found stays.", "/console/validate-all");
+    act(&console, &visitor, Act { method: Method::DELETE, path: "/v1/validate/job", body: Value::Null, back, done })
+        .await
 }
 
 /// Every account that is not ready.
@@ -153,7 +154,8 @@ pub(super) async fn csv(State(console): State<Console>) -> Response {
         text.push_str(&cells.join(","));
         text.push_str("\r\n");
     }
-    let headers = [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, "attachment; filename=\"not-ready.csv\"")];
+    let headers =
+        [(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, "attachment; filename=\"not-ready.csv\"")];
     (headers, text).into_response()
 }
 

@@ -44,10 +44,14 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
 
 fn confirmed(shown: &Shown<'_>, end: &str, button: &str) -> Markup {
     let (id, label) = (format!("{end}-name"), format!("Type {} to go on", shown.body.name));
-    page::form(shown.visitor, &shown.path(end), &html! {
-        (field(&Field { name: &id, label: &label, required: true, ..Field::default() }))
-        button.danger { (button) }
-    })
+    page::form(
+        shown.visitor,
+        &shown.path(end),
+        &html! {
+            (field(&Field { name: &id, label: &label, required: true, ..Field::default() }))
+            button.danger { (button) }
+        },
+    )
 }
 
 /// Take its addresses away.

@@ -25,7 +25,9 @@ pub(super) async fn show(shown: &Shown<'_>) -> Markup {
         ..Query::default()
     };
     let read = tokio::task::spawn_blocking(move || query(&folder, &wanted)).await;
-    let Ok(Ok(found)) = read else { return html! { p { (words::BAD) " The journal cannot be read; see This machine." } } };
+    let Ok(Ok(found)) = read else {
+        return html! { p { (words::BAD) " The journal cannot be read; see This machine." } };
+    };
     html! {
         @if found.items.is_empty() { p { "None today." } } @else {
             table.cards {
@@ -38,7 +40,9 @@ pub(super) async fn show(shown: &Shown<'_>) -> Markup {
 }
 
 fn order(entry: &Entry) -> Markup {
-    let text = |text: &Option<crate::orders::journal::SafeText>| text.as_ref().map_or("–".to_owned(), |text| text.as_str().to_owned());
+    let text = |text: &Option<crate::orders::journal::SafeText>| {
+        text.as_ref().map_or("–".to_owned(), |text| text.as_str().to_owned())
+    };
     let what = match entry.terms() {
         [] => format!(
             "{} {}",
