@@ -2,7 +2,13 @@
 //!
 //! Browsers themselves are in `console/browser`.
 
+mod accounts;
+mod create;
+mod jobs;
 pub(crate) mod person;
+mod trouble;
+mod visitor;
+mod with_broker;
 
 use std::path::Path;
 use std::time::Duration;

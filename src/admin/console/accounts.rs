@@ -11,6 +11,7 @@ use super::context::Console;
 use super::guard::Visitor;
 use super::page::{self, Part};
 use super::words;
+use crate::domain::OperatorRole;
 
 /// Accounts of a page.
 const PAGE: usize = 50;
@@ -24,6 +25,10 @@ pub(super) async fn list(State(console): State<Console>, Extension(visitor): Ext
     let rows: Vec<AccountBody> = page.rows.iter().map(|row| AccountBody::from(&**row)).collect();
     let content = html! {
         h1 { "Accounts" }
+        div.row {
+            @if visitor.may(OperatorRole::Admin) { a.button href="/console/create" { "Create account" } }
+            a.button.second href="/console/validate-all" { "Validate All" }
+        }
         @if rows.is_empty() {
             p { "There is no account yet." }
         } @else {

@@ -6,6 +6,8 @@ use axum::Router;
 use serde_json::Value;
 
 use super::super::state::Admin;
+use super::once::Once;
+use super::runs::Runs;
 
 /// What pages and forms work on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -15,4 +17,8 @@ pub(super) struct Console {
     pub(super) api: Router,
     /// The OpenAPI document.
     pub(super) document: Arc<Value>,
+    /// Validations that people wait for.
+    pub(super) runs: Arc<Runs>,
+    /// Forms that were sent and are good for one use.
+    pub(super) once: Arc<Once>,
 }

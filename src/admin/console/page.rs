@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
-use super::super::sessions::Flash;
+use super::super::sessions::{Flash, Undo};
 use super::assets;
 use super::call::Refused;
 use super::context::Console;
@@ -40,6 +40,7 @@ const PARTS: [(Part, &str, &str, &str); 4] = [
 /// A page of somebody who is signed in.
 pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str, content: &Markup) -> Response {
     let flash = console.admin.sessions.take_flash(visitor.session);
+    let undo = console.admin.sessions.take_undo(visitor.session);
     let body = html! {
         header {
             a.brand href="/console" { "Sixgate" }
@@ -63,11 +64,34 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
         p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         main #main tabindex="-1" {
             @if let Some(flash) = flash { (shown(&flash)) }
+            @if let Some(undo) = undo { (way_back(visitor, &undo)) }
             (content)
         }
         p #announce .unseen role="status" aria-live="polite" {}
     };
     document(StatusCode::OK, title, &body)
+}
+
+fn way_back(visitor: &Visitor, undo: &Undo) -> Markup {
+    form(
+        visitor,
+        &undo.path,
+        &html! {
+            @for (name, value) in &undo.fields { input type="hidden" name=(name) value=(value); }
+            button.second { "Undo" }
+        },
+    )
+}
+
+/// A form that is sent to `path`.
+pub(super) fn form(visitor: &Visitor, path: &str, content: &Markup) -> Markup {
+    html! { form method="post" action=(path) { (csrf(visitor)) (content) } }
+}
+
+/// A page with another status: that of the refusal that it tells.
+pub(super) fn with(status: u16, mut page: Response) -> Response {
+    *page.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
+    page
 }
 
 /// The field that every form of ours has.
