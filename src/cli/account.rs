@@ -6,8 +6,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::secrets::SecretArguments;
 use super::table::{self, both_clocks, list, maybe, text};
 use super::{pair, token};
@@ -91,7 +93,7 @@ struct Create {
     name: String,
     /// How it logs in
     #[arg(long, ignore_case = true)]
-    platform: PlatformWord,
+    platform: PlatformArgument,
     /// The broker's client id: digits, under My Profile on web.dhan.co
     #[arg(long, value_name = "DIGITS")]
     client_id: String,
@@ -100,7 +102,7 @@ struct Create {
     nickname: Option<String>,
     /// What makes an order a repeat of an earlier one
     #[arg(long)]
-    repeats_by: Option<RepeatsWord>,
+    repeats_by: Option<RepeatsArgument>,
     /// Also give it the next free pair of a pool
     #[arg(long)]
     assign_pair: bool,
@@ -124,7 +126,7 @@ struct Change {
     name: String,
     /// How it logs in
     #[arg(long, ignore_case = true)]
-    platform: Option<PlatformWord>,
+    platform: Option<PlatformArgument>,
     /// The broker's client id
     #[arg(long, value_name = "DIGITS")]
     client_id: Option<String>,
@@ -133,13 +135,13 @@ struct Change {
     nickname: Option<String>,
     /// What makes an order a repeat of an earlier one
     #[arg(long)]
-    repeats_by: Option<RepeatsWord>,
+    repeats_by: Option<RepeatsArgument>,
     #[command(flatten)]
     secrets: SecretArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RepeatsWord {
+enum RepeatsArgument {
     /// Each correlationId and each Idempotency-Key names one order
     #[value(name = "any_id")]
     AnyId,
@@ -148,17 +150,17 @@ enum RepeatsWord {
     IdempotencyKey,
 }
 
-impl From<RepeatsWord> for RepeatsBy {
-    fn from(word: RepeatsWord) -> Self {
-        match word {
-            RepeatsWord::AnyId => Self::AnyId,
-            RepeatsWord::IdempotencyKey => Self::IdempotencyKey,
+impl From<RepeatsArgument> for RepeatsBy {
+    fn from(argument: RepeatsArgument) -> Self {
+        match argument {
+            RepeatsArgument::AnyId => Self::AnyId,
+            RepeatsArgument::IdempotencyKey => Self::IdempotencyKey,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum PlatformWord {
+enum PlatformArgument {
     /// By PIN and TOTP: no daily work
     #[value(name = "DHAN_V2_AT_IPV6")]
     Automatic,
@@ -167,11 +169,11 @@ enum PlatformWord {
     Manual,
 }
 
-impl From<PlatformWord> for Platform {
-    fn from(word: PlatformWord) -> Self {
-        match word {
-            PlatformWord::Automatic => Self::Automatic,
-            PlatformWord::Manual => Self::Manual,
+impl From<PlatformArgument> for Platform {
+    fn from(argument: PlatformArgument) -> Self {
+        match argument {
+            PlatformArgument::Automatic => Self::Automatic,
+            PlatformArgument::Manual => Self::Manual,
         }
     }
 }
@@ -298,7 +300,7 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
     fields.set("platform", platform.as_str());
     fields.set("client_id", create.client_id.as_str());
     fields.may("nickname", create.nickname.as_deref());
-    fields.may("repeats_by", create.repeats_by.map(|word| RepeatsBy::from(word).as_str()));
+    fields.may("repeats_by", create.repeats_by.map(|by| RepeatsBy::from(by).as_str()));
     create.secrets.read(Some(platform), &mut fields)?;
     let mut made = client.post(&["v1", "accounts"], fields).await?;
     if create.assign_pair {
@@ -325,7 +327,7 @@ async fn alter(client: &Client, change: &Change, json: bool) -> Result<ExitCode,
     fields.may("platform", platform.map(Platform::as_str));
     fields.may("client_id", change.client_id.as_deref());
     fields.may("nickname", change.nickname.as_deref());
-    fields.may("repeats_by", change.repeats_by.map(|word| RepeatsBy::from(word).as_str()));
+    fields.may("repeats_by", change.repeats_by.map(|by| RepeatsBy::from(by).as_str()));
     if change.secrets.asks_by_platform() && platform.is_none() {
         let account = client.get(&["v1", "accounts", name]).await?.value()?;
         platform = Platform::parse(&text(&account, "/platform")).ok();
@@ -354,11 +356,11 @@ async fn delete(client: &Client, name: &str, yes: bool, json: bool) -> Result<Ex
 
 async fn pin(client: &Client, name: &str, leg: Pin, json: bool) -> Result<ExitCode, CallError> {
     let mut fields = Fields::default();
-    let word = match leg {
+    let pin = match leg {
         Pin::Primary => "primary",
         Pin::Secondary => "secondary",
         Pin::Auto => "auto",
     };
-    fields.set("pin", word);
+    fields.set("pin", pin);
     tell(&client.put(&["v1", "accounts", client::account(name)?, "leg"], fields).await?, json)
 }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::account;
-use super::client::{self, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 
 /// Refuse an account's placements and changes, or let them pass again
 ///

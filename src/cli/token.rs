@@ -7,8 +7,10 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::client::{self, Answer, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Answer, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::secrets;
 use super::table::{self, both_clocks, distance, maybe, text};
 use super::text::clean;
