@@ -232,6 +232,11 @@ impl App {
         self.listening.first().map(|listening| listening.at.as_str())
     }
 
+    /// Where the admin API is: a URL, or `unix:` and a path.
+    pub fn admin(&self) -> &str {
+        &self.admin.at
+    }
+
     /// What is bound, a line each, for printing.
     pub fn bound(&self) -> Vec<String> {
         let listeners = self.listening.iter().map(|listening| format!("callers   {}", listening.at));

@@ -101,18 +101,32 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// What every client of ours is made of.
+fn builder() -> Result<reqwest::ClientBuilder, CallError> {
+    let tls = tls().map_err(|err| CallError::Client(err.to_string()))?;
+    let builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .read_timeout(ANSWER)
+        .user_agent(concat!("sixgate/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls);
+    Ok(builder)
+}
+
 impl Client {
+    /// A client for what is no admin API, and wants no token.
+    ///
+    /// # Errors
+    /// [`CallError::Client`].
+    pub(super) fn plain() -> Result<reqwest::Client, CallError> {
+        builder()?.build().map_err(|err| CallError::Client(last_cause(&err)))
+    }
+
     /// # Errors
     /// [`CallError::Client`].
     pub(super) fn new(endpoint: &Endpoint, token: Option<HeaderValue>) -> Result<Self, CallError> {
-        let tls = tls().map_err(|err| CallError::Client(err.to_string()))?;
-        let builder = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(ANSWER)
-            .user_agent(concat!("sixgate/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls);
+        let builder = builder()?;
         let (builder, base, at) = match &endpoint.location {
             Location::Url(url) => (builder, Ok(url.clone()), url.as_str().trim_end_matches('/').to_owned()),
             Location::Unix(path) => {
@@ -247,7 +261,7 @@ impl Client {
 }
 
 /// The innermost cause: the others say that a request failed, and its URL.
-fn last_cause(err: &reqwest::Error) -> String {
+pub(super) fn last_cause(err: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = err;
     while let Some(next) = cause.source() {
         cause = next;

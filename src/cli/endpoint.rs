@@ -11,6 +11,7 @@ use reqwest::Url;
 use zeroize::Zeroizing;
 
 use super::failure::CallError;
+use super::running;
 use crate::config::{self, Bind, Config};
 
 /// Where a gateway's admin API is when nobody says.
@@ -33,7 +34,8 @@ pub(super) struct GatewayArguments {
     pub(super) admin: Option<String>,
     /// The file with the admin token [default: state/admin.token in this folder]
     ///
-    /// The gateway makes it at its first start, for its owner only.
+    /// The gateway makes it at its first start, for its owner only. Where there is none, a
+    /// `serve --sandbox` of the same user that runs is found by itself.
     #[arg(long, global = true, value_name = "FILE", env = "SIXGATE_ADMIN_TOKEN_FILE")]
     pub(super) token_file: Option<PathBuf>,
     /// The gateway's configuration, to read both from (`admin.address`, `admin.token_file`)
@@ -67,6 +69,13 @@ impl Endpoint {
             Some(path) => Some(Box::new(config::load(path).map_err(CallError::Config)?)),
             None => None,
         };
+        if config.is_none()
+            && arguments.token_file.is_none()
+            && !Path::new(DEFAULT_TOKEN_FILE).exists()
+            && let Some(found) = Self::of_sandbox(arguments.admin.as_deref())?
+        {
+            return Ok(found);
+        }
         let at = match (&arguments.admin, &config) {
             (Some(text), _) => Location::parse(text)?,
             (None, Some(config)) => Location::of(&config.admin.bind)?,
@@ -78,6 +87,22 @@ impl Endpoint {
             (None, None) => PathBuf::from(DEFAULT_TOKEN_FILE),
         };
         Ok(Self { location: at, token_file, config })
+    }
+
+    /// The sandbox of this user that runs, at `admin` if that is given. Only where nothing says that another gateway
+    /// is meant: a command for a real one must not go to a sandbox, nor the other way round.
+    fn of_sandbox(admin: Option<&str>) -> Result<Option<Self>, CallError> {
+        let running = running::find().into_iter().filter_map(|running| running.gateway);
+        let mut running = running.filter(|gateway| admin.is_none_or(|admin| admin == gateway.admin));
+        let Some(one) = running.next() else { return Ok(None) };
+        if let Some(other) = running.next() {
+            let text = format!(
+                "several sandboxes run; say which with --admin (or SIXGATE_ADMIN), for example {} or {}",
+                one.admin, other.admin
+            );
+            return Err(CallError::Usage(text));
+        }
+        Ok(Some(Self { location: Location::parse(&one.admin)?, token_file: one.token_file, config: None }))
     }
 }
 

@@ -35,6 +35,11 @@ pub(super) enum CallError {
          --admin (or SIXGATE_ADMIN), or name its configuration with --config"
     )]
     Unreachable { at: String, why: String },
+    #[error(
+        "cannot ask the built-in broker at {at} ({why}); is `sixgate serve --sandbox` or `sixgate sandbox` running? \
+         --control names another"
+    )]
+    NoSandbox { at: String, why: String },
     #[error("no answer from {at} within {} s; what was asked for may still be done", .limit.as_secs())]
     TimedOut { at: String, limit: Duration },
     #[error("the connection to {at} broke ({why}); what was asked for may have been done")]
@@ -108,6 +113,7 @@ impl CallError {
             | Self::Secret(_)
             | Self::Client(_)
             | Self::Unreachable { .. }
+            | Self::NoSandbox { .. }
             | Self::TimedOut { .. }
             | Self::Broken { .. }
             | Self::Strange { .. }
