@@ -3,37 +3,36 @@
 
 mod descriptors;
 mod host_check;
+mod master_key;
 mod pools;
 mod reload;
+mod start_error;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde_json::json;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::accounts::{AccountError, Accounts, AddressChecker};
-use crate::addressing::{Addressing, AddressingError};
-use crate::admin::{self, Admin, Roles, TokenError};
-use crate::broker::dhan::limits::LimitsError;
+use crate::accounts::{Accounts, AddressChecker};
+use crate::addressing::Addressing;
+use crate::admin::{self, Admin, Reloaded, Roles};
 use crate::config::{Bind, Config};
 use crate::dispatch::Dispatcher;
 use crate::domain::clocks;
 use crate::domain::places::{ConnectionLimit, ListenerLimit};
 use crate::domain::tasks::{Stopped, Tasks};
-use crate::egress::{Egress, Options, tls::TlsError};
+use crate::egress::{Egress, Options};
 use crate::host::Board;
 use crate::legs::{LegEvent, Reason, Settings, Supervisor};
 use crate::net::bind;
 use crate::orders::Orders;
-use crate::orders::journal::JournalError;
 use crate::orders::limits::Rules;
 use crate::orders::restore::{Recalled, Unsettled};
-use crate::proxy::intercept::{InterceptError, Interceptor};
+use crate::proxy::intercept::Interceptor;
 use crate::proxy::{self, Destinations, ListenError, ListenerSettings, Listening, Proxy, Workers};
-use crate::store::seal::{MasterKey, SealError};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::telemetry::events::{Events, Subject};
 use crate::tokens::Keepers;
@@ -42,59 +41,12 @@ use crate::tokens::keeper::Broker;
 
 use descriptors::Shares;
 use host_check::HostCheck;
-use pools::{PoolError, make_pool};
+use master_key::master_key;
+use pools::make_pool;
 use reload::Live;
 
-/// The name of the systemd credential (`LoadCredential=`) that holds it.
-const MASTER_KEY_CREDENTIAL: &str = "sixgate.master-key";
-
-/// Why the gateway did not start. Whatever it was, nothing was changed by it.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say what each is")]
-pub enum StartError {
-    #[error("the master key cannot be used")]
-    Key(#[from] SealError),
-    #[error(
-        "the master key {file} is missing, and the state in {state} was sealed with it: restore it from its backup"
-    )]
-    KeyMissing { file: PathBuf, state: PathBuf },
-    #[error("the state in {path} cannot be used")]
-    Store {
-        path: String,
-        #[source]
-        err: StoreError,
-    },
-    #[error("the addresses in the state cannot be read")]
-    Addressing(#[from] AddressingError),
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    #[error("the accounts in the state cannot be read")]
-    Accounts(#[from] AccountError),
-    #[error(transparent)]
-    Roots(#[from] TlsError),
-    #[error("the interception authority cannot be used")]
-    Intercept(#[from] InterceptError),
-    #[error("limits.file cannot be used")]
-    Limits(#[from] LimitsError),
-    #[error("the order journal cannot be used")]
-    Journal(#[from] JournalError),
-    #[error("the order journal in {folder} cannot be read back")]
-    Recall {
-        folder: PathBuf,
-        #[source]
-        err: std::io::Error,
-    },
-    #[error("the admin token cannot be used")]
-    Token(#[from] TokenError),
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    #[error("a thread cannot be started; is the limit of threads reached (ulimit -u, TasksMax= of systemd)?")]
-    Threads(#[source] std::io::Error),
-    #[error("signals cannot be received")]
-    Signals(#[source] std::io::Error),
-    #[error("a part of the gateway did not start")]
-    Interrupted,
-}
+pub use pools::refused_by_state;
+pub use start_error::{PoolError, StartError};
 
 /// A gateway that is built and bound, and serves nobody yet.
 #[derive(Debug)]
@@ -111,7 +63,11 @@ pub struct App {
     /// The broker's connections, which callers' requests need until they are done.
     upstream: Tasks,
     signals: Signals,
+    asked_to_reload: ReloadRequests,
 }
+
+/// Who asks for a reload, and is to be told what came of it.
+type ReloadRequests = mpsc::Receiver<oneshot::Sender<Option<Reloaded>>>;
 
 #[derive(Debug)]
 struct AdminServer {
@@ -170,6 +126,8 @@ impl App {
         });
         let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
         let host = Arc::<Board>::default();
+        // One at a time: whoever asks meanwhile waits for its turn.
+        let (reloads, asked_to_reload) = mpsc::channel(1);
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&login),
@@ -177,6 +135,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             roles: Arc::clone(&roles),
             host: Arc::clone(&host),
+            reloads,
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
@@ -200,6 +159,7 @@ impl App {
             accounts: Arc::clone(&accounts),
             egress: Arc::clone(&egress),
             api: config.dhan.api.clone(),
+            broker_is_here: loopback,
             board: Arc::clone(&host),
         };
         let live = Live {
@@ -219,7 +179,8 @@ impl App {
         };
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
-        Ok(Self { live, check, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
+        let unsettled = recalled.unsettled;
+        Ok(Self { live, check, store, unsettled, listening, admin, keeping, upstream, signals, asked_to_reload })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -246,7 +207,18 @@ impl App {
     /// Serve until told to stop, then finish what is under way. At SIGHUP the
     /// configuration in `file` is put in force.
     pub async fn run(self, file: Option<&Path>) -> Stopped {
-        let Self { mut live, check, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
+        let Self {
+            mut live,
+            check,
+            store,
+            unsettled,
+            listening,
+            admin,
+            keeping,
+            upstream,
+            mut signals,
+            mut asked_to_reload,
+        } = self;
         let tasks = live.tasks.clone();
         live.attendant.start(&tasks);
         tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
@@ -262,7 +234,7 @@ impl App {
         let AdminServer { socket, router, places, .. } = admin;
         tasks.spawn(admin::serve(socket, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        reload_until_stop(&mut live, file, &mut signals).await;
+        reload_until_stop(&mut live, file, &mut signals, &mut asked_to_reload).await;
 
         let drain = live.config.proxy.drain;
         tracing::info!(?drain, "stopping: finishing what is under way");
@@ -288,20 +260,28 @@ impl App {
     }
 }
 
-async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut Signals) {
+async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut Signals, asked: &mut ReloadRequests) {
     loop {
-        tokio::select! {
+        let told = tokio::select! {
             () = signals.stop.wait() => return,
-            _ = signals.hang_up.recv() => {}
-        }
+            _ = signals.hang_up.recv() => None,
+            // None where the API is gone, and then the stop has come.
+            Some(told) = asked.recv() => Some(told),
+        };
         let Some(file) = file else {
-            tracing::warn!("SIGHUP: there is no configuration file to read");
+            match told {
+                Some(told) => drop(told.send(None)),
+                None => tracing::warn!("SIGHUP: there is no configuration file to read"),
+            }
             continue;
         };
-        tokio::select! {
-            () = live.reload(file) => {}
+        let reloaded = tokio::select! {
+            reloaded = live.reload(file) => reloaded,
             // Also when a file does not let itself be read.
             () = signals.stop.wait() => return,
+        };
+        if let Some(told) = told {
+            let _ = told.send(Some(reloaded));
         }
     }
 }
@@ -388,23 +368,6 @@ async fn open_orders(
         .spawn(move || drop(done.send(open())))
         .map_err(StartError::Threads)?;
     opened.await.map_err(|_| StartError::Interrupted)?
-}
-
-/// From the environment, else from a systemd credential, else from the file.
-fn master_key(file: &Path, state: &Path) -> Result<MasterKey, StartError> {
-    if let Some(hex) = crate::store::handed_over::key() {
-        return Ok(MasterKey::from_hex(&hex)?);
-    }
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(MASTER_KEY_CREDENTIAL));
-    if let Some(path) = credential.filter(|path| path.exists()) {
-        return Ok(MasterKey::load_credential(&path)?);
-    }
-    // A new key cannot open what another one sealed; making one would only hide
-    // that the right one is missing.
-    if !file.exists() && state.join("stamp").exists() {
-        return Err(StartError::KeyMissing { file: file.to_owned(), state: state.to_owned() });
-    }
-    Ok(MasterKey::load_or_create(file)?)
 }
 
 fn login(config: &Config) -> BrokerClient {

@@ -61,7 +61,7 @@ struct NoBroker;
 
 impl Broker for NoBroker {
     fn ask(&self, _: Arc<Legs>, _: ClientId, _: Question) -> BoxFuture<'static, Answer> {
-        Box::pin(async { Answer { skew: None, said: CallResult::NotSent } })
+        Box::pin(async { Answer { skew: None, said: CallResult::NotSent(String::new()) } })
     }
 }
 

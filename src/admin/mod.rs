@@ -25,6 +25,8 @@ mod orders;
 mod pairs;
 mod pools;
 mod registration;
+mod reload;
+mod reloads;
 mod roles;
 mod serve;
 mod state;
@@ -43,6 +45,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use reloads::{Reloaded, Reloads};
 pub use roles::{Role, Roles, TokenError};
 pub use serve::{Socket, serve};
 pub use state::{Admin, Parts};
@@ -81,6 +84,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(host::read))
+        .routes(routes!(reload::reload))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

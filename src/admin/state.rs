@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
+use super::reloads::Reloads;
 use super::roles::Roles;
 use crate::accounts::registration::Subject;
 use crate::accounts::{Account, AccountError, Accounts};
@@ -32,6 +33,8 @@ pub struct Parts {
     pub roles: Arc<ArcSwap<Roles>>,
     /// What the host lacks.
     pub host: Arc<Board>,
+    /// Asks for the configuration file to be put in force.
+    pub reloads: Reloads,
     /// Runs what a call leaves behind.
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
@@ -47,6 +50,7 @@ pub struct Admin {
     pub(super) metrics: Arc<Metrics>,
     pub(super) roles: Arc<ArcSwap<Roles>>,
     pub(super) host: Arc<Board>,
+    pub(super) reloads: Reloads,
     /// Our address, for checking `Host`; `None` on a unix socket.
     pub(super) local: Option<std::net::SocketAddr>,
     pub(super) tasks: Tasks,
@@ -58,8 +62,8 @@ pub struct Admin {
 impl Admin {
     /// The API on `local`.
     pub fn new(parts: Parts, local: Option<std::net::SocketAddr>) -> Self {
-        let Parts { accounts, client, orders, metrics, roles, host, tasks, ca_pem } = parts;
-        Self { accounts, client, orders, metrics, roles, host, local, tasks, ca_pem, consents: Arc::default() }
+        let Parts { accounts, client, orders, metrics, roles, host, reloads, tasks, ca_pem } = parts;
+        Self { accounts, client, orders, metrics, roles, host, reloads, local, tasks, ca_pem, consents: Arc::default() }
     }
 
     /// The account of this name.

@@ -12,7 +12,7 @@ use super::failure::CallError;
 use super::fields::Fields;
 use super::secrets::SecretArguments;
 use super::table::{self, both_clocks, list, maybe, text};
-use super::{pair, token};
+use super::{next_step, token, trouble};
 use crate::domain::{Platform, RepeatsBy};
 
 /// Trading accounts: list, show, create, change, delete, pin to a leg
@@ -205,7 +205,10 @@ async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {
         return Ok(ExitCode::SUCCESS);
     }
     let rows = table::values(&items).into_iter().map(|account| {
-        let [ist, utc] = table::two_columns(&account, "/token/expires_at");
+        // A token that does not sign has no hours left, whatever it says of itself.
+        let signs = matches!(text(&account, "/token/state").as_str(), "live" | "refreshing");
+        let until = table::two_columns(&account, "/token/expires_at");
+        let [ist, utc] = if signs { until } else { ["-".to_owned(), "-".to_owned()] };
         [
             text(&account, "/name"),
             text(&account, "/client_id"),
@@ -263,6 +266,7 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
         ("client id", text(account, "/client_id")),
         ("platform", text(account, "/platform")),
         ("halted", halted(account)),
+        ("pinned to", maybe(account, "/pin").unwrap_or_else(|| "no leg: their health decides".to_owned())),
         ("repeats by", text(account, "/repeats_by")),
         ("repeats today", text(account, "/repeats_today")),
     ];
@@ -282,14 +286,14 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
 
 fn halted(account: &Value) -> String {
     let warning = maybe(account, "/halt_warning").map(|warning| format!("; {warning}")).unwrap_or_default();
-    format!("{}{warning}", text(account, "/halted"))
+    let why = if table::is(account, "/halted") { trouble::reason(account) } else { String::new() };
+    format!("{}{why}{warning}", text(account, "/halted"))
 }
 
 fn leg_state(leg: &Value) -> String {
-    let why = maybe(leg, "/reason").map(|reason| format!(": {reason}")).unwrap_or_default();
     let since = both_clocks(&text(leg, "/since"));
     let (open, idle) = (text(leg, "/connections"), text(leg, "/idle_connections"));
-    format!("{}{why}, since {since}; {open} connections, {idle} of them ready", text(leg, "/state"))
+    format!("{}; since {since}; {open} connections, {idle} of them ready", trouble::leg_reason(leg))
 }
 
 async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, CallError> {
@@ -314,8 +318,8 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
         made = client.get(&["v1", "accounts", name]).await?;
     }
     let code = tell(&made, json)?;
-    if create.assign_pair && !json {
-        eprintln!("{}", pair::next_step(name));
+    if let Some(next) = next_step::told(&made.value()?).filter(|_| !json) {
+        eprintln!("{next}");
     }
     Ok(code)
 }

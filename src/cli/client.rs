@@ -142,6 +142,29 @@ impl Client {
         self.call(Method::GET, path, None).await
     }
 
+    /// The text of an answer, whatever its status is.
+    pub(super) async fn get_any(&self, path: &[&str]) -> Result<String, CallError> {
+        let request = self.request(Method::GET, path, &[], None).timeout(ANSWER);
+        let response = request.send().await.map_err(|err| self.broken(&err))?;
+        Ok(self.whole(response).await?.text)
+    }
+
+    /// As [`Client::post`], where the answer to a refusal (422) is one of the call's own, and no problem.
+    pub(super) async fn post_for_verdict(&self, path: &[&str]) -> Result<Answer, CallError> {
+        let request = self.request(Method::POST, path, &[], Some(Fields::default())).timeout(ANSWER);
+        let response = request.send().await.map_err(|err| self.broken(&err))?;
+        let is_own = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.starts_with("application/json"));
+        if response.status() == StatusCode::UNPROCESSABLE_ENTITY && is_own {
+            return self.whole(response).await;
+        }
+        let response = self.checked(response).await?;
+        self.whole(response).await
+    }
+
     pub(super) async fn post(&self, path: &[&str], fields: Fields) -> Result<Answer, CallError> {
         self.call(Method::POST, path, Some(fields)).await
     }
@@ -227,6 +250,10 @@ impl Client {
     /// Send it; an answer that is an error becomes one.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Response, CallError> {
         let response = request.send().await.map_err(|err| self.broken(&err))?;
+        self.checked(response).await
+    }
+
+    async fn checked(&self, response: Response) -> Result<Response, CallError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);

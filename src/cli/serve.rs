@@ -21,7 +21,7 @@ use crate::telemetry;
 /// SIXGATE_MASTER_KEY (64 hexadecimal digits).
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArguments {
-    /// The configuration file; `config/sixgate.toml` of the source shows every key.
+    /// The configuration file (or SIXGATE_CONFIG); `config/sixgate.toml` of the source shows every key.
     #[arg(long, value_name = "FILE", env = "SIXGATE_CONFIG", required_unless_present = "sandbox")]
     config: Option<PathBuf>,
     /// Start the built-in broker beside the gateway, with a demo account: no

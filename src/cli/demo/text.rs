@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::addresses::Addresses;
-use super::{Demo, StateFolder};
+use super::gateway::{Demo, StateFolder};
 use crate::accounts::NewKey;
 use crate::app::App;
 use crate::cli::table;

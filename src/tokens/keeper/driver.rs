@@ -219,7 +219,11 @@ impl Driver {
         let credentials_changed = setup.credentials != self.setup.credentials;
         let means_changed = setup.means != self.setup.means || credentials_changed;
         let means = setup.means;
+        let tries_now = setup.tries != self.setup.tries;
         self.setup = setup;
+        if tries_now {
+            self.feed(Event::LineMayWork).await;
+        }
         if means_changed {
             self.feed(Event::MeansChanged { means, credentials_changed }).await;
         }
@@ -300,7 +304,7 @@ impl Driver {
             () = self.shared.tasks.stopping() => return,
         };
         // What did not leave by this account's legs may leave by the next one's.
-        if !matches!(answer.said, CallResult::NotSent) {
+        if !matches!(answer.said, CallResult::NotSent(_)) {
             *asked = Some(Instant::now());
         }
         if let Some(skew) = answer.skew {
@@ -512,7 +516,7 @@ impl Driver {
                     CallResult::Token(_) | CallResult::Link(_) | CallResult::Refused(_) | CallResult::Heard => {
                         CheckOutcome::Unclear
                     }
-                    CallResult::Unknown | CallResult::NotSent => CheckOutcome::NoAnswer,
+                    CallResult::Unknown | CallResult::NotSent(_) => CheckOutcome::NoAnswer,
                 };
                 self.feed(Event::Checked { id, outcome }).await;
             }
@@ -528,8 +532,11 @@ impl Driver {
                         self.give_link(Err(refusal.trouble.clone()));
                         AttemptOutcome::Refused(*refusal)
                     }
-                    (CallResult::NotSent, _) => {
-                        self.give_link(Err(UNSENT));
+                    (CallResult::NotSent(why), _) => {
+                        let mut unsent = UNSENT;
+                        unsent.summary = format!("{}: {why}", UNSENT.summary).into();
+                        self.give_link(Err(unsent));
+                        self.machine.could_not_send(why);
                         AttemptOutcome::NotSent
                     }
                     (
@@ -671,7 +678,7 @@ impl Driver {
         let trouble = self.machine.trouble();
         let (code, summary) = (trouble.map(|t| &*t.code), trouble.map(|t| &*t.summary));
         self.shared.events.tell(Subject::Token, account, || {
-            let error = trouble.map(|t| json!({ "code": t.code, "summary": t.summary, "action": t.action }));
+            let error = trouble.map(|t| json!({ "code": t.code, "summary": t.summary, "action": t.action.replace("{name}", account.as_str()) }));
             json!({ "state": state.as_str(), "last_error": error })
         });
         match state {
