@@ -1,52 +1,56 @@
 //! The whole life of a gateway: build each part in order, serve, stop in order.
 //! The one place that knows every part.
 
+mod admin_server;
 mod descriptors;
+mod error;
+mod follow;
 mod host_check;
 mod master_key;
+mod open;
 mod pools;
 mod reload;
-mod start_error;
+mod signals;
+mod stored;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde_json::json;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::accounts::{Accounts, AddressChecker};
 use crate::addressing::Addressing;
-use crate::admin::{self, Admin, Reloaded, Roles};
-use crate::config::{Bind, Config};
+use crate::admin::{self, About, AuditLog, Operators, Reloaded};
+use crate::config::Config;
 use crate::dispatch::Dispatcher;
-use crate::domain::clocks;
-use crate::domain::places::{ConnectionLimit, ListenerLimit};
+use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::{Stopped, Tasks};
 use crate::egress::{Egress, Options};
 use crate::host::Board;
-use crate::legs::{LegEvent, Reason, Settings, Supervisor};
-use crate::net::bind;
-use crate::orders::Orders;
-use crate::orders::limits::Rules;
-use crate::orders::restore::{Recalled, Unsettled};
+use crate::legs::{LegSettings, Supervisor};
+use crate::orders::restore::Unsettled;
 use crate::proxy::intercept::Interceptor;
-use crate::proxy::{self, Destinations, ListenError, ListenerSettings, Listening, Proxy, Workers};
+use crate::proxy::{self, Destinations, ListenerSettings, Listening, Proxy, Workers};
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::telemetry::events::{Events, Subject};
+use crate::telemetry::events::Events;
 use crate::tokens::Keepers;
 use crate::tokens::client::BrokerClient;
-use crate::tokens::keeper::Broker;
+use crate::tokens::keeper::TokenBroker;
 
+pub use error::StartError;
+
+use admin_server::{AdminServer, bind_admin};
 use descriptors::Shares;
+use follow::{follow_clocks, publish_leg_events};
 use host_check::HostCheck;
-use master_key::master_key;
+use open::{open_orders, open_store};
 use pools::make_pool;
 use reload::Live;
+use signals::Signals;
 
-pub use pools::refused_by_state;
-pub use start_error::{PoolError, StartError};
+pub use stored::refused_by_state;
 
 /// A gateway that is built and bound, and serves nobody yet.
 #[derive(Debug)]
@@ -68,14 +72,6 @@ pub struct App {
 
 /// Who asks for a reload, and is to be told what came of it.
 type ReloadRequests = mpsc::Receiver<oneshot::Sender<Option<Reloaded>>>;
-
-#[derive(Debug)]
-struct AdminServer {
-    at: String,
-    socket: admin::Socket,
-    router: axum::Router,
-    places: Arc<ListenerLimit>,
-}
 
 impl App {
     /// Build every part and bind every listener. `loopback` lets accounts have
@@ -104,42 +100,45 @@ impl App {
         egress.keep_names_in(config.state.path.join("names.json"));
         egress.set_room(shares.egress());
         let metrics = Arc::new(Metrics::default());
-        let attendant = Supervisor::new(Settings::from(&config), Arc::clone(&egress), Arc::clone(&metrics));
+        let supervisor = Supervisor::new(LegSettings::from(&config), Arc::clone(&egress), Arc::clone(&metrics));
         let (keeping, events) = (Tasks::default(), Events::default());
-        let login = Arc::new(login(&config));
-        let broker: Arc<dyn Broker> = Arc::clone(&login) as _;
+        let client = Arc::new(BrokerClient::from(&config));
+        let broker: Arc<dyn TokenBroker> = Arc::clone(&client) as _;
         let keepers =
             Keepers::new(store.clone(), broker, config.tokens.logins_per_second, keeping.clone(), events.clone());
         let accounts =
-            Arc::new(Accounts::new(store.clone(), Arc::clone(&attendant), addressing, Arc::clone(&keepers))?);
-        attendant.set_get_ip(AddressChecker::new(&accounts, Arc::clone(&login)));
+            Arc::new(Accounts::new(store.clone(), Arc::clone(&supervisor), addressing, Arc::clone(&keepers))?);
+        supervisor.set_get_ip(AddressChecker::new(&accounts, Arc::clone(&client)));
         let hosts = Destinations::new(&config).intercepted();
         let interceptor = Interceptor::load_or_create(&config.state.path, &hosts, store.sealer())?;
         let (orders, recalled) = open_orders(&config, Arc::clone(&accounts), events).await?;
         let orders = Arc::new(orders);
         // The first thing that a leg carries is a question of our own, so the trading day is known before an order.
         let hears = Arc::downgrade(&orders);
-        login.on_heard(move |headers, sent| {
+        client.on_heard(move |headers, sent| {
             if let Some(orders) = hears.upgrade() {
                 orders.heard(headers, sent);
             }
         });
-        let roles = Arc::new(ArcSwap::from_pointee(Roles::read(&config.admin)?));
-        let host = Arc::<Board>::default();
+        let operators = Arc::new(ArcSwap::from_pointee(Operators::read(&config.admin)?));
+        let audit = AuditLog::open(&config.state.path.join("audit")).map_err(StartError::Audit)?;
+        let (host, about) = (Arc::<Board>::default(), Arc::new(About::new(&config.dhan, loopback)));
         // One at a time: whoever asks meanwhile waits for its turn.
         let (reloads, asked_to_reload) = mpsc::channel(1);
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
-            client: Arc::clone(&login),
+            client: Arc::clone(&client),
             orders: Arc::clone(&orders),
             metrics: Arc::clone(&metrics),
-            roles: Arc::clone(&roles),
+            operators: Arc::clone(&operators),
+            audit,
             host: Arc::clone(&host),
             reloads,
+            about: Arc::clone(&about),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };
-        let admin = bind_admin(&config.admin.bind, parts, shares.operators)?;
+        let admin = bind_admin(&config.admin, parts, shares.operators)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;
         let dispatcher = Dispatcher::new(Arc::clone(&orders), Arc::clone(&metrics));
         let callers = ConnectionLimit::new(shares.callers);
@@ -166,17 +165,21 @@ impl App {
             config,
             accounts,
             egress,
-            attendant,
-            login,
+            supervisor,
+            client,
             keepers,
             orders,
             proxy,
-            roles,
+            operators,
+            admin_site: Arc::clone(&admin.site),
+            admin_tls: Arc::clone(&admin.tls),
             listeners,
             callers,
             host,
+            about,
             tasks,
         };
+        live.show_listeners();
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
         let unsettled = recalled.unsettled;
@@ -220,9 +223,12 @@ impl App {
             mut asked_to_reload,
         } = self;
         let tasks = live.tasks.clone();
-        live.attendant.start(&tasks);
-        tasks.spawn(follow_clocks(Arc::clone(&live.attendant), tasks.clone()));
-        tasks.spawn(tell_of_legs(live.attendant.events(), live.orders.events.clone(), tasks.clone()));
+        if let Some(file) = file {
+            live.about.reads(file);
+        }
+        live.supervisor.start(&tasks);
+        tasks.spawn(follow_clocks(Arc::clone(&live.supervisor), tasks.clone()));
+        tasks.spawn(publish_leg_events(live.supervisor.events(), live.orders.events.clone(), tasks.clone()));
         let proxy = Arc::clone(&live.proxy);
         tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
@@ -230,9 +236,9 @@ impl App {
         for listening in listening {
             listening.start(&live.proxy);
         }
-        tasks.spawn(check.run(Arc::clone(&live.attendant), tasks.clone()));
-        let AdminServer { socket, router, places, .. } = admin;
-        tasks.spawn(admin::serve(socket, router, places, tasks.clone()));
+        tasks.spawn(check.run(Arc::clone(&live.supervisor), tasks.clone()));
+        let AdminServer { socket, tls, router, places, .. } = admin;
+        tasks.spawn(admin::serve(socket, tls, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         reload_until_stop(&mut live, file, &mut signals, &mut asked_to_reload).await;
 
@@ -282,144 +288,6 @@ async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut S
         };
         if let Some(told) = told {
             let _ = told.send(Some(reloaded));
-        }
-    }
-}
-
-/// Say when this host's clocks part, and use no connection again that was made before.
-async fn follow_clocks(attendant: Arc<Supervisor>, tasks: Tasks) {
-    let tell = |parting: clocks::Parting| {
-        if !parting.slept.is_zero() {
-            tracing::warn!(
-                slept_s = parting.slept.as_secs(),
-                "this machine slept or was paused, and no order could be sent meanwhile. The gateway checks its tokens and \
-                 makes new connections. Turn suspend and snapshots off in market hours"
-            );
-        }
-        if !parting.set.is_zero() {
-            tracing::warn!(
-                set_s = parting.set.as_secs(),
-                "this host's clock jumped by {} s. Orders go on, because the gateway goes by the broker's time, but the times \
-                 in logs may be wrong. What to do: timedatectl set-ntp true",
-                parting.set.as_secs()
-            );
-        }
-        attendant.lines_may_be_dead();
-    };
-    tokio::select! {
-        () = clocks::follow(tell) => {}
-        () = tasks.stopping() => {}
-    }
-}
-
-/// What the legs tell, to whoever watches.
-async fn tell_of_legs(mut legs: broadcast::Receiver<LegEvent>, events: Events, tasks: Tasks) {
-    loop {
-        let heard = tokio::select! {
-            heard = legs.recv() => heard,
-            () = tasks.stopping() => return,
-        };
-        match heard {
-            Ok(event) => events.tell(Subject::Leg, &event.account, || {
-                json!({
-                    "role": event.role.as_str(),
-                    "address": event.source.to_string(),
-                    "from": event.from.as_str(),
-                    "state": event.to.as_str(),
-                    "reason": event.to.reason().map(Reason::as_str),
-                })
-            }),
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
-        }
-    }
-}
-
-async fn open_store(config: &Config) -> Result<Store, StartError> {
-    let (path, key_file) = (config.state.path.clone(), config.state.master_key_file.clone());
-    let open = move || -> Result<Store, StartError> {
-        let fail = |err| StartError::Store { path: path.display().to_string(), err };
-        let key = master_key(&key_file, &path)?;
-        Store::open(&path, key).map_err(fail)
-    };
-    // It reads and syncs files: not on a worker of the runtime.
-    tokio::task::spawn_blocking(open).await.map_err(|_| StartError::Interrupted)?
-}
-
-async fn open_orders(
-    config: &Config,
-    accounts: Arc<Accounts>,
-    events: Events,
-) -> Result<(Orders, Recalled), StartError> {
-    let (folder, journal) = (config.state.path.join("journal"), config.journal.clone());
-    let limits = config.limits.clone();
-    let open = move || -> Result<(Orders, Recalled), StartError> {
-        let rules = Rules::load(limits.file.as_deref(), limits.margin)?;
-        let orders = Orders::open(&folder, journal.fsync, journal.keep, rules, limits.max_wait, events)?;
-        let recalled = orders
-            .recall(jiff::Timestamp::now(), |line| accounts.customer_of(line.source, line.account.as_ref(), line.at))
-            .map_err(|err| StartError::Recall { folder, err })?;
-        Ok((orders, recalled))
-    };
-    // Not on a thread of the runtime: those give way to orders, and so would the journal's, which starts here.
-    let (done, opened) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("journal-open".to_owned())
-        .spawn(move || drop(done.send(open())))
-        .map_err(StartError::Threads)?;
-    opened.await.map_err(|_| StartError::Interrupted)?
-}
-
-fn login(config: &Config) -> BrokerClient {
-    BrokerClient::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
-}
-
-fn bind_admin(bind: &Bind, parts: admin::Parts, places: usize) -> Result<AdminServer, StartError> {
-    let fail = |err| ListenError::Bind { bind: bind.to_string(), err };
-    let (at, socket, local) = match bind {
-        Bind::Tcp(address) => {
-            let socket = bind::bind_tcp(*address).map_err(fail)?;
-            let local = socket.local_addr().map_err(fail)?;
-            (format!("http://{local}"), admin::Socket::Tcp(socket), Some(local))
-        }
-        Bind::Unix(path) => {
-            let socket = bind::bind_unix(path, 0o600).map_err(fail)?;
-            (format!("unix:{}", path.display()), admin::Socket::Unix(socket), None)
-        }
-    };
-    let house = ConnectionLimit::new(places);
-    parts.metrics.show_places("operators", &house);
-    let router = admin::router(Admin::new(parts, local));
-    Ok(AdminServer { at, socket, router, places: ListenerLimit::new(&house, places) })
-}
-
-#[derive(Debug)]
-struct Signals {
-    stop: StopSignals,
-    hang_up: tokio::signal::unix::Signal,
-}
-
-#[derive(Debug)]
-struct StopSignals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let stop =
-            StopSignals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
-        Ok(Self { stop, hang_up: signal(SignalKind::hangup())? })
-    }
-}
-
-impl StopSignals {
-    /// Cancel-safe.
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

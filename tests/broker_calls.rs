@@ -17,10 +17,10 @@ use sixgate::domain::steady;
 use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{AccountName, Authority, ClientId, Host, Pair, Role, Secret, SourceAddr};
 use sixgate::egress::{Egress, Options};
-use sixgate::legs::{Legs, Settings, Supervisor};
+use sixgate::legs::{LegSettings, Legs, Supervisor};
 use sixgate::sandbox::{self, Account, Action, ConsentVerbs, ExpiryForm, Fault, LoginRules, Sandbox};
 use sixgate::tokens::client::{Answered, BrokerClient, Called, Minted};
-use sixgate::tokens::lifecycle::{CheckOutcome, Consumer, Refusal, TokenSource, Verdict};
+use sixgate::tokens::lifecycle::{CheckOutcome, Consumer, Refusal, RetryAdvice, TokenSource};
 
 const PIN: &str = "493817";
 const TOTP: &str = "JBSWY3DPEHPK3PXP";
@@ -63,9 +63,9 @@ fn legs(pair: Pair, at: Vec<SocketAddrV6>, roots: Vec<std::path::PathBuf>, tasks
         user_timeout: Duration::from_secs(5),
     };
     let api = Authority::parse("api.dhan.co:443", None).unwrap();
-    let settings = Settings { dwell: options.connect_timeout, warm: 0, warm_always: false, api };
-    let attendant = Supervisor::new(settings, Egress::new(options, tasks.clone()).unwrap(), Arc::default());
-    Legs::new(&AccountName::parse("alpha").unwrap(), &pair, &attendant)
+    let settings = LegSettings { dwell: options.connect_timeout, warm: 0, warm_always: false, api };
+    let supervisor = Supervisor::new(settings, Egress::new(options, tasks.clone()).unwrap(), Arc::default());
+    Legs::new(&AccountName::parse("alpha").unwrap(), &pair, &supervisor)
 }
 
 fn own_pair() -> Pair {
@@ -195,19 +195,22 @@ async fn pin_and_totp_bring_a_token_by_one_request() {
 async fn refused_logins_are_told_apart() {
     let setup = start().await;
     let pin = refusal(setup.mint_with("111111", step(SignedDuration::ZERO, 0)).await.answered);
-    assert_eq!((pin.verdict, pin.login_refusal, pin.trouble.code.as_ref()), (Verdict::AskPerson, true, "pin_refused"));
+    assert_eq!(
+        (pin.verdict, pin.login_refusal, pin.trouble.code.as_ref()),
+        (RetryAdvice::AskPerson, true, "pin_refused")
+    );
     assert!(pin.trouble.summary.contains("Invalid Pin"), "{pin:?}");
     let code = refusal(setup.mint_with(PIN, step(SignedDuration::ZERO, -10)).await.answered);
-    assert_eq!((code.verdict, code.login_refusal), (Verdict::NextWindow, true));
+    assert_eq!((code.verdict, code.login_refusal), (RetryAdvice::NextWindow, true));
     setup.broker.unlock_login(&setup.id);
 
     let this = step(SignedDuration::ZERO, 0);
     good(setup.mint_with(PIN, this).await.answered);
     let used = refusal(setup.mint_with(PIN, this).await.answered);
-    assert_eq!(used.verdict, Verdict::NextWindow, "a code is good for one login");
+    assert_eq!(used.verdict, RetryAdvice::NextWindow, "a code is good for one login");
     setup.broker.set_cooldown(Duration::from_secs(120));
     let soon = refusal(setup.mint_with(PIN, this + 1).await.answered);
-    assert_eq!((soon.verdict, soon.login_refusal), (Verdict::RetryAfter(Duration::from_secs(130)), false));
+    assert_eq!((soon.verdict, soon.login_refusal), (RetryAdvice::RetryAfter(Duration::from_secs(130)), false));
     assert_eq!(setup.broker.mints(&setup.id).len(), 1);
 }
 
@@ -222,11 +225,11 @@ async fn a_web_token_renews_and_another_kind_does_not() {
     assert_eq!(setup.alive(&old).await, CheckOutcome::Dead);
     assert_eq!(setup.alive(new.token.expose_secret()).await, CheckOutcome::Lives);
     let dead = setup.login.renew(&setup.legs, &setup.id, &old.as_str().into(), soon()).await.answered;
-    assert_eq!(refusal(dead).verdict, Verdict::TokenDead);
+    assert_eq!(refusal(dead).verdict, RetryAdvice::TokenDead);
 
     let app = setup.broker.mint_token(&setup.id);
     let wrong = setup.login.renew(&setup.legs, &setup.id, &app.as_str().into(), soon()).await.answered;
-    assert_eq!(refusal(wrong).verdict, Verdict::WrongKind);
+    assert_eq!(refusal(wrong).verdict, RetryAdvice::WrongKind);
     assert_eq!(setup.alive(&app).await, CheckOutcome::Lives, "it lives on");
 
     setup.broker.fault(Fault::new(Action::Close { executed: true }).on("GET", "/v2/RenewToken").times(1));
@@ -254,7 +257,7 @@ async fn a_consent_is_fetched_by_either_verb() {
         assert_eq!(setup.alive(minted.token.expose_secret()).await, CheckOutcome::Lives);
     }
     let unknown = refusal(setup.consume(&"66666666-7777-4888-9999-000000000000".into()).await);
-    assert_eq!((unknown.verdict, unknown.login_refusal), (Verdict::AskPerson, false));
+    assert_eq!((unknown.verdict, unknown.login_refusal), (RetryAdvice::AskPerson, false));
     setup.broker.clear_seen();
     let bad = refusal(setup.consume(&"x&tokenId=another-id".into()).await);
     assert_eq!(bad.trouble.code, "token_id_invalid");
@@ -273,7 +276,7 @@ async fn a_consent_is_fetched_by_either_verb() {
     setup.broker.set_login_rules(LoginRules { consents_a_day: 0, ..setup.broker.login_rules() });
     let spent =
         setup.login.generate_consent(&setup.legs, &setup.id, &KEY.into(), &APP_SECRET.into(), soon()).await.answered;
-    assert_eq!(refusal(spent).verdict, Verdict::RetryAfter(Duration::from_secs(86_400)));
+    assert_eq!(refusal(spent).verdict, RetryAdvice::RetryAfter(Duration::from_secs(86_400)));
 }
 
 /// A login without an answer may have made a token: it is not tried again here, and
@@ -310,10 +313,10 @@ async fn a_page_in_place_of_an_answer_proves_nothing() {
     ] {
         setup.fault_logins(action.clone());
         let refused = refusal(setup.mint().await.answered);
-        assert_eq!((refused.verdict, refused.login_refusal), (Verdict::Unknown, false), "{action:?}: {refused:?}");
+        assert_eq!((refused.verdict, refused.login_refusal), (RetryAdvice::Unknown, false), "{action:?}: {refused:?}");
     }
     setup.fault_logins(Action::Refuse { status: 429, body: Value::Null });
-    assert!(matches!(refusal(setup.mint().await.answered).verdict, Verdict::RetryAfter(_)));
+    assert!(matches!(refusal(setup.mint().await.answered).verdict, RetryAdvice::RetryAfter(_)));
 }
 
 /// Only what is proven is called unsent: a code and a day's consent hang on it.
@@ -394,7 +397,7 @@ async fn another_accounts_token_is_thrown_away() {
     let called = setup.mint().await;
     assert!(!format!("{called:?}").contains(&theirs));
     let refused = refusal(called.answered);
-    assert_eq!((refused.verdict, refused.trouble.code.as_ref()), (Verdict::AskPerson, "token_of_another_account"));
+    assert_eq!((refused.verdict, refused.trouble.code.as_ref()), (RetryAdvice::AskPerson, "token_of_another_account"));
     let profile = setup.login.profile(&setup.legs, &setup.id, &theirs.as_str().into()).await.answered;
     assert_eq!(profile.outcome, CheckOutcome::Dead, "{profile:?}");
 }

@@ -19,6 +19,7 @@ mod callers;
 mod chaos;
 mod cli;
 mod clients_harness;
+mod console;
 mod cut_off;
 mod egress;
 mod endurance;

@@ -24,17 +24,17 @@ use sixgate::broker::dhan::limits::limits;
 use sixgate::config::{Bind, ClientKey, Listener};
 use sixgate::domain::tasks::Tasks;
 use sixgate::domain::{AccountName, Authority, BootInstant, ClientId, Platform, Role, SourceAddr};
-use sixgate::egress::pool::{Bounds, Pool, Reusable};
-use sixgate::egress::tls::Profile;
+use sixgate::egress::pool::{IdleBounds, Pool, Reusable};
+use sixgate::egress::tls::AlpnProfile;
 use sixgate::egress::{self, Egress};
-use sixgate::legs::{Legs, Settings, Supervisor};
+use sixgate::legs::{LegSettings, Legs, Supervisor};
 use sixgate::orders::journal::{self, Entry, Journal, Kind, SafePath, SafeText};
 use sixgate::orders::limits::{Decision, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::proxy::bench_hooks::{self as probe, Caller};
 use sixgate::store::records::CredentialsRecord;
 use sixgate::store::{self, MasterKey, Store};
 use sixgate::tokens::Keepers;
-use sixgate::tokens::keeper::{Answer, Broker, CallResult, Question};
+use sixgate::tokens::keeper::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
 
 /// How often an operation is done while it is counted.
 pub(crate) const TIMES: u64 = 1000;
@@ -109,9 +109,9 @@ struct World {
 /// A broker that cannot be reached.
 struct NoBroker;
 
-impl Broker for NoBroker {
-    fn ask(&self, _: Arc<Legs>, _: ClientId, _: Question) -> BoxFuture<'static, Answer> {
-        Box::pin(async { Answer { skew: None, said: CallResult::NotSent } })
+impl TokenBroker for NoBroker {
+    fn ask(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
+        Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent(String::new()) } })
     }
 }
 
@@ -172,8 +172,8 @@ fn accounts(dir: &Path) -> Accounts {
         name_servers: Vec::new(),
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();
-    let settings = Settings { dwell: hour, warm: 0, warm_always: false, api: api() };
-    let attendant = Supervisor::new(settings, egress, Arc::default());
+    let settings = LegSettings { dwell: hour, warm: 0, warm_always: false, api: api() };
+    let supervisor = Supervisor::new(settings, egress, Arc::default());
     let keepers = Keepers::new(
         store.clone(),
         Arc::new(NoBroker),
@@ -181,7 +181,7 @@ fn accounts(dir: &Path) -> Accounts {
         Tasks::default(),
         sixgate::telemetry::events::Events::default(),
     );
-    Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
+    Accounts::new(store.clone(), supervisor, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }
 
 fn api() -> Authority {
@@ -407,18 +407,18 @@ impl Reusable for Open {
 /// Take the freshest of sixteen connections to this host, beside as many to another, and put it back.
 fn pool_checkout(_: &Path) -> Operation {
     let hour = Duration::from_hours(1);
-    let pool = Pool::new(Arc::new(Bounds::new(32, hour)), Waker::noop().clone());
+    let pool = Pool::new(Arc::new(IdleBounds::new(32, hour)), Waker::noop().clone());
     let (api, other, now) = (api(), Authority::parse("auth.dhan.co:443", None).unwrap(), BootInstant::now());
     for number in 0..16 {
-        pool.put(api.clone(), Profile::Http1, Open(number), now);
+        pool.put(api.clone(), AlpnProfile::Http1, Open(number), now);
     }
     for number in 16..32 {
-        pool.put(other.clone(), Profile::Http1, Open(number), now);
+        pool.put(other.clone(), AlpnProfile::Http1, Open(number), now);
     }
     Box::new(move || {
-        let taken = pool.take(black_box(&api), Profile::Http1, now, None);
+        let taken = pool.take(black_box(&api), AlpnProfile::Http1, now, None);
         let Some(connection) = taken.filter(|connection| connection.0 == 15) else { return false };
-        pool.put(api.clone(), Profile::Http1, connection, now);
+        pool.put(api.clone(), AlpnProfile::Http1, connection, now);
         true
     })
 }

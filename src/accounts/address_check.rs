@@ -17,13 +17,13 @@ use crate::tokens::client::{Answered, BrokerClient, Registered};
 pub struct AddressChecker {
     /// Weak: accounts hold their legs, and legs whoever asks.
     accounts: Weak<Accounts>,
-    login: Arc<BrokerClient>,
+    client: Arc<BrokerClient>,
 }
 
 impl AddressChecker {
     /// For the looks at these accounts' legs.
-    pub fn new(accounts: &Arc<Accounts>, login: Arc<BrokerClient>) -> Arc<Self> {
-        Arc::new(Self { accounts: Arc::downgrade(accounts), login })
+    pub fn new(accounts: &Arc<Accounts>, client: Arc<BrokerClient>) -> Arc<Self> {
+        Arc::new(Self { accounts: Arc::downgrade(accounts), client })
     }
 
     /// The account that these are the legs of. It may have been made anew meanwhile: its
@@ -48,10 +48,10 @@ impl GetIp for AddressChecker {
 
     fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>> {
         let (account, token) = self.means(legs)?;
-        let (login, legs) = (Arc::clone(&self.login), Arc::clone(legs));
+        let (client, legs) = (Arc::clone(&self.client), Arc::clone(legs));
         let ask = async move {
             let leg = legs.leg(role);
-            let called = login.get_ip(leg, account.client_id(), &token.secret()).await;
+            let called = client.get_ip(leg, account.client_id(), &token.secret()).await;
             match called.answered {
                 Answered::Good(registered) => Some(seen(&registered, role, leg.source().ip())),
                 // A whole reply that says nothing of it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::unsaved::Held;
+use super::unsaved::UnsavedHalt;
 use super::{Account, AccountError, Accounts};
 use crate::domain::AccountName;
 use crate::domain::tasks::Tasks;
@@ -17,7 +17,7 @@ use crate::store::records::{AccountRecord, HaltRecord};
 
 /// How often what could not be saved is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// So many are saved at once.
+/// The number of halts that are saved at once.
 const TOGETHER: usize = 16;
 /// How long a halt waits for a disk that is slow. It is in force already.
 const SAVED_WITHIN: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ impl Accounts {
     /// Save the halt that is held of an account. Was there one?
     async fn save_halt(&self, name: &AccountName) -> Result<bool, AccountError> {
         let _turn = self.turns.of(name).await;
-        let Some(Held { made, halt, asked }) = self.unsaved.held(name) else { return Ok(false) };
+        let Some(UnsavedHalt { made, halt, asked }) = self.unsaved.held(name) else { return Ok(false) };
         let old = match self.stored(name) {
             Ok(old) => old,
             Err(err) => {

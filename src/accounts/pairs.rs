@@ -90,7 +90,7 @@ impl Accounts {
         let pair = self.store.get::<PairRecord>(name)?.ok_or_else(|| AccountError::NoPair(name.clone()))?;
         let change = Change::new().unchanged(name, &record).unchanged(name, &pair);
         self.commit(name, tombstone(change, name, &record.client_id, &pair)).await?;
-        self.addressing.settle(pair.pair);
+        self.addressing.refresh_holders(pair.pair);
         self.publish(name)?;
         Ok(())
     }

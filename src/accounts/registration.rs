@@ -24,7 +24,7 @@ use crate::tokens::client::{self, Answered, BrokerClient, Holds, Registered, Slo
 
 /// The account that is asked about.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct AccountSnapshot {
     /// The broker's id.
     pub client_id: ClientId,
     /// Its ways out, if it has a pair.
@@ -108,7 +108,7 @@ impl Registration {
 
 /// What was done about a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
+pub enum SlotOutcome {
     /// It was empty and has the address now.
     Set,
     /// It had another address and has ours now.
@@ -121,7 +121,7 @@ pub enum Done {
     Failed,
 }
 
-impl Done {
+impl SlotOutcome {
     /// The word in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -136,18 +136,18 @@ impl Done {
 
 /// What happened to a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct SlotChange {
     /// The slot that it is about.
     pub role: Role,
     /// What was done.
-    pub action: Done,
+    pub action: SlotOutcome,
     /// One sentence for people.
     pub detail: String,
 }
 
 /// What is to be done about a slot.
 #[derive(Debug, PartialEq, Eq)]
-enum Plan {
+enum SlotPlan {
     Keep,
     Set,
     Modify { old: IpAddr },
@@ -158,13 +158,13 @@ enum Plan {
 ///
 /// # Errors
 /// [`RegistrationError`].
-pub async fn read(login: &BrokerClient, subject: &Subject) -> Result<Registration, RegistrationError> {
-    Ok(ask(login, subject).await?.0)
+pub async fn read(client: &BrokerClient, subject: &AccountSnapshot) -> Result<Registration, RegistrationError> {
+    Ok(ask(client, subject).await?.0)
 }
 
-async fn ask(login: &BrokerClient, subject: &Subject) -> Result<(Registration, Timestamp), RegistrationError> {
+async fn ask(client: &BrokerClient, subject: &AccountSnapshot) -> Result<(Registration, Timestamp), RegistrationError> {
     let (legs, token) = means(subject)?;
-    let called = login.get_ip(&**legs, &subject.client_id, &token.secret()).await;
+    let called = client.get_ip(&**legs, &subject.client_id, &token.secret()).await;
     let now = steady::now();
     let now = now.checked_add(called.skew.unwrap_or_default()).unwrap_or(now);
     let told = match called.answered {
@@ -178,7 +178,7 @@ async fn ask(login: &BrokerClient, subject: &Subject) -> Result<(Registration, T
     Ok((Registration::of(legs.pair(), told), now))
 }
 
-fn means(subject: &Subject) -> Result<(&Arc<Legs>, &Arc<LiveToken>), RegistrationError> {
+fn means(subject: &AccountSnapshot) -> Result<(&Arc<Legs>, &Arc<LiveToken>), RegistrationError> {
     let legs = subject.legs.as_ref().ok_or(RegistrationError::NoPair)?;
     let token = subject.token.as_ref().map_err(|why| RegistrationError::NoToken(why.clone()))?;
     Ok((legs, token))
@@ -190,12 +190,12 @@ fn means(subject: &Subject) -> Result<(&Arc<Legs>, &Arc<LiveToken>), Registratio
 /// # Errors
 /// [`RegistrationError`] when nothing was done.
 pub async fn put(
-    login: &BrokerClient,
-    subject: &Subject,
+    client: &BrokerClient,
+    subject: &AccountSnapshot,
     replace: &[IpAddr],
-) -> Result<(Registration, Vec<Change>), RegistrationError> {
+) -> Result<(Registration, Vec<SlotChange>), RegistrationError> {
     let (legs, token) = means(subject)?;
-    let (before, now, is_told) = match ask(login, subject).await {
+    let (before, now, is_told) = match ask(client, subject).await {
         Ok((before, now)) => (before, now, true),
         Err(RegistrationError::NotTold { now, .. }) => {
             (Registration::of(legs.pair(), Registered::default()), now, false)
@@ -208,7 +208,7 @@ pub async fn put(
         if legs.ended().is_cancelled() {
             changes.push(change(
                 role,
-                Done::Refused,
+                SlotOutcome::Refused,
                 "the account's pair was changed meanwhile; look again".to_owned(),
             ));
             continue;
@@ -216,29 +216,34 @@ pub async fn put(
         let slot = before.slot(role);
         let address = legs.pair().of(role);
         let (id, secret) = (&subject.client_id, &token.secret());
-        let plan = if is_told { plan(slot, replace, today) } else { Plan::Set };
+        let plan = if is_told { plan(slot, replace, today) } else { SlotPlan::Set };
         changes.push(match plan {
-            Plan::Keep => change(role, Done::Unchanged, format!("{} is registered already", slot.assigned)),
-            Plan::Refuse(why) => change(role, Done::Refused, why),
-            Plan::Set => {
-                let called = login.set_ip(legs, id, secret, role, address).await;
-                told(role, Done::Set, called.answered, format!("{address} was registered"))
+            SlotPlan::Keep => change(role, SlotOutcome::Unchanged, format!("{} is registered already", slot.assigned)),
+            SlotPlan::Refuse(why) => change(role, SlotOutcome::Refused, why),
+            SlotPlan::Set => {
+                let called = client.set_ip(legs, id, secret, role, address).await;
+                told(role, SlotOutcome::Set, called.answered, format!("{address} was registered"))
             }
-            Plan::Modify { old } => {
-                let called = login.modify_ip(legs, id, secret, role, address).await;
-                told(role, Done::Modified, called.answered, format!("{address} was registered in the place of {old}"))
+            SlotPlan::Modify { old } => {
+                let called = client.modify_ip(legs, id, secret, role, address).await;
+                told(
+                    role,
+                    SlotOutcome::Modified,
+                    called.answered,
+                    format!("{address} was registered in the place of {old}"),
+                )
             }
         });
     }
     if !is_told {
-        for change in changes.iter_mut().filter(|change| change.action != Done::Refused) {
+        for change in changes.iter_mut().filter(|change| change.action != SlotOutcome::Refused) {
             change.detail.push_str("; the broker did not say what this slot held before");
         }
     }
-    if changes.iter().all(|change| matches!(change.action, Done::Unchanged | Done::Refused)) {
+    if changes.iter().all(|change| matches!(change.action, SlotOutcome::Unchanged | SlotOutcome::Refused)) {
         return Ok((before, changes));
     }
-    match ask(login, subject).await {
+    match ask(client, subject).await {
         Ok((after, _)) => {
             changes.iter_mut().for_each(|change| compare(change, before.slot(change.role), after.slot(change.role)));
             Ok((after, changes))
@@ -253,63 +258,64 @@ pub async fn put(
     }
 }
 
-fn plan(slot: &SlotState, replace: &[IpAddr], today: Date) -> Plan {
+fn plan(slot: &SlotState, replace: &[IpAddr], today: Date) -> SlotPlan {
     let old = match &slot.registered.holds {
-        Holds::Empty => return Plan::Set,
-        Holds::Address(_) if slot.matches() => return Plan::Keep,
+        Holds::Empty => return SlotPlan::Set,
+        Holds::Address(_) if slot.matches() => return SlotPlan::Keep,
         Holds::Address(old) => *old,
         Holds::Strange(text) => {
             let why = "which is no address, so it is left alone; look at it on web.dhan.co";
-            return Plan::Refuse(format!("the broker holds \"{text}\", {why}"));
+            return SlotPlan::Refuse(format!("the broker holds \"{text}\", {why}"));
         }
         Holds::NotTold => {
             let why = "so it is left alone; look at it on web.dhan.co";
-            return Plan::Refuse(format!("the broker does not say what this slot holds, {why}"));
+            return SlotPlan::Refuse(format!("the broker does not say what this slot holds, {why}"));
         }
     };
     if !replace.iter().any(|named| named.to_canonical() == old.to_canonical()) {
-        return Plan::Refuse(format!("{old} is registered; it is replaced only when it is named in replace"));
+        return SlotPlan::Refuse(format!("{old} is registered; it is replaced only when it is named in replace"));
     }
     match slot.registered.change_allowed_from {
         Some(from) if from > today => {
-            Plan::Refuse(format!("{old} is registered, and the broker allows no change before {from}"))
+            SlotPlan::Refuse(format!("{old} is registered, and the broker allows no change before {from}"))
         }
-        Some(_) | None => Plan::Modify { old },
+        Some(_) | None => SlotPlan::Modify { old },
     }
 }
 
-const fn change(role: Role, action: Done, detail: String) -> Change {
-    Change { role, action, detail }
+const fn change(role: Role, action: SlotOutcome, detail: String) -> SlotChange {
+    SlotChange { role, action, detail }
 }
 
-fn told(role: Role, action: Done, answered: Answered<()>, good: String) -> Change {
+fn told(role: Role, action: SlotOutcome, answered: Answered<()>, good: String) -> SlotChange {
     match answered.told() {
         Ok(()) => change(role, action, good),
-        Err(why) => change(role, Done::Failed, why),
+        Err(why) => change(role, SlotOutcome::Failed, why),
     }
 }
 
 /// What the broker holds now against what it said that it did.
-fn compare(change: &mut Change, before: &SlotState, after: &SlotState) {
+fn compare(change: &mut SlotChange, before: &SlotState, after: &SlotState) {
     let holds = || after.registered.holds.text().unwrap_or_else(|| "nothing".to_owned());
     match (change.action, after.matches()) {
-        (Done::Set | Done::Modified, false) if after.registered.holds == Holds::NotTold => {
+        (SlotOutcome::Set | SlotOutcome::Modified, false) if after.registered.holds == Holds::NotTold => {
             change.detail.push_str("; the broker does not say what this slot holds now");
         }
-        (Done::Set | Done::Modified, false) => {
+        (SlotOutcome::Set | SlotOutcome::Modified, false) => {
             change.detail.push_str(&format!("; drift: the broker said so, and shows {} all the same", holds()));
         }
-        (Done::Failed, true) => {
+        (SlotOutcome::Failed, true) => {
             change.action = match before.registered.holds {
-                Holds::Empty => Done::Set,
+                Holds::Empty => SlotOutcome::Set,
                 // It may have been there all along.
-                Holds::NotTold => Done::Unchanged,
-                Holds::Address(_) | Holds::Strange(_) => Done::Modified,
+                Holds::NotTold => SlotOutcome::Unchanged,
+                Holds::Address(_) | Holds::Strange(_) => SlotOutcome::Modified,
             };
             change.detail.push_str("; the broker shows it registered all the same");
         }
-        (Done::Set | Done::Modified | Done::Unchanged, true) | (Done::Failed | Done::Unchanged, false) => {}
-        (Done::Refused, _) => {}
+        (SlotOutcome::Set | SlotOutcome::Modified | SlotOutcome::Unchanged, true)
+        | (SlotOutcome::Failed | SlotOutcome::Unchanged, false) => {}
+        (SlotOutcome::Refused, _) => {}
     }
 }
 
@@ -335,9 +341,9 @@ mod tests {
             super::plan(&slot(holds, from), &replace, today)
         };
         let old = "2001:db8::bad";
-        let modify = || Plan::Modify { old: old.parse().unwrap() };
-        assert_eq!(plan(Holds::Empty, None, &[]), Plan::Set);
-        assert_eq!(plan(address("2001:0DB8:0:0:0:0:0:1"), Some("2026-12-01"), &["2001:db8::1"]), Plan::Keep);
+        let modify = || SlotPlan::Modify { old: old.parse().unwrap() };
+        assert_eq!(plan(Holds::Empty, None, &[]), SlotPlan::Set);
+        assert_eq!(plan(address("2001:0DB8:0:0:0:0:0:1"), Some("2026-12-01"), &["2001:db8::1"]), SlotPlan::Keep);
         assert_eq!(plan(address(old), Some("2026-11-24"), &["2001:0db8:0::bad"]), modify());
         assert_eq!(plan(address(old), None, &["2001:db8::1", old]), modify(), "the broker refuses it if it is locked");
         for (holds, from, replace, says) in [
@@ -348,7 +354,10 @@ mod tests {
             (Holds::Strange("pending".into()), None, &[old][..], "pending"),
         ] {
             let plan = plan(holds, from, replace);
-            assert!(matches!(&plan, Plan::Refuse(why) if why.contains(says)), "{plan:?} where it should say {says}");
+            assert!(
+                matches!(&plan, SlotPlan::Refuse(why) if why.contains(says)),
+                "{plan:?} where it should say {says}"
+            );
         }
     }
 
@@ -356,17 +365,17 @@ mod tests {
     #[test]
     fn what_the_broker_shows_afterwards_is_what_counts() {
         let (empty, ours) = (slot(Holds::Empty, None), slot(address("2001:db8::1"), None));
-        let mut drifted = change(Role::Primary, Done::Set, "set".into());
+        let mut drifted = change(Role::Primary, SlotOutcome::Set, "set".into());
         compare(&mut drifted, &empty, &empty);
-        assert!(drifted.action == Done::Set && drifted.detail.contains("drift"), "{drifted:?}");
-        let mut silent = change(Role::Primary, Done::Set, "set".into());
+        assert!(drifted.action == SlotOutcome::Set && drifted.detail.contains("drift"), "{drifted:?}");
+        let mut silent = change(Role::Primary, SlotOutcome::Set, "set".into());
         compare(&mut silent, &empty, &slot(Holds::NotTold, None));
         assert!(!silent.detail.contains("drift") && silent.detail.contains("does not say"), "{silent:?}");
-        let mut lost = change(Role::Primary, Done::Failed, "lost".into());
+        let mut lost = change(Role::Primary, SlotOutcome::Failed, "lost".into());
         compare(&mut lost, &empty, &ours);
-        assert!(lost.action == Done::Set && lost.detail.contains("all the same"), "{lost:?}");
-        let mut refused = change(Role::Primary, Done::Failed, "no".into());
+        assert!(lost.action == SlotOutcome::Set && lost.detail.contains("all the same"), "{lost:?}");
+        let mut refused = change(Role::Primary, SlotOutcome::Failed, "no".into());
         compare(&mut refused, &empty, &empty);
-        assert_eq!(refused, change(Role::Primary, Done::Failed, "no".into()));
+        assert_eq!(refused, change(Role::Primary, SlotOutcome::Failed, "no".into()));
     }
 }

@@ -42,7 +42,7 @@ impl Accounts {
         let pair = self.store.get::<PairRecord>(name)?.map(|record| record.pair);
         let legs = pair.map(|pair| match old.and_then(|old| old.legs.as_ref()) {
             Some(legs) if legs.pair() == pair => Arc::clone(legs),
-            _ => Legs::new(name, &pair, &self.attendant),
+            _ => Legs::new(name, &pair, &self.supervisor),
         });
         if let Some(legs) = &legs {
             legs.set_pin(record.pin);

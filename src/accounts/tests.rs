@@ -12,15 +12,19 @@ use proptest::prelude::*;
 use super::tombstone::holders;
 use super::*;
 use crate::addressing::AddressingError;
+use crate::domain::secret::ExposeSecret;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Pair, SourceAddr};
+use crate::domain::{Platform, Secret};
 use crate::egress::{Egress, Options};
-use crate::legs::{Legs, Settings};
+use crate::legs::{LegSettings, Legs};
 use crate::store::MasterKey;
 use crate::store::records::AddressRecord;
 use crate::store::records::HaltRecord;
 use crate::store::records::PoolRecord;
-use crate::tokens::keeper::{Answer, Broker, CallResult, Question};
+use crate::store::records::{ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord};
+use crate::tokens::LiveToken;
+use crate::tokens::keeper::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
 
 const POOL: (&str, &str) = ("2001:db8:a1::/64", "2001:db8:a2::/64");
 
@@ -44,8 +48,8 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();
     let api = Authority::parse("api.dhan.co:443", None).unwrap();
-    let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
-    let attendant = Supervisor::new(settings, egress, Arc::default());
+    let settings = LegSettings { dwell: second, warm: 0, warm_always: false, api };
+    let supervisor = Supervisor::new(settings, egress, Arc::default());
     let keepers = Keepers::new(
         store.clone(),
         Arc::new(NoBroker),
@@ -53,15 +57,15 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
         Tasks::default(),
         crate::telemetry::events::Events::default(),
     );
-    Accounts::new(store.clone(), attendant, Addressing::new(store, false).unwrap(), keepers).unwrap()
+    Accounts::new(store.clone(), supervisor, Addressing::new(store, false).unwrap(), keepers).unwrap()
 }
 
 /// A broker that cannot be reached.
 struct NoBroker;
 
-impl Broker for NoBroker {
-    fn ask(&self, _: Arc<Legs>, _: ClientId, _: Question) -> BoxFuture<'static, Answer> {
-        Box::pin(async { Answer { skew: None, said: CallResult::NotSent(String::new()) } })
+impl TokenBroker for NoBroker {
+    fn ask(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
+        Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent(String::new()) } })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::store::records::{AccountRecord, HaltRecord};
 
 /// A halt that is in force and may not be saved yet.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct UnsavedHalt {
     /// When its account was made: one made anew under the name is another.
     pub(super) made: Timestamp,
     pub(super) halt: HaltRecord,
@@ -25,7 +25,7 @@ pub(super) struct Unsaved(Mutex<Halts>);
 
 #[derive(Debug, Default)]
 struct Halts {
-    held: HashMap<AccountName, Held>,
+    held: HashMap<AccountName, UnsavedHalt>,
     /// How often each account was halted.
     asked: HashMap<AccountName, u64>,
 }
@@ -39,7 +39,7 @@ impl Unsaved {
         self.held(name).filter(|held| held.made == account.created_at).map(|held| held.halt)
     }
 
-    pub(super) fn held(&self, name: &AccountName) -> Option<Held> {
+    pub(super) fn held(&self, name: &AccountName) -> Option<UnsavedHalt> {
         self.lock().held.get(name).cloned()
     }
 
@@ -52,7 +52,7 @@ impl Unsaved {
         let made = account.created_at;
         let before = halts.held.get(name).filter(|held| held.made == made).map(|held| held.halt.clone());
         let halt = account.halted.clone().or(before).unwrap_or(new);
-        halts.held.insert(name.clone(), Held { made, halt, asked });
+        halts.held.insert(name.clone(), UnsavedHalt { made, halt, asked });
     }
 
     /// Forget it, unless it was asked for again.

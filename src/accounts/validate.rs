@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::accounts::registration::Subject;
+use crate::accounts::registration::AccountSnapshot;
 use crate::broker::dhan::calendar;
 use crate::broker::dhan::token::Claims;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, Pair, Role, india, steady};
 use crate::legs::Leg;
 use crate::tokens::LiveToken;
-use crate::tokens::client::{Answered, BrokerClient, Called, Profile, Registered};
+use crate::tokens::client::{Answered, BrokerClient, Called, Registered, TokenProfile};
 use crate::tokens::lifecycle::{CheckOutcome, Consumer};
 
 /// A clock further off than this is told: two windows of TOTP are 30 s apart, and a
@@ -32,14 +32,14 @@ pub struct Check {
     /// What. A word of the API.
     pub name: &'static str,
     /// Is it as it should be?
-    pub verdict: Verdict,
+    pub verdict: CheckVerdict,
     /// One sentence: what was found.
     pub detail: String,
 }
 
 /// What a check found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckVerdict {
     /// It is as it should be.
     Good,
     /// It is not.
@@ -48,7 +48,7 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Verdict {
+impl CheckVerdict {
     /// The word of the API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,38 +62,38 @@ impl Verdict {
 impl Check {
     /// Is it known to be as it should be?
     pub const fn ok(&self) -> bool {
-        matches!(self.verdict, Verdict::Good)
+        matches!(self.verdict, CheckVerdict::Good)
     }
 }
 
 const fn check(name: &'static str, ok: bool, detail: String) -> Check {
-    Check { name, verdict: if ok { Verdict::Good } else { Verdict::Failed }, detail }
+    Check { name, verdict: if ok { CheckVerdict::Good } else { CheckVerdict::Failed }, detail }
 }
 
 fn unknown(name: &'static str, why: &str) -> Check {
-    Check { name, verdict: Verdict::Unknown, detail: format!("not known: {why}") }
+    Check { name, verdict: CheckVerdict::Unknown, detail: format!("not known: {why}") }
 }
 
 const NO_PAIR: &str = "the account has no addresses yet, so it cannot trade: sixgate pair assign NAME";
 
 /// What a leg's `getIP` said, else why it said nothing.
-type Seen = Result<Registered, String>;
+type AddressReply = Result<Registered, String>;
 
 /// Do TCP and TLS work by a leg? Else why not.
-type Line = Result<(), String>;
+type LineResult = Result<(), String>;
 
 /// What was asked and answered.
-struct Asked {
-    profile: Result<Profile, String>,
-    primary: Seen,
-    secondary: Seen,
-    lines: Option<[Line; 2]>,
+struct BrokerReplies {
+    profile: Result<TokenProfile, String>,
+    primary: AddressReply,
+    secondary: AddressReply,
+    lines: Option<[LineResult; 2]>,
     skew: Option<SignedDuration>,
 }
 
 /// Look at an account. Reads only. `now` is by the steady clock.
-pub async fn validate(login: &BrokerClient, subject: &Subject, now: Timestamp) -> Vec<Check> {
-    let asked = ask(login, subject).await;
+pub async fn validate(client: &BrokerClient, subject: &AccountSnapshot, now: Timestamp) -> Vec<Check> {
+    let asked = ask(client, subject).await;
     let now = now.checked_add(asked.skew.unwrap_or_default()).unwrap_or(now);
     let pair = subject.legs.as_ref().map(|legs| legs.pair());
     let name = subject.legs.as_ref().map_or("NAME", |legs| legs.account().as_str());
@@ -102,10 +102,15 @@ pub async fn validate(login: &BrokerClient, subject: &Subject, now: Timestamp) -
             Some(pair) => check("pair", true, format!("{} and {}", pair.primary, pair.secondary)),
             None => check("pair", false, NO_PAIR.to_owned()),
         },
-        line("line_primary", login.api(), pair.map(|pair| pair.primary.ip()), asked.lines.as_ref().map(|[one, _]| one)),
+        line(
+            "line_primary",
+            client.api(),
+            pair.map(|pair| pair.primary.ip()),
+            asked.lines.as_ref().map(|[one, _]| one),
+        ),
         line(
             "line_secondary",
-            login.api(),
+            client.api(),
             pair.map(|pair| pair.secondary.ip()),
             asked.lines.as_ref().map(|[_, two]| two),
         ),
@@ -119,18 +124,24 @@ pub async fn validate(login: &BrokerClient, subject: &Subject, now: Timestamp) -
     ]
 }
 
-async fn ask(login: &BrokerClient, subject: &Subject) -> Asked {
+async fn ask(client: &BrokerClient, subject: &AccountSnapshot) -> BrokerReplies {
     let Some(legs) = subject.legs.as_ref() else {
         let why = || NO_PAIR.to_owned();
-        return Asked { profile: Err(why()), primary: Err(why()), secondary: Err(why()), lines: None, skew: None };
+        return BrokerReplies {
+            profile: Err(why()),
+            primary: Err(why()),
+            secondary: Err(why()),
+            lines: None,
+            skew: None,
+        };
     };
     let [primary, secondary] = legs.both();
     // Without a token: only whether anything leaves, and what time it is.
-    let plain = async |profile: Result<Profile, String>, why: String, skew: Option<SignedDuration>| {
+    let plain = async |profile: Result<TokenProfile, String>, why: String, skew: Option<SignedDuration>| {
         let ((one, first), (two, second)) =
-            tokio::join!(try_line(login, subject, primary), try_line(login, subject, secondary));
+            tokio::join!(try_line(client, subject, primary), try_line(client, subject, secondary));
         let skew = skew.or(first).or(second);
-        Asked { profile, primary: Err(why.clone()), secondary: Err(why), lines: Some([one, two]), skew }
+        BrokerReplies { profile, primary: Err(why.clone()), secondary: Err(why), lines: Some([one, two]), skew }
     };
     let token = match &subject.token {
         Ok(token) => token,
@@ -139,43 +150,43 @@ async fn ask(login: &BrokerClient, subject: &Subject) -> Asked {
             return plain(Err(why.clone()), why, None).await;
         }
     };
-    let called: Called<Profile> = login.profile(legs, &subject.client_id, &token.secret()).await;
+    let called: Called<TokenProfile> = client.profile(legs, &subject.client_id, &token.secret()).await;
     let (profile, skew) = (called.answered, called.skew);
     if profile.outcome == CheckOutcome::Dead {
         return plain(Ok(profile), "not asked: the broker refuses the token".to_owned(), skew).await;
     }
-    let see = |leg| see(login, subject, leg, token);
+    let see = |leg| see(client, subject, leg, token);
     let ((primary, one, first), (secondary, two, second)) = tokio::join!(see(primary), see(secondary));
     let skew = skew.or(first).or(second);
-    Asked { profile: Ok(profile), primary, secondary, lines: Some([one, two]), skew }
+    BrokerReplies { profile: Ok(profile), primary, secondary, lines: Some([one, two]), skew }
 }
 
 /// By that very leg: the other one's answer would be no answer.
 async fn see(
-    login: &BrokerClient,
-    subject: &Subject,
+    client: &BrokerClient,
+    subject: &AccountSnapshot,
     leg: &Leg,
     token: &Arc<LiveToken>,
-) -> (Seen, Line, Option<SignedDuration>) {
-    let Called { answered, skew, .. } = login.get_ip(leg, &subject.client_id, &token.secret()).await;
+) -> (AddressReply, LineResult, Option<SignedDuration>) {
+    let Called { answered, skew, .. } = client.get_ip(leg, &subject.client_id, &token.secret()).await;
     let line = line_of(&answered);
     (answered.told(), line, skew)
 }
 
-async fn try_line(login: &BrokerClient, subject: &Subject, leg: &Leg) -> (Line, Option<SignedDuration>) {
-    let Called { answered, skew, .. } = login.line(leg, &subject.client_id).await;
+async fn try_line(client: &BrokerClient, subject: &AccountSnapshot, leg: &Leg) -> (LineResult, Option<SignedDuration>) {
+    let Called { answered, skew, .. } = client.line(leg, &subject.client_id).await;
     (line_of(&answered), skew)
 }
 
 /// What was sent had a connection with TLS to be sent on, whatever became of it.
-fn line_of<T>(answered: &Answered<T>) -> Line {
+fn line_of<T>(answered: &Answered<T>) -> LineResult {
     match answered {
         Answered::Good(_) | Answered::Refused(_) | Answered::Unknown(_) => Ok(()),
         Answered::NotSent(why) => Err(why.clone()),
     }
 }
 
-fn line(name: &'static str, to: &Authority, from: Option<Ipv6Addr>, line: Option<&Line>) -> Check {
+fn line(name: &'static str, to: &Authority, from: Option<Ipv6Addr>, line: Option<&LineResult>) -> Check {
     match (from, line) {
         (Some(from), Some(Ok(()))) => {
             check(name, true, format!("this address reaches the broker ({from}: TCP and TLS with {to} work)"))
@@ -185,7 +196,7 @@ fn line(name: &'static str, to: &Authority, from: Option<Ipv6Addr>, line: Option
     }
 }
 
-fn token(subject: &Subject, profile: &Result<Profile, String>, account: &str) -> Check {
+fn token(subject: &AccountSnapshot, profile: &Result<TokenProfile, String>, account: &str) -> Check {
     let name = "token";
     let until =
         || format!("orders are refused until there is a new one: sixgate token refresh {account}, or token set");
@@ -209,7 +220,7 @@ fn token(subject: &Subject, profile: &Result<Profile, String>, account: &str) ->
     }
 }
 
-fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
+fn token_expiry(subject: &AccountSnapshot, now: Timestamp) -> Check {
     let name = "token_expiry";
     let token = match &subject.token {
         Ok(token) => token,
@@ -231,7 +242,7 @@ fn token_expiry(subject: &Subject, now: Timestamp) -> Check {
     check(name, false, format!("{when}, in market hours: give the account a new token before then"))
 }
 
-fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -> Check {
+fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &AddressReply) -> Check {
     let (Some(address), Ok(seen)) = (address, seen) else {
         let why = seen.as_ref().err().map(|why| format!("it is not proved as what the broker sees it: {why}"));
         return unknown(name, why.as_deref().unwrap_or(NO_PAIR));
@@ -256,29 +267,29 @@ fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Seen) -
     }
 }
 
-fn registration(pair: Option<Pair>, asked: &Asked, account: &str) -> Check {
+fn registration(pair: Option<Pair>, asked: &BrokerReplies, account: &str) -> Check {
     let name = "registration";
     let Some(pair) = pair else { return unknown(name, NO_PAIR) };
     let told = match (&asked.primary, &asked.secondary) {
         (Ok(told), _) | (Err(_), Ok(told)) => told,
         (Err(why), Err(_)) => return unknown(name, why),
     };
-    let (mut verdict, mut found) = (Verdict::Good, Vec::with_capacity(2));
+    let (mut verdict, mut found) = (CheckVerdict::Good, Vec::with_capacity(2));
     for role in [Role::Primary, Role::Secondary] {
         let (slot, want) = (told.slot(role), pair.of(role));
         let word = role.as_str();
         if slot.holds.is(want.ip().into()) {
             found.push(format!("{word} is registered"));
         } else if slot.holds == crate::tokens::client::Holds::NotTold {
-            verdict = worse(verdict, Verdict::Unknown);
+            verdict = worse(verdict, CheckVerdict::Unknown);
             found.push(format!("the broker does not say what is registered as {word}"));
         } else {
-            verdict = Verdict::Failed;
+            verdict = CheckVerdict::Failed;
             let held = slot.holds.text().unwrap_or_else(|| "nothing".to_owned());
             found.push(format!("{word}: the broker has {held} registered, the account uses {want}"));
         }
     }
-    if verdict == Verdict::Failed {
+    if verdict == CheckVerdict::Failed {
         found.push(format!(
             "orders will be refused. What to do: sixgate register {account} (a change locks for 7 days)"
         ));
@@ -286,38 +297,38 @@ fn registration(pair: Option<Pair>, asked: &Asked, account: &str) -> Check {
     Check { name, verdict, detail: found.join("; ") }
 }
 
-fn orders_allowed(asked: &Asked, account: &str) -> Check {
+fn orders_allowed(asked: &BrokerReplies, account: &str) -> Check {
     let name = "orders_allowed";
-    let (mut verdict, mut found) = (Verdict::Good, Vec::with_capacity(2));
+    let (mut verdict, mut found) = (CheckVerdict::Good, Vec::with_capacity(2));
     for (word, seen) in [("primary", &asked.primary), ("secondary", &asked.secondary)] {
         match seen.as_ref().map(|seen| seen.orders_allowed) {
             Ok(Some(true)) => found.push(format!("{word}: allowed")),
             Ok(Some(false)) => {
-                verdict = Verdict::Failed;
+                verdict = CheckVerdict::Failed;
                 found.push(format!("{word}: the broker does not let orders in from this address"));
             }
             Ok(None) => {
-                verdict = worse(verdict, Verdict::Unknown);
+                verdict = worse(verdict, CheckVerdict::Unknown);
                 found.push(format!("{word}: the broker does not say"));
             }
             Err(why) => {
-                verdict = worse(verdict, Verdict::Unknown);
+                verdict = worse(verdict, CheckVerdict::Unknown);
                 found.push(format!("{word}: {why}"));
             }
         }
     }
-    if verdict == Verdict::Failed {
+    if verdict == CheckVerdict::Failed {
         found.push(format!("register the address (sixgate register {account}), or ask Dhan"));
     }
     Check { name, verdict, detail: found.join("; ") }
 }
 
 /// A failure is told as one, whatever else is not known.
-const fn worse(one: Verdict, other: Verdict) -> Verdict {
+const fn worse(one: CheckVerdict, other: CheckVerdict) -> CheckVerdict {
     match (one, other) {
-        (Verdict::Failed, _) | (_, Verdict::Failed) => Verdict::Failed,
-        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
-        (Verdict::Good, Verdict::Good) => Verdict::Good,
+        (CheckVerdict::Failed, _) | (_, CheckVerdict::Failed) => CheckVerdict::Failed,
+        (CheckVerdict::Unknown, _) | (_, CheckVerdict::Unknown) => CheckVerdict::Unknown,
+        (CheckVerdict::Good, CheckVerdict::Good) => CheckVerdict::Good,
     }
 }
 

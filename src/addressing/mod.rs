@@ -17,9 +17,10 @@
 //! once it is at the end.
 
 mod around;
+mod error;
+mod ledger;
 mod prefix;
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -27,64 +28,15 @@ use ipnet::Ipv6Net;
 
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, ClientId, Pair, SourceAddr, lock};
-use crate::host::Own;
+use crate::store::Store;
 use crate::store::records::{AddressRecord, PoolRecord};
-use crate::store::{Store, StoreError};
 
 use around::Around;
+use ledger::{Holder, Ledger, Pool};
 
+pub use error::AddressingError;
+pub use ledger::Occupancy;
 pub use prefix::Prefixes;
-
-/// Why no pair was given.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say what each is")]
-pub enum AddressingError {
-    #[error("there is no pool {0}")]
-    NoSuchPool(String),
-    #[error("there is no pool yet: make one by POST /v1/pools, or bring a pair along")]
-    NoPool,
-    #[error("pool {name} has no free pair left: {why}")]
-    Exhausted { name: String, why: String },
-    #[error("pool {name} has no usable pair of addresses: {why}; give two prefixes of the same size, such as two /64")]
-    NoRoom { name: String, why: String },
-    #[error("{address} is {held}")]
-    Taken { address: SourceAddr, held: Held },
-    #[error("{field}: {why}")]
-    Invalid { field: &'static str, why: Invalid },
-    #[error("pool {0} exists already")]
-    PoolExists(String),
-    #[error(
-        "pool {name} overlaps pool {other}: an address belongs to one pool; choose prefixes that share none with it"
-    )]
-    Overlap { name: String, other: String },
-    #[error("pool {name} still has {pairs} pairs")]
-    NotEmpty { name: String, pairs: u64 },
-    #[error("the state could not be written")]
-    Store(#[from] StoreError),
-}
-
-/// How an address is not free.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// An account has it.
-    By(AccountName),
-    /// An account had it; the broker may remember.
-    Retired(AccountName),
-    /// Another request is about to take it.
-    Reserved,
-}
-
-impl std::fmt::Display for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::By(account) => write!(f, "held by account {account}"),
-            Self::Retired(account) => {
-                write!(f, "retired from account {account}: the broker has seen it, so nobody else gets it")
-            }
-            Self::Reserved => f.write_str("just being assigned"),
-        }
-    }
-}
 
 /// A pool as the API shows it.
 #[derive(Clone, Debug)]
@@ -97,36 +49,6 @@ pub struct PoolView {
     pub capacity: u128,
     /// Pairs accounts have whose primary is in it, brought along or not.
     pub assigned: u64,
-}
-
-#[derive(Debug)]
-struct Pool {
-    prefixes: Prefixes,
-    /// Pairs in all; counted once, because counting takes a while.
-    capacity: u128,
-    cursor: u128,
-    /// Primaries that are held or reserved.
-    assigned: u64,
-}
-
-impl Pool {
-    fn new(prefixes: Prefixes) -> Self {
-        Self { prefixes, capacity: prefixes.capacity(), cursor: 0, assigned: 0 }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Ledger {
-    pools: BTreeMap<String, Pool>,
-    holders: HashMap<SourceAddr, Holder>,
-}
-
-/// Who holds an address. A retired one may go back to the same account of the
-/// same broker customer, and to nobody else.
-#[derive(Clone, Debug)]
-struct Holder {
-    held: Held,
-    client_id: Option<ClientId>,
 }
 
 /// Pools and holders, as the store has them plus what is being assigned.
@@ -162,7 +84,7 @@ impl Addressing {
             ledger.pools.insert(name, Pool::new(Prefixes::stored(record.primary, record.secondary)));
         }
         for (address, record) in store.scan::<AddressRecord>()? {
-            ledger.settle(address, Some(record.into()));
+            ledger.set_holder(address, Some(record.into()));
         }
         Ok(Self {
             ledger: Arc::new(Mutex::new(ledger)),
@@ -303,7 +225,7 @@ impl Addressing {
         let mut ledger = self.lock();
         for address in [pair.primary, pair.secondary] {
             let own = |h: &Holder| {
-                matches!(&h.held, Held::Retired(was) if was == account) && h.client_id.as_ref() == Some(client_id)
+                matches!(&h.held, Occupancy::Retired(was) if was == account) && h.client_id.as_ref() == Some(client_id)
             };
             if let Some(holder) = ledger.holders.get(&address)
                 && !own(holder)
@@ -316,11 +238,11 @@ impl Addressing {
     }
 
     /// Take over what the store says of the addresses of a pair.
-    pub fn settle(&self, pair: Pair) {
+    pub fn refresh_holders(&self, pair: Pair) {
         let mut ledger = self.lock();
         for address in [pair.primary, pair.secondary] {
             match self.store.get::<AddressRecord>(&address) {
-                Ok(record) => ledger.settle(address, record.map(Holder::from)),
+                Ok(record) => ledger.set_holder(address, record.map(Holder::from)),
                 // Never free what cannot be read.
                 Err(err) => tracing::error!(%address, error = %err, "who holds an address cannot be read"),
             }
@@ -332,118 +254,21 @@ impl Addressing {
     pub fn is_anothers(&self, address: Ipv6Addr, account: &AccountName, client_id: &ClientId) -> bool {
         let Some(address) = SourceAddr::new(address).ok() else { return false };
         self.lock().holders.get(&address).is_some_and(|holder| match &holder.held {
-            Held::By(holder_name) => holder_name != account,
-            Held::Retired(was) => was != account || holder.client_id.as_ref() != Some(client_id),
-            Held::Reserved => true,
+            Occupancy::By(holder_name) => holder_name != account,
+            Occupancy::Retired(was) => was != account || holder.client_id.as_ref() != Some(client_id),
+            Occupancy::Reserved => true,
         })
     }
 
     fn reserve(&self, ledger: &mut Ledger, pair: Pair, pool: Option<String>) -> Reservation {
         for address in [pair.primary, pair.secondary] {
-            ledger.settle(address, Some(Holder { held: Held::Reserved, client_id: None }));
+            ledger.set_holder(address, Some(Holder { held: Occupancy::Reserved, client_id: None }));
         }
         Reservation { pair, pool, addressing: self.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.ledger)
-    }
-}
-
-impl From<AddressRecord> for Holder {
-    fn from(record: AddressRecord) -> Self {
-        let held = match record.retired_at {
-            None => Held::By(record.account),
-            Some(_) => Held::Retired(record.account),
-        };
-        Self { held, client_id: Some(record.client_id) }
-    }
-}
-
-impl Ledger {
-    /// Set or clear an address's holder, and keep the pools' counts in step.
-    fn settle(&mut self, address: SourceAddr, holder: Option<Holder>) {
-        let counts = |holder: &Holder| !matches!(holder.held, Held::Retired(_));
-        let now = holder.as_ref().is_some_and(counts);
-        let before = match holder {
-            Some(holder) => self.holders.insert(address, holder),
-            None => self.holders.remove(&address),
-        };
-        let before = before.as_ref().is_some_and(counts);
-        if let Some(pool) = self.pools.values_mut().find(|pool| pool.prefixes.primary.contains(&address.ip())) {
-            pool.assigned = pool.assigned + u64::from(now) - u64::from(before && pool.assigned > 0);
-        }
-    }
-
-    /// Why a pool of these prefixes has no pair to give, and what to do.
-    fn why_none(&self, prefixes: &Prefixes, own: &Own) -> String {
-        let (mut given, mut retired, mut kept, mut pairs) = (0u64, 0u64, None, 0u64);
-        let few = u128::try_from(self.holders.len()).unwrap_or(u128::MAX).saturating_add(1 << 10);
-        for pair in (0..prefixes.size().min(few)).filter_map(|index| prefixes.pair(index)) {
-            pairs += 1;
-            let held =
-                [pair.primary, pair.secondary].map(|address| self.holders.get(&address).map(|holder| &holder.held));
-            match held {
-                [None, None] => {
-                    kept = kept.or_else(|| own.keeps(pair.primary).or_else(|| own.keeps(pair.secondary)));
-                }
-                [Some(Held::By(_) | Held::Reserved), _] | [_, Some(Held::By(_) | Held::Reserved)] => given += 1,
-                [Some(Held::Retired(_)), _] | [_, Some(Held::Retired(_))] => retired += 1,
-            }
-        }
-        if pairs == 0 {
-            return format!(
-                "no address of {} that may be given has one of {} beside it (the first address of a prefix is its \
-                 routers'); give two prefixes of the same length, /127 or shorter",
-                prefixes.primary, prefixes.secondary
-            );
-        }
-        let mut parts = Vec::with_capacity(3);
-        if given > 0 {
-            parts.push(format!("{given} held by accounts"));
-        }
-        if retired > 0 {
-            parts.push(format!("{retired} an account's before (the broker has seen them, so nobody else gets them)"));
-        }
-        parts.extend(kept);
-        format!(
-            "pairs: {pairs}; {}; make another pool of prefixes that are routed here (sixgate pool create), or bring \
-             a pair along",
-            parts.join(", ")
-        )
-    }
-
-    /// Add a pool; what was brought along from its prefix earlier counts.
-    fn add_pool(&mut self, name: &str, prefixes: Prefixes) {
-        let mut pool = Pool::new(prefixes);
-        let held = |(address, holder): &(&SourceAddr, &Holder)| {
-            prefixes.primary.contains(&address.ip()) && !matches!(holder.held, Held::Retired(_))
-        };
-        pool.assigned = u64::try_from(self.holders.iter().filter(held).count()).unwrap_or(u64::MAX);
-        self.pools.insert(name.to_owned(), pool);
-    }
-}
-
-impl Pool {
-    /// The next pair whose two addresses nobody has or had, and that this host and its routers do not use.
-    fn next(&mut self, holders: &HashMap<SourceAddr, Holder>, own: &Own) -> Option<Pair> {
-        let free = |pair: &Pair| {
-            [pair.primary, pair.secondary]
-                .iter()
-                .all(|address| !holders.contains_key(address) && own.keeps(*address).is_none())
-        };
-        let size = self.prefixes.size();
-        while self.cursor < size {
-            let index = self.cursor;
-            self.cursor = self.prefixes.next_usable(index + 1);
-            if let Some(pair) = self.prefixes.pair(index).filter(free) {
-                return Some(pair);
-            }
-        }
-        // At the end: what was skipped earlier. There can be no more indexes taken
-        // than there are holders, so this ends soon however large the pool is.
-        let limit = u128::try_from(holders.len()).unwrap_or(u128::MAX).saturating_add(1 << 10);
-        (0..size.min(limit)).filter_map(|index| self.prefixes.pair(index)).find(free)
     }
 }
 
@@ -461,7 +286,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.addressing.settle(self.pair);
+        self.addressing.refresh_holders(self.pair);
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::host::Own;
 use crate::store::seal::MasterKey;
 
 fn addressing(dir: &tempfile::TempDir) -> Addressing {
@@ -40,7 +41,7 @@ fn write(addressing: &Addressing, pair: Pair, account: &(AccountName, ClientId),
         },
     );
     addressing.store.commit_blocking(change).unwrap();
-    addressing.settle(pair);
+    addressing.refresh_holders(pair);
 }
 
 /// Reserve, write down and end the reservation.

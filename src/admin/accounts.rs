@@ -1,9 +1,10 @@
 //! `/v1/accounts`.
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 
+use super::auth::Touched;
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, InPath, Paging};
 use super::state::Admin;
@@ -33,7 +34,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(admin): State<Admin>,
     mut fields: Fields,
-) -> Result<(StatusCode, Json<AccountBody>), Failure> {
+) -> Result<(StatusCode, Extension<Touched>, Json<AccountBody>), Failure> {
     let name = fields.parsed("name", AccountName::parse)?.ok_or_else(|| Failure::field("name", "is missing"))?;
     let platform = fields.parsed("platform", Platform::parse)?;
     let platform = platform.ok_or_else(|| Failure::field("platform", "is missing"))?;
@@ -46,7 +47,8 @@ pub(super) async fn create(
     fields.done()?;
     let new = NewAccount { name, nickname, platform, client_id, credentials, access_token, repeats_by };
     let account = admin.accounts.create(new).await?;
-    Ok((StatusCode::CREATED, Json(AccountBody::from(&*account))))
+    let touched = Extension(Touched(account.name.to_string()));
+    Ok((StatusCode::CREATED, touched, Json(AccountBody::from(&*account))))
 }
 
 /// One account.

@@ -6,19 +6,21 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::audit::{Change, Via, differences};
 use super::error::Failure;
-use super::roles::Role;
+use super::operators::{self, Operator};
+use super::site::cut;
 use super::state::Admin;
-use crate::domain::target::own_host;
+use super::wire::AccountBody;
 
 /// Admit a call or answer it here; log it when it changes something.
-pub(super) async fn check(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+pub(super) async fn check(State(admin): State<Admin>, mut request: Request, next: Next) -> Response {
     if let Err(refused) = refuse_pages(&admin, request.headers()) {
         return refused.into_response();
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let open = matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics" | "/openapi.json" | "/ca.pem");
-    if open && !admin.reachable_from_elsewhere() {
+    if open && !admin.site.is_reachable_from_elsewhere() {
         return next.run(request).await;
     }
     // A person's browser, on its way to the broker's page and back. What it may do hangs
@@ -26,39 +28,80 @@ pub(super) async fn check(State(admin): State<Admin>, request: Request, next: Ne
     if method == Method::GET && matches!(path.as_str(), "/auth/dhan" | "/auth/dhan/" | "/auth/dhan/start") {
         return next.run(request).await;
     }
-    let needed = Role::needed(&method, &path);
-    let role = bearer(request.headers()).and_then(|token| admin.roles.load().of(token));
-    match role {
-        None => {
-            let text = "give the token of admin.token_file as Authorization: Bearer";
-            let mut reply = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", text).into_response();
-            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sixgate\""));
-            return reply;
-        }
-        Some(role) if role < needed => {
-            let text = format!("this call needs the role {}, and the token has {}", needed.as_str(), role.as_str());
-            return Failure::new(StatusCode::FORBIDDEN, "forbidden", text).into_response();
-        }
-        Some(_) => {}
+    let needed = operators::needed(&method, &path);
+    let (caller, via) = match request.extensions().get::<SignedIn>() {
+        Some(SignedIn(operator)) => (Some(operator.clone()), Via::Console),
+        None => (bearer(request.headers()).and_then(|token| admin.operators.load().of(token)), Via::Api),
+    };
+    let Some(caller) = caller else {
+        let text = "give the token of admin.token_file as Authorization: Bearer";
+        let mut reply = Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", text).into_response();
+        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sixgate\""));
+        return reply;
+    };
+    let log = admin.audit.clone();
+    let mut change = Change {
+        at: jiff::Timestamp::now(),
+        actor: caller.name.to_string(),
+        role: caller.role.as_str(),
+        via,
+        method: method.to_string(),
+        path: path.clone(),
+        status: StatusCode::FORBIDDEN.as_u16(),
+        account: account_of(&path).map(str::to_owned),
+        changes: Vec::new(),
+    };
+    if caller.role < needed {
+        log.record(change).await;
+        let text = format!("this call needs the role {}, and yours is {}", needed.as_str(), caller.role.as_str());
+        return Failure::new(StatusCode::FORBIDDEN, "forbidden", text).into_response();
     }
-    if needed == Role::Viewer {
+    request.extensions_mut().insert(caller);
+    if matches!(method, Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
     // In a task of its own: a caller that hangs up must not leave a change half way,
     // in the store and not in its row. It is logged, whoever still listens.
-    let change = async move {
+    let tasks = admin.tasks.clone();
+    let work = async move {
+        let before = change.account.as_deref().and_then(|name| settings(&admin, name));
         let reply = next.run(request).await;
-        tracing::info!(
-            target: "sixgate::audit",
-            role = role.map(Role::as_str),
-            method = method.as_str(),
-            path,
-            status = reply.status().as_u16(),
-            "admin call"
-        );
+        if let Some(Touched(made)) = reply.extensions().get() {
+            change.account = Some(made.clone());
+        }
+        let after = change.account.as_deref().and_then(|name| settings(&admin, name));
+        change.changes = differences(&before.unwrap_or_default(), &after.unwrap_or_default());
+        change.status = reply.status().as_u16();
+        log.record(change).await;
         reply
     };
-    admin.tasks.spawn(change).await.unwrap_or_else(|_| super::error::cut_short().into_response())
+    tasks.spawn(work).await.unwrap_or_else(|_| super::error::cut_short().into_response())
+}
+
+/// Marks a request that a person makes through the console, whose session was looked at. No request from outside has it.
+#[derive(Clone, Debug)]
+pub(super) struct SignedIn(pub Operator);
+
+/// Marks a reply with the account that was made, whose name is not in the path.
+#[derive(Clone, Debug)]
+pub(super) struct Touched(pub String);
+
+/// The account that a path names.
+fn account_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/accounts/")?.split('/').next().filter(|name| !name.is_empty())
+}
+
+/// What an account is set to, as the API shows it: no secret is in it, and nothing that changes by itself.
+fn settings(admin: &Admin, name: &str) -> Option<serde_json::Value> {
+    const SET: [&str; 8] = ["nickname", "platform", "client_id", "pair", "halted", "halt_reason", "pin", "repeats_by"];
+    let account = admin.account(name).ok()?;
+    let serde_json::Value::Object(mut shown) = serde_json::to_value(AccountBody::from(&*account)).ok()? else {
+        return None;
+    };
+    shown.retain(|member, _| SET.contains(&member.as_str()));
+    let keys = admin.accounts.keys(&account.name).ok()?;
+    shown.insert("keys".to_owned(), keys.into_iter().map(|(id, _)| id).collect());
+    Some(shown.into())
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -66,20 +109,18 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// A page that rebinds its name to this address sends its own `Host`; a page of
-/// another origin sends `Origin`.
+/// A page that rebinds its name to this address sends its own `Host`; a page of another origin sends `Origin`.
 fn refuse_pages(admin: &Admin, headers: &HeaderMap) -> Result<(), Failure> {
-    let refused = |text: &str| Err(Failure::new(StatusCode::FORBIDDEN, "browser_refused", text));
+    let refused = |text: String| Err(Failure::new(StatusCode::FORBIDDEN, "browser_refused", text));
     let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if let Some(local) = admin.local.filter(|local| local.ip().is_loopback())
-        && !own_host(host, local)
-    {
-        return refused("Host is not this listener's own address");
+    if let Err(why) = admin.site.admits(host) {
+        return refused(why);
     }
     match headers.get(ORIGIN).map(|value| value.to_str().unwrap_or_default()) {
-        Some(origin) if origin.split_once("://").map(|(_, rest)| rest) != Some(host) => {
-            refused("Origin is another site")
-        }
+        Some(origin) if !admin.site.is_own_origin(origin, host) => refused(format!(
+            "the header Origin names another site ({}): this listener answers no other site's pages",
+            cut(origin)
+        )),
         _ => Ok(()),
     }
 }

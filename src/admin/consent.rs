@@ -42,7 +42,7 @@ pub(super) async fn begin(
                 "nobody was sent to the broker's page for this account in the last 24 hours: ask for a link first";
             return Err(Failure::new(StatusCode::CONFLICT, "consent_not_awaited", text));
         }
-        account.token.settle(Instant::now() + LOGIN_WAIT).await;
+        account.token.wait_until_idle(Instant::now() + LOGIN_WAIT).await;
         let token = TokenBody::of(&account);
         return Ok(Json(ConsentBody { login_url: None, broker_url: None, consents_left: None, token }));
     }
@@ -52,10 +52,12 @@ pub(super) async fn begin(
     };
     let link = account.keeper.consent().await.map_err(denied)?;
     let secret = admin.consents.expect(account.name.clone(), link.url.clone())?;
-    // Only a listener with a port can be opened by a browser.
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|_| admin.local.is_some());
+    // The cookie of the way there has to be found on the way back, so by the name that the browser has.
+    let asked = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|_| admin.site.has_port());
+    let scheme = if admin.site.is_https() { "https" } else { "http" };
+    let base = admin.site.public_url().or_else(|| asked.map(|host| format!("{scheme}://{host}")));
     Ok(Json(ConsentBody {
-        login_url: host.map(|host| format!("http://{host}/auth/dhan/start?state={secret}")),
+        login_url: base.map(|base| format!("{base}/auth/dhan/start?state={secret}")),
         broker_url: Some(link.url),
         consents_left: Some(link.left),
         token: TokenBody::of(&account),
@@ -94,7 +96,7 @@ pub(super) async fn come_back(
     if !account.keeper.returned(Secret::from(token_id)).await {
         return Err(not_awaited());
     }
-    account.token.settle(Instant::now() + LOGIN_WAIT).await;
+    account.token.wait_until_idle(Instant::now() + LOGIN_WAIT).await;
     let token = TokenBody::of(&account);
     let said = match (&token.last_error, token.expires_at) {
         _ if token.state == "minting" => "The broker has not answered yet. The gateway goes on by itself.".to_owned(),

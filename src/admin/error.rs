@@ -40,6 +40,11 @@ impl Failure {
         Self { status, code, detail: detail.into(), field: None }
     }
 
+    /// What happened and what to do.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// 422 with the field's name.
     pub(super) fn field(field: &str, why: impl Into<String>) -> Self {
         let (detail, field) = (format!("{field}: {}", why.into()), Some(field.to_owned()));

@@ -18,6 +18,8 @@ use super::error::Failure;
 use crate::domain::problem::Invalid;
 use crate::domain::{AccountName, Secret, SourceAddr};
 
+/// The largest body of a call, in bytes.
+pub(super) const BODY_LIMIT: usize = 64 * 1024;
 /// Items of a page when the call does not say.
 const PAGE: usize = 100;
 /// Items of a page at most.

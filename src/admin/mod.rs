@@ -9,10 +9,14 @@
 //! `wire` alone has JSON types, `fields` reads what a call brings, `state` is what calls work on; each resource has a
 //! file. This file is the table of routes.
 
+mod about;
 mod accounts;
+mod audit;
 mod auth;
 mod awaited;
+mod changes;
 mod consent;
+mod console;
 mod document;
 mod error;
 mod events;
@@ -21,15 +25,19 @@ mod halts;
 mod health;
 mod host;
 mod keys;
+mod links;
+mod operators;
 mod orders;
 mod pairs;
 mod pools;
 mod registration;
 mod reload;
 mod reloads;
-mod roles;
 mod serve;
+mod sessions;
+mod site;
 mod state;
+mod status;
 mod tokens;
 mod validate;
 mod wire;
@@ -37,21 +45,23 @@ mod wire;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use about::{About, OpenListener};
+pub use audit::AuditLog;
+pub use operators::{Operator, Operators, TokenError};
 pub use reloads::{Reloaded, Reloads};
-pub use roles::{Role, Roles, TokenError};
-pub use serve::{Socket, serve};
+pub use serve::{Socket, Tls, serve};
+pub use site::Site;
 pub use state::{Admin, Parts};
-
-/// The largest body of a call.
-const BODY_LIMIT: usize = 64 * 1024;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -85,6 +95,9 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(host::read))
         .routes(routes!(reload::reload))
+        .routes(routes!(changes::list))
+        .routes(routes!(links::create))
+        .routes(routes!(status::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -96,18 +109,26 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
 pub fn router(admin: Admin) -> Router {
     let (routes, document) = routes();
     let document: Arc<str> = document::text(document).into();
+    let described = Arc::new(serde_json::from_str(&document).unwrap_or_default());
     let describe = async move |_: State<Admin>| {
         ([(axum::http::header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
     };
-    routes
+    let api = routes
         // The broker puts a slash between the redirect URL and its query.
         .route("/auth/dhan/", get(consent::come_back))
         .route("/openapi.json", get(describe))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::max(fields::BODY_LIMIT))
         .layer(middleware::from_fn_with_state(admin.clone(), auth::check))
-        .with_state(admin)
+        .with_state(admin.clone());
+    let pages = console::router(admin, api.clone(), described);
+    let (pages, api) = (TowerToHyperService::new(pages), TowerToHyperService::new(api));
+    Router::new().fallback(async move |request: Request| {
+        let path = request.uri().path();
+        let is_page = matches!(path, "/" | "/console" | "/docs") || path.starts_with("/console/");
+        if is_page { pages.call(request).await } else { api.call(request).await }
+    })
 }
 
 /// The OpenAPI document.

@@ -11,6 +11,7 @@ use super::error::{Failure, Problem, cut_short};
 use super::state::Admin;
 use super::wire::{OrderFilter, OrdersBody};
 use crate::domain::{AccountName, Outcome};
+pub(super) use crate::orders::journal::Page as PageOfLines;
 use crate::orders::journal::{Kind, Order, Query, SafeText, query, write_json};
 
 /// Lines of the order journal, the newest first: what was sent, and what became of it.
@@ -22,14 +23,7 @@ pub(super) async fn list(
 ) -> Result<Json<OrdersBody>, Failure> {
     let bad = |_| Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the query cannot be read");
     let UrlQuery(given) = given.map_err(bad)?;
-    let wanted = read(given)?;
-    let folder = admin.orders.journal.folder().to_path_buf();
-    let page = tokio::task::spawn_blocking(move || query(&folder, &wanted)).await.map_err(|_| cut_short())?;
-    let failed = |err: std::io::Error| {
-        let text = format!("the journal cannot be read: {err}");
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "journal_failed", text)
-    };
-    let page = page.map_err(failed)?;
+    let page = page(&admin, read(given)?).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for line in &page.items {
         let mut text = Vec::new();
@@ -40,7 +34,23 @@ pub(super) async fn list(
     Ok(Json(OrdersBody { items, next: page.next.map(|cursor| cursor.to_string()), unreadable: page.unreadable }))
 }
 
-fn read(given: BTreeMap<String, String>) -> Result<Query, Failure> {
+fn failed(err: std::io::Error) -> Failure {
+    let text = format!("the journal cannot be read: {err}");
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "journal_failed", text)
+}
+
+/// A page of lines, read on a thread that may wait for the disk.
+pub(super) async fn page(admin: &Admin, wanted: Query) -> Result<PageOfLines, Failure> {
+    let folder = admin.orders.journal.folder().to_path_buf();
+    let page = tokio::task::spawn_blocking(move || query(&folder, &wanted)).await.map_err(|_| cut_short())?;
+    page.map_err(failed)
+}
+
+/// What a query of the API asks for.
+///
+/// # Errors
+/// 422 with the name of a parameter that is none, or is wrong.
+pub(super) fn read(given: BTreeMap<String, String>) -> Result<Query, Failure> {
     let mut wanted = Query { order: Order::NewestFirst, ..Query::default() };
     for (name, value) in given {
         let wrong = |why: &str| Failure::field(&name, why.to_owned());

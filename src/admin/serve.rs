@@ -7,11 +7,13 @@
 //! connects again.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -24,9 +26,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::TlsAcceptor;
 
 use crate::domain::places::{ConnectionPermit, ListenerLimit, NewCaller};
 use crate::domain::tasks::Tasks;
+use crate::net::tls_server::{self, CertificateError};
 use crate::telemetry::{Seldom, accepting};
 
 /// How long the head of a request may take from when one may begin. Longer than the minute that Prometheus lets pass between
@@ -34,6 +38,8 @@ use crate::telemetry::{Seldom, accepting};
 const SILENT_FOR: Duration = Duration::from_secs(75);
 /// How long a connection has for its first request when others need its place. Who connects here asks at once.
 const GRACE: Duration = Duration::from_millis(250);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Streams that are ended for others to be heard, one line of them in this time.
 static ENDED: Seldom = Seldom::once_in(Duration::from_secs(60));
 /// How long the last bytes of a reply may take when a connection is to end.
@@ -48,11 +54,47 @@ pub enum Socket {
     Unix(UnixListener),
 }
 
+/// TLS towards operators, if the listener has it. Its certificate changes at a reload.
+pub struct Tls(Option<ArcSwap<TlsAcceptor>>);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tls").field(&self.is_on()).finish()
+    }
+}
+
+impl Tls {
+    /// Read the certificate and the key that the configuration names.
+    ///
+    /// # Errors
+    /// [`CertificateError`] names the file that cannot be used.
+    pub fn read(admin: &crate::config::AdminConfig) -> Result<Arc<Self>, CertificateError> {
+        let acceptor = admin.tls.as_ref().map(|tls| tls_server::acceptor(&tls.certificate, &tls.key)).transpose()?;
+        Ok(Arc::new(Self(acceptor.map(ArcSwap::from_pointee))))
+    }
+
+    /// Is TLS spoken?
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Show the certificate of `other` from now on, if both have one.
+    pub fn replace(&self, other: &Self) {
+        if let (Some(own), Some(new)) = (&self.0, &other.0) {
+            own.store(new.load_full());
+        }
+    }
+}
+
+/// The address that a request's connection comes from; nothing on a unix socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub Option<IpAddr>);
+
 /// Serve until `tasks` are to stop.
-pub async fn serve(socket: Socket, router: Router, places: Arc<ListenerLimit>, tasks: Tasks) {
+pub async fn serve(socket: Socket, tls: Arc<Tls>, router: Router, places: Arc<ListenerLimit>, tasks: Tasks) {
     let accepting = async {
         loop {
-            if let Err(err) = accept(&socket, &router, &places, &tasks).await {
+            if let Err(err) = accept(&socket, &tls, &router, &places, &tasks).await {
                 accepting::failed(&err, &places).await;
             }
         }
@@ -63,32 +105,55 @@ pub async fn serve(socket: Socket, router: Router, places: Arc<ListenerLimit>, t
     }
 }
 
-async fn accept(socket: &Socket, router: &Router, places: &Arc<ListenerLimit>, tasks: &Tasks) -> io::Result<()> {
+async fn accept(
+    socket: &Socket,
+    tls: &Tls,
+    router: &Router,
+    places: &Arc<ListenerLimit>,
+    tasks: &Tasks,
+) -> io::Result<()> {
     match socket {
         Socket::Tcp(socket) => {
             let (stream, peer) = socket.accept().await?;
             let place =
                 accepting::place(places, NewCaller { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS)
                     .await;
-            tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
+            let (router, tasks_of_it, peer) = (router.clone(), tasks.clone(), Peer(Some(peer.ip())));
+            let Some(tls) = tls.0.as_ref().map(ArcSwap::load_full) else {
+                tasks.spawn(connection(stream, peer, place, router, tasks_of_it));
+                return Ok(());
+            };
+            tasks.spawn(async move {
+                let shaking = tokio::time::timeout(HANDSHAKE, tls.accept(stream));
+                let shaken = tokio::select! {
+                    shaken = shaking => shaken,
+                    () = tasks_of_it.stopping() => return,
+                    () = place.told_to_go() => return,
+                };
+                // What goes wrong in it is the caller's to see.
+                if let Ok(Ok(stream)) = shaken {
+                    connection(stream, peer, place, router, tasks_of_it).await;
+                }
+            });
         }
         Socket::Unix(socket) => {
             let (stream, _) = socket.accept().await?;
             let place = accepting::place(places, NewCaller { peer: None, grace: GRACE }, &accepting::OPERATORS).await;
-            tasks.spawn(connection(stream, place, router.clone(), tasks.clone()));
+            tasks.spawn(connection(stream, Peer(None), place, router.clone(), tasks.clone()));
         }
     }
     Ok(())
 }
 
 /// Serve one connection to its end.
-async fn connection<IO>(io: IO, place: ConnectionPermit, router: Router, tasks: Tasks)
+async fn connection<IO>(io: IO, peer: Peer, place: ConnectionPermit, router: Router, tasks: Tasks)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let place = Arc::new(place);
     let (router, of_call) = (TowerToHyperService::new(router), Arc::clone(&place));
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
         let under_way = UnderWay::begin(&of_call);
         let answering = router.call(request);
         async move {

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::about::About;
+use super::audit::AuditLog;
 use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
+use super::operators::Operators;
 use super::reloads::Reloads;
-use super::roles::Roles;
-use crate::accounts::registration::Subject;
+use super::sessions::Sessions;
+use super::site::Site;
+use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
@@ -30,11 +34,15 @@ pub struct Parts {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Who may call.
-    pub roles: Arc<ArcSwap<Roles>>,
+    pub operators: Arc<ArcSwap<Operators>>,
+    /// Who changed what.
+    pub audit: AuditLog,
     /// What the host lacks.
     pub host: Arc<Board>,
     /// Asks for the configuration file to be put in force.
     pub reloads: Reloads,
+    /// What this gateway is.
+    pub about: Arc<About>,
     /// Runs what a call leaves behind.
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
@@ -48,22 +56,42 @@ pub struct Admin {
     pub(super) client: Arc<BrokerClient>,
     pub(super) orders: Arc<Orders>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) roles: Arc<ArcSwap<Roles>>,
+    pub(super) operators: Arc<ArcSwap<Operators>>,
     pub(super) host: Arc<Board>,
     pub(super) reloads: Reloads,
-    /// Our address, for checking `Host`; `None` on a unix socket.
-    pub(super) local: Option<std::net::SocketAddr>,
+    /// By what names it is reached.
+    pub(super) site: Arc<Site>,
+    pub(super) audit: AuditLog,
+    pub(super) about: Arc<About>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
+    /// Who is signed in to the console.
+    pub(super) sessions: Arc<Sessions>,
     /// People who were sent to the broker's page.
     pub(super) consents: Arc<Awaited>,
 }
 
 impl Admin {
-    /// The API on `local`.
-    pub fn new(parts: Parts, local: Option<std::net::SocketAddr>) -> Self {
-        let Parts { accounts, client, orders, metrics, roles, host, reloads, tasks, ca_pem } = parts;
-        Self { accounts, client, orders, metrics, roles, host, reloads, local, tasks, ca_pem, consents: Arc::default() }
+    /// The API of a listener that is reached as `site`.
+    pub fn new(parts: Parts, site: Arc<Site>) -> Self {
+        let Parts { accounts, client, orders, metrics, operators, audit, host, reloads, about, tasks, ca_pem } = parts;
+        let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
+        Self {
+            accounts,
+            client,
+            orders,
+            metrics,
+            operators,
+            audit,
+            host,
+            reloads,
+            about,
+            site,
+            tasks,
+            ca_pem,
+            sessions,
+            consents,
+        }
     }
 
     /// The account of this name.
@@ -74,19 +102,14 @@ impl Admin {
     }
 
     /// An account, as questions to the broker need it.
-    pub(super) fn subject(&self, name: &AccountName) -> Result<Subject, AccountError> {
+    pub(super) fn subject(&self, name: &AccountName) -> Result<AccountSnapshot, AccountError> {
         let account = self.accounts.lookup(name.as_str());
         Ok(subject(&*account.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?))
     }
-
-    /// Is a call from elsewhere than this host possible?
-    pub(super) fn reachable_from_elsewhere(&self) -> bool {
-        self.local.is_some_and(|local| !local.ip().is_loopback())
-    }
 }
 
-pub(super) fn subject(account: &Account) -> Subject {
-    Subject {
+pub(super) fn subject(account: &Account) -> AccountSnapshot {
+    AccountSnapshot {
         client_id: account.client_id().clone(),
         legs: account.legs.clone(),
         token: account.token.live().map_err(|why| why.summary),

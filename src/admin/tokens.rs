@@ -32,7 +32,7 @@ pub(super) async fn refresh(
     let vouched = fields.flag("vouched")?.unwrap_or(false);
     fields.done()?;
     account.keeper.refresh(vouched).await;
-    account.token.settle(tokio::time::Instant::now() + LOGIN_WAIT).await;
+    account.token.wait_until_idle(tokio::time::Instant::now() + LOGIN_WAIT).await;
     Ok(Json(TokenBody::of(&account)))
 }
 

@@ -15,7 +15,7 @@ use super::fields::{self, Fields, InPath};
 use super::state::{self, Admin};
 use super::wire::{AccountChecksBody, AllChecksBody, ChecksBody, NoFields};
 use crate::accounts::Account;
-use crate::accounts::validate::{Check, Verdict, all_ok, validate};
+use crate::accounts::validate::{Check, CheckVerdict, all_ok, validate};
 use crate::domain::{AccountName, steady};
 use crate::telemetry::events::Subject;
 
@@ -74,11 +74,11 @@ async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
 
 /// Whoever watches hears of it too.
 fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
-    let names = |verdict: Verdict| -> Vec<_> {
+    let names = |verdict: CheckVerdict| -> Vec<_> {
         checks.iter().filter(|check| check.verdict == verdict).map(|check| check.name).collect()
     };
     let data = || {
-        let (failed, unknown) = (names(Verdict::Failed), names(Verdict::Unknown));
+        let (failed, unknown) = (names(CheckVerdict::Failed), names(CheckVerdict::Unknown));
         serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown })
     };
     admin.orders.events.tell(Subject::Validation, account, data);

@@ -6,6 +6,7 @@
 mod broker;
 mod host;
 mod reload;
+mod status;
 
 use std::net::Ipv6Addr;
 
@@ -24,7 +25,7 @@ pub(super) use broker::{
 };
 pub(super) use host::HostBody;
 pub(super) use reload::ReloadBody;
-
+pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {

@@ -45,8 +45,8 @@ pub(super) struct HostCheck {
 
 impl HostCheck {
     /// Check until the process is to stop.
-    pub(super) async fn run(self, attendant: Arc<Supervisor>, tasks: Tasks) {
-        let mut legs = attendant.events();
+    pub(super) async fn run(self, supervisor: Arc<Supervisor>, tasks: Tasks) {
+        let mut legs = supervisor.events();
         let changes = Changes::open().ok();
         let mut worked = Worked::default();
         loop {

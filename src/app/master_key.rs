@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::start_error::StartError;
+use super::error::StartError;
 use crate::store::seal::MasterKey;
 
 /// The name of the systemd credential (`LoadCredential=`) that holds it.

@@ -2,16 +2,26 @@
 
 use ipnet::Ipv6Net;
 
-use super::master_key::existing_master_key;
-use super::start_error::{PoolError, StartError};
 use crate::addressing::{Addressing, AddressingError};
-use crate::config::{Config, Pool};
-use crate::domain::chain;
-use crate::store::records::PoolRecord;
-use crate::store::{self, StoreError};
+use crate::config::PoolConfig;
+
+/// Why a pool of the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    #[error("pool {name} of the configuration cannot be made")]
+    Make {
+        name: String,
+        #[source]
+        err: AddressingError,
+    },
+    #[error(
+        "pool {name} of the configuration exists already with the prefixes {has}; pools are not changed, give the new one another name"
+    )]
+    Differs { name: String, has: String },
+}
 
 /// A pool of the file is made if it is absent; one that is there must be the same.
-pub(super) async fn make_pool(addressing: &Addressing, pool: &Pool) -> Result<(), PoolError> {
+pub(super) async fn make_pool(addressing: &Addressing, pool: &PoolConfig) -> Result<(), PoolError> {
     let fail = |err| PoolError::Make { name: pool.name.clone(), err };
     if is_made(addressing, pool)? {
         return Ok(());
@@ -27,7 +37,7 @@ pub(super) async fn make_pool(addressing: &Addressing, pool: &Pool) -> Result<()
 }
 
 /// Is this pool there?
-pub(super) fn is_made(addressing: &Addressing, pool: &Pool) -> Result<bool, PoolError> {
+pub(super) fn is_made(addressing: &Addressing, pool: &PoolConfig) -> Result<bool, PoolError> {
     match addressing.pools().into_iter().find(|known| known.name == pool.name) {
         Some(known) => is_same(pool, known.prefixes.primary, known.prefixes.secondary).map(|()| true),
         None => Ok(false),
@@ -35,37 +45,9 @@ pub(super) fn is_made(addressing: &Addressing, pool: &Pool) -> Result<bool, Pool
 }
 
 /// Has the pool of the configuration the prefixes of the one that is there?
-fn is_same(pool: &Pool, primary: Ipv6Net, secondary: Ipv6Net) -> Result<(), PoolError> {
+pub(super) fn is_same(pool: &PoolConfig, primary: Ipv6Net, secondary: Ipv6Net) -> Result<(), PoolError> {
     if (primary, secondary) == (pool.primary, pool.secondary) {
         return Ok(());
     }
     Err(PoolError::Differs { name: pool.name.clone(), has: format!("{primary} and {secondary}") })
-}
-
-/// What a start would refuse because of the state that is there, by key. The state is not opened for it, and may be in
-/// use: its newest export is read.
-///
-/// # Errors
-/// Why the state could not be looked at, where a start may well succeed: another user may read it.
-pub fn refused_by_state(config: &Config) -> Result<Vec<(String, String)>, String> {
-    let (path, file) = (&config.state.path, &config.state.master_key_file);
-    let key = match existing_master_key(file, path) {
-        Ok(Some(key)) => key,
-        Ok(None) => return Ok(Vec::new()),
-        Err(err @ StartError::KeyMissing { .. }) => {
-            return Ok(vec![("state.master_key_file".to_owned(), chain(&err))]);
-        }
-        Err(err) => return Err(chain(&err)),
-    };
-    let stored = match store::exported::<PoolRecord>(path, &key) {
-        Ok(stored) => stored.unwrap_or_default(),
-        Err(err @ StoreError::WrongKey { .. }) => return Ok(vec![("state.master_key_file".to_owned(), chain(&err))]),
-        Err(err) => return Err(chain(&err)),
-    };
-    let differ = config.pools.iter().enumerate().filter_map(|(index, pool)| {
-        let (_, known) = stored.iter().find(|(name, _)| *name == pool.name)?;
-        let err = is_same(pool, known.primary, known.secondary).err()?;
-        Some((format!("pool.{index}"), err.to_string()))
-    });
-    Ok(differ.collect())
 }

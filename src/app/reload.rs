@@ -18,14 +18,14 @@ use sd_notify::NotifyState;
 
 use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
-use crate::admin::{Reloaded, Roles};
+use crate::admin::{About, OpenListener, Operators, Reloaded, Site, Tls};
 use crate::config::{self, Bind, Config, Problems};
 use crate::domain::chain;
 use crate::domain::places::ConnectionLimit;
 use crate::domain::tasks::Tasks;
 use crate::egress::{Egress, Options};
 use crate::host::Board;
-use crate::legs::{Settings, Supervisor};
+use crate::legs::{LegSettings, Supervisor};
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
 use crate::proxy::{self, ListenerHandle, ListenerSettings, Listening, Proxy};
@@ -38,16 +38,19 @@ pub(super) struct Live {
     pub(super) config: Config,
     pub(super) accounts: Arc<Accounts>,
     pub(super) egress: Arc<Egress>,
-    pub(super) attendant: Arc<Supervisor>,
-    pub(super) login: Arc<BrokerClient>,
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) client: Arc<BrokerClient>,
     pub(super) keepers: Arc<Keepers>,
     pub(super) orders: Arc<Orders>,
     pub(super) proxy: Arc<Proxy>,
-    pub(super) roles: Arc<ArcSwap<Roles>>,
+    pub(super) operators: Arc<ArcSwap<Operators>>,
+    pub(super) admin_site: Arc<Site>,
+    pub(super) admin_tls: Arc<Tls>,
     pub(super) listeners: Vec<ListenerHandle>,
     /// All places of callers. Their number stays.
     pub(super) callers: Arc<ConnectionLimit>,
     pub(super) host: Arc<Board>,
+    pub(super) about: Arc<About>,
     pub(super) tasks: Tasks,
 }
 
@@ -55,7 +58,8 @@ pub(super) struct Live {
 struct Ready {
     config: Config,
     fixed: Vec<&'static str>,
-    roles: Roles,
+    operators: Operators,
+    admin_tls: Arc<Tls>,
     rules: Rules,
     /// For each listener of the configuration.
     doors: Vec<Door>,
@@ -70,6 +74,12 @@ enum Door {
 }
 
 impl Live {
+    /// Tell the admin API which listeners are open now.
+    pub(super) fn show_listeners(&self) {
+        let shown = |handle: &ListenerHandle| OpenListener { at: handle.at(), listener: handle.listener() };
+        self.about.listens(self.listeners.iter().map(shown).collect());
+    }
+
     /// Put the file in force, or say why not. It may be dropped only when the gateway stops.
     pub(super) async fn reload(&mut self, file: &Path) -> Reloaded {
         let now = NotifyState::monotonic_usec_now();
@@ -139,16 +149,18 @@ impl Live {
     }
 
     async fn apply(&mut self, ready: Ready) {
-        let Ready { config, roles, rules, doors, .. } = ready;
+        let Ready { config, operators, admin_tls, rules, doors, .. } = ready;
         self.egress.reload(Options::from(&config));
-        self.attendant.reload(Settings::from(&config));
-        self.login.set_limit(config.egress.response_timeout);
+        self.supervisor.reload(LegSettings::from(&config));
+        self.client.set_limit(config.egress.response_timeout);
         self.keepers.set_rate(config.tokens.logins_per_second);
         // A login that could not be sent waits for its next try: what stood in its way may be what was changed.
         self.accounts.try_logins_now();
         self.orders.reload(rules, config.limits.max_wait);
         self.proxy.reload(&config);
-        self.roles.store(Arc::new(roles));
+        self.operators.store(Arc::new(operators));
+        self.admin_site.reload(&config.admin);
+        self.admin_tls.replace(&admin_tls);
         crate::telemetry::set_log_level(config.log.level);
         let mut old: Vec<_> = std::mem::take(&mut self.listeners).into_iter().map(Some).collect();
         for door in doors {
@@ -165,6 +177,7 @@ impl Live {
                 }
             }
         }
+        self.show_listeners();
         self.config = config;
         self.accounts.addressing().listeners_are_at(self.config.bound_addresses());
         self.host.look_again();
@@ -181,7 +194,8 @@ impl Ready {
         let mut config = config::load(file)?;
         let fixed = retain_startup_only(in_force, &mut config);
         let mut problems = Problems::new(&file.display().to_string());
-        let roles = Roles::read(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
+        let operators = Operators::read(&config.admin).map_err(|err| problems.add("admin", chain(&err)));
+        let admin_tls = Tls::read(&config.admin).map_err(|err| problems.add("admin.tls_certificate", chain(&err)));
         let rules = Rules::load(config.limits.file.as_deref(), config.limits.margin);
         let rules = rules.map_err(|err| problems.add("limits.file", chain(&err)));
         let mut open: Vec<_> = open.into_iter().map(Some).collect();
@@ -205,8 +219,10 @@ impl Ready {
                 },
             }
         }
-        match (roles, rules) {
-            (Ok(roles), Ok(rules)) if problems.is_empty() => Ok(Self { config, fixed, roles, rules, doors }),
+        match (operators, admin_tls, rules) {
+            (Ok(operators), Ok(admin_tls), Ok(rules)) if problems.is_empty() => {
+                Ok(Self { config, fixed, operators, admin_tls, rules, doors })
+            }
             _ => {
                 for door in doors {
                     if let Door::New(listening) = door {
@@ -237,6 +253,10 @@ fn retain_startup_only(now: &Config, next: &mut Config) -> Vec<&'static str> {
     }
     keep(keys, "state.master_key_file", &now.state.master_key_file, &mut next.state.master_key_file);
     keep(keys, "admin.address", &now.admin.bind, &mut next.admin.bind);
+    // A listener that spoke in clear goes on so, and one that spoke TLS too; the files of its TLS may be others.
+    if now.admin.tls.is_some() != next.admin.tls.is_some() {
+        keep(keys, "admin.tls_certificate", &now.admin.tls, &mut next.admin.tls);
+    }
     keep(keys, "egress.extra_roots", &now.egress.extra_roots, &mut next.egress.extra_roots);
     keep(keys, "journal.fsync", &now.journal.fsync, &mut next.journal.fsync);
     keep(keys, "journal.keep", &now.journal.keep, &mut next.journal.keep);

@@ -6,6 +6,7 @@ mod ca;
 mod check;
 mod client;
 mod completions;
+mod console;
 mod demo;
 mod endpoint;
 mod failure;
@@ -69,6 +70,7 @@ enum Command {
     Validate(validate::ValidateArguments),
     Register(register::RegisterArguments),
     Halt(halt::HaltArguments),
+    Console(console::ConsoleArguments),
     Ca(ca::CaArguments),
     Completions(completions::CompletionsArguments),
     Man(man::ManArguments),
@@ -105,6 +107,7 @@ pub fn run() -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Register(arguments) => register::run(&arguments),
         Command::Halt(arguments) => halt::run(&arguments),
+        Command::Console(arguments) => console::run(&arguments),
         Command::Ca(arguments) => ca::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, &mut command()),
         Command::Man(arguments) => man::run(&arguments, command()),

@@ -4,7 +4,7 @@ use clap::Command;
 
 /// A command that stands in none is shown in the last.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run", &["serve", "sandbox", "check", "status", "reload", "doctor"]),
+    ("Run", &["serve", "sandbox", "check", "status", "reload", "doctor", "console"]),
     ("Accounts and their addresses", &["account", "pool", "pair", "key"]),
     ("At the broker", &["token", "validate", "register", "halt"]),
     ("Records and state", &["journal", "backup", "restore", "rekey"]),

@@ -90,7 +90,7 @@ pub(super) fn run(arguments: SandboxArguments) -> ExitCode {
     if let Some(Command::Fault(arguments)) = &arguments.command {
         return fault::run(arguments);
     }
-    let log = crate::config::Log { level: tracing::Level::INFO, json: false };
+    let log = crate::config::LogConfig { level: tracing::Level::INFO, json: false };
     if let Err(err) = telemetry::start_logs(&log) {
         return failed(&err);
     }

@@ -8,15 +8,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::Ipv6Net;
 
 use super::problems::Problems;
 use super::reader::Pulled;
-use super::sections::{Draft, DraftListener, DraftPool};
+use super::sections::{Draft, DraftListener, DraftOperator, DraftPool};
 use super::values::{key_text, quoted};
-use super::{Admin, Bind, ClientKey, Config, Dhan, Listener, ListenerTls, Pool};
+use super::{AdminConfig, Bind, ClientKey, Config, Dhan, Listener, ListenerTls, Operator, PoolConfig};
 use crate::domain::Authority;
 
 /// `sockaddr_un.sun_path` has 108 bytes, one of them the final zero.
@@ -77,11 +77,6 @@ fn short_drain(draft: &Draft) -> Option<String> {
 fn check_listener(listener: &DraftListener, problems: &mut Problems) {
     let mut problem = |key: &str, text: String| problems.add(format!("{}.{key}", listener.label), text);
     let tls = listener.certificate.given() || listener.key.given();
-    if listener.certificate.given() != listener.key.given() {
-        let (missing, there) =
-            if listener.key.given() { ("tls_certificate", "tls_key") } else { ("tls_key", "tls_certificate") };
-        problem(missing, format!("is missing beside {there}; give both, or neither"));
-    }
     if listener.account.given() && listener.uids.given() {
         problem("uids", "stands beside account, which decides for every caller; leave one of the two out".to_owned());
     }
@@ -116,20 +111,16 @@ fn check_listener(listener: &DraftListener, problems: &mut Problems) {
             problem("client_key", text.to_owned());
         }
     }
-    for (key, file) in [("tls_certificate", &listener.certificate), ("tls_key", &listener.key)] {
-        if let Pulled::Good(path) = file {
-            check_file(path, &format!("{}.{key}", listener.label), problems);
-        }
-    }
+    check_certificate(&listener.label, &listener.certificate, &listener.key, problems);
 }
 
 fn check_admin(draft: &Draft, problems: &mut Problems) {
     let admin = &draft.admin;
     if let Some(bind) = &admin.bind {
-        if bind.is_reachable_from_elsewhere() && !admin.plaintext {
+        if bind.is_reachable_from_elsewhere() && !admin.plaintext && !admin.certificate.given() && !admin.key.given() {
             let text = format!(
                 "{bind} can be reached from elsewhere, and tokens would be readable on the way; use a loopback or unix \
-                 address, or plaintext = \"i-know\""
+                 address, give tls_certificate and tls_key, or plaintext = \"i-know\""
             );
             problems.add("admin.address", text);
         }
@@ -137,18 +128,39 @@ fn check_admin(draft: &Draft, problems: &mut Problems) {
             problems.add("admin.address", text);
         }
     }
+    check_certificate("admin", &admin.certificate, &admin.key, problems);
+    let mut names = BTreeSet::new();
+    for operator in &admin.operators {
+        if operator.name.as_ref().is_some_and(|name| !names.insert(name)) {
+            problems.add(format!("{}.name", operator.label), "is another operator's too; give each its own");
+        }
+    }
     // Two roles with one token would be one role, and the stronger.
     let mut seen = BTreeMap::new();
+    let named = admin.operators.iter().map(|o| (format!("{}.token_file", o.label), o.token_file.as_ref()));
     let files = [
         ("state.master_key_file", Some(&draft.state.master_key_file)),
         ("admin.token_file", Some(&admin.token_file)),
         ("admin.operator_token_file", admin.operator_token_file.as_ref()),
         ("admin.viewer_token_file", admin.viewer_token_file.as_ref()),
     ];
-    for (key, path) in files {
+    for (key, path) in files.map(|(key, path)| (key.to_owned(), path)).into_iter().chain(named) {
         let Some(path) = path else { continue };
-        if let Some(other) = seen.insert(path, key) {
+        if let Some(other) = seen.insert(path, key.clone()) {
             problems.add(key, format!("is the same file as {other}; give each its own"));
+        }
+    }
+}
+
+/// Half a pair is no TLS, and a file that cannot be read none either.
+fn check_certificate(label: &str, certificate: &Pulled<PathBuf>, key: &Pulled<PathBuf>, problems: &mut Problems) {
+    let pairs = [("tls_certificate", certificate, "tls_key", key), ("tls_key", key, "tls_certificate", certificate)];
+    for (name, file, other_name, other) in pairs {
+        if file.given() && !other.given() {
+            problems.add(format!("{label}.{other_name}"), format!("is missing beside {name}; give both, or neither"));
+        }
+        if let Pulled::Good(path) = file {
+            check_file(path, &format!("{label}.{name}"), problems);
         }
     }
 }
@@ -318,11 +330,15 @@ pub(super) fn into_config(draft: Draft, warnings: Vec<String>) -> Option<Config>
     Some(Config {
         state: draft.state,
         listeners: draft.listeners.into_iter().map(into_listener).collect::<Option<_>>()?,
-        admin: Admin {
+        admin: AdminConfig {
             bind: draft.admin.bind?,
             token_file: draft.admin.token_file,
             operator_token_file: draft.admin.operator_token_file,
             viewer_token_file: draft.admin.viewer_token_file,
+            operators: draft.admin.operators.into_iter().map(into_operator).collect::<Option<_>>()?,
+            tls: into_tls(draft.admin.certificate, draft.admin.key),
+            public_url: draft.admin.public_url.good(),
+            hosts: draft.admin.hosts,
         },
         egress: draft.egress,
         legs: draft.legs,
@@ -347,14 +363,19 @@ fn into_listener(draft: DraftListener) -> Option<Listener> {
         Pulled::Absent if known_caller && !bind.is_reachable_from_elsewhere() => ClientKey::None,
         Pulled::Absent | Pulled::Bad => ClientKey::Required,
     };
-    let tls = match (draft.certificate.good(), draft.key.good()) {
-        (Some(certificate), Some(key)) => Some(ListenerTls { certificate, key }),
-        _ => None,
-    };
+    let tls = into_tls(draft.certificate, draft.key);
     let (account, uids) = (draft.account.good(), draft.uids.good().unwrap_or_default());
     Some(Listener { bind, account, client_key, uids, tls })
 }
 
-fn into_pool(draft: DraftPool) -> Option<Pool> {
-    Some(Pool { name: draft.name?, primary: draft.primary?, secondary: draft.secondary? })
+fn into_tls(certificate: Pulled<PathBuf>, key: Pulled<PathBuf>) -> Option<ListenerTls> {
+    Some(ListenerTls { certificate: certificate.good()?, key: key.good()? })
+}
+
+fn into_operator(draft: DraftOperator) -> Option<Operator> {
+    Some(Operator { name: draft.name?, role: draft.role?, token_file: draft.token_file? })
+}
+
+fn into_pool(draft: DraftPool) -> Option<PoolConfig> {
+    Some(PoolConfig { name: draft.name?, primary: draft.primary?, secondary: draft.secondary? })
 }

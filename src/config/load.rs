@@ -8,7 +8,7 @@ use std::path::Path;
 use toml::Table;
 
 use super::problems::Problems;
-use super::reader::{PREFIX, Reader};
+use super::reader::{ConfigReader, PREFIX};
 use super::{Config, check, sections};
 
 /// More than a thousand pools and listeners fit; a log file given by mistake does not.
@@ -80,7 +80,7 @@ fn read(
             return Err(problems);
         }
     };
-    let mut reader = Reader::new(table, environment, &sections::LISTS, problems);
+    let mut reader = ConfigReader::new(table, environment, &sections::LISTS, problems);
     let draft = sections::read(&mut reader, base);
     let mut warnings = check::check(&draft, &mut reader.problems);
     let (mut problems, strange) = reader.finish();

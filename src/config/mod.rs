@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
-use crate::domain::{AccountName, Authority, Host};
+use crate::domain::{AccountName, Authority, Host, OperatorRole};
 
 pub use load::{from_text, from_text_and_environment, load};
 pub use problems::Problems;
@@ -49,29 +49,29 @@ pub struct Config {
     /// Where callers connect.
     pub listeners: Vec<Listener>,
     /// The admin API.
-    pub admin: Admin,
+    pub admin: AdminConfig,
     /// How bytes leave this host.
-    pub egress: Egress,
+    pub egress: EgressConfig,
     /// When an account moves between its two legs.
-    pub legs: Legs,
+    pub legs: LegsConfig,
     /// How order writes are sent and settled (`[orders]`).
-    pub orders: Orders,
+    pub orders: OrdersConfig,
     /// How tokens are got.
     pub tokens: Tokens,
     /// The broker's limits, as we keep them.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// The order journal.
-    pub journal: Journal,
+    pub journal: JournalConfig,
     /// The caller's side of the proxy.
-    pub proxy: Proxy,
+    pub proxy: ProxyConfig,
     /// What speed is paid with.
     pub latency: Latency,
     /// Dhan's hosts.
     pub dhan: Dhan,
     /// Pools made at start or reload if absent.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<PoolConfig>,
     /// What is logged and how (`[log]`).
-    pub log: Log,
+    pub log: LogConfig,
     /// What is odd but no reason to stop, in sentences to log at start: an
     /// unknown `SIXGATE_` variable, a pin for a host nobody may reach.
     pub warnings: Vec<String>,
@@ -141,8 +141,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
 }
 
-/// `listener.tls_certificate` and `listener.tls_key`
-#[derive(Clone, Debug)]
+/// `tls_certificate` and `tls_key` of a listener or of `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTls {
     /// PEM chain, leaf first.
     pub certificate: PathBuf,
@@ -161,7 +161,7 @@ pub enum ClientKey {
 
 /// `[admin]`
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub struct AdminConfig {
     /// Where operators connect.
     pub bind: Bind,
     /// The admin role's bearer token; made at first start, mode 0600, if absent.
@@ -170,11 +170,49 @@ pub struct Admin {
     pub operator_token_file: Option<PathBuf>,
     /// The viewer role's, if there is one; made likewise.
     pub viewer_token_file: Option<PathBuf>,
+    /// Named people and programs besides.
+    pub operators: Vec<Operator>,
+    /// TLS towards operators.
+    pub tls: Option<ListenerTls>,
+    /// Where a browser reaches the console, if that is not `bind`: behind a proxy that ends TLS, by a name.
+    pub public_url: Option<PublicUrl>,
+    /// Names that a browser may have in `Host` besides loopback ones and addresses.
+    pub hosts: Vec<Host>,
+}
+
+/// `[[admin.operator]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Who it is, in logs and in the audit log. Spelled as account names are.
+    pub name: String,
+    /// What it may do.
+    pub role: OperatorRole,
+    /// Its bearer token; made at first start, mode 0600, if absent.
+    pub token_file: PathBuf,
+}
+
+/// `admin.public_url`: scheme, host and port, and no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Is it `https`?
+    pub https: bool,
+    /// Host and port.
+    pub at: Authority,
+}
+
+impl fmt::Display for PublicUrl {
+    /// As a browser writes it: without the port that the scheme has by itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, usual) = if self.https { ("https", 443) } else { ("http", 80) };
+        let whole = self.at.to_string();
+        let shown = if self.at.port == usual { whole.trim_end_matches(&format!(":{usual}")) } else { &whole };
+        write!(f, "{scheme}://{shown}")
+    }
 }
 
 /// `[egress]`
 #[derive(Clone, Debug)]
-pub struct Egress {
+pub struct EgressConfig {
     /// How long a TCP connect, and then a TLS handshake, may each take.
     pub connect_timeout: Duration,
     /// How long bytes that were sent may stay unacknowledged (`TCP_USER_TIMEOUT`).
@@ -204,7 +242,7 @@ pub struct Egress {
 
 /// `[legs]`
 #[derive(Clone, Debug)]
-pub struct Legs {
+pub struct LegsConfig {
     /// How long a leg's probes must be healthy before it is used again.
     pub dwell: Duration,
     /// Warm connections kept per leg; 0 keeps none.
@@ -235,7 +273,7 @@ pub struct Latency {
 
 /// `[orders]`
 #[derive(Clone, Debug)]
-pub struct Orders {
+pub struct OrdersConfig {
     /// How long an order write may wait for its reply.
     pub response_timeout: Duration,
     /// How long the broker is asked about an order write whose reply was lost.
@@ -253,7 +291,7 @@ pub struct Tokens {
 
 /// `[limits]`
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// How long a request that would break a limit waits before it gets 429.
     pub max_wait: Duration,
     /// The part of each limit left unused, 0 to 0.5: jitter on the way can bring
@@ -265,7 +303,7 @@ pub struct Limits {
 
 /// `[journal]`
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub struct JournalConfig {
     /// Sync each line to disk, to survive a power cut and not only a killed process.
     pub fsync: bool,
     /// How long journal files are kept.
@@ -274,7 +312,7 @@ pub struct Journal {
 
 /// `[proxy]`
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub struct ProxyConfig {
     /// The largest request body taken, in bytes.
     pub body_limit: usize,
     /// How long a caller's connection may stay idle between requests.
@@ -312,7 +350,7 @@ pub struct Dhan {
 
 /// `[[pool]]`
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct PoolConfig {
     /// Its name, spelled as account names are.
     pub name: String,
     /// The prefix of primaries.
@@ -323,7 +361,7 @@ pub struct Pool {
 
 /// `[log]`
 #[derive(Clone, Debug)]
-pub struct Log {
+pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: tracing::Level,
     /// One JSON object a line instead of text.

@@ -88,7 +88,7 @@ impl Ranged for f64 {
 }
 
 /// A file's tables and the environment, being read.
-pub(super) struct Reader<'e> {
+pub(super) struct ConfigReader<'e> {
     root: Table,
     environment: &'e BTreeMap<String, String>,
     /// The sections that are lists of tables. All others are tables.
@@ -102,7 +102,7 @@ pub(super) struct Reader<'e> {
     pub(super) problems: Problems,
 }
 
-impl<'e> Reader<'e> {
+impl<'e> ConfigReader<'e> {
     pub(super) fn new(
         root: Table,
         environment: &'e BTreeMap<String, String>,
@@ -116,7 +116,7 @@ impl<'e> Reader<'e> {
     /// A table by its path, which may have dots. Absent is as good as empty.
     pub(super) fn section(&mut self, path: &'static str) -> Section<'_, 'e> {
         Section {
-            at: path.split('.').map(Step::Key).collect(),
+            at: path.split('.').map(PathStep::Key).collect(),
             known: path.to_owned(),
             label: path.to_owned(),
             variable: format!("{PREFIX}{}", shout(path)),
@@ -127,7 +127,7 @@ impl<'e> Reader<'e> {
     /// One item of a list of tables.
     pub(super) fn item(&mut self, list: &'static str, index: usize) -> Section<'_, 'e> {
         Section {
-            at: vec![Step::Key(list), Step::Item(index)],
+            at: list.split('.').map(PathStep::Key).chain([PathStep::Item(index)]).collect(),
             known: list.to_owned(),
             label: format!("{list}.{index}"),
             variable: format!("{PREFIX}{}_{index}", shout(list)),
@@ -138,7 +138,10 @@ impl<'e> Reader<'e> {
     /// How many items a list of tables has, in the file and after that in the
     /// environment: `SIXGATE_LISTENER_0_ADDRESS` alone makes a first listener.
     pub(super) fn items(&mut self, list: &'static str) -> usize {
-        let mut count = self.root.get(list).and_then(Value::as_array).map_or(0, Vec::len);
+        let mut steps = list.split('.');
+        let first = steps.next().and_then(|key| self.root.get(key));
+        let found = steps.fold(first, |below, key| below?.get(key));
+        let mut count = found.and_then(Value::as_array).map_or(0, Vec::len);
         let start = format!("{PREFIX}{}_", shout(list));
         let variables = self.environment.keys().filter_map(|name| name.strip_prefix(start.as_str()));
         let indices = variables.filter_map(|rest| rest.split_once('_')).map(|(index, _)| index);
@@ -179,7 +182,7 @@ impl<'e> Reader<'e> {
         for name in strangers.filter(|name| !ELSEWHERE.contains(&name.as_str())) {
             // A list's variables carry an index: the one that was written.
             let index = name.split('_').find(|part| part.parse::<usize>().is_ok()).unwrap_or("0");
-            let known = self.known.iter().map(|key| match key.split_once('.') {
+            let known = self.known.iter().map(|key| match key.rsplit_once('.') {
                 Some((list, key)) if self.is_list(list) => format!("{PREFIX}{}_{index}_{}", shout(list), shout(key)),
                 _ => format!("{PREFIX}{}", shout(key)),
             });
@@ -249,15 +252,15 @@ impl<'e> Reader<'e> {
 }
 
 #[derive(Clone, Copy)]
-enum Step {
+enum PathStep {
     Key(&'static str),
     Item(usize),
 }
 
-/// One table of a [`Reader`], to pull keys from.
+/// One table of a [`ConfigReader`], to pull keys from.
 pub(super) struct Section<'r, 'e> {
-    reader: &'r mut Reader<'e>,
-    at: Vec<Step>,
+    reader: &'r mut ConfigReader<'e>,
+    at: Vec<PathStep>,
     known: String,
     label: String,
     variable: String,
@@ -351,12 +354,12 @@ impl Section<'_, '_> {
 
     fn table(&mut self) -> Option<&mut Table> {
         let mut steps = self.at.iter();
-        let Some(Step::Key(first)) = steps.next() else { return None };
+        let Some(PathStep::Key(first)) = steps.next() else { return None };
         let mut value = self.reader.root.get_mut(*first)?;
         for step in steps {
             value = match step {
-                Step::Key(key) => value.as_table_mut()?.get_mut(*key)?,
-                Step::Item(index) => value.as_array_mut()?.get_mut(*index)?,
+                PathStep::Key(key) => value.as_table_mut()?.get_mut(*key)?,
+                PathStep::Item(index) => value.as_array_mut()?.get_mut(*index)?,
             };
         }
         value.as_table_mut()

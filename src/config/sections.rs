@@ -11,13 +11,16 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 
 use super::problems::Problems;
-use super::reader::{Pulled, Reader, Section};
-use super::values::{Count, FilePath, Https, Plaintext, PoolName, Size, Wss};
-use super::{Bind, ClientKey, Dhan, Egress, Hours, Journal, Latency, Legs, Limits, Log, Orders, Proxy, State, Tokens};
-use crate::domain::AccountName;
+use super::reader::{ConfigReader, Pulled, Section};
+use super::values::{Count, FilePath, Https, OperatorName, Plaintext, PoolName, Size, Wss};
+use super::{
+    Bind, ClientKey, Dhan, EgressConfig, Hours, JournalConfig, Latency, LegsConfig, LimitsConfig, LogConfig,
+    OrdersConfig, ProxyConfig, PublicUrl, State, Tokens,
+};
+use crate::domain::{AccountName, Host, OperatorRole};
 
 /// The sections that are lists: `[[listener]]`.
-pub(super) const LISTS: [&str; 2] = ["listener", "pool"];
+pub(super) const LISTS: [&str; 3] = ["listener", "pool", "admin.operator"];
 
 /// What any wait may be set to. Ten minutes is longer than anybody waits for an
 /// order, and more is a slip of the unit.
@@ -31,18 +34,18 @@ pub(super) struct Draft {
     /// Does the file try to have a listener, however badly?
     pub(super) listener_given: bool,
     pub(super) admin: DraftAdmin,
-    pub(super) egress: Egress,
-    pub(super) legs: Legs,
-    pub(super) orders: Orders,
+    pub(super) egress: EgressConfig,
+    pub(super) legs: LegsConfig,
+    pub(super) orders: OrdersConfig,
     pub(super) tokens: Tokens,
-    pub(super) limits: Limits,
-    pub(super) journal: Journal,
-    pub(super) proxy: Proxy,
+    pub(super) limits: LimitsConfig,
+    pub(super) journal: JournalConfig,
+    pub(super) proxy: ProxyConfig,
     pub(super) latency: Latency,
     /// Only when all of it could be read.
     pub(super) dhan: Option<Dhan>,
     pub(super) pools: Vec<DraftPool>,
-    pub(super) log: Log,
+    pub(super) log: LogConfig,
 }
 
 /// `[admin]` as it stands in the file.
@@ -52,7 +55,21 @@ pub(super) struct DraftAdmin {
     pub(super) token_file: PathBuf,
     pub(super) operator_token_file: Option<PathBuf>,
     pub(super) viewer_token_file: Option<PathBuf>,
+    pub(super) operators: Vec<DraftOperator>,
+    pub(super) certificate: Pulled<PathBuf>,
+    pub(super) key: Pulled<PathBuf>,
+    pub(super) public_url: Pulled<PublicUrl>,
+    pub(super) hosts: Vec<Host>,
     pub(super) plaintext: bool,
+}
+
+/// An `[[admin.operator]]` as it stands in the file.
+#[derive(Debug)]
+pub(super) struct DraftOperator {
+    pub(super) label: String,
+    pub(super) name: Option<String>,
+    pub(super) role: Option<OperatorRole>,
+    pub(super) token_file: Option<PathBuf>,
 }
 
 /// A `[[listener]]` as it stands in the file.
@@ -78,7 +95,7 @@ pub(super) struct DraftPool {
 }
 
 /// Reads every key. Paths are taken from `base` on.
-pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
+pub(super) fn read(reader: &mut ConfigReader<'_>, base: &Path) -> Draft {
     learn_lists(reader);
     let state = state(reader, base);
     let listener_given = reader.has("listener");
@@ -104,22 +121,23 @@ pub(super) fn read(reader: &mut Reader<'_>, base: &Path) -> Draft {
 /// Every key there is: `listener.address`, without the list's index.
 pub(super) fn known_keys() -> BTreeSet<String> {
     let nothing = BTreeMap::new();
-    let mut reader = Reader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
+    let mut reader = ConfigReader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
     read(&mut reader, Path::new(""));
     reader.into_known()
 }
 
 /// Makes the keys of list items known even to a file without such a list, which
 /// may have misspelt its name.
-fn learn_lists(reader: &mut Reader<'_>) {
+fn learn_lists(reader: &mut ConfigReader<'_>) {
     let nothing = BTreeMap::new();
-    let mut blank = Reader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
+    let mut blank = ConfigReader::new(toml::Table::new(), &nothing, &LISTS, Problems::new(""));
     listener(blank.item("listener", 0), Path::new(""));
     pool(blank.item("pool", 0));
+    operator(blank.item("admin.operator", 0), Path::new(""));
     reader.learn(blank.into_known());
 }
 
-fn state(reader: &mut Reader<'_>, base: &Path) -> State {
+fn state(reader: &mut ConfigReader<'_>, base: &Path) -> State {
     let mut s = reader.section("state");
     let path = path(&mut s, "path", base).good().unwrap_or_else(|| base.join("state"));
     let key = self::path(&mut s, "master_key_file", base).good();
@@ -140,9 +158,16 @@ fn listener(mut s: Section<'_, '_>, base: &Path) -> DraftListener {
     }
 }
 
-fn admin(reader: &mut Reader<'_>, base: &Path, state: &Path) -> DraftAdmin {
+fn admin(reader: &mut ConfigReader<'_>, base: &Path, state: &Path) -> DraftAdmin {
+    let count = reader.items("admin.operator");
+    let operators = (0..count).map(|i| operator(reader.item("admin.operator", i), base)).collect();
     let mut s = reader.section("admin");
     DraftAdmin {
+        operators,
+        certificate: path(&mut s, "tls_certificate", base),
+        key: path(&mut s, "tls_key", base),
+        public_url: s.pull("public_url"),
+        hosts: s.or("hosts", Vec::new()),
         bind: match s.pull("address") {
             Pulled::Good(bind) => Some(rooted(bind, base)),
             Pulled::Absent => Some(Bind::Tcp(([127, 0, 0, 1], 8081).into())),
@@ -155,9 +180,18 @@ fn admin(reader: &mut Reader<'_>, base: &Path, state: &Path) -> DraftAdmin {
     }
 }
 
-fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
+fn operator(mut s: Section<'_, '_>, base: &Path) -> DraftOperator {
+    let name = s.required("name").map(|OperatorName(name)| name);
+    if let Some(name) = &name {
+        s.relabel(format!("admin.operator.{name}"));
+    }
+    let (role, file) = (s.required("role"), s.required("token_file"));
+    DraftOperator { label: s.own_label(), name, role, token_file: file.map(|FilePath(path)| base.join(path)) }
+}
+
+fn egress(reader: &mut ConfigReader<'_>, base: &Path) -> EgressConfig {
     let mut s = reader.section("egress");
-    Egress {
+    EgressConfig {
         connect_timeout: s.within("connect_timeout", Duration::from_secs(3), WAIT),
         user_timeout: s.within("user_timeout", Duration::from_secs(5), WAIT),
         response_timeout: s.within("response_timeout", Duration::from_secs(30), WAIT),
@@ -173,49 +207,49 @@ fn egress(reader: &mut Reader<'_>, base: &Path) -> Egress {
     }
 }
 
-fn legs(reader: &mut Reader<'_>) -> Legs {
+fn legs(reader: &mut ConfigReader<'_>) -> LegsConfig {
     let mut s = reader.section("legs");
-    Legs {
+    LegsConfig {
         dwell: s.within("dwell", Duration::from_secs(60), Duration::from_millis(1)..=Duration::from_hours(24)),
         warm: s.within("warm", Count(1), Count(0)..=Count(64)).0,
         warm_hours: s.or("warm_hours", Hours::Market),
     }
 }
 
-fn orders(reader: &mut Reader<'_>) -> Orders {
+fn orders(reader: &mut ConfigReader<'_>) -> OrdersConfig {
     let mut s = reader.section("orders");
-    Orders {
+    OrdersConfig {
         response_timeout: s.within("response_timeout", Duration::from_secs(10), WAIT),
         reconcile_for: s.within("reconcile_for", Duration::from_secs(5), WAIT),
         leave_within: s.within("leave_within", Duration::from_secs(3), WAIT),
     }
 }
 
-fn tokens(reader: &mut Reader<'_>) -> Tokens {
+fn tokens(reader: &mut ConfigReader<'_>) -> Tokens {
     let mut s = reader.section("tokens");
     let per_second = s.within("logins_per_second", Count(10), Count(1)..=Count(1_000)).0;
     Tokens { logins_per_second: u32::try_from(per_second).unwrap_or(1) }
 }
 
-fn limits(reader: &mut Reader<'_>, base: &Path) -> Limits {
+fn limits(reader: &mut ConfigReader<'_>, base: &Path) -> LimitsConfig {
     let mut s = reader.section("limits");
-    Limits {
+    LimitsConfig {
         max_wait: s.within("max_wait", Duration::from_secs(1), WAIT),
         margin: s.within("margin", 0.05, 0.0..=0.5),
         file: path(&mut s, "file", base).good(),
     }
 }
 
-fn journal(reader: &mut Reader<'_>) -> Journal {
+fn journal(reader: &mut ConfigReader<'_>) -> JournalConfig {
     const YEAR: u64 = 31_557_600; // seconds of `humantime`'s year, 365.25 days
     let mut s = reader.section("journal");
     let keep = Duration::from_hours(24)..=Duration::from_secs(100 * YEAR);
-    Journal { fsync: s.or("fsync", false), keep: s.within("keep", Duration::from_secs(5 * YEAR), keep) }
+    JournalConfig { fsync: s.or("fsync", false), keep: s.within("keep", Duration::from_secs(5 * YEAR), keep) }
 }
 
-fn proxy(reader: &mut Reader<'_>) -> Proxy {
+fn proxy(reader: &mut ConfigReader<'_>) -> ProxyConfig {
     let mut s = reader.section("proxy");
-    Proxy {
+    ProxyConfig {
         body_limit: s.within("body_limit", Size(1 << 20), Size(1)..=Size(1 << 30)).0,
         idle_timeout: s.within("idle_timeout", Duration::from_secs(75), WAIT),
         request_timeout: s.within("request_timeout", Duration::from_secs(30), WAIT),
@@ -226,7 +260,7 @@ fn proxy(reader: &mut Reader<'_>) -> Proxy {
     }
 }
 
-fn latency(reader: &mut Reader<'_>) -> Latency {
+fn latency(reader: &mut ConfigReader<'_>) -> Latency {
     let mut s = reader.section("latency");
     Latency {
         spin: s.or("spin", false),
@@ -235,7 +269,7 @@ fn latency(reader: &mut Reader<'_>) -> Latency {
     }
 }
 
-fn dhan(reader: &mut Reader<'_>) -> Option<Dhan> {
+fn dhan(reader: &mut ConfigReader<'_>) -> Option<Dhan> {
     let mut s = reader.section("broker.dhan");
     let api = s.or_text("api", "https://api.dhan.co");
     let auth = s.or_text("auth", "https://auth.dhan.co");
@@ -267,9 +301,9 @@ fn pool(mut s: Section<'_, '_>) -> DraftPool {
     DraftPool { label: s.own_label(), name, primary, secondary }
 }
 
-fn log(reader: &mut Reader<'_>) -> Log {
+fn log(reader: &mut ConfigReader<'_>) -> LogConfig {
     let mut s = reader.section("log");
-    Log { level: s.or("level", tracing::Level::INFO), json: s.or("json", false) }
+    LogConfig { level: s.or("level", tracing::Level::INFO), json: s.or("json", false) }
 }
 
 /// Pulls a path. A relative one starts at `base`.

@@ -356,7 +356,7 @@ fn the_shipped_file_has_every_key_and_no_other() {
 #[test]
 fn the_shipped_files_examples_pass_the_check() {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["proxy.pem", "proxy.key"] {
+    for file in ["proxy.pem", "proxy.key", "admin.pem", "admin.key"] {
         std::fs::write(folder.path().join(file), "-----BEGIN").unwrap();
     }
     let config = from_text("test.toml", folder.path(), &with_examples(), &BTreeMap::new()).unwrap();

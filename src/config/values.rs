@@ -11,8 +11,8 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Value;
 
-use super::{Bind, ClientKey, Hours};
-use crate::domain::{AccountName, Authority, Host};
+use super::{Bind, ClientKey, Hours, PublicUrl};
+use crate::domain::{AccountName, Authority, Host, OperatorRole};
 
 /// What is wrong with a value: where below its key (`.2` of a list), and the text.
 pub(super) type Faults = Vec<(String, String)>;
@@ -245,6 +245,36 @@ impl FromValue for PoolName {
     }
 }
 
+/// An operator's name, spelled as account names are.
+#[derive(Debug)]
+pub(super) struct OperatorName(pub String);
+
+impl FromValue for OperatorName {
+    const WANTED: &'static str = "a name such as \"desk\"";
+    fn read(value: &Value) -> Result<Self, Faults> {
+        let found = OperatorRole::ALL.into_iter().find(|role| role.as_str() == text(value));
+        match (AccountName::parse(text(value)), found) {
+            (Ok(name), None) => Ok(Self(name.into())),
+            (Ok(_), Some(role)) => Err(fault(format_args!(
+                "\"{0}\" is what the token of admin.{0}_token_file is called in logs; give another name",
+                role.as_str()
+            ))),
+            (Err(_), _) => Err(fault(format_args!(
+                "{} is no name; give 1 to 64 of A-Z a-z 0-9 . _ - that begin with a letter or digit",
+                show(value)
+            ))),
+        }
+    }
+}
+
+impl FromValue for OperatorRole {
+    const WANTED: &'static str = "\"viewer\", \"operator\" or \"admin\"";
+    fn read(value: &Value) -> Result<Self, Faults> {
+        let found = Self::ALL.into_iter().find(|role| role.as_str() == text(value));
+        found.ok_or_else(|| fault(format_args!("{} is no role; give {}", show(value), Self::WANTED)))
+    }
+}
+
 impl FromValue for ClientKey {
     const WANTED: &'static str = "\"required\" or \"none\"";
     // The name invites people to put a client key here.
@@ -342,14 +372,14 @@ impl FromValue for SocketAddr {
 }
 
 /// A base address of the broker: scheme, host, and a port if it is not 443.
-fn base_address(value: &Value, scheme: &str, wanted: &str) -> Result<Authority, Faults> {
+fn base_address(value: &Value, scheme: &str, port: u16, wanted: &str) -> Result<Authority, Faults> {
     let wrong = |what: &dyn fmt::Display| fault(format_args!("{} {what}; give {wanted}", show(value)));
     let rest = text(value).strip_prefix(scheme);
     let rest = rest.ok_or_else(|| wrong(&format_args!("does not begin with {scheme}")))?;
     if rest.contains(['/', '?', '#']) {
         return Err(wrong(&"has more than scheme, host and port"));
     }
-    Authority::parse(rest, Some(443)).map_err(|err| wrong(&format_args!("cannot be read: {err}")))
+    Authority::parse(rest, Some(port)).map_err(|err| wrong(&format_args!("cannot be read: {err}")))
 }
 
 /// `https://host` or `https://host:port`.
@@ -359,7 +389,16 @@ pub(super) struct Https(pub Authority);
 impl FromValue for Https {
     const WANTED: &'static str = "only scheme, host and perhaps a port, such as \"https://api.dhan.co\"";
     fn read(value: &Value) -> Result<Self, Faults> {
-        base_address(value, "https://", Self::WANTED).map(Self)
+        base_address(value, "https://", 443, Self::WANTED).map(Self)
+    }
+}
+
+impl FromValue for PublicUrl {
+    const WANTED: &'static str = "only scheme, host and perhaps a port, such as \"https://gw.example\"";
+    fn read(value: &Value) -> Result<Self, Faults> {
+        let https = text(value).starts_with("https://");
+        let (scheme, port) = if https { ("https://", 443) } else { ("http://", 80) };
+        base_address(value, scheme, port, Self::WANTED).map(|at| Self { https, at })
     }
 }
 
@@ -370,7 +409,7 @@ pub(super) struct Wss(pub Authority);
 impl FromValue for Wss {
     const WANTED: &'static str = "only scheme, host and perhaps a port, such as \"wss://api-feed.dhan.co\"";
     fn read(value: &Value) -> Result<Self, Faults> {
-        base_address(value, "wss://", Self::WANTED).map(Self)
+        base_address(value, "wss://", 443, Self::WANTED).map(Self)
     }
 }
 

@@ -5,6 +5,7 @@
 //! - A read is signed and sent, and may be repeated (`read`, `send`).
 //! - An order write is sent at most once (`order`). Its three ways are a file each: placed (`order/place`), lost
 //!   (`order/lost`) and repeated (`order/repeat`); what the broker's reply says of it is `order/verdict`.
+//! - Which connection and which token a request's next attempt goes with is one thing for both (`retry`).
 //! - What became of a write whose reply was lost is asked (`reconcile`, `question`, `shared`), after a restart too
 //!   (`recovery`).
 //! - The account's credentials go in and the caller's come out (`sign`, `headers`).
@@ -21,6 +22,7 @@ mod ready;
 mod reconcile;
 mod recovery;
 pub(crate) mod reply;
+mod retry;
 mod send;
 mod shared;
 pub(crate) mod sign;
@@ -30,4 +32,5 @@ pub(crate) use headers::{for_allowed, for_broker};
 pub(crate) use order::verdict;
 pub use read::ApiRequest;
 pub(crate) use ready::{legs, live, refuse_if_halted};
+pub(crate) use retry::NotConnected;
 pub(crate) use send::{UpstreamRequest, send};

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use super::context::{Arrival, Dispatcher, Exempt, Permission};
 use super::headers;
-use super::read::{ApiRequest, Asked};
+use super::read::{ApiRequest, PreparedRequest};
 use super::reply::{Body, Code, HINT, Problem, RECOVERED, Retry, mark};
 use super::send::UpstreamRequest;
 use super::sign::Correlation;
@@ -39,7 +39,7 @@ use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{BootInstant, Outcome, RepeatsBy};
 use crate::orders::exits::WritePlace;
-use crate::orders::idempotency::{Admission, Asker, Key, Said, Span, Write};
+use crate::orders::idempotency::{Admission, BodyDigest, RememberedSpan, Requester, Write, WriteKey};
 use crate::orders::journal::{SafePath, SafeText};
 use crate::orders::lookup::Lookup;
 use crate::orders::terms::Terms;
@@ -97,7 +97,7 @@ impl Dispatcher {
         permission: &dyn Permission,
         record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
-        let Asked { signed, idempotency_key } = request.read(self)?;
+        let PreparedRequest { signed, idempotency_key } = request.read(self)?;
         let ApiRequest { account, endpoint, mut out, arrival, timing } = request;
         let within = if endpoint.takes_risk_away() {
             timing.write_timeout
@@ -160,14 +160,14 @@ impl Order<'_> {
         record.correlation_id = self.wish.correlation.as_ref().and_then(Correlation::made).cloned();
         let write = self.write();
         let keys = self.keys();
-        let asker = Asker { request_id: Arc::clone(&self.request_id), gone: self.arrival.gone.clone() };
+        let asker = Requester { request_id: Arc::clone(&self.request_id), gone: self.arrival.gone.clone() };
         // As long as the first try may take, and then some of our own.
         let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
         let _busy = self.dispatcher.orders.journal.busy();
         let _counted = self.dispatcher.metrics.order_under_way();
         loop {
             let found =
-                self.dispatcher.orders.memory.take(self.account.client_id(), &keys, &write, &asker, self.span());
+                self.dispatcher.orders.idempotency.take(self.account.client_id(), &keys, &write, &asker, self.span());
             match found {
                 Admission::Fresh(claim) => {
                     // Counted among those that are under way. What takes risk away is not, and is never one too many; nor
@@ -214,7 +214,7 @@ impl Order<'_> {
     /// The broker's reply, as it came, with what we know of it.
     pub(super) fn answer(
         &self,
-        reply: verdict::Reply,
+        reply: verdict::WriteReply,
         outcome: Outcome,
         recovered: bool,
         record: &mut Access,
@@ -253,15 +253,18 @@ impl Order<'_> {
         Write {
             method: self.out.method.clone(),
             path: SafePath::new(self.out.path.path()),
-            values: Said::Values(values),
+            values: BodyDigest::Values(values),
             body_sha256: Sha256::digest(&self.out.body).into(),
         }
     }
 
     /// Now, and until when this is to be remembered if it leaves.
-    fn span(&self) -> Span {
+    fn span(&self) -> RememberedSpan {
         let now = self.dispatcher.orders.now();
-        Span { now, until: now.after(day::remembered_for(self.dispatcher.orders.wall(), self.is_after_market())) }
+        RememberedSpan {
+            now,
+            until: now.after(day::remembered_for(self.dispatcher.orders.wall(), self.is_after_market())),
+        }
     }
 
     fn is_after_market(&self) -> bool {
@@ -285,29 +288,33 @@ impl Order<'_> {
         self.wish.ids.iter().filter(move |id| counts && made != Some(*id))
     }
 
-    fn keys(&self) -> Vec<Key> {
+    fn keys(&self) -> Vec<WriteKey> {
         // As the journal writes them, which is where they are found after a restart.
         let word = |id: &Arc<str>| Arc::clone(SafeText::of(id).shared());
         let mut keys = Vec::with_capacity(2);
         match self.endpoint.write {
             Some(WriteKind::Create | WriteKind::Other) => {
-                keys.extend(self.given_ids().map(|id| Key::Correlation(word(id))));
+                keys.extend(self.given_ids().map(|id| WriteKey::Correlation(word(id))));
                 keys.extend(
-                    self.wish.correlation.as_ref().and_then(Correlation::made).map(|id| Key::Correlation(word(id))),
+                    self.wish
+                        .correlation
+                        .as_ref()
+                        .and_then(Correlation::made)
+                        .map(|id| WriteKey::Correlation(word(id))),
                 );
             }
             // Ids there are mostly the order's own, echoed.
             Some(WriteKind::Change) => {
                 let order = self.out.path.path().into();
-                keys.push(Key::Change { order, echoed: self.given_ids().next().is_some() });
+                keys.push(WriteKey::Change { order, echoed: self.given_ids().next().is_some() });
             }
             Some(WriteKind::Cancel | WriteKind::ExitAll | WriteKind::KillSwitchOn) | None => {}
         }
         if let Some(key) = self.wish.idempotency_key.as_deref() {
-            keys.push(Key::Idempotency(Arc::clone(SafeText::new(key).shared())));
+            keys.push(WriteKey::Idempotency(Arc::clone(SafeText::new(key).shared())));
         }
         if !self.is_named() && !self.takes_risk_away() {
-            keys.push(Key::Twin(self.permission.twin(&self.wish.values)));
+            keys.push(WriteKey::Twin(self.permission.twin(&self.wish.values)));
         }
         keys
     }

@@ -27,7 +27,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(2);
 const BOOK_LIMIT: usize = 16 * 1024 * 1024;
 
 /// What is asked, of whom, for which account.
-pub(super) struct Question<'a> {
+pub(super) struct BrokerQuestion<'a> {
     pub account: &'a Account,
     pub token: &'a LiveToken,
     pub to: &'a Authority,
@@ -36,7 +36,7 @@ pub(super) struct Question<'a> {
     pub limit: Duration,
 }
 
-impl Question<'_> {
+impl BrokerQuestion<'_> {
     /// The broker's status and body, decoded. `None` when no whole answer came that can be read; a connection that
     /// broke makes its leg suspect. What the answer says of the broker's clock and of the token is taken in.
     pub(super) async fn put(&self, dispatcher: &Dispatcher, leg: &Leg, lease: Lease) -> Option<(u16, Bytes)> {

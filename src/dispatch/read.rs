@@ -10,14 +10,15 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::context::{Arrival, Dispatcher, Timing};
-use super::ready::{legs, live, no_token};
+use super::ready::legs;
 use super::reply::{Body, Code, Problem, limited};
+use super::retry::NextToken;
 use super::send::{UpstreamRequest, send};
 use super::sign;
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::Endpoint;
 use crate::broker::dhan::errors;
-use crate::domain::{BootInstant, Outcome};
+use crate::domain::BootInstant;
 use crate::egress::decode;
 use crate::orders::day;
 use crate::orders::limits::RateRequest;
@@ -42,7 +43,7 @@ pub struct ApiRequest<'a> {
 }
 
 /// What an API request asks for, read from its body and headers, and its body as the broker is to get it.
-pub(super) struct Asked {
+pub(super) struct PreparedRequest {
     pub(super) signed: sign::Signed,
     /// The caller's `Idempotency-Key`.
     pub(super) idempotency_key: Option<String>,
@@ -53,7 +54,7 @@ impl ApiRequest<'_> {
     ///
     /// # Errors
     /// 400 `bad_request` or 403 `client_id_mismatch`; nothing was sent.
-    pub(super) fn read(&self, dispatcher: &Dispatcher) -> Result<Asked, Problem> {
+    pub(super) fn read(&self, dispatcher: &Dispatcher) -> Result<PreparedRequest, Problem> {
         if self.out.headers.contains_key(header::CONTENT_ENCODING) && !self.endpoint.takes_risk_away() {
             return Err(Problem::before_sending(Code::BadRequest, "an encoded body cannot be checked and signed"));
         }
@@ -61,7 +62,7 @@ impl ApiRequest<'_> {
         let today = day::of(dispatcher.orders.wall(), false);
         let key = idempotency_key.as_deref();
         let signed = sign::body(self.out.body.clone(), &self.endpoint, self.account.client_id(), key, today)?;
-        Ok(Asked { signed, idempotency_key })
+        Ok(PreparedRequest { signed, idempotency_key })
     }
 }
 
@@ -73,14 +74,14 @@ impl Dispatcher {
     ///
     /// Not cancel-safe: what was sent may be carried out.
     pub async fn read(&self, request: ApiRequest<'_>, record: &mut Access) -> Result<Response<Body>, Problem> {
-        let Asked { signed, .. } = request.read(self)?;
+        let PreparedRequest { signed, .. } = request.read(self)?;
         let ApiRequest { account, endpoint, mut out, .. } = request;
         out.body = signed.body;
         out.may_repeat = endpoint.may_repeat(&out.method);
-        let mut token = live(account, Instant::now() + out.limit).await?;
+        let mut tokens = NextToken::first(account, By::Read);
+        let mut token = tokens.wait(Instant::now() + out.limit).await?;
         let legs = legs(account)?;
         sign::headers(&mut out.headers, account, &token);
-        let mut renewed = false;
         let gate = self.orders.gate(account.client_id());
         let digest = || Sha256::digest(&out.body).into();
         let ask = RateRequest::of(&out.method, out.path.path(), &endpoint, false, digest);
@@ -96,18 +97,13 @@ impl Dispatcher {
             if !doubted {
                 return Ok(reply);
             }
-            account.keeper.refused(token.generation(), By::Read);
-            let next = account.token.wait(token.generation(), Instant::now() + limit).await;
-            let next = next.map_err(|why| no_token(account, &why, Outcome::NotSent))?;
-            // It lives, or nobody knows better: this back end's word is the caller's to see.
-            if next.generation() == token.generation() {
+            let may_go_again = tokens.after_refusal(token.generation());
+            let next = tokens.wait(Instant::now() + limit).await?;
+            // The same one lives, or nobody knows better: this back end's word is the caller's to see.
+            if !may_go_again || next.generation() == token.generation() {
                 return Ok(reply);
             }
             token = next;
-            // A second refusal is the caller's to see: the next request has the next token.
-            if std::mem::replace(&mut renewed, true) {
-                return Ok(reply);
-            }
             sign::token(&mut out.headers, &token);
         }
     }

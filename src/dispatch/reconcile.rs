@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::context::Dispatcher;
-use super::question::{self, Question};
-use super::shared::{Answer, Key, Shared};
+use super::question::{self, BrokerQuestion};
+use super::shared::{BrokerAnswer, QuestionKey, SharedQuestion};
 use crate::accounts::Account;
 use crate::domain::{Authority, BootInstant, Role};
 use crate::legs::{Leg, Purpose, Reuse};
@@ -72,11 +72,11 @@ struct Looking<'a> {
 struct Round<'a> {
     path: &'a str,
     leg: &'a Leg,
-    question: Arc<Shared>,
+    question: Arc<SharedQuestion>,
 }
 
 /// One order, the book, or the only one that there is.
-enum Lane<'a> {
+enum QuestionLane<'a> {
     /// One order; and the rounds of the lane that asks for the book.
     One(&'a [Round<'a>]),
     Book,
@@ -114,10 +114,10 @@ impl Dispatcher {
         let asking = FuturesUnordered::new();
         match rounds.as_slice() {
             [] => {}
-            [only] => asking.push(looking.ask(only, Lane::Only)),
+            [only] => asking.push(looking.ask(only, QuestionLane::Only)),
             [one, book, ..] => {
-                asking.push(looking.ask(one, Lane::One(book)));
-                asking.push(looking.ask(book, Lane::Book));
+                asking.push(looking.ask(one, QuestionLane::One(book)));
+                asking.push(looking.ask(book, QuestionLane::Book));
             }
         }
         let mut asking = asking;
@@ -135,15 +135,15 @@ impl Looking<'_> {
     fn rounds<'p>(&'p self, paths: &'p [String]) -> Vec<Round<'p>> {
         let round = |path: &'p str, leg: &'p Leg| {
             let customer = self.account.client_id().clone();
-            let key = Key { customer, source: leg.source(), to: self.to.clone(), path: path.to_owned() };
+            let key = QuestionKey { customer, source: leg.source(), to: self.to.clone(), path: path.to_owned() };
             Round { path, leg, question: self.dispatcher.questions.wanted(key) }
         };
         paths.iter().flat_map(|path| self.legs.map(|leg| round(path, leg))).collect()
     }
 
     /// Ask in turn until something is settled, or there is no time left.
-    async fn ask(&self, rounds: &[Round<'_>], lane: Lane<'_>) -> Option<LookupResult> {
-        if matches!(lane, Lane::Book) && !is_shared(rounds) {
+    async fn ask(&self, rounds: &[Round<'_>], lane: QuestionLane<'_>) -> Option<LookupResult> {
+        if matches!(lane, QuestionLane::Book) && !is_shared(rounds) {
             let _ = timeout_at(self.soon(HEAD_START), self.begun.notified()).await;
         }
         let (mut pause, mut heard, mut asked) = (PAUSES.0, self.since, false);
@@ -153,12 +153,12 @@ impl Looking<'_> {
             }
             let Ok(token) = self.account.token.wait(0, self.by).await else { break };
             let needed = match lane {
-                Lane::One(book) if is_shared(book) => {
+                QuestionLane::One(book) if is_shared(book) => {
                     let listed = timeout_at(self.soon(HEAD_START), self.listed.notified()).await;
                     // Once, all the same, when the book had its time: a row of it may not show the id.
                     listed.is_err() || (!asked && Instant::now() >= self.half)
                 }
-                Lane::One(_) | Lane::Book | Lane::Only => true,
+                QuestionLane::One(_) | QuestionLane::Book | QuestionLane::Only => true,
             };
             // The other lane may have settled it while this waited.
             if needed && Instant::now() < self.by {
@@ -168,13 +168,13 @@ impl Looking<'_> {
                 let answer = question.put(since, self.longest, self.counted(&token, leg, path));
                 if let Ok(Some((status, body))) = timeout_at(self.by, answer).await {
                     let is_list = lock(&self.search).hear(path, status, &body);
-                    if is_list && matches!(lane, Lane::Book) {
+                    if is_list && matches!(lane, QuestionLane::Book) {
                         self.listed.notify_one();
                     }
                 }
                 heard = Instant::now();
             }
-            if matches!(lane, Lane::One(_)) {
+            if matches!(lane, QuestionLane::One(_)) {
                 self.begun.notify_one();
             }
             if !matches!(self.finding(), Evidence::Open) {
@@ -198,7 +198,7 @@ impl Looking<'_> {
     }
 
     /// One question, once the broker's limit lets it pass.
-    async fn counted(&self, token: &LiveToken, leg: &Leg, path: &str) -> Answer {
+    async fn counted(&self, token: &LiveToken, leg: &Leg, path: &str) -> BrokerAnswer {
         let gate = self.dispatcher.orders.gate(self.account.client_id());
         timeout_at(self.by, gate.enter(question::ask(path))).await.ok()?.ok()?;
         let limit = self.by.saturating_duration_since(Instant::now()).min(self.longest);
@@ -235,12 +235,12 @@ impl Looking<'_> {
     }
 
     /// One question, by one leg. `None` when there was no answer.
-    async fn question(&self, token: &LiveToken, leg: &Leg, path: &str, limit: Duration) -> Answer {
+    async fn question(&self, token: &LiveToken, leg: &Leg, path: &str, limit: Duration) -> BrokerAnswer {
         let ask = async {
             // What lost the answer has had its leg's idle connections forgotten (`Leg::suspect`), so
             // one that lies idle is of another question, and good.
             let lease = leg.lease(self.to, Purpose::Read, Reuse::Idle, Instant::now() + limit).await.ok()?;
-            let question = Question { account: self.account, token, to: self.to, path, limit };
+            let question = BrokerQuestion { account: self.account, token, to: self.to, path, limit };
             question.put(self.dispatcher, leg, lease).await
         };
         let answer = tokio::time::timeout(limit, ask).await.ok().flatten();

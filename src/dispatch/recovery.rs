@@ -14,7 +14,7 @@ use super::reconcile::LookupResult;
 use crate::accounts::{Account, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{Outcome, Role};
-use crate::orders::idempotency::{Admission, Asker, Span, WriteResult};
+use crate::orders::idempotency::{Admission, RememberedSpan, Requester, WriteResult};
 use crate::orders::journal::SafeText;
 use crate::orders::lookup::order_of;
 use crate::orders::restore::{Unsettled, lookup_of};
@@ -102,10 +102,10 @@ impl Dispatcher {
 
     fn take(&self, one: &Unsettled) -> Admission {
         let request_id = one.intent.request_id.as_ref().map_or_else(|| "".into(), |id| Arc::clone(id.shared()));
-        let asker = Asker { request_id, gone: CancellationToken::new() };
+        let asker = Requester { request_id, gone: CancellationToken::new() };
         // It is remembered for as long as it is already.
         let now = self.orders.now();
-        self.orders.memory.take(&one.customer, &one.keys, &one.write, &asker, Span { now, until: now })
+        self.orders.idempotency.take(&one.customer, &one.keys, &one.write, &asker, RememberedSpan { now, until: now })
     }
 }
 

@@ -16,14 +16,12 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::headers;
 use super::reply::{self, Body, Code, Problem};
+use super::retry::NextConnection;
 use crate::domain::{Authority, NoAnswer, Outcome};
-use crate::egress::{Lease, Message, SendError};
-use crate::legs::{Leg, Legs, NoLeg, Purpose, Reuse};
+use crate::egress::{Message, SendError};
+use crate::legs::{Leg, Legs, Purpose, Reuse};
 use crate::orders::limits::{RateLimiter, RateRequest};
 use crate::telemetry::access::Access;
-
-/// How often a request that was handed back unsent goes on to a new connection.
-const UNSENT_TRIES: u32 = 3;
 
 /// A request that is ready to leave. No `Debug`: a feed's token stands in its path.
 pub struct UpstreamRequest {
@@ -56,22 +54,22 @@ pub struct UpstreamRequest {
 ///
 /// Not cancel-safe: what was sent may be carried out.
 pub(crate) async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access) -> Result<Response<Body>, Problem> {
-    let mut reuse = if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle };
-    let mut unsent = 0;
+    let mut next = NextConnection::first(if out.upgrade { Reuse::ForUpgrade } else { Reuse::Idle });
     let mut repeated = false;
     // The leg by which it got no reply in time, and why.
     let mut silent: Option<(&Leg, SendError)> = None;
     let mut dial_by = Instant::now() + out.limit;
     loop {
-        let (leg, lease) = match &silent {
-            Some((one, err)) => {
-                by_the_other(legs, one, out, dial_by).await.ok_or_else(|| out.failed(err, Outcome::Unknown))?
-            }
-            None => {
-                let leased = legs.lease(&out.authority, Purpose::Read, reuse, dial_by.into()).await;
-                leased.map_err(|none| no_leg(&none, record))?
-            }
-        };
+        if let Some((one, err)) = &silent {
+            // By the other one only, if that works, for however long.
+            let other = legs.other_than(one.role(), Purpose::Read).filter(|other| other.works());
+            next.only = Some(other.ok_or_else(|| out.failed(err, Outcome::Unknown))?.role());
+        }
+        let leased = next.lease(legs, &out.authority, Purpose::Read, dial_by.into()).await;
+        let (leg, lease) = leased.map_err(|none| match &silent {
+            Some((_, err)) => out.failed(err, Outcome::Unknown),
+            None => none.into_problem(record),
+        })?;
         record.leg = Some(leg.role());
         record.source = Some(lease.source());
         let began = Instant::now();
@@ -94,8 +92,7 @@ pub(crate) async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access
                 return Ok(out.answer(reply.map(|body| Body::Broker(Box::new(body))), record));
             }
             Err(NoAnswer::NotSent(err)) => {
-                unsent += 1;
-                if unsent >= UNSENT_TRIES {
+                if !next.after_unsent() {
                     return Err(out.failed(&err, Outcome::NotSent));
                 }
             }
@@ -106,21 +103,12 @@ pub(crate) async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access
                     return Err(out.failed(&err, Outcome::Unknown));
                 }
                 repeated = true;
+                next.must_be_new();
                 dial_by = Instant::now() + out.limit;
                 silent = is_silent.then_some((leg, err));
             }
         }
-        if reuse == Reuse::Idle {
-            reuse = Reuse::Never;
-        }
     }
-}
-
-/// A new connection by the leg that is not `not`, if that one works, for however long, and can be dialled.
-async fn by_the_other<'l>(legs: &'l Legs, not: &Leg, out: &UpstreamRequest, by: Instant) -> Option<(&'l Leg, Lease)> {
-    let other = legs.other_than(not.role(), Purpose::Read).filter(|other| other.works())?;
-    let lease = other.lease(&out.authority, Purpose::Read, Reuse::Never, by.into()).await.ok()?;
-    Some((other, lease))
 }
 
 impl UpstreamRequest {
@@ -189,11 +177,6 @@ fn without_echo(reply: &Response<Body>) -> Response<Body> {
         plain.headers_mut().insert(RETRY_AFTER, wait.clone());
     }
     plain
-}
-
-fn no_leg(none: &NoLeg, record: &mut Access) -> Problem {
-    record.dial_error = Some(none.code());
-    Problem::before_sending(Code::EgressUnavailable, none.to_string())
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::domain::{Authority, ClientId, SourceAddr};
 
 /// Status and body; `None` when no answer came.
-pub(super) type Answer = Option<(u16, Bytes)>;
+pub(super) type BrokerAnswer = Option<(u16, Bytes)>;
 
 /// What is asked for whom, and by which line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct QuestionKey {
     pub customer: ClientId,
     pub source: SourceAddr,
     pub to: Authority,
@@ -32,7 +32,7 @@ pub(super) struct Questions(Mutex<Wanted>);
 
 #[derive(Debug, Default)]
 struct Wanted {
-    questions: HashMap<Key, Weak<Shared>>,
+    questions: HashMap<QuestionKey, Weak<SharedQuestion>>,
     /// At so many those that nobody wants any more are let go.
     prune_at: usize,
 }
@@ -42,7 +42,7 @@ const PRUNED: usize = 64;
 
 impl Questions {
     /// The question, to be put by one of those who hold it.
-    pub(super) fn wanted(&self, key: Key) -> Arc<Shared> {
+    pub(super) fn wanted(&self, key: QuestionKey) -> Arc<SharedQuestion> {
         let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) = wanted.questions.get(&key).and_then(Weak::upgrade) {
             return shared;
@@ -51,7 +51,7 @@ impl Questions {
             wanted.questions.retain(|_, shared| shared.strong_count() > 0);
             wanted.prune_at = (wanted.questions.len() * 2).max(PRUNED);
         }
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedQuestion::default());
         wanted.questions.insert(key, Arc::downgrade(&shared));
         shared
     }
@@ -59,21 +59,21 @@ impl Questions {
 
 /// One question.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct SharedQuestion {
+    state: Mutex<QuestionState>,
     told: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QuestionState {
     under_way: bool,
     /// How often it was put, and an end came of it.
     ended: u64,
     /// When it was put last, and what was answered.
-    last: Option<(Instant, Answer)>,
+    last: Option<(Instant, BrokerAnswer)>,
 }
 
-impl Shared {
+impl SharedQuestion {
     /// Does more than one search want it?
     pub(super) fn is_wanted_by_several(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1
@@ -82,7 +82,12 @@ impl Shared {
     /// The answer to the question as it was put at `since` or later, by somebody else or here by `ask`. That it was put
     /// in vain while this waited holds for this one too, and somebody else's is waited for no longer than `patience`: it
     /// may have another line to ask by. Cancel-safe.
-    pub(super) async fn put(&self, since: Instant, patience: Duration, ask: impl Future<Output = Answer>) -> Answer {
+    pub(super) async fn put(
+        &self,
+        since: Instant,
+        patience: Duration,
+        ask: impl Future<Output = BrokerAnswer>,
+    ) -> BrokerAnswer {
         let until = Instant::now() + patience;
         let before = self.lock().ended;
         loop {
@@ -108,19 +113,19 @@ impl Shared {
         answer
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QuestionState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whoever puts it. Dropped, because its search is over, it is somebody else's turn.
 struct Turn<'a> {
-    shared: &'a Shared,
+    shared: &'a SharedQuestion,
     put: Instant,
 }
 
 impl Turn<'_> {
-    fn end(self, answer: &Answer) {
+    fn end(self, answer: &BrokerAnswer) {
         let mut state = self.shared.lock();
         state.ended += 1;
         state.last = Some((self.put, answer.clone()));
@@ -156,13 +161,13 @@ mod tests {
             Self { asked: AtomicU16::new(0), may_answer: Semaphore::const_new(0) }
         }
 
-        async fn ask(&self) -> Answer {
+        async fn ask(&self) -> BrokerAnswer {
             let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
             self.may_answer.acquire().await.unwrap().forget();
             answer(number)
         }
 
-        async fn ask_in_vain(&self) -> Answer {
+        async fn ask_in_vain(&self) -> BrokerAnswer {
             self.ask().await;
             None
         }
@@ -172,13 +177,13 @@ mod tests {
         }
     }
 
-    fn answer(number: u16) -> Answer {
+    fn answer(number: u16) -> BrokerAnswer {
         Some((number, Bytes::new()))
     }
 
     #[tokio::test]
     async fn many_that_want_it_at_once_put_it_once_and_who_comes_later_puts_it_anew() {
-        let (shared, broker) = (Shared::default(), Broker::new());
+        let (shared, broker) = (SharedQuestion::default(), Broker::new());
         let first = join_all((0..50).map(|_| shared.put(Instant::now(), LONG, broker.ask())));
         let later = async { join_all((0..50).map(|_| shared.put(Instant::now(), LONG, broker.ask()))).await };
         let (first, later, ()) = tokio::join!(first, later, broker.answers(100));
@@ -188,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn when_the_one_who_asks_goes_away_another_asks() {
-        let (shared, broker) = (Shared::default(), Broker::new());
+        let (shared, broker) = (SharedQuestion::default(), Broker::new());
         let mut goes = Box::pin(shared.put(Instant::now(), LONG, std::future::pending()));
         assert!(futures_util::poll!(goes.as_mut()).is_pending());
         let mut stays = Box::pin(shared.put(Instant::now(), LONG, broker.ask()));
@@ -202,7 +207,7 @@ mod tests {
     /// A silent line would be asked by one after the other, and none would have time for the other line.
     #[tokio::test]
     async fn what_was_asked_in_vain_is_told_to_all_who_waited() {
-        let (shared, broker) = (Shared::default(), Broker::new());
+        let (shared, broker) = (SharedQuestion::default(), Broker::new());
         let some = join_all((0..20).map(|_| shared.put(Instant::now(), LONG, broker.ask_in_vain())));
         let late = async { shared.put(Instant::now(), LONG, broker.ask_in_vain()).await };
         let (some, late, ()) = tokio::join!(some, late, broker.answers(100));
@@ -215,7 +220,7 @@ mod tests {
     /// A question of a longer patience is under way by a line that is silent, and there is another line.
     #[tokio::test]
     async fn another_s_question_is_not_waited_for_for_ever() {
-        let shared = Shared::default();
+        let shared = SharedQuestion::default();
         let mut silent = Box::pin(shared.put(Instant::now(), LONG, std::future::pending()));
         assert!(futures_util::poll!(silent.as_mut()).is_pending());
         assert_eq!(shared.put(Instant::now(), Duration::from_millis(5), async { answer(1) }).await, None);
@@ -223,7 +228,7 @@ mod tests {
 
     #[test]
     fn customers_and_lines_share_nothing_and_what_nobody_wants_is_let_go() {
-        let key = |customer: &str, last: u16, path: &str| Key {
+        let key = |customer: &str, last: u16, path: &str| QuestionKey {
             customer: ClientId::parse(customer).unwrap(),
             source: SourceAddr::new(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)).unwrap(),
             to: Authority::parse("api.dhan.co:443", None).unwrap(),

@@ -21,7 +21,7 @@ use super::reply::{Code, Problem};
 use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{Endpoint, WriteKind};
 use crate::domain::{ClientId, random};
-use crate::orders::body::{Body, Text, Unreadable};
+use crate::orders::body::{JsonBody, TextValue, UnreadableBody};
 use crate::orders::terms::Terms;
 use crate::tokens::LiveToken;
 
@@ -139,14 +139,14 @@ pub(crate) fn body(
         return read_body(body, endpoint, client_id);
     }
     let body = without_mark(body);
-    let said = match Body::read(&body) {
-        _ if body.is_empty() => Body::none(),
+    let said = match JsonBody::read(&body) {
+        _ if body.is_empty() => JsonBody::none(),
         Ok(said) => said,
         // The broker takes no body of these, and whoever sends one is not to be taught JSON now.
-        Err(err) if endpoint.takes_risk_away() && err != Unreadable::Twice(CLIENT_MEMBER) => {
-            return Ok(Signed { value_sha256: Body::none().value_sha256(), ..Signed::default() });
+        Err(err) if endpoint.takes_risk_away() && err != UnreadableBody::Twice(CLIENT_MEMBER) => {
+            return Ok(Signed { value_sha256: JsonBody::none().value_sha256(), ..Signed::default() });
         }
-        Err(err @ Unreadable::Twice(_)) => return Err(bad(err.to_string())),
+        Err(err @ UnreadableBody::Twice(_)) => return Err(bad(err.to_string())),
         Err(err) => return Err(bad(format!("the body of an order write must be a JSON object: {err}"))),
     };
     let has_terms = matches!(endpoint.write, Some(WriteKind::Create | WriteKind::Change));
@@ -174,10 +174,10 @@ pub(crate) fn body(
 /// Of what only reads: what is no JSON object names no account in a way the broker would read.
 fn read_body(body: Bytes, endpoint: &Endpoint, client_id: &ClientId) -> Result<Signed, Problem> {
     let mut edits = Edits::default();
-    let said = match Body::read(&body) {
+    let said = match JsonBody::read(&body) {
         _ if body.is_empty() => return Ok(Signed::default()),
         Ok(said) => said,
-        Err(err @ Unreadable::Twice(_)) => return Err(bad(err.to_string())),
+        Err(err @ UnreadableBody::Twice(_)) => return Err(bad(err.to_string())),
         Err(_) => return Ok(Signed { body, ..Signed::default() }),
     };
     own_client_id(&body, &said, endpoint, client_id, &mut edits)?;
@@ -195,20 +195,20 @@ const CLIENT_MEMBER: &str = "dhanClientId";
 /// The account's own id, and nobody else's.
 fn own_client_id<'a>(
     body: &[u8],
-    said: &Body<'_>,
+    said: &JsonBody<'_>,
     endpoint: &Endpoint,
     client_id: &'a ClientId,
     edits: &mut Edits<'a>,
 ) -> Result<(), Problem> {
-    match said.client_id().map(Text::of) {
-        Some(Text::Is(own)) if own == client_id.as_str() => {}
-        Some(Text::Is(other)) if !other.trim().is_empty() => {
+    match said.client_id().map(TextValue::of) {
+        Some(TextValue::Is(own)) if own == client_id.as_str() => {}
+        Some(TextValue::Is(other)) if !other.trim().is_empty() => {
             let detail =
                 format!("the body's dhanClientId is not this account's, {client_id}; leave it out and it is filled in");
             return Err(Problem::before_sending(Code::ClientIdMismatch, detail));
         }
-        Some(Text::Is(_) | Text::Null) => edits.replace(body, said.client_id(), client_id.as_str()),
-        Some(Text::Other) => {
+        Some(TextValue::Is(_) | TextValue::Null) => edits.replace(body, said.client_id(), client_id.as_str()),
+        Some(TextValue::Other) => {
             return Err(Problem::before_sending(Code::ClientIdMismatch, "dhanClientId must be a text of digits"));
         }
         None if endpoint.client_id => edits.client_id = Some(client_id.as_str()),
@@ -220,15 +220,15 @@ fn own_client_id<'a>(
 /// The ids that a write goes by: the caller's, or one that is made where the endpoint takes one.
 fn correlation(
     body: &[u8],
-    said: &Body<'_>,
+    said: &JsonBody<'_>,
     endpoint: &Endpoint,
     signed: &mut Signed,
     edits: &mut Edits<'_>,
     make: impl FnOnce(&[u8; 32]) -> Result<Arc<str>, Problem>,
 ) -> Result<(), Problem> {
-    let given = match said.correlation_id().map(Text::of) {
-        Some(Text::Is(id)) if !id.trim().is_empty() => Some(Arc::<str>::from(&*id)),
-        Some(Text::Other) if endpoint.correlation => return Err(bad("correlationId must be a text")),
+    let given = match said.correlation_id().map(TextValue::of) {
+        Some(TextValue::Is(id)) if !id.trim().is_empty() => Some(Arc::<str>::from(&*id)),
+        Some(TextValue::Other) if endpoint.correlation => return Err(bad("correlationId must be a text")),
         Some(_) | None => None,
     };
     signed.ids.extend(given.iter().cloned());

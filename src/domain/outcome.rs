@@ -39,7 +39,7 @@ pub enum NoAnswer<E> {
 }
 
 impl<E> NoAnswer<E> {
-    /// The same, with the cause in other terms.
+    /// The same kind of failure, with its cause put in other terms.
     pub fn map<F>(self, convert: impl FnOnce(E) -> F) -> NoAnswer<F> {
         match self {
             Self::NotSent(cause) => NoAnswer::NotSent(convert(cause)),

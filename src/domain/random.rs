@@ -8,13 +8,13 @@ use uuid::{Builder, Uuid};
 
 const KEPT: usize = 1024;
 
-struct Kept {
+struct BufferedBytes {
     bytes: [u8; KEPT],
     left: usize,
 }
 
 thread_local! {
-    static RANDOM: RefCell<Kept> = const { RefCell::new(Kept { bytes: [0; KEPT], left: 0 }) };
+    static RANDOM: RefCell<BufferedBytes> = const { RefCell::new(BufferedBytes { bytes: [0; KEPT], left: 0 }) };
 }
 
 /// `N` random bytes, which nobody is given twice.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::guard::RuleId;
 use super::hint::Hint;
-use super::names::{Failure as LookupFailure, Origin, Unusable};
+use super::names::{Origin, ServerFailures as LookupFailure, Unusable};
 use crate::domain::host_limits::Lack;
 use crate::domain::{Authority, Host, SourceAddr, chain};
 use crate::host::Failure;

@@ -15,13 +15,13 @@ use tokio_rustls::TlsConnector;
 use super::error::{DialError, ResolveError};
 use super::guard;
 use super::hint::{Hint, Tried};
-use super::lease::{Connection, ConnectionSlot, Lease, Upgraded};
+use super::lease::{ConnectionSlot, HttpConnection, Lease, Upgraded};
 use super::names::Name;
 use super::pool::Pool;
 use super::source::{self, BoundSocket};
 use super::stream::CountingStream;
-use super::tls::{ExitTls, Profile};
-use super::{Destination, Egress, Live, Options, Protocol, Resolved};
+use super::tls::{AlpnProfile, ExitTls};
+use super::{Destination, Egress, Options, Protocol, ReloadableOptions, Resolved};
 use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, BootInstant, SourceAddr, lock};
@@ -59,7 +59,7 @@ enum Need {
 pub struct Exit {
     source: SourceAddr,
     tls: ExitTls,
-    idle: Arc<Pool<Connection>>,
+    idle: Arc<Pool<HttpConnection>>,
     open: Arc<AtomicUsize>,
     /// What is being dialled, for who gives up waiting for it.
     tried: Tried,
@@ -126,7 +126,7 @@ impl Exit {
 
     /// Idle HTTP/1.1 connections to `to`, which an order can take, that have lain for less than `younger`.
     pub fn idle_to(&self, to: &Authority, younger: Duration) -> usize {
-        self.idle.fresh(to, Profile::Http1, younger, BootInstant::now())
+        self.idle.fresh(to, AlpnProfile::Http1, younger, BootInstant::now())
     }
 
     /// Drop the idle connections: what made them is in doubt.
@@ -169,8 +169,8 @@ impl Exit {
 
     async fn lay_ready(&self, at: &Destination, need: Need) -> Result<(), DialError> {
         let open = self.one_more(&at.0.live)?;
-        let connection = self.make(&at.0, Profile::Http1, (open, need)).await?;
-        self.idle.put(at.0.to.clone(), Profile::Http1, connection, BootInstant::now());
+        let connection = self.make(&at.0, AlpnProfile::Http1, (open, need)).await?;
+        self.idle.put(at.0.to.clone(), AlpnProfile::Http1, connection, BootInstant::now());
         Ok(())
     }
 
@@ -222,7 +222,7 @@ impl Exit {
     }
 
     async fn lease_once(&self, at: &Destination, open: ConnectionSlot) -> Result<Lease, DialError> {
-        let connection = Box::pin(self.make(&at.0, Profile::Http1, (open, Need::Request))).await?;
+        let connection = Box::pin(self.make(&at.0, AlpnProfile::Http1, (open, Need::Request))).await?;
         Ok(Lease::once(connection, at.0.live.options.read_timeout).fresh_only())
     }
 
@@ -234,7 +234,7 @@ impl Exit {
         Box::pin(self.each_address(&at.0, Need::Request, |stream, _| std::future::ready(Ok(stream)))).await
     }
 
-    fn lend(&self, connection: Connection, read_timeout: Duration, to: &Authority, profile: Profile) -> Lease {
+    fn lend(&self, connection: HttpConnection, read_timeout: Duration, to: &Authority, profile: AlpnProfile) -> Lease {
         Lease::returning(connection, read_timeout, Arc::clone(&self.idle), to.clone(), profile)
     }
 
@@ -328,7 +328,7 @@ impl Exit {
         made
     }
 
-    async fn dial_tls(&self, resolved: &Resolved, profile: Profile, need: Need) -> Result<Upgraded, DialError> {
+    async fn dial_tls(&self, resolved: &Resolved, profile: AlpnProfile, need: Need) -> Result<Upgraded, DialError> {
         let Resolved { to, answer, live } = resolved;
         let limit = live.options.connect_timeout;
         self.each_address(resolved, need, |stream, at| async move {
@@ -348,7 +348,7 @@ impl Exit {
     }
 
     /// A place for one more connection, if there may be one.
-    fn one_more(&self, live: &Live) -> Result<ConnectionSlot, DialError> {
+    fn one_more(&self, live: &ReloadableOptions) -> Result<ConnectionSlot, DialError> {
         let most = live.options.open_per_exit;
         let open = ConnectionSlot::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })?;
         Ok(open.among(&self.egress.open))
@@ -358,9 +358,9 @@ impl Exit {
     async fn make(
         &self,
         resolved: &Resolved,
-        profile: Profile,
+        profile: AlpnProfile,
         (open, need): (ConnectionSlot, Need),
-    ) -> Result<Connection, DialError> {
+    ) -> Result<HttpConnection, DialError> {
         let stream = self.dial_tls(resolved, profile, need).await?;
         self.start_http(resolved, stream, open).await
     }
@@ -370,7 +370,7 @@ impl Exit {
         resolved: &Resolved,
         stream: Upgraded,
         open: ConnectionSlot,
-    ) -> Result<Connection, DialError> {
+    ) -> Result<HttpConnection, DialError> {
         let Resolved { to, live, .. } = resolved;
         let ways = Arc::clone(&live.ways);
         let local = stream.get_ref().0.stream().and_then(|stream| stream.local_addr().ok());
@@ -379,14 +379,14 @@ impl Exit {
             local => return Err(DialError::WrongSource { from: self.source, local }),
         };
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
-            return Ok(Connection::http1(source, stream, ways, open));
+            return Ok(HttpConnection::http1(source, stream, ways, open));
         }
         let tasks = &self.egress.tasks;
         let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
         let (sender, driver) =
             builder.handshake(TokioIo::new(stream)).await.map_err(|err| DialError::Http { to: to.clone(), err })?;
         tasks.spawn(drive(driver, tasks.clone()));
-        Ok(Connection::http2(source, sender, ways, open))
+        Ok(HttpConnection::http2(source, sender, ways, open))
     }
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
-use super::http1::{Http1, Wire};
+use super::http1::{BrokerStream, Http1};
 
 pub use super::message::Message;
 
@@ -53,7 +53,7 @@ impl AsyncWrite for Fed {
     }
 }
 
-impl Wire for Fed {
+impl BrokerStream for Fed {
     fn taken(&self) -> u64 {
         self.written.len() as u64
     }
@@ -72,7 +72,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// A reply as it was read.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct ParsedReply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     /// `None` when it broke off.
@@ -82,7 +82,7 @@ pub struct Reply {
 }
 
 /// Send a request and read its reply. What was written, and the reply if there was one.
-pub fn exchange(message: &Message<'_>, reply: Bytes, piece: usize) -> (Vec<u8>, Option<Reply>) {
+pub fn exchange(message: &Message<'_>, reply: Bytes, piece: usize) -> (Vec<u8>, Option<ParsedReply>) {
     run(async {
         let mut connection = Http1::new(Fed::new(reply, piece));
         let Ok((head, mut incoming)) = connection.exchange(message).await else {
@@ -100,7 +100,7 @@ pub fn exchange(message: &Message<'_>, reply: Bytes, piece: usize) -> (Vec<u8>, 
         }
         let clean = body.is_some() && connection.rest(&incoming);
         let (parts, ()) = head.into_parts();
-        let reply = Reply { status: parts.status, headers: parts.headers, body, clean };
+        let reply = ParsedReply { status: parts.status, headers: parts.headers, body, clean };
         (connection.into_parts().0.written, Some(reply))
     })
 }

@@ -31,14 +31,14 @@ use super::stream::CountingStream;
 use crate::domain::NoAnswer;
 use crate::net::read_buffer::poll_fill;
 use body::{Decoder, Piece};
-use head::Head;
+use head::ReplyHead;
 
 /// The longest head of a reply taken.
 const HEAD_LIMIT: usize = 64 * 1024;
 /// Interim replies (1xx) before one reply.
 const INTERIM_LIMIT: u32 = 16;
 /// Bytes to and from the broker: TLS over a [`CountingStream`].
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
+pub(super) trait BrokerStream: AsyncRead + AsyncWrite + Unpin {
     /// Bytes the kernel took for sending until now.
     fn taken(&self) -> u64;
 
@@ -46,7 +46,7 @@ pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
     fn ask_kernel(&mut self, asks: bool);
 }
 
-impl Wire for tokio_rustls::client::TlsStream<CountingStream> {
+impl BrokerStream for tokio_rustls::client::TlsStream<CountingStream> {
     fn taken(&self) -> u64 {
         self.get_ref().0.taken()
     }
@@ -83,7 +83,7 @@ impl Incoming {
     }
 }
 
-impl<W: Wire> Http1<W> {
+impl<W: BrokerStream> Http1<W> {
     /// Speak on `wire`, on which nothing was said yet.
     pub(super) fn new(wire: W) -> Self {
         Self { wire, buffer: BytesMut::new() }
@@ -165,7 +165,7 @@ impl<W: Wire> Http1<W> {
                 }
                 continue;
             };
-            let Head { response, framing, keep_alive } =
+            let ReplyHead { response, framing, keep_alive } =
                 head::parse(&self.buffer.split_to(end).freeze(), method).map_err(malformed)?;
             if response.status().is_informational() && response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
                 interim += 1;

@@ -9,8 +9,8 @@ use std::task::{Wake, Waker};
 
 use tokio::sync::mpsc;
 
-use super::lease::Connection;
-use super::pool::{Bounds, Pool};
+use super::lease::HttpConnection;
+use super::pool::{IdleBounds, Pool};
 use crate::domain::BootInstant;
 use crate::domain::tasks::Tasks;
 
@@ -23,7 +23,7 @@ pub(super) struct Janitor {
 /// A pool's waker. It is on the way at most once, so the channel holds no more than there are pools.
 #[derive(Debug)]
 struct PoolWaker {
-    pool: Weak<Pool<Connection>>,
+    pool: Weak<Pool<HttpConnection>>,
     told: AtomicBool,
     /// Stands in the janitor's list of those to be looked at. His alone.
     listed: AtomicBool,
@@ -81,7 +81,7 @@ impl Janitor {
     }
 
     /// A pool that is looked after.
-    pub(super) fn pool(&self, bounds: Arc<Bounds>) -> Arc<Pool<Connection>> {
+    pub(super) fn pool(&self, bounds: Arc<IdleBounds>) -> Arc<Pool<HttpConnection>> {
         Arc::new_cyclic(|pool| {
             let (pool, stirred) = (Weak::clone(pool), self.stirred.clone());
             Pool::new(

@@ -23,7 +23,7 @@ use super::http1::{Http1, Incoming, head};
 use super::message::{Message, host};
 use super::pool::{Pool, Reusable};
 use super::stream::CountingStream;
-use super::tls::Profile;
+use super::tls::AlpnProfile;
 use crate::domain::{Authority, BootInstant, NoAnswer, SourceAddr};
 
 /// How long an idle HTTP/2 connection may take to say that it can be used.
@@ -61,9 +61,9 @@ impl SecretRequest {
 
 /// An HTTP connection and the address the kernel reported for it.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct HttpConnection {
     source: SourceAddr,
-    sender: Sender,
+    sender: HttpSender,
     ways: Arc<DnsGeneration>,
     _open: ConnectionSlot,
 }
@@ -120,15 +120,15 @@ impl DnsGeneration {
 }
 
 #[derive(Debug)]
-enum Sender {
+enum HttpSender {
     /// Boxed: a TLS session is large, and a connection is handed about.
     Http1(Box<Http1<Upgraded>>),
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-impl Connection {
+impl HttpConnection {
     pub(super) fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<DnsGeneration>, open: ConnectionSlot) -> Self {
-        Self { source, sender: Sender::Http1(Box::new(Http1::new(stream))), ways, _open: open }
+        Self { source, sender: HttpSender::Http1(Box::new(Http1::new(stream))), ways, _open: open }
     }
 
     pub(super) const fn http2(
@@ -137,12 +137,12 @@ impl Connection {
         ways: Arc<DnsGeneration>,
         open: ConnectionSlot,
     ) -> Self {
-        Self { source, sender: Sender::Http2(sender), ways, _open: open }
+        Self { source, sender: HttpSender::Http2(sender), ways, _open: open }
     }
 
     /// Where it leads; not of an HTTP/2 connection, whose driver sees to it.
     pub(super) fn peer(&self) -> Option<SocketAddrV6> {
-        let Sender::Http1(connection) = &self.sender else { return None };
+        let HttpSender::Http1(connection) = &self.sender else { return None };
         match connection.wire().get_ref().0.stream()?.peer_addr().ok()? {
             SocketAddr::V6(peer) => Some(peer),
             SocketAddr::V4(_) => None,
@@ -152,8 +152,8 @@ impl Connection {
     /// Itself, once it can take a request from here; `None` when it is dead. Nothing is sent.
     pub(super) async fn ready(mut self) -> Option<Self> {
         let ready = match &mut self.sender {
-            Sender::Http1(connection) => connection.wire_mut().get_mut().0.move_here().is_ok(),
-            Sender::Http2(sender) => {
+            HttpSender::Http1(connection) => connection.wire_mut().get_mut().0.move_here().is_ok(),
+            HttpSender::Http2(sender) => {
                 matches!(tokio::time::timeout(READY_WITHIN, sender.ready()).await, Ok(Ok(())))
             }
         };
@@ -161,19 +161,19 @@ impl Connection {
     }
 }
 
-impl Reusable for Connection {
+impl Reusable for HttpConnection {
     fn is_closed(&mut self, waker: &Waker) -> bool {
         let closed = match &mut self.sender {
-            Sender::Http1(connection) => !connection.is_quiet(waker),
-            Sender::Http2(sender) => sender.is_closed(),
+            HttpSender::Http1(connection) => !connection.is_quiet(waker),
+            HttpSender::Http2(sender) => sender.is_closed(),
         };
         closed || self.ways.outdated.load(Ordering::Relaxed)
     }
 
     fn runtime(&self) -> Option<Id> {
         match &self.sender {
-            Sender::Http1(connection) => Some(connection.wire().get_ref().0.runtime()),
-            Sender::Http2(_) => None,
+            HttpSender::Http1(connection) => Some(connection.wire().get_ref().0.runtime()),
+            HttpSender::Http2(_) => None,
         }
     }
 }
@@ -181,15 +181,15 @@ impl Reusable for Connection {
 /// Where a connection goes when its reply has been read to the end.
 #[derive(Debug)]
 struct ReturnTo {
-    pool: Arc<Pool<Connection>>,
+    pool: Arc<Pool<HttpConnection>>,
     to: Authority,
-    profile: Profile,
+    profile: AlpnProfile,
 }
 
 /// A connection for one request.
 #[derive(Debug)]
 pub struct Lease {
-    connection: Connection,
+    connection: HttpConnection,
     home: Option<ReturnTo>,
     read_timeout: Duration,
     is_new: bool,
@@ -220,16 +220,16 @@ impl SendError {
 
 impl Lease {
     pub(super) fn returning(
-        connection: Connection,
+        connection: HttpConnection,
         read_timeout: Duration,
-        pool: Arc<Pool<Connection>>,
+        pool: Arc<Pool<HttpConnection>>,
         to: Authority,
-        profile: Profile,
+        profile: AlpnProfile,
     ) -> Self {
         Self { connection, home: Some(ReturnTo { pool, to, profile }), read_timeout, is_new: false }
     }
 
-    pub(super) const fn once(connection: Connection, read_timeout: Duration) -> Self {
+    pub(super) const fn once(connection: HttpConnection, read_timeout: Duration) -> Self {
         Self { connection, home: None, read_timeout, is_new: false }
     }
 
@@ -256,8 +256,8 @@ impl Lease {
     /// Of an HTTP/2 connection it is what its driver has seen.
     pub fn still_good(&mut self) -> bool {
         match &mut self.connection.sender {
-            Sender::Http1(connection) => connection.is_quiet_now(),
-            Sender::Http2(sender) => !sender.is_closed(),
+            HttpSender::Http1(connection) => connection.is_quiet_now(),
+            HttpSender::Http2(sender) => !sender.is_closed(),
         }
     }
 
@@ -284,7 +284,7 @@ impl Lease {
     }
 }
 
-impl Sender {
+impl HttpSender {
     async fn send(&mut self, message: &Message<'_>) -> Result<Response<Framed>, NoAnswer<Cause>> {
         match self {
             Self::Http1(connection) => http1_answer(connection.exchange(message).await),
@@ -367,8 +367,8 @@ impl ReplyBody {
     /// The connection, and what came after the head already, of a reply that was `101 Switching Protocols`.
     pub fn into_upgraded(self) -> Option<(Upgraded, Bytes)> {
         match self.lease?.connection.sender {
-            Sender::Http1(connection) => Some(connection.into_parts()),
-            Sender::Http2(_) => None,
+            HttpSender::Http1(connection) => Some(connection.into_parts()),
+            HttpSender::Http2(_) => None,
         }
     }
 
@@ -376,7 +376,7 @@ impl ReplyBody {
         let Some(Lease { mut connection, home: Some(ReturnTo { pool, to, profile }), .. }) = self.lease.take() else {
             return;
         };
-        if let (Sender::Http1(http1), Framed::Http1(incoming)) = (&mut connection.sender, &self.body)
+        if let (HttpSender::Http1(http1), Framed::Http1(incoming)) = (&mut connection.sender, &self.body)
             && !http1.rest(incoming)
         {
             return;
@@ -388,7 +388,7 @@ impl ReplyBody {
         match (&mut self.body, &mut self.lease) {
             (
                 Framed::Http1(incoming),
-                Some(Lease { connection: Connection { sender: Sender::Http1(http1), .. }, .. }),
+                Some(Lease { connection: HttpConnection { sender: HttpSender::Http1(http1), .. }, .. }),
             ) => {
                 let piece = ready!(http1.poll_body(incoming, cx));
                 Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(Cause::from)))

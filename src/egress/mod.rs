@@ -46,10 +46,10 @@ use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Host, lock};
 use crate::host::Explainer;
 use janitor::Janitor;
-use lease::{Connection, DnsGeneration};
-use pool::{Bounds, Pool};
-use resolve::{Answer, Resolver};
-use tls::{Base, Profile, TlsError};
+use lease::{DnsGeneration, HttpConnection};
+use pool::{IdleBounds, Pool};
+use resolve::{ResolvedName, Resolver};
+use tls::{AlpnProfile, Base, TlsError};
 
 pub use error::{DialError, ResolveError};
 pub use exit::Exit;
@@ -117,22 +117,22 @@ impl Destination {
 #[derive(Debug)]
 struct Resolved {
     to: Authority,
-    answer: Answer,
+    answer: ResolvedName,
     /// The settings that it was resolved by.
-    live: Arc<Live>,
+    live: Arc<ReloadableOptions>,
 }
 
 /// What all exits share: settings, roots, names, and the tasks that drive
 /// connections. It cannot connect; only an [`Exit`] can.
 #[derive(Debug)]
 pub struct Egress {
-    live: ArcSwap<Live>,
-    bounds: Arc<Bounds>,
+    live: ArcSwap<ReloadableOptions>,
+    bounds: Arc<IdleBounds>,
     janitor: Janitor,
     tls: Base,
     tasks: Tasks,
     /// The idle connections of all exits, to be let go of when the host has no room for another one.
-    pools: Mutex<Vec<Weak<Pool<Connection>>>>,
+    pools: Mutex<Vec<Weak<Pool<HttpConnection>>>>,
     /// Connections of all exits that carry HTTP.
     open: Arc<AtomicUsize>,
     /// How many of them this process has file descriptors for.
@@ -142,7 +142,7 @@ pub struct Egress {
 
 /// What a reload changes. Each dial takes it once and keeps it.
 #[derive(Debug)]
-struct Live {
+struct ReloadableOptions {
     options: Options,
     resolver: Arc<Resolver>,
     ways: Arc<DnsGeneration>,
@@ -156,8 +156,8 @@ impl Egress {
     pub fn new(options: Options, tasks: Tasks) -> Result<Arc<Self>, TlsError> {
         let tls = Base::new(&options.extra_roots)?;
         let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers, tasks.clone()));
-        let bounds = Arc::new(Bounds::new(options.idle_per_exit, options.idle_timeout));
-        let live = ArcSwap::from_pointee(Live { options, resolver, ways: Arc::default() });
+        let bounds = Arc::new(IdleBounds::new(options.idle_per_exit, options.idle_timeout));
+        let live = ArcSwap::from_pointee(ReloadableOptions { options, resolver, ways: Arc::default() });
         let janitor = Janitor::start(&tasks);
         let (pools, open, room) = (Mutex::default(), Arc::default(), AtomicUsize::new(usize::MAX));
         let explainer = Explainer::default();
@@ -179,7 +179,7 @@ impl Egress {
         let renamed = resolver.is_some();
         let ways = if renamed { Arc::default() } else { Arc::clone(&old.ways) };
         let resolver = resolver.unwrap_or_else(|| Arc::clone(&old.resolver));
-        self.live.store(Arc::new(Live { options, resolver, ways }));
+        self.live.store(Arc::new(ReloadableOptions { options, resolver, ways }));
         if renamed {
             // After the swap: what is dialled from here on goes by the new names.
             old.ways.outdate();
@@ -236,11 +236,11 @@ impl Egress {
     }
 }
 
-impl Live {
-    const fn profile(&self, protocol: Protocol) -> Profile {
+impl ReloadableOptions {
+    const fn profile(&self, protocol: Protocol) -> AlpnProfile {
         match protocol {
-            Protocol::Any if self.options.http2 => Profile::Http2,
-            Protocol::Any | Protocol::Http1 => Profile::Http1,
+            Protocol::Any if self.options.http2 => AlpnProfile::Http2,
+            Protocol::Any | Protocol::Http1 => AlpnProfile::Http1,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::Id;
 
-use super::tls::Profile;
+use super::tls::AlpnProfile;
 use crate::domain::{Authority, BootInstant, lock};
 
 /// Something that can lie idle.
@@ -30,7 +30,7 @@ pub trait Reusable {
 /// Idle connections, newest last.
 pub struct Pool<C> {
     idle: Mutex<Vec<Idle<C>>>,
-    bounds: Arc<Bounds>,
+    bounds: Arc<IdleBounds>,
     stir: Waker,
     /// Will somebody look at it when what lies in it has become too old?
     watched: AtomicBool,
@@ -45,12 +45,12 @@ impl<C> std::fmt::Debug for Pool<C> {
 /// How many may lie idle in each pool, and for how long. All pools share them, and
 /// they may change at any time.
 #[derive(Debug, Default)]
-pub struct Bounds {
+pub struct IdleBounds {
     cap: AtomicUsize,
     max_idle_micros: AtomicU64,
 }
 
-impl Bounds {
+impl IdleBounds {
     /// At most `cap` connections in a pool, none idle for longer than `max_idle`.
     pub fn new(cap: usize, max_idle: Duration) -> Self {
         let bounds = Self::default();
@@ -72,7 +72,7 @@ impl Bounds {
 #[derive(Debug)]
 struct Idle<C> {
     to: Authority,
-    profile: Profile,
+    profile: AlpnProfile,
     since: BootInstant,
     connection: C,
 }
@@ -80,7 +80,7 @@ struct Idle<C> {
 impl<C: Reusable> Pool<C> {
     /// Empty, within `bounds`. `stir` is woken when something came on an idle connection: most often its end,
     /// and then [`Pool::expire`] lets go of it. Also when connections lie in it and nobody watches it.
-    pub const fn new(bounds: Arc<Bounds>, stir: Waker) -> Self {
+    pub const fn new(bounds: Arc<IdleBounds>, stir: Waker) -> Self {
         Self { idle: Mutex::new(Vec::new()), bounds, stir, watched: AtomicBool::new(false) }
     }
 
@@ -98,7 +98,7 @@ impl<C: Reusable> Pool<C> {
 
     /// The freshest idle connection to `to`, if there is one that still lives; of those that
     /// `here` wakes, if there are any.
-    pub fn take(&self, to: &Authority, profile: Profile, now: BootInstant, here: Option<Id>) -> Option<C> {
+    pub fn take(&self, to: &Authority, profile: AlpnProfile, now: BootInstant, here: Option<Id>) -> Option<C> {
         let mut idle = self.lock();
         let max_idle = self.bounds.max_idle();
         loop {
@@ -114,7 +114,7 @@ impl<C: Reusable> Pool<C> {
     }
 
     /// Keep a connection. The oldest one goes when there are too many.
-    pub fn put(&self, to: Authority, profile: Profile, mut connection: C, now: BootInstant) {
+    pub fn put(&self, to: Authority, profile: AlpnProfile, mut connection: C, now: BootInstant) {
         if connection.is_closed(&self.stir) {
             return;
         }
@@ -129,7 +129,7 @@ impl<C: Reusable> Pool<C> {
     }
 
     /// How many to `to` still live and have lain for less than `younger`.
-    pub fn fresh(&self, to: &Authority, profile: Profile, younger: Duration, now: BootInstant) -> usize {
+    pub fn fresh(&self, to: &Authority, profile: AlpnProfile, younger: Duration, now: BootInstant) -> usize {
         let mut idle = self.lock();
         self.sweep(&mut idle, now);
         let counts = |i: &&Idle<C>| i.profile == profile && i.to == *to && now.since(i.since) < younger;
@@ -201,7 +201,7 @@ mod tests {
     struct Opened {
         exit: usize,
         to: Authority,
-        profile: Profile,
+        profile: AlpnProfile,
         closed: Arc<AtomicBool>,
     }
 
@@ -244,7 +244,7 @@ mod tests {
         #[test]
         fn a_connection_is_reused_only_for_what_it_was_opened_for(steps in prop::collection::vec(step(), 1..200)) {
             let limit = Duration::from_secs(30);
-            let fresh = || Pool::<(Opened, BootInstant)>::new(Arc::new(Bounds::new(3, limit)), Waker::noop().clone());
+            let fresh = || Pool::<(Opened, BootInstant)>::new(Arc::new(IdleBounds::new(3, limit)), Waker::noop().clone());
             let hosts: Vec<_> = ["api.dhan.co:443", "api.dhan.co:8443", "auth.dhan.co:443", "api-feed.dhan.co:443"]
                 .iter().map(|h| Authority::parse(h, None).unwrap()).collect();
             // Generation tells a replaced exit from the one before it.
@@ -255,7 +255,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Request { exit, host, http2, keep } => {
-                        let profile = if http2 { Profile::Http2 } else { Profile::Http1 };
+                        let profile = if http2 { AlpnProfile::Http2 } else { AlpnProfile::Http1 };
                         let (id, pool) = &pools[exit];
                         let connection = match pool.take(&hosts[host], profile, now, None) {
                             Some((mut found, since)) => {

@@ -14,7 +14,7 @@ use crate::domain::{Authority, Host};
 
 /// Addresses to try.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(super) enum ResolvedName {
     /// An operator wrote them down.
     Pinned(Vec<SocketAddrV6>),
     /// The host is an address.
@@ -23,7 +23,7 @@ pub(super) enum Answer {
     Named(Arc<Name>, Vec<Ipv6Addr>, u16),
 }
 
-impl Answer {
+impl ResolvedName {
     /// The addresses in the order in which to try them.
     pub(super) fn addresses(&self) -> Vec<SocketAddrV6> {
         match self {
@@ -83,16 +83,16 @@ impl Resolver {
     }
 
     /// What `to` stands for, by `by`.
-    pub(super) async fn resolve(&self, to: &Authority, by: Instant) -> Result<Answer, ResolveError> {
+    pub(super) async fn resolve(&self, to: &Authority, by: Instant) -> Result<ResolvedName, ResolveError> {
         if let Some(pins) = self.pins.get(&to.host) {
-            return Ok(Answer::Pinned(pins.clone()));
+            return Ok(ResolvedName::Pinned(pins.clone()));
         }
         match to.host.ip() {
-            Some(IpAddr::V6(ip)) => Ok(Answer::Literal(SocketAddrV6::new(ip, to.port, 0, 0))),
+            Some(IpAddr::V6(ip)) => Ok(ResolvedName::Literal(SocketAddrV6::new(ip, to.port, 0, 0))),
             Some(IpAddr::V4(_)) => Err(ResolveError::Ipv4Only { host: to.host.clone() }),
             None => {
                 let (name, addresses) = self.names.lookup(&to.host, by).await?;
-                Ok(Answer::Named(name, addresses, to.port))
+                Ok(ResolvedName::Named(name, addresses, to.port))
             }
         }
     }

@@ -24,13 +24,13 @@ const TICKETS: usize = 8;
 /// The sessions of one exit.
 pub(super) struct Sessions {
     /// In the order they were first heard of.
-    hosts: Mutex<Vec<Host>>,
+    hosts: Mutex<Vec<HostSessions>>,
     /// Connections that the exit has open.
     open: Arc<AtomicUsize>,
 }
 
 /// Not `Debug`: what rustls shows of a session has its ticket.
-struct Host {
+struct HostSessions {
     name: ServerName<'static>,
     kx_hint: Option<NamedGroup>,
     tls12: Option<Box<Tls12ClientSessionValue>>,
@@ -51,15 +51,15 @@ impl Sessions {
     }
 
     /// Nothing panics while it is held, and a session that is lost costs a handshake.
-    fn lock(&self) -> MutexGuard<'_, Vec<Host>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<HostSessions>> {
         lock(&self.hosts)
     }
 
-    fn of<T>(&self, name: &ServerName<'_>, look: impl FnOnce(&mut Host) -> Option<T>) -> Option<T> {
+    fn of<T>(&self, name: &ServerName<'_>, look: impl FnOnce(&mut HostSessions) -> Option<T>) -> Option<T> {
         self.lock().iter_mut().find(|host| host.name == *name).and_then(look)
     }
 
-    fn keep(&self, name: ServerName<'static>, change: impl FnOnce(&mut Host)) {
+    fn keep(&self, name: ServerName<'static>, change: impl FnOnce(&mut HostSessions)) {
         let mut hosts = self.lock();
         if let Some(host) = hosts.iter_mut().find(|host| host.name == name) {
             return change(host);
@@ -67,7 +67,7 @@ impl Sessions {
         if hosts.len() >= HOSTS {
             hosts.remove(0);
         }
-        let mut host = Host { name, kx_hint: None, tls12: None, tls13: Vec::new() };
+        let mut host = HostSessions { name, kx_hint: None, tls12: None, tls13: Vec::new() };
         change(&mut host);
         hosts.reserve_exact(1);
         hosts.push(host);

@@ -10,14 +10,14 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, ClientConfig, RootCertStore};
 
 use super::sessions::Sessions;
+use crate::net::tls_server;
 
 /// What is offered to the server, part of the key of an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Profile {
+pub enum AlpnProfile {
     /// `http/1.1` only: WebSockets, and everything while `egress.http2` is off.
     Http1,
     /// `h2` and `http/1.1`.
@@ -87,10 +87,10 @@ impl ExitTls {
     }
 
     /// The configuration of `base` with this exit's sessions.
-    pub(super) fn config(&self, base: &Base, profile: Profile) -> &Arc<ClientConfig> {
+    pub(super) fn config(&self, base: &Base, profile: AlpnProfile) -> &Arc<ClientConfig> {
         let (own, base) = match profile {
-            Profile::Http1 => (&self.http1, &base.http1),
-            Profile::Http2 => (&self.http2, &base.http2),
+            AlpnProfile::Http1 => (&self.http1, &base.http1),
+            AlpnProfile::Http2 => (&self.http2, &base.http2),
         };
         own.get_or_init(|| {
             let mut config = base.clone();
@@ -108,10 +108,7 @@ impl ExitTls {
 /// # Errors
 /// [`TlsError::Roots`] when the file cannot be read or holds none.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let refused = |reason: String| TlsError::Roots { path: path.to_owned(), reason };
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| refused(e.to_string()))?.collect();
-    let found = found.map_err(|e| refused(e.to_string()))?;
-    if found.is_empty() { Err(refused("no certificate in it".to_owned())) } else { Ok(found) }
+    tls_server::read_certificates(path).map_err(|reason| TlsError::Roots { path: path.to_owned(), reason })
 }
 
 #[cfg(test)]
@@ -184,7 +181,7 @@ mod tests {
         for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
             let (server, base) = server(&[version]);
             let (one, two) = (ExitTls::default(), ExitTls::default());
-            let kind = |exit: &ExitTls| handshake(exit.config(&base, Profile::Http1), &server, &name(0));
+            let kind = |exit: &ExitTls| handshake(exit.config(&base, AlpnProfile::Http1), &server, &name(0));
             assert_eq!([kind(&one), kind(&one), kind(&two)], [FULL, HandshakeKind::Resumed, FULL], "{version:?}");
         }
     }
@@ -216,7 +213,7 @@ mod tests {
         for (version, kept) in [(&rustls::version::TLS13, "Tls13"), (&rustls::version::TLS12, "Tls12")] {
             let (server, base) = server(&[version]);
             let exit = ExitTls::default();
-            handshake(exit.config(&base, Profile::Http1), &server, &name(0));
+            handshake(exit.config(&base, AlpnProfile::Http1), &server, &name(0));
             let shown = format!("{exit:?}");
             assert!(!shown.contains(kept) && !shown.contains("ticket:"), "{shown}");
         }
@@ -227,7 +224,7 @@ mod tests {
     fn a_ticket_is_spent_by_the_connection_that_it_is_offered_on() {
         let (server, base) = server(&[&rustls::version::TLS13]);
         let exit = ExitTls::default();
-        let config = exit.config(&base, Profile::Http1);
+        let config = exit.config(&base, AlpnProfile::Http1);
         assert_eq!(handshake(config, &server, &name(0)), FULL);
         // A connection that comes to nothing: its handshake begins all the same.
         drop(begin(config, &name(0)));
@@ -241,7 +238,7 @@ mod tests {
         let (server, base) = server(&[&rustls::version::TLS13]);
         let after_spending = |spent: usize, open: usize| {
             let exit = ExitTls::new(Arc::new(AtomicUsize::new(open)));
-            let config = exit.config(&base, Profile::Http1);
+            let config = exit.config(&base, AlpnProfile::Http1);
             // Each brings two and spends one.
             for _ in 0..9 {
                 handshake(config, &server, &name(0));
@@ -261,7 +258,7 @@ mod tests {
     fn the_host_that_was_met_first_is_forgotten_when_there_are_many() {
         let (server, base) = server(&[&rustls::version::TLS13]);
         let exit = ExitTls::default();
-        let kind = |n: usize| handshake(exit.config(&base, Profile::Http1), &server, &name(n));
+        let kind = |n: usize| handshake(exit.config(&base, AlpnProfile::Http1), &server, &name(n));
         for n in 0..10 {
             assert_eq!(kind(n), FULL);
         }

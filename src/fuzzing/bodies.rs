@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::input::parts;
-use crate::orders::body::Body;
+use crate::orders::body::JsonBody;
 use crate::orders::terms::Number;
 
 /// Between the two bodies of an input: it stands in no JSON.
@@ -21,7 +21,7 @@ pub fn body_value(data: &[u8]) {
     let (one, two) = parts(data, BETWEEN);
     let Some((first, digest)) = one_body(one) else { return };
     let anew = spelt_anew(&first);
-    let again = Body::read(anew.as_bytes()).map(|body| body.value_sha256());
+    let again = JsonBody::read(anew.as_bytes()).map(|body| body.value_sha256());
     assert_eq!(again, Ok(digest), "spelt anew it is another order: {anew}");
     if let Some((second, other)) = one_body(two) {
         assert_eq!(first == second, digest == other, "told apart wrongly");
@@ -29,7 +29,7 @@ pub fn body_value(data: &[u8]) {
 }
 
 fn one_body(text: &[u8]) -> Option<(Said, [u8; 32])> {
-    let body = Body::read(text).ok()?;
+    let body = JsonBody::read(text).ok()?;
     let simple = serde_json::from_slice::<&RawValue>(text).ok().and_then(|raw| Pairs::of(raw.get()));
     // Half of a pair of surrogates in a name is no text to serde.
     let odd = text.windows(2).any(|pair| pair == b"\\u");

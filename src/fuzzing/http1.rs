@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use super::input::{parts, pieces};
 use crate::domain::Authority;
 use crate::egress::fuzzing::{Message, exchange};
-use crate::proxy::fuzzing::{BODY_LIMIT, Request, for_broker, requests};
+use crate::proxy::fuzzing::{BODY_LIMIT, ParsedRequest, for_broker, requests};
 
 /// A head, taken apart at its line ends and colons.
 struct Head<'a> {
@@ -134,7 +134,7 @@ pub fn callers_http1(data: &[u8]) {
 }
 
 /// The simple reader must see this request at the front.
-fn simple<'a>(bytes: &'a [u8], request: &Request) -> (Head<'a>, &'a [u8]) {
+fn simple<'a>(bytes: &'a [u8], request: &ParsedRequest) -> (Head<'a>, &'a [u8]) {
     let head = Head::of(bytes);
     assert!(head.is_some(), "a request was read where no head ends");
     let head = head.unwrap_or_else(|| Head { start: b"", fields: Vec::new(), rest: b"" });
@@ -156,7 +156,7 @@ fn simple<'a>(bytes: &'a [u8], request: &Request) -> (Head<'a>, &'a [u8]) {
 }
 
 /// What is written to the broker for a request is one request, and the same.
-fn goes_on_as_it_came(request: &Request) {
+fn goes_on_as_it_came(request: &ParsedRequest) {
     let Ok(path) = PathAndQuery::try_from(request.target.as_str()) else { return };
     let Ok(authority) = Authority::parse("api.dhan.co:443", None) else { return };
     let mut headers = request.headers.clone();
@@ -169,7 +169,7 @@ fn goes_on_as_it_came(request: &Request) {
     let (written, _) = exchange(&message, Bytes::new(), usize::MAX);
     let (found, refused) = requests(written.into(), usize::MAX, false);
     assert!(!refused, "what we wrote is refused");
-    let told = |request: &Request| (request.method.clone(), request.target.clone(), request.body.clone());
+    let told = |request: &ParsedRequest| (request.method.clone(), request.target.clone(), request.body.clone());
     let wanted = (request.method.clone(), path.as_str().to_owned(), request.body.clone());
     assert_eq!(found.iter().map(told).collect::<Vec<_>>(), [wanted], "what we wrote is read as something else");
     for name in headers.keys() {
@@ -205,7 +205,7 @@ pub fn broker_http1(data: &[u8]) {
     let (_, found) = exchange(&message, bytes.clone(), usize::MAX);
     for piece in pieces(data) {
         let (_, other) = exchange(&message, bytes.clone(), piece);
-        let told = |reply: Option<crate::egress::fuzzing::Reply>| reply.map(|r| (r.status, r.headers, r.body));
+        let told = |reply: Option<crate::egress::fuzzing::ParsedReply>| reply.map(|r| (r.status, r.headers, r.body));
         let same = found.as_ref().map(|r| (r.status, r.headers.clone(), r.body.clone())) == told(other);
         assert!(same, "in pieces of {piece} it is something else");
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing of it knows a leg. What a leg needs done that takes the others, it asks of its [`Care`].
 //!
-//! Nothing of it is on the order path but [`Context::uptime_secs`], which is read once a request.
+//! Nothing of it is on the order path but [`LegContext::uptime_secs`], which is read once a request.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -33,7 +33,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How legs are looked after.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct LegSettings {
     /// How long a leg that tripped must be healthy before it is used again.
     pub dwell: Duration,
     /// Idle connections kept to the API host on each leg that admits; 0 for none.
@@ -44,7 +44,7 @@ pub struct Settings {
     pub api: Authority,
 }
 
-impl From<&Config> for Settings {
+impl From<&Config> for LegSettings {
     fn from(config: &Config) -> Self {
         Self {
             dwell: config.legs.dwell,
@@ -96,8 +96,8 @@ pub(super) trait Care: Send + Sync {
 }
 
 /// The things that all legs share.
-pub(super) struct Context {
-    settings: ArcSwap<Settings>,
+pub(super) struct LegContext {
+    settings: ArcSwap<LegSettings>,
     /// `settings.api`, which stays.
     api: Authority,
     egress: Arc<Egress>,
@@ -109,14 +109,14 @@ pub(super) struct Context {
     began: Instant,
 }
 
-impl std::fmt::Debug for Context {
+impl std::fmt::Debug for LegContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context").field("settings", &self.settings.load()).finish_non_exhaustive()
     }
 }
 
-impl Context {
-    pub(super) fn new(settings: Settings, egress: Arc<Egress>, metrics: Arc<Metrics>) -> Self {
+impl LegContext {
+    pub(super) fn new(settings: LegSettings, egress: Arc<Egress>, metrics: Arc<Metrics>) -> Self {
         Self {
             api: settings.api.clone(),
             settings: ArcSwap::from_pointee(settings),
@@ -139,11 +139,11 @@ impl Context {
     }
 
     /// The API host stays.
-    pub(super) fn reload(&self, settings: Settings) {
-        self.settings.store(Arc::new(Settings { api: self.api.clone(), ..settings }));
+    pub(super) fn reload(&self, settings: LegSettings) {
+        self.settings.store(Arc::new(LegSettings { api: self.api.clone(), ..settings }));
     }
 
-    pub(super) fn settings(&self) -> Guard<Arc<Settings>> {
+    pub(super) fn settings(&self) -> Guard<Arc<LegSettings>> {
         self.settings.load()
     }
 

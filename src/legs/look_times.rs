@@ -29,7 +29,7 @@ pub(super) struct Looks {
 }
 
 impl Looks {
-    pub(super) fn end(&mut self, found: Option<Found>, now: Instant, random: u32) {
+    pub(super) fn end(&mut self, found: Option<LookResult>, now: Instant, random: u32) {
         self.began = None;
         if let Some(found) = found {
             self.last = Some(now);
@@ -53,7 +53,7 @@ fn jittered(wait: Duration, random: u32) -> Duration {
 
 /// What came of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum LookResult {
     /// The broker's answer; another address in it was seen twice in a row.
     Told(SeenAddress),
     /// Another address was seen once, and then nothing was said.
@@ -62,7 +62,7 @@ pub(super) enum Found {
     NotTold,
 }
 
-impl Found {
+impl LookResult {
     const fn wait(self) -> Duration {
         match self {
             Self::Told(SeenAddress { detected: Some(_), .. }) => EVERY,

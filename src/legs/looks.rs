@@ -24,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::context::PATIENCE;
 use super::health::{Event, Purpose};
-use super::look_times::{Found, Looks};
+use super::look_times::{LookResult, Looks};
 use super::pace::jitter;
 use super::register::{GetIp, Register};
 use super::{Leg, Legs, warm};
@@ -37,22 +37,22 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(5);
 const A_TICK: usize = 100;
 /// Ask, and again when the answer is another address.
-pub(super) async fn ask(getter: &dyn GetIp, legs: &Arc<Legs>, role: Role) -> Found {
+pub(super) async fn ask(getter: &dyn GetIp, legs: &Arc<Legs>, role: Role) -> LookResult {
     let leg = legs.leg(role);
     let question = async || {
         let asked = getter.get_ip(legs, role)?;
         tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
     };
-    let Some(first) = question().await else { return Found::NotTold };
-    let Some(other) = first.detected.filter(|detected| !leg.is_own(*detected)) else { return Found::Told(first) };
+    let Some(first) = question().await else { return LookResult::NotTold };
+    let Some(other) = first.detected.filter(|detected| !leg.is_own(*detected)) else { return LookResult::Told(first) };
     if leg.rank(Purpose::Read).is_barred() {
-        return Found::Told(first);
+        return LookResult::Told(first);
     }
     tracing::warn!(account = %legs.account(), leg = role.as_str(), source = %leg.source(), seen = %other,
         "the broker saw another address than this leg's own; it is asked again on a new connection");
     match question().await {
-        Some(second) if second.detected.is_some() => Found::Told(second),
-        Some(_) | None => Found::Doubtful,
+        Some(second) if second.detected.is_some() => LookResult::Told(second),
+        Some(_) | None => LookResult::Doubtful,
     }
 }
 
@@ -93,7 +93,7 @@ fn begin(register: &Arc<Register>, legs: &Arc<Legs>, role: Role) -> Option<Insta
         looks.began = Some(now);
     }
     let under_way =
-        UnderWay { legs: Arc::clone(legs), role, random: jitter(leg.source(), register.context.uptime_secs()) };
+        LookInProgress { legs: Arc::clone(legs), role, random: jitter(leg.source(), register.context.uptime_secs()) };
     let (register, getter, stop) = (Arc::clone(register), Arc::clone(getter), tasks.clone());
     tasks.spawn(async move {
         let look = async {
@@ -110,14 +110,14 @@ fn begin(register: &Arc<Register>, legs: &Arc<Legs>, role: Role) -> Option<Insta
     Some(now)
 }
 
-struct UnderWay {
+struct LookInProgress {
     legs: Arc<Legs>,
     role: Role,
     random: u32,
 }
 
-impl UnderWay {
-    fn end(&self, found: Option<Found>) {
+impl LookInProgress {
+    fn end(&self, found: Option<LookResult>) {
         let leg = self.legs.leg(self.role);
         if let Some(found) = found {
             if let Some(seen) = found.seen() {
@@ -129,7 +129,7 @@ impl UnderWay {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for LookInProgress {
     /// However it ended, nobody waits for it any longer.
     fn drop(&mut self) {
         let leg = self.legs.leg(self.role);

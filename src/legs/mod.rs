@@ -25,6 +25,7 @@
 //! when the other leg then reached that host: a feed that is down must not move orders.
 
 mod context;
+mod failed_dial;
 pub mod health;
 mod inbox;
 mod leg;
@@ -49,9 +50,9 @@ use crate::domain::time::within;
 use crate::domain::{AccountName, Authority, Pair, Role};
 use crate::egress::{Destination, DialError, Lease};
 
-use context::{Care, Context};
+use context::{Care, LegContext};
 
-pub use context::{LegEvent, SeenAddress, Settings};
+pub use context::{LegEvent, LegSettings, SeenAddress};
 pub use health::{LegState, Purpose, Reason};
 pub use leg::{Errand, Leg, Reuse};
 pub use register::GetIp;
@@ -92,7 +93,7 @@ pub struct Legs {
     /// When a request last used them, in seconds of uptime, from 1 on.
     used: AtomicU64,
     ended: CancellationToken,
-    context: Arc<Context>,
+    context: Arc<LegContext>,
 }
 
 /// The legs to try, in order.
@@ -115,7 +116,7 @@ impl<'a> IntoIterator for Chosen<'a> {
 
 impl Legs {
     /// Makes the legs of `account`, which nobody knows of yet; `care` does what takes more than one leg.
-    fn cared_for(account: &AccountName, pair: &Pair, context: &Arc<Context>, care: Arc<dyn Care>) -> Self {
+    fn cared_for(account: &AccountName, pair: &Pair, context: &Arc<LegContext>, care: Arc<dyn Care>) -> Self {
         Self {
             account: account.clone(),
             primary: Leg::new(Role::Primary, account, pair, context, Arc::clone(&care)),

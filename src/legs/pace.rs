@@ -13,7 +13,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// When a leg's next warm connection may be made.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct WarmPace {
     last: Option<Instant>,
     /// Is it known whether the last one lasted?
     judged: bool,
@@ -22,7 +22,7 @@ pub(super) struct Pace {
     under_way: bool,
 }
 
-impl Pace {
+impl WarmPace {
     /// One is lacking: may it be made now? Then it counts as under way.
     pub(super) fn begin(&mut self, now: Instant, random: u32) -> bool {
         if self.under_way {
@@ -67,7 +67,7 @@ mod tests {
     /// A broker that closes what we open must not be opened on for ever, once a second.
     #[test]
     fn connections_that_do_not_last_are_made_ever_more_seldom() {
-        let mut pace = Pace::default();
+        let mut pace = WarmPace::default();
         let began = Instant::now();
         let mut made = Vec::new();
         for second in 0..1000 {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn one_that_lasted_is_made_again_at_once() {
-        let mut pace = Pace::default();
+        let mut pace = WarmPace::default();
         let began = Instant::now();
         for n in 0..20 {
             let now = began + Duration::from_secs(20 * n);

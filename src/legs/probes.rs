@@ -16,7 +16,7 @@ use super::context::PATIENCE;
 use super::health::{Event, PathState, Reason};
 use super::inbox::Key;
 use super::register::Register;
-use super::{Leg, Legs, leg, looks};
+use super::{Leg, Legs, failed_dial, looks};
 use crate::domain::Role;
 use crate::domain::tasks::Tasks;
 /// Probes at once, over all accounts: a dead line holds each for a connect timeout.
@@ -24,12 +24,12 @@ const AT_ONCE: usize = 64;
 
 /// Legs by the time of their next probe, each at most once.
 #[derive(Default)]
-struct Queue {
+struct ProbeQueue {
     by_time: BTreeMap<(Instant, usize, bool), Weak<Legs>>,
     times: HashMap<Key, Instant>,
 }
 
-impl Queue {
+impl ProbeQueue {
     const fn place(at: Instant, (legs, role): Key) -> (Instant, usize, bool) {
         (at, legs, matches!(role, Role::Secondary))
     }
@@ -58,7 +58,7 @@ impl Queue {
 /// Probe until the process is to stop.
 pub(super) async fn run(register: Arc<Register>, tasks: Tasks) {
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
-    let mut queue = Queue::default();
+    let mut queue = ProbeQueue::default();
     loop {
         for (key, (legs, at)) in register.inbox.take() {
             queue.put(key, legs, at);
@@ -110,11 +110,11 @@ async fn probe(register: &Register, legs: &Arc<Legs>, role: Role) {
 async fn try_line(register: &Register, leg: &Leg) -> PathState {
     let at = match register.context.egress().resolve(register.context.api(), Instant::now() + PATIENCE).await {
         Ok(at) => at,
-        Err(err) => return leg::line_of(&err),
+        Err(err) => return failed_dial::line_of(&err),
     };
     match tokio::time::timeout(PATIENCE, leg.exit().prove(&at)).await {
         Ok(Ok(())) => PathState::Works,
-        Ok(Err(err)) => leg::line_of(&err),
+        Ok(Err(err)) => failed_dial::line_of(&err),
         Err(_) => PathState::Failed(Reason::ConnectTimedOut),
     }
 }
@@ -130,7 +130,7 @@ mod tests {
     fn the_last_plan_for_a_leg_is_the_one_that_counts() {
         let now = Instant::now();
         let after = |s| now + Duration::from_secs(s);
-        let mut queue = Queue::default();
+        let mut queue = ProbeQueue::default();
         queue.put((8, Role::Primary), Weak::new(), after(1));
         queue.put((8, Role::Secondary), Weak::new(), after(2));
         queue.put((8, Role::Primary), Weak::new(), after(3));

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::Legs;
-use super::context::{Context, SeenAddress};
+use super::context::{LegContext, SeenAddress};
 use super::inbox::Inbox;
 use crate::domain::Role;
 use crate::domain::lock;
@@ -33,10 +33,10 @@ pub trait GetIp: Send + Sync {
     fn is_anothers(&self, legs: &Legs, address: IpAddr) -> bool;
 }
 
-/// See the module.
+/// Every account's legs, held weakly, and the addresses that the kernel delivers to this host.
 pub(super) struct Register {
-    pub(super) context: Arc<Context>,
-    legs: Mutex<Known>,
+    pub(super) context: Arc<LegContext>,
+    legs: Mutex<RegisteredLegs>,
     /// What the kernel delivers to this host; `None` while that is not known.
     local: Mutex<Option<LocalRoutes>>,
     pub(super) inbox: Inbox,
@@ -44,14 +44,14 @@ pub(super) struct Register {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct RegisteredLegs {
     legs: Vec<Weak<Legs>>,
     /// Look for dead ones when there are this many.
     tidy_at: usize,
 }
 
 impl Register {
-    pub(super) fn new(context: Arc<Context>) -> Self {
+    pub(super) fn new(context: Arc<LegContext>) -> Self {
         Self {
             context,
             legs: Mutex::default(),

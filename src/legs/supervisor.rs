@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use super::context::{Care, Context, LegEvent, Settings};
+use super::context::{Care, LegContext, LegEvent, LegSettings};
 use super::register::{GetIp, Register};
 use super::{Legs, looks, probes, warm, watch};
 use crate::domain::tasks::Tasks;
@@ -17,7 +17,7 @@ use crate::domain::{AccountName, Pair, Role};
 use crate::egress::Egress;
 use crate::telemetry::Metrics;
 
-/// See the module.
+/// Looks after every account's legs: makes them, and runs what probes, looks at and warms them.
 pub struct Supervisor {
     pub(super) register: Arc<Register>,
 }
@@ -30,8 +30,8 @@ impl std::fmt::Debug for Supervisor {
 
 impl Supervisor {
     /// One that does nothing by itself until it is started.
-    pub fn new(settings: Settings, egress: Arc<Egress>, metrics: Arc<Metrics>) -> Arc<Self> {
-        let context = Arc::new(Context::new(settings, egress, metrics));
+    pub fn new(settings: LegSettings, egress: Arc<Egress>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let context = Arc::new(LegContext::new(settings, egress, metrics));
         Arc::new(Self { register: Arc::new(Register::new(context)) })
     }
 
@@ -58,7 +58,7 @@ impl Supervisor {
     }
 
     /// Other settings, for the legs there are and those to come. The API host stays.
-    pub fn reload(&self, settings: Settings) {
+    pub fn reload(&self, settings: LegSettings) {
         let dwell = settings.dwell;
         self.register.context.reload(settings);
         for legs in self.register.all() {

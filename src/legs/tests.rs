@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker, and an account's legs that are looked after.
 struct Bench {
-    attendant: Arc<Supervisor>,
+    supervisor: Arc<Supervisor>,
     legs: Arc<Legs>,
     metrics: Arc<Metrics>,
     tasks: Tasks,
@@ -58,12 +58,12 @@ async fn bench_with(dwell: Duration, api_at: Option<SocketAddrV6>) -> Bench {
     };
     let egress = Egress::new(options, tasks.clone()).unwrap();
     let metrics = Arc::new(Metrics::default());
-    let settings = Settings { dwell, warm: 0, warm_always: false, api: api() };
-    let attendant = Supervisor::new(settings, egress, Arc::clone(&metrics));
+    let settings = LegSettings { dwell, warm: 0, warm_always: false, api: api() };
+    let supervisor = Supervisor::new(settings, egress, Arc::clone(&metrics));
     let own = SourceAddr::parse("::1").unwrap();
     let pair = Pair { primary: own, secondary: own };
-    let legs = Legs::new(&AccountName::parse("a1").unwrap(), &pair, &attendant);
-    Bench { attendant, legs, metrics, tasks, _roots: roots }
+    let legs = Legs::new(&AccountName::parse("a1").unwrap(), &pair, &supervisor);
+    Bench { supervisor, legs, metrics, tasks, _roots: roots }
 }
 
 /// A `getIP` that always answers the same.
@@ -90,12 +90,12 @@ impl GetIp for Answers {
 #[tokio::test]
 async fn a_leg_that_the_broker_refused_takes_orders_again_after_proof() {
     let dwell = Duration::from_millis(300);
-    let Bench { attendant, legs, metrics, tasks, .. } = &bench(dwell).await;
-    let mut events = attendant.events();
+    let Bench { supervisor, legs, metrics, tasks, .. } = &bench(dwell).await;
+    let mut events = supervisor.events();
     let seen = SeenAddress { detected: Some(Ipv6Addr::LOCALHOST.into()), orders_allowed: Some(true) };
     let answers = Arc::new(Answers(seen, AtomicUsize::new(0)));
-    attendant.set_get_ip(Arc::<Answers>::clone(&answers));
-    attendant.start(tasks);
+    supervisor.set_get_ip(Arc::<Answers>::clone(&answers));
+    supervisor.start(tasks);
 
     legs.leg(Role::Primary).refused_source();
     let began = Instant::now();
@@ -163,11 +163,11 @@ async fn running_out_of_time_tells_against_a_leg_only_when_it_had_some() {
 /// Metrics count the legs there are, whatever state they were in at their end.
 #[tokio::test]
 async fn legs_that_are_gone_are_not_counted() {
-    let Bench { legs, metrics, attendant, tasks, .. } = bench(Duration::from_secs(60)).await;
+    let Bench { legs, metrics, supervisor, tasks, .. } = bench(Duration::from_secs(60)).await;
     legs.leg(Role::Primary).refused_source();
     assert!(metrics.text().contains(r#"sixgate_legs{state="tripped"} 1"#), "{}", metrics.text());
     drop(legs);
-    assert!(attendant.register.all().is_empty());
+    assert!(supervisor.register.all().is_empty());
     let text = metrics.text();
     assert!(text.contains(r#"legs{state="tripped"} 0"#) && text.contains(r#"legs{state="admits"} 0"#), "{text}");
     tasks.stop(Duration::from_secs(1)).await;

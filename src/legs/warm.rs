@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::context::PATIENCE;
 use super::health::Purpose;
-use super::pace::{Pace, jitter};
+use super::pace::{WarmPace, jitter};
 use super::register::Register;
 use super::{Leg, Legs};
 use crate::broker::dhan::calendar;
@@ -118,6 +118,6 @@ fn good_for(register: &Register, leg: &Leg) -> Duration {
     limit * 6 / 10 + limit * (jitter(leg.source(), 0) % 256) / 1280
 }
 
-fn pace(leg: &Leg) -> std::sync::MutexGuard<'_, Pace> {
+fn pace(leg: &Leg) -> std::sync::MutexGuard<'_, WarmPace> {
     lock(&leg.warming)
 }

@@ -6,3 +6,4 @@ pub(crate) mod netlink;
 pub(crate) mod netlink_message;
 pub mod read_buffer;
 pub(crate) mod rewind;
+pub(crate) mod tls_server;

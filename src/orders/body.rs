@@ -1,7 +1,7 @@
 //! An order write's body, read once and by value: what it says, whatever its spelling.
 //!
 //! A program that repeats an order serialises it anew: members in another order, `3310.50` for `3310.5`, `"5"` for 5.
-//! That is the same order. So bodies are compared by [`Body::value_sha256`], into which blanks, the order of members
+//! That is the same order. So bodies are compared by [`JsonBody::value_sha256`], into which blanks, the order of members
 //! and the spelling of numbers (also in quotes) do not go, nor the two ids that the gateway fills in.
 //!
 //! Invariants:
@@ -30,7 +30,7 @@ const DEPTH: usize = 32;
 
 /// Why a body cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableBody {
     /// It is text in another encoding.
     #[error("it is {0}; send it as UTF-8")]
     Encoding(&'static str),
@@ -55,7 +55,7 @@ pub enum Unreadable {
 
 /// A body that is a JSON object, and its raw values as they stand there.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Body<'a> {
+pub struct JsonBody<'a> {
     members: Vec<Member<'a>>,
     /// The members of each order in `orders[]`.
     orders: Vec<Vec<Member<'a>>>,
@@ -65,7 +65,7 @@ pub struct Body<'a> {
 
 /// A raw value read as text.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Text<'a> {
+pub enum TextValue<'a> {
     /// A text, or a number as it is spelt: some SDKs send ids as numbers.
     Is(Cow<'a, str>),
     /// `null`.
@@ -74,7 +74,7 @@ pub enum Text<'a> {
     Other,
 }
 
-impl<'a> Text<'a> {
+impl<'a> TextValue<'a> {
     /// Of a raw value.
     pub fn of(raw: &'a str) -> Self {
         match raw.as_bytes().first() {
@@ -94,27 +94,27 @@ impl<'a> Text<'a> {
     }
 }
 
-impl<'a> Body<'a> {
+impl<'a> JsonBody<'a> {
     /// Read a body whose byte order mark, if it had one, is gone.
     ///
     /// # Errors
-    /// [`Unreadable`].
-    pub fn read(body: &'a [u8]) -> Result<Self, Unreadable> {
-        let text = std::str::from_utf8(body).map_err(|_| Unreadable::Encoding(encoding(body)))?;
+    /// [`UnreadableBody`].
+    pub fn read(body: &'a [u8]) -> Result<Self, UnreadableBody> {
+        let text = std::str::from_utf8(body).map_err(|_| UnreadableBody::Encoding(encoding(body)))?;
         if let Some(members) = cursor::object(text, false) {
             return Self::of(members, Vec::new());
         }
         if let Err(err) = serde_json::from_str::<IgnoredAny>(text) {
             // UTF-16 of plain text is UTF-8 too, with a NUL at every other place.
             return Err(match text.contains('\0') {
-                true => Unreadable::Encoding(encoding(body)),
-                false => Unreadable::NotJson { line: err.line(), column: err.column() },
+                true => UnreadableBody::Encoding(encoding(body)),
+                false => UnreadableBody::NotJson { line: err.line(), column: err.column() },
             });
         }
         if cursor::depth(text) > DEPTH {
-            return Err(Unreadable::TooDeep);
+            return Err(UnreadableBody::TooDeep);
         }
-        let members = cursor::object(text, true).ok_or(Unreadable::NotObject)?;
+        let members = cursor::object(text, true).ok_or(UnreadableBody::NotObject)?;
         let list = members.iter().rev().find(|member| member.name == "orders");
         let orders = list.and_then(|list| cursor::array(list.raw)).unwrap_or_default();
         let orders = orders.into_iter().filter_map(|order| cursor::object(order, true)).collect();
@@ -126,7 +126,7 @@ impl<'a> Body<'a> {
         Self::default()
     }
 
-    fn of(members: Vec<Member<'a>>, orders: Vec<Vec<Member<'a>>>) -> Result<Self, Unreadable> {
+    fn of(members: Vec<Member<'a>>, orders: Vec<Vec<Member<'a>>>) -> Result<Self, UnreadableBody> {
         let client_id = once(&members, "dhanClientId")?;
         let correlation_id = once(&members, "correlationId")?;
         for order in &orders {
@@ -153,7 +153,7 @@ impl<'a> Body<'a> {
     /// The ids of each order in `orders[]` that has one. Blanks alone are none.
     pub fn ids_of_orders(&self) -> impl Iterator<Item = Arc<str>> {
         let ids = self.orders.iter().filter_map(|order| find(order, "correlationId"));
-        ids.filter_map(|raw| Text::of(raw).said()).map(Arc::from)
+        ids.filter_map(|raw| TextValue::of(raw).said()).map(Arc::from)
     }
 
     /// Is one of its correlation ids a number that can be written in more ways than one, as 1.50 and 1.5? Ids are told
@@ -184,11 +184,11 @@ impl<'a> Body<'a> {
 }
 
 /// The one member of this name, if there is one.
-fn once<'a>(members: &[Member<'a>], name: &'static str) -> Result<Option<&'a str>, Unreadable> {
+fn once<'a>(members: &[Member<'a>], name: &'static str) -> Result<Option<&'a str>, UnreadableBody> {
     let mut found = None;
     for member in members.iter().filter(|member| member.name.eq_ignore_ascii_case(name)) {
         if member.name != name || found.replace(member.raw).is_some() {
-            return Err(Unreadable::Twice(name));
+            return Err(UnreadableBody::Twice(name));
         }
     }
     Ok(found)
@@ -199,8 +199,8 @@ fn find<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
 }
 
 fn terms(members: &[Member<'_>]) -> Terms {
-    let word = |raw| Text::of(raw).said().map(|text| Box::from(text.trim()));
-    let number = |raw| Text::of(raw).said().and_then(|text| Number::parse(text.trim()));
+    let word = |raw| TextValue::of(raw).said().map(|text| Box::from(text.trim()));
+    let number = |raw| TextValue::of(raw).said().and_then(|text| Number::parse(text.trim()));
     let mut terms = Terms::default();
     // Of two the last: most servers take that one.
     for Member { name, raw } in members {
@@ -221,7 +221,7 @@ fn terms(members: &[Member<'_>]) -> Terms {
             "legName" => terms.leg = word(raw),
             "orderFlag" => terms.flag = word(raw),
             "afterMarketOrder" => terms.after_market = raw.trim_matches('"').eq_ignore_ascii_case("true"),
-            "correlationId" => terms.correlation_id = Text::of(raw).said().map(Box::from),
+            "correlationId" => terms.correlation_id = TextValue::of(raw).said().map(Box::from),
             "sequence" => terms.sequence = word(raw),
             _ => {}
         }

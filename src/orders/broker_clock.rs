@@ -69,7 +69,7 @@ pub struct BrokerClock {
 
 /// When a write left and when its order could have been made at the latest, by the broker's clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Window {
+pub struct SendWindow {
     /// It cannot have left earlier.
     pub from: Timestamp,
     /// Its order cannot have been made later.
@@ -161,7 +161,7 @@ impl BrokerClock {
     /// The broker's times between which the order of a write that left then was made. `now` and `wall` are one moment.
     /// While nothing bears out what one reply said, the host's clock counts as well: what fits only one of the two may be
     /// another's order.
-    pub fn window(&self, sent: SentAt, now: BootInstant, wall: Timestamp) -> Option<Window> {
+    pub fn window(&self, sent: SentAt, now: BootInstant, wall: Timestamp) -> Option<SendWindow> {
         let reading = self.reading();
         let of_host = || Some(Reading { at: now, earliest: minus(wall, UNHEARD)?, latest: plus(wall, UNHEARD)? });
         let believed = match reading.believed() {
@@ -174,7 +174,7 @@ impl BrokerClock {
             None => of_host()?,
         };
         let (one, other) = (believed.window(sent, now)?, other.window(sent, now)?);
-        Some(Window { from: one.from.max(other.from), until: one.until.min(other.until) })
+        Some(SendWindow { from: one.from.max(other.from), until: one.until.min(other.until) })
     }
 }
 
@@ -193,13 +193,13 @@ impl Reading {
     }
 
     /// [`BrokerClock::window`] by this reading, of the moment `now`.
-    fn window(self, sent: SentAt, now: BootInstant) -> Option<Window> {
+    fn window(self, sent: SentAt, now: BootInstant) -> Option<SendWindow> {
         let (from, latest) = match sent {
             SentAt::Here(at) => (minus(self.earliest, span(at, now))?, minus(self.latest, span(at, now))?),
             // The broker's time, as far as it was known then: this host's says nothing of it today.
             SentAt::Written(at) => (minus(at, WRITTEN.max(self.latest.duration_since(self.earliest) / 2))?, at),
         };
-        Some(Window { from, until: plus(latest, MAKING)?.min(self.latest) })
+        Some(SendWindow { from, until: plus(latest, MAKING)?.min(self.latest) })
     }
 
     fn moved_to(self, at: BootInstant) -> Option<Self> {
@@ -216,7 +216,7 @@ impl Reading {
     }
 }
 
-impl Window {
+impl SendWindow {
     /// Was the order surely made before the write left? `time` as an order shows it. A time that cannot be read, or that
     /// stands for none, says nothing.
     ///
@@ -224,9 +224,11 @@ impl Window {
     /// either, so what would be new as UTC is never taken for old; that spares old orders of one certain minute.
     pub fn is_before(&self, time: &str) -> bool {
         let ended_before = |at: Timestamp| plus(at, SECOND + SLACK).is_some_and(|end| end <= self.from);
-        match Shown::read(time) {
-            Some(Shown::At(at)) => ended_before(at),
-            Some(Shown::Local { india, utc }) => ended_before(india) && (ended_before(utc) || !self.is_by_the_end(utc)),
+        match ShownTime::read(time) {
+            Some(ShownTime::At(at)) => ended_before(at),
+            Some(ShownTime::Local { india, utc }) => {
+                ended_before(india) && (ended_before(utc) || !self.is_by_the_end(utc))
+            }
             None => false,
         }
     }
@@ -235,9 +237,9 @@ impl Window {
     /// id is shown, only such an order is looked at.
     pub fn holds(&self, time: &str) -> bool {
         let held = |at: Timestamp| plus(at, SECOND).is_some_and(|end| end >= self.from) && self.is_by_the_end(at);
-        match Shown::read(time) {
-            Some(Shown::At(at)) => held(at),
-            Some(Shown::Local { india, utc }) => held(india) || held(utc),
+        match ShownTime::read(time) {
+            Some(ShownTime::At(at)) => held(at),
+            Some(ShownTime::Local { india, utc }) => held(india) || held(utc),
             None => false,
         }
     }
@@ -278,12 +280,12 @@ fn fixed(text: &str) -> Option<Timestamp> {
 }
 
 /// A time that an order shows.
-enum Shown {
+enum ShownTime {
     At(Timestamp),
     Local { india: Timestamp, utc: Timestamp },
 }
 
-impl Shown {
+impl ShownTime {
     fn read(text: &str) -> Option<Self> {
         let text = text.trim();
         if let Ok(at) = text.parse::<Timestamp>() {
@@ -333,8 +335,8 @@ mod tests {
     }
 
     /// Three in the afternoon in India; sent there and then.
-    fn afternoon() -> Window {
-        Window { from: at("2026-11-23T09:30:00Z"), until: at("2026-11-23T09:30:05Z") }
+    fn afternoon() -> SendWindow {
+        SendWindow { from: at("2026-11-23T09:30:00Z"), until: at("2026-11-23T09:30:05Z") }
     }
 
     #[test]
@@ -513,7 +515,7 @@ mod tests {
         fn a_real_order_is_never_excluded(after in 0_i64..5_000, in_india: bool, start in 0_i64..86_400) {
             let from = at("2026-11-23T00:00:00Z") + SignedDuration::from_secs(start);
             let made = from + SignedDuration::from_millis(after);
-            let window = Window { from, until: from + SignedDuration::from_secs(5) };
+            let window = SendWindow { from, until: from + SignedDuration::from_secs(5) };
             let local = if in_india { india::local(made) } else { jiff::tz::Offset::UTC.to_datetime(made) };
             let shown = local.strftime("%Y-%m-%d %H:%M:%S").to_string();
             proptest::prop_assert!(!window.is_before(&shown), "{shown}");

@@ -21,12 +21,12 @@ pub struct Exits {
     next: AtomicU64,
     /// One past the number of the newest exit there ever was; 0 for none.
     newest: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<ExitsState>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ExitsState {
     /// Numbers of the exits under way.
     under_way: Vec<u64>,
     /// Writes with a lower number are turned away...
@@ -68,7 +68,7 @@ impl Exits {
         WritePlace { exits: Arc::clone(self), number: self.next.fetch_add(1, Ordering::Relaxed) }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, ExitsState> {
         lock(&self.state)
     }
 }

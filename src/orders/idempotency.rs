@@ -11,160 +11,31 @@
 //! - What left is remembered until the moment that its caller gave, and never dropped earlier for room: as much is
 //!   remembered of a customer as the broker's limits let leave. Moments are of a clock that nobody can set.
 //!
+//! What a write is, and what it is known again by, is `write`; the writes of one customer are `customer_writes`.
+//!
 //! Not here: keeping this over a restart (`journal`, from which it is filled again), and how long an id is
 //! remembered (`day`).
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
-use std::time::Duration;
+mod customer_writes;
+mod write;
 
-use bytes::Bytes;
-use http::Method;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::SafePath;
 use super::limits::MonotonicTime;
-use super::lookup::{Lookup, order_of};
 use crate::domain::{ClientId, Outcome, lock};
 
-/// How long after a change of an order the same change again is taken for its repeat, where only the order's own
-/// `correlationId`, echoed, speaks for it.
-pub const SAME_CHANGE: Duration = Duration::from_secs(60);
+use customer_writes::{AttemptState, CustomerWrites, FromJournal, Match, WriteAttempt};
 
-/// The most ids that one write is known again by through its repeats. Who repeats an order for ever under one id and
-/// makes up another each time is answered as ever, and fills nothing.
-const MOST_IDS: usize = 32;
-
-/// What a write can be known again by. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// A `correlationId` of the body of a write that creates orders.
-    Correlation(Arc<str>),
-    /// The header `Idempotency-Key`.
-    Idempotency(Arc<str>),
-    /// The last change of an order of the broker's, by that order's id: the newest takes the place of the one before
-    /// and conflicts with none.
-    Change {
-        /// The broker's id of the order.
-        order: Arc<str>,
-        /// Does the body hold a `correlationId`? Without one the same change again is a new one, always.
-        echoed: bool,
-    },
-    /// A write without any id, from one caller: the digest of who sent it and of what it says.
-    Twin([u8; 32]),
-}
-
-impl Key {
-    /// What it is found by: a change with an echoed id and one without are changes of the same order.
-    fn place(&self) -> Self {
-        match self {
-            Self::Change { order, .. } => Self::Change { order: Arc::clone(order), echoed: true },
-            Self::Correlation(_) | Self::Idempotency(_) | Self::Twin(_) => self.clone(),
-        }
-    }
-
-    /// Can it be found by this when it is over?
-    const fn outlives_its_end(&self) -> bool {
-        !matches!(self, Self::Twin(_))
-    }
-
-    /// Is it a name that its caller chose for this write and no other?
-    const fn is_id(&self) -> bool {
-        matches!(self, Self::Correlation(_) | Self::Idempotency(_))
-    }
-}
-
-/// What a body says, for telling it from another under the same id.
-#[derive(Clone, Copy, Debug)]
-pub enum Said {
-    /// SHA-256 of its values (`body`).
-    Values([u8; 32]),
-    /// SHA-256 of its bytes as they left: of a write in the journal of an older version.
-    Bytes([u8; 32]),
-}
-
-/// What a write is.
-#[derive(Clone, Debug)]
-pub struct Write {
-    /// The method of the request.
-    pub method: Method,
-    /// Where; without the query, as the journal writes it.
-    pub path: SafePath,
-    /// What its body and query say, by value.
-    pub values: Said,
-    /// SHA-256 of its body as it goes to the broker.
-    pub body_sha256: [u8; 32],
-}
-
-impl PartialEq for Write {
-    fn eq(&self, other: &Self) -> bool {
-        let same = match (self.values, other.values) {
-            (Said::Values(one), Said::Values(two)) => one == two,
-            // Nobody knows the values of the older one.
-            (Said::Bytes(_), _) | (_, Said::Bytes(_)) => self.body_sha256 == other.body_sha256,
-        };
-        same && self.method == other.method && self.path == other.path
-    }
-}
-
-/// What became of a write.
-#[derive(Clone, Debug)]
-pub struct WriteResult {
-    /// What became of the write, in one word.
-    pub outcome: Outcome,
-    /// The status of the reply that the caller got, if there was one of the broker's.
-    pub status: u16,
-    /// The reply's media type.
-    pub content_type: Option<Cow<'static, str>>,
-    /// The reply's body. Empty where only the journal knows of the write.
-    pub body: Bytes,
-    /// The broker's id of the order, if known and not in the body.
-    pub order_id: Option<Box<str>>,
-    /// By what the broker can be asked about it.
-    pub correlation_id: Option<Arc<str>>,
-    /// Was the outcome found by asking?
-    pub recovered: bool,
-    /// How to ask the broker about it, where it may have to be asked.
-    pub lookup: Option<Arc<Lookup>>,
-}
-
-impl WriteResult {
-    /// The broker's id of the order, the first where there are several.
-    pub fn order(&self) -> Option<Box<str>> {
-        self.order_id.clone().or_else(|| order_of(&self.body))
-    }
-
-    /// Nothing is known but the word.
-    pub const fn bare(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            status: 0,
-            content_type: None,
-            body: Bytes::new(),
-            order_id: None,
-            correlation_id: None,
-            recovered: false,
-            lookup: None,
-        }
-    }
-}
-
-/// When a write is taken up, and until when it is to be remembered if it leaves.
-#[derive(Clone, Copy, Debug)]
-pub struct Span {
-    /// When the request came.
-    pub now: MonotonicTime,
-    /// Not before then is it forgotten.
-    pub until: MonotonicTime,
-}
+pub use customer_writes::{RememberedSpan, SAME_CHANGE};
+pub use write::{BodyDigest, Write, WriteKey, WriteResult};
 
 /// Who asks for a write, and by which request.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Requester {
     /// The gateway's id of the request.
     pub request_id: Arc<str>,
     /// Cancelled when whoever asked is gone.
@@ -181,111 +52,9 @@ pub enum Admission {
     /// Nobody knows what became of it: whoever has the claim asks the broker, and does not send.
     Unknown(Arc<str>, Claim, Arc<WriteResult>),
     /// It is under way.
-    UnderWay(Arc<str>, UnderWay),
+    UnderWay(Arc<str>, FirstAttempt),
     /// The id is another write's. What became of that one, unless it is under way.
     Conflict(Arc<str>, Option<Arc<WriteResult>>),
-}
-
-#[derive(Debug)]
-enum State {
-    UnderWay {
-        /// Those who wait for it.
-        waiting: Vec<oneshot::Sender<Arc<WriteResult>>>,
-        /// Cancelled when whoever asked is gone. Not needed, and not held, once it is over.
-        gone: CancellationToken,
-    },
-    Ended(Arc<WriteResult>),
-}
-
-impl State {
-    const fn under_way(gone: CancellationToken) -> Self {
-        Self::UnderWay { waiting: Vec::new(), gone }
-    }
-}
-
-#[derive(Debug)]
-struct Attempt {
-    write: Write,
-    request_id: Arc<str>,
-    taken: MonotonicTime,
-    state: Mutex<State>,
-}
-
-impl Attempt {
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    fn ended(&self) -> Option<Arc<WriteResult>> {
-        match &*self.state() {
-            State::UnderWay { .. } => None,
-            State::Ended(recorded) => Some(Arc::clone(recorded)),
-        }
-    }
-
-    /// Is it under way, and whoever asked for it gone?
-    fn is_orphan(&self) -> bool {
-        match &*self.state() {
-            State::UnderWay { gone, .. } => gone.is_cancelled(),
-            State::Ended(_) => false,
-        }
-    }
-
-    fn end(&self, recorded: &Arc<WriteResult>) {
-        let before = std::mem::replace(&mut *self.state(), State::Ended(Arc::clone(recorded)));
-        let State::UnderWay { waiting, .. } = before else { return };
-        for waiting in waiting {
-            // Who has gone does not want to know.
-            let _ = waiting.send(Arc::clone(recorded));
-        }
-    }
-}
-
-/// A write in the writes: its slot, what it is found by, and until when.
-#[derive(Debug)]
-struct Kept {
-    slot: Arc<Attempt>,
-    places: Vec<Key>,
-    until: MonotonicTime,
-    /// Is it among those that are due some time? Not before it may have left.
-    is_due: bool,
-}
-
-/// When to look at a write for forgetting it. A later use moves its end; then it is put back.
-#[derive(Debug, PartialEq, Eq)]
-struct Due {
-    at: MonotonicTime,
-    number: u64,
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // The soonest first out of a heap that gives the greatest.
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-#[derive(Debug, Default)]
-struct CustomerWrites {
-    next: u64,
-    kept: HashMap<u64, Kept>,
-    places: HashMap<Key, u64>,
-    due: BinaryHeap<Due>,
-    restored: Vec<FromJournal>,
-}
-
-/// A write that the journal knows of. Until a clock that can be trusted says how old it is, it counts as new.
-#[derive(Debug)]
-struct FromJournal {
-    number: u64,
-    written: Timestamp,
-    until: MonotonicTime,
 }
 
 /// The memory of all customers.
@@ -300,7 +69,14 @@ pub struct IdempotencyStore {
 
 impl IdempotencyStore {
     /// Take up a write under its keys. Without keys it cannot be repeated, and is fresh.
-    pub fn take(&self, customer: &ClientId, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Admission {
+    pub fn take(
+        &self,
+        customer: &ClientId,
+        keys: &[WriteKey],
+        write: &Write,
+        asker: &Requester,
+        span: RememberedSpan,
+    ) -> Admission {
         let writes = self.writes(customer);
         let mut locked = lock(&writes);
         if let Some(read_back) = self.read_back.get() {
@@ -308,24 +84,24 @@ impl IdempotencyStore {
         }
         locked.forget(span.now);
         let number = match locked.look_up(keys, write, span.now) {
-            Match::Nothing => return Admission::Fresh(locked.claim(&writes, keys, write, asker, span)),
+            Match::Nothing => return Admission::Fresh(fresh(&mut locked, &writes, keys, write, asker, span)),
             Match::Other(slot) => return Admission::Conflict(Arc::clone(&slot.request_id), slot.ended()),
             Match::Same(number) => number,
         };
         locked.join(keys, number, span);
         let Some(kept) = locked.kept.get(&number) else {
-            return Admission::Fresh(locked.claim(&writes, keys, write, asker, span));
+            return Admission::Fresh(fresh(&mut locked, &writes, keys, write, asker, span));
         };
         let slot = Arc::clone(&kept.slot);
         let first = Arc::clone(&slot.request_id);
         let mut state = slot.state();
         let recorded = match &mut *state {
-            State::UnderWay { waiting, .. } => {
+            AttemptState::UnderWay { waiting, .. } => {
                 let (tell, told) = oneshot::channel();
                 waiting.push(tell);
-                return Admission::UnderWay(first, UnderWay(told));
+                return Admission::UnderWay(first, FirstAttempt(told));
             }
-            State::Ended(recorded) => Arc::clone(recorded),
+            AttemptState::Ended(recorded) => Arc::clone(recorded),
         };
         match recorded.outcome {
             Outcome::Executed => Admission::Done(first, recorded),
@@ -333,10 +109,10 @@ impl IdempotencyStore {
             Outcome::NotSent | Outcome::Rejected => {
                 drop(state);
                 locked.remove(number);
-                Admission::Fresh(locked.claim(&writes, keys, write, asker, span))
+                Admission::Fresh(fresh(&mut locked, &writes, keys, write, asker, span))
             }
             Outcome::Unknown => {
-                *state = State::under_way(asker.gone.clone());
+                *state = AttemptState::under_way(asker.gone.clone());
                 drop(state);
                 let left = Some(Abandoned::Unknown(Arc::clone(&recorded)));
                 let claim = Claim { writes: Arc::downgrade(&writes), number, slot, until: None, left };
@@ -350,16 +126,16 @@ impl IdempotencyStore {
     pub fn remember(
         &self,
         customer: &ClientId,
-        keys: &[Key],
+        keys: &[WriteKey],
         write: Write,
         (request_id, written): (Arc<str>, Timestamp),
         recorded: WriteResult,
-        span: Span,
+        span: RememberedSpan,
     ) {
         let writes = self.writes(customer);
         let mut writes = lock(&writes);
-        let state = Mutex::new(State::Ended(Arc::new(recorded)));
-        let number = writes.enter(keys, Arc::new(Attempt { write, request_id, taken: span.now, state }), span);
+        let state = Mutex::new(AttemptState::Ended(Arc::new(recorded)));
+        let number = writes.enter(keys, Arc::new(WriteAttempt { write, request_id, taken: span.now, state }), span);
         writes.ended(number, None);
         writes.restored.push(FromJournal { number, written, until: span.until });
     }
@@ -407,151 +183,20 @@ impl IdempotencyStore {
     }
 }
 
-/// What stands under the keys of a write.
-enum Match {
-    Nothing,
-    Same(u64),
-    Other(Arc<Attempt>),
-}
-
-impl CustomerWrites {
-    fn look_up(&self, keys: &[Key], write: &Write, now: MonotonicTime) -> Match {
-        let mut same = None;
-        for key in keys {
-            let Some((number, kept)) = self.places.get(&key.place()).and_then(|n| Some((*n, self.kept.get(n)?))) else {
-                continue;
-            };
-            let slot = &kept.slot;
-            match key {
-                Key::Correlation(_) | Key::Idempotency(_) => match same {
-                    _ if slot.write != *write => return Match::Other(Arc::clone(slot)),
-                    Some(other) if other != number => return Match::Other(Arc::clone(slot)),
-                    Some(_) | None => same = Some(number),
-                },
-                Key::Change { echoed, .. } => {
-                    let is_repeat = *echoed && slot.write == *write && now.since(slot.taken) < SAME_CHANGE;
-                    same = same.or(is_repeat.then_some(number));
-                }
-                Key::Twin(_) => {
-                    same = same.or((slot.is_orphan() && slot.write == *write).then_some(number));
-                }
-            }
-        }
-        same.map_or(Match::Nothing, Match::Same)
-    }
-
-    fn claim(&mut self, writes: &Arc<Mutex<Self>>, keys: &[Key], write: &Write, asker: &Asker, span: Span) -> Claim {
-        let state = Mutex::new(State::under_way(asker.gone.clone()));
-        let request_id = Arc::clone(&asker.request_id);
-        let slot = Arc::new(Attempt { write: write.clone(), request_id, taken: span.now, state });
-        let number = self.enter(keys, Arc::clone(&slot), span);
-        Claim { writes: Arc::downgrade(writes), number, slot, until: None, left: Some(Abandoned::NotSent) }
-    }
-
-    fn enter(&mut self, keys: &[Key], slot: Arc<Attempt>, span: Span) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        if keys.is_empty() {
-            return number;
-        }
-        let places: Vec<Key> = keys.iter().map(Key::place).collect();
-        for place in &places {
-            self.places.insert(place.clone(), number);
-        }
-        self.kept.insert(number, Kept { slot, places, until: span.until, is_due: false });
-        number
-    }
-
-    /// It may have been done, and nobody works at it any more: from now on it is remembered, for as long as it can be
-    /// found by anything.
-    fn ended(&mut self, number: u64, until: Option<MonotonicTime>) {
-        let Some(kept) = self.kept.get_mut(&number) else { return };
-        kept.places.retain(|place| {
-            let stays = place.outlives_its_end();
-            if !stays && self.places.get(place) == Some(&number) {
-                self.places.remove(place);
-            }
-            stays
-        });
-        if kept.places.is_empty() {
-            self.kept.remove(&number);
-            return;
-        }
-        kept.until = until.map_or(kept.until, |until| kept.until.max(until));
-        if !kept.places.iter().any(Key::is_id) {
-            // By its order alone a change is known again for so long.
-            kept.until = kept.until.min(kept.slot.taken.after(SAME_CHANGE));
-        }
-        if !std::mem::replace(&mut kept.is_due, true) {
-            self.due.push(Due { at: kept.until, number });
-        }
-    }
-
-    /// A repeat: it is remembered for longer, and an id that it names too is this write's as well.
-    fn join(&mut self, keys: &[Key], number: u64, span: Span) {
-        let Some(kept) = self.kept.get_mut(&number) else { return };
-        kept.until = kept.until.max(span.until);
-        for place in keys.iter().filter(|key| key.is_id()).map(Key::place) {
-            if kept.places.len() < MOST_IDS && !kept.places.contains(&place) {
-                self.places.insert(place.clone(), number);
-                kept.places.push(place);
-            }
-        }
-    }
-
-    fn remove(&mut self, number: u64) {
-        let Some(kept) = self.kept.remove(&number) else { return };
-        for place in kept.places {
-            // A later write may have its place.
-            if self.places.get(&place) == Some(&number) {
-                self.places.remove(&place);
-            }
-        }
-    }
-
-    /// See [`IdempotencyStore::was_read_back`].
-    fn age(&mut self, read_back: Timestamp) {
-        for FromJournal { number, written, until } in std::mem::take(&mut self.restored) {
-            let age = Duration::try_from(read_back.duration_since(written)).unwrap_or_default();
-            // One that was repeated meanwhile is remembered from its repeat on.
-            if let Some(kept) = self.kept.get_mut(&number).filter(|kept| kept.until == until) {
-                kept.until = until.before(age);
-                self.due.push(Due { at: kept.until, number });
-            }
-        }
-    }
-
-    /// A busy day's room is not held on a quiet one.
-    fn give_back_room(&mut self) {
-        let is_roomy = |held: usize, room: usize| room > 256 && held < room / 4;
-        if is_roomy(self.kept.len(), self.kept.capacity()) {
-            self.kept.shrink_to_fit();
-        }
-        if is_roomy(self.places.len(), self.places.capacity()) {
-            self.places.shrink_to_fit();
-        }
-        if is_roomy(self.due.len(), self.due.capacity()) {
-            self.due.shrink_to_fit();
-        }
-    }
-
-    fn forget(&mut self, now: MonotonicTime) {
-        while let Some(due) = self.due.peek()
-            && due.at <= now
-        {
-            let Some(Due { number, .. }) = self.due.pop() else { break };
-            let Some(kept) = self.kept.get(&number) else { continue };
-            let again = if kept.until > now {
-                kept.until
-            } else if kept.slot.ended().is_none() {
-                now.after(SAME_CHANGE)
-            } else {
-                self.remove(number);
-                continue;
-            };
-            self.due.push(Due { at: again, number });
-        }
-    }
+/// A claim on a write that nobody has done.
+fn fresh(
+    locked: &mut CustomerWrites,
+    writes: &Arc<Mutex<CustomerWrites>>,
+    keys: &[WriteKey],
+    write: &Write,
+    asker: &Requester,
+    span: RememberedSpan,
+) -> Claim {
+    let state = Mutex::new(AttemptState::under_way(asker.gone.clone()));
+    let request_id = Arc::clone(&asker.request_id);
+    let slot = Arc::new(WriteAttempt { write: write.clone(), request_id, taken: span.now, state });
+    let number = locked.enter(keys, Arc::clone(&slot), span);
+    Claim { writes: Arc::downgrade(writes), number, slot, until: None, left: Some(Abandoned::NotSent) }
 }
 
 /// What a claim leaves behind when it is dropped without a word.
@@ -567,7 +212,7 @@ enum Abandoned {
 pub struct Claim {
     writes: Weak<Mutex<CustomerWrites>>,
     number: u64,
-    slot: Arc<Attempt>,
+    slot: Arc<WriteAttempt>,
     /// What its answer said of how long it is to be remembered.
     until: Option<MonotonicTime>,
     left: Option<Abandoned>,
@@ -631,9 +276,9 @@ impl Drop for Claim {
 
 /// Waiting for a write that somebody else has under way.
 #[derive(Debug)]
-pub struct UnderWay(oneshot::Receiver<Arc<WriteResult>>);
+pub struct FirstAttempt(oneshot::Receiver<Arc<WriteResult>>);
 
-impl UnderWay {
+impl FirstAttempt {
     /// What became of it, once that is known; told once. Cancel-safe.
     pub async fn end(&mut self) -> Option<Arc<WriteResult>> {
         (&mut self.0).await.ok()

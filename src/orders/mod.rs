@@ -62,7 +62,7 @@ pub struct Orders {
     /// Every send and what became of it.
     pub journal: Journal,
     /// Those of the last day.
-    pub memory: IdempotencyStore,
+    pub idempotency: IdempotencyStore,
     /// Whoever watches hears of every outcome.
     pub events: Events,
     /// The broker's orders that are known to be other writes'.
@@ -137,12 +137,12 @@ impl Orders {
         let journal = Journal::open(folder, &Options::new(fsync, keep).tended(), Timestamp::now())?;
         let keeping = ArcSwap::from_pointee(Keeping { rules: Arc::new(rules), max_wait });
         let (lanes, clock) = (papaya::HashMap::new(), MonotonicClock::start());
-        let memory = IdempotencyStore::default();
+        let idempotency = IdempotencyStore::default();
         let (known, broker_clock) = (KnownOrders::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
         let doubtful_until = MonotonicTime::START.after(day::remembered_for(Timestamp::now(), true));
         let read_back = OnceLock::new();
-        Ok(Self { journal, memory, events, known, broker_clock, lanes, keeping, clock, doubtful_until, read_back })
+        Ok(Self { journal, idempotency, events, known, broker_clock, lanes, keeping, clock, doubtful_until, read_back })
     }
 
     /// A customer's limits.
@@ -173,7 +173,7 @@ impl Orders {
     pub fn heard(&self, headers: &HeaderMap, sent: BootInstant) {
         if let Some(now) = self.broker_clock.heard(headers, sent) {
             self.journal.broker_date(now);
-            if !self.memory.knows_ages() {
+            if !self.idempotency.knows_ages() {
                 self.date(now);
             }
         }
@@ -185,7 +185,7 @@ impl Orders {
         let Some((wall, at)) = self.read_back.get() else { return };
         let passed = SignedDuration::try_from(self.now().since(*at)).unwrap_or(SignedDuration::ZERO);
         if let Ok(broker) = broker.checked_sub(passed) {
-            self.memory.was_read_back(broker.min(*wall));
+            self.idempotency.was_read_back(broker.min(*wall));
         }
     }
 
@@ -198,7 +198,7 @@ impl Orders {
     pub async fn tend(self: Arc<Self>, tasks: Tasks) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(TEND_EVERY) => self.memory.tend(self.now()),
+                () = tokio::time::sleep(TEND_EVERY) => self.idempotency.tend(self.now()),
                 () = tasks.stopping() => return,
             }
         }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::Orders;
 use super::broker_clock::SentAt;
 use super::day;
-use super::idempotency::{Key, Said, Span, Write, WriteResult};
+use super::idempotency::{BodyDigest, RememberedSpan, Write, WriteKey, WriteResult};
 use super::journal::{Entry, Kind, SafeText};
 use super::limits::RateRequest;
 use super::lookup::Lookup;
@@ -31,7 +31,7 @@ pub struct Unsettled {
     /// Its last intent line, for the outcome line that is to follow.
     pub intent: Entry,
     /// What it can be found by here.
-    pub keys: Vec<Key>,
+    pub keys: Vec<WriteKey>,
     /// What it was.
     pub write: Write,
 }
@@ -48,7 +48,7 @@ pub struct Recalled {
 }
 
 /// The last that the journal says of a request.
-struct Last {
+struct LastEntry {
     customer: ClientId,
     intent: Entry,
     outcome: Option<Entry>,
@@ -57,11 +57,11 @@ struct Last {
 /// The requests that the journal tells of.
 #[derive(Default)]
 struct Requests {
-    last: HashMap<(AccountName, String), Last>,
+    last: HashMap<(AccountName, String), LastEntry>,
     /// As they came.
     order: Vec<(AccountName, String)>,
     /// Which request was the last to send a write under a key.
-    sent: HashMap<(AccountName, Key), (AccountName, String)>,
+    sent: HashMap<(AccountName, WriteKey), (AccountName, String)>,
 }
 
 impl Requests {
@@ -72,7 +72,7 @@ impl Requests {
                 for key in keys_of(&entry) {
                     self.sent.insert((id.0.clone(), key), id.clone());
                 }
-                if self.last.insert(id.clone(), Last { customer, intent: entry, outcome: None }).is_none() {
+                if self.last.insert(id.clone(), LastEntry { customer, intent: entry, outcome: None }).is_none() {
                     self.order.push(id);
                 }
             }
@@ -87,7 +87,7 @@ impl Requests {
                     }
                 } else {
                     self.order.push(id.clone());
-                    self.last.insert(id, Last { customer, intent: entry.clone(), outcome: Some(entry) });
+                    self.last.insert(id, LastEntry { customer, intent: entry.clone(), outcome: Some(entry) });
                 }
             }
             Kind::Note => {}
@@ -97,10 +97,10 @@ impl Requests {
     /// An outcome without an intent is what was learnt when a repeat had the broker asked: of the write that it
     /// repeats. That one says when it left; a repeat's time would make its order look older than it is. A correlation id
     /// may be a label of many writes, so an `Idempotency-Key` goes first.
-    fn first_of(&mut self, account: &AccountName, customer: &ClientId, outcome: &Entry) -> Option<&mut Last> {
+    fn first_of(&mut self, account: &AccountName, customer: &ClientId, outcome: &Entry) -> Option<&mut LastEntry> {
         let mut keys = keys_of(outcome).into_iter().rev();
         let id = keys.find_map(|key| self.sent.get(&(account.clone(), key)))?.clone();
-        let is_same = |last: &&mut Last| {
+        let is_same = |last: &&mut LastEntry| {
             let is_it = write_of(outcome).is_some_and(|write| write_of(&last.intent).as_ref() == Some(&write));
             let key = &last.intent.idempotency_key;
             last.customer == *customer && is_it && (key.is_none() || *key == outcome.idempotency_key)
@@ -152,8 +152,8 @@ impl Orders {
         Ok(restored)
     }
 
-    fn remember(&self, account: AccountName, last: Last, restored: &mut Recalled) {
-        let Last { customer, intent, outcome } = last;
+    fn remember(&self, account: AccountName, last: LastEntry, restored: &mut Recalled) {
+        let LastEntry { customer, intent, outcome } = last;
         let Some(write) = write_of(&intent) else { return };
         let keys = keys_of(&intent);
         let known = outcome.as_ref().and_then(|entry| entry.outcome).unwrap_or(Outcome::Unknown);
@@ -183,7 +183,7 @@ impl Orders {
         // The later of its lines: the host's clock may have been behind when the first was written.
         let written = outcome.as_ref().map_or(intent.at, |entry| entry.at.max(intent.at));
         let longer = day::remembered_for(intent.at, after_market).max(day::remembered_for(written, after_market));
-        let span = Span { now: taken, until: taken.after(longer) };
+        let span = RememberedSpan { now: taken, until: taken.after(longer) };
         let first = (request_id, written);
         if outcome.is_none() {
             restored.unsettled.push(Unsettled {
@@ -196,7 +196,7 @@ impl Orders {
         }
         if !keys.is_empty() {
             restored.writes += 1;
-            self.memory.remember(&customer, &keys, write, first, recorded, span);
+            self.idempotency.remember(&customer, &keys, write, first, recorded, span);
         }
     }
 }
@@ -204,20 +204,20 @@ impl Orders {
 /// What it was; `None` when the line does not say.
 fn write_of(intent: &Entry) -> Option<Write> {
     let (method, path, body_sha256) = (intent.method.clone()?, intent.path.clone()?, intent.body_sha256?);
-    let values = intent.write_sha256.map_or(Said::Bytes(body_sha256), Said::Values);
+    let values = intent.write_sha256.map_or(BodyDigest::Bytes(body_sha256), BodyDigest::Values);
     Some(Write { method, path, values, body_sha256 })
 }
 
 /// What a write in the journal can be known again by. A change's own id is no name of that change.
-fn keys_of(intent: &Entry) -> Vec<Key> {
+fn keys_of(intent: &Entry) -> Vec<WriteKey> {
     let creates = intent.method == Some(Method::POST);
-    let word = |text: &str| Key::Correlation(Arc::clone(SafeText::new(text).shared()));
-    let own = intent.correlation_id.iter().map(|id| Key::Correlation(Arc::clone(id.shared())));
+    let word = |text: &str| WriteKey::Correlation(Arc::clone(SafeText::new(text).shared()));
+    let own = intent.correlation_id.iter().map(|id| WriteKey::Correlation(Arc::clone(id.shared())));
     // Those of a multi-order.
     let of_each = intent.terms().iter().filter_map(|terms| Some(word(terms.correlation_id.as_deref()?)));
-    let mut keys: Vec<Key> = own.chain(of_each).filter(|_| creates).collect();
+    let mut keys: Vec<WriteKey> = own.chain(of_each).filter(|_| creates).collect();
     keys.dedup();
-    keys.extend(intent.idempotency_key.as_ref().map(|key| Key::Idempotency(Arc::clone(key.shared()))));
+    keys.extend(intent.idempotency_key.as_ref().map(|key| WriteKey::Idempotency(Arc::clone(key.shared()))));
     keys
 }
 

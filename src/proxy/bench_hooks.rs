@@ -70,7 +70,7 @@ pub fn sign_headers(headers: &mut HeaderMap, account: &Account, token: &LiveToke
 
 /// What the broker's reply says of an order write, in a word, and the order that it names.
 pub fn judge(status: StatusCode, headers: HeaderMap, body: Bytes) -> (&'static str, Option<String>) {
-    match verdict::judge(verdict::Reply::new(status, headers, body)) {
+    match verdict::judge(verdict::WriteReply::new(status, headers, body)) {
         Verdict::Settled(outcome, reply) => (outcome.as_str(), reply.order_id().map(str::to_owned)),
         Verdict::RefusesSource(_) => ("refuses_source", None),
         Verdict::RefusesToken(_) => ("refuses_token", None),

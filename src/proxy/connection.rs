@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +23,12 @@ use super::Proxy;
 use super::admission::{self, CachedAdmission, ListenerContext};
 use super::destination::Form;
 use super::exchange::{Handled, Inbound, TunnelContext, Upgrade};
-use super::http1::{Connection, Head, ReadError, Refusal, ReplyFraming, Rewind};
-use super::tunnel::{self, Wire};
+use super::http1::{Connection, ParseRefusal, ReadError, ReplyFraming, RequestHead, Rewind};
+use super::tunnel::{self, CallerStream};
 use crate::dispatch::Arrival;
 use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::Outcome;
-use crate::domain::places::{ConnectionPermit, Handle};
+use crate::domain::places::{ConnectionPermit, PermitHandle};
 
 /// How long a TLS handshake of a caller may take.
 pub(super) const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ const STREAMS: u32 = 128;
 impl Proxy {
     /// Serve one caller's connection to its end.
     /// Its first request has waited since `came`, if it did.
-    pub(super) async fn connection<IO: Wire>(
+    pub(super) async fn connection<IO: CallerStream>(
         self: Arc<Self>,
         mut listener: ListenerContext,
         place: ConnectionPermit,
@@ -100,7 +101,7 @@ impl Proxy {
             let read = tokio::select! {
                 biased;
                 read = connection.head() => read,
-                () = place.told_to_go(), if standing.is_strangers() => Err(Refusal::MakesRoom.into()),
+                () = place.told_to_go(), if standing.is_strangers() => Err(ParseRefusal::MakesRoom.into()),
             };
             let (head, by) = match read {
                 Ok(head) => head,
@@ -141,7 +142,7 @@ impl Proxy {
             let mut asked = ReplyFraming::of(&head);
             let named = admitted.is_err().then(|| admission::named(&head.headers, form)).flatten();
             let version = head.version;
-            let Head { method, target, headers, .. } = head;
+            let RequestHead { method, target, headers, .. } = head;
             let handled = match admitted {
                 Ok(account) => {
                     let arrival = Arrival { at: arrived, gone: gone.clone() };
@@ -209,7 +210,7 @@ impl Proxy {
         if let ReadError::Refused(refusal) = error {
             let reply = self.refuse(None, refusal.into());
             // Whose place is needed at once is not listened to any longer.
-            if refusal == Refusal::MakesRoom {
+            if refusal == ParseRefusal::MakesRoom {
                 connection.last_word(ReplyFraming::unreadable(), reply).await;
             } else if answered(&mut connection, place, ReplyFraming::unreadable(), reply).await.is_some() {
                 connection.linger().await;
@@ -351,9 +352,9 @@ impl Proxy {
                 let inbound = Inbound { method, target, form, headers, body, account, settings, arrival };
                 return without_body(bodiless, self.to_the_end(listener, tunnel, inbound, permit).await);
             }
-            Ok(Err(err)) if err.is::<LengthLimitError>() => Refusal::BodyTooLarge,
-            Ok(Err(_)) => Refusal::Malformed("the body broke off"),
-            Err(_) => Refusal::TooSlow,
+            Ok(Err(err)) if err.is::<LengthLimitError>() => ParseRefusal::BodyTooLarge,
+            Ok(Err(_)) => ParseRefusal::Malformed("the body broke off"),
+            Err(_) => ParseRefusal::TooSlow,
         };
         without_body(bodiless, self.refuse(None, refusal.into()))
     }
@@ -372,20 +373,22 @@ impl Proxy {
             drop(permit);
             handled
         });
-        match handled.await {
-            Ok(Handled::Reply(reply)) => reply,
-            Ok(Handled::Upgrade(..)) => {
-                self.refuse(None, Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
-            }
-            // It broke down somewhere, and an order may have left before that.
-            Err(_) => self.refuse(
-                None,
-                Problem::new(
-                    Code::OutcomeUnknown,
-                    "the request broke down inside the gateway; look in the order book",
-                    Outcome::Unknown,
-                ),
-            ),
+        answer_of(handled.await).unwrap_or_else(|problem| self.refuse(None, problem))
+    }
+}
+
+/// What the task of an HTTP/2 request came to.
+///
+/// # Errors
+/// The task broke down, or its reply is none that HTTP/2 can carry.
+fn answer_of(ended: Result<Handled, JoinError>) -> Result<Response<Body>, Problem> {
+    match ended {
+        Ok(Handled::Reply(reply)) => Ok(reply),
+        Ok(Handled::Upgrade(..)) => Err(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2")),
+        // It broke down somewhere, and an order may have left before that.
+        Err(_) => {
+            let detail = "the request broke down inside the gateway; look in the order book";
+            Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
         }
     }
 }
@@ -394,11 +397,11 @@ impl Proxy {
 struct Streaming {
     permit: Option<OwnedSemaphorePermit>,
     streams: Arc<Semaphore>,
-    handle: Handle,
+    handle: PermitHandle,
 }
 
 impl Streaming {
-    async fn begin(streams: Arc<Semaphore>, handle: Handle) -> Self {
+    async fn begin(streams: Arc<Semaphore>, handle: PermitHandle) -> Self {
         let permit = Arc::clone(&streams).acquire_owned().await.ok();
         handle.is_busy();
         Self { permit, streams, handle }
@@ -462,5 +465,13 @@ mod tests {
         }
         let held = room(Proxy::connection::<TcpStream>);
         assert!(held <= 528, "{held} bytes");
+    }
+    /// An order may have left before its task broke down: an engine that heard no outcome would place it anew.
+    #[tokio::test]
+    async fn a_request_whose_task_breaks_down_has_an_unknown_outcome() {
+        let task = crate::domain::tasks::Tasks::default().spawn(async { panic!("a mistake of the program") });
+        let reply = answer_of(task.await).unwrap_err().into_reply(None, "id");
+        assert_eq!(reply.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(reply.headers()[crate::dispatch::reply::OUTCOME], "unknown");
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use tokio::net::TcpStream;
 
-use super::Settings;
+use super::ProxySettings;
 use super::admission::ListenerContext;
 use super::destination::{Form, Target};
 use super::tunnel::TunnelLifetime;
@@ -28,7 +28,7 @@ pub(super) struct Inbound {
     /// The row of whoever sent it, admitted when all of it was there.
     pub(super) account: Arc<Account>,
     /// What held when its head was read.
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<ProxySettings>,
     pub(super) arrival: Arrival,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Exchange<'a> {
     pub(super) listener: &'a ListenerContext,
     pub(super) tunnel: Option<&'a TunnelContext>,
     pub(super) account: &'a Account,
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<ProxySettings>,
     pub(super) record: Access,
 }
 

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use jiff::Timestamp;
 
 use super::destination::{Destinations, Target};
-use super::http1::{Connection, Limits, ReadError};
+use super::http1::{Connection, ConnectionLimits, ReadError};
 use super::websocket::{Login, caller_frames, text_frame};
 use crate::domain::{Authority, ClientId};
 use crate::egress::fuzzing::{Fed, run};
@@ -22,7 +22,7 @@ pub const BODY_LIMIT: usize = 1024;
 
 /// A request as it was read.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct ParsedRequest {
     pub method: Method,
     pub target: String,
     pub http_10: bool,
@@ -32,9 +32,9 @@ pub struct Request {
 
 /// All requests that come on a connection, and whether what comes after them was refused. With `watched` the caller is
 /// watched after each, as while it is answered: that reads ahead.
-pub fn requests(bytes: Bytes, piece: usize, watched: bool) -> (Vec<Request>, bool) {
+pub fn requests(bytes: Bytes, piece: usize, watched: bool) -> (Vec<ParsedRequest>, bool) {
     let long = Duration::from_secs(3600);
-    let limits = Limits { body: BODY_LIMIT, idle: long, request: long, write: long };
+    let limits = ConnectionLimits { body: BODY_LIMIT, idle: long, request: long, write: long };
     run(async {
         let mut connection = Connection::new(Fed::new(bytes, piece), limits);
         let mut found = Vec::new();
@@ -49,7 +49,7 @@ pub fn requests(bytes: Bytes, piece: usize, watched: bool) -> (Vec<Request>, boo
                 Ok((head, body))
             };
             match read.await {
-                Ok((head, body)) => found.push(Request {
+                Ok((head, body)) => found.push(ParsedRequest {
                     http_10: head.version == http::Version::HTTP_10,
                     method: head.method,
                     target: head.target,
@@ -94,7 +94,7 @@ pub fn text(payload: &[u8]) -> Option<Vec<u8>> {
 
 /// A target as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ParsedTarget {
     pub authority: Authority,
     /// The service's name.
     pub service: String,
@@ -107,8 +107,8 @@ pub fn target(
     raw: &str,
     headers: &HeaderMap,
     inside: Option<&Authority>,
-) -> [Result<Found, &'static str>; 2] {
-    let plain = |Target { authority, service, path }| Found { authority, service: format!("{service:?}"), path };
+) -> [Result<ParsedTarget, &'static str>; 2] {
+    let plain = |Target { authority, service, path }| ParsedTarget { authority, service: format!("{service:?}"), path };
     [destinations.target(raw, headers, inside), destinations.any_target(raw, headers, inside)]
         .map(|found| found.map(|(_, target)| plain(target)).map_err(|problem| problem.code.as_str()))
 }

@@ -28,9 +28,9 @@ use crate::domain::time::within;
 use crate::net::read_buffer::poll_fill;
 
 pub(super) use crate::net::rewind::Rewind;
-pub(super) use head::{Head, Refusal};
+pub(super) use head::{ParseRefusal, RequestHead};
 
-use head::{Framing, bare_line_feed, end_of_head, parse};
+use head::{RequestFraming, bare_line_feed, end_of_head, parse};
 
 /// The longest head taken. Dhan's tokens are 300 bytes; this is generous.
 const HEAD_LIMIT: usize = 32 * 1024;
@@ -46,22 +46,22 @@ const LAST_WORD: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) enum ReadError {
     /// Tell the caller, then close.
-    Refused(Refusal),
+    Refused(ParseRefusal),
     /// The caller is gone.
     Gone,
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<ParseRefusal> for Problem {
+    fn from(refusal: ParseRefusal) -> Self {
         match refusal {
-            Refusal::Malformed(what) => Self::before_sending(Code::BadRequest, what),
-            Refusal::Ambiguous(what) => Self::before_sending(Code::AmbiguousFraming, what),
-            Refusal::HeadTooLarge => {
+            ParseRefusal::Malformed(what) => Self::before_sending(Code::BadRequest, what),
+            ParseRefusal::Ambiguous(what) => Self::before_sending(Code::AmbiguousFraming, what),
+            ParseRefusal::HeadTooLarge => {
                 Self::before_sending(Code::BodyTooLarge, "the head of the request is over 32 KiB or 100 fields")
             }
-            Refusal::BodyTooLarge => Self::before_sending(Code::BodyTooLarge, "the body is over proxy.body_limit"),
+            ParseRefusal::BodyTooLarge => Self::before_sending(Code::BodyTooLarge, "the body is over proxy.body_limit"),
             // It is nothing of the caller's that is wrong with it, and not a byte of it went on.
-            Refusal::MakesRoom => Self {
+            ParseRefusal::MakesRoom => Self {
                 retry: Retry::After(Duration::from_secs(1)),
                 ..Self::before_sending(
                     Code::NotInTime,
@@ -69,22 +69,22 @@ impl From<Refusal> for Problem {
                      when others needed it; nothing was sent; connect again and send it at once",
                 )
             },
-            Refusal::TooSlow => {
+            ParseRefusal::TooSlow => {
                 Self::before_sending(Code::BadRequest, "the request did not arrive within proxy.request_timeout")
             }
         }
     }
 }
 
-impl From<Refusal> for ReadError {
-    fn from(refusal: Refusal) -> Self {
+impl From<ParseRefusal> for ReadError {
+    fn from(refusal: ParseRefusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
 /// Limits of a caller's connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     /// The largest body.
     pub body: usize,
     /// Between requests.
@@ -99,7 +99,7 @@ pub(super) struct Limits {
 pub(super) struct Connection<IO> {
     io: IO,
     buffer: BytesMut,
-    limits: Limits,
+    limits: ConnectionLimits,
     /// When the first of the bytes in `buffer` came, if they are not the request's that is read now.
     came: Option<Instant>,
     /// Runs out when the caller may have been idle for too long. It is set once, and looked at when it has run out.
@@ -108,7 +108,7 @@ pub(super) struct Connection<IO> {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Speak HTTP/1 on `io`.
-    pub(super) fn new(io: IO, limits: Limits) -> Self {
+    pub(super) fn new(io: IO, limits: ConnectionLimits) -> Self {
         Self { io, buffer: BytesMut::new(), limits, came: None, idle: None }
     }
 
@@ -123,7 +123,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Other limits for what comes next.
-    pub(super) const fn set_limits(&mut self, limits: Limits) {
+    pub(super) const fn set_limits(&mut self, limits: ConnectionLimits) {
         self.limits = limits;
     }
 
@@ -184,18 +184,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     ///
     /// # Errors
     /// [`ReadError`]; the connection is of no more use.
-    pub(super) async fn head(&mut self) -> Result<(Head, Instant), ReadError> {
+    pub(super) async fn head(&mut self) -> Result<(RequestHead, Instant), ReadError> {
         let by = Instant::now() + self.limits.request;
         let head = tokio::time::timeout_at(by, self.read_head()).await;
-        head.unwrap_or(Err(Refusal::TooSlow.into())).map(|head| (head, by))
+        head.unwrap_or(Err(ParseRefusal::TooSlow.into())).map(|head| (head, by))
     }
 
     /// Did the body of the request whose head was read last come with it?
-    pub(super) fn holds_body(&self, head: &Head) -> bool {
+    pub(super) fn holds_body(&self, head: &RequestHead) -> bool {
         match head.framing {
-            Framing::None => true,
-            Framing::Length(length) => self.buffer.len() >= length,
-            Framing::Chunked => false,
+            RequestFraming::None => true,
+            RequestFraming::Length(length) => self.buffer.len() >= length,
+            RequestFraming::Chunked => false,
         }
     }
 
@@ -203,14 +203,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     ///
     /// # Errors
     /// [`ReadError`]; the connection is of no more use.
-    pub(super) async fn body(&mut self, head: &Head, by: Instant) -> Result<Bytes, ReadError> {
-        let body = tokio::time::timeout_at(by, self.read_body(head)).await.unwrap_or(Err(Refusal::TooSlow.into()));
+    pub(super) async fn body(&mut self, head: &RequestHead, by: Instant) -> Result<Bytes, ReadError> {
+        let body = tokio::time::timeout_at(by, self.read_body(head)).await.unwrap_or(Err(ParseRefusal::TooSlow.into()));
         // What came with it is of the next request, and came no later than now.
         self.came = (!self.buffer.is_empty()).then(Instant::now);
         body
     }
 
-    async fn read_head(&mut self) -> Result<Head, ReadError> {
+    async fn read_head(&mut self) -> Result<RequestHead, ReadError> {
         let mut seen = 0;
         let end = loop {
             let from = seen.min(self.buffer.len());
@@ -219,39 +219,39 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             // Refuse what can never become a head, at once and not at a timeout.
             if bare_line_feed(self.buffer.get(from.saturating_sub(1)..).unwrap_or_default()) {
-                return Err(Refusal::Ambiguous("a line ends without a carriage return").into());
+                return Err(ParseRefusal::Ambiguous("a line ends without a carriage return").into());
             }
             if self.buffer.len() > HEAD_LIMIT {
-                return Err(Refusal::HeadTooLarge.into());
+                return Err(ParseRefusal::HeadTooLarge.into());
             }
             seen = self.buffer.len().saturating_sub(3);
             self.fill().await?;
         };
         if end > HEAD_LIMIT {
-            return Err(Refusal::HeadTooLarge.into());
+            return Err(ParseRefusal::HeadTooLarge.into());
         }
         let head = self.buffer.split_to(end).freeze();
         Ok(parse(&head)?)
     }
 
-    async fn read_body(&mut self, head: &Head) -> Result<Bytes, ReadError> {
-        if let Framing::Length(length) = head.framing
+    async fn read_body(&mut self, head: &RequestHead) -> Result<Bytes, ReadError> {
+        if let RequestFraming::Length(length) = head.framing
             && length > self.limits.body
         {
-            return Err(Refusal::BodyTooLarge.into());
+            return Err(ParseRefusal::BodyTooLarge.into());
         }
-        if head.expects_continue && head.framing != Framing::None && self.buffer.is_empty() {
+        if head.expects_continue && head.framing != RequestFraming::None && self.buffer.is_empty() {
             self.io.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| ReadError::Gone)?;
         }
         match head.framing {
-            Framing::None => Ok(Bytes::new()),
-            Framing::Length(length) => {
+            RequestFraming::None => Ok(Bytes::new()),
+            RequestFraming::Length(length) => {
                 while self.buffer.len() < length {
                     self.fill().await?;
                 }
                 Ok(self.buffer.split_to(length).freeze())
             }
-            Framing::Chunked => self.chunks().await,
+            RequestFraming::Chunked => self.chunks().await,
         }
     }
 
@@ -260,7 +260,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         loop {
             let size = self.chunk_size().await?;
             if body.len().saturating_add(size) > self.limits.body {
-                return Err(Refusal::BodyTooLarge.into());
+                return Err(ParseRefusal::BodyTooLarge.into());
             }
             while self.buffer.len() < size + 2 {
                 self.fill().await?;
@@ -269,7 +269,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             // After the last chunk come trailers, which nobody sends to a broker:
             // the empty line that ends them is all that is taken.
             if !self.buffer.starts_with(b"\r\n") {
-                return Err(Refusal::Ambiguous("a chunk does not end where it said, or trailers follow").into());
+                return Err(ParseRefusal::Ambiguous("a chunk does not end where it said, or trailers follow").into());
             }
             self.buffer.advance(2);
             if size == 0 {
@@ -279,7 +279,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     async fn chunk_size(&mut self) -> Result<usize, ReadError> {
-        let bad = Refusal::Ambiguous("a chunk size is not plain hexadecimal followed by CRLF");
+        let bad = ParseRefusal::Ambiguous("a chunk size is not plain hexadecimal followed by CRLF");
         let end = loop {
             if let Some(end) = memchr::memmem::find(&self.buffer, b"\r\n") {
                 break end;
@@ -436,7 +436,7 @@ pub(super) struct ReplyFraming {
 
 impl ReplyFraming {
     /// Of a request that was read.
-    pub(super) fn of(head: &Head) -> Self {
+    pub(super) fn of(head: &RequestHead) -> Self {
         Self { version: head.version, head: head.method == Method::HEAD, keep_alive: head.keep_alive }
     }
 

@@ -21,8 +21,8 @@ use super::Proxy;
 use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::listener_settings::{ListenError, ListenerSettings};
-use super::queue::Queue;
-use crate::config::Bind;
+use super::queue::AcceptQueue;
+use crate::config::{Bind, Listener};
 use crate::domain::places::{ConnectionLimit, ConnectionPermit, ListenerLimit, NewCaller};
 use crate::net::bind::{bind_tcp, bind_unix};
 use crate::telemetry::accepting;
@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Listening {
     /// As a caller would write it.
     pub at: String,
-    socket: Socket,
+    socket: ListeningSocket,
     handle: ListenerHandle,
 }
 
@@ -46,6 +46,8 @@ pub struct Listening {
 #[derive(Clone, Debug)]
 pub struct ListenerHandle {
     bind: Bind,
+    /// Where it is bound, if that is an address: the port may have been chosen by the kernel.
+    local: Option<std::net::SocketAddr>,
     terms: Arc<ArcSwap<ListenerSettings>>,
     places: Arc<ListenerLimit>,
     closed: CancellationToken,
@@ -54,7 +56,7 @@ pub struct ListenerHandle {
 }
 
 #[derive(Debug)]
-enum Socket {
+enum ListeningSocket {
     /// With its address.
     Tcp(TcpListener, std::net::SocketAddr),
     Unix(UnixListener, PathBuf),
@@ -70,29 +72,43 @@ pub fn listen(
     house: &Arc<ConnectionLimit>,
 ) -> Result<Listening, ListenError> {
     let bind = terms.bind().clone();
-    let (at, socket) = match &bind {
+    let (local, socket) = match &bind {
         Bind::Tcp(address) => {
             let fail = |err| ListenError::Bind { bind: address.to_string(), err };
             let socket = bind_tcp(*address).map_err(fail)?;
             let local = socket.local_addr().map_err(fail)?;
-            (format!("{}://{local}", if terms.tls.is_some() { "https" } else { "http" }), Socket::Tcp(socket, local))
+            (Some(local), ListeningSocket::Tcp(socket, local))
         }
         Bind::Unix(path) => {
             let fail = |err| ListenError::Bind { bind: path.display().to_string(), err };
             let socket = bind_unix(path, terms.mode()).map_err(fail)?;
-            (format!("unix:{}", path.display()), Socket::Unix(socket, path.clone()))
+            (None, ListeningSocket::Unix(socket, path.clone()))
         }
     };
     let places = ListenerLimit::new(house, max_connections);
     let terms = Arc::new(ArcSwap::from_pointee(terms));
     let (closed, gone) = (CancellationToken::new(), CancellationToken::new());
-    Ok(Listening { at, socket, handle: ListenerHandle { bind, terms, places, closed, gone } })
+    let handle = ListenerHandle { bind, local, terms, places, closed, gone };
+    Ok(Listening { at: handle.at(), socket, handle })
 }
 
 impl ListenerHandle {
     /// Where it listens, as configured.
     pub const fn bind(&self) -> &Bind {
         &self.bind
+    }
+
+    /// As a caller would write it, on the terms of now.
+    pub fn at(&self) -> String {
+        match self.local {
+            Some(local) => format!("{}://{local}", if self.terms.load().tls.is_some() { "https" } else { "http" }),
+            None => self.bind.to_string(),
+        }
+    }
+
+    /// The terms of now.
+    pub fn listener(&self) -> Arc<Listener> {
+        Arc::clone(self.terms.load().listener())
     }
 
     /// Accept on other terms from now on; `terms` are of the same address.
@@ -187,7 +203,7 @@ impl Listening {
     }
 }
 
-impl Socket {
+impl ListeningSocket {
     /// The same socket, woken by this runtime.
     fn moved_here(self) -> std::io::Result<Self> {
         Ok(match self {
@@ -221,7 +237,7 @@ async fn substitute(again: Again, handle: ListenerHandle, proxy: Arc<Proxy>) {
                 && let Ok(socket) = again.here()
             {
                 // Not cut off when the first goes on: somebody may wait for a place in here.
-                let mut queue = Queue::of(None);
+                let mut queue = AcceptQueue::of(None);
                 queue.stands_since(Instant::now());
                 while proxy.workers.first_stands() {
                     if let Err(err) = accept_one(&socket, &handle, &proxy, &mut queue).await {
@@ -237,11 +253,11 @@ async fn substitute(again: Again, handle: ListenerHandle, proxy: Arc<Proxy>) {
     }
 }
 
-async fn accept(socket: &Socket, handle: &ListenerHandle, proxy: &Arc<Proxy>) {
-    let mut queue = Queue::of(match socket {
-        Socket::Tcp(_, at) => Some(*at),
+async fn accept(socket: &ListeningSocket, handle: &ListenerHandle, proxy: &Arc<Proxy>) {
+    let mut queue = AcceptQueue::of(match socket {
+        ListeningSocket::Tcp(_, at) => Some(*at),
         // Peers of unix sockets have no names to be told apart by.
-        Socket::Unix(..) => None,
+        ListeningSocket::Unix(..) => None,
     });
     loop {
         let begun = Instant::now();
@@ -253,7 +269,7 @@ async fn accept(socket: &Socket, handle: &ListenerHandle, proxy: &Arc<Proxy>) {
 }
 
 /// The next in a queue.
-async fn next<T>(accepting: impl Future<Output = std::io::Result<T>>, queue: &mut Queue) -> std::io::Result<T> {
+async fn next<T>(accepting: impl Future<Output = std::io::Result<T>>, queue: &mut AcceptQueue) -> std::io::Result<T> {
     tokio::pin!(accepting);
     match accepting.as_mut().now_or_never() {
         Some(accepted) => accepted,
@@ -278,24 +294,26 @@ enum Again {
 
 impl Again {
     /// Woken by this runtime, as long as it is held.
-    fn here(&self) -> std::io::Result<Socket> {
+    fn here(&self) -> std::io::Result<ListeningSocket> {
         Ok(match self {
-            Self::Tcp(socket, at) => Socket::Tcp(TcpListener::from_std(socket.try_clone()?)?, *at),
-            Self::Unix(socket, path) => Socket::Unix(UnixListener::from_std(socket.try_clone()?)?, path.clone()),
+            Self::Tcp(socket, at) => ListeningSocket::Tcp(TcpListener::from_std(socket.try_clone()?)?, *at),
+            Self::Unix(socket, path) => {
+                ListeningSocket::Unix(UnixListener::from_std(socket.try_clone()?)?, path.clone())
+            }
         })
     }
 }
 
 async fn accept_one(
-    socket: &Socket,
+    socket: &ListeningSocket,
     handle: &ListenerHandle,
     proxy: &Arc<Proxy>,
-    queue: &mut Queue,
+    queue: &mut AcceptQueue,
 ) -> std::io::Result<()> {
     let serving = Arc::clone(proxy);
     let terms = &handle.terms;
     match socket {
-        Socket::Tcp(socket, at) => {
+        ListeningSocket::Tcp(socket, at) => {
             let (stream, peer) = next(socket.accept(), queue).await?;
             if queue.is_marker(peer) {
                 return Ok(());
@@ -329,7 +347,7 @@ async fn accept_one(
                 }
             })
         }
-        Socket::Unix(socket, _) => {
+        ListeningSocket::Unix(socket, _) => {
             let (stream, _) = next(socket.accept(), queue).await?;
             let place = place(&handle.places, NewCaller { peer: None, grace: GRACE }, queue).await;
             let came = queue.since().filter(|_| has_spoken(&stream));
@@ -345,7 +363,7 @@ async fn accept_one(
 
 /// A place for who was just accepted. Where there is none he waits for one, and those behind him in the kernel's queue
 /// with him.
-async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, queue: &mut Queue) -> ConnectionPermit {
+async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, queue: &mut AcceptQueue) -> ConnectionPermit {
     match places.try_take(comer) {
         Some(place) => place,
         None => {

@@ -1,16 +1,12 @@
 //! On what terms a listener accepts callers.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Bind, ClientKey, Listener};
-use crate::egress::tls::read_certificates;
+use crate::net::tls_server::{self, CertificateError};
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +18,8 @@ pub enum ListenError {
         #[source]
         err: std::io::Error,
     },
-    #[error("cannot use {path} for TLS towards callers: {reason}")]
-    Tls { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Tls(#[from] CertificateError),
 }
 
 /// On what terms callers are accepted: the listener's configuration, its certificate read.
@@ -47,7 +43,7 @@ impl ListenerSettings {
     /// # Errors
     /// [`ListenError::Tls`].
     pub fn new(listener: Listener) -> Result<Self, ListenError> {
-        let tls = listener.tls.as_ref().map(|tls| acceptor(&tls.certificate, &tls.key)).transpose()?;
+        let tls = listener.tls.as_ref().map(|tls| tls_server::acceptor(&tls.certificate, &tls.key)).transpose()?;
         Ok(Self { listener: Arc::new(listener), tls, tightened: CancellationToken::new() })
     }
 
@@ -86,18 +82,4 @@ impl ListenerSettings {
         let asks = self.listener.client_key == ClientKey::Required || !self.listener.uids.is_empty();
         if asks { 0o666 } else { 0o600 }
     }
-}
-
-fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
-    let fail = |path: &Path, reason: String| ListenError::Tls { path: path.to_owned(), reason };
-    let chain = read_certificates(certificate).map_err(|err| fail(certificate, err.to_string()))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|err| fail(key, err.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|err| fail(certificate, err.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
-        .map_err(|err| fail(key, err.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

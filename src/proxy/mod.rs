@@ -46,7 +46,7 @@ pub use listener::{ListenerHandle, Listening, listen};
 pub use listener_settings::{ListenError, ListenerSettings};
 pub use workers::Workers;
 
-use http1::Limits;
+use http1::ConnectionLimits;
 
 /// All that serving a request takes.
 #[derive(Debug)]
@@ -54,24 +54,24 @@ pub struct Proxy {
     accounts: Arc<Accounts>,
     dispatcher: Dispatcher,
     interceptor: intercept::Interceptor,
-    settings: ArcSwap<Settings>,
+    settings: ArcSwap<ProxySettings>,
     workers: Workers,
     tasks: Tasks,
 }
 
 /// What a reload changes. A request takes it when its head was read, and keeps it.
 #[derive(Debug)]
-struct Settings {
+struct ProxySettings {
     destinations: Destinations,
-    limits: Limits,
+    limits: ConnectionLimits,
     timing: Timing,
 }
 
-impl Settings {
+impl ProxySettings {
     fn new(config: &Config) -> Self {
         Self {
             destinations: Destinations::new(config),
-            limits: Limits {
+            limits: ConnectionLimits {
                 body: config.proxy.body_limit,
                 idle: config.proxy.idle_timeout,
                 request: config.proxy.request_timeout,
@@ -92,13 +92,13 @@ impl Proxy {
         workers: Workers,
         tasks: Tasks,
     ) -> Arc<Self> {
-        let settings = ArcSwap::from_pointee(Settings::new(config));
+        let settings = ArcSwap::from_pointee(ProxySettings::new(config));
         Arc::new(Self { accounts, dispatcher, interceptor, settings, workers, tasks })
     }
 
     /// Other settings for the requests to come.
     pub fn reload(&self, config: &Config) {
-        self.settings.store(Arc::new(Settings::new(config)));
+        self.settings.store(Arc::new(ProxySettings::new(config)));
     }
 
     /// Ask the broker about order writes that the last stop cut off, as [`Dispatcher::settle`].

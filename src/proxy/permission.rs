@@ -22,12 +22,12 @@ pub(super) struct ListenerPermission<'a> {
     listener: &'a ListenerContext,
     account: &'a Account,
     /// What the caller showed; nothing where no key is asked for and none was shown.
-    shown: Shown,
+    shown: CredentialsPlace,
     form: Form,
 }
 
 /// Where the credentials are.
-enum Shown {
+enum CredentialsPlace {
     /// In the request's own fields.
     Own(HeaderMap),
     /// In those of the `CONNECT` that it came through.
@@ -38,17 +38,17 @@ impl<'a> ListenerPermission<'a> {
     /// Of a request that was admitted as the account of `exchange` by what it showed.
     pub(super) fn new(accounts: &'a Accounts, exchange: &Exchange<'a>, inbound: &Inbound) -> Self {
         let shown = match exchange.tunnel {
-            Some(tunnel) => Shown::Tunnel(Arc::clone(&tunnel.admitted_by)),
+            Some(tunnel) => CredentialsPlace::Tunnel(Arc::clone(&tunnel.admitted_by)),
             // Also where no key is asked for: a reload may ask for one.
-            None => Shown::Own(credentials_of(&inbound.headers)),
+            None => CredentialsPlace::Own(credentials_of(&inbound.headers)),
         };
         Self { accounts, listener: exchange.listener, account: exchange.account, shown, form: inbound.form }
     }
 
     fn shown(&self) -> &HeaderMap {
         match &self.shown {
-            Shown::Own(shown) => shown,
-            Shown::Tunnel(shown) => shown,
+            CredentialsPlace::Own(shown) => shown,
+            CredentialsPlace::Tunnel(shown) => shown,
         }
     }
 

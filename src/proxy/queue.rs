@@ -20,7 +20,7 @@ const LOST: Duration = Duration::from_secs(30);
 
 /// A listener's queue.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct AcceptQueue {
     /// Where a marker has to connect to; `None`: there can be none.
     at: Option<SocketAddr>,
     most: usize,
@@ -57,7 +57,7 @@ impl Marker {
     }
 }
 
-impl Queue {
+impl AcceptQueue {
     /// Of a listener that is bound there.
     pub(super) fn of(at: Option<SocketAddr>) -> Self {
         let allowed = std::fs::read_to_string("/proc/sys/net/core/somaxconn");
@@ -128,7 +128,7 @@ mod tests {
     fn who_comes_out_after_a_marker_came_in_after_it() {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let at = listener.local_addr().unwrap();
-        let mut queue = Queue::of(Some(at));
+        let mut queue = AcceptQueue::of(Some(at));
         let began = Instant::now() - Duration::from_secs(100);
         queue.stands_since(began);
         let _first = TcpStream::connect(at).unwrap();
@@ -150,7 +150,7 @@ mod tests {
     fn no_marker_is_believed_while_the_queue_may_have_been_full() {
         let listener = TcpListener::bind("[::1]:0").unwrap();
         let at = listener.local_addr().unwrap();
-        let mut queue = Queue { most: 3, ..Queue::of(Some(at)) };
+        let mut queue = AcceptQueue { most: 3, ..AcceptQueue::of(Some(at)) };
         let began = Instant::now() - Duration::from_secs(100);
         queue.stands_since(began);
         let _many = [TcpStream::connect(at).unwrap(), TcpStream::connect(at).unwrap()];

@@ -16,7 +16,7 @@ use crate::accounts::Account;
 use crate::broker::dhan::endpoints::{self, Managed, Spelling, classify, spelling};
 use crate::broker::dhan::hosts::Service;
 use crate::dispatch::reply::{self, Body, Code, Problem};
-use crate::dispatch::{self, ApiRequest, legs, live, refuse_if_halted, sign};
+use crate::dispatch::{self, ApiRequest, NotConnected, legs, live, refuse_if_halted, sign};
 use crate::domain::{AccountName, Authority, random, steady};
 use crate::legs::Purpose;
 use crate::telemetry::access::Access;
@@ -139,10 +139,7 @@ impl Proxy {
                 // Nobody looks inside, so it may be an order.
                 let by = tokio::time::Instant::now() + exchange.settings.timing.read_timeout;
                 let dialled = legs.dial(&authority, Purpose::OrderWrite, by).await;
-                let (leg, stream) = dialled.map_err(|none| {
-                    record.dial_error = Some(none.code());
-                    Problem::before_sending(Code::EgressUnavailable, none.to_string())
-                })?;
+                let (leg, stream) = dialled.map_err(|none| NotConnected::from(&none).into_problem(record))?;
                 record.leg = Some(leg.role());
                 record.source = Some(leg.source());
                 reply::mark(record, established.headers_mut());

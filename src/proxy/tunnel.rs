@@ -22,7 +22,7 @@ use crate::domain::AccountName;
 use crate::domain::tasks::Tasks;
 use crate::legs::Legs;
 use crate::net::read_buffer::poll_fill;
-use splice::Socket;
+use splice::StreamSocket;
 
 /// How long bytes may be passed on without a request being admitted: while the account has the legs and the client
 /// keys that they began with, and the listener the terms.
@@ -77,31 +77,31 @@ impl TunnelLifetime {
 }
 
 /// A caller's connection: bytes, and the socket itself where nothing is in between.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
+pub(super) trait CallerStream: AsyncRead + AsyncWrite + Unpin + Send + Sized + 'static {
     /// The socket, if these bytes are the socket's own.
-    fn into_socket(self) -> Result<Socket, Self>;
+    fn into_socket(self) -> Result<StreamSocket, Self>;
 }
 
-impl Wire for TcpStream {
-    fn into_socket(self) -> Result<Socket, Self> {
-        Ok(Socket::Tcp(self))
+impl CallerStream for TcpStream {
+    fn into_socket(self) -> Result<StreamSocket, Self> {
+        Ok(StreamSocket::Tcp(self))
     }
 }
 
-impl Wire for UnixStream {
-    fn into_socket(self) -> Result<Socket, Self> {
-        Ok(Socket::Unix(self))
+impl CallerStream for UnixStream {
+    fn into_socket(self) -> Result<StreamSocket, Self> {
+        Ok(StreamSocket::Unix(self))
     }
 }
 
-impl Wire for tokio_rustls::server::TlsStream<TcpStream> {
-    fn into_socket(self) -> Result<Socket, Self> {
+impl CallerStream for tokio_rustls::server::TlsStream<TcpStream> {
+    fn into_socket(self) -> Result<StreamSocket, Self> {
         Err(self)
     }
 }
 
 /// Pass bytes on until both sides are done, one breaks, or it may go on no longer.
-pub(super) async fn relay<IO: Wire>(caller: Rewind<IO>, mut upstream: TcpStream, until: &TunnelLifetime) {
+pub(super) async fn relay<IO: CallerStream>(caller: Rewind<IO>, mut upstream: TcpStream, until: &TunnelLifetime) {
     let (early, io) = caller.into_parts();
     let joined = async {
         if !early.is_empty() {
@@ -109,7 +109,7 @@ pub(super) async fn relay<IO: Wire>(caller: Rewind<IO>, mut upstream: TcpStream,
         }
         drop(early);
         match io.into_socket() {
-            Ok(socket) => splice::both_ways(&socket, &Socket::Tcp(upstream)).await,
+            Ok(socket) => splice::both_ways(&socket, &StreamSocket::Tcp(upstream)).await,
             Err(io) => both_ways(io, upstream).await,
         }
     };

@@ -170,7 +170,7 @@ where
 {
     let broken = |_| "the broker closed";
     loop {
-        while let Some(frame) = Frame::peek(buffer)? {
+        while let Some(frame) = FrameHead::peek(buffer)? {
             if frame.is_control() {
                 let bytes = buffer.split_to(frame.length);
                 upstream.write_all(&bytes).await.map_err(broken)?;
@@ -196,13 +196,13 @@ where
 
 /// The head of a frame (RFC 6455 section 5.2).
 #[derive(Clone, Copy, Debug)]
-struct Frame {
+struct FrameHead {
     first: u8,
     /// Of the whole frame, head included.
     length: usize,
 }
 
-impl Frame {
+impl FrameHead {
     /// The first frame of `bytes`, if all of it is there.
     fn peek(bytes: &[u8]) -> Result<Option<Self>, &'static str> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn unmask(frame: &[u8]) -> Vec<u8> {
-        let found = Frame::peek(frame).unwrap().unwrap();
+        let found = FrameHead::peek(frame).unwrap().unwrap();
         let head = if frame[1] & 0x7f == 126 { 4 } else { 2 };
         let mask = &frame[head..head + 4];
         frame[head + 4..found.length].iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m).collect()

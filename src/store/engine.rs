@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::backend::{Backend, Failure, guarded};
+use super::backend::{Backend, EngineFailure, guarded};
 
 /// Which engine keeps the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Engine {
 
     /// Open, or make, the engine's folder. A panic inside is corruption: both
     /// engines assert on what they read.
-    pub(super) fn open(self, folder: &Path) -> Result<Box<dyn Backend>, Failure> {
+    pub(super) fn open(self, folder: &Path) -> Result<Box<dyn Backend>, EngineFailure> {
         guarded(|| match self {
             Self::Sled => Ok(Box::new(super::sled::SledBackend::open(folder)?) as Box<dyn Backend>),
             #[cfg(feature = "redb")]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::backend::Failure;
+use super::backend::EngineFailure;
 use super::seal::SealError;
 use crate::domain::disk;
 
@@ -139,10 +139,10 @@ impl StoreError {
         }
     }
 
-    pub(super) fn of(failure: Failure, doing: &'static str, path: &Path) -> Self {
+    pub(super) fn of(failure: EngineFailure, doing: &'static str, path: &Path) -> Self {
         let source = match failure {
-            Failure::Io(source) => source,
-            Failure::Corrupt(why) => Arc::new(io::Error::new(io::ErrorKind::InvalidData, why)),
+            EngineFailure::Io(source) => source,
+            EngineFailure::Corrupt(why) => Arc::new(io::Error::new(io::ErrorKind::InvalidData, why)),
         };
         Self::Io { doing, path: path.to_path_buf(), source }
     }

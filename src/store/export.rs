@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 use super::folder;
 use super::seal::{KeyId, Sealer};
-use super::table::{Entries, Table};
+use super::table::{StoreTable, TableEntries};
 
 const MAGIC: &[u8; 16] = b"SIXGATE-EXPORT-1";
 const HEADER: usize = 16 + 16 + 16 + 8 + 8 + 8;
@@ -95,7 +95,7 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Write an export after the newest, then delete all but the last few.
-pub(super) fn write(folder: &Path, sealer: &Sealer, table: &Table) -> io::Result<PathBuf> {
+pub(super) fn write(folder: &Path, sealer: &Sealer, table: &StoreTable) -> io::Result<PathBuf> {
     folder::make(folder)?;
     let number = list(folder)?.first().map_or(1, |(newest, _)| newest.saturating_add(1));
     let path = path_of(folder, number);
@@ -112,7 +112,7 @@ pub(super) fn path_of(folder: &Path, number: u64) -> PathBuf {
 }
 
 /// Write an export to a file of any name, whole and synced.
-pub(super) fn write_to(path: &Path, sealer: &Sealer, number: u64, table: &Table) -> io::Result<()> {
+pub(super) fn write_to(path: &Path, sealer: &Sealer, number: u64, table: &StoreTable) -> io::Result<()> {
     let mut file_id = [0; 16];
     getrandom::fill(&mut file_id)?;
     let (sequence, taken_at) = (table.sequence(), Timestamp::now());
@@ -120,7 +120,7 @@ pub(super) fn write_to(path: &Path, sealer: &Sealer, number: u64, table: &Table)
     folder::write_whole(path, |file| write_chunks(file, sealer, header, &table.entries))
 }
 
-fn write_chunks(file: &mut impl Write, sealer: &Sealer, header: Header, entries: &Entries) -> io::Result<()> {
+fn write_chunks(file: &mut impl Write, sealer: &Sealer, header: Header, entries: &TableEntries) -> io::Result<()> {
     let header = header.to_bytes();
     file.write_all(&header)?;
     let mut index = 0;
@@ -164,12 +164,12 @@ pub(super) fn read_header(path: &Path) -> io::Result<Header> {
 ///
 /// # Errors
 /// When any part of it is damaged or missing; nothing of it is returned then.
-pub(super) fn read(path: &Path, sealer: &Sealer) -> io::Result<(Header, Entries)> {
+pub(super) fn read(path: &Path, sealer: &Sealer) -> io::Result<(Header, TableEntries)> {
     let mut file = BufReader::with_capacity(128 * 1024, File::open(path)?);
     let mut header_bytes = [0; HEADER];
     file.read_exact(&mut header_bytes)?;
     let header = Header::from_bytes(&header_bytes)?;
-    let mut entries = Entries::new();
+    let mut entries = TableEntries::new();
     for index in 0.. {
         let mut mark = [0; 5];
         file.read_exact(&mut mark)?;
@@ -208,7 +208,7 @@ fn entry_part(rest: &mut &[u8]) -> io::Result<Arc<[u8]>> {
 }
 
 /// The newest export that is good as a whole. Damaged newer ones are said.
-pub(super) fn newest_good(folder: &Path, sealer: &Sealer) -> io::Result<Option<(PathBuf, Header, Entries)>> {
+pub(super) fn newest_good(folder: &Path, sealer: &Sealer) -> io::Result<Option<(PathBuf, Header, TableEntries)>> {
     for (_, path) in list(folder)? {
         match read(&path, sealer) {
             Ok((header, entries)) => return Ok(Some((path, header, entries))),
@@ -224,26 +224,26 @@ pub(super) fn newest_good(folder: &Path, sealer: &Sealer) -> io::Result<Option<(
 mod tests {
     use super::super::records::{self, SequenceRecord};
     use super::super::seal::MasterKey;
-    use super::super::table::{Entry, sequence_key};
+    use super::super::table::{TableEntry, sequence_key};
     use super::*;
 
     fn sealer(digit: &str) -> Sealer {
         Sealer::new(&MasterKey::from_hex(&digit.repeat(64)).unwrap()).unwrap()
     }
 
-    fn some(count: u32, sequence: u64) -> Table {
+    fn some(count: u32, sequence: u64) -> StoreTable {
         let sequence = records::encode(&SequenceRecord { sequence }).unwrap();
-        let entry = |n: u32| -> Entry { (Arc::new(n.to_be_bytes()), Arc::new([7; 100])) };
-        let mut entries: Entries = (0..count).map(entry).collect();
+        let entry = |n: u32| -> TableEntry { (Arc::new(n.to_be_bytes()), Arc::new([7; 100])) };
+        let mut entries: TableEntries = (0..count).map(entry).collect();
         entries.insert(sequence_key().into(), sequence.as_slice().into());
-        Table { entries }
+        StoreTable { entries }
     }
 
     /// Several chunks, none, and an exact end all come back as they were.
     #[test]
     fn an_export_comes_back_whole() {
         let dir = tempfile::tempdir().unwrap();
-        for table in [Table::default(), some(1, 42), some(5000, 42)] {
+        for table in [StoreTable::default(), some(1, 42), some(5000, 42)] {
             let path = write(dir.path(), &sealer("1"), &table).unwrap();
             let (header, entries) = read(&path, &sealer("1")).unwrap();
             assert_eq!((header.sequence, entries), (table.sequence(), table.entries));

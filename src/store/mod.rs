@@ -64,7 +64,7 @@ pub use self::records::{
 pub use self::seal::{MasterKey, SealError, Sealer};
 
 use self::table::Shared;
-use self::writer::{Request, Writer};
+use self::writer::{WriteRequest, Writer};
 
 /// How a store is opened. The default is what the gateway runs with.
 #[derive(Clone, Debug)]
@@ -88,12 +88,12 @@ impl Default for Options {
 /// and the writer has ended, or until [`Store::close`] returns.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
 }
 
-struct Inner {
+struct StoreInner {
     shared: Arc<Shared>,
-    queue: Mutex<Option<mpsc::Sender<Request>>>,
+    queue: Mutex<Option<mpsc::Sender<WriteRequest>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     restored: Option<Restored>,
 }
@@ -145,7 +145,7 @@ impl Store {
         };
         let (queue, requests) = mpsc::channel(writer::QUEUE);
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(|| writer.run(requests));
-        let inner = Inner {
+        let inner = StoreInner {
             shared,
             queue: Mutex::new(Some(queue)),
             writer: Mutex::new(Some(thread.map_err(fail)?)),
@@ -260,12 +260,12 @@ impl Store {
     fn request(
         &self,
         change: Change,
-    ) -> Result<(Request, oneshot::Receiver<Result<(), StoreError>>, mpsc::Sender<Request>), StoreError> {
+    ) -> Result<(WriteRequest, oneshot::Receiver<Result<(), StoreError>>, mpsc::Sender<WriteRequest>), StoreError> {
         let change = change.checked()?;
         let queue = lock(&self.inner.queue).clone();
         let queue = queue.ok_or(StoreError::Closed)?;
         let (done, answer) = oneshot::channel();
-        Ok((Request { change, done }, answer, queue))
+        Ok((WriteRequest { change, done }, answer, queue))
     }
 
     fn decode<R: Record>(&self, physical: &[u8], held: &[u8]) -> Result<R, StoreError> {

@@ -21,12 +21,12 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::backend::{Backend, Batch, Failure, guarded};
+use super::backend::{Backend, EngineFailure, WriteBatch, guarded};
 use super::engine::Engine;
 use super::export;
 use super::folder::{self, FolderLock};
 use super::records::{self, LAYOUT, MetaRecord, SequenceRecord, Tree};
-use super::table::{self, Entries, Table, meta_key, sequence_key};
+use super::table::{self, StoreTable, TableEntries, meta_key, sequence_key};
 use super::{Sealer, StoreError, writer};
 
 /// Entries that go from who reads them to who opens them at once.
@@ -50,9 +50,9 @@ pub struct Restored {
 }
 
 /// The store, opened.
-pub(super) struct Opened {
+pub(super) struct OpenedStore {
     pub(super) lock: FolderLock,
-    pub(super) table: Table,
+    pub(super) table: StoreTable,
     pub(super) backend: Box<dyn Backend>,
     /// The engine's folder.
     pub(super) folder: PathBuf,
@@ -60,7 +60,7 @@ pub(super) struct Opened {
     pub(super) restored: Option<Restored>,
 }
 
-pub(super) fn open(path: &Path, sealer: &Sealer, engine: Engine) -> Result<Opened, StoreError> {
+pub(super) fn open(path: &Path, sealer: &Sealer, engine: Engine) -> Result<OpenedStore, StoreError> {
     let fail = |doing: &'static str| move |err: io::Error| StoreError::of(err.into(), doing, path);
     folder::make(path).map_err(fail("make"))?;
     let lock = folder::lock(path).map_err(|err| match err {
@@ -69,7 +69,8 @@ pub(super) fn open(path: &Path, sealer: &Sealer, engine: Engine) -> Result<Opene
     })?;
     let stamp_path = path.join("stamp");
     let stamp = Stamp::read(&stamp_path).map_err(fail("read the stamp of"))?;
-    let place = Place { path, folder: path.join(engine.as_str()), exports: path.join("exports"), sealer, engine };
+    let place =
+        StoreLocation { path, folder: path.join(engine.as_str()), exports: path.join("exports"), sealer, engine };
     place.check_key(stamp.as_ref())?;
 
     let exports = export::list(&place.exports).map_err(fail("list the exports of"))?;
@@ -92,11 +93,11 @@ pub(super) fn open(path: &Path, sealer: &Sealer, engine: Engine) -> Result<Opene
     if stamp.is_none() {
         Stamp::of(sealer, engine).write(&stamp_path).map_err(fail("stamp"))?;
     }
-    let Place { folder, exports, .. } = place;
-    Ok(Opened { lock, table, backend, folder, exports, restored })
+    let StoreLocation { folder, exports, .. } = place;
+    Ok(OpenedStore { lock, table, backend, folder, exports, restored })
 }
 
-struct Place<'a> {
+struct StoreLocation<'a> {
     path: &'a Path,
     folder: PathBuf,
     exports: PathBuf,
@@ -105,21 +106,21 @@ struct Place<'a> {
 }
 
 /// What the engine's folder turned out to be.
-enum Found {
-    Good(Table, Box<dyn Backend>),
+enum FolderState {
+    Good(StoreTable, Box<dyn Backend>),
     /// Nothing in it.
     Empty(Box<dyn Backend>),
     Damaged(String),
 }
 
 struct Loaded {
-    table: Table,
+    table: StoreTable,
     backend: Box<dyn Backend>,
     restored: Option<Restored>,
 }
 
-impl Place<'_> {
-    fn fail(&self, doing: &'static str) -> impl Fn(Failure) -> StoreError {
+impl StoreLocation<'_> {
+    fn fail(&self, doing: &'static str) -> impl Fn(EngineFailure) -> StoreError {
         move |failure| StoreError::of(failure, doing, self.path)
     }
 
@@ -143,44 +144,44 @@ impl Place<'_> {
 
     fn load_or_restore(&self, finished: bool, stamped: bool) -> Result<Loaded, StoreError> {
         match self.find(stamped)? {
-            Found::Good(table, backend) => match self.lost(&table)? {
+            FolderState::Good(table, backend) => match self.lost(&table)? {
                 None => Ok(Loaded { table, backend, restored: None }),
                 Some(why) => {
                     drop(backend);
                     self.restore(why)
                 }
             },
-            Found::Empty(backend) if !finished => self.begin(backend),
-            Found::Empty(backend) => {
+            FolderState::Empty(backend) if !finished => self.begin(backend),
+            FolderState::Empty(backend) => {
                 drop(backend);
                 self.restore("the engine's files are gone or empty".into())
             }
-            Found::Damaged(why) if !finished => {
+            FolderState::Damaged(why) if !finished => {
                 let aside = folder::set_aside(&self.folder, "damaged").map_err(|err| self.fail("tidy")(err.into()))?;
                 tracing::error!(why, aside = %aside.display(), "a first start was cut short; starting afresh");
                 let backend = self.engine.open(&self.folder).map_err(self.fail("open"))?;
                 self.begin(backend)
             }
-            Found::Damaged(why) => self.restore(why),
+            FolderState::Damaged(why) => self.restore(why),
         }
     }
 
     /// Open the engine and believe it only as far as every value opens.
-    fn find(&self, stamped: bool) -> Result<Found, StoreError> {
+    fn find(&self, stamped: bool) -> Result<FolderState, StoreError> {
         let mut backend = match self.engine.open(&self.folder) {
             Ok(backend) => backend,
-            Err(Failure::Corrupt(why)) => return Ok(Found::Damaged(why)),
+            Err(EngineFailure::Corrupt(why)) => return Ok(FolderState::Damaged(why)),
             Err(failure) => return Err(self.fail("open")(failure)),
         };
         let (entries, refused) = match self.read(&mut *backend) {
             Ok(read) => read,
-            Err(Failure::Corrupt(why)) => return Ok(Found::Damaged(why)),
+            Err(EngineFailure::Corrupt(why)) => return Ok(FolderState::Damaged(why)),
             Err(failure) => return Err(self.fail("read")(failure)),
         };
         if !stamped && refused.contains(&meta_key()) {
             return Err(StoreError::WrongKey { path: self.path.to_path_buf() });
         }
-        let table = Table { entries };
+        let table = StoreTable { entries };
         if let Some(layout) = table.entries.get(meta_key().as_slice()).and_then(|held| held.first()).copied()
             && layout > LAYOUT
         {
@@ -188,14 +189,14 @@ impl Place<'_> {
         }
         if let Some(key) = refused.first() {
             let tree = Tree::split(key).map_or("an unknown tree", |(tree, _)| tree.name());
-            return Ok(Found::Damaged(format!("{} values do not open, the first in {tree}", refused.len())));
+            return Ok(FolderState::Damaged(format!("{} values do not open, the first in {tree}", refused.len())));
         }
         if table.entries.is_empty() {
-            return Ok(Found::Empty(backend));
+            return Ok(FolderState::Empty(backend));
         }
         match table.entries.get(meta_key().as_slice()) {
-            Some(held) if records::decode::<MetaRecord>(held).is_some() => Ok(Found::Good(table, backend)),
-            Some(_) | None => Ok(Found::Damaged("the store's own record is missing".into())),
+            Some(held) if records::decode::<MetaRecord>(held).is_some() => Ok(FolderState::Good(table, backend)),
+            Some(_) | None => Ok(FolderState::Damaged("the store's own record is missing".into())),
         }
     }
 
@@ -204,11 +205,11 @@ impl Place<'_> {
     /// A thread of its own opens them while the engine reads on. What is kept and what passes come from two
     /// heaps that way: a table that lay among what the engine takes and lets go would keep the host from
     /// getting that back.
-    fn read(&self, backend: &mut dyn Backend) -> Result<(Entries, Vec<Vec<u8>>), Failure> {
+    fn read(&self, backend: &mut dyn Backend) -> Result<(TableEntries, Vec<Vec<u8>>), EngineFailure> {
         let (filled, parts) = mpsc::sync_channel::<Vec<(Vec<u8>, Vec<u8>)>>(PARTS_AHEAD);
         std::thread::scope(|scope| {
             let opener = std::thread::Builder::new().name("store-open".to_owned()).spawn_scoped(scope, || {
-                let mut entries = Entries::new();
+                let mut entries = TableEntries::new();
                 let mut refused = Vec::new();
                 for (key, sealed) in parts.into_iter().flatten() {
                     match table::hold(self.sealer, &key, &sealed) {
@@ -236,7 +237,7 @@ impl Place<'_> {
     }
 
     /// Does a good export know a later group of changes than the engine gave back?
-    fn lost(&self, table: &Table) -> Result<Option<String>, StoreError> {
+    fn lost(&self, table: &StoreTable) -> Result<Option<String>, StoreError> {
         let sequence = table.sequence();
         let fail = |err: io::Error| self.fail("read the exports of")(err.into());
         let Some((_, newest)) = export::list(&self.exports).map_err(fail)?.into_iter().next() else { return Ok(None) };
@@ -253,7 +254,7 @@ impl Place<'_> {
     fn begin(&self, mut backend: Box<dyn Backend>) -> Result<Loaded, StoreError> {
         let meta = records::encode(&MetaRecord { layout: LAYOUT, created_at: Timestamp::now() });
         let sequence = records::encode(&SequenceRecord { sequence: 0 });
-        let mut table = Table::default();
+        let mut table = StoreTable::default();
         for (key, value) in [(meta_key(), meta), (sequence_key(), sequence)] {
             if let Some(value) = value {
                 table.entries.insert(key.into(), value.as_slice().into());
@@ -261,7 +262,7 @@ impl Place<'_> {
         }
         let seal =
             |(key, held): (&Arc<[u8]>, &Arc<[u8]>)| (Arc::clone(key), Some(table::sealed(self.sealer, key, held)));
-        let batch: Batch = table.entries.iter().map(seal).collect();
+        let batch: WriteBatch = table.entries.iter().map(seal).collect();
         guarded(|| backend.apply(&batch)).map_err(self.fail("write to"))?;
         Ok(Loaded { table, backend, restored: None })
     }
@@ -281,13 +282,13 @@ impl Place<'_> {
             "AN EXPORT WAS LOADED IN PLACE OF THE STORE'S FILES. Changes made after it was taken are missing: \
              check accounts, addresses and tokens"
         );
-        let table = Table { entries };
+        let table = StoreTable { entries };
         Ok(Loaded { table, backend, restored: Some(Restored { why, from, taken_at, aside }) })
     }
 }
 
 /// An export that opened as a whole, but of this layout and with the store's own record?
-fn holds_a_store(sealer: &Sealer, entries: &Entries) -> bool {
+fn holds_a_store(sealer: &Sealer, entries: &TableEntries) -> bool {
     let known = |(key, held): (&Arc<[u8]>, &Arc<[u8]>)| match Tree::split(key) {
         Some((tree, key)) if tree.is_secret() => sealer.open_record(tree.name(), key, held).is_ok(),
         Some(_) => true,

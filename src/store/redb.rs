@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ::redb::{Builder, Database, DatabaseError, Error, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::backend::{Backend, Batch, Failure};
+use super::backend::{Backend, EngineFailure, WriteBatch};
 use super::folder;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
@@ -22,7 +22,7 @@ pub(super) struct RedbBackend {
 }
 
 impl RedbBackend {
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path) -> Result<Self, EngineFailure> {
         folder::make(path)?;
         let file = path.join("store.redb");
         // Bytes of a killed process may be in memory only; a repair must not be built on them.
@@ -38,7 +38,7 @@ impl RedbBackend {
 }
 
 impl Backend for RedbBackend {
-    fn each(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure> {
+    fn each(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), EngineFailure> {
         let table = self.db.begin_read().map_err(failure)?.open_table(TABLE).map_err(failure)?;
         for item in table.iter().map_err(failure)? {
             let (key, value) = item.map_err(failure)?;
@@ -47,7 +47,7 @@ impl Backend for RedbBackend {
         Ok(())
     }
 
-    fn apply(&mut self, batch: &Batch) -> Result<(), Failure> {
+    fn apply(&mut self, batch: &WriteBatch) -> Result<(), EngineFailure> {
         let write = self.db.begin_write().map_err(failure)?;
         {
             let mut table = write.open_table(TABLE).map_err(failure)?;
@@ -62,16 +62,20 @@ impl Backend for RedbBackend {
     }
 }
 
-fn opening(err: DatabaseError) -> Failure {
+fn opening(err: DatabaseError) -> EngineFailure {
     failure(err)
 }
 
-fn failure(err: impl Into<Error>) -> Failure {
+fn failure(err: impl Into<Error>) -> EngineFailure {
     let err = err.into();
     if let Error::Io(source) = err {
         let damage = matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
-        return if damage { Failure::Corrupt(format!("redb: {source}")) } else { Failure::from(source) };
+        return if damage { EngineFailure::Corrupt(format!("redb: {source}")) } else { EngineFailure::from(source) };
     }
     let damage = matches!(err, Error::Corrupted(_) | Error::UpgradeRequired(_) | Error::TableTypeMismatch { .. });
-    if damage { Failure::Corrupt(format!("redb: {err}")) } else { Failure::from(io::Error::other(err.to_string())) }
+    if damage {
+        EngineFailure::Corrupt(format!("redb: {err}"))
+    } else {
+        EngineFailure::from(io::Error::other(err.to_string()))
+    }
 }

@@ -205,10 +205,10 @@ impl fmt::Debug for KeyId {
 /// Seals and opens under one master key. Cheap to clone.
 #[derive(Clone)]
 pub struct Sealer {
-    inner: Arc<Inner>,
+    inner: Arc<SealerInner>,
 }
 
-struct Inner {
+struct SealerInner {
     cipher: XChaCha20Poly1305,
     id: KeyId,
     /// Nonces should the kernel refuse random bytes: a random start, counted up.
@@ -234,7 +234,7 @@ impl Sealer {
         let mut spare = [0; 16];
         getrandom::fill(&mut spare).map_err(SealError::Random)?;
         let cipher = XChaCha20Poly1305::new((&*key.0).into());
-        Ok(Self { inner: Arc::new(Inner { cipher, id: KeyId(id), spare: (spare, AtomicU64::new(0)) }) })
+        Ok(Self { inner: Arc::new(SealerInner { cipher, id: KeyId(id), spare: (spare, AtomicU64::new(0)) }) })
     }
 
     pub(super) fn key_id(&self) -> KeyId {

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Batch, Failure, guarded};
+use super::backend::{Backend, EngineFailure, WriteBatch, guarded};
 use super::folder;
 
 const CACHE_BYTES: u64 = 1024 * 1024;
@@ -39,7 +39,7 @@ pub(super) struct SledBackend {
 }
 
 impl SledBackend {
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path) -> Result<Self, EngineFailure> {
         folder::make(path)?;
         let stale = folder::delete_ending(path, ".generating")?;
         if stale > 0 {
@@ -57,14 +57,14 @@ impl SledBackend {
         Ok(Self { db: Some(db), path: path.to_path_buf(), file })
     }
 
-    fn db(&self) -> Result<&::sled::Db, Failure> {
-        self.db.as_ref().ok_or_else(|| Failure::Corrupt("closed".into()))
+    fn db(&self) -> Result<&::sled::Db, EngineFailure> {
+        self.db.as_ref().ok_or_else(|| EngineFailure::Corrupt("closed".into()))
     }
 }
 
 /// We hold the lock of the whole folder, so only threads of this process can
 /// still hold sled's own, and they are about to end.
-fn open_when_let_go(path: &Path) -> Result<::sled::Db, Failure> {
+fn open_when_let_go(path: &Path) -> Result<::sled::Db, EngineFailure> {
     let until = Instant::now() + LET_GO_WITHIN;
     loop {
         match ::sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open() {
@@ -79,7 +79,7 @@ fn open_when_let_go(path: &Path) -> Result<::sled::Db, Failure> {
 }
 
 impl Backend for SledBackend {
-    fn each(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Failure> {
+    fn each(&mut self, entry: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), EngineFailure> {
         for item in self.db()?.iter() {
             let (key, value) = item.map_err(failure)?;
             entry(&key, &value);
@@ -89,7 +89,7 @@ impl Backend for SledBackend {
         Ok(())
     }
 
-    fn apply(&mut self, batch: &Batch) -> Result<(), Failure> {
+    fn apply(&mut self, batch: &WriteBatch) -> Result<(), EngineFailure> {
         let mut writes = ::sled::Batch::default();
         for (key, value) in batch {
             match value {
@@ -118,17 +118,17 @@ impl Drop for SledBackend {
 }
 
 /// sled's texts name offsets, never contents.
-fn failure(err: ::sled::Error) -> Failure {
+fn failure(err: ::sled::Error) -> EngineFailure {
     match err {
         // sled reads past the end, or misses a file of its own: damage, not a bad disk.
         ::sled::Error::Io(err) if is_damage(err.kind()) => {
-            Failure::Corrupt(format!("sled cannot read its own files: {err}"))
+            EngineFailure::Corrupt(format!("sled cannot read its own files: {err}"))
         }
-        ::sled::Error::Io(err) => Failure::from(err),
-        ::sled::Error::Corruption { at, .. } => Failure::Corrupt(format!("sled found damage at {at:?}")),
-        ::sled::Error::Unsupported(why) => Failure::Corrupt(format!("sled refuses its folder: {why}")),
-        ::sled::Error::ReportableBug(why) => Failure::Corrupt(format!("sled gave up: {why}")),
-        ::sled::Error::CollectionNotFound(_) => Failure::Corrupt("sled misses its tree".into()),
+        ::sled::Error::Io(err) => EngineFailure::from(err),
+        ::sled::Error::Corruption { at, .. } => EngineFailure::Corrupt(format!("sled found damage at {at:?}")),
+        ::sled::Error::Unsupported(why) => EngineFailure::Corrupt(format!("sled refuses its folder: {why}")),
+        ::sled::Error::ReportableBug(why) => EngineFailure::Corrupt(format!("sled gave up: {why}")),
+        ::sled::Error::CollectionNotFound(_) => EngineFailure::Corrupt("sled misses its tree".into()),
     }
 }
 

@@ -19,18 +19,18 @@ use super::records::{self, Record, SequenceRecord, Tree};
 use super::seal::{SealError, Sealer};
 
 /// A physical key and its value as it is held.
-pub(super) type Entry = (Arc<[u8]>, Arc<[u8]>);
+pub(super) type TableEntry = (Arc<[u8]>, Arc<[u8]>);
 
 /// All of them. A clone shares them, and costs the same however many there are.
-pub(super) type Entries = imbl::OrdMap<Arc<[u8]>, Arc<[u8]>>;
+pub(super) type TableEntries = imbl::OrdMap<Arc<[u8]>, Arc<[u8]>>;
 
 /// All there is.
 #[derive(Clone, Default)]
-pub(super) struct Table {
-    pub(super) entries: Entries,
+pub(super) struct StoreTable {
+    pub(super) entries: TableEntries,
 }
 
-impl Table {
+impl StoreTable {
     /// The number of the last group of changes.
     pub(super) fn sequence(&self) -> u64 {
         let held = self.entries.get(sequence_key().as_slice());
@@ -85,14 +85,14 @@ pub(super) fn is_same(sealer: &Sealer, tree: Tree, physical: &[u8], held: &[u8],
 
 /// The table and what reading it takes.
 pub(super) struct Shared {
-    table: RwLock<Table>,
+    table: RwLock<StoreTable>,
     pub(super) sealer: Sealer,
     /// Why the last change could not be written, and what to do.
     trouble: Mutex<Option<String>>,
 }
 
 impl Shared {
-    pub(super) fn new(table: Table, sealer: Sealer) -> Self {
+    pub(super) fn new(table: StoreTable, sealer: Sealer) -> Self {
         Self { table: RwLock::new(table), sealer, trouble: Mutex::default() }
     }
 
@@ -110,7 +110,7 @@ impl Shared {
     }
 
     /// A panic elsewhere cannot leave the table half changed: changes are moves of whole values.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, StoreTable> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,12 +126,12 @@ impl Shared {
     }
 
     /// Everything at one moment. Entries are shared, not copied.
-    pub(super) fn snapshot(&self) -> Table {
+    pub(super) fn snapshot(&self) -> StoreTable {
         self.read().clone()
     }
 
     /// Entries of one tree after a key, up to a number of them.
-    pub(super) fn range<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Vec<Entry> {
+    pub(super) fn range<R: Record>(&self, after: Option<&R::Key>, limit: usize) -> Vec<TableEntry> {
         let from = match after {
             Some(key) => Bound::Excluded(records::physical::<R>(key)),
             None => Bound::Included(vec![R::TREE.id()]),

@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::backend::{Backend, Batch, Failure, guarded};
+use super::backend::{Backend, EngineFailure, WriteBatch, guarded};
 use super::change::{Change, Op, Want};
 use super::engine::Engine;
 use super::error::StoreError;
 use super::exporter::Exporter;
 use super::folder::{self, FolderLock};
 use super::records::{self, SequenceRecord};
-use super::table::{self, Entries, Shared, meta_key, sequence_key};
+use super::table::{self, Shared, TableEntries, meta_key, sequence_key};
 use crate::domain::chain;
 use crate::domain::disk::is_full;
 
@@ -41,7 +41,7 @@ const GROUP_CHANGES: usize = 256;
 const GROUP_BYTES: usize = 128 * 1024;
 
 /// A change and where its outcome goes. Nobody may be left to hear it.
-pub(super) struct Request {
+pub(super) struct WriteRequest {
     pub(super) change: Change,
     pub(super) done: oneshot::Sender<Result<(), StoreError>>,
 }
@@ -68,7 +68,7 @@ pub(super) struct Broken {
 
 impl Writer {
     /// Until every sender is gone and the queue is empty; then the final export.
-    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<WriteRequest>) {
         while let Some(first) = queue.blocking_recv() {
             let mut bytes = first.change.bytes;
             let mut group = vec![first];
@@ -88,7 +88,7 @@ impl Writer {
 
     /// Decide, write and answer one group. Even a conflict is answered after the
     /// write: it may be with a change of the same group, which may yet fail.
-    fn serve(&mut self, group: Vec<Request>) {
+    fn serve(&mut self, group: Vec<WriteRequest>) {
         let mut overlay = Overlay::new();
         let verdicts: Vec<_> = group
             .into_iter()
@@ -144,7 +144,7 @@ impl Writer {
         let sealed = |(key, held): (&Arc<[u8]>, &Option<Arc<[u8]>>)| {
             (Arc::clone(key), held.as_ref().map(|held| table::sealed(sealer, key, held)))
         };
-        let batch: Batch = overlay.iter().map(sealed).collect();
+        let batch: WriteBatch = overlay.iter().map(sealed).collect();
         let backend = self.ready()?;
         if let Err(failure) = guarded(|| backend.apply(&batch)) {
             self.backend = None;
@@ -163,13 +163,13 @@ impl Writer {
     }
 
     /// An engine that failed on a full disk may say anything.
-    fn explained(&self, failure: Failure) -> Failure {
-        let is_told = matches!(&failure, Failure::Io(err) if is_full(err));
+    fn explained(&self, failure: EngineFailure) -> EngineFailure {
+        let is_told = matches!(&failure, EngineFailure::Io(err) if is_full(err));
         if is_told || !folder::is_full(&self.folder) {
             return failure;
         }
         let text = format!("the disk is full ({})", chain(&failure));
-        Failure::from(std::io::Error::new(std::io::ErrorKind::StorageFull, text))
+        EngineFailure::from(std::io::Error::new(std::io::ErrorKind::StorageFull, text))
     }
 
     /// Said once until it can again.
@@ -211,9 +211,9 @@ impl Writer {
         }
     }
 
-    fn reopen(&self) -> Result<Box<dyn Backend>, Failure> {
+    fn reopen(&self) -> Result<Box<dyn Backend>, EngineFailure> {
         match self.engine.open(&self.folder).and_then(|backend| reconcile(&self.shared, backend)) {
-            Err(Failure::Corrupt(why)) => {
+            Err(EngineFailure::Corrupt(why)) => {
                 let held = self.shared.snapshot().entries;
                 let aside = rebuild(self.engine, &self.folder, &self.shared.sealer, &held)?;
                 tracing::error!(why, aside = ?aside, "the store's files were damaged; written anew from memory");
@@ -225,10 +225,10 @@ impl Writer {
 }
 
 /// Make the engine hold what the table holds: a refused group may be on disk.
-fn reconcile(shared: &Shared, mut backend: Box<dyn Backend>) -> Result<Box<dyn Backend>, Failure> {
+fn reconcile(shared: &Shared, mut backend: Box<dyn Backend>) -> Result<Box<dyn Backend>, EngineFailure> {
     let held = shared.snapshot().entries;
     let mut good = BTreeSet::new();
-    let mut batch = Batch::new();
+    let mut batch = WriteBatch::new();
     guarded(|| {
         backend.each(&mut |key, sealed| match held.get_key_value(key) {
             Some((key, value)) if table::hold(&shared.sealer, key, sealed).is_ok_and(|found| found == *value) => {
@@ -259,8 +259,8 @@ pub(super) fn rebuild(
     engine: Engine,
     folder: &Path,
     sealer: &super::Sealer,
-    entries: &Entries,
-) -> Result<Option<PathBuf>, Failure> {
+    entries: &TableEntries,
+) -> Result<Option<PathBuf>, EngineFailure> {
     let new = rebuilt(folder);
     if new.exists() {
         std::fs::remove_dir_all(&new)?;

@@ -21,9 +21,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::Log;
+use crate::config::LogConfig;
 use crate::domain::priority;
-use queue::{Queue, Sink};
+use queue::{LineQueue, LineSink};
 
 /// How long the last lines, and what is printed, wait for a reader.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ const LOOK: u16 = 1000;
 /// The levels of the process's one log.
 static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 /// Log lines that wait to be written.
-static LINES: LazyLock<Arc<Queue>> = LazyLock::new(Arc::default);
+static LINES: LazyLock<Arc<LineQueue>> = LazyLock::new(Arc::default);
 
 /// Libraries speak only when something is wrong: at debug level hyper and hickory
 /// would print what they send, and that holds tokens.
@@ -61,7 +61,7 @@ pub fn set_level(level: Level) {
 ///
 /// # Errors
 /// The thread that writes could not be started.
-pub fn start(log: &Log) -> io::Result<()> {
+pub fn start(log: &LogConfig) -> io::Result<()> {
     let (levels, handle) = reload::Layer::new(levels(log.level));
     // What it cannot write it would print, to the very reader that does not read.
     let lines = tracing_subscriber::fmt::layer().with_writer(ToQueue).with_target(true).log_internal_errors(false);
@@ -161,21 +161,21 @@ fn may_be_the_end(is_main: bool, before: Option<Instant>, now: Instant) -> bool 
 struct ToQueue;
 
 /// One line of a level. It comes in one piece: the layer puts it together before.
-struct Line(Level);
+struct LevelWriter(Level);
 
 impl<'a> MakeWriter<'a> for ToQueue {
-    type Writer = Line;
+    type Writer = LevelWriter;
 
-    fn make_writer(&'a self) -> Line {
-        Line(Level::INFO)
+    fn make_writer(&'a self) -> LevelWriter {
+        LevelWriter(Level::INFO)
     }
 
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line {
-        Line(*meta.level())
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LevelWriter {
+        LevelWriter(*meta.level())
     }
 }
 
-impl Write for Line {
+impl Write for LevelWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         LINES.put(self.0, line);
         Ok(line.len())
@@ -189,7 +189,7 @@ impl Write for Line {
 /// A descriptor without a lock before it, for others print there too.
 struct Descriptor<F>(F);
 
-impl<F: AsFd + Send + 'static> Sink for Descriptor<F> {
+impl<F: AsFd + Send + 'static> LineSink for Descriptor<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = nix::unistd::write(&self.0, bytes);
         if written == Err(nix::errno::Errno::EAGAIN) {
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn a_panic_that_aborts_is_in_the_log() {
         if std::env::var_os(ABORTS).is_some() {
-            start(&Log { level: Level::INFO, json: false }).unwrap();
+            start(&LogConfig { level: Level::INFO, json: false }).unwrap();
             let _again = PanicsAgain;
             panic!("for the first time");
         }

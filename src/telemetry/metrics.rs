@@ -149,9 +149,9 @@ impl Default for Metrics {
 /// An order write that is under way, until it is dropped.
 #[derive(Debug)]
 #[must_use = "it counts only while it is held"]
-pub struct UnderWay(Gauge);
+pub struct InProgressGauge(Gauge);
 
-impl Drop for UnderWay {
+impl Drop for InProgressGauge {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -159,14 +159,19 @@ impl Drop for UnderWay {
 
 impl Metrics {
     /// An order write is under way from now on.
-    pub fn order_under_way(&self) -> UnderWay {
+    pub fn order_under_way(&self) -> InProgressGauge {
         self.under_way.inc();
-        UnderWay(self.under_way.clone())
+        InProgressGauge(self.under_way.clone())
     }
 
     /// How the order journal stands.
     pub fn journal_whole(&self, whole: bool) {
         self.journal_whole.set(whole.into());
+    }
+
+    /// How many order writes had an outcome that nobody knows.
+    pub fn unknown_outcomes(&self) -> u64 {
+        self.outcomes.get_or_create(&OutcomeLabels { outcome: Outcome::Unknown.as_str() }).get()
     }
 
     /// Sets how many tasks are running.

@@ -16,9 +16,9 @@ use crate::store::records::TokenRecord;
 const UNPRINTABLE: Invalid = Invalid::new("a token has only printable ASCII characters");
 
 /// The text of a token as bytes that are shared.
-struct Text(Secret);
+struct TokenText(Secret);
 
-impl AsRef<[u8]> for Text {
+impl AsRef<[u8]> for TokenText {
     fn as_ref(&self) -> &[u8] {
         self.0.expose_secret().as_bytes()
     }
@@ -65,7 +65,7 @@ impl LiveToken {
     pub fn new(text: Secret, expires_at: Timestamp, source: String, generation: u64) -> Result<Self, Invalid> {
         let claims = Claims::read(text.expose_secret()).ok();
         let issued_at = claims.and_then(|claims| Timestamp::from_second(claims.issued_at?).ok());
-        let header = HeaderValue::from_maybe_shared(Bytes::from_owner(Text(text)));
+        let header = HeaderValue::from_maybe_shared(Bytes::from_owner(TokenText(text)));
         let mut header = header.ok().filter(|header| header.to_str().is_ok()).ok_or(UNPRINTABLE)?;
         header.set_sensitive(true);
         Ok(Self { header, issued_at, expires_at, source, generation })

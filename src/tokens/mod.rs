@@ -13,8 +13,10 @@ mod live;
 mod market;
 pub mod mask;
 pub mod placeholder;
+mod status;
 
-pub use cell::{TokenCell, TokenStatus, Unavailable};
+pub use cell::TokenCell;
 pub use keeper::{Keeper, Keepers};
 pub use lifecycle::By;
 pub use live::{LiveToken, facts};
+pub use status::{TokenStatus, Unavailable};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use http::Method;
 use sixgate::domain::{Outcome, Role};
-use sixgate::orders::idempotency::{Admission, Asker, Claim, Key, SAME_CHANGE, Said, Write, WriteResult};
+use sixgate::orders::idempotency::{
+    Admission, BodyDigest, Claim, Requester, SAME_CHANGE, Write, WriteKey, WriteResult,
+};
 use sixgate::orders::journal::SafePath;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +15,7 @@ use super::world::{Kind, LEAVE_WITHIN, Meant, Model, NAMED, NAMELESS, Name, Stag
 fn write(method: Method, path: &str, values: u32) -> Write {
     let mut digest = [0; 32];
     digest[..4].copy_from_slice(&values.to_le_bytes());
-    Write { method, path: SafePath::new(path), values: Said::Values(digest), body_sha256: digest }
+    Write { method, path: SafePath::new(path), values: BodyDigest::Values(digest), body_sha256: digest }
 }
 
 /// The write that a request id is of.
@@ -22,7 +24,7 @@ pub(super) fn serial_of(request: &str) -> u32 {
 }
 
 impl Model {
-    fn meant(&mut self, kind: Kind, name: Name, keys: Vec<Key>, write: Write, body: String) -> u32 {
+    fn meant(&mut self, kind: Kind, name: Name, keys: Vec<WriteKey>, write: Write, body: String) -> u32 {
         self.next += 1;
         let (serial, promised) = (self.next, self.promise());
         let (letters, by, begun) = (Vec::new(), Vec::new(), self.now);
@@ -36,11 +38,11 @@ impl Model {
     /// A placement with a name of its own.
     pub(super) fn named(&mut self) -> u32 {
         let serial = self.next + 1;
-        let (correlation, idempotency) = (format!("c{serial}"), Key::Idempotency(format!("i{serial}").into()));
+        let (correlation, idempotency) = (format!("c{serial}"), WriteKey::Idempotency(format!("i{serial}").into()));
         let (name, correlation, keys) = match self.below(3) {
             0 => (Name::Label, "label".to_owned(), vec![idempotency]),
             _ => {
-                let key = Key::Correlation(correlation.as_str().into());
+                let key = WriteKey::Correlation(correlation.as_str().into());
                 (Name::Ids, correlation, vec![key, idempotency])
             }
         };
@@ -69,9 +71,9 @@ impl Model {
         }
     }
 
-    fn request(&mut self, serial: u32) -> Asker {
+    fn request(&mut self, serial: u32) -> Requester {
         self.came += 1;
-        Asker { request_id: format!("r{serial}-{}", self.came).into(), gone: CancellationToken::new() }
+        Requester { request_id: format!("r{serial}-{}", self.came).into(), gone: CancellationToken::new() }
     }
 
     fn by_name(&mut self) {
@@ -127,7 +129,7 @@ impl Model {
         }
     }
 
-    fn waits(&mut self, serial: u32, first: u32, waiting: sixgate::orders::idempotency::UnderWay) {
+    fn waits(&mut self, serial: u32, first: u32, waiting: sixgate::orders::idempotency::FirstAttempt) {
         assert_eq!(first, serial, "waiting for another write");
         assert!(self.tries.iter().any(|one| one.serial == serial), "waiting for nobody");
         if self.waiting.len() < 8 {
@@ -136,9 +138,9 @@ impl Model {
     }
 
     /// The ids of a write, for something else.
-    fn something_else(&mut self, serial: u32, asker: &Asker) {
+    fn something_else(&mut self, serial: u32, asker: &Requester) {
         let one = &self.writes[&serial];
-        let other = Write { values: Said::Values([255; 32]), body_sha256: [255; 32], ..one.write.clone() };
+        let other = Write { values: BodyDigest::Values([255; 32]), body_sha256: [255; 32], ..one.write.clone() };
         let before = one.begun < self.lost;
         let (left, busy) = (one.executed + one.open(), self.tries.iter().any(|one| one.serial == serial));
         match self.memory.take(&customer(), &one.keys, &other, asker, self.span()) {
@@ -164,9 +166,9 @@ impl Model {
         let (order, variant, echoed) = (self.next / 64, u32::try_from(self.below(2)).unwrap(), self.one_in(2));
         let path = format!("/v2/orders/{order}");
         let of = write(Method::PUT, &path, variant);
-        let mut keys = vec![Key::Change { order: path.as_str().into(), echoed }];
+        let mut keys = vec![WriteKey::Change { order: path.as_str().into(), echoed }];
         if !echoed {
-            keys.push(Key::Twin([u8::try_from(variant).unwrap(); 32]));
+            keys.push(WriteKey::Twin([u8::try_from(variant).unwrap(); 32]));
         }
         let before = self.newest.get(&path).copied();
         let name = if echoed { Name::Echo } else { Name::None };
@@ -205,7 +207,14 @@ impl Model {
         );
     }
 
-    fn is_repeat(&mut self, own: u32, first: u32, claim: Option<Claim>, done: Option<Arc<WriteResult>>, asker: &Asker) {
+    fn is_repeat(
+        &mut self,
+        own: u32,
+        first: u32,
+        claim: Option<Claim>,
+        done: Option<Arc<WriteResult>>,
+        asker: &Requester,
+    ) {
         self.counts.repeats += 1;
         let (one, other) = (&self.writes[&own], &self.writes[&first]);
         assert!(one.write == other.write, "told of another change");
@@ -221,7 +230,7 @@ impl Model {
     /// A placement without any id, by one of a few callers that say the same again and again.
     fn nameless(&mut self) {
         let caller = self.below(NAMELESS);
-        let keys = vec![Key::Twin([u8::try_from(100 + caller).unwrap(); 32])];
+        let keys = vec![WriteKey::Twin([u8::try_from(100 + caller).unwrap(); 32])];
         let of = write(Method::POST, "/v2/orders", 0x8000_0000 + u32::try_from(caller).unwrap());
         let name = format!("twin {caller}");
         let before = self.newest.get(&name).copied();
@@ -252,7 +261,7 @@ impl Model {
         self.start(serial, claim, &asker, Stage::Line);
     }
 
-    fn start(&mut self, serial: u32, claim: Claim, asker: &Asker, at: Stage) {
+    fn start(&mut self, serial: u32, claim: Claim, asker: &Requester, at: Stage) {
         assert!(!self.tries.iter().any(|one| one.serial == serial), "two claims on {:?}", self.writes[&serial]);
         let (place, came, now) = (self.exits.place(), self.came, self.now);
         let write = self.writes.get_mut(&serial).unwrap();

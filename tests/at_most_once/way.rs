@@ -11,7 +11,7 @@ use sixgate::legs::health::{self, Event, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
 use sixgate::orders::exits::Stand;
-use sixgate::orders::idempotency::{IdempotencyStore, Span, WriteResult};
+use sixgate::orders::idempotency::{IdempotencyStore, RememberedSpan, WriteResult};
 use sixgate::orders::limits::{Decision, Limits, MonotonicTime, Priority, RateRequest, Rules};
 
 use super::broker::Looked;
@@ -420,7 +420,7 @@ impl Model {
                 of,
                 (format!("r{serial}-0").into(), last.at),
                 recorded,
-                Span { now: taken, until },
+                RememberedSpan { now: taken, until },
             );
             self.kept.insert(serial, self.now);
             let write = self.writes.get_mut(&serial).unwrap();

@@ -11,9 +11,9 @@ use sixgate::legs::health::{Event, Health, PathState, Reason};
 use sixgate::orders::broker_clock::{BrokerClock, SentAt};
 use sixgate::orders::day;
 use sixgate::orders::exits::{Exit, Exits, WritePlace};
-use sixgate::orders::idempotency::{Claim, IdempotencyStore, Key, Span, UnderWay, Write};
+use sixgate::orders::idempotency::{Claim, FirstAttempt, IdempotencyStore, RememberedSpan, Write, WriteKey};
 use sixgate::orders::known::KnownOrders;
-use sixgate::orders::limits::{Held, Limits, MonotonicTime, RateRequest, Rules};
+use sixgate::orders::limits::{HeldRoom, Limits, MonotonicTime, RateRequest, Rules};
 use sixgate::orders::lookup::Lookup;
 use tokio_util::sync::CancellationToken;
 
@@ -79,7 +79,7 @@ pub(super) struct Meant {
     pub serial: u32,
     pub kind: Kind,
     pub name: Name,
-    pub keys: Vec<Key>,
+    pub keys: Vec<WriteKey>,
     pub write: Write,
     pub body: String,
     pub executed: u32,
@@ -131,7 +131,7 @@ pub(super) struct Try {
     /// Its place, as a number of ours.
     pub came: u64,
     pub exit: Option<Exit>,
-    pub held: Option<Held>,
+    pub held: Option<HeldRoom>,
     pub by: Role,
     pub only: Option<Role>,
     pub unsent: u32,
@@ -180,7 +180,7 @@ pub(super) struct Model {
     pub slots: [u32; NAMED],
     pub writes: BTreeMap<u32, Meant>,
     pub tries: Vec<Try>,
-    pub waiting: Vec<(u32, UnderWay)>,
+    pub waiting: Vec<(u32, FirstAttempt)>,
     pub journal: Vec<Entry>,
     pub book: Vec<Row>,
     pub next: u32,
@@ -335,9 +335,9 @@ impl Model {
         window.unwrap().from
     }
 
-    pub(super) fn span(&self) -> Span {
+    pub(super) fn span(&self) -> RememberedSpan {
         let now = self.moment();
-        Span { now, until: now.after(day::remembered_for(self.time_of_day(), false)) }
+        RememberedSpan { now, until: now.after(day::remembered_for(self.time_of_day(), false)) }
     }
 
     /// Until when a write that is used now is known at least: for the rest of its day, and an hour. The gateway knows

@@ -6,12 +6,12 @@ use super::*;
 use crate::domain::{ClientId, SourceAddr};
 use crate::tokens::client::{Holds, Slot};
 
-fn subject(consumer: &str, ends: &str, automatic: bool) -> Subject {
+fn subject(consumer: &str, ends: &str, automatic: bool) -> AccountSnapshot {
     let claims = format!(r#"{{"exp":1,"dhanClientId":"1000000001","tokenConsumerType":"{consumer}"}}"#);
     let text = format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(claims.as_bytes()));
     let token = LiveToken::new(text.into(), at(ends), "manual".into(), 1).unwrap();
     let client_id = ClientId::parse("1000000001").unwrap();
-    Subject { client_id, legs: None, token: Ok(Arc::new(token)), automatic }
+    AccountSnapshot { client_id, legs: None, token: Ok(Arc::new(token)), automatic }
 }
 
 fn at(text: &str) -> Timestamp {
@@ -61,12 +61,12 @@ fn a_token_may_not_end_in_market_hours_unless_the_gateway_replaces_it_before() {
 fn a_leg_is_what_the_broker_sees() {
     let own: Ipv6Addr = "2001:db8::1".parse().unwrap();
     for (answer, verdict, says) in [
-        (Ok(seen(Some("2001:0DB8:0:0::1"), None)), Verdict::Good, "2001:db8::1"),
-        (Ok(seen(Some("2001:db8::2"), None)), Verdict::Failed, "as 2001:db8::2, and refuses orders from there"),
-        (Ok(seen(Some("203.0.113.1"), None)), Verdict::Failed, "203.0.113.1"),
-        (Ok(seen(None, None)), Verdict::Unknown, "did not say which address it saw"),
-        (Ok(seen(Some("10.0.0.7"), None)), Verdict::Unknown, "did not say which address it saw"),
-        (Err("no line".to_owned()), Verdict::Unknown, "not proved as what the broker sees it: no line"),
+        (Ok(seen(Some("2001:0DB8:0:0::1"), None)), CheckVerdict::Good, "2001:db8::1"),
+        (Ok(seen(Some("2001:db8::2"), None)), CheckVerdict::Failed, "as 2001:db8::2, and refuses orders from there"),
+        (Ok(seen(Some("203.0.113.1"), None)), CheckVerdict::Failed, "203.0.113.1"),
+        (Ok(seen(None, None)), CheckVerdict::Unknown, "did not say which address it saw"),
+        (Ok(seen(Some("10.0.0.7"), None)), CheckVerdict::Unknown, "did not say which address it saw"),
+        (Err("no line".to_owned()), CheckVerdict::Unknown, "not proved as what the broker sees it: no line"),
     ] {
         let check = leg("leg_primary", Role::Primary, Some(own), &answer);
         assert!(check.verdict == verdict && check.detail.contains(says), "{check:?}");
@@ -79,7 +79,7 @@ fn registration_and_permission_are_told_for_both_legs() {
     let address = |text: &str| SourceAddr::parse(text).unwrap();
     let pair = Pair { primary: address("2001:db8::1"), secondary: address("2001:db8::2") };
     let holds = |text: &str| Slot { holds: Holds::Address(text.parse().unwrap()), change_allowed_from: None };
-    let asked = |primary: Seen, secondary: Seen| Asked {
+    let asked = |primary: AddressReply, secondary: AddressReply| BrokerReplies {
         profile: Err(String::new()),
         primary,
         secondary,
@@ -107,13 +107,13 @@ fn registration_and_permission_are_told_for_both_legs() {
     );
     assert!(!half.ok() && half.detail.contains("nothing"), "{half:?}");
     let silent = registration(Some(pair), &asked(Ok(slots(holds("2001:db8::1"), Slot::default())), unknown()), "alpha");
-    assert!(silent.verdict == Verdict::Unknown && silent.detail.contains("does not say"), "{silent:?}");
+    assert!(silent.verdict == CheckVerdict::Unknown && silent.detail.contains("does not say"), "{silent:?}");
     assert!(!registration(Some(pair), &asked(unknown(), unknown()), "alpha").ok());
     assert!(!registration(None, &asked(unknown(), unknown()), "NAME").ok());
 
     let allowed = |one, two| orders_allowed(&asked(Ok(seen(None, one)), Ok(seen(None, two))), "alpha");
     assert!(allowed(Some(true), Some(true)).ok());
-    assert_eq!(allowed(Some(true), None).verdict, Verdict::Unknown, "what is not said is neither a yes nor a no");
+    assert_eq!(allowed(Some(true), None).verdict, CheckVerdict::Unknown, "what is not said is neither a yes nor a no");
     let no = allowed(Some(true), Some(false));
     assert!(
         !no.ok()
@@ -135,7 +135,7 @@ fn a_clock_that_is_two_seconds_off_is_told() {
         let check = clock(Some(SignedDuration::from_millis(ms)));
         assert!(check.ok() == ok && check.detail.contains(says), "{check:?}");
     }
-    assert_eq!(clock(None).verdict, Verdict::Unknown);
+    assert_eq!(clock(None).verdict, CheckVerdict::Unknown);
 }
 
 /// An empty list of checks must not read as a good one.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::accounts::registration::{Change, Registration, SlotState};
+use crate::accounts::registration::{Registration, SlotChange, SlotState};
 use crate::accounts::validate::{self, Check};
 use crate::domain::AccountName;
 
@@ -82,9 +82,9 @@ pub(crate) struct RegisteredBody {
 }
 
 impl RegisteredBody {
-    pub(crate) fn of(found: &Registration, changes: &[Change]) -> Self {
+    pub(crate) fn of(found: &Registration, changes: &[SlotChange]) -> Self {
         let RegistrationBody { primary, secondary, detected, match_status, orders_allowed } = found.into();
-        let change = |change: &Change| ChangeBody {
+        let change = |change: &SlotChange| ChangeBody {
             role: change.role.as_str(),
             action: change.action.as_str(),
             detail: change.detail.clone(),

@@ -36,7 +36,7 @@ pub const REFRESH_TO: Time = Time::constant(8, 30, 0, 0);
 const LONGEST_CLOSURE: usize = 30;
 
 /// A span of time: from the first instant to before the second.
-pub type Span = (Timestamp, Timestamp);
+pub type TimeSpan = (Timestamp, Timestamp);
 
 /// Do cash and F&O trade on this day (in India)?
 pub fn trading_day(date: Date) -> bool {
@@ -44,7 +44,7 @@ pub fn trading_day(date: Date) -> bool {
 }
 
 /// When something is traded on this day (in India), if anything is.
-pub fn market_hours(date: Date) -> Option<Span> {
+pub fn market_hours(date: Date) -> Option<TimeSpan> {
     let opens = TABLE.opens(date)?;
     Some((india::instant(date.to_datetime(opens)), india::instant(date.to_datetime(LAST_CLOSE))))
 }
@@ -65,13 +65,13 @@ pub fn next_pre_open(after: Timestamp) -> Timestamp {
 }
 
 /// When tokens are refreshed on a day on which something is traded: before it opens.
-pub fn refresh_window(day: Date) -> Span {
+pub fn refresh_window(day: Date) -> TimeSpan {
     (india::instant(day.to_datetime(REFRESH_FROM)), india::instant(day.to_datetime(REFRESH_TO)))
 }
 
 /// The first window, of a day on which something is traded, that begins after
 /// an instant. Called inside a window it gives the next day's.
-pub fn next_refresh_window(after: Timestamp) -> Span {
+pub fn next_refresh_window(after: Timestamp) -> TimeSpan {
     days(after)
         .filter(|date| market_hours(*date).is_some())
         .map(refresh_window)
@@ -90,10 +90,11 @@ fn days(from: Timestamp) -> impl Iterator<Item = Date> {
     std::iter::successors(Some(india::local(from).date()), |date| date.tomorrow().ok()).take(LONGEST_CLOSURE)
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("calendar.toml")).unwrap_or_default());
+static TABLE: LazyLock<CalendarTable> =
+    LazyLock::new(|| CalendarTable::parse(include_str!("calendar.toml")).unwrap_or_default());
 
 #[derive(Debug, Default)]
-struct Table {
+struct CalendarTable {
     /// Holidays, and whether commodities trade in the evening.
     holidays: BTreeMap<Date, bool>,
     special: BTreeSet<Date>,
@@ -102,7 +103,7 @@ struct Table {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct CalendarFile {
     #[serde(rename = "checked")]
     _checked: Date,
     special_sessions: Vec<Date>,
@@ -126,9 +127,9 @@ struct Holiday {
     evening: bool,
 }
 
-impl Table {
+impl CalendarTable {
     fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        let file: File = toml::from_str(text)?;
+        let file: CalendarFile = toml::from_str(text)?;
         Ok(Self {
             published: file.year.iter().filter(|year| year.published).map(|year| year.year).collect(),
             holidays: file.year.iter().flat_map(|year| &year.holiday).map(|day| (day.date, day.evening)).collect(),
@@ -164,7 +165,7 @@ mod tests {
     /// A file that does not parse would make every weekday open and every year unknown.
     #[test]
     fn the_table_parses_and_is_whole() {
-        let file: File = toml::from_str(include_str!("calendar.toml")).unwrap();
+        let file: CalendarFile = toml::from_str(include_str!("calendar.toml")).unwrap();
         for year in &file.year {
             let in_order = year.holiday.windows(2).all(|pair| pair[0].date < pair[1].date);
             assert!(in_order, "{} is not in order", year.year);

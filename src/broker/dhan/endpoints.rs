@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use http::Method;
 use http::uri::PathAndQuery;
 
-use table::Table;
+use table::EndpointTable;
 
 pub use endpoint::{BASE, Endpoint, RateClass, WriteKind};
 
@@ -141,7 +141,8 @@ pub fn managed_path(path: &str) -> Option<Managed> {
     path.split('/').find_map(managed)
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("endpoints.toml")).unwrap_or_default());
+static TABLE: LazyLock<EndpointTable> =
+    LazyLock::new(|| EndpointTable::parse(include_str!("endpoints.toml")).unwrap_or_default());
 
 #[cfg(test)]
 mod tests {
@@ -251,15 +252,16 @@ mod tests {
     /// A table that does not parse would make every order "unknown".
     #[test]
     fn the_table_parses_and_is_whole() {
-        let table = Table::parse(include_str!("endpoints.toml")).unwrap();
+        let table = EndpointTable::parse(include_str!("endpoints.toml")).unwrap();
         assert!(table.len() >= 70, "{}", table.len());
     }
 
     /// A row that says nothing of what it does would be sent twice.
     #[test]
     fn a_row_that_may_write_says_what_it_does() {
-        let row =
-            |what: &str| Table::parse(&format!("[[endpoint]]\npath = \"/x\"\nPOST = {{ rate = \"other\"{what} }}"));
+        let row = |what: &str| {
+            EndpointTable::parse(&format!("[[endpoint]]\npath = \"/x\"\nPOST = {{ rate = \"other\"{what} }}"))
+        };
         assert!(row("").is_err() && row(", client_id = true").is_err());
         assert!(row(", write = \"other\"").is_ok() && row(", read = true").is_ok() && row(", once = true").is_ok());
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use reply::{Seen, Sign};
+use reply::{RefusalFields, Sign};
 
 pub use reply::{Context, Reply};
 
@@ -49,7 +49,7 @@ pub enum Rule {
 
 /// One row of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct ErrorRow {
     /// The word for programs. Never changes.
     pub code: String,
     /// What the gateway does.
@@ -68,9 +68,9 @@ pub struct Row {
 
 /// A refusal that was recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct RecognisedRefusal {
     /// What it means.
-    pub row: &'static Row,
+    pub row: &'static ErrorRow,
     /// The broker's code in its usual spelling (`DH-905`, `807`), where there was one.
     pub broker_code: Option<String>,
     /// The broker's own words: at most 200 characters, without control characters
@@ -80,10 +80,10 @@ pub struct Found {
 
 /// What a reply refuses and why. `None` when it is no refusal, which is not to say
 /// that it holds what was asked for.
-pub fn classify(reply: &Reply<'_>, context: Context) -> Option<Found> {
+pub fn classify(reply: &Reply<'_>, context: Context) -> Option<RecognisedRefusal> {
     let seen = reply::read(reply, context)?;
     let row = TABLE.rows.iter().find(|row| row.when.iter().any(|matcher| matcher.fits(&seen, context)));
-    Some(Found {
+    Some(RecognisedRefusal {
         row: row.unwrap_or(&LAST_RESORT),
         broker_code: seen.codes.into_iter().next(),
         broker_words: seen.words.as_deref().and_then(reply::clean),
@@ -111,7 +111,7 @@ pub fn doubts_token(reply: &Reply<'_>) -> bool {
 }
 
 /// Every row, for documentation and tests.
-pub fn rows() -> &'static [Row] {
+pub fn rows() -> &'static [ErrorRow] {
     &TABLE.rows
 }
 
@@ -120,11 +120,12 @@ fn is_proved(reply: &Reply<'_>, rule: Rule) -> bool {
     proof::shows(reply, |words| TABLE.rows.iter().any(|row| row.rule == rule && row.proof.contains(words)))
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(include_str!("errors.toml")).unwrap_or_default());
+static TABLE: LazyLock<ErrorTable> =
+    LazyLock::new(|| ErrorTable::parse(include_str!("errors.toml")).unwrap_or_default());
 
 /// Only for a table that does not parse or has no row for everything; a test
 /// keeps both from happening.
-static LAST_RESORT: LazyLock<Row> = LazyLock::new(|| Row {
+static LAST_RESORT: LazyLock<ErrorRow> = LazyLock::new(|| ErrorRow {
     code: "unknown_refusal".to_owned(),
     rule: Rule::AskPerson,
     summary: "The broker refused the request.".to_owned(),
@@ -135,13 +136,13 @@ static LAST_RESORT: LazyLock<Row> = LazyLock::new(|| Row {
 });
 
 #[derive(Debug, Default)]
-struct Table {
-    rows: Vec<Row>,
+struct ErrorTable {
+    rows: Vec<ErrorRow>,
 }
 
 /// Why `errors.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum TableError {
+enum ErrorTableError {
     #[error("the file is not what it should be")]
     Toml(#[from] toml::de::Error),
     #[error("row {row} has a rule that is not known, or wait_seconds where it does not belong")]
@@ -150,7 +151,7 @@ enum TableError {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ErrorFile {
     #[serde(rename = "checked")]
     _checked: jiff::civil::Date,
     row: Vec<WireRow>,
@@ -183,16 +184,16 @@ struct Matcher {
     sign: Option<Sign>,
 }
 
-impl Table {
-    fn parse(text: &str) -> Result<Self, TableError> {
-        let file: File = toml::from_str(text)?;
-        let rows = file.row.into_iter().map(Row::read).collect::<Result<_, _>>()?;
+impl ErrorTable {
+    fn parse(text: &str) -> Result<Self, ErrorTableError> {
+        let file: ErrorFile = toml::from_str(text)?;
+        let rows = file.row.into_iter().map(ErrorRow::read).collect::<Result<_, _>>()?;
         Ok(Self { rows })
     }
 }
 
-impl Row {
-    fn read(wire: WireRow) -> Result<Self, TableError> {
+impl ErrorRow {
+    fn read(wire: WireRow) -> Result<Self, ErrorTableError> {
         let rule = match (wire.rule.as_str(), wire.wait_seconds) {
             ("retry_after", Some(seconds)) => Rule::RetryAfter(Duration::from_secs(seconds)),
             ("next_window", None) => Rule::NextWindow,
@@ -200,7 +201,7 @@ impl Row {
             ("other_leg", None) => Rule::OtherLeg,
             ("ask_person", None) => Rule::AskPerson,
             ("pass_on", None) => Rule::PassOn,
-            _ => return Err(TableError::Rule { row: wire.code }),
+            _ => return Err(ErrorTableError::Rule { row: wire.code }),
         };
         Ok(Self {
             code: wire.code,
@@ -223,7 +224,7 @@ impl Matcher {
         self
     }
 
-    fn fits(&self, seen: &Seen, context: Context) -> bool {
+    fn fits(&self, seen: &RefusalFields, context: Context) -> bool {
         self.context.as_ref().is_none_or(|any| any.contains(&context))
             && self.status.is_none_or(|[from, to]| (from..=to).contains(&seen.status))
             && self.sign.is_none_or(|sign| seen.sign == sign)

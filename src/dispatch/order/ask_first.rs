@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Order;
 use super::lost::LostReply;
 use crate::broker::dhan::endpoints::WriteKind;
-use crate::dispatch::question::{self, Question};
+use crate::dispatch::question::{self, BrokerQuestion};
 use crate::dispatch::ready::{legs, live};
 use crate::dispatch::reconcile::LookupResult;
 use crate::dispatch::reply::{Body, Code, Problem};
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 
 /// What the broker shows under the ids of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
+enum ShownUnderIds {
     /// A readable list without any of them.
     None,
     /// An order.
@@ -67,9 +67,9 @@ impl Order<'_> {
                 Err(_) => return Err(cannot_be_asked(record)),
             };
         match shown {
-            Shown::None => self.first(claim, write, record).await,
-            Shown::Some => self.found_before(claim, &lookup, write, record).await,
-            Shown::Nothing => Err(cannot_be_asked(record)),
+            ShownUnderIds::None => self.first(claim, write, record).await,
+            ShownUnderIds::Some => self.found_before(claim, &lookup, write, record).await,
+            ShownUnderIds::Nothing => Err(cannot_be_asked(record)),
         }
     }
 
@@ -124,32 +124,32 @@ impl Order<'_> {
     }
 
     /// Ask until the broker's answer can be read, and long enough after the start for an order to show.
-    async fn shown(&self, lookup: &Lookup) -> Shown {
+    async fn shown(&self, lookup: &Lookup) -> ShownUnderIds {
         loop {
             let shown = self.ask_once(lookup).await;
             let settled = self.dispatcher.orders.age() >= self.reconcile_for;
             match shown {
-                Shown::Some => return shown,
-                Shown::None if settled => return shown,
-                Shown::None | Shown::Nothing => {}
+                ShownUnderIds::Some => return shown,
+                ShownUnderIds::None if settled => return shown,
+                ShownUnderIds::None | ShownUnderIds::Nothing => {}
             }
             let wait = self.reconcile_for.saturating_sub(self.dispatcher.orders.age()).max(PAUSE);
             tokio::time::sleep(wait.min(PAUSE * 4)).await;
         }
     }
 
-    async fn ask_once(&self, lookup: &Lookup) -> Shown {
+    async fn ask_once(&self, lookup: &Lookup) -> ShownUnderIds {
         let mut none = false;
         for path in lookup.paths() {
             let Some((status, body)) = self.question(&path).await else { continue };
             match self.read(status, &body) {
-                Some(true) => return Shown::Some,
+                Some(true) => return ShownUnderIds::Some,
                 // Only a list says that there is none; one order's question says it of what is on its way too.
                 Some(false) => none |= !path.contains("/external/"),
                 None => {}
             }
         }
-        if none { Shown::None } else { Shown::Nothing }
+        if none { ShownUnderIds::None } else { ShownUnderIds::Nothing }
     }
 
     /// Does an answer show an order under one of the ids? `None` when it cannot be read.
@@ -186,7 +186,7 @@ impl Order<'_> {
             let token = live(account, by).await.ok()?;
             self.lane.gate.enter(question::ask(path)).await.ok()?;
             let (leg, lease) = legs(account).ok()?.lease(to, Purpose::Read, Reuse::Idle, by).await.ok()?;
-            let question = Question { account, token: &token, to, path, limit: question::LONGEST };
+            let question = BrokerQuestion { account, token: &token, to, path, limit: question::LONGEST };
             question.put(self.dispatcher, leg, lease).await
         };
         tokio::time::timeout_at(by, asked).await.ok().flatten()

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::Order;
 use super::events::{event, order_ids};
-use super::verdict::Reply;
+use super::verdict::WriteReply;
 use crate::dispatch::reply::{Code, Problem};
 use crate::dispatch::sign::Correlation;
 use crate::domain::{Outcome, Role, SourceAddr};
-use crate::orders::idempotency::{Claim, Said, Write, WriteResult};
+use crate::orders::idempotency::{BodyDigest, Claim, Write, WriteResult};
 use crate::orders::journal::{Entry, JournalError, Kind, Repeat, SafeText, Urgency};
 use crate::orders::lookup::{Lookup, orders_of};
 use crate::telemetry::events::Subject;
@@ -46,8 +46,8 @@ impl Order<'_> {
         entry.idempotency_key = self.wish.idempotency_key.as_deref().map(SafeText::new);
         entry.body_sha256 = Some(write.body_sha256);
         entry.write_sha256 = match write.values {
-            Said::Values(values) => Some(values),
-            Said::Bytes(_) => None,
+            BodyDigest::Values(values) => Some(values),
+            BodyDigest::Bytes(_) => None,
         };
         if !self.wish.terms.is_empty() {
             entry.terms = Some(Arc::clone(&self.wish.terms));
@@ -92,13 +92,13 @@ impl Order<'_> {
         &self,
         intent: &Entry,
         outcome: Outcome,
-        reply: Option<&Reply>,
+        reply: Option<&WriteReply>,
         sent_at: Instant,
         recovered: bool,
     ) {
         let mut line = intent.outcome(outcome, self.dispatcher.orders.stamp());
         line.status = reply.map(|reply| reply.status.as_u16());
-        line.broker_code = reply.and_then(Reply::broker_code).map(|code| SafeText::new(&code));
+        line.broker_code = reply.and_then(WriteReply::broker_code).map(|code| SafeText::new(&code));
         // Also those that were taken and refused: they are no other write's either.
         let is_settled = matches!(outcome, Outcome::Executed | Outcome::Rejected);
         line.order_id = reply.filter(|_| is_settled).and_then(|reply| order_ids(&reply.body));
@@ -114,7 +114,7 @@ impl Order<'_> {
     }
 
     /// What the broker's answer adds to what is known: the day that the order belongs to, by its clock.
-    pub(super) fn settled(&self, claim: &mut Claim, outcome: Outcome, reply: &Reply) {
+    pub(super) fn settled(&self, claim: &mut Claim, outcome: Outcome, reply: &WriteReply) {
         if self.out.method == Method::POST {
             let ids = orders_of(&reply.body);
             self.dispatcher.orders.known.note(self.account.client_id(), ids.iter().map(|id| &**id));
@@ -135,7 +135,7 @@ impl Order<'_> {
     pub(super) fn recorded(
         &self,
         outcome: Outcome,
-        reply: &Reply,
+        reply: &WriteReply,
         lookup: &Arc<Lookup>,
         recovered: bool,
     ) -> WriteResult {

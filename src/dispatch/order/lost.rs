@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::Order;
-use super::verdict::Reply;
+use super::verdict::WriteReply;
 use crate::dispatch::reconcile::LookupResult;
 use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::{Outcome, Role};
@@ -26,7 +26,7 @@ pub(super) struct LostReply<'a> {
     /// What it can be looked for by.
     pub(super) lookup: &'a Arc<Lookup>,
     /// A reply that proves nothing, if there was one.
-    pub(super) last: Option<Reply>,
+    pub(super) last: Option<WriteReply>,
     /// How it was lost.
     pub(super) why: &'a str,
     pub(super) sent_at: Instant,
@@ -58,7 +58,7 @@ impl Order<'_> {
                 };
                 let mut headers = HeaderMap::new();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                let reply = Reply::new(StatusCode::OK, headers, body);
+                let reply = WriteReply::new(StatusCode::OK, headers, body);
                 self.outcome(intent, outcome, Some(&reply), sent_at, true).await;
                 claim.end(self.recorded(outcome, &reply, lookup, true));
                 Ok(self.answer(reply, outcome, true, record))

@@ -7,13 +7,14 @@ use tokio::time::Instant;
 
 use super::lines::micros;
 use super::lost::LostReply;
-use super::verdict::{self, Reply, Verdict};
+use super::verdict::{self, Verdict, WriteReply};
 use super::{Order, superseded};
 use crate::broker::dhan::endpoints::WriteKind;
-use crate::dispatch::ready::{legs, live, no_token};
+use crate::dispatch::ready::legs;
 use crate::dispatch::reply::{Body, Code, Problem, limited};
+use crate::dispatch::retry::{NextConnection, NextToken};
 use crate::dispatch::{headers, sign};
-use crate::domain::{BootInstant, NoAnswer, Outcome, Role};
+use crate::domain::{BootInstant, NoAnswer, Outcome};
 use crate::egress::Lease;
 use crate::legs::{Leg, Legs, Purpose, Reuse};
 use crate::orders::broker_clock::SentAt;
@@ -25,25 +26,18 @@ use crate::orders::lookup::Lookup;
 use crate::telemetry::access::Access;
 use crate::tokens::{By, LiveToken};
 
-/// How often a write that was handed back unsent goes on to a new connection.
-const UNSENT_TRIES: u32 = 3;
-
 /// What a try has to know of those before it.
-struct Tries {
-    /// How often nothing had been written.
-    unsent: u32,
-    /// Which connections will do.
-    reuse: Reuse,
-    /// Only this leg: the other one's address was refused.
-    only: Option<Role>,
-    /// The generation of the token that was refused; 0 for none.
-    refused: u64,
+struct Tries<'a> {
+    /// Which connection. Only one leg will do once the other one's address was refused.
+    connection: NextConnection,
+    /// Which token.
+    token: NextToken<'a>,
     /// What is proven of it: not sent, or refused.
     proven: Outcome,
 }
 
 /// All that a write needs to leave.
-struct Ready<'l> {
+struct ReadyToSend<'l> {
     token: Arc<LiveToken>,
     leg: &'l Leg,
     lease: Lease,
@@ -51,7 +45,7 @@ struct Ready<'l> {
 }
 
 /// What came of one attempt to send.
-enum Attempt<'l> {
+enum SendAttempt<'l> {
     /// Nothing of it was written: why.
     NotSent(String),
     /// An exit came, and goes first.
@@ -105,21 +99,21 @@ impl Order<'_> {
         let lookup = Arc::new(self.lookup());
         let account = self.account;
         let legs = legs(account)?;
-        let mut tries = Tries { unsent: 0, reuse: Reuse::Idle, only: None, refused: 0, proven: Outcome::NotSent };
+        let mut tries = Tries {
+            connection: NextConnection::first(Reuse::Idle),
+            token: NextToken::first(account, By::Write),
+            proven: Outcome::NotSent,
+        };
         loop {
             let attempt = self.attempt(legs, &tries, write, &mut claim, &lookup, record).await;
             let (sent, verdict) = match attempt.map_err(|problem| proven(problem, &tries, record))? {
-                Attempt::Sent(sent, verdict) => (sent, verdict),
-                Attempt::Overtaken => continue,
-                Attempt::NotSent(why) => {
-                    tries.unsent += 1;
-                    if tries.unsent >= UNSENT_TRIES {
-                        let detail = format!("{why}; it is safe to send it again");
-                        let problem = Problem::new(Code::UpstreamFailed, detail, Outcome::NotSent);
-                        return Err(proven(problem, &tries, record));
-                    }
-                    tries.reuse = Reuse::Never;
-                    continue;
+                SendAttempt::Sent(sent, verdict) => (sent, verdict),
+                SendAttempt::Overtaken => continue,
+                SendAttempt::NotSent(_) if tries.connection.after_unsent() => continue,
+                SendAttempt::NotSent(why) => {
+                    let detail = format!("{why}; it is safe to send it again");
+                    let problem = Problem::new(Code::UpstreamFailed, detail, Outcome::NotSent);
+                    return Err(proven(problem, &tries, record));
                 }
             };
             let (outcome, reply) = match verdict {
@@ -139,17 +133,17 @@ impl Order<'_> {
                     sent.leg.refused_source();
                     self.refused(&sent, &reply, &mut claim, &mut tries).await;
                     match legs.other_than(sent.leg.role(), self.purpose()) {
-                        Some(other) if tries.only.is_none() && other.source() != sent.leg.source() => {
-                            tries.only = Some(other.role());
+                        Some(other) if tries.connection.only.is_none() && other.source() != sent.leg.source() => {
+                            tries.connection.only = Some(other.role());
                             continue;
                         }
                         Some(_) | None => (Outcome::Rejected, reply),
                     }
                 }
                 Verdict::RefusesToken(reply) => {
-                    account.keeper.refused(sent.generation, By::Write);
+                    let may_go_again = tries.token.after_refusal(sent.generation);
                     self.refused(&sent, &reply, &mut claim, &mut tries).await;
-                    if std::mem::replace(&mut tries.refused, sent.generation) == 0 {
+                    if may_go_again {
                         continue;
                     }
                     (Outcome::Rejected, reply)
@@ -177,17 +171,17 @@ impl Order<'_> {
     async fn attempt<'l>(
         &mut self,
         legs: &'l Legs,
-        tries: &Tries,
+        tries: &Tries<'_>,
         write: &Write,
         claim: &mut Claim,
         lookup: &Arc<Lookup>,
         record: &mut Access,
-    ) -> Result<Attempt<'l>, Problem> {
+    ) -> Result<SendAttempt<'l>, Problem> {
         let ready = self.ready(legs, tries, record).await?;
         // An exit that came meanwhile goes first, and what was held for this one is let go.
         match self.stand() {
             Stand::Clear => {}
-            Stand::Still => return Ok(Attempt::Overtaken),
+            Stand::Still => return Ok(SendAttempt::Overtaken),
             Stand::TurnedAway(by) => return Err(superseded(&by)),
         }
         self.may_leave()?;
@@ -195,7 +189,7 @@ impl Order<'_> {
     }
 
     /// The broker refused it, for its address or its token: nothing was done, and another attempt may do better.
-    async fn refused(&self, sent: &SentWrite<'_>, reply: &Reply, claim: &mut Claim, tries: &mut Tries) {
+    async fn refused(&self, sent: &SentWrite<'_>, reply: &WriteReply, claim: &mut Claim, tries: &mut Tries<'_>) {
         self.outcome(&sent.intent, Outcome::Rejected, Some(reply), sent.at, false).await;
         claim.taken_back();
         tries.proven = Outcome::Rejected;
@@ -203,55 +197,34 @@ impl Order<'_> {
 
     /// Everything that has to be waited for: token, moment, connection. In this order, so that nothing scarce is held
     /// by who lacks the rest.
-    async fn ready<'l>(&self, legs: &'l Legs, tries: &Tries, record: &mut Access) -> Result<Ready<'l>, Problem> {
+    async fn ready<'l>(
+        &self,
+        legs: &'l Legs,
+        tries: &Tries<'_>,
+        record: &mut Access,
+    ) -> Result<ReadyToSend<'l>, Problem> {
         if !self.takes_risk_away() {
             let cleared = self.wait("an exit-all or kill switch that came after it is under way", self.place.clear());
             cleared.await?.map_err(|by| superseded(&by))?;
         }
-        self.wait("no token came", self.token(tries.refused)).await??;
+        self.wait("no token came", self.token(&tries.token)).await??;
         let reserving = self.lane.gate.reserve(self.ask(), self.leave_by);
         let reserved = self.wait("its moment by the broker's limits did not come", reserving);
         let reserved = reserved.await?.map_err(|err| limited(&err))?;
-        let dialled = self.wait("no connection was made", self.dial(legs, tries));
-        let (leg, lease) = dialled.await?.map_err(|(code, text)| {
-            record.dial_error = Some(code);
-            Problem::before_sending(Code::EgressUnavailable, text)
-        })?;
+        let leased = tries.connection.lease(legs, &self.out.authority, self.purpose(), self.leave_by);
+        let leased = self.wait("no connection was made", leased).await?;
+        let (leg, lease) = leased.map_err(|none| none.into_problem(record))?;
         // It may have been renewed while this waited, which ends the one before.
-        let token = self.token(tries.refused).await?;
+        let token = self.token(&tries.token).await?;
         record.changes = reserved.changes();
-        Ok(Ready { token, leg, lease, reserved })
+        Ok(ReadyToSend { token, leg, lease, reserved })
     }
 
-    async fn token(&self, refused: u64) -> Result<Arc<LiveToken>, Problem> {
-        let account = self.account;
-        let found = match refused {
-            0 => live(account, self.leave_by).await,
-            refused => {
-                let next = account.token.wait(refused, self.leave_by).await;
-                next.map_err(|why| no_token(account, &why, Outcome::Rejected))
-            }
-        };
-        match found {
+    async fn token(&self, next: &NextToken<'_>) -> Result<Arc<LiveToken>, Problem> {
+        match next.wait(self.leave_by).await {
             // One that is barred may still be taken, and a cancel may not wait for a person.
-            Err(problem) if self.takes_risk_away() => account.token.last_resort().ok_or(problem),
+            Err(problem) if self.takes_risk_away() => self.account.token.last_resort().ok_or(problem),
             found => found,
-        }
-    }
-
-    /// A connection from the leg that health chooses, or from the one that is meant.
-    async fn dial<'l>(&self, legs: &'l Legs, tries: &Tries) -> Result<(&'l Leg, Lease), (&'static str, String)> {
-        let (to, by) = (&self.out.authority, self.leave_by);
-        match tries.only {
-            None => {
-                let leased = legs.lease(to, self.purpose(), tries.reuse, by).await;
-                leased.map_err(|none| (none.code(), none.to_string()))
-            }
-            Some(role) => {
-                let leg = legs.leg(role);
-                let leased = leg.lease(to, self.purpose(), tries.reuse, by).await;
-                leased.map(|lease| (leg, lease)).map_err(|err| (err.code(), err.chain()))
-            }
         }
     }
 
@@ -261,13 +234,13 @@ impl Order<'_> {
     /// The intent could not be written, or the limit not be counted: nothing was sent.
     async fn leave<'l>(
         &mut self,
-        ready: Ready<'l>,
+        ready: ReadyToSend<'l>,
         write: &Write,
         claim: &mut Claim,
         lookup: &Arc<Lookup>,
         record: &mut Access,
-    ) -> Result<Attempt<'l>, Problem> {
-        let Ready { token, leg, mut lease, reserved } = ready;
+    ) -> Result<SendAttempt<'l>, Problem> {
+        let ReadyToSend { token, leg, mut lease, reserved } = ready;
         sign::headers(&mut self.out.headers, self.account, &token);
         let takes_risk_away = self.takes_risk_away();
         headers::for_write(&mut self.out.headers, takes_risk_away);
@@ -300,7 +273,7 @@ impl Order<'_> {
                 claim.taken_back();
                 self.lane.gate.refund(permit);
                 self.outcome(&intent, Outcome::NotSent, None, at, false).await;
-                return Ok(Attempt::NotSent(err.chain()));
+                return Ok(SendAttempt::NotSent(err.chain()));
             }
             Err(NoAnswer::Unknown(err)) => {
                 leg.suspect();
@@ -314,18 +287,18 @@ impl Order<'_> {
         let upstream = at.elapsed();
         record.upstream = Some(upstream);
         intent.upstream_us = Some(micros(upstream));
-        Ok(Attempt::Sent(SentWrite { leg, generation: token.generation(), intent, at }, verdict))
+        Ok(SendAttempt::Sent(SentWrite { leg, generation: token.generation(), intent, at }, verdict))
     }
 
     /// The last look, after its intent is written and its limit counted: is there an exit in its way, or has the broker
     /// closed the connection?
-    fn obstacle<'l>(&self, lease: &mut Lease) -> Option<Attempt<'l>> {
+    fn obstacle<'l>(&self, lease: &mut Lease) -> Option<SendAttempt<'l>> {
         // It may have waited for an exit that took its room, and must not leave after it.
         if self.stand() != Stand::Clear {
-            return Some(Attempt::Overtaken);
+            return Some(SendAttempt::Overtaken);
         }
         if !lease.still_good() {
-            return Some(Attempt::NotSent("the broker had closed the connection".to_owned()));
+            return Some(SendAttempt::NotSent("the broker had closed the connection".to_owned()));
         }
         None
     }
@@ -347,7 +320,7 @@ impl Order<'_> {
 }
 
 /// A problem after tries that the broker refused: the caller hears what is proven.
-fn proven(mut problem: Problem, tries: &Tries, record: &mut Access) -> Problem {
+fn proven(mut problem: Problem, tries: &Tries<'_>, record: &mut Access) -> Problem {
     if problem.outcome == Outcome::NotSent {
         problem.outcome = tries.proven;
     }
@@ -360,7 +333,7 @@ fn lost<'w>(
     claim: Claim,
     sent: &'w SentWrite<'_>,
     lookup: &'w Arc<Lookup>,
-    last: Option<Reply>,
+    last: Option<WriteReply>,
     why: &'w str,
 ) -> LostReply<'w> {
     LostReply { claim, intent: &sent.intent, lookup, last, why, sent_at: sent.at }

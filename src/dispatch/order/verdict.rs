@@ -24,26 +24,26 @@ const REPLY_LIMIT: usize = 256 * 1024;
 /// What is known after a send.
 pub(crate) enum Verdict {
     /// The broker answered, and what it said settles it.
-    Settled(Outcome, Reply),
+    Settled(Outcome, WriteReply),
     /// It refused the address that this came from.
-    RefusesSource(Reply),
+    RefusesSource(WriteReply),
     /// It refused the token.
-    RefusesToken(Reply),
+    RefusesToken(WriteReply),
     /// It answered, and that proves nothing.
-    Nothing(Reply),
+    Nothing(WriteReply),
     /// No answer.
     Lost(String),
 }
 
 /// A reply of the broker, read whole.
-pub(crate) struct Reply {
+pub(crate) struct WriteReply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     order_id: OnceLock<Option<Box<str>>>,
 }
 
-impl Reply {
+impl WriteReply {
     pub(crate) const fn new(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
         Self { status, headers, body, order_id: OnceLock::new() }
     }
@@ -78,7 +78,7 @@ impl Reply {
 /// prove nothing; nor does a good status with what is no JSON, nor what is in an encoding that cannot be read.
 ///
 /// It goes on decoded: nobody was asked for the encoding, so the caller may not know it.
-pub(crate) fn judge(mut reply: Reply) -> Verdict {
+pub(crate) fn judge(mut reply: WriteReply) -> Verdict {
     match decoded(&reply.headers, &reply.body, REPLY_LIMIT) {
         Ok(body) => reply.body = body,
         Err(_) => return Verdict::Nothing(reply),
@@ -169,7 +169,7 @@ const SURE_LENGTH: usize = 25;
 
 /// What may be wrong with the ids of a write, where its refusal says so or leaves open what it is about. The reply
 /// itself goes on as it came.
-pub(crate) fn hint<'i>(reply: &Reply, ids: impl IntoIterator<Item = &'i str>) -> Option<&'static str> {
+pub(crate) fn hint<'i>(reply: &WriteReply, ids: impl IntoIterator<Item = &'i str>) -> Option<&'static str> {
     if !reply.status.is_client_error() {
         return None;
     }
@@ -201,20 +201,20 @@ pub(crate) async fn read(reply: Response<ReplyBody>, limit: Duration) -> Verdict
         return Verdict::Lost("the broker answered 101 to a request that asked for no upgrade".to_owned());
     }
     match within(limit, Body::Broker(Box::new(body)).peek(REPLY_LIMIT)).await {
-        Ok((Some(body), _)) => judge(Reply::new(parts.status, parts.headers, body)),
+        Ok((Some(body), _)) => judge(WriteReply::new(parts.status, parts.headers, body)),
         Ok((None, _)) => Verdict::Lost(format!("the broker's reply ({}) broke off", parts.status)),
         Err(_) => Verdict::Lost(format!("the broker's reply ({}) did not end in time", parts.status)),
     }
 }
 
 /// The reply that a write was answered with before.
-pub(crate) fn reply_of(recorded: &WriteResult) -> Reply {
+pub(crate) fn reply_of(recorded: &WriteResult) -> WriteReply {
     let mut headers = HeaderMap::new();
     if let Some(value) = recorded.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok()) {
         headers.insert(CONTENT_TYPE, value);
     }
     let status = StatusCode::from_u16(recorded.status).unwrap_or(StatusCode::OK);
-    Reply::new(status, headers, recorded.body.clone())
+    WriteReply::new(status, headers, recorded.body.clone())
 }
 
 #[cfg(test)]
@@ -225,7 +225,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, kind.parse().unwrap());
         let status = StatusCode::from_u16(status).unwrap();
-        match judge(Reply::new(status, headers, Bytes::from_static(body.as_bytes()))) {
+        match judge(WriteReply::new(status, headers, Bytes::from_static(body.as_bytes()))) {
             Verdict::Settled(outcome, _) => outcome.as_str(),
             Verdict::RefusesSource(_) => "source",
             Verdict::RefusesToken(_) => "token",
@@ -291,7 +291,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, "application/json".parse().unwrap());
             headers.insert(CONTENT_ENCODING, encoding.parse().unwrap());
-            judge(Reply::new(StatusCode::from_u16(status).unwrap(), headers, body.into()))
+            judge(WriteReply::new(StatusCode::from_u16(status).unwrap(), headers, body.into()))
         };
         let gzip = |text: &str| {
             let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -345,7 +345,7 @@ mod tests {
     fn a_refusal_that_an_id_may_have_drawn_is_explained() {
         let refusal = |code: &str, words: &str| {
             let body = format!(r#"{{"errorType":"Input_Exception","errorCode":"{code}","errorMessage":"{words}"}}"#);
-            Reply::new(StatusCode::BAD_REQUEST, HeaderMap::new(), body.into())
+            WriteReply::new(StatusCode::BAD_REQUEST, HeaderMap::new(), body.into())
         };
         let generic = "Missing required fields, bad values for parameters etc.";
         let (long, odd, good) = ("a23456789012345678901234567", "a|b", "a-b_c D1");
@@ -356,7 +356,7 @@ mod tests {
         }
         assert_eq!(hint(&refusal("DH-905", "quantity is required"), [long, odd]), None);
         assert_eq!(hint(&refusal("DH-906", generic), [long]), None);
-        let good = Reply::new(StatusCode::OK, HeaderMap::new(), Bytes::new());
+        let good = WriteReply::new(StatusCode::OK, HeaderMap::new(), Bytes::new());
         assert_eq!(hint(&good, [long]), None);
     }
 }

@@ -9,7 +9,7 @@ const TRAILERS_LIMIT: usize = 64;
 
 /// How a body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub(crate) enum BodyFraming {
     /// A body of this many bytes.
     Length(u64),
     /// `Transfer-Encoding: chunked`.
@@ -21,11 +21,11 @@ pub(crate) enum Framing {
 /// Where in a body a reader is.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    state: State,
+    state: BodyState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BodyState {
     Length(u64),
     Size,
     Chunk(u64),
@@ -47,29 +47,33 @@ pub(super) enum Piece {
 }
 
 impl Decoder {
-    pub(super) const fn new(framing: Framing) -> Self {
+    pub(super) const fn new(framing: BodyFraming) -> Self {
         let state = match framing {
-            Framing::Length(0) => State::Done,
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size,
-            Framing::UntilClose => State::UntilClose,
+            BodyFraming::Length(0) => BodyState::Done,
+            BodyFraming::Length(length) => BodyState::Length(length),
+            BodyFraming::Chunked => BodyState::Size,
+            BodyFraming::UntilClose => BodyState::UntilClose,
         };
         Self { state }
     }
 
     pub(super) const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, BodyState::Done)
     }
 
     pub(super) const fn ends_with_the_connection(&self) -> bool {
-        matches!(self.state, State::UntilClose)
+        matches!(self.state, BodyState::UntilClose)
     }
 
     pub(super) const fn left(&self) -> Option<u64> {
         match self.state {
-            State::Length(left) => Some(left),
-            State::Done => Some(0),
-            State::Size | State::Chunk(_) | State::ChunkEnd | State::Trailers(_) | State::UntilClose => None,
+            BodyState::Length(left) => Some(left),
+            BodyState::Done => Some(0),
+            BodyState::Size
+            | BodyState::Chunk(_)
+            | BodyState::ChunkEnd
+            | BodyState::Trailers(_)
+            | BodyState::UntilClose => None,
         }
     }
 
@@ -80,28 +84,28 @@ impl Decoder {
     pub(super) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Piece, &'static str> {
         loop {
             match self.state {
-                State::Done => return Ok(Piece::End),
+                BodyState::Done => return Ok(Piece::End),
                 _ if buffer.is_empty() => return Ok(Piece::More),
-                State::UntilClose => return Ok(Piece::Data(buffer.split().freeze())),
-                State::Length(left) => {
+                BodyState::UntilClose => return Ok(Piece::Data(buffer.split().freeze())),
+                BodyState::Length(left) => {
                     let (data, left) = take(buffer, left);
-                    self.state = if left == 0 { State::Done } else { State::Length(left) };
+                    self.state = if left == 0 { BodyState::Done } else { BodyState::Length(left) };
                     return Ok(Piece::Data(data));
                 }
-                State::Chunk(left) => {
+                BodyState::Chunk(left) => {
                     let (data, left) = take(buffer, left);
-                    self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
+                    self.state = if left == 0 { BodyState::ChunkEnd } else { BodyState::Chunk(left) };
                     return Ok(Piece::Data(data));
                 }
-                State::ChunkEnd => match buffer.get(..2) {
+                BodyState::ChunkEnd => match buffer.get(..2) {
                     Some(b"\r\n") => {
                         buffer.advance(2);
-                        self.state = State::Size;
+                        self.state = BodyState::Size;
                     }
                     Some(_) => return Err("a chunk of the reply does not end where it said"),
                     None => return Ok(Piece::More),
                 },
-                State::Size => {
+                BodyState::Size => {
                     let Some(line) = line(buffer)? else { return Ok(Piece::More) };
                     let size = line.as_ref().split(|b: &u8| *b == b';').next().unwrap_or_default().trim_ascii_end();
                     // No sign and no blanks: `from_str_radix` alone would take a plus.
@@ -109,16 +113,16 @@ impl Decoder {
                     let text = std::str::from_utf8(size).ok().filter(|_| plain);
                     let size = text.and_then(|text| u64::from_str_radix(text, 16).ok());
                     self.state = match size.ok_or("a chunk size of the reply is no hexadecimal number")? {
-                        0 => State::Trailers(0),
-                        size => State::Chunk(size),
+                        0 => BodyState::Trailers(0),
+                        size => BodyState::Chunk(size),
                     };
                 }
-                State::Trailers(seen) => {
+                BodyState::Trailers(seen) => {
                     let Some(line) = line(buffer)? else { return Ok(Piece::More) };
                     self.state = match (line.is_empty(), seen) {
-                        (true, _) => State::Done,
+                        (true, _) => BodyState::Done,
                         (false, TRAILERS_LIMIT) => return Err("the reply has too many trailers"),
-                        (false, seen) => State::Trailers(seen + 1),
+                        (false, seen) => BodyState::Trailers(seen + 1),
                     };
                 }
             }

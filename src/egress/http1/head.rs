@@ -9,15 +9,15 @@ use memchr::memmem;
 use zeroize::Zeroizing;
 
 use super::super::message::Message;
-use super::body::Framing;
+use super::body::BodyFraming;
 
 /// The most header fields taken of a reply.
 const FIELD_LIMIT: usize = 100;
 
 /// The head of a reply, framing settled.
-pub(crate) struct Head {
+pub(crate) struct ReplyHead {
     pub response: Response<()>,
-    pub framing: Framing,
+    pub framing: BodyFraming,
     /// May another request follow?
     pub keep_alive: bool,
 }
@@ -120,7 +120,7 @@ pub(crate) fn end(bytes: &[u8]) -> Option<usize> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn parse(bytes: &Bytes, method: &Method) -> Result<Head, &'static str> {
+pub(crate) fn parse(bytes: &Bytes, method: &Method) -> Result<ReplyHead, &'static str> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELD_LIMIT];
     let mut reply = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut reply, bytes, &mut fields);
@@ -141,18 +141,18 @@ pub(crate) fn parse(bytes: &Bytes, method: &Method) -> Result<Head, &'static str
     let version = if reply.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let framing = framing(method, status, &headers)?;
     let keep_alive = version == Version::HTTP_11
-        && framing != Framing::UntilClose
+        && framing != BodyFraming::UntilClose
         && status != StatusCode::SWITCHING_PROTOCOLS
         && !says_close(&headers);
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
     *response.headers_mut() = headers;
-    Ok(Head { response, framing, keep_alive })
+    Ok(ReplyHead { response, framing, keep_alive })
 }
 
 /// RFC 9112 section 6.3.
-fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Framing, &'static str> {
+fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<BodyFraming, &'static str> {
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || status.is_informational();
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
@@ -163,16 +163,16 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<F
     };
     let coding = codings.next();
     if *method == Method::HEAD || bodiless {
-        return Ok(Framing::Length(0));
+        return Ok(BodyFraming::Length(0));
     }
     match (coding, length) {
         (Some(coding), None) if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            Ok(Framing::Chunked)
+            Ok(BodyFraming::Chunked)
         }
         (Some(_), None) => Err("the reply has a Transfer-Encoding other than chunked"),
         (Some(_), Some(_)) => Err("the reply has both Content-Length and Transfer-Encoding"),
-        (None, Some(length)) => Ok(Framing::Length(length)),
-        (None, None) => Ok(Framing::UntilClose),
+        (None, Some(length)) => Ok(BodyFraming::Length(length)),
+        (None, None) => Ok(BodyFraming::UntilClose),
     }
 }
 

@@ -25,7 +25,7 @@ impl Pipe {
     }
 }
 
-impl Wire for Pipe {
+impl BrokerStream for Pipe {
     fn taken(&self) -> u64 {
         self.taken
     }
@@ -90,7 +90,7 @@ impl Request {
 }
 
 /// What came of one exchange, the body whole.
-async fn exchange<W: Wire>(connection: &mut Http1<W>, method: Method) -> Result<(u16, Vec<u8>, bool), String> {
+async fn exchange<W: BrokerStream>(connection: &mut Http1<W>, method: Method) -> Result<(u16, Vec<u8>, bool), String> {
     let request = Request::new(method);
     let (reply, mut incoming) =
         connection.exchange(&request.message()).await.map_err(|failed| format!("{failed:?}"))?;

@@ -23,30 +23,30 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(3600);
 
 /// What the file has of one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(super) struct KnownHost {
     pub addresses: Vec<Ipv6Addr>,
     /// When a name server gave them or a connection proved them, in seconds since 1970.
     pub at: u64,
 }
 
 /// Every host that was known.
-pub(super) type Entries = BTreeMap<String, Entry>;
+pub(super) type KnownHosts = BTreeMap<String, KnownHost>;
 
 /// The file, and what it has.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct NamesFile {
     path: PathBuf,
-    written: Mutex<Entries>,
+    written: Mutex<KnownHosts>,
 }
 
-impl Kept {
+impl NamesFile {
     /// What is in the file at `path`, and that file from now on.
-    pub(super) fn load(path: PathBuf) -> (Self, Vec<(Host, Entry)>) {
+    pub(super) fn load(path: PathBuf) -> (Self, Vec<(Host, KnownHost)>) {
         let mut entries = read(&path).unwrap_or_else(|err| {
             if err.kind() != io::ErrorKind::NotFound {
                 tracing::info!(path = %path.display(), error = %err, "the addresses kept from the last run cannot be read; they are looked up anew");
             }
-            Entries::new()
+            KnownHosts::new()
         });
         // Written while the clock was ahead, or it is behind now: either way its age is not known, and an age of
         // nothing would last.
@@ -56,14 +56,14 @@ impl Kept {
             let addresses: Vec<_> =
                 entry.addresses.iter().copied().filter(|at| guard::forbidden(*at).is_none()).collect();
             let host = Host::parse(host).ok().filter(|_| !addresses.is_empty())?;
-            Some((host, Entry { addresses, at: entry.at }))
+            Some((host, KnownHost { addresses, at: entry.at }))
         });
         let good = good.collect();
         (Self { path, written: Mutex::new(entries) }, good)
     }
 
     /// Is there anything in these that is worth a write?
-    pub(super) fn is_news(&self, entries: &Entries) -> bool {
+    pub(super) fn is_news(&self, entries: &KnownHosts) -> bool {
         let written = lock(&self.written);
         entries.iter().any(|(host, entry)| match written.get(host) {
             Some(old) => old.addresses != entry.addresses || old.at.saturating_add(AT_MOST_EVERY.as_secs()) <= entry.at,
@@ -72,7 +72,7 @@ impl Kept {
     }
 
     /// Write the file anew. Blocks.
-    pub(super) fn write(&self, entries: Entries) {
+    pub(super) fn write(&self, entries: KnownHosts) {
         let mut written = lock(&self.written);
         if let Err(err) = replace(&self.path, &entries) {
             tracing::debug!(path = %self.path.display(), error = %err, "the addresses of hosts are not kept over a restart");
@@ -87,11 +87,11 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn read(path: &Path) -> io::Result<Entries> {
+fn read(path: &Path) -> io::Result<KnownHosts> {
     Ok(serde_json::from_slice(&std::fs::read(path)?)?)
 }
 
-fn replace(path: &Path, entries: &Entries) -> io::Result<()> {
+fn replace(path: &Path, entries: &KnownHosts) -> io::Result<()> {
     let draft = path.with_extension("json.new");
     let written = std::fs::write(&draft, serde_json::to_vec_pretty(entries)?);
     written.and_then(|()| std::fs::rename(&draft, path)).inspect_err(|_| {

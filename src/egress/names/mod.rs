@@ -42,14 +42,14 @@ use crate::domain::{Host, lock, stirred};
 
 pub(super) use name::Name;
 pub(super) use question::Unusable;
-pub(super) use servers::Failure;
+pub(super) use servers::ServerFailures;
 pub(super) use system::Origin;
 #[cfg(test)]
 pub(super) use system::Servers;
 
-use kept::{Entries, Kept};
+use kept::{KnownHosts, NamesFile};
 use name::{Glance, Next};
-use servers::Asker;
+use servers::NameServers;
 use system::Files;
 /// How long an old answer is held back for a new one, if nobody has kept it fresh.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -60,9 +60,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Names {
     table: Mutex<HashMap<Host, Arc<Name>>>,
-    asker: Asker,
+    asker: NameServers,
     /// Where it is kept over a restart, if it is.
-    kept: OnceLock<Arc<Kept>>,
+    kept: OnceLock<Arc<NamesFile>>,
     /// Other servers were given.
     reconfigured: Notify,
     tasks: Tasks,
@@ -71,7 +71,7 @@ pub(super) struct Names {
 }
 
 /// Why a lookup that began then gave no address.
-fn failed(host: &Host, failure: Option<Arc<Failure>>, began: Instant) -> ResolveError {
+fn failed(host: &Host, failure: Option<Arc<ServerFailures>>, began: Instant) -> ResolveError {
     match failure {
         Some(failure) => ResolveError::of(host, &failure),
         None => ResolveError::Late { host: host.clone(), waited: began.elapsed() },
@@ -87,7 +87,7 @@ impl Names {
     fn with_files(files: Files, name_servers: &[SocketAddr], tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
-            asker: Asker::new(files, name_servers.to_vec()),
+            asker: NameServers::new(files, name_servers.to_vec()),
             kept: OnceLock::new(),
             reconfigured: Notify::new(),
             tasks,
@@ -97,7 +97,7 @@ impl Names {
 
     /// Know what was known at the end of the last run, and keep what is known in this file. Only the first one counts.
     pub(super) fn keep_in(&self, path: PathBuf) {
-        let (kept, entries) = Kept::load(path);
+        let (kept, entries) = NamesFile::load(path);
         if self.kept.set(Arc::new(kept)).is_ok() {
             for (host, entry) in entries {
                 self.name(&host).restore(entry);
@@ -155,7 +155,7 @@ impl Names {
 
     /// Start the keeper of a name that has none.
     fn keep(self: &Arc<Self>, name: &Arc<Name>) {
-        let (names, name, mut keeper) = (Arc::clone(self), Arc::clone(name), Keeper(Some(Arc::clone(name))));
+        let (names, name, mut keeper) = (Arc::clone(self), Arc::clone(name), KeeperGuard(Some(Arc::clone(name))));
         let task = async move {
             tokio::select! {
                 () = names.keep_until_unused(&name) => drop(keeper.0.take()),
@@ -193,7 +193,7 @@ impl Names {
     /// Write down what is known, if that is worth it.
     async fn save(&self) {
         let Some(kept) = self.kept.get() else { return };
-        let entries: Entries = {
+        let entries: KnownHosts = {
             let table = lock(&self.table);
             table.iter().filter_map(|(host, name)| Some((host.as_str().to_owned(), name.entry()?))).collect()
         };
@@ -217,9 +217,9 @@ impl Names {
 }
 
 /// A keeper. If it ends at its work, whatever the reason, nobody waits for it any longer and another one may begin.
-struct Keeper(Option<Arc<Name>>);
+struct KeeperGuard(Option<Arc<Name>>);
 
-impl Drop for Keeper {
+impl Drop for KeeperGuard {
     fn drop(&mut self) {
         if let Some(name) = &self.0 {
             name.left_alone();

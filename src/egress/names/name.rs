@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::kept::{self, Entry};
-use super::question::Found;
-use super::servers::Failure;
+use super::kept::{self, KnownHost};
+use super::question::ServerAnswer;
+use super::servers::ServerFailures;
 use crate::domain::Host;
 use crate::domain::lock;
 
@@ -39,7 +39,7 @@ const SHUNNED_FOR: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(in crate::egress) struct Name {
     host: Host,
-    state: Mutex<State>,
+    state: Mutex<NameState>,
     /// Told whenever an attempt to look it up has ended.
     pub(super) asked: Notify,
     /// An address of it could not be dialled.
@@ -47,11 +47,11 @@ pub(in crate::egress) struct Name {
 }
 
 #[derive(Debug)]
-struct State {
+struct NameState {
     good: Option<Good>,
     /// The last attempt, if it failed, and how many before it in a row.
-    failure: Option<(Arc<Failure>, u32)>,
-    keeper: Keeper,
+    failure: Option<(Arc<ServerFailures>, u32)>,
+    keeper: KeeperState,
     /// When it was last dialled.
     used: Instant,
     /// When an attempt last ended.
@@ -77,7 +77,7 @@ struct Good {
 
 /// What the task that keeps a name is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeper {
+enum KeeperState {
     /// There is none.
     Absent,
     /// It asks for the first time.
@@ -111,10 +111,10 @@ pub(super) enum Next {
 
 impl Name {
     pub(super) fn new(host: Host) -> Self {
-        let state = State {
+        let state = NameState {
             good: None,
             failure: None,
-            keeper: Keeper::Absent,
+            keeper: KeeperState::Absent,
             used: Instant::now(),
             asked: None,
             warned: None,
@@ -130,7 +130,7 @@ impl Name {
     }
 
     /// What was known of it at the end of the last run. It is old at once, so it is asked about before it is used.
-    pub(super) fn restore(&self, entry: Entry) {
+    pub(super) fn restore(&self, entry: KnownHost) {
         let now = Instant::now();
         // A clock that is behind says nothing of the age, and a host whose name service is dead has perhaps no other.
         let age = Duration::from_secs(kept::now().saturating_sub(entry.at));
@@ -140,43 +140,43 @@ impl Name {
     }
 
     /// What is to be known of it after a restart.
-    pub(super) fn entry(&self) -> Option<Entry> {
+    pub(super) fn entry(&self) -> Option<KnownHost> {
         let now = Instant::now();
         let state = self.state();
         let addresses = state.addresses(now)?;
         let age = now.duration_since(state.proved()?);
-        Some(Entry { addresses, at: kept::now().saturating_sub(age.as_secs()) })
+        Some(KnownHost { addresses, at: kept::now().saturating_sub(age.as_secs()) })
     }
 
     /// Somebody dials it now; `keep` starts the keeper that it lacks.
     pub(super) fn glance(&self, now: Instant, keep: impl FnOnce()) -> Glance {
         let mut state = self.state();
         state.used = now;
-        if state.keeper == Keeper::Absent {
-            state.keeper = Keeper::Begins;
+        if state.keeper == KeeperState::Absent {
+            state.keeper = KeeperState::Begins;
             keep();
         }
         let fresh = state.good.as_ref().is_some_and(|good| now < good.over);
         match (state.addresses(now), &state.failure) {
             // Of one that is being kept the answer is moments old, or there is no newer one.
-            (Some(addresses), _) if fresh || state.keeper != Keeper::Begins => Glance::Known(addresses),
-            (None, Some(_)) if state.keeper == Keeper::Waits => Glance::Failed,
+            (Some(addresses), _) if fresh || state.keeper != KeeperState::Begins => Glance::Known(addresses),
+            (None, Some(_)) if state.keeper == KeeperState::Waits => Glance::Failed,
             (None, None) => Glance::Asking { for_the_first_time: true },
             (Some(_), _) | (None, Some(_)) => Glance::Asking { for_the_first_time: false },
         }
     }
 
     /// What there is after a wait.
-    pub(super) fn conclude(&self, now: Instant) -> Result<Vec<Ipv6Addr>, Option<Arc<Failure>>> {
+    pub(super) fn conclude(&self, now: Instant) -> Result<Vec<Ipv6Addr>, Option<Arc<ServerFailures>>> {
         let state = self.state();
         state.addresses(now).ok_or_else(|| state.failure.as_ref().map(|(failure, _)| Arc::clone(failure)))
     }
 
     /// An attempt ended; when to make the next one.
-    pub(super) fn answered(&self, answer: Result<Found, Failure>, now: Instant) -> Instant {
+    pub(super) fn answered(&self, answer: Result<ServerAnswer, ServerFailures>, now: Instant) -> Instant {
         let due = {
             let mut state = self.state();
-            state.keeper = Keeper::Waits;
+            state.keeper = KeeperState::Waits;
             state.asked = Some(now);
             match answer {
                 Ok(found) => state.took(&self.host, found, now),
@@ -191,17 +191,17 @@ impl Name {
     pub(super) fn next(&self, now: Instant) -> Next {
         let mut state = self.state();
         if now.duration_since(state.used) < IN_USE {
-            state.keeper = Keeper::Asks;
+            state.keeper = KeeperState::Asks;
             return Next::Ask;
         }
         // Before anybody may look again, so that whoever dials next starts another one.
-        state.keeper = Keeper::Absent;
+        state.keeper = KeeperState::Absent;
         Next::Sleep
     }
 
     /// Its keeper is gone.
     pub(super) fn left_alone(&self) {
-        self.state().keeper = Keeper::Absent;
+        self.state().keeper = KeeperState::Absent;
         self.asked.notify_waiters();
     }
 
@@ -257,12 +257,12 @@ impl Name {
         self.doubt.notify_one();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, NameState> {
         lock(&self.state)
     }
 }
 
-impl State {
+impl NameState {
     /// The last good answer, if it is not too old.
     fn addresses(&self, now: Instant) -> Option<Vec<Ipv6Addr>> {
         let proved = self.proved()?;
@@ -276,7 +276,7 @@ impl State {
         Some(alive.map_or(good.at, |(_, at)| at.max(good.at)))
     }
 
-    fn took(&mut self, host: &Host, found: Found, now: Instant) -> Instant {
+    fn took(&mut self, host: &Host, found: ServerAnswer, now: Instant) -> Instant {
         let over = now + found.ttl.clamp(TTL_FLOOR, TTL_CEILING);
         self.failure = None;
         if std::mem::take(&mut self.told_as_failing) {
@@ -286,7 +286,7 @@ impl State {
         over
     }
 
-    fn failed(&mut self, host: &Host, failure: Failure, now: Instant) -> Instant {
+    fn failed(&mut self, host: &Host, failure: ServerFailures, now: Instant) -> Instant {
         let before = self.failure.as_ref().map_or(0, |(_, times)| *times);
         let is_known = self.addresses(now).is_some();
         if self.warned.is_none_or(|(at, known)| known != is_known || now.duration_since(at) >= WARN_EVERY) {
@@ -322,6 +322,6 @@ impl Name {
     }
 
     pub(super) fn is_unused(&self) -> bool {
-        self.state().keeper == Keeper::Absent
+        self.state().keeper == KeeperState::Absent
     }
 }

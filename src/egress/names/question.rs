@@ -32,7 +32,7 @@ const MOST_ADDRESSES: usize = 32;
 
 /// What a server's answer is good for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ServerAnswer {
     /// In the server's order; at least one, and the guard forbids none of them.
     pub addresses: Vec<Ipv6Addr>,
     pub ttl: Duration,
@@ -85,19 +85,19 @@ impl fmt::Display for Unusable {
 
 /// What one reply says.
 enum ServerReply {
-    Found(Found),
+    Found(ServerAnswer),
     /// It is another name for this one, of which the reply says no more.
     Alias(Name),
 }
 
 /// Ask `server` for the AAAA records of `host`, to the end of all aliases.
-pub(super) async fn ask(server: SocketAddr, host: &str) -> Result<Found, Unusable> {
+pub(super) async fn ask(server: SocketAddr, host: &str) -> Result<ServerAnswer, Unusable> {
     // The final dot keeps search lists out of it.
     let mut name = Name::from_ascii(format!("{host}.")).map_err(|_| Unusable::Malformed("a name that DNS has not"))?;
     let mut ttl = Duration::MAX;
     for _ in 0..=ALIASES_FOLLOWED {
         match exchange(server, &name, &mut ttl).await? {
-            ServerReply::Found(found) => return Ok(Found { ttl: found.ttl.min(ttl), ..found }),
+            ServerReply::Found(found) => return Ok(ServerAnswer { ttl: found.ttl.min(ttl), ..found }),
             ServerReply::Alias(other) => name = other,
         }
     }
@@ -226,7 +226,7 @@ fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<ServerReply,
         }
     }
     match forbidden {
-        _ if !addresses.is_empty() => Ok(ServerReply::Found(Found { addresses, ttl: *ttl })),
+        _ if !addresses.is_empty() => Ok(ServerReply::Found(ServerAnswer { addresses, ttl: *ttl })),
         Some(forbidden) => Err(forbidden),
         None if owner != name => Ok(ServerReply::Alias(owner.clone())),
         None => Err(Unusable::NoRecord),

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
-use super::question::{self, Found, Unusable};
+use super::question::{self, ServerAnswer, Unusable};
 use super::system::{self, Files, Servers};
 use crate::domain::Host;
 use crate::domain::lock;
@@ -25,12 +25,12 @@ const HOSTS_TTL: Duration = Duration::from_secs(10);
 
 /// What each one that was asked said instead of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::egress) struct Failure {
+pub(in crate::egress) struct ServerFailures {
     pub servers: Servers,
     pub said: Vec<(Option<SocketAddr>, Unusable)>,
 }
 
-impl Failure {
+impl ServerFailures {
     /// What each said, in a line.
     pub(crate) fn said(&self) -> String {
         let each = self.said.iter().map(|(server, why)| match server {
@@ -43,13 +43,13 @@ impl Failure {
 
 /// Whom to ask, and who answered last.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct NameServers {
     files: Files,
     configured: Mutex<Vec<SocketAddr>>,
     answered: Mutex<Option<SocketAddr>>,
 }
 
-impl Asker {
+impl NameServers {
     pub(super) fn new(files: Files, configured: Vec<SocketAddr>) -> Self {
         Self { files, configured: Mutex::new(configured), answered: Mutex::default() }
     }
@@ -72,7 +72,7 @@ impl Asker {
     }
 
     /// Ask for `host` until somebody gives an address or nobody is left.
-    pub(super) async fn ask(&self, host: &Host) -> Result<Found, Failure> {
+    pub(super) async fn ask(&self, host: &Host) -> Result<ServerAnswer, ServerFailures> {
         let mut servers = self.servers().await;
         let mut said = Vec::new();
         match self.look_in_hosts(host).await {
@@ -88,7 +88,7 @@ impl Asker {
             if let Some(server) = left.next() {
                 asked.push(async move { (server, question::ask(server, host.as_str()).await) });
             } else if asked.is_empty() {
-                return Err(Failure { servers, said });
+                return Err(ServerFailures { servers, said });
             }
             let patience = Instant::now() + STAGGER;
             while !asked.is_empty() {
@@ -111,10 +111,10 @@ impl Asker {
         }
     }
 
-    async fn look_in_hosts(&self, host: &Host) -> Result<Option<Found>, Unusable> {
+    async fn look_in_hosts(&self, host: &Host) -> Result<Option<ServerAnswer>, Unusable> {
         let (files, host) = (self.files.clone(), host.clone());
         let found = tokio::task::spawn_blocking(move || system::from_hosts(&files, host.as_str())).await;
         let addresses = found.unwrap_or(Ok(None))?;
-        Ok(addresses.map(|addresses| Found { addresses, ttl: HOSTS_TTL }))
+        Ok(addresses.map(|addresses| ServerAnswer { addresses, ttl: HOSTS_TTL }))
     }
 }

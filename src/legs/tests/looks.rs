@@ -63,8 +63,8 @@ async fn looked_after(primary: &[Option<IpAddr>], secondary: Option<IpAddr>, ans
         asked: AtomicUsize::new(0),
         was_asked: Notify::new(),
     });
-    bench.attendant.set_get_ip(Arc::<Oracle>::clone(&oracle));
-    bench.attendant.start(&bench.tasks);
+    bench.supervisor.set_get_ip(Arc::<Oracle>::clone(&oracle));
+    bench.supervisor.start(&bench.tasks);
     (bench, oracle)
 }
 
@@ -149,8 +149,8 @@ async fn one_sight_as_another_is_no_proof_and_no_sight_is_none_either() {
 /// A silent `getIP` costs a second, once; what it says in the end counts all the same.
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_waited_for_once_and_counts_when_it_comes() {
-    let (Bench { legs, attendant, .. }, oracle) = &looked_after(&[Some(OTHER)], Some(OWN), false).await;
-    let mut events = attendant.events();
+    let (Bench { legs, supervisor, .. }, oracle) = &looked_after(&[Some(OTHER)], Some(OWN), false).await;
+    let mut events = supervisor.events();
     let began = Instant::now();
     assert_eq!(lease(legs, Purpose::OrderWrite).await.unwrap(), Role::Primary);
     let took = began.elapsed();
@@ -206,8 +206,8 @@ async fn what_could_not_be_asked_is_asked_when_there_is_a_token() {
 /// The rule that was in the way is gone: the leg comes back by itself, after the dwell.
 #[tokio::test]
 async fn a_leg_that_is_seen_right_again_heals() {
-    let (Bench { legs, attendant, .. }, oracle) = &looked_after(&[Some(OTHER)], Some(OWN), true).await;
-    let mut events = attendant.events();
+    let (Bench { legs, supervisor, .. }, oracle) = &looked_after(&[Some(OTHER)], Some(OWN), true).await;
+    let mut events = supervisor.events();
     assert_eq!(lease(legs, Purpose::OrderWrite).await.unwrap(), Role::Secondary);
     *oracle.primary.lock().unwrap() = vec![Some(OWN)];
     let mut words = Vec::new();

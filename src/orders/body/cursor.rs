@@ -20,7 +20,7 @@ const MEMBERS: usize = 20;
 
 /// The members of an object that is all of this text, as they come.
 pub(super) fn object(text: &str, lenient: bool) -> Option<Vec<Member<'_>>> {
-    let mut cursor = Cursor { text, at: 0, lenient };
+    let mut cursor = JsonCursor { text, at: 0, lenient };
     cursor.blanks();
     cursor.expect(b'{')?;
     cursor.blanks();
@@ -49,7 +49,7 @@ pub(super) fn object(text: &str, lenient: bool) -> Option<Vec<Member<'_>>> {
 
 /// The items of an array that is all of this text, which serde has taken.
 pub(super) fn array(text: &str) -> Option<Vec<&str>> {
-    let mut cursor = Cursor { text, at: 0, lenient: true };
+    let mut cursor = JsonCursor { text, at: 0, lenient: true };
     cursor.blanks();
     cursor.expect(b'[')?;
     cursor.blanks();
@@ -70,7 +70,7 @@ pub(super) fn array(text: &str) -> Option<Vec<&str>> {
 
 /// How deep a text is nested that serde has taken.
 pub(super) fn depth(text: &str) -> usize {
-    let mut cursor = Cursor { text, at: 0, lenient: true };
+    let mut cursor = JsonCursor { text, at: 0, lenient: true };
     let (mut depth, mut deepest) = (0_usize, 0);
     while let Some(next) = cursor.peek() {
         match next {
@@ -101,13 +101,13 @@ fn name(raw: &str) -> Option<Cow<'_, str>> {
     Some(text(raw).unwrap_or(Cow::Borrowed(raw)))
 }
 
-struct Cursor<'a> {
+struct JsonCursor<'a> {
     text: &'a str,
     at: usize,
     lenient: bool,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> JsonCursor<'a> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::*;
 
 fn digest(text: &str) -> [u8; 32] {
-    Body::read(text.as_bytes()).unwrap_or_else(|err| panic!("{text}: {err}")).value_sha256()
+    JsonBody::read(text.as_bytes()).unwrap_or_else(|err| panic!("{text}: {err}")).value_sha256()
 }
 
 /// A program that repeats an order after a time-out serialises it anew; told "another body", it has two orders.
@@ -44,7 +44,7 @@ fn a_repeat_that_is_serialised_anew_is_the_same_body() {
     }
     assert_ne!(digest(r#"{"a":1,"a":2}"#), digest(r#"{"a":2,"a":1}"#));
     assert_ne!(digest(r#"{"a":[1,[2]]}"#), digest(r#"{"a":[[1],2]}"#));
-    assert_eq!(digest("{}"), Body::none().value_sha256());
+    assert_eq!(digest("{}"), JsonBody::none().value_sha256());
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn the_orders_of_a_multi_order_are_read() {
         {"sequence":"1","correlationId":"m-1","transactionType":"BUY","securityId":11536,"quantity":"1","price":3310.50},
         {"sequence":2,"correlationId":" ","transactionType":"SELL","afterMarketOrder":true},
         {"correlationId":"m-3"}]}"#;
-    let body = Body::read(text.as_bytes()).unwrap();
+    let body = JsonBody::read(text.as_bytes()).unwrap();
     assert_eq!(body.ids_of_orders().collect::<Vec<_>>(), ["m-1".into(), "m-3".into()]);
     let terms = body.terms();
     let first = Terms {
@@ -71,7 +71,7 @@ fn the_orders_of_a_multi_order_are_read() {
     for twice in
         [r#"{"orders":[{"correlationId":"a","correlationid":"b"}]}"#, r#"{"correlationId":"a","CorrelationID":1}"#]
     {
-        assert_eq!(Body::read(twice.as_bytes()), Err(Unreadable::Twice("correlationId")));
+        assert_eq!(JsonBody::read(twice.as_bytes()), Err(UnreadableBody::Twice("correlationId")));
     }
 }
 
@@ -80,7 +80,7 @@ fn a_placements_terms_are_what_it_asks_for() {
     let path = format!("{}/tests/fixtures/dhan/orders/place-order.request.json", env!("CARGO_MANIFEST_DIR"));
     let request: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let text = request["body"].to_string();
-    let terms = &Body::read(text.as_bytes()).unwrap().terms()[0];
+    let terms = &JsonBody::read(text.as_bytes()).unwrap().terms()[0];
     assert_eq!(terms.side.as_deref(), request["body"]["transactionType"].as_str());
     assert_eq!(terms.security.as_deref(), request["body"]["securityId"].as_str());
     assert_eq!(terms.quantity, Number::of(&request["body"]["quantity"]));
@@ -97,23 +97,23 @@ fn another_encoding_is_named() {
     };
     let marked = [vec![0xff, 0xfe], wide(false)].concat();
     for body in [wide(true), wide(false), marked] {
-        assert_eq!(Body::read(&body), Err(Unreadable::Encoding("UTF-16")), "{body:?}");
+        assert_eq!(JsonBody::read(&body), Err(UnreadableBody::Encoding("UTF-16")), "{body:?}");
     }
-    assert_eq!(Body::read(b"{\0\0\0\"\0\0\0"), Err(Unreadable::Encoding("UTF-32")));
-    assert_eq!(Body::read(b"{\"a\":\"\xe9\"}"), Err(Unreadable::Encoding("not UTF-8")));
+    assert_eq!(JsonBody::read(b"{\0\0\0\"\0\0\0"), Err(UnreadableBody::Encoding("UTF-32")));
+    assert_eq!(JsonBody::read(b"{\"a\":\"\xe9\"}"), Err(UnreadableBody::Encoding("not UTF-8")));
 }
 
 #[test]
 fn what_is_no_object_is_refused_and_nesting_ends() {
     for no in ["[]", "null", "\"\"", "1", "[{\"a\":1}]"] {
-        assert_eq!(Body::read(no.as_bytes()), Err(Unreadable::NotObject), "{no}");
+        assert_eq!(JsonBody::read(no.as_bytes()), Err(UnreadableBody::NotObject), "{no}");
     }
     for no in ["", " ", "a=b", "{\"a\":1}{}", "{\"a\":1", "{\"a\":01}"] {
-        assert!(matches!(Body::read(no.as_bytes()), Err(Unreadable::NotJson { .. })), "{no}");
+        assert!(matches!(JsonBody::read(no.as_bytes()), Err(UnreadableBody::NotJson { .. })), "{no}");
     }
     let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
-    assert!(Body::read(nested(DEPTH - 1).as_bytes()).is_ok());
-    assert!(Body::read(nested(DEPTH).as_bytes()).is_err() && Body::read(nested(100_000).as_bytes()).is_err());
+    assert!(JsonBody::read(nested(DEPTH - 1).as_bytes()).is_ok());
+    assert!(JsonBody::read(nested(DEPTH).as_bytes()).is_err() && JsonBody::read(nested(100_000).as_bytes()).is_err());
 }
 
 /// As serde reads an object: names without escapes, values as they stand.
@@ -246,7 +246,7 @@ proptest! {
         if let Ok(serde) = serde {
             prop_assert_eq!(cursor::object(&text, true).map(told), Some(serde), "{}", text);
         }
-        prop_assert_eq!(Body::read(text.as_bytes()).map(|_| ()).is_err_and(|err| !matches!(err, Unreadable::Twice(_))),
+        prop_assert_eq!(JsonBody::read(text.as_bytes()).map(|_| ()).is_err_and(|err| !matches!(err, UnreadableBody::Twice(_))),
             serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() || !text.trim_start().starts_with('{'), "{}", text);
     }
 
@@ -270,7 +270,7 @@ proptest! {
 
     #[test]
     fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..60)) {
-        if let Ok(body) = Body::read(&body) {
+        if let Ok(body) = JsonBody::read(&body) {
             let _ = (body.value_sha256(), body.terms(), body.ids_of_orders().count());
         }
     }

@@ -1,8 +1,14 @@
 //! That nobody is given a second right to send what may have been done, and nobody is told of another's write.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
 use proptest::prelude::*;
 
+use super::customer_writes::MOST_IDS;
 use super::*;
+use crate::orders::journal::SafePath;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -10,16 +16,16 @@ fn account() -> ClientId {
     ClientId::parse("1000000001").unwrap()
 }
 
-fn span(second: u64) -> Span {
+fn span(second: u64) -> RememberedSpan {
     let now = MonotonicTime::START.after(Duration::from_secs(second));
-    Span { now, until: now.after(DAY) }
+    RememberedSpan { now, until: now.after(DAY) }
 }
 
 fn write(body: u8) -> Write {
     Write {
         method: Method::POST,
         path: SafePath::new("/v2/orders"),
-        values: Said::Values([body; 32]),
+        values: BodyDigest::Values([body; 32]),
         body_sha256: [body; 32],
     }
 }
@@ -28,15 +34,15 @@ fn recorded(outcome: Outcome) -> WriteResult {
     WriteResult { status: 200, body: Bytes::from_static(b"{}"), ..WriteResult::bare(outcome) }
 }
 
-fn asker(request_id: &str) -> Asker {
-    Asker { request_id: request_id.into(), gone: CancellationToken::new() }
+fn asker(request_id: &str) -> Requester {
+    Requester { request_id: request_id.into(), gone: CancellationToken::new() }
 }
 
-fn id(text: &str) -> [Key; 1] {
-    [Key::Correlation(text.into())]
+fn id(text: &str) -> [WriteKey; 1] {
+    [WriteKey::Correlation(text.into())]
 }
 
-fn take(memory: &IdempotencyStore, keys: &[Key], body: u8, second: u64) -> Admission {
+fn take(memory: &IdempotencyStore, keys: &[WriteKey], body: u8, second: u64) -> Admission {
     memory.take(&account(), keys, &write(body), &asker(&format!("r{second}")), span(second))
 }
 
@@ -107,8 +113,8 @@ fn a_hundred_thousand_refused_writes_leave_no_entry_of_any_kind() {
         let [correlation] = id(&format!("c{n}"));
         let mut twin = [0; 32];
         twin[..8].copy_from_slice(&n.to_be_bytes());
-        let change = Key::Change { order: n.to_string().into(), echoed: n % 2 == 0 };
-        let keys = [correlation, Key::Idempotency(format!("i{n}").into()), change, Key::Twin(twin)];
+        let change = WriteKey::Change { order: n.to_string().into(), echoed: n % 2 == 0 };
+        let keys = [correlation, WriteKey::Idempotency(format!("i{n}").into()), change, WriteKey::Twin(twin)];
         let mut claim = fresh(take(&memory, &keys, 2, 1));
         let is_sent = n % 4 > 1;
         if is_sent {
@@ -138,7 +144,7 @@ fn repeats_without_end_of_one_write_are_bounded() {
     lost.sending(recorded(Outcome::Unknown));
     drop(lost);
     for n in 0..10_000 {
-        let keys = [Key::Correlation("c".into()), Key::Idempotency(format!("i{n}").into())];
+        let keys = [WriteKey::Correlation("c".into()), WriteKey::Idempotency(format!("i{n}").into())];
         assert!(matches!(take(&memory, &keys, 1, 1), Admission::Done(..)));
         let Admission::Unknown(_, claim, _) = take(&memory, &id("lost"), 1, 1) else { panic!("{n}") };
         drop(claim);
@@ -147,7 +153,7 @@ fn repeats_without_end_of_one_write_are_bounded() {
     assert!(kept == 2 && places <= 2 * MOST_IDS && due == 2, "{kept} {places} {due}");
     // What it came with first is known as ever, and those of the first repeats.
     assert!(matches!(take(&memory, &id("c"), 1, 2), Admission::Done(..)));
-    assert!(matches!(take(&memory, &[Key::Idempotency("i0".into())], 1, 2), Admission::Done(..)));
+    assert!(matches!(take(&memory, &[WriteKey::Idempotency("i0".into())], 1, 2), Admission::Done(..)));
 }
 
 /// A busy customer's day is 7,000 of these.
@@ -160,7 +166,7 @@ fn a_remembered_write_costs_little() {
     };
     let (memory, before) = (IdempotencyStore::default(), resident());
     for n in 0..MANY {
-        let keys = [Key::Correlation(format!("a-label-of-{n:08}").into())];
+        let keys = [WriteKey::Correlation(format!("a-label-of-{n:08}").into())];
         let answer = format!(r#"{{"orderId":"2126{n:010}","orderStatus":"TRANSIT"}}"#);
         let request_id = format!("01a22c1d-4da8-79b5-a203-{n:012}");
         let Admission::Fresh(claim) = memory.take(&account(), &keys, &write(1), &asker(&request_id), span(0)) else {
@@ -179,9 +185,9 @@ fn a_remembered_write_costs_little() {
 fn what_cannot_be_found_again_is_not_kept() {
     let memory = IdempotencyStore::default();
     for n in 0..25 {
-        let keys = [Key::Change { order: "7".into(), echoed: true }];
+        let keys = [WriteKey::Change { order: "7".into(), echoed: true }];
         fresh(take(&memory, &keys, n, u64::from(n))).end(recorded(Outcome::Executed));
-        fresh(take(&memory, &[Key::Twin([n; 32])], n, u64::from(n))).end(recorded(Outcome::Executed));
+        fresh(take(&memory, &[WriteKey::Twin([n; 32])], n, u64::from(n))).end(recorded(Outcome::Executed));
     }
     assert_eq!(memory.len(&account()), 25, "changes of the last minute");
     memory.tend(span(24 + 60).now);
@@ -206,7 +212,7 @@ fn what_is_due_is_forgotten_without_another_order() {
 fn an_id_is_remembered_until_its_time_and_an_hour_past_its_last_use() {
     let memory = IdempotencyStore::default();
     fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
-    let late = Span { now: span(86_000).now, until: span(86_000).now.after(Duration::from_hours(1)) };
+    let late = RememberedSpan { now: span(86_000).now, until: span(86_000).now.after(Duration::from_hours(1)) };
     assert!(matches!(memory.take(&account(), &id("c"), &write(1), &asker("r"), late), Admission::Done(..)));
     assert!(matches!(take(&memory, &id("c"), 1, 86_400 + 3_000), Admission::Done(..)));
     let memory = IdempotencyStore::default();
@@ -230,7 +236,7 @@ fn a_claim_can_say_that_it_is_to_be_kept_for_longer() {
 #[test]
 fn one_id_of_two_is_enough_to_know_a_write_again() {
     let memory = IdempotencyStore::default();
-    let both = [Key::Correlation("c".into()), Key::Idempotency("i".into())];
+    let both = [WriteKey::Correlation("c".into()), WriteKey::Idempotency("i".into())];
     fresh(take(&memory, &both, 1, 0)).end(recorded(Outcome::Rejected));
     fresh(take(&memory, &both[..1], 1, 1)).end(recorded(Outcome::Executed));
     assert!(matches!(take(&memory, &both, 1, 2), Admission::Done(..)));
@@ -240,16 +246,16 @@ fn one_id_of_two_is_enough_to_know_a_write_again() {
 #[test]
 fn two_ids_of_two_writes_are_a_conflict() {
     let memory = IdempotencyStore::default();
-    let both = |c: &str, i: &str| [Key::Correlation(c.into()), Key::Idempotency(i.into())];
+    let both = |c: &str, i: &str| [WriteKey::Correlation(c.into()), WriteKey::Idempotency(i.into())];
     let one = fresh(take(&memory, &both("c1", "i1"), 1, 0));
     let two = fresh(take(&memory, &both("c2", "i2"), 1, 0));
     assert!(matches!(take(&memory, &both("c1", "i2"), 1, 0), Admission::Conflict(..)));
-    assert!(matches!(take(&memory, &[Key::Idempotency("i1".into())], 1, 0), Admission::UnderWay(..)));
+    assert!(matches!(take(&memory, &[WriteKey::Idempotency("i1".into())], 1, 0), Admission::UnderWay(..)));
     drop((one, two));
 }
 
-fn change(order: &str, echoed: bool) -> [Key; 1] {
-    [Key::Change { order: order.into(), echoed }]
+fn change(order: &str, echoed: bool) -> [WriteKey; 1] {
+    [WriteKey::Change { order: order.into(), echoed }]
 }
 
 /// A trailing stop sends change after change with the order's own id on each.
@@ -275,7 +281,7 @@ fn an_echoed_id_never_conflicts_and_repeats_only_the_last_change_of_its_order() 
 #[tokio::test]
 async fn a_twin_joins_only_while_the_first_is_under_way_and_its_caller_gone() {
     let memory = IdempotencyStore::default();
-    let twin = [Key::Twin([7; 32])];
+    let twin = [WriteKey::Twin([7; 32])];
     let first = asker("first");
     let Admission::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
     let other = fresh(take(&memory, &twin, 1, 0));
@@ -297,7 +303,7 @@ async fn a_twin_joins_only_while_the_first_is_under_way_and_its_caller_gone() {
 #[test]
 fn an_older_journals_write_is_known_again_by_its_bytes() {
     let memory = IdempotencyStore::default();
-    let old = Write { values: Said::Bytes([1; 32]), ..write(1) };
+    let old = Write { values: BodyDigest::Bytes([1; 32]), ..write(1) };
     memory.remember(
         &account(),
         &id("c"),

@@ -17,12 +17,12 @@ use nix::errno::Errno;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 
-use super::batch::{Appended, Batch, Outcome, Prepared, Room};
+use super::batch::{AppendResult, Appended, LineBatch, Prepared, RoomToUse};
 use super::codec;
 use super::entry::Entry;
 use super::error::JournalError;
-use super::folder::{self, Head, HeadFile, Lock};
-use super::health::{Health, Over};
+use super::folder::{self, ChainHead, HeadFile, Lock};
+use super::health::{JournalHealth, Over};
 use super::note::Note;
 use super::recovery;
 use super::whole::{self, Lack};
@@ -35,12 +35,12 @@ const RESERVE_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AT_FOLDER_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct LineAppender {
     pub(super) folder: PathBuf,
     lock: Lock,
     pub(super) current: Option<Current>,
     /// The newest line.
-    pub(super) head: Head,
+    pub(super) head: ChainHead,
     head_file: HeadFile,
     head_fails: bool,
     /// Used again for every line.
@@ -57,7 +57,7 @@ pub(super) struct Writer {
     pub(super) lacks: Arc<Mutex<Vec<Lack>>>,
     /// The file that is appended to, for who syncs it.
     pub(super) newest: Arc<ArcSwapOption<File>>,
-    health: Arc<Health>,
+    health: Arc<JournalHealth>,
 }
 
 /// The file that is appended to.
@@ -115,9 +115,14 @@ impl Current {
     }
 }
 
-impl Writer {
+impl LineAppender {
     /// Goes on from what was found.
-    pub(super) fn open(folder: &Path, lock: Lock, head: Head, health: Arc<Health>) -> Result<Self, JournalError> {
+    pub(super) fn open(
+        folder: &Path,
+        lock: Lock,
+        head: ChainHead,
+        health: Arc<JournalHealth>,
+    ) -> Result<Self, JournalError> {
         let opened = HeadFile::open(folder);
         let head_file = opened.map_err(JournalError::io("open the head of the order journal in", folder))?;
         Ok(Self {
@@ -140,7 +145,7 @@ impl Writer {
     }
 
     /// What became of each line of a batch.
-    pub(super) fn append_all(&mut self, batch: &Batch) -> Vec<Outcome> {
+    pub(super) fn append_all(&mut self, batch: &LineBatch) -> Vec<AppendResult> {
         let outcomes: Vec<_> = match self.append_together(batch) {
             Some(first) => (0..batch.len() as u64).map(|n| Ok(Appended { seq: first + n })).collect(),
             // One by one, so that an outcome gets in where an intent may not, and each hears its own reason.
@@ -149,7 +154,7 @@ impl Writer {
         for (outcome, line) in outcomes.iter().zip(batch.lines()) {
             if let Err(err) = outcome {
                 self.health.failed(err);
-                if line.room == Room::Reserve {
+                if line.room == RoomToUse::Reserve {
                     self.health.lacks_line();
                 }
             }
@@ -174,8 +179,8 @@ impl Writer {
     }
 
     /// All of them with one write, or none: the number of the first.
-    fn append_together(&mut self, batch: &Batch) -> Option<u64> {
-        if !self.reserve && batch.lines().any(|line| line.room == Room::Beside) {
+    fn append_together(&mut self, batch: &LineBatch) -> Option<u64> {
+        if !self.reserve && batch.lines().any(|line| line.room == RoomToUse::Beside) {
             return None;
         }
         let at = batch.lines().map(|line| line.at).max()?;
@@ -185,8 +190,8 @@ impl Writer {
         self.write(batch.lines()).ok()
     }
 
-    fn append(&mut self, line: Prepared<'_>) -> Outcome {
-        if line.room == Room::Beside && !self.reserve {
+    fn append(&mut self, line: Prepared<'_>) -> AppendResult {
+        if line.room == RoomToUse::Beside && !self.reserve {
             self.make_reserve();
             if !self.reserve {
                 return Err(self.full(io::ErrorKind::StorageFull.into()));
@@ -196,7 +201,7 @@ impl Writer {
         self.write_pending()?;
         if let Err(err) = self.rotate(line.at) {
             // A new day's file takes room as a line does.
-            let may_release = line.room == Room::Reserve && matches!(err, JournalError::Full { .. });
+            let may_release = line.room == RoomToUse::Reserve && matches!(err, JournalError::Full { .. });
             if !may_release || !self.release_reserve() {
                 return Err(err);
             }
@@ -205,10 +210,10 @@ impl Writer {
         self.write_or_release(line)
     }
 
-    pub(super) fn append_note(&mut self, note: &Entry) -> Outcome {
+    pub(super) fn append_note(&mut self, note: &Entry) -> AppendResult {
         let mut body = Vec::new();
         codec::body(&mut body, note);
-        self.write_or_release(Prepared { room: Room::Reserve, at: note.at, body: &body })
+        self.write_or_release(Prepared { room: RoomToUse::Reserve, at: note.at, body: &body })
     }
 
     pub(super) fn write_pending(&mut self) -> Result<(), JournalError> {
@@ -222,7 +227,7 @@ impl Writer {
     }
 
     /// Write a line; when there is no room and it may, in the room of the reserve.
-    fn write_or_release(&mut self, line: Prepared<'_>) -> Outcome {
+    fn write_or_release(&mut self, line: Prepared<'_>) -> AppendResult {
         let one = || std::iter::once(line);
         let err = match self.write(one()) {
             Ok(seq) => return Ok(Appended { seq }),
@@ -232,7 +237,7 @@ impl Writer {
             return Err(JournalError::io("append to the order journal in", &self.folder)(err));
         }
         let full = self.full(err);
-        if line.room == Room::Beside || !self.release_reserve() {
+        if line.room == RoomToUse::Beside || !self.release_reserve() {
             return Err(full);
         }
         self.health.failed(&full);
@@ -258,7 +263,7 @@ impl Writer {
         self.line.clear();
         for line in lines {
             let seq = next.seq + 1;
-            next = Head { seq, hash: codec::seal(&mut self.line, seq, line.body, next.hash) };
+            next = ChainHead { seq, hash: codec::seal(&mut self.line, seq, line.body, next.hash) };
         }
         // One write: only what is wrong with the disk makes a second one.
         if let Err(err) = (&*current.file).write_all(&self.line) {

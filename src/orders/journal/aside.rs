@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::batch::{Batch, Outcome};
+use super::batch::{AppendResult, LineBatch};
 use super::keep::Core;
 use super::pace::SLOW;
 /// Lines that may wait. When it is full, who comes is told that the line was not written.
@@ -23,8 +23,8 @@ const TOGETHER: usize = 256;
 /// Lines to be written, and who waits for the first of them.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) batch: Batch,
-    pub(super) done: Option<oneshot::Sender<Outcome>>,
+    pub(super) batch: LineBatch,
+    pub(super) done: Option<oneshot::Sender<AppendResult>>,
 }
 
 /// The thread that writes, until it is dropped; what waits is written first.
@@ -70,7 +70,7 @@ impl Drop for Aside {
 
 fn run(core: &Core, jobs: &Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
-        let (mut batch, mut waiting) = (Batch::default(), Vec::new());
+        let (mut batch, mut waiting) = (LineBatch::default(), Vec::new());
         let more = std::iter::from_fn(|| jobs.try_recv().ok());
         for job in std::iter::once(first).chain(more).take(TOGETHER) {
             batch.take_over(job.batch, job.done, &mut waiting);

@@ -33,26 +33,26 @@ pub struct Appended {
     pub seq: u64,
 }
 
-pub(super) type Outcome = Result<Appended, JournalError>;
+pub(super) type AppendResult = Result<Appended, JournalError>;
 
 /// A line but for its place in the chain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Prepared<'a> {
-    pub(super) room: Room,
+    pub(super) room: RoomToUse,
     pub(super) at: Timestamp,
     pub(super) body: &'a [u8],
 }
 
 /// What a line may use of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum RoomToUse {
     /// Only what is beside the reserve.
     Beside,
     /// The reserve too.
     Reserve,
 }
 
-impl Room {
+impl RoomToUse {
     pub(super) fn of(kind: Kind, urgency: Urgency) -> Self {
         if kind == Kind::Intent && urgency == Urgency::Ordinary { Self::Beside } else { Self::Reserve }
     }
@@ -60,22 +60,22 @@ impl Room {
 
 /// Lines in the order of coming.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct LineBatch {
     bodies: Vec<u8>,
-    lines: Vec<(Room, Timestamp, usize)>,
+    lines: Vec<(RoomToUse, Timestamp, usize)>,
     /// Those who wait for all lines but the first, in order.
-    waiting: Vec<oneshot::Sender<Outcome>>,
+    waiting: Vec<oneshot::Sender<AppendResult>>,
 }
 
-impl Batch {
+impl LineBatch {
     /// A batch of one line.
-    pub(super) fn of(entry: &Entry, room: Room) -> Self {
+    pub(super) fn of(entry: &Entry, room: RoomToUse) -> Self {
         let mut batch = Self::default();
         batch.add(entry, room);
         batch
     }
 
-    fn add(&mut self, entry: &Entry, room: Room) {
+    fn add(&mut self, entry: &Entry, room: RoomToUse) {
         codec::body(&mut self.bodies, entry);
         self.lines.push((room, entry.at, self.bodies.len()));
     }
@@ -93,8 +93,8 @@ impl Batch {
     pub(super) fn take_over(
         &mut self,
         other: Self,
-        first: Option<oneshot::Sender<Outcome>>,
-        told: &mut Vec<Option<oneshot::Sender<Outcome>>>,
+        first: Option<oneshot::Sender<AppendResult>>,
+        told: &mut Vec<Option<oneshot::Sender<AppendResult>>>,
     ) {
         let Self { bodies, lines, waiting } = other;
         let mut waiting = std::iter::once(first).chain(waiting.into_iter().map(Some));
@@ -102,7 +102,7 @@ impl Batch {
         for (room, at, end) in lines {
             let body = bodies.get(std::mem::replace(&mut from, end)..end).unwrap_or_default();
             let who = waiting.next().flatten();
-            if room == Room::Beside && who.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            if room == RoomToUse::Beside && who.as_ref().is_some_and(oneshot::Sender::is_closed) {
                 continue;
             }
             self.bodies.extend_from_slice(body);
@@ -116,7 +116,7 @@ impl Batch {
     }
 
     /// Tell everybody; what is left over is the first one's.
-    pub(super) fn tell(&mut self, outcomes: Vec<Outcome>) -> Option<Outcome> {
+    pub(super) fn tell(&mut self, outcomes: Vec<AppendResult>) -> Option<AppendResult> {
         let mut outcomes = outcomes.into_iter();
         let first = outcomes.next();
         for (waiting, outcome) in self.waiting.drain(..).zip(outcomes) {
@@ -145,8 +145,8 @@ pub(super) struct Batches {
 
 #[derive(Debug, Default)]
 struct Shard {
-    batch: Batch,
-    spare: Option<Batch>,
+    batch: LineBatch,
+    spare: Option<LineBatch>,
 }
 
 /// What one who comes with a line does next.
@@ -154,7 +154,7 @@ pub(super) enum Part {
     /// Write them all, after having let others come.
     Lead(usize),
     /// Wait for who leads.
-    Follow(oneshot::Receiver<Outcome>),
+    Follow(oneshot::Receiver<AppendResult>),
 }
 
 /// Something is under way that will come back for another line, until it is dropped.
@@ -185,7 +185,7 @@ impl Batches {
         self.busy.load(Ordering::Relaxed) <= 1
     }
 
-    pub(super) fn join(&self, entry: &Entry, room: Room) -> Part {
+    pub(super) fn join(&self, entry: &Entry, room: RoomToUse) -> Part {
         let number = own_shard();
         let mut shard = self.lock(number);
         shard.batch.add(entry, room);
@@ -197,13 +197,13 @@ impl Batches {
         Part::Follow(told)
     }
 
-    pub(super) fn take(&self, number: usize) -> Batch {
+    pub(super) fn take(&self, number: usize) -> LineBatch {
         let mut shard = self.lock(number);
         let next = shard.spare.take().unwrap_or_default();
         std::mem::replace(&mut shard.batch, next)
     }
 
-    pub(super) fn put_back(&self, number: usize, batch: Batch) {
+    pub(super) fn put_back(&self, number: usize, batch: LineBatch) {
         self.lock(number).spare = Some(batch.cleared());
     }
 

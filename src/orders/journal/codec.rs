@@ -98,7 +98,7 @@ fn write_with(line: &mut Vec<u8>, seq: u64, entry: &Entry, prev: LineHash, membe
 }
 
 /// Append the line of a body at its place in the chain, newline included, and return its hash.
-pub(super) fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -> LineHash {
+pub fn seal(lines: &mut Vec<u8>, seq: u64, body: &[u8], prev: LineHash) -> LineHash {
     let begin = lines.len();
     number(lines, b"{\"seq\":", Some(seq));
     lines.extend_from_slice(body);
@@ -290,7 +290,7 @@ pub(super) fn check(line: &[u8]) -> Result<Recorded, Wrong> {
 }
 
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct LineFields<'a> {
     seq: u64,
     at: Timestamp,
     kind: Kind,
@@ -340,7 +340,7 @@ fn there<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Op
 
 /// Read a line without checking its hash.
 pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
-    let raw: Raw<'_> = serde_json::from_slice(line).map_err(|err| err.to_string())?;
+    let raw: LineFields<'_> = serde_json::from_slice(line).map_err(|err| err.to_string())?;
     let word = |text: Option<Cow<'_, str>>| text.map(|text| SafeText::new(&text));
     let hash = |name, text: &str| LineHash::parse(text.as_bytes()).ok_or(format!("{name} is not 64 digits"));
     let target = raw.target.map(|text| Authority::parse(&text, None)).transpose().map_err(|err| err.to_string())?;

@@ -10,7 +10,7 @@ use crate::domain::lock;
 
 use tokio::sync::oneshot;
 
-type Done = oneshot::Sender<Result<(), Arc<io::Error>>>;
+type FlushDone = oneshot::Sender<Result<(), Arc<io::Error>>>;
 
 /// A sync that takes longer than this is not waited for by others.
 const HANGS: Duration = Duration::from_secs(2);
@@ -19,22 +19,22 @@ const HANGS: Duration = Duration::from_secs(2);
 /// next sync together. As many can wait as there are orders in flight.
 #[derive(Debug)]
 pub(super) struct Flusher {
-    shared: Arc<Shared>,
+    shared: Arc<FlushShared>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct FlushShared {
+    queue: Mutex<FlushQueue>,
     asked: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct FlushQueue {
     /// The file of the newest line that somebody waits for. Older files are synced
     /// before there is a newer one.
     file: Option<(u64, Arc<File>)>,
-    waiting: Vec<Done>,
+    waiting: Vec<FlushDone>,
     closed: bool,
     /// When the sync under way began.
     syncing_since: Option<Instant>,
@@ -42,7 +42,7 @@ struct Queue {
 
 impl Flusher {
     pub(super) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), asked: Condvar::new() });
+        let shared = Arc::new(FlushShared { queue: Mutex::default(), asked: Condvar::new() });
         let thread = std::thread::Builder::new().name("journal-sync".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.run()
@@ -81,8 +81,8 @@ impl Drop for Flusher {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+impl FlushShared {
+    fn lock(&self) -> MutexGuard<'_, FlushQueue> {
         lock(&self.queue)
     }
 

@@ -97,7 +97,7 @@ pub(super) fn append_to(folder: &Path, date: Date) -> io::Result<File> {
 
 /// Number and hash of a line that was written whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct ChainHead {
     pub(super) seq: u64,
     pub(super) hash: LineHash,
 }
@@ -106,7 +106,7 @@ const HEAD: &str = ".head";
 /// 20 digits, a blank, 64 digits, a newline.
 const HEAD_BYTES: usize = 20 + 1 + 64 + 1;
 
-impl Head {
+impl ChainHead {
     /// `None` when there is none, or none that can be read: it is written in place,
     /// and a power cut may leave anything.
     pub(super) fn read(folder: &Path) -> io::Result<Option<Self>> {
@@ -139,7 +139,7 @@ impl HeadFile {
         folder.join(HEAD).exists()
     }
 
-    pub(super) fn write(&self, head: Head) -> io::Result<()> {
+    pub(super) fn write(&self, head: ChainHead) -> io::Result<()> {
         let mut text = [0_u8; HEAD_BYTES];
         let mut rest = text.as_mut_slice();
         io::Write::write_fmt(&mut rest, format_args!("{:020} {}\n", head.seq, head.hash))?;
@@ -205,11 +205,11 @@ mod tests {
     #[test]
     fn a_head_is_read_back_and_a_torn_one_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Head::read(dir.path()).unwrap(), None);
-        let head = Head { seq: u64::MAX, hash: LineHash::of(b"x") };
+        assert_eq!(ChainHead::read(dir.path()).unwrap(), None);
+        let head = ChainHead { seq: u64::MAX, hash: LineHash::of(b"x") };
         HeadFile::open(dir.path()).unwrap().write(head).unwrap();
-        assert_eq!(Head::read(dir.path()).unwrap(), Some(head));
+        assert_eq!(ChainHead::read(dir.path()).unwrap(), Some(head));
         fs::write(dir.path().join(HEAD), "0000").unwrap();
-        assert_eq!(Head::read(dir.path()).unwrap(), None);
+        assert_eq!(ChainHead::read(dir.path()).unwrap(), None);
     }
 }

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use super::codec::{self, Recorded};
 use super::error::Unreadable;
 use super::folder;
-use super::read::{Backward, Forward, Line};
+use super::read::{Backward, Forward, RawLine};
 
 /// Lines are given out at most so many at once, so that memory is bounded.
 const AT_ONCE: usize = 1024;
@@ -82,7 +82,7 @@ impl Follow {
             opened => opened?,
         };
         let mut lines = Forward::new(file, offset)?;
-        let mut line = Line::empty();
+        let mut line = RawLine::empty();
         let mut end = offset;
         while found.len() < AT_ONCE && lines.read(&mut line)? && line.ended {
             end = line.end;

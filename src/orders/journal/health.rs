@@ -70,23 +70,23 @@ impl Room {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct JournalHealth {
     folder: PathBuf,
     is_unwell: AtomicBool,
     /// Lines of what had left, or left all the same, that could not be written since it is so.
     unwritten: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<HealthState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    trouble: Option<Trouble>,
+struct HealthState {
+    trouble: Option<DiskTrouble>,
     room: Option<Room>,
     is_low: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Trouble {
+struct DiskTrouble {
     since: Instant,
     /// What is wrong, with its cause.
     why: String,
@@ -114,13 +114,13 @@ impl Over {
     }
 }
 
-impl Health {
+impl JournalHealth {
     pub(super) fn new(folder: &Path) -> Self {
         let (is_unwell, unwritten) = (AtomicBool::new(false), AtomicU64::new(0));
         Self { folder: folder.to_path_buf(), is_unwell, unwritten, state: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         lock(&self.state)
     }
 
@@ -152,7 +152,7 @@ impl Health {
             "THE ORDER JOURNAL CANNOT BE WRITTEN: placements and changes are refused (503 journal_unavailable, not_sent) until \
              it can; cancels, DELETE /positions and the kill switch are sent all the same"
         );
-        state.trouble = Some(Trouble { since: Instant::now(), why, action });
+        state.trouble = Some(DiskTrouble { since: Instant::now(), why, action });
         self.is_unwell.store(true, Ordering::Relaxed);
     }
 
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_trouble_begins_once_and_ends_once() {
-        let health = Health::new(Path::new("/nowhere"));
+        let health = JournalHealth::new(Path::new("/nowhere"));
         assert!(health.trouble().is_none() && health.would_be_over().is_none());
         let full = || JournalError::io("append to", Path::new("/nowhere"))(Errno::ENOSPC.into());
         health.failed(&full());

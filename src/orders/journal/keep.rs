@@ -14,16 +14,16 @@ use crate::domain::lock;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
-use super::append::Writer;
+use super::append::LineAppender;
 use super::entry::Entry;
 use super::error::JournalError;
 use super::folder;
-use super::health::Health;
+use super::health::JournalHealth;
 use super::note::Note;
 use super::options::Options;
-use super::pace::{PATIENCE, Pace};
-use super::recovery::{self, Last};
-use super::seen::Seen;
+use super::pace::{DiskPace, PATIENCE};
+use super::recovery::{self, LastLine};
+use super::seen::JournalSeen;
 
 /// How often the keeper looks at the room on the disk, and whether a trouble is over.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -39,9 +39,9 @@ const NEVER: i64 = i64::MIN;
 /// What the journal and its keeper share.
 #[derive(Debug)]
 pub(super) struct Core {
-    writer: parking_lot::Mutex<Writer>,
-    pub(super) health: Arc<Health>,
-    pub(super) pace: Pace,
+    writer: parking_lot::Mutex<LineAppender>,
+    pub(super) health: Arc<JournalHealth>,
+    pub(super) pace: DiskPace,
     pub(super) folder: PathBuf,
     options: Options,
     /// Seconds since 1970.
@@ -65,8 +65,8 @@ struct Retired {
 
 impl Core {
     pub(super) fn new(
-        writer: Writer,
-        health: Arc<Health>,
+        writer: LineAppender,
+        health: Arc<JournalHealth>,
         folder: &Path,
         options: &Options,
         retired: Option<Date>,
@@ -74,7 +74,7 @@ impl Core {
         Self {
             writer: parking_lot::Mutex::new(writer),
             health,
-            pace: Pace::new(options.slow_from),
+            pace: DiskPace::new(options.slow_from),
             folder: folder.to_path_buf(),
             options: options.clone(),
             broker: AtomicI64::new(NEVER),
@@ -86,12 +86,12 @@ impl Core {
     }
 
     /// Not on a runtime worker: who has it may wait for the disk.
-    pub(super) fn lock(&self) -> parking_lot::MutexGuard<'_, Writer> {
+    pub(super) fn lock(&self) -> parking_lot::MutexGuard<'_, LineAppender> {
         self.writer.lock()
     }
 
     /// `None` when somebody else writes, and takes long.
-    pub(super) fn lock_soon(&self) -> Option<parking_lot::MutexGuard<'_, Writer>> {
+    pub(super) fn lock_soon(&self) -> Option<parking_lot::MutexGuard<'_, LineAppender>> {
         self.writer.try_lock_for(PATIENCE)
     }
 
@@ -158,7 +158,7 @@ impl Core {
         // Said once, and nothing was written since.
         let closed = self.closed_at.load(Ordering::Relaxed) == head.seq;
         let (hash, boot, fsync) = (head.hash.to_string(), self.options.boot_id.clone(), self.options.fsync);
-        let written = Seen { seq: head.seq, hash, file, boot, fsync, closed, retired }.write(&self.folder);
+        let written = JournalSeen { seq: head.seq, hash, file, boot, fsync, closed, retired }.write(&self.folder);
         if self.seen_fails.swap(written.is_err(), Ordering::Relaxed) != written.is_err() {
             // The lines stand without it.
             tracing::warn!(failed = ?written, "writing the file beside the order journal");
@@ -216,7 +216,7 @@ impl Core {
 
     /// The note comes first: a chain that begins nowhere must be explained, and a note too many is no harm. The file
     /// that is written to is never deleted.
-    fn note_deletion(&self, date: Date, last: Option<&Last>, now: Timestamp) -> Result<bool, JournalError> {
+    fn note_deletion(&self, date: Date, last: Option<&LastLine>, now: Timestamp) -> Result<bool, JournalError> {
         let mut writer = self.lock();
         if writer.current.as_ref().is_none_or(|current| current.date <= date) {
             return Ok(false);
@@ -239,7 +239,7 @@ impl Core {
 /// The threads that watch the disk and tend the journal, until it is dropped. Two: what tends it may wait for the disk
 /// itself, and somebody must see that.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct JournalThreads {
     _watch: Every,
     _tend: Every,
 }
@@ -251,7 +251,7 @@ struct Every {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
+impl JournalThreads {
     pub(super) fn start(core: Arc<Core>) -> io::Result<Self> {
         let watched = Arc::clone(&core);
         Ok(Self {

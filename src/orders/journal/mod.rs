@@ -71,7 +71,7 @@ mod whole;
 mod writer;
 
 pub use batch::{Appended, InFlightGuard, Urgency};
-pub use codec::{LineHash, Members, Recorded};
+pub use codec::{LineHash, Members, Recorded, seal};
 pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
 pub use export::{COLUMNS, Csv, write_json};
@@ -81,6 +81,6 @@ pub use note::Note;
 pub use options::Options;
 pub use query::{Cursor, Order, Page, Query, ReadBack, query, read_back};
 pub use redact::{SafePath, SafeText};
-pub use verify::{Place, Problem, Report, verify};
+pub use verify::{Defect, LinePlace, Verification, verify};
 pub use whole::{Lack, Whole};
 pub use writer::{Journal, Repeat, Status};

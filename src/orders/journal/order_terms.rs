@@ -88,7 +88,7 @@ fn number(line: &mut Vec<u8>, name: &[u8], value: Option<&Number>) {
 
 /// As they stand in a line.
 #[derive(Deserialize)]
-struct Raw<'a> {
+struct RawTerms<'a> {
     #[serde(borrow)]
     side: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -133,7 +133,7 @@ pub(super) fn read(member: &str) -> Result<Option<Arc<[Terms]>>, String> {
     if member == "null" {
         return Ok(None);
     }
-    let raw: Vec<Raw<'_>> = if member.starts_with('[') {
+    let raw: Vec<RawTerms<'_>> = if member.starts_with('[') {
         serde_json::from_str(member).map_err(wrong)?
     } else {
         vec![serde_json::from_str(member).map_err(wrong)?]
@@ -141,7 +141,7 @@ pub(super) fn read(member: &str) -> Result<Option<Arc<[Terms]>>, String> {
     raw.into_iter().map(terms).collect::<Result<_, _>>().map(Some)
 }
 
-fn terms(raw: Raw<'_>) -> Result<Terms, String> {
+fn terms(raw: RawTerms<'_>) -> Result<Terms, String> {
     let text = |text: Option<Cow<'_, str>>| text.map(|text| Box::from(&*text));
     let number = |value: Option<&RawValue>| {
         let parse = |value: &RawValue| Number::parse(value.get()).ok_or_else(|| "terms: not a number".to_owned());

@@ -17,7 +17,7 @@ const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Is the disk slow now? Cheap to ask. Times are milliseconds since this was made.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct DiskPace {
     is_slow: AtomicBool,
     /// From here on a write is slow.
     slow_from: Duration,
@@ -38,13 +38,13 @@ struct Told {
     unsaid: u64,
 }
 
-impl Default for Pace {
+impl Default for DiskPace {
     fn default() -> Self {
         Self::new(SLOW)
     }
 }
 
-impl Pace {
+impl DiskPace {
     /// Of a disk that is fast, and slow when a write takes longer than this.
     pub(super) fn new(slow_from: Duration) -> Self {
         let (is_slow, last_slow, told) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
@@ -121,7 +121,7 @@ mod tests {
     /// One fast line behind a slow one says nothing of the next.
     #[test]
     fn a_disk_is_fast_when_it_has_been_for_a_while_whoever_met_it_slow() {
-        let pace = Pace::default();
+        let pace = DiskPace::default();
         // Long after the thread that writes was started.
         pace.slow_at(10_000);
         assert!(pace.is_slow() && !pace.fast_at(10_001) && pace.is_slow());
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_stalls_now_and_then_is_spoken_of_once_a_minute() {
-        let pace = Pace::default();
+        let pace = DiskPace::default();
         let said = |at: u64| pace.tell_slow(at);
         assert!(said(1_000) && !said(3_000) && !said(60_999));
         assert_eq!(pace.told().unsaid, 2);

@@ -13,7 +13,7 @@ use super::codec::{self, Recorded};
 use super::entry::{Entry, Kind};
 use super::error::Unreadable;
 use super::folder;
-use super::read::{Backward, Forward, Line};
+use super::read::{Backward, Forward, RawLine};
 use super::recovery;
 use super::redact::SafeText;
 use super::whole::{Chain, Lack};
@@ -191,23 +191,23 @@ pub fn query(folder: &Path, query: &Query) -> io::Result<Page> {
 }
 
 enum Lines {
-    Forward(Forward, Line),
-    Backward(Backward, Line),
+    Forward(Forward, RawLine),
+    Backward(Backward, RawLine),
 }
 
 impl Lines {
     fn new(file: File, order: Order, at: Option<u64>) -> io::Result<Self> {
         Ok(match order {
-            Order::OldestFirst => Self::Forward(Forward::new(file, at.unwrap_or(0))?, Line::empty()),
+            Order::OldestFirst => Self::Forward(Forward::new(file, at.unwrap_or(0))?, RawLine::empty()),
             Order::NewestFirst => {
                 let length = file.metadata()?.len();
                 let end = at.map_or(length, |at| at.min(length));
-                Self::Backward(Backward::new(file, end), Line::empty())
+                Self::Backward(Backward::new(file, end), RawLine::empty())
             }
         })
     }
 
-    fn read(&mut self) -> io::Result<Option<&Line>> {
+    fn read(&mut self) -> io::Result<Option<&RawLine>> {
         Ok(match self {
             Self::Forward(lines, line) => lines.read(line)?.then_some(line),
             Self::Backward(lines, line) => match lines.read()? {
@@ -238,7 +238,7 @@ pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
         all_after_first: false,
         dates,
         current: None,
-        line: Line::empty(),
+        line: RawLine::empty(),
         chain: Chain::default(),
         older,
     })
@@ -269,7 +269,7 @@ pub struct ReadBack {
     /// The dates of the files still to be read, newest first.
     dates: Vec<Date>,
     current: Option<(Date, Forward)>,
-    line: Line,
+    line: RawLine,
     chain: Chain,
     /// The newest file that is not read: the chain goes on from it.
     older: Option<Date>,
@@ -305,7 +305,7 @@ impl Iterator for ReadBack {
         loop {
             let Some((date, lines)) = &mut self.current else {
                 let date = self.dates.pop()?;
-                self.line = Line::empty();
+                self.line = RawLine::empty();
                 match File::open(folder::path(&self.folder, date)).and_then(|file| Forward::new(file, 0)) {
                     Ok(lines) => self.current = Some((date, lines)),
                     Err(err) if err.kind() == io::ErrorKind::NotFound => {}

@@ -9,7 +9,7 @@ pub(super) const LONGEST: usize = 64 * 1024;
 
 /// One line, without its newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct RawLine {
     /// Where it begins.
     pub(super) offset: u64,
     /// Where the next one begins.
@@ -37,7 +37,7 @@ impl Forward {
     }
 
     /// The next line into `line`, whose memory is used again. `false` at the end.
-    pub(super) fn read(&mut self, line: &mut Line) -> io::Result<bool> {
+    pub(super) fn read(&mut self, line: &mut RawLine) -> io::Result<bool> {
         line.bytes.clear();
         line.offset = self.offset;
         line.too_long = false;
@@ -73,7 +73,7 @@ fn skip_line(file: &mut impl BufRead) -> io::Result<(u64, bool)> {
     }
 }
 
-impl Line {
+impl RawLine {
     pub(super) const fn empty() -> Self {
         Self { offset: 0, end: 0, bytes: Vec::new(), ended: false, too_long: false }
     }
@@ -98,7 +98,7 @@ impl Backward {
     }
 
     /// The line before the last one that was given.
-    pub(super) fn read(&mut self) -> io::Result<Option<Line>> {
+    pub(super) fn read(&mut self) -> io::Result<Option<RawLine>> {
         if self.end == 0 {
             return Ok(None);
         }
@@ -134,7 +134,7 @@ impl Backward {
         if too_long {
             bytes = Vec::new();
         }
-        let line = Line { offset, end: self.end, bytes, ended, too_long };
+        let line = RawLine { offset, end: self.end, bytes, ended, too_long };
         self.end = offset;
         Ok(Some(line))
     }
@@ -165,9 +165,9 @@ mod tests {
         file
     }
 
-    fn forward(bytes: &[u8]) -> Vec<Line> {
+    fn forward(bytes: &[u8]) -> Vec<RawLine> {
         let mut reader = Forward::new(file(bytes), 0).unwrap();
-        let mut line = Line::empty();
+        let mut line = RawLine::empty();
         let mut lines = Vec::new();
         while reader.read(&mut line).unwrap() {
             lines.push(line.clone());
@@ -175,7 +175,7 @@ mod tests {
         lines
     }
 
-    fn backward(bytes: &[u8]) -> Vec<Line> {
+    fn backward(bytes: &[u8]) -> Vec<RawLine> {
         let mut reader = Backward::new(file(bytes), bytes.len() as u64);
         let mut lines: Vec<_> = std::iter::from_fn(|| reader.read().unwrap()).collect();
         lines.reverse();

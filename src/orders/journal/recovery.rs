@@ -11,20 +11,20 @@ use jiff::tz::Offset;
 use sha2::{Digest, Sha256};
 
 use super::codec::{self, LineHash, Recorded};
-use super::folder::{self, Head};
+use super::folder::{self, ChainHead};
 use super::note::Note;
 use super::options::Options;
-use super::read::{Backward, Forward, Line};
-use super::seen::Seen;
+use super::read::{Backward, Forward, RawLine};
+use super::seen::JournalSeen;
 use super::whole::{self, Lack};
 
 /// What was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Recovered {
     /// The file to append to.
     pub(super) newest: Option<Date>,
     /// Where the chain goes on.
-    pub(super) head: Head,
+    pub(super) head: ChainHead,
     /// What to write first.
     pub(super) notes: Vec<Note>,
     /// Lines that were known once and are gone.
@@ -35,46 +35,46 @@ pub(super) struct Found {
 
 /// What is known of the journal beside its lines.
 #[derive(Debug)]
-pub(super) struct Known {
-    head: Option<Head>,
-    pub(super) seen: Option<Seen>,
+pub(super) struct LastKnown {
+    head: Option<ChainHead>,
+    pub(super) seen: Option<JournalSeen>,
     boot_id: Option<String>,
 }
 
 /// What `.head` and the file beside the folder say.
-pub(super) fn known(folder: &Path, options: &Options) -> io::Result<Known> {
-    let seen = match Seen::read(folder) {
+pub(super) fn known(folder: &Path, options: &Options) -> io::Result<LastKnown> {
+    let seen = match JournalSeen::read(folder) {
         Ok(seen) => seen.filter(|_| options.seen),
         Err(err) => {
             tracing::warn!(%err, "the file beside the order journal cannot be read");
             None
         }
     };
-    Ok(Known { head: Head::read(folder)?, seen, boot_id: options.boot_id.clone() })
+    Ok(LastKnown { head: ChainHead::read(folder)?, seen, boot_id: options.boot_id.clone() })
 }
 
-impl Known {
+impl LastKnown {
     /// The newest line that is known to have been written.
-    fn newest(&self) -> Option<Head> {
-        let seen = self.seen.as_ref().and_then(Seen::head);
+    fn newest(&self) -> Option<ChainHead> {
+        let seen = self.seen.as_ref().and_then(JournalSeen::head);
         // `.head` is the younger one.
         let newer = seen.filter(|seen| self.head.is_none_or(|head| head.seq < seen.seq));
         newer.or(self.head)
     }
 
     /// Was this the end when the last process stopped?
-    fn closed_at(&self, head: Head) -> bool {
+    fn closed_at(&self, head: ChainHead) -> bool {
         self.seen.as_ref().is_some_and(|seen| seen.closed && seen.head() == Some(head))
     }
 }
 
 /// Find the chain's end. Cuts off an unfinished line of the newest file, and changes
 /// nothing else.
-pub(super) fn recover(folder: &Path, known: &Known, now: Timestamp) -> io::Result<Found> {
+pub(super) fn recover(folder: &Path, known: &LastKnown, now: Timestamp) -> io::Result<Recovered> {
     let dates = folder::dates(folder)?;
-    let mut found = Found {
+    let mut found = Recovered {
         newest: dates.last().copied(),
-        head: Head { seq: 0, hash: LineHash::ZERO },
+        head: ChainHead { seq: 0, hash: LineHash::ZERO },
         notes: Vec::new(),
         lacks: Vec::new(),
         newest_at: None,
@@ -120,7 +120,7 @@ pub(super) fn recover(folder: &Path, known: &Known, now: Timestamp) -> io::Resul
     Ok(found)
 }
 
-impl Found {
+impl Recovered {
     /// The chain cannot show it, so a note does.
     fn may_lack(&mut self, why: String, now: Timestamp) {
         self.lacks.push(Lack { what: why.clone(), before: now });
@@ -128,8 +128,8 @@ impl Found {
     }
 
     /// Is the end that was found the one that is known?
-    fn hold_against(&mut self, folder: &Path, dates: &[Date], known: &Known, cut: bool, now: Timestamp) {
-        let Head { seq, hash } = self.head;
+    fn hold_against(&mut self, folder: &Path, dates: &[Date], known: &LastKnown, cut: bool, now: Timestamp) {
+        let ChainHead { seq, hash } = self.head;
         // The unfinished line may have been acknowledged: a power cut took its second half.
         let first_lost = seq + 1 + u64::from(cut);
         match known.newest() {
@@ -157,7 +157,7 @@ impl Found {
             let why = "`.head` is missing or cannot be read: whether lines are missing at the end cannot be told";
             self.may_lack(why.to_owned(), now);
         }
-        let went_down = |seen: &&Seen| seen.host_went_down(known.boot_id.as_deref());
+        let went_down = |seen: &&JournalSeen| seen.host_went_down(known.boot_id.as_deref());
         if let Some(seen) = known.seen.as_ref().filter(went_down) {
             let file = seen.file.as_deref().unwrap_or("the journal");
             self.may_lack(
@@ -171,7 +171,7 @@ impl Found {
     }
 
     /// The end is gone: which file, and how it looks.
-    fn gone(&self, folder: &Path, dates: &[Date], known: &Known, last: u64) -> String {
+    fn gone(&self, folder: &Path, dates: &[Date], known: &LastKnown, last: u64) -> String {
         let first = self.head.seq + 1;
         let (lines, are) = whole::lines(first, last);
         let was_in = known.seen.as_ref().and_then(|seen| seen.file.as_deref());
@@ -224,9 +224,9 @@ pub(super) fn cut_off(folder: &Path, date: Date) -> io::Result<Option<Note>> {
 
 /// The last line of a file.
 #[derive(Debug)]
-pub(super) struct Last {
+pub(super) struct LastLine {
     /// Its number and hash, as it stands.
-    pub(super) head: Head,
+    pub(super) head: ChainHead,
     /// When it was written; `None` when it is broken.
     pub(super) at: Option<Timestamp>,
     /// It is not as it was written: which line of the file, and why.
@@ -234,7 +234,7 @@ pub(super) struct Last {
 }
 
 /// The last line of a file, checked against the one before it. `None` when the file is empty.
-pub(super) fn last(folder: &Path, date: Date) -> io::Result<Option<Last>> {
+pub(super) fn last(folder: &Path, date: Date) -> io::Result<Option<LastLine>> {
     let file = File::open(folder::path(folder, date))?;
     let length = file.metadata()?.len();
     let mut lines = Backward::new(file.try_clone()?, length);
@@ -247,8 +247,8 @@ pub(super) fn last(folder: &Path, date: Date) -> io::Result<Option<Last>> {
             }
             // A broken line before: an earlier opening found it, or `verify` will.
             Some(_) | None => {
-                let head = Head { seq: recorded.seq, hash: recorded.hash };
-                return Ok(Some(Last { head, at: Some(recorded.entry.at), broken: None }));
+                let head = ChainHead { seq: recorded.seq, hash: recorded.hash };
+                return Ok(Some(LastLine { head, at: Some(recorded.entry.at), broken: None }));
             }
         },
         Err(why) => why,
@@ -256,16 +256,16 @@ pub(super) fn last(folder: &Path, date: Date) -> io::Result<Option<Last>> {
     // Rare, so the whole file may be read for what the operator is told.
     let (mut count, mut seq) = (0, 0);
     let mut lines = Forward::new(file, 0)?;
-    let mut line = Line::empty();
+    let mut line = RawLine::empty();
     while lines.read(&mut line)? {
         count += 1;
         seq = codec::read(&line.bytes).map_or(seq + 1, |recorded| recorded.seq.max(seq + 1));
     }
-    let head = Head { seq, hash: codec::hash_as_it_stands(&last.bytes) };
-    Ok(Some(Last { head, at: None, broken: Some((count, why)) }))
+    let head = ChainHead { seq, hash: codec::hash_as_it_stands(&last.bytes) };
+    Ok(Some(LastLine { head, at: None, broken: Some((count, why)) }))
 }
 
-fn check(line: &Line) -> Result<Recorded, String> {
+fn check(line: &RawLine) -> Result<Recorded, String> {
     if line.too_long {
         return Err("it is longer than any line of ours".to_owned());
     }

@@ -13,12 +13,12 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::codec::LineHash;
-use super::folder::Head;
+use super::folder::ChainHead;
 
 /// What it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Seen {
+pub(super) struct JournalSeen {
     /// The newest line when this was written.
     pub(super) seq: u64,
     /// The hash of the newest line.
@@ -45,7 +45,7 @@ pub(super) fn boot_id() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned())
 }
 
-impl Seen {
+impl JournalSeen {
     /// `None` when there is none, or none that can be read.
     pub(super) fn read(folder: &Path) -> io::Result<Option<Self>> {
         match fs::read(path(folder)) {
@@ -68,9 +68,9 @@ impl Seen {
     }
 
     /// The line that it names.
-    pub(super) fn head(&self) -> Option<Head> {
+    pub(super) fn head(&self) -> Option<ChainHead> {
         let hash = LineHash::parse(self.hash.as_bytes())?;
-        (self.seq > 0).then_some(Head { seq: self.seq, hash })
+        (self.seq > 0).then_some(ChainHead { seq: self.seq, hash })
     }
 
     /// Did the host go down under the process that wrote this, with lines that were not on the disk yet?

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::aside::Job;
-use super::batch::{Appended, Batch, InFlightGuard, Outcome, Part, Room, Urgency};
+use super::batch::{AppendResult, Appended, InFlightGuard, LineBatch, Part, RoomToUse, Urgency};
 use super::entry::Entry;
 use super::error::JournalError;
 use super::writer::Journal;
@@ -30,7 +30,7 @@ impl Journal {
     /// The line is not in the journal, which is as it was before. An intent that was
     /// refused means that the order is not sent.
     pub fn append(&self, entry: &Entry) -> Result<Appended, JournalError> {
-        let batch = Batch::of(entry, Room::of(entry.kind, Urgency::Ordinary));
+        let batch = LineBatch::of(entry, RoomToUse::of(entry.kind, Urgency::Ordinary));
         let mut outcomes = self.shared.core.lock().append_all(&batch);
         outcomes.pop().unwrap_or_else(|| Err(self.unwritten()))
     }
@@ -38,7 +38,7 @@ impl Journal {
     /// Append a line that nobody waits for, after whatever was given before it. That it cannot be written is told by the
     /// journal's own trouble.
     pub fn append_later(&self, entry: &Entry) {
-        let batch = Batch::of(entry, Room::of(entry.kind, Urgency::Ordinary));
+        let batch = LineBatch::of(entry, RoomToUse::of(entry.kind, Urgency::Ordinary));
         if !self.shared.core.pace.is_slow()
             && let Some(mut writer) = self.shared.core.lock_soon()
         {
@@ -76,20 +76,20 @@ impl Journal {
         urgency: Urgency,
         by: Instant,
     ) -> Result<Appended, JournalError> {
-        let room = Room::of(entry.kind, urgency);
+        let room = RoomToUse::of(entry.kind, urgency);
         let by = if self.shared.core.health.is_unwell() {
             let [sent_all_the_same, refused] = UNWELL_WITHIN;
-            let within = if room == Room::Reserve { sent_all_the_same } else { refused };
+            let within = if room == RoomToUse::Reserve { sent_all_the_same } else { refused };
             by.min(Instant::now() + within)
         } else {
             by
         };
         let hangs = self.shared.flusher.as_ref().is_some_and(|flusher| flusher.hangs());
-        if hangs && room == Room::Beside {
+        if hangs && room == RoomToUse::Beside {
             return Err(self.sync_hangs());
         }
         let appended = if self.shared.core.pace.is_slow() {
-            self.write_aside(Batch::of(entry, room), by).await?
+            self.write_aside(LineBatch::of(entry, room), by).await?
         } else {
             match self.shared.batches.join(entry, room) {
                 Part::Lead(number) => {
@@ -128,7 +128,7 @@ impl Journal {
         Err(err)
     }
 
-    async fn write_aside(&self, batch: Batch, by: Instant) -> Outcome {
+    async fn write_aside(&self, batch: LineBatch, by: Instant) -> AppendResult {
         let (done, told) = oneshot::channel();
         match self.shared.aside.write(Job { batch, done: Some(done) }) {
             Ok(()) => self.told(told, by).await,
@@ -136,7 +136,7 @@ impl Journal {
         }
     }
 
-    async fn told(&self, told: oneshot::Receiver<Outcome>, by: Instant) -> Outcome {
+    async fn told(&self, told: oneshot::Receiver<AppendResult>, by: Instant) -> AppendResult {
         let begun = Instant::now();
         match timeout_at(by, told).await {
             Ok(told) => told.unwrap_or_else(|_| Err(self.unwritten())),
@@ -207,8 +207,8 @@ impl Journal {
 
 /// What became of the lines of a batch, for the first of them.
 enum Written {
-    Here(Outcome),
-    Aside(oneshot::Receiver<Outcome>),
+    Here(AppendResult),
+    Aside(oneshot::Receiver<AppendResult>),
 }
 
 /// The duty to write a batch. Others wait for it, so it is done also when it is dropped.

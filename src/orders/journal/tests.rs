@@ -64,7 +64,7 @@ fn all(folder: &Path) -> Vec<Recorded> {
 }
 
 #[track_caller]
-fn assert_good(folder: &Path) -> Report {
+fn assert_good(folder: &Path) -> Verification {
     let report = verify(folder).unwrap();
     assert!(report.is_good() && report.unfinished == 0, "{report:#?}");
     report
@@ -303,7 +303,7 @@ fn an_unfinished_last_line_is_cut_off_and_told() {
     let whole = filled(6);
     // `.head` is written after the line.
     let fifth = &all(whole.path())[4];
-    let head = folder::Head { seq: 5, hash: fifth.hash };
+    let head = folder::ChainHead { seq: 5, hash: fifth.hash };
     folder::HeadFile::open(whole.path()).unwrap().write(head).unwrap();
     let path = files(whole.path()).pop().unwrap();
     let text = fs::read(&path).unwrap();
@@ -663,7 +663,7 @@ fn lines_of_an_older_program_are_read_and_written_as_they_stand() {
         }
         assert_eq!(again, old);
     }
-    folder::HeadFile::open(dir.path()).unwrap().write(folder::Head { seq: 6, hash: prev }).unwrap();
+    folder::HeadFile::open(dir.path()).unwrap().write(folder::ChainHead { seq: 6, hash: prev }).unwrap();
     let journal = open(dir.path(), day(2, 50));
     journal.append(&intent(day(2, 51), 7)).unwrap();
     let report = assert_good(dir.path());

@@ -19,10 +19,10 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::codec::{self, LineHash, Recorded, Wrong};
-use super::folder::{self, Head};
+use super::folder::{self, ChainHead};
 use super::note::Note;
-use super::read::{Forward, Line};
-use super::seen::Seen;
+use super::read::{Forward, RawLine};
+use super::seen::JournalSeen;
 use super::whole;
 
 /// How many problems are told; the rest are counted.
@@ -30,27 +30,27 @@ const TOLD: usize = 1000;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Serialize)]
-pub struct Report {
+pub struct Verification {
     /// How many files were read.
     pub files: u64,
     /// Whole lines read.
     pub lines: u64,
     /// The first line that can be read.
-    pub first: Option<Place>,
+    pub first: Option<LinePlace>,
     /// The last line that can be read.
-    pub last: Option<Place>,
+    pub last: Option<LinePlace>,
     /// Was there a `.head` to compare the end with?
     pub head: bool,
     /// Bytes at the end that are no line yet: one is being written, or a crash left
     /// it. Not a problem: it was never acknowledged, and the gateway cuts it off.
     pub unfinished: u64,
     /// What is wrong, up to a thousand.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Defect>,
     /// How many in all.
     pub problem_count: u64,
 }
 
-impl Report {
+impl Verification {
     /// Nothing is wrong.
     pub const fn is_good(&self) -> bool {
         self.problem_count == 0
@@ -59,7 +59,7 @@ impl Report {
 
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct LinePlace {
     /// Its file's name.
     pub file: String,
     /// Which line of the file, from 1.
@@ -74,7 +74,7 @@ pub struct Place {
 
 /// Something that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct Defect {
     /// In which file.
     pub file: String,
     /// Which line of it, from 1; 0 for the file as a whole.
@@ -87,10 +87,10 @@ pub struct Problem {
 ///
 /// # Errors
 /// When files cannot be read. What is wrong in them is in the report.
-pub fn verify(folder: &Path) -> io::Result<Report> {
+pub fn verify(folder: &Path) -> io::Result<Verification> {
     // Before the files: a running gateway only adds lines.
-    let head = Head::read(folder)?;
-    let seen = Seen::read(folder)?;
+    let head = ChainHead::read(folder)?;
+    let seen = JournalSeen::read(folder)?;
     let mut walk = Walk::new(folder, head, seen);
     let dates = folder::dates(folder)?;
     for date in &dates {
@@ -100,7 +100,7 @@ pub fn verify(folder: &Path) -> io::Result<Report> {
 }
 
 /// The line before.
-struct Before {
+struct PreviousLine {
     date: Date,
     seq: u64,
     /// What the next line's `prev` may be: the hash it claims, or the one it has.
@@ -112,24 +112,24 @@ struct Before {
 struct Walk {
     folder: PathBuf,
     /// What the file beside the folder says.
-    seen: Option<Seen>,
-    report: Report,
-    head: Option<Head>,
+    seen: Option<JournalSeen>,
+    report: Verification,
+    head: Option<ChainHead>,
     date: Date,
     file: String,
     line: u64,
-    before: Option<Before>,
+    before: Option<PreviousLine>,
     /// A beginning that a note about deleted files has yet to explain.
     unexplained: Option<(String, u64, LineHash)>,
     unfinished: Option<(String, u64)>,
 }
 
 impl Walk {
-    fn new(folder: &Path, head: Option<Head>, seen: Option<Seen>) -> Self {
+    fn new(folder: &Path, head: Option<ChainHead>, seen: Option<JournalSeen>) -> Self {
         Self {
             folder: folder.to_path_buf(),
             seen,
-            report: Report { head: head.is_some(), ..Report::default() },
+            report: Verification { head: head.is_some(), ..Verification::default() },
             head,
             date: Date::MIN,
             file: String::new(),
@@ -151,7 +151,7 @@ impl Walk {
         self.line = 0;
         self.report.files += 1;
         let mut lines = Forward::new(file, 0)?;
-        let mut line = Line::empty();
+        let mut line = RawLine::empty();
         while lines.read(&mut line)? {
             self.line += 1;
             if !line.ended && newest {
@@ -164,7 +164,7 @@ impl Walk {
         Ok(())
     }
 
-    fn read(&mut self, line: &Line) {
+    fn read(&mut self, line: &RawLine) {
         self.report.lines += 1;
         let wrong = if line.too_long {
             "it is longer than any line of ours".to_owned()
@@ -192,7 +192,7 @@ impl Walk {
 
     fn after_wrong(&mut self, hashes: [LineHash; 2]) {
         let seq = self.before.as_ref().map_or(0, |before| before.seq) + 1;
-        self.before = Some(Before { date: self.date, seq, hashes, broken: true });
+        self.before = Some(PreviousLine { date: self.date, seq, hashes, broken: true });
     }
 
     fn recorded(&mut self, recorded: &Recorded) {
@@ -203,7 +203,7 @@ impl Walk {
         if folder::date(recorded.entry.at) > self.date {
             self.problem("it is of a later day than its file".to_owned());
         }
-        let place = Place {
+        let place = LinePlace {
             file: self.file.clone(),
             line: self.line,
             seq: recorded.seq,
@@ -222,7 +222,7 @@ impl Walk {
             self.unexplained.take_if(|(_, seq, prev)| explains(prev, *seq));
         }
         let (date, seq) = (self.date, recorded.seq);
-        self.before = Some(Before { date, seq, hashes: [recorded.hash; 2], broken: fits.is_err() });
+        self.before = Some(PreviousLine { date, seq, hashes: [recorded.hash; 2], broken: fits.is_err() });
     }
 
     /// Does it follow the line before? Notes of the gateway about a broken chain are
@@ -260,11 +260,11 @@ impl Walk {
     fn problem(&mut self, what: String) {
         self.report.problem_count += 1;
         if self.report.problems.len() < TOLD {
-            self.report.problems.push(Problem { file: self.file.clone(), line: self.line, what });
+            self.report.problems.push(Defect { file: self.file.clone(), line: self.line, what });
         }
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self) -> Verification {
         if let Some((file, seq, _)) = self.unexplained.take() {
             (self.file, self.line) = (file, 1);
             self.problem(format!(
@@ -292,7 +292,7 @@ impl Walk {
     }
 
     /// The newest file is gone, or the folder was emptied: what lies beside it knows.
-    fn missing(&mut self, seen: Option<&Seen>, last: u64) {
+    fn missing(&mut self, seen: Option<&JournalSeen>, last: u64) {
         let Some(seen) = seen.filter(|seen| seen.seq > last) else { return };
         let date = seen.file.as_deref().and_then(|name| name.strip_suffix(".jsonl")?.parse::<Date>().ok());
         let Some(date) = date else { return };

@@ -11,15 +11,16 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
 
-use super::append::{Current, Writer};
+use super::append::{Current, LineAppender};
 use super::aside::Aside;
-use super::batch::{Batch, Batches, Room as Place};
+use super::batch::{Batches, LineBatch, RoomToUse};
+use super::codec::LineHash;
 use super::entry::Entry;
 use super::error::JournalError;
 use super::flush::Flusher;
 use super::folder::{self, Lock};
-use super::health::{Health, Room};
-use super::keep::{Core, Keeper};
+use super::health::{JournalHealth, Room};
+use super::keep::{Core, JournalThreads};
 use super::note::Note;
 use super::options::Options;
 use super::query::{self, ReadBack};
@@ -52,11 +53,11 @@ const REPEATING: usize = 1024;
 /// The journal of this process. Cheap to clone; the last one closes it.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<JournalShared>,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct JournalShared {
     pub(super) core: Arc<Core>,
     pub(super) batches: Batches,
     pub(super) flusher: Option<Flusher>,
@@ -65,7 +66,7 @@ pub(super) struct Shared {
     pub(super) newest: Arc<ArcSwapOption<File>>,
     /// What was taken away while it ran.
     taken: Arc<Mutex<Vec<Lack>>>,
-    keeper: Option<Keeper>,
+    keeper: Option<JournalThreads>,
     opened: Timestamp,
     /// The time of the last line that the process before wrote, as far as its file's date bears it out.
     last_line: Option<Timestamp>,
@@ -73,7 +74,7 @@ pub(super) struct Shared {
     repeats: Mutex<HashMap<u64, Instant>>,
 }
 
-impl Drop for Shared {
+impl Drop for JournalShared {
     fn drop(&mut self) {
         drop(self.keeper.take());
         self.aside.finish();
@@ -114,8 +115,8 @@ impl Journal {
         let known = recovery::known(folder, options).map_err(io("read what is known of the order journal in"))?;
         let mut found = recovery::recover(folder, &known, now).map_err(io("read the order journal in"))?;
         let flusher = options.fsync.then(Flusher::start).transpose().map_err(io("start the thread that syncs"))?;
-        let health = Arc::new(Health::new(folder));
-        let mut writer = Writer::open(folder, lock, found.head, Arc::clone(&health))?;
+        let health = Arc::new(JournalHealth::new(folder));
+        let mut writer = LineAppender::open(folder, lock, found.head, Arc::clone(&health))?;
         if let Some(date) = found.newest {
             let opened = Current::open_or_put_aside(folder, date, &mut found.lacks, now);
             writer.set_current(opened.map_err(io("open the newest file of"))?);
@@ -146,8 +147,8 @@ impl Journal {
         let core = Arc::new(Core::new(writer, health, folder, options, known.seen.and_then(|seen| seen.retired)));
         let aside = Aside::start(Arc::clone(&core)).map_err(io("start the thread that writes"))?;
         core.write_seen(false);
-        let keeper = options.seen.then(|| Keeper::start(Arc::clone(&core))).transpose();
-        let shared = Shared {
+        let keeper = options.seen.then(|| JournalThreads::start(Arc::clone(&core))).transpose();
+        let shared = JournalShared {
             core,
             batches: Batches::default(),
             flusher,
@@ -233,7 +234,7 @@ impl Journal {
             ..Entry::note(Note::Repeat { of: repeat.of.as_str().to_owned() }, at)
         };
         // A note is not worth the room that is kept for outcomes.
-        let batch = Batch::of(&entry, Place::Beside);
+        let batch = LineBatch::of(&entry, RoomToUse::Beside);
         if self.shared.core.pace.is_slow() || self.shared.core.health.is_unwell() {
             return false;
         }
@@ -286,6 +287,13 @@ impl Journal {
             whole: whole.is_whole(),
             why: whole.why(),
         }
+    }
+
+    /// Number and hash of the newest line, number 0 before the first; `None` when somebody else writes, and takes long.
+    /// Not on a runtime worker.
+    pub fn newest_line(&self) -> Option<(u64, LineHash)> {
+        let writer = self.shared.core.lock_soon()?;
+        Some((writer.head.seq, writer.head.hash))
     }
 
     /// The folder, for reading.

@@ -29,14 +29,14 @@ const ALLOWANCE: Duration = Duration::from_secs(60);
 /// What is kept, for all accounts.
 #[derive(Debug)]
 pub struct Rules {
-    windows: Classes<Vec<Rule>>,
+    windows: Classes<Vec<WindowRule>>,
     pub(super) option_chain_every: Duration,
     pub(super) modifications_per_order: u32,
 }
 
 /// One of the broker's windows with our margin.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
+pub(super) struct WindowRule {
     pub(super) window: Window,
     pub(super) cap: Cap,
     /// What takes risk away; none: it is not held back.
@@ -59,7 +59,7 @@ impl Rules {
     /// The broker's limits with a margin of 0 to 0.5 (`limits.margin`).
     pub fn new(broker: &BrokerLimits, margin: f64) -> Self {
         let margin = if margin.is_finite() { margin.clamp(0.0, 0.5) } else { 0.5 };
-        let rules = |class| broker.windows(class).iter().map(|window| Rule::new(*window, margin)).collect();
+        let rules = |class| broker.windows(class).iter().map(|window| WindowRule::new(*window, margin)).collect();
         Self {
             windows: Classes {
                 order: rules(RateClass::Order),
@@ -72,12 +72,12 @@ impl Rules {
         }
     }
 
-    pub(super) fn of(&self, class: RateClass) -> &[Rule] {
+    pub(super) fn of(&self, class: RateClass) -> &[WindowRule] {
         self.windows.of(class)
     }
 }
 
-impl Rule {
+impl WindowRule {
     fn new(window: Window, margin: f64) -> Self {
         let Window { count, per } = window;
         let whole = Cap { count, per };

@@ -4,11 +4,11 @@
 //! order with the broker's price, a forever order shows `SINGLE` or `OCO` for its type.
 
 use super::OrderBook;
-use super::row::Row;
+use super::row::OrderRow;
 use crate::orders::terms::{Number, Terms};
 
 /// Does the order fit all terms but, for a slice, its quantity?
-pub(super) fn fits(row: &Row, terms: &Terms, book: OrderBook) -> bool {
+pub(super) fn fits(row: &OrderRow, terms: &Terms, book: OrderBook) -> bool {
     let same = |name: &str, asked: &Option<Box<str>>| match (row.word(name), asked) {
         (Some(shown), Some(asked)) => shown.trim().eq_ignore_ascii_case(asked.trim()),
         (None, _) | (_, None) => true,
@@ -27,7 +27,7 @@ pub(super) fn fits(row: &Row, terms: &Terms, book: OrderBook) -> bool {
         && prices(row, terms, book)
 }
 
-fn quantity(row: &Row, terms: &Terms, book: OrderBook) -> bool {
+fn quantity(row: &OrderRow, terms: &Terms, book: OrderBook) -> bool {
     match (row.number("quantity"), &terms.quantity) {
         (Some(shown), Some(asked)) if book == OrderBook::Slices => {
             shown.to_f64() > 0.0 && shown.to_f64() <= asked.to_f64()
@@ -42,7 +42,7 @@ pub(super) fn is_market(kind: Option<&str>) -> bool {
     matches!(kind, Some("MARKET" | "STOP_LOSS_MARKET"))
 }
 
-fn kind(row: &Row, terms: &Terms, book: OrderBook) -> bool {
+fn kind(row: &OrderRow, terms: &Terms, book: OrderBook) -> bool {
     let Some(shown) = row.word("orderType") else { return true };
     if matches!(&*shown, "SINGLE" | "OCO") {
         // Only a forever order shows its flag there.
@@ -57,8 +57,8 @@ fn kind(row: &Row, terms: &Terms, book: OrderBook) -> bool {
     }
 }
 
-fn prices(row: &Row, terms: &Terms, book: OrderBook) -> bool {
-    let same = |row: &Row, name: &str, asked: Option<&Number>| match (row.number(name), asked) {
+fn prices(row: &OrderRow, terms: &Terms, book: OrderBook) -> bool {
+    let same = |row: &OrderRow, name: &str, asked: Option<&Number>| match (row.number(name), asked) {
         (Some(shown), Some(asked)) => same_price(asked, &shown, terms.segment.as_deref()),
         (Some(shown), None) => shown.to_f64() == 0.0,
         (None, _) => true,
@@ -84,7 +84,7 @@ fn prices(row: &Row, terms: &Terms, book: OrderBook) -> bool {
 }
 
 /// Does the order show enough for a match to mean something where it shows no id?
-pub(super) fn shows_enough(row: &Row, terms: &Terms) -> bool {
+pub(super) fn shows_enough(row: &OrderRow, terms: &Terms) -> bool {
     let shown = ["transactionType", "securityId", "quantity"].iter().all(|name| row.word(name).is_some());
     let asked = terms.side.is_some() && terms.security.is_some() && terms.quantity.is_some();
     let price = is_market(terms.order_type.as_deref()) || (terms.price.is_some() && row.word("price").is_some());

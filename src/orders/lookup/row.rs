@@ -11,9 +11,9 @@ use crate::orders::terms::Number;
 
 /// One row of a list, or the answer of a question after one order.
 #[derive(Clone, Debug)]
-pub(super) struct Row(Map<String, Value>);
+pub(super) struct OrderRow(Map<String, Value>);
 
-impl Row {
+impl OrderRow {
     /// All that an answer shows: a list, an object, or either in `data`. `None` when it is neither.
     pub(super) fn all(body: &[u8]) -> Option<(Vec<Self>, bool)> {
         match serde_json::from_slice(body) {

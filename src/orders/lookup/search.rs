@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::fit::{fits, is_market, same_price, shows_enough};
-use super::row::Row;
+use super::row::OrderRow;
 use super::{Goal, Lookup, OrderBook, external};
-use crate::orders::broker_clock::Window;
+use crate::orders::broker_clock::SendWindow;
 use crate::orders::terms::{Number, Terms};
 
 impl Lookup {
@@ -47,7 +47,7 @@ pub struct Bounds<'a> {
     /// Is it another write's?
     pub known: &'a dyn Fn(&str) -> bool,
     /// When the write left, by the broker's clock.
-    pub window: Option<Window>,
+    pub window: Option<SendWindow>,
 }
 
 /// The answers so far.
@@ -60,7 +60,7 @@ pub struct Search<'a> {
 
 #[derive(Debug)]
 struct Heard {
-    row: Row,
+    row: OrderRow,
     id: Box<str>,
     /// The correlation id that it was asked for by.
     asked: Option<Arc<str>>,
@@ -77,11 +77,11 @@ impl<'a> Search<'a> {
         if !(200..300).contains(&status) {
             return false;
         }
-        let Some((rows, list)) = Row::all(body) else { return false };
+        let Some((rows, list)) = OrderRow::all(body) else { return false };
         let asked = self.lookup.ids().find(|id| external(id).as_deref() == Some(path));
         // Only a list shows whether there are several.
         self.book |= list;
-        let leg = |row: &Row| row.word("legName").map(Into::<String>::into);
+        let leg = |row: &OrderRow| row.word("legName").map(Into::<String>::into);
         let new: Vec<Heard> = rows
             .into_iter()
             .filter_map(|row| {
@@ -97,7 +97,7 @@ impl<'a> Search<'a> {
         list
     }
 
-    fn concerns(&self, row: &Row, id: &str, asked: bool) -> bool {
+    fn concerns(&self, row: &OrderRow, id: &str, asked: bool) -> bool {
         match &self.lookup.goal {
             Goal::None => false,
             Goal::Placed { book, .. } => match row.word("correlationId") {
@@ -229,7 +229,8 @@ impl<'a> Search<'a> {
     fn alert(&self, terms: &[Terms], bounds: &Bounds<'_>) -> Evidence {
         let can_be = |heard: &&Heard| {
             let orders = heard.row.inner("orders");
-            let fit = |(row, terms): (&Row, &Terms)| shows_enough(row, terms) && fits(row, terms, OrderBook::Alerts);
+            let fit =
+                |(row, terms): (&OrderRow, &Terms)| shows_enough(row, terms) && fits(row, terms, OrderBook::Alerts);
             orders.len() == terms.len() && orders.iter().zip(terms).all(fit) && self.is_free(heard, true, bounds)
         };
         let rows = self.own(self.heard.iter().filter(can_be));
@@ -240,9 +241,9 @@ impl<'a> Search<'a> {
     }
 
     /// The row of an order, or of the leg of it that is meant. Legs share their order's id.
-    fn part(&self, id: &str, leg: Option<&str>) -> Option<Row> {
-        let rows: Vec<&Row> = self.heard.iter().filter(|one| *one.id == *id).map(|one| &one.row).collect();
-        let named = |row: &Row, leg: &str| row.word("legName").as_deref() == Some(leg);
+    fn part(&self, id: &str, leg: Option<&str>) -> Option<OrderRow> {
+        let rows: Vec<&OrderRow> = self.heard.iter().filter(|one| *one.id == *id).map(|one| &one.row).collect();
+        let named = |row: &OrderRow, leg: &str| row.word("legName").as_deref() == Some(leg);
         match leg {
             Some(leg) => {
                 let inner = rows.iter().flat_map(|row| row.inner("legDetails")).find(|row| named(row, leg));
@@ -251,7 +252,7 @@ impl<'a> Search<'a> {
             None => match rows.as_slice() {
                 [one] => Some((*one).clone()),
                 several => {
-                    let entry = |row: &&&Row| row.word("legName").is_none() || named(row, "ENTRY_LEG");
+                    let entry = |row: &&&OrderRow| row.word("legName").is_none() || named(row, "ENTRY_LEG");
                     several.iter().find(entry).map(|row| (*row).clone())
                 }
             },
@@ -259,7 +260,7 @@ impl<'a> Search<'a> {
     }
 
     fn cancelled(&self, id: &str, book: OrderBook, leg: Option<&str>) -> Evidence {
-        let rows: Vec<Row> = match book {
+        let rows: Vec<OrderRow> = match book {
             // Each leg of a forever order is a row of its own, and all of them go.
             OrderBook::Forever => self.heard.iter().map(|one| one.row.clone()).collect(),
             OrderBook::Orders
@@ -288,20 +289,22 @@ impl<'a> Search<'a> {
         let Some(row) = self.part(id, leg).or_else(|| self.only_leg(book)) else { return Evidence::Open };
         let target = self.part(id, Some("TARGET_LEG"));
         let stop_loss = self.part(id, Some("STOP_LOSS_LEG"));
-        let shown = Shown { row: &row, target: target.as_ref(), stop_loss: stop_loss.as_ref() };
+        let shown = ShownOrder { row: &row, target: target.as_ref(), stop_loss: stop_loss.as_ref() };
         let members = shown.members(book, wanted);
-        if members.contains(&Member::Same) && !members.iter().any(|one| matches!(one, Member::Other | Member::Hidden)) {
+        if members.contains(&MemberMatch::Same)
+            && !members.iter().any(|one| matches!(one, MemberMatch::Other | MemberMatch::Hidden))
+        {
             let status = row.status().unwrap_or("TRANSIT".into());
             let body = json!({ "orderId": id, "orderStatus": status });
             return Evidence::Executed(FoundOrder { body, placed: Vec::new() });
         }
         let over = row.status().is_some_and(|status| is_over(&status) || status == "CANCELLED");
         // It is as it was and will not change any more.
-        if over && members.contains(&Member::Other) { Evidence::Rejected(None) } else { Evidence::Open }
+        if over && members.contains(&MemberMatch::Other) { Evidence::Rejected(None) } else { Evidence::Open }
     }
 
     /// A single forever order has one leg, and nobody agrees on its name.
-    fn only_leg(&self, book: OrderBook) -> Option<Row> {
+    fn only_leg(&self, book: OrderBook) -> Option<OrderRow> {
         match self.heard.as_slice() {
             [one] if book == OrderBook::Forever => Some(one.row.clone()),
             [] | [_] | [_, _, ..] => None,
@@ -325,7 +328,7 @@ fn is_over(status: &str) -> bool {
 
 /// What an order says of one member of a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Member {
+enum MemberMatch {
     /// It shows what was asked for.
     Same,
     /// It shows something else.
@@ -337,14 +340,14 @@ enum Member {
 }
 
 /// An order, or the leg that is meant, with the legs of its bracket.
-struct Shown<'a> {
-    row: &'a Row,
-    target: Option<&'a Row>,
-    stop_loss: Option<&'a Row>,
+struct ShownOrder<'a> {
+    row: &'a OrderRow,
+    target: Option<&'a OrderRow>,
+    stop_loss: Option<&'a OrderRow>,
 }
 
-impl Shown<'_> {
-    fn members(&self, book: OrderBook, wanted: &Terms) -> Vec<Member> {
+impl ShownOrder<'_> {
+    fn members(&self, book: OrderBook, wanted: &Terms) -> Vec<MemberMatch> {
         let segment = self.row.word("exchangeSegment");
         let price = |asked: &Number, shown: &Number| same_price(asked, shown, segment.as_deref());
         let exact = |asked: &Number, shown: &Number| asked == shown;
@@ -363,43 +366,43 @@ impl Shown<'_> {
         numbers.into_iter().chain([self.kind(book, wanted), self.validity(wanted)]).collect()
     }
 
-    fn kind(&self, book: OrderBook, wanted: &Terms) -> Member {
-        let Some(asked) = wanted.order_type.as_deref() else { return Member::Nothing };
+    fn kind(&self, book: OrderBook, wanted: &Terms) -> MemberMatch {
+        let Some(asked) = wanted.order_type.as_deref() else { return MemberMatch::Nothing };
         match self.row.word("orderType").as_deref() {
-            Some(shown) if shown == asked => Member::Same,
+            Some(shown) if shown == asked => MemberMatch::Same,
             // Such an order shows its flag in the place of the type.
-            Some("SINGLE" | "OCO") if book == OrderBook::Forever && !is_market(Some(asked)) => Member::Nothing,
+            Some("SINGLE" | "OCO") if book == OrderBook::Forever && !is_market(Some(asked)) => MemberMatch::Nothing,
             // A market order may stand as a limit order, and so may one that was never made a market order.
-            Some(_) if is_market(Some(asked)) => Member::Hidden,
-            Some(_) => Member::Other,
-            None => Member::Hidden,
+            Some(_) if is_market(Some(asked)) => MemberMatch::Hidden,
+            Some(_) => MemberMatch::Other,
+            None => MemberMatch::Hidden,
         }
     }
 
-    fn validity(&self, wanted: &Terms) -> Member {
+    fn validity(&self, wanted: &Terms) -> MemberMatch {
         match (wanted.validity.as_deref(), self.row.word("validity").as_deref()) {
-            (None, _) | (Some("DAY"), None) => Member::Nothing,
-            (Some(asked), Some(shown)) if asked == shown => Member::Same,
-            (Some(_), Some(_)) => Member::Other,
-            (Some(_), None) => Member::Hidden,
+            (None, _) | (Some("DAY"), None) => MemberMatch::Nothing,
+            (Some(asked), Some(shown)) if asked == shown => MemberMatch::Same,
+            (Some(_), Some(_)) => MemberMatch::Other,
+            (Some(_), None) => MemberMatch::Hidden,
         }
     }
 }
 
 fn number(
-    row: Option<&Row>,
+    row: Option<&OrderRow>,
     names: &[&str],
     asked: Option<&Number>,
     same: &dyn Fn(&Number, &Number) -> bool,
-) -> Member {
-    let Some(asked) = asked else { return Member::Nothing };
+) -> MemberMatch {
+    let Some(asked) = asked else { return MemberMatch::Nothing };
     let shown = names.iter().find_map(|name| row?.number(name));
     match shown {
         // Nothing is left of it, and that alone proves no change.
-        None if asked.to_f64() == 0.0 => Member::Nothing,
-        Some(shown) if asked.to_f64() == 0.0 && shown.to_f64() == 0.0 => Member::Nothing,
-        None => Member::Hidden,
-        Some(shown) if same(asked, &shown) => Member::Same,
-        Some(_) => Member::Other,
+        None if asked.to_f64() == 0.0 => MemberMatch::Nothing,
+        Some(shown) if asked.to_f64() == 0.0 && shown.to_f64() == 0.0 => MemberMatch::Nothing,
+        None => MemberMatch::Hidden,
+        Some(shown) if same(asked, &shown) => MemberMatch::Same,
+        Some(_) => MemberMatch::Other,
     }
 }

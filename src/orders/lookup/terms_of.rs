@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::row::Row;
+use super::row::OrderRow;
 use crate::orders::terms::{Number, Terms};
 
 /// The terms of the order or orders in a body; none when it is no object.
@@ -74,9 +74,10 @@ fn plain(body: &[u8]) -> Option<Option<Box<str>>> {
 }
 
 fn several(body: &[u8]) -> Vec<Box<str>> {
-    let Some((rows, _)) = Row::all(body) else { return Vec::new() };
-    let ids =
-        |rows: &[Row]| rows.iter().filter_map(|row| Some(Box::<str>::from(&*row.word("orderId")?))).collect::<Vec<_>>();
+    let Some((rows, _)) = OrderRow::all(body) else { return Vec::new() };
+    let ids = |rows: &[OrderRow]| {
+        rows.iter().filter_map(|row| Some(Box::<str>::from(&*row.word("orderId")?))).collect::<Vec<_>>()
+    };
     match rows.as_slice() {
         [one] if one.word("orderId").is_none() => {
             let within = ids(&one.inner("orders"));

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::body::Body;
-use super::super::broker_clock::{SentAt, Window};
+use super::super::body::JsonBody;
+use super::super::broker_clock::{SendWindow, SentAt};
 use super::super::terms::Number;
 use super::fit::same_price;
 use super::*;
@@ -23,9 +23,9 @@ fn asked(name: &str) -> Value {
 }
 
 /// The fixtures' orders were made at 09:20:03 in India.
-fn sent() -> Window {
+fn sent() -> SendWindow {
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
-    Window { from: at("2026-11-23T03:50:02.5Z"), until: at("2026-11-23T03:50:07Z") }
+    SendWindow { from: at("2026-11-23T03:50:02.5Z"), until: at("2026-11-23T03:50:07Z") }
 }
 
 /// Of answers to paths, heard in turn.
@@ -348,7 +348,7 @@ fn the_journal_s_terms_lead_as_far_as_the_body() {
         assert_eq!(Lookup::from_terms(&method, path, id.as_ref(), &read), whole, "{path}");
         // What is read of a body when it is signed leads as far, and nothing has to be read again.
         if body.is_object() {
-            let signed = Body::read(text.as_bytes()).unwrap().terms();
+            let signed = JsonBody::read(text.as_bytes()).unwrap().terms();
             assert_eq!(Lookup::from_terms(&method, path, id.as_ref(), &signed), whole, "{path}");
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::orders::idempotency::{Admission, Asker};
+use crate::orders::idempotency::{Admission, Requester};
 use crate::orders::journal::SafePath;
 use crate::orders::limits::Rules;
 use crate::telemetry::events::Events;
@@ -36,11 +36,11 @@ fn intent(request: &str, correlation: &str, body: u8) -> Entry {
 
 /// A repeat of the write of [`intent`] after a restart.
 fn repeat(orders: &Orders, id: &str) -> Admission {
-    let (path, values) = (SafePath::new("/v2/orders"), Said::Values([1; 32]));
+    let (path, values) = (SafePath::new("/v2/orders"), BodyDigest::Values([1; 32]));
     let write = Write { method: Method::POST, path, values, body_sha256: [1; 32] };
-    let asker = Asker { request_id: "again".into(), gone: CancellationToken::new() };
-    let span = Span { now: orders.now(), until: orders.now().after(Duration::from_hours(1)) };
-    orders.memory.take(&own(), &[Key::Correlation(id.into())], &write, &asker, span)
+    let asker = Requester { request_id: "again".into(), gone: CancellationToken::new() };
+    let span = RememberedSpan { now: orders.now(), until: orders.now().after(Duration::from_hours(1)) };
+    orders.idempotency.take(&own(), &[WriteKey::Correlation(id.into())], &write, &asker, span)
 }
 
 fn own() -> ClientId {
@@ -92,11 +92,11 @@ fn what_was_written_before_a_night_s_rest_is_forgotten_once_the_broker_says_that
     let dir = dir_of(after, dir);
     let after = orders(&dir);
     after.recall(tuesday, |_| Some(own())).unwrap();
-    let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(48)) };
+    let span = RememberedSpan { now: after.now(), until: after.now().after(Duration::from_hours(48)) };
     let write = write_of(&intent("r1", "c", 1)).unwrap();
-    let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
-    let id = [Key::Correlation("c".into())];
-    assert!(matches!(after.memory.take(&own(), &id, &write, &asker, span), Admission::Done(..)));
+    let asker = Requester { request_id: "r".into(), gone: CancellationToken::new() };
+    let id = [WriteKey::Correlation("c".into())];
+    assert!(matches!(after.idempotency.take(&own(), &id, &write, &asker, span), Admission::Done(..)));
     heard(&after, "Tue, 24 Nov 2026 03:50:00 GMT");
     assert!(matches!(repeat(&after, "c"), Admission::Done(..)));
 }
@@ -191,11 +191,11 @@ fn a_restart_knows_what_was_done_and_what_nobody_knows() {
     assert_eq!(restored.unsettled[0].intent.correlation_id, Some(SafeText::new("cut")));
     assert_eq!((restored.writes, restored.unreadable), (4, 0));
     let take = |id: &str, body: u8| {
-        let (path, values) = (SafePath::new("/v2/orders"), Said::Values([body; 32]));
+        let (path, values) = (SafePath::new("/v2/orders"), BodyDigest::Values([body; 32]));
         let write = Write { method: Method::POST, path, values, body_sha256: [body; 32] };
-        let asker = Asker { request_id: "r".into(), gone: CancellationToken::new() };
-        let span = Span { now: after.now(), until: after.now().after(Duration::from_hours(1)) };
-        after.memory.take(&own, &[Key::Correlation(id.into())], &write, &asker, span)
+        let asker = Requester { request_id: "r".into(), gone: CancellationToken::new() };
+        let span = RememberedSpan { now: after.now(), until: after.now().after(Duration::from_hours(1)) };
+        after.idempotency.take(&own, &[WriteKey::Correlation(id.into())], &write, &asker, span)
     };
     let Admission::Done(first, done) = take("done", 1) else { panic!("a second send") };
     assert_eq!(&*first, "r1");

@@ -13,7 +13,7 @@ use memchr::memmem;
 const FIELD_LIMIT: usize = 100;
 
 /// The head of a request, framing settled. No `Debug`: it holds keys.
-pub(crate) struct Head {
+pub(crate) struct RequestHead {
     /// The method.
     pub method: Method,
     /// The request target exactly as it was sent.
@@ -22,14 +22,14 @@ pub(crate) struct Head {
     pub version: Version,
     /// The fields.
     pub headers: HeaderMap,
-    pub(super) framing: Framing,
+    pub(super) framing: RequestFraming,
     pub(super) expects_continue: bool,
     /// May another request follow?
     pub(super) keep_alive: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(super) enum RequestFraming {
     None,
     Length(usize),
     Chunked,
@@ -38,7 +38,7 @@ pub(super) enum Framing {
 /// Why a request was not taken. The connection is closed after it, because where
 /// the next request would begin is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ParseRefusal {
     /// Not HTTP.
     Malformed(&'static str),
     /// Two parsers could read it differently.
@@ -53,10 +53,10 @@ pub enum Refusal {
     MakesRoom,
 }
 
-impl Head {
+impl RequestHead {
     /// Does a body follow?
     pub(crate) fn has_body(&self) -> bool {
-        self.framing != Framing::None
+        self.framing != RequestFraming::None
     }
 }
 
@@ -73,98 +73,99 @@ pub(super) fn bare_line_feed(bytes: &[u8]) -> bool {
 }
 
 /// Read the head of a request, which ends with the empty line that ends a head.
-pub(super) fn parse(bytes: &Bytes) -> Result<Head, Refusal> {
+pub(super) fn parse(bytes: &Bytes) -> Result<RequestHead, ParseRefusal> {
     // A CR or LF that is not part of CRLF, and a folded line, are read in more
     // than one way by parsers in the field (RFC 9112 sections 2.2 and 5.2).
     // httparse skips empty lines before a request; a body that was longer than its
     // length said would hide there.
     if bytes.starts_with(b"\r") {
-        return Err(Refusal::Malformed("an empty line where a request should begin"));
+        return Err(ParseRefusal::Malformed("an empty line where a request should begin"));
     }
     let mut lines = 0;
     for at in memchr::memchr_iter(b'\n', bytes) {
         if at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r') {
-            return Err(Refusal::Ambiguous("a line ends without a carriage return"));
+            return Err(ParseRefusal::Ambiguous("a line ends without a carriage return"));
         }
         if matches!(bytes.get(at + 1), Some(b' ' | b'\t')) {
-            return Err(Refusal::Ambiguous("a folded header line"));
+            return Err(ParseRefusal::Ambiguous("a folded header line"));
         }
         lines += 1;
     }
     if memchr::memchr_iter(b'\r', bytes).count() != lines {
-        return Err(Refusal::Ambiguous("a carriage return inside a line"));
+        return Err(ParseRefusal::Ambiguous("a carriage return inside a line"));
     }
 
     let mut fields = [const { MaybeUninit::uninit() }; FIELD_LIMIT];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(Refusal::Malformed("the head of the request is not whole")),
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-        Err(_) => return Err(Refusal::Malformed("the head of the request is not HTTP/1")),
+        Ok(httparse::Status::Partial) => return Err(ParseRefusal::Malformed("the head of the request is not whole")),
+        Err(httparse::Error::TooManyHeaders) => return Err(ParseRefusal::HeadTooLarge),
+        Err(_) => return Err(ParseRefusal::Malformed("the head of the request is not HTTP/1")),
     }
     let version = match request.version {
         Some(0) => Version::HTTP_10,
         Some(1) => Version::HTTP_11,
-        _ => return Err(Refusal::Malformed("only HTTP/1.0 and HTTP/1.1 are spoken here")),
+        _ => return Err(ParseRefusal::Malformed("only HTTP/1.0 and HTTP/1.1 are spoken here")),
     };
     let method = Method::from_bytes(request.method.unwrap_or_default().as_bytes());
-    let method = method.map_err(|_| Refusal::Malformed("the method is not a token"))?;
+    let method = method.map_err(|_| ParseRefusal::Malformed("the method is not a token"))?;
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 8);
     for header in &*request.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Refusal::Malformed("a header name"))?;
+        let name =
+            HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| ParseRefusal::Malformed("a header name"))?;
         // The same bytes, and not a copy.
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value));
-        let value = value.map_err(|_| Refusal::Malformed("a header value"))?;
+        let value = value.map_err(|_| ParseRefusal::Malformed("a header value"))?;
         headers.append(name, value);
     }
     let framing = framing(&method, version, &headers)?;
     match (headers.get_all(HOST).iter().count(), version) {
         (1, _) | (0, Version::HTTP_10) => {}
-        (0, _) => return Err(Refusal::Malformed("an HTTP/1.1 request needs a Host header")),
-        _ => return Err(Refusal::Ambiguous("more than one Host header")),
+        (0, _) => return Err(ParseRefusal::Malformed("an HTTP/1.1 request needs a Host header")),
+        _ => return Err(ParseRefusal::Ambiguous("more than one Host header")),
     }
     let expects_continue = match headers.get(EXPECT) {
         None => false,
         // An HTTP/1.0 client cannot mean it (RFC 9110 section 10.1.1).
         Some(_) if version == Version::HTTP_10 => false,
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
-        Some(_) => return Err(Refusal::Malformed("an expectation other than 100-continue")),
+        Some(_) => return Err(ParseRefusal::Malformed("an expectation other than 100-continue")),
     };
     let keep_alive = keeps_alive(version, &headers);
     let target = request.path.unwrap_or_default().to_owned();
-    Ok(Head { method, target, version, headers, framing, expects_continue, keep_alive })
+    Ok(RequestHead { method, target, version, headers, framing, expects_continue, keep_alive })
 }
 
-fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Framing, Refusal> {
+fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<RequestFraming, ParseRefusal> {
     let lengths = headers.get_all(CONTENT_LENGTH).iter().count();
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let framing = match (lengths, codings.next()) {
-        (0, None) => Framing::None,
+        (0, None) => RequestFraming::None,
         (1, None) => {
             let digits = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes).unwrap_or_default();
             let plain = !digits.is_empty() && digits.len() <= 15 && digits.iter().all(u8::is_ascii_digit);
             let length = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|text| text.parse().ok());
             match length {
-                Some(0) => Framing::None,
-                Some(length) => Framing::Length(length),
-                None => return Err(Refusal::Ambiguous("Content-Length is not a plain number")),
+                Some(0) => RequestFraming::None,
+                Some(length) => RequestFraming::Length(length),
+                None => return Err(ParseRefusal::Ambiguous("Content-Length is not a plain number")),
             }
         }
         (0, Some(coding)) => {
             if version == Version::HTTP_10 {
-                return Err(Refusal::Ambiguous("Transfer-Encoding in HTTP/1.0"));
+                return Err(ParseRefusal::Ambiguous("Transfer-Encoding in HTTP/1.0"));
             }
             if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(Refusal::Ambiguous("a Transfer-Encoding other than chunked"));
+                return Err(ParseRefusal::Ambiguous("a Transfer-Encoding other than chunked"));
             }
-            Framing::Chunked
+            RequestFraming::Chunked
         }
-        (_, Some(_)) => return Err(Refusal::Ambiguous("both Content-Length and Transfer-Encoding")),
-        (_, None) => return Err(Refusal::Ambiguous("more than one Content-Length")),
+        (_, Some(_)) => return Err(ParseRefusal::Ambiguous("both Content-Length and Transfer-Encoding")),
+        (_, None) => return Err(ParseRefusal::Ambiguous("more than one Content-Length")),
     };
-    if *method == Method::CONNECT && framing != Framing::None {
-        return Err(Refusal::Ambiguous("a CONNECT with a body"));
+    if *method == Method::CONNECT && framing != RequestFraming::None {
+        return Err(ParseRefusal::Ambiguous("a CONNECT with a body"));
     }
     Ok(framing)
 }

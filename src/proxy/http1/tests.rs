@@ -5,11 +5,15 @@ use tokio::io::AsyncReadExt;
 
 use super::*;
 
-const LIMITS: Limits =
-    Limits { body: 64, idle: Duration::from_secs(5), request: Duration::from_secs(5), write: Duration::from_secs(5) };
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    body: 64,
+    idle: Duration::from_secs(5),
+    request: Duration::from_secs(5),
+    write: Duration::from_secs(5),
+};
 
 /// What is read when `bytes` come and the caller closes its side.
-async fn read(bytes: &[u8]) -> Result<(Head, Bytes), ReadError> {
+async fn read(bytes: &[u8]) -> Result<(RequestHead, Bytes), ReadError> {
     let (mut caller, ours) = tokio::io::duplex(64 * 1024);
     caller.write_all(bytes).await.unwrap();
     caller.shutdown().await.unwrap();
@@ -73,7 +77,7 @@ async fn framing_that_two_parsers_could_read_differently_is_refused() {
         ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "CONNECT with a body"),
     ] {
         let got = read(request.as_bytes()).await;
-        assert!(matches!(got, Err(ReadError::Refused(Refusal::Ambiguous(_)))), "{what}: {:?}", got.err());
+        assert!(matches!(got, Err(ReadError::Refused(ParseRefusal::Ambiguous(_)))), "{what}: {:?}", got.err());
     }
 }
 
@@ -91,20 +95,20 @@ async fn what_is_not_http_is_refused() {
         "\u{16}\u{3}\u{1}\u{2}\r\n\r\n",
     ] {
         let got = read(request.as_bytes()).await;
-        assert!(matches!(got, Err(ReadError::Refused(Refusal::Malformed(_)))), "{request:?}: {:?}", got.err());
+        assert!(matches!(got, Err(ReadError::Refused(ParseRefusal::Malformed(_)))), "{request:?}: {:?}", got.err());
     }
 }
 
 #[tokio::test]
 async fn what_is_too_large_is_refused_before_it_is_held() {
     let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(40_000));
-    assert!(matches!(read(long.as_bytes()).await, Err(ReadError::Refused(Refusal::HeadTooLarge))));
+    assert!(matches!(read(long.as_bytes()).await, Err(ReadError::Refused(ParseRefusal::HeadTooLarge))));
     let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(200));
-    assert!(matches!(read(many.as_bytes()).await, Err(ReadError::Refused(Refusal::HeadTooLarge))));
+    assert!(matches!(read(many.as_bytes()).await, Err(ReadError::Refused(ParseRefusal::HeadTooLarge))));
     let body = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65\r\n\r\n";
-    assert!(matches!(read(body.as_bytes()).await, Err(ReadError::Refused(Refusal::BodyTooLarge))));
+    assert!(matches!(read(body.as_bytes()).await, Err(ReadError::Refused(ParseRefusal::BodyTooLarge))));
     let chunk = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffff\r\n";
-    assert!(matches!(read(chunk.as_bytes()).await, Err(ReadError::Refused(Refusal::BodyTooLarge))));
+    assert!(matches!(read(chunk.as_bytes()).await, Err(ReadError::Refused(ParseRefusal::BodyTooLarge))));
 }
 
 /// http.client of Python 3.11, and so the broker's own SDK, sends this.

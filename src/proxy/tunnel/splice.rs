@@ -30,12 +30,12 @@ thread_local! {
 
 /// A stream socket.
 #[derive(Debug)]
-pub(in crate::proxy) enum Socket {
+pub(in crate::proxy) enum StreamSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Socket {
+impl StreamSocket {
     async fn ready(&self, interest: Interest) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.ready(interest).await,
@@ -89,7 +89,7 @@ impl Socket {
     }
 }
 
-impl AsFd for Socket {
+impl AsFd for StreamSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
@@ -144,7 +144,7 @@ impl Drop for Lent {
 }
 
 /// Until both sides are done or one breaks.
-pub(super) async fn both_ways(a: &Socket, b: &Socket) -> io::Result<()> {
+pub(super) async fn both_ways(a: &StreamSocket, b: &StreamSocket) -> io::Result<()> {
     let other_ended = AtomicBool::new(false);
     tokio::try_join!(one_way(a, b, &other_ended), one_way(b, a, &other_ended)).map(|_| ())
 }
@@ -158,7 +158,7 @@ enum First {
     Many(Box<[u8]>),
 }
 
-fn first(from: &Socket, to: &Socket) -> io::Result<First> {
+fn first(from: &StreamSocket, to: &StreamSocket) -> io::Result<First> {
     read_buffer::lend(|buffer| {
         let n = from.read(buffer)?;
         let whole = n == buffer.len();
@@ -179,7 +179,7 @@ fn first(from: &Socket, to: &Socket) -> io::Result<First> {
     })
 }
 
-async fn one_way(from: &Socket, to: &Socket, other_ended: &AtomicBool) -> io::Result<()> {
+async fn one_way(from: &StreamSocket, to: &StreamSocket, other_ended: &AtomicBool) -> io::Result<()> {
     // Who is the second to end closes both sockets, which says it too.
     let end = || if other_ended.swap(true, Ordering::Relaxed) { Ok(()) } else { to.end() };
     loop {
@@ -253,7 +253,7 @@ mod tests {
     async fn all_bytes_come_through_both_ways_and_so_does_the_end() {
         let ((mut caller, ours), (theirs, mut host)) = (pair().await, pair().await);
         let tasks = Tasks::default();
-        let relay = tasks.spawn(async move { both_ways(&Socket::Tcp(ours), &Socket::Tcp(theirs)).await });
+        let relay = tasks.spawn(async move { both_ways(&StreamSocket::Tcp(ours), &StreamSocket::Tcp(theirs)).await });
         let up: Vec<u8> = (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
         let down: Vec<u8> = up.iter().rev().copied().collect();
         let (asked, answer) = (up.clone(), down.clone());
@@ -294,7 +294,7 @@ mod tests {
             }
         }
         caller.write_all(b"few").await.unwrap();
-        let (ours, theirs) = (Socket::Tcp(ours), Socket::Tcp(theirs));
+        let (ours, theirs) = (StreamSocket::Tcp(ours), StreamSocket::Tcp(theirs));
         ours.ready(Interest::READABLE).await.unwrap();
         assert!(matches!(first(&ours, &theirs).unwrap(), First::Few(Some(rest)) if *rest == *b"few"));
         // The same through the loop that they go through.
@@ -314,7 +314,7 @@ mod tests {
     async fn a_pipe_with_bytes_in_it_is_not_lent_again() {
         EMPTY.with_borrow_mut(Vec::clear);
         let ((mut caller, ours), (theirs, _host)) = (pair().await, pair().await);
-        let (ours, theirs) = (Socket::Tcp(ours), Socket::Tcp(theirs));
+        let (ours, theirs) = (StreamSocket::Tcp(ours), StreamSocket::Tcp(theirs));
         {
             // Its host reads nothing, so sooner or later a piece stays in the pipe.
             let flood = async {

@@ -30,22 +30,22 @@ const GATHER: Duration = Duration::from_millis(2);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the lines go.
-pub(super) trait Sink: Send + 'static {
+pub(super) trait LineSink: Send + 'static {
     /// As `write(2)`: it may wait, and it may take a part.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    held: Mutex<Held>,
+pub(super) struct LineQueue {
+    held: Mutex<QueuedLines>,
     filled: Condvar,
     written: Condvar,
     dropped: Counter,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct QueuedLines {
     pieces: VecDeque<Vec<u8>>,
     /// One that was written, to be used again.
     spare: Option<Vec<u8>>,
@@ -68,7 +68,7 @@ fn room(level: Level) -> usize {
     }
 }
 
-impl Held {
+impl QueuedLines {
     fn push(&mut self, line: &[u8]) {
         match self.pieces.back_mut() {
             Some(piece) if piece.capacity() - piece.len() >= line.len() => piece.extend_from_slice(line),
@@ -83,7 +83,7 @@ impl Held {
     }
 }
 
-impl Queue {
+impl LineQueue {
     /// Lines that were dropped since the start.
     pub(super) const fn dropped(&self) -> &Counter {
         &self.dropped
@@ -123,7 +123,7 @@ impl Queue {
     }
 
     /// Write what comes, for as long as the process lives. `tell` puts a line in that says how many were dropped.
-    pub(super) fn write_on(self: &Arc<Self>, mut sink: impl Sink, tell: impl Fn(u64)) {
+    pub(super) fn write_on(self: &Arc<Self>, mut sink: impl LineSink, tell: impl Fn(u64)) {
         loop {
             let mut piece = self.next();
             write_whole(&mut sink, &piece);
@@ -158,14 +158,14 @@ impl Queue {
         held.pieces.pop_front().unwrap_or_default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, QueuedLines> {
         lock(&self.held)
     }
 }
 
 /// Write all of it, however long that takes: what a full disk or a reader that is gone does not take is tried again, from
 /// where it stopped, so that no line is ever torn.
-fn write_whole(sink: &mut impl Sink, mut rest: &[u8]) {
+fn write_whole(sink: &mut impl LineSink, mut rest: &[u8]) {
     while !rest.is_empty() {
         match sink.write(rest) {
             Ok(taken @ 1..) => rest = rest.get(taken..).unwrap_or_default(),
@@ -184,12 +184,12 @@ mod tests {
     const LONG: Duration = Duration::from_secs(20);
 
     /// A reader that takes as much as it is told to, and fails when it is told to.
-    struct Reader {
+    struct SlowReader {
         may: mpsc::Receiver<io::Result<usize>>,
         got: mpsc::Sender<Vec<u8>>,
     }
 
-    impl Sink for Reader {
+    impl LineSink for SlowReader {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             // Without anybody who tells, it takes all.
             let most = self.may.recv().unwrap_or(Ok(usize::MAX))?.min(bytes.len());
@@ -199,20 +199,20 @@ mod tests {
     }
 
     struct Log {
-        queue: Arc<Queue>,
+        queue: Arc<LineQueue>,
         may: Option<mpsc::Sender<io::Result<usize>>>,
         got: mpsc::Receiver<Vec<u8>>,
     }
 
     impl Log {
         fn begin() -> Self {
-            let queue = Arc::<Queue>::default();
+            let queue = Arc::<LineQueue>::default();
             let ((may, told), (got, read)) = (mpsc::channel(), mpsc::channel());
             let writing = Arc::clone(&queue);
             std::thread::spawn(move || {
                 let noted = Arc::clone(&writing);
                 let note = move |n| noted.put(Level::WARN, format!("{n} were dropped\n").as_bytes());
-                writing.write_on(Reader { may: told, got }, note);
+                writing.write_on(SlowReader { may: told, got }, note);
             });
             Self { queue, may: Some(may), got: read }
         }

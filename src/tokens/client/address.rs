@@ -15,12 +15,12 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use super::answered::{Answered, Called};
-use super::call::{Answer, Exchange};
+use super::call::{CallOutcome, HttpReply};
 use super::refusal;
-use crate::broker::dhan::errors::{self, Context, Found, Reply, Rule};
+use crate::broker::dhan::errors::{self, Context, RecognisedRefusal, Reply, Rule};
 use crate::domain::NoAnswer;
 use crate::domain::{ClientId, Role, SourceAddr};
-use crate::tokens::lifecycle::{Refusal, Trouble, Verdict};
+use crate::tokens::lifecycle::{Refusal, RetryAdvice, Trouble};
 
 /// Of a text in an address's place, what is kept to be shown.
 const KEPT: usize = 64;
@@ -148,7 +148,7 @@ pub(super) fn body(client_id: &ClientId, role: Role, address: SourceAddr) -> Str
 }
 
 /// The reply to `setIP` or `modifyIP` that is no refusal: does it say that it is done?
-pub(super) fn saved(answer: &Answer) -> Result<(), Refusal> {
+pub(super) fn saved(answer: &HttpReply) -> Result<(), Refusal> {
     let said = first(&answer.body).into_iter().find_map(|members| text(&members, "status"));
     let good = (200..300).contains(&answer.status) && said.is_some_and(|said| said.eq_ignore_ascii_case("success"));
     let trouble = Trouble::new(
@@ -156,12 +156,12 @@ pub(super) fn saved(answer: &Answer) -> Result<(), Refusal> {
         "The broker did not say whether the address is saved",
         "Read what is registered, which shows whether it is",
     );
-    good.then_some(()).ok_or(Refusal { verdict: Verdict::Unknown, login_refusal: false, trouble })
+    good.then_some(()).ok_or(Refusal { verdict: RetryAdvice::Unknown, login_refusal: false, trouble })
 }
 
 /// The answer to `getIP`.
-pub(super) fn read(exchange: Exchange, token: &str) -> Called<Answered<Registered>> {
-    let Exchange { answer, skew, leg, .. } = exchange;
+pub(super) fn read(exchange: CallOutcome, token: &str) -> Called<Answered<Registered>> {
+    let CallOutcome { answer, skew, leg, .. } = exchange;
     let answered = match answer {
         Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
         Err(NoAnswer::Unknown(why)) => Answered::Unknown(why),
@@ -170,7 +170,7 @@ pub(super) fn read(exchange: Exchange, token: &str) -> Called<Answered<Registere
     Called { answered, skew, leg }
 }
 
-fn judged(answer: &Answer, token: &str) -> Answered<Registered> {
+fn judged(answer: &HttpReply, token: &str) -> Answered<Registered> {
     let reply = Reply { status: answer.status, content_type: answer.content_type.as_deref(), body: &answer.body };
     if errors::classify(&reply, Context::Trading).is_some_and(|found| says_nothing_is_registered(&found, &reply)) {
         let empty = || Slot { holds: Holds::Empty, change_allowed_from: None };
@@ -180,14 +180,14 @@ fn judged(answer: &Answer, token: &str) -> Answered<Registered> {
         return Answered::Refused(refusal);
     }
     if answer.status == 200 && is_bare_error(&answer.body) {
-        return Answered::Refused(Refusal { verdict: Verdict::Unknown, login_refusal: false, trouble: NOT_TOLD });
+        return Answered::Refused(Refusal { verdict: RetryAdvice::Unknown, login_refusal: false, trouble: NOT_TOLD });
     }
     // An error in an array is one too, whatever else stands in it.
     let is_error = |members: &Map<String, Value>| {
         text(members, "status").is_some_and(|status| status.trim().eq_ignore_ascii_case("error"))
     };
     if first(&answer.body).iter().any(is_error) {
-        return Answered::Refused(Refusal { verdict: Verdict::Unknown, login_refusal: false, trouble: ERROR });
+        return Answered::Refused(Refusal { verdict: RetryAdvice::Unknown, login_refusal: false, trouble: ERROR });
     }
     registered(&answer.body).map_or_else(|| Answered::Refused(refusal::unreadable()), Answered::Good)
 }
@@ -201,7 +201,7 @@ fn is_bare_error(body: &[u8]) -> bool {
 /// Somebody saw an error where nothing was registered, and nobody wrote down which.
 /// So: one that is about no token, no address and no limit, and either has the code
 /// for "no data" or speaks of an IP and of something that is not there.
-fn says_nothing_is_registered(found: &Found, reply: &Reply<'_>) -> bool {
+fn says_nothing_is_registered(found: &RecognisedRefusal, reply: &Reply<'_>) -> bool {
     if reply.status >= 500 || reply.status == 429 || found.row.rule != Rule::PassOn {
         return false;
     }

@@ -32,26 +32,26 @@ const DATE_FRACTION: SignedDuration = SignedDuration::from_millis(500);
 
 /// By which legs a call may go.
 #[derive(Clone, Copy, Debug)]
-pub enum Way<'a> {
+pub enum CallRoute<'a> {
     /// The one that its health chooses, else the other when that cannot be dialled.
     Either(&'a Legs),
-    /// This one or none.
+    /// One leg and no other.
     Only(&'a Leg),
 }
 
-impl<'a> From<&'a Legs> for Way<'a> {
+impl<'a> From<&'a Legs> for CallRoute<'a> {
     fn from(legs: &'a Legs) -> Self {
         Self::Either(legs)
     }
 }
 
-impl<'a> From<&'a Leg> for Way<'a> {
+impl<'a> From<&'a Leg> for CallRoute<'a> {
     fn from(leg: &'a Leg) -> Self {
         Self::Only(leg)
     }
 }
 
-impl<'a> Way<'a> {
+impl<'a> CallRoute<'a> {
     /// The one that is tried first.
     fn leg(self) -> &'a Leg {
         match self {
@@ -123,15 +123,15 @@ pub(super) struct Call<'a> {
 }
 
 /// An answer, whole or as much of it as came under the limit.
-pub(super) struct Answer {
+pub(super) struct HttpReply {
     pub(super) status: u16,
     pub(super) content_type: Option<String>,
     pub(super) body: Zeroizing<Vec<u8>>,
 }
 
 /// What came of a call.
-pub(super) struct Exchange {
-    pub(super) answer: Result<Answer, NoAnswer<String>>,
+pub(super) struct CallOutcome {
+    pub(super) answer: Result<HttpReply, NoAnswer<String>>,
     /// How far the broker's clock is still ahead of ours, now that it is corrected. Nothing where the answer has no date
     /// that tells, or one that is not believed.
     pub(super) skew: Option<SignedDuration>,
@@ -142,7 +142,7 @@ pub(super) struct Exchange {
 }
 
 /// Make the call, within `limit` from dialling and once more `limit` for the reply.
-pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exchange {
+pub(super) async fn make(call: &Call<'_>, way: CallRoute<'_>, limit: Duration) -> CallOutcome {
     let began = Instant::now();
     let by = began + limit.min(call.time_left());
     let (mut tried, mut last) = (Vec::new(), None);
@@ -151,7 +151,7 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
         Ok(at) => at,
         Err(err) => {
             let answer = Err(NoAnswer::NotSent(err.chain()));
-            return tell(call, Exchange { answer, skew: None, leg: None, source: None }, began);
+            return tell(call, CallOutcome { answer, skew: None, leg: None, source: None }, began);
         }
     };
     for (leg, share) in way.turns() {
@@ -175,18 +175,19 @@ pub(super) async fn make(call: &Call<'_>, way: Way<'_>, limit: Duration) -> Exch
         match send(call, lease, limit).await {
             (Err(NoAnswer::NotSent(why)), _) => tried.push(format!("{}: {why}", leg.role().as_str())),
             (answer, skew) => {
-                let exchange = Exchange { answer, skew, leg: Some(leg.role()), source: Some(leg.source().ip().into()) };
+                let exchange =
+                    CallOutcome { answer, skew, leg: Some(leg.role()), source: Some(leg.source().ip().into()) };
                 return tell(call, exchange, began);
             }
         }
     }
     let answer = Err(NoAnswer::NotSent(tried.join("; ")));
-    let exchange = Exchange { answer, skew: None, leg: last.map(Leg::role), source: None };
+    let exchange = CallOutcome { answer, skew: None, leg: last.map(Leg::role), source: None };
     tell(call, exchange, began)
 }
 
 /// One line of log a call. Paths only: queries, headers and bodies hold secrets.
-fn tell(call: &Call<'_>, exchange: Exchange, began: Instant) -> Exchange {
+fn tell(call: &Call<'_>, exchange: CallOutcome, began: Instant) -> CallOutcome {
     let Call { name, account, to, path, .. } = call;
     let leg = exchange.leg.map(Role::as_str);
     let source = exchange.source;
@@ -210,7 +211,7 @@ async fn send(
     call: &Call<'_>,
     lease: Lease,
     limit: Duration,
-) -> (Result<Answer, NoAnswer<String>>, Option<SignedDuration>) {
+) -> (Result<HttpReply, NoAnswer<String>>, Option<SignedDuration>) {
     if call.is_late() {
         let why = "the last moment at which it could be sent has passed";
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
@@ -232,7 +233,7 @@ async fn send(
         if encoded { decode(&parts.headers, &body) } else { Ok(body) }
     });
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let answer = read.map(|body| Answer { status: parts.status.as_u16(), content_type, body });
+    let answer = read.map(|body| HttpReply { status: parts.status.as_u16(), content_type, body });
     (answer.map_err(NoAnswer::Unknown), skew)
 }
 

@@ -34,6 +34,7 @@ use jiff::Timestamp;
 
 use super::lifecycle::{CheckOutcome, Refusal, Trouble};
 use crate::broker::dhan::errors::Context;
+use crate::config::Config;
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, BootInstant, ClientId, Role, Secret, SourceAddr, steady};
@@ -41,12 +42,12 @@ use crate::legs::{Errand, Legs};
 
 pub use address::{Holds, Registered, Slot, is_not_told};
 pub use answered::{Answered, Called};
-pub use call::Way;
-pub use profile::Profile;
+pub use call::CallRoute;
+pub use profile::TokenProfile;
 pub use token::{ConsentLink, Minted, check_token_id};
 
 use crate::domain::NoAnswer;
-use call::{Answer, Call, Ears, Exchange, headers, sensitive};
+use call::{Call, CallOutcome, Ears, HttpReply, headers, sensitive};
 
 /// One of the broker's calls: its name in the log and the metrics, its method and its path.
 struct Operation {
@@ -81,6 +82,12 @@ pub struct BrokerClient {
     auth: Authority,
     limit: Arc<AtomicU64>,
     ears: Ears,
+}
+
+impl From<&Config> for BrokerClient {
+    fn from(config: &Config) -> Self {
+        Self::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
+    }
 }
 
 impl BrokerClient {
@@ -191,7 +198,7 @@ impl BrokerClient {
 
     /// Ask the API host for nothing, without a token, on a new connection: do TCP and TLS work by this way, and what
     /// time is it there? The host's reply, which is mostly a refusal, is not looked at.
-    pub async fn line(&self, way: impl Into<Way<'_>>, client_id: &ClientId) -> Called<Answered<()>> {
+    pub async fn line(&self, way: impl Into<CallRoute<'_>>, client_id: &ClientId) -> Called<Answered<()>> {
         self.plain("line", &self.api, way.into(), client_id).await
     }
 
@@ -204,7 +211,7 @@ impl BrokerClient {
         &self,
         name: &'static str,
         to: &Authority,
-        way: Way<'_>,
+        way: CallRoute<'_>,
         client_id: &ClientId,
     ) -> Called<Answered<()>> {
         let call = Call {
@@ -220,7 +227,7 @@ impl BrokerClient {
             ears: &self.ears,
             latest: None,
         };
-        let Exchange { answer, skew, leg, .. } = call::make(&call, way, self.limit().min(PLAIN)).await;
+        let CallOutcome { answer, skew, leg, .. } = call::make(&call, way, self.limit().min(PLAIN)).await;
         let answered = match answer {
             Ok(_) => Answered::Good(()),
             Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
@@ -235,13 +242,13 @@ impl BrokerClient {
     }
 
     /// Ask the broker whether a token lives. Changes nothing there.
-    pub async fn profile(&self, legs: &Legs, client_id: &ClientId, token: &Secret) -> Called<Profile> {
+    pub async fn profile(&self, legs: &Legs, client_id: &ClientId, token: &Secret) -> Called<TokenProfile> {
         let Some(headers) = signed(token, client_id) else {
             let outcome = CheckOutcome::Dead;
-            return Called { answered: Profile { outcome, ..Profile::default() }, skew: None, leg: None };
+            return Called { answered: TokenProfile { outcome, ..TokenProfile::default() }, skew: None, leg: None };
         };
         let call = self.to_api(PROFILE, client_id, headers, None);
-        let Exchange { answer, skew, leg, .. } = call::make(&call, legs.into(), self.limit()).await;
+        let CallOutcome { answer, skew, leg, .. } = call::make(&call, legs.into(), self.limit()).await;
         Called { answered: profile::read(answer, client_id, token.expose_secret()), skew, leg }
     }
 
@@ -249,7 +256,7 @@ impl BrokerClient {
     /// come. To learn that of one leg, give that leg.
     pub async fn get_ip(
         &self,
-        way: impl Into<Way<'_>>,
+        way: impl Into<CallRoute<'_>>,
         client_id: &ClientId,
         token: &Secret,
     ) -> Called<Answered<Registered>> {
@@ -349,12 +356,12 @@ impl BrokerClient {
 /// An answer through the table of refusals, and if it is none through `good`, which is
 /// also given the broker's time.
 fn judge<T>(
-    exchange: Exchange,
+    exchange: CallOutcome,
     context: Context,
     secrets: &[&str],
-    good: impl FnOnce(&Answer, Timestamp) -> Result<T, Refusal>,
+    good: impl FnOnce(&HttpReply, Timestamp) -> Result<T, Refusal>,
 ) -> Called<Answered<T>> {
-    let Exchange { answer, skew, leg, .. } = exchange;
+    let CallOutcome { answer, skew, leg, .. } = exchange;
     let answered = match answer {
         Err(NoAnswer::NotSent(why)) => Answered::NotSent(why),
         Err(NoAnswer::Unknown(why)) => Answered::Unknown(why),

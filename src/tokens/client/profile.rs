@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde_json::Value;
 
-use super::call::Answer;
+use super::call::HttpReply;
 use super::refusal;
 use crate::broker::dhan::errors::{self, Context, Reply};
 use crate::domain::NoAnswer;
@@ -13,7 +13,7 @@ use crate::tokens::lifecycle::{CheckOutcome, Trouble};
 
 /// What `/profile` says of a token and its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profile {
+pub struct TokenProfile {
     /// Whether the token lives.
     pub outcome: CheckOutcome,
     /// Until when, as the broker says it: to the minute.
@@ -24,14 +24,14 @@ pub struct Profile {
     pub trouble: Option<Trouble>,
 }
 
-impl Default for Profile {
+impl Default for TokenProfile {
     fn default() -> Self {
         Self { outcome: CheckOutcome::Unclear, valid_until: None, data_plan: None, trouble: None }
     }
 }
 
 /// Read the answer to `/profile` that was asked with `token`.
-pub(super) fn read(answer: Result<Answer, NoAnswer<String>>, client_id: &ClientId, token: &str) -> Profile {
+pub(super) fn read(answer: Result<HttpReply, NoAnswer<String>>, client_id: &ClientId, token: &str) -> TokenProfile {
     let answer = match answer {
         Ok(answer) => answer,
         Err(NoAnswer::NotSent(why) | NoAnswer::Unknown(why)) => {
@@ -40,20 +40,20 @@ pub(super) fn read(answer: Result<Answer, NoAnswer<String>>, client_id: &ClientI
                 summary: format!("the broker did not answer: {why}").into(),
                 action: "see the account's legs; the gateway keeps trying".into(),
             };
-            return Profile { outcome: CheckOutcome::NoAnswer, trouble: Some(trouble), ..Profile::default() };
+            return TokenProfile { outcome: CheckOutcome::NoAnswer, trouble: Some(trouble), ..TokenProfile::default() };
         }
     };
     let reply = Reply { status: answer.status, content_type: answer.content_type.as_deref(), body: &answer.body };
     if let Some(refusal) = refusal::of(&answer, Context::Trading, &[token]) {
         // Nothing of a caller's is in the question, so nothing can be quoted: any word against the token counts.
         let outcome = if errors::doubts_token(&reply) { CheckOutcome::Dead } else { CheckOutcome::Unclear };
-        return Profile { outcome, trouble: Some(refusal.trouble), ..Profile::default() };
+        return TokenProfile { outcome, trouble: Some(refusal.trouble), ..TokenProfile::default() };
     }
     good(&answer, client_id)
 }
 
-fn good(answer: &Answer, client_id: &ClientId) -> Profile {
-    let unclear = || Profile { trouble: Some(refusal::unreadable().trouble), ..Profile::default() };
+fn good(answer: &HttpReply, client_id: &ClientId) -> TokenProfile {
+    let unclear = || TokenProfile { trouble: Some(refusal::unreadable().trouble), ..TokenProfile::default() };
     let mut json = serde_json::Deserializer::from_slice(&answer.body).into_iter::<Value>();
     let Some(Ok(Value::Object(members))) = json.next() else { return unclear() };
     let text = |name: &str| members.get(name).and_then(Value::as_str);
@@ -69,9 +69,14 @@ fn good(answer: &Answer, client_id: &ClientId) -> Profile {
             "The broker takes this token for another account's",
             "Correct the account's client_id, or give it a token of its own",
         );
-        return Profile { outcome: CheckOutcome::Dead, trouble: Some(trouble), ..Profile::default() };
+        return TokenProfile { outcome: CheckOutcome::Dead, trouble: Some(trouble), ..TokenProfile::default() };
     }
     let until = text("tokenValidity").and_then(|text| DateTime::strptime("%d/%m/%Y %H:%M", text.trim()).ok());
     let plan = text("dataPlan").map(|plan| plan.trim().eq_ignore_ascii_case("active"));
-    Profile { outcome: CheckOutcome::Lives, valid_until: until.map(india::instant), data_plan: plan, trouble: None }
+    TokenProfile {
+        outcome: CheckOutcome::Lives,
+        valid_until: until.map(india::instant),
+        data_plan: plan,
+        trouble: None,
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::broker::dhan::errors::{self, Context, Found, Reply, Row, Rule};
+use crate::broker::dhan::errors::{self, Context, ErrorRow, RecognisedRefusal, Reply, Rule};
 
-use super::call::Answer;
-use crate::tokens::lifecycle::{Refusal, Trouble, Verdict};
+use super::call::HttpReply;
+use crate::tokens::lifecycle::{Refusal, RetryAdvice, Trouble};
 
 /// A reply that no row of the table knows for what it is: HTTP 200 without what was
 /// asked for, or a page elsewhere (3xx).
@@ -16,7 +16,7 @@ const UNREADABLE: Trouble = Trouble::new(
 );
 
 /// The refusal in an answer, if it is one.
-pub(super) fn of(answer: &Answer, context: Context, secrets: &[&str]) -> Option<Refusal> {
+pub(super) fn of(answer: &HttpReply, context: Context, secrets: &[&str]) -> Option<Refusal> {
     // A page elsewhere is nobody's judgement on a PIN.
     if (300..400).contains(&answer.status) {
         return Some(unreadable());
@@ -27,15 +27,15 @@ pub(super) fn of(answer: &Answer, context: Context, secrets: &[&str]) -> Option<
 
 /// An answer that should be a good one and is not.
 pub(super) const fn unreadable() -> Refusal {
-    Refusal { verdict: Verdict::Unknown, login_refusal: false, trouble: UNREADABLE }
+    Refusal { verdict: RetryAdvice::Unknown, login_refusal: false, trouble: UNREADABLE }
 }
 
 /// Only a person can mend it.
 pub(super) fn for_a_person(trouble: Trouble) -> Refusal {
-    Refusal { verdict: Verdict::AskPerson, login_refusal: false, trouble }
+    Refusal { verdict: RetryAdvice::AskPerson, login_refusal: false, trouble }
 }
 
-fn read(found: &Found, context: Context, secrets: &[&str]) -> Refusal {
+fn read(found: &RecognisedRefusal, context: Context, secrets: &[&str]) -> Refusal {
     let row = found.row;
     let trouble = Trouble {
         code: Cow::Owned(row.code.clone()),
@@ -45,21 +45,21 @@ fn read(found: &Found, context: Context, secrets: &[&str]) -> Refusal {
     Refusal { verdict: verdict(row, context), login_refusal: row.login_refusal, trouble }
 }
 
-fn verdict(row: &Row, context: Context) -> Verdict {
+fn verdict(row: &ErrorRow, context: Context) -> RetryAdvice {
     match (row.code.as_str(), row.rule) {
-        ("renewal_not_allowed", _) => Verdict::WrongKind,
+        ("renewal_not_allowed", _) => RetryAdvice::WrongKind,
         // The broker failed, and may have made a token before it did.
-        ("login_unavailable" | "renewal_unsettled", _) | (_, Rule::OtherLeg | Rule::PassOn) => Verdict::Unknown,
-        (_, Rule::RetryAfter(wait)) => Verdict::RetryAfter(wait),
-        (_, Rule::NextWindow) => Verdict::NextWindow,
-        (_, Rule::Remint) if context == Context::Renew => Verdict::TokenDead,
-        (_, Rule::Remint) => Verdict::Unknown,
-        (_, Rule::AskPerson) => Verdict::AskPerson,
+        ("login_unavailable" | "renewal_unsettled", _) | (_, Rule::OtherLeg | Rule::PassOn) => RetryAdvice::Unknown,
+        (_, Rule::RetryAfter(wait)) => RetryAdvice::RetryAfter(wait),
+        (_, Rule::NextWindow) => RetryAdvice::NextWindow,
+        (_, Rule::Remint) if context == Context::Renew => RetryAdvice::TokenDead,
+        (_, Rule::Remint) => RetryAdvice::Unknown,
+        (_, Rule::AskPerson) => RetryAdvice::AskPerson,
     }
 }
 
 /// What happened, with the broker's own words behind it.
-fn summary(found: &Found, secrets: &[&str]) -> String {
+fn summary(found: &RecognisedRefusal, secrets: &[&str]) -> String {
     let mut text = sentence(&found.row.summary).to_owned();
     // The table's cleaning knows what secrets look like; here it is known what they are.
     let quotable = |words: &&String| secrets.iter().all(|secret| secret.is_empty() || !words.contains(secret));

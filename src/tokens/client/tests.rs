@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::tokens::lifecycle::{Consumer, TokenSource, Verdict};
+use crate::tokens::lifecycle::{Consumer, RetryAdvice, TokenSource};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -16,13 +16,13 @@ macro_rules! fixture {
     };
 }
 
-fn answer(status: u16, body: &str) -> Answer {
+fn answer(status: u16, body: &str) -> HttpReply {
     let body = Zeroizing::new(body.as_bytes().to_vec());
-    Answer { status, content_type: Some("application/json".to_owned()), body }
+    HttpReply { status, content_type: Some("application/json".to_owned()), body }
 }
 
-fn exchange(status: u16, body: &str) -> Exchange {
-    Exchange { answer: Ok(answer(status, body)), skew: None, leg: Some(Role::Primary), source: None }
+fn exchange(status: u16, body: &str) -> CallOutcome {
+    CallOutcome { answer: Ok(answer(status, body)), skew: None, leg: Some(Role::Primary), source: None }
 }
 
 fn id() -> ClientId {
@@ -75,32 +75,32 @@ fn each_kind_of_login_brings_a_token_with_its_times() {
 /// What a refusal means decides whether the next try locks the account.
 #[test]
 fn refusals_are_what_they_are_for_the_next_try() {
-    let retry = |seconds| Verdict::RetryAfter(Duration::from_secs(seconds));
+    let retry = |seconds| RetryAdvice::RetryAfter(Duration::from_secs(seconds));
     let html = "<!DOCTYPE html><html></html>";
     use Context::{Consent, Login, Renew};
     for (status, body, context, verdict, counts) in [
         (200, fixture!("auth/generate-access-token.200.error-cooldown"), Login, retry(130), false),
-        (200, fixture!("auth/generate-access-token.200.error-invalid-pin"), Login, Verdict::AskPerson, true),
-        (200, fixture!("auth/generate-access-token.200.error-invalid-totp"), Login, Verdict::NextWindow, true),
-        (401, fixture!("auth/generate-access-token.401.unauthorized"), Login, Verdict::AskPerson, false),
-        (200, fixture!("auth/internal-login-totp-rejected"), Login, Verdict::NextWindow, true),
-        (500, fixture!("auth/renew-token.500.wrong-token-type"), Renew, Verdict::WrongKind, false),
-        (400, fixture!("auth/renew-token.400.post-verb"), Renew, Verdict::AskPerson, false),
-        (401, fixture!("auth/renew-token.401.expired"), Renew, Verdict::TokenDead, false),
-        (400, fixture!("profile/profile.400.revoked-token"), Renew, Verdict::TokenDead, false),
+        (200, fixture!("auth/generate-access-token.200.error-invalid-pin"), Login, RetryAdvice::AskPerson, true),
+        (200, fixture!("auth/generate-access-token.200.error-invalid-totp"), Login, RetryAdvice::NextWindow, true),
+        (401, fixture!("auth/generate-access-token.401.unauthorized"), Login, RetryAdvice::AskPerson, false),
+        (200, fixture!("auth/internal-login-totp-rejected"), Login, RetryAdvice::NextWindow, true),
+        (500, fixture!("auth/renew-token.500.wrong-token-type"), Renew, RetryAdvice::WrongKind, false),
+        (400, fixture!("auth/renew-token.400.post-verb"), Renew, RetryAdvice::AskPerson, false),
+        (401, fixture!("auth/renew-token.401.expired"), Renew, RetryAdvice::TokenDead, false),
+        (400, fixture!("profile/profile.400.revoked-token"), Renew, RetryAdvice::TokenDead, false),
         (200, fixture!("auth/consent-generate.200.limit-exceeded"), Consent, retry(86_400), false),
-        (401, fixture!("auth/consent-generate.401.bad-app-headers"), Consent, Verdict::AskPerson, false),
+        (401, fixture!("auth/consent-generate.401.bad-app-headers"), Consent, RetryAdvice::AskPerson, false),
         (429, "", Login, retry(130), false),
-        (502, html, Login, Verdict::Unknown, false),
-        (200, html, Login, Verdict::Unknown, false),
-        (200, html, Renew, Verdict::Unknown, false),
-        (500, "{}", Consent, Verdict::Unknown, false),
-        (200, "", Login, Verdict::Unknown, false),
-        (200, "{}", Login, Verdict::Unknown, false),
-        (200, r#"{"accessToken":""}"#, Login, Verdict::Unknown, false),
-        (200, r#"{"accessToken":7}"#, Login, Verdict::Unknown, false),
-        (200, r#"{"accessToken":"eyJ"#, Login, Verdict::Unknown, false),
-        (302, "", Login, Verdict::Unknown, false),
+        (502, html, Login, RetryAdvice::Unknown, false),
+        (200, html, Login, RetryAdvice::Unknown, false),
+        (200, html, Renew, RetryAdvice::Unknown, false),
+        (500, "{}", Consent, RetryAdvice::Unknown, false),
+        (200, "", Login, RetryAdvice::Unknown, false),
+        (200, "{}", Login, RetryAdvice::Unknown, false),
+        (200, r#"{"accessToken":""}"#, Login, RetryAdvice::Unknown, false),
+        (200, r#"{"accessToken":7}"#, Login, RetryAdvice::Unknown, false),
+        (200, r#"{"accessToken":"eyJ"#, Login, RetryAdvice::Unknown, false),
+        (302, "", Login, RetryAdvice::Unknown, false),
     ] {
         let refusal = refused(status, body, context);
         assert_eq!((refusal.verdict, refusal.login_refusal), (verdict, counts), "{status} {context:?} {body}");
@@ -128,7 +128,7 @@ fn a_token_is_taken_only_if_it_is_this_accounts_and_alive() {
         (json!({ "accessToken": "an-opaque-token" }).to_string(), "token_unreadable"),
     ] {
         let refusal = refused(200, &body, Context::Login);
-        assert_eq!((refusal.trouble.code.as_ref(), refusal.verdict), (code, Verdict::AskPerson), "{body}");
+        assert_eq!((refusal.trouble.code.as_ref(), refusal.verdict), (code, RetryAdvice::AskPerson), "{body}");
         let told = format!("{refusal:?}");
         assert!(!told.contains("eyJhbGci") && !told.contains("an-opaque-token"), "{told}");
     }

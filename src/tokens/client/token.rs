@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::call::Answer;
+use super::call::HttpReply;
 use super::refusal::{for_a_person, unreadable};
 use crate::broker::dhan::errors::{self, Context, Reply};
 use crate::broker::dhan::token::Claims;
@@ -64,7 +64,7 @@ struct Wire {
 }
 
 /// The token of a reply that is no refusal. `now` is the broker's.
-pub(super) fn minted(answer: &Answer, client_id: &ClientId, now: Timestamp) -> Result<Minted, Refusal> {
+pub(super) fn minted(answer: &HttpReply, client_id: &ClientId, now: Timestamp) -> Result<Minted, Refusal> {
     let mut json = serde_json::Deserializer::from_slice(&answer.body);
     let wire = Wire::deserialize(&mut json).map_err(|_| unreadable())?;
     let token = wire.access_token.filter(|token| !token.expose_secret().is_empty()).ok_or_else(unreadable)?;
@@ -129,7 +129,7 @@ fn expiry(value: &Value) -> Option<Timestamp> {
 }
 
 /// The link of a reply that is no refusal.
-pub(super) fn consent_link(answer: &Answer, auth: &Authority) -> Result<ConsentLink, Refusal> {
+pub(super) fn consent_link(answer: &HttpReply, auth: &Authority) -> Result<ConsentLink, Refusal> {
     #[derive(Deserialize)]
     struct Wire {
         #[serde(rename = "consentAppId")]
@@ -144,7 +144,7 @@ pub(super) fn consent_link(answer: &Answer, auth: &Authority) -> Result<ConsentL
 }
 
 /// Does this reply refuse the verb it was asked by? Then nothing was done.
-pub(super) fn refuses_verb(answer: &Answer) -> bool {
+pub(super) fn refuses_verb(answer: &HttpReply) -> bool {
     match StatusCode::from_u16(answer.status) {
         Ok(StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED) => true,
         // As the API answers a wrong verb (measured for RenewToken).

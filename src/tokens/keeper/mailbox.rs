@@ -25,8 +25,8 @@ pub(super) struct Waiting {
     pub(super) ended: bool,
 }
 
-/// One of them.
-pub(super) enum Message {
+/// What a keeper is told: by somebody who waits, or because something changed.
+pub(super) enum KeeperMessage {
     /// Somebody wants something, and waits.
     Ask(KeeperRequest),
     /// Something was changed from outside.

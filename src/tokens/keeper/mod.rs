@@ -9,13 +9,14 @@
 //! - A login that was sent is waited for, also when the gateway stops: its token may
 //!   have killed the one before.
 //!
-//! Not here: how the broker is asked ([`Broker`]), whose account it is (`accounts`).
+//! Not here: how the broker is asked ([`TokenBroker`]), whose account it is (`accounts`).
 
 mod broker;
 mod driver;
 mod mailbox;
 mod receiver;
 mod request;
+mod timer;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -50,13 +51,13 @@ const SKEW_TOLD: SignedDuration = SignedDuration::from_secs(2);
 
 /// Who asks the broker on a keeper's behalf. Every question is sent once at most and
 /// answered within a limit of its own.
-pub trait Broker: Send + Sync {
+pub trait TokenBroker: Send + Sync {
     /// Asks the broker, from one of the account's addresses.
-    fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: Question) -> BoxFuture<'static, Answer>;
+    fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply>;
 }
 
 /// What a keeper asks of the broker.
-pub enum Question {
+pub enum BrokerRequest {
     /// A token, by PIN and the code of one step.
     PinTotp {
         /// The PIN with which the customer logs in at the broker.
@@ -105,7 +106,7 @@ pub enum Question {
 }
 
 /// What the broker said.
-pub struct Answer {
+pub struct BrokerReply {
     /// How far the broker's clock is still ahead of ours, now that it is corrected; where its reply told.
     pub skew: Option<SignedDuration>,
     /// The result of the question.
@@ -133,7 +134,7 @@ pub enum CallResult {
 /// What all keepers share.
 pub struct Keepers {
     store: Store,
-    broker: Arc<dyn Broker>,
+    broker: Arc<dyn TokenBroker>,
     tasks: Tasks,
     turns: LoginRateLimiter,
     checks: Arc<Semaphore>,
@@ -159,7 +160,7 @@ impl Keepers {
     /// keepers and is stopped before the broker's connections are.
     pub fn new(
         store: Store,
-        broker: Arc<dyn Broker>,
+        broker: Arc<dyn TokenBroker>,
         logins_per_second: u32,
         tasks: Tasks,
         events: Events,
@@ -305,7 +306,7 @@ impl Keeper {
             }
             return;
         }
-        self.cell.bar(generation);
+        self.cell.revoke(generation);
         if self.refused.fetch_max(generation, Ordering::AcqRel) < generation {
             self.mail.changed();
         }
@@ -330,7 +331,7 @@ impl Keeper {
     }
 
     /// An operator wants a new token now; `vouched`: the cause of refused logins is
-    /// mended. Returns when it is begun or refused; [`TokenCell::settle`] waits for the rest.
+    /// mended. Returns when it is begun or refused; [`TokenCell::wait_until_idle`] waits for the rest.
     pub async fn refresh(&self, vouched: bool) {
         let (done, told) = oneshot::channel();
         self.ask(KeeperRequest::Refresh { vouched, done }, told).await;

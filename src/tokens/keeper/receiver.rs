@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Keeper;
-use super::mailbox::Message;
+use super::mailbox::KeeperMessage;
 
 /// A keeper's right to read its mail. When it goes nobody reads, and who still asks is told so.
 pub(super) struct Receiver(pub(super) Arc<Keeper>);
@@ -15,7 +15,7 @@ impl Receiver {
     }
 
     /// The next letter, or `None` when the keeper is to end. Cancel-safe.
-    pub(super) async fn next(&self) -> Option<Message> {
+    pub(super) async fn next(&self) -> Option<KeeperMessage> {
         loop {
             {
                 let mut waiting = self.0.mail.lock();
@@ -23,10 +23,10 @@ impl Receiver {
                     return None;
                 }
                 if let Some(ask) = waiting.asks.pop_front() {
-                    return Some(Message::Ask(ask));
+                    return Some(KeeperMessage::Ask(ask));
                 }
                 if std::mem::take(&mut waiting.changed) {
-                    return Some(Message::Changed);
+                    return Some(KeeperMessage::Changed);
                 }
             }
             self.0.mail.came.notified().await;

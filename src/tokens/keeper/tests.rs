@@ -12,18 +12,18 @@ use super::*;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, Pair, Platform, SourceAddr, clocks};
 use crate::egress::{Egress, Options};
-use crate::legs::{Settings, Supervisor};
+use crate::legs::{LegSettings, Supervisor};
 use crate::store::Change;
 use crate::store::MasterKey;
 use crate::store::records::{AccountRecord, CredentialsRecord, TokenRecord};
 use crate::tokens::facts;
-use crate::tokens::lifecycle::{State, Verdict, Why};
+use crate::tokens::lifecycle::{RetryAdvice, State, Why};
 
 const CLIENT: &str = "1000000001";
 
 /// What was asked, in short, and what the keeper's own record said at that moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Asked {
+struct AskedRequest {
     what: &'static str,
     recorded: bool,
 }
@@ -32,7 +32,7 @@ struct Asked {
 struct Played {
     store: Store,
     answers: Mutex<Vec<CallResult>>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<AskedRequest>>,
     /// Is `/profile` answered like everything else?
     profile: AtomicBool,
     more: Arc<Notify>,
@@ -56,32 +56,35 @@ impl Played {
 
 struct Handle(Arc<Played>);
 
-impl Broker for Handle {
-    fn ask(&self, _legs: Arc<Legs>, _client_id: ClientId, question: Question) -> BoxFuture<'static, Answer> {
+impl TokenBroker for Handle {
+    fn ask(&self, _legs: Arc<Legs>, _client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
         let what = match question {
-            Question::PinTotp { .. } => "login",
-            Question::Renew { .. } => "renew",
-            Question::ConsentLink { .. } => "link",
-            Question::ConsentToken { .. } => "consent",
+            BrokerRequest::PinTotp { .. } => "login",
+            BrokerRequest::Renew { .. } => "renew",
+            BrokerRequest::ConsentLink { .. } => "link",
+            BrokerRequest::ConsentToken { .. } => "consent",
             // Nobody says what time it is.
-            Question::Time => {
-                return Box::pin(std::future::ready(Answer { skew: None, said: CallResult::NotSent(String::new()) }));
+            BrokerRequest::Time => {
+                return Box::pin(std::future::ready(BrokerReply {
+                    skew: None,
+                    said: CallResult::NotSent(String::new()),
+                }));
             }
-            Question::Profile { .. } if self.0.profile.load(Ordering::Relaxed) => "profile",
+            BrokerRequest::Profile { .. } if self.0.profile.load(Ordering::Relaxed) => "profile",
             // Asked only when a test begins in the last seconds of a code, and then it is dead.
-            Question::Profile { .. } => {
+            BrokerRequest::Profile { .. } => {
                 let said = CallResult::Checked(super::super::lifecycle::CheckOutcome::Dead);
-                return Box::pin(std::future::ready(Answer { skew: None, said }));
+                return Box::pin(std::future::ready(BrokerReply { skew: None, said }));
             }
         };
         let played = Arc::clone(&self.0);
         async move {
             let record = played.store.get::<LoginRecord>(&name()).unwrap();
             let recorded = record.is_some_and(|record| !record.0["unanswered"].is_null());
-            played.asked.lock().unwrap().push(Asked { what, recorded });
+            played.asked.lock().unwrap().push(AskedRequest { what, recorded });
             loop {
                 if let Some(said) = played.take() {
-                    return Answer { skew: None, said };
+                    return BrokerReply { skew: None, said };
                 }
                 played.more.notified().await;
             }
@@ -144,9 +147,9 @@ impl Fixture {
         let egress = Egress::new(options, Tasks::default()).unwrap();
         let own = SourceAddr::parse("::1").unwrap();
         let api = Authority::parse("api.dhan.co:443", None).unwrap();
-        let settings = Settings { dwell: second, warm: 0, warm_always: false, api };
-        let attendant = Supervisor::new(settings, egress, Arc::default());
-        let legs = Legs::new(&name(), &Pair { primary: own, secondary: own }, &attendant);
+        let settings = LegSettings { dwell: second, warm: 0, warm_always: false, api };
+        let supervisor = Supervisor::new(settings, egress, Arc::default());
+        let legs = Legs::new(&name(), &Pair { primary: own, secondary: own }, &supervisor);
         let record = AccountRecord {
             nickname: None,
             platform: Platform::Automatic,
@@ -211,7 +214,7 @@ impl Fixture {
         record
     }
 
-    async fn until(&self, what: impl Fn(&super::super::cell::TokenStatus) -> bool) -> super::super::cell::TokenStatus {
+    async fn until(&self, what: impl Fn(&crate::tokens::TokenStatus) -> bool) -> crate::tokens::TokenStatus {
         let mut looks = 0;
         loop {
             let standing = self.cell.standing();
@@ -238,7 +241,7 @@ async fn an_account_without_a_token_logs_in_and_what_it_spends_is_written_first(
     let _keeper = it.keep();
     let live = it.cell.wait(0, in_a_minute()).await.unwrap();
     assert_eq!(live.secret().expose_secret(), text.expose_secret());
-    assert_eq!(*it.played.asked.lock().unwrap(), [Asked { what: "login", recorded: true }]);
+    assert_eq!(*it.played.asked.lock().unwrap(), [AskedRequest { what: "login", recorded: true }]);
     let stored = it.store.get::<TokenRecord>(&name()).unwrap().unwrap();
     assert_eq!((stored.generation, stored.source.as_str()), (1, "pin_totp"));
     it.until(|standing| standing.state == Some(State::Live)).await;
@@ -327,7 +330,7 @@ async fn who_waits_is_told_why_no_token_comes() {
     keeper.refused(1, By::Write);
     it.until(|_| it.played.asked() == ["login"]).await;
     it.played.push(CallResult::Refused(Box::new(Refusal {
-        verdict: Verdict::AskPerson,
+        verdict: RetryAdvice::AskPerson,
         login_refusal: true,
         trouble: Trouble::new("pin_wrong", "the PIN is wrong", "correct it"),
     })));
@@ -454,15 +457,18 @@ async fn a_keeper_that_waits_holds_little() {
 #[tokio::test]
 async fn a_clock_that_is_corrected_wakes_who_has_nothing_to_wait_for() {
     let it = Fixture::new().await;
-    let due = |epoch, parted| driver::due(&it.keepers, None, epoch, parted).now_or_never();
+    let due = |epoch, parted| timer::due(&it.keepers, None, epoch, parted).now_or_never();
     let (before, parted) = (steady::epoch(), clocks::parted());
     assert_eq!(due(before, parted), None);
-    assert_eq!(due(before, parted + 1), Some(driver::Due::ClocksParted));
-    let planned = driver::due(&it.keepers, None, before, parted);
+    assert_eq!(due(before, parted + 1), Some(timer::WakeCause::ClocksParted));
+    let planned = timer::due(&it.keepers, None, before, parted);
     tokio::pin!(planned);
     assert_eq!(planned.as_mut().now_or_never(), None);
     assert!(steady::measured(jiff::SignedDuration::from_hours(24)).is_some());
     // At once, and not when it would have looked at the clock again.
-    assert_eq!(planned.await, driver::Due::Moment { turn: false });
-    assert_eq!((due(before, parted), due(steady::epoch(), parted)), (Some(driver::Due::Moment { turn: false }), None));
+    assert_eq!(planned.await, timer::WakeCause::Moment { turn: false });
+    assert_eq!(
+        (due(before, parted), due(steady::epoch(), parted)),
+        (Some(timer::WakeCause::Moment { turn: false }), None)
+    );
 }

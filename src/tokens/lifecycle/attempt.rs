@@ -4,10 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::budget::{AttemptKind, CONSENTS_A_DAY, TOTP_LEFT, Unanswered, totp_begins};
 use super::facts::{TokenFacts, Trouble};
-use super::interface::{Action, AttemptOutcome, Refusal, Strategy, Verdict};
+use super::interface::{Action, AttemptOutcome, Refusal, RetryAdvice, Strategy};
 use super::plan::{LOCKED_OUT, NO_PAIR};
 use super::schedule::{MarketCalendar, plus};
-use super::{Attempt, Lifecycle};
+use super::{Lifecycle, LoginAttempt};
 
 /// An attempt that is not sent within this is not sent: the keeper writes first, and
 /// the time between two logins counts from when one was sent at the latest.
@@ -42,7 +42,7 @@ impl Lifecycle {
         let Some(plan) = self.plan(now, calendar).filter(|plan| plan.at <= now) else { return };
         let id = self.fresh_id();
         let latest = plus(now, TO_SEND);
-        let mut attempt = Attempt {
+        let mut attempt = LoginAttempt {
             id,
             kind: plan.kind,
             latest,
@@ -76,7 +76,7 @@ impl Lifecycle {
         self.outstanding(attempt);
     }
 
-    fn outstanding(&mut self, attempt: Attempt) {
+    fn outstanding(&mut self, attempt: LoginAttempt) {
         self.budget.unanswered = Some(Unanswered { kind: attempt.kind, latest: attempt.latest });
         self.attempt = Some(Box::new(attempt));
     }
@@ -115,7 +115,15 @@ impl Lifecycle {
         let latest = plus(now, TO_SEND);
         self.budget.spend_consent(now, self.skew);
         let kind = AttemptKind::ConsentLink;
-        self.outstanding(Attempt { id, kind, latest, before: None, step_before: None, generation: None, link: None });
+        self.outstanding(LoginAttempt {
+            id,
+            kind,
+            latest,
+            before: None,
+            step_before: None,
+            generation: None,
+            link: None,
+        });
         actions.push(Action::MakeConsent { id, latest });
     }
 
@@ -147,7 +155,7 @@ impl Lifecycle {
         }
     }
 
-    fn minted(&mut self, attempt: &Attempt, facts: TokenFacts, now: Timestamp) {
+    fn minted(&mut self, attempt: &LoginAttempt, facts: TokenFacts, now: Timestamp) {
         self.adopt(facts, now);
         self.budget.forget_failures();
         if attempt.kind == AttemptKind::PinTotp {
@@ -160,7 +168,7 @@ impl Lifecycle {
 
     /// Nothing left this host, so nothing is spent but the code, which stays spent:
     /// a step is written down once.
-    fn not_sent(&mut self, attempt: &Attempt, now: Timestamp) {
+    fn not_sent(&mut self, attempt: &LoginAttempt, now: Timestamp) {
         self.unsent = self.unsent.saturating_add(1);
         self.unsent_at = Some(now);
         let mut trouble = NOT_SENT;
@@ -180,7 +188,7 @@ impl Lifecycle {
     }
 
     /// Not so much as a code was made. It is no leg's fault, and worth another try as soon as there may be room.
-    fn not_recorded(&mut self, attempt: &Attempt, trouble: Trouble, now: Timestamp) {
+    fn not_recorded(&mut self, attempt: &LoginAttempt, trouble: Trouble, now: Timestamp) {
         self.unsent = 0;
         self.not_sent(attempt, now);
         if attempt.kind == AttemptKind::PinTotp {
@@ -189,7 +197,7 @@ impl Lifecycle {
         self.trouble = Some(trouble.into());
     }
 
-    fn lost(&mut self, attempt: &Attempt, now: Timestamp) {
+    fn lost(&mut self, attempt: &LoginAttempt, now: Timestamp) {
         self.trouble = Some(LOST.into());
         if !attempt.kind.mints() {
             return;
@@ -206,10 +214,10 @@ impl Lifecycle {
         }
     }
 
-    fn attempt_refused(&mut self, attempt: &Attempt, refusal: Refusal, now: Timestamp) {
+    fn attempt_refused(&mut self, attempt: &LoginAttempt, refusal: Refusal, now: Timestamp) {
         let Refusal { verdict, login_refusal, trouble } = refusal;
         self.trouble = Some(trouble.clone().into());
-        if let Verdict::RetryAfter(wait) = verdict {
+        if let RetryAdvice::RetryAfter(wait) = verdict {
             let until = plus(now, SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX));
             match attempt.kind {
                 AttemptKind::ConsentLink => self.budget.consent_after = Some(until),
@@ -223,10 +231,10 @@ impl Lifecycle {
             AttemptKind::Renewal => self.renewal_refused(attempt, verdict, now),
             AttemptKind::ConsentToken => {}
             AttemptKind::PinTotp => {
-                if verdict == Verdict::AskPerson {
+                if verdict == RetryAdvice::AskPerson {
                     self.budget.stopped = Some(trouble.clone().into());
                 }
-                if verdict == Verdict::Unknown && !login_refusal {
+                if verdict == RetryAdvice::Unknown && !login_refusal {
                     self.budget.errors = self.budget.errors.saturating_add(1);
                     self.stop_if_locked_out(None);
                 }
@@ -238,25 +246,25 @@ impl Lifecycle {
         }
         self.budget.failed(now);
         match verdict {
-            Verdict::Unknown => self.token_in_doubt(now),
-            Verdict::RetryAfter(_)
-            | Verdict::NextWindow
-            | Verdict::TokenDead
-            | Verdict::AskPerson
-            | Verdict::WrongKind => self.forced = false,
+            RetryAdvice::Unknown => self.token_in_doubt(now),
+            RetryAdvice::RetryAfter(_)
+            | RetryAdvice::NextWindow
+            | RetryAdvice::TokenDead
+            | RetryAdvice::AskPerson
+            | RetryAdvice::WrongKind => self.forced = false,
         }
     }
 
-    fn renewal_refused(&mut self, attempt: &Attempt, verdict: Verdict, now: Timestamp) {
+    fn renewal_refused(&mut self, attempt: &LoginAttempt, verdict: RetryAdvice, now: Timestamp) {
         match verdict {
-            Verdict::WrongKind | Verdict::AskPerson => self.budget.renewal_refused = attempt.generation,
-            Verdict::TokenDead => {
+            RetryAdvice::WrongKind | RetryAdvice::AskPerson => self.budget.renewal_refused = attempt.generation,
+            RetryAdvice::TokenDead => {
                 // Only the token that was tried: a person may have given another since.
                 if self.held.as_ref().map(|held| held.facts.generation) == attempt.generation {
                     self.token_died(now);
                 }
             }
-            Verdict::RetryAfter(_) | Verdict::NextWindow | Verdict::Unknown => {}
+            RetryAdvice::RetryAfter(_) | RetryAdvice::NextWindow | RetryAdvice::Unknown => {}
         }
     }
 

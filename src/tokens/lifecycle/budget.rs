@@ -145,7 +145,7 @@ impl Budget {
 
     /// Times that lie ahead can only come from a clock that was moved back. Waiting
     /// for them could take for ever; one whole wait from now keeps every limit.
-    pub(super) fn settle(&mut self, now: Timestamp, skew: SignedDuration) {
+    pub(super) fn clamp_times(&mut self, now: Timestamp, skew: SignedDuration) {
         for past in [&mut self.last_mint_attempt, &mut self.last_failure, &mut self.consent_open] {
             *past = past.map(|at| at.min(now));
         }

@@ -107,7 +107,7 @@ pub enum AttemptOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What it means for the next try.
-    pub verdict: Verdict,
+    pub verdict: RetryAdvice,
     /// It was PIN or TOTP that was refused. Two in a row stop logins: a third may
     /// lock the account at the broker.
     pub login_refusal: bool,
@@ -117,7 +117,7 @@ pub struct Refusal {
 
 /// What an error of the broker means for the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RetryAdvice {
     /// Not before this has passed (a cooldown, a rate limit).
     RetryAfter(Duration),
     /// With the code of another window (a TOTP code that was wrong, late or used).

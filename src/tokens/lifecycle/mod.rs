@@ -57,7 +57,7 @@ pub use budget::{
     AttemptKind, Budget, CONSENTS_A_DAY, Killed, REFUSALS, TOTP_LEFT, TOTP_SECONDS, Unanswered, totp_step,
 };
 pub use facts::{Consumer, LoginMethods, TokenFacts, TokenSource, Trouble};
-pub use interface::{Action, AttemptOutcome, By, CheckOutcome, Event, Refusal, State, Strategy, Verdict, Why};
+pub use interface::{Action, AttemptOutcome, By, CheckOutcome, Event, Refusal, RetryAdvice, State, Strategy, Why};
 pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, Weekdays, india_date};
 
 use schedule::{backoff, plus, seed_of};
@@ -88,7 +88,7 @@ pub(super) const CHECK_TIME: SignedDuration = SignedDuration::from_secs(10);
 
 /// What is known of the token that is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
+enum TokenHealth {
     /// Nothing against it. Signs.
     Good,
     /// A login was lost: if it happened, this one is dead. Signs, as most often it
@@ -102,7 +102,7 @@ enum Health {
 
 /// The attempt under way.
 #[derive(Clone, Debug)]
-struct Attempt {
+struct LoginAttempt {
     id: u64,
     kind: AttemptKind,
     latest: Timestamp,
@@ -118,9 +118,9 @@ struct Attempt {
 
 /// The token that is held.
 #[derive(Clone, Debug)]
-struct Held {
+struct HeldToken {
     facts: TokenFacts,
-    health: Health,
+    health: TokenHealth,
     since: Timestamp,
     revivals: u8,
     /// The check under way.
@@ -136,8 +136,8 @@ struct Held {
     looked: Timestamp,
 }
 
-impl Held {
-    const fn new(facts: TokenFacts, health: Health, since: Timestamp) -> Self {
+impl HeldToken {
+    const fn new(facts: TokenFacts, health: TokenHealth, since: Timestamp) -> Self {
         Self {
             facts,
             health,
@@ -152,7 +152,7 @@ impl Held {
         }
     }
 
-    const fn doubt(&mut self, health: Health, now: Timestamp) {
+    const fn doubt(&mut self, health: TokenHealth, now: Timestamp) {
         self.health = health;
         self.check = None;
         self.check_at = now;
@@ -161,7 +161,7 @@ impl Held {
     }
 }
 
-impl Held {
+impl HeldToken {
     /// It signs on, and `/profile` is asked, unless that has just been.
     fn ask_about(&mut self, by: By, now: Timestamp) {
         if by == By::Read && self.vouched.is_some_and(|at| now.duration_since(at).abs() < ASKED_APART) {
@@ -185,7 +185,7 @@ pub(super) fn is_fresh(issued_at: Timestamp, now: Timestamp, skew: SignedDuratio
 }
 
 /// What an event found.
-struct Last {
+struct LastShown {
     /// As given in the last [`Action::Record`].
     recorded: Budget,
     /// As it was at the last [`Action::Show`]. None yet before the first.
@@ -201,9 +201,9 @@ pub struct Lifecycle {
     /// Credentials changed before the budget was known.
     changed_early: bool,
     budget: Budget,
-    held: Option<Held>,
+    held: Option<HeldToken>,
     /// Boxed: there is none for most of the day.
-    attempt: Option<Box<Attempt>>,
+    attempt: Option<Box<LoginAttempt>>,
     next_id: u64,
     skew: SignedDuration,
     /// It was measured since the start.
@@ -292,8 +292,8 @@ impl Lifecycle {
     pub fn handle(&mut self, event: Event, now: Timestamp, calendar: &dyn MarketCalendar) -> Vec<Action> {
         let mut actions = Vec::new();
         let last = self.last(&event);
-        self.budget.settle(now, self.skew);
-        self.settle(now);
+        self.budget.clamp_times(now, self.skew);
+        self.clamp_times(now);
         if self.started {
             self.take(event, now, calendar, &mut actions);
         } else {
@@ -305,8 +305,8 @@ impl Lifecycle {
         actions
     }
 
-    /// Times that lie ahead are of a clock that was corrected since: see [`Budget::settle`].
-    fn settle(&mut self, now: Timestamp) {
+    /// Times that lie ahead are of a clock that was corrected since: see [`Budget::clamp_times`].
+    fn clamp_times(&mut self, now: Timestamp) {
         self.unsent_at = self.unsent_at.map(|at| at.min(now));
         if let Some(held) = &mut self.held {
             held.since = held.since.min(now);
@@ -316,13 +316,13 @@ impl Lifecycle {
     }
 
     /// What was written and shown before this event: every event says all that it changed.
-    fn last(&self, event: &Event) -> Option<Last> {
+    fn last(&self, event: &Event) -> Option<LastShown> {
         if self.started {
             let shown = Some((self.state.clone(), self.trouble.clone()));
-            return Some(Last { recorded: self.budget.clone(), shown });
+            return Some(LastShown { recorded: self.budget.clone(), shown });
         }
         let Event::Started { budget, .. } = event else { return None };
-        Some(Last { recorded: Budget::clone(budget), shown: None })
+        Some(LastShown { recorded: Budget::clone(budget), shown: None })
     }
 
     #[allow(clippy::wildcard_enum_match_arm, reason = "before the start every other event is ignored, new ones too")]
@@ -349,7 +349,7 @@ impl Lifecycle {
         }
         self.budget.skew = self.skew;
         let crashed = self.budget.resume(now);
-        self.budget.settle(now, self.skew);
+        self.budget.clamp_times(now, self.skew);
         if self.changed_early {
             self.budget.new_credentials();
         }
@@ -362,13 +362,13 @@ impl Lifecycle {
             self.budget.doubtful = Some(facts.generation);
         }
         let health = if self.budget.dead == Some(facts.generation) {
-            Health::Dead
+            TokenHealth::Dead
         } else if self.budget.doubtful == Some(facts.generation) {
-            Health::Doubtful
+            TokenHealth::Doubtful
         } else {
-            Health::Good
+            TokenHealth::Good
         };
-        let mut held = Held::new(facts, health, now);
+        let mut held = HeldToken::new(facts, health, now);
         // What another login did while we did not run was not seen.
         held.looked = plus(facts.issued_at, -self.skew);
         self.held = Some(held);
@@ -428,7 +428,7 @@ impl Lifecycle {
 
     /// This is the account's token now.
     fn adopt(&mut self, facts: TokenFacts, now: Timestamp) {
-        self.held = Some(Held::new(facts, Health::Good, now));
+        self.held = Some(HeldToken::new(facts, TokenHealth::Good, now));
         self.forced = false;
         self.budget.doubtful = None;
         self.budget.dead = None;
@@ -441,8 +441,8 @@ impl Lifecycle {
         let skew = self.skew;
         let Some(held) = self.held.as_mut().filter(|held| held.facts.generation == generation) else { return };
         match held.health {
-            Health::Good | Health::Doubtful => {}
-            Health::Suspect | Health::Dead => return,
+            TokenHealth::Good | TokenHealth::Doubtful => {}
+            TokenHealth::Suspect | TokenHealth::Dead => return,
         }
         if by == By::Read || is_fresh(held.facts.issued_at, now, skew) {
             held.ask_about(by, now);
@@ -450,7 +450,7 @@ impl Lifecycle {
             self.token_died(now);
         } else if held.revivals < REVIVALS {
             // No login can be made at once, and asking costs nothing.
-            held.doubt(Health::Suspect, now);
+            held.doubt(TokenHealth::Suspect, now);
         } else if own_login {
             self.token_died(now);
         } else {
@@ -471,20 +471,20 @@ impl Lifecycle {
                 // Reads go on being refused if it is dead, and begin it anew.
                 held.doubted &= held.checks < DOUBTS_ASKED;
                 // The morning's look was for the time before the market; now callers tell.
-                if held.health == Health::Good && calendar.is_market_hours(now) {
+                if held.health == TokenHealth::Good && calendar.is_market_hours(now) {
                     held.looked = now;
                 }
                 held.checks = held.checks.saturating_add(1);
                 let wait = backoff(held.checks, SignedDuration::from_secs(5), LONGEST_CHECK_WAIT, chance);
                 held.check_at = plus(now, wait);
             }
-            (_, Health::Dead) => {}
+            (_, TokenHealth::Dead) => {}
             (CheckOutcome::Dead, _) => self.token_died(now),
             (CheckOutcome::Lives, health) => {
-                if health == Health::Suspect {
+                if health == TokenHealth::Suspect {
                     held.revivals = held.revivals.saturating_add(1);
                 }
-                held.health = Health::Good;
+                held.health = TokenHealth::Good;
                 held.looked = now;
                 held.checks = 0;
                 held.doubted = false;
@@ -498,13 +498,13 @@ impl Lifecycle {
         let skew = self.skew;
         let Some(held) = self.held.as_mut() else { return };
         // A login of ours that was lost may have killed it, and so has its end.
-        let killed = held.health != Health::Doubtful && plus(held.facts.expires_at, -skew) > now;
+        let killed = held.health != TokenHealth::Doubtful && plus(held.facts.expires_at, -skew) > now;
         if killed {
             let early = now.duration_since(held.since) < EARLY;
             self.early_deaths = if early { self.early_deaths.saturating_add(1) } else { 0 };
             self.budget.token_killed(now);
         }
-        held.doubt(Health::Dead, now);
+        held.doubt(TokenHealth::Dead, now);
         self.budget.dead = Some(held.facts.generation);
         self.budget.doubtful = None;
         self.forced = false;
@@ -518,7 +518,7 @@ impl Lifecycle {
     pub fn asking(&self) -> Option<u64> {
         let swaps = self.attempt.as_ref().is_some_and(|attempt| attempt.kind.mints());
         let held = self.held.as_ref().filter(|held| held.doubted && (held.check.is_some() || swaps))?;
-        matches!(held.health, Health::Good | Health::Doubtful).then_some(held.facts.generation)
+        matches!(held.health, TokenHealth::Good | TokenHealth::Doubtful).then_some(held.facts.generation)
     }
 
     /// The generation that signs, as last said.
@@ -533,8 +533,8 @@ impl Lifecycle {
 
     /// A login was lost: the token it would have replaced may be dead.
     fn token_in_doubt(&mut self, now: Timestamp) {
-        let Some(held) = self.held.as_mut().filter(|held| held.health == Health::Good) else { return };
-        held.doubt(Health::Doubtful, now);
+        let Some(held) = self.held.as_mut().filter(|held| held.health == TokenHealth::Good) else { return };
+        held.doubt(TokenHealth::Doubtful, now);
         self.budget.doubtful = Some(held.facts.generation);
     }
 
@@ -555,7 +555,7 @@ impl Lifecycle {
     }
 
     /// Say what follows from the state as it is now.
-    fn finish(&mut self, last: Last, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
+    fn finish(&mut self, last: LastShown, now: Timestamp, calendar: &dyn MarketCalendar, actions: &mut Vec<Action>) {
         let plan = self.plan(now, calendar);
         self.check_if_due(plan, now, calendar, actions);
         let usable = self.usable(now).map(|facts| facts.generation);

@@ -6,7 +6,7 @@ use super::budget::AttemptKind;
 use super::facts::{TokenFacts, Trouble};
 use super::interface::{Action, State, Why};
 use super::schedule::{self, COOLDOWN, MarketCalendar, backoff, mix, plus};
-use super::{CHECK_TIME, Health, Held, Lifecycle};
+use super::{CHECK_TIME, HeldToken, Lifecycle, TokenHealth};
 use crate::domain::Platform;
 
 /// A slot missed by more than this was missed for good, because we did not run.
@@ -68,7 +68,7 @@ impl Lifecycle {
     /// The token that is held has ended by a clock that nobody has held against the broker's yet, and `/profile`, whose
     /// answer brings the broker's time too, may still say that it lives.
     fn unsure_of_end(&self, now: Timestamp) -> bool {
-        let may_live = |held: &&Held| held.health != Health::Dead && held.vouched.is_none();
+        let may_live = |held: &&HeldToken| held.health != TokenHealth::Dead && held.vouched.is_none();
         let held = self.held.as_ref().filter(may_live).filter(|_| self.means.pair && !self.measured);
         held.is_some_and(|held| self.ends(&held.facts) <= now)
     }
@@ -76,7 +76,7 @@ impl Lifecycle {
     /// The token to sign with.
     pub(super) fn usable(&self, now: Timestamp) -> Option<TokenFacts> {
         let held = self.held.as_ref()?;
-        let good = matches!(held.health, Health::Good | Health::Doubtful);
+        let good = matches!(held.health, TokenHealth::Good | TokenHealth::Doubtful);
         (good && self.ends(&held.facts) > now).then_some(held.facts)
     }
 
@@ -103,7 +103,7 @@ impl Lifecycle {
 
     /// The token that the broker would renew: nothing is known against it.
     pub(super) fn renewable(&self, now: Timestamp) -> Option<TokenFacts> {
-        let held = self.held.as_ref().filter(|held| held.health == Health::Good && !held.doubted)?;
+        let held = self.held.as_ref().filter(|held| held.health == TokenHealth::Good && !held.doubted)?;
         let kind = held.facts.consumer == super::Consumer::SelfMade
             && self.budget.renewal_refused != Some(held.facts.generation);
         (kind && self.ends(&held.facts) > now).then_some(held.facts)
@@ -223,19 +223,21 @@ impl Lifecycle {
             return self.unsure_of_end(now).then_some(held.check_at);
         }
         match held.health {
-            Health::Good if held.doubted => Some(held.check_at),
-            Health::Good => schedule::morning_look(held.looked, self.seed, calendar).map(|at| at.max(held.check_at)),
-            Health::Doubtful => Some(held.check_at),
+            TokenHealth::Good if held.doubted => Some(held.check_at),
+            TokenHealth::Good => {
+                schedule::morning_look(held.looked, self.seed, calendar).map(|at| at.max(held.check_at))
+            }
+            TokenHealth::Doubtful => Some(held.check_at),
             // A login that may be made at once settles it better.
-            Health::Suspect => plan.is_none_or(|plan| plan.at > now).then_some(held.check_at),
-            Health::Dead => None,
+            TokenHealth::Suspect => plan.is_none_or(|plan| plan.at > now).then_some(held.check_at),
+            TokenHealth::Dead => None,
         }
     }
 
     pub(super) fn state_of(&self, plan: Option<Plan>, now: Timestamp) -> State {
         let minting = self.attempt.as_ref().is_some_and(|attempt| attempt.kind.mints());
         if self.usable(now).is_some() {
-            let doubted = self.held.as_ref().is_some_and(|held| held.health == Health::Doubtful);
+            let doubted = self.held.as_ref().is_some_and(|held| held.health == TokenHealth::Doubtful);
             let wanted = plan.is_some_and(|plan| plan.wanted <= now);
             return if minting || doubted || wanted { State::Refreshing } else { State::Live };
         }
@@ -247,7 +249,7 @@ impl Lifecycle {
             return self.state.clone();
         }
         // A check that is under way may find it alive at any moment.
-        let decides = |held: &&Held| held.health == Health::Suspect || self.unsure_of_end(now);
+        let decides = |held: &&HeldToken| held.health == TokenHealth::Suspect || self.unsure_of_end(now);
         let asked = self.asked_about(now).filter(|held| held.check.is_some()).filter(decides);
         if let Some(held) = asked {
             return State::Waiting { until: plus(held.check_at, CHECK_TIME), why: Why::Check };
@@ -272,9 +274,9 @@ impl Lifecycle {
     }
 
     /// The token whose check decides how it goes on.
-    fn asked_about(&self, now: Timestamp) -> Option<&Held> {
+    fn asked_about(&self, now: Timestamp) -> Option<&HeldToken> {
         let held = self.held.as_ref().filter(|_| self.means.pair)?;
-        let suspect = held.health == Health::Suspect && self.ends(&held.facts) > now;
+        let suspect = held.health == TokenHealth::Suspect && self.ends(&held.facts) > now;
         let silenced = self.silenced() && self.how(now) == Some(AttemptKind::PinTotp);
         (suspect || silenced || self.unsure_of_end(now)).then_some(held)
     }
@@ -293,7 +295,7 @@ impl Lifecycle {
         match &self.held {
             None => NO_TOKEN,
             Some(held) if self.ends(&held.facts) <= now => ENDED,
-            Some(held) if held.health == Health::Dead => {
+            Some(held) if held.health == TokenHealth::Dead => {
                 self.rival(now).map_or(DEAD, |rival| Trouble { action: DEAD.action, ..rival })
             }
             // It lives: what is asked for is a renewal, and that needs an address.

@@ -9,14 +9,14 @@ use super::tests::{AUTOMATIC, Desk, at, refusal, secs};
 use super::*;
 use crate::domain::Platform;
 
-fn any_verdict() -> impl proptest::strategy::Strategy<Value = Verdict> {
+fn any_verdict() -> impl proptest::strategy::Strategy<Value = RetryAdvice> {
     prop_oneof![
-        (0_u64..100_000).prop_map(|wait| Verdict::RetryAfter(Duration::from_secs(wait))),
-        Just(Verdict::NextWindow),
-        Just(Verdict::TokenDead),
-        Just(Verdict::AskPerson),
-        Just(Verdict::WrongKind),
-        Just(Verdict::Unknown),
+        (0_u64..100_000).prop_map(|wait| RetryAdvice::RetryAfter(Duration::from_secs(wait))),
+        Just(RetryAdvice::NextWindow),
+        Just(RetryAdvice::TokenDead),
+        Just(RetryAdvice::AskPerson),
+        Just(RetryAdvice::WrongKind),
+        Just(RetryAdvice::Unknown),
     ]
 }
 
@@ -25,7 +25,7 @@ enum Step {
     Wait(i64),
     Wake,
     Turn,
-    Answer(u8, Verdict, bool),
+    Answer(u8, RetryAdvice, bool),
     Check(u8),
     Refused(bool),
     Give(bool),

@@ -536,7 +536,7 @@ impl World {
             Some(reply) if !error => (self.random.between(50, 2000), reply),
             _ => {
                 self.figures.server_errors += 1;
-                (200, refused(Verdict::Unknown, false))
+                (200, refused(RetryAdvice::Unknown, false))
             }
         };
         if lost || error {
@@ -599,7 +599,7 @@ impl World {
         if hot {
             self.figures.cooldown_refusals += 1;
             self.accounts[n].fault = self.accounts[n].fault.max(now);
-            return refused(Verdict::RetryAfter(Duration::from_secs(130)), false);
+            return refused(RetryAdvice::RetryAfter(Duration::from_secs(130)), false);
         }
         if let Request::Login { step } = request {
             let current = totp_step(instant(now));
@@ -612,7 +612,7 @@ impl World {
                 let all = broker.heard + broker.unheard - broker.behind_errors;
                 self.figures.worst_refusals_in_all = self.figures.worst_refusals_in_all.max(all);
                 self.accounts[n].fault = self.accounts[n].fault.max(now);
-                return refused(Verdict::NextWindow, true);
+                return refused(RetryAdvice::NextWindow, true);
             }
             (broker.heard, broker.unheard, broker.behind_errors, broker.proven) = (0, 0, 0, true);
         }
@@ -620,7 +620,7 @@ impl World {
         if let Request::Renew { token } = request
             && !(broker.token == Some(token) && broker.ends > now && broker.renewable)
         {
-            return refused(Verdict::TokenDead, false);
+            return refused(RetryAdvice::TokenDead, false);
         }
         let id = self.mint(n, web);
         Reply::Token { id, at: now, web }
@@ -811,7 +811,7 @@ impl World {
     }
 }
 
-fn refused(verdict: Verdict, login_refusal: bool) -> Reply {
+fn refused(verdict: RetryAdvice, login_refusal: bool) -> Reply {
     let trouble = Trouble::new("simulated", "the broker said no", "nothing");
     Reply::Outcome(AttemptOutcome::Refused(Refusal { verdict, login_refusal, trouble }))
 }

@@ -25,12 +25,12 @@ pub(super) fn facts(generation: u64, issued_at: Timestamp, consumer: Consumer) -
     TokenFacts { generation, issued_at, expires_at, consumer, source: TokenSource::Manual }
 }
 
-pub(super) fn refusal(verdict: Verdict, login_refusal: bool) -> AttemptOutcome {
+pub(super) fn refusal(verdict: RetryAdvice, login_refusal: bool) -> AttemptOutcome {
     AttemptOutcome::Refused(Refusal { verdict, login_refusal, trouble: Trouble::new("test", "it said no", "mend it") })
 }
 
 fn wrong_pin() -> AttemptOutcome {
-    refusal(Verdict::NextWindow, true)
+    refusal(RetryAdvice::NextWindow, true)
 }
 
 /// One account, driven by hand.
@@ -255,8 +255,8 @@ fn the_cooldown_counts_from_every_attempt_that_may_have_left() {
     for (outcome, counts) in [
         (Some(AttemptOutcome::Unknown), true),
         (Some(wrong_pin()), true),
-        (Some(refusal(Verdict::Unknown, false)), true),
-        (Some(refusal(Verdict::RetryAfter(Duration::from_secs(1)), false)), true),
+        (Some(refusal(RetryAdvice::Unknown, false)), true),
+        (Some(refusal(RetryAdvice::RetryAfter(Duration::from_secs(1)), false)), true),
         (None, true), // killed
         (Some(AttemptOutcome::NotSent), false),
     ] {
@@ -475,7 +475,7 @@ fn an_unheard_answer_counts_as_a_refusal_where_it_may_be_one() {
 
     // Refused once, then an error page: what it hides may be the second.
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
-    for outcome in [refusal(Verdict::Unknown, false), wrong_pin()] {
+    for outcome in [refusal(RetryAdvice::Unknown, false), wrong_pin()] {
         assert_eq!(desk.state(), if desk.recorded.errors == 0 { "minting" } else { "waiting" });
         let id = desk.login();
         desk.end(id, outcome);
@@ -524,7 +524,7 @@ fn a_login_that_succeeds_forgets_refusals() {
 fn an_answer_that_needs_a_person_stops_logins_and_survives_a_restart() {
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
     let id = desk.login();
-    desk.end(id, refusal(Verdict::AskPerson, false));
+    desk.end(id, refusal(RetryAdvice::AskPerson, false));
     assert_eq!((desk.state(), desk.wake()), ("needs_person", None));
     desk.restarted(AUTOMATIC);
     assert_eq!((desk.state(), desk.wake()), ("needs_person", None));
@@ -588,7 +588,7 @@ fn the_brokers_own_word_on_links_is_kept() {
     let mut desk = Desk::started(means, at(23, 10, 0), None);
     desk.tell(Event::ConsentWanted);
     let id = desk.begun().unwrap();
-    desk.end(id, refusal(Verdict::RetryAfter(Duration::from_secs(7200)), false));
+    desk.end(id, refusal(RetryAdvice::RetryAfter(Duration::from_secs(7200)), false));
     assert!(matches!(desk.life.state(), State::NeedsPerson { consent: false, .. }));
     desk.wait(secs(7201)).tell(Event::ConsentWanted);
     assert!(desk.begun().is_some());
@@ -634,7 +634,7 @@ fn a_token_that_is_not_renewed_lives_to_its_end() {
     let given = facts(1, at(23, 9, 0), Consumer::SelfMade);
     let mut desk = Desk::started(MANUAL, at(23, 10, 0), Some(given));
     let id = desk.login();
-    desk.end(id, refusal(Verdict::WrongKind, false));
+    desk.end(id, refusal(RetryAdvice::WrongKind, false));
     assert_eq!(desk.state(), "live");
     desk.go_until(given.expires_at);
     assert_eq!(desk.wake(), Some((given.expires_at, false)));
@@ -652,7 +652,7 @@ fn a_renewal_that_finds_its_token_dead_does_not_kill_one_given_since() {
     let id = desk.login();
     let newer = desk.token(Consumer::SelfMade);
     desk.tell(Event::GivenByHand(newer));
-    desk.end(id, refusal(Verdict::TokenDead, false));
+    desk.end(id, refusal(RetryAdvice::TokenDead, false));
     assert_eq!((desk.state(), desk.life.token().unwrap().generation), ("live", 2));
 }
 
@@ -905,7 +905,7 @@ fn a_failing_refresh_keeps_the_old_token_and_backs_off() {
         let id = desk.login();
         gaps.push(desk.now.duration_since(last).as_secs());
         last = desk.now;
-        desk.end(id, refusal(Verdict::Unknown, false));
+        desk.end(id, refusal(RetryAdvice::Unknown, false));
         desk.check(CheckOutcome::Lives);
         assert_eq!(desk.state(), "refreshing");
     }
@@ -926,7 +926,7 @@ fn before_and_in_market_hours_nobody_waits_a_quarter_of_an_hour() {
         let id = desk.login();
         assert!(desk.now.duration_since(last) <= secs(300), "{last} {}", desk.now);
         last = desk.now;
-        desk.end(id, refusal(Verdict::Unknown, false));
+        desk.end(id, refusal(RetryAdvice::Unknown, false));
     }
 }
 
@@ -954,7 +954,7 @@ fn an_operator_gets_a_refresh_at_once_within_the_limits() {
     assert_eq!(desk.state(), "refreshing");
     let id = desk.login();
     assert!(desk.now.duration_since(made) >= COOLDOWN);
-    desk.end(id, refusal(Verdict::RetryAfter(Duration::from_secs(600)), false));
+    desk.end(id, refusal(RetryAdvice::RetryAfter(Duration::from_secs(600)), false));
     assert_eq!(desk.state(), "live", "refused: the operator sees why, and the schedule goes on");
     let mut desk = Desk::started(MANUAL, at(23, 10, 0), Some(facts(1, at(23, 9, 0), Consumer::App)));
     desk.tell(Event::RefreshWanted { vouched: false });
@@ -992,7 +992,7 @@ fn a_stale_outcome_changes_nothing() {
 fn a_budget_survives_the_store_and_older_ones_are_read() {
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
     let id = desk.login();
-    desk.end(id, refusal(Verdict::AskPerson, true));
+    desk.end(id, refusal(RetryAdvice::AskPerson, true));
     let text = serde_json::to_string(&desk.recorded).unwrap();
     assert_eq!(serde_json::from_str::<Budget>(&text).unwrap(), *desk.recorded);
     assert_eq!(serde_json::from_str::<Budget>("{}").unwrap(), Budget::default());
@@ -1004,7 +1004,7 @@ fn the_measured_clock_survives_a_restart() {
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
     let id = desk.login();
     desk.tell(Event::ClockSkew(secs(90)));
-    desk.end(id, refusal(Verdict::NextWindow, true));
+    desk.end(id, refusal(RetryAdvice::NextWindow, true));
     assert_eq!(desk.recorded.skew, secs(90));
     let json = serde_json::to_string(&desk.recorded).unwrap();
     let budget: Budget = serde_json::from_str(&json).unwrap();
@@ -1024,7 +1024,7 @@ fn the_measured_clock_survives_a_restart() {
 fn a_link_under_way_changes_nothing_that_is_shown() {
     let mut desk = Desk::started(LoginMethods { consent: true, ..AUTOMATIC }, at(23, 10, 0), None);
     let id = desk.login();
-    desk.end(id, refusal(Verdict::NextWindow, true));
+    desk.end(id, refusal(RetryAdvice::NextWindow, true));
     let before = (desk.life.state().clone(), desk.life.trouble().cloned());
     assert_eq!(desk.state(), "waiting");
     desk.tell(Event::ConsentWanted);

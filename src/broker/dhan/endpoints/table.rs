@@ -11,13 +11,13 @@ use super::endpoint::{BASE, Endpoint};
 const LEGS: [&str; 3] = ["ENTRY_LEG", "TARGET_LEG", "STOP_LOSS_LEG"];
 
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    rows: Vec<Row>,
+pub(super) struct EndpointTable {
+    rows: Vec<PathRow>,
 }
 
 /// One path and its methods.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct PathRow {
     segments: Vec<Segment>,
     methods: HashMap<Method, Endpoint>,
 }
@@ -32,8 +32,8 @@ enum Segment {
 
 /// The row of a path.
 #[derive(Debug)]
-pub(super) struct Found<'t> {
-    pub(super) row: &'t Row,
+pub(super) struct MatchedRow<'t> {
+    pub(super) row: &'t PathRow,
     pub(super) endpoint: Endpoint,
     /// Spelt as in the table.
     pub(super) exact: bool,
@@ -41,15 +41,15 @@ pub(super) struct Found<'t> {
 
 /// Why the table cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TableError {
+pub(super) enum EndpointTableError {
     #[error("the file is not what it should be")]
     Toml(#[from] toml::de::Error),
     #[error("{method} {path} may write, and has none of write, read and once")]
     Unsaid { method: Method, path: String },
 }
 
-impl Table {
-    pub(super) fn parse(text: &str) -> Result<Self, TableError> {
+impl EndpointTable {
+    pub(super) fn parse(text: &str) -> Result<Self, EndpointTableError> {
         #[derive(Deserialize)]
         struct File {
             endpoint: Vec<Wire>,
@@ -78,9 +78,9 @@ impl Table {
                 **method != Method::GET && !endpoint.is_write() && !endpoint.read && !endpoint.once
             };
             if let Some((method, _)) = methods.iter().find(unsaid) {
-                return Err(TableError::Unsaid { method: method.clone(), path: wire.path });
+                return Err(EndpointTableError::Unsaid { method: method.clone(), path: wire.path });
             }
-            rows.push(Row { segments: segments(&wire.path).map(Segment::of).collect(), methods });
+            rows.push(PathRow { segments: segments(&wire.path).map(Segment::of).collect(), methods });
         }
         // A literal segment beats a parameter: /orders/slicing before /orders/{order-id}.
         rows.sort_by_key(|row| row.segments.iter().filter(|s| !matches!(s, Segment::Word(_))).count());
@@ -89,24 +89,24 @@ impl Table {
 
     /// The row that a server may take this path for: as it is spelt, else whatever its case, with a slash at its end
     /// or without its base.
-    pub(super) fn find(&self, method: &Method, path: &str) -> Option<Found<'_>> {
+    pub(super) fn find(&self, method: &Method, path: &str) -> Option<MatchedRow<'_>> {
         self.exactly(method, path).or_else(|| self.loosely(method, path))
     }
 
-    fn exactly(&self, method: &Method, path: &str) -> Option<Found<'_>> {
+    fn exactly(&self, method: &Method, path: &str) -> Option<MatchedRow<'_>> {
         let below = path.strip_prefix(BASE)?.strip_prefix('/')?;
         self.row(method, |row| row.fits(below, Segment::is), true)
     }
 
-    fn loosely(&self, method: &Method, path: &str) -> Option<Found<'_>> {
+    fn loosely(&self, method: &Method, path: &str) -> Option<MatchedRow<'_>> {
         let below = loose(path);
         self.row(method, |row| row.fits(below, Segment::may_be), false)
     }
 
-    fn row(&self, method: &Method, fits: impl Fn(&Row) -> bool, exact: bool) -> Option<Found<'_>> {
+    fn row(&self, method: &Method, fits: impl Fn(&PathRow) -> bool, exact: bool) -> Option<MatchedRow<'_>> {
         self.rows.iter().filter(|row| fits(row)).find_map(|row| {
             let endpoint = *row.methods.get(method)?;
-            Some(Found { row, endpoint, exact })
+            Some(MatchedRow { row, endpoint, exact })
         })
     }
 
@@ -117,7 +117,7 @@ impl Table {
     }
 }
 
-impl Row {
+impl PathRow {
     fn fits(&self, below: &str, segment: impl Fn(&Segment, &str) -> bool) -> bool {
         let mut parts = below.split('/');
         self.segments.iter().all(|want| parts.next().is_some_and(|part| segment(want, part))) && parts.next().is_none()

@@ -81,7 +81,7 @@ pub(super) enum Sign {
 
 /// What a refusal says.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct RefusalFields {
     pub(super) status: u16,
     pub(super) sign: Sign,
     /// Codes in their usual spelling.
@@ -93,14 +93,14 @@ pub(super) struct Seen {
 }
 
 /// What is refused, if the reply is a refusal.
-pub(super) fn read(reply: &Reply<'_>, context: Context) -> Option<Seen> {
+pub(super) fn read(reply: &Reply<'_>, context: Context) -> Option<RefusalFields> {
     let good = (200..300).contains(&reply.status);
     if reply.status < 200 {
         return None;
     }
     let longest = if good && !context.is_login() { LONGEST_REFUSAL_IN_200 } else { LONGEST_REFUSAL };
     let text = trim(reply.body, longest);
-    let bare = |sign| Seen { status: reply.status, sign, codes: Vec::new(), words: None, plain: plain("") };
+    let bare = |sign| RefusalFields { status: reply.status, sign, codes: Vec::new(), words: None, plain: plain("") };
     if is_html(&text, reply.content_type) {
         return Some(bare(Sign::Html));
     }
@@ -156,7 +156,7 @@ fn object(value: &Value, good: bool) -> Option<&Map<String, Value>> {
     }
 }
 
-fn from_object(members: &Map<String, Value>, status: u16, context: Context) -> Option<Seen> {
+fn from_object(members: &Map<String, Value>, status: u16, context: Context) -> Option<RefusalFields> {
     // The envelope first, then what it holds.
     let inner = ["data", "remarks", "error"].into_iter().filter_map(|name| member(members, name)?.as_object());
     let levels: Vec<&Map<String, Value>> = std::iter::once(members).chain(inner).collect();
@@ -180,7 +180,7 @@ fn from_object(members: &Map<String, Value>, status: u16, context: Context) -> O
         return None;
     }
     let sign = if not_valid && codes.is_empty() { Sign::TotpNotValid } else { Sign::Words };
-    Some(with_words(Seen { status, sign, codes, words: None, plain: String::new() }, words))
+    Some(with_words(RefusalFields { status, sign, codes, words: None, plain: String::new() }, words))
 }
 
 fn says_no(value: &Value) -> bool {
@@ -230,7 +230,7 @@ fn code(value: &Value) -> Option<String> {
 }
 
 /// Puts the words in, and takes a code that stands before them (`DH-906: Invalid Token`).
-fn with_words(mut seen: Seen, words: Option<String>) -> Seen {
+fn with_words(mut seen: RefusalFields, words: Option<String>) -> RefusalFields {
     let short: String = words.iter().flat_map(|words| words.chars()).take(COMPARED_WORDS).collect();
     seen.plain = plain(&short);
     let front = seen.plain.strip_prefix(" dh ").and_then(|rest| rest.split_once(' '));

@@ -155,7 +155,7 @@ const CASES: &[(&str, &[u16], Context, &str)] = &[
     ("unknown_refusal", &[400], Trading, r#"{"errorCode":"DH-950","errorMessage":"Something new"}"#),
 ];
 
-fn asked(status: u16, body: &str, context: Context) -> Option<Found> {
+fn asked(status: u16, body: &str, context: Context) -> Option<RecognisedRefusal> {
     classify(&Reply { status, content_type: Some("application/json"), body: body.as_bytes() }, context)
 }
 
@@ -163,7 +163,7 @@ fn row_of(status: u16, body: &str, context: Context) -> String {
     asked(status, body, context).map_or_else(|| "none".to_owned(), |found| found.row.code.clone())
 }
 
-fn row(code: &str) -> &'static Row {
+fn row(code: &str) -> &'static ErrorRow {
     rows().iter().find(|row| row.code == code).unwrap_or_else(|| panic!("no row {code}"))
 }
 
@@ -218,7 +218,7 @@ fn annexure() -> Vec<(String, String, u16, String, Context)> {
 /// A file that does not parse would leave every refusal without a meaning.
 #[test]
 fn the_table_parses_and_is_whole() {
-    let table = Table::parse(include_str!("../errors.toml")).unwrap();
+    let table = ErrorTable::parse(include_str!("../errors.toml")).unwrap();
     let codes: BTreeSet<&str> = table.rows.iter().map(|row| row.code.as_str()).collect();
     assert_eq!(codes.len(), table.rows.len(), "a code stands twice");
     assert_eq!(table.rows.last().unwrap().when, [Matcher::default()], "the last row fits everything");
@@ -238,7 +238,7 @@ fn the_table_parses_and_is_whole() {
 #[test]
 fn a_rule_with_a_wait_that_does_not_belong_is_refused() {
     let table = |rule: &str| {
-        Table::parse(&format!(
+        ErrorTable::parse(&format!(
             "checked = \"2026-11-23\"\n[[row]]\ncode = \"x\"\nwhen = [{{}}]\n{rule}\nsummary = \"\"\naction = \"\""
         ))
     };

@@ -1,7 +1,8 @@
-//! Why a gateway did not start.
+//! Why the gateway did not start.
 
 use std::path::PathBuf;
 
+use super::pools::PoolError;
 use crate::accounts::AccountError;
 use crate::addressing::AddressingError;
 use crate::admin::TokenError;
@@ -49,6 +50,8 @@ pub enum StartError {
         #[source]
         err: std::io::Error,
     },
+    #[error("the audit log (audit/ in the state folder) cannot be used")]
+    Audit(#[source] std::io::Error),
     #[error("the admin token cannot be used")]
     Token(#[from] TokenError),
     #[error(transparent)]
@@ -59,20 +62,4 @@ pub enum StartError {
     Signals(#[source] std::io::Error),
     #[error("a part of the gateway did not start")]
     Interrupted,
-}
-
-/// Why a pool of the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say what each is")]
-pub enum PoolError {
-    #[error("pool {name} of the configuration cannot be made")]
-    Make {
-        name: String,
-        #[source]
-        err: AddressingError,
-    },
-    #[error(
-        "pool {name} of the configuration exists already with the prefixes {has}; pools are not changed, give the new one another name"
-    )]
-    Differs { name: String, has: String },
 }

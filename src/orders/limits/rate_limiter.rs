@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::classes::Classes;
 use super::clock::{MonotonicClock, MonotonicTime};
 use super::rules::Rules;
-use super::{Decision, Held, Limit, Limits, Priority, RateRequest, Taken};
+use super::{Decision, HeldRoom, Limit, Limits, Priority, RateRequest, Taken};
 use crate::broker::dhan::endpoints::RateClass;
 use crate::domain::OrderChanges;
 use crate::domain::lock;
@@ -21,7 +21,7 @@ use crate::domain::lock;
 #[derive(Debug)]
 pub struct RateLimiter {
     clock: MonotonicClock,
-    state: Mutex<State>,
+    state: Mutex<GateState>,
 }
 
 /// Room that nobody else gets, for a request that is on its way: [`Reserved::count`] it when it is
@@ -30,7 +30,7 @@ pub struct RateLimiter {
 #[must_use]
 pub struct Reserved {
     gate: Arc<RateLimiter>,
-    held: Held,
+    held: HeldRoom,
     counted: bool,
 }
 
@@ -86,7 +86,7 @@ impl Reserved {
     pub async fn count(mut self, by: Instant) -> Result<Permit, Limited> {
         let (held, gate) = (&self.held, &self.gate);
         let deadline = gate.clock.moment(by);
-        let line = Queue { class: held.ask.class, rank: Rank::Count };
+        let line = WaitingQueue { class: held.request.class, rank: WaitingRank::Count };
         let counted = gate.wait(line, |limits, ahead, now| limits.try_count(ahead, held, deadline, now)).await?;
         self.counted = true;
         Ok(Permit(counted))
@@ -98,14 +98,14 @@ impl Drop for Reserved {
         if !self.counted {
             let mut state = self.gate.lock();
             state.limits.release(&self.held);
-            state.wake(self.held.ask.class);
+            state.wake(self.held.request.class);
         }
     }
 }
 
 /// Who goes before whom in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+enum WaitingRank {
     Exit,
     Cancel,
     /// Reserved, and ready to be counted.
@@ -113,7 +113,7 @@ enum Rank {
     Other,
 }
 
-impl From<Priority> for Rank {
+impl From<Priority> for WaitingRank {
     fn from(priority: Priority) -> Self {
         match priority {
             Priority::Exit => Self::Exit,
@@ -125,35 +125,35 @@ impl From<Priority> for Rank {
 
 /// Where one waits.
 #[derive(Clone, Copy, Debug)]
-struct Queue {
+struct WaitingQueue {
     class: RateClass,
-    rank: Rank,
+    rank: WaitingRank,
 }
 
 #[derive(Debug)]
-struct State {
+struct GateState {
     limits: Limits,
     max_wait: Duration,
-    lanes: Classes<Lane>,
+    lanes: Classes<WaitingLane>,
     next: u64,
 }
 
 /// Those who wait for the windows of one class, by rank and then by arrival.
 #[derive(Debug, Default)]
-struct Lane(VecDeque<Waiter>);
+struct WaitingLane(VecDeque<Waiter>);
 
 #[derive(Debug)]
 struct Waiter {
-    rank: Rank,
+    rank: WaitingRank,
     number: u64,
     wake: Arc<Notify>,
 }
 
-impl Lane {
+impl WaitingLane {
     /// How many leave before this one and are not reserved.
-    fn ahead(&self, rank: Rank, number: u64) -> u32 {
+    fn ahead(&self, rank: WaitingRank, number: u64) -> u32 {
         let before = |waiter: &&Waiter| {
-            let reserved = waiter.rank == Rank::Count && rank != Rank::Count;
+            let reserved = waiter.rank == WaitingRank::Count && rank != WaitingRank::Count;
             (waiter.rank, waiter.number) < (rank, number) && !reserved
         };
         u32::try_from(self.0.iter().filter(before).count()).unwrap_or(u32::MAX)
@@ -168,7 +168,7 @@ impl Lane {
 impl RateLimiter {
     /// For an account that has sent nothing. `max_wait` is `limits.max_wait`.
     pub fn new(rules: Arc<Rules>, max_wait: Duration, clock: MonotonicClock) -> Self {
-        let state = State { limits: Limits::new(rules), max_wait, lanes: Classes::default(), next: 0 };
+        let state = GateState { limits: Limits::new(rules), max_wait, lanes: Classes::default(), next: 0 };
         Self { clock, state: Mutex::new(state) }
     }
 
@@ -194,11 +194,11 @@ impl RateLimiter {
     ///
     /// # Errors
     /// When there is no room in time; as soon as that is known.
-    pub async fn reserve(self: &Arc<Self>, ask: RateRequest, by: Instant) -> Result<Reserved, Limited> {
+    pub async fn reserve(self: &Arc<Self>, request: RateRequest, by: Instant) -> Result<Reserved, Limited> {
         let by = self.clock.moment(by);
-        let deadline = if ask.priority.takes_risk_away() { by } else { by.min(self.longest_wait()) };
-        let line = Queue { class: ask.class, rank: ask.priority.into() };
-        let held = self.wait(line, |limits, ahead, now| limits.try_reserve(ahead, &ask, deadline, now)).await?;
+        let deadline = if request.priority.takes_risk_away() { by } else { by.min(self.longest_wait()) };
+        let line = WaitingQueue { class: request.class, rank: request.priority.into() };
+        let held = self.wait(line, |limits, ahead, now| limits.try_reserve(ahead, &request, deadline, now)).await?;
         Ok(Reserved { gate: Arc::clone(self), held, counted: false })
     }
 
@@ -208,23 +208,23 @@ impl RateLimiter {
     ///
     /// # Errors
     /// When it may not leave within `max_wait`; as soon as that is known.
-    pub async fn enter(&self, ask: RateRequest) -> Result<Permit, Limited> {
+    pub async fn enter(&self, request: RateRequest) -> Result<Permit, Limited> {
         let deadline = self.longest_wait();
-        let line = Queue { class: ask.class, rank: ask.priority.into() };
-        self.wait(line, |limits, ahead, now| limits.try_take(ahead, &ask, deadline, now)).await.map(Permit)
+        let line = WaitingQueue { class: request.class, rank: request.priority.into() };
+        self.wait(line, |limits, ahead, now| limits.try_take(ahead, &request, deadline, now)).await.map(Permit)
     }
 
     /// Ask until it goes or is refused: at once, then whenever it may have become possible.
     async fn wait<T>(
         &self,
-        line: Queue,
-        mut ask: impl FnMut(&mut Limits, u32, MonotonicTime) -> Decision<T>,
+        line: WaitingQueue,
+        mut decide: impl FnMut(&mut Limits, u32, MonotonicTime) -> Decision<T>,
     ) -> Result<T, Limited> {
         let (mut place, mut until) = {
             let mut state = self.lock();
-            match state.ask(line, u64::MAX, self.clock.now(), &mut ask) {
-                Step::Through(done) => return done,
-                Step::Sleep(until) => (self.wait_in_line(&mut state, line), until),
+            match state.step(line, u64::MAX, self.clock.now(), &mut decide) {
+                NextStep::Through(done) => return done,
+                NextStep::Sleep(until) => (self.wait_in_line(&mut state, line), until),
             }
         };
         loop {
@@ -234,15 +234,15 @@ impl RateLimiter {
             }
             let step = {
                 let mut state = self.lock();
-                state.ask(line, place.number, self.clock.now(), &mut ask)
+                state.step(line, place.number, self.clock.now(), &mut decide)
             };
             match step {
-                Step::Through(done) => {
+                NextStep::Through(done) => {
                     // Those behind it have planned with its going.
                     place.went = done.is_ok();
                     return done;
                 }
-                Step::Sleep(later) => until = later,
+                NextStep::Sleep(later) => until = later,
             }
         }
     }
@@ -250,7 +250,7 @@ impl RateLimiter {
     /// Nothing of it left: no byte was written. It does not count.
     pub fn refund(&self, pass: Permit) {
         let mut state = self.lock();
-        let class = pass.0.ask.class;
+        let class = pass.0.request.class;
         state.limits.refund(pass.0);
         state.wake(class);
     }
@@ -267,7 +267,7 @@ impl RateLimiter {
         self.clock.now().after(self.lock().max_wait)
     }
 
-    fn wait_in_line(&self, state: &mut State, line: Queue) -> Place<'_> {
+    fn wait_in_line(&self, state: &mut GateState, line: WaitingQueue) -> WaitingPlace<'_> {
         let number = state.next;
         state.next += 1;
         let wake = Arc::new(Notify::new());
@@ -275,39 +275,39 @@ impl RateLimiter {
         if line.class != RateClass::OptionChain {
             state.lanes.of_mut(line.class).insert(Waiter { rank: line.rank, number, wake: Arc::clone(&wake) });
         }
-        Place { gate: self, class: line.class, number, wake, went: false }
+        WaitingPlace { gate: self, class: line.class, number, wake, went: false }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
         lock(&self.state)
     }
 }
 
 /// What one who waits does next.
-enum Step<T> {
+enum NextStep<T> {
     Through(Result<T, Limited>),
     Sleep(MonotonicTime),
 }
 
-impl State {
+impl GateState {
     /// Let it through if there is room for it and for all who are before it.
-    fn ask<T>(
+    fn step<T>(
         &mut self,
-        line: Queue,
+        line: WaitingQueue,
         number: u64,
         now: MonotonicTime,
-        ask: impl FnOnce(&mut Limits, u32, MonotonicTime) -> Decision<T>,
-    ) -> Step<T> {
+        decide: impl FnOnce(&mut Limits, u32, MonotonicTime) -> Decision<T>,
+    ) -> NextStep<T> {
         let ahead = match line.class {
             RateClass::OptionChain => 0,
             RateClass::Order | RateClass::Data | RateClass::Quote | RateClass::Other => {
                 self.lanes.of(line.class).ahead(line.rank, number)
             }
         };
-        match ask(&mut self.limits, ahead, now) {
-            Decision::Go(done) => Step::Through(Ok(done)),
-            Decision::Wait { until, .. } => Step::Sleep(until),
-            Decision::Refuse { retry_after, limit } => Step::Through(Err(Limited { limit, retry_after })),
+        match decide(&mut self.limits, ahead, now) {
+            Decision::Go(done) => NextStep::Through(Ok(done)),
+            Decision::Wait { until, .. } => NextStep::Sleep(until),
+            Decision::Refuse { retry_after, limit } => NextStep::Through(Err(Limited { limit, retry_after })),
         }
     }
 
@@ -320,7 +320,7 @@ impl State {
 }
 
 /// A place in a line. Dropped, it is free, and those behind it are told.
-struct Place<'a> {
+struct WaitingPlace<'a> {
     gate: &'a RateLimiter,
     class: RateClass,
     number: u64,
@@ -328,7 +328,7 @@ struct Place<'a> {
     went: bool,
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingPlace<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
         state.lanes.of_mut(self.class).0.retain(|waiter| waiter.number != self.number);

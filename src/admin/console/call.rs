@@ -1,0 +1,81 @@
+//! What a form changes: the `/v1` route that does it, called from inside.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::{Method, Request};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::auth::SignedIn;
+use super::super::operators::Operator;
+
+/// The longest reply that is read: a list of everything has pages.
+const LONGEST: usize = 8 << 20;
+
+/// Why a call was not done.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Refused {
+    /// The status that the API gives it.
+    pub status: u16,
+    /// The word for programs.
+    pub code: String,
+    /// What happened and what to do.
+    pub detail: String,
+    /// The field that is wrong.
+    #[serde(default)]
+    pub field: Option<String>,
+}
+
+/// Make a call in the name of `operator`, with their role, checks and audit, and wait for its reply.
+///
+/// # Errors
+/// What the API refuses it with.
+pub(super) async fn call(
+    api: &Router,
+    operator: &Operator,
+    method: Method,
+    path: &str,
+    body: &Value,
+) -> Result<Value, Refused> {
+    let broken = |what: &str| Refused {
+        status: 500,
+        code: "cut_short".to_owned(),
+        detail: format!("the call broke down: {what}; see the gateway's log"),
+        field: None,
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "localhost")
+        .header(CONTENT_TYPE, "application/json")
+        .extension(SignedIn(operator.clone()))
+        .body(Body::from(body.to_string()))
+        .map_err(|_| broken("its path is none"))?;
+    let Ok(reply) = TowerToHyperService::new(api.clone()).call(request).await;
+    let status = reply.status();
+    let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
+    if status.is_success() {
+        return if bytes.is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(&bytes).map_err(|_| broken("its reply is no JSON"))
+        };
+    }
+    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| broken(status.as_str())))
+}
+
+/// A part of a path, such as an account's name, escaped.
+pub(super) fn part(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}

@@ -1,0 +1,58 @@
+//! The console: pages for people, in front of the admin API.
+//!
+//! Every page is HTML that works without JavaScript; six small modules of our own make it live. A page reads by the
+//! same functions as `/v1`; what a form changes goes through the `/v1` route itself ([`call`]), so that roles, checks,
+//! texts and the audit log stand in one place. Cookies mean nothing to `/v1`, and bearer tokens nothing here.
+//!
+//! [`guard`] stands before every route: whose page it was, who is signed in, is the form one of ours. This file is the
+//! table of routes; pages that show the same thing are in one file.
+
+mod account;
+mod accounts;
+mod assets;
+mod call;
+mod changes;
+mod context;
+mod docs;
+mod field;
+mod form;
+mod guard;
+mod help;
+mod live;
+mod orders;
+mod page;
+mod signin;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{get, post};
+use serde_json::Value;
+
+use super::state::Admin;
+use context::Console;
+
+/// Every page. `api` are the `/v1` routes, ready to serve, and `document` describes them.
+pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router {
+    let console = Console { admin, api, document };
+    Router::new()
+        .route("/", get(signin::front))
+        .route("/console", get(accounts::list))
+        .route("/console/sign-in", get(signin::form).post(signin::sign_in))
+        .route("/console/sign-out", post(signin::sign_out))
+        .route("/console/sign-out-everywhere", post(signin::sign_out_everywhere))
+        .route("/console/sessions", get(signin::sessions))
+        .route("/console/events", get(live::events))
+        .route("/console/accounts/{name}", get(account::show))
+        .route("/console/accounts/{name}/halt", post(account::halt))
+        .route("/console/orders", get(orders::list))
+        .route("/console/changes", get(changes::list))
+        .route("/console/help", get(help::show))
+        .route("/docs", get(help::api))
+        .route("/console/static/{version}/{file}", get(assets::file))
+        .fallback(page::no_such_page)
+        .layer(middleware::from_fn_with_state(console.clone(), guard::check))
+        .with_state(console)
+}

@@ -1,0 +1,220 @@
+//! Orders: what left, and what became of it, live.
+
+use std::collections::BTreeMap;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::super::orders::{self, PageOfLines};
+use super::context::Console;
+use super::field::copied;
+use super::guard::Visitor;
+use super::page::{self, Part};
+use super::words;
+use crate::broker::dhan::endpoints::{WriteKind, classify};
+use crate::domain::Outcome;
+use crate::orders::journal::{Entry, Kind, Recorded};
+use crate::orders::terms::Terms;
+
+/// Lines of the journal that a page is made of. An order has two.
+const LINES: &str = "100";
+/// The filters of the page, which the API has by the same names.
+const FILTERS: [&str; 5] = ["account", "outcome", "since", "until", "cursor"];
+
+/// An order write: the line before it left, and the line after.
+#[derive(Debug, Default)]
+struct Write<'l> {
+    intent: Option<&'l Recorded>,
+    outcome: Option<&'l Recorded>,
+}
+
+impl Write<'_> {
+    /// The line that knows more.
+    fn newest(&self) -> Option<&Entry> {
+        self.outcome.or(self.intent).map(|line| &line.entry)
+    }
+}
+
+/// `/console/orders`
+pub(super) async fn list(
+    State(console): State<Console>,
+    Extension(visitor): Extension<Visitor>,
+    Query(given): Query<BTreeMap<String, String>>,
+) -> Response {
+    let mut wanted: BTreeMap<String, String> = given
+        .iter()
+        .filter(|(name, value)| FILTERS.contains(&name.as_str()) && !value.is_empty())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    wanted.insert("limit".to_owned(), LINES.to_owned());
+    if let Some(id) = given.get("id").map(|id| id.trim()).filter(|id| !id.is_empty()) {
+        // Dhan's ids are digits; a caller's may be too, and then it is found by Dhan's.
+        let digits = id.bytes().all(|byte| byte.is_ascii_digit());
+        wanted.insert(if digits { "order_id" } else { "correlation_id" }.to_owned(), id.to_owned());
+    }
+    let found = match orders::read(wanted) {
+        Ok(query) => orders::page(&console.admin, query).await,
+        Err(failure) => Err(failure),
+    };
+    let content = html! {
+        h1 { "Orders" }
+        (filters(&given))
+        @match found {
+            Err(failure) => p.flash.bad role="alert" { (words::BAD) " " (failure.detail()) },
+            Ok(found) => (table(&found, given.is_empty())),
+        }
+    };
+    page::page(&console, &visitor, Part::Orders, "Orders", &content)
+}
+
+fn filters(given: &BTreeMap<String, String>) -> Markup {
+    let value = |name: &str| given.get(name).map(String::as_str).unwrap_or_default();
+    let outcomes = [Outcome::Executed, Outcome::Rejected, Outcome::NotSent, Outcome::Unknown];
+    html! {
+        form.row role="search" method="get" action="/console/orders" {
+            div.field { label for="account" { "Account" } input #account name="account" value=(value("account")); }
+            div.field {
+                label for="outcome" { "Outcome" }
+                select #outcome name="outcome" {
+                    option value="" { "all" }
+                    @for outcome in outcomes {
+                        option value=(outcome.as_str()) selected[value("outcome") == outcome.as_str()] { (words::outcome(outcome)) }
+                    }
+                }
+            }
+            div.field { label for="id" { "Dhan's order id or your id" } input #id type="search" name="id" value=(value("id")); }
+            button.second { "Show" }
+        }
+    }
+}
+
+fn table(found: &PageOfLines, live: bool) -> Markup {
+    let writes = writes(&found.items);
+    html! {
+        div #orders data-live=[live.then_some("order")] {
+            @if writes.is_empty() { p { "No order matches." } } @else {
+                table.cards {
+                    thead { tr { th { "Time" } th { "Account" } th { "What" } th { "Outcome" } th { "Left by" } th { "Dhan's id" } th.number { "Dhan, gateway" } } }
+                    tbody { @for write in &writes { (row(write)) } }
+                }
+            }
+        }
+        @if found.unreadable > 0 { p.flash.bad { (found.unreadable) " lines cannot be read: " code { "sixgate journal verify" } " says what is wrong with them." } }
+        @if let Some(next) = &found.next { p { a.button.second href={ "/console/orders?cursor=" (next) } { "Older" } } }
+    }
+}
+
+/// Lines of one request belong together; the newest first, as they come.
+fn writes(lines: &[Recorded]) -> Vec<Write<'_>> {
+    let mut found: Vec<(String, Write<'_>)> = Vec::new();
+    for line in lines.iter().filter(|line| line.entry.kind != Kind::Note) {
+        let id = line.entry.request_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let at = match found.iter().position(|(known, _)| *known == id) {
+            Some(at) => at,
+            None => {
+                found.push((id, Write::default()));
+                found.len() - 1
+            }
+        };
+        let Some((_, write)) = found.get_mut(at) else { continue };
+        match line.entry.kind {
+            Kind::Intent => write.intent = Some(line),
+            Kind::Outcome => write.outcome = write.outcome.or(Some(line)),
+            Kind::Note => {}
+        }
+    }
+    found.into_iter().map(|(_, write)| write).collect()
+}
+
+fn row(write: &Write<'_>) -> Markup {
+    let Some(entry) = write.newest() else { return html! {} };
+    let terms = entry.terms.as_deref().or_else(|| write.intent?.entry.terms.as_deref()).unwrap_or_default();
+    html! {
+        tr {
+            td data-label="Time" { (page::time(entry.at)) }
+            td data-label="Account" { @if let Some(account) = &entry.account { a href={ "/console/accounts/" (account) } { (account) } } }
+            td data-label="What" {
+                (what(entry))
+                @for terms in terms { div.hint { (short(terms)) } }
+                details {
+                    summary { "More" }
+                    @if let Some(id) = &entry.correlation_id { p { "Your id " (copied(&id.to_string())) } }
+                    @for line in [write.intent, write.outcome].into_iter().flatten() { pre { (text(line)) } }
+                }
+            }
+            td data-label="Outcome" { (outcome(entry, write.outcome.is_some())) }
+            td data-label="Left by" {
+                @if let Some(leg) = entry.leg { (words::role(leg.as_str())) }
+                @if let Some(source) = entry.source { div.hint { (source) } }
+            }
+            td data-label="Dhan's id" { @if let Some(id) = &entry.order_id { (id) } }
+            td.number data-label="Dhan, gateway" { (times(entry)) }
+        }
+    }
+}
+
+/// What became of it, in a word with a shape.
+fn outcome(entry: &Entry, ended: bool) -> Markup {
+    html! {
+        @match entry.outcome {
+            Some(outcome @ Outcome::Executed) => { (words::GOOD) " " (words::outcome(outcome)) }
+            Some(outcome) => { (words::BAD) " " (words::outcome(outcome)) }
+            None if ended => { "–" }
+            None => { "under way" }
+        }
+        @if entry.outcome == Some(Outcome::Unknown) { div.error { "Look in the order book before you send it again." } }
+        @if entry.recovered == Some(true) { div.hint { "found by asking Dhan afterwards" } }
+        @if let Some(code) = &entry.broker_code { div.hint { (code) } }
+    }
+}
+
+/// What a write does, from its method and path.
+fn what(entry: &Entry) -> &'static str {
+    let (Some(method), Some(path)) = (&entry.method, &entry.path) else { return "" };
+    match classify(method, path.as_str(), None).write {
+        Some(WriteKind::Create) => "Place",
+        Some(WriteKind::Change) => "Change",
+        Some(WriteKind::Cancel) => "Cancel",
+        Some(WriteKind::ExitAll) => "Exit all",
+        Some(WriteKind::KillSwitchOn) => "Kill switch",
+        Some(WriteKind::Other) | None => "Other",
+    }
+}
+
+/// `BUY 5 of 11536 (NSE_EQ), LIMIT 3310.5`.
+fn short(terms: &Terms) -> String {
+    let mut text = String::new();
+    let word = |text: &mut String, before: &str, word: Option<&str>, after: &str| {
+        if let Some(word) = word {
+            text.push_str(before);
+            text.push_str(word);
+            text.push_str(after);
+        }
+    };
+    word(&mut text, "", terms.side.as_deref(), " ");
+    word(&mut text, "", terms.quantity.as_ref().map(|number| number.as_str()), "");
+    word(&mut text, " of ", terms.security.as_deref(), "");
+    word(&mut text, " (", terms.segment.as_deref(), ")");
+    word(&mut text, ", ", terms.order_type.as_deref(), "");
+    word(&mut text, " ", terms.price.as_ref().map(|number| number.as_str()), "");
+    text
+}
+
+/// How long Dhan took, and the gateway besides.
+fn times(entry: &Entry) -> String {
+    match (entry.upstream_us, entry.total_us) {
+        (Some(upstream), Some(total)) => format!("{} ms, {} µs", upstream / 1000, total.saturating_sub(upstream)),
+        _ => String::new(),
+    }
+}
+
+/// The line as it stands in the journal.
+fn text(line: &Recorded) -> String {
+    let mut text = Vec::new();
+    match crate::orders::journal::write_json(&mut text, line) {
+        Ok(()) => String::from_utf8_lossy(&text).trim_end().to_owned(),
+        Err(_) => String::new(),
+    }
+}

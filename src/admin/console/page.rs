@@ -1,0 +1,161 @@
+//! The frame around every page: head, skip link, navigation, who is signed in, what a form came to.
+
+use axum::extract::Request;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+
+use super::super::sessions::Flash;
+use super::assets;
+use super::call::Refused;
+use super::context::Console;
+use super::guard::Visitor;
+use super::words;
+use crate::domain::secret::ExposeSecret;
+
+/// The parts of the console, as the navigation has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The list of accounts, and an account.
+    Accounts,
+    /// What left, and what became of it.
+    Orders,
+    /// Who changed what.
+    Changes,
+    /// Words, keys, the API.
+    Help,
+    /// None of the navigation's.
+    None,
+}
+
+/// The navigation: a word, where it leads, and the key after `g` that goes there.
+const PARTS: [(Part, &str, &str, &str); 4] = [
+    (Part::Accounts, "Accounts", "/console", "a"),
+    (Part::Orders, "Orders", "/console/orders", "o"),
+    (Part::Changes, "Changes", "/console/changes", "c"),
+    (Part::Help, "Help", "/console/help", "h"),
+];
+
+/// A page of somebody who is signed in.
+pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str, content: &Markup) -> Response {
+    let flash = console.admin.sessions.take_flash(visitor.session);
+    let body = html! {
+        header {
+            a.brand href="/console" { "Sixgate" }
+            nav aria-label="Console" {
+                ul {
+                    @for (of, word, path, key) in PARTS {
+                        li { a href=(path) data-key=(key) aria-current=[(of == part).then_some("page")] { (word) } }
+                    }
+                }
+            }
+            div.who {
+                span { (visitor.operator.name) " (" (visitor.operator.role.as_str()) ")" }
+                " · signs out at " (words::clock(visitor.ends)) " "
+                a href="/console/sessions" { "Sessions" }
+                form method="post" action="/console/sign-out" data-plain { (csrf(visitor)) button.quiet { "Sign out" } }
+            }
+        }
+        @if console.admin.about.is_sandbox {
+            p.strip { strong { "SANDBOX" } ": the broker is built in, and no order is real." }
+        }
+        p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
+        main #main tabindex="-1" {
+            @if let Some(flash) = flash { (shown(&flash)) }
+            (content)
+        }
+        p #announce .unseen role="status" aria-live="polite" {}
+    };
+    document(StatusCode::OK, title, &body)
+}
+
+/// The field that every form of ours has.
+pub(super) fn csrf(visitor: &Visitor) -> Markup {
+    html! { input type="hidden" name="csrf" value=(visitor.csrf.expose_secret()); }
+}
+
+/// What a form came to.
+pub(super) fn shown(flash: &Flash) -> Markup {
+    html! {
+        @if flash.good {
+            p.flash.good role="status" { (words::GOOD) " " (flash.text) }
+        } @else {
+            div.flash.bad role="alert" tabindex="-1" { p { (words::BAD) " " (flash.text) } }
+        }
+    }
+}
+
+/// A refused call at the top of the page whose form made it.
+pub(super) fn summary(refused: &Refused) -> Markup {
+    html! {
+        div #errors .flash.bad role="alert" tabindex="-1" {
+            p { (words::BAD) " " (refused.detail) }
+            @if let Some(field) = &refused.field { p { a href={ "#" (field) } { "Go to the field" } } }
+        }
+    }
+}
+
+/// After a form: back to `path`, with a sentence there.
+pub(super) fn back(console: &Console, visitor: &Visitor, path: &str, flash: Flash) -> Response {
+    console.admin.sessions.set_flash(visitor.session, flash);
+    (StatusCode::SEE_OTHER, [(axum::http::header::LOCATION, path.to_owned())]).into_response()
+}
+
+/// A page of its own that says why something was not done.
+pub(super) fn refused(status: StatusCode, title: &str, why: &str) -> Response {
+    let body = html! {
+        main #main {
+            h1 { (title) }
+            p { (why) }
+            p { a href="/" { "Open the console" } }
+        }
+    };
+    document(status, title, &body)
+}
+
+/// For who comes by a link from elsewhere: one click on our own page.
+pub(super) fn doorway(uri: &Uri) -> Response {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // A path that begins with two slashes is another host's to a browser.
+    let path = if path.starts_with("//") { "/" } else { path };
+    let body = html! {
+        main #main {
+            h1 { "Sixgate" }
+            p { "A page or a message led here. Nothing is shown until you go on by yourself." }
+            p { a.button href=(path) { "Open the console" } }
+        }
+    };
+    document(StatusCode::OK, "Sixgate", &body)
+}
+
+/// What is not there, or not any more.
+pub(super) async fn no_such_page(request: Request) -> Response {
+    let why = format!("There is no page {}.", super::super::site::cut(request.uri().path()));
+    refused(StatusCode::NOT_FOUND, "No such page", &why)
+}
+
+/// A whole document.
+pub(super) fn document(status: StatusCode, title: &str, body: &Markup) -> Response {
+    let whole = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · Sixgate" }
+                link rel="icon" href=(assets::path("icon.svg")) type="image/svg+xml";
+                link rel="stylesheet" href=(assets::path("console.css"));
+                script type="module" src=(assets::path("console.js")) {}
+            }
+            body { a.skip href="#main" { "Skip to the content" } (body) }
+        }
+    };
+    (status, [(axum::http::header::CONTENT_TYPE, "text/html; charset=utf-8")], whole.into_string()).into_response()
+}
+
+/// A time for people: India's clock, UTC on request.
+pub(super) fn time(at: Timestamp) -> Markup {
+    html! { time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) title=(at.strftime("%Y-%m-%d %H:%M:%S UTC")) { (words::day_and_clock(at)) } }
+}

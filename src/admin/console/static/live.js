@@ -1,0 +1,111 @@
+// One stream of events for all tabs of a browser: a tab holds a lock and hands on what it hears. It is closed while
+// no tab is seen, because a browser opens six connections to a host and no more.
+import { ask, put } from "./swap.js";
+
+const STREAM = "/console/events";
+const parts = () => document.querySelectorAll("[data-live]");
+const channel = "BroadcastChannel" in window ? new BroadcastChannel("sixgate") : null;
+const note = document.getElementById("connection");
+let due = false;
+let waiting = null;
+
+/** Fetch anew what is on screen, four times a second at most, and never under a hand that is at work there. */
+async function refresh() {
+  if (waiting || document.hidden) {
+    due = true;
+    return;
+  }
+  waiting = setTimeout(() => {
+    waiting = null;
+    if (due) refresh();
+  }, 250);
+  due = false;
+  const { status, page } = await ask(location.href, { refresh: true });
+  if (status === 401) return signedOut();
+  for (const part of parts()) {
+    const fresh = part.id && page?.getElementById(part.id);
+    if (!fresh || fresh.outerHTML === part.outerHTML) continue;
+    const busy = part.contains(document.activeElement) && document.activeElement !== part;
+    if (busy) held(part, fresh);
+    else put(part, fresh);
+  }
+}
+
+/** Updates wait while somebody is in the part; a button brings them. */
+function held(part, fresh) {
+  let button = document.getElementById(`held-${part.id}`);
+  if (!button) {
+    button = document.createElement("button");
+    button.id = `held-${part.id}`;
+    button.type = "button";
+    button.className = "second";
+    part.before(button);
+  }
+  button.textContent = "Show what is new";
+  button.onclick = () => {
+    put(part, fresh);
+    button.remove();
+  };
+}
+
+function signedOut() {
+  if (!note) return;
+  note.hidden = false;
+  note.textContent = "You are signed out. What is shown is as it was; reload the page to sign in again.";
+}
+
+/** A part says which kinds of events change it, and whose. */
+function heard(kind, data) {
+  for (const part of parts()) {
+    const { live, account } = part.dataset;
+    const matters = live.split(" ").includes(kind) && (!account || account === data);
+    if (matters || kind === "lost") return refresh();
+  }
+}
+
+function follow(stopped) {
+  const stream = new EventSource(STREAM);
+  for (const kind of ["token", "leg", "order", "validation", "lost", "host"]) {
+    stream.addEventListener(kind, (event) => {
+      channel?.postMessage([kind, event.data]);
+      heard(kind, event.data);
+    });
+  }
+  stream.addEventListener("open", () => {
+    if (note) note.hidden = true;
+    refresh();
+  });
+  stream.addEventListener("error", () => {
+    if (note) note.hidden = false;
+  });
+  stream.addEventListener("signed-out", () => {
+    stream.close();
+    signedOut();
+  });
+  stopped.then(() => stream.close());
+}
+
+function whileSeen() {
+  if (document.hidden || !parts().length) return;
+  const lead = () => {
+    const stopped = new Promise((resolve) => {
+      const end = () => {
+        if (!document.hidden) return;
+        document.removeEventListener("visibilitychange", end);
+        resolve();
+      };
+      document.addEventListener("visibilitychange", end);
+    });
+    follow(stopped);
+    return stopped;
+  };
+  navigator.locks ? navigator.locks.request("sixgate-stream", lead) : lead();
+}
+
+channel?.addEventListener("message", (event) => heard(...event.data));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  if (due || parts().length) refresh();
+  whileSeen();
+});
+whileSeen();

@@ -1,0 +1,114 @@
+//! The words and shapes of states, and times as people in India read them. A colour never stands alone.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::Outcome;
+use crate::domain::india::local;
+
+/// Before what is good.
+pub(super) const GOOD: &str = "✔";
+/// Before what is wrong.
+pub(super) const BAD: &str = "✘";
+
+/// `09:02 IST`.
+pub(super) fn clock(at: Timestamp) -> String {
+    local(at).strftime("%H:%M IST").to_string()
+}
+
+/// `30 Nov 09:02 IST`; without the day when it is today's.
+pub(super) fn day_and_clock(at: Timestamp) -> String {
+    let (then, now) = (local(at), local(Timestamp::now()));
+    if then.date() == now.date() { clock(at) } else { then.strftime("%-d %b %H:%M IST").to_string() }
+}
+
+/// `21 h 4 min`, to the coarser two units that matter.
+pub(super) fn span(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// How long from now until `at`; nothing once it has passed.
+pub(super) fn left(at: Timestamp) -> Option<String> {
+    let left = Duration::try_from(at.duration_since(Timestamp::now())).ok()?;
+    Some(span(left))
+}
+
+/// A leg's role as a heading.
+pub(super) fn role(role: &str) -> &'static str {
+    if role == "primary" { "Primary" } else { "Secondary" }
+}
+
+/// What became of an order write.
+pub(super) const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Executed => "executed",
+        Outcome::Rejected => "rejected",
+        Outcome::NotSent => "not sent",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+/// A token's state.
+pub(super) fn token_state(state: &str) -> &'static str {
+    match state {
+        "absent" => "no token",
+        "minting" => "logging in",
+        "live" => "live",
+        "refreshing" => "being renewed",
+        "waiting" => "waiting for its next try",
+        "needs_person" => "needs you",
+        _ => "unknown",
+    }
+}
+
+/// A leg's state.
+pub(super) fn leg_state(state: &str) -> &'static str {
+    match state {
+        "admits" => "in use",
+        "tripped" => "out of use",
+        "probing" => "being tried again",
+        _ => "unknown",
+    }
+}
+
+/// Why a leg is out of use.
+pub(super) fn leg_reason(reason: &str) -> &'static str {
+    match reason {
+        "bind_failed" => "this machine cannot send from the address",
+        "connect_failed" => "no connection to Dhan from it",
+        "connect_timed_out" => "Dhan does not answer from it",
+        "wrong_source" => "the connection left from another address",
+        "tls_failed" | "tls_timed_out" => "no safe connection to Dhan from it",
+        "http_failed" => "Dhan's reply could not be read",
+        "address_gone" => "the address is not on this machine",
+        "no_reply" => "a request from it was not answered",
+        "source_refused" => "Dhan refuses the address",
+        "orders_not_allowed" => "Dhan takes no orders from it",
+        "seen_as_another" => "Dhan sees another address",
+        _ => "see the log",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_in_the_units_that_matter() {
+        let told = [0, 59, 60, 3599, 3600, 75_840, 86_400, 100_000].map(|s| span(Duration::from_secs(s)));
+        assert_eq!(told, ["0 s", "59 s", "1 min", "59 min", "1 h 0 min", "21 h 4 min", "1 d 0 h", "1 d 3 h"]);
+    }
+
+    #[test]
+    fn clocks_are_india_s() {
+        assert_eq!(clock("2026-11-30T03:32:00Z".parse().unwrap()), "09:02 IST");
+        assert_eq!(day_and_clock("2020-01-01T20:00:00Z".parse().unwrap()), "2 Jan 01:30 IST");
+    }
+}
