@@ -12,6 +12,7 @@ use super::error::Failure;
 use super::fields;
 use super::operators::Operators;
 use super::sampled::Sampled;
+use super::reloads::Reloads;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::totp::Previews;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub host: Arc<Board>,
     /// Examines the host when it is asked to.
     pub examiner: Arc<dyn Examiner>,
+    /// Asks for the configuration file to be put in force.
+    pub reloads: Reloads,
     /// What this gateway is.
     pub about: Arc<About>,
     /// What was counted lately.
@@ -69,6 +72,7 @@ pub struct Admin {
     pub(super) operators: Arc<ArcSwap<Operators>>,
     pub(super) host: Arc<Board>,
     pub(super) examiner: Arc<dyn Examiner>,
+    pub(super) reloads: Reloads,
     /// By what names it is reached.
     pub(super) site: Arc<Site>,
     pub(super) audit: AuditLog,
@@ -93,7 +97,7 @@ impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
         let Parts {
-            accounts, client, orders, metrics, operators, audit, host, examiner, about, sampled, tasks, ca_pem, ca_file,
+            accounts, client, orders, metrics, operators, audit, host, examiner, reloads, about, sampled, tasks, ca_pem, ca_file,
         } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
         let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));
@@ -106,6 +110,7 @@ impl Admin {
             audit,
             host,
             examiner,
+            reloads,
             about,
             sampled,
             site,
