@@ -138,8 +138,8 @@ impl Demo {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
-            for (id, _) in accounts.keys(name)? {
-                accounts.delete_key(name, &id).await?;
+            for key in accounts.keys(name)? {
+                accounts.delete_key(name, &key.id).await?;
             }
             keys.push(accounts.add_key(name).await?);
         }
@@ -158,9 +158,7 @@ impl Demo {
                 credentials: CredentialsRecord {
                     pin: Some(PIN.to_owned().into()),
                     totp_secret: Some(TOTP_SECRET.to_owned().into()),
-                    phone: None,
-                    api_key: None,
-                    api_secret: None,
+                    ..CredentialsRecord::default()
                 },
                 access_token: None,
                 repeats_by: RepeatsBy::AnyId,
