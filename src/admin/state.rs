@@ -86,8 +86,20 @@ pub struct Admin {
 impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
-        let Parts { accounts, client, orders, metrics, operators, audit, host, examiner, about, sampled, tasks, ca_pem } =
-            parts;
+        let Parts {
+            accounts,
+            client,
+            orders,
+            metrics,
+            operators,
+            audit,
+            host,
+            examiner,
+            about,
+            sampled,
+            tasks,
+            ca_pem,
+        } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
         let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));
         Self {

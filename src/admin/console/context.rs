@@ -6,6 +6,9 @@ use axum::Router;
 use serde_json::Value;
 
 use super::super::state::Admin;
+use super::attention::Attention;
+use super::chain_check::ChainCheck;
+use super::first_run::Skipped;
 
 /// What pages and forms work on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -15,4 +18,10 @@ pub(super) struct Console {
     pub(super) api: Router,
     /// The OpenAPI document.
     pub(super) document: Arc<Value>,
+    /// What a person is wanted for.
+    pub(super) attention: Arc<Attention>,
+    /// Whether the journal's chain is whole.
+    pub(super) chain: Arc<ChainCheck>,
+    /// What of the first run people put off.
+    pub(super) skipped: Arc<Skipped>,
 }

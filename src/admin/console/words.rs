@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::accounts::overview::Trouble;
 use crate::domain::Outcome;
 use crate::domain::india::local;
 
@@ -11,6 +12,11 @@ use crate::domain::india::local;
 pub(super) const GOOD: &str = "✔";
 /// Before what is wrong.
 pub(super) const BAD: &str = "✘";
+
+/// Before what comes next, and is neither.
+pub(super) const NEXT: &str = "→";
+/// Before what nobody could tell.
+pub(super) const UNKNOWN: &str = "?";
 
 /// `09:02 IST`.
 pub(super) fn clock(at: Timestamp) -> String {
@@ -34,10 +40,28 @@ pub(super) fn span(length: Duration) -> String {
     }
 }
 
+/// `10,000`.
+pub(super) fn number(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + 2);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// How long from now until `at`; nothing once it has passed.
 pub(super) fn left(at: Timestamp) -> Option<String> {
     let left = Duration::try_from(at.duration_since(Timestamp::now())).ok()?;
     Some(span(left))
+}
+
+/// How long it is since `at`: `10 s`.
+pub(super) fn since(at: Timestamp) -> String {
+    span(Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default())
 }
 
 /// A leg's role as a heading.
@@ -65,6 +89,18 @@ pub(super) fn token_state(state: &str) -> &'static str {
         "waiting" => "waiting for its next try",
         "needs_person" => "needs you",
         _ => "unknown",
+    }
+}
+
+/// A trouble, as a filter.
+pub(super) const fn trouble(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::NeedsPerson => "Need you",
+        Trouble::Halted => "Halted",
+        Trouble::LegTripped => "Leg tripped",
+        Trouble::NoToken => "No token",
+        Trouble::ValidationFailed => "Validation failed",
+        Trouble::NotValidated => "Not validated",
     }
 }
 
