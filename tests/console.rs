@@ -2,7 +2,9 @@
 //!
 //! Browsers themselves are in `console/browser`.
 
+mod pages;
 pub(crate) mod person;
+mod proof;
 
 use std::path::Path;
 use std::time::Duration;

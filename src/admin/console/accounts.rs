@@ -152,16 +152,19 @@ fn filters(filter: &Filter, counts: &Counts) -> Markup {
 
 fn table(console: &Console, visitor: &Visitor, filter: &Filter, found: &Overview) -> Markup {
     let may = visitor.may(OperatorRole::Operator);
-    html! {
-        @if found.rows.is_empty() { p { "No account matches." } } @else {
-            table.cards {
-                thead { tr {
-                    th { "Account" } th { "Login" } th { "Primary" } th { "Secondary" } th { "Orders today" } th { "Last trouble" }
-                    @if may { th { span.unseen { "Actions" } } }
-                } }
-                tbody { @for account in &found.rows { (row(console, visitor, account)) } }
-            }
+    let table = html! {
+        table.cards {
+            thead { tr {
+                th { "Account" } th { "Login" } th { "Primary" } th { "Secondary" } th { "Orders today" } th { "Last trouble" }
+                @if may { th { span.unseen { "Actions" } } }
+            } }
+            tbody { @for account in &found.rows { (row(console, visitor, account)) } }
         }
+    };
+    html! {
+        @if found.rows.is_empty() { p { "No account matches." } }
+        @else if may { (page::form(visitor, "/console", &table)) }
+        @else { (table) }
         @if found.next.is_some() || !filter.cursor.is_empty() {
             nav.row aria-label="Pages" {
                 @if !filter.cursor.is_empty() { a.button.second href=(filter.address(&filter.problem, "", None)) { "First" } }
@@ -192,21 +195,19 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
             }
             td data-label="Orders today" { (used(console, account)) }
             td data-label="Last trouble" { (trouble(account, &body)) }
-            @if visitor.may(OperatorRole::Operator) { td.actions data-label="" { (actions(visitor, &body)) } }
+            @if visitor.may(OperatorRole::Operator) { td.actions data-label="" { (actions(&body)) } }
         }
     }
 }
 
-fn actions(visitor: &Visitor, account: &AccountBody) -> Markup {
+/// Buttons of the one form around the table, so that a page does not repeat its fields for each row.
+fn actions(account: &AccountBody) -> Markup {
     let path = format!("/console/accounts/{}", part(&account.name));
     let name = account.nickname.as_deref().unwrap_or(&account.name);
     html! {
-        (page::form(visitor, &format!("{path}/validate"), &html! { button.quiet aria-label={ "Validate " (name) } { "Validate" } }))
+        button.quiet formaction={ (path) "/validate" } aria-label={ "Validate " (name) } { "Validate" }
         @if account.halted { a.button.quiet href=(path) { "Resume…" } } @else {
-            (page::form(visitor, &format!("{path}/halt"), &html! {
-                input type="hidden" name="halted" value="true";
-                button.quiet.bad aria-label={ "Halt " (name) } { "Halt" }
-            }))
+            button.quiet.bad formaction={ (path) "/halt" } name="halted" value="true" aria-label={ "Halt " (name) } { "Halt" }
         }
     }
 }
