@@ -143,6 +143,7 @@ impl App {
             sampled: Arc::clone(&sampled),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
+            ca_file: config.state.path.join("ca.pem"),
         };
         let admin = bind_admin(&config.admin, parts, shares.operators)?;
         let workers = Workers::start(&config.latency).map_err(StartError::Threads)?;

@@ -248,6 +248,14 @@ fn every_documented_route_answers_as_documented() {
         lines.raw.lines().filter_map(line).map(|line| (line["account"].as_str().unwrap().to_owned(), line)).collect();
     assert_eq!(told.keys().collect::<Vec<_>>(), ["alpha", "beta"]);
     assert_eq!(told["alpha"], all.body["items"][0]);
+    api.get("/v1/validate/job").is(404);
+    api.delete("/v1/validate/job").is(404);
+    api.post("/v1/validate/job", json!({ "x": 1 })).names("x");
+    assert_eq!(api.post("/v1/validate/job", json!({})).is(202).body["total"], 2);
+    wait_until("every account to be looked at", LIMIT, || api.get("/v1/validate/job").body["ended_at"].is_string());
+    let job = api.get("/v1/validate/job").is(200).body;
+    assert_eq!((&job["done"], &job["not_ready"], &job["stopped"]), (&json!(2), &json!(2), &json!(false)), "{job}");
+    api.delete("/v1/validate/job").is(204);
     assert_eq!(api.get("/v1/accounts/alpha/registration").is(409).text("/code"), "no_pair");
     assert_eq!(api.put("/v1/accounts/alpha/registration", json!({})).is(409).text("/code"), "no_pair");
     api.get("/v1/accounts/gamma/registration").is(404);
@@ -794,6 +802,9 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
     }
     assert!(samples > 10);
 
+    // One that has ended, so that the next may begin.
+    operator.post("/v1/validate/job", json!({})).is(202);
+    wait_until("the job to end", LIMIT, || operator.get("/v1/validate/job").body["ended_at"].is_string());
     let given = json!({ "access_token": token("1000000001", DAY) });
     let calls: Vec<(String, String)> =
         schema::operations(api.document()).into_iter().map(|(method, path, _)| (method, path)).collect();
@@ -820,6 +831,8 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
             let may = match (method.as_str(), path.rsplit_once('/').unwrap().1) {
                 ("PUT", "token" | "halt" | "leg") | ("POST", "settled") => 422,
                 ("POST", "refresh" | "validate") => 200,
+                ("POST", "job") => 202,
+                ("DELETE", "job") => 204,
                 ("POST", "consent") => 409,
                 _ => 403,
             };

@@ -2,9 +2,15 @@
 //!
 //! Browsers themselves are in `console/browser`.
 
+mod accounts;
+mod create;
+mod jobs;
 mod pages;
 pub(crate) mod person;
 mod proof;
+mod trouble;
+mod visitor;
+mod with_broker;
 
 use std::path::Path;
 use std::time::Duration;

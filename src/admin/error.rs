@@ -53,6 +53,11 @@ impl Failure {
         &self.detail
     }
 
+    /// It is about this field.
+    pub(super) fn about(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
+    }
+
     /// 422 with the field's name.
     pub(super) fn field(field: &str, why: impl Into<String>) -> Self {
         let (detail, field) = (format!("{field}: {}", why.into()), Some(field.to_owned()));
@@ -95,9 +100,9 @@ impl From<AccountError> for Failure {
             AccountError::NoSuchAccount(_) | AccountError::NoSuch(_) | AccountError::NoPair(_) => {
                 Self::new(StatusCode::NOT_FOUND, "not_found", text)
             }
-            AccountError::NameTaken(_) | AccountError::ClientIdTaken { .. } | AccountError::HasPair(_) => {
-                Self::new(StatusCode::CONFLICT, "taken", text)
-            }
+            AccountError::NameTaken(_) => Self::new(StatusCode::CONFLICT, "taken", text).about("name"),
+            AccountError::ClientIdTaken { .. } => Self::new(StatusCode::CONFLICT, "taken", text).about("client_id"),
+            AccountError::HasPair(_) => Self::new(StatusCode::CONFLICT, "taken", text),
             AccountError::TooManyReservations(_) => Self::new(StatusCode::CONFLICT, "too_many", text),
             AccountError::Changed { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "changed_since", text),
             AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),

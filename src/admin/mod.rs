@@ -47,6 +47,8 @@ mod status;
 mod tokens;
 mod totp;
 mod validate;
+mod validate_all;
+mod validation_job;
 mod wire;
 
 use std::sync::Arc;
@@ -107,6 +109,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(registration::read, registration::put))
         .routes(routes!(validate::one))
         .routes(routes!(validate::all))
+        .routes(routes!(validate_all::begin, validate_all::read, validate_all::stop))
         .routes(routes!(pools::list, pools::create))
         .routes(routes!(pools::read, pools::delete))
         .routes(routes!(pools::pairs))

@@ -64,6 +64,15 @@ pub(super) struct Flash {
     pub text: String,
 }
 
+/// How to take back what was just done: a form of the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Undo {
+    /// Where it is sent.
+    pub path: String,
+    /// What is in it. No secret.
+    pub fields: Vec<(&'static str, String)>,
+}
+
 #[derive(Debug)]
 struct Session {
     token: TokenDigest,
@@ -75,6 +84,7 @@ struct Session {
     /// The browser, as it calls itself.
     browser: String,
     flash: Option<Flash>,
+    undo: Option<Undo>,
 }
 
 impl Session {
@@ -171,8 +181,16 @@ impl Sessions {
         let (id, csrf) = (random()?, random()?);
         let browser = browser.chars().filter(|c| !c.is_control()).take(120).collect();
         let since = jiff::Timestamp::now();
-        let session =
-            Session { token, csrf: Secret::from(csrf.as_str()), began: now, active: now, since, browser, flash: None };
+        let session = Session {
+            token,
+            csrf: Secret::from(csrf.as_str()),
+            began: now,
+            active: now,
+            since,
+            browser,
+            flash: None,
+            undo: None,
+        };
         let mut state = lock(&self.state);
         state.sessions.retain(|_, session| session.ends() > now);
         if state.sessions.len() >= SESSIONS {
@@ -234,6 +252,18 @@ impl Sessions {
         if let Some(session) = lock(&self.state).sessions.get_mut(&session) {
             session.flash = Some(flash);
         }
+    }
+
+    /// Keep a way back for the next page, beside its sentence.
+    pub(super) fn set_undo(&self, session: SecretDigest, undo: Undo) {
+        if let Some(session) = lock(&self.state).sessions.get_mut(&session) {
+            session.undo = Some(undo);
+        }
+    }
+
+    /// The way back that was kept, once.
+    pub(super) fn take_undo(&self, session: SecretDigest) -> Option<Undo> {
+        lock(&self.state).sessions.get_mut(&session)?.undo.take()
     }
 
     /// The sentence that was kept, once.

@@ -15,6 +15,7 @@ use super::sampled::Sampled;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::totp::Previews;
+use super::validation_job::ValidateAll;
 use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
     pub ca_pem: Arc<str>,
+    /// The file that it is in.
+    pub ca_file: std::path::PathBuf,
 }
 
 /// What the calls work on.
@@ -73,6 +76,7 @@ pub struct Admin {
     pub(super) sampled: Arc<Sampled>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
+    pub(super) ca_file: Arc<std::path::Path>,
     /// Who is signed in to the console.
     pub(super) sessions: Arc<Sessions>,
     /// People who were sent to the broker's page.
@@ -81,6 +85,8 @@ pub struct Admin {
     pub(super) previews: Arc<Previews>,
     /// Those who make archives of evidence.
     pub(super) makers: Arc<Semaphore>,
+    /// The job that validates every account.
+    pub(super) validate_all: Arc<ValidateAll>,
 }
 
 impl Admin {
@@ -99,6 +105,7 @@ impl Admin {
             sampled,
             tasks,
             ca_pem,
+            ca_file,
         } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
         let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));
@@ -116,10 +123,12 @@ impl Admin {
             site,
             tasks,
             ca_pem,
+            ca_file: ca_file.into(),
             sessions,
             consents,
             previews: Arc::default(),
             makers,
+            validate_all: Arc::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 
 use super::error::{Failure, Problem};
-use super::fields::{self, Fields, InPath};
+use super::fields::{Fields, InPath};
 use super::limits::wait_for_room;
 use super::state::{self, Admin};
 use super::wire::{AccountChecksBody, AllChecksBody, ChecksBody, NoFields};
@@ -22,7 +22,7 @@ use crate::telemetry::events::Subject;
 
 /// Accounts that are looked at at once: each makes three calls, and a broker that is
 /// asked by 10,000 at once sees an attack.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// Rows that are read at once.
 const ROWS: usize = 500;
 /// One JSON object a line.
@@ -39,12 +39,9 @@ pub(super) async fn one(
     fields.done()?;
     let account = admin.account(&name)?;
     wait_for_room(&admin, &account).await?;
-    let (subject, at) = (state::subject(&account), jiff::Timestamp::now());
-    let checks = validate(&admin.client, &subject, steady::now()).await;
-    tell(&admin, &fields::name(&name)?, &checks);
-    let body = checks.as_slice().into();
-    account.validated.store(Some(Arc::new(Validated { at, checks })));
-    Ok(Json(body))
+    let checks = look_only(&admin, &account).await;
+    tell(&admin, &account.name, &checks);
+    Ok(Json(checks.as_slice().into()))
 }
 
 /// Look at every account. With `Accept: application/x-ndjson` each is told on a line of
@@ -72,16 +69,21 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 }
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
+    let checks = look_only(admin, row).await;
+    tell(admin, &row.name, &checks);
+    AccountChecksBody::of(&row.name, &checks)
+}
+
+/// Look, and keep what was found. Nobody is told of it yet: who is told looks at what is kept.
+pub(super) async fn look_only(admin: &Admin, row: &Account) -> Vec<Check> {
     let at = jiff::Timestamp::now();
     let checks = validate(&admin.client, &state::subject(row), steady::now()).await;
-    tell(admin, &row.name, &checks);
-    let body = AccountChecksBody::of(&row.name, &checks);
-    row.validated.store(Some(Arc::new(Validated { at, checks })));
-    body
+    row.validated.store(Some(Arc::new(Validated { at, checks: checks.clone() })));
+    checks
 }
 
 /// Whoever watches hears of it too.
-fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
+pub(super) fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
     let names = |verdict: CheckVerdict| -> Vec<_> {
         checks.iter().filter(|check| check.verdict == verdict).map(|check| check.name).collect()
     };
@@ -90,7 +92,7 @@ fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
     admin.orders.events.tell(Subject::Validation, account, move || told.clone());
 }
 
-fn every_row(admin: &Admin) -> Result<Vec<Arc<Account>>, Failure> {
+pub(super) fn every_row(admin: &Admin) -> Result<Vec<Arc<Account>>, Failure> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
         let page = admin.accounts.page(after.as_ref(), ROWS)?;

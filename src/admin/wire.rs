@@ -10,6 +10,7 @@ mod events;
 mod evidence;
 mod history;
 mod host;
+mod job;
 mod orders;
 mod status;
 
@@ -35,10 +36,14 @@ pub(super) use evidence::EvidenceFilter;
 pub(super) use history::{HistoryBody, HistoryFilter, TokenEndBody};
 pub use host::ExaminationBody;
 pub(super) use host::HostBody;
+pub(super) use job::{CauseBody, JobBody};
 pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
 pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody};
 
-use account::{SecretsBody, SeenRegistrationBody, ValidatedBody};
+pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
+pub(super) use broker::CheckBody;
+
+use account::{SeenRegistrationBody, ValidatedBody};
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]

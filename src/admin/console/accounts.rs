@@ -268,14 +268,6 @@ fn standing(token: &TokenBody) -> Markup {
     }
 }
 
-/// Where a token stands, and what last went wrong.
-pub(super) fn token(token: &TokenBody) -> Markup {
-    html! {
-        (standing(token))
-        @if let Some(wrong) = &token.last_error { div.hint { (wrong.summary) " " (wrong.action) } }
-    }
-}
-
 /// Where a leg stands.
 pub(super) fn leg(leg: Option<&LegBody>) -> Markup {
     html! {

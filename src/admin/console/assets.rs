@@ -19,13 +19,14 @@ macro_rules! files {
 }
 
 /// Name, media type and content.
-static FILES: [(&str, &str, &str); 9] = files! {
+static FILES: [(&str, &str, &str); 10] = files! {
     "console.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "console.js": "text/javascript; charset=utf-8",
     "swap.js": "text/javascript; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
     "forms.js": "text/javascript; charset=utf-8",
+    "typing.js": "text/javascript; charset=utf-8",
     "copy.js": "text/javascript; charset=utf-8",
     "clock.js": "text/javascript; charset=utf-8",
     "table.js": "text/javascript; charset=utf-8",

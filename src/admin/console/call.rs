@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, HOST};
+use axum::http::header::{CONTENT_TYPE, HOST, IF_MATCH};
 use axum::http::{Method, Request};
 use axum::response::Response;
 use hyper::service::Service;
@@ -30,6 +30,19 @@ pub(super) struct Refused {
     pub field: Option<String>,
 }
 
+impl Refused {
+    /// One that is not the API's own.
+    pub(super) fn here(code: &str, field: Option<&str>, detail: &str) -> Self {
+        Self { status: 422, code: code.to_owned(), detail: detail.to_owned(), field: field.map(str::to_owned) }
+    }
+
+    /// What is wrong with a field, if it is this one.
+    pub(super) fn of(&self, name: &str) -> Option<&str> {
+        self.field.as_deref().filter(|field| *field == name)?;
+        Some(self.detail.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&self.detail))
+    }
+}
+
 /// Make a call in the name of `operator`, with their role, checks and audit, and wait for its reply.
 ///
 /// # Errors
@@ -41,7 +54,22 @@ pub(super) async fn call(
     path: &str,
     body: &Value,
 ) -> Result<Value, Refused> {
-    let reply = sent(api, operator, method, path, body).await?;
+    call_if(api, operator, method, path, body, None).await
+}
+
+/// The same, done only if what is changed is of this version still.
+///
+/// # Errors
+/// As [`call`]; 412 if it was changed since.
+pub(super) async fn call_if(
+    api: &Router,
+    operator: &Operator,
+    method: Method,
+    path: &str,
+    body: &Value,
+    version: Option<&str>,
+) -> Result<Value, Refused> {
+    let reply = sent(api, operator, method, path, body, version).await?;
     let status = reply.status();
     let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
     if status.is_success() {
@@ -59,7 +87,7 @@ pub(super) async fn call(
 /// # Errors
 /// What the API refuses it with.
 pub(super) async fn reply(api: &Router, operator: &Operator, path: &str) -> Result<Response, Refused> {
-    let reply = sent(api, operator, Method::GET, path, &Value::Null).await?;
+    let reply = sent(api, operator, Method::GET, path, &Value::Null, None).await?;
     if reply.status().is_success() {
         return Ok(reply);
     }
@@ -74,8 +102,13 @@ async fn sent(
     method: Method,
     path: &str,
     body: &Value,
+    version: Option<&str>,
 ) -> Result<Response, Refused> {
-    let request = Request::builder()
+    let mut request = Request::builder();
+    if let Some(version) = version {
+        request = request.header(IF_MATCH, format!("\"{version}\""));
+    }
+    let request = request
         .method(method)
         .uri(path)
         .header(HOST, "localhost")

@@ -9,6 +9,8 @@ use super::super::state::Admin;
 use super::attention::Attention;
 use super::chain_check::ChainCheck;
 use super::first_run::Skipped;
+use super::once::Once;
+use super::runs::Runs;
 
 /// What pages and forms work on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,4 +26,8 @@ pub(super) struct Console {
     pub(super) chain: Arc<ChainCheck>,
     /// What of the first run people put off.
     pub(super) skipped: Arc<Skipped>,
+    /// Validations that people wait for.
+    pub(super) runs: Arc<Runs>,
+    /// Forms that were sent and are good for one use.
+    pub(super) once: Arc<Once>,
 }

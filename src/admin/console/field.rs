@@ -17,6 +17,8 @@ pub(super) struct Field<'f> {
     pub secret: bool,
     /// Does the form need it?
     pub required: bool,
+    /// Is it needed with one choice of the form and not with another? Then it is not called optional.
+    pub at_times: bool,
     /// `numeric` for digits alone.
     pub inputmode: Option<&'f str>,
     /// What is wrong with it.
@@ -34,12 +36,15 @@ pub(super) fn field(field: &Field<'_>) -> Markup {
     };
     html! {
         div.field {
-            label for=(field.name) { (field.label) @if !field.required { span.optional { " (optional)" } } }
+            label for=(field.name) { (field.label) }
+            @if !field.required && !field.at_times { span.optional { " (optional)" } }
             @if let Some(wrong) = field.error { p.error id=(error) { "✘ " (wrong) } }
             input id=(field.name) name=(field.name) value=[(!field.secret).then_some(field.value)]
                 type=(if field.secret { "password" } else { "text" }) autocomplete="off" spellcheck="false"
                 autocapitalize="none" required[field.required] inputmode=[field.inputmode]
-                aria-describedby=[described] aria-invalid=[field.error.map(|_| "true")];
+                aria-describedby=[described] aria-invalid=[field.error.map(|_| "true")]
+                data-keep[field.secret];
+            @if field.secret { button.quiet type="button" data-show=(field.name) hidden { "Show" } }
             @if !field.hint.is_empty() { p.hint id=(hint) { (field.hint) } }
         }
     }

@@ -8,15 +8,21 @@
 //! table of routes; pages that show the same thing are in one file.
 
 mod account;
+mod account_forms;
 mod accounts;
 mod act;
+mod address_fields;
+mod advice;
 mod assets;
 mod attention;
 mod call;
 mod chain_check;
 mod changes;
+mod connect;
 mod context;
+mod create;
 mod docs;
+mod edit;
 mod evidence;
 mod field;
 mod first_addresses;
@@ -25,15 +31,27 @@ mod form;
 mod guard;
 mod halt_all;
 mod help;
+mod keys;
 mod live;
+mod login_fields;
+mod look;
 mod machine;
+mod once;
 mod order;
 mod orders;
 mod page;
 mod plot;
 mod plots;
 mod pools;
+mod progress;
+mod registration;
+mod runs;
+mod shown;
 mod signin;
+mod token;
+mod trouble;
+mod validate_all;
+mod validating;
 mod words;
 
 use std::sync::Arc;
@@ -48,8 +66,16 @@ use context::Console;
 
 /// Every page. `api` are the `/v1` routes, ready to serve, and `document` describes them.
 pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router {
-    let console =
-        Console { admin, api, document, attention: Arc::default(), chain: Arc::default(), skipped: Arc::default() };
+    let console = Console {
+        admin,
+        api,
+        document,
+        attention: Arc::default(),
+        chain: Arc::default(),
+        skipped: Arc::default(),
+        runs: Arc::default(),
+        once: Arc::default(),
+    };
     Router::new()
         .route("/", get(signin::front))
         .route("/console", get(accounts::list))
@@ -58,8 +84,7 @@ pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router 
         .route("/console/sign-out-everywhere", post(signin::sign_out_everywhere))
         .route("/console/sessions", get(signin::sessions))
         .route("/console/events", get(live::events))
-        .route("/console/accounts/{name}", get(account::show))
-        .route("/console/accounts/{name}/halt", post(account::halt))
+        .merge(of_accounts())
         .merge(of_the_gateway())
         .route("/console/orders", get(orders::list))
         .route("/console/orders/{id}", get(order::show))
@@ -91,4 +116,33 @@ fn of_the_gateway() -> Router<Console> {
         .route("/console/evidence", get(evidence::show))
         .route("/console/evidence/check", post(evidence::check))
         .route("/console/evidence/download", get(evidence::download))
+}
+
+/// The pages of accounts and what is done there.
+fn of_accounts() -> Router<Console> {
+    Router::new()
+        .route("/console/create", get(create::show).post(create::send))
+        .route("/console/look/totp", post(look::totp))
+        .route("/console/look/token", post(look::token))
+        .route("/console/look/addresses", post(look::addresses))
+        .route("/console/validate-all", get(validate_all::show).post(validate_all::start))
+        .route("/console/validate-all/stop", post(validate_all::stop))
+        .route("/console/validate-all.csv", get(validate_all::csv))
+        .route("/console/accounts/{name}", get(account::show))
+        .route("/console/accounts/{name}/assign", post(account_forms::assign))
+        .route("/console/accounts/{name}/consent", post(token::consent))
+        .route("/console/accounts/{name}/delete", post(account::delete))
+        .route("/console/accounts/{name}/edit", get(edit::show).post(edit::send))
+        .route("/console/accounts/{name}/halt", post(account_forms::halt))
+        .route("/console/accounts/{name}/keys", get(keys::show).post(keys::create))
+        .route("/console/accounts/{name}/keys/{id}/delete", post(keys::delete))
+        .route("/console/accounts/{name}/leg", post(account_forms::pin))
+        .route("/console/accounts/{name}/log-in", post(account_forms::log_in))
+        .route("/console/accounts/{name}/platform", post(account_forms::platform_to))
+        .route("/console/accounts/{name}/progress", get(progress::show))
+        .route("/console/accounts/{name}/registration", get(registration::show).post(registration::put))
+        .route("/console/accounts/{name}/registration/ask", post(registration::ask))
+        .route("/console/accounts/{name}/retire", post(account::retire))
+        .route("/console/accounts/{name}/token", get(token::show).post(token::send))
+        .route("/console/accounts/{name}/validate", post(account_forms::validate))
 }

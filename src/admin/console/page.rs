@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
-use super::super::sessions::Flash;
+use super::super::sessions::{Flash, Undo};
 use super::assets;
 use super::call::Refused;
 use super::context::Console;
@@ -49,6 +49,7 @@ const PARTS: [(Part, &str, &str, &str); 7] = [
 /// A page of somebody who is signed in.
 pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str, content: &Markup) -> Response {
     let flash = console.admin.sessions.take_flash(visitor.session);
+    let undo = console.admin.sessions.take_undo(visitor.session);
     let body = html! {
         header {
             a.brand href="/console" { "Sixgate" }
@@ -73,11 +74,23 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
         p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         main #main tabindex="-1" {
             @if let Some(flash) = flash { (shown(&flash)) }
+            @if let Some(undo) = undo { (way_back(visitor, &undo)) }
             (content)
         }
         p #announce .unseen role="status" aria-live="polite" {}
     };
     document(StatusCode::OK, title, &body)
+}
+
+fn way_back(visitor: &Visitor, undo: &Undo) -> Markup {
+    form(
+        visitor,
+        &undo.path,
+        &html! {
+            @for (name, value) in &undo.fields { input type="hidden" name=(name) value=(value); }
+            button.second { "Undo" }
+        },
+    )
 }
 
 /// A form that is sent to `path`.
@@ -110,7 +123,7 @@ pub(super) fn shown(flash: &Flash) -> Markup {
 /// A refused call at the top of the page whose form made it.
 pub(super) fn summary(refused: &Refused) -> Markup {
     html! {
-        div #errors .flash.bad role="alert" tabindex="-1" {
+        div #errors .flash.bad role="alert" tabindex="-1" data-code=(refused.code) {
             p { (words::BAD) " " (refused.detail) }
             @if let Some(field) = &refused.field { p { a href={ "#" (field) } { "Go to the field" } } }
         }

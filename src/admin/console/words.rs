@@ -17,6 +17,19 @@ pub(super) const BAD: &str = "✘";
 pub(super) const NEXT: &str = "→";
 /// Before what nobody could tell.
 pub(super) const UNKNOWN: &str = "?";
+/// Before what is under way.
+pub(super) const UNDER_WAY: &str = "…";
+
+/// `24 Nov`, with the year when it is another's.
+pub(super) fn day(at: Timestamp) -> String {
+    let (then, now) = (local(at), local(Timestamp::now()));
+    then.strftime(if then.year() == now.year() { "%-d %b" } else { "%-d %b %Y" }).to_string()
+}
+
+/// `09:02:30 IST`, for a moment that somebody waits for.
+pub(super) fn exact_clock(at: Timestamp) -> String {
+    local(at).strftime("%H:%M:%S IST").to_string()
+}
 
 /// `09:02 IST`.
 pub(super) fn clock(at: Timestamp) -> String {
@@ -37,6 +50,15 @@ pub(super) fn span(length: Duration) -> String {
         (0, 0, minutes) => format!("{minutes} min"),
         (0, hours, minutes) => format!("{hours} h {minutes} min"),
         (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// About how long: `2 min`.
+pub(super) fn roughly(length: Duration) -> String {
+    match length.as_secs() {
+        seconds @ 0..60 => format!("{} s", seconds.max(1)),
+        seconds @ 60..5400 => format!("{} min", (seconds + 30) / 60),
+        seconds => format!("{} h", (seconds + 1800) / 3600),
     }
 }
 
@@ -104,6 +126,19 @@ pub(super) const fn trouble(trouble: Trouble) -> &'static str {
     }
 }
 
+/// What is wrong with an account, the worst of it.
+pub(super) fn problem(problem: &str) -> &'static str {
+    match problem {
+        "needs_person" => "Needs you: see Login and Addresses.",
+        "halted" => "Halted.",
+        "leg_tripped" => "One of its addresses is out of use.",
+        "no_token" => "Not logged in.",
+        "validation_failed" => "The last validation failed: see Checks.",
+        "not_validated" => "Not validated since the gateway was started.",
+        _ => "Something is wrong: see below.",
+    }
+}
+
 /// A leg's state.
 pub(super) fn leg_state(state: &str) -> &'static str {
     match state {
@@ -140,6 +175,12 @@ mod tests {
     fn spans_are_told_in_the_units_that_matter() {
         let told = [0, 59, 60, 3599, 3600, 75_840, 86_400, 100_000].map(|s| span(Duration::from_secs(s)));
         assert_eq!(told, ["0 s", "59 s", "1 min", "59 min", "1 h 0 min", "21 h 4 min", "1 d 0 h", "1 d 3 h"]);
+    }
+
+    #[test]
+    fn numbers_and_rough_times_can_be_read_at_a_glance() {
+        assert_eq!([0, 999, 1000, 10_000, 1_234_567].map(number), ["0", "999", "1,000", "10,000", "1,234,567"]);
+        assert_eq!([0, 59, 100, 7000].map(|s| roughly(Duration::from_secs(s))), ["1 s", "59 s", "2 min", "2 h"]);
     }
 
     #[test]

@@ -2,5 +2,6 @@
 import "./copy.js";
 import "./clock.js";
 import "./forms.js";
+import "./typing.js";
 import "./table.js";
 import "./live.js";

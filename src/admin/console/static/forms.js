@@ -44,11 +44,10 @@ async function submit(form, button) {
     if (reply.status < 400) {
       if (reply.url !== location.href) history.pushState(null, "", reply.url);
       document.title = reply.page.title;
-    } else {
-      keep(form, main);
     }
+    if (reply.status >= 400 || main.querySelector("form[data-draft]")) keep(form, main);
     const fresh = put(document.getElementById("main"), main);
-    const focus = fresh.querySelector('#errors, .flash[role="alert"]') ?? fresh;
+    const focus = fresh.querySelector('#errors, [data-focus], .flash[role="alert"]') ?? fresh;
     focus.focus({ preventScroll: false });
     const said = fresh.querySelector(".flash");
     if (said) announce(said.textContent.trim());
@@ -99,6 +98,13 @@ each("[data-shown-with]", (part) => {
   };
   form.addEventListener("change", show);
   show();
+});
+each("[data-open-with]", (part) => {
+  const [name, value] = part.dataset.openWith.split("=");
+  const form = part.closest("form");
+  form.addEventListener("change", (event) => {
+    if (event.target.name === name && event.target.value === value) part.open = true;
+  });
 });
 
 // A link from `sixgate console` has its code where servers do not see it. It is used at once and leaves the address bar.

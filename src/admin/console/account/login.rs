@@ -1,0 +1,129 @@
+//! How the login stands: what went wrong, in words, and the ways on.
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use super::super::shown::Shown;
+use super::super::trouble::{self, Facts, Way};
+use super::super::{page, words};
+use crate::domain::{OperatorRole, Platform, steady};
+use crate::tokens::TokenStatus;
+use crate::tokens::lifecycle::State;
+
+/// Until when the keeper waits by itself.
+pub(in super::super) fn waits_until(standing: &TokenStatus) -> Option<Timestamp> {
+    match standing.state {
+        Some(State::Waiting { until, .. }) => Some(until),
+        _ => None,
+    }
+}
+
+/// The section.
+pub(super) fn show(shown: &Shown<'_>) -> Markup {
+    let token = &shown.body.token;
+    html! {
+        div { (stands(shown)) }
+        @if let Some(source) = &token.source { p.hint { "The last token came " (came(source)) "." } }
+        @if token.last_error.is_some() { (wrong(shown)) } @else if shown.may(OperatorRole::Operator) {
+            details { summary { "Other ways to log in" } (ways(shown, &[Way::Now, Way::Paste, Way::Page, Way::Switch])) }
+        }
+    }
+}
+
+/// The state in a line.
+pub(in super::super) fn stands(shown: &Shown<'_>) -> Markup {
+    let token = &shown.body.token;
+    let ends = token.expires_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok());
+    let until = waits_until(&shown.account.token.standing());
+    html! {
+        @match (token.state, ends) {
+            ("live" | "refreshing", Some(ends)) => {
+                (words::GOOD) " Logged in; the token lives until " (page::time(ends))
+                @if let Some(left) = words::left(ends) { ", " span data-until=(ends.to_string()) data-what="the token" { (left) } " left" }
+                "."
+            }
+            ("minting", _) => { (words::UNDER_WAY) " Logging in." }
+            ("waiting", _) => {
+                (words::UNDER_WAY) " Waiting for its next try"
+                @if let Some(until) = until {
+                    " at " (words::exact_clock(until)) ", in " span data-until=(until.to_string()) data-what="the next try" { (words::left(until).unwrap_or_default()) }
+                }
+                "."
+            }
+            (state, _) => { (words::BAD) " " (words::token_state(state)) "." }
+        }
+    }
+}
+
+/// What went wrong, and what to do.
+fn wrong(shown: &Shown<'_>) -> Markup {
+    let Some(error) = &shown.body.token.last_error else { return html! {} };
+    let standing = shown.account.token.standing();
+    let secrets = &shown.body.secrets;
+    let said = trouble::said(&Facts {
+        code: &error.code,
+        summary: &error.summary,
+        action: &error.action,
+        automatic: shown.account.record.platform == Platform::Automatic,
+        stopped: shown.body.token.state == "needs_person",
+        until: waits_until(&standing),
+        clock: steady::brokers_ahead_of_host().map(|ahead| ahead.as_secs_f64()),
+        has_pin_totp: secrets.pin.set && secrets.totp_secret.set,
+    });
+    html! {
+        div.trouble data-code=(error.code) {
+            p { strong { (said.text) } }
+            @if let Some(words) = said.brokers_words { details { summary { "Dhan's own words" } p { (words) } } }
+            @if shown.may(OperatorRole::Operator) {
+                (ways(shown, &said.ways))
+                details { summary { "Other ways" } (ways(shown, &trouble::others(&said.ways))) }
+            }
+        }
+    }
+}
+
+/// Buttons and links, the first the one that is meant.
+fn ways(shown: &Shown<'_>, ways: &[Way]) -> Markup {
+    let admin = shown.may(OperatorRole::Admin);
+    let secrets = &shown.body.secrets;
+    let link = |end: &str, text: &str| html! { a.button.second href=(shown.path(end)) { (text) } };
+    html! {
+        div.row {
+            @for way in ways {
+                @match way {
+                    Way::Wait => { span.button.second.still { "Wait" @if let Some(until) = waits_until(&shown.account.token.standing()) {
+                        ": " span data-until=(until.to_string()) { (words::left(until).unwrap_or_default()) } } } }
+                    Way::Now => (shown.button("log-in", &[("vouched", "true")], &html! { button.second { "Log in now" } })),
+                    Way::Paste => (link("token", "Paste a token")),
+                    Way::Page if secrets.api_key.set && secrets.api_secret.set => {
+                        (shown.button("consent", &[], &html! { button.second { "Log in at Dhan's page" } }))
+                    }
+                    Way::Page => {}
+                    Way::Totp if admin => (link("edit#totp_secret", "Type the TOTP key again")),
+                    Way::Pin if admin => (link("edit#pin", "Type the PIN again")),
+                    Way::Automatic if admin => (link("edit?platform=DHAN_V2_AT_IPV6#pin", "Make it automatic")),
+                    Way::Switch if admin => (switch(shown)),
+                    Way::Totp | Way::Pin | Way::Automatic | Way::Switch => {}
+                }
+            }
+        }
+        p.hint { "A pasted token changes nothing else: use it for now, and the gateway takes over again by itself." }
+    }
+}
+
+fn switch(shown: &Shown<'_>) -> Markup {
+    let (to, text) = match shown.account.record.platform {
+        Platform::Automatic => ("DHAN_V2_IPV6", "Switch to login by hand"),
+        Platform::Manual => ("DHAN_V2_AT_IPV6", "Switch to automatic login"),
+    };
+    shown.button("platform", &[("platform", to)], &html! { button.second { (text) } })
+}
+
+fn came(source: &str) -> &'static str {
+    match source {
+        "pin_totp" => "by PIN and TOTP",
+        "consent" => "by Dhan's page",
+        "renewal" => "by renewing the one before",
+        _ => "from a person who pasted it",
+    }
+}

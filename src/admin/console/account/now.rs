@@ -1,0 +1,63 @@
+//! May it trade, and what happens next?
+
+use maud::{Markup, html};
+
+use super::super::shown::Shown;
+use super::super::{page, words};
+use crate::broker::dhan::calendar;
+use crate::domain::{OperatorRole, Platform};
+
+/// The section.
+pub(super) fn show(shown: &Shown<'_>) -> Markup {
+    let account = shown.body;
+    html! {
+        @if account.halted {
+            p { (words::BAD) " Halted"
+                @if let Some(since) = account.halted_since.as_deref().and_then(|at| at.parse().ok()) { " since " (page::time(since)) }
+                @if let Some(reason) = account.halt_reason.as_deref().filter(|reason| !reason.is_empty()) { ": " (reason) }
+                ". Cancels, exits and reads pass." }
+        } @else if let Some(problem) = account.problems.first() {
+            p { (words::BAD) " " (words::problem(problem)) }
+        } @else { p { (words::GOOD) " May trade." } }
+        @if let Some(warning) = account.halt_warning { p.flash.bad { (warning) } }
+        p { (next_login(shown)) }
+        @if let Some(pin) = account.pin { p { (words::NEXT) " Pinned: only the " (pin) " address is used." } }
+        @if shown.may(OperatorRole::Operator) { (buttons(shown)) }
+    }
+}
+
+/// When it logs in next, as far as that is the gateway's to say.
+fn next_login(shown: &Shown<'_>) -> Markup {
+    let standing = shown.account.token.standing();
+    let until = super::login::waits_until(&standing);
+    let by_itself = shown.account.record.platform == Platform::Automatic;
+    let live = matches!(shown.body.token.state, "live" | "refreshing");
+    let (_, window_ends) = calendar::next_refresh_window(jiff::Timestamp::now());
+    html! {
+        @if let Some(until) = until { "Logs in again at " strong { (words::exact_clock(until)) } "." }
+        @else if by_itself && live { "Logs in again by itself, at the latest by " (page::time(window_ends)) ", before the market opens." }
+        @else if by_itself { "Logs in by itself as soon as it can." }
+        @else { "Logs in by a token that you paste." }
+    }
+}
+
+fn buttons(shown: &Shown<'_>) -> Markup {
+    let account = shown.body;
+    html! {
+        div.row {
+            @if account.halted {
+                (shown.button("halt", &[("halted", "false")],
+                    &html! { button data-confirm="Let this account trade again?" { "Let it trade again" } }))
+            } @else {
+                (shown.button("halt", &[("halted", "true")], &html! { button.danger { "Halt" } }))
+            }
+            @if account.pin.is_some() {
+                (shown.button("leg", &[("pin", "auto")], &html! { button.second { "Let health choose the address" } }))
+            } @else if account.pair.is_some() {
+                @for role in ["primary", "secondary"] {
+                    (shown.button("leg", &[("pin", role)], &html! { button.second { "Use only the " (role) } }))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The checks of a validation in the console's words, and what to do about each.
+
+use super::super::wire::CheckBody;
+
+/// What a check is about.
+pub(super) fn label(check: &str) -> &'static str {
+    match check {
+        "pair" => "Addresses",
+        "line_primary" => "Way to Dhan from the primary address",
+        "line_secondary" => "Way to Dhan from the secondary address",
+        "token" => "Token",
+        "token_expiry" => "Token's end",
+        "leg_primary" => "Primary address as Dhan sees it",
+        "leg_secondary" => "Secondary address as Dhan sees it",
+        "registration" => "Registration at Dhan",
+        "orders_allowed" => "Orders from these addresses",
+        "totp_clock" => "Clock",
+        _ => "Another check",
+    }
+}
+
+/// What to do when it is not as it should be.
+pub(super) fn todo(check: &str) -> Option<&'static str> {
+    Some(match check {
+        "pair" => "Give the account two addresses: Auto Assign IP.",
+        "line_primary" | "line_secondary" => {
+            "Look at This machine: it says what is missing for the address, and the command that mends it."
+        }
+        "token" => "See Login: it says why there is none, and the ways on.",
+        "token_expiry" => "Give it a new token before the market opens, or make it automatic.",
+        "leg_primary" | "leg_secondary" => {
+            "Something between this machine and Dhan changes the address: look at This machine."
+        }
+        "registration" => "Register the two addresses at Dhan.",
+        "orders_allowed" => "Register the two addresses at Dhan; if they are, ask Dhan.",
+        "totp_clock" => "Set the clock: timedatectl set-ntp true.",
+        _ => return None,
+    })
+}
+
+/// What was found, without the command that a person at a terminal would type.
+pub(super) fn found(detail: &str) -> &str {
+    [" What to do: ", ": sixgate ", " (sixgate "]
+        .iter()
+        .fold(detail, |text, end| text.split_once(end).map_or(text, |(found, _)| found))
+}
+
+/// Is it no failure but what comes next? An account that is logged in and not registered yet has done nothing wrong.
+pub(super) fn is_next(check: &CheckBody, all: &[CheckBody]) -> bool {
+    let is = |name: &str, result: &str| all.iter().any(|check| check.name == name && check.result == result);
+    let unregistered = is("token", "ok") && !is("registration", "ok");
+    unregistered && matches!(check.name, "registration" | "orders_allowed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_has_no_command_in_it() {
+        let detail = "primary: the broker has nothing registered; orders will be refused. What to do: sixgate register a1 (a \
+                      change locks for 7 days)";
+        assert_eq!(found(detail), "primary: the broker has nothing registered; orders will be refused.");
+        assert_eq!(
+            found("no addresses yet, so it cannot trade: sixgate pair assign a1"),
+            "no addresses yet, so it cannot trade"
+        );
+        assert_eq!(found("register the address (sixgate register a1), or ask Dhan"), "register the address");
+        assert_eq!(found("plain"), "plain");
+    }
+
+    /// A new account is logged in and not registered: the next step, and nothing that failed.
+    #[test]
+    fn what_is_not_registered_yet_is_next() {
+        let check = |name, result| CheckBody { name, ok: result == "ok", result, detail: String::new() };
+        let all = [
+            check("token", "ok"),
+            check("registration", "failed"),
+            check("orders_allowed", "failed"),
+            check("pair", "ok"),
+        ];
+        assert!(is_next(&all[1], &all) && is_next(&all[2], &all) && !is_next(&all[3], &all));
+        let dead = [check("token", "failed"), check("registration", "unknown")];
+        assert!(!is_next(&dead[1], &dead));
+    }
+
+    #[test]
+    fn every_check_has_a_name_and_an_advice() {
+        for check in super::super::super::validation_job::ORDER {
+            assert!(label(check) != "Another check" && todo(check).is_some(), "{check}");
+        }
+    }
+}
