@@ -196,7 +196,9 @@ fn a_full_house_is_told_of_with_what_to_do_and_counted() {
             (6, 2),
             "three listeners have two each"
         );
-        assert_eq!((places("places", "operators"), places("places_taken", "operators")), (32, 1));
+        assert_eq!(places("places", "operators"), 32);
+        // That of this very question; on a busy host the one before it has not ended yet.
+        wait_until("one operator's place is taken", LIMIT, || places("places_taken", "operators") == 1);
         drop(busy);
         // It is served as soon as somebody goes; its order waited too long by then, and is not sent.
         let told = place(&mut waiting, &world, 100.0).await;

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
 
 use crate::support::wait::wait_until;
 use crate::support::world::{World, automatic, config, pins};
@@ -13,11 +15,19 @@ use crate::support::world::{World, automatic, config, pins};
 const NOBODY: u32 = 65_534;
 
 /// A program that has begun its work, with this master key in its environment.
-struct Running(Child);
+struct Running {
+    child: Child,
+    /// Holds the program: root's checkout may be in root's home, where nobody else may go.
+    _folder: TempDir,
+}
 
 impl Running {
     fn start(key: &str) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sixgate"));
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let program = folder.path().join("sixgate");
+        fs::copy(env!("CARGO_BIN_EXE_sixgate"), &program).unwrap();
+        let mut command = Command::new(program);
         command.args(["sandbox", "--listen", "[::1]:0", "--control", "127.0.0.1:0"]);
         command.env("SIXGATE_MASTER_KEY", key).current_dir("/").stdout(Stdio::piped());
         if nix::unistd::geteuid().is_root() {
@@ -27,18 +37,18 @@ impl Running {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "it did not start");
-        Self(child)
+        Self { child, _folder: folder }
     }
 
     fn proc(&self, name: &str) -> String {
-        format!("/proc/{}/{name}", self.0.id())
+        format!("/proc/{}/{name}", self.child.id())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

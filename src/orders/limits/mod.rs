@@ -24,11 +24,11 @@
 //!
 //! Not here: the numbers (`broker::dhan::limits`); what a 429 of the broker means.
 
-mod ask;
 mod classes;
 mod clock;
 mod counter;
-mod gate;
+mod rate_limiter;
+mod rate_request;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -46,9 +46,9 @@ use crate::broker::dhan::endpoints::RateClass;
 use crate::broker::dhan::limits::Window;
 use crate::domain::OrderChanges;
 
-pub use ask::{Priority, RateRequest};
 pub use clock::{MonotonicClock, MonotonicTime};
-pub use gate::{Limited, Permit, RateLimiter, Reserved};
+pub use rate_limiter::{Limited, Permit, RateLimiter, Reserved};
+pub use rate_request::{Priority, RateRequest};
 pub use rules::Rules;
 
 /// Orders whose changes are remembered before those that were left alone for a day are forgotten.
@@ -122,7 +122,7 @@ pub enum Decision<T> {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct HeldRoom {
-    ask: RateRequest,
+    request: RateRequest,
     changes: Option<OrderChanges>,
 }
 
@@ -130,7 +130,7 @@ pub struct HeldRoom {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Taken {
-    ask: RateRequest,
+    request: RateRequest,
     at: MonotonicTime,
     changes: Option<OrderChanges>,
 }
@@ -185,11 +185,11 @@ impl Limits {
     pub fn try_take(
         &mut self,
         ahead: u32,
-        ask: &RateRequest,
+        request: &RateRequest,
         deadline: MonotonicTime,
         now: MonotonicTime,
     ) -> Decision<Taken> {
-        match self.try_reserve(ahead, ask, deadline, now) {
+        match self.try_reserve(ahead, request, deadline, now) {
             Decision::Go(held) => Decision::Go(self.count(&held, now)),
             Decision::Wait { until, limit } => Decision::Wait { until, limit },
             Decision::Refuse { retry_after, limit } => Decision::Refuse { retry_after, limit },
@@ -201,12 +201,12 @@ impl Limits {
     pub fn try_reserve(
         &mut self,
         ahead: u32,
-        ask: &RateRequest,
+        request: &RateRequest,
         deadline: MonotonicTime,
         now: MonotonicTime,
     ) -> Decision<HeldRoom> {
-        match self.earliest(ask, ahead, now) {
-            Ok(None) => Decision::Go(self.hold(ask, now)),
+        match self.earliest(request, ahead, now) {
+            Ok(None) => Decision::Go(self.hold(request, now)),
             Ok(Some(found)) => not_now(found, deadline, now),
             Err(limit) => Decision::Refuse { retry_after: None, limit },
         }
@@ -222,10 +222,10 @@ impl Limits {
         deadline: MonotonicTime,
         now: MonotonicTime,
     ) -> Decision<Taken> {
-        let ask = &held.ask;
-        let first = self.reserved.of(ask.class).first;
+        let request = &held.request;
+        let first = self.reserved.of(request.class).first;
         // What takes risk away has kept its room from everybody.
-        let late = if ask.priority.takes_risk_away() { None } else { self.room(ask, first, ahead, now) };
+        let late = if request.priority.takes_risk_away() { None } else { self.room(request, first, ahead, now) };
         match late {
             None => Decision::Go(self.count(held, now)),
             Some(found) => not_now(found, deadline, now),
@@ -235,7 +235,7 @@ impl Limits {
     /// What was reserved does not leave.
     pub fn release(&mut self, held: &HeldRoom) {
         self.unhold(held);
-        self.unchange(&held.ask);
+        self.unchange(&held.request);
     }
 
     /// When it may be reserved if so many of its class leave first, and what is in the way;
@@ -245,30 +245,36 @@ impl Limits {
     /// When it may never leave.
     fn earliest(
         &self,
-        ask: &RateRequest,
+        request: &RateRequest,
         ahead: u32,
         now: MonotonicTime,
     ) -> Result<Option<(MonotonicTime, Limit)>, Limit> {
         let per_order = self.rules.modifications_per_order;
-        let times = ask.modifies.as_ref().and_then(|order| self.modified.get(order));
+        let times = request.modifies.as_ref().and_then(|order| self.modified.get(order));
         if times.is_some_and(|(times, _)| *times >= per_order) {
             return Err(Limit::Modifications { per_order });
         }
         let every = self.rules.option_chain_every;
-        let chain = ask.body.and_then(|body| {
+        let chain = request.body.and_then(|body| {
             self.chains.iter().filter(|(other, _)| *other == body).map(|(_, at)| at.unwrap_or(now)).max()
         });
         let chain = chain.map(|at| (at.after(every), Limit::OptionChain { every })).filter(|(at, _)| *at > now);
-        let Reservations { first, others } = *self.reserved.of(ask.class);
-        let reserved = if ask.priority.takes_risk_away() { first } else { first.saturating_add(others) };
-        Ok(self.room(ask, reserved, ahead, now).into_iter().chain(chain).max_by_key(|(at, _)| *at))
+        let Reservations { first, others } = *self.reserved.of(request.class);
+        let reserved = if request.priority.takes_risk_away() { first } else { first.saturating_add(others) };
+        Ok(self.room(request, reserved, ahead, now).into_iter().chain(chain).max_by_key(|(at, _)| *at))
     }
 
     /// When there is room in all windows besides so many that are reserved and so many that
     /// leave first, and which window it is; nothing when there is now.
-    fn room(&self, ask: &RateRequest, reserved: u32, ahead: u32, now: MonotonicTime) -> Option<(MonotonicTime, Limit)> {
-        let rules = self.rules.of(ask.class);
-        let cap = |rule: &rules::WindowRule| match ask.priority {
+    fn room(
+        &self,
+        request: &RateRequest,
+        reserved: u32,
+        ahead: u32,
+        now: MonotonicTime,
+    ) -> Option<(MonotonicTime, Limit)> {
+        let rules = self.rules.of(request.class);
+        let cap = |rule: &rules::WindowRule| match request.priority {
             Priority::Exit | Priority::Cancel => rule.cancels,
             Priority::Other => Some(rule.cap),
         };
@@ -277,69 +283,69 @@ impl Limits {
             // Nothing of this class left yet.
             None => Counter::new(cap).earliest(cap, reserved, ahead, now),
         };
-        let counters = self.counters.of(ask.class);
+        let counters = self.counters.of(request.class);
         let windows = rules.iter().enumerate().filter_map(|(place, rule)| {
-            Some((at(cap(rule)?, counters.get(place)), Limit::Window { class: ask.class, window: rule.window }))
+            Some((at(cap(rule)?, counters.get(place)), Limit::Window { class: request.class, window: rule.window }))
         });
         windows.max_by_key(|(at, _)| *at).filter(|(at, _)| *at > now)
     }
 
-    fn hold(&mut self, ask: &RateRequest, now: MonotonicTime) -> HeldRoom {
-        *self.reserved.of_mut(ask.class).of(ask.priority) += 1;
-        if let Some(body) = ask.body {
+    fn hold(&mut self, request: &RateRequest, now: MonotonicTime) -> HeldRoom {
+        *self.reserved.of_mut(request.class).of(request.priority) += 1;
+        if let Some(body) = request.body {
             self.chains.push((body, None));
         }
-        HeldRoom { changes: self.change(ask, now), ask: ask.clone() }
+        HeldRoom { changes: self.change(request, now), request: request.clone() }
     }
 
     fn unhold(&mut self, held: &HeldRoom) {
-        let ask = &held.ask;
-        let reserved = self.reserved.of_mut(ask.class).of(ask.priority);
+        let request = &held.request;
+        let reserved = self.reserved.of_mut(request.class).of(request.priority);
         *reserved = reserved.saturating_sub(1);
-        if let Some(body) = ask.body {
+        if let Some(body) = request.body {
             self.unchain((body, None));
         }
     }
 
     fn count(&mut self, held: &HeldRoom, now: MonotonicTime) -> Taken {
-        let ask = &held.ask;
+        let request = &held.request;
         self.unhold(held);
-        self.add(ask, now);
+        self.add(request, now);
         let every = self.rules.option_chain_every;
         self.chains.retain(|(_, at)| at.is_none_or(|at| at.after(every) > now));
         if self.modified.len() > ORDERS {
             self.modified.retain(|_, (_, at)| now.since(*at) < DAY);
         }
-        for (rule, counter) in self.rules.of(ask.class).iter().zip(self.counters.of_mut(ask.class)) {
+        for (rule, counter) in self.rules.of(request.class).iter().zip(self.counters.of_mut(request.class)) {
             counter.forget(rule.longest(), now);
         }
-        Taken { ask: ask.clone(), at: now, changes: held.changes }
+        Taken { request: request.clone(), at: now, changes: held.changes }
     }
 
     /// All but the order's changes, which count from the reservation on.
-    fn add(&mut self, ask: &RateRequest, at: MonotonicTime) {
-        let counters = self.counters.of_mut(ask.class);
+    fn add(&mut self, request: &RateRequest, at: MonotonicTime) {
+        let counters = self.counters.of_mut(request.class);
         if counters.is_empty() {
-            counters.extend(self.rules.of(ask.class).iter().map(|rule| Counter::new(rule.cap)));
+            counters.extend(self.rules.of(request.class).iter().map(|rule| Counter::new(rule.cap)));
         }
         for counter in counters {
             counter.add(at);
         }
-        if let Some(body) = ask.body {
+        if let Some(body) = request.body {
             self.chains.push((body, Some(at)));
         }
     }
 
-    fn change(&mut self, ask: &RateRequest, at: MonotonicTime) -> Option<OrderChanges> {
-        let order = ask.modifies.as_ref()?;
+    fn change(&mut self, request: &RateRequest, at: MonotonicTime) -> Option<OrderChanges> {
+        let order = request.modifies.as_ref()?;
         let (times, last) = self.modified.entry(Arc::clone(order)).or_insert((0, at));
         *times += 1;
         *last = at.max(*last);
         Some(OrderChanges { this: *times, most: self.rules.modifications_per_order })
     }
 
-    fn unchange(&mut self, ask: &RateRequest) {
-        let Some(order) = &ask.modifies else { return };
+    fn unchange(&mut self, request: &RateRequest) {
+        let Some(order) = &request.modifies else { return };
         let Some((times, _)) = self.modified.get_mut(order) else { return };
         *times = times.saturating_sub(1);
         if *times == 0 {
@@ -355,14 +361,14 @@ impl Limits {
 
     /// It did not leave after all: no byte of it was written.
     pub fn refund(&mut self, taken: Taken) {
-        let Taken { ask, at, .. } = taken;
-        for counter in self.counters.of_mut(ask.class) {
+        let Taken { request, at, .. } = taken;
+        for counter in self.counters.of_mut(request.class) {
             counter.remove(at);
         }
-        if let Some(body) = ask.body {
+        if let Some(body) = request.body {
             self.unchain((body, Some(at)));
         }
-        self.unchange(&ask);
+        self.unchange(&request);
     }
 
     /// Count what left before a restart, in the order in which it left. A wall clock that was set back since, and was
@@ -385,9 +391,9 @@ impl Limits {
             later = *at;
             ages.push(span(*at, wall).map_or(steps, |own| own.min(steps)));
         }
-        for ((_, ask), age) in past.into_iter().zip(ages.into_iter().rev()) {
-            self.add(&ask, now.before(age));
-            self.change(&ask, now.before(age));
+        for ((_, request), age) in past.into_iter().zip(ages.into_iter().rev()) {
+            self.add(&request, now.before(age));
+            self.change(&request, now.before(age));
         }
         let every = self.rules.option_chain_every;
         self.chains.retain(|(_, at)| at.is_none_or(|at| at.after(every) > now));

@@ -21,20 +21,20 @@ fn rules(margin: f64) -> Arc<Rules> {
     Arc::new(Rules::new(limits(), margin))
 }
 
-fn ask(class: RateClass, priority: Priority) -> RateRequest {
+fn request(class: RateClass, priority: Priority) -> RateRequest {
     RateRequest { class, priority, modifies: None, body: None }
 }
 
 fn order() -> RateRequest {
-    ask(RateClass::Order, Priority::Other)
+    request(RateClass::Order, Priority::Other)
 }
 
 fn cancel() -> RateRequest {
-    ask(RateClass::Order, Priority::Cancel)
+    request(RateClass::Order, Priority::Cancel)
 }
 
 fn chain(body: u8) -> RateRequest {
-    RateRequest { body: Some([body; 32]), ..ask(RateClass::OptionChain, Priority::Other) }
+    RateRequest { body: Some([body; 32]), ..request(RateClass::OptionChain, Priority::Other) }
 }
 
 fn change(order: &str) -> RateRequest {
@@ -69,10 +69,10 @@ fn play(
         requests.iter().enumerate().map(|(number, (_, at))| (*at, number)).collect();
     let mut sent = Vec::new();
     while let Some((now, number)) = waiting.pop_first() {
-        let (ask, arrived) = &requests[number];
+        let (request, arrived) = &requests[number];
         let deadline = arrived.after(max_wait);
         assert!(now <= deadline, "{number} waited longer than {max_wait:?}");
-        match limits.try_take(0, ask, deadline, now) {
+        match limits.try_take(0, request, deadline, now) {
             Decision::Go(_) => sent.push((number, now)),
             Decision::Wait { until, .. } => {
                 assert!(until > now && until <= deadline);
@@ -106,7 +106,7 @@ proptest! {
         let mut at = MonotonicTime::START;
         let requests: Vec<_> = arrivals.iter().map(|(is_cancel, gap)| {
             at = at.after(Duration::from_micros(*gap));
-            (ask(class, if *is_cancel { Priority::Cancel } else { Priority::Other }), at)
+            (request(class, if *is_cancel { Priority::Cancel } else { Priority::Other }), at)
         }).collect();
         let sent = play(&mut Limits::new(rules(margin)), &requests, ms(max_wait));
         let times: Vec<_> = sent.iter().map(|(number, at)| (requests[*number].0.priority, *at)).collect();
@@ -170,15 +170,15 @@ proptest! {
         let mut most_held = BTreeMap::new();
         let mut barged = false;
         for event in events {
-            // A place in a line never lasts: those who wait ask again and again.
+            // A place in a line never lasts: those who wait request again and again.
             match event {
                 Event::Pause(micros) => now = now.after(Duration::from_micros(micros)),
                 Event::Reserve(priority) => {
-                    if let Decision::Go(one) = limits.try_reserve(0, &ask(RateClass::Order, priority), now, now) {
+                    if let Decision::Go(one) = limits.try_reserve(0, &request(RateClass::Order, priority), now, now) {
                         barged |= priority.takes_risk_away();
                         held.push(one);
                     } else if priority.takes_risk_away() {
-                        let safe = held.iter().filter(|one: &&HeldRoom| one.ask.priority.takes_risk_away()).count();
+                        let safe = held.iter().filter(|one: &&HeldRoom| one.request.priority.takes_risk_away()).count();
                         let left = sent.iter().filter(|(_, at): &&(Priority, MonotonicTime)| at.after(SECOND) > now).count();
                         prop_assert_eq!(safe + left, 10, "held back by a placement that has not left");
                     }
@@ -186,10 +186,10 @@ proptest! {
                 Event::Count(place) if !held.is_empty() => {
                     let one = held.remove(place % held.len());
                     match limits.try_count(0, &one, now, now) {
-                        Decision::Go(_) => sent.push((one.ask.priority, now)),
+                        Decision::Go(_) => sent.push((one.request.priority, now)),
                         Decision::Wait { .. } => prop_assert!(false, "it has no time"),
                         Decision::Refuse { .. } => {
-                            prop_assert!(barged && !one.ask.priority.takes_risk_away());
+                            prop_assert!(barged && !one.request.priority.takes_risk_away());
                             limits.release(&one);
                         }
                     }
@@ -198,8 +198,8 @@ proptest! {
                 Event::Count(_) | Event::Drop(_) => {}
             }
             for one in &held {
-                let most: &mut usize = most_held.entry(one.ask.priority.takes_risk_away()).or_default();
-                let of_kind = |other: &&HeldRoom| other.ask.priority.takes_risk_away() == one.ask.priority.takes_risk_away();
+                let most: &mut usize = most_held.entry(one.request.priority.takes_risk_away()).or_default();
+                let of_kind = |other: &&HeldRoom| other.request.priority.takes_risk_away() == one.request.priority.takes_risk_away();
                 *most = held.iter().filter(of_kind).count().max(*most);
             }
         }
@@ -283,7 +283,7 @@ fn the_same_option_chain_waits_and_another_does_not() {
         assert!(matches!(go(&mut limits, body, now.after(ms(3000))), Decision::Go(_)));
     }
     assert!(matches!(go(&mut limits, 20, now.after(ms(3000))), Decision::Refuse { limit: Limit::Window { .. }, .. }));
-    let data = ask(RateClass::Data, Priority::Other);
+    let data = request(RateClass::Data, Priority::Other);
     assert!(matches!(limits.try_take(0, &data, now.after(ms(3000)), now.after(ms(3000))), Decision::Refuse { .. }));
 }
 
@@ -419,11 +419,11 @@ fn a_request_is_what_its_method_and_path_say() {
     for path in ["/v2/orders/1", "/v2/super/orders/1/TARGET_LEG", "/v2/forever/orders/1"] {
         assert_eq!(safe(Method::DELETE, path), cancel(), "{path}");
     }
-    assert_eq!(safe(Method::DELETE, "/v2/positions"), ask(RateClass::Order, Priority::Exit));
-    assert_eq!(safe(Method::POST, "/v2/killswitch"), ask(RateClass::Other, Priority::Cancel));
-    assert_eq!(of(Method::POST, "/v2/killswitch"), ask(RateClass::Other, Priority::Other), "off");
+    assert_eq!(safe(Method::DELETE, "/v2/positions"), request(RateClass::Order, Priority::Exit));
+    assert_eq!(safe(Method::POST, "/v2/killswitch"), request(RateClass::Other, Priority::Cancel));
+    assert_eq!(of(Method::POST, "/v2/killswitch"), request(RateClass::Other, Priority::Other), "off");
     assert_eq!(of(Method::POST, "/v2/optionchain"), chain(9));
-    assert_eq!(of(Method::GET, "/v2/positions"), ask(RateClass::Other, Priority::Other));
+    assert_eq!(of(Method::GET, "/v2/positions"), request(RateClass::Other, Priority::Other));
     let at = Timestamp::UNIX_EPOCH;
     let mut entry = Entry::new(Kind::Intent, at);
     assert_eq!(RateRequest::of_entry(&entry), None);
@@ -471,24 +471,24 @@ fn assert_about(found: Duration, expected: Duration) {
     assert!(found >= expected && found < expected + LATE, "{found:?} is not about {expected:?}");
 }
 
-fn gate(max_wait: Duration) -> Arc<RateLimiter> {
-    gate_with(MARGIN, max_wait)
+fn limiter(max_wait: Duration) -> Arc<RateLimiter> {
+    limiter_with(MARGIN, max_wait)
 }
 
-fn gate_with(margin: f64, max_wait: Duration) -> Arc<RateLimiter> {
+fn limiter_with(margin: f64, max_wait: Duration) -> Arc<RateLimiter> {
     Arc::new(RateLimiter::new(rules(margin), max_wait, MonotonicClock::start()))
 }
 
-async fn timed(gate: &RateLimiter, ask: RateRequest) -> (Duration, Result<Permit, Limited>) {
+async fn timed(limiter: &RateLimiter, request: RateRequest) -> (Duration, Result<Permit, Limited>) {
     let start = tokio::time::Instant::now();
-    let done = gate.enter(ask).await;
+    let done = limiter.enter(request).await;
     (start.elapsed(), done)
 }
 
 #[tokio::test]
 async fn nobody_waits_longer_than_allowed_and_most_know_at_once() {
-    let gate = gate(ms(1500));
-    let all = join_all((0..40).map(|_| timed(&gate, order()))).await;
+    let limiter = limiter(ms(1500));
+    let all = join_all((0..40).map(|_| timed(&limiter, order()))).await;
     let went: Vec<_> = all.iter().filter(|(_, done)| done.is_ok()).map(|(waited, _)| *waited).collect();
     assert_eq!(went.len(), 20);
     went[..10].iter().for_each(|waited| assert_about(*waited, ms(0)));
@@ -498,22 +498,22 @@ async fn nobody_waits_longer_than_allowed_and_most_know_at_once() {
         assert_about(*waited, ms(0));
         assert!(err.retry_after.unwrap() > ms(1500) && err.code() == "rate_limited", "{err:?}");
     }
-    assert_eq!(gate.waiting(), 0);
+    assert_eq!(limiter.waiting(), 0);
 }
 
 /// A stop that waits behind entries is a loss.
 #[tokio::test]
 async fn a_cancel_goes_before_placements_that_came_first() {
-    let gate = gate(ms(3500));
+    let limiter = limiter(ms(3500));
     for _ in 0..10 {
-        gate.enter(order()).await.unwrap();
+        limiter.enter(order()).await.unwrap();
     }
     let went = std::sync::Mutex::new(Vec::new());
     let start = tokio::time::Instant::now();
-    let one = |name: String, ask: RateRequest| {
-        let (gate, went) = (&gate, &went);
+    let one = |name: String, request: RateRequest| {
+        let (limiter, went) = (&limiter, &went);
         async move {
-            let done = gate.enter(ask).await;
+            let done = limiter.enter(request).await;
             went.lock().unwrap().push((name, start.elapsed(), done.is_ok()));
         }
     };
@@ -536,13 +536,13 @@ async fn a_cancel_goes_before_placements_that_came_first() {
 /// Also when there is no margin that only cancels may use.
 #[tokio::test]
 async fn a_placement_leaves_the_room_that_waiting_cancels_need() {
-    let gate = gate_with(0.0, ms(3000));
+    let limiter = limiter_with(0.0, ms(3000));
     for _ in 0..10 {
-        gate.enter(order()).await.unwrap();
+        limiter.enter(order()).await.unwrap();
     }
-    let mut placements = std::pin::pin!(join_all((0..5).map(|_| timed(&gate, order()))));
+    let mut placements = std::pin::pin!(join_all((0..5).map(|_| timed(&limiter, order()))));
     assert!(is_waiting(&mut placements).await);
-    let cancels = join_all((0..10).map(|_| timed(&gate, cancel())));
+    let cancels = join_all((0..10).map(|_| timed(&limiter, cancel())));
     // Placements are woken first, and must not take what is not theirs.
     let (placements, cancels) = tokio::join!(biased; placements, cancels);
     for (waited, done) in cancels {
@@ -559,17 +559,17 @@ async fn a_placement_leaves_the_room_that_waiting_cancels_need() {
 /// Placements are not kept waiting for ever by cancels: they are refused in time.
 #[tokio::test]
 async fn a_placement_behind_endless_cancels_gets_its_answer() {
-    let gate = gate(SECOND);
+    let limiter = limiter(SECOND);
     let endless = async {
         loop {
-            let _ = join_all((0..20).map(|_| gate.enter(cancel()))).await;
+            let _ = join_all((0..20).map(|_| limiter.enter(cancel()))).await;
             tokio::time::sleep(ms(10)).await;
         }
     };
     let (waited, done) = tokio::select! {
         biased;
         () = endless => unreachable!(),
-        done = timed(&gate, order()) => done,
+        done = timed(&limiter, order()) => done,
     };
     assert!(done.is_err(), "{waited:?}");
     assert!(waited < SECOND + LATE, "{waited:?}");
@@ -577,33 +577,33 @@ async fn a_placement_behind_endless_cancels_gets_its_answer() {
 
 #[tokio::test]
 async fn who_stops_waiting_leaves_no_trace() {
-    let gate = gate(ms(3000));
+    let limiter = limiter(ms(3000));
     for _ in 0..10 {
-        gate.enter(order()).await.unwrap();
+        limiter.enter(order()).await.unwrap();
     }
-    let mut patient = Box::pin(timed(&gate, order()));
+    let mut patient = Box::pin(timed(&limiter, order()));
     {
-        let mut impatient = std::pin::pin!(join_all((0..10).map(|_| gate.enter(cancel()))));
+        let mut impatient = std::pin::pin!(join_all((0..10).map(|_| limiter.enter(cancel()))));
         assert!(is_waiting(&mut impatient).await && is_waiting(&mut patient).await, "there is no room");
-        assert_eq!(gate.waiting(), 11);
+        assert_eq!(limiter.waiting(), 11);
     }
-    assert_eq!(gate.waiting(), 1);
+    assert_eq!(limiter.waiting(), 1);
     let (waited, done) = patient.await;
     assert!(done.is_ok());
     assert_about(waited, ms(1000));
-    assert_eq!(gate.waiting(), 0);
+    assert_eq!(limiter.waiting(), 0);
 }
 
 #[tokio::test]
 async fn room_that_is_given_back_is_used_at_once() {
-    let gate = gate(SECOND);
+    let limiter = limiter(SECOND);
     let mut passes = Vec::new();
     for _ in 0..10 {
-        passes.push(gate.enter(cancel()).await.unwrap());
+        passes.push(limiter.enter(cancel()).await.unwrap());
     }
-    let mut waiting = Box::pin(timed(&gate, cancel()));
+    let mut waiting = Box::pin(timed(&limiter, cancel()));
     assert!(is_waiting(&mut waiting).await, "there is no room");
-    gate.refund(passes.pop().unwrap());
+    limiter.refund(passes.pop().unwrap());
     let (waited, done) = waiting.await;
     assert!(done.is_ok());
     assert_about(waited, ms(0));
@@ -616,12 +616,12 @@ fn in_time() -> tokio::time::Instant {
 /// A disk that takes its time must not make a burst of what waited for it.
 #[tokio::test]
 async fn what_is_sent_late_counts_when_it_is_sent() {
-    let gate = gate(ms(3000));
+    let limiter = limiter(ms(3000));
     let mut held = Vec::new();
     for _ in 0..10 {
-        held.push(gate.reserve(order(), in_time()).await.unwrap());
+        held.push(limiter.reserve(order(), in_time()).await.unwrap());
     }
-    let mut late = std::pin::pin!(gate.reserve(order(), in_time()));
+    let mut late = std::pin::pin!(limiter.reserve(order(), in_time()));
     assert!(is_waiting(&mut late).await, "the room is kept");
     tokio::time::sleep(ms(1200)).await;
     assert!(is_waiting(&mut late).await, "the room is kept for as long as it takes");
@@ -637,38 +637,39 @@ async fn what_is_sent_late_counts_when_it_is_sent() {
 
 #[tokio::test]
 async fn a_reservation_that_is_dropped_lets_the_next_through_at_once() {
-    let gate = gate(ms(900));
+    let limiter = limiter(ms(900));
     let mut held = Vec::new();
     for _ in 0..10 {
-        held.push(gate.reserve(order(), in_time()).await.unwrap());
+        held.push(limiter.reserve(order(), in_time()).await.unwrap());
     }
     let now = tokio::time::Instant::now();
-    assert!(gate.reserve(order(), in_time()).await.is_err(), "max_wait holds for a placement");
+    assert!(limiter.reserve(order(), in_time()).await.is_err(), "max_wait holds for a placement");
     let soon = now + ms(1500);
     held.pop();
-    let one = gate.reserve(order(), soon).await.unwrap();
-    let mut next = std::pin::pin!(gate.reserve(cancel(), in_time()));
+    let one = limiter.reserve(order(), soon).await.unwrap();
+    let mut next = std::pin::pin!(limiter.reserve(cancel(), in_time()));
     assert!(!is_waiting(&mut next).await);
     drop(one);
-    assert_eq!(gate.waiting(), 0);
+    assert_eq!(limiter.waiting(), 0);
 }
 
 /// A write's own deadline ends its waiting, and what takes risk away waits longer than `max_wait`.
 #[tokio::test]
 async fn an_order_waits_until_its_own_deadline_and_a_cancel_longer_than_others() {
-    let gate = gate(Duration::from_secs(5));
-    let hasty =
-        |gate: Arc<RateLimiter>| async move { gate.reserve(order(), tokio::time::Instant::now() + ms(500)).await };
+    let limiter = limiter(Duration::from_secs(5));
+    let hasty = |limiter: Arc<RateLimiter>| async move {
+        limiter.reserve(order(), tokio::time::Instant::now() + ms(500)).await
+    };
     for _ in 0..10 {
-        gate.enter(cancel()).await.unwrap();
+        limiter.enter(cancel()).await.unwrap();
     }
     let start = tokio::time::Instant::now();
-    let err = hasty(Arc::clone(&gate)).await.unwrap_err();
+    let err = hasty(Arc::clone(&limiter)).await.unwrap_err();
     assert!(err.retry_after.is_some());
     assert_about(start.elapsed(), ms(0));
-    gate.reload(rules(MARGIN), ms(0));
-    assert!(gate.reserve(order(), in_time()).await.is_err());
-    let one = gate.reserve(cancel(), in_time()).await.unwrap();
+    limiter.reload(rules(MARGIN), ms(0));
+    assert!(limiter.reserve(order(), in_time()).await.is_err());
+    let one = limiter.reserve(cancel(), in_time()).await.unwrap();
     assert_about(start.elapsed(), ms(800));
     drop(one);
 }
@@ -676,14 +677,14 @@ async fn an_order_waits_until_its_own_deadline_and_a_cancel_longer_than_others()
 /// Placements wait for a connection that does not come; the cancel must not wait for them.
 #[tokio::test]
 async fn a_cancel_takes_the_room_of_placements_that_have_not_left() {
-    let gate = gate(ms(3000));
+    let limiter = limiter(ms(3000));
     let mut held = Vec::new();
     for _ in 0..10 {
-        held.push(gate.reserve(order(), in_time()).await.unwrap());
+        held.push(limiter.reserve(order(), in_time()).await.unwrap());
     }
     let start = tokio::time::Instant::now();
     for _ in 0..10 {
-        drop(gate.reserve(cancel(), in_time()).await.unwrap().count(in_time()).await.unwrap());
+        drop(limiter.reserve(cancel(), in_time()).await.unwrap().count(in_time()).await.unwrap());
     }
     assert_about(start.elapsed(), ms(0));
     // The placements have lost their moment: who cannot wait is not sent, who can is sent later.
@@ -692,24 +693,24 @@ async fn a_cancel_takes_the_room_of_placements_that_have_not_left() {
     assert!(refused.retry_after.is_some(), "{refused}");
     drop(patient.count(in_time()).await.unwrap());
     assert_about(start.elapsed(), ms(1000));
-    assert_eq!(gate.waiting(), 0);
+    assert_eq!(limiter.waiting(), 0);
 }
 
 /// An engine that ran wild has a hundred cancels in line; the exit from everything is the first.
 #[tokio::test]
 async fn an_exit_from_everything_goes_before_single_cancels() {
-    let gate = gate(ms(1000));
+    let limiter = limiter(ms(1000));
     for _ in 0..10 {
-        gate.enter(cancel()).await.unwrap();
+        limiter.enter(cancel()).await.unwrap();
     }
     let start = tokio::time::Instant::now();
-    let leave = |ask: RateRequest| async {
-        drop(gate.reserve(ask, in_time()).await?.count(in_time()).await?);
+    let leave = |request: RateRequest| async {
+        drop(limiter.reserve(request, in_time()).await?.count(in_time()).await?);
         Ok::<_, Limited>(start.elapsed())
     };
     let mut cancels = std::pin::pin!(join_all((0..89).map(|_| leave(cancel()))));
     assert!(is_waiting(&mut cancels).await);
-    let exit = leave(ask(RateClass::Order, Priority::Exit));
+    let exit = leave(request(RateClass::Order, Priority::Exit));
     let waited = tokio::select! {
         done = exit => done.unwrap(),
         _ = cancels => panic!("they went first"),
@@ -719,9 +720,9 @@ async fn an_exit_from_everything_goes_before_single_cancels() {
 
 #[tokio::test]
 async fn one_option_chain_does_not_hold_up_another() {
-    let gate = gate(Duration::from_secs(4));
-    gate.enter(chain(1)).await.unwrap();
-    let ((same, first), (other, second)) = tokio::join!(timed(&gate, chain(1)), timed(&gate, chain(2)));
+    let limiter = limiter(Duration::from_secs(4));
+    limiter.enter(chain(1)).await.unwrap();
+    let ((same, first), (other, second)) = tokio::join!(timed(&limiter, chain(1)), timed(&limiter, chain(2)));
     assert!(first.is_ok() && second.is_ok());
     assert_about(same, ms(3100));
     assert_about(other, ms(0));
@@ -732,14 +733,14 @@ async fn one_option_chain_does_not_hold_up_another() {
 /// on their way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_crowd_with_slow_lines_stays_within_every_second() {
-    let gate = gate(ms(2500));
+    let limiter = limiter(ms(2500));
     let tasks = crate::domain::tasks::Tasks::default();
     let on_the_way = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let crowd = (0..120_u64).map(|number| {
-        let (gate, on_the_way) = (Arc::clone(&gate), Arc::clone(&on_the_way));
+        let (limiter, on_the_way) = (Arc::clone(&limiter), Arc::clone(&on_the_way));
         tasks.spawn(async move {
             let by = tokio::time::Instant::now() + ms(4000);
-            let reserved = gate.reserve(order(), by).await.ok()?;
+            let reserved = limiter.reserve(order(), by).await.ok()?;
             let under_way = on_the_way.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             tokio::time::sleep(ms(number * 37 % 400)).await;
             on_the_way.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
@@ -756,20 +757,20 @@ async fn a_crowd_with_slow_lines_stays_within_every_second() {
     sent.sort_unstable();
     assert_within(RateClass::Order, &sent.iter().map(|at| (Priority::Other, *at)).collect::<Vec<_>>());
     assert!(sent.len() >= 15, "{}", sent.len());
-    assert_eq!(gate.waiting(), 0);
+    assert_eq!(limiter.waiting(), 0);
 }
 
 /// Many at once on several threads, in real time: the count holds and all are answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_crowd_gets_no_more_than_the_window() {
-    let gate = gate(ms(200));
+    let limiter = limiter(ms(200));
     let tasks = crate::domain::tasks::Tasks::default();
     let crowd = (0..200).map(|number| {
-        let gate = Arc::clone(&gate);
-        tasks.spawn(async move { gate.enter(if number % 3 == 0 { cancel() } else { order() }).await.is_ok() })
+        let limiter = Arc::clone(&limiter);
+        tasks.spawn(async move { limiter.enter(if number % 3 == 0 { cancel() } else { order() }).await.is_ok() })
     });
     let crowd: Vec<_> = crowd.collect();
     let passed = join_all(crowd).await.into_iter().filter(|done| *done.as_ref().unwrap()).count();
     assert_eq!(passed, 10);
-    assert_eq!(gate.waiting(), 0);
+    assert_eq!(limiter.waiting(), 0);
 }

@@ -86,7 +86,7 @@ impl Reserved {
     pub async fn count(mut self, by: Instant) -> Result<Permit, Limited> {
         let (held, gate) = (&self.held, &self.gate);
         let deadline = gate.clock.moment(by);
-        let line = WaitingQueue { class: held.ask.class, rank: WaitingRank::Count };
+        let line = WaitingQueue { class: held.request.class, rank: WaitingRank::Count };
         let counted = gate.wait(line, |limits, ahead, now| limits.try_count(ahead, held, deadline, now)).await?;
         self.counted = true;
         Ok(Permit(counted))
@@ -98,7 +98,7 @@ impl Drop for Reserved {
         if !self.counted {
             let mut state = self.gate.lock();
             state.limits.release(&self.held);
-            state.wake(self.held.ask.class);
+            state.wake(self.held.request.class);
         }
     }
 }
@@ -194,11 +194,11 @@ impl RateLimiter {
     ///
     /// # Errors
     /// When there is no room in time; as soon as that is known.
-    pub async fn reserve(self: &Arc<Self>, ask: RateRequest, by: Instant) -> Result<Reserved, Limited> {
+    pub async fn reserve(self: &Arc<Self>, request: RateRequest, by: Instant) -> Result<Reserved, Limited> {
         let by = self.clock.moment(by);
-        let deadline = if ask.priority.takes_risk_away() { by } else { by.min(self.longest_wait()) };
-        let line = WaitingQueue { class: ask.class, rank: ask.priority.into() };
-        let held = self.wait(line, |limits, ahead, now| limits.try_reserve(ahead, &ask, deadline, now)).await?;
+        let deadline = if request.priority.takes_risk_away() { by } else { by.min(self.longest_wait()) };
+        let line = WaitingQueue { class: request.class, rank: request.priority.into() };
+        let held = self.wait(line, |limits, ahead, now| limits.try_reserve(ahead, &request, deadline, now)).await?;
         Ok(Reserved { gate: Arc::clone(self), held, counted: false })
     }
 
@@ -208,21 +208,21 @@ impl RateLimiter {
     ///
     /// # Errors
     /// When it may not leave within `max_wait`; as soon as that is known.
-    pub async fn enter(&self, ask: RateRequest) -> Result<Permit, Limited> {
+    pub async fn enter(&self, request: RateRequest) -> Result<Permit, Limited> {
         let deadline = self.longest_wait();
-        let line = WaitingQueue { class: ask.class, rank: ask.priority.into() };
-        self.wait(line, |limits, ahead, now| limits.try_take(ahead, &ask, deadline, now)).await.map(Permit)
+        let line = WaitingQueue { class: request.class, rank: request.priority.into() };
+        self.wait(line, |limits, ahead, now| limits.try_take(ahead, &request, deadline, now)).await.map(Permit)
     }
 
     /// Ask until it goes or is refused: at once, then whenever it may have become possible.
     async fn wait<T>(
         &self,
         line: WaitingQueue,
-        mut ask: impl FnMut(&mut Limits, u32, MonotonicTime) -> Decision<T>,
+        mut decide: impl FnMut(&mut Limits, u32, MonotonicTime) -> Decision<T>,
     ) -> Result<T, Limited> {
         let (mut place, mut until) = {
             let mut state = self.lock();
-            match state.ask(line, u64::MAX, self.clock.now(), &mut ask) {
+            match state.step(line, u64::MAX, self.clock.now(), &mut decide) {
                 NextStep::Through(done) => return done,
                 NextStep::Sleep(until) => (self.wait_in_line(&mut state, line), until),
             }
@@ -234,7 +234,7 @@ impl RateLimiter {
             }
             let step = {
                 let mut state = self.lock();
-                state.ask(line, place.number, self.clock.now(), &mut ask)
+                state.step(line, place.number, self.clock.now(), &mut decide)
             };
             match step {
                 NextStep::Through(done) => {
@@ -250,7 +250,7 @@ impl RateLimiter {
     /// Nothing of it left: no byte was written. It does not count.
     pub fn refund(&self, pass: Permit) {
         let mut state = self.lock();
-        let class = pass.0.ask.class;
+        let class = pass.0.request.class;
         state.limits.refund(pass.0);
         state.wake(class);
     }
@@ -291,12 +291,12 @@ enum NextStep<T> {
 
 impl GateState {
     /// Let it through if there is room for it and for all who are before it.
-    fn ask<T>(
+    fn step<T>(
         &mut self,
         line: WaitingQueue,
         number: u64,
         now: MonotonicTime,
-        ask: impl FnOnce(&mut Limits, u32, MonotonicTime) -> Decision<T>,
+        decide: impl FnOnce(&mut Limits, u32, MonotonicTime) -> Decision<T>,
     ) -> NextStep<T> {
         let ahead = match line.class {
             RateClass::OptionChain => 0,
@@ -304,7 +304,7 @@ impl GateState {
                 self.lanes.of(line.class).ahead(line.rank, number)
             }
         };
-        match ask(&mut self.limits, ahead, now) {
+        match decide(&mut self.limits, ahead, now) {
             Decision::Go(done) => NextStep::Through(Ok(done)),
             Decision::Wait { until, .. } => NextStep::Sleep(until),
             Decision::Refuse { retry_after, limit } => NextStep::Through(Err(Limited { limit, retry_after })),
