@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 
 use crate::accounts::{Accounts, AddressChecker};
 use crate::addressing::Addressing;
-use crate::admin::{self, About, AuditLog, Operators};
+use crate::admin::{self, About, AuditLog, Operators, Sampled};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::places::ConnectionLimit;
@@ -114,6 +114,8 @@ impl App {
         let operators = Arc::new(ArcSwap::from_pointee(Operators::read(&config.admin)?));
         let audit = AuditLog::open(&config.state.path.join("audit")).map_err(StartError::Audit)?;
         let (host, about) = (Arc::<Board>::default(), Arc::new(About::new(&config.dhan, loopback)));
+        let sampled = Arc::<Sampled>::default();
+        tasks.spawn(Arc::clone(&sampled).keep(Arc::clone(&accounts), Arc::clone(&metrics), tasks.clone()));
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&client),
@@ -123,6 +125,7 @@ impl App {
             audit,
             host: Arc::clone(&host),
             about: Arc::clone(&about),
+            sampled: Arc::clone(&sampled),
             tasks: tasks.clone(),
             ca_pem: Arc::clone(interceptor.pem()),
         };

@@ -8,7 +8,7 @@ use super::auth::Touched;
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, InPath, Paging};
 use super::state::Admin;
-use super::wire::{AccountBody, AccountFields, Page};
+use super::wire::{AccountBody, AccountChanges, AccountFields, Page};
 use crate::accounts::{NewAccount, Patch};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
@@ -62,7 +62,7 @@ pub(super) async fn read(
 }
 
 /// Change any fields of an account but its name.
-#[utoipa::path(patch, path = "/v1/accounts/{name}", tag = "accounts", request_body = AccountFields, security(("bearer" = [])),
+#[utoipa::path(patch, path = "/v1/accounts/{name}", tag = "accounts", request_body = AccountChanges, security(("bearer" = [])),
     responses((status = 200, body = AccountBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn change(
     State(admin): State<Admin>,
@@ -70,7 +70,7 @@ pub(super) async fn change(
     mut fields: Fields,
 ) -> Result<Json<AccountBody>, Failure> {
     let name = fields::name(&name)?;
-    if fields.text("name")?.is_some_and(|given| given != name.as_str()) {
+    if fields.text("name")?.is_some() {
         return Err(Failure::field("name", "cannot be changed"));
     }
     let patch = Patch {

@@ -3,14 +3,16 @@
 //! Each is read by its name, so that what is wrong can be told by that name and a secret
 //! is never quoted back.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use ipnet::Ipv6Net;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
@@ -21,9 +23,9 @@ use crate::domain::{AccountName, Secret, SourceAddr};
 /// The largest body of a call, in bytes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
 /// Items of a page when the call does not say.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 /// Items of a page at most.
-const PAGE_LIMIT: usize = 1000;
+pub(super) const PAGE_LIMIT: usize = 1000;
 /// Characters of a text: five secrets of that length fit in one record of the store.
 const TEXT_LIMIT: usize = 256;
 /// Characters of a token, as many as fit in its record. The broker's have about 300.
@@ -50,7 +52,7 @@ pub(super) struct Paging {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub limit: usize,
     /// `next` of the page before.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub cursor: Option<AccountName>,
 }
 
@@ -75,6 +77,70 @@ impl Paging {
             }
         }
         Ok(paging)
+    }
+}
+
+/// A body's JSON. Of two members of one name nobody can say which is meant, and two readers may take another each.
+enum Body {
+    Once(Map<String, Value>),
+    Twice(String),
+    NoObject,
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Members)
+    }
+}
+
+/// Reads a [`Body`].
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Body, A::Error> {
+        let (mut map, mut twice) = (Map::new(), None);
+        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+            if map.contains_key(&name) {
+                twice.get_or_insert_with(|| name.clone());
+            }
+            map.insert(name, value);
+        }
+        Ok(twice.map_or(Body::Once(map), Body::Twice))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Body, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Body::NoObject)
+    }
+
+    fn visit_unit<E>(self) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
+        Ok(Body::NoObject)
     }
 }
 
@@ -104,8 +170,9 @@ impl Fields {
             return Ok(Self(Map::new()));
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
-            Ok(_) => Err(bad("the body must be a JSON object".to_owned())),
+            Ok(Body::Once(map)) => Ok(Self(map)),
+            Ok(Body::Twice(name)) => Err(Failure::field(&name, "stands in the body twice")),
+            Ok(Body::NoObject) => Err(bad("the body must be a JSON object".to_owned())),
             // The parser's text may quote the body; its place is enough.
             Err(err) => Err(bad(format!("the body is not JSON (line {}, column {})", err.line(), err.column()))),
         }
@@ -169,7 +236,9 @@ impl Fields {
 
     /// An address, if it is there.
     pub(super) fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
-        self.parsed(name, SourceAddr::parse)
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let address: Ipv6Addr = text.parse().map_err(|_| Failure::field(name, "not an IPv6 address"))?;
+        SourceAddr::new(address).map(Some).map_err(|why| Failure::unusable(name, why.to_string()))
     }
 
     /// Addresses of either kind, if they are there: a list of texts.
@@ -187,7 +256,7 @@ impl Fields {
     /// A prefix that must be there.
     pub(super) fn prefix(&mut self, name: &str) -> Result<Ipv6Net, Failure> {
         let text = self.needed(name)?;
-        text.parse().map_err(|_| Failure::field(name, "is no IPv6 prefix, such as 2001:db8:a1::/64"))
+        text.parse().map_err(|_| Failure::unusable(name, "is no IPv6 prefix, such as 2001:db8:a1::/64"))
     }
 
     /// # Errors

@@ -17,20 +17,25 @@ mod awaited;
 mod changes;
 mod consent;
 mod console;
+mod counts;
 mod document;
 mod error;
 mod events;
+mod evidence;
 mod fields;
 mod halts;
 mod health;
+mod history;
 mod host;
 mod keys;
 mod links;
 mod operators;
 mod orders;
 mod pairs;
+mod parameters;
 mod pools;
 mod registration;
+mod sampled;
 mod serve;
 mod sessions;
 mod site;
@@ -56,6 +61,7 @@ use utoipa_axum::routes;
 pub use about::{About, OpenListener};
 pub use audit::AuditLog;
 pub use operators::{Operator, Operators, TokenError};
+pub use sampled::Sampled;
 pub use serve::{Socket, Tls, serve};
 pub use site::Site;
 pub use state::{Admin, Parts};
@@ -76,7 +82,9 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(pairs::assign, pairs::retire))
         .routes(routes!(halts::halt))
         .routes(routes!(orders::list))
+        .routes(routes!(evidence::export))
         .routes(routes!(events::listen))
+        .routes(routes!(events::recent))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
@@ -94,6 +102,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(changes::list))
         .routes(routes!(links::create))
         .routes(routes!(status::read))
+        .routes(routes!(history::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

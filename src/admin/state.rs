@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use super::about::About;
 use super::audit::AuditLog;
@@ -10,6 +11,7 @@ use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
 use super::operators::Operators;
+use super::sampled::Sampled;
 use super::sessions::Sessions;
 use super::site::Site;
 use crate::accounts::registration::AccountSnapshot;
@@ -20,6 +22,9 @@ use crate::host::Board;
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::client::BrokerClient;
+
+/// Archives of evidence that are made at once: each reads the disk that orders are written to.
+const EVIDENCE_MAKERS: usize = 2;
 
 /// The parts of a gateway that its API shows and changes.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub struct Parts {
     pub host: Arc<Board>,
     /// What this gateway is.
     pub about: Arc<About>,
+    /// What was counted lately.
+    pub sampled: Arc<Sampled>,
     /// Runs what a call leaves behind.
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
@@ -59,19 +66,23 @@ pub struct Admin {
     pub(super) site: Arc<Site>,
     pub(super) audit: AuditLog,
     pub(super) about: Arc<About>,
+    pub(super) sampled: Arc<Sampled>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
     /// Who is signed in to the console.
     pub(super) sessions: Arc<Sessions>,
     /// People who were sent to the broker's page.
     pub(super) consents: Arc<Awaited>,
+    /// Those who make archives of evidence.
+    pub(super) makers: Arc<Semaphore>,
 }
 
 impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
-        let Parts { accounts, client, orders, metrics, operators, audit, host, about, tasks, ca_pem } = parts;
+        let Parts { accounts, client, orders, metrics, operators, audit, host, about, sampled, tasks, ca_pem } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
+        let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));
         Self {
             accounts,
             client,
@@ -81,11 +92,13 @@ impl Admin {
             audit,
             host,
             about,
+            sampled,
             site,
             tasks,
             ca_pem,
             sessions,
             consents,
+            makers,
         }
     }
 

@@ -54,7 +54,7 @@ pub(super) async fn list(
         let digits = id.bytes().all(|byte| byte.is_ascii_digit());
         wanted.insert(if digits { "order_id" } else { "correlation_id" }.to_owned(), id.to_owned());
     }
-    let found = match orders::read(wanted) {
+    let found = match orders::read(wanted.into()) {
         Ok(query) => orders::page(&console.admin, query).await,
         Err(failure) => Err(failure),
     };
