@@ -830,7 +830,7 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
             assert_eq!(viewer.call(method, &path, Some(json!({}))).is(403).text("/code"), "forbidden");
             let may = match (method.as_str(), path.rsplit_once('/').unwrap().1) {
                 ("PUT", "token" | "halt" | "leg") | ("POST", "settled") => 422,
-                ("POST", "refresh" | "validate") => 200,
+                ("POST", "refresh" | "validate" | "check") => 200,
                 ("POST", "job") => 202,
                 ("DELETE", "job") => 204,
                 ("POST", "consent") => 409,

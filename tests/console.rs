@@ -5,7 +5,9 @@
 mod accounts;
 mod create;
 mod jobs;
+mod pages;
 pub(crate) mod person;
+mod proof;
 mod trouble;
 mod visitor;
 mod with_broker;

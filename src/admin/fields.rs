@@ -142,6 +142,70 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
+/// A body's JSON. Of two members of one name nobody can say which is meant, and two readers may take another each.
+enum Body {
+    Once(Map<String, Value>),
+    Twice(String),
+    NoObject,
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Members)
+    }
+}
+
+/// Reads a [`Body`].
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Body, A::Error> {
+        let (mut map, mut twice) = (Map::new(), None);
+        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+            if map.contains_key(&name) {
+                twice.get_or_insert_with(|| name.clone());
+            }
+            map.insert(name, value);
+        }
+        Ok(twice.map_or(Body::Once(map), Body::Twice))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Body, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Body::NoObject)
+    }
+
+    fn visit_unit<E>(self) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+}
+
 /// A request's JSON object, read field by field. No `Debug`: it holds secrets.
 pub(super) struct Fields(Map<String, Value>);
 

@@ -44,7 +44,12 @@ pub(super) async fn pin(
         role => format!("Only the {role} address is used from now on."),
     };
     let (target, back) = (format!("/v1/accounts/{}/leg", part(&name)), path(&name));
-    act(&console, &visitor, Act { method: Method::PUT, path: &target, body: json!({ "pin": pin }), back: &back, done: &done }).await
+    act(
+        &console,
+        &visitor,
+        Act { method: Method::PUT, path: &target, body: json!({ "pin": pin }), back: &back, done: &done },
+    )
+    .await
 }
 
 /// Log in now, or as soon as Dhan allows.

@@ -5,8 +5,8 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::super::sessions::Flash;
-use super::context::Console;
 use super::call::{Refused, call};
+use super::context::Console;
 use super::guard::Visitor;
 use super::page;
 use crate::domain::OperatorRole;

@@ -43,7 +43,7 @@ pub(super) async fn list(
             @if let Some(next) = &found.next { p { a.button.second href={ "/console/changes?before=" (next) } { "Older" } } }
         },
     };
-    page::page(&console, &visitor, Part::Changes, "Changes", &content)
+    page::page(&console, &visitor, Part::Help, "Changes", &content)
 }
 
 fn row(line: &AuditBody) -> Markup {

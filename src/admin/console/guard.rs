@@ -121,7 +121,12 @@ async fn answer(console: &Console, mut request: Request, next: Next) -> Response
         request.extensions_mut().insert(form);
     }
     match visitor {
-        Some(visitor) => drop(request.extensions_mut().insert(visitor)),
+        Some(visitor) => {
+            if request.uri().path() != "/console/events" {
+                console.attention.refresh(&console.admin).await;
+            }
+            request.extensions_mut().insert(visitor);
+        }
         None if open => {}
         None => return signin::ended(console, None),
     }

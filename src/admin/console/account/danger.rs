@@ -8,9 +8,9 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::super::super::sessions::Flash;
-use super::super::context::Console;
 use super::super::act::{Act, act};
 use super::super::call::part;
+use super::super::context::Console;
 use super::super::field::{Field, field};
 use super::super::form::Form;
 use super::super::guard::Visitor;

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::super::super::audit::AuditBody;
 use super::super::super::changes;
-use super::super::{page, words};
 use super::super::shown::Shown;
+use super::super::{page, words};
 
 /// Lines that are read back.
 const READ: usize = 1000;
