@@ -7,7 +7,6 @@ use axum::http::header::{ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::{Extension, Json};
 
-
 use super::auth::Touched;
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, Given, InPath};

@@ -73,14 +73,6 @@ impl Failure {
     }
 }
 
-impl Failure {
-    /// 422 with the field's name, where its form is right and it cannot be used here all the same: the schema cannot
-    /// tell.
-    pub(super) fn unusable(field: &str, why: impl Into<String>) -> Self {
-        Self { code: "unusable", ..Self::field(field, why) }
-    }
-}
-
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let problem = Problem {

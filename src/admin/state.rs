@@ -11,8 +11,8 @@ use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
 use super::operators::Operators;
-use super::sampled::Sampled;
 use super::reloads::Reloads;
+use super::sampled::Sampled;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::totp::Previews;
@@ -97,7 +97,20 @@ impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
         let Parts {
-            accounts, client, orders, metrics, operators, audit, host, examiner, reloads, about, sampled, tasks, ca_pem, ca_file,
+            accounts,
+            client,
+            orders,
+            metrics,
+            operators,
+            audit,
+            host,
+            examiner,
+            reloads,
+            about,
+            sampled,
+            tasks,
+            ca_pem,
+            ca_file,
         } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
         let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));

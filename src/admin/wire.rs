@@ -39,8 +39,8 @@ pub(super) use history::{HistoryBody, HistoryFilter, TokenEndBody};
 pub use host::ExaminationBody;
 pub(super) use host::HostBody;
 pub(super) use job::{CauseBody, JobBody};
-pub(super) use reload::ReloadBody;
 pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
+pub(super) use reload::ReloadBody;
 pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody};
 
 pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};

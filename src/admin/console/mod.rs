@@ -52,6 +52,7 @@ mod token;
 mod trouble;
 mod validate_all;
 mod validating;
+mod visitor;
 mod words;
 
 use std::sync::Arc;
