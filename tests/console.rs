@@ -3,6 +3,7 @@
 //! Browsers themselves are in `console/browser`.
 
 mod accounts;
+mod browser;
 mod create;
 mod jobs;
 mod pages;
