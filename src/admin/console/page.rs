@@ -113,7 +113,7 @@ pub(super) fn shown(flash: &Flash) -> Markup {
 /// A refused call at the top of the page whose form made it.
 pub(super) fn summary(refused: &Refused) -> Markup {
     html! {
-        div #errors .flash.bad role="alert" tabindex="-1" {
+        div #errors .flash.bad role="alert" tabindex="-1" data-code=(refused.code) {
             p { (words::BAD) " " (refused.detail) }
             @if let Some(field) = &refused.field { p { a href={ "#" (field) } { "Go to the field" } } }
         }
