@@ -4,6 +4,8 @@
 
 mod accounts;
 pub(crate) mod api;
+mod events;
+mod history;
 pub(crate) mod schema;
 mod status;
 
@@ -119,7 +121,7 @@ fn every_documented_route_answers_as_documented() {
     assert_eq!((changed.text("/nickname"), changed.text("/client_id")), ("Alpha", "1000000001"));
     api.patch("/v1/accounts/alpha", json!({ "client_id": "1000000002" })).is(409);
     api.patch("/v1/accounts/gamma", json!({ "nickname": "x" })).is(404);
-    api.patch("/v1/accounts/alpha", json!({ "name": "alpha" })).is(200);
+    api.patch("/v1/accounts/alpha", json!({ "name": "alpha" })).names("name");
 
     let first = api.post("/v1/accounts/alpha/pair", json!({})).is(201);
     assert_eq!(first.body, pair("2001:db8:a1::1", "2001:db8:a2::1"));
@@ -224,6 +226,11 @@ fn every_documented_route_answers_as_documented() {
     for (query, field) in [("limit=0", "limit"), ("cursor=x", "cursor"), ("colour=red", "colour")] {
         api.get(&format!("/v1/audit?{query}")).names(field);
     }
+    let recent = api.get("/v1/events/recent?limit=5").is(200);
+    assert_eq!(recent.body["items"].as_array().unwrap().len(), 5);
+    api.get("/v1/history").is(200);
+    let archive = api.get("/v1/evidence?account=alpha").is(200);
+    assert_eq!(archive.header("content-type"), Some("application/x-tar"));
     assert_eq!(api.get("/v1/status").is(200).body["accounts"]["total"], 2);
 
     let checks = api.post("/v1/accounts/alpha/validate", json!({})).is(200);
@@ -823,7 +830,7 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
             assert_eq!(viewer.call(method, &path, Some(json!({}))).is(403).text("/code"), "forbidden");
             let may = match (method.as_str(), path.rsplit_once('/').unwrap().1) {
                 ("PUT", "token" | "halt" | "leg") | ("POST", "settled") => 422,
-                ("POST", "refresh" | "validate") => 200,
+                ("POST", "refresh" | "validate" | "check") => 200,
                 ("POST", "job") => 202,
                 ("DELETE", "job") => 204,
                 ("POST", "consent") => 409,
@@ -838,6 +845,8 @@ fn each_role_may_do_what_it_is_for_and_no_more() {
         role.get("/v1/pools").is(200);
         role.get("/v1/accounts/alpha/keys").is(200);
     }
+    operator.get("/v1/evidence?account=alpha").is(200);
+    assert_eq!(viewer.get("/v1/evidence?account=alpha").is(403).text("/code"), "forbidden");
     operator.put("/v1/accounts/alpha/token", given).is(200);
     assert_eq!(admin.get("/v1/accounts").is(200).body["items"].as_array().unwrap().len(), 1, "nothing was deleted");
 
@@ -928,6 +937,9 @@ fn every_refusal_is_problem_json() {
         ("POST", "/v1/accounts", b"null", 400, "bad_request"),
         ("POST", "/v1/accounts", b"\"a\"", 400, "bad_request"),
         ("POST", "/v1/accounts", b"{} {}", 400, "bad_request"),
+        ("POST", "/v1/accounts", br#"{"name":"beta","name":"gamma"}"#, 422, "invalid"),
+        ("PUT", "/v1/accounts/alpha/halt", br#"{"halted":true,"halted":false}"#, 422, "invalid"),
+        ("GET", "/v1/orders?limit=1&limit=2", b"", 422, "invalid"),
         ("POST", "/v1/accounts", b"\xff\xfe", 400, "bad_request"),
         ("POST", "/v1/accounts", &deep, 400, "bad_request"),
         ("PUT", "/v1/accounts/alpha/token", b"x", 400, "bad_request"),

@@ -9,9 +9,9 @@ use crate::support::world::{LOOPBACK, World, config, pins};
 use serde_json::{Value, json};
 use sixgate::sandbox::{Action, Fault};
 
-const ORDER: &str = r#"{"correlationId":"s-1","transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
+pub(crate) const ORDER: &str = r#"{"correlationId":"s-1","transactionType":"BUY","exchangeSegment":"NSE_EQ","productType":"INTRADAY","orderType":"LIMIT","validity":"DAY","securityId":"11536","quantity":1,"price":3310.5}"#;
 
-fn place(world: &World, body: &str) -> Reply {
+pub(crate) fn place(world: &World, body: &str) -> Reply {
     world.net.in_ns(Ns::Gateway, || async {
         let mut caller = Caller::http1(connect(LOOPBACK.parse().unwrap()).await).await;
         caller.send(request("POST", "http://api.dhan.co/v2/orders", "api.dhan.co", &[], Some(body))).await.unwrap()

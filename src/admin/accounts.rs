@@ -11,7 +11,7 @@ use super::auth::Touched;
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, Given, InPath};
 use super::state::Admin;
-use super::wire::{AccountBody, AccountFields, AccountsBody, ListFilter};
+use super::wire::{AccountBody, AccountChanges, AccountFields, AccountsBody, ListFilter};
 use crate::accounts::overview::{Position, Sort, Trouble, Wanted};
 use crate::accounts::{Account, NewAccount, Patch};
 use crate::domain::problem::Invalid;
@@ -98,7 +98,7 @@ pub(super) async fn read(State(admin): State<Admin>, InPath(name): InPath<String
 
 /// Change any fields of an account but its name. With `If-Match` only if nobody changed its settings since they were
 /// read.
-#[utoipa::path(patch, path = "/v1/accounts/{name}", tag = "accounts", request_body = AccountFields, security(("bearer" = [])),
+#[utoipa::path(patch, path = "/v1/accounts/{name}", tag = "accounts", request_body = AccountChanges, security(("bearer" = [])),
     params(("if-match" = Option<String>, Header, description = "`ETag` of the account as it was read")),
     responses((status = 200, body = AccountBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 412, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn change(
@@ -108,7 +108,7 @@ pub(super) async fn change(
     mut fields: Fields,
 ) -> Result<Shown, Failure> {
     let name = fields::name(&name)?;
-    if fields.text("name")?.is_some_and(|given| given != name.as_str()) {
+    if fields.text("name")?.is_some() {
         return Err(Failure::field("name", "cannot be changed"));
     }
     let (remove_nickname, remove) = removed(&mut fields)?;

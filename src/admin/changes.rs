@@ -1,14 +1,13 @@
 //! `/v1/audit`: who changed what.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use utoipa::IntoParams;
 
 use super::audit::AuditBody;
 use super::error::{Failure, Problem, cut_short};
+use super::parameters::Parameters;
 use super::state::Admin;
 use super::wire::Page;
 
@@ -28,26 +27,10 @@ pub(super) struct AuditPaging {
 /// Every change that was made or refused, the newest first, and who made it. Lines are chained by hashes.
 #[utoipa::path(get, path = "/v1/audit", tag = "audit", params(AuditPaging), security(("bearer" = [])),
     responses((status = 200, body = Page<AuditBody>), (status = 422, body = Problem)))]
-pub(super) async fn list(
-    State(admin): State<Admin>,
-    given: Result<Query<BTreeMap<String, String>>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<Page<AuditBody>>, Failure> {
-    let bad = |_| Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the query cannot be read");
-    let Query(given) = given.map_err(bad)?;
-    let (mut limit, mut cursor) = (100, None);
-    for (name, value) in given {
-        match name.as_str() {
-            "limit" => {
-                let read = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
-                limit = read.ok_or_else(|| Failure::field(&name, "is 1 to 1000"))?;
-            }
-            "cursor" => {
-                let read = value.parse().map_err(|_| Failure::field(&name, "is none of this list's"))?;
-                cursor = Some(read);
-            }
-            _ => return Err(Failure::field(&name, "there is no such parameter")),
-        }
-    }
+pub(super) async fn list(State(admin): State<Admin>, mut given: Parameters) -> Result<Json<Page<AuditBody>>, Failure> {
+    let limit = given.limit()?;
+    let cursor = given.read("cursor", "is none of this list's", |text| text.parse().ok())?;
+    given.done()?;
     page(&admin, cursor, limit).await.map(Json)
 }
 

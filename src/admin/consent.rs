@@ -79,7 +79,7 @@ pub(super) async fn leave(State(admin): State<Admin>, RawQuery(query): RawQuery)
 
 /// Back from the broker's page. The redirect URL to give the broker.
 #[utoipa::path(get, path = "/auth/dhan", tag = "tokens",
-    params(("tokenId" = String, Query, description = "The broker's.")),
+    params(("tokenId" = String, Query, min_length = 1, description = "The broker's.")),
     responses((status = 200, body = String, content_type = "text/html"), (status = 403, body = Problem)))]
 pub(super) async fn come_back(
     State(admin): State<Admin>,

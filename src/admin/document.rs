@@ -3,6 +3,8 @@
 //! What holds for every call (the answers of [`super::auth`] and of the server
 //! itself, the media type of errors) is added here once and not beside each route.
 
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
@@ -15,10 +17,15 @@ pub(super) fn text(mut document: OpenApi) -> String {
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().security_schemes.insert("bearer".to_owned(), bearer.into());
     let mut document = serde_json::to_value(document).unwrap_or_default();
+    let bodies = strict_bodies(&mut document);
     for (path, item) in members(document.get_mut("paths")) {
         for (method, operation) in members(Some(item)) {
             complete(method, operation);
             add_parameters(path, operation);
+            if let Some(body) = operation.get_mut("requestBody").and_then(Value::as_object_mut) {
+                let needed = body_name(body).is_some_and(|name| bodies.contains(&name));
+                body.insert("required".to_owned(), needed.into());
+            }
         }
     }
     serde_json::to_string_pretty(&document).unwrap_or_default()
@@ -28,6 +35,30 @@ fn members(value: Option<&mut Value>) -> impl Iterator<Item = (&String, &mut Val
     value.and_then(Value::as_object_mut).into_iter().flatten()
 }
 
+/// The component that a request's body is one of.
+fn body_name(body: &Map<String, Value>) -> Option<String> {
+    let reference = body.get("content")?.get("application/json")?.pointer("/schema/$ref")?.as_str()?;
+    Some(reference.rsplit('/').next()?.to_owned())
+}
+
+/// A field that a call does not have is refused, and the schemas of bodies say so. Answers those that need a field: where
+/// none is needed, no body is.
+fn strict_bodies(document: &mut Value) -> BTreeSet<String> {
+    let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
+    let operations = paths.filter_map(|(_, item)| item.as_object()).flatten();
+    let bodies = operations.filter_map(|(_, operation)| body_name(operation.get("requestBody")?.as_object()?));
+    let bodies: BTreeSet<String> = bodies.collect();
+    let mut needed = BTreeSet::new();
+    for (name, schema) in members(document.pointer_mut("/components/schemas")) {
+        let Some(schema) = schema.as_object_mut().filter(|_| bodies.contains(name)) else { continue };
+        schema.insert("additionalProperties".to_owned(), false.into());
+        if schema.get("required").and_then(Value::as_array).is_some_and(|fields| !fields.is_empty()) {
+            needed.insert(name.clone());
+        }
+    }
+    needed
+}
+
 fn complete(method: &str, operation: &mut Value) {
     let word = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default();
     // A handler's name is unique in its file only, and a file is a tag.
@@ -35,6 +66,8 @@ fn complete(method: &str, operation: &mut Value) {
     let id = json!(format!("{tag}_{}", word("operationId")));
     let secured = operation.get("security").is_some();
     let has_body = operation.get("requestBody").is_some();
+    let parameters = operation.get("parameters").and_then(Value::as_array);
+    let has_query = parameters.is_some_and(|all| all.iter().any(|one| one.get("in") == Some(&json!("query"))));
     let Some(operation) = operation.as_object_mut() else { return };
     operation.insert("operationId".to_owned(), id);
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
@@ -46,6 +79,9 @@ fn complete(method: &str, operation: &mut Value) {
     if secured && method != "get" {
         // What changes anything has to be saved: the disk may be full, or fail.
         common.extend([StatusCode::CONFLICT, StatusCode::INSUFFICIENT_STORAGE, StatusCode::SERVICE_UNAVAILABLE]);
+    }
+    if has_query {
+        common.extend([StatusCode::BAD_REQUEST, StatusCode::UNPROCESSABLE_ENTITY]);
     }
     if has_body {
         common.extend([StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY]);

@@ -21,7 +21,7 @@ pub(super) struct Problem {
     pub status: u16,
     /// What happened and what to do.
     pub detail: String,
-    /// A word for programs.
+    /// A word for programs. With 422 `invalid`: its form is wrong, as the schema says; `unusable`: its form is right.
     pub code: String,
     /// The field that is wrong, with 422.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// 422 with the field's name, where its form is right and it cannot be used here all the same: the schema cannot
+    /// tell.
+    pub(super) fn unusable(field: &str, why: impl Into<String>) -> Self {
+        Self { code: "unusable", ..Self::field(field, why) }
+    }
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let problem = Problem {
@@ -98,7 +106,7 @@ impl From<AccountError> for Failure {
             AccountError::TooManyReservations(_) => Self::new(StatusCode::CONFLICT, "too_many", text),
             AccountError::Changed { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "changed_since", text),
             AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),
-            AccountError::Invalid { field, why } => Self::field(field, why.to_string()),
+            AccountError::Invalid { field, why } => Self::unusable(field, why.to_string()),
             AccountError::Addressing(err) => err.into(),
             AccountError::Store(err) => err.into(),
         }
@@ -121,7 +129,7 @@ impl From<AddressingError> for Failure {
                 Self::new(StatusCode::CONFLICT, "taken", text)
             }
             AddressingError::NotEmpty { .. } => Self::new(StatusCode::CONFLICT, "not_empty", text),
-            AddressingError::Invalid { field, why } => Self::field(field, why.to_string()),
+            AddressingError::Invalid { field, why } => Self::unusable(field, why.to_string()),
             AddressingError::Store(err) => err.into(),
         }
     }

@@ -4,7 +4,8 @@
 //! is never quoted back.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
@@ -12,7 +13,8 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use ipnet::Ipv6Net;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::error::Failure;
@@ -24,7 +26,7 @@ pub(super) const BODY_LIMIT: usize = 64 * 1024;
 /// Items of a page when the call does not say.
 pub(super) const PAGE: usize = 100;
 /// Items of a page at most.
-const PAGE_LIMIT: usize = 1000;
+pub(super) const PAGE_LIMIT: usize = 1000;
 /// Characters of a text: five secrets of that length fit in one record of the store.
 const TEXT_LIMIT: usize = 256;
 /// Items of a list in a body.
@@ -76,6 +78,70 @@ pub(super) fn no_such_parameter(name: &str) -> Failure {
     Failure::field(name, "there is no such parameter")
 }
 
+/// A body's JSON. Of two members of one name nobody can say which is meant, and two readers may take another each.
+enum Body {
+    Once(Map<String, Value>),
+    Twice(String),
+    NoObject,
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_any(Members)
+    }
+}
+
+/// Reads a [`Body`].
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Body, A::Error> {
+        let (mut map, mut twice) = (Map::new(), None);
+        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+            if map.contains_key(&name) {
+                twice.get_or_insert_with(|| name.clone());
+            }
+            map.insert(name, value);
+        }
+        Ok(twice.map_or(Body::Once(map), Body::Twice))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Body, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Body::NoObject)
+    }
+
+    fn visit_unit<E>(self) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
+        Ok(Body::NoObject)
+    }
+}
+
 /// A request's JSON object, read field by field. No `Debug`: it holds secrets.
 pub(super) struct Fields(Map<String, Value>);
 
@@ -102,8 +168,9 @@ impl Fields {
             return Ok(Self(Map::new()));
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
-            Ok(_) => Err(bad("the body must be a JSON object".to_owned())),
+            Ok(Body::Once(map)) => Ok(Self(map)),
+            Ok(Body::Twice(name)) => Err(Failure::field(&name, "stands in the body twice")),
+            Ok(Body::NoObject) => Err(bad("the body must be a JSON object".to_owned())),
             // The parser's text may quote the body; its place is enough.
             Err(err) => Err(bad(format!("the body is not JSON (line {}, column {})", err.line(), err.column()))),
         }
@@ -167,7 +234,9 @@ impl Fields {
 
     /// An address, if it is there.
     pub(super) fn address(&mut self, name: &str) -> Result<Option<SourceAddr>, Failure> {
-        self.parsed(name, SourceAddr::parse)
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let address: Ipv6Addr = text.parse().map_err(|_| Failure::field(name, "not an IPv6 address"))?;
+        SourceAddr::new(address).map(Some).map_err(|why| Failure::unusable(name, why.to_string()))
     }
 
     /// A list of short texts, if it is there.
@@ -198,7 +267,7 @@ impl Fields {
     /// A prefix that must be there.
     pub(super) fn prefix(&mut self, name: &str) -> Result<Ipv6Net, Failure> {
         let text = self.needed(name)?;
-        text.parse().map_err(|_| Failure::field(name, "is no IPv6 prefix, such as 2001:db8:a1::/64"))
+        text.parse().map_err(|_| Failure::unusable(name, "is no IPv6 prefix, such as 2001:db8:a1::/64"))
     }
 
     /// # Errors

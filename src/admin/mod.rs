@@ -11,32 +11,39 @@
 
 mod about;
 mod accounts;
-mod audit;
 mod addresses;
+mod audit;
 mod auth;
 mod awaited;
 mod changes;
 mod consent;
 mod console;
+mod counts;
 mod document;
 mod error;
 mod events;
+mod evidence;
 mod fields;
 mod halts;
 mod health;
+mod history;
 mod host;
 mod keys;
+mod limits;
 mod links;
 mod operators;
-mod limits;
 mod orders;
 mod pairs;
+mod parameters;
 mod pools;
 mod registration;
+mod reload;
+mod reloads;
+mod sampled;
 mod serve;
 mod sessions;
-mod site;
 mod settle;
+mod site;
 mod state;
 mod status;
 mod tokens;
@@ -62,9 +69,12 @@ use utoipa_axum::routes;
 pub use about::{About, OpenListener};
 pub use audit::AuditLog;
 pub use operators::{Operator, Operators, TokenError};
+pub use reloads::{Reloaded, Reloads};
+pub use sampled::Sampled;
 pub use serve::{Socket, Tls, serve};
 pub use site::Site;
 pub use state::{Admin, Parts};
+pub use wire::ExaminationBody;
 
 #[derive(OpenApi)]
 #[openapi(info(
@@ -87,7 +97,9 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(orders::list))
         .routes(routes!(settle::list))
         .routes(routes!(settle::settle))
+        .routes(routes!(evidence::export))
         .routes(routes!(events::listen))
+        .routes(routes!(events::recent))
         .routes(routes!(halts::pin))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::delete))
@@ -109,9 +121,12 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(addresses::list))
         .routes(routes!(addresses::read, addresses::purge))
         .routes(routes!(host::read))
+        .routes(routes!(host::check))
+        .routes(routes!(reload::reload))
         .routes(routes!(changes::list))
         .routes(routes!(links::create))
         .routes(routes!(status::read))
+        .routes(routes!(history::read))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -1,28 +1,22 @@
 //! `/v1/orders`: the order journal, a page at a time.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
-use axum::extract::{Query as UrlQuery, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::value::RawValue;
 
 use super::error::{Failure, Problem, cut_short};
+use super::parameters::Parameters;
 use super::state::Admin;
 use super::wire::{OrderFilter, OrdersBody};
-use crate::domain::{AccountName, Outcome};
+use crate::domain::Outcome;
 pub(super) use crate::orders::journal::Page as PageOfLines;
 use crate::orders::journal::{Kind, Order, Query, Recorded, SafeText, query, write_json};
 
 /// Lines of the order journal, the newest first: what was sent, and what became of it.
 #[utoipa::path(get, path = "/v1/orders", tag = "orders", params(OrderFilter), security(("bearer" = [])),
     responses((status = 200, body = OrdersBody), (status = 422, body = Problem)))]
-pub(super) async fn list(
-    State(admin): State<Admin>,
-    given: Result<UrlQuery<BTreeMap<String, String>>, axum::extract::rejection::QueryRejection>,
-) -> Result<Json<OrdersBody>, Failure> {
-    let bad = |_| Failure::new(StatusCode::BAD_REQUEST, "bad_request", "the query cannot be read");
-    let UrlQuery(given) = given.map_err(bad)?;
+pub(super) async fn list(State(admin): State<Admin>, given: Parameters) -> Result<Json<OrdersBody>, Failure> {
     let page = page(&admin, read(given)?).await?;
     let items = shown(&page.items)?;
     Ok(Json(OrdersBody { items, next: page.next.map(|cursor| cursor.to_string()), unreadable: page.unreadable }))
@@ -55,35 +49,30 @@ pub(super) async fn page(admin: &Admin, wanted: Query) -> Result<PageOfLines, Fa
 ///
 /// # Errors
 /// 422 with the name of a parameter that is none, or is wrong.
-pub(super) fn read(given: BTreeMap<String, String>) -> Result<Query, Failure> {
-    let mut wanted = Query { order: Order::NewestFirst, ..Query::default() };
-    for (name, value) in given {
-        let wrong = |why: &str| Failure::field(&name, why.to_owned());
-        match name.as_str() {
-            "account" => wanted.account = Some(AccountName::parse(&value).map_err(|_| wrong("is no account's name"))?),
-            "since" | "until" => {
-                let at = value.parse().map_err(|_| wrong("is no time such as 2026-11-25T03:45:00Z"))?;
-                if name == "since" { wanted.since = Some(at) } else { wanted.until = Some(at) }
-            }
-            "outcome" => {
-                let all = [Outcome::NotSent, Outcome::Rejected, Outcome::Executed, Outcome::Unknown];
-                let known = all.into_iter().find(|outcome| outcome.as_str() == value);
-                wanted.outcome = Some(known.ok_or_else(|| wrong("is not_sent, rejected, executed or unknown"))?);
-            }
-            "kind" => {
-                let known = [Kind::Intent, Kind::Outcome, Kind::Note].into_iter().find(|kind| kind.as_str() == value);
-                wanted.kind = Some(known.ok_or_else(|| wrong("is intent, outcome or note"))?);
-            }
-            "request_id" => wanted.request_id = Some(SafeText::new(&value)),
-            "order_id" => wanted.order_id = Some(SafeText::new(&value)),
-            "correlation_id" => wanted.correlation_id = Some(SafeText::new(&value)),
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=1000).contains(limit));
-                wanted.limit = limit.ok_or_else(|| wrong("is 1 to 1000"))?;
-            }
-            "cursor" => wanted.cursor = Some(value.parse().map_err(|_| wrong("is none of this list's"))?),
-            _ => return Err(wrong("there is no such parameter")),
-        }
-    }
+pub(super) fn read(mut given: Parameters) -> Result<Query, Failure> {
+    let outcome = |word: &str| {
+        let all = [Outcome::NotSent, Outcome::Rejected, Outcome::Executed, Outcome::Unknown];
+        all.into_iter().find(|outcome| outcome.as_str() == word)
+    };
+    let kind = |word: &str| [Kind::Intent, Kind::Outcome, Kind::Note].into_iter().find(|kind| kind.as_str() == word);
+    let wanted = Query {
+        order: Order::NewestFirst,
+        account: given.account("account")?,
+        since: given.time("since")?,
+        until: given.time("until")?,
+        outcome: given.read("outcome", "is not_sent, rejected, executed or unknown", outcome)?,
+        kind: given.read("kind", "is intent, outcome or note", kind)?,
+        request_id: given.take("request_id").as_deref().map(SafeText::new),
+        order_id: given.take("order_id").as_deref().map(SafeText::new),
+        correlation_id: given.take("correlation_id").as_deref().map(SafeText::new),
+        limit: given.limit()?,
+        cursor: match given.take("cursor").map(|cursor| cursor.parse()) {
+            Some(Err(_)) => return Err(Failure::unusable("cursor", "is none of this list's")),
+            Some(Ok(cursor)) => Some(cursor),
+            None => None,
+        },
+        ..Query::default()
+    };
+    given.done()?;
     Ok(wanted)
 }

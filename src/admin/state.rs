@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use super::about::About;
 use super::audit::AuditLog;
@@ -10,6 +11,8 @@ use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
 use super::operators::Operators;
+use super::reloads::Reloads;
+use super::sampled::Sampled;
 use super::sessions::Sessions;
 use super::site::Site;
 use super::totp::Previews;
@@ -18,10 +21,13 @@ use crate::accounts::registration::AccountSnapshot;
 use crate::accounts::{Account, AccountError, Accounts};
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Platform};
-use crate::host::Board;
+use crate::host::{Board, Examiner};
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
 use crate::tokens::client::BrokerClient;
+
+/// Archives of evidence that are made at once: each reads the disk that orders are written to.
+const EVIDENCE_MAKERS: usize = 2;
 
 /// The parts of a gateway that its API shows and changes.
 #[derive(Clone, Debug)]
@@ -40,8 +46,14 @@ pub struct Parts {
     pub audit: AuditLog,
     /// What the host lacks.
     pub host: Arc<Board>,
+    /// Examines the host when it is asked to.
+    pub examiner: Arc<dyn Examiner>,
+    /// Asks for the configuration file to be put in force.
+    pub reloads: Reloads,
     /// What this gateway is.
     pub about: Arc<About>,
+    /// What was counted lately.
+    pub sampled: Arc<Sampled>,
     /// Runs what a call leaves behind.
     pub tasks: Tasks,
     /// The certificate that callers trust, in PEM.
@@ -59,10 +71,13 @@ pub struct Admin {
     pub(super) metrics: Arc<Metrics>,
     pub(super) operators: Arc<ArcSwap<Operators>>,
     pub(super) host: Arc<Board>,
+    pub(super) examiner: Arc<dyn Examiner>,
+    pub(super) reloads: Reloads,
     /// By what names it is reached.
     pub(super) site: Arc<Site>,
     pub(super) audit: AuditLog,
     pub(super) about: Arc<About>,
+    pub(super) sampled: Arc<Sampled>,
     pub(super) tasks: Tasks,
     pub(super) ca_pem: Arc<str>,
     pub(super) ca_file: Arc<std::path::Path>,
@@ -72,6 +87,8 @@ pub struct Admin {
     pub(super) consents: Arc<Awaited>,
     /// Codes that were shown.
     pub(super) previews: Arc<Previews>,
+    /// Those who make archives of evidence.
+    pub(super) makers: Arc<Semaphore>,
     /// The job that validates every account.
     pub(super) validate_all: Arc<ValidateAll>,
 }
@@ -79,8 +96,24 @@ pub struct Admin {
 impl Admin {
     /// The API of a listener that is reached as `site`.
     pub fn new(parts: Parts, site: Arc<Site>) -> Self {
-        let Parts { accounts, client, orders, metrics, operators, audit, host, about, tasks, ca_pem, ca_file } = parts;
+        let Parts {
+            accounts,
+            client,
+            orders,
+            metrics,
+            operators,
+            audit,
+            host,
+            examiner,
+            reloads,
+            about,
+            sampled,
+            tasks,
+            ca_pem,
+            ca_file,
+        } = parts;
         let (sessions, consents) = (Arc::new(Sessions::new(&ca_pem)), Arc::default());
+        let makers = Arc::new(Semaphore::new(EVIDENCE_MAKERS));
         Self {
             accounts,
             client,
@@ -89,7 +122,10 @@ impl Admin {
             operators,
             audit,
             host,
+            examiner,
+            reloads,
             about,
+            sampled,
             site,
             tasks,
             ca_pem,
@@ -97,6 +133,7 @@ impl Admin {
             sessions,
             consents,
             previews: Arc::default(),
+            makers,
             validate_all: Arc::default(),
         }
     }

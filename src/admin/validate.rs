@@ -87,11 +87,9 @@ pub(super) fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
     let names = |verdict: CheckVerdict| -> Vec<_> {
         checks.iter().filter(|check| check.verdict == verdict).map(|check| check.name).collect()
     };
-    let data = || {
-        let (failed, unknown) = (names(CheckVerdict::Failed), names(CheckVerdict::Unknown));
-        serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown })
-    };
-    admin.orders.events.tell(Subject::Validation, account, data);
+    let (failed, unknown) = (names(CheckVerdict::Failed), names(CheckVerdict::Unknown));
+    let told = serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown });
+    admin.orders.events.tell(Subject::Validation, account, move || told.clone());
 }
 
 pub(super) fn every_row(admin: &Admin) -> Result<Vec<Arc<Account>>, Failure> {

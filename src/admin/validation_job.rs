@@ -154,7 +154,12 @@ impl Job {
                 group.first.push(account.clone());
             }
             let detail = cause.detail.chars().take(LONGEST).collect();
-            self.not_ready.push(NotReady { account: account.clone(), check: cause.name, verdict: cause.verdict, detail });
+            self.not_ready.push(NotReady {
+                account: account.clone(),
+                check: cause.name,
+                verdict: cause.verdict,
+                detail,
+            });
         }
         self.end_if_done();
     }
@@ -166,7 +171,8 @@ impl Job {
     }
 
     fn progress(&self) -> Progress {
-        let (total, done) = (u32::try_from(self.total).unwrap_or(u32::MAX), u32::try_from(self.done).unwrap_or(u32::MAX));
+        let (total, done) =
+            (u32::try_from(self.total).unwrap_or(u32::MAX), u32::try_from(self.done).unwrap_or(u32::MAX));
         let each = self.began.elapsed().checked_div(done);
         let left = each.filter(|_| self.ended.is_none()).map(|each| each * total.saturating_sub(done));
         Progress {

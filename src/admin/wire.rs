@@ -6,9 +6,13 @@
 mod account;
 mod addresses;
 mod broker;
+mod events;
+mod evidence;
+mod history;
 mod host;
 mod job;
 mod orders;
+mod reload;
 mod status;
 
 use std::net::Ipv6Addr;
@@ -22,16 +26,22 @@ use crate::accounts::overview::Trouble;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Pair, Role, Secret, steady};
 use crate::legs::{Leg, Reason};
+use crate::tokens::lifecycle::State;
 
 pub(super) use account::{AccountsBody, ListFilter, TotpBody, TotpFields};
 pub(super) use addresses::{AddressBody, AddressFilter, GivenPairBody, PairPaging, ReservationBody};
 pub(super) use broker::{
     AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
 };
+pub(super) use events::{EventBody, EventFilter, RecentEventsBody, RecentFilter};
+pub(super) use evidence::EvidenceFilter;
+pub(super) use history::{HistoryBody, HistoryFilter, TokenEndBody};
+pub use host::ExaminationBody;
 pub(super) use host::HostBody;
 pub(super) use job::{CauseBody, JobBody};
 pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
-pub(super) use status::{AccountCounts, JournalHeadBody, StatusBody};
+pub(super) use reload::ReloadBody;
+pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody};
 
 pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
 pub(super) use broker::CheckBody;
@@ -118,6 +128,11 @@ pub(super) struct TokenBody {
     pub expires_at: Option<String>,
     /// Where it came from.
     pub source: Option<String>,
+    /// While `waiting`: when the next login may be.
+    pub waiting_until: Option<String>,
+    /// While `waiting`, for what: `cooldown` (the time between two logins), `backoff` (after a failure), `next_code` (of
+    /// TOTP) or `check` (the broker's word on whether the token lives).
+    pub waiting_for: Option<&'static str>,
     /// What last went wrong, until something goes right.
     pub last_error: Option<TokenProblem>,
     /// The broker's clock minus this host's in seconds, where it is off by more than 2.
@@ -133,7 +148,14 @@ impl TokenBody {
             summary: trouble.summary.to_string(),
             action: trouble.action.replace("{name}", account.name.as_str()),
         });
+        let waiting = match &standing.state {
+            Some(State::Waiting { until, why }) => Some((until.to_string(), why.as_str())),
+            Some(_) | None => None,
+        };
+        let (waiting_until, waiting_for) = waiting.unzip();
         Self {
+            waiting_until,
+            waiting_for,
             state: standing.word(),
             expires_at: last.as_ref().map(|token| token.expires_at().to_string()),
             source: last.as_ref().map(|token| token.source().to_owned()),
@@ -214,32 +236,79 @@ impl From<&Account> for AccountBody {
     }
 }
 
-/// The fields of `POST /v1/accounts`; `PATCH` takes any of them but `name`.
+/// The fields of `POST /v1/accounts`.
 /// Only for the document: requests are read by [`Fields`](super::fields::Fields).
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct AccountFields {
     /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub nickname: Option<String>,
     /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
+    #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
     pub platform: String,
     /// The broker's `dhanClientId`: digits.
+    #[schema(pattern = "^[0-9]{1,20}$")]
     pub client_id: String,
     /// 4 to 6 digits. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
     pub pin: Option<String>,
     /// Base32, as the broker shows it. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
     pub totp_secret: Option<String>,
     /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub phone: Option<String>,
     /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub api_key: Option<String>,
     /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub api_secret: Option<String>,
     /// A live token. Write-only.
+    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub access_token: Option<String>,
     /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
     /// many orders share.
+    #[schema(pattern = "^(any_id|idempotency_key)$")]
+    pub repeats_by: Option<String>,
+}
+
+/// The fields of `PATCH /v1/accounts/{name}`; those that are not there stay as they are.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(super) struct AccountChanges {
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub nickname: Option<String>,
+    /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
+    #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
+    pub platform: Option<String>,
+    /// The broker's `dhanClientId`: digits.
+    #[schema(pattern = "^[0-9]{1,20}$")]
+    pub client_id: Option<String>,
+    /// 4 to 6 digits. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
+    pub pin: Option<String>,
+    /// Base32, as the broker shows it. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
+    pub totp_secret: Option<String>,
+    /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub phone: Option<String>,
+    /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub api_key: Option<String>,
+    /// Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub api_secret: Option<String>,
+    /// A live token. Write-only.
+    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub access_token: Option<String>,
+    /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
+    /// many orders share.
+    #[schema(pattern = "^(any_id|idempotency_key)$")]
     pub repeats_by: Option<String>,
     /// Of `PATCH`: what to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.
     pub remove: Option<Vec<String>>,
@@ -249,10 +318,11 @@ pub(super) struct AccountFields {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct PairFields {
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub pool: Option<String>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Ipv6)]
     pub primary: Option<Ipv6Addr>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = Ipv6)]
     pub secondary: Option<Ipv6Addr>,
     /// The `id` of a pair that was set aside.
     pub reservation: Option<String>,
@@ -263,6 +333,7 @@ pub(super) struct PairFields {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct TokenFields {
     /// Write-only.
+    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub access_token: String,
 }
 
@@ -272,6 +343,7 @@ pub(super) struct TokenFields {
 pub(super) struct HaltFields {
     pub halted: bool,
     /// For whoever finds the account halted.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub reason: Option<String>,
 }
 
@@ -297,6 +369,7 @@ pub(super) struct AllHaltedBody {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct LegFields {
     /// `primary`, `secondary` or `auto`.
+    #[schema(pattern = "^(primary|secondary|auto)$")]
     pub pin: String,
 }
 
@@ -315,6 +388,7 @@ pub(super) struct RefreshFields {
 pub(super) struct ConsentFields {
     /// `tokenId` of the address that the broker's page led to, for a browser that cannot
     /// reach `/auth/dhan`. Write-only.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub token_id: Option<String>,
 }
 
@@ -395,10 +469,11 @@ pub(super) struct PoolBody {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct PoolFields {
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
-    #[schema(value_type = String, example = "2001:db8:a1::/64")]
+    #[schema(value_type = String, max_length = 256, pattern = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$", example = "2001:db8:a1::/64")]
     pub primary: Ipv6Net,
-    #[schema(value_type = String, example = "2001:db8:a2::/64")]
+    #[schema(value_type = String, max_length = 256, pattern = r"^[0-9A-Fa-f:.]+/[0-9]{1,3}$", example = "2001:db8:a2::/64")]
     pub secondary: Ipv6Net,
 }
 
@@ -419,14 +494,19 @@ pub(super) struct OrdersBody {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct OrderFilter {
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub account: Option<String>,
     /// From this instant on (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
     pub since: Option<String>,
     /// Before this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
     pub until: Option<String>,
     /// `not_sent`, `rejected`, `executed` or `unknown`.
+    #[param(value_type = Option<String>, pattern = "^(not_sent|rejected|executed|unknown)$")]
     pub outcome: Option<String>,
     /// `intent`, `outcome` or `note`.
+    #[param(value_type = Option<String>, pattern = "^(intent|outcome|note)$")]
     pub kind: Option<String>,
     /// Of this request: `sixgate-request-id`.
     pub request_id: Option<String>,
@@ -436,5 +516,6 @@ pub(super) struct OrderFilter {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// `next` of the page before.
+    #[param(value_type = Option<String>, pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\.[0-9]+$")]
     pub cursor: Option<String>,
 }

@@ -48,8 +48,7 @@ impl Shares {
     pub(super) fn take(config: &Config) -> Self {
         let raised = host_limits::raise_descriptors();
         let limit = host_limits::descriptors().unwrap_or(USUAL);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shares = Self::of(limit, cores + cores.max(config.latency.threads));
+        let shares = Self::of(limit, threads(config));
         let Self { callers, operators, .. } = shares;
         if let Err(err) = &raised {
             tracing::warn!(
@@ -63,15 +62,22 @@ impl Shares {
         shares
     }
 
-    /// What is too little for what the configuration allows, in words for people, if anything is.
-    fn lacks(&self, config: &Config, accounts: usize) -> Option<String> {
+    /// How many a process like this one could have, were it started now, and why that is too few, with how many it takes.
+    pub(super) fn foreseen(config: &Config, accounts: usize) -> (usize, Option<(String, usize)>) {
+        let limit = host_limits::most_descriptors().unwrap_or(USUAL);
+        let shares = Self::of(limit, threads(config));
+        (limit, shares.lacks(config, accounts))
+    }
+
+    /// What is too little for what the configuration allows, in words for people, if anything is, and how many it takes.
+    fn lacks(&self, config: &Config, accounts: usize) -> Option<(String, usize)> {
         let callers = config.listeners.len().saturating_mul(config.proxy.max_connections);
         let a_leg = config.legs.warm + 1;
         let ready = accounts * 2 * a_leg;
         let wanted = self.own + OPERATORS + callers + ready.max(callers);
         let fits = self.callers >= callers && self.egress() >= ready;
         (!fits).then(|| {
-            format!(
+            let why = format!(
                 "only {} connections of order engines can be open at once, and the configuration allows {callers} \
                  (proxy.max_connections for each listener). Further ones wait, with their orders; with a few engines that \
                  never happens. To have room for all: set LimitNOFILE={} in the systemd unit (ulimit -Hn if the gateway is \
@@ -81,16 +87,23 @@ impl Shares {
                 self.callers,
                 wanted.next_power_of_two(),
                 self.limit,
-            )
+            );
+            (why, wanted)
         })
     }
 
     /// Warn when there are too few for what the configuration allows and the accounts need.
     pub(super) fn warn(&self, config: &Config, accounts: usize) {
-        if let Some(lacks) = self.lacks(config, accounts) {
+        if let Some((lacks, _)) = self.lacks(config, accounts) {
             tracing::warn!("{lacks}");
         }
     }
+}
+
+/// Those that have a reactor.
+fn threads(config: &Config) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores + cores.max(config.latency.threads)
 }
 
 #[cfg(test)]
@@ -119,7 +132,8 @@ mod tests {
         let config = config();
         assert_eq!(Shares::of(524_288, 4).lacks(&config, 1_000), None);
         assert_eq!(Shares::of(65_536, 4).lacks(&config, 2), None);
-        let lacks = Shares::of(1024, 4).lacks(&config, 2).unwrap();
+        let (lacks, wanted) = Shares::of(1024, 4).lacks(&config, 2).unwrap();
+        assert!(Shares::of(wanted, 4).lacks(&config, 2).is_none());
         for what in ["1024 file descriptors", "ulimit", "LimitNOFILE=32768", "10000", "proxy.max_connections"] {
             assert!(lacks.contains(what), "{what}: {lacks}");
         }

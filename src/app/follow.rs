@@ -44,7 +44,7 @@ pub(super) async fn publish_leg_events(mut legs: broadcast::Receiver<LegEvent>, 
             () = tasks.stopping() => return,
         };
         match heard {
-            Ok(event) => events.tell(Subject::Leg, &event.account, || {
+            Ok(event) => events.tell(Subject::Leg, &event.account.clone(), move || {
                 json!({
                     "role": event.role.as_str(),
                     "address": event.source.to_string(),

@@ -80,7 +80,8 @@ impl Dispatcher {
         let mut line = one.intent.outcome(outcome, self.orders.stamp());
         line.order_id = body.as_ref().and_then(|body| order_ids(body));
         line.recovered = (outcome != Outcome::Unknown).then_some(true);
-        self.orders.events.tell(Subject::Order, &one.account, || event(&line));
+        let told = line.clone();
+        self.orders.events.tell(Subject::Order, &one.account, move || event(&told));
         if let Err(err) = self.orders.journal.append_durable(&line).await {
             tracing::error!(account = %one.account, error = %err, "what was found of a cut-off order could not be written down");
         }

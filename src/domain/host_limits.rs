@@ -61,6 +61,14 @@ pub fn descriptors() -> io::Result<usize> {
     Ok(as_count(getrlimit(Resource::RLIMIT_NOFILE)?.0))
 }
 
+/// How many it may have at most, without being root.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn most_descriptors() -> io::Result<usize> {
+    Ok(as_count(getrlimit(Resource::RLIMIT_NOFILE)?.1))
+}
+
 /// Let this process have as many file descriptors as it may without being root: most hosts begin with 1,024 of half a
 /// million, for the sake of programs that still use `select(2)`. How many it had, and has.
 ///

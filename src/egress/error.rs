@@ -154,14 +154,35 @@ impl DialError {
         }
     }
 
+    /// How the way failed, where it may be to blame.
+    pub fn failure(&self) -> Option<Failure> {
+        let number = |err: &io::Error| err.raw_os_error().unwrap_or_default();
+        match self {
+            Self::Bind { err, .. } => Some(Failure::Bind(number(err))),
+            Self::Connect { err, .. } => Some(Failure::Connect(number(err))),
+            Self::TimedOut { .. } => Some(Failure::Silent),
+            Self::TlsTimedOut { .. } => Some(Failure::SilentTls),
+            Self::OutOfTime { .. }
+            | Self::AddressGone { .. }
+            | Self::HostExhausted { .. }
+            | Self::WrongSource { .. }
+            | Self::Forbidden { .. }
+            | Self::Resolve(_)
+            | Self::Tls { .. }
+            | Self::SeenAsAnother { .. }
+            | Self::Http { .. }
+            | Self::TooMany { .. } => None,
+        }
+    }
+
     /// As this error with what `ask` says of it, where the way may be to blame.
     pub(super) fn explained(mut self, ask: impl FnOnce(Failure) -> Hint) -> Self {
-        let number = |err: &io::Error| err.raw_os_error().unwrap_or_default();
+        let Some(failure) = self.failure() else { return self };
         match &mut self {
-            Self::Bind { err, hint, .. } => *hint = ask(Failure::Bind(number(err))),
-            Self::Connect { err, hint, .. } => *hint = ask(Failure::Connect(number(err))),
-            Self::TimedOut { hint, .. } => *hint = ask(Failure::Silent),
-            Self::TlsTimedOut { hint, .. } => *hint = ask(Failure::SilentTls),
+            Self::Bind { hint, .. }
+            | Self::Connect { hint, .. }
+            | Self::TimedOut { hint, .. }
+            | Self::TlsTimedOut { hint, .. } => *hint = ask(failure),
             Self::OutOfTime { .. }
             | Self::AddressGone { .. }
             | Self::HostExhausted { .. }

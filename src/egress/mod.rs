@@ -44,7 +44,7 @@ use arc_swap::ArcSwap;
 use crate::config::Config;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Host, lock};
-use crate::host::Explainer;
+use crate::host::{BrokerHost, Explainer, NamesSaid};
 use janitor::Janitor;
 use lease::{DnsGeneration, HttpConnection};
 use pool::{IdleBounds, Pool};
@@ -200,6 +200,14 @@ impl Egress {
     pub async fn address_of(&self, to: &Authority, by: tokio::time::Instant) -> Option<Ipv6Addr> {
         let resolver = Arc::clone(&self.live.load().resolver);
         resolver.resolve(to, by).await.ok()?.addresses().first().map(|at| *at.ip())
+    }
+
+    /// What each name server says of each of these hosts, pinned ones left out. Nothing of it is remembered.
+    pub async fn ask_every_name_server(&self, hosts: &[BrokerHost]) -> NamesSaid {
+        let options = self.live.load().options.clone();
+        let is_pinned = |host: &BrokerHost| options.resolve.keys().any(|pinned| pinned.as_str() == host.name);
+        let hosts = hosts.iter().filter(|host| !is_pinned(host)).cloned().collect();
+        names::survey(&options.name_servers, hosts).await
     }
 
     /// How long an unused connection is kept.

@@ -1,13 +1,17 @@
 //! What the last self-check found, for whoever wants to see it.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::findings::some_of;
+use super::check::Examination;
+use super::finding::some_of;
 use super::{Finding, Severity};
+use crate::domain::host_limits::Lack;
 
 /// One self-check.
 #[derive(Clone, Debug)]
@@ -18,11 +22,31 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Holds the last report, and the wish for another.
+/// Makes all checks of a host.
+pub trait Examiner: Send + Sync + fmt::Debug {
+    /// Make them once. Connects to the broker and asks name servers.
+    ///
+    /// # Errors
+    /// This process ran out of something while it looked.
+    fn examine(&self) -> Pin<Box<dyn Future<Output = Result<Examination, Lack>> + Send + '_>>;
+}
+
+/// Why a host was not examined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotExamined {
+    /// Somebody else's examination is under way.
+    Busy,
+    /// This process ran out of something.
+    Lack(Lack),
+}
+
+/// Holds the last report, the wish for another, and the last examination.
 #[derive(Debug, Default)]
 pub struct Board {
     last: ArcSwapOption<Report>,
     wanted: Notify,
+    examined: ArcSwapOption<Examination>,
+    examining: tokio::sync::Mutex<()>,
 }
 
 impl Board {
@@ -39,6 +63,22 @@ impl Board {
     /// Wait for that. For one who checks. Cancel-safe.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
+    }
+
+    /// The last examination that was asked for.
+    pub fn examined(&self) -> Option<Arc<Examination>> {
+        self.examined.load_full()
+    }
+
+    /// Examine the host now, unless somebody does.
+    ///
+    /// # Errors
+    /// [`NotExamined`].
+    pub async fn examine(&self, by: &dyn Examiner) -> Result<Arc<Examination>, NotExamined> {
+        let Ok(_one) = self.examining.try_lock() else { return Err(NotExamined::Busy) };
+        let examination = Arc::new(by.examine().await.map_err(NotExamined::Lack)?);
+        self.examined.store(Some(Arc::clone(&examination)));
+        Ok(examination)
     }
 
     /// Show this one from now on, and say in the log what is new in it and what is gone.
@@ -91,6 +131,7 @@ mod tests {
             what: format!("{id} is so"),
             why: String::new(),
             fix: String::new(),
+            commands: Vec::new(),
         }
     }
 

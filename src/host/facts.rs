@@ -15,7 +15,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::addresses::{self, Held};
 use super::failure::Failure;
+use super::machine::name;
 use super::netlink::{self, Netlink, SourceRule};
+use super::way::Leaves;
 use crate::domain::SourceAddr;
 use crate::domain::host_limits::Lack;
 
@@ -101,13 +103,6 @@ pub(super) enum Ipv6 {
     NotInKernel,
     /// These settings turn it off.
     Off(Vec<String>),
-}
-
-/// By which interface something leaves, and through which router.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Leaves {
-    pub interface: String,
-    pub gateway: Option<Ipv6Addr>,
 }
 
 /// What the kernel says about one source address. `None` where it could not be asked.
@@ -198,6 +193,45 @@ impl Facts {
             clock_ahead: wants.clock_ahead,
         };
         kernel.lack().or(lacks.0.get()).map_or(Ok(facts), Err)
+    }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// Of a host with nothing wrong, and of these addresses.
+    pub(super) const fn made(looks: Vec<(Wish, Look)>) -> Self {
+        Self {
+            ipv6: Ipv6::On,
+            inet6_refused: None,
+            netlink_refused: None,
+            unix_refused: None,
+            needs_unix: Vec::new(),
+            looks,
+            way: None,
+            uplinks: Vec::new(),
+            to: Ipv6Addr::LOCALHOST,
+            freebind: true,
+            clock_ahead: None,
+        }
+    }
+}
+
+impl Facts {
+    /// Addresses that the kernel asks about at this moment, whether somebody else has them.
+    pub fn tentative(&self) -> Vec<Ipv6Addr> {
+        let held = self.looks.iter().filter_map(|(_, look)| look.on.as_ref());
+        held.filter(|held| held.is_tentative()).map(|held| held.address).collect()
+    }
+
+    /// Addresses from which something leaves this host, as far as the kernel says.
+    pub fn can_leave(&self) -> impl Iterator<Item = &Sender> {
+        let leaves = |look: &Look| {
+            look.ipv6 == Ipv6::On
+                && look.local != Some(false)
+                && !matches!(look.leaves, Some(Err(_)))
+                && !look.on.as_ref().is_some_and(|held| held.is_duplicate() || held.is_tentative())
+        };
+        self.looks.iter().filter(move |(_, look)| leaves(look)).map(|(wish, _)| &wish.sender)
     }
 }
 
@@ -364,11 +398,6 @@ fn ipv6(held: &io::Result<Vec<Held>>, lacks: &Lacks) -> Ipv6 {
     let mut keys: Vec<_> = names.filter(|of| off(of)).map(|of| key(&of)).collect();
     keys.sort();
     if keys.is_empty() { Ipv6::On } else { Ipv6::Off(keys) }
-}
-
-fn name(interface: u32) -> String {
-    let name = nix::net::if_::if_indextoname(interface).ok().and_then(|name| name.into_string().ok());
-    name.unwrap_or_else(|| format!("interface {interface}"))
 }
 
 #[cfg(test)]

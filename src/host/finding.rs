@@ -36,13 +36,57 @@ pub struct Finding {
     pub why: String,
     /// What to do, mostly a command.
     pub fix: String,
+    /// What mends it, ready to be run as root and in this order. Where only a person can know a word of it, that word is
+    /// in capitals. None where no command can.
+    pub commands: Vec<String>,
 }
 
 impl Finding {
+    /// With these commands.
+    pub(super) fn run(self, commands: impl IntoIterator<Item = String>) -> Self {
+        Self { commands: commands.into_iter().collect(), ..self }
+    }
+
     /// Without IPv6 nothing else can be right, and saying so of every address hides it.
     pub(super) fn hides_addresses(&self) -> bool {
         matches!(self.id, "ipv6_off" | "ipv6_sockets_forbidden")
     }
+}
+
+/// So many addresses are named in one text.
+const NAMED: usize = 8;
+
+/// The first few of them, by name.
+pub(super) fn some_of(senders: &[&Sender]) -> String {
+    let named: Vec<_> = senders.iter().take(NAMED).map(ToString::to_string).collect();
+    match senders.len().saturating_sub(NAMED) {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// The same id told once, with all addresses that it is true of and all commands.
+pub(super) fn put_together(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut together = Vec::<Finding>::new();
+    for one in findings {
+        match together.iter_mut().find(|known| known.id == one.id && known.about.is_empty() == one.about.is_empty()) {
+            Some(known) if !one.about.is_empty() => {
+                let new = |about: &Sender| !known.about.contains(about);
+                let about: Vec<_> = one.about.into_iter().filter(new).collect();
+                known.about.extend(about);
+                let commands: Vec<_> = one.commands.into_iter().filter(|one| !known.commands.contains(one)).collect();
+                known.commands.extend(commands);
+            }
+            Some(_) | None => together.push(one),
+        }
+    }
+    for finding in &mut together {
+        let others: Vec<_> = finding.about.iter().skip(1).collect();
+        if !others.is_empty() {
+            finding.what = format!("{} (the same is true of {})", finding.what, some_of(&others));
+        }
+    }
+    together
 }
 
 impl std::fmt::Display for Finding {

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::addresses::Held;
 use super::facts::{Facts, Ipv6, Look, Sender, Wish};
 use super::failure::Failure;
-use super::finding::Finding;
+use super::finding::{Finding, put_together};
 use super::texts;
 use crate::domain::host_limits::Lack;
 
@@ -13,18 +13,6 @@ use crate::domain::host_limits::Lack;
 const NOT_THE_HOSTS: &[&str] = &["no_answer"];
 /// Ids of what is only guessed from silence.
 const BY_SILENCE: &[&str] = &["neighbours_unanswered", "packets_too_big"];
-
-/// So many addresses are named in one text.
-const NAMED: usize = 8;
-
-/// The first few of them, by name.
-pub(super) fn some_of(senders: &[&Sender]) -> String {
-    let named: Vec<_> = senders.iter().take(NAMED).map(ToString::to_string).collect();
-    match senders.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
-}
 
 /// What is told where nobody could look: all that was found before, for nothing of it is known to be mended, and why.
 pub fn could_not_look(lack: Lack, before: &[Finding]) -> Vec<Finding> {
@@ -67,25 +55,15 @@ fn addresses(facts: &Facts, found: &mut Vec<Finding>) {
         let one = one.filter(|finding| !NOT_THE_HOSTS.contains(&finding.id));
         let one = one.filter(|finding| !(BY_SILENCE.contains(&finding.id) && (all_silent || wish.worked)));
         let Some(mut one) = one.or_else(|| one_way_for_both(&wish.sender, facts, look)) else { continue };
-        match found.iter_mut().find(|known| known.id == one.id) {
-            Some(known) => known.about.push(wish.sender.clone()),
-            None => {
-                one.about.push(wish.sender.clone());
-                found.push(one);
-            }
-        }
+        one.about.push(wish.sender.clone());
+        found.push(one);
     }
     if facts.looks.is_empty()
         && let Some(Err(why)) = &facts.way
     {
         found.push(texts::no_route(None, facts.to, why, None));
     }
-    for finding in found {
-        let others: Vec<_> = finding.about.iter().skip(1).collect();
-        if !others.is_empty() {
-            finding.what = format!("{} (the same is true of {})", finding.what, some_of(&others));
-        }
-    }
+    *found = put_together(std::mem::take(found));
 }
 
 impl Facts {
@@ -101,7 +79,7 @@ impl Facts {
 }
 
 /// There are two lines to the outside, and all addresses leave by one: no rule leads the others to theirs.
-fn one_way_for_both(sender: &Sender, facts: &Facts, look: &Look) -> Option<Finding> {
+pub(super) fn one_way_for_both(sender: &Sender, facts: &Facts, look: &Look) -> Option<Finding> {
     let own = look.leaves.as_ref()?.as_ref().ok().filter(|own| own.interface != "lo")?;
     // Where something says which line is the address's own, that was looked at before.
     if look.table.is_some() || look.on.is_some() || look.link.is_some() {
@@ -181,8 +159,8 @@ mod tests {
     use nix::errno::Errno;
 
     use super::super::addresses::on;
-    use super::super::facts::Leaves;
     use super::super::finding::Severity;
+    use super::super::way::Leaves;
     use super::*;
     use crate::domain::SourceAddr;
 
@@ -218,19 +196,8 @@ mod tests {
             Wish { sender, admits: true, failed: None, worked: false }
         };
         let looks = looks.into_iter().enumerate();
-        Facts {
-            ipv6: Ipv6::On,
-            inet6_refused: None,
-            netlink_refused: None,
-            unix_refused: None,
-            needs_unix: Vec::new(),
-            looks: looks.map(|(n, look)| (wish(n), look)).collect(),
-            way: None,
-            uplinks: vec![by("eth0")],
-            to: TO,
-            freebind: true,
-            clock_ahead: None,
-        }
+        let looks = looks.map(|(n, look)| (wish(n), look)).collect();
+        Facts { uplinks: vec![by("eth0")], to: TO, ..Facts::made(looks) }
     }
 
     /// Told of a host that is well, a finding sends somebody to mend what is not broken.

@@ -28,6 +28,7 @@ const NTF_PROXY: u8 = 0x08;
 const NTF_ROUTER: u8 = 0x80;
 const NUD_FAILED: u16 = 0x20;
 const RTN_UNICAST: u8 = 1;
+const RTPROT_RA: u8 = 9;
 /// `rtmsg`, `fib_rule_hdr` and `ndmsg` alike.
 const FIXED: usize = 12;
 /// `rtnexthop`: length u16, flags u8, hops u8, interface u32.
@@ -52,12 +53,17 @@ pub(super) struct Way {
     pub preferred: Option<Ipv6Addr>,
 }
 
+/// The table that what no rule leads elsewhere goes by.
+pub(super) const MAIN: u32 = 254;
+
 /// A default route of any table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DefaultRoute {
     pub table: u32,
     pub interface: u32,
     pub gateway: Option<Ipv6Addr>,
+    /// Was it made by a router's advertisement?
+    pub advertised: bool,
 }
 
 /// A rule that sends what comes from a prefix to a table of its own.
@@ -91,7 +97,7 @@ impl Netlink {
         let mut attributes = vec![(RTA_DST, to)];
         attributes.extend(from.map(|from| (RTA_SRC, from)));
         let mut found = None;
-        self.ask(RTM_GETROUTE, 0, fixed, &attributes, |kind, payload| {
+        self.ask(RTM_GETROUTE, 0, &fixed, &attributes, |kind, payload| {
             if kind == RTM_NEWROUTE {
                 found = way_of(payload);
             }
@@ -132,21 +138,24 @@ impl Netlink {
     }
 
     /// Neighbours that said that they are routers.
-    pub(super) fn routers(&mut self) -> io::Result<Vec<Ipv6Addr>> {
+    pub(super) fn routers(&mut self) -> io::Result<Vec<(u32, Ipv6Addr)>> {
         self.neighbours(0, |_, flags| flags & NTF_ROUTER != 0)
     }
 
     /// Addresses that this host is told to answer for (`ip -6 neigh add proxy`).
     pub(super) fn proxied(&mut self) -> io::Result<Vec<Ipv6Addr>> {
-        self.neighbours(NTF_PROXY, |_, flags| flags & NTF_PROXY != 0)
+        let found = self.neighbours(NTF_PROXY, |_, flags| flags & NTF_PROXY != 0)?;
+        Ok(found.into_iter().map(|(_, address)| address).collect())
     }
 
     /// Neighbours that were asked for and did not answer.
     pub(super) fn failed_neighbours(&mut self) -> io::Result<Vec<Ipv6Addr>> {
-        self.neighbours(0, |state, _| state & NUD_FAILED != 0)
+        let found = self.neighbours(0, |state, _| state & NUD_FAILED != 0)?;
+        Ok(found.into_iter().map(|(_, address)| address).collect())
     }
 
-    fn neighbours(&mut self, ask_for: u8, which: impl Fn(u16, u8) -> bool) -> io::Result<Vec<Ipv6Addr>> {
+    /// By interface and address.
+    fn neighbours(&mut self, ask_for: u8, which: impl Fn(u16, u8) -> bool) -> io::Result<Vec<(u32, Ipv6Addr)>> {
         let mut found = Vec::new();
         self.dump(RTM_GETNEIGH, ask_for, |kind, payload| {
             // Family, padding, interface, state u16, flags, type.
@@ -154,19 +163,26 @@ impl Netlink {
             let is_meant = payload.get(10).is_some_and(|flags| which(state, *flags));
             if kind == RTM_NEWNEIGH && is_meant && payload.first() == Some(&AF_INET6) {
                 let address = attributes(payload.get(FIXED..).unwrap_or_default()).find(|(kind, _)| *kind == NDA_DST);
-                found.extend(address.and_then(|(_, value)| field::<16>(value, 0)).map(Ipv6Addr::from));
+                let interface = field(payload, 4).map(u32::from_ne_bytes).unwrap_or_default();
+                let address = address.and_then(|(_, value)| field::<16>(value, 0)).map(Ipv6Addr::from);
+                found.extend(address.map(|address| (interface, address)));
             }
         })?;
         Ok(found)
     }
 
-    fn dump(&mut self, kind: u16, neighbour_flags: u8, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
+    fn dump(&mut self, kind: u16, neighbour_flags: u8, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         let mut fixed = [0; FIXED];
         for (at, value) in [(0, AF_INET6), (10, neighbour_flags)] {
             if let Some(byte) = fixed.get_mut(at) {
                 *byte = value;
             }
         }
+        self.dump_of(kind, &fixed, each)
+    }
+
+    /// Everything that the kernel answers to a question whose body is `fixed`.
+    pub(super) fn dump_of(&mut self, kind: u16, fixed: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.ask(kind, NLM_F_DUMP, fixed, &[], |kind, payload| {
             each(kind, payload);
             true
@@ -178,7 +194,7 @@ impl Netlink {
         &mut self,
         kind: u16,
         flags: u16,
-        fixed: [u8; FIXED],
+        fixed: &[u8],
         addresses: &[(u16, Ipv6Addr)],
         mut each: impl FnMut(u16, &[u8]) -> bool,
     ) -> io::Result<()> {
@@ -210,15 +226,15 @@ pub(super) fn is_no_way(err: &io::Error) -> bool {
     err.raw_os_error().is_some_and(|errno| no_way.iter().any(|no| *no as i32 == errno))
 }
 
-fn request(kind: u16, flags: u16, fixed: [u8; FIXED], addresses: &[(u16, Ipv6Addr)]) -> Vec<u8> {
-    let length = HEADER + FIXED + addresses.len() * 20;
+fn request(kind: u16, flags: u16, fixed: &[u8], addresses: &[(u16, Ipv6Addr)]) -> Vec<u8> {
+    let length = HEADER + fixed.len() + addresses.len() * 20;
     let mut message = Vec::with_capacity(length);
     message.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     message.extend_from_slice(&kind.to_ne_bytes());
     message.extend_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
     message.extend_from_slice(&1u32.to_ne_bytes()); // sequence: one question at a time
     message.extend_from_slice(&0u32.to_ne_bytes()); // port: the kernel fills it in
-    message.extend_from_slice(&fixed);
+    message.extend_from_slice(fixed);
     for (attribute, address) in addresses {
         message.extend_from_slice(&20u16.to_ne_bytes());
         message.extend_from_slice(&attribute.to_ne_bytes());
@@ -255,7 +271,7 @@ fn way_of(payload: &[u8]) -> Option<Way> {
 }
 
 fn default_route(payload: &[u8], found: &mut Vec<DefaultRoute>) {
-    let Some([AF_INET6, 0, _, _, table, _, _, RTN_UNICAST]) = field(payload, 0) else { return };
+    let Some([AF_INET6, 0, _, _, table, protocol, _, RTN_UNICAST]) = field(payload, 0) else { return };
     let mut table = u32::from(table);
     let (mut hops, mut one) = (Vec::new(), (0, None));
     for (kind, value) in attributes(payload.get(FIXED..).unwrap_or_default()) {
@@ -270,7 +286,8 @@ fn default_route(payload: &[u8], found: &mut Vec<DefaultRoute>) {
     if one.0 != 0 {
         hops.push(one);
     }
-    found.extend(hops.into_iter().map(|(interface, gateway)| DefaultRoute { table, interface, gateway }));
+    let advertised = protocol == RTPROT_RA;
+    found.extend(hops.into_iter().map(|(interface, gateway)| DefaultRoute { table, interface, gateway, advertised }));
 }
 
 /// The hops of a route that has several.

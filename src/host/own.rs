@@ -29,7 +29,7 @@ impl Own {
         let mut own = Self::of(addresses::held().unwrap_or_default());
         own.bound = bound.into_iter().filter(|address| !address.is_unspecified()).collect();
         if let Ok(mut netlink) = Netlink::open() {
-            own.routers.extend(netlink.routers().unwrap_or_default());
+            own.routers.extend(netlink.routers().unwrap_or_default().into_iter().map(|(_, address)| address));
             let defaults = netlink.default_routes().unwrap_or_default();
             own.routers.extend(defaults.into_iter().filter_map(|route| route.gateway));
             own.default_source = netlink.way(None, to).ok().and_then(|way| way.preferred);
@@ -87,6 +87,32 @@ impl Own {
         self.forbids(address)
     }
 
+    /// Why this is no good address for an account, though one may have it: a router's, one of a group's, or this host's
+    /// own.
+    pub(super) fn reserved(&self, address: SourceAddr) -> Option<String> {
+        let ip = address.ip();
+        if self.bound.contains(&ip) {
+            return Some(format!("a listener of the gateway is bound to {ip}"));
+        }
+        if self.default_source == Some(ip) {
+            return Some(format!("this host uses {ip} for its own traffic"));
+        }
+        self.forbids(address).or_else(|| self.any_of_a_group(ip))
+    }
+
+    /// The highest 128 of a subnet stand for groups of hosts (RFC 2526); in a /64 with the bits of EUI-64 as they are there.
+    fn any_of_a_group(&self, address: Ipv6Addr) -> Option<String> {
+        let net = self.links.iter().find(|net| net.contains(&address) && net.prefix_len() < 120)?;
+        let host = u128::from(address) & (u128::MAX >> net.prefix_len());
+        let highest = match net.prefix_len() {
+            64 => 0xfdff_ffff_ffff_ffff,
+            length => u128::MAX >> length,
+        };
+        (host <= highest && highest - host < 128).then(|| {
+            format!("{address} stands for any of a group of hosts of {net} (RFC 2526); choose another of the prefix")
+        })
+    }
+
     fn on(&self, address: Ipv6Addr) -> Option<&Held> {
         self.held.get(&address)
     }
@@ -124,6 +150,15 @@ mod tests {
         ] {
             assert_eq!(own.forbids(source(address)).is_some(), forbidden, "{address}");
             assert_eq!(own.keeps(source(address)).is_some(), kept, "{address}");
+        }
+        for (address, reserved) in [
+            ("2001:db8:a1:0:fdff:ffff:ffff:ff80", true),
+            ("2001:db8:a1:0:fdff:ffff:ffff:ff7f", false),
+            ("2001:db8:a1:0:ffff:ffff:ffff:ffff", false),
+            ("2001:db8:a1::5", true),
+            ("2001:db8:a1::7", false),
+        ] {
+            assert_eq!(own.reserved(source(address)).is_some(), reserved, "{address}");
         }
         let nothing = Own::default();
         assert!(nothing.keeps(source("2001:db8:a1::1")).is_none());

@@ -7,9 +7,10 @@ use jiff::SignedDuration;
 use nix::errno::Errno;
 
 use super::addresses::Held;
-use super::facts::{Leaves, Sender};
+use super::facts::Sender;
 use super::failure::Failure;
 use super::finding::{Finding, Severity};
+use super::way::Leaves;
 use crate::domain::host_limits::Lack;
 
 /// A clock further off than this is told: the code of a login is good for 30 s, and a clock that drifts does not stop.
@@ -25,11 +26,11 @@ const BY_THE_OTHER: &str =
 const OF_THE_UNIT: &str = "run systemctl edit sixgate, write RestrictAddressFamilies=AF_INET6 AF_INET AF_NETLINK AF_UNIX \
                            below [Service], and run systemctl restart sixgate";
 
-fn error(id: &'static str, what: String, why: &str, fix: String) -> Finding {
-    Finding { id, severity: Severity::Error, about: Vec::new(), what, why: why.to_owned(), fix }
+pub(super) fn error(id: &'static str, what: String, why: &str, fix: String) -> Finding {
+    Finding { id, severity: Severity::Error, about: Vec::new(), what, why: why.to_owned(), fix, commands: Vec::new() }
 }
 
-fn warning(id: &'static str, what: String, why: &str, fix: String) -> Finding {
+pub(super) fn warning(id: &'static str, what: String, why: &str, fix: String) -> Finding {
     Finding { severity: Severity::Warning, ..error(id, what, why, fix) }
 }
 

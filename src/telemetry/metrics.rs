@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::access::Access;
+use super::totals::Totals;
 use crate::domain::places::ConnectionLimit;
 use crate::domain::{Outcome, Role, lock};
 
@@ -58,6 +59,8 @@ struct LegLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What a history is made of.
+    counted: Registry,
     requests: Family<RequestLabels, Counter>,
     /// Of `requests`, those that nearly every request counts in: found without hashing and locking.
     usual: Vec<(RequestLabels, Counter)>,
@@ -105,6 +108,7 @@ impl Default for Metrics {
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
+            counted: Registry::default(),
         };
         registry.register("requests", "Requests of callers", metrics.requests.clone());
         registry.register("order_outcomes", "Order writes by what is known of them", metrics.outcomes.clone());
@@ -142,7 +146,15 @@ impl Default for Metrics {
             .map(|(kind, leg)| usual(kind, leg))
             .collect();
         let executed = metrics.outcomes.get_or_create(&OutcomeLabels { outcome: Outcome::Executed.as_str() }).clone();
-        Self { registry, usual, executed, ..metrics }
+        let mut counted = Registry::with_prefix("sixgate");
+        counted.register("requests", "", metrics.requests.clone());
+        counted.register("order_outcomes", "", metrics.outcomes.clone());
+        counted.register("order_repeats", "", metrics.repeats.clone());
+        counted.register("dial_errors", "", metrics.dial_errors.clone());
+        counted.register("leg_changes", "", metrics.leg_changes.clone());
+        counted.register("upstream_seconds", "", metrics.upstream.clone());
+        counted.register("overhead_seconds", "", metrics.overhead.clone());
+        Self { registry, counted, usual, executed, ..metrics }
     }
 }
 
@@ -167,6 +179,21 @@ impl Metrics {
     /// How the order journal stands.
     pub fn journal_whole(&self, whole: bool) {
         self.journal_whole.set(whole.into());
+    }
+
+    /// What was counted since the start.
+    pub fn totals(&self) -> Totals {
+        Totals::of(&self.counted)
+    }
+
+    /// How many order writes are under way.
+    pub fn orders_under_way(&self) -> u64 {
+        u64::try_from(self.under_way.get()).unwrap_or_default()
+    }
+
+    /// How many connections these people have open.
+    pub fn open_connections(&self, of: &str) -> usize {
+        lock(&self.houses).iter().filter(|(shown, _)| *shown == of).map(|(_, house)| house.taken()).sum()
     }
 
     /// How many order writes had an outcome that nobody knows.

@@ -3,9 +3,11 @@
 pub mod accepting;
 pub mod access;
 pub mod events;
+pub mod history;
 mod logs;
 mod metrics;
 mod seldom;
+pub mod totals;
 
 pub use logs::{flush as flush_logs, print, say, set_level as set_log_level, start as start_logs};
 pub use metrics::Metrics;

@@ -193,8 +193,8 @@ impl Api {
 }
 
 /// A connection of either kind.
-pub(crate) trait Connection: Read + Write + std::fmt::Debug {}
-impl<T: Read + Write + std::fmt::Debug> Connection for T {}
+pub(crate) trait Connection: Read + Write + Send + std::fmt::Debug {}
+impl<T: Read + Write + Send + std::fmt::Debug> Connection for T {}
 pub(crate) type Stream = Box<dyn Connection>;
 
 #[expect(clippy::disallowed_methods, reason = "a test's client has no account's address to leave from")]

@@ -89,6 +89,11 @@ fn valid(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<()
                 return Err(format!("{at} lacks {missing}"));
             }
             for (name, member) in members {
+                // An object that says of itself that it may have any.
+                if schema["properties"].get(name).is_none() && schema.get("additionalProperties").is_some_and(takes_any)
+                {
+                    continue;
+                }
                 let known = schema["properties"].get(name).ok_or_else(|| format!("{at}/{name} is not documented"))?;
                 valid(document, known, member, &format!("{at}/{name}"))?;
             }
@@ -96,4 +101,9 @@ fn valid(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<()
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     Ok(())
+}
+
+fn takes_any(additional: &Value) -> bool {
+    *additional == Value::Bool(true)
+        || additional.as_object().is_some_and(|schema| !schema.contains_key("type") && !schema.contains_key("$ref"))
 }

@@ -16,8 +16,13 @@ use sha2::{Digest, Sha256};
 /// To be called before `Net::up`: the first call of all fetches packages, and `Net::up` may start the test again where
 /// nothing outside can be reached.
 pub(crate) fn python() -> PathBuf {
-    let requirements = client("requirements.txt");
-    let text = fs::read(&requirements).expect("read tests/clients/requirements.txt");
+    python_of("requirements.txt")
+}
+
+/// The same with what another file of `tests/clients/` asks for.
+pub(crate) fn python_of(file: &str) -> PathBuf {
+    let requirements = client(file);
+    let text = fs::read(&requirements).unwrap_or_else(|err| panic!("cannot read tests/clients/{file}: {err}"));
     let hash = HEXLOWER.encode(&Sha256::digest(&text));
     let name = format!("python-{}", hash.get(..16).expect("a SHA-256 has 64 digits"));
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);

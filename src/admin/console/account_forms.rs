@@ -12,8 +12,8 @@ use super::act::{Act, act, lacks, not_done};
 use super::call::{call, part};
 use super::context::Console;
 use super::form::Form;
-use super::guard::Visitor;
 use super::shown::{no_such, path};
+use super::visitor::Visitor;
 use super::{edit, page, validating};
 use crate::domain::OperatorRole;
 
@@ -44,7 +44,12 @@ pub(super) async fn pin(
         role => format!("Only the {role} address is used from now on."),
     };
     let (target, back) = (format!("/v1/accounts/{}/leg", part(&name)), path(&name));
-    act(&console, &visitor, Act { method: Method::PUT, path: &target, body: json!({ "pin": pin }), back: &back, done: &done }).await
+    act(
+        &console,
+        &visitor,
+        Act { method: Method::PUT, path: &target, body: json!({ "pin": pin }), back: &back, done: &done },
+    )
+    .await
 }
 
 /// Log in now, or as soon as Dhan allows.

@@ -5,10 +5,10 @@ use axum::response::Response;
 use serde_json::Value;
 
 use super::super::sessions::Flash;
-use super::context::Console;
 use super::call::{Refused, call};
-use super::guard::Visitor;
+use super::context::Console;
 use super::page;
+use super::visitor::Visitor;
 use crate::domain::OperatorRole;
 
 /// A call and what is said of it.

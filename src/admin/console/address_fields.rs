@@ -4,11 +4,11 @@ use axum::http::Method;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::context::Console;
 use super::call::{Refused, call, part};
+use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::words;
 
 /// A pair that is set aside for whoever fills in the form.

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{CONTENT_TYPE, HOST, IF_MATCH};
 use axum::http::{Method, Request};
+use axum::response::Response;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
@@ -68,12 +69,41 @@ pub(super) async fn call_if(
     body: &Value,
     version: Option<&str>,
 ) -> Result<Value, Refused> {
-    let broken = |what: &str| Refused {
-        status: 500,
-        code: "cut_short".to_owned(),
-        detail: format!("the call broke down: {what}; see the gateway's log"),
-        field: None,
-    };
+    let reply = sent(api, operator, method, path, body, version).await?;
+    let status = reply.status();
+    let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
+    if status.is_success() {
+        return if bytes.is_empty() {
+            Ok(Value::Null)
+        } else {
+            serde_json::from_slice(&bytes).map_err(|_| broken("its reply is no JSON"))
+        };
+    }
+    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| broken(status.as_str())))
+}
+
+/// The reply itself, for what is not JSON: a download is passed on while it is made.
+///
+/// # Errors
+/// What the API refuses it with.
+pub(super) async fn reply(api: &Router, operator: &Operator, path: &str) -> Result<Response, Refused> {
+    let reply = sent(api, operator, Method::GET, path, &Value::Null, None).await?;
+    if reply.status().is_success() {
+        return Ok(reply);
+    }
+    let status = reply.status();
+    let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
+    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| broken(status.as_str())))
+}
+
+async fn sent(
+    api: &Router,
+    operator: &Operator,
+    method: Method,
+    path: &str,
+    body: &Value,
+    version: Option<&str>,
+) -> Result<Response, Refused> {
     let mut request = Request::builder();
     if let Some(version) = version {
         request = request.header(IF_MATCH, format!("\"{version}\""));
@@ -87,16 +117,16 @@ pub(super) async fn call_if(
         .body(Body::from(body.to_string()))
         .map_err(|_| broken("its path is none"))?;
     let Ok(reply) = TowerToHyperService::new(api.clone()).call(request).await;
-    let status = reply.status();
-    let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
-    if status.is_success() {
-        return if bytes.is_empty() {
-            Ok(Value::Null)
-        } else {
-            serde_json::from_slice(&bytes).map_err(|_| broken("its reply is no JSON"))
-        };
+    Ok(reply)
+}
+
+fn broken(what: &str) -> Refused {
+    Refused {
+        status: 500,
+        code: "cut_short".to_owned(),
+        detail: format!("the call broke down: {what}; see the gateway's log"),
+        field: None,
     }
-    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| broken(status.as_str())))
 }
 
 /// A part of a path, such as an account's name, escaped.

@@ -10,18 +10,18 @@ use serde_json::Value;
 
 use super::super::sessions::Flash;
 use super::super::wire::AccountBody;
-use super::context::Console;
-use super::shown::{no_such, path};
 use super::act::{forbidden, lacks};
 use super::address_fields::{self, Reserved};
 use super::call::{Refused, call_if, part};
+use super::context::Console;
 use super::create::{buttons, enter};
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::login_fields::{LoginFields, cards, return_base};
 use super::page::{self, Part, csrf};
+use super::shown::{no_such, path};
 use super::validating;
+use super::visitor::Visitor;
 use crate::accounts::Account;
 use crate::domain::OperatorRole;
 

@@ -7,8 +7,8 @@ use maud::html;
 
 use super::context::Console;
 use super::docs;
-use super::guard::Visitor;
 use super::page::{self, Part};
+use super::visitor::Visitor;
 
 /// Words of the console, each with what it means.
 const WORDS: [(&str, &str); 14] = [
@@ -41,12 +41,15 @@ const WORDS: [(&str, &str); 14] = [
 ];
 
 /// Keys, each with what it does.
-const KEYS: [(&str, &str); 6] = [
+const KEYS: [(&str, &str); 9] = [
     ("/", "to the search field"),
     ("g a", "accounts"),
     ("g o", "orders"),
+    ("g l", "plots"),
     ("g p", "pools"),
     ("g m", "this machine"),
+    ("g e", "evidence"),
+    ("g h", "help"),
     ("?", "this list"),
 ];
 
@@ -58,6 +61,7 @@ pub(super) async fn show(State(console): State<Console>, Extension(visitor): Ext
             a href="/docs" { "The admin API" } " · "
             a href="/ca.pem" download { "The certificate that programs trust (ca.pem)" } " · "
             a href="/console/changes" { "Changes" } " · "
+            a href="/console/first-run" { "First steps" } " · "
             a href="/console/sessions" { "Sessions" } }
         section aria-labelledby="words" {
             h2 #words { "Words" }

@@ -11,18 +11,18 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::super::wire::AccountBody;
-use super::context::Console;
-use super::shown::{heading, no_such, path};
 use super::act::{Act, act, forbidden, not_done};
 use super::call::{Refused, call, part};
 use super::connect::{self, Connection};
+use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::page::{self, Part, csrf};
+use super::shown::{heading, no_such, path};
+use super::visitor::Visitor;
 use super::words;
-use crate::domain::secret::ExposeSecret;
 use crate::domain::OperatorRole;
+use crate::domain::secret::ExposeSecret;
 
 /// A form's number: another at each showing, and of this session alone.
 fn nonce(visitor: &Visitor) -> String {

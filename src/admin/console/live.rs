@@ -1,6 +1,7 @@
 //! `/console/events`: what happens, for pages that are open. Each event is the account's name and its kind alone; the
 //! page then fetches anew what it shows.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,10 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event as Line, KeepAlive, Sse};
 use futures_util::stream;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 
 use super::context::Console;
-use super::guard::Visitor;
-use crate::telemetry::events::Event;
+use super::visitor::Visitor;
+use crate::telemetry::events::{Begin, Heard, Listener};
 
 /// How often a stream on which nothing happens is kept alive, and its session looked at.
 const LOOK: Duration = Duration::from_secs(10);
@@ -23,13 +22,21 @@ pub(super) async fn events(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
 ) -> Sse<impl stream::Stream<Item = Result<Line, Infallible>>> {
-    let heard = Stream { events: console.admin.orders.events.listen(), console, visitor, open: true };
+    let heard = Stream {
+        events: console.admin.orders.events.listen(Begin::Now),
+        heard: VecDeque::new(),
+        console,
+        visitor,
+        open: true,
+    };
     Sse::new(stream::unfold(heard, Stream::next)).keep_alive(KeepAlive::new().interval(LOOK))
 }
 
 /// A stream that somebody reads.
 struct Stream {
-    events: Receiver<Event>,
+    events: Listener,
+    /// What was heard and is not sent yet.
+    heard: VecDeque<Heard>,
     console: Console,
     visitor: Visitor,
     open: bool,
@@ -41,20 +48,21 @@ impl Stream {
             return None;
         }
         let admin = &self.console.admin;
-        let heard = tokio::select! {
-            heard = tokio::time::timeout(LOOK, self.events.recv()) => heard,
-            () = admin.tasks.stopping() => return None,
-        };
+        if self.heard.is_empty() {
+            tokio::select! {
+                heard = tokio::time::timeout(LOOK, self.events.next()) => self.heard.extend(heard.unwrap_or_default()),
+                () = admin.tasks.stopping() => return None,
+            }
+        }
         let known = admin.operators.load().by_digest(self.visitor.operator.token).is_some();
         self.open = known && admin.sessions.is_open(self.visitor.session, Instant::now());
         if !self.open {
             return Some((Ok(Line::default().event("signed-out").data("-")), self));
         }
-        let line = match heard {
-            Err(_) => Line::default().comment("still here"),
-            Ok(Ok(event)) => Line::default().event(event.subject.as_str()).data(event.account.as_str()),
-            Ok(Err(RecvError::Lagged(_))) => Line::default().event("lost").data("-"),
-            Ok(Err(RecvError::Closed)) => return None,
+        let line = match self.heard.pop_front() {
+            None => Line::default().comment("still here"),
+            Some(Heard::Event(event)) => Line::default().event(event.subject.as_str()).data(event.account.as_str()),
+            Some(Heard::Lost(_)) => Line::default().event("lost").data("-"),
         };
         Some((Ok(line), self))
     }

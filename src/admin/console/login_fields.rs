@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::super::wire::{SecretBody, SecretsBody};
-use super::context::Console;
 use super::call::Refused;
+use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
 use super::words;

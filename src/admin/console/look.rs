@@ -9,12 +9,12 @@ use axum::http::Method;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::context::Console;
 use super::act::{forbidden, lacks};
 use super::call::{call, part};
+use super::context::Console;
 use super::form::Form;
-use super::guard::Visitor;
 use super::page::{self, Part};
+use super::visitor::Visitor;
 use super::words;
 use crate::broker::dhan::token::Claims;
 use crate::domain::{OperatorRole, SourceAddr};

@@ -14,24 +14,35 @@ mod act;
 mod address_fields;
 mod advice;
 mod assets;
+mod attention;
 mod call;
+mod chain_check;
 mod changes;
 mod connect;
 mod context;
 mod create;
 mod docs;
 mod edit;
+mod evidence;
 mod field;
+mod first_addresses;
+mod first_run;
 mod form;
 mod guard;
+mod halt_all;
 mod help;
 mod keys;
 mod live;
 mod login_fields;
 mod look;
+mod machine;
 mod once;
+mod order;
 mod orders;
 mod page;
+mod plot;
+mod plots;
+mod pools;
 mod progress;
 mod registration;
 mod runs;
@@ -41,6 +52,7 @@ mod token;
 mod trouble;
 mod validate_all;
 mod validating;
+mod visitor;
 mod words;
 
 use std::sync::Arc;
@@ -55,7 +67,16 @@ use context::Console;
 
 /// Every page. `api` are the `/v1` routes, ready to serve, and `document` describes them.
 pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router {
-    let console = Console { admin, api, document, runs: Arc::default(), once: Arc::default() };
+    let console = Console {
+        admin,
+        api,
+        document,
+        attention: Arc::default(),
+        chain: Arc::default(),
+        skipped: Arc::default(),
+        runs: Arc::default(),
+        once: Arc::default(),
+    };
     Router::new()
         .route("/", get(signin::front))
         .route("/console", get(accounts::list))
@@ -65,7 +86,11 @@ pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router 
         .route("/console/sessions", get(signin::sessions))
         .route("/console/events", get(live::events))
         .merge(of_accounts())
+        .merge(of_the_gateway())
         .route("/console/orders", get(orders::list))
+        .route("/console/orders/{id}", get(order::show))
+        .route("/console/orders/{id}/ask", post(order::ask))
+        .route("/console/orders/{id}/settle", post(order::settle))
         .route("/console/changes", get(changes::list))
         .route("/console/help", get(help::show))
         .route("/docs", get(help::api))
@@ -73,6 +98,25 @@ pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router 
         .fallback(page::no_such_page)
         .layer(middleware::from_fn_with_state(console.clone(), guard::check))
         .with_state(console)
+}
+
+/// The pages of what all accounts share.
+fn of_the_gateway() -> Router<Console> {
+    Router::new()
+        .route("/console/halt-all", get(halt_all::show).post(halt_all::send))
+        .route("/console/first-run", get(first_run::show))
+        .route("/console/first-run/skip", post(first_run::put_off))
+        .route("/console/first-run/halves", post(first_run::halve))
+        .route("/console/pools", get(pools::list).post(pools::create))
+        .route("/console/pools/{name}", get(pools::show))
+        .route("/console/pools/{name}/delete", post(pools::delete))
+        .route("/console/addresses/{address}/purge", get(pools::ask_purge).post(pools::purge))
+        .route("/console/machine", get(machine::show))
+        .route("/console/machine/check", post(machine::check))
+        .route("/console/plots", get(plots::show))
+        .route("/console/evidence", get(evidence::show))
+        .route("/console/evidence/check", post(evidence::check))
+        .route("/console/evidence/download", get(evidence::download))
 }
 
 /// The pages of accounts and what is done there.

@@ -10,8 +10,8 @@ use maud::{Markup, html};
 use super::super::orders::{self, PageOfLines};
 use super::context::Console;
 use super::field::copied;
-use super::guard::Visitor;
 use super::page::{self, Part};
+use super::visitor::Visitor;
 use super::words;
 use crate::broker::dhan::endpoints::{WriteKind, classify};
 use crate::domain::Outcome;
@@ -54,7 +54,7 @@ pub(super) async fn list(
         let digits = id.bytes().all(|byte| byte.is_ascii_digit());
         wanted.insert(if digits { "order_id" } else { "correlation_id" }.to_owned(), id.to_owned());
     }
-    let found = match orders::read(wanted) {
+    let found = match orders::read(wanted.into()) {
         Ok(query) => orders::page(&console.admin, query).await,
         Err(failure) => Err(failure),
     };
@@ -140,8 +140,9 @@ fn row(write: &Write<'_>) -> Markup {
                 @for terms in terms { div.hint { (short(terms)) } }
                 details {
                     summary { "More" }
+                    @if let Some(id) = &entry.request_id { p { a href={ "/console/orders/" (super::call::part(id.as_str())) } { "Proof, and Ask Dhan now" } } }
                     @if let Some(id) = &entry.correlation_id { p { "Your id " (copied(&id.to_string())) } }
-                    @for line in [write.intent, write.outcome].into_iter().flatten() { pre { (text(line)) } }
+                    @for line in [write.intent, write.outcome].into_iter().flatten() { pre { (line_text(line)) } }
                 }
             }
             td data-label="Outcome" { (outcome(entry, write.outcome.is_some())) }
@@ -156,7 +157,7 @@ fn row(write: &Write<'_>) -> Markup {
 }
 
 /// What became of it, in a word with a shape.
-fn outcome(entry: &Entry, ended: bool) -> Markup {
+pub(super) fn outcome(entry: &Entry, ended: bool) -> Markup {
     html! {
         @match entry.outcome {
             Some(outcome @ Outcome::Executed) => { (words::GOOD) " " (words::outcome(outcome)) }
@@ -171,7 +172,7 @@ fn outcome(entry: &Entry, ended: bool) -> Markup {
 }
 
 /// What a write does, from its method and path.
-fn what(entry: &Entry) -> &'static str {
+pub(super) fn what(entry: &Entry) -> &'static str {
     let (Some(method), Some(path)) = (&entry.method, &entry.path) else { return "" };
     match classify(method, path.as_str(), None).write {
         Some(WriteKind::Create) => "Place",
@@ -184,7 +185,7 @@ fn what(entry: &Entry) -> &'static str {
 }
 
 /// `BUY 5 of 11536 (NSE_EQ), LIMIT 3310.5`.
-fn short(terms: &Terms) -> String {
+pub(super) fn short(terms: &Terms) -> String {
     let mut text = String::new();
     let word = |text: &mut String, before: &str, word: Option<&str>, after: &str| {
         if let Some(word) = word {
@@ -203,7 +204,7 @@ fn short(terms: &Terms) -> String {
 }
 
 /// How long Dhan took, and the gateway besides.
-fn times(entry: &Entry) -> String {
+pub(super) fn times(entry: &Entry) -> String {
     match (entry.upstream_us, entry.total_us) {
         (Some(upstream), Some(total)) => format!("{} ms, {} µs", upstream / 1000, total.saturating_sub(upstream)),
         _ => String::new(),
@@ -211,7 +212,7 @@ fn times(entry: &Entry) -> String {
 }
 
 /// The line as it stands in the journal.
-fn text(line: &Recorded) -> String {
+pub(super) fn line_text(line: &Recorded) -> String {
     let mut text = Vec::new();
     match crate::orders::journal::write_json(&mut text, line) {
         Ok(()) => String::from_utf8_lossy(&text).trim_end().to_owned(),

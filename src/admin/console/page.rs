@@ -10,7 +10,7 @@ use super::super::sessions::{Flash, Undo};
 use super::assets;
 use super::call::Refused;
 use super::context::Console;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::secret::ExposeSecret;
 
@@ -21,8 +21,14 @@ pub(super) enum Part {
     Accounts,
     /// What left, and what became of it.
     Orders,
-    /// Who changed what.
-    Changes,
+    /// What was counted.
+    Plots,
+    /// Addresses to give.
+    Pools,
+    /// What this machine lacks.
+    Machine,
+    /// What proves it.
+    Evidence,
     /// Words, keys, the API.
     Help,
     /// None of the navigation's.
@@ -30,10 +36,13 @@ pub(super) enum Part {
 }
 
 /// The navigation: a word, where it leads, and the key after `g` that goes there.
-const PARTS: [(Part, &str, &str, &str); 4] = [
+const PARTS: [(Part, &str, &str, &str); 7] = [
     (Part::Accounts, "Accounts", "/console", "a"),
     (Part::Orders, "Orders", "/console/orders", "o"),
-    (Part::Changes, "Changes", "/console/changes", "c"),
+    (Part::Plots, "Plots", "/console/plots", "l"),
+    (Part::Pools, "Pools", "/console/pools", "p"),
+    (Part::Machine, "This machine", "/console/machine", "m"),
+    (Part::Evidence, "Evidence", "/console/evidence", "e"),
     (Part::Help, "Help", "/console/help", "h"),
 ];
 
@@ -61,6 +70,7 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
         @if console.admin.about.is_sandbox {
             p.strip { strong { "SANDBOX" } ": the broker is built in, and no order is real." }
         }
+        (console.attention.strips())
         p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         main #main tabindex="-1" {
             @if let Some(flash) = flash { (shown(&flash)) }

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::super::wire::AccountBody;
-use super::context::Console;
 use super::account::{check_line, stands};
-use super::shown::{Shown, heading, no_such, path};
-use super::guard::Visitor;
+use super::context::Console;
 use super::page::{self, Part};
 use super::runs::Run;
+use super::shown::{Shown, heading, no_such, path};
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::OperatorRole;
 

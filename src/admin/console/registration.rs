@@ -8,15 +8,15 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::super::wire::{AccountBody, SeenSlotBody};
-use super::context::Console;
 use super::account::registered;
-use super::shown::{heading, no_such, path};
 use super::act::not_done;
 use super::call::{call, part};
+use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::page::{self, Part};
+use super::shown::{heading, no_such, path};
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::{OperatorRole, india};
 

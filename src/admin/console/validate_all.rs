@@ -9,12 +9,12 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::super::validation_job::{NotReady, Progress};
-use super::context::Console;
-use super::shown::path;
 use super::act::{Act, act};
 use super::advice;
-use super::guard::Visitor;
+use super::context::Console;
 use super::page::{self, Part};
+use super::shown::path;
+use super::visitor::Visitor;
 use super::words;
 use crate::accounts::validate::CheckVerdict;
 use crate::domain::OperatorRole;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::accounts::overview::Trouble;
 use crate::domain::Outcome;
 use crate::domain::india::local;
 
@@ -80,6 +81,11 @@ pub(super) fn left(at: Timestamp) -> Option<String> {
     Some(span(left))
 }
 
+/// How long it is since `at`: `10 s`.
+pub(super) fn since(at: Timestamp) -> String {
+    span(Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default())
+}
+
 /// A leg's role as a heading.
 pub(super) fn role(role: &str) -> &'static str {
     if role == "primary" { "Primary" } else { "Secondary" }
@@ -105,6 +111,18 @@ pub(super) fn token_state(state: &str) -> &'static str {
         "waiting" => "waiting for its next try",
         "needs_person" => "needs you",
         _ => "unknown",
+    }
+}
+
+/// A trouble, as a filter.
+pub(super) const fn trouble(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::NeedsPerson => "Need you",
+        Trouble::Halted => "Halted",
+        Trouble::LegTripped => "Leg tripped",
+        Trouble::NoToken => "No token",
+        Trouble::ValidationFailed => "Validation failed",
+        Trouble::NotValidated => "Not validated",
     }
 }
 

@@ -98,7 +98,8 @@ impl RegisteredBody {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(crate) struct ReplaceFields {
-    /// Addresses that the broker holds now. A slot with another one is left alone.
+    /// Addresses that the broker holds now, IPv4 or IPv6. A slot with another one is left alone.
+    #[schema(max_items = 2)]
     pub replace: Option<Vec<String>>,
 }
 

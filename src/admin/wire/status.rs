@@ -3,8 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admin::about::{OpenListener, fingerprint};
-use crate::admin::state::Admin;
+use crate::admin::about::OpenListener;
 use crate::config::{ClientKey, Dhan};
 use crate::orders::journal::Journal;
 
@@ -31,26 +30,6 @@ pub(crate) struct StatusBody {
     pub accounts: AccountCounts,
     /// Order writes since the start of which nobody knows what became.
     pub unknown_outcomes: u64,
-}
-
-impl StatusBody {
-    pub(crate) fn of(admin: &Admin, accounts: AccountCounts, journal: JournalHeadBody) -> Self {
-        let about = &admin.about;
-        Self {
-            version: env!("CARGO_PKG_VERSION"),
-            started_at: about.started.to_string(),
-            uptime_seconds: admin.orders.age().as_secs(),
-            config_file: about.file().map(|file| file.display().to_string()),
-            sandbox: about.is_sandbox,
-            admin_url: admin.site.listens_at(),
-            listeners: about.listeners().iter().map(ListenerBody::from).collect(),
-            ca_sha256: fingerprint(&admin.ca_pem),
-            broker: (&about.broker).into(),
-            journal,
-            accounts,
-            unknown_outcomes: admin.metrics.unknown_outcomes(),
-        }
-    }
 }
 
 /// Where callers connect, and on what terms.

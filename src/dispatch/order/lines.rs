@@ -105,12 +105,12 @@ impl Order<'_> {
         line.recovered = recovered.then_some(true);
         line.upstream_us.get_or_insert_with(|| micros(sent_at.elapsed()));
         line.total_us = Some(micros(self.arrival.at.elapsed()));
-        self.dispatcher.orders.events.tell(Subject::Order, &self.account.name, || event(&line));
         if let Err(err) = self.dispatcher.orders.journal.append_durable(&line).await {
             // The order is done, whatever the disk says. After a restart it is asked about again.
             tracing::error!(account = %self.account.name, request_id = &*self.request_id, error = %err, outcome = outcome.as_str(),
                 "an outcome could not be written to the journal");
         }
+        self.dispatcher.orders.events.tell(Subject::Order, &self.account.name, move || event(&line));
     }
 
     /// What the broker's answer adds to what is known: the day that the order belongs to, by its clock.
@@ -167,11 +167,9 @@ impl Order<'_> {
             idempotency_key: idempotency_key.as_ref(),
         };
         self.dispatcher.orders.journal.note_repeat(&repeat, self.dispatcher.orders.stamp());
-        self.dispatcher.orders.events.tell(
-            Subject::Order,
-            &self.account.name,
-            || serde_json::json!({ "request_id": &*self.request_id, "repeat_of": &**first }),
-        );
+        let (request_id, first) = (Arc::clone(&self.request_id), Arc::clone(first));
+        let told = move || serde_json::json!({ "request_id": &*request_id, "repeat_of": &*first });
+        self.dispatcher.orders.events.tell(Subject::Order, &self.account.name, told);
     }
 }
 

@@ -14,7 +14,7 @@
 //! and sooner, once in [`name::TTL_FLOOR`], when a dial found an address of it dead, or at once when none is known and somebody
 //! wants one.
 //!
-//! Map: `question` is one question to one server, `servers` all of them in turn, `system` the host's files, `name` one
+//! Map: `question` is one question to one server, `servers` all of them in turn, `system` the host's files, `survey` asks all of them, `name` one
 //! host's state, `kept` what is known over a restart.
 //!
 //! Hosts are the broker's and those that the configuration allows, so the table does not grow.
@@ -23,6 +23,7 @@ mod kept;
 mod name;
 mod question;
 mod servers;
+mod survey;
 mod system;
 
 use std::collections::HashMap;
@@ -43,6 +44,7 @@ use crate::domain::{Host, lock, stirred};
 pub(super) use name::Name;
 pub(super) use question::Unusable;
 pub(super) use servers::ServerFailures;
+pub(super) use survey::survey;
 pub(super) use system::Origin;
 #[cfg(test)]
 pub(super) use system::Servers;

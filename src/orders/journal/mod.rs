@@ -52,6 +52,7 @@ mod folder;
 mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
+mod heads;
 mod health;
 mod keep;
 mod note;
@@ -77,6 +78,7 @@ pub use entry::{Entry, Kind};
 pub use error::{JournalError, Unreadable};
 pub use export::{COLUMNS, Csv, write_json};
 pub use follow::Follow;
+pub use heads::{DayHead, day_heads};
 pub use health::Room;
 pub use note::Note;
 pub use options::Options;

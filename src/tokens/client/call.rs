@@ -291,7 +291,7 @@ fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String
 }
 
 /// The broker's clock minus ours, from a reply asked for and received at these times.
-fn skew(headers: &HeaderMap, asked: Timestamp, received: Timestamp) -> Option<SignedDuration> {
+pub fn skew(headers: &HeaderMap, asked: Timestamp, received: Timestamp) -> Option<SignedDuration> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
     let took = received.duration_since(asked);

@@ -43,7 +43,7 @@ use crate::legs::{Errand, Legs};
 
 pub use address::{Holds, Registered, Slot, is_not_told};
 pub use answered::{Answered, Called};
-pub use call::CallRoute;
+pub use call::{CallRoute, skew};
 pub use order::{OrderAtBroker, check_order_id};
 pub use profile::TokenProfile;
 pub use token::{ConsentLink, Minted, check_token_id};

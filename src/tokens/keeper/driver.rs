@@ -175,7 +175,11 @@ impl Driver {
         let credentials_changed = setup.credentials != self.setup.credentials;
         let means_changed = setup.means != self.setup.means || credentials_changed;
         let means = setup.means;
+        let tries_now = setup.tries != self.setup.tries;
         self.setup = setup;
+        if tries_now {
+            self.feed(Event::LineMayWork).await;
+        }
         if means_changed {
             self.feed(Event::MeansChanged { means, credentials_changed }).await;
         }
@@ -321,10 +325,10 @@ impl Driver {
         let account = &self.keeper.account.name;
         let trouble = self.machine.trouble();
         let (code, summary) = (trouble.map(|t| &*t.code), trouble.map(|t| &*t.summary));
-        self.shared.events.tell(Subject::Token, account, || {
-            let error = trouble.map(|t| json!({ "code": t.code, "summary": t.summary, "action": t.action }));
-            json!({ "state": state.as_str(), "last_error": error })
-        });
+        let action = |t: &Trouble| t.action.replace("{name}", account.as_str());
+        let error = trouble.map(|t| json!({ "code": t.code, "summary": t.summary, "action": action(t) }));
+        let told = json!({ "state": state.as_str(), "last_error": error });
+        self.shared.events.tell(Subject::Token, account, move || told.clone());
         match state {
             State::NeedsPerson { .. } => {
                 tracing::warn!(%account, state = state.as_str(), code, summary, "the account's token needs a person");

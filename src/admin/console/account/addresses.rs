@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::super::super::wire::SeenSlotBody;
 use super::super::accounts::leg;
 use super::super::field::copied;
-use super::super::{page, words};
 use super::super::shown::Shown;
+use super::super::{page, words};
 use crate::domain::OperatorRole;
 
 /// The section.

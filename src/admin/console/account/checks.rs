@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::super::super::wire::CheckBody;
-use super::super::{advice, page, words};
 use super::super::shown::Shown;
+use super::super::{advice, page, words};
 use crate::domain::OperatorRole;
 
 /// The section.

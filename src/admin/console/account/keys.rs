@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::super::words;
 use super::super::shown::Shown;
+use super::super::words;
 
 /// The section.
 pub(super) fn show(shown: &Shown<'_>) -> Markup {

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::super::shown::Shown;
 use super::super::trouble::{self, Facts, Way};
 use super::super::{page, words};
-use super::super::shown::Shown;
 use crate::domain::{OperatorRole, Platform, steady};
 use crate::tokens::TokenStatus;
 use crate::tokens::lifecycle::State;

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::super::{page, words};
 use super::super::shown::Shown;
+use super::super::{page, words};
 use crate::broker::dhan::calendar;
 use crate::domain::{OperatorRole, Platform};
 

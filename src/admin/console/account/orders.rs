@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::super::{page, words};
 use super::super::shown::Shown;
+use super::super::{page, words};
 use crate::domain::{Outcome, india};
 use crate::orders::journal::{Entry, Kind, Order, Query, query};
 use crate::orders::terms::Terms;

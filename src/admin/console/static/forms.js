@@ -28,16 +28,16 @@ async function refreshToken(form) {
 }
 
 async function send(form, button) {
-  const fields = new URLSearchParams(new FormData(form, button));
-  return ask(form.action, { body: fields.toString() });
+  const fields = new URLSearchParams(new FormData(form));
+  return ask(button?.getAttribute("formaction") ?? form.action, { body: fields.toString() });
 }
 
 async function submit(form, button) {
   form.setAttribute("aria-busy", "true");
   if (button) button.disabled = true;
   try {
-    let reply = await send(form, null);
-    if (reply.status === 403 && (await refreshToken(form))) reply = await send(form, null);
+    let reply = await send(form, button);
+    if (reply.status === 403 && (await refreshToken(form))) reply = await send(form, button);
     if (reply.status === 401) return signedOut(form);
     const main = reply.page?.getElementById("main");
     if (!main) throw new Error("no page");

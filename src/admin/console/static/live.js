@@ -22,7 +22,8 @@ async function refresh() {
   due = false;
   const { status, page } = await ask(location.href, { refresh: true });
   if (status === 401) return signedOut();
-  for (const part of parts()) {
+  // What stands beside them on every page comes along.
+  for (const part of document.querySelectorAll("[data-live], [data-along]")) {
     const fresh = part.id && page?.getElementById(part.id);
     if (!fresh || fresh.outerHTML === part.outerHTML) continue;
     const busy = part.contains(document.activeElement) && document.activeElement !== part;
