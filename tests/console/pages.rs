@@ -24,7 +24,7 @@ fn with_pairs() -> Running {
     let running = start("");
     running.api.post("/v1/accounts", account("bravo", 1_000_000_002)).is(201);
     for name in ["alpha", "bravo"] {
-        running.api.post(&format!("/v1/accounts/{name}/pair"), json!({})).is(200);
+        running.api.post(&format!("/v1/accounts/{name}/pair"), json!({})).is(201);
     }
     running
 }
@@ -60,10 +60,11 @@ fn ten_thousand_accounts_are_pages_of_fifty() {
     let running = start("");
     thread::scope(|scope| {
         for part in 0..16 {
-            let api = running.api.clone();
+            let admin = running.gateway.admin();
             scope.spawn(move || {
                 for n in (part..ACCOUNTS - 1).step_by(16) {
-                    api.post("/v1/accounts", account(&format!("trader-{n:05}"), 1_100_000_000 + n)).is(201);
+                    let body = account(&format!("trader-{n:05}"), 1_100_000_000 + n);
+                    assert_eq!(admin.post("/v1/accounts", &body).0, 201);
                 }
             });
         }

@@ -111,7 +111,7 @@ impl Progress {
         let traded = traded(admin);
         let so = [
             (Step::Addresses, has_addresses),
-            (Step::Answers, has_addresses && progress.is_looked_at && progress.findings.is_empty()),
+            (Step::Answers, traded || has_addresses && progress.is_looked_at && progress.findings.is_empty()),
             (Step::Account, !admin.accounts.is_empty()),
             (Step::Registered, is_registered || traded),
             (Step::Valid, is_valid || traded),
