@@ -98,7 +98,9 @@ func place(base string, order object) (string, error) {
 			err := json.Unmarshal(text, &placed)
 			return placed.OrderID, err
 		}
-		if outcome == "unknown" || (outcome == "not_sent" && retryAfter != "") {
+		// Nothing done, and Retry-After: waiting helps. Without it a refusal is for good.
+		nothingDone := outcome == "not_sent" || outcome == "rejected"
+		if outcome == "unknown" || (nothingDone && retryAfter != "") {
 			// Unknown: the gateway asks the broker once more. Not sent: waiting helps.
 			seconds, err := strconv.Atoi(retryAfter)
 			if err != nil {

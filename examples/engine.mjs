@@ -56,7 +56,9 @@ async function place(base, order) {
       return { orderId: json.orderId };
     }
     const retryAfter = headers.get("Retry-After");
-    if (outcome === "unknown" || (outcome === "not_sent" && retryAfter !== null)) {
+    // Nothing done, and Retry-After: waiting helps. Without it a refusal is for good.
+    const nothingDone = outcome === "not_sent" || outcome === "rejected";
+    if (outcome === "unknown" || (nothingDone && retryAfter !== null)) {
       // Unknown: the gateway asks the broker once more. Not sent: waiting helps.
       await sleep(1000 * Number(retryAfter ?? 1));
       continue;

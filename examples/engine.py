@@ -70,8 +70,10 @@ def place(base, order):
         if outcome == "executed":
             return reply["orderId"]
         retry_after = headers["Retry-After"]
-        if outcome == "unknown" or (outcome == "not_sent" and retry_after is not None):
-            # Unknown: the gateway asks the broker once more. Not sent: waiting helps.
+        nothing_done = outcome in ("not_sent", "rejected")
+        if outcome == "unknown" or (nothing_done and retry_after is not None):
+            # Unknown: the gateway asks the broker once more. Nothing done, and Retry-After: waiting
+            # helps (a limit, a login under way). Without Retry-After a refusal is for good.
             time.sleep(float(retry_after or 1))
             continue
         raise NotPlaced(f"{status} {outcome}: {reply}")

@@ -7,19 +7,22 @@ pub mod doctor;
 mod error;
 mod follow;
 mod host_check;
+mod master_key;
 mod open;
 mod pools;
 mod reload;
 mod signals;
+mod stored;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::accounts::{Accounts, AddressChecker};
 use crate::addressing::Addressing;
-use crate::admin::{self, About, AuditLog, Operators, Sampled};
+use crate::admin::{self, About, AuditLog, Operators, Reloaded, Sampled};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::domain::places::ConnectionLimit;
@@ -50,6 +53,8 @@ use pools::make_pool;
 use reload::Live;
 use signals::Signals;
 
+pub use stored::refused_by_state;
+
 /// A gateway that is built and bound, and serves nobody yet.
 #[derive(Debug)]
 pub struct App {
@@ -65,7 +70,11 @@ pub struct App {
     /// The broker's connections, which callers' requests need until they are done.
     upstream: Tasks,
     signals: Signals,
+    asked_to_reload: ReloadRequests,
 }
+
+/// Who asks for a reload, and is to be told what came of it.
+type ReloadRequests = mpsc::Receiver<oneshot::Sender<Option<Reloaded>>>;
 
 impl App {
     /// Build every part and bind every listener. `loopback` lets accounts have
@@ -130,6 +139,8 @@ impl App {
             egress: Arc::clone(&egress),
             config: ArcSwap::from_pointee(config.clone()),
         });
+        // One at a time: whoever asks meanwhile waits for its turn.
+        let (reloads, asked_to_reload) = mpsc::channel(1);
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&client),
@@ -139,6 +150,7 @@ impl App {
             audit,
             host: Arc::clone(&host),
             examiner: Arc::clone(&doctor) as _,
+            reloads,
             about: Arc::clone(&about),
             sampled: Arc::clone(&sampled),
             tasks: tasks.clone(),
@@ -165,6 +177,7 @@ impl App {
             accounts: Arc::clone(&accounts),
             egress: Arc::clone(&egress),
             api: config.dhan.api.clone(),
+            broker_is_here: loopback,
             board: Arc::clone(&host),
         };
         let live = Live {
@@ -189,7 +202,8 @@ impl App {
         live.show_listeners();
         // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
-        Ok(Self { live, check, store, unsettled: recalled.unsettled, listening, admin, keeping, upstream, signals })
+        let unsettled = recalled.unsettled;
+        Ok(Self { live, check, store, unsettled, listening, admin, keeping, upstream, signals, asked_to_reload })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -202,6 +216,11 @@ impl App {
         self.listening.first().map(|listening| listening.at.as_str())
     }
 
+    /// Where the admin API is: a URL, or `unix:` and a path.
+    pub fn admin(&self) -> &str {
+        &self.admin.at
+    }
+
     /// What is bound, a line each, for printing.
     pub fn bound(&self) -> Vec<String> {
         let listeners = self.listening.iter().map(|listening| format!("callers   {}", listening.at));
@@ -211,7 +230,18 @@ impl App {
     /// Serve until told to stop, then finish what is under way. At SIGHUP the
     /// configuration in `file` is put in force.
     pub async fn run(self, file: Option<&Path>) -> Stopped {
-        let Self { mut live, check, store, unsettled, listening, admin, keeping, upstream, mut signals } = self;
+        let Self {
+            mut live,
+            check,
+            store,
+            unsettled,
+            listening,
+            admin,
+            keeping,
+            upstream,
+            mut signals,
+            mut asked_to_reload,
+        } = self;
         let tasks = live.tasks.clone();
         if let Some(file) = file {
             live.about.reads(file);
@@ -231,7 +261,7 @@ impl App {
         let AdminServer { socket, tls, router, places, .. } = admin;
         tasks.spawn(admin::serve(socket, tls, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        reload_until_stop(&mut live, file, &mut signals).await;
+        reload_until_stop(&mut live, file, &mut signals, &mut asked_to_reload).await;
 
         let drain = live.config.proxy.drain;
         tracing::info!(?drain, "stopping: finishing what is under way");
@@ -257,20 +287,28 @@ impl App {
     }
 }
 
-async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut Signals) {
+async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut Signals, asked: &mut ReloadRequests) {
     loop {
-        tokio::select! {
+        let told = tokio::select! {
             () = signals.stop.wait() => return,
-            _ = signals.hang_up.recv() => {}
-        }
+            _ = signals.hang_up.recv() => None,
+            // None where the API is gone, and then the stop has come.
+            Some(told) = asked.recv() => Some(told),
+        };
         let Some(file) = file else {
-            tracing::warn!("SIGHUP: there is no configuration file to read");
+            match told {
+                Some(told) => drop(told.send(None)),
+                None => tracing::warn!("SIGHUP: there is no configuration file to read"),
+            }
             continue;
         };
-        tokio::select! {
-            () = live.reload(file) => {}
+        let reloaded = tokio::select! {
+            reloaded = live.reload(file) => reloaded,
             // Also when a file does not let itself be read.
             () = signals.stop.wait() => return,
+        };
+        if let Some(told) = told {
+            let _ = told.send(Some(reloaded));
         }
     }
 }

@@ -4,6 +4,8 @@
 //! Every output of every command is searched for the secrets that went in.
 
 mod canned;
+mod running;
+mod sandboxed;
 mod terminal;
 
 use std::io::Write;
@@ -85,6 +87,8 @@ impl Shell {
         }
         // Nobody's proxy may see the admin token.
         command.env("HTTP_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9").env("NO_PROXY", "");
+        // Nor is a sandbox of another test found.
+        command.env("XDG_RUNTIME_DIR", &self.folder).env("TMPDIR", &self.folder);
         if let Some(admin) = &self.admin {
             command.env("SIXGATE_ADMIN", admin);
         }
@@ -685,14 +689,14 @@ fn register_shows_replaces_only_what_is_named_and_tells_what_was_not_done() {
     assert_eq!(shell.run(&["register", "alpha", "--show", "--json"]).ends(0).json(), body);
     assert!(server.asked().iter().all(|asked| asked.line.starts_with("GET ")));
 
-    let said = shell.run(&["register", "alpha"]).ends(1);
+    let said = shell.run(&["register", "alpha", "--yes"]).ends(1);
     assert!(said.out.contains("refused") && said.out.contains("holds 203.0.113.9"), "{said:?}");
     assert_eq!(server.asked()[0].body, json!({ "replace": [] }));
-    let both = ["register", "alpha", "--replace", "203.0.113.9", "--replace", "2001:db8::9", "--json"];
+    let both = ["register", "alpha", "--replace", "203.0.113.9", "--replace", "2001:db8::9", "--yes", "--json"];
     assert_eq!(shell.run(&both).ends(1).json(), put);
     assert_eq!(server.asked()[0].body, json!({ "replace": ["203.0.113.9", "2001:db8::9"] }));
     shell.run(&["register", "alpha", "--show", "--replace", "2001:db8::9"]).ends(2);
-    shell.run(&["register", "alpha", "--replace", "x"]).ends(2);
+    shell.run(&["register", "alpha", "--yes", "--replace", "x"]).ends(2);
     assert!(server.asked().is_empty());
 }
 
@@ -738,7 +742,9 @@ fn each_command_has_a_help_with_an_example() {
     for group in ["Run:", "Accounts and their addresses:", "At the broker:", "Everything else:"] {
         assert!(overview.contains(group), "{overview}");
     }
-    let commands: [(&str, &[&str]); 9] = [
+    let commands: [(&str, &[&str]); 11] = [
+        ("status", &[]),
+        ("reload", &[]),
         ("account", &["list", "show", "create", "change", "delete", "leg"]),
         ("pool", &["list", "create", "delete"]),
         ("pair", &["assign", "retire"]),

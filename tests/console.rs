@@ -214,7 +214,7 @@ fn a_role_sees_no_form_that_it_may_not_send_and_the_form_is_refused() {
         ["desk", "console", "/v1/accounts/alpha/halt"]
     );
     let change = lines[0]["changes"].as_array().unwrap().iter().find(|change| change["field"] == "halted").unwrap();
-    assert_eq!((&change["before"], &change["after"]), (&json!(false), &json!(true)));
+    assert_eq!((&change["before"], &change["after"]), (&json!("false"), &json!("true")));
     assert_eq!((of(&lines[1], "actor"), lines[1]["status"].clone()), ("viewer".to_owned(), json!(403)));
     let created = lines.last().unwrap();
     assert_eq!([of(created, "path"), of(created, "account")], ["/v1/accounts", "alpha"]);

@@ -267,11 +267,21 @@ fn ten_lines_of_python_verify_the_chain() {
     assert!(String::from_utf8_lossy(&changed.stderr).contains("2026-11-23.jsonl:3: changed"), "{changed:?}");
     let without: String = text.split_inclusive('\n').skip(2).collect();
     fs::write(&path, without).unwrap();
-    assert!(python().status.success(), "the first lines may have been deleted for their age");
+    assert!(String::from_utf8_lossy(&python().stderr).contains("the first lines are missing"), "{:?}", python());
     assert_eq!(sixgate(dir.path(), &["verify"]).status.code(), Some(1), "no note says so");
     let gap: String = text.split_inclusive('\n').enumerate().filter(|(at, _)| *at != 1).map(|(_, line)| line).collect();
     fs::write(&path, gap).unwrap();
     assert!(String::from_utf8_lossy(&python().stderr).contains("does not follow"));
+    fs::write(&path, &text).unwrap();
+    let last = folder.join("2026-11-24.jsonl");
+    let whole = fs::read_to_string(&last).unwrap();
+    let shorter: Vec<&str> = whole.split_inclusive('\n').collect();
+    fs::write(&last, shorter[..shorter.len() - 1].concat()).unwrap();
+    assert!(String::from_utf8_lossy(&python().stderr).contains("the last lines are missing"));
+    fs::write(&last, whole).unwrap();
+    assert!(python().status.success());
+    let elsewhere = Command::new("python3").arg(&script).arg(dir.path()).output().unwrap();
+    assert!(!elsewhere.status.success() && String::from_utf8_lossy(&elsewhere.stderr).contains("no journal"));
 }
 
 #[test]

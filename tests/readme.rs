@@ -83,6 +83,7 @@ fn the_first_command_shows_a_line_that_places_an_order() {
     command.args(["serve", "--sandbox"]);
     // As a new user runs it, but for the ports, which other tests want too.
     command.env("SIXGATE_LISTENER_0_ADDRESS", "127.0.0.1:18080").env("SIXGATE_ADMIN_ADDRESS", "127.0.0.1:18081");
+    command.env("XDG_RUNTIME_DIR", dir.path());
     let mut gateway = Process::start(command, dir.path(), "sandbox");
     let line = wait_for("the line is printed", Duration::from_secs(30), || {
         let output = gateway.output();
@@ -152,7 +153,6 @@ fn the_first_real_account_works_as_written() {
         SourceAddr::parse(line.split_whitespace().nth(1).unwrap()).unwrap()
     };
     let pair = Pair { primary: source("primary"), secondary: source("secondary") };
-    sandbox.register(&client_id, Some(pair));
     std::fs::write(dir.path().join("pin.txt"), "123456").unwrap();
     std::fs::write(dir.path().join("totp.txt"), "JBSWY3DPEHPK3PXP").unwrap();
     let login = run(&block(README, "first-account: login"));
@@ -165,6 +165,10 @@ fn the_first_real_account_works_as_written() {
     let token = run(&block(README, "first-account: token"));
     assert!(token.contains("live (manual)"), "{token}");
     assert!(!dir.path().join("token.txt").exists());
+    sandbox.register(&client_id, None);
+    sandbox.unlock_registration(&client_id);
+    let registered = run(&block(README, "first-account: register"));
+    assert!(registered.contains(&pair.primary.to_string()) && !registered.contains("FAILED"), "{registered}");
     let traded = run(&block(README, "first-account: trade"));
     assert!(traded.contains(&format!("\"detectedIP\":\"{}\"", pair.primary)), "{traded}");
     assert!(traded.contains("\"ordersAllowed\":true") && traded.contains("\"orderStatus\":\"PENDING\""), "{traded}");

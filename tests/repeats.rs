@@ -81,6 +81,22 @@ fn kinds() -> [(&'static str, OrderRequest); 4] {
     ]
 }
 
+/// A cancel or a change that is sent again after a time-out has no correlation id to be known by.
+#[test]
+fn a_cancel_and_a_change_are_known_by_their_idempotency_key() {
+    let world = world();
+    let order_id = send(&world, &OrderRequest::place(Some("held-1"), 90.0)).order_id();
+    let change = OrderRequest::modify(&order_id, 91.0).under("change-1");
+    for request in [change, OrderRequest::cancel(&order_id).under("cancel-1")] {
+        let before = arrived(&world);
+        let first = send(&world, &request);
+        assert_eq!(first.outcome, "executed", "{first:?}");
+        let again = send(&world, &request);
+        assert_eq!((again.outcome.as_str(), &again.body), ("executed", &first.body), "{again:?}");
+        assert_eq!(arrived(&world) - before, 1, "it was sent again: {again:?}");
+    }
+}
+
 #[test]
 fn a_repeat_in_flight_waits_for_the_first_and_gets_its_answer() {
     let world = world();

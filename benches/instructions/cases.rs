@@ -111,7 +111,7 @@ struct NoBroker;
 
 impl TokenBroker for NoBroker {
     fn ask(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
-        Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent } })
+        Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent(String::new()) } })
     }
 }
 

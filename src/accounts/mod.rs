@@ -128,6 +128,13 @@ impl Accounts {
         self.rows.pin().get(name).map(Arc::clone)
     }
 
+    /// Let logins that could not be sent be tried at once: what stood in their way may be gone.
+    pub fn try_logins_now(&self) {
+        for row in self.rows.pin().values() {
+            row.keeper.try_now();
+        }
+    }
+
     /// Up to `limit` rows in the order of names, and the name to go on after if
     /// there are more. The page can be shorter all the same: an account that comes
     /// or goes at this moment has no row.

@@ -79,7 +79,7 @@ impl Accounts {
                     client_id: record.client_id.clone(),
                     created_at: record.created_at,
                 };
-                let setup = Setup { means, legs: legs.clone(), credentials: 0 };
+                let setup = Setup { means, legs: legs.clone(), credentials: 0, tries: 0 };
                 self.keepers.keep(account, Arc::clone(&token), setup)
             }
         };

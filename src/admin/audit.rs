@@ -65,8 +65,10 @@ pub(super) struct Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(super) struct FieldChange {
     pub field: String,
-    pub before: Value,
-    pub after: Value,
+    /// As text; JSON of what is no text. Null for nothing.
+    pub before: Option<String>,
+    /// As `before`.
+    pub after: Option<String>,
 }
 
 /// Members that differ, in their order.
@@ -76,7 +78,11 @@ pub(super) fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
     let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
     names.sort();
     names.dedup();
-    let of = |map: &serde_json::Map<String, Value>, name: &str| map.get(name).cloned().unwrap_or_default();
+    let of = |map: &serde_json::Map<String, Value>, name: &str| match map.get(name) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
     let changes = names.into_iter().map(|name| FieldChange {
         field: name.clone(),
         before: of(before, name),
@@ -339,7 +345,7 @@ mod tests {
         assert_eq!(lines[2].prev, LineHash::ZERO.to_string());
         assert_eq!(
             lines[0].changes,
-            [FieldChange { field: "halted".into(), before: json!(false), after: json!(true) }]
+            [FieldChange { field: "halted".into(), before: Some("false".into()), after: Some("true".into()) }]
         );
         assert_eq!(log.page(Some(3), 1).unwrap()[0].seq, 2);
         let mut all = Vec::new();

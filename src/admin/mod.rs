@@ -37,6 +37,8 @@ mod pairs;
 mod parameters;
 mod pools;
 mod registration;
+mod reload;
+mod reloads;
 mod sampled;
 mod serve;
 mod sessions;
@@ -67,6 +69,7 @@ use utoipa_axum::routes;
 pub use about::{About, OpenListener};
 pub use audit::AuditLog;
 pub use operators::{Operator, Operators, TokenError};
+pub use reloads::{Reloaded, Reloads};
 pub use sampled::Sampled;
 pub use serve::{Socket, Tls, serve};
 pub use site::Site;
@@ -119,6 +122,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(addresses::read, addresses::purge))
         .routes(routes!(host::read))
         .routes(routes!(host::check))
+        .routes(routes!(reload::reload))
         .routes(routes!(changes::list))
         .routes(routes!(links::create))
         .routes(routes!(status::read))

@@ -22,8 +22,8 @@ pub(super) fn needed(method: &Method, path: &str) -> OperatorRole {
         Method::GET | Method::HEAD => OperatorRole::Viewer,
         Method::PUT if ["/token", "/halt", "/leg"].iter().any(|end| path.ends_with(end)) => OperatorRole::Operator,
         Method::POST if path.ends_with("/token/refresh") || path.ends_with("/token/consent") => OperatorRole::Operator,
-        Method::POST | Method::DELETE if path == "/v1/validate/job" => OperatorRole::Operator,
         Method::POST if path.ends_with("/validate") || path == "/v1/host/check" => OperatorRole::Operator,
+        Method::POST | Method::DELETE if path == "/v1/validate/job" => OperatorRole::Operator,
         Method::POST if path.starts_with("/v1/orders/") && path.ends_with("/settled") => OperatorRole::Operator,
         // A session of the console can do what the token can that it was opened with.
         Method::POST if path == "/v1/console/links" => OperatorRole::Viewer,

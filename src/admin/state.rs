@@ -11,6 +11,7 @@ use super::awaited::Awaited;
 use super::error::Failure;
 use super::fields;
 use super::operators::Operators;
+use super::reloads::Reloads;
 use super::sampled::Sampled;
 use super::sessions::Sessions;
 use super::site::Site;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub host: Arc<Board>,
     /// Examines the host when it is asked to.
     pub examiner: Arc<dyn Examiner>,
+    /// Asks for the configuration file to be put in force.
+    pub reloads: Reloads,
     /// What this gateway is.
     pub about: Arc<About>,
     /// What was counted lately.
@@ -69,6 +72,7 @@ pub struct Admin {
     pub(super) operators: Arc<ArcSwap<Operators>>,
     pub(super) host: Arc<Board>,
     pub(super) examiner: Arc<dyn Examiner>,
+    pub(super) reloads: Reloads,
     /// By what names it is reached.
     pub(super) site: Arc<Site>,
     pub(super) audit: AuditLog,
@@ -101,6 +105,7 @@ impl Admin {
             audit,
             host,
             examiner,
+            reloads,
             about,
             sampled,
             tasks,
@@ -118,6 +123,7 @@ impl Admin {
             audit,
             host,
             examiner,
+            reloads,
             about,
             sampled,
             site,

@@ -12,6 +12,7 @@ mod history;
 mod host;
 mod job;
 mod orders;
+mod reload;
 mod status;
 
 use std::net::Ipv6Addr;
@@ -25,6 +26,7 @@ use crate::accounts::overview::Trouble;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Pair, Role, Secret, steady};
 use crate::legs::{Leg, Reason};
+use crate::tokens::lifecycle::State;
 
 pub(super) use account::{AccountsBody, ListFilter, TotpBody, TotpFields};
 pub(super) use addresses::{AddressBody, AddressFilter, GivenPairBody, PairPaging, ReservationBody};
@@ -38,6 +40,7 @@ pub use host::ExaminationBody;
 pub(super) use host::HostBody;
 pub(super) use job::{CauseBody, JobBody};
 pub(super) use orders::{LimitBody, LimitsBody, OrderAtBrokerBody, SettleFields, UnsettledBody};
+pub(super) use reload::ReloadBody;
 pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody};
 
 pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
@@ -125,6 +128,11 @@ pub(super) struct TokenBody {
     pub expires_at: Option<String>,
     /// Where it came from.
     pub source: Option<String>,
+    /// While `waiting`: when the next login may be.
+    pub waiting_until: Option<String>,
+    /// While `waiting`, for what: `cooldown` (the time between two logins), `backoff` (after a failure), `next_code` (of
+    /// TOTP) or `check` (the broker's word on whether the token lives).
+    pub waiting_for: Option<&'static str>,
     /// What last went wrong, until something goes right.
     pub last_error: Option<TokenProblem>,
     /// The broker's clock minus this host's in seconds, where it is off by more than 2.
@@ -140,7 +148,14 @@ impl TokenBody {
             summary: trouble.summary.to_string(),
             action: trouble.action.replace("{name}", account.name.as_str()),
         });
+        let waiting = match &standing.state {
+            Some(State::Waiting { until, why }) => Some((until.to_string(), why.as_str())),
+            Some(_) | None => None,
+        };
+        let (waiting_until, waiting_for) = waiting.unzip();
         Self {
+            waiting_until,
+            waiting_for,
             state: standing.word(),
             expires_at: last.as_ref().map(|token| token.expires_at().to_string()),
             source: last.as_ref().map(|token| token.source().to_owned()),

@@ -1,22 +1,18 @@
 //! Opening what is on the disk: the master key, the store, the order journal.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::error::StartError;
+use super::master_key::master_key;
 use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::orders::Orders;
 use crate::orders::limits::Rules;
 use crate::orders::restore::Recalled;
 use crate::store::Store;
-use crate::store::seal::MasterKey;
 use crate::telemetry::events::Events;
-
-/// The name of the systemd credential (`LoadCredential=`) that holds it.
-const MASTER_KEY_CREDENTIAL: &str = "sixgate.master-key";
 
 pub(super) async fn open_store(config: &Config) -> Result<Store, StartError> {
     let (path, key_file) = (config.state.path.clone(), config.state.master_key_file.clone());
@@ -51,21 +47,4 @@ pub(super) async fn open_orders(
         .spawn(move || drop(done.send(open())))
         .map_err(StartError::Threads)?;
     opened.await.map_err(|_| StartError::Interrupted)?
-}
-
-/// From the environment, else from a systemd credential, else from the file.
-fn master_key(file: &Path, state: &Path) -> Result<MasterKey, StartError> {
-    if let Some(hex) = crate::store::handed_over::key() {
-        return Ok(MasterKey::from_hex(&hex)?);
-    }
-    let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join(MASTER_KEY_CREDENTIAL));
-    if let Some(path) = credential.filter(|path| path.exists()) {
-        return Ok(MasterKey::load_credential(&path)?);
-    }
-    // A new key cannot open what another one sealed; making one would only hide
-    // that the right one is missing.
-    if !file.exists() && state.join("stamp").exists() {
-        return Err(StartError::KeyMissing { file: file.to_owned(), state: state.to_owned() });
-    }
-    Ok(MasterKey::load_or_create(file)?)
 }

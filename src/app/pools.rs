@@ -1,5 +1,7 @@
 //! The pools of the configuration: made where they are absent.
 
+use ipnet::Ipv6Net;
+
 use crate::addressing::{Addressing, AddressingError};
 use crate::config::PoolConfig;
 
@@ -37,11 +39,15 @@ pub(super) async fn make_pool(addressing: &Addressing, pool: &PoolConfig) -> Res
 /// Is this pool there?
 pub(super) fn is_made(addressing: &Addressing, pool: &PoolConfig) -> Result<bool, PoolError> {
     match addressing.pools().into_iter().find(|known| known.name == pool.name) {
-        Some(known) if known.prefixes.primary == pool.primary && known.prefixes.secondary == pool.secondary => Ok(true),
-        Some(known) => Err(PoolError::Differs {
-            name: known.name,
-            has: format!("{} and {}", known.prefixes.primary, known.prefixes.secondary),
-        }),
+        Some(known) => is_same(pool, known.prefixes.primary, known.prefixes.secondary).map(|()| true),
         None => Ok(false),
     }
+}
+
+/// Has the pool of the configuration the prefixes of the one that is there?
+pub(super) fn is_same(pool: &PoolConfig, primary: Ipv6Net, secondary: Ipv6Net) -> Result<(), PoolError> {
+    if (primary, secondary) == (pool.primary, pool.secondary) {
+        return Ok(());
+    }
+    Err(PoolError::Differs { name: pool.name.clone(), has: format!("{primary} and {secondary}") })
 }

@@ -19,7 +19,7 @@ use sd_notify::NotifyState;
 use super::doctor::Doctor;
 use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
-use crate::admin::{About, OpenListener, Operators, Site, Tls};
+use crate::admin::{About, OpenListener, Operators, Reloaded, Site, Tls};
 use crate::config::{self, Bind, Config, Problems};
 use crate::domain::chain;
 use crate::domain::places::ConnectionLimit;
@@ -83,29 +83,37 @@ impl Live {
     }
 
     /// Put the file in force, or say why not. It may be dropped only when the gateway stops.
-    pub(super) async fn reload(&mut self, file: &Path) {
+    pub(super) async fn reload(&mut self, file: &Path) -> Reloaded {
         let now = NotifyState::monotonic_usec_now();
         let _ = now.and_then(|now| sd_notify::notify(&[NotifyState::Reloading, now]));
-        match self.prepare(file).await {
+        let name = file.display().to_string();
+        let reloaded = match self.prepare(file).await {
             Ok(ready) => {
-                for warning in &ready.config.warnings {
+                let warnings: Vec<String> = ready.config.warnings.iter().map(ToString::to_string).collect();
+                for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
-                for key in &ready.fixed {
+                let restart: Vec<String> = ready.fixed.iter().map(|key| (*key).to_owned()).collect();
+                for key in &restart {
                     tracing::warn!(key, "{key} has changed in the configuration; restart to apply it");
                 }
                 self.apply(ready).await;
-                tracing::info!(file = %file.display(), "the configuration was reloaded");
+                tracing::info!(file = name, "the configuration was reloaded");
+                Reloaded { file: name, problems: Vec::new(), restart, warnings }
             }
             Err(problems) => {
-                for (key, text) in problems.iter() {
+                let problems: Vec<(String, String)> =
+                    problems.iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+                for (key, text) in &problems {
                     tracing::error!(key, "{key}: {text}");
                 }
                 let count = problems.len();
-                tracing::error!(file = %file.display(), count, "the configuration was not reloaded; nothing has changed");
+                tracing::error!(file = name, count, "the configuration was not reloaded; nothing has changed");
+                Reloaded { file: name, problems, restart: Vec::new(), warnings: Vec::new() }
             }
-        }
+        };
         let _ = sd_notify::notify(&[NotifyState::Ready]);
+        reloaded
     }
 
     async fn prepare(&self, file: &Path) -> Result<Ready, Problems> {
@@ -148,6 +156,8 @@ impl Live {
         self.supervisor.reload(LegSettings::from(&config));
         self.client.set_limit(config.egress.response_timeout);
         self.keepers.set_rate(config.tokens.logins_per_second);
+        // A login that could not be sent waits for its next try: what stood in its way may be what was changed.
+        self.accounts.try_logins_now();
         self.orders.reload(rules, config.limits.max_wait);
         self.proxy.reload(&config);
         self.operators.store(Arc::new(operators));

@@ -6,11 +6,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::secrets::SecretArguments;
 use super::table::{self, both_clocks, is, list, maybe, text};
-use super::{pair, token};
+use super::{next_step, token, trouble};
 use crate::domain::{Platform, RepeatsBy};
 
 /// Trading accounts: list, show, create, change, delete, pin to a leg
@@ -91,7 +93,7 @@ struct Create {
     name: String,
     /// How it logs in
     #[arg(long, ignore_case = true)]
-    platform: PlatformWord,
+    platform: PlatformArgument,
     /// The broker's client id: digits, under My Profile on web.dhan.co
     #[arg(long, value_name = "DIGITS")]
     client_id: String,
@@ -100,7 +102,7 @@ struct Create {
     nickname: Option<String>,
     /// What makes an order a repeat of an earlier one
     #[arg(long)]
-    repeats_by: Option<RepeatsWord>,
+    repeats_by: Option<RepeatsArgument>,
     /// Also give it the next free pair of a pool
     #[arg(long)]
     assign_pair: bool,
@@ -125,7 +127,7 @@ struct Change {
     name: String,
     /// How it logs in
     #[arg(long, ignore_case = true)]
-    platform: Option<PlatformWord>,
+    platform: Option<PlatformArgument>,
     /// The broker's client id
     #[arg(long, value_name = "DIGITS")]
     client_id: Option<String>,
@@ -134,7 +136,7 @@ struct Change {
     nickname: Option<String>,
     /// What makes an order a repeat of an earlier one
     #[arg(long)]
-    repeats_by: Option<RepeatsWord>,
+    repeats_by: Option<RepeatsArgument>,
     /// Take this away
     #[arg(long, value_name = "WHAT")]
     remove: Vec<Removable>,
@@ -168,7 +170,7 @@ impl Removable {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum RepeatsWord {
+enum RepeatsArgument {
     /// Each correlationId and each Idempotency-Key names one order
     #[value(name = "any_id")]
     AnyId,
@@ -177,17 +179,17 @@ enum RepeatsWord {
     IdempotencyKey,
 }
 
-impl From<RepeatsWord> for RepeatsBy {
-    fn from(word: RepeatsWord) -> Self {
-        match word {
-            RepeatsWord::AnyId => Self::AnyId,
-            RepeatsWord::IdempotencyKey => Self::IdempotencyKey,
+impl From<RepeatsArgument> for RepeatsBy {
+    fn from(argument: RepeatsArgument) -> Self {
+        match argument {
+            RepeatsArgument::AnyId => Self::AnyId,
+            RepeatsArgument::IdempotencyKey => Self::IdempotencyKey,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum PlatformWord {
+enum PlatformArgument {
     /// By PIN and TOTP: no daily work
     #[value(name = "DHAN_V2_AT_IPV6")]
     Automatic,
@@ -196,11 +198,11 @@ enum PlatformWord {
     Manual,
 }
 
-impl From<PlatformWord> for Platform {
-    fn from(word: PlatformWord) -> Self {
-        match word {
-            PlatformWord::Automatic => Self::Automatic,
-            PlatformWord::Manual => Self::Manual,
+impl From<PlatformArgument> for Platform {
+    fn from(argument: PlatformArgument) -> Self {
+        match argument {
+            PlatformArgument::Automatic => Self::Automatic,
+            PlatformArgument::Manual => Self::Manual,
         }
     }
 }
@@ -232,7 +234,10 @@ async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {
         return Ok(ExitCode::SUCCESS);
     }
     let rows = table::values(&items).into_iter().map(|account| {
-        let [ist, utc] = table::two_columns(&account, "/token/expires_at");
+        // A token that does not sign has no hours left, whatever it says of itself.
+        let signs = matches!(text(&account, "/token/state").as_str(), "live" | "refreshing");
+        let until = table::two_columns(&account, "/token/expires_at");
+        let [ist, utc] = if signs { until } else { ["-".to_owned(), "-".to_owned()] };
         [
             text(&account, "/name"),
             text(&account, "/client_id"),
@@ -290,6 +295,7 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
         ("client id", text(account, "/client_id")),
         ("platform", text(account, "/platform")),
         ("halted", halted(account)),
+        ("pinned to", maybe(account, "/pin").unwrap_or_else(|| "no leg: their health decides".to_owned())),
         ("repeats by", text(account, "/repeats_by")),
         ("repeats today", text(account, "/repeats_today")),
     ];
@@ -330,14 +336,14 @@ fn validated(account: &Value) -> String {
 
 fn halted(account: &Value) -> String {
     let warning = maybe(account, "/halt_warning").map(|warning| format!("; {warning}")).unwrap_or_default();
-    format!("{}{warning}", text(account, "/halted"))
+    let why = if table::is(account, "/halted") { trouble::reason(account) } else { String::new() };
+    format!("{}{why}{warning}", text(account, "/halted"))
 }
 
 fn leg_state(leg: &Value) -> String {
-    let why = maybe(leg, "/reason").map(|reason| format!(": {reason}")).unwrap_or_default();
     let since = both_clocks(&text(leg, "/since"));
     let (open, idle) = (text(leg, "/connections"), text(leg, "/idle_connections"));
-    format!("{}{why}, since {since}; {open} connections, {idle} of them ready", text(leg, "/state"))
+    format!("{}; since {since}; {open} connections, {idle} of them ready", trouble::leg_reason(leg))
 }
 
 async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, CallError> {
@@ -348,7 +354,7 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
     fields.set("platform", platform.as_str());
     fields.set("client_id", create.client_id.as_str());
     fields.may("nickname", create.nickname.as_deref());
-    fields.may("repeats_by", create.repeats_by.map(|word| RepeatsBy::from(word).as_str()));
+    fields.may("repeats_by", create.repeats_by.map(|by| RepeatsBy::from(by).as_str()));
     create.secrets.read(Some(platform), &mut fields)?;
     let mut made = client.post(&["v1", "accounts"], fields).await?;
     if create.assign_pair {
@@ -362,8 +368,8 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
         made = client.get(&["v1", "accounts", name]).await?;
     }
     let code = tell(&made, json)?;
-    if create.assign_pair && !json {
-        eprintln!("{}", pair::next_step(name));
+    if let Some(next) = next_step::told(&made.value()?).filter(|_| !json) {
+        eprintln!("{next}");
     }
     Ok(code)
 }
@@ -408,11 +414,11 @@ async fn delete(client: &Client, name: &str, yes: bool, json: bool) -> Result<Ex
 
 async fn pin(client: &Client, name: &str, leg: Pin, json: bool) -> Result<ExitCode, CallError> {
     let mut fields = Fields::default();
-    let word = match leg {
+    let pin = match leg {
         Pin::Primary => "primary",
         Pin::Secondary => "secondary",
         Pin::Auto => "auto",
     };
-    fields.set("pin", word);
+    fields.set("pin", pin);
     tell(&client.put(&["v1", "accounts", client::account(name)?, "leg"], fields).await?, json)
 }

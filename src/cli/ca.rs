@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::client::{self, Client, Endpoint, GatewayArguments};
+use super::client::{self, Client};
+use super::endpoint::{Endpoint, GatewayArguments, read_token};
 use super::failure::{self, CallError};
 use super::table;
 
@@ -42,8 +43,8 @@ enum Command {
 pub(super) fn run(arguments: &CaArguments) -> ExitCode {
     let Command::Export { out } = &arguments.command;
     let run = || -> Result<ExitCode, CallError> {
-        let place = Endpoint::find(&arguments.gateway)?;
-        let pem = certificate(&place)?;
+        let endpoint = Endpoint::find(&arguments.gateway)?;
+        let pem = certificate(&endpoint)?;
         match out {
             None => table::print(&pem)?,
             Some(path) => {
@@ -55,10 +56,10 @@ pub(super) fn run(arguments: &CaArguments) -> ExitCode {
     failure::exit_code(run())
 }
 
-fn certificate(place: &Endpoint) -> Result<String, CallError> {
-    let client = Client::new(place, client::read_token(&place.token_file).ok())?;
+fn certificate(endpoint: &Endpoint) -> Result<String, CallError> {
+    let client = Client::new(endpoint, read_token(&endpoint.token_file).ok())?;
     let asked = client::block_on(client.get(&["ca.pem"]))?;
-    match (asked, &place.config) {
+    match (asked, &endpoint.config) {
         (Ok(answer), _) if answer.text.starts_with("-----BEGIN CERTIFICATE-----") => Ok(answer.text),
         (Ok(_), _) => Err(client.strange()),
         (Err(err @ CallError::Unreachable { .. }), Some(config)) => {

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::app::refused_by_state;
 use crate::config::{self, Config, Problems};
+use crate::domain::chain;
 use crate::orders::limits::Rules;
 
-/// Check a configuration file.
+/// Check a configuration file, and whether it fits the state that is there. Exit code 2 if it
+/// cannot be used.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
-    /// The configuration file.
+    /// The configuration file (or SIXGATE_CONFIG).
     #[arg(long, value_name = "FILE", env = "SIXGATE_CONFIG")]
     config: PathBuf,
     /// Answer as one JSON object: `ok` and `problems` (`key`, `text`).
@@ -18,7 +21,7 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
-    let problems = match config::load(&arguments.config).and_then(|config| with_its_limits(config, arguments)) {
+    let problems = match config::load(&arguments.config).and_then(|config| with_what_it_names(config, arguments)) {
         Ok(config) => {
             if arguments.json {
                 println!("{}", serde_json::json!({ "ok": true, "problems": [], "warnings": config.warnings }));
@@ -41,11 +44,18 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// A table of limits is the broker's business, and read by its room.
-fn with_its_limits(config: Config, arguments: &CheckArguments) -> Result<Config, Problems> {
-    let Err(err) = Rules::load(config.limits.file.as_deref(), config.limits.margin) else { return Ok(config) };
+/// What the file names and other rooms read: the table of limits, and the state that is there.
+fn with_what_it_names(mut config: Config, arguments: &CheckArguments) -> Result<Config, Problems> {
     let mut problems = Problems::new(&arguments.config.display().to_string());
-    let cause = std::error::Error::source(&err).map(|cause| format!(": {cause}")).unwrap_or_default();
-    problems.add("limits.file", format!("{err}{cause}"));
-    Err(problems)
+    if let Err(err) = Rules::load(config.limits.file.as_deref(), config.limits.margin) {
+        problems.add("limits.file", chain(&err));
+    }
+    match refused_by_state(&config) {
+        Ok(refused) => refused.into_iter().for_each(|(key, text)| problems.add(key, text)),
+        Err(why) => config.warnings.push(format!(
+            "the state in {} could not be looked at, so whether it fits is not known: {why}",
+            config.state.path.display()
+        )),
+    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }

@@ -15,11 +15,11 @@ use super::{failure, table};
   sixgate completions fish > ~/.config/fish/completions/sixgate.fish")]
 pub(super) struct CompletionsArguments {
     /// Whose
-    shell: ShellWord,
+    shell: ShellArgument,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ShellWord {
+enum ShellArgument {
     Bash,
     Zsh,
     Fish,
@@ -27,9 +27,9 @@ enum ShellWord {
 
 pub(super) fn run(arguments: &CompletionsArguments, command: &mut clap::Command) -> ExitCode {
     let shell = match arguments.shell {
-        ShellWord::Bash => Shell::Bash,
-        ShellWord::Zsh => Shell::Zsh,
-        ShellWord::Fish => Shell::Fish,
+        ShellArgument::Bash => Shell::Bash,
+        ShellArgument::Zsh => Shell::Zsh,
+        ShellArgument::Fish => Shell::Fish,
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, command, "sixgate", &mut script);

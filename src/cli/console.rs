@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Deserialize;
 
-use super::client::{self, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::table;
 
 /// Print a link that signs you in to the web console

@@ -8,7 +8,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::Value;
 
-use super::client::{self, Client, Endpoint, GatewayArguments};
+use super::client::{self, Client};
+use super::endpoint::{self, Endpoint, GatewayArguments};
 use super::failure::{self, CallError};
 use super::table::{self, list, text};
 use crate::admin::ExaminationBody;
@@ -109,7 +110,7 @@ async fn examine(arguments: &DoctorArguments) -> Result<Result<Examination, Stri
 
 /// A gateway that runs here knows the addresses of accounts. Without one, or without its token, pools have to do.
 async fn ask_the_gateway(place: &Endpoint, patient: &mut Patient) {
-    let token = client::read_token(&place.token_file).ok();
+    let token = endpoint::read_token(&place.token_file).ok();
     let is_known = token.is_some();
     let Ok(client) = Client::new(place, token) else { return };
     patient.running = client.get(&["healthz"]).await.is_ok();

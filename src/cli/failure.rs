@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::advice::commands;
 use super::text::clean;
 use crate::config::Problems;
 use crate::domain::chain;
@@ -21,20 +22,27 @@ pub(super) enum CallError {
     Config(Problems),
     #[error(
         "cannot read the admin token {path}: {why}; name the right file with --token-file (or \
-         SIXGATE_ADMIN_TOKEN_FILE), or the gateway's configuration with --config"
+         SIXGATE_ADMIN_TOKEN_FILE), or the gateway's configuration with --config (SIXGATE_CONFIG); no sandbox of yours runs"
     )]
     TokenFile { path: PathBuf, why: String },
     #[error("{0}")]
     Secret(String),
+    #[error("nothing was done")]
+    Declined,
     #[error("interrupted")]
     Interrupted,
     #[error("no client could be made: {0}")]
     Client(String),
     #[error(
         "cannot connect to the admin API at {at} ({why}); is the gateway running? If it is elsewhere, say so with \
-         --admin (or SIXGATE_ADMIN), or name its configuration with --config"
+         --admin (or SIXGATE_ADMIN), or name its configuration with --config (or SIXGATE_CONFIG)"
     )]
     Unreachable { at: String, why: String },
+    #[error(
+        "cannot ask the built-in broker at {at} ({why}); is `sixgate serve --sandbox` or `sixgate sandbox` running? \
+         --control names another"
+    )]
+    NoSandbox { at: String, why: String },
     #[error("no answer from {at} within {} s; what was asked for may still be done", .limit.as_secs())]
     TimedOut { at: String, limit: Duration },
     #[error("the connection to {at} broke ({why}); what was asked for may have been done")]
@@ -43,6 +51,9 @@ pub(super) enum CallError {
     Strange { at: String, status: StatusCode },
     #[error("{}", unauthorized(.at, .file.as_deref()))]
     Unauthorized { at: String, file: Option<PathBuf> },
+    /// The gateway has no such call: it is of another version.
+    #[error("{text}")]
+    NoRoute { text: String },
     /// The API's own refusal.
     #[error("{text}")]
     Refused { text: String },
@@ -88,14 +99,14 @@ impl CallError {
         if let Some(field) = field.filter(|field| !detail.starts_with(field.as_str())) {
             detail = format!("{field}: {detail}");
         }
+        let is_no_route = status == StatusCode::NOT_FOUND && detail.contains("no such route");
         let more = match status {
             StatusCode::FORBIDDEN if code == "forbidden" => format!("; the token is that of {}", token_file.display()),
-            StatusCode::NOT_FOUND if detail.contains("no such route") => {
-                "; is the gateway of another version than this program?".to_owned()
-            }
+            _ if is_no_route => "; is the gateway of another version than this program?".to_owned(),
             _ => String::new(),
         };
-        Self::Refused { text: format!("{}{more} ({} {})", clean(&detail), status.as_u16(), clean(&code)) }
+        let text = format!("{}{more} ({} {})", clean(&commands(&detail)), status.as_u16(), clean(&code));
+        if is_no_route { Self::NoRoute { text } } else { Self::Refused { text } }
     }
 
     /// What the program ends with.
@@ -106,12 +117,15 @@ impl CallError {
             Self::Interrupted => 130,
             Self::TokenFile { .. }
             | Self::Secret(_)
+            | Self::Declined
             | Self::Client(_)
             | Self::Unreachable { .. }
+            | Self::NoSandbox { .. }
             | Self::TimedOut { .. }
             | Self::Broken { .. }
             | Self::Strange { .. }
             | Self::Unauthorized { .. }
+            | Self::NoRoute { .. }
             | Self::Refused { .. }
             | Self::Output { .. } => 1,
         }

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::account;
-use super::client::{self, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::table::{self, text};
 
 /// Refuse placements and changes, of one account or of all, or let them pass again

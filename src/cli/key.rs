@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::table::{self, both_clocks, maybe, text};
 
 /// Client keys, by which order engines show which account they trade: list, create, delete

@@ -1,30 +1,40 @@
 //! The command line: one file per command.
 
 mod account;
+mod advice;
 mod ca;
 mod check;
 mod client;
 mod completions;
 mod console;
+mod demo;
 mod doctor;
+mod endpoint;
 mod failure;
+mod fields;
 mod halt;
 mod journal;
 mod key;
 mod man;
+mod next_step;
 mod overview;
 mod pair;
 mod pool;
 mod prompt;
 mod purge;
 mod register;
+mod reload;
+mod running;
 mod runtime;
 mod sandbox;
 mod secrets;
 mod serve;
+mod serve_error;
+mod status;
 mod table;
 mod text;
 mod token;
+mod trouble;
 mod validate;
 
 use std::process::ExitCode;
@@ -53,6 +63,8 @@ enum Command {
     /// opened, bound or changed.
     Check(check::CheckArguments),
     Doctor(doctor::DoctorArguments),
+    Status(status::StatusArguments),
+    Reload(reload::ReloadArguments),
     Account(Box<account::AccountArguments>),
     Pool(pool::PoolArguments),
     Pair(pair::PairArguments),
@@ -90,6 +102,8 @@ pub fn run() -> ExitCode {
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Sandbox(arguments) => sandbox::run(arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Account(arguments) => account::run(&arguments),
         Command::Pool(arguments) => pool::run(&arguments),
         Command::Pair(arguments) => pair::run(&arguments),

@@ -4,12 +4,19 @@ use clap::Command;
 
 /// A command that stands in none is shown in the last.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run", &["serve", "sandbox", "check", "doctor", "console"]),
+    ("Run", &["serve", "sandbox", "check", "status", "reload", "doctor", "console"]),
     ("Accounts and their addresses", &["account", "pool", "pair", "purge", "key"]),
     ("At the broker", &["token", "validate", "register", "halt"]),
     ("Records and state", &["journal", "backup", "restore", "rekey"]),
     ("Everything else", &["ca", "completions", "man"]),
 ];
+
+/// One table for all commands; docs/operating.md has it too.
+const EXIT_CODES: &str = "Exit codes:
+  0    Done, and all is well
+  1    Not done, refused, or a check found something that is wrong or not known
+  2    Wrong usage, or a configuration that cannot be used
+  130  Interrupted at a prompt";
 
 const HELP: (&str, &str) = ("help", "Print this, or the help of a command");
 
@@ -19,7 +26,7 @@ pub(super) fn grouped(command: Command) -> Command {
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{}\n\nOptions:\n{{options}}{{after-help}}",
         groups(&command)
     );
-    command.help_template(template)
+    command.help_template(template).after_help(EXIT_CODES)
 }
 
 fn groups(command: &Command) -> String {

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
+use super::next_step;
 use super::table::{self, text};
 
 /// An account's two addresses: assign, retire
@@ -29,8 +32,8 @@ enum Command {
     /// Give an account its pair: the next free one of a pool, or the one named
     ///
     /// An account that has a pair keeps it, and is told it again. All of the account's
-    /// traffic leaves from these two addresses. Register both with the broker afterwards:
-    /// `sixgate register NAME`.
+    /// traffic leaves from these two addresses. Check that they reach the broker (`sixgate
+    /// validate NAME`) before you register them: they are then fixed for seven days.
     #[command(after_long_help = "Examples:
   sixgate pair assign alpha
   sixgate pair assign alpha --pool main
@@ -87,15 +90,11 @@ async fn assign(client: &Client, name: &str, fields: Fields, json: bool) -> Resu
     let pair = answer.value()?;
     let rows = [("primary", text(&pair, "/primary")), ("secondary", text(&pair, "/secondary"))];
     table::print(&table::lines(rows))?;
-    eprintln!("{}", next_step(name));
+    let account = client.get(&["v1", "accounts", name]).await?.value()?;
+    if let Some(next) = next_step::told(&account) {
+        eprintln!("{next}");
+    }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What comes after an assignment.
-pub(super) fn next_step(name: &str) -> String {
-    format!(
-        "Register both addresses with the broker: sixgate register {name}, or on its page. They are then fixed for seven days."
-    )
 }
 
 async fn retire(client: &Client, name: &str, yes: bool, json: bool) -> Result<ExitCode, CallError> {

@@ -6,8 +6,10 @@ use clap::{Args, Subcommand};
 use ipnet::Ipv6Net;
 use serde_json::Value;
 
-use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::table::{self, text};
 
 /// Pools of addresses that pairs are given from: list, create, delete

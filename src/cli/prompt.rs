@@ -35,6 +35,23 @@ pub(super) fn ask(question: &str) -> Result<Secret, CallError> {
     Ok(Secret::from(text.trim()))
 }
 
+/// Ask whether something is meant; anything but yes is no.
+///
+/// # Errors
+/// [`CallError::Usage`] with `unasked` where there is no terminal to ask on.
+pub(super) fn confirm(question: &str, unasked: &str) -> Result<bool, CallError> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(CallError::Usage(unasked.to_owned()));
+    }
+    eprint!("{question}. Go on? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = stdin.read_line(&mut answer);
+    read.map_err(|err| CallError::Secret(format!("the terminal cannot be read: {err}")))?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
 /// A terminal that shows nothing and leaves Ctrl-C to us; as before when dropped.
 struct Quiet {
     stdin: std::io::Stdin,

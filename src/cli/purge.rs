@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::client::{self, Client, GatewayArguments};
+use super::client::{self, Client};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
 use super::table::{self, both_clocks, text};
 

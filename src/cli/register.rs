@@ -6,21 +6,27 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::table::{self, both_clocks, list, maybe, text};
+use super::text::clean;
+use super::{prompt, trouble};
 
 /// Put an account's pair on the broker's list of addresses, or show what is there
 ///
 /// The broker takes orders from registered addresses only, and an address that was
 /// registered cannot be changed for seven days. Empty places are filled. A place that
-/// holds another address is left alone unless --replace names that address.
+/// holds another address is left alone unless --replace names that address. Check before
+/// that the addresses work: `sixgate validate NAME`. It asks whether you mean it.
 ///
 /// Exit code 1 if a place could not be set.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   sixgate register alpha --show
   sixgate register alpha
+  sixgate register alpha --yes
   sixgate register alpha --replace 2001:db8:old::1 --replace 2001:db8:old::2")]
 pub(super) struct RegisterArguments {
     /// The account's name
@@ -31,6 +37,9 @@ pub(super) struct RegisterArguments {
     /// This address, which the broker holds now, may be replaced
     #[arg(long, value_name = "OLD_ADDRESS")]
     replace: Vec<IpAddr>,
+    /// Yes, register them; without it you are asked on the terminal
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     gateway: GatewayArguments,
     #[command(flatten)]
@@ -46,6 +55,9 @@ async fn register(client: &Client, arguments: &RegisterArguments) -> Result<Exit
     let answer = if arguments.show {
         client.get(&path).await?
     } else {
+        if !arguments.yes {
+            confirm(client, arguments).await?;
+        }
         let mut fields = Fields::default();
         let replace: Vec<Value> = arguments.replace.iter().map(|address| address.to_string().into()).collect();
         fields.set("replace", replace);
@@ -60,6 +72,25 @@ async fn register(client: &Client, arguments: &RegisterArguments) -> Result<Exit
     let undone = |change: &Value| matches!(text(change, "/action").as_str(), "refused" | "failed");
     let done = !list(&value, "/changes").iter().any(undone);
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ask a person, who sees what is to be registered and whether it works.
+async fn confirm(client: &Client, arguments: &RegisterArguments) -> Result<(), CallError> {
+    let name = client::account(&arguments.name)?;
+    let account = client.get(&["v1", "accounts", name]).await?.value()?;
+    let [primary, secondary] = ["primary", "secondary"].map(|role| text(&account, &format!("/pair/{role}")));
+    let legs = list(&account, "/legs").iter().filter(|leg| text(leg, "/state") != "admits");
+    let warning: String = legs
+        .map(|leg| format!("The {} address does not work: {}. ", text(leg, "/role"), trouble::leg_reason(leg)))
+        .collect();
+    let question = format!(
+        "{warning}This registers {primary} as primary and {secondary} as secondary of {name}; the broker then keeps them for \
+         seven days"
+    );
+    if !prompt::confirm(&clean(&question), &format!("{question}; if that is meant, add --yes"))? {
+        return Err(CallError::Declined);
+    }
+    Ok(())
 }
 
 fn shown(value: &Value) -> String {

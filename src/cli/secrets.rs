@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command, ValueEnum};
 use zeroize::Zeroizing;
 
-use super::client::Fields;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::prompt;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Platform, Secret};
@@ -19,7 +19,7 @@ const LARGEST: u64 = 16 * 1024;
 
 /// A secret of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Word {
+pub(super) enum SecretName {
     Pin,
     TotpSecret,
     ApiKey,
@@ -28,7 +28,7 @@ pub(super) enum Word {
     AccessToken,
 }
 
-impl Word {
+impl SecretName {
     /// In the API.
     const fn field(self) -> &'static str {
         match self {
@@ -99,7 +99,7 @@ pub(super) struct SecretArguments {
     ///
     /// Without WHAT: for what the platform needs (PIN and TOTP secret, or the access token).
     #[arg(long, value_name = "WHAT,...", num_args = 0..=1, require_equals = true, value_delimiter = ',')]
-    ask: Option<Vec<Word>>,
+    ask: Option<Vec<SecretName>>,
 }
 
 impl SecretArguments {
@@ -115,29 +115,29 @@ impl SecretArguments {
     /// [`CallError`] when one cannot be read; its text never holds any part of one.
     pub(super) fn read(&self, platform: Option<Platform>, fields: &mut Fields) -> Result<(), CallError> {
         let files = [
-            (Word::Pin, &self.pin_file),
-            (Word::TotpSecret, &self.totp_secret_file),
-            (Word::ApiKey, &self.api_key_file),
-            (Word::ApiSecret, &self.api_secret_file),
-            (Word::Phone, &self.phone_file),
-            (Word::AccessToken, &self.access_token_file),
+            (SecretName::Pin, &self.pin_file),
+            (SecretName::TotpSecret, &self.totp_secret_file),
+            (SecretName::ApiKey, &self.api_key_file),
+            (SecretName::ApiSecret, &self.api_secret_file),
+            (SecretName::Phone, &self.phone_file),
+            (SecretName::AccessToken, &self.access_token_file),
         ];
-        let files: Vec<_> = files.into_iter().filter_map(|(word, file)| Some((word, file.as_deref()?))).collect();
+        let files: Vec<_> = files.into_iter().filter_map(|(secret, file)| Some((secret, file.as_deref()?))).collect();
         if files.iter().filter(|(_, file)| is_stdin(file)).count() > 1 {
             return Err(CallError::Usage(
                 "- stands for standard input, which can be read once; give one secret so".to_owned(),
             ));
         }
-        for (word, file) in &files {
-            fields.secret(word.field(), &read_file(word.option(), file)?);
+        for (secret, file) in &files {
+            fields.secret(secret.field(), &read_file(secret.option(), file)?);
         }
-        let asked: &[Word] = match (&self.ask, platform) {
+        let asked: &[SecretName] = match (&self.ask, platform) {
             (None, _) => &[],
-            (Some(words), Some(platform)) if words.is_empty() => Word::needed(platform),
-            (Some(words), _) => words,
+            (Some(secrets), Some(platform)) if secrets.is_empty() => SecretName::needed(platform),
+            (Some(secrets), _) => secrets,
         };
-        for word in asked.iter().filter(|word| files.iter().all(|(given, _)| given != *word)) {
-            fields.secret(word.field(), &ask(word.question())?);
+        for secret in asked.iter().filter(|secret| files.iter().all(|(given, _)| given != *secret)) {
+            fields.secret(secret.field(), &ask(secret.question())?);
         }
         Ok(())
     }

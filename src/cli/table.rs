@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::advice::commands;
 use super::failure::CallError;
 use super::text::clean;
 use crate::domain::india;
@@ -42,15 +43,20 @@ pub(super) fn values(items: &[Box<RawValue>]) -> Vec<Value> {
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = plain();
     table.set_header(header);
-    table.add_rows(rows.into_iter().map(|row| row.map(|cell| clean(&cell))));
+    table.add_rows(rows.into_iter().map(|row| row.map(|cell| fit(&cell))));
     shown(table)
 }
 
 /// Names and values, a line each.
 pub(super) fn lines(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
     let mut table = plain();
-    table.add_rows(rows.into_iter().map(|(name, value)| [name.to_owned(), clean(&value)]));
+    table.add_rows(rows.into_iter().map(|(name, value)| [name.to_owned(), fit(&value)]));
     shown(table)
+}
+
+/// A cell as it is shown: without what moves a cursor, and with commands in place of calls of the API.
+fn fit(cell: &str) -> String {
+    clean(&commands(cell))
 }
 
 fn plain() -> Table {
@@ -100,6 +106,11 @@ pub(super) fn both_clocks(text: &str) -> String {
         Ok(at) => format!("{} IST ({} UTC)", ist(at), utc(at)),
         Err(_) => text.to_owned(),
     }
+}
+
+/// A time of the API on India's clocks.
+pub(super) fn ist_of(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), |at| format!("{} IST", ist(at)))
 }
 
 /// A member that is a time, as `(IST, UTC)` for two columns.

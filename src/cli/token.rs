@@ -7,8 +7,10 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::client::{self, Answer, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Answer, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::secrets;
 use super::table::{self, both_clocks, distance, maybe, text};
 use super::text::clean;
@@ -153,9 +155,19 @@ fn tell(answer: &Answer, json: bool) -> Result<bool, CallError> {
 /// A token's state in lines.
 pub(super) fn described(token: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
     let source = maybe(token, "/source").map(|source| format!(" ({source})")).unwrap_or_default();
-    let mut rows = vec![("token", format!("{}{source}", text(token, "/state")))];
-    if let Some(until) = maybe(token, "/expires_at") {
+    let state = text(token, "/state");
+    let mut rows = vec![("token", format!("{state}{source}"))];
+    if let Some(until) = maybe(token, "/waiting_until") {
         let left = distance(&until, now).map(|left| format!(", {left}")).unwrap_or_default();
+        let why = maybe(token, "/waiting_for").map(|why| format!("; it waits for {why}")).unwrap_or_default();
+        rows.push(("next login", format!("{}{left}{why}", both_clocks(&until))));
+    }
+    if let Some(until) = maybe(token, "/expires_at") {
+        // The broker may have ended a token hours before the time that stands in it.
+        let left = match state.as_str() {
+            "live" | "refreshing" => distance(&until, now).map(|left| format!(", {left}")).unwrap_or_default(),
+            _ => "; it does not sign any more".to_owned(),
+        };
         rows.push(("until", format!("{}{left}", both_clocks(&until))));
     }
     if let Some(summary) = maybe(token, "/last_error/summary") {

@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::client::{self, Client, Fields, GatewayArguments, JsonArgument};
+use super::client::{self, Client, JsonArgument};
+use super::endpoint::GatewayArguments;
 use super::failure::CallError;
+use super::fields::Fields;
 use super::table::{self, is, list, text};
 
 /// Is an account ready to trade? Ask the broker, by both legs
@@ -85,15 +87,23 @@ async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {
     if json {
         table::print_items(&raw)?;
     } else {
-        let rows =
-            table::values(&raw).into_iter().map(|item| [text(&item, "/account"), word(is(&item, "/ok")), wrong(&item)]);
+        let rows = table::values(&raw).into_iter().map(|item| [text(&item, "/account"), in_all(&item), wrong(&item)]);
         table::print(&table::table(["ACCOUNT", "RESULT", "WHAT IS WRONG"], rows))?;
         eprintln!("{} of {} accounts are ready", items.len() - failed, items.len());
     }
     Ok(exit_code(failed == 0))
 }
 
-/// The failed checks of an account.
+/// An account as a whole. One of which something is not known has not failed, and is not well either.
+fn in_all(item: &Value) -> String {
+    let unknown = |check: &Value| is(check, "/ok") || text(check, "/result") == "unknown";
+    if !is(item, "/ok") && list(item, "/checks").iter().all(unknown) {
+        return "not known".to_owned();
+    }
+    word(is(item, "/ok"))
+}
+
+/// The checks of an account that are not well.
 fn wrong(item: &Value) -> String {
     let failed = list(item, "/checks").iter().filter(|check| !is(check, "/ok"));
     let told: Vec<_> = failed.map(|check| format!("{}: {}", text(check, "/name"), text(check, "/detail"))).collect();
@@ -175,4 +185,23 @@ fn line_item(client: &Client, line: &[u8]) -> Result<Option<Item>, CallError> {
     }
     let raw: Option<Box<RawValue>> = serde_json::from_slice(line).ok();
     raw.and_then(Item::read).map(Some).ok_or_else(|| client.strange())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::in_all;
+
+    /// What is not known is no failure, and not well either.
+    #[test]
+    fn an_account_of_which_something_is_not_known_has_not_failed() {
+        let item = |results: [&str; 2]| {
+            let checks = results.map(|result| json!({ "name": "x", "ok": result == "ok", "result": result }));
+            json!({ "ok": results == ["ok", "ok"], "checks": checks })
+        };
+        assert_eq!(in_all(&item(["ok", "ok"])), "ok");
+        assert_eq!(in_all(&item(["ok", "unknown"])), "not known");
+        assert_eq!(in_all(&item(["failed", "unknown"])), "FAILED");
+    }
 }

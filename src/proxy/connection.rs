@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
-use super::admission::{CachedAdmission, ListenerContext};
+use super::admission::{self, CachedAdmission, ListenerContext};
 use super::destination::Form;
 use super::exchange::{Handled, Inbound, TunnelContext, Upgrade};
 use super::http1::{Connection, ParseRefusal, ReadError, ReplyFraming, RequestHead, Rewind};
@@ -113,7 +113,9 @@ impl Proxy {
             let admitted = known.admit(listener, &self.accounts, shown, form);
             let mut admitted = match admitted {
                 Err(problem) if head.has_body() => {
-                    let (asked, reply) = (ReplyFraming::of(&head).closing(), self.refuse(None, problem));
+                    let named = admission::named(shown, form);
+                    let reply = self.turn_away(listener, &head.method, named, problem);
+                    let asked = ReplyFraming::of(&head).closing();
                     if answered(&mut connection, place, asked, reply).await.is_some() {
                         connection.linger().await;
                     }
@@ -138,6 +140,7 @@ impl Proxy {
                 }
             };
             let mut asked = ReplyFraming::of(&head);
+            let named = admitted.is_err().then(|| admission::named(&head.headers, form)).flatten();
             let version = head.version;
             let RequestHead { method, target, headers, .. } = head;
             let handled = match admitted {
@@ -161,7 +164,7 @@ impl Proxy {
                     if !gone.is_cancelled() && connection.ends().now_or_never().is_some() {
                         gone.cancel();
                     }
-                    Handled::Reply(self.refuse(Some(&method), problem))
+                    Handled::Reply(self.turn_away(listener, &method, named, problem))
                 }
             };
             match handled {

@@ -17,7 +17,7 @@ use crate::broker::dhan::endpoints::{self, Managed, Spelling, classify, spelling
 use crate::broker::dhan::hosts::Service;
 use crate::dispatch::reply::{self, Body, Code, Problem};
 use crate::dispatch::{self, ApiRequest, NotConnected, legs, live, refuse_if_halted, sign};
-use crate::domain::{Authority, random, steady};
+use crate::domain::{AccountName, Authority, random, steady};
 use crate::legs::Purpose;
 use crate::telemetry::access::Access;
 use crate::tokens::placeholder;
@@ -66,6 +66,26 @@ impl Proxy {
             Some(method) => Access::new(&request_id, method),
             None => Access::unread(&request_id),
         };
+        record.code = Some(problem.code.as_str());
+        let mut reply = problem.into_reply(None, &request_id);
+        let status = reply.status();
+        self.conclude(&mut record, status, reply.headers_mut(), began);
+        reply
+    }
+
+    /// As [`Proxy::refuse`], of somebody who is not admitted: the line says from where it came and whom it named.
+    pub(super) fn turn_away(
+        &self,
+        listener: &ListenerContext,
+        method: &Method,
+        named: Option<AccountName>,
+        problem: Problem,
+    ) -> Response<Body> {
+        let began = Instant::now();
+        let request_id = request_id();
+        let mut record = Access::new(&request_id, method);
+        record.caller = listener.peer;
+        record.named = named;
         record.code = Some(problem.code.as_str());
         let mut reply = problem.into_reply(None, &request_id);
         let status = reply.status();

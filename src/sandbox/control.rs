@@ -25,10 +25,10 @@ pub(super) async fn serve(sandbox: Sandbox, listener: TcpListener) {
     }
 }
 
-/// `POST /accounts`.
+/// An account as it is given: by `POST /accounts`, or in a file. Without `Debug`: it has a PIN.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NewAccount {
+pub struct GivenAccount {
     client_id: ClientId,
     #[serde(default)]
     name: Option<String>,
@@ -44,6 +44,27 @@ struct NewAccount {
     api_secret: Option<String>,
     #[serde(default)]
     redirect_url: Option<String>,
+}
+
+impl GivenAccount {
+    /// The account, or one that exists with what is given changed.
+    fn over(self, existing: Option<Account>) -> Account {
+        let mut account = existing.unwrap_or_else(|| Account::new(self.client_id.clone(), "SANDBOX TRADER", "", ""));
+        account.name = self.name.unwrap_or(account.name);
+        account.pin = self.pin.unwrap_or(account.pin);
+        account.totp_secret = self.totp_secret.unwrap_or(account.totp_secret);
+        account.api_key = self.api_key.or(account.api_key);
+        account.api_secret = self.api_secret.or(account.api_secret);
+        account.redirect_url = self.redirect_url.or(account.redirect_url);
+        account.registered = self.registered.or(account.registered);
+        account
+    }
+}
+
+impl From<GivenAccount> for Account {
+    fn from(given: GivenAccount) -> Self {
+        given.over(None)
+    }
 }
 
 fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
@@ -84,6 +105,10 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
             }
             Err(err) => bad(&err),
         },
+        ("DELETE", ["habits"]) => {
+            sandbox.set_habits(Habits::default());
+            Reply::empty(StatusCode::NO_CONTENT)
+        }
         ("PUT", ["address-form"]) => match serde_json::from_slice::<AddressForm>(body) {
             Ok(form) => {
                 sandbox.set_address_form(form);
@@ -110,6 +135,7 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
             }
             None => missing(),
         },
+        ("GET", ["faults"]) => Reply::ok(&sandbox.faults()),
         ("POST", ["faults"]) => match serde_json::from_slice::<Fault>(body) {
             Ok(fault) => {
                 sandbox.fault(fault);
@@ -143,18 +169,11 @@ fn accounts(sandbox: &Sandbox) -> Vec<Value> {
 }
 
 /// Add an account, or change what is given of one that exists.
-fn add_account(sandbox: &Sandbox, new: NewAccount) -> Reply {
+fn add_account(sandbox: &Sandbox, new: GivenAccount) -> Reply {
     let mut world = sandbox.inner.world();
     let existing = world.ledger(&new.client_id).map(|ledger| ledger.account.clone());
     let status = if existing.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    let mut account = existing.unwrap_or_else(|| Account::new(new.client_id.clone(), "SANDBOX TRADER", "", ""));
-    account.name = new.name.unwrap_or(account.name);
-    account.pin = new.pin.unwrap_or(account.pin);
-    account.totp_secret = new.totp_secret.unwrap_or(account.totp_secret);
-    account.api_key = new.api_key.or(account.api_key);
-    account.api_secret = new.api_secret.or(account.api_secret);
-    account.redirect_url = new.redirect_url.or(account.redirect_url);
-    account.registered = new.registered.or(account.registered);
+    let account = new.over(existing);
     let row = json!({"client_id": account.client_id, "name": account.name, "registered": account.registered});
     let now = world.now();
     world.add_account(account, now);

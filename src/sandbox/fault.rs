@@ -271,6 +271,11 @@ impl Faults {
         self.armed.clear();
     }
 
+    /// Those that can still befall a request.
+    pub(super) fn armed(&self) -> Vec<Fault> {
+        self.armed.iter().filter(|fault| fault.times != Some(0)).cloned().collect()
+    }
+
     /// The first fault that this request is due for, counted as used.
     pub(super) fn take(&mut self, subject: &Subject<'_>) -> Option<Fault> {
         for fault in self.armed.iter_mut().filter(|fault| fault.matches.fits(subject)) {

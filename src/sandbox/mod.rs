@@ -47,7 +47,7 @@
 //! `row`), `brackets` (super), `triggers` (forever, alerts), `portfolio`, `registration`
 //! (static IP), `tokens` and `data` answer, `elsewhere` puts orders that came by other
 //! ways, `login` is the other host, `websocket` streams, `door` is what befalls a
-//! connection before a request, `fault`, `verdict` and `habits` what befalls requests,
+//! connection before a request, `fault`, `verdict` and `habits` what befalls requests, `scenario` has names for them,
 //! `encoding`, `front` and `spelling` what a CDN does, `control` is the test's own way
 //! in, `desk` is where orders come in, `world` holds all state behind one short lock.
 
@@ -86,6 +86,7 @@ mod portfolio;
 mod registration;
 mod reply;
 mod row;
+mod scenario;
 mod seen;
 mod server;
 mod spelling;
@@ -96,6 +97,7 @@ mod verdict;
 mod websocket;
 mod world;
 
+pub use control::GivenAccount;
 pub use door::Door;
 pub use elsewhere::{Elsewhere, Kind, Unfit};
 pub use encoding::Encoding;
@@ -104,6 +106,7 @@ pub use habits::{Compression, External, Habits};
 pub use login::{ConsentVerbs, ExpiryForm, LoginRules, Mint, MintedBy, Window};
 pub use registration::AddressForm;
 pub use row::Status;
+pub use scenario::{Aim, Effect, Scenario};
 pub use seen::Seen;
 pub use verdict::{Quoted, Verdict};
 
@@ -441,5 +444,10 @@ impl Sandbox {
     /// Take all faults away.
     pub fn clear_faults(&self) {
         self.inner.world().faults.clear();
+    }
+
+    /// The faults that can still befall a request.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.inner.world().faults.armed()
     }
 }

@@ -29,6 +29,7 @@ mod exporter;
 mod folder;
 pub mod handed_over;
 mod open;
+mod peek;
 pub mod records;
 #[cfg(feature = "redb")]
 mod redb;
@@ -55,6 +56,7 @@ pub use self::change::Change;
 pub use self::engine::Engine;
 pub use self::error::StoreError;
 pub use self::open::Restored;
+pub use self::peek::exported;
 pub use self::records::{
     AccountRecord, AddressRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, HaltRecord, PairRecord,
     PoolRecord, Record, RecordKey, TokenRecord, Tree,

@@ -1,6 +1,7 @@
 //! One line per request. The field names stand here and nowhere else.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ pub struct Access {
     method: Option<Method>,
     /// Who asked, once admitted.
     pub account: Option<AccountName>,
+    /// Where one came from that was not admitted.
+    pub caller: Option<IpAddr>,
+    /// Whom one named that was not admitted, where that cannot be a secret in the wrong place.
+    pub named: Option<AccountName>,
     /// Host and port.
     pub target: Option<Authority>,
     /// Only what is before its query is told.
@@ -59,6 +64,8 @@ impl Access {
             request_id: Arc::clone(request_id),
             method: None,
             account: None,
+            caller: None,
+            named: None,
             target: None,
             path: None,
             write: false,
@@ -87,6 +94,8 @@ impl Access {
             target: "sixgate::access",
             request_id = &*self.request_id,
             account = self.account.as_ref().map(AccountName::as_str),
+            caller = self.caller.map(|caller| caller.to_string()),
+            named = self.named.as_ref().map(AccountName::as_str),
             method = self.method.as_ref().map(Method::as_str),
             target = self.target.as_ref().map(ToString::to_string),
             path = self.path.as_ref().map(|path| shown(path.path())).as_deref(),

@@ -18,9 +18,9 @@ use maud::html;
 
 use super::super::wire::AccountBody;
 use super::context::Console;
-use super::guard::Visitor;
 use super::page::{self, Part};
 use super::shown::{Shown, heading, no_such, path};
+use super::visitor::Visitor;
 use crate::domain::OperatorRole;
 
 pub(super) use addresses::registered;

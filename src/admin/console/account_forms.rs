@@ -12,8 +12,8 @@ use super::act::{Act, act, lacks, not_done};
 use super::call::{call, part};
 use super::context::Console;
 use super::form::Form;
-use super::guard::Visitor;
 use super::shown::{no_such, path};
+use super::visitor::Visitor;
 use super::{edit, page, validating};
 use crate::domain::OperatorRole;
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::super::sessions::Flash;
 use super::call::{Refused, call};
 use super::context::Console;
-use super::guard::Visitor;
 use super::page;
+use super::visitor::Visitor;
 use crate::domain::OperatorRole;
 
 /// A call and what is said of it.

@@ -8,7 +8,7 @@ use super::call::{Refused, call, part};
 use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::words;
 
 /// A pair that is set aside for whoever fills in the form.

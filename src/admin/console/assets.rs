@@ -10,8 +10,6 @@ use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::page;
-
 macro_rules! files {
     ($($name:literal: $kind:literal),* $(,)?) => {
         [$(($name, $kind, include_str!(concat!("static/", $name)))),*]
@@ -50,7 +48,7 @@ pub(super) fn path(name: &str) -> String {
 pub(super) async fn file(Path((version, name)): Path<(String, String)>) -> Response {
     let found = FILES.iter().find(|(known, ..)| *known == name && version == *VERSION);
     let Some((_, kind, content)) = found else {
-        return page::refused(StatusCode::NOT_FOUND, "No such file", "Reload the page: the gateway was updated.");
+        return (StatusCode::NOT_FOUND, "This file is of another version: reload the page.").into_response();
     };
     let headers = [(CONTENT_TYPE, *kind), (CACHE_CONTROL, "public, max-age=31536000, immutable")];
     (headers, *content).into_response()

@@ -5,13 +5,12 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::super::audit::{AuditBody, FieldChange};
 use super::super::changes;
 use super::context::Console;
-use super::guard::Visitor;
 use super::page::{self, Part};
+use super::visitor::Visitor;
 use super::words;
 
 /// Lines of a page.
@@ -61,18 +60,15 @@ fn row(line: &AuditBody) -> Markup {
 }
 
 fn before_and_after(change: &FieldChange) -> Markup {
-    html! { (value(&change.before)) " → " strong { (value(&change.after)) } }
+    html! { (value(change.before.as_deref())) " → " strong { (value(change.after.as_deref())) } }
 }
 
 /// A value as people read it.
-fn value(value: &Value) -> String {
+pub(super) fn value(value: Option<&str>) -> &str {
     match value {
-        Value::Null => "–".to_owned(),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Array(items) => items.iter().map(self::value).collect::<Vec<_>>().join(", "),
-        Value::Object(members) => members.values().map(self::value).collect::<Vec<_>>().join(", "),
+        None | Some("" | "[]") => "–",
+        Some("true") => "yes",
+        Some("false") => "no",
+        Some(text) => text,
     }
 }

@@ -14,11 +14,11 @@ use super::call::{Refused, call};
 use super::context::Console;
 use super::field::{Field, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::login_fields::{LoginFields, cards, return_base};
 use super::page::{self, Part, csrf};
 use super::shown;
 use super::validating;
+use super::visitor::Visitor;
 use crate::domain::{AccountName, OperatorRole};
 
 /// Of the longest name that is proposed; an account's has 64 at most.

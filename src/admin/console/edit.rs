@@ -17,11 +17,11 @@ use super::context::Console;
 use super::create::{buttons, enter};
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::login_fields::{LoginFields, cards, return_base};
 use super::page::{self, Part, csrf};
 use super::shown::{no_such, path};
 use super::validating;
+use super::visitor::Visitor;
 use crate::accounts::Account;
 use crate::domain::OperatorRole;
 

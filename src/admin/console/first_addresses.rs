@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::field::{Field, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::page::form;
+use super::visitor::Visitor;
 use super::{pools, words};
 use crate::domain::OperatorRole;
 use crate::host::{Offer, OfferKind};

@@ -18,34 +18,13 @@ use axum::response::Response;
 use subtle::ConstantTimeEq;
 
 use super::super::fields::BODY_LIMIT;
-use super::super::operators::Operator;
-use super::super::sessions::{Found, SecretDigest};
+use super::super::sessions::Found;
 use super::context::Console;
 use super::form::Form;
 use super::page;
 use super::signin;
+use super::visitor::Visitor;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{OperatorRole, Secret};
-
-/// A person who is signed in.
-#[derive(Clone, Debug)]
-pub(super) struct Visitor {
-    /// Who it is, with the role of this moment.
-    pub operator: Operator,
-    /// Which session.
-    pub session: SecretDigest,
-    /// What each of its forms has to bring.
-    pub csrf: Secret,
-    /// When the session ends if nobody does anything.
-    pub ends: jiff::Timestamp,
-}
-
-impl Visitor {
-    /// May they do what needs `role`? Pages show no form to who may not.
-    pub(super) fn may(&self, role: OperatorRole) -> bool {
-        self.operator.role >= role
-    }
-}
 
 /// What a page asks by itself, to stay up to date, bears this. It keeps no session open.
 pub(super) const REFRESH: HeaderName = HeaderName::from_static("sixgate-refresh");

@@ -11,8 +11,8 @@ use super::act::{Act, act, lacks};
 use super::context::Console;
 use super::field::{Field, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::page::{self, Part, form};
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::OperatorRole;
 

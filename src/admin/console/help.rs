@@ -7,8 +7,8 @@ use maud::html;
 
 use super::context::Console;
 use super::docs;
-use super::guard::Visitor;
 use super::page::{self, Part};
+use super::visitor::Visitor;
 
 /// Words of the console, each with what it means.
 const WORDS: [(&str, &str); 14] = [

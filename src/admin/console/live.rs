@@ -11,7 +11,7 @@ use axum::response::sse::{Event as Line, KeepAlive, Sse};
 use futures_util::stream;
 
 use super::context::Console;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use crate::telemetry::events::{Begin, Heard, Listener};
 
 /// How often a stream on which nothing happens is kept alive, and its session looked at.

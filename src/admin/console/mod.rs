@@ -27,6 +27,7 @@ mod evidence;
 mod field;
 mod first_addresses;
 mod first_run;
+mod first_steps;
 mod form;
 mod guard;
 mod halt_all;
@@ -52,6 +53,7 @@ mod token;
 mod trouble;
 mod validate_all;
 mod validating;
+mod visitor;
 mod words;
 
 use std::sync::Arc;

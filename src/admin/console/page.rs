@@ -10,7 +10,7 @@ use super::super::sessions::{Flash, Undo};
 use super::assets;
 use super::call::Refused;
 use super::context::Console;
-use super::guard::Visitor;
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::secret::ExposeSecret;
 

@@ -10,10 +10,10 @@ use maud::{Markup, html};
 use super::super::wire::AccountBody;
 use super::account::{check_line, stands};
 use super::context::Console;
-use super::guard::Visitor;
 use super::page::{self, Part};
 use super::runs::Run;
 use super::shown::{Shown, heading, no_such, path};
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::OperatorRole;
 

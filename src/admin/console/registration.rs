@@ -14,9 +14,9 @@ use super::call::{call, part};
 use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::page::{self, Part};
 use super::shown::{heading, no_such, path};
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::{OperatorRole, india};
 

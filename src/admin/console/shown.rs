@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use super::super::wire::AccountBody;
 use super::call::part;
 use super::context::Console;
-use super::guard::Visitor;
 use super::page;
+use super::visitor::Visitor;
 use crate::accounts::Account;
 use crate::domain::OperatorRole;
 

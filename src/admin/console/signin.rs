@@ -13,8 +13,8 @@ use super::super::serve::Peer;
 use super::super::sessions::Denied;
 use super::context::Console;
 use super::form::Form;
-use super::guard::Visitor;
 use super::page::{self, Part};
+use super::visitor::Visitor;
 use super::words;
 use crate::domain::secret::ExposeSecret;
 

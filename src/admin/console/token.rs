@@ -15,10 +15,10 @@ use super::call::{Refused, call, part};
 use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
-use super::guard::Visitor;
 use super::login_fields::{return_base, token, token_steps};
 use super::page::{self, Part, csrf};
 use super::shown::{heading, no_such, path};
+use super::visitor::Visitor;
 use crate::domain::OperatorRole;
 
 /// `/console/accounts/{name}/token`

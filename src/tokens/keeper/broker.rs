@@ -46,7 +46,7 @@ fn answer<T>(called: Called<Answered<T>>, good: impl FnOnce(T) -> CallResult) ->
         Answered::Good(it) => good(it),
         Answered::Refused(refusal) => CallResult::Refused(Box::new(refusal)),
         Answered::Unknown(_) => CallResult::Unknown,
-        Answered::NotSent(_) => CallResult::NotSent,
+        Answered::NotSent(why) => CallResult::NotSent(why),
     };
     BrokerReply { skew: called.skew, said }
 }

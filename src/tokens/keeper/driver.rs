@@ -175,7 +175,11 @@ impl Driver {
         let credentials_changed = setup.credentials != self.setup.credentials;
         let means_changed = setup.means != self.setup.means || credentials_changed;
         let means = setup.means;
+        let tries_now = setup.tries != self.setup.tries;
         self.setup = setup;
+        if tries_now {
+            self.feed(Event::LineMayWork).await;
+        }
         if means_changed {
             self.feed(Event::MeansChanged { means, credentials_changed }).await;
         }

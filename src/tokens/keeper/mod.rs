@@ -127,8 +127,8 @@ pub enum CallResult {
     Refused(Box<Refusal>),
     /// It was sent and nothing that can be read came back.
     Unknown,
-    /// Proven: not a byte of it was sent.
-    NotSent,
+    /// Proven: not a byte of it was sent. Why, for people.
+    NotSent(String),
 }
 
 /// What all keepers share.
@@ -247,6 +247,8 @@ pub struct Setup {
     pub legs: Option<Arc<Legs>>,
     /// Counts the changes of its credentials.
     pub credentials: u64,
+    /// Counts how often logins that could not be sent were to be tried at once.
+    pub tries: u64,
 }
 
 /// The keeper of one account's token.
@@ -285,6 +287,12 @@ impl Keeper {
     /// Its PIN, TOTP secret or API key were given anew.
     pub fn credentials_changed(&self) {
         lock(&self.setup).credentials += 1;
+        self.mail.changed();
+    }
+
+    /// What stood in the way of a login that could not be sent may be gone: it waits no longer.
+    pub fn try_now(&self) {
+        lock(&self.setup).tries += 1;
         self.mail.changed();
     }
 

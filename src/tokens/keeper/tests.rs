@@ -65,7 +65,10 @@ impl TokenBroker for Handle {
             BrokerRequest::ConsentToken { .. } => "consent",
             // Nobody says what time it is.
             BrokerRequest::Time => {
-                return Box::pin(std::future::ready(BrokerReply { skew: None, said: CallResult::NotSent }));
+                return Box::pin(std::future::ready(BrokerReply {
+                    skew: None,
+                    said: CallResult::NotSent(String::new()),
+                }));
             }
             BrokerRequest::Profile { .. } if self.0.profile.load(Ordering::Relaxed) => "profile",
             // Asked only when a test begins in the last seconds of a code, and then it is dead.
@@ -193,7 +196,7 @@ impl Fixture {
     }
 
     fn keep_with(&self, means: LoginMethods) -> Arc<Keeper> {
-        let setup = Setup { means, legs: Some(Arc::clone(&self.legs)), credentials: 0 };
+        let setup = Setup { means, legs: Some(Arc::clone(&self.legs)), credentials: 0, tries: 0 };
         self.keepers.keep(self.account.clone(), Arc::clone(&self.cell), setup)
     }
 
@@ -255,7 +258,7 @@ async fn an_account_without_a_token_logs_in_and_what_it_spends_is_written_first(
     );
     let cell = Arc::<TokenCell>::default();
     cell.set(LiveToken::new(text, live.expires_at(), "pin_totp".into(), 1).unwrap());
-    let setup = Setup { means: it.means(), legs: Some(Arc::clone(&it.legs)), credentials: 0 };
+    let setup = Setup { means: it.means(), legs: Some(Arc::clone(&it.legs)), credentials: 0, tries: 0 };
     let keeper = keepers.keep(it.account.clone(), Arc::clone(&cell), setup);
     keeper.given(facts(&stored)).await;
     assert_eq!(cell.standing().word(), "live");

@@ -171,7 +171,11 @@ impl Lifecycle {
     fn not_sent(&mut self, attempt: &LoginAttempt, now: Timestamp) {
         self.unsent = self.unsent.saturating_add(1);
         self.unsent_at = Some(now);
-        self.trouble = Some(NOT_SENT.into());
+        let mut trouble = NOT_SENT;
+        if let Some(why) = self.unsent_why.take().filter(|why| !why.is_empty()) {
+            trouble.summary = format!("{}: {why}", NOT_SENT.summary).into();
+        }
+        self.trouble = Some(trouble.into());
         match attempt.kind {
             AttemptKind::PinTotp | AttemptKind::Renewal => self.budget.last_mint_attempt = attempt.before,
             AttemptKind::ConsentToken => {

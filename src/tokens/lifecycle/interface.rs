@@ -31,6 +31,8 @@ pub enum Event {
         /// False when the wake did not ask for one.
         turn: bool,
     },
+    /// What stood in the way of a login that could not be sent may be gone.
+    LineMayWork,
     /// A person gave a token, which the keeper has checked and stored.
     GivenByHand(TokenFacts),
     /// How the attempt ended that was asked for under this id. Every attempt has

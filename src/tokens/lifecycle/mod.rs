@@ -215,6 +215,8 @@ pub struct Lifecycle {
     /// Attempts in a row that could not be sent, and when the last was.
     unsent: u8,
     unsent_at: Option<Timestamp>,
+    /// Why the next login that is told as not sent could not be.
+    unsent_why: Option<String>,
     /// Tokens in a row that died early.
     early_deaths: u8,
     /// Boxed like those of the budget and the state: hardly ever is there one.
@@ -241,6 +243,7 @@ impl Lifecycle {
             consent_back: false,
             unsent: 0,
             unsent_at: None,
+            unsent_why: None,
             early_deaths: 0,
             trouble: None,
             state: State::Absent,
@@ -386,6 +389,7 @@ impl Lifecycle {
                 self.measured = true;
                 self.budget.skew = skew;
             }
+            Event::LineMayWork => self.unsent_at = None,
             Event::Woken { turn } => {
                 if turn {
                     self.begin_if_due(now, calendar, actions);
@@ -520,6 +524,11 @@ impl Lifecycle {
     /// The generation that signs, as last said.
     pub const fn signing(&self) -> Option<u64> {
         self.signing
+    }
+
+    /// Why the login that is about to be told as not sent could not be, for people.
+    pub fn could_not_send(&mut self, why: String) {
+        self.unsent_why = Some(why);
     }
 
     /// A login was lost: the token it would have replaced may be dead.

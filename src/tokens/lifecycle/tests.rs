@@ -293,6 +293,24 @@ fn what_could_not_be_sent_is_tried_again_soon_and_then_less_often() {
     assert_eq!(desk.state(), "live");
 }
 
+/// Whoever mends the line and reloads does not wait out a backoff; and finds out before what was wrong with it.
+#[test]
+fn a_login_that_could_not_be_sent_says_why_and_is_tried_at_once_when_the_line_may_work() {
+    let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
+    for _ in 0..8 {
+        let id = desk.login();
+        desk.life.could_not_send("primary: no route to host".to_owned());
+        desk.end(id, AttemptOutcome::NotSent);
+    }
+    let trouble = desk.life.trouble().unwrap();
+    assert_eq!(trouble.code, "login_not_sent");
+    assert!(trouble.summary.ends_with(": primary: no route to host"), "{trouble:?}");
+    let waits = desk.wake().unwrap().0.duration_since(desk.now);
+    desk.tell(Event::LineMayWork);
+    let then = desk.wake().unwrap().0.duration_since(desk.now);
+    assert!(then < waits, "{then} is no sooner than {waits}");
+}
+
 /// The broker takes a code once; one that arrives late counts as a refused login.
 #[test]
 fn a_code_is_used_once_and_never_late() {

@@ -13,9 +13,9 @@ use super::super::call::part;
 use super::super::context::Console;
 use super::super::field::{Field, field};
 use super::super::form::Form;
-use super::super::guard::Visitor;
 use super::super::page;
 use super::super::shown::{Shown, path};
+use super::super::visitor::Visitor;
 
 /// The section.
 pub(super) fn show(shown: &Shown<'_>) -> Markup {

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::super::super::audit::AuditBody;
 use super::super::super::changes;
+use super::super::changes::value;
 use super::super::shown::Shown;
 use super::super::{page, words};
 
@@ -40,18 +41,10 @@ fn row(line: &AuditBody) -> Markup {
                 (what(&line.method, end))
                 @if line.status >= 400 { " " span.bad { (words::BAD) " refused (" (line.status) ")" } }
                 @for change in &line.changes {
-                    div.hint { (change.field) ": " (value(&change.before)) " → " (value(&change.after)) }
+                    div.hint { (change.field) ": " (value(change.before.as_deref())) " → " (value(change.after.as_deref())) }
                 }
             }
         }
-    }
-}
-
-fn value(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Null => "none".to_owned(),
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 

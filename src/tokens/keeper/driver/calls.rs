@@ -116,7 +116,7 @@ impl Driver {
                     CallResult::Token(_) | CallResult::Link(_) | CallResult::Refused(_) | CallResult::Heard => {
                         CheckOutcome::Unclear
                     }
-                    CallResult::Unknown | CallResult::NotSent => CheckOutcome::NoAnswer,
+                    CallResult::Unknown | CallResult::NotSent(_) => CheckOutcome::NoAnswer,
                 };
                 self.feed(Event::Checked { id, outcome }).await;
             }
@@ -132,8 +132,11 @@ impl Driver {
                         self.give_link(Err(refusal.trouble.clone()));
                         AttemptOutcome::Refused(*refusal)
                     }
-                    (CallResult::NotSent, _) => {
-                        self.give_link(Err(UNSENT));
+                    (CallResult::NotSent(why), _) => {
+                        let mut unsent = UNSENT;
+                        unsent.summary = format!("{}: {why}", UNSENT.summary).into();
+                        self.give_link(Err(unsent));
+                        self.machine.could_not_send(why);
                         AttemptOutcome::NotSent
                     }
                     (

@@ -55,7 +55,7 @@ impl Driver {
             () = self.shared.tasks.stopping() => return,
         };
         // What did not leave by this account's legs may leave by the next one's.
-        if !matches!(answer.said, CallResult::NotSent) {
+        if !matches!(answer.said, CallResult::NotSent(_)) {
             *asked = Some(Instant::now());
         }
         if let Some(skew) = answer.skew {
