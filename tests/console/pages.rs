@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::person::{Page, Person};
 use super::{LIMIT, Running, start};
+use crate::admin::api::token;
 use crate::support::wait_until;
 
 /// A page may have so many bytes.
@@ -19,12 +20,14 @@ fn account(name: &str, client_id: u32) -> Value {
     json!({ "name": name, "platform": "DHAN_V2_IPV6", "client_id": client_id.to_string() })
 }
 
-/// With pairs for two accounts.
+/// With pairs for two accounts, of which one has a token.
 fn with_pairs() -> Running {
     let running = start("");
-    running.api.post("/v1/accounts", account("bravo", 1_000_000_002)).is(201);
+    let mut bravo = account("bravo", 1_000_000_002);
+    bravo["access_token"] = token("1000000002", 80_000).into();
+    running.api.post("/v1/accounts", bravo).is(201);
     for name in ["alpha", "bravo"] {
-        running.api.post(&format!("/v1/accounts/{name}/pair"), json!({})).is(200);
+        running.api.post(&format!("/v1/accounts/{name}/pair"), json!({})).is(201);
     }
     running
 }
@@ -60,10 +63,11 @@ fn ten_thousand_accounts_are_pages_of_fifty() {
     let running = start("");
     thread::scope(|scope| {
         for part in 0..16 {
-            let api = running.api.clone();
+            let admin = running.gateway.admin();
             scope.spawn(move || {
                 for n in (part..ACCOUNTS - 1).step_by(16) {
-                    api.post("/v1/accounts", account(&format!("trader-{n:05}"), 1_100_000_000 + n)).is(201);
+                    let body = account(&format!("trader-{n:05}"), 1_100_000_000 + n);
+                    assert_eq!(admin.post("/v1/accounts", &body).0, 201);
                 }
             });
         }
@@ -234,7 +238,7 @@ fn this_machine_says_what_it_found_and_what_it_could_not_see() {
     assert!(before.has("2001:db8:a1:"), "the addresses are on no interface here: {before:?}");
     let page = desk.post("/console/machine/check", &[]);
     assert!(page.has("Check again") && page.has(" ago, at ") && page.has("Not known: "), "{page:?}");
-    assert!(page.has("data-copy=\"ip -6 route add local"), "no command to copy: {page:?}");
+    assert!(page.has("data-copy=\"ip -6 "), "no command to copy: {page:?}");
     assert!(page.has("as they should be"), "{page:?}");
     assert!(page.html.len() < LARGEST, "{}", page.html.len());
 }

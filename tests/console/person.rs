@@ -113,7 +113,7 @@ impl Person {
             self.csrf = csrf.to_owned();
         }
         match page.header("location").filter(|_| page.status == 303) {
-            Some(to) => self.get(&to.to_owned()),
+            Some(to) => self.get(to),
             None => page,
         }
     }

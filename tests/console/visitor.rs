@@ -60,8 +60,10 @@ impl Page {
 
     /// Forms that change something: all but those that sign out.
     pub(super) fn forms(&self) -> Vec<String> {
+        // A search changes nothing.
         let forms = self.html.split("<form").skip(1).filter_map(|rest| rest.split('>').next());
-        forms.filter(|form| !form.contains("/console/sign-out")).map(str::to_owned).collect()
+        let changing = forms.filter(|form| !form.contains("method=\"get\""));
+        changing.filter(|form| !form.contains("/console/sign-out")).map(str::to_owned).collect()
     }
 }
 

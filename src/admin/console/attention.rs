@@ -87,10 +87,9 @@ impl Attention {
         let since = Timestamp::now().saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
         admin.tasks.spawn(async move {
             let read = tokio::task::spawn_blocking(move || unsettled(&folder, since, MOST)).await;
-            match read {
-                Ok(Ok(found)) => this.orders.store(Arc::new(found)),
-                // The page of orders says why the journal cannot be read.
-                Ok(Err(_)) | Err(_) => {}
+            // Where it cannot be read, the page of orders says why.
+            if let Ok(Ok(found)) = read {
+                this.orders.store(Arc::new(found));
             }
         });
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::state::Admin;
 use super::attention::Attention;
 use super::chain_check::ChainCheck;
-use super::first_run::Skipped;
+use super::first_steps::Skipped;
 use super::once::Once;
 use super::runs::Runs;
 

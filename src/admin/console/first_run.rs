@@ -4,7 +4,7 @@
 //! Who skips a line skips it for everybody, until the gateway is restarted: nothing is kept for it. A gateway by which an
 //! order was ever executed has been through all of it, so a restart does not bring the list back.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::Extension;
 use axum::extract::State;
@@ -19,6 +19,7 @@ use super::super::state::Admin;
 use super::act::{Act, act, lacks};
 use super::call::part;
 use super::context::Console;
+use super::first_steps::{STEPS, Step};
 use super::form::Form;
 use super::page::{self, Part, form};
 use super::visitor::Visitor;
@@ -27,50 +28,6 @@ use crate::accounts::Account;
 use crate::domain::{AccountName, OperatorRole, Outcome, Role};
 use crate::host::{Finding, Severity, halves};
 use crate::orders::journal::{Query, query};
-
-/// A line of the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// There are addresses to give, or an account brought its own.
-    Addresses,
-    /// The host takes them as its own.
-    Answers,
-    /// There is an account.
-    Account,
-    /// Dhan knows an account's two addresses.
-    Registered,
-    /// An account is logged in and passed its checks.
-    Valid,
-    /// A program sent a request.
-    Connected,
-}
-
-const STEPS: [(Step, &str); 6] = [
-    (Step::Addresses, "Addresses"),
-    (Step::Answers, "This machine answers for them"),
-    (Step::Account, "First account"),
-    (Step::Registered, "Registered at Dhan"),
-    (Step::Valid, "Logged in and valid"),
-    (Step::Connected, "Your program connected"),
-];
-
-impl Step {
-    const fn bit(self) -> u8 {
-        1 << self as u8
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        STEPS.into_iter().map(|(step, _)| step).find(|step| format!("{step:?}") == text)
-    }
-}
-
-/// What people put off, in this process.
-#[derive(Debug, Default)]
-pub(super) struct Skipped {
-    steps: AtomicU8,
-    /// All was done once: nobody looks any more.
-    all_done: AtomicBool,
-}
 
 /// What is so, and what is needed to say how to go on.
 #[derive(Debug, Default)]
@@ -111,7 +68,7 @@ impl Progress {
         let traded = traded(admin);
         let so = [
             (Step::Addresses, has_addresses),
-            (Step::Answers, has_addresses && progress.is_looked_at && progress.findings.is_empty()),
+            (Step::Answers, traded || has_addresses && progress.is_looked_at && progress.findings.is_empty()),
             (Step::Account, !admin.accounts.is_empty()),
             (Step::Registered, is_registered || traded),
             (Step::Valid, is_valid || traded),
@@ -292,20 +249,4 @@ pub(super) async fn halve(
     let body = json!({ "name": "main", "primary": primary.to_string(), "secondary": secondary.to_string() });
     let done = "The pool main is there. Does this machine answer for its addresses?";
     act(&console, &visitor, Act { method: Method::POST, path: "/v1/pools", body, back: "/console", done }).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_named_in_forms_and_told_apart() {
-        let mut bits = 0;
-        for (step, _) in STEPS {
-            assert_eq!(Step::parse(&format!("{step:?}")), Some(step));
-            assert_eq!(bits & step.bit(), 0);
-            bits |= step.bit();
-        }
-        assert_eq!(Step::parse("All"), None);
-    }
 }

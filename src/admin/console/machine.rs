@@ -170,9 +170,9 @@ pub(super) fn one(finding: &Finding) -> Markup {
     let stops = finding.severity == Severity::Error;
     html! {
         div.finding.bad-edge[stops].warn-edge[!stops] {
-            p { (words::BAD) " " @if !stops { "Worth mending: " } strong { (finding.what) "." } }
-            p.hint { (finding.why) "." }
-            p { (finding.fix) "." }
+            p { @if stops { (words::BAD) " " } @else { (words::NEXT) " Worth mending: " } strong { (words::sentence(&finding.what)) } }
+            p.hint { (words::sentence(&finding.why)) }
+            p { (words::sentence(&finding.fix)) }
             (commands(&finding.commands))
         }
     }

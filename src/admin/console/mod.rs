@@ -27,6 +27,7 @@ mod evidence;
 mod field;
 mod first_addresses;
 mod first_run;
+mod first_steps;
 mod form;
 mod guard;
 mod halt_all;

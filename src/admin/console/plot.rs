@@ -235,11 +235,13 @@ fn path(parts: &[Part], y: impl Fn(f64) -> f64) -> String {
             runs = false;
             continue;
         };
-        let letter = if runs && !part.broken { 'L' } else { 'M' };
-        path.push_str(&format!("{letter}{} {}", tenth(x(place as f64 + 0.5)), tenth(y(value))));
-        // One that stands alone is a dot.
-        if letter == 'M' {
-            path.push_str("h.1");
+        let goes_on = parts.get(place + 1).is_some_and(|next| next.value.is_some() && !next.broken);
+        let (x, y) = (tenth(x(place as f64 + 0.5)), tenth(y(value)));
+        match (runs && !part.broken, goes_on) {
+            (true, _) => path.push_str(&format!("L{x} {y}")),
+            (false, true) => path.push_str(&format!("M{x} {y}")),
+            // One that stands alone would not be seen as a point.
+            (false, false) => path.push_str(&format!("M{} {y}h4", tenth(x - 2.0))),
         }
         runs = true;
     }
@@ -356,6 +358,7 @@ mod tests {
         assert_eq!(strokes(&[]).matches('M').count(), 2, "{}", strokes(&[]));
         assert_eq!(strokes(&[]).matches('L').count(), 2);
         assert_eq!(strokes(&[1_000_150]).matches('M').count(), 3);
+        assert_eq!(strokes(&[1_000_150]).matches("h4").count(), 2, "two stand alone");
     }
 
     #[test]

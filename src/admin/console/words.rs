@@ -67,7 +67,7 @@ pub(super) fn number(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + 2);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -79,6 +79,16 @@ pub(super) fn number(number: usize) -> String {
 pub(super) fn left(at: Timestamp) -> Option<String> {
     let left = Duration::try_from(at.duration_since(Timestamp::now())).ok()?;
     Some(span(left))
+}
+
+/// A text as a sentence: with a capital letter and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.trim().chars();
+    let mut sentence: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    if !sentence.ends_with(['.', '!', '?', ':']) {
+        sentence.push('.');
+    }
+    sentence
 }
 
 /// How long it is since `at`: `10 s`.
@@ -181,6 +191,12 @@ mod tests {
     fn numbers_and_rough_times_can_be_read_at_a_glance() {
         assert_eq!([0, 999, 1000, 10_000, 1_234_567].map(number), ["0", "999", "1,000", "10,000", "1,234,567"]);
         assert_eq!([0, 59, 100, 7000].map(|s| roughly(Duration::from_secs(s))), ["1 s", "59 s", "2 min", "2 h"]);
+    }
+
+    #[test]
+    fn a_text_becomes_a_sentence() {
+        assert_eq!(sentence("the clock is off"), "The clock is off.");
+        assert_eq!([sentence("Why?"), sentence("")], ["Why?", "."]);
     }
 
     #[test]
