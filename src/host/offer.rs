@@ -38,6 +38,8 @@ pub enum OfferKind {
     Few,
     /// It is one address alone: ask for a prefix.
     Single,
+    /// Only this network knows it (RFC 4193): the broker cannot answer to it.
+    Local,
 }
 
 impl Offer {
@@ -55,6 +57,7 @@ fn of(held: &[Held]) -> Vec<Offer> {
             continue;
         }
         let kind = match one.length {
+            _ if one.address.is_unique_local() => OfferKind::Local,
             128 => OfferKind::Single,
             FEW.. => OfferKind::Few,
             _ => two_of(prefix, held).map_or(OfferKind::Few, |(primary, secondary)| OfferKind::Two(primary, secondary)),
@@ -109,6 +112,7 @@ mod tests {
         assert_eq!(kinds(&[on("eth0", "2001:db8::5/124")]), [OfferKind::Few]);
         assert_eq!(kinds(&[on("eth0", "2001:db8::5/128")]), [OfferKind::Single]);
         assert_eq!(kinds(&[on("lo", "2001:db8::5/64")]), []);
+        assert_eq!(kinds(&[on("eth0", "fd00::5/64")]), [OfferKind::Local]);
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn seen(visitor: &Visitor, offers: &[Offer], may: bool) -> Markup {
                         }
                     }
                     OfferKind::Few => "Few addresses: no pool. Type an account's two when you create it.",
+                    OfferKind::Local => "Only your own network knows it: Dhan cannot answer to it. Only the built-in broker can.",
                     OfferKind::Single => "One address. Ask your provider for a routed prefix, or for single addresses.",
                 }
             } } }

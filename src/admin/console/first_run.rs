@@ -44,6 +44,12 @@ impl Progress {
         self.done & step.bit() != 0
     }
 
+    /// Names what is shown: it is other when something else is.
+    fn state(&self, put_off: u8) -> String {
+        let findings: Vec<&str> = self.findings.iter().map(|finding| finding.id).collect();
+        format!("{}-{put_off}-{}-{}", self.done, self.is_looked_at, findings.join("-"))
+    }
+
     /// Look. It walks over accounts and reads the journal: not on a runtime worker.
     fn look(admin: &Admin) -> Self {
         let mut progress = Self::default();
@@ -113,7 +119,7 @@ pub(super) async fn strip(console: &Console, visitor: &Visitor) -> Markup {
     let open = STEPS.into_iter().any(|(step, _)| !progress.has(step) && put_off & step.bit() == 0);
     html! {
         @if open {
-            section #first-steps aria-labelledby="first" data-live="token leg validation account host order" {
+            section #first-steps aria-labelledby="first" data-live="token leg validation account host order" data-state=(progress.state(put_off)) {
                 h2 #first { "First steps" }
                 p.hint { "This list ticks itself. It goes when all is done or skipped, and stays under " a href="/console/help" { "Help" } "." }
                 (list(console, visitor, &progress, put_off))
@@ -125,10 +131,11 @@ pub(super) async fn strip(console: &Console, visitor: &Visitor) -> Markup {
 /// `/console/first-run`
 pub(super) async fn show(State(console): State<Console>, Extension(visitor): Extension<Visitor>) -> Response {
     let progress = look(&console).await;
+    let put_off = console.skipped.steps.load(Ordering::Relaxed);
     let content = html! {
         h1 { "First steps" }
-        div #first-steps data-live="token leg validation account host order" {
-            (list(&console, &visitor, &progress, console.skipped.steps.load(Ordering::Relaxed)))
+        div #first-steps data-live="token leg validation account host order" data-state=(progress.state(put_off)) {
+            (list(&console, &visitor, &progress, put_off))
         }
     };
     page::page(&console, &visitor, Part::Help, "First steps", &content)

@@ -26,6 +26,8 @@ async function refresh() {
   for (const part of document.querySelectorAll("[data-live], [data-along]")) {
     const fresh = part.id && page?.getElementById(part.id);
     if (!fresh || fresh.outerHTML === part.outerHTML) continue;
+    // What somebody unfolded stays so while nothing else is new.
+    if (fresh.dataset.state && fresh.dataset.state === part.dataset.state) continue;
     const busy = part.contains(document.activeElement) && document.activeElement !== part;
     if (busy) held(part, fresh);
     else put(part, fresh);
