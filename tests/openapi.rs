@@ -7,7 +7,7 @@ use crate::support::python::{client, python_of};
 use crate::support::{Place, Process, wait_for};
 
 /// How long it may send requests. It ends by itself before, and what it did not get to is not checked.
-const SECONDS: &str = "90";
+const SECONDS: &str = "75";
 
 /// What the schema allows is taken, what it forbids is refused, and every reply is one that it names.
 #[test]

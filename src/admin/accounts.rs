@@ -16,7 +16,7 @@ use crate::accounts::overview::{Position, Sort, Trouble, Wanted};
 use crate::accounts::{Account, NewAccount, Patch};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::{ExposeSecret, LoginSecret};
-use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Secret};
+use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, totp};
 use crate::store::records::CredentialsRecord;
 
 /// Accounts, in the order of names or the worst first, and how many of them are in which trouble.
@@ -167,18 +167,18 @@ fn removed(fields: &mut Fields) -> Result<(bool, Vec<LoginSecret>), Failure> {
 }
 
 fn credentials(fields: &mut Fields) -> Result<CredentialsRecord, Failure> {
-    let checked = |name: &str, secret: Option<Secret>, check: fn(&str) -> Result<(), Invalid>| match secret {
-        Some(secret) => match check(secret.expose_secret()) {
-            Ok(()) => Ok(Some(secret)),
-            Err(why) => Err(Failure::field(name, why.to_string())),
-        },
-        None => Ok(None),
-    };
     let pin = fields.secret("pin")?;
     let totp_secret = fields.secret("totp_secret")?;
+    if let Some(Err(why)) = pin.as_ref().map(|pin| check_pin(pin.expose_secret())) {
+        return Err(Failure::field("pin", why.to_string()));
+    }
+    // Its letters may be right, and their number not.
+    if let Some(Err(why)) = totp_secret.as_ref().map(|secret| totp::decode(secret.expose_secret())) {
+        return Err(Failure::unusable("totp_secret", why.to_string()));
+    }
     Ok(CredentialsRecord {
-        pin: checked("pin", pin, check_pin)?,
-        totp_secret: checked("totp_secret", totp_secret, check_totp_secret)?,
+        pin,
+        totp_secret,
         phone: fields.secret("phone")?,
         api_key: fields.secret("api_key")?,
         api_secret: fields.secret("api_secret")?,
@@ -189,8 +189,4 @@ fn credentials(fields: &mut Fields) -> Result<CredentialsRecord, Failure> {
 fn check_pin(pin: &str) -> Result<(), Invalid> {
     let good = (4..=6).contains(&pin.len()) && pin.bytes().all(|b| b.is_ascii_digit());
     good.then_some(()).ok_or(Invalid::new("a PIN is 4 to 6 digits"))
-}
-
-fn check_totp_secret(secret: &str) -> Result<(), Invalid> {
-    crate::domain::totp::decode(secret).map(drop)
 }

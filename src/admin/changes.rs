@@ -20,7 +20,7 @@ pub(super) struct AuditPaging {
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// `next` of the page before.
-    #[param(value_type = Option<u64>)]
+    #[param(value_type = Option<i64>, minimum = 0)]
     pub cursor: Option<u64>,
 }
 
@@ -29,7 +29,9 @@ pub(super) struct AuditPaging {
     responses((status = 200, body = Page<AuditBody>), (status = 422, body = Problem)))]
 pub(super) async fn list(State(admin): State<Admin>, mut given: Parameters) -> Result<Json<Page<AuditBody>>, Failure> {
     let limit = given.limit()?;
-    let cursor = given.read("cursor", "is none of this list's", |text| text.parse().ok())?;
+    // As far as the document's integers go.
+    let cursor =
+        given.read("cursor", "is none of this list's", |text| u64::try_from(text.parse::<i64>().ok()?).ok())?;
     given.done()?;
     page(&admin, cursor, limit).await.map(Json)
 }

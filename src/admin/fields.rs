@@ -259,9 +259,11 @@ impl Fields {
             Some(Value::Array(items)) if items.len() <= 2 => items,
             Some(_) => return Err(Failure::field(name, "must be a list of one or two addresses")),
         };
-        let address = |item: &Value| item.as_str()?.trim().parse().ok();
-        let addresses: Option<Vec<IpAddr>> = items.iter().map(address).collect();
-        addresses.ok_or_else(|| Failure::field(name, "has an item that is no IP address"))
+        let read = |item: &Value| {
+            let text = item.as_str().ok_or_else(|| Failure::field(name, "has an item that is no text"))?;
+            text.trim().parse().map_err(|_| Failure::unusable(name, "has an item that is no IP address"))
+        };
+        items.iter().map(read).collect()
     }
 
     /// A prefix that must be there.

@@ -26,7 +26,7 @@ pub(super) async fn assign(
     fields.done()?;
     if let Some(id) = reservation {
         if pool.is_some() || given.0.is_some() || given.1.is_some() {
-            return Err(Failure::field("reservation", "give a reservation, a pool or a pair, and not two of them"));
+            return Err(Failure::unusable("reservation", "give a reservation, a pool or a pair, and not two of them"));
         }
         let assigned = admin.accounts.assign_reserved(&name, &id).await?;
         admin.host.look_again();
@@ -35,11 +35,11 @@ pub(super) async fn assign(
     let assigned = match given {
         (None, None) => admin.accounts.assign_next(&name, pool.as_deref()).await?,
         (Some(_), Some(_)) if pool.is_some() => {
-            return Err(Failure::field("pool", "give a pool or a pair, not both"));
+            return Err(Failure::unusable("pool", "give a pool or a pair, not both"));
         }
         (Some(primary), Some(secondary)) => admin.accounts.assign_given(&name, Pair { primary, secondary }).await?,
-        (None, Some(_)) => return Err(Failure::field("primary", "is missing; a pair is two addresses")),
-        (Some(_), None) => return Err(Failure::field("secondary", "is missing; a pair is two addresses")),
+        (None, Some(_)) => return Err(Failure::unusable("primary", "is missing; a pair is two addresses")),
+        (Some(_), None) => return Err(Failure::unusable("secondary", "is missing; a pair is two addresses")),
     };
     admin.host.look_again();
     let status = if assigned.new { StatusCode::CREATED } else { StatusCode::OK };

@@ -333,7 +333,7 @@ pub(super) struct PairFields {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct TokenFields {
     /// Write-only.
-    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[!-~]+[\\t-\\r ]*$")]
     pub access_token: String,
 }
 

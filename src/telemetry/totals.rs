@@ -47,7 +47,7 @@ impl Spread {
     pub fn quantile_since(&self, earlier: &Self, part: f64) -> Option<f64> {
         let before = |at: usize| earlier.0.get(at).map_or(0, |(_, count)| *count);
         let counts = self.0.iter().enumerate().map(|(at, (bound, count))| (*bound, count.saturating_sub(before(at))));
-        let all = counts.clone().last().map(|(_, count)| count).filter(|all| *all > 0)?;
+        let all = counts.clone().next_back().map(|(_, count)| count).filter(|all| *all > 0)?;
         let wanted = part * all as f64;
         let (mut below, mut counted) = (0.0, 0);
         for (bound, count) in counts {
