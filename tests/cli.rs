@@ -332,7 +332,7 @@ fn a_token_is_given_and_its_state_shown_on_both_clocks() {
 
     let json = shell.with_input(&["token", "set", "alpha", "--file", "-", "--json"], &given).ends(0);
     assert_eq!(json.out.trim_end(), raw(api, "/v1/accounts/alpha/token"));
-    shell.with_input(&["token", "set", "alpha", "--file", "-"], "no token").fails(1, &["422 invalid"]);
+    shell.with_input(&["token", "set", "alpha", "--file", "-"], "no token").fails(1, &["422 unusable"]);
     shell.run(&["token", "set", "alpha"]).fails(2, &["--file", "--ask"]);
     shell.run(&["token", "set", "nobody", "--file", "token.txt"]).fails(1, &["404 not_found"]);
 }

@@ -97,18 +97,7 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
                 Err(err) => Reply::json(StatusCode::BAD_REQUEST, &json!({"error": err.to_string()})),
             },
         },
-        ("GET", ["habits"]) => Reply::ok(&sandbox.habits()),
-        ("PUT", ["habits"]) => match serde_json::from_slice::<Habits>(body) {
-            Ok(habits) => {
-                sandbox.set_habits(habits);
-                Reply::empty(StatusCode::NO_CONTENT)
-            }
-            Err(err) => bad(&err),
-        },
-        ("DELETE", ["habits"]) => {
-            sandbox.set_habits(Habits::default());
-            Reply::empty(StatusCode::NO_CONTENT)
-        }
+        (_, ["habits"]) => habits(sandbox, method, body),
         ("PUT", ["address-form"]) => match serde_json::from_slice::<AddressForm>(body) {
             Ok(form) => {
                 sandbox.set_address_form(form);
@@ -145,6 +134,25 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
         },
         ("DELETE", ["faults"]) => {
             sandbox.clear_faults();
+            Reply::empty(StatusCode::NO_CONTENT)
+        }
+        _ => missing(),
+    }
+}
+
+/// What the broker does at all times.
+fn habits(sandbox: &Sandbox, method: &str, body: &[u8]) -> Reply {
+    match method {
+        "GET" => Reply::ok(&sandbox.habits()),
+        "PUT" => match serde_json::from_slice::<Habits>(body) {
+            Ok(habits) => {
+                sandbox.set_habits(habits);
+                Reply::empty(StatusCode::NO_CONTENT)
+            }
+            Err(err) => bad(&err),
+        },
+        "DELETE" => {
+            sandbox.set_habits(Habits::default());
             Reply::empty(StatusCode::NO_CONTENT)
         }
         _ => missing(),

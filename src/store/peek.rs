@@ -8,11 +8,14 @@ use std::path::Path;
 use super::records::{self, Record, RecordKey};
 use super::{MasterKey, Sealer, StoreError, export, unreadable};
 
+/// Records of one kind, each with its key.
+pub(super) type Exported<R> = Vec<(<R as Record>::Key, R)>;
+
 /// The records of one kind; nothing where there is no store, or it has made no export yet.
 ///
 /// # Errors
 /// [`StoreError::WrongKey`], [`StoreError::Corrupt`] where no export opens as a whole, [`StoreError::Io`].
-pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Option<Vec<(R::Key, R)>>, StoreError> {
+pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Option<Exported<R>>, StoreError> {
     let fail = |err: std::io::Error| StoreError::of(err.into(), "read the exports of", path);
     let sealer = Sealer::new(key)?;
     let exports = path.join("exports");
