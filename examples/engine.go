@@ -87,7 +87,7 @@ func place(base string, order object) (string, error) {
 		}
 		outcome = headers.Get("sixgate-outcome")
 		if outcome == "" && status >= 500 {
-			// It comes from something between here and the gateway: the order may have been sent.
+			// It broke down on the way, here or in something between: the order may have been sent.
 			outcome = "unknown"
 		}
 		retryAfter := headers.Get("Retry-After")

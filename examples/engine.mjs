@@ -48,7 +48,7 @@ async function place(base, order) {
     const { status, headers, json } = reply;
     outcome = headers.get("sixgate-outcome");
     if (outcome === null && status >= 500) {
-      // It comes from something between here and the gateway: the order may have been sent.
+      // It broke down on the way, here or in something between: the order may have been sent.
       outcome = "unknown";
     }
     say({ step: "place", attempt, status, outcome, repeat: headers.has("sixgate-repeat") });

@@ -63,7 +63,7 @@ def place(base, order):
             continue
         outcome = headers["sixgate-outcome"]
         if outcome is None and status >= 500:
-            # It comes from something between here and the gateway: the order may have been sent.
+            # It broke down on the way, here or in something between: the order may have been sent.
             outcome = "unknown"
         repeat = headers["sixgate-repeat"] is not None
         say(step="place", attempt=attempt, status=status, outcome=outcome, repeat=repeat)

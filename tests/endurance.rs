@@ -25,7 +25,8 @@ const PARTS: usize = 10;
 /// What one order that left may take in memory until its id is forgotten.
 const REMEMBERED: usize = 1024;
 /// What is not counted: pages that the allocator keeps, and as little as refused orders (0.43 KB each once) would show in.
-const SLACK: usize = 3 * 1024 * 1024;
+/// With the last 4,096 events, which are kept for who connects again, of some 1.5 KB each.
+const SLACK: usize = 10 * 1024 * 1024;
 
 /// What the gateway holds at a moment.
 #[derive(Clone, Copy, Debug)]

@@ -25,7 +25,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("sixgate-reque
 pub(crate) const SOURCE: HeaderName = HeaderName::from_static("sixgate-source");
 /// `primary` or `secondary`, likewise.
 pub(crate) const LEG: HeaderName = HeaderName::from_static("sixgate-leg");
-/// On replies to order writes, and on all that the gateway answers by itself because there is none of the broker's.
+/// On replies to order writes.
 pub(crate) const OUTCOME: HeaderName = HeaderName::from_static("sixgate-outcome");
 /// The correlation id that was filled in, if one was.
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("sixgate-correlation-id");
@@ -216,8 +216,6 @@ impl Problem {
         *reply.status_mut() = self.code.status();
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        // Where the body tells it, a refusal of who is nobody's caller too: an engine reads the header.
-        headers.insert(OUTCOME, HeaderValue::from_static(self.outcome.as_str()));
         // Whole seconds (RFC 9110 section 10.2.3), and not too early.
         let seconds = match self.retry {
             Retry::Default => self.code.retry_after().map(u64::from),
@@ -375,23 +373,6 @@ impl http_body::Body for Body {
             Self::Own(body) => body.size_hint(),
             Self::Broker(body) => body.size_hint(),
             Self::Begun { .. } => SizeHint::default(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An engine goes by the header, and a refusal without it would be taken for one of something in between.
-    #[tokio::test]
-    async fn a_problem_tells_its_outcome_in_its_header_and_in_its_body() {
-        for outcome in [Outcome::NotSent, Outcome::Rejected, Outcome::Executed, Outcome::Unknown] {
-            let reply = Problem::new(Code::UpstreamFailed, "why", outcome).into_reply(None, "id");
-            assert_eq!(reply.headers()[OUTCOME], outcome.as_str());
-            let body = reply.into_body().collect().await.unwrap().to_bytes();
-            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(body["outcome"], outcome.as_str());
         }
     }
 }

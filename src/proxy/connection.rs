@@ -14,7 +14,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +25,7 @@ use super::exchange::{Handled, Inbound, TunnelContext, Upgrade};
 use super::http1::{Connection, ParseRefusal, ReadError, ReplyFraming, RequestHead, Rewind};
 use super::tunnel::{self, CallerStream};
 use crate::dispatch::Arrival;
-use crate::dispatch::reply::{Body, Code, Problem};
+use crate::dispatch::reply::{self, Body, Code, Problem};
 use crate::domain::Outcome;
 use crate::domain::places::{ConnectionPermit, PermitHandle};
 
@@ -373,24 +372,23 @@ impl Proxy {
             drop(permit);
             handled
         });
-        answer_of(handled.await).unwrap_or_else(|problem| self.refuse(None, problem))
+        match handled.await {
+            Ok(Handled::Reply(reply)) => reply,
+            Ok(Handled::Upgrade(..)) => {
+                self.refuse(None, Problem::before_sending(Code::BadRequest, "not possible over HTTP/2"))
+            }
+            Err(_) => {
+                let detail = "the request broke down inside the gateway; look in the order book";
+                may_have_left(self.refuse(None, Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown)))
+            }
+        }
     }
 }
 
-/// What the task of an HTTP/2 request came to.
-///
-/// # Errors
-/// The task broke down, or its reply is none that HTTP/2 can carry.
-fn answer_of(ended: Result<Handled, JoinError>) -> Result<Response<Body>, Problem> {
-    match ended {
-        Ok(Handled::Reply(reply)) => Ok(reply),
-        Ok(Handled::Upgrade(..)) => Err(Problem::before_sending(Code::BadRequest, "not possible over HTTP/2")),
-        // It broke down somewhere, and an order may have left before that.
-        Err(_) => {
-            let detail = "the request broke down inside the gateway; look in the order book";
-            Err(Problem::new(Code::OutcomeUnknown, detail, Outcome::Unknown))
-        }
-    }
+/// The answer to a request that broke down somewhere. An order may have left before that, and an engine reads the header.
+fn may_have_left(mut reply: Response<Body>) -> Response<Body> {
+    reply.headers_mut().insert(reply::OUTCOME, HeaderValue::from_static(Outcome::Unknown.as_str()));
+    reply
 }
 
 /// A request of an HTTP/2 connection, to its end. With the last one its connection is idle.
@@ -466,12 +464,13 @@ mod tests {
         let held = room(Proxy::connection::<TcpStream>);
         assert!(held <= 528, "{held} bytes");
     }
-    /// An order may have left before its task broke down: an engine that heard no outcome would place it anew.
-    #[tokio::test]
-    async fn a_request_whose_task_breaks_down_has_an_unknown_outcome() {
-        let task = crate::domain::tasks::Tasks::default().spawn(async { panic!("a mistake of the program") });
-        let reply = answer_of(task.await).unwrap_err().into_reply(None, "id");
+
+    /// An engine that heard no outcome of an order which may have left would place it anew.
+    #[test]
+    fn a_request_that_broke_down_has_an_unknown_outcome_in_its_header_too() {
+        let problem = Problem::new(Code::OutcomeUnknown, "it broke down", Outcome::Unknown);
+        let reply = may_have_left(problem.into_reply(None, "id"));
         assert_eq!(reply.status(), StatusCode::GATEWAY_TIMEOUT);
-        assert_eq!(reply.headers()[crate::dispatch::reply::OUTCOME], "unknown");
+        assert_eq!(reply.headers()[reply::OUTCOME], "unknown");
     }
 }
