@@ -12,11 +12,11 @@ use super::{MasterKey, Sealer, StoreError, export, unreadable};
 ///
 /// # Errors
 /// [`StoreError::WrongKey`], [`StoreError::Corrupt`] where no export opens as a whole, [`StoreError::Io`].
-pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Option<Vec<(R::Key, R)>>, StoreError> {
+pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Vec<(R::Key, R)>, StoreError> {
     let fail = |err: std::io::Error| StoreError::of(err.into(), "read the exports of", path);
     let sealer = Sealer::new(key)?;
     let exports = path.join("exports");
-    let Some((_, newest)) = export::list(&exports).map_err(fail)?.into_iter().next() else { return Ok(None) };
+    let Some((_, newest)) = export::list(&exports).map_err(fail)?.into_iter().next() else { return Ok(Vec::new()) };
     let header = export::read_header(&newest).map_err(fail)?;
     if header.key_id != sealer.key_id() {
         return Err(StoreError::WrongKey { path: path.to_path_buf() });
@@ -36,5 +36,5 @@ pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Option<Vec<(R
         let key = physical.get(1..).and_then(R::Key::from_bytes);
         key.zip(plain).ok_or_else(|| unreadable::<R>(physical))
     });
-    read.collect::<Result<Vec<_>, _>>().map(Some)
+    read.collect()
 }
