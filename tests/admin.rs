@@ -220,6 +220,8 @@ fn every_documented_route_answers_as_documented() {
     }
 
     api.post("/v1/console/links", json!({})).is(201);
+    assert_eq!(api.post("/v1/reload", json!({})).is(200).body["problems"], json!([]));
+    api.post("/v1/reload", json!({ "file": "x" })).is(422);
     let audit = api.get("/v1/audit?limit=1").is(200);
     let older = api.get(&format!("/v1/audit?cursor={}", audit.text("/next"))).is(200);
     assert_eq!(older.body["items"][0]["hash"], audit.body["items"][0]["prev"]);

@@ -24,7 +24,7 @@ pub fn refused_by_state(config: &Config) -> Result<Vec<(String, String)>, String
         Err(err) => return Err(chain(&err)),
     };
     let stored = match store::exported::<PoolRecord>(path, &key) {
-        Ok(stored) => stored.unwrap_or_default(),
+        Ok(stored) => stored,
         Err(err @ StoreError::WrongKey { .. }) => return Ok(vec![("state.master_key_file".to_owned(), chain(&err))]),
         Err(err) => return Err(chain(&err)),
     };

@@ -387,7 +387,7 @@ impl Proxy {
 
 /// The answer to a request that broke down somewhere. An order may have left before that, and an engine reads the header.
 fn may_have_left(mut reply: Response<Body>) -> Response<Body> {
-    reply.headers_mut().insert(reply::OUTCOME, HeaderValue::from_static(Outcome::Unknown.as_str()));
+    reply.headers_mut().insert(reply::OUTCOME, http::HeaderValue::from_static(Outcome::Unknown.as_str()));
     reply
 }
 

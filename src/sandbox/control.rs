@@ -124,15 +124,22 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
             }
             None => missing(),
         },
-        ("GET", ["faults"]) => Reply::ok(&sandbox.faults()),
-        ("POST", ["faults"]) => match serde_json::from_slice::<Fault>(body) {
+        (method, ["faults"]) => faults(sandbox, method, body),
+        _ => missing(),
+    }
+}
+
+fn faults(sandbox: &Sandbox, method: &str, body: &[u8]) -> Reply {
+    match method {
+        "GET" => Reply::ok(&sandbox.faults()),
+        "POST" => match serde_json::from_slice::<Fault>(body) {
             Ok(fault) => {
                 sandbox.fault(fault);
                 Reply::empty(StatusCode::CREATED)
             }
             Err(err) => bad(&err),
         },
-        ("DELETE", ["faults"]) => {
+        "DELETE" => {
             sandbox.clear_faults();
             Reply::empty(StatusCode::NO_CONTENT)
         }

@@ -8,18 +8,15 @@ use std::path::Path;
 use super::records::{self, Record, RecordKey};
 use super::{MasterKey, Sealer, StoreError, export, unreadable};
 
-/// Records of one kind, each with its key.
-pub(super) type Exported<R> = Vec<(<R as Record>::Key, R)>;
-
 /// The records of one kind; nothing where there is no store, or it has made no export yet.
 ///
 /// # Errors
 /// [`StoreError::WrongKey`], [`StoreError::Corrupt`] where no export opens as a whole, [`StoreError::Io`].
-pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Option<Exported<R>>, StoreError> {
+pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Vec<(R::Key, R)>, StoreError> {
     let fail = |err: std::io::Error| StoreError::of(err.into(), "read the exports of", path);
     let sealer = Sealer::new(key)?;
     let exports = path.join("exports");
-    let Some((_, newest)) = export::list(&exports).map_err(fail)?.into_iter().next() else { return Ok(None) };
+    let Some((_, newest)) = export::list(&exports).map_err(fail)?.into_iter().next() else { return Ok(Vec::new()) };
     let header = export::read_header(&newest).map_err(fail)?;
     if header.key_id != sealer.key_id() {
         return Err(StoreError::WrongKey { path: path.to_path_buf() });
@@ -39,5 +36,5 @@ pub fn exported<R: Record>(path: &Path, key: &MasterKey) -> Result<Option<Export
         let key = physical.get(1..).and_then(R::Key::from_bytes);
         key.zip(plain).ok_or_else(|| unreadable::<R>(physical))
     });
-    read.collect::<Result<Vec<_>, _>>().map(Some)
+    read.collect()
 }

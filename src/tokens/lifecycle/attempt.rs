@@ -173,7 +173,7 @@ impl Lifecycle {
         self.unsent_at = Some(now);
         let mut trouble = NOT_SENT;
         if let Some(why) = self.unsent_why.take().filter(|why| !why.is_empty()) {
-            trouble.summary = format!("{}: {why}", NOT_SENT.summary).into();
+            trouble.summary = format!("a login could not be sent: {why}").into();
         }
         self.trouble = Some(trouble.into());
         match attempt.kind {

@@ -134,7 +134,7 @@ impl Driver {
                     }
                     (CallResult::NotSent(why), _) => {
                         let mut unsent = UNSENT;
-                        unsent.summary = format!("{}: {why}", UNSENT.summary).into();
+                        unsent.summary = format!("a login link could not be asked for: {why}").into();
                         self.give_link(Err(unsent));
                         self.machine.could_not_send(why);
                         AttemptOutcome::NotSent
