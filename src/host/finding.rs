@@ -42,15 +42,18 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// With these commands.
-    pub(super) fn run(self, commands: impl IntoIterator<Item = String>) -> Self {
-        Self { commands: commands.into_iter().collect(), ..self }
-    }
-
     /// Without IPv6 nothing else can be right, and saying so of every address hides it.
     pub(super) fn hides_addresses(&self) -> bool {
         matches!(self.id, "ipv6_off" | "ipv6_sockets_forbidden")
     }
+}
+
+/// The finding with these commands, which stand in its text too where it has none.
+pub(super) fn mended_by(mut finding: Finding, commands: Vec<String>) -> Finding {
+    if !commands.is_empty() && finding.fix.is_empty() {
+        finding.fix = format!("as root: {}", commands.join(" && "));
+    }
+    Finding { commands, ..finding }
 }
 
 /// So many addresses are named in one text.

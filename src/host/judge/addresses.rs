@@ -2,13 +2,12 @@
 
 use ipnet::Ipv6Net;
 
-use super::mended_by;
 use crate::host::addresses::Held;
 use crate::host::check::Book;
 use crate::host::commands;
 use crate::host::evidence::Evidence;
 use crate::host::facts::{Look, Wish};
-use crate::host::finding::Finding;
+use crate::host::finding::{Finding, mended_by};
 use crate::host::findings::{one_way_for_both, trouble};
 use crate::host::texts;
 

@@ -4,10 +4,10 @@ use std::net::Ipv6Addr;
 
 use ipnet::Ipv6Net;
 
-use super::mended_by;
 use crate::host::check::Book;
 use crate::host::commands;
 use crate::host::evidence::Evidence;
+use crate::host::finding::mended_by;
 use crate::host::texts;
 
 pub(super) fn judge(evidence: &Evidence, book: &mut Book) {

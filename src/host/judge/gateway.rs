@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::mended_by;
 use crate::host::check::Book;
 use crate::host::commands;
 use crate::host::evidence::Evidence;
 use crate::host::facts::Ipv6;
+use crate::host::finding::mended_by;
 use crate::host::folder::{Folder, Kind};
 use crate::host::texts;
 

@@ -1,9 +1,9 @@
 //! Checks 28 to 33: the clock, and what the kernel allows.
 
-use super::mended_by;
 use crate::host::check::Book;
 use crate::host::commands;
 use crate::host::evidence::{Came, Evidence};
+use crate::host::finding::mended_by;
 use crate::host::texts;
 
 /// Programs that keep a clock right.

@@ -1,10 +1,9 @@
 //! Checks 16 and 18 to 23: the ways out, and what is on them.
 
-use super::mended_by;
 use crate::host::check::Book;
 use crate::host::evidence::{Came, Evidence, Try};
 use crate::host::facts::Look;
-use crate::host::finding::Finding;
+use crate::host::finding::{Finding, mended_by};
 use crate::host::texts;
 
 /// What IPv6 wants of every line (RFC 8200).

@@ -9,7 +9,6 @@ mod names;
 
 use super::check::{Book, Examination, Examined};
 use super::evidence::Evidence;
-use super::finding::Finding;
 
 /// Judge all checks.
 pub fn examine(evidence: &Evidence) -> Examination {
@@ -36,14 +35,6 @@ fn checks(evidence: &Evidence) -> Vec<Examined> {
     limits::judge(evidence, &mut book);
     gateway::judge(evidence, &mut book);
     book.close()
-}
-
-/// With these commands, of which a person reads in `fix` too.
-fn mended_by(mut finding: Finding, commands: Vec<String>) -> Finding {
-    if !commands.is_empty() && finding.fix.is_empty() {
-        finding.fix = format!("as root: {}", commands.join(" && "));
-    }
-    finding.run(commands)
 }
 
 #[cfg(test)]

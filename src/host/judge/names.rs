@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
-use super::mended_by;
 use crate::host::check::Book;
 use crate::host::commands;
 use crate::host::evidence::{BrokerHost, Evidence, NameAnswer, NameSays, NamesSaid};
+use crate::host::finding::mended_by;
 use crate::host::texts;
 
 /// A server that takes longer is slow: a host that moves is followed only as fast.
