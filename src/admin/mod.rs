@@ -36,6 +36,7 @@ mod orders;
 mod pairs;
 mod parameters;
 mod pools;
+mod previews;
 mod registration;
 mod reload;
 mod reloads;

@@ -28,7 +28,7 @@ use crate::domain::{Pair, Role, Secret, steady};
 use crate::legs::{Leg, Reason};
 use crate::tokens::lifecycle::State;
 
-pub(super) use account::{AccountsBody, ListFilter, TotpBody, TotpFields};
+pub(super) use account::{ListFilter, TotpBody, TotpFields};
 pub(super) use addresses::{AddressBody, AddressFilter, GivenPairBody, PairPaging, ReservationBody};
 pub(super) use broker::{
     AccountChecksBody, AllChecksBody, ChecksBody, RegisteredBody, RegistrationBody, ReplaceFields,
@@ -46,7 +46,16 @@ pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody
 pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
 pub(super) use broker::CheckBody;
 
-use account::{SeenRegistrationBody, ValidatedBody};
+use account::{CountsBody, SeenRegistrationBody, ValidatedBody};
+
+/// A page of accounts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AccountsBody {
+    pub items: Vec<AccountBody>,
+    /// Give it as `cursor` to get the next page; null at the end.
+    pub next: Option<String>,
+    pub counts: CountsBody,
+}
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]

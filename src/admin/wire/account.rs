@@ -3,7 +3,6 @@
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::AccountBody;
 use super::broker::{CheckBody, ChecksBody};
 use crate::accounts::overview::{Counts, Trouble};
 use crate::accounts::validate::Validated;
@@ -127,15 +126,6 @@ impl From<Counts> for CountsBody {
             not_validated: counts.of(Trouble::NotValidated),
         }
     }
-}
-
-/// A page of accounts.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct AccountsBody {
-    pub items: Vec<AccountBody>,
-    /// Give it as `cursor` to get the next page; null at the end.
-    pub next: Option<String>,
-    pub counts: CountsBody,
 }
 
 /// Which accounts, and in which order. Only for the document.
