@@ -118,5 +118,5 @@ fn used_up_logins_by_the_page_are_told() {
     let page = browser.post("/console/accounts/a1/consent", &[]).is(200).has(&["Open Dhan's login page"]);
     let start = page.html.split("href=\"").find(|part| part.contains("/auth/dhan/start")).unwrap();
     assert!(start.starts_with("http://127.0.0.1:8081/auth/dhan/start?state="), "{start}");
-    browser.follow("/console/accounts/a1/consent", &[]).has(&["25", "midnight"]);
+    browser.follow("/console/accounts/a1/consent", &[]).has(&["25 consents", "until tomorrow"]);
 }
