@@ -249,7 +249,7 @@ fn plots_say_what_will_be_there_and_then_show_it() {
     let mut viewer = running.signed_in("viewer.token");
     let page = viewer.get("/console/plots");
     assert!(page.has("From the first request on") && page.has("will stand here"), "{page:?}");
-    wait_until("a sample was taken", LIMIT, || viewer.get("/console/plots").has("<svg class=\"plot\""));
+    wait_until("a sample was taken", LIMIT, || viewer.get("/console/plots").has("out of use now"));
     let page = viewer.get("/console/plots?window=24h");
     assert!(page.status == 200 && page.has("Last 24 hours"), "{page:?}");
     let page = viewer.get("/console/plots");

@@ -72,8 +72,8 @@ fn a_token_that_was_replaced_is_told_with_its_clock_or_the_way_to_another() {
     world.broker.kill_token(&by_itself.client_id);
     order(&world, &by_itself, "two");
     let mut browser = Browser::sign_in(&world, "admin");
-    let page = shows(&mut browser, "/console/accounts/a2", "Another login replaced this token");
-    page.has(&["The gateway logs in again at", "something else logs in", "Wait:", "Logs in again at"]);
+    let page = shows(&mut browser, "/console/accounts/a2", "Waiting for its next try at");
+    page.has(&["Logs in again at", "Paste a token"]);
 }
 
 /// `Please regenerate the API token`.

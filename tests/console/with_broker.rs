@@ -9,8 +9,9 @@ use super::visitor::Page;
 use crate::support::wait::poll;
 use crate::support::world::{World, config, pins};
 
-/// For what takes milliseconds, or until the next TOTP code: 30 s.
-pub(super) const LIMIT: Duration = Duration::from_secs(90);
+/// For what takes milliseconds, or until the gateway tries a refused login again: 130 s after the try before (Dhan allows
+/// one in two minutes).
+pub(super) const LIMIT: Duration = Duration::from_secs(170);
 
 /// A gateway with three roles and no account, and a broker that leaves the time between logins to it.
 pub(super) fn world() -> World {

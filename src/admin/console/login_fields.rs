@@ -38,8 +38,13 @@ pub(super) fn cards(platform: &str) -> Markup {
             div.cards-of-choice {
                 @for (value, title, text) in CARDS {
                     label.card {
-                        input type="radio" name="platform" value=(value) checked[platform == value];
-                        span { strong { (title) } " " span.hint { (value) } br; (text) }
+                        // What it is called is the title alone: its text names fields that have labels of their own.
+                        input type="radio" name="platform" value=(value) checked[platform == value]
+                            aria-labelledby={ "way-" (value) } aria-describedby={ "about-" (value) };
+                        span {
+                            strong id={ "way-" (value) } { (title) } " "
+                            span id={ "about-" (value) } { span.hint { (value) } br; (text) }
+                        }
                     }
                 }
             }

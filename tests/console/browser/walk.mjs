@@ -99,15 +99,15 @@ async function create(page) {
   await page.getByLabel("Bring my own").check();
   await page.getByLabel("Primary address").fill(made.primary);
   await page.getByLabel("Secondary address").fill(made.secondary);
-  await page.getByLabel("PIN", { exact: false }).first().fill("12");
-  await page.getByLabel("TOTP key").first().fill(made.totp_secret);
+  await page.getByLabel("PIN").fill("12");
+  await page.getByLabel("TOTP key").fill(made.totp_secret);
   await page.getByRole("button", { name: "Validate and Save" }).click();
   await page.getByRole("alert").first().waitFor();
-  check((await page.getByLabel("TOTP key").first().inputValue()) === made.totp_secret, "a secret that was typed was lost to an error");
+  check((await page.getByLabel("TOTP key").inputValue()) === made.totp_secret, "a secret that was typed was lost to an error");
   check((await page.getByLabel("Nickname").inputValue()) === made.nickname, "a nickname that was typed was lost to an error");
   await page.screenshot({ path: `${shots}/create-error.png`, fullPage: true });
   await look(page, "create with an error");
-  await page.getByLabel("PIN", { exact: false }).first().fill(made.pin);
+  await page.getByLabel("PIN").fill(made.pin);
   await page.getByRole("button", { name: "Validate and Save" }).click();
   await page.getByText("This account can trade.").waitFor({ timeout: 120_000 });
   await page.screenshot({ path: `${shots}/can-trade.png`, fullPage: true });
@@ -151,14 +151,14 @@ async function endsWhileTyping(context) {
   const page = await signInByHand(context);
   await page.goto(`${base}/console/create`);
   await page.getByLabel("Nickname").fill("typed before");
-  await page.getByLabel("TOTP key").first().fill(made.totp_secret);
+  await page.getByLabel("TOTP key").fill(made.totp_secret);
   const cookies = await context.cookies();
   await context.clearCookies();
   expected.push("401");
   await page.getByRole("button", { name: "Save only" }).click();
   await page.getByText("You are signed out").first().waitFor();
   check((await page.getByLabel("Nickname").inputValue()) === "typed before", "what was typed went with the session");
-  check((await page.getByLabel("TOTP key").first().inputValue()) === made.totp_secret, "a secret that was typed went with the session");
+  check((await page.getByLabel("TOTP key").inputValue()) === made.totp_secret, "a secret that was typed went with the session");
   await context.addCookies(cookies);
   expected.pop();
 }
