@@ -70,7 +70,7 @@ pub(super) fn limit(text: &str) -> Result<usize, Failure> {
 
 /// The parameter `cursor` is no list's that was given out.
 pub(super) fn strange_cursor() -> Failure {
-    Failure::field("cursor", "is none of this list's")
+    Failure::unusable("cursor", "is none of this list's")
 }
 
 /// 422 with the name of a parameter that this call does not have.

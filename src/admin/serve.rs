@@ -67,7 +67,7 @@ impl Tls {
     /// Read the certificate and the key that the configuration names.
     ///
     /// # Errors
-    /// [`CertificateError`] names the file that cannot be used.
+    /// `CertificateError` names the file that cannot be used.
     pub fn read(admin: &crate::config::AdminConfig) -> Result<Arc<Self>, CertificateError> {
         let acceptor = admin.tls.as_ref().map(|tls| tls_server::acceptor(&tls.certificate, &tls.key)).transpose()?;
         Ok(Arc::new(Self(acceptor.map(ArcSwap::from_pointee))))

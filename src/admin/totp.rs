@@ -23,7 +23,7 @@ pub(super) async fn preview(State(admin): State<Admin>, mut fields: Fields) -> R
         let text = format!("ten codes a minute are shown; wait {} s", wait.as_secs() + 1);
         Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many", text).after(wait)
     })?;
-    let code = code_at(&secret, steady::now()).map_err(|why| Failure::field("totp_secret", why.to_string()))?;
+    let code = code_at(&secret, steady::now()).map_err(|why| Failure::unusable("totp_secret", why.to_string()))?;
     let (code, seconds_left) = code;
     Ok(Json(TotpBody { code: code.to_string(), seconds_left }))
 }

@@ -320,7 +320,7 @@ pub(super) struct AccountChanges {
     #[schema(pattern = "^(any_id|idempotency_key)$")]
     pub repeats_by: Option<String>,
     /// Of `PATCH`: what to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.
-    pub remove: Option<Vec<String>>,
+    pub remove: Option<Vec<Removable>>,
 }
 
 /// `{}`, `{"pool"}`, `{"primary", "secondary"}` or `{"reservation"}`.
@@ -334,6 +334,7 @@ pub(super) struct PairFields {
     #[schema(value_type = Option<String>, format = Ipv6)]
     pub secondary: Option<Ipv6Addr>,
     /// The `id` of a pair that was set aside.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
     pub reservation: Option<String>,
 }
 
@@ -417,12 +418,25 @@ pub(super) struct ConsentBody {
 #[derive(ToSchema)]
 pub(super) struct NoFields {}
 
+/// What of an account can be taken away.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(super) enum Removable {
+    Nickname,
+    Pin,
+    TotpSecret,
+    Phone,
+    ApiKey,
+    ApiSecret,
+}
+
 /// A client key to make: `{}` or no body at all will do.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct KeyFields {
     /// Whose it is, for people: 1 to 64 characters.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, pattern = r"^\s*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$")]
     pub label: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! The doctor: everything that can be wrong with a host, looked at once, in a running gateway or before there is one.
 //!
 //! The order matters. First what this host says by itself, to which nothing is sent; then name servers; then one
-//! connection for each prefix and host of the broker, never one for each account, and [`AT_ONCE`] at most at once. Nobody
+//! connection for each prefix and host of the broker, never one for each account, and `AT_ONCE` at most at once. Nobody
 //! else is asked anything. What is found is judged by `host`.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! What happens, for whoever watches (`/v1/events`): tokens, legs, orders, validations.
 //!
-//! The last [`KEPT`] are kept, each with a number that rises by one, so that a watcher who was away goes on where it
+//! The last `KEPT` are kept, each with a number that rises by one, so that a watcher who was away goes on where it
 //! was and is told what it has missed. Bounded: who reads too slowly loses the oldest and is told how many. Nobody who
 //! tells waits, and an event is put into words only for who reads it. Holds no secret: only what the API shows of the
 //! same things.

@@ -136,10 +136,14 @@ pub(crate) struct ListFilter {
     /// A text that stands in the name, the nickname, the client id or an address.
     pub q: Option<String>,
     /// The state of the token: `absent`, `minting`, `live`, `refreshing`, `waiting` or `needs_person`.
+    #[param(value_type = Option<String>, pattern = "^(absent|minting|live|refreshing|waiting|needs_person)$")]
     pub state: Option<String>,
     /// Those in this trouble: one of `problems`.
+    #[param(value_type = Option<String>,
+        pattern = "^(needs_person|halted|leg_tripped|no_token|validation_failed|not_validated)$")]
     pub problem: Option<String>,
     /// `name` (when not given), or `trouble`: the worst first.
+    #[param(value_type = Option<String>, pattern = "^(name|trouble)$")]
     pub sort: Option<String>,
     /// Items at most: 1 to 1000, 100 when not given.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
@@ -153,6 +157,7 @@ pub(crate) struct ListFilter {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(crate) struct TotpFields {
     /// Base32, as the broker shows it, or the `otpauth://` address of its picture. Write-only.
+    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*|otpauth://[!-~]+)\s*$")]
     pub totp_secret: String,
 }
 

@@ -66,6 +66,7 @@ pub(crate) struct AddressFilter {
     /// In the prefixes of this pool.
     pub pool: Option<String>,
     /// That this account has or had.
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub account: Option<String>,
     /// `true`: tombstones only; `false`: those that are in use only.
     pub retired: Option<bool>,
