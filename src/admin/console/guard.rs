@@ -29,6 +29,11 @@ use crate::domain::secret::ExposeSecret;
 /// What a page asks by itself, to stay up to date, bears this. It keeps no session open.
 pub(super) const REFRESH: HeaderName = HeaderName::from_static("sixgate-refresh");
 
+/// What our own scripts ask bears this. Of a refusal they read the status in [`STATUS`]: a browser puts one of its own words
+/// about a 422 into its console, where a form that is not filled in yet is no error.
+const FETCH: HeaderName = HeaderName::from_static("sixgate-fetch");
+const STATUS: HeaderName = HeaderName::from_static("sixgate-status");
+
 const HEADERS: [(HeaderName, &str); 8] = [
     (
         HeaderName::from_static("content-security-policy"),
@@ -50,7 +55,13 @@ const HEADERS: [(HeaderName, &str); 8] = [
 
 /// Let a request pass, or answer it here.
 pub(super) async fn check(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let is_fetched = request.headers().contains_key(FETCH);
     let mut reply = answer(&console, request, next).await;
+    if is_fetched && reply.status().is_client_error() {
+        let status = HeaderValue::from(reply.status().as_u16());
+        reply.headers_mut().insert(STATUS, status);
+        *reply.status_mut() = StatusCode::OK;
+    }
     let headers = reply.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));

@@ -47,6 +47,7 @@ async function submit(form, button) {
     }
     if (reply.status >= 400 || main.querySelector("form[data-draft]")) keep(form, main);
     const fresh = put(document.getElementById("main"), main);
+    document.dispatchEvent(new Event("sixgate:page"));
     const focus = fresh.querySelector('#errors, [data-focus], .flash[role="alert"]') ?? fresh;
     focus.focus({ preventScroll: false });
     const said = fresh.querySelector(".flash");

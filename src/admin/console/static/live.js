@@ -88,9 +88,13 @@ function follow(stopped) {
   stopped.then(() => stream.close());
 }
 
-function whileSeen() {
-  if (document.hidden || !parts().length) return;
+let asked = false;
+
+/** Lead the browser's tabs, or wait in line for it. */
+async function whileSeen() {
+  if (asked || document.hidden || !parts().length) return;
   const lead = () => {
+    if (document.hidden) return null;
     const stopped = new Promise((resolve) => {
       const end = () => {
         if (!document.hidden) return;
@@ -102,13 +106,20 @@ function whileSeen() {
     follow(stopped);
     return stopped;
   };
-  navigator.locks ? navigator.locks.request("sixgate-stream", lead) : lead();
+  asked = true;
+  await (navigator.locks ? navigator.locks.request("sixgate-stream", lead) : lead());
+  asked = false;
 }
 
 channel?.addEventListener("message", (event) => heard(...event.data));
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   if (due || parts().length) refresh();
+  whileSeen();
+});
+// A form led to another page within this one; something may have happened since that was made.
+document.addEventListener("sixgate:page", () => {
+  if (parts().length) refresh();
   whileSeen();
 });
 whileSeen();

@@ -7,8 +7,11 @@ export function ask(url, { body = null, refresh = false } = {}) {
     request.open(body === null ? "GET" : "POST", url);
     request.responseType = "document";
     request.timeout = 60000;
+    // A refusal is no news for the browser's console: its status comes in a header of its own.
+    request.setRequestHeader("Sixgate-Fetch", "1");
     if (refresh) request.setRequestHeader("Sixgate-Refresh", "1");
-    request.onload = () => resolve({ status: request.status, url: request.responseURL, page: request.response });
+    const status = () => Number(request.getResponseHeader("Sixgate-Status") ?? request.status);
+    request.onload = () => resolve({ status: status(), url: request.responseURL, page: request.response });
     request.onerror = () => reject(new Error("no answer"));
     request.ontimeout = request.onerror;
     if (body === null) request.send();
