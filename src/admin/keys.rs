@@ -39,10 +39,11 @@ pub(super) async fn create(
     InPath(name): InPath<String>,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<NewKeyBody>), Failure> {
-    let label = fields.text("label")?.map(|label| label.trim().to_owned());
-    if label.as_ref().is_some_and(|label| !(1..=LABEL).contains(&label.chars().count())) {
+    let label = fields.text("label")?;
+    if label.as_ref().is_some_and(|label| label.trim().is_empty() || label.chars().count() > LABEL) {
         return Err(Failure::field("label", format!("is 1 to {LABEL} characters")));
     }
+    let label = label.map(|label| label.trim().to_owned());
     fields.done()?;
     let key = admin.accounts.add_labelled_key(&fields::name(&name)?, label.clone()).await?;
     Ok((StatusCode::CREATED, Json(NewKeyBody::show(&key.id, &key.key, label))))
