@@ -123,13 +123,13 @@ pub(super) async fn sessions(State(console): State<Console>, Extension(visitor):
         h1 { "Sessions" }
         p { "Everybody who signed in with the token of " strong { (visitor.operator.name) } "." }
         table.cards {
-            thead { tr { th { "Since" } th { "Browser" } th { "" } } }
+            thead { tr { th { "Since" } th { "Browser" } th { "Here" } } }
             tbody {
                 @for session in listed {
                     tr {
                         td data-label="Since" { (page::time(session.since)) }
                         td data-label="Browser" { (session.browser) }
-                        td data-label="" { @if session.this { "this one" } }
+                        td data-label="Here" { @if session.this { "this one" } @else { "another" } }
                     }
                 }
             }

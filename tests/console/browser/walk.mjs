@@ -149,6 +149,7 @@ async function endsWhileTyping(context) {
   const page = await signInByHand(context);
   await page.goto(`${base}/console/create`);
   await page.getByLabel("Nickname").fill("typed before");
+  await page.getByLabel("Dhan client id").fill("1000000009");
   await page.getByLabel("TOTP key").fill(made.totp_secret);
   const cookies = await context.cookies();
   await context.clearCookies();
@@ -170,7 +171,7 @@ async function withoutScripts() {
   await page.getByText("may trade again").first().waitFor();
   await page.goto(`${base}/console/create`);
   await page.getByLabel("Nickname").fill("kept");
-  await page.getByLabel("Dhan client id").fill("12");
+  await page.getByLabel("Dhan client id").fill("12x");
   await page.getByRole("button", { name: "Save only" }).click();
   check((await page.getByLabel("Nickname").inputValue()) === "kept", "without scripts what was typed was lost");
   await page.screenshot({ path: `${shots}/without-scripts.png`, fullPage: true });
