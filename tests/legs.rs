@@ -323,6 +323,10 @@ fn read(world: &World) -> Reply {
     ask(world, "GET", "/v2/orders", None)
 }
 
+fn quote(world: &World) -> Reply {
+    ask(world, "POST", "/v2/marketfeed/ltp", Some(r#"{"NSE_EQ":[11536]}"#))
+}
+
 fn hangs(world: &World, times: u32) {
     world.broker.fault(Fault::new(Action::Hang { executed: false }).on("GET", "/v2/orders").times(times));
 }
@@ -405,20 +409,21 @@ fn a_lost_route_costs_no_order_its_outcome() {
 fn a_read_that_is_sent_again_counts_again() {
     let dir = tempfile::tempdir().unwrap();
     let table = dir.path().join("limits.toml");
+    // Quotes: of the other kinds the gateway asks for some by itself.
     let windows =
-        ["order", "data", "quote"].map(|kind| format!("{kind} = [{{ count = 100, per = \"1s\" }}]\n")).concat();
+        ["order", "data", "other"].map(|kind| format!("{kind} = [{{ count = 100, per = \"1s\" }}]\n")).concat();
     let whole = format!(
-        "checked = \"2026-11-25\"\nmodifications_per_order = 25\noption_chain_every = \"3s\"\n[windows]\n{windows}other = [{{ count = 2, per = \"1h\" }}]\n"
+        "checked = \"2026-11-25\"\nmodifications_per_order = 25\noption_chain_every = \"3s\"\n[windows]\n{windows}quote = [{{ count = 2, per = \"1h\" }}]\n"
     );
     std::fs::write(&table, whole).unwrap();
     let world =
         World::up_with(1, &format!("{}\n[limits]\nfile = \"{}\"\nmargin = 0.0\n", text("warm = 0"), table.display()));
-    world.broker.fault(Fault::new(Action::Close { executed: false }).on("GET", "/v2/orders").times(3));
-    let told = read(&world);
+    world.broker.fault(Fault::new(Action::Close { executed: false }).on("POST", "/v2/marketfeed/ltp").times(3));
+    let told = quote(&world);
     assert_eq!((told.status, told.json()["code"].as_str()), (502, Some("upstream_failed")), "{told:?}");
-    let told = read(&world);
+    let told = quote(&world);
     assert_eq!((told.status, told.json()["code"].as_str()), (429, Some("rate_limited")), "{told:?}");
-    let reads = world.broker.seen().into_iter().filter(|seen| seen.path_and_query == "/v2/orders").count();
+    let reads = world.broker.seen().into_iter().filter(|seen| seen.path_and_query == "/v2/marketfeed/ltp").count();
     assert_eq!(reads, 2);
 }
 
