@@ -375,7 +375,7 @@ fn operators(story: &mut Story) {
         ("token refresh a1", false),
         ("token consent a1", true),
         ("key list a2", true),
-        ("register a2", true),
+        ("register a2 --yes", true),
         ("account list --token-file given/secret", false),
     ] {
         let ended = run(story, line);

@@ -80,6 +80,8 @@ fn an_unknown_order_is_asked_for_at_the_broker_and_settled_by_a_note() {
 #[test]
 fn what_the_broker_holds_is_seen_by_the_legs_own_questions() {
     let world = World::up(1, "");
+    // A leg asks before it carries what is signed.
+    assert_eq!(place(&world, ORDER).status, 200);
     let account = || world.gateway.admin().get("/v1/accounts/a1").1;
     wait_until("the broker to have said what it holds", Duration::from_secs(30), || {
         !account()["registration"].is_null()

@@ -85,6 +85,9 @@ struct View {
     keys: BTreeSet<String>,
 }
 
+/// What an account shows of this process alone, and the number of its last change.
+const OF_THIS_PROCESS: [&str; 5] = ["legs", "problems", "registration", "validated", "version"];
+
 impl View {
     fn of(api: &Api, name: &str) -> Self {
         let reply = api.get(&format!("/v1/accounts/{name}"));
@@ -95,7 +98,7 @@ impl View {
         let keys = keys.body["items"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned());
         let mut account = reply.is(200).body;
         // Legs are this process's own; "since" is when it made them.
-        account.as_object_mut().unwrap().remove("legs");
+        account.as_object_mut().unwrap().retain(|member, _| !OF_THIS_PROCESS.contains(&member.as_str()));
         Self { account: Some(account), keys: keys.collect() }
     }
 }
@@ -150,7 +153,7 @@ fn note(known: &mut Known, method: &str, path: &str, reply: &Reply) {
     match (method, last) {
         ("POST" | "PATCH", "") => {
             let mut account = reply.body.clone();
-            account.as_object_mut().unwrap().remove("legs");
+            account.as_object_mut().unwrap().retain(|member, _| !OF_THIS_PROCESS.contains(&member.as_str()));
             known.view.account = Some(account);
         }
         ("DELETE", "") => (known.view, known.keys) = (View::default(), BTreeMap::new()),

@@ -40,8 +40,10 @@ pub(super) async fn create(
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<NewKeyBody>), Failure> {
     let label = fields.text("label")?;
-    if label.as_ref().is_some_and(|label| label.trim().is_empty() || label.chars().count() > LABEL) {
-        return Err(Failure::field("label", format!("is 1 to {LABEL} characters")));
+    if label.as_ref().is_some_and(|label| {
+        label.trim().is_empty() || label.chars().count() > LABEL || label.chars().any(char::is_control)
+    }) {
+        return Err(Failure::field("label", format!("is 1 to {LABEL} characters, none of them a control character")));
     }
     let label = label.map(|label| label.trim().to_owned());
     fields.done()?;

@@ -39,7 +39,11 @@ pub(super) async fn settle(
     InPath(request_id): InPath<String>,
     mut fields: Fields,
 ) -> Result<StatusCode, Failure> {
-    let text = fields.needed("note")?.trim().to_owned();
+    let text = fields.needed("note")?;
+    if text.chars().any(char::is_control) {
+        return Err(Failure::field("note", "has control characters in it"));
+    }
+    let text = text.trim().to_owned();
     if text.is_empty() {
         return Err(Failure::field("note", "is empty; say what was found, and where"));
     }

@@ -436,7 +436,11 @@ pub(super) enum Removable {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(super) struct KeyFields {
     /// Whose it is, for people: 1 to 64 characters.
-    #[schema(min_length = 1, max_length = 64, pattern = r"^\s*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$"
+    )]
     pub label: Option<String>,
 }
 

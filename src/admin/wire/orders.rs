@@ -104,7 +104,11 @@ impl From<OrderAtBroker> for OrderAtBrokerBody {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(crate) struct SettleFields {
     /// What was found and where, for whoever reads the journal: 1 to 256 characters. No secret: it is kept for years.
-    #[schema(min_length = 1, max_length = 256, pattern = r"^\s*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$")]
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        pattern = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$"
+    )]
     pub note: String,
     /// What became of it, if that is known now: `not_sent`, `rejected` or `executed`.
     #[schema(pattern = "^(not_sent|rejected|executed)$")]
