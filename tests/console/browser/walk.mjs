@@ -31,9 +31,12 @@ async function person(options = {}) {
   return context;
 }
 
+// Without scripts a form that is refused is a page of its own, whose status the browser notes.
+let forgiven = null;
+
 function watch(page) {
   page.on("console", (message) => {
-    if (message.type() === "error") wrong.push(`${page.url()}: ${message.text()}`);
+    if (message.type() === "error" && !(forgiven && message.text().includes(forgiven))) wrong.push(`${page.url()}: ${message.text()}`);
   });
   page.on("pageerror", (err) => wrong.push(`${page.url()}: ${err.message}`));
   page.on("request", (request) => check(request.url().startsWith(base), `${page.url()} asks ${request.url()}`));
@@ -163,6 +166,7 @@ async function endsWhileTyping(context) {
 /** Without JavaScript everything can be done. */
 async function withoutScripts() {
   const context = await person({ javaScriptEnabled: false });
+  forgiven = "422 (Unprocessable";
   const page = await signInByHand(context);
   await page.goto(`${base}/console/accounts/${made.name}`);
   await page.getByRole("button", { name: "Halt", exact: true }).click();
