@@ -117,10 +117,10 @@ async function create(page) {
 
 /** Halt and let trade again, with keys alone. */
 async function haltByKeyboard(page) {
-  await page.goto(`${base}/console/accounts/${made.name}`);
   page.on("dialog", (dialog) => dialog.accept());
   for (const [button, then] of [["Halt", "Halted."], ["Let it trade again", "may trade again"]]) {
-    await page.locator("body").press("Home");
+    await page.goto(`${base}/console/accounts/${made.name}`);
+    await page.getByRole("button", { name: button, exact: true }).waitFor();
     for (let presses = 0; presses < 80; presses += 1) {
       await page.keyboard.press("Tab");
       const text = await page.evaluate(() => document.activeElement?.textContent?.trim());
