@@ -43,9 +43,9 @@ impl Form {
         self.0.get(name).into_iter().flatten().map(|value| value.trim()).filter(|text| !text.is_empty())
     }
 
-    /// Every field with a text but those of `hidden`.
-    pub(super) fn shown<'f>(&'f self, hidden: &'f [&str]) -> impl Iterator<Item = (&'f str, &'f str)> {
-        let shown = self.0.iter().filter(|(name, _)| !hidden.contains(&name.as_str()));
+    /// Those fields of `plain` that have a text.
+    pub(super) fn shown<'f>(&'f self, plain: &'f [&str]) -> impl Iterator<Item = (&'f str, &'f str)> {
+        let shown = self.0.iter().filter(|(name, _)| plain.contains(&name.as_str()));
         shown
             .filter_map(|(name, values)| Some((name.as_str(), values.first()?.trim())))
             .filter(|(_, text)| !text.is_empty())

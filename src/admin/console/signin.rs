@@ -18,8 +18,20 @@ use super::visitor::Visitor;
 use super::words;
 use crate::domain::secret::ExposeSecret;
 
-/// Fields that are never shown again, wherever a form was going.
-const SECRET: [&str; 8] = ["csrf", "pin", "totp_secret", "api_key", "api_secret", "access_token", "token", "token_id"];
+/// Fields that may be shown again, wherever a form was going. Whatever is not among them may be a secret.
+const PLAIN: [&str; 11] = [
+    "addresses",
+    "client_id",
+    "label",
+    "name",
+    "nickname",
+    "note",
+    "platform",
+    "pool",
+    "primary",
+    "reason",
+    "secondary",
+];
 
 /// `/`: the accounts for who is signed in, the form for who is not.
 pub(super) async fn front(visitor: Option<Extension<Visitor>>, State(console): State<Console>) -> Response {
@@ -149,7 +161,7 @@ pub(super) fn ended(console: &Console, form: Option<&Form>) -> Response {
             section {
                 h2 { "What you had typed" }
                 p { "It was not sent on. Secrets are not shown." }
-                dl { @for (name, text) in form.shown(&SECRET) { dt { (name) } dd { (text) } } }
+                dl { @for (name, text) in form.shown(&PLAIN) { dt { (name) } dd { (text) } } }
             }
         }
     };
