@@ -278,7 +278,7 @@ fn what_the_broker_refuses_is_passed_on_as_it_came() {
     let reply = ask(&world, "GET", "http://api.dhan.co/v2/profile", None);
     // Its account is a manual one, so nobody but a person can go on.
     assert_problem(&reply, 503, "token_unavailable", "not_sent");
-    assert!(reply.json()["detail"].as_str().unwrap().contains("another was made since"), "{reply:?}");
+    assert!(reply.json()["detail"].as_str().unwrap().contains("replaced by a newer one or revoked"), "{reply:?}");
 }
 
 /// The broker has answered order writes over HTTP/2 with a redirect to nowhere, which would make each one unknown.

@@ -72,8 +72,9 @@ fn a_token_that_was_replaced_is_told_with_its_clock_or_the_way_to_another() {
     world.broker.kill_token(&by_itself.client_id);
     order(&world, &by_itself, "two");
     let mut browser = Browser::sign_in(&world, "admin");
-    let page = shows(&mut browser, "/console/accounts/a2", "Waiting for its next try at");
-    page.has(&["Logs in again at", "Paste a token"]);
+    let page =
+        shows(&mut browser, "/console/accounts/a2", "Another login replaced this token. The gateway logs in again");
+    page.has(&["Waiting for its next try at", "Paste a token"]);
 }
 
 /// `Please regenerate the API token`.
@@ -90,7 +91,9 @@ fn a_token_to_be_made_again_is_told_with_the_way_to_another() {
     let mut browser = Browser::sign_in(&world, "admin");
     browser.post("/console/accounts/a1/validate", &[]).is(303);
     let page = shows(&mut browser, "/console/accounts/a1/progress", "made again");
-    page.has(&["✘ Token"]);
+    page.has(&["✘ Token", "Please regenerate the API token"]);
+    let page = shows(&mut browser, "/console/accounts/a1", "Dhan asks for a new token.");
+    page.has(&["Make a new one at Dhan and paste it here", "Paste a token", "Make it automatic"]);
 }
 
 /// `RS-0060 Too many requests`: a pause with its clock.

@@ -134,7 +134,7 @@ fn a_renewal_whose_reply_was_lost_is_asked_about() {
         crate::support::wait_until("a question about the old token", super::LIMIT, asked);
         if executed {
             let body = becomes(&world, "a1", "needs_person");
-            assert_eq!(body["last_error"]["code"], "token_dead", "{body}");
+            assert_eq!(body["last_error"]["code"], "token_superseded", "{body}");
             let (why, _) = unavailable(&place(&world, &trader, "lost"));
             assert!(why.contains("PUT /v1/accounts/a1/token"), "{why}");
             assert_eq!(world.broker.orders(&trader.client_id).len(), 0);

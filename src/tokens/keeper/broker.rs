@@ -9,7 +9,6 @@ use super::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
 use crate::domain::ClientId;
 use crate::legs::Legs;
 use crate::tokens::client::{Answered, BrokerClient, Called, TokenProfile};
-use crate::tokens::lifecycle::CheckOutcome;
 
 impl TokenBroker for BrokerClient {
     fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
@@ -52,6 +51,6 @@ fn answer<T>(called: Called<Answered<T>>, good: impl FnOnce(T) -> CallResult) ->
 }
 
 fn checked(called: Called<TokenProfile>) -> BrokerReply {
-    let outcome: CheckOutcome = called.answered.outcome;
-    BrokerReply { skew: called.skew, said: CallResult::Checked(outcome) }
+    let TokenProfile { outcome, trouble, .. } = called.answered;
+    BrokerReply { skew: called.skew, said: CallResult::Checked(outcome, trouble.map(Box::new)) }
 }

@@ -313,7 +313,7 @@ impl Driver {
                 let token = self.keeper.cell.last().filter(|last| last.generation() == generation);
                 match token {
                     Some(token) => self.ask(PendingCall::Check { id }, BrokerRequest::Profile { token }),
-                    None => events.push_back(Event::Checked { id, outcome: CheckOutcome::NoAnswer }),
+                    None => events.push_back(Event::Checked { id, outcome: CheckOutcome::NoAnswer, why: None }),
                 }
             }
             Action::Show(state) => self.show(&state),

@@ -119,8 +119,8 @@ pub enum CallResult {
     Token(Secret),
     /// The page on which a person logs in.
     Link(String),
-    /// Whether the token lives.
-    Checked(CheckOutcome),
+    /// Whether the token lives, and why not.
+    Checked(CheckOutcome, Option<Box<Trouble>>),
     /// Nothing but the time, which stands beside this.
     Heard,
     /// The broker refused.

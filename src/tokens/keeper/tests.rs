@@ -73,7 +73,7 @@ impl TokenBroker for Handle {
             BrokerRequest::Profile { .. } if self.0.profile.load(Ordering::Relaxed) => "profile",
             // Asked only when a test begins in the last seconds of a code, and then it is dead.
             BrokerRequest::Profile { .. } => {
-                let said = CallResult::Checked(super::super::lifecycle::CheckOutcome::Dead);
+                let said = CallResult::Checked(CheckOutcome::Dead, None);
                 return Box::pin(std::future::ready(BrokerReply { skew: None, said }));
             }
         };
@@ -309,7 +309,7 @@ async fn refused_reads_ask_once_and_the_token_signs_on() {
     let waiting: Vec<_> = (0..200).map(|_| refused()).collect();
     it.until(|_| it.played.asked() == ["profile"]).await;
     assert_eq!(it.cell.live().unwrap().generation(), 1, "orders go on");
-    it.played.push(CallResult::Checked(CheckOutcome::Lives));
+    it.played.push(CallResult::Checked(CheckOutcome::Lives, None));
     for waiting in waiting {
         assert_eq!(waiting.await.unwrap(), Ok(1));
     }

@@ -49,6 +49,8 @@ pub enum Event {
         id: u64,
         /// What the broker said.
         outcome: CheckOutcome,
+        /// Why it refuses the token, where it does.
+        why: Option<Box<Trouble>>,
     },
     /// The broker refused this token to a caller. Send it for each refusal; those of
     /// older tokens change nothing, and those of this one share what the first began.

@@ -134,6 +134,8 @@ struct HeldToken {
     vouched: Option<Timestamp>,
     /// When it was last known to live.
     looked: Timestamp,
+    /// Why the broker refuses it, as `/profile` said.
+    why_dead: Option<Box<Trouble>>,
 }
 
 impl HeldToken {
@@ -149,6 +151,7 @@ impl HeldToken {
             doubted: false,
             vouched: None,
             looked: since,
+            why_dead: None,
         }
     }
 
@@ -397,7 +400,7 @@ impl Lifecycle {
             }
             Event::GivenByHand(facts) => self.given(facts, now),
             Event::Attempt { id, outcome } => self.ended(id, outcome, now),
-            Event::Checked { id, outcome } => self.checked(id, outcome, now, calendar),
+            Event::Checked { id, outcome, why } => self.checked(id, (outcome, why), now, calendar),
             Event::Refused { generation, by } => self.refused(generation, by, now, calendar),
             Event::RefreshWanted { vouched } => self.refresh_wanted(vouched, now),
             Event::ConsentWanted => self.consent_wanted(now, actions),
@@ -459,7 +462,13 @@ impl Lifecycle {
         }
     }
 
-    fn checked(&mut self, id: u64, outcome: CheckOutcome, now: Timestamp, calendar: &dyn MarketCalendar) {
+    fn checked(
+        &mut self,
+        id: u64,
+        (outcome, why): (CheckOutcome, Option<Box<Trouble>>),
+        now: Timestamp,
+        calendar: &dyn MarketCalendar,
+    ) {
         let chance = schedule::mix(self.seed ^ id);
         let Some(held) = self.held.as_mut().filter(|held| held.check == Some(id)) else { return };
         held.check = None;
@@ -479,7 +488,10 @@ impl Lifecycle {
                 held.check_at = plus(now, wait);
             }
             (_, TokenHealth::Dead) => {}
-            (CheckOutcome::Dead, _) => self.token_died(now),
+            (CheckOutcome::Dead, _) => {
+                held.why_dead = why;
+                self.token_died(now);
+            }
             (CheckOutcome::Lives, health) => {
                 if health == TokenHealth::Suspect {
                     held.revivals = held.revivals.saturating_add(1);
@@ -510,7 +522,15 @@ impl Lifecycle {
         self.forced = false;
         if let Some(rival) = self.rival(now) {
             self.trouble = Some(rival.into());
+        } else if killed && self.logs_in_itself() {
+            self.trouble = Some(self.why_dead(plan::LOGS_IN_AGAIN).into());
         }
+    }
+
+    /// Why the token is dead, and what to do about it.
+    fn why_dead(&self, action: &'static str) -> Trouble {
+        let said = self.held.as_ref().and_then(|held| held.why_dead.as_deref()).cloned();
+        Trouble { action: action.into(), ..said.unwrap_or(plan::DEAD) }
     }
 
     /// The generation that signs though somebody was refused for it, while `/profile` is

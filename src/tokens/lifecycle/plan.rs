@@ -37,11 +37,14 @@ pub(super) const NO_PAIR: Trouble = Trouble::new(
 );
 const NO_TOKEN: Trouble = Trouble::new("token_absent", "this account has no access token yet", GIVE_A_TOKEN);
 const ENDED: Trouble = Trouble::new("token_expired", "the access token has ended", GIVE_A_TOKEN);
-const DEAD: Trouble = Trouble::new(
+/// Where the broker did not say why.
+pub(super) const DEAD: Trouble = Trouble::new(
     "token_dead",
     "the broker refuses this account's access token: another was made since, or it was revoked",
     GIVE_A_TOKEN,
 );
+/// What there is to do about a dead token of an account that logs in by itself.
+pub(super) const LOGS_IN_AGAIN: &str = "nothing: the gateway logs in again by itself";
 const NOT_RENEWED: Trouble = Trouble::new(
     "token_not_renewable",
     "the broker does not renew a token of this kind",
@@ -97,7 +100,7 @@ impl Lifecycle {
         self.renewable(now).is_some().then_some(AttemptKind::Renewal)
     }
 
-    fn logs_in_itself(&self) -> bool {
+    pub(super) fn logs_in_itself(&self) -> bool {
         self.means.platform == Platform::Automatic && self.means.pin_totp
     }
 
@@ -296,7 +299,8 @@ impl Lifecycle {
             None => NO_TOKEN,
             Some(held) if self.ends(&held.facts) <= now => ENDED,
             Some(held) if held.health == TokenHealth::Dead => {
-                self.rival(now).map_or(DEAD, |rival| Trouble { action: DEAD.action, ..rival })
+                let rival = self.rival(now).map(|rival| Trouble { action: GIVE_A_TOKEN.into(), ..rival });
+                rival.unwrap_or_else(|| self.why_dead(GIVE_A_TOKEN))
             }
             // It lives: what is asked for is a renewal, and that needs an address.
             Some(_) if !self.means.pair => NO_PAIR,

@@ -152,7 +152,7 @@ proptest! {
                 Step::Check(said) => {
                     let Some(id) = check.take() else { continue };
                     let outcome = [CheckOutcome::Lives, CheckOutcome::Dead, CheckOutcome::Unclear, CheckOutcome::NoAnswer][usize::from(said)];
-                    desk.tell(Event::Checked { id, outcome });
+                    desk.tell(Event::Checked { id, outcome, why: None });
                 }
                 Step::Refused(write) => {
                     let (generation, signing) = (desk.generation, desk.life.signing());

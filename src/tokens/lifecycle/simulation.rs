@@ -347,7 +347,7 @@ impl World {
                     None if lives => CheckOutcome::Lives,
                     None => CheckOutcome::Dead,
                 };
-                self.tell(n, Event::Checked { id, outcome });
+                self.tell(n, Event::Checked { id, outcome, why: None });
             }
             What::DataRefused { generation } => self.data_refused(n, generation),
             What::Crash => self.crash(n, false),

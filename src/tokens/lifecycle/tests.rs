@@ -151,7 +151,7 @@ impl Desk {
 
     pub(super) fn check(&mut self, outcome: CheckOutcome) {
         let id = self.asked().expect("a check was asked for");
-        self.tell(Event::Checked { id, outcome });
+        self.tell(Event::Checked { id, outcome, why: None });
     }
 }
 
@@ -357,7 +357,7 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
         let (mut desk, id) = opened();
         desk.tell(Event::ClockSkew(SignedDuration::from_hours(-24)));
         assert_eq!(desk.state(), "live", "{means:?}");
-        desk.tell(Event::Checked { id, outcome: CheckOutcome::Lives });
+        desk.tell(Event::Checked { id, outcome: CheckOutcome::Lives, why: None });
         assert_eq!((desk.begun(), desk.state()), (None, "live"));
         // It was not. Asked in vain, an account that logs in itself does so; of the other nothing is known, and it is
         // asked again.
@@ -366,7 +366,7 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
             if outcome == CheckOutcome::Dead {
                 desk.tell(Event::ClockSkew(SignedDuration::ZERO));
             }
-            desk.tell(Event::Checked { id, outcome });
+            desk.tell(Event::Checked { id, outcome, why: None });
             match (means.platform, outcome) {
                 (Platform::Automatic, _) => {
                     let id = desk.login();
@@ -406,7 +406,7 @@ fn a_clock_that_is_corrected_makes_nobody_wait_for_tomorrow() {
     let mut desk = Desk::started(MANUAL, at(24, 10, 0), Some(stored));
     desk.tell(Event::Refused { generation: 3, by: By::Read });
     let id = desk.asked().unwrap();
-    desk.tell(Event::Checked { id, outcome: CheckOutcome::NoAnswer });
+    desk.tell(Event::Checked { id, outcome: CheckOutcome::NoAnswer, why: None });
     desk.now = plus(desk.now, SignedDuration::from_hours(-25));
     desk.tell(Event::Woken { turn: false });
     let (wake, _) = desk.wake().unwrap();

@@ -111,14 +111,14 @@ impl Driver {
         self.clock(skew).await;
         match errand {
             PendingCall::Check { id } => {
-                let outcome = match said {
-                    CallResult::Checked(outcome) => outcome,
+                let (outcome, why) = match said {
+                    CallResult::Checked(outcome, why) => (outcome, why),
                     CallResult::Token(_) | CallResult::Link(_) | CallResult::Refused(_) | CallResult::Heard => {
-                        CheckOutcome::Unclear
+                        (CheckOutcome::Unclear, None)
                     }
-                    CallResult::Unknown | CallResult::NotSent(_) => CheckOutcome::NoAnswer,
+                    CallResult::Unknown | CallResult::NotSent(_) => (CheckOutcome::NoAnswer, None),
                 };
-                self.feed(Event::Checked { id, outcome }).await;
+                self.feed(Event::Checked { id, outcome, why }).await;
             }
             PendingCall::Attempt { id, source } => {
                 let outcome = match (said, source) {
@@ -142,7 +142,7 @@ impl Driver {
                     (
                         CallResult::Token(_)
                         | CallResult::Link(_)
-                        | CallResult::Checked(_)
+                        | CallResult::Checked(..)
                         | CallResult::Heard
                         | CallResult::Unknown,
                         _,
