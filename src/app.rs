@@ -70,10 +70,10 @@ pub struct App {
     /// The broker's connections, which callers' requests need until they are done.
     upstream: Tasks,
     signals: Signals,
-    asked_to_reload: ReloadRequests,
+    reload_requests: ReloadRequests,
 }
 
-/// Who asks for a reload, and is to be told what came of it.
+/// Who asks for a reload, and is to be reply what came of it.
 type ReloadRequests = mpsc::Receiver<oneshot::Sender<Option<Reloaded>>>;
 
 impl App {
@@ -94,7 +94,7 @@ impl App {
         let (tasks, upstream) = (Tasks::default(), Tasks::default());
         let store = open_store(&config).await?;
         let addressing = Addressing::new(store.clone(), loopback)?;
-        addressing.may_ask_the_host(host_check::OUTSIDE);
+        addressing.enable_host_lookup(host_check::OUTSIDE);
         addressing.listeners_are_at(config.bound_addresses());
         for pool in &config.pools {
             make_pool(&addressing, pool).await?;
@@ -124,7 +124,7 @@ impl App {
             }
         });
         let counts = Arc::downgrade(&orders);
-        client.on_asked(move |customer, method, path| {
+        client.on_call(move |customer, method, path| {
             if let Some(orders) = counts.upgrade() {
                 orders.gate(customer).count_now(&RateRequest::of_question(method, path));
             }
@@ -140,7 +140,7 @@ impl App {
             config: ArcSwap::from_pointee(config.clone()),
         });
         // One at a time: whoever asks meanwhile waits for its turn.
-        let (reloads, asked_to_reload) = mpsc::channel(1);
+        let (reloads, reload_requests) = mpsc::channel(1);
         let parts = admin::Parts {
             accounts: Arc::clone(&accounts),
             client: Arc::clone(&client),
@@ -200,10 +200,10 @@ impl App {
             tasks,
         };
         live.show_listeners();
-        // Before anybody is told that it is there: a SIGHUP would end it.
+        // Before anybody is reply that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
         let unsettled = recalled.unsettled;
-        Ok(Self { live, check, store, unsettled, listening, admin, keeping, upstream, signals, asked_to_reload })
+        Ok(Self { live, check, store, unsettled, listening, admin, keeping, upstream, signals, reload_requests })
     }
 
     /// The accounts, for whoever prepares a demo.
@@ -227,7 +227,7 @@ impl App {
         listeners.chain([format!("admin API {}", self.admin.at)]).collect()
     }
 
-    /// Serve until told to stop, then finish what is under way. At SIGHUP the
+    /// Serve until reply to stop, then finish what is under way. At SIGHUP the
     /// configuration in `file` is put in force.
     pub async fn run(self, file: Option<&Path>) -> Stopped {
         let Self {
@@ -240,7 +240,7 @@ impl App {
             keeping,
             upstream,
             mut signals,
-            mut asked_to_reload,
+            mut reload_requests,
         } = self;
         let tasks = live.tasks.clone();
         if let Some(file) = file {
@@ -261,7 +261,7 @@ impl App {
         let AdminServer { socket, tls, router, places, .. } = admin;
         tasks.spawn(admin::serve(socket, tls, router, places, tasks.clone()));
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        reload_until_stop(&mut live, file, &mut signals, &mut asked_to_reload).await;
+        reload_until_stop(&mut live, file, &mut signals, &mut reload_requests).await;
 
         let drain = live.config.proxy.drain;
         tracing::info!(?drain, "stopping: finishing what is under way");
@@ -287,17 +287,17 @@ impl App {
     }
 }
 
-async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut Signals, asked: &mut ReloadRequests) {
+async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut Signals, requests: &mut ReloadRequests) {
     loop {
-        let told = tokio::select! {
+        let reply = tokio::select! {
             () = signals.stop.wait() => return,
             _ = signals.hang_up.recv() => None,
             // None where the API is gone, and then the stop has come.
-            Some(told) = asked.recv() => Some(told),
+            Some(reply) = requests.recv() => Some(reply),
         };
         let Some(file) = file else {
-            match told {
-                Some(told) => drop(told.send(None)),
+            match reply {
+                Some(reply) => drop(reply.send(None)),
                 None => tracing::warn!("SIGHUP: there is no configuration file to read"),
             }
             continue;
@@ -307,8 +307,8 @@ async fn reload_until_stop(live: &mut Live, file: Option<&Path>, signals: &mut S
             // Also when a file does not let itself be read.
             () = signals.stop.wait() => return,
         };
-        if let Some(told) = told {
-            let _ = told.send(Some(reloaded));
+        if let Some(reply) = reply {
+            let _ = reply.send(Some(reloaded));
         }
     }
 }

@@ -132,7 +132,7 @@ impl Setup {
 
 #[track_caller]
 fn good<T: std::fmt::Debug>(answered: Answered<T>) -> T {
-    answered.told().unwrap()
+    answered.into_result().unwrap()
 }
 
 #[track_caller]

@@ -88,7 +88,7 @@ pub(crate) fn disturbed<T>(site: &Site, broker: &Broker, window: Duration, work:
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Relaxed) {
-                site.ask_for_reload();
+                site.request_reload();
                 pause(RELOAD_EVERY);
             }
         });

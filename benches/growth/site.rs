@@ -176,7 +176,7 @@ impl Site {
     }
 
     /// Ask for a reload and do not wait for it.
-    pub(crate) fn ask_for_reload(&self) {
+    pub(crate) fn request_reload(&self) {
         self.signal(Signal::SIGHUP);
     }
 
@@ -202,7 +202,7 @@ impl Site {
         let said = || self.gateway.log().matches(word).count();
         let before = said();
         let began = Instant::now();
-        self.ask_for_reload();
+        self.request_reload();
         while said() == before {
             assert!(began.elapsed() < PATIENCE, "no reload; it said:\n{}", self.gateway.log());
             pause(Duration::from_micros(200));

@@ -110,7 +110,7 @@ struct World {
 struct NoBroker;
 
 impl TokenBroker for NoBroker {
-    fn ask(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
+    fn call(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
         Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent(String::new()) } })
     }
 }

@@ -42,14 +42,14 @@ impl AddressChecker {
 }
 
 impl GetIp for AddressChecker {
-    fn can_ask(&self, legs: &Legs) -> bool {
+    fn can_call(&self, legs: &Legs) -> bool {
         self.means(legs).is_some()
     }
 
     fn get_ip(&self, legs: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>> {
         let (account, token) = self.means(legs)?;
         let (client, legs) = (Arc::clone(&self.client), Arc::clone(legs));
-        let ask = async move {
+        let call = async move {
             let leg = legs.leg(role);
             let called = client.get_ip(leg, account.client_id(), &token.secret()).await;
             match called.answered {
@@ -62,7 +62,7 @@ impl GetIp for AddressChecker {
                 Answered::Unknown(_) | Answered::NotSent(_) => None,
             }
         };
-        Some(ask.boxed())
+        Some(call.boxed())
     }
 
     fn is_anothers(&self, legs: &Legs, address: IpAddr) -> bool {
@@ -76,12 +76,12 @@ impl GetIp for AddressChecker {
 }
 
 /// What an answer says of the leg `role` with the address `own`.
-fn seen(told: &Registered, role: Role, own: Ipv6Addr) -> SeenAddress {
+fn seen(registered: &Registered, role: Role, own: Ipv6Addr) -> SeenAddress {
     // Where the broker does not say it in so many words, its own comparison does.
-    let matches = told.match_status.as_deref().and_then(|status| match status {
+    let matches = registered.match_status.as_deref().and_then(|status| match status {
         "MATCH" | "PRIMARY_MATCH" | "SECONDARY_MATCH" => Some(true),
         "MISMATCH" | "NOT_CONFIGURED" => Some(false),
         _ => None,
     });
-    SeenAddress { detected: told.seen_from(role, own), orders_allowed: told.orders_allowed.or(matches) }
+    SeenAddress { detected: registered.seen_from(role, own), orders_allowed: registered.orders_allowed.or(matches) }
 }

@@ -11,7 +11,7 @@ use crate::store::records::AllHaltedRecord;
 pub(super) struct AllHalted {
     pub(super) record: ArcSwapOption<AllHaltedRecord>,
     /// How often it was asked for: an end that began before must not undo it.
-    pub(super) asked: AtomicU64,
+    pub(super) requests: AtomicU64,
     /// What is in force is not what is saved.
     pub(super) is_unsaved: AtomicBool,
     /// One is written at a time.

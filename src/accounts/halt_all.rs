@@ -58,7 +58,7 @@ impl Accounts {
     /// [`AccountError::Store`] when an account cannot be read; the others are halted.
     pub async fn halt_all(&self, reason: String) -> Result<HaltedNow, AccountError> {
         let all = &self.all_halted;
-        all.asked.fetch_add(1, Ordering::SeqCst);
+        all.requests.fetch_add(1, Ordering::SeqCst);
         let since = Timestamp::now();
         // Before the names are taken: one that is made from here on is halted by itself.
         if all.record.load().is_none() {
@@ -104,11 +104,11 @@ impl Accounts {
     /// [`AccountError::Store`] when it could not be saved that new accounts are not halted: then nothing was changed.
     pub async fn end_halt_of_all(&self) -> Result<HaltedNow, AccountError> {
         let all = &self.all_halted;
-        let asked = all.asked.load(Ordering::SeqCst);
+        let requests = all.requests.load(Ordering::SeqCst);
         {
             let _turn = all.writing.lock().await;
             self.store.commit(Change::new().delete::<AllHaltedRecord>(&key())).await?;
-            if all.asked.load(Ordering::SeqCst) != asked {
+            if all.requests.load(Ordering::SeqCst) != requests {
                 // Halted again meanwhile, which is saved next.
                 all.is_unsaved.store(true, Ordering::SeqCst);
                 return Ok(HaltedNow::default());
@@ -119,7 +119,7 @@ impl Accounts {
         let names: Vec<AccountName> = self.names().into_iter().filter(|name| self.is_halted_with_all(name)).collect();
         let mut now = HaltedNow::default();
         for names in names.chunks(TOGETHER) {
-            for ended in join_all(names.iter().map(|name| self.end_with_all(name, asked))).await {
+            for ended in join_all(names.iter().map(|name| self.end_with_all(name, requests))).await {
                 match ended {
                     Ok(was_ended) => now.changed += u64::from(was_ended),
                     Err(err) => {
@@ -133,12 +133,12 @@ impl Accounts {
     }
 
     /// End an account's halt that came with all. Whoever was halted by itself since stays so.
-    async fn end_with_all(&self, name: &AccountName, asked: u64) -> Result<bool, AccountError> {
-        let told = self.unsaved.asked(name);
-        if !self.is_halted_with_all(name) || self.all_halted.asked.load(Ordering::SeqCst) != asked {
+    async fn end_with_all(&self, name: &AccountName, requests: u64) -> Result<bool, AccountError> {
+        let own_requests = self.unsaved.requests(name);
+        if !self.is_halted_with_all(name) || self.all_halted.requests.load(Ordering::SeqCst) != requests {
             return Ok(false);
         }
-        self.end_halt_since(name, told).await.map(|_| true)
+        self.end_halt_since(name, own_requests).await.map(|_| true)
     }
 
     /// Write down whether all are halted, if that is not what is written.

@@ -47,12 +47,12 @@ impl Accounts {
 
     async fn end_halt(&self, name: &AccountName) -> Result<Arc<Account>, AccountError> {
         // What was asked for up to here is what ends.
-        self.end_halt_since(name, self.unsaved.asked(name)).await
+        self.end_halt_since(name, self.unsaved.requests(name)).await
     }
 
     /// End the halt that is in force, unless one was asked for after the one of this number.
-    pub(super) async fn end_halt_since(&self, name: &AccountName, asked: u64) -> Result<Arc<Account>, AccountError> {
-        let again = || self.unsaved.asked(name) != asked;
+    pub(super) async fn end_halt_since(&self, name: &AccountName, requests: u64) -> Result<Arc<Account>, AccountError> {
+        let again = || self.unsaved.requests(name) != requests;
         let _turn = self.turns.of(name).await;
         let old = self.stored(name)?;
         if again() {
@@ -60,7 +60,7 @@ impl Accounts {
         }
         let change = Change::new().unchanged(name, &old).put(name, &AccountRecord { halted: None, ..old.clone() });
         self.commit(name, change).await?;
-        self.unsaved.forget(name, asked);
+        self.unsaved.forget(name, requests);
         if again() {
             self.publish(name)?;
             return Err(AccountError::Busy(name.clone()));
@@ -71,12 +71,12 @@ impl Accounts {
     /// Save the halt that is held of an account. Was there one?
     pub(super) async fn save_halt(&self, name: &AccountName) -> Result<bool, AccountError> {
         let _turn = self.turns.of(name).await;
-        let Some(UnsavedHalt { made, halt, asked }) = self.unsaved.held(name) else { return Ok(false) };
+        let Some(UnsavedHalt { made, halt, requests }) = self.unsaved.held(name) else { return Ok(false) };
         let old = match self.stored(name) {
             Ok(old) => old,
             Err(err) => {
                 if matches!(err, AccountError::NoSuchAccount(_)) {
-                    self.unsaved.forget(name, asked);
+                    self.unsaved.forget(name, requests);
                 }
                 return Err(err);
             }
@@ -87,7 +87,7 @@ impl Accounts {
             let record = AccountRecord { halted: Some(halt), ..old.clone() };
             self.commit(name, Change::new().unchanged(name, &old).put(name, &record)).await?;
         }
-        self.unsaved.forget(name, asked);
+        self.unsaved.forget(name, requests);
         Ok(true)
     }
 

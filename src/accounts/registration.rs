@@ -6,7 +6,7 @@
 //! - What is not known to be empty counts as occupied. With one exception, or no new customer could
 //!   register: an account without addresses gets an error that tells nothing. Then each slot is set, which the
 //!   broker refuses where one is occupied, and none is changed.
-//! - What happened to one slot is told whatever happened to the other, and what the
+//! - What happened to one slot is registered whatever happened to the other, and what the
 //!   broker holds afterwards is read and not assumed.
 //!
 //! Not here: the calls themselves (`login`).
@@ -49,7 +49,7 @@ pub enum RegistrationError {
     #[error("what the broker holds could not be read: {0}")]
     Broker(String),
     #[error("what the broker holds could not be read: {why}")]
-    NotTold {
+    Unreported {
         /// One sentence for people.
         why: String,
         /// The broker's time.
@@ -89,14 +89,14 @@ pub struct Registration {
 }
 
 impl Registration {
-    fn of(pair: Pair, told: Registered) -> Self {
+    fn of(pair: Pair, registered: Registered) -> Self {
         let state = |role, registered| SlotState { assigned: pair.of(role).ip().into(), registered };
         Self {
-            primary: state(Role::Primary, told.primary),
-            secondary: state(Role::Secondary, told.secondary),
-            detected: told.detected,
-            match_status: told.match_status,
-            orders_allowed: told.orders_allowed,
+            primary: state(Role::Primary, registered.primary),
+            secondary: state(Role::Secondary, registered.secondary),
+            detected: registered.detected,
+            match_status: registered.match_status,
+            orders_allowed: registered.orders_allowed,
         }
     }
 
@@ -118,7 +118,7 @@ pub enum SlotOutcome {
     Modified,
     /// It had the address already.
     Unchanged,
-    /// It was left alone: not told to, or not allowed yet.
+    /// It was left alone: not registered to, or not allowed yet.
     Refused,
     /// The broker refused, or its answer was lost.
     Failed,
@@ -162,24 +162,24 @@ enum SlotPlan {
 /// # Errors
 /// [`RegistrationError`].
 pub async fn read(client: &BrokerClient, subject: &AccountSnapshot) -> Result<Registration, RegistrationError> {
-    Ok(ask(client, subject).await?.0)
+    Ok(fetch(client, subject).await?.0)
 }
 
-async fn ask(client: &BrokerClient, subject: &AccountSnapshot) -> Result<(Registration, Timestamp), RegistrationError> {
+async fn fetch(client: &BrokerClient, subject: &AccountSnapshot) -> Result<(Registration, Timestamp), RegistrationError> {
     let (legs, token) = means(subject)?;
     let called = client.get_ip(&**legs, &subject.client_id, &token.secret()).await;
     let now = steady::now();
     let now = now.checked_add(called.skew.unwrap_or_default()).unwrap_or(now);
-    let told = match called.answered {
-        Answered::Refused(refusal) if client::is_not_told(&refusal) => {
-            return Err(RegistrationError::NotTold { why: refusal.trouble.summary.into_owned(), now });
+    let registered = match called.answered {
+        Answered::Refused(refusal) if client::is_unreported(&refusal) => {
+            return Err(RegistrationError::Unreported { why: refusal.trouble.summary.into_owned(), now });
         }
         answered @ (Answered::Good(_) | Answered::Refused(_) | Answered::Unknown(_) | Answered::NotSent(_)) => {
-            answered.told().map_err(RegistrationError::Broker)?
+            answered.into_result().map_err(RegistrationError::Broker)?
         }
     };
-    subject.seen.note(&told);
-    Ok((Registration::of(legs.pair(), told), now))
+    subject.seen.note(&registered);
+    Ok((Registration::of(legs.pair(), registered), now))
 }
 
 fn means(subject: &AccountSnapshot) -> Result<(&Arc<Legs>, &Arc<LiveToken>), RegistrationError> {
@@ -199,9 +199,9 @@ pub async fn put(
     replace: &[IpAddr],
 ) -> Result<(Registration, Vec<SlotChange>), RegistrationError> {
     let (legs, token) = means(subject)?;
-    let (before, now, is_told) = match ask(client, subject).await {
+    let (before, now, is_known) = match fetch(client, subject).await {
         Ok((before, now)) => (before, now, true),
-        Err(RegistrationError::NotTold { now, .. }) => {
+        Err(RegistrationError::Unreported { now, .. }) => {
             (Registration::of(legs.pair(), Registered::default()), now, false)
         }
         Err(err) => return Err(err),
@@ -220,17 +220,17 @@ pub async fn put(
         let slot = before.slot(role);
         let address = legs.pair().of(role);
         let (id, secret) = (&subject.client_id, &token.secret());
-        let plan = if is_told { plan(slot, replace, today) } else { SlotPlan::Set };
+        let plan = if is_known { plan(slot, replace, today) } else { SlotPlan::Set };
         changes.push(match plan {
             SlotPlan::Keep => change(role, SlotOutcome::Unchanged, format!("{} is registered already", slot.assigned)),
             SlotPlan::Refuse(why) => change(role, SlotOutcome::Refused, why),
             SlotPlan::Set => {
                 let called = client.set_ip(legs, id, secret, role, address).await;
-                told(role, SlotOutcome::Set, called.answered, format!("{address} was registered"))
+                slot_change(role, SlotOutcome::Set, called.answered, format!("{address} was registered"))
             }
             SlotPlan::Modify { old } => {
                 let called = client.modify_ip(legs, id, secret, role, address).await;
-                told(
+                slot_change(
                     role,
                     SlotOutcome::Modified,
                     called.answered,
@@ -239,7 +239,7 @@ pub async fn put(
             }
         });
     }
-    if !is_told {
+    if !is_known {
         for change in changes.iter_mut().filter(|change| change.action != SlotOutcome::Refused) {
             change.detail.push_str("; the broker did not say what this slot held before");
         }
@@ -247,12 +247,12 @@ pub async fn put(
     if changes.iter().all(|change| matches!(change.action, SlotOutcome::Unchanged | SlotOutcome::Refused)) {
         return Ok((before, changes));
     }
-    match ask(client, subject).await {
+    match fetch(client, subject).await {
         Ok((after, _)) => {
             changes.iter_mut().for_each(|change| compare(change, before.slot(change.role), after.slot(change.role)));
             Ok((after, changes))
         }
-        // What was done must be told all the same; what there was before is not what there is.
+        // What was done must be registered all the same; what there was before is not what there is.
         Err(err) => {
             for change in &mut changes {
                 change.detail.push_str(&format!("; {err}, so what is shown is from before"));
@@ -271,7 +271,7 @@ fn plan(slot: &SlotState, replace: &[IpAddr], today: Date) -> SlotPlan {
             let why = "which is no address, so it is left alone; look at it on web.dhan.co";
             return SlotPlan::Refuse(format!("the broker holds \"{text}\", {why}"));
         }
-        Holds::NotTold => {
+        Holds::Unreported => {
             let why = "so it is left alone; look at it on web.dhan.co";
             return SlotPlan::Refuse(format!("the broker does not say what this slot holds, {why}"));
         }
@@ -291,8 +291,8 @@ const fn change(role: Role, action: SlotOutcome, detail: String) -> SlotChange {
     SlotChange { role, action, detail }
 }
 
-fn told(role: Role, action: SlotOutcome, answered: Answered<()>, good: String) -> SlotChange {
-    match answered.told() {
+fn slot_change(role: Role, action: SlotOutcome, answered: Answered<()>, good: String) -> SlotChange {
+    match answered.into_result() {
         Ok(()) => change(role, action, good),
         Err(why) => change(role, SlotOutcome::Failed, why),
     }
@@ -302,7 +302,7 @@ fn told(role: Role, action: SlotOutcome, answered: Answered<()>, good: String) -
 fn compare(change: &mut SlotChange, before: &SlotState, after: &SlotState) {
     let holds = || after.registered.holds.text().unwrap_or_else(|| "nothing".to_owned());
     match (change.action, after.matches()) {
-        (SlotOutcome::Set | SlotOutcome::Modified, false) if after.registered.holds == Holds::NotTold => {
+        (SlotOutcome::Set | SlotOutcome::Modified, false) if after.registered.holds == Holds::Unreported => {
             change.detail.push_str("; the broker does not say what this slot holds now");
         }
         (SlotOutcome::Set | SlotOutcome::Modified, false) => {
@@ -312,7 +312,7 @@ fn compare(change: &mut SlotChange, before: &SlotState, after: &SlotState) {
             change.action = match before.registered.holds {
                 Holds::Empty => SlotOutcome::Set,
                 // It may have been there all along.
-                Holds::NotTold => SlotOutcome::Unchanged,
+                Holds::Unreported => SlotOutcome::Unchanged,
                 Holds::Address(_) | Holds::Strange(_) => SlotOutcome::Modified,
             };
             change.detail.push_str("; the broker shows it registered all the same");
@@ -354,7 +354,7 @@ mod tests {
             (address(old), Some("2026-11-20"), &[][..], old),
             (address(old), Some("2026-11-20"), &["2001:db8::1"][..], "replace"),
             (address(old), Some("2026-11-25"), &[old][..], "2026-11-25"),
-            (Holds::NotTold, None, &[old][..], "does not say"),
+            (Holds::Unreported, None, &[old][..], "does not say"),
             (Holds::Strange("pending".into()), None, &[old][..], "pending"),
         ] {
             let plan = plan(holds, from, replace);
@@ -373,7 +373,7 @@ mod tests {
         compare(&mut drifted, &empty, &empty);
         assert!(drifted.action == SlotOutcome::Set && drifted.detail.contains("drift"), "{drifted:?}");
         let mut silent = change(Role::Primary, SlotOutcome::Set, "set".into());
-        compare(&mut silent, &empty, &slot(Holds::NotTold, None));
+        compare(&mut silent, &empty, &slot(Holds::Unreported, None));
         assert!(!silent.detail.contains("drift") && silent.detail.contains("does not say"), "{silent:?}");
         let mut lost = change(Role::Primary, SlotOutcome::Failed, "lost".into());
         compare(&mut lost, &empty, &ours);

@@ -27,11 +27,11 @@ pub struct SeenRegistration {
 
 impl SeenRegistration {
     /// Keep what an answer tells. A place that it says nothing of stays as it was seen before.
-    pub fn note(&self, told: &Registered) {
+    pub fn note(&self, registered: &Registered) {
         let at = Timestamp::now();
         for role in [Role::Primary, Role::Secondary] {
-            let slot = told.slot(role);
-            if slot.holds != Holds::NotTold {
+            let slot = registered.slot(role);
+            if slot.holds != Holds::Unreported {
                 self.of(role).store(Some(Arc::new(SeenSlot { slot: slot.clone(), at })));
             }
         }

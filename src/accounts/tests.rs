@@ -64,7 +64,7 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
 struct NoBroker;
 
 impl TokenBroker for NoBroker {
-    fn ask(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
+    fn call(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
         Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent(String::new()) } })
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct UnsavedHalt {
     pub(super) made: Timestamp,
     pub(super) halt: HaltRecord,
     /// Which time it was asked for. Who saved one, or ends it, must not end one that was asked for since.
-    pub(super) asked: u64,
+    pub(super) requests: u64,
 }
 
 /// Halts of all accounts that are in force and may not be saved yet.
@@ -27,7 +27,7 @@ pub(super) struct Unsaved(Mutex<Halts>);
 struct Halts {
     held: HashMap<AccountName, UnsavedHalt>,
     /// How often each account was halted.
-    asked: HashMap<AccountName, u64>,
+    requests: HashMap<AccountName, u64>,
 }
 
 impl Unsaved {
@@ -47,9 +47,9 @@ impl Unsaved {
     /// of all accounts, and so stays when that ends.
     pub(super) fn hold(&self, name: &AccountName, account: &AccountRecord, new: HaltRecord) {
         let mut halts = self.lock();
-        let asked = halts.asked.entry(name.clone()).or_default();
-        *asked += 1;
-        let asked = *asked;
+        let requests = halts.requests.entry(name.clone()).or_default();
+        *requests += 1;
+        let requests = *requests;
         let made = account.created_at;
         let before = halts.held.get(name).filter(|held| held.made == made).map(|held| held.halt.clone());
         let halt = match account.halted.clone().or(before) {
@@ -57,19 +57,19 @@ impl Unsaved {
             Some(old) => old,
             None => new,
         };
-        halts.held.insert(name.clone(), UnsavedHalt { made, halt, asked });
+        halts.held.insert(name.clone(), UnsavedHalt { made, halt, requests });
     }
 
     /// Forget it, unless it was asked for again.
-    pub(super) fn forget(&self, name: &AccountName, asked: u64) {
+    pub(super) fn forget(&self, name: &AccountName, requests: u64) {
         let mut halts = self.lock();
-        if halts.held.get(name).is_some_and(|held| held.asked == asked) {
+        if halts.held.get(name).is_some_and(|held| held.requests == requests) {
             halts.held.remove(name);
         }
     }
 
-    pub(super) fn asked(&self, name: &AccountName) -> u64 {
-        self.lock().asked.get(name).copied().unwrap_or(0)
+    pub(super) fn requests(&self, name: &AccountName) -> u64 {
+        self.lock().requests.get(name).copied().unwrap_or(0)
     }
 
     pub(super) fn names(&self) -> Vec<AccountName> {

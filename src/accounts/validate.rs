@@ -114,8 +114,8 @@ struct BrokerReplies {
 
 /// Look at an account. Reads only. `now` is by the steady clock.
 pub async fn validate(client: &BrokerClient, subject: &AccountSnapshot, now: Timestamp) -> Vec<Check> {
-    let asked = ask(client, subject).await;
-    let now = now.checked_add(asked.skew.unwrap_or_default()).unwrap_or(now);
+    let replies = call_broker(client, subject).await;
+    let now = now.checked_add(replies.skew.unwrap_or_default()).unwrap_or(now);
     let pair = subject.legs.as_ref().map(|legs| legs.pair());
     let name = subject.legs.as_ref().map_or("NAME", |legs| legs.account().as_str());
     vec![
@@ -127,25 +127,25 @@ pub async fn validate(client: &BrokerClient, subject: &AccountSnapshot, now: Tim
             "line_primary",
             client.api(),
             pair.map(|pair| pair.primary.ip()),
-            asked.lines.as_ref().map(|[one, _]| one),
+            replies.lines.as_ref().map(|[one, _]| one),
         ),
         line(
             "line_secondary",
             client.api(),
             pair.map(|pair| pair.secondary.ip()),
-            asked.lines.as_ref().map(|[_, two]| two),
+            replies.lines.as_ref().map(|[_, two]| two),
         ),
-        token(subject, &asked.profile, name),
+        token(subject, &replies.profile, name),
         token_expiry(subject, now),
-        leg("leg_primary", Role::Primary, pair.map(|pair| pair.primary.ip()), &asked.primary),
-        leg("leg_secondary", Role::Secondary, pair.map(|pair| pair.secondary.ip()), &asked.secondary),
-        registration(pair, &asked, name),
-        orders_allowed(&asked, name),
-        clock(asked.skew.and_then(|_| steady::brokers_ahead_of_host())),
+        leg("leg_primary", Role::Primary, pair.map(|pair| pair.primary.ip()), &replies.primary),
+        leg("leg_secondary", Role::Secondary, pair.map(|pair| pair.secondary.ip()), &replies.secondary),
+        registration(pair, &replies, name),
+        orders_allowed(&replies, name),
+        clock(replies.skew.and_then(|_| steady::brokers_ahead_of_host())),
     ]
 }
 
-async fn ask(client: &BrokerClient, subject: &AccountSnapshot) -> BrokerReplies {
+async fn call_broker(client: &BrokerClient, subject: &AccountSnapshot) -> BrokerReplies {
     let Some(legs) = subject.legs.as_ref() else {
         let why = || NO_PAIR.to_owned();
         return BrokerReplies {
@@ -191,11 +191,11 @@ async fn see(
 ) -> (AddressReply, LineResult, Option<SignedDuration>) {
     let Called { answered, skew, .. } = client.get_ip(leg, &subject.client_id, &token.secret()).await;
     let line = line_of(&answered);
-    let told = answered.told();
-    if let Ok(told) = &told {
-        subject.seen.note(told);
+    let registered = answered.into_result();
+    if let Ok(known) = &registered {
+        subject.seen.note(known);
     }
-    (told, line, skew)
+    (registered, line, skew)
 }
 
 async fn try_line(client: &BrokerClient, subject: &AccountSnapshot, leg: &Leg) -> (LineResult, Option<SignedDuration>) {
@@ -292,20 +292,20 @@ fn leg(name: &'static str, role: Role, address: Option<Ipv6Addr>, seen: &Address
     }
 }
 
-fn registration(pair: Option<Pair>, asked: &BrokerReplies, account: &str) -> Check {
+fn registration(pair: Option<Pair>, replies: &BrokerReplies, account: &str) -> Check {
     let name = "registration";
     let Some(pair) = pair else { return unknown(name, NO_PAIR) };
-    let told = match (&asked.primary, &asked.secondary) {
-        (Ok(told), _) | (Err(_), Ok(told)) => told,
+    let registered = match (&replies.primary, &replies.secondary) {
+        (Ok(registered), _) | (Err(_), Ok(registered)) => registered,
         (Err(why), Err(_)) => return unknown(name, why),
     };
     let (mut verdict, mut found) = (CheckVerdict::Good, Vec::with_capacity(2));
     for role in [Role::Primary, Role::Secondary] {
-        let (slot, want) = (told.slot(role), pair.of(role));
+        let (slot, want) = (registered.slot(role), pair.of(role));
         let word = role.as_str();
         if slot.holds.is(want.ip().into()) {
             found.push(format!("{word} is registered"));
-        } else if slot.holds == crate::tokens::client::Holds::NotTold {
+        } else if slot.holds == crate::tokens::client::Holds::Unreported {
             verdict = worse(verdict, CheckVerdict::Unknown);
             found.push(format!("the broker does not say what is registered as {word}"));
         } else {
@@ -322,10 +322,10 @@ fn registration(pair: Option<Pair>, asked: &BrokerReplies, account: &str) -> Che
     Check { name, verdict, detail: found.join("; ") }
 }
 
-fn orders_allowed(asked: &BrokerReplies, account: &str) -> Check {
+fn orders_allowed(replies: &BrokerReplies, account: &str) -> Check {
     let name = "orders_allowed";
     let (mut verdict, mut found) = (CheckVerdict::Good, Vec::with_capacity(2));
-    for (word, seen) in [("primary", &asked.primary), ("secondary", &asked.secondary)] {
+    for (word, seen) in [("primary", &replies.primary), ("secondary", &replies.secondary)] {
         match seen.as_ref().map(|seen| seen.orders_allowed) {
             Ok(Some(true)) => found.push(format!("{word}: allowed")),
             Ok(Some(false)) => {

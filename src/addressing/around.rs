@@ -21,7 +21,7 @@ pub(super) struct Around {
 }
 
 impl Around {
-    pub(super) fn may_ask(&self, outside: Ipv6Addr) {
+    pub(super) fn enable_host_lookup(&self, outside: Ipv6Addr) {
         let _ = self.outside.set(outside);
     }
 

@@ -99,8 +99,8 @@ impl Addressing {
 
     /// From now on the kernel is asked which addresses are this host's and its routers' own. `outside` is any address
     /// that is not on this host.
-    pub fn may_ask_the_host(&self, outside: Ipv6Addr) {
-        self.around.may_ask(outside);
+    pub fn enable_host_lookup(&self, outside: Ipv6Addr) {
+        self.around.enable_host_lookup(outside);
     }
 
     /// Listeners of this process are bound to these addresses.

@@ -31,7 +31,7 @@ pub(super) async fn read(
 /// Ask the broker how an order stands. Counts among what it allows the account, so an operator may and a viewer may not.
 #[utoipa::path(get, path = "/v1/accounts/{name}/orders/{order_id}", tag = "orders", operation_id = "ask", security(("bearer" = [])),
     responses((status = 200, body = OrderAtBrokerBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem)))]
-pub(super) async fn ask(
+pub(super) async fn order_at_broker(
     State(admin): State<Admin>,
     InPath((name, order_id)): InPath<(String, String)>,
 ) -> Result<Json<OrderAtBrokerBody>, Failure> {
@@ -48,7 +48,7 @@ pub(super) async fn ask(
     match called.answered {
         Answered::Good(order) => Ok(Json(order.into())),
         answered @ (Answered::Refused(_) | Answered::Unknown(_) | Answered::NotSent(_)) => {
-            let why = answered.told().err().unwrap_or_default();
+            let why = answered.into_result().err().unwrap_or_default();
             Err(Failure::new(
                 StatusCode::BAD_GATEWAY,
                 "broker_failed",
@@ -64,8 +64,8 @@ pub(super) async fn ask(
 /// # Errors
 /// 429 when there is no room soon.
 pub(super) async fn wait_for_room(admin: &Admin, account: &Account) -> Result<(), Failure> {
-    let ask = RateRequest::of_question(&Method::GET, "/v2/profile");
-    match admin.orders.gate(account.client_id()).reserve(ask, Instant::now() + PATIENCE).await {
+    let request = RateRequest::of_question(&Method::GET, "/v2/profile");
+    match admin.orders.gate(account.client_id()).reserve(request, Instant::now() + PATIENCE).await {
         Ok(room) => {
             drop(room);
             Ok(())

@@ -94,7 +94,7 @@ fn routes() -> (Router<Admin>, utoipa::openapi::OpenApi) {
         .routes(routes!(halts::halt))
         .routes(routes!(halts::all_halted, halts::halt_all))
         .routes(routes!(limits::read))
-        .routes(routes!(limits::ask))
+        .routes(routes!(limits::order_at_broker))
         .routes(routes!(orders::list))
         .routes(routes!(settle::list))
         .routes(routes!(settle::settle))

@@ -53,7 +53,7 @@ fn failure(name: &crate::domain::AccountName, err: RegistrationError) -> Failure
     match err {
         RegistrationError::NoPair => Failure::new(StatusCode::CONFLICT, "no_pair", text),
         RegistrationError::NoToken(_) => Failure::new(StatusCode::CONFLICT, "token_unavailable", text),
-        RegistrationError::Broker(_) | RegistrationError::NotTold { .. } => {
+        RegistrationError::Broker(_) | RegistrationError::Unreported { .. } => {
             Failure::new(StatusCode::BAD_GATEWAY, "broker_failed", text)
         }
     }

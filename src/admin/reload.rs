@@ -21,9 +21,9 @@ pub(super) async fn reload(
     fields: Fields,
 ) -> Result<(StatusCode, Json<ReloadBody>), Failure> {
     fields.done()?;
-    let (done, told) = oneshot::channel();
+    let (done, outcome) = oneshot::channel();
     admin.reloads.send(done).await.map_err(|_| cut_short())?;
-    let reloaded = told.await.map_err(|_| cut_short())?.ok_or_else(|| {
+    let reloaded = outcome.await.map_err(|_| cut_short())?.ok_or_else(|| {
         let detail = "this gateway runs without a configuration file, so there is none to read";
         Failure::new(StatusCode::CONFLICT, "no_file", detail)
     })?;

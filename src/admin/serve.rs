@@ -128,7 +128,7 @@ async fn accept(
                 let shaken = tokio::select! {
                     shaken = shaking => shaken,
                     () = tasks_of_it.stopping() => return,
-                    () = place.told_to_go() => return,
+                    () = place.close_requested() => return,
                 };
                 // What goes wrong in it is the caller's to see.
                 if let Ok(Ok(stream)) = shaken {
@@ -175,7 +175,7 @@ where
         _ = serving.as_mut() => return,
         () = tasks.stopping() => {}
         // Who has asked nothing yet has nothing coming.
-        () = place.told_to_go() => if place.standing().is_strangers() { return },
+        () = place.close_requested() => if place.standing().is_strangers() { return },
     }
     serving.as_mut().graceful_shutdown();
     let silent = async {
@@ -238,7 +238,7 @@ impl http_body::Body for Held {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let place = &self.under_way.0;
         // The connection's task is woken when it is told, and asks here again.
-        if place.is_told_to_go() && place.standing().is_listeners() {
+        if place.must_close() && place.standing().is_listeners() {
             return Poll::Ready(None);
         }
         Pin::new(&mut self.body).poll_frame(cx)

@@ -40,11 +40,11 @@ pub(super) async fn one(
     let account = admin.account(&name)?;
     wait_for_room(&admin, &account).await?;
     let checks = look_only(&admin, &account).await;
-    tell(&admin, &account.name, &checks);
+    publish(&admin, &account.name, &checks);
     Ok(Json(checks.as_slice().into()))
 }
 
-/// Look at every account. With `Accept: application/x-ndjson` each is told on a line of
+/// Look at every account. With `Accept: application/x-ndjson` each is event on a line of
 /// its own as soon as it is done; else all are, in the order of names.
 #[utoipa::path(post, path = "/v1/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
     responses((status = 200, content((AllChecksBody = "application/json"), (AccountChecksBody = "application/x-ndjson")))))]
@@ -70,11 +70,11 @@ pub(super) async fn all(State(admin): State<Admin>, headers: HeaderMap, fields: 
 
 async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
     let checks = look_only(admin, row).await;
-    tell(admin, &row.name, &checks);
+    publish(admin, &row.name, &checks);
     AccountChecksBody::of(&row.name, &checks)
 }
 
-/// Look, and keep what was found. Nobody is told of it yet: who is told looks at what is kept.
+/// Look, and keep what was found. Nobody is event of it yet: who is event looks at what is kept.
 pub(super) async fn look_only(admin: &Admin, row: &Account) -> Vec<Check> {
     let at = jiff::Timestamp::now();
     let checks = validate(&admin.client, &state::subject(row), steady::now()).await;
@@ -83,13 +83,13 @@ pub(super) async fn look_only(admin: &Admin, row: &Account) -> Vec<Check> {
 }
 
 /// Whoever watches hears of it too.
-pub(super) fn tell(admin: &Admin, account: &AccountName, checks: &[Check]) {
+pub(super) fn publish(admin: &Admin, account: &AccountName, checks: &[Check]) {
     let names = |verdict: CheckVerdict| -> Vec<_> {
         checks.iter().filter(|check| check.verdict == verdict).map(|check| check.name).collect()
     };
     let (failed, unknown) = (names(CheckVerdict::Failed), names(CheckVerdict::Unknown));
-    let told = serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown });
-    admin.orders.events.tell(Subject::Validation, account, move || told.clone());
+    let event = serde_json::json!({ "ok": all_ok(checks), "failed": failed, "unknown": unknown });
+    admin.orders.events.publish(Subject::Validation, account, move || event.clone());
 }
 
 pub(super) fn every_row(admin: &Admin) -> Result<Vec<Arc<Account>>, Failure> {

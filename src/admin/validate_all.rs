@@ -12,7 +12,7 @@ use super::error::{Failure, Problem};
 use super::fields::Fields;
 use super::operators::Operator;
 use super::state::Admin;
-use super::validate::{AT_ONCE, every_row, look_only, tell};
+use super::validate::{AT_ONCE, every_row, look_only, publish};
 use super::validation_job::Cause;
 use super::wire::{CauseBody, JobBody, NoFields};
 
@@ -38,7 +38,7 @@ pub(super) async fn begin(
                 let checks = look_only(admin, &row).await;
                 admin.validate_all.note(&row.name, &checks);
                 // Whoever hears of it finds it noted, the end too.
-                tell(admin, &row.name, &checks);
+                publish(admin, &row.name, &checks);
             }
         });
         tokio::select! {

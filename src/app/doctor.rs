@@ -30,7 +30,7 @@ use crate::domain::host_limits::Lack;
 use crate::domain::{Authority, SourceAddr};
 use crate::egress::{DialError, Egress, Exit, Message, guard};
 use crate::host::{
-    Asks, BrokerHost, Came, Evidence, Examination, Examiner, Facts, Failure, Machine, NamesSaid, Sender, Setting, Try,
+    MachineQuery, BrokerHost, Came, Evidence, Examination, Examiner, Facts, Failure, Machine, NamesSaid, Sender, Setting, Try,
     Wants, Wish, examine,
 };
 use crate::tokens::client::skew;
@@ -63,7 +63,7 @@ pub enum Progress<'a> {
 }
 
 /// Who hears of it.
-type Tell<'a> = &'a (dyn Fn(Progress<'_>) + Sync);
+type OnProgress<'a> = &'a (dyn Fn(Progress<'_>) + Sync);
 
 /// What is known of the gateway that a host is examined for.
 #[derive(Clone, Debug)]
@@ -234,21 +234,21 @@ fn seen(accounts: &Accounts) -> (Vec<Sender>, Vec<(String, String)>) {
 ///
 /// # Errors
 /// This process ran out of something while it looked: nothing is known, neither good nor bad.
-pub async fn examination(egress: &Arc<Egress>, patient: &Patient, tell: Tell<'_>) -> Result<Examination, Lack> {
+pub async fn examination(egress: &Arc<Egress>, patient: &Patient, on_progress: OnProgress<'_>) -> Result<Examination, Lack> {
     let began = Instant::now();
     let hosts = patient.hosts();
     let names_of: Vec<_> = hosts.iter().map(|(_, host)| host.clone()).collect();
-    tell(Progress::Begun("looking at this host"));
+    on_progress(Progress::Begun("looking at this host"));
     let pin = patient.config.egress.resolve.get(&patient.config.dhan.api.host).and_then(|pins| pins.first());
     let outside = pin.map_or(OUTSIDE, |pin| *pin.ip());
     let first = look(egress, patient, outside, patient.wishes()).await?;
-    tell(Progress::Begun("asking name servers where the broker is"));
-    let names = egress.ask_every_name_server(&names_of).await;
+    on_progress(Progress::Begun("asking name servers where the broker is"));
+    let names = egress.query_every_name_server(&names_of).await;
     let senders = chosen(patient, &first.facts);
     let pairs: Vec<_> =
         senders.iter().flat_map(|sender| hosts.iter().map(move |(to, _)| (sender.clone(), to.clone()))).collect();
-    tell(Progress::Begun("connecting to the broker"));
-    let tries = connect(egress, pairs, &names, tell).await?;
+    on_progress(Progress::Begun("connecting to the broker"));
+    let tries = connect(egress, pairs, &names, on_progress).await?;
     let mut wishes = patient.wishes();
     for wish in &mut wishes {
         let of: Vec<_> = tries.iter().filter(|one| one.sender == wish.sender).collect();
@@ -260,7 +260,7 @@ pub async fn examination(egress: &Arc<Egress>, patient: &Patient, tell: Tell<'_>
     let to = to.unwrap_or(outside);
     let tentative = first.facts.tentative();
     if !tentative.is_empty() {
-        tell(Progress::Begun("waiting for addresses that are not ready yet"));
+        on_progress(Progress::Begun("waiting for addresses that are not ready yet"));
         sleep_until(began + TENTATIVE).await;
     }
     let Looked { facts, machine } = look(egress, patient, to, wishes).await?;
@@ -275,7 +275,7 @@ struct Looked {
 }
 
 async fn look(egress: &Arc<Egress>, patient: &Patient, to: Ipv6Addr, wishes: Vec<Wish>) -> Result<Looked, Lack> {
-    let asks = Asks {
+    let query = MachineQuery {
         to,
         hosts: patient.hosts().into_iter().map(|(_, host)| host.name).collect(),
         state: patient.configured.then(|| patient.config.state.path.clone()),
@@ -283,8 +283,8 @@ async fn look(egress: &Arc<Egress>, patient: &Patient, to: Ipv6Addr, wishes: Vec
     };
     let wants = Wants { wishes, to, freebind: egress.freebind(), needs_unix: Vec::new(), clock_ahead: None };
     let look =
-        move || -> Result<Looked, Lack> { Ok(Looked { facts: Facts::gather(wants)?, machine: Machine::read(&asks) }) };
-    // It reads files and asks the kernel.
+        move || -> Result<Looked, Lack> { Ok(Looked { facts: Facts::gather(wants)?, machine: Machine::read(&query) }) };
+    // It reads files and query the kernel.
     tokio::task::spawn_blocking(look).await.unwrap_or(Err(Lack::Memory))
 }
 
@@ -303,7 +303,7 @@ async fn connect(
     egress: &Arc<Egress>,
     pairs: Vec<(Sender, Authority)>,
     names: &NamesSaid,
-    tell: Tell<'_>,
+    on_progress: OnProgress<'_>,
 ) -> Result<Vec<Try>, Lack> {
     let nowhere = |host: &str| names.hosts.iter().any(|one| one.name == host) && !is_known(names, host);
     // A host without an address is a finding of its own, and no line's fault.
@@ -318,7 +318,7 @@ async fn connect(
     let mut tries = Vec::with_capacity(count);
     while let Some(one) = running.next().await {
         done += 1;
-        tell(Progress::Connected { done, of: count });
+        on_progress(Progress::Connected { done, of: count });
         tries.push(one?);
     }
     tries.sort_by(|one, other| (&one.host, one.sender.source).cmp(&(&other.host, other.sender.source)));

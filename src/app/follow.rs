@@ -12,7 +12,7 @@ use crate::telemetry::events::{Events, Subject};
 
 /// Say when this host's clocks part, and use no connection again that was made before.
 pub(super) async fn follow_clocks(supervisor: Arc<Supervisor>, tasks: Tasks) {
-    let tell = |parting: clocks::Parting| {
+    let on_parting = |parting: clocks::Parting| {
         if !parting.slept.is_zero() {
             tracing::warn!(
                 slept_s = parting.slept.as_secs(),
@@ -31,7 +31,7 @@ pub(super) async fn follow_clocks(supervisor: Arc<Supervisor>, tasks: Tasks) {
         supervisor.lines_may_be_dead();
     };
     tokio::select! {
-        () = clocks::follow(tell) => {}
+        () = clocks::follow(on_parting) => {}
         () = tasks.stopping() => {}
     }
 }
@@ -44,7 +44,7 @@ pub(super) async fn publish_leg_events(mut legs: broadcast::Receiver<LegEvent>, 
             () = tasks.stopping() => return,
         };
         match heard {
-            Ok(event) => events.tell(Subject::Leg, &event.account.clone(), move || {
+            Ok(event) => events.publish(Subject::Leg, &event.account.clone(), move || {
                 json!({
                     "role": event.role.as_str(),
                     "address": event.source.to_string(),

@@ -275,11 +275,11 @@ fn legs_in_short(account: &Value) -> String {
 
 async fn show(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallError> {
     let answer = client.get(&["v1", "accounts", client::account(name)?]).await?;
-    tell(&answer, json)
+    print(&answer, json)
 }
 
 /// Print an account's body.
-pub(super) fn tell(answer: &client::Answer, json: bool) -> Result<ExitCode, CallError> {
+pub(super) fn print(answer: &client::Answer, json: bool) -> Result<ExitCode, CallError> {
     if json {
         table::print(&answer.text)?;
     } else {
@@ -367,8 +367,8 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
         })?;
         made = client.get(&["v1", "accounts", name]).await?;
     }
-    let code = tell(&made, json)?;
-    if let Some(next) = next_step::told(&made.value()?).filter(|_| !json) {
+    let code = print(&made, json)?;
+    if let Some(next) = next_step::steps(&made.value()?).filter(|_| !json) {
         eprintln!("{next}");
     }
     Ok(code)
@@ -386,7 +386,7 @@ async fn alter(client: &Client, change: &Change, json: bool) -> Result<ExitCode,
         let names: Vec<Value> = change.remove.iter().map(|what| what.as_str().into()).collect();
         fields.set("remove", names);
     }
-    if change.secrets.asks_by_platform() && platform.is_none() {
+    if change.secrets.prompts_by_platform() && platform.is_none() {
         let account = client.get(&["v1", "accounts", name]).await?.value()?;
         platform = Platform::parse(&text(&account, "/platform")).ok();
     }
@@ -394,7 +394,7 @@ async fn alter(client: &Client, change: &Change, json: bool) -> Result<ExitCode,
     if fields.is_empty() {
         return Err(CallError::Usage("there is nothing to change; see sixgate account change --help".to_owned()));
     }
-    tell(&client.patch(&["v1", "accounts", name], fields).await?, json)
+    print(&client.patch(&["v1", "accounts", name], fields).await?, json)
 }
 
 async fn delete(client: &Client, name: &str, yes: bool, json: bool) -> Result<ExitCode, CallError> {
@@ -420,5 +420,5 @@ async fn pin(client: &Client, name: &str, leg: Pin, json: bool) -> Result<ExitCo
         Pin::Auto => "auto",
     };
     fields.set("pin", pin);
-    tell(&client.put(&["v1", "accounts", client::account(name)?, "leg"], fields).await?, json)
+    print(&client.put(&["v1", "accounts", client::account(name)?, "leg"], fields).await?, json)
 }

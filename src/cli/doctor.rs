@@ -89,7 +89,7 @@ async fn examine(arguments: &DoctorArguments) -> Result<Result<Examination, Stri
         None => Patient::unknown().map_err(CallError::Config)?,
     };
     patient.senders = arguments.address.iter().map(|source| Sender { source: *source, owner: None }).collect();
-    ask_the_gateway(&place, &mut patient).await;
+    consult_gateway(&place, &mut patient).await;
     let tasks = Tasks::default();
     let egress = match Egress::new(Options::from(&patient.config), tasks.clone()) {
         Ok(egress) => egress,
@@ -97,19 +97,19 @@ async fn examine(arguments: &DoctorArguments) -> Result<Result<Examination, Stri
     };
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     bar.enable_steady_tick(Duration::from_millis(100));
-    let tell = |progress: Progress<'_>| match progress {
+    let on_progress = |progress: Progress<'_>| match progress {
         Progress::Begun(what) if bar.is_hidden() => eprintln!("{what}"),
         Progress::Begun(what) => bar.set_message(what.to_owned()),
         Progress::Connected { done, of } => bar.set_message(format!("connecting to the broker: {done} of {of}")),
     };
-    let examined = examination(&egress, &patient, &tell).await;
+    let examined = examination(&egress, &patient, &on_progress).await;
     bar.finish_and_clear();
     tasks.stop(Duration::from_secs(1)).await;
     Ok(examined.map_err(|lack| lack.to_string()))
 }
 
 /// A gateway that runs here knows the addresses of accounts. Without one, or without its token, pools have to do.
-async fn ask_the_gateway(place: &Endpoint, patient: &mut Patient) {
+async fn consult_gateway(place: &Endpoint, patient: &mut Patient) {
     let token = endpoint::read_token(&place.token_file).ok();
     let is_known = token.is_some();
     let Ok(client) = Client::new(place, token) else { return };
@@ -172,7 +172,7 @@ fn report(examination: &Examination) -> String {
     for outcome in [Outcome::Failed, Outcome::Warning] {
         for one in examination.checks.iter().filter(|one| one.outcome == outcome) {
             for finding in &one.findings {
-                told(&mut said, one, finding);
+                write_finding(&mut said, one, finding);
             }
         }
     }
@@ -190,7 +190,7 @@ fn report(examination: &Examination) -> String {
     said
 }
 
-fn told(said: &mut String, one: &Examined, finding: &Finding) {
+fn write_finding(said: &mut String, one: &Examined, finding: &Finding) {
     let Finding { id, what, why, fix, commands, .. } = finding;
     let number = one.check.number;
     let _ = writeln!(said, "\n{} {number} {id}: {what}", word(one.outcome));

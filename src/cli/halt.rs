@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &HaltArguments) -> ExitCode {
         match &arguments.name {
             Some(name) => {
                 let path = ["v1", "accounts", client::account(name)?, "halt"];
-                account::tell(&client.put(&path, fields).await?, json)
+                account::print(&client.put(&path, fields).await?, json)
             }
             None => all(&client.put(&["v1", "halt"], fields).await?, json),
         }

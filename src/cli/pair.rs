@@ -91,7 +91,7 @@ async fn assign(client: &Client, name: &str, fields: Fields, json: bool) -> Resu
     let rows = [("primary", text(&pair, "/primary")), ("secondary", text(&pair, "/secondary"))];
     table::print(&table::lines(rows))?;
     let account = client.get(&["v1", "accounts", name]).await?.value()?;
-    if let Some(next) = next_step::told(&account) {
+    if let Some(next) = next_step::steps(&account) {
         eprintln!("{next}");
     }
     Ok(ExitCode::SUCCESS)

@@ -18,7 +18,7 @@ const LONGEST: usize = 8192;
 ///
 /// # Errors
 /// [`CallError::Usage`] without a terminal, [`CallError::Interrupted`] after Ctrl-C.
-pub(super) fn ask(question: &str) -> Result<Secret, CallError> {
+pub(super) fn read(question: &str) -> Result<Secret, CallError> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         let text = "--ask needs a terminal to ask on; without one, name files of secrets, or - for standard input";

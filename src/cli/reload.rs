@@ -37,12 +37,12 @@ async fn reload(client: &Client, json: bool) -> Result<ExitCode, CallError> {
     if json {
         table::print(&answer.text)?;
     } else {
-        table::print(&told(&value))?;
+        table::print(&described(&value))?;
     }
     Ok(if is(&value, "/ok") { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn told(value: &Value) -> String {
+fn described(value: &Value) -> String {
     let file = text(value, "/file");
     let mut lines = vec![if is(value, "/ok") {
         format!("{file} is in force")

@@ -104,7 +104,7 @@ pub(super) struct SecretArguments {
 
 impl SecretArguments {
     /// Must the platform be known to know what to ask for?
-    pub(super) fn asks_by_platform(&self) -> bool {
+    pub(super) fn prompts_by_platform(&self) -> bool {
         self.ask.as_ref().is_some_and(Vec::is_empty)
     }
 
@@ -131,13 +131,13 @@ impl SecretArguments {
         for (secret, file) in &files {
             fields.secret(secret.field(), &read_file(secret.option(), file)?);
         }
-        let asked: &[SecretName] = match (&self.ask, platform) {
+        let wanted: &[SecretName] = match (&self.ask, platform) {
             (None, _) => &[],
             (Some(secrets), Some(platform)) if secrets.is_empty() => SecretName::needed(platform),
             (Some(secrets), _) => secrets,
         };
-        for secret in asked.iter().filter(|secret| files.iter().all(|(given, _)| given != *secret)) {
-            fields.secret(secret.field(), &ask(secret.question())?);
+        for secret in wanted.iter().filter(|secret| files.iter().all(|(given, _)| given != *secret)) {
+            fields.secret(secret.field(), &prompt(secret.question())?);
         }
         Ok(())
     }
@@ -147,8 +147,8 @@ impl SecretArguments {
 ///
 /// # Errors
 /// [`CallError`].
-pub(super) fn ask(question: &str) -> Result<Secret, CallError> {
-    let answer = prompt::ask(question)?;
+pub(super) fn prompt(question: &str) -> Result<Secret, CallError> {
+    let answer = prompt::read(question)?;
     if answer.expose_secret().is_empty() {
         return Err(CallError::Secret(format!("{question}: nothing was typed")));
     }

@@ -94,7 +94,7 @@ pub(super) fn run(arguments: &TokenArguments) -> ExitCode {
     client::run(&arguments.gateway, async |client| match &arguments.command {
         Command::Show { name } => {
             let answer = client.get(&["v1", "accounts", client::account(name)?, "token"]).await?;
-            tell(&answer, json).map(|_| ExitCode::SUCCESS)
+            print(&answer, json).map(|_| ExitCode::SUCCESS)
         }
         Command::Set(set) => give(client, set, json).await,
         Command::Refresh { name, vouched } => refresh(client, client::account(name)?, *vouched, json).await,
@@ -106,7 +106,7 @@ async fn give(client: &Client, set: &Set, json: bool) -> Result<ExitCode, CallEr
     let name = client::account(&set.name)?;
     let token = match &set.file {
         Some(file) => secrets::read_file("--file", file)?,
-        None if set.ask => secrets::ask("Access token")?,
+        None if set.ask => secrets::prompt("Access token")?,
         None => {
             let text = "say where the token is: --file FILE, --file - for standard input, or --ask to be asked for it";
             return Err(CallError::Usage(text.to_owned()));
@@ -115,7 +115,7 @@ async fn give(client: &Client, set: &Set, json: bool) -> Result<ExitCode, CallEr
     let mut fields = Fields::default();
     fields.secret("access_token", &token);
     let answer = client.put(&["v1", "accounts", name, "token"], fields).await?;
-    tell(&answer, json).map(|_| ExitCode::SUCCESS)
+    print(&answer, json).map(|_| ExitCode::SUCCESS)
 }
 
 async fn refresh(client: &Client, name: &str, vouched: bool, json: bool) -> Result<ExitCode, CallError> {
@@ -124,7 +124,7 @@ async fn refresh(client: &Client, name: &str, vouched: bool, json: bool) -> Resu
         fields.set("vouched", true);
     }
     let answer = client.post(&["v1", "accounts", name, "token", "refresh"], fields).await?;
-    let live = tell(&answer, json)?;
+    let live = print(&answer, json)?;
     Ok(if live { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -142,7 +142,7 @@ async fn consent(client: &Client, name: &str, json: bool) -> Result<ExitCode, Ca
 }
 
 /// Print a token's state; is it live?
-fn tell(answer: &Answer, json: bool) -> Result<bool, CallError> {
+fn print(answer: &Answer, json: bool) -> Result<bool, CallError> {
     let value = answer.value()?;
     if json {
         table::print(&answer.text)?;

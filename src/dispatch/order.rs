@@ -13,7 +13,7 @@
 //! - When the answer is lost the broker is asked; what cannot be found stays unknown
 //!   and is never sent again.
 
-mod ask_first;
+mod look_up_first;
 pub(super) mod events;
 mod lines;
 mod lost;
@@ -160,14 +160,14 @@ impl Order<'_> {
         record.correlation_id = self.wish.correlation.as_ref().and_then(Correlation::made).cloned();
         let write = self.write();
         let keys = self.keys();
-        let asker = Requester { request_id: Arc::clone(&self.request_id), gone: self.arrival.gone.clone() };
+        let requester = Requester { request_id: Arc::clone(&self.request_id), gone: self.arrival.gone.clone() };
         // As long as the first try may take, and then some of our own.
         let patience = Instant::now() + self.out.limit * 2 + self.reconcile_for;
         let _busy = self.dispatcher.orders.journal.busy();
         let _counted = self.dispatcher.metrics.order_under_way();
         loop {
             let found =
-                self.dispatcher.orders.idempotency.take(self.account.client_id(), &keys, &write, &asker, self.span());
+                self.dispatcher.orders.idempotency.take(self.account.client_id(), &keys, &write, &requester, self.span());
             match found {
                 Admission::Fresh(claim) => {
                     // Counted among those that are under way. What takes risk away is not, and is never one too many; nor
@@ -176,8 +176,8 @@ impl Order<'_> {
                     if matches!(in_line, Some(None)) {
                         return Err(too_many());
                     }
-                    if self.must_ask_first() {
-                        return Box::pin(self.ask_first(claim, &write, record)).await;
+                    if self.must_look_up_first() {
+                        return Box::pin(self.look_up_first(claim, &write, record)).await;
                     }
                     return self.first(claim, &write, record).await;
                 }
@@ -187,7 +187,7 @@ impl Order<'_> {
                 }
                 Admission::Unknown(first, claim, recorded) => {
                     self.is_repeat_of(first, record);
-                    return Box::pin(self.ask_again(claim, &recorded, &write, record)).await;
+                    return Box::pin(self.look_up_again(claim, &recorded, &write, record)).await;
                 }
                 Admission::Conflict(first, known) => {
                     self.is_repeat_of(first, record);

@@ -77,6 +77,6 @@ impl BrokerQuestion<'_> {
 }
 
 /// How a question about an order counts towards the broker's limits.
-pub(super) fn ask(path: &str) -> RateRequest {
+pub(super) fn rate_request(path: &str) -> RateRequest {
     RateRequest::of(&Method::GET, path, &classify(&Method::GET, path, None), false, Default::default)
 }

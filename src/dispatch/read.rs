@@ -1,4 +1,4 @@
-//! Requests to the broker's API: what they ask for; and those that are no order writes, signed and sent, once more when
+//! Requests to the broker's API: what they rate_request for; and those that are no order writes, signed and sent, once more when
 //! the broker refused the token and `/profile` says that it is dead.
 //!
 //! A read's refusal proves nothing of the token: other back ends have refused live ones.
@@ -84,12 +84,12 @@ impl Dispatcher {
         sign::headers(&mut out.headers, account, &token);
         let gate = self.orders.gate(account.client_id());
         let digest = || Sha256::digest(&out.body).into();
-        let ask = RateRequest::of(&out.method, out.path.path(), &endpoint, false, digest);
-        out.counts = Some((Arc::clone(&gate), ask.clone()));
+        let rate_request = RateRequest::of(&out.method, out.path.path(), &endpoint, false, digest);
+        out.counts = Some((Arc::clone(&gate), rate_request.clone()));
         loop {
             let limit = out.limit;
             // What may have left counts; a read that did not leave is forgotten within a second.
-            let _counted = gate.enter(ask.clone()).await.map_err(|err| limited(&err))?;
+            let _counted = gate.enter(rate_request.clone()).await.map_err(|err| limited(&err))?;
             let asked = BootInstant::now();
             let reply = Box::pin(send(legs, &out, record)).await?;
             self.orders.heard(reply.headers(), asked);

@@ -111,17 +111,17 @@ impl Dispatcher {
             longest: question::LONGEST.min(patience / 2),
         };
         let rounds: Vec<_> = lanes.iter().map(|paths| looking.rounds(paths)).collect();
-        let asking = FuturesUnordered::new();
+        let lookups = FuturesUnordered::new();
         match rounds.as_slice() {
             [] => {}
-            [only] => asking.push(looking.ask(only, QuestionLane::Only)),
+            [only] => lookups.push(looking.look_up(only, QuestionLane::Only)),
             [one, book, ..] => {
-                asking.push(looking.ask(one, QuestionLane::One(book)));
-                asking.push(looking.ask(book, QuestionLane::Book));
+                lookups.push(looking.look_up(one, QuestionLane::One(book)));
+                lookups.push(looking.look_up(book, QuestionLane::Book));
             }
         }
-        let mut asking = asking;
-        while let Some(looked) = asking.next().await {
+        let mut lookups = lookups;
+        while let Some(looked) = lookups.next().await {
             if let Some(looked) = looked {
                 return looked;
             }
@@ -142,7 +142,7 @@ impl Looking<'_> {
     }
 
     /// Ask in turn until something is settled, or there is no time left.
-    async fn ask(&self, rounds: &[Round<'_>], lane: QuestionLane<'_>) -> Option<LookupResult> {
+    async fn look_up(&self, rounds: &[Round<'_>], lane: QuestionLane<'_>) -> Option<LookupResult> {
         if matches!(lane, QuestionLane::Book) && !is_shared(rounds) {
             let _ = timeout_at(self.soon(HEAD_START), self.begun.notified()).await;
         }
@@ -200,7 +200,7 @@ impl Looking<'_> {
     /// One question, once the broker's limit lets it pass.
     async fn counted(&self, token: &LiveToken, leg: &Leg, path: &str) -> BrokerAnswer {
         let gate = self.dispatcher.orders.gate(self.account.client_id());
-        timeout_at(self.by, gate.enter(question::ask(path))).await.ok()?.ok()?;
+        timeout_at(self.by, gate.enter(question::rate_request(path))).await.ok()?.ok()?;
         let limit = self.by.saturating_duration_since(Instant::now()).min(self.longest);
         // A leg that gets no time to connect would be taken for one that cannot.
         if limit < LEAST {
@@ -236,14 +236,14 @@ impl Looking<'_> {
 
     /// One question, by one leg. `None` when there was no answer.
     async fn question(&self, token: &LiveToken, leg: &Leg, path: &str, limit: Duration) -> BrokerAnswer {
-        let ask = async {
+        let question = async {
             // What lost the answer has had its leg's idle connections forgotten (`Leg::suspect`), so
             // one that lies idle is of another question, and good.
             let lease = leg.lease(self.to, Purpose::Read, Reuse::Idle, Instant::now() + limit).await.ok()?;
             let question = BrokerQuestion { account: self.account, token, to: self.to, path, limit };
             question.put(self.dispatcher, leg, lease).await
         };
-        let answer = tokio::time::timeout(limit, ask).await.ok().flatten();
+        let answer = tokio::time::timeout(limit, question).await.ok().flatten();
         if answer.is_none() {
             tracing::info!(account = %self.account.name, leg = leg.role().as_str(), at = %Timestamp::now(),
                 "a question about a lost order write was not answered");

@@ -44,14 +44,14 @@ impl Dispatcher {
             "order writes were cut off by the last stop; asking the broker about them"
         );
         let patience = &patience;
-        let ask = |one: Unsettled| async move {
+        let look_up = |one: Unsettled| async move {
             tokio::select! {
                 () = self.settle_one(accounts, &one, patience) => {}
                 // They are asked about at the next start.
                 () = tasks.stopping() => {}
             }
         };
-        stream::iter(unsettled).for_each_concurrent(AT_ONCE, ask).await;
+        stream::iter(unsettled).for_each_concurrent(AT_ONCE, look_up).await;
     }
 
     async fn settle_one(&self, accounts: &Accounts, one: &Unsettled, patience: &impl Fn() -> Duration) {
@@ -80,8 +80,8 @@ impl Dispatcher {
         let mut line = one.intent.outcome(outcome, self.orders.stamp());
         line.order_id = body.as_ref().and_then(|body| order_ids(body));
         line.recovered = (outcome != Outcome::Unknown).then_some(true);
-        let told = line.clone();
-        self.orders.events.tell(Subject::Order, &one.account, move || event(&told));
+        let published = line.clone();
+        self.orders.events.publish(Subject::Order, &one.account, move || event(&published));
         if let Err(err) = self.orders.journal.append_durable(&line).await {
             tracing::error!(account = %one.account, error = %err, "what was found of a cut-off order could not be written down");
         }
@@ -103,10 +103,10 @@ impl Dispatcher {
 
     fn take(&self, one: &Unsettled) -> Admission {
         let request_id = one.intent.request_id.as_ref().map_or_else(|| "".into(), |id| Arc::clone(id.shared()));
-        let asker = Requester { request_id, gone: CancellationToken::new() };
+        let requester = Requester { request_id, gone: CancellationToken::new() };
         // It is remembered for as long as it is already.
         let now = self.orders.now();
-        self.orders.idempotency.take(&one.customer, &one.keys, &one.write, &asker, RememberedSpan { now, until: now })
+        self.orders.idempotency.take(&one.customer, &one.keys, &one.write, &requester, RememberedSpan { now, until: now })
     }
 }
 

@@ -39,7 +39,7 @@ pub struct UpstreamRequest {
     pub may_repeat: bool,
     /// How long the reply's head may take.
     pub limit: Duration,
-    /// Does it ask for other bytes than HTTP (a WebSocket)?
+    /// Does it rate_request for other bytes than HTTP (a WebSocket)?
     pub upgrade: bool,
     /// Is the account's token in its path? Then the reply must not repeat it.
     pub secret_path: bool,
@@ -132,7 +132,7 @@ impl UpstreamRequest {
     async fn may_go_again(&self) -> bool {
         self.may_repeat
             && match &self.counts {
-                Some((gate, ask)) => gate.enter(ask.clone()).await.is_ok(),
+                Some((gate, rate_request)) => gate.enter(rate_request.clone()).await.is_ok(),
                 None => true,
             }
     }

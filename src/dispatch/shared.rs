@@ -61,7 +61,7 @@ impl Questions {
 #[derive(Debug, Default)]
 pub(super) struct SharedQuestion {
     state: Mutex<QuestionState>,
-    told: Notify,
+    answered: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -86,13 +86,13 @@ impl SharedQuestion {
         &self,
         since: Instant,
         patience: Duration,
-        ask: impl Future<Output = BrokerAnswer>,
+        question: impl Future<Output = BrokerAnswer>,
     ) -> BrokerAnswer {
         let until = Instant::now() + patience;
         let before = self.lock().ended;
         loop {
-            let mut told = pin!(self.told.notified());
-            told.as_mut().enable();
+            let mut answered = pin!(self.answered.notified());
+            answered.as_mut().enable();
             {
                 let mut state = self.lock();
                 match &state.last {
@@ -105,10 +105,10 @@ impl SharedQuestion {
                     break;
                 }
             }
-            timeout_at(until, told).await.ok()?;
+            timeout_at(until, answered).await.ok()?;
         }
         let turn = Turn { shared: self, put: Instant::now() };
-        let answer = ask.await;
+        let answer = question.await;
         turn.end(&answer);
         answer
     }
@@ -135,7 +135,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.shared.lock().under_way = false;
-        self.shared.told.notify_waiters();
+        self.shared.answered.notify_waiters();
     }
 }
 

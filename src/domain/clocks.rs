@@ -63,8 +63,8 @@ pub fn parted() -> u32 {
     PARTED.load(Ordering::Acquire)
 }
 
-/// Look at them for ever. `tell` hears of each parting, after [`parted`] has counted it and before others wake.
-pub async fn follow(mut tell: impl FnMut(Parting)) {
+/// Look at them for ever. `on_parting` hears of each parting, after [`parted`] has counted it and before others wake.
+pub async fn follow(mut on_parting: impl FnMut(Parting)) {
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Clocks::now();
@@ -73,7 +73,7 @@ pub async fn follow(mut tell: impl FnMut(Parting)) {
         let now = Clocks::now();
         if let Some(parting) = now.parted_since(&last) {
             PARTED.fetch_add(1, Ordering::AcqRel);
-            tell(parting);
+            on_parting(parting);
             stir();
         }
         last = now;

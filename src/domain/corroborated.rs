@@ -35,17 +35,17 @@ impl<T: Copy> Corroborated<T> {
     /// Take in a report. `both` is what two reports make together, the older one first: `None` where they contradict each
     /// other. `witnessed`: does something else than a report say the same? A report is believed that is witnessed, or
     /// repeats the one before it, or contradicts nothing that was borne out. Is this one?
-    pub fn report(&mut self, told: T, witnessed: bool, both: impl Fn(T, T) -> Option<T>) -> bool {
+    pub fn report(&mut self, reported: T, witnessed: bool, both: impl Fn(T, T) -> Option<T>) -> bool {
         let before = self.believed;
-        let together = |before: Option<T>| before.and_then(|before| both(before, told));
+        let together = |before: Option<T>| before.and_then(|before| both(before, reported));
         if let Some(value) = together(before.map(|before| before.value)) {
             *self = Self { believed: Some(Believed { value, borne_out: true }), doubted: None };
         } else if let Some(value) = together(self.doubted) {
             *self = Self { believed: Some(Believed { value, borne_out: true }), doubted: None };
         } else if witnessed || before.is_none_or(|before| !before.borne_out) {
-            *self = Self { believed: Some(Believed { value: told, borne_out: witnessed }), doubted: None };
+            *self = Self { believed: Some(Believed { value: reported, borne_out: witnessed }), doubted: None };
         } else {
-            self.doubted = Some(told);
+            self.doubted = Some(reported);
         }
         self.doubted.is_none()
     }

@@ -73,7 +73,7 @@ struct Spot {
     /// What it is, in the low bits, and since when, in milliseconds of the house.
     state: AtomicU64,
     /// When it was told to go, in milliseconds of the house and one more; 0: it was not.
-    told: AtomicU64,
+    close_requested: AtomicU64,
     waker: AtomicWaker,
 }
 
@@ -91,8 +91,8 @@ impl Spot {
     }
 
     /// When it was told to go, if it was.
-    fn told(&self) -> Option<u64> {
-        self.told.load(Ordering::Acquire).checked_sub(1)
+    fn close_requested_at(&self) -> Option<u64> {
+        self.close_requested.load(Ordering::Acquire).checked_sub(1)
     }
 
     fn is_busy(&self) {
@@ -103,8 +103,8 @@ impl Spot {
         self.state.store(self.doorway.house.now() << 2 | IDLE, Ordering::Release);
     }
 
-    fn tell(&self, now: u64) {
-        self.told.store(now.saturating_add(1), Ordering::Release);
+    fn request_close(&self, now: u64) {
+        self.close_requested.store(now.saturating_add(1), Ordering::Release);
         self.waker.wake();
     }
 }
@@ -171,7 +171,7 @@ impl ListenerLimit {
             number,
             comer: NewCaller { peer: comer.peer.map(whole_site), ..comer },
             state: AtomicU64::new(house.now() << 2 | STRANGER),
-            told: AtomicU64::new(0),
+            close_requested: AtomicU64::new(0),
             waker: AtomicWaker::new(),
         });
         inside.insert(number, Arc::clone(&spot));

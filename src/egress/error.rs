@@ -176,13 +176,13 @@ impl DialError {
     }
 
     /// As this error with what `ask` says of it, where the way may be to blame.
-    pub(super) fn explained(mut self, ask: impl FnOnce(Failure) -> Hint) -> Self {
+    pub(super) fn explained(mut self, explain: impl FnOnce(Failure) -> Hint) -> Self {
         let Some(failure) = self.failure() else { return self };
         match &mut self {
             Self::Bind { hint, .. }
             | Self::Connect { hint, .. }
             | Self::TimedOut { hint, .. }
-            | Self::TlsTimedOut { hint, .. } => *hint = ask(failure),
+            | Self::TlsTimedOut { hint, .. } => *hint = explain(failure),
             Self::OutOfTime { .. }
             | Self::AddressGone { .. }
             | Self::HostExhausted { .. }

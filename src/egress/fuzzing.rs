@@ -58,7 +58,7 @@ impl BrokerStream for Fed {
         self.written.len() as u64
     }
 
-    fn ask_kernel(&mut self, _: bool) {}
+    fn read_kernel(&mut self, _: bool) {}
 }
 
 /// Run to its end on this thread. What is fed is always ready, so no time passes.

@@ -43,7 +43,7 @@ pub(super) trait BrokerStream: AsyncRead + AsyncWrite + Unpin {
     fn taken(&self) -> u64;
 
     /// Ask the kernel at each read from now on, whatever the reactor has seen; or no longer.
-    fn ask_kernel(&mut self, asks: bool);
+    fn read_kernel(&mut self, always: bool);
 }
 
 impl BrokerStream for tokio_rustls::client::TlsStream<CountingStream> {
@@ -51,8 +51,8 @@ impl BrokerStream for tokio_rustls::client::TlsStream<CountingStream> {
         self.get_ref().0.taken()
     }
 
-    fn ask_kernel(&mut self, asks: bool) {
-        self.get_mut().0.ask_kernel(asks);
+    fn read_kernel(&mut self, always: bool) {
+        self.get_mut().0.read_kernel(always);
     }
 }
 
@@ -116,9 +116,9 @@ impl<W: BrokerStream> Http1<W> {
     /// As [`Http1::is_quiet`], as far as the kernel knows at this moment: one system call while nothing has come.
     /// For what must not be sent on a connection that the broker has closed.
     pub(super) fn is_quiet_now(&mut self) -> bool {
-        self.wire.ask_kernel(true);
+        self.wire.read_kernel(true);
         let quiet = self.is_quiet(Waker::noop());
-        self.wire.ask_kernel(false);
+        self.wire.read_kernel(false);
         quiet
     }
 

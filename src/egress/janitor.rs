@@ -24,7 +24,7 @@ pub(super) struct Janitor {
 #[derive(Debug)]
 struct PoolWaker {
     pool: Weak<Pool<HttpConnection>>,
-    told: AtomicBool,
+    notified: AtomicBool,
     /// Stands in the janitor's list of those to be looked at. His alone.
     listed: AtomicBool,
     stirred: mpsc::UnboundedSender<Arc<Self>>,
@@ -32,7 +32,7 @@ struct PoolWaker {
 
 impl Wake for PoolWaker {
     fn wake(self: Arc<Self>) {
-        if !self.told.swap(true, Ordering::AcqRel) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
             let _ = self.stirred.send(Arc::clone(&self));
         }
     }
@@ -65,7 +65,7 @@ impl Janitor {
                 };
                 let Some(stir) = stir else { return };
                 // Before it is looked at: what comes from here on is told again.
-                stir.told.store(false, Ordering::Release);
+                stir.notified.store(false, Ordering::Release);
                 let Some(pool) = stir.pool.upgrade() else { continue };
                 let now = BootInstant::now();
                 pool.expire(now);
@@ -88,7 +88,7 @@ impl Janitor {
                 bounds,
                 Waker::from(Arc::new(PoolWaker {
                     pool,
-                    told: AtomicBool::new(false),
+                    notified: AtomicBool::new(false),
                     listed: AtomicBool::new(false),
                     stirred,
                 })),

@@ -203,7 +203,7 @@ impl Egress {
     }
 
     /// What each name server says of each of these hosts, pinned ones left out. Nothing of it is remembered.
-    pub async fn ask_every_name_server(&self, hosts: &[BrokerHost]) -> NamesSaid {
+    pub async fn query_every_name_server(&self, hosts: &[BrokerHost]) -> NamesSaid {
         let options = self.live.load().options.clone();
         let is_pinned = |host: &BrokerHost| options.resolve.keys().any(|pinned| pinned.as_str() == host.name);
         let hosts = hosts.iter().filter(|host| !is_pinned(host)).cloned().collect();

@@ -19,13 +19,13 @@ pub struct CountingStream {
     /// Bytes the kernel took for sending. What it has not taken, nobody can have seen.
     taken: u64,
     /// Is the kernel asked at each read, whatever the reactor has seen?
-    asks_kernel: bool,
+    reads_kernel: bool,
 }
 
 impl CountingStream {
     /// Of a stream that was made on this runtime.
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream: Some(stream), runtime: Handle::current().id(), taken: 0, asks_kernel: false }
+        Self { stream: Some(stream), runtime: Handle::current().id(), taken: 0, reads_kernel: false }
     }
 
     /// Bytes the kernel took for sending until now.
@@ -35,8 +35,8 @@ impl CountingStream {
 
     /// Read what the kernel has, or else only what the reactor has seen. The reactor looks when its thread has
     /// nothing else to do, so what came this moment it does not know. Nobody is woken by such a read.
-    pub(super) const fn ask_kernel(&mut self, asks: bool) {
-        self.asks_kernel = asks;
+    pub(super) const fn read_kernel(&mut self, always: bool) {
+        self.reads_kernel = always;
     }
 
     /// The runtime whose reactor wakes it.
@@ -99,7 +99,7 @@ fn read_now(stream: &TcpStream, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> 
 
 impl AsyncRead for CountingStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.asks_kernel {
+        if self.reads_kernel {
             return self.poll(|stream| read_now(&stream, into));
         }
         self.poll(|stream| stream.poll_read(cx, into))

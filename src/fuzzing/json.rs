@@ -31,9 +31,9 @@ pub fn body_members(data: &[u8]) {
         assert_eq!(other_members(&before), other_members(&after), "a member that is none of ours was changed");
         let own = |name: &str| after.keys().filter(|key| key.eq_ignore_ascii_case(name)).count() <= 1;
         assert!(own("dhanClientId") && own("correlationId"), "two spellings of one member");
-        assert_eq!(after.get("dhanClientId").map(told).as_deref(), Some(client_id.as_str()), "another account");
+        assert_eq!(after.get("dhanClientId").map(text_of).as_deref(), Some(client_id.as_str()), "another account");
         if let Some(correlation) = &correlation {
-            assert_eq!(after.get("correlationId").map(told).as_ref(), Some(correlation), "another correlation id");
+            assert_eq!(after.get("correlationId").map(text_of).as_ref(), Some(correlation), "another correlation id");
         }
         assert_eq!(sign(signed.clone()), Ok((signed, correlation)), "signed twice it is something else");
     }
@@ -44,7 +44,7 @@ fn object(text: &[u8]) -> Option<Map<String, Value>> {
 }
 
 /// A text or a number, as text.
-fn told(value: &Value) -> String {
+fn text_of(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -193,7 +193,7 @@ fn holds(value: &Value, wanted: &str) -> bool {
     match value {
         Value::Array(items) => items.iter().any(|item| holds(item, wanted)),
         Value::Object(members) => {
-            let is = |name| members.get(name).map(told).as_deref() == Some(wanted);
+            let is = |name| members.get(name).map(text_of).as_deref() == Some(wanted);
             is("orderId") || is("alertId") || members.values().any(|member| holds(member, wanted))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,

@@ -246,8 +246,8 @@ impl Book {
             let said = self.said.iter().find(|(number, _)| *number == check.number).map(|(_, said)| said);
             let worst = findings.iter().map(|finding| finding.severity).max();
             let (outcome, found) = match (worst, said) {
-                (Some(Severity::Error), _) => (Outcome::Failed, told(&findings)),
-                (Some(Severity::Warning), _) => (Outcome::Warning, told(&findings)),
+                (Some(Severity::Error), _) => (Outcome::Failed, summary(&findings)),
+                (Some(Severity::Warning), _) => (Outcome::Warning, summary(&findings)),
                 (None, Some(Said::Good(found))) => (Outcome::Good, found.clone()),
                 (None, Some(Said::Unknown(why))) => (Outcome::Unknown, why.clone()),
                 (None, None) => (Outcome::Unknown, "nobody looked".to_owned()),
@@ -258,7 +258,7 @@ impl Book {
     }
 }
 
-fn told(findings: &[Finding]) -> String {
+fn summary(findings: &[Finding]) -> String {
     findings.iter().map(|finding| finding.what.as_str()).collect::<Vec<_>>().join("; ")
 }
 

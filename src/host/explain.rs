@@ -2,7 +2,7 @@
 //!
 //! Nothing of this is on the way of an order that leaves. After a failure the kernel is asked a few questions, which
 //! takes it some microseconds each; at most [`A_SECOND`] times a second, and an answer serves for a second. Beyond that a
-//! failure is told without one.
+//! failure is finding without one.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -30,7 +30,7 @@ pub struct Explainer {
 #[derive(Debug, Default)]
 struct Recent {
     began: Option<Instant>,
-    asked: usize,
+    looks: usize,
     /// Of this second and, while nothing is asked, of the one before: at most [`A_SECOND`].
     known: HashMap<(SourceAddr, Ipv6Addr, Failure), Option<Arc<str>>>,
 }
@@ -53,17 +53,17 @@ impl Explainer {
             if let Some(known) = recent.known.get(&key) {
                 return known.clone();
             }
-            if recent.asked >= A_SECOND {
+            if recent.looks >= A_SECOND {
                 return None;
             }
-            recent.asked += 1;
+            recent.looks += 1;
         }
         let mut kernel = Kernel::open();
         let look = kernel.look(from, to, Some(failed));
         let sender = Sender { source: from, owner: None };
-        let told = trouble(&sender, to, &look, freebind, Some(failed)).filter(|_| kernel.lack().is_none());
-        let told = told.map(|finding| Arc::from(finding.to_string()));
-        lock(&self.recent).known.insert(key, told.clone());
-        told
+        let finding = trouble(&sender, to, &look, freebind, Some(failed)).filter(|_| kernel.lack().is_none());
+        let finding = finding.map(|finding| Arc::from(finding.to_string()));
+        lock(&self.recent).known.insert(key, finding.clone());
+        finding
     }
 }

@@ -37,7 +37,7 @@ pub fn findings(facts: &Facts, before: &[Finding]) -> Vec<Finding> {
     }
     if !found.iter().any(Finding::hides_addresses) {
         addresses(facts, &mut found);
-        let kept = before.iter().filter(|known| facts.could_not_ask(known));
+        let kept = before.iter().filter(|known| facts.could_not_look(known));
         let kept: Vec<_> = kept.filter(|known| found.iter().all(|finding| finding.id != known.id)).cloned().collect();
         found.extend(kept);
     }
@@ -68,13 +68,13 @@ fn addresses(facts: &Facts, found: &mut Vec<Finding>) {
 
 impl Facts {
     /// Is this of an address that the kernel did not answer about this time?
-    fn could_not_ask(&self, known: &Finding) -> bool {
-        let unasked = |(wish, look): &(Wish, Look)| {
+    fn could_not_look(&self, known: &Finding) -> bool {
+        let unseen = |(wish, look): &(Wish, Look)| {
             (look.local.is_none() || look.leaves.is_none()) && known.about.contains(&wish.sender)
         };
         let no_way_known =
             known.id == "no_route" && known.about.is_empty() && self.looks.is_empty() && self.way.is_none();
-        no_way_known || self.looks.iter().any(unasked)
+        no_way_known || self.looks.iter().any(unseen)
     }
 }
 

@@ -18,7 +18,7 @@ use super::way::Leaves;
 
 /// What the gateway needs to know of its host.
 #[derive(Clone, Debug)]
-pub struct Asks {
+pub struct MachineQuery {
     /// An address outside.
     pub to: Ipv6Addr,
     /// The broker's hosts, which `/etc/hosts` may have.
@@ -76,15 +76,15 @@ pub(super) struct Settings {
 }
 
 impl Machine {
-    /// Look. It reads files and asks the kernel: not on a thread that orders wait for.
-    pub fn read(asks: &Asks) -> Self {
+    /// Look. It reads files and query the kernel: not on a thread that orders wait for.
+    pub fn read(query: &MachineQuery) -> Self {
         let root = Path::new("/");
         let mut machine = Self {
             system: System::find(root),
             boot: Boot::read(root),
             held: addresses::held().unwrap_or_default(),
             links: None,
-            own: Own::read(asks.to, asks.binds.iter().filter_map(ipv6)),
+            own: Own::read(query.to, query.binds.iter().filter_map(ipv6)),
             routers: Vec::new(),
             advertised: Vec::new(),
             has_default: None,
@@ -101,19 +101,19 @@ impl Machine {
                 .zip(number("/proc/sys/net/netfilter/nf_conntrack_max")),
             time_wait: sockets::time_wait(),
             listening: sockets::listening(),
-            binds: asks.binds.clone(),
-            overrides: overrides(&asks.hosts),
+            binds: query.binds.clone(),
+            overrides: overrides(&query.hosts),
             container: container(),
             lacks_features: lacks_features(),
-            state: asks.state.as_deref().map(Folder::read),
+            state: query.state.as_deref().map(Folder::read),
         };
         if let Ok(mut netlink) = Netlink::open() {
-            machine.ask(&mut netlink);
+            machine.read_netlink(&mut netlink);
         }
         machine
     }
 
-    fn ask(&mut self, netlink: &mut Netlink) {
+    fn read_netlink(&mut self, netlink: &mut Netlink) {
         self.links = links::links(netlink).ok();
         self.proxied = netlink.proxied().unwrap_or_default();
         let defaults = netlink.default_routes().ok();
@@ -248,13 +248,13 @@ mod tests {
     #[test]
     fn this_host_lets_itself_be_read() {
         let state = tempfile::tempdir().unwrap();
-        let asks = Asks {
+        let query = MachineQuery {
             to: "2000::".parse().unwrap(),
             hosts: vec!["api.dhan.co".to_owned()],
             state: Some(state.path().to_owned()),
             binds: Vec::new(),
         };
-        let machine = Machine::read(&asks);
+        let machine = Machine::read(&query);
         assert!(machine.links.as_ref().is_some_and(|links| links.iter().any(|link| link.name == "lo")));
         assert!(machine.ports.is_some_and(|(low, high)| low < high), "{machine:?}");
         assert!(machine.listening.is_some() && machine.state.is_some() && !machine.kernel.is_empty());
@@ -266,7 +266,7 @@ mod tests {
     fn a_routers_name_is_needed_only_where_there_are_several() {
         let leaves =
             |interface: &str, gateway: &str| Leaves { interface: interface.to_owned(), gateway: gateway.parse().ok() };
-        let state = Asks { to: Ipv6Addr::LOCALHOST, hosts: Vec::new(), state: None, binds: Vec::new() };
+        let state = MachineQuery { to: Ipv6Addr::LOCALHOST, hosts: Vec::new(), state: None, binds: Vec::new() };
         let mut machine = Machine::read(&state);
         machine.routers = vec![leaves("eth0", "fe80::1"), leaves("eth0", "2001:db8::1")];
         assert_eq!(machine.router(None), Some(&leaves("eth0", "fe80::1")));

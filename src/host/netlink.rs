@@ -97,7 +97,7 @@ impl Netlink {
         let mut attributes = vec![(RTA_DST, to)];
         attributes.extend(from.map(|from| (RTA_SRC, from)));
         let mut found = None;
-        self.ask(RTM_GETROUTE, 0, &fixed, &attributes, |kind, payload| {
+        self.exchange(RTM_GETROUTE, 0, &fixed, &attributes, |kind, payload| {
             if kind == RTM_NEWROUTE {
                 found = way_of(payload);
             }
@@ -155,9 +155,9 @@ impl Netlink {
     }
 
     /// By interface and address.
-    fn neighbours(&mut self, ask_for: u8, which: impl Fn(u16, u8) -> bool) -> io::Result<Vec<(u32, Ipv6Addr)>> {
+    fn neighbours(&mut self, neighbour_flags: u8, which: impl Fn(u16, u8) -> bool) -> io::Result<Vec<(u32, Ipv6Addr)>> {
         let mut found = Vec::new();
-        self.dump(RTM_GETNEIGH, ask_for, |kind, payload| {
+        self.dump(RTM_GETNEIGH, neighbour_flags, |kind, payload| {
             // Family, padding, interface, state u16, flags, type.
             let state = field(payload, 8).map(u16::from_ne_bytes).unwrap_or_default();
             let is_meant = payload.get(10).is_some_and(|flags| which(state, *flags));
@@ -183,14 +183,14 @@ impl Netlink {
 
     /// Everything that the kernel answers to a question whose body is `fixed`.
     pub(super) fn dump_of(&mut self, kind: u16, fixed: &[u8], mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-        self.ask(kind, NLM_F_DUMP, fixed, &[], |kind, payload| {
+        self.exchange(kind, NLM_F_DUMP, fixed, &[], |kind, payload| {
             each(kind, payload);
             true
         })
     }
 
     /// Ask, and give what is answered to `each` until it wants no more or all is said.
-    fn ask(
+    fn exchange(
         &mut self,
         kind: u16,
         flags: u16,

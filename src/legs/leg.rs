@@ -276,7 +276,7 @@ impl Leg {
         if !after.looks_like(&before) {
             known.since = SystemTime::now();
             // Told under the lock, so that changes are told in their order.
-            self.tell(before, after, known.since);
+            self.publish(before, after, known.since);
         }
         let is_barred = known.health.rank(Purpose::Read).is_barred();
         let barred = is_barred && !known.barred.is_cancelled();
@@ -297,7 +297,7 @@ impl Leg {
         }
     }
 
-    fn tell(&self, from: LegState, to: LegState, at: SystemTime) {
+    fn publish(&self, from: LegState, to: LegState, at: SystemTime) {
         let (role, source) = (self.role, self.source());
         let reason = to.reason().or(from.reason());
         let word = reason.map(Reason::as_str);

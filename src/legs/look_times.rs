@@ -9,7 +9,7 @@ use super::context::SeenAddress;
 /// From a look that told to the next one...
 const EVERY: Duration = Duration::from_secs(6 * 3600);
 /// ...from one that told nothing...
-const UNTOLD: Duration = Duration::from_secs(20 * 60);
+const UNREPORTED: Duration = Duration::from_secs(20 * 60);
 /// ...from one that was doubtful...
 const DOUBTFUL: Duration = Duration::from_secs(30);
 /// ...and from a change of this host's addresses or routes: at most. Half of each is jitter.
@@ -55,18 +55,18 @@ fn jittered(wait: Duration, random: u32) -> Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LookResult {
     /// The broker's answer; another address in it was seen twice in a row.
-    Told(SeenAddress),
+    Reported(SeenAddress),
     /// Another address was seen once, and then nothing was said.
     Doubtful,
     /// There was no answer, or it does not say.
-    NotTold,
+    Unreported,
 }
 
 impl LookResult {
     const fn wait(self) -> Duration {
         match self {
-            Self::Told(SeenAddress { detected: Some(_), .. }) => EVERY,
-            Self::Told(SeenAddress { detected: None, .. }) | Self::NotTold => UNTOLD,
+            Self::Reported(SeenAddress { detected: Some(_), .. }) => EVERY,
+            Self::Reported(SeenAddress { detected: None, .. }) | Self::Unreported => UNREPORTED,
             Self::Doubtful => DOUBTFUL,
         }
     }
@@ -74,8 +74,8 @@ impl LookResult {
     /// What its leg learns of it.
     pub(super) const fn seen(self) -> Option<SeenAddress> {
         match self {
-            Self::Told(seen) => Some(seen),
-            Self::Doubtful | Self::NotTold => None,
+            Self::Reported(seen) => Some(seen),
+            Self::Doubtful | Self::Unreported => None,
         }
     }
 }

@@ -37,21 +37,21 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_secs(5);
 const A_TICK: usize = 100;
 /// Ask, and again when the answer is another address.
-pub(super) async fn ask(getter: &dyn GetIp, legs: &Arc<Legs>, role: Role) -> LookResult {
+pub(super) async fn look(getter: &dyn GetIp, legs: &Arc<Legs>, role: Role) -> LookResult {
     let leg = legs.leg(role);
     let question = async || {
-        let asked = getter.get_ip(legs, role)?;
-        tokio::time::timeout(PATIENCE, asked).await.ok().flatten()
+        let call = getter.get_ip(legs, role)?;
+        tokio::time::timeout(PATIENCE, call).await.ok().flatten()
     };
-    let Some(first) = question().await else { return LookResult::NotTold };
-    let Some(other) = first.detected.filter(|detected| !leg.is_own(*detected)) else { return LookResult::Told(first) };
+    let Some(first) = question().await else { return LookResult::Unreported };
+    let Some(other) = first.detected.filter(|detected| !leg.is_own(*detected)) else { return LookResult::Reported(first) };
     if leg.rank(Purpose::Read).is_barred() {
-        return LookResult::Told(first);
+        return LookResult::Reported(first);
     }
     tracing::warn!(account = %legs.account(), leg = role.as_str(), source = %leg.source(), seen = %other,
         "the broker saw another address than this leg's own; it is asked again on a new connection");
     match question().await {
-        Some(second) if second.detected.is_some() => LookResult::Told(second),
+        Some(second) if second.detected.is_some() => LookResult::Reported(second),
         Some(_) | None => LookResult::Doubtful,
     }
 }
@@ -82,7 +82,7 @@ pub(super) async fn first(register: &Arc<Register>, legs: &Arc<Legs>, role: Role
 /// ask: there is no live token.
 fn begin(register: &Arc<Register>, legs: &Arc<Legs>, role: Role) -> Option<Instant> {
     let tasks = register.context.tasks()?;
-    let getter = register.getter().filter(|getter| getter.can_ask(legs))?;
+    let getter = register.getter().filter(|getter| getter.can_call(legs))?;
     let leg = legs.leg(role);
     let now = Instant::now();
     {
@@ -96,13 +96,13 @@ fn begin(register: &Arc<Register>, legs: &Arc<Legs>, role: Role) -> Option<Insta
         LookInProgress { legs: Arc::clone(legs), role, random: jitter(leg.source(), register.context.uptime_secs()) };
     let (register, getter, stop) = (Arc::clone(register), Arc::clone(getter), tasks.clone());
     tasks.spawn(async move {
-        let look = async {
+        let looking = async {
             // Never closed.
             let _permit = register.context.looks_at_once().acquire().await;
-            ask(getter.as_ref(), &under_way.legs, role).await
+            look(getter.as_ref(), &under_way.legs, role).await
         };
         let found = tokio::select! {
-            found = look => Some(found),
+            found = looking => Some(found),
             () = stop.stopping() => None,
         };
         under_way.end(found);

@@ -95,7 +95,7 @@ async fn probe(register: &Register, legs: &Arc<Legs>, role: Role) {
     let line = if leg.is_here() { try_line(register, leg).await } else { PathState::Failed(Reason::AddressGone) };
     let getter = register.getter().filter(|_| line == PathState::Works);
     let seen = match getter {
-        Some(getter) => looks::ask(getter.as_ref(), legs, role).await.seen(),
+        Some(getter) => looks::look(getter.as_ref(), legs, role).await.seen(),
         None => None,
     };
     if getter.is_some() && seen.is_none() && leg.wants_proof() {

@@ -20,7 +20,7 @@ use crate::net::netlink::LocalRoutes;
 /// tokens are known; legs cannot sign.
 pub trait GetIp: Send + Sync {
     /// Can it be asked now: is there a live token?
-    fn can_ask(&self, legs: &Legs) -> bool;
+    fn can_call(&self, legs: &Legs) -> bool;
 
     /// Ask, on a new connection. No future when it cannot be asked, and nothing from it
     /// when there was no whole answer; one that does not say is a [`SeenAddress`] without anything in it.
@@ -87,7 +87,7 @@ impl Register {
         // After they are registered: a change from here on reaches them by itself.
         let local = lock(&self.local);
         if let Some(local) = &*local {
-            tell_addresses(legs, local);
+            apply_addresses(legs, local);
         }
     }
 
@@ -125,12 +125,12 @@ impl Register {
         let mut local = lock(&self.local);
         let routes = local.insert(routes);
         for legs in self.all() {
-            tell_addresses(&legs, routes);
+            apply_addresses(&legs, routes);
         }
     }
 }
 
-fn tell_addresses(legs: &Legs, local: &LocalRoutes) {
+fn apply_addresses(legs: &Legs, local: &LocalRoutes) {
     for leg in legs.both() {
         leg.address_is(local.covers(leg.source().ip()));
     }

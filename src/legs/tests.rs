@@ -70,7 +70,7 @@ async fn bench_with(dwell: Duration, api_at: Option<SocketAddrV6>) -> Bench {
 struct Answers(SeenAddress, AtomicUsize);
 
 impl GetIp for Answers {
-    fn can_ask(&self, _: &Legs) -> bool {
+    fn can_call(&self, _: &Legs) -> bool {
         true
     }
 

@@ -143,7 +143,7 @@ pub(crate) struct Follower {
 #[derive(Debug)]
 struct Dump {
     sequence: u32,
-    told: LocalRoutes,
+    routes: LocalRoutes,
     interrupted: bool,
 }
 
@@ -182,7 +182,7 @@ impl Follower {
             return None;
         }
         self.sequence = self.sequence.wrapping_add(1);
-        self.dump = Some(Dump { sequence: self.sequence, told: LocalRoutes::default(), interrupted: false });
+        self.dump = Some(Dump { sequence: self.sequence, routes: LocalRoutes::default(), interrupted: false });
         Some(dump(self.sequence))
     }
 
@@ -202,7 +202,7 @@ impl Follower {
             match message.kind {
                 RTM_NEWROUTE => {
                     if let Some(route) = local_route(message.payload) {
-                        dump.told.insert(route);
+                        dump.routes.insert(route);
                     }
                 }
                 NLMSG_DONE => self.dump_ended(news),
@@ -225,7 +225,7 @@ impl Follower {
                     _ => routes.remove(&route),
                 };
                 if let Some(dump) = &mut self.dump {
-                    change(&mut dump.told);
+                    change(&mut dump.routes);
                 }
                 news.changed |= change(&mut self.known) && self.complete;
             }
@@ -251,7 +251,7 @@ impl Follower {
         }
         self.interrupted = 0;
         self.complete = true;
-        self.known = dump.told;
+        self.known = dump.routes;
         news.changed = true;
     }
 }

@@ -74,7 +74,7 @@ impl IdempotencyStore {
         customer: &ClientId,
         keys: &[WriteKey],
         write: &Write,
-        asker: &Requester,
+        requester: &Requester,
         span: RememberedSpan,
     ) -> Admission {
         let writes = self.writes(customer);
@@ -84,22 +84,22 @@ impl IdempotencyStore {
         }
         locked.forget(span.now);
         let number = match locked.look_up(keys, write, span.now) {
-            Match::Nothing => return Admission::Fresh(fresh(&mut locked, &writes, keys, write, asker, span)),
+            Match::Nothing => return Admission::Fresh(fresh(&mut locked, &writes, keys, write, requester, span)),
             Match::Other(slot) => return Admission::Conflict(Arc::clone(&slot.request_id), slot.ended()),
             Match::Same(number) => number,
         };
         locked.join(keys, number, span);
         let Some(kept) = locked.kept.get(&number) else {
-            return Admission::Fresh(fresh(&mut locked, &writes, keys, write, asker, span));
+            return Admission::Fresh(fresh(&mut locked, &writes, keys, write, requester, span));
         };
         let slot = Arc::clone(&kept.slot);
         let first = Arc::clone(&slot.request_id);
         let mut state = slot.state();
         let recorded = match &mut *state {
             AttemptState::UnderWay { waiting, .. } => {
-                let (tell, told) = oneshot::channel();
-                waiting.push(tell);
-                return Admission::UnderWay(first, FirstAttempt(told));
+                let (done, outcome) = oneshot::channel();
+                waiting.push(done);
+                return Admission::UnderWay(first, FirstAttempt(outcome));
             }
             AttemptState::Ended(recorded) => Arc::clone(recorded),
         };
@@ -109,10 +109,10 @@ impl IdempotencyStore {
             Outcome::NotSent | Outcome::Rejected => {
                 drop(state);
                 locked.remove(number);
-                Admission::Fresh(fresh(&mut locked, &writes, keys, write, asker, span))
+                Admission::Fresh(fresh(&mut locked, &writes, keys, write, requester, span))
             }
             Outcome::Unknown => {
-                *state = AttemptState::under_way(asker.gone.clone());
+                *state = AttemptState::under_way(requester.gone.clone());
                 drop(state);
                 let left = Some(Abandoned::Unknown(Arc::clone(&recorded)));
                 let claim = Claim { writes: Arc::downgrade(&writes), number, slot, until: None, left };
@@ -189,11 +189,11 @@ fn fresh(
     writes: &Arc<Mutex<CustomerWrites>>,
     keys: &[WriteKey],
     write: &Write,
-    asker: &Requester,
+    requester: &Requester,
     span: RememberedSpan,
 ) -> Claim {
-    let state = Mutex::new(AttemptState::under_way(asker.gone.clone()));
-    let request_id = Arc::clone(&asker.request_id);
+    let state = Mutex::new(AttemptState::under_way(requester.gone.clone()));
+    let request_id = Arc::clone(&requester.request_id);
     let slot = Arc::new(WriteAttempt { write: write.clone(), request_id, taken: span.now, state });
     let number = locked.enter(keys, Arc::clone(&slot), span);
     Claim { writes: Arc::downgrade(writes), number, slot, until: None, left: Some(Abandoned::NotSent) }
@@ -247,11 +247,11 @@ impl Claim {
             },
             Some(Abandoned::NotSent) | None => Arc::new(recorded),
         };
-        self.tell(&recorded);
+        self.publish(&recorded);
         recorded
     }
 
-    fn tell(&self, recorded: &Arc<WriteResult>) {
+    fn publish(&self, recorded: &Arc<WriteResult>) {
         // Before those who wait are told: the first of them may send.
         if let Some(writes) = self.writes.upgrade() {
             let mut writes = lock(&writes);
@@ -268,8 +268,8 @@ impl Drop for Claim {
     fn drop(&mut self) {
         match self.left.take() {
             None => {}
-            Some(Abandoned::Unknown(recorded)) => self.tell(&recorded),
-            Some(Abandoned::NotSent) => self.tell(&Arc::new(WriteResult::bare(Outcome::NotSent))),
+            Some(Abandoned::Unknown(recorded)) => self.publish(&recorded),
+            Some(Abandoned::NotSent) => self.publish(&Arc::new(WriteResult::bare(Outcome::NotSent))),
         }
     }
 }

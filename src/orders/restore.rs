@@ -138,8 +138,8 @@ impl Orders {
             let (entry, by) = (line.entry, line.by);
             let (Some(account), Some(request_id)) = (entry.account.clone(), entry.request_id.clone()) else { continue };
             let Some(customer) = customer(&entry) else { continue };
-            if let Some(ask) = RateRequest::of_entry(&entry) {
-                used.entry(customer.clone()).or_default().push((by, ask));
+            if let Some(request) = RateRequest::of_entry(&entry) {
+                used.entry(customer.clone()).or_default().push((by, request));
             }
             requests.hear(account, &request_id, customer, (entry, by));
         }

@@ -81,7 +81,7 @@ impl Proxy {
                 biased;
                 begun = connection.begins() => begun,
                 () = &mut stopping => None,
-                () = place.told_to_go() => None,
+                () = place.close_requested() => None,
             };
             let Some(arrived) = begun else {
                 connection.close().await;
@@ -100,7 +100,7 @@ impl Proxy {
             let read = tokio::select! {
                 biased;
                 read = connection.head() => read,
-                () = place.told_to_go(), if standing.is_strangers() => Err(ParseRefusal::MakesRoom.into()),
+                () = place.close_requested(), if standing.is_strangers() => Err(ParseRefusal::MakesRoom.into()),
             };
             let (head, by) = match read {
                 Ok(head) => head,
@@ -169,7 +169,7 @@ impl Proxy {
             match handled {
                 Handled::Reply(reply) => {
                     // The stop may have come while it was under way, and so may somebody who needs the place.
-                    if self.tasks.is_stopping() || place.is_told_to_go() {
+                    if self.tasks.is_stopping() || place.must_close() {
                         asked = asked.closing();
                     }
                     let is_nobody = reply.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
@@ -303,7 +303,7 @@ impl Proxy {
             () = self.tasks.stopping() => connection.as_mut().graceful_shutdown(),
             () = idle => connection.as_mut().graceful_shutdown(),
             // What is under way by then is still answered.
-            () = place.told_to_go() => connection.as_mut().graceful_shutdown(),
+            () = place.close_requested() => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     }
@@ -432,7 +432,7 @@ where
         // First: a reply that goes out at once is heard by whoever has to go.
         biased;
         sent = connection.reply(asked, reply) => Some(sent),
-        () = place.told_to_go(), if is_strangers => None,
+        () = place.close_requested(), if is_strangers => None,
     }
 }
 

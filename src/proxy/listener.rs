@@ -336,7 +336,7 @@ async fn accept_one(
                         Box::pin(async move {
                             let accepted = tokio::select! {
                                 accepted = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)) => accepted,
-                                () = place.told_to_go() => return,
+                                () = place.close_requested() => return,
                             };
                             if let Ok(Ok(stream)) = accepted {
                                 serving.connection(listener, place, came, stream).await;

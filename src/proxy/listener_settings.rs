@@ -79,7 +79,7 @@ impl ListenerSettings {
     /// The mode of a unix socket. Whoever may connect trades, unless the peer's uid or a
     /// key says who it is.
     pub(super) fn mode(&self) -> u32 {
-        let asks = self.listener.client_key == ClientKey::Required || !self.listener.uids.is_empty();
-        if asks { 0o666 } else { 0o600 }
+        let authenticates = self.listener.client_key == ClientKey::Required || !self.listener.uids.is_empty();
+        if authenticates { 0o666 } else { 0o600 }
     }
 }

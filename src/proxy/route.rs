@@ -232,7 +232,7 @@ impl Proxy {
         let token = live(account, by).await?;
         let mut out = inbound.into_upstream(target);
         dispatch::for_broker(&mut out.headers);
-        handshake.ask(&mut out.headers);
+        handshake.request(&mut out.headers);
         if service == Service::Feed {
             out.path = sign::feed_query(&out.path, account, &token)?;
             out.secret_path = true;

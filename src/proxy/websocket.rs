@@ -38,18 +38,18 @@ impl Handshake {
             let mut values = headers.get_all(name).iter().filter_map(|v: &HeaderValue| v.to_str().ok());
             values.any(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(word)))
         };
-        let asks = *method == Method::GET
+        let wants_upgrade = *method == Method::GET
             && has(UPGRADE, "websocket")
             && has(CONNECTION, "upgrade")
             && headers.contains_key(SEC_WEBSOCKET_KEY);
-        if !asks {
+        if !wants_upgrade {
             return Err(Problem::before_sending(Code::BadRequest, "this host speaks WebSocket only"));
         }
         Ok(Self { plain_frames: service == Service::OrderUpdate })
     }
 
     /// The handshake's own hop-by-hop fields, after the caller's were removed.
-    pub(super) fn ask(&self, headers: &mut HeaderMap) {
+    pub(super) fn request(&self, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         if self.plain_frames {

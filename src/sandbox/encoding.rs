@@ -54,7 +54,7 @@ impl Encoding {
 
     /// What a client asks for, the smallest first: `*` is gzip, and a weight of 0 means
     /// that it is not wanted (RFC 9110, section 12.5.3).
-    fn asked(headers: &HeaderMap) -> Option<Self> {
+    fn accepted(headers: &HeaderMap) -> Option<Self> {
         let said = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         let wanted: Vec<String> = said
             .flat_map(|line| line.split(','))
@@ -64,14 +64,14 @@ impl Encoding {
                 (weight != Some(0.0)).then(|| name.trim().to_ascii_lowercase())
             })
             .collect();
-        let asks = |name: &str| wanted.iter().any(|item| item == name);
+        let accepts = |name: &str| wanted.iter().any(|item| item == name);
         let order = [Self::Br, Self::Gzip, Self::Deflate];
-        order.into_iter().find(|encoding| asks(encoding.name())).or_else(|| asks("*").then_some(Self::Gzip))
+        order.into_iter().find(|encoding| accepts(encoding.name())).or_else(|| accepts("*").then_some(Self::Gzip))
     }
 }
 
 /// Compress a reply's body and say so in its head, as the habit is. What is empty stays so.
-pub(super) fn encode(habit: Compression, asked: &HeaderMap, headers: &mut HeaderMap, body: Bytes) -> Bytes {
+pub(super) fn encode(habit: Compression, request: &HeaderMap, headers: &mut HeaderMap, body: Bytes) -> Bytes {
     if body.is_empty() {
         return body;
     }
@@ -79,7 +79,7 @@ pub(super) fn encode(habit: Compression, asked: &HeaderMap, headers: &mut Header
         Compression::Never => return body,
         Compression::Asked => {
             headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-            let Some(encoding) = Encoding::asked(asked) else { return body };
+            let Some(encoding) = Encoding::accepted(request) else { return body };
             encoding
         }
         Compression::Always(encoding) | Compression::Broken(encoding) | Compression::Mislabelled(encoding) => encoding,
@@ -116,8 +116,8 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(said));
-            assert_eq!(Encoding::asked(&headers), best, "{said}");
+            assert_eq!(Encoding::accepted(&headers), best, "{said}");
         }
-        assert_eq!(Encoding::asked(&HeaderMap::new()), None);
+        assert_eq!(Encoding::accepted(&HeaderMap::new()), None);
     }
 }

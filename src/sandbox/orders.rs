@@ -236,7 +236,7 @@ impl Ledger {
     /// Tell the account's WebSockets what happened to an order.
     pub(super) fn alert_of(&self, index: usize, news: News) {
         if let Some(order) = self.orders.get(index) {
-            self.tell(Event::Order(order_alert(order, news)));
+            self.publish(Event::Order(order_alert(order, news)));
         }
     }
 

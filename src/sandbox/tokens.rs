@@ -95,7 +95,7 @@ impl World {
     pub(super) fn kill(&mut self, client_id: &ClientId) {
         let Some(ledger) = self.ledger_mut(client_id) else { return };
         if let Some(token) = ledger.token.take() {
-            ledger.tell(Event::TokenDied(token.text.clone()));
+            ledger.publish(Event::TokenDied(token.text.clone()));
             self.tokens.remove(&token.text);
         }
     }

@@ -83,7 +83,7 @@ impl Ledger {
     }
 
     /// Tell the account's WebSockets; nobody listening is all right.
-    pub(super) fn tell(&self, event: Event) {
+    pub(super) fn publish(&self, event: Event) {
         let _nobody_listens = self.events.send(event);
     }
 }

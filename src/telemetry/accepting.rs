@@ -14,7 +14,7 @@ use crate::domain::places::{ConnectionPermit, Crowd, ListenerLimit, NewCaller};
 /// Pause after an error such as "too many open files", which would otherwise be returned again at once for ever.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Such errors come twenty times a second for as long as they last, at every listener: one line of them in this time.
-static TOLD: Seldom = Seldom::once_in(Duration::from_secs(60));
+static WARNING: Seldom = Seldom::once_in(Duration::from_secs(60));
 /// Longer than it takes strangers and the idle to make room: who still waits then waits for the busy.
 const LONG: Duration = Duration::from_secs(3);
 
@@ -23,7 +23,7 @@ const LONG: Duration = Duration::from_secs(3);
 pub struct Whose {
     /// What to say of them when all are taken.
     text: fn(&Crowd) -> String,
-    told: Seldom,
+    warning: Seldom,
 }
 
 /// The connections of callers, who trade.
@@ -35,7 +35,7 @@ pub static CALLERS: Whose = Whose {
             said("callers wait to be served", crowd)
         )
     },
-    told: Seldom::once_in(Duration::from_secs(60)),
+    warning: Seldom::once_in(Duration::from_secs(60)),
 };
 
 /// The connections of operators, who use the admin API.
@@ -46,7 +46,7 @@ pub static OPERATORS: Whose = Whose {
             said("operators wait to be served by the admin API", crowd)
         )
     },
-    told: Seldom::once_in(Duration::from_secs(60)),
+    warning: Seldom::once_in(Duration::from_secs(60)),
 };
 
 fn said(who: &str, crowd: &Crowd) -> String {
@@ -69,7 +69,7 @@ pub async fn place(places: &Arc<ListenerLimit>, comer: NewCaller, whose: &'stati
             place = &mut taking => return place,
             () = tokio::time::sleep(LONG) => {}
         }
-        if let Some(times) = whose.told.due() {
+        if let Some(times) = whose.warning.due() {
             let waited_s = began.elapsed().as_secs();
             tracing::error!(waited_s, times, "{}", (whose.text)(&places.crowd()));
         }
@@ -82,7 +82,7 @@ pub async fn failed(err: &io::Error, places: &ListenerLimit) {
     if lack.is_some() {
         places.send_a_stranger_away();
     }
-    if let Some(times) = TOLD.due() {
+    if let Some(times) = WARNING.due() {
         match lack {
             Some(lack) => {
                 tracing::error!(error = %err, times, "connections to this gateway wait to be accepted: {lack}");

@@ -51,7 +51,7 @@ impl Subject {
     }
 }
 
-type Tell = Box<dyn Fn() -> Value + Send + Sync>;
+type Render = Box<dyn Fn() -> Value + Send + Sync>;
 
 /// Something that happened.
 pub struct Event {
@@ -63,7 +63,7 @@ pub struct Event {
     pub subject: Subject,
     /// The account that it happened to.
     pub account: AccountName,
-    tell: Tell,
+    render: Render,
     data: OnceLock<Map<String, Value>>,
 }
 
@@ -78,7 +78,7 @@ impl Event {
     /// Its members, named as in the API: `at`, `account`, and those that the subject has.
     pub fn data(&self) -> &Map<String, Value> {
         self.data.get_or_init(|| {
-            let mut members = match (self.tell)() {
+            let mut members = match (self.render)() {
                 Value::Object(members) => members,
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
             };
@@ -183,15 +183,15 @@ impl Events {
     }
 
     /// Tell. `data` is asked for when somebody reads it, and once.
-    pub fn tell(&self, subject: Subject, account: &AccountName, data: impl Fn() -> Value + Send + Sync + 'static) {
-        self.tell_at(Timestamp::now(), subject, account, Box::new(data));
+    pub fn publish(&self, subject: Subject, account: &AccountName, data: impl Fn() -> Value + Send + Sync + 'static) {
+        self.publish_at(Timestamp::now(), subject, account, Box::new(data));
     }
 
-    fn tell_at(&self, at: Timestamp, subject: Subject, account: &AccountName, tell: Tell) {
+    fn publish_at(&self, at: Timestamp, subject: Subject, account: &AccountName, render: Render) {
         let account = account.clone();
         let dropped = {
             let mut ring = lock(&self.0.ring);
-            let event = Event { number: ring.next, at, subject, account, tell, data: OnceLock::new() };
+            let event = Event { number: ring.next, at, subject, account, render, data: OnceLock::new() };
             ring.next += 1;
             ring.kept.push_back(Arc::new(event));
             if ring.kept.len() > KEPT { ring.kept.pop_front() } else { None }
@@ -297,17 +297,17 @@ mod tests {
     }
 
     /// `count` events, a second apart, the first at second 1.
-    fn told(count: i64) -> Events {
+    fn published(count: i64) -> Events {
         let events = Events::of_run(0xabc, at(0));
         for n in 1..=count {
-            tell(&events, n);
+            publish(&events, n);
         }
         events
     }
 
-    fn tell(events: &Events, n: i64) {
+    fn publish(events: &Events, n: i64) {
         let name = AccountName::parse("alpha").unwrap();
-        events.tell_at(at(n), Subject::Order, &name, Box::new(move || json!({ "n": n })));
+        events.publish_at(at(n), Subject::Order, &name, Box::new(move || json!({ "n": n })));
     }
 
     /// Numbers of events, and what is said of those that are missing.
@@ -324,23 +324,23 @@ mod tests {
 
     #[test]
     fn a_watcher_that_was_away_goes_on_where_it_was() {
-        let events = told(5);
+        let events = published(5);
         let mut listener = events.listen(Begin::After(events.id(3)));
         assert_eq!(hear(&mut listener), [Ok(4), Ok(5)]);
         assert_eq!(hear(&mut events.listen(Begin::Now)), []);
         assert_eq!(hear(&mut events.listen(Begin::After(events.id(5)))), []);
-        tell(&events, 6);
+        publish(&events, 6);
         assert_eq!(hear(&mut listener), [Ok(6)]);
         assert_eq!(listener.at(), events.id(6));
     }
 
     #[test]
     fn one_that_reads_too_slowly_is_told_how_many_it_has_missed() {
-        let events = told(1);
+        let events = published(1);
         let mut listener = events.listen(Begin::After(events.id(0)));
         let most = i64::try_from(KEPT).unwrap();
         for n in 2..=most + 10 {
-            tell(&events, n);
+            publish(&events, n);
         }
         let heard = hear(&mut listener);
         assert_eq!(heard[..2], [Err(Gap::Dropped(10)), Ok(11)]);
@@ -351,7 +351,7 @@ mod tests {
     /// The numbers of another run say nothing about this one's events.
     #[test]
     fn an_id_of_another_run_is_noticed_and_all_of_this_run_is_heard() {
-        let events = told(2);
+        let events = published(2);
         let restarted = [Err(Gap::Restarted), Ok(1), Ok(2)];
         assert_eq!(hear(&mut events.listen(Begin::After(EventId { run: 0xdef, number: 1 }))), restarted);
         assert_eq!(hear(&mut events.listen(Begin::After(events.id(99)))), restarted, "not told yet");
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_moment_finds_the_first_event_that_is_not_older() {
-        let events = told(4);
+        let events = published(4);
         assert_eq!(hear(&mut events.listen(Begin::Since(at(3)))), [Ok(3), Ok(4)]);
         assert_eq!(hear(&mut events.listen(Begin::Since(at(9)))), []);
         let before = [Err(Gap::Restarted), Ok(1), Ok(2), Ok(3), Ok(4)];
@@ -382,7 +382,7 @@ mod tests {
     fn an_event_is_put_into_words_once_and_only_for_who_reads_it() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         let events = Events::default();
-        events.tell(Subject::Token, &AccountName::parse("alpha").unwrap(), || {
+        events.publish(Subject::Token, &AccountName::parse("alpha").unwrap(), || {
             ASKED.fetch_add(1, Ordering::Relaxed);
             json!({ "state": "live" })
         });

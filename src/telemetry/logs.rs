@@ -77,10 +77,10 @@ pub fn start(log: &LogConfig) -> io::Result<()> {
     let _ = LEVELS.set(handle);
     let write = || {
         priority::give_way();
-        LINES.write_on(Descriptor(io::stderr()), tell_of_dropped);
+        LINES.write_on(Descriptor(io::stderr()), log_dropped);
     };
     std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-    std::panic::set_hook(Box::new(tell_of_panic));
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
 
@@ -119,7 +119,7 @@ pub fn print(text: impl Into<String>) {
     }
 }
 
-fn tell_of_dropped(count: u64) {
+fn log_dropped(count: u64) {
     tracing::warn!(
         dropped = count,
         "{count} lines of the log were dropped here: whoever reads it stopped reading or was too slow, or its disk was \
@@ -128,7 +128,7 @@ fn tell_of_dropped(count: u64) {
 }
 
 /// The usual hook writes to standard error itself, and a thread that panics may be one that carries orders.
-fn tell_of_panic(panic: &std::panic::PanicHookInfo<'_>) {
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let what = panic.payload_as_str().unwrap_or("no text");
     let at = panic.location().map(ToString::to_string);
     let thread = std::thread::current();

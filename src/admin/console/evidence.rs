@@ -136,13 +136,13 @@ pub(super) async fn show(
         p.hint { "Every order write stands in the journal before it leaves and after. Lines are chained by hashes, so none can be changed or \
                   taken out unseen." }
         div #chain { (chain(&console, &visitor)) }
-        (asked(&wanted, wrong))
+        (extent_form(&wanted, wrong))
         @if let Some((extent, found)) = found { (result(&visitor, &extent, &found)) }
     };
     page::page(&console, &visitor, Part::Evidence, "Evidence", &content)
 }
 
-fn asked(wanted: &Wanted, wrong: Option<&str>) -> Markup {
+fn extent_form(wanted: &Wanted, wrong: Option<&str>) -> Markup {
     let of = |name, label, hint, value, required, text| {
         let error = wrong.filter(|wrong| *wrong == name).map(|_| text);
         html! { (field(&Field { name, label, hint, value, required, error, ..Field::default() })) }
@@ -197,7 +197,7 @@ fn chain(console: &Console, visitor: &Visitor) -> Markup {
         @match check.last() {
             None if !check.is_under_way() => p { (words::UNKNOWN) " The chain was not checked since the gateway was started." },
             None => {}
-            Some(checked) => (told(&checked)),
+            Some(checked) => (chain_result(&checked)),
         }
         @if check.is_under_way() {
             p role="status" { "The chain is being checked. " a href="/console/evidence" { "Look again" } }
@@ -207,7 +207,7 @@ fn chain(console: &Console, visitor: &Visitor) -> Markup {
     }
 }
 
-fn told(checked: &Checked) -> Markup {
+fn chain_result(checked: &Checked) -> Markup {
     html! {
         @match &checked.found {
             Err(err) => p.flash.bad { (words::BAD) " The chain could not be checked at " (page::time(checked.at)) ": " (err) },

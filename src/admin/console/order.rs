@@ -59,7 +59,7 @@ async fn shown(
         @if let Some(refused) = refused { (page::summary(refused)) }
         h1 { "Order of " (page::time(newest.at)) }
         (facts(newest, lines.iter().any(|line| line.entry.kind == Kind::Outcome)))
-        @if let Some(told) = dhan { (of_dhan(told)) }
+        @if let Some(answer) = dhan { (of_dhan(answer)) }
         @if visitor.may(OperatorRole::Operator) { (actions(visitor, id, newest, open, refused)) }
         (settlements(&lines))
         section aria-labelledby="lines" {
@@ -152,7 +152,7 @@ fn settlements(lines: &[Recorded]) -> Markup {
 }
 
 /// What Dhan says of it now: the fields that it has.
-fn of_dhan(told: &Result<Value, Refused>) -> Markup {
+fn of_dhan(answer: &Result<Value, Refused>) -> Markup {
     const SHOWN: [(&str, &str); 12] = [
         ("status", "Status"),
         ("side", "Side"),
@@ -170,7 +170,7 @@ fn of_dhan(told: &Result<Value, Refused>) -> Markup {
     html! {
         section #dhan aria-labelledby="asked" {
             h2 #asked { "Dhan says, " (words::clock(jiff::Timestamp::now())) }
-            @match told {
+            @match answer {
                 Err(refused) => p.flash.bad role="alert" { (words::BAD) " " (refused.detail) },
                 Ok(order) => dl {
                     @for (name, word) in SHOWN {
@@ -183,7 +183,7 @@ fn of_dhan(told: &Result<Value, Refused>) -> Markup {
 }
 
 /// Ask Dhan how it stands.
-pub(super) async fn ask(
+pub(super) async fn query_broker(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
@@ -198,7 +198,7 @@ pub(super) async fn ask(
     let path = format!("/v1/accounts/{}/orders/{}", part(account.as_str()), part(&order));
     match call(&console.api, &visitor.operator, Method::GET, &path, &Value::Null).await {
         Err(refused) if refused.status == 403 => forbidden(&refused.detail),
-        told => shown(&console, &visitor, &id, None, Some(&told)).await,
+        answer => shown(&console, &visitor, &id, None, Some(&answer)).await,
     }
 }
 

@@ -230,7 +230,7 @@ fn moment(body: &AddressBody) -> Option<Timestamp> {
 }
 
 /// `/console/addresses/{address}/purge`: asks for the address to be typed.
-pub(super) async fn ask_purge(
+pub(super) async fn confirm_purge(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
     Path(address): Path<String>,

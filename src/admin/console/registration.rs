@@ -30,7 +30,7 @@ pub(super) async fn show(
 }
 
 /// Ask Dhan what it holds.
-pub(super) async fn ask(
+pub(super) async fn query_broker(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
     Path(name): Path<String>,

@@ -110,7 +110,7 @@ impl Order<'_> {
             tracing::error!(account = %self.account.name, request_id = &*self.request_id, error = %err, outcome = outcome.as_str(),
                 "an outcome could not be written to the journal");
         }
-        self.dispatcher.orders.events.tell(Subject::Order, &self.account.name, move || event(&line));
+        self.dispatcher.orders.events.publish(Subject::Order, &self.account.name, move || event(&line));
     }
 
     /// What the broker's answer adds to what is known: the day that the order belongs to, by its clock.
@@ -169,7 +169,7 @@ impl Order<'_> {
         self.dispatcher.orders.journal.note_repeat(&repeat, self.dispatcher.orders.stamp());
         let (request_id, first) = (Arc::clone(&self.request_id), Arc::clone(first));
         let told = move || serde_json::json!({ "request_id": &*request_id, "repeat_of": &*first });
-        self.dispatcher.orders.events.tell(Subject::Order, &self.account.name, told);
+        self.dispatcher.orders.events.publish(Subject::Order, &self.account.name, told);
     }
 }
 

@@ -208,7 +208,7 @@ impl Order<'_> {
             cleared.await?.map_err(|by| superseded(&by))?;
         }
         self.wait("no token came", self.token(&tries.token)).await??;
-        let reserving = self.lane.gate.reserve(self.ask(), self.leave_by);
+        let reserving = self.lane.gate.reserve(self.rate_request(), self.leave_by);
         let reserved = self.wait("its moment by the broker's limits did not come", reserving);
         let reserved = reserved.await?.map_err(|err| limited(&err))?;
         let leased = tries.connection.lease(legs, &self.out.authority, self.purpose(), self.leave_by);
@@ -312,7 +312,7 @@ impl Order<'_> {
         if self.takes_risk_away() { Purpose::TakesRiskAway } else { Purpose::OrderWrite }
     }
 
-    fn ask(&self) -> RateRequest {
+    fn rate_request(&self) -> RateRequest {
         RateRequest::of(&self.out.method, self.out.path.path(), &self.endpoint, self.takes_risk_away(), || {
             self.wish.values
         })

@@ -63,7 +63,7 @@ impl Order<'_> {
     }
 
     /// It came before, and nobody knows what became of it: ask once more.
-    pub(super) async fn ask_again(
+    pub(super) async fn look_up_again(
         &self,
         claim: Claim,
         before: &WriteResult,

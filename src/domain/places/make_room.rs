@@ -56,10 +56,10 @@ impl ListenerLimit {
         let left = |since: u64, time: Duration| Duration::from_millis((since + millis(time)).saturating_sub(now));
         let (mut strangers, mut idle, mut listens, mut leaving) = (Vec::new(), None, None, false);
         for spot in inside.values().filter(|spot| !full || std::ptr::eq(&*spot.doorway, self)) {
-            match (spot.is(), spot.told()) {
+            match (spot.is(), spot.close_requested_at()) {
                 ((BUSY, _), _) => {}
                 // Who does not read keeps his place for a moment longer, and nobody waits for that.
-                (_, Some(told)) => leaving |= !left(told, LEAVING).is_zero(),
+                (_, Some(requested)) => leaving |= !left(requested, LEAVING).is_zero(),
                 ((STRANGER, since), None) => strangers.push((left(since, spot.comer.grace), since, spot)),
                 ((LISTENS, _), None) => oldest(&mut listens, spot),
                 (_, None) => oldest(&mut idle, spot),
@@ -72,7 +72,7 @@ impl ListenerLimit {
             let Some(spot) = idle.or(listens).filter(|_| whom == Whom::Anybody) else { return LOOK_AGAIN };
             let left = left(spot.is().1, IDLE_FOR);
             if left.is_zero() {
-                spot.tell(now);
+                spot.request_close(now);
             }
             return left.max(LEAVING);
         };
@@ -86,7 +86,7 @@ impl ListenerLimit {
         }
         strangers.retain(|(left, ..)| left.is_zero());
         strangers.sort_by_key(|(_, since, spot)| (Reverse(of_peer.get(&spot.comer.peer).copied()), *since));
-        strangers.iter().take(go).for_each(|(.., spot)| spot.tell(now));
+        strangers.iter().take(go).for_each(|(.., spot)| spot.request_close(now));
         LEAVING
     }
 
@@ -104,14 +104,14 @@ impl ListenerLimit {
     pub(super) fn keep_listeners_to_half(&self) -> bool {
         let inside = self.house.lock();
         let (mut first, mut count) = (None, 0);
-        let here = inside.values().filter(|spot| std::ptr::eq(&*spot.doorway, self) && spot.told().is_none());
+        let here = inside.values().filter(|spot| std::ptr::eq(&*spot.doorway, self) && spot.close_requested_at().is_none());
         for spot in here.filter(|spot| spot.is().0 == LISTENS) {
             oldest(&mut first, spot);
             count += 1;
         }
         let most = self.most.load(Ordering::Relaxed).min(self.house.most);
         match first.filter(|_| count > (most / 2).max(1)) {
-            Some(spot) => spot.tell(self.house.now()),
+            Some(spot) => spot.request_close(self.house.now()),
             None => return false,
         }
         true

@@ -55,15 +55,15 @@ impl ConnectionPermit {
     }
 
     /// Is it to make room as soon as nothing is under way?
-    pub fn is_told_to_go(&self) -> bool {
-        self.0.told().is_some()
+    pub fn must_close(&self) -> bool {
+        self.0.close_requested_at().is_some()
     }
 
     /// Until it is to make room. For one task at a time. Cancel-safe.
-    pub async fn told_to_go(&self) {
+    pub async fn close_requested(&self) {
         std::future::poll_fn(|cx| {
             self.0.waker.register(cx.waker());
-            if self.0.told().is_some() { Poll::Ready(()) } else { Poll::Pending }
+            if self.0.close_requested_at().is_some() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

@@ -11,8 +11,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Somebody.
 const ONE: NewCaller = NewCaller { peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))), grace: GRACE };
 
-fn told(places: &[ConnectionPermit]) -> usize {
-    places.iter().filter(|place| place.is_told_to_go()).count()
+fn leaving(places: &[ConnectionPermit]) -> usize {
+    places.iter().filter(|place| place.must_close()).count()
 }
 
 /// Places of one peer, that are this since then.
@@ -62,13 +62,13 @@ fn nobody_goes_before_the_grace_is_over_and_then_the_oldest() {
     let door = ListenerLimit::new(&ConnectionLimit::new(100), 2);
     let places = [fill(&door, 1, STRANGER, 100), fill(&door, 1, STRANGER, 200)];
     assert_eq!(door.make_room_at(600, Whom::Anybody), Duration::from_millis(500));
-    assert_eq!((told(&places[0]), told(&places[1])), (0, 0));
+    assert_eq!((leaving(&places[0]), leaving(&places[1])), (0, 0));
     door.make_room_at(1500, Whom::Anybody);
-    assert_eq!((told(&places[0]), told(&places[1])), (1, 0), "one for one who comes");
+    assert_eq!((leaving(&places[0]), leaving(&places[1])), (1, 0), "one for one who comes");
     door.make_room_at(1699, Whom::Anybody);
-    assert_eq!(told(&places[1]), 0, "while one takes its leave, nobody else is told");
+    assert_eq!(leaving(&places[1]), 0, "while one takes its leave, nobody else is told");
     door.make_room_at(1700, Whom::Anybody);
-    assert_eq!(told(&places[1]), 1, "one that does not go is not waited for");
+    assert_eq!(leaving(&places[1]), 1, "one that does not go is not waited for");
 }
 
 /// A stranger's flood must not end the connection of an engine that waits for its next order.
@@ -79,18 +79,18 @@ fn strangers_go_before_those_who_are_known_and_whoever_is_busy_stays() {
     let idle = fill(&door, 2, IDLE, 0);
     let strangers = fill(&door, 1, STRANGER, 50_000);
     door.make_room_at(50_500, Whom::Anybody);
-    assert_eq!((told(&strangers), told(&idle)), (0, 0), "who may turn out to be somebody is waited for");
+    assert_eq!((leaving(&strangers), leaving(&idle)), (0, 0), "who may turn out to be somebody is waited for");
     door.make_room_at(51_000, Whom::Anybody);
-    assert_eq!((told(&strangers), told(&idle)), (1, 0));
+    assert_eq!((leaving(&strangers), leaving(&idle)), (1, 0));
     drop(strangers);
     door.make_room_at(52_000, Whom::Strangers);
-    assert_eq!(told(&idle), 0);
+    assert_eq!(leaving(&idle), 0);
     door.make_room_at(52_000, Whom::Anybody);
-    assert_eq!((told(&idle), told(&busy)), (1, 0));
+    assert_eq!((leaving(&idle), leaving(&busy)), (1, 0));
     // It had an order in its hand when it was told: it is nobody who leaves.
-    idle.iter().filter(|place| place.is_told_to_go()).for_each(ConnectionPermit::is_busy);
+    idle.iter().filter(|place| place.must_close()).for_each(ConnectionPermit::is_busy);
     door.make_room_at(53_000, Whom::Anybody);
-    assert_eq!((told(&idle), told(&busy)), (2, 0));
+    assert_eq!((leaving(&idle), leaving(&busy)), (2, 0));
 }
 
 /// Consoles that watch kept every operator out, the one who wants to halt an account too.
@@ -101,16 +101,16 @@ fn who_only_listens_has_half_of_the_places_and_goes_when_nobody_else_can() {
     assert!(!door.keep_listeners_to_half());
     let one_more = door.try_take(ONE).unwrap();
     assert!(one_more.listens());
-    assert!(listens[0].is_told_to_go() && told(&listens) == 1 && !one_more.is_told_to_go(), "the oldest");
+    assert!(listens[0].must_close() && leaving(&listens) == 1 && !one_more.must_close(), "the oldest");
     let (busy, idle) = (fill(&door, 1, BUSY, 0), fill(&door, 1, IDLE, 0));
     door.make_room_at(10_000, Whom::Anybody);
-    assert_eq!((told(&idle), told(&listens)), (1, 1), "who is idle goes first");
+    assert_eq!((leaving(&idle), leaving(&listens)), (1, 1), "who is idle goes first");
     assert_eq!(door.crowd(), Crowd { most: 6, taken: 6, busy: 1 });
     drop(idle);
     door.make_room_at(20_000, Whom::Strangers);
-    assert_eq!(told(&listens), 1);
+    assert_eq!(leaving(&listens), 1);
     door.make_room_at(20_000, Whom::Anybody);
-    assert_eq!((told(&listens), told(&busy)), (2, 0));
+    assert_eq!((leaving(&listens), leaving(&busy)), (2, 0));
 }
 
 /// One peer that takes all places by itself keeps those of others no longer than its own.
@@ -121,7 +121,7 @@ fn of_strangers_those_of_the_peer_with_most_of_them_go_first() {
     let few = fill(&door, 2, STRANGER, 0);
     let many: Vec<_> = (0..150).map(|n| door.try_take(site(n)).unwrap()).collect();
     door.make_room_at(10_000, Whom::Anybody);
-    assert_eq!((told(&few), told(&many)), (0, 3), "of many, some at once");
+    assert_eq!((leaving(&few), leaving(&many)), (0, 3), "of many, some at once");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_full_door_is_not_helped_by_who_came_in_by_another() {
     let elsewhere = fill(&other, 3, STRANGER, 0);
     let here = fill(&full, 1, BUSY, 0);
     full.make_room_at(10_000, Whom::Anybody);
-    assert_eq!((told(&elsewhere), told(&here)), (0, 0));
+    assert_eq!((leaving(&elsewhere), leaving(&here)), (0, 0));
 }
 
 /// Who comes is let in when somebody went, and who waits to be told hears it.
@@ -143,7 +143,7 @@ async fn a_place_that_comes_free_is_taken_by_who_waits_for_it() {
     tokio::pin!(coming);
     assert!(coming.as_mut().now_or_never().is_none());
     let leaving = async {
-        first.told_to_go().await;
+        first.close_requested().await;
         drop(first);
     };
     // The first is told when its grace is over.

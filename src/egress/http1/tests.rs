@@ -30,7 +30,7 @@ impl BrokerStream for Pipe {
         self.taken
     }
 
-    fn ask_kernel(&mut self, _: bool) {}
+    fn read_kernel(&mut self, _: bool) {}
 }
 
 impl AsyncRead for Pipe {

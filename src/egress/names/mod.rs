@@ -62,7 +62,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Names {
     table: Mutex<HashMap<Host, Arc<Name>>>,
-    asker: NameServers,
+    servers: NameServers,
     /// Where it is kept over a restart, if it is.
     kept: OnceLock<Arc<NamesFile>>,
     /// Other servers were given.
@@ -89,7 +89,7 @@ impl Names {
     fn with_files(files: Files, name_servers: &[SocketAddr], tasks: Tasks) -> Arc<Self> {
         Arc::new(Self {
             table: Mutex::default(),
-            asker: NameServers::new(files, name_servers.to_vec()),
+            servers: NameServers::new(files, name_servers.to_vec()),
             kept: OnceLock::new(),
             reconfigured: Notify::new(),
             tasks,
@@ -109,7 +109,7 @@ impl Names {
 
     /// Ask these from now on. What is known stays known.
     pub(super) fn configure(&self, name_servers: &[SocketAddr]) {
-        if self.asker.configure(name_servers) {
+        if self.servers.configure(name_servers) {
             self.reconfigured.notify_waiters();
         }
     }
@@ -121,9 +121,9 @@ impl Names {
         by: Instant,
     ) -> Result<(Arc<Name>, Vec<Ipv6Addr>), ResolveError> {
         let name = self.name(host);
-        let mut asked = pin!(name.asked.notified());
+        let mut queried = pin!(name.queried.notified());
         // From here on the end of an attempt is not missed.
-        asked.as_mut().enable();
+        queried.as_mut().enable();
         let now = Instant::now();
         let glance = name.glance(now, || self.keep(&name));
         let addresses = match glance {
@@ -132,13 +132,13 @@ impl Names {
                 // The network may have come up this moment, and nothing leaves without an address: whoever asks waits for
                 // another attempt.
                 name.is_wanted();
-                let _ = timeout_at(by, asked).await;
+                let _ = timeout_at(by, queried).await;
                 name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
             }
-            Glance::Asking { for_the_first_time } => {
+            Glance::Querying { for_the_first_time } => {
                 // Half of a short deadline, so that what is known is of use.
                 let patience = now + PATIENCE.min(by.saturating_duration_since(now) / 2);
-                let _ = timeout_at(if for_the_first_time { by } else { patience }, asked).await;
+                let _ = timeout_at(if for_the_first_time { by } else { patience }, queried).await;
                 name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
             }
         };
@@ -172,15 +172,15 @@ impl Names {
             let mut reconfigured = pin!(self.reconfigured.notified());
             // From here on it is not missed.
             reconfigured.as_mut().enable();
-            let answer = self.asker.ask(name.host()).await;
-            let asked = answer.as_ref().err().map(|failure| failure.servers.clone());
+            let answer = self.servers.query(name.host()).await;
+            let failed_servers = answer.as_ref().err().map(|failure| failure.servers.clone());
             let due = name.answered(answer, Instant::now());
-            if asked.is_none() {
+            if failed_servers.is_none() {
                 self.save().await;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
-                () = self.others_than(asked) => {}
+                () = self.others_than(failed_servers) => {}
                 () = reconfigured => {}
                 () = name.doubted() => {}
                 // The machine slept: what a timer says of its age is wrong.
@@ -211,7 +211,7 @@ impl Names {
         let Some(failed) = failed else { return std::future::pending().await };
         loop {
             sleep(LOOK_AGAIN).await;
-            if self.asker.servers().await.is_other_than(&failed) {
+            if self.servers.servers().await.is_other_than(&failed) {
                 return;
             }
         }

@@ -41,7 +41,7 @@ pub(in crate::egress) struct Name {
     host: Host,
     state: Mutex<NameState>,
     /// Told whenever an attempt to look it up has ended.
-    pub(super) asked: Notify,
+    pub(super) queried: Notify,
     /// An address of it could not be dialled.
     doubt: Notify,
 }
@@ -55,11 +55,11 @@ struct NameState {
     /// When it was last dialled.
     used: Instant,
     /// When an attempt last ended.
-    asked: Option<Instant>,
+    queried_at: Option<Instant>,
     /// When it was last told that the name servers fail, and whether an address was known then.
     warned: Option<(Instant, bool)>,
     /// Is the last that was told of it that it fails?
-    told_as_failing: bool,
+    reported_failing: bool,
     /// The address that a connection was last made to, and when.
     alive: Option<(Ipv6Addr, Instant)>,
     /// Addresses that could not be dialled, and when.
@@ -83,7 +83,7 @@ enum KeeperState {
     /// It asks for the first time.
     Begins,
     /// It asks again.
-    Asks,
+    Queries,
     /// It waits for the time to ask again.
     Waits,
 }
@@ -96,7 +96,7 @@ pub(super) enum Glance {
     Failed,
     /// It is being asked. If not for the first time, there is something to fall back on: an old answer, or why there
     /// was none.
-    Asking {
+    Querying {
         for_the_first_time: bool,
     },
 }
@@ -104,7 +104,7 @@ pub(super) enum Glance {
 /// What a keeper does when its wait is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    Ask,
+    Query,
     /// Nobody has dialled it for long.
     Sleep,
 }
@@ -116,13 +116,13 @@ impl Name {
             failure: None,
             keeper: KeeperState::Absent,
             used: Instant::now(),
-            asked: None,
+            queried_at: None,
             warned: None,
-            told_as_failing: false,
+            reported_failing: false,
             alive: None,
             dead: Vec::new(),
         };
-        Self { host, state: Mutex::new(state), asked: Notify::new(), doubt: Notify::new() }
+        Self { host, state: Mutex::new(state), queried: Notify::new(), doubt: Notify::new() }
     }
 
     pub(super) const fn host(&self) -> &Host {
@@ -161,8 +161,8 @@ impl Name {
             // Of one that is being kept the answer is moments old, or there is no newer one.
             (Some(addresses), _) if fresh || state.keeper != KeeperState::Begins => Glance::Known(addresses),
             (None, Some(_)) if state.keeper == KeeperState::Waits => Glance::Failed,
-            (None, None) => Glance::Asking { for_the_first_time: true },
-            (Some(_), _) | (None, Some(_)) => Glance::Asking { for_the_first_time: false },
+            (None, None) => Glance::Querying { for_the_first_time: true },
+            (Some(_), _) | (None, Some(_)) => Glance::Querying { for_the_first_time: false },
         }
     }
 
@@ -177,13 +177,13 @@ impl Name {
         let due = {
             let mut state = self.state();
             state.keeper = KeeperState::Waits;
-            state.asked = Some(now);
+            state.queried_at = Some(now);
             match answer {
                 Ok(found) => state.took(&self.host, found, now),
                 Err(failure) => state.failed(&self.host, failure, now),
             }
         };
-        self.asked.notify_waiters();
+        self.queried.notify_waiters();
         due
     }
 
@@ -191,8 +191,8 @@ impl Name {
     pub(super) fn next(&self, now: Instant) -> Next {
         let mut state = self.state();
         if now.duration_since(state.used) < IN_USE {
-            state.keeper = KeeperState::Asks;
-            return Next::Ask;
+            state.keeper = KeeperState::Queries;
+            return Next::Query;
         }
         // Before anybody may look again, so that whoever dials next starts another one.
         state.keeper = KeeperState::Absent;
@@ -202,20 +202,20 @@ impl Name {
     /// Its keeper is gone.
     pub(super) fn left_alone(&self) {
         self.state().keeper = KeeperState::Absent;
-        self.asked.notify_waiters();
+        self.queried.notify_waiters();
     }
 
     /// Resolves when an address could not be dialled, or when there is none and somebody wants one, but not at once after
     /// the last attempt.
     pub(super) async fn doubted(&self) {
         self.doubt.notified().await;
-        let (asked, pause) = {
+        let (queried_at, pause) = {
             let state = self.state();
             let is_known = state.addresses(Instant::now()).is_some();
-            (state.asked, if is_known { TTL_FLOOR } else { WANTED_AGAIN })
+            (state.queried_at, if is_known { TTL_FLOOR } else { WANTED_AGAIN })
         };
-        if let Some(asked) = asked {
-            sleep_until(asked + pause).await;
+        if let Some(queried_at) = queried_at {
+            sleep_until(queried_at + pause).await;
         }
     }
 
@@ -279,7 +279,7 @@ impl NameState {
     fn took(&mut self, host: &Host, found: ServerAnswer, now: Instant) -> Instant {
         let over = now + found.ttl.clamp(TTL_FLOOR, TTL_CEILING);
         self.failure = None;
-        if std::mem::take(&mut self.told_as_failing) {
+        if std::mem::take(&mut self.reported_failing) {
             tracing::info!(%host, "the name servers tell its address again");
         }
         self.good = Some(Good { addresses: found.addresses, at: now, over });
@@ -291,7 +291,7 @@ impl NameState {
         let is_known = self.addresses(now).is_some();
         if self.warned.is_none_or(|(at, known)| known != is_known || now.duration_since(at) >= WARN_EVERY) {
             self.warned = Some((now, is_known));
-            self.told_as_failing = true;
+            self.reported_failing = true;
             let (origin, said) = (&failure.servers.origin, failure.said());
             match self.good.as_ref().filter(|_| is_known) {
                 Some(good) => {

@@ -91,7 +91,7 @@ enum ServerReply {
 }
 
 /// Ask `server` for the AAAA records of `host`, to the end of all aliases.
-pub(super) async fn ask(server: SocketAddr, host: &str) -> Result<ServerAnswer, Unusable> {
+pub(super) async fn query(server: SocketAddr, host: &str) -> Result<ServerAnswer, Unusable> {
     // The final dot keeps search lists out of it.
     let mut name = Name::from_ascii(format!("{host}.")).map_err(|_| Unusable::Malformed("a name that DNS has not"))?;
     let mut ttl = Duration::MAX;

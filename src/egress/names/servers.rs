@@ -1,6 +1,6 @@
-//! All name servers of a host, asked for one name.
+//! All name servers of a host, queries for one name.
 //!
-//! The one that answered last is asked first. One that says anything of no use is followed by the next at once, and one
+//! The one that answered last is queries first. One that says anything of no use is followed by the next at once, and one
 //! that is silent after a quarter of a second, while it may still answer: the first address wins. So a dead server
 //! among good ones costs a quarter of a second once, and "there is no such record" from one that knows no better does
 //! not hide what another knows.
@@ -18,12 +18,12 @@ use super::system::{self, Files, Servers};
 use crate::domain::Host;
 use crate::domain::lock;
 
-/// How long a server may be silent before the next one is asked as well.
+/// How long a server may be silent before the next one is queries as well.
 const STAGGER: Duration = Duration::from_millis(250);
 /// How long what the hosts file says is believed.
 const HOSTS_TTL: Duration = Duration::from_secs(10);
 
-/// What each one that was asked said instead of an address.
+/// What each one that was queries said instead of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::egress) struct ServerFailures {
     pub servers: Servers,
@@ -72,7 +72,7 @@ impl NameServers {
     }
 
     /// Ask for `host` until somebody gives an address or nobody is left.
-    pub(super) async fn ask(&self, host: &Host) -> Result<ServerAnswer, ServerFailures> {
+    pub(super) async fn query(&self, host: &Host) -> Result<ServerAnswer, ServerFailures> {
         let mut servers = self.servers().await;
         let mut said = Vec::new();
         match self.look_in_hosts(host).await {
@@ -83,17 +83,17 @@ impl NameServers {
         let last = *lock(&self.answered);
         servers.list.sort_by_key(|server| Some(*server) != last);
         let mut left = servers.list.iter().copied();
-        let mut asked = FuturesUnordered::new();
+        let mut queries = FuturesUnordered::new();
         loop {
             if let Some(server) = left.next() {
-                asked.push(async move { (server, question::ask(server, host.as_str()).await) });
-            } else if asked.is_empty() {
+                queries.push(async move { (server, question::query(server, host.as_str()).await) });
+            } else if queries.is_empty() {
                 return Err(ServerFailures { servers, said });
             }
             let patience = Instant::now() + STAGGER;
-            while !asked.is_empty() {
+            while !queries.is_empty() {
                 let answer = tokio::select! {
-                    answer = asked.next() => answer,
+                    answer = queries.next() => answer,
                     () = sleep_until(patience), if left.len() > 0 => break,
                 };
                 match answer {

@@ -29,7 +29,7 @@ pub(in crate::egress) async fn survey(configured: &[SocketAddr], hosts: Vec<Brok
     let translations = list.iter().filter(|_| !hosts.is_empty()).map(|server| (*server, IPV4_ONLY.to_owned()));
     let questions: Vec<_> = questions.chain(translations).collect();
     let answers: Vec<_> = futures_util::stream::iter(questions)
-        .map(|(server, host)| async move { ask(server, host).await })
+        .map(|(server, host)| async move { query(server, host).await })
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -46,9 +46,9 @@ async fn servers(configured: Vec<SocketAddr>) -> Servers {
     found.unwrap_or_else(|err| Servers { list: Vec::new(), origin: Origin::Nowhere(err.to_string()) })
 }
 
-async fn ask(server: SocketAddr, host: String) -> NameAnswer {
+async fn query(server: SocketAddr, host: String) -> NameAnswer {
     let began = Instant::now();
-    let said = question::ask(server, &host).await;
+    let said = question::query(server, &host).await;
     let took: Duration = began.elapsed();
     let says = match said {
         Ok(found) => NameSays::Addresses(found.addresses),

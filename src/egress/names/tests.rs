@@ -54,7 +54,7 @@ fn let_it_be_over(names: &Names) {
 /// Wait until the keeper has ended an attempt that began after now.
 async fn another_attempt(names: &Names) {
     let name = names.name(&host());
-    let mut ended = pin!(name.asked.notified());
+    let mut ended = pin!(name.queried.notified());
     ended.as_mut().enable();
     tokio::time::timeout(LONG, ended).await.expect("it is asked again");
 }

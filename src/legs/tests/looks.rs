@@ -19,18 +19,18 @@ struct Oracle {
     may_answer: Arc<Semaphore>,
     token: AtomicBool,
     anothers: AtomicBool,
-    asked: AtomicUsize,
-    was_asked: Notify,
+    calls: AtomicUsize,
+    was_called: Notify,
 }
 
 impl GetIp for Oracle {
-    fn can_ask(&self, _: &Legs) -> bool {
+    fn can_call(&self, _: &Legs) -> bool {
         self.token.load(Ordering::Relaxed)
     }
 
     fn get_ip(&self, _: &Arc<Legs>, role: Role) -> Option<BoxFuture<'static, Option<SeenAddress>>> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.was_asked.notify_one();
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.was_called.notify_one();
         let detected = match role {
             Role::Primary => {
                 let mut answers = self.primary.lock().unwrap();
@@ -60,8 +60,8 @@ async fn looked_after(primary: &[Option<IpAddr>], secondary: Option<IpAddr>, ans
         may_answer: Arc::new(Semaphore::new(if answers { Semaphore::MAX_PERMITS } else { 0 })),
         token: AtomicBool::new(true),
         anothers: AtomicBool::new(true),
-        asked: AtomicUsize::new(0),
-        was_asked: Notify::new(),
+        calls: AtomicUsize::new(0),
+        was_called: Notify::new(),
     });
     bench.supervisor.set_get_ip(Arc::<Oracle>::clone(&oracle));
     bench.supervisor.start(&bench.tasks);
@@ -85,7 +85,7 @@ async fn a_leg_that_is_seen_as_another_twice_carries_nothing_though_it_is_pinned
     for purpose in [Purpose::OrderWrite, Purpose::Read, Purpose::TakesRiskAway] {
         assert_eq!(lease(legs, purpose).await.unwrap(), Role::Secondary, "{purpose:?}");
     }
-    assert!(oracle.asked.load(Ordering::Relaxed) >= 3, "twice by the primary, once by the secondary");
+    assert!(oracle.calls.load(Ordering::Relaxed) >= 3, "twice by the primary, once by the secondary");
     assert_eq!(word(legs, Role::Primary), ("tripped", Some(Reason::SeenAsAnother)));
     assert!(legs.other_than(Role::Secondary, Purpose::OrderWrite).is_none());
     let by = || Instant::now() + PATIENCE;
@@ -139,10 +139,10 @@ async fn one_sight_as_another_is_no_proof_and_no_sight_is_none_either() {
         let (Bench { legs, .. }, oracle) = &looked_after(answers, None, true).await;
         assert_eq!(lease(legs, Purpose::OrderWrite).await.unwrap(), Role::Primary, "{answers:?}");
         assert_eq!(word(legs, Role::Primary), ("admits", None), "{answers:?}");
-        let asked = oracle.asked.load(Ordering::Relaxed);
+        let asked = oracle.calls.load(Ordering::Relaxed);
         assert_eq!(asked, answers.len());
         assert_eq!(lease(legs, Purpose::Read).await.unwrap(), Role::Primary);
-        assert_eq!(oracle.asked.load(Ordering::Relaxed), asked, "asked again for the next request");
+        assert_eq!(oracle.calls.load(Ordering::Relaxed), asked, "asked again for the next request");
     }
 }
 
@@ -158,7 +158,7 @@ async fn an_answer_that_does_not_come_is_waited_for_once_and_counts_when_it_come
     let began = Instant::now();
     assert_eq!(lease(legs, Purpose::OrderWrite).await.unwrap(), Role::Primary);
     assert!(began.elapsed() < Duration::from_millis(900), "waited again: {:?}", began.elapsed());
-    assert_eq!(oracle.asked.load(Ordering::Relaxed), 1);
+    assert_eq!(oracle.calls.load(Ordering::Relaxed), 1);
 
     oracle.may_answer.add_permits(100);
     let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
@@ -172,8 +172,8 @@ async fn all_who_come_at_first_wait_for_one_question() {
     let (Bench { legs, .. }, oracle) = &looked_after(&[Some(OTHER)], Some(OWN), false).await;
     let all = futures_util::future::join_all((0..20).map(|_| lease(legs, Purpose::OrderWrite)));
     let (leases, ()) = tokio::join!(all, async {
-        oracle.was_asked.notified().await;
-        assert_eq!((oracle.asked.load(Ordering::Relaxed), legs.leg(Role::Primary).open()), (1, 0));
+        oracle.was_called.notified().await;
+        assert_eq!((oracle.calls.load(Ordering::Relaxed), legs.leg(Role::Primary).open()), (1, 0));
         oracle.may_answer.add_permits(100);
     });
     for lease in leases {
@@ -198,7 +198,7 @@ async fn what_could_not_be_asked_is_asked_when_there_is_a_token() {
     let (Bench { legs, .. }, oracle) = &looked_after(&[Some(OTHER)], Some(OWN), true).await;
     oracle.token.store(false, Ordering::Relaxed);
     assert_eq!(lease(legs, Purpose::Read).await.unwrap(), Role::Primary);
-    assert_eq!(oracle.asked.load(Ordering::Relaxed), 0);
+    assert_eq!(oracle.calls.load(Ordering::Relaxed), 0);
     oracle.token.store(true, Ordering::Relaxed);
     assert_eq!(lease(legs, Purpose::Read).await.unwrap(), Role::Secondary);
 }

@@ -34,7 +34,7 @@ fn recorded(outcome: Outcome) -> WriteResult {
     WriteResult { status: 200, body: Bytes::from_static(b"{}"), ..WriteResult::bare(outcome) }
 }
 
-fn asker(request_id: &str) -> Requester {
+fn requester(request_id: &str) -> Requester {
     Requester { request_id: request_id.into(), gone: CancellationToken::new() }
 }
 
@@ -43,7 +43,7 @@ fn id(text: &str) -> [WriteKey; 1] {
 }
 
 fn take(memory: &IdempotencyStore, keys: &[WriteKey], body: u8, second: u64) -> Admission {
-    memory.take(&account(), keys, &write(body), &asker(&format!("r{second}")), span(second))
+    memory.take(&account(), keys, &write(body), &requester(&format!("r{second}")), span(second))
 }
 
 #[track_caller]
@@ -68,7 +68,7 @@ async fn a_repeat_gets_what_became_of_the_first_and_hears_which_that_was() {
     assert_eq!(known.outcome, Outcome::Executed);
     // Another account's id is another id.
     let beta = ClientId::parse("1000000002").unwrap();
-    assert!(matches!(memory.take(&beta, &id("c"), &write(1), &asker("r"), span(2)), Admission::Fresh(_)));
+    assert!(matches!(memory.take(&beta, &id("c"), &write(1), &requester("r"), span(2)), Admission::Fresh(_)));
 }
 
 /// A task that dies half way must not leave an order that can be sent again, nor an
@@ -169,7 +169,7 @@ fn a_remembered_write_costs_little() {
         let keys = [WriteKey::Correlation(format!("a-label-of-{n:08}").into())];
         let answer = format!(r#"{{"orderId":"2126{n:010}","orderStatus":"TRANSIT"}}"#);
         let request_id = format!("01a22c1d-4da8-79b5-a203-{n:012}");
-        let Admission::Fresh(claim) = memory.take(&account(), &keys, &write(1), &asker(&request_id), span(0)) else {
+        let Admission::Fresh(claim) = memory.take(&account(), &keys, &write(1), &requester(&request_id), span(0)) else {
             panic!()
         };
         claim.end(WriteResult { status: 200, body: answer.into(), ..WriteResult::bare(Outcome::Executed) });
@@ -213,7 +213,7 @@ fn an_id_is_remembered_until_its_time_and_an_hour_past_its_last_use() {
     let memory = IdempotencyStore::default();
     fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
     let late = RememberedSpan { now: span(86_000).now, until: span(86_000).now.after(Duration::from_hours(1)) };
-    assert!(matches!(memory.take(&account(), &id("c"), &write(1), &asker("r"), late), Admission::Done(..)));
+    assert!(matches!(memory.take(&account(), &id("c"), &write(1), &requester("r"), late), Admission::Done(..)));
     assert!(matches!(take(&memory, &id("c"), 1, 86_400 + 3_000), Admission::Done(..)));
     let memory = IdempotencyStore::default();
     fresh(take(&memory, &id("c"), 1, 0)).end(recorded(Outcome::Executed));
@@ -282,7 +282,7 @@ fn an_echoed_id_never_conflicts_and_repeats_only_the_last_change_of_its_order() 
 async fn a_twin_joins_only_while_the_first_is_under_way_and_its_caller_gone() {
     let memory = IdempotencyStore::default();
     let twin = [WriteKey::Twin([7; 32])];
-    let first = asker("first");
+    let first = requester("first");
     let Admission::Fresh(claim) = memory.take(&account(), &twin, &write(1), &first, span(0)) else { panic!() };
     let other = fresh(take(&memory, &twin, 1, 0));
     other.end(recorded(Outcome::Executed));

@@ -343,7 +343,7 @@ impl LineAppender {
         if let Err(err) = synced {
             tracing::error!(%err, "and what was written to it could not be synced");
         }
-        self.tell_lacks([Lack { what, before: at }]);
+        self.report_lacks([Lack { what, before: at }]);
         self.pending.extend(cut.map(|note| Entry::note(note, at)));
         let (why, last_seq, last_hash) = (wrong.to_owned(), self.head.seq, self.head.hash.to_string());
         self.pending.push_back(Entry::note(Note::Displaced { file: name, why, last_seq, last_hash }, at));
@@ -375,7 +375,7 @@ impl LineAppender {
         // What lies in its place must not stop the day.
         let opened = Current::open_or_put_aside(&self.folder, date, &mut lacks, at);
         let opened = opened.and_then(|current| self.lock.sync().map(|()| current));
-        self.tell_lacks(lacks);
+        self.report_lacks(lacks);
         self.set_current(opened.map_err(|err| self.failure("open a new file in", err))?);
         Ok(())
     }
@@ -385,9 +385,9 @@ impl LineAppender {
         self.current = Some(current);
     }
 
-    fn tell_lacks(&self, found: impl IntoIterator<Item = Lack>) {
+    fn report_lacks(&self, found: impl IntoIterator<Item = Lack>) {
         let mut lacks = lock(&self.lacks);
-        whole::tell(&mut lacks, found, whole::WHILE_RUNNING);
+        whole::report(&mut lacks, found, whole::WHILE_RUNNING);
     }
 
     pub(super) fn make_reserve(&mut self) {

@@ -116,7 +116,7 @@ impl LineBatch {
     }
 
     /// Tell everybody; what is left over is the first one's.
-    pub(super) fn tell(&mut self, outcomes: Vec<AppendResult>) -> Option<AppendResult> {
+    pub(super) fn deliver(&mut self, outcomes: Vec<AppendResult>) -> Option<AppendResult> {
         let mut outcomes = outcomes.into_iter();
         let first = outcomes.next();
         for (waiting, outcome) in self.waiting.drain(..).zip(outcomes) {

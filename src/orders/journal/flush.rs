@@ -26,7 +26,7 @@ pub(super) struct Flusher {
 #[derive(Debug)]
 struct FlushShared {
     queue: Mutex<FlushQueue>,
-    asked: Condvar,
+    requested: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ struct FlushQueue {
 
 impl Flusher {
     pub(super) fn start() -> io::Result<Self> {
-        let shared = Arc::new(FlushShared { queue: Mutex::default(), asked: Condvar::new() });
+        let shared = Arc::new(FlushShared { queue: Mutex::default(), requested: Condvar::new() });
         let thread = std::thread::Builder::new().name("journal-sync".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || shared.run()
@@ -56,7 +56,7 @@ impl Flusher {
     }
 
     /// Ask for line `seq`, which was written to `file`, to be synced.
-    pub(super) fn ask(&self, seq: u64, file: Arc<File>) -> oneshot::Receiver<Result<(), Arc<io::Error>>> {
+    pub(super) fn request(&self, seq: u64, file: Arc<File>) -> oneshot::Receiver<Result<(), Arc<io::Error>>> {
         let (done, wait) = oneshot::channel();
         let mut queue = self.shared.lock();
         if queue.file.as_ref().is_none_or(|(newest, _)| *newest < seq) {
@@ -64,7 +64,7 @@ impl Flusher {
         }
         queue.waiting.push(done);
         drop(queue);
-        self.shared.asked.notify_one();
+        self.shared.requested.notify_one();
         wait
     }
 }
@@ -73,7 +73,7 @@ impl Drop for Flusher {
     /// Whoever waits is answered first.
     fn drop(&mut self) {
         self.shared.lock().closed = true;
-        self.shared.asked.notify_one();
+        self.shared.requested.notify_one();
         if let Some(thread) = self.thread.take() {
             // It does not panic, and there is nobody to tell.
             let _ = thread.join();
@@ -90,7 +90,7 @@ impl FlushShared {
         loop {
             let mut queue = self.lock();
             while queue.waiting.is_empty() && !queue.closed {
-                queue = self.asked.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self.requested.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
             let waiting = std::mem::take(&mut queue.waiting);
             let file = queue.file.take();

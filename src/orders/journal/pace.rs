@@ -24,12 +24,12 @@ pub(super) struct DiskPace {
     began: Instant,
     /// When a write was last slow, whoever's it was.
     last_slow: AtomicU64,
-    told: Mutex<Told>,
+    warned: Mutex<Warned>,
 }
 
 /// What was said of it.
 #[derive(Debug, Default)]
-struct Told {
+struct Warned {
     /// When it was last said that the disk is slow.
     at: Option<u64>,
     /// Is its end still to be said?
@@ -47,8 +47,8 @@ impl Default for DiskPace {
 impl DiskPace {
     /// Of a disk that is fast, and slow when a write takes longer than this.
     pub(super) fn new(slow_from: Duration) -> Self {
-        let (is_slow, last_slow, told) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
-        Self { is_slow, slow_from, began: Instant::now(), last_slow, told }
+        let (is_slow, last_slow, warned) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
+        Self { is_slow, slow_from, began: Instant::now(), last_slow, warned }
     }
 
     pub(super) fn is_slow(&self) -> bool {
@@ -71,27 +71,27 @@ impl DiskPace {
         millis(self.began.elapsed())
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        lock(&self.told)
+    fn warned(&self) -> MutexGuard<'_, Warned> {
+        lock(&self.warned)
     }
 
     fn slow_at(&self, now: u64) {
         self.last_slow.fetch_max(now, Ordering::Relaxed);
         if !self.is_slow.swap(true, Ordering::Relaxed) {
-            self.tell_slow(now);
+            self.warn_slow(now);
         }
     }
 
     /// Was it said?
-    fn tell_slow(&self, now: u64) -> bool {
-        let mut told = self.told();
-        if told.at.is_some_and(|at| now.saturating_sub(at) < millis(SAY_EVERY)) {
-            told.unsaid += 1;
+    fn warn_slow(&self, now: u64) -> bool {
+        let mut warned = self.warned();
+        if warned.at.is_some_and(|at| now.saturating_sub(at) < millis(SAY_EVERY)) {
+            warned.unsaid += 1;
             return false;
         }
-        let unsaid = std::mem::take(&mut told.unsaid);
-        (told.at, told.is_open) = (Some(now), true);
-        drop(told);
+        let unsaid = std::mem::take(&mut warned.unsaid);
+        (warned.at, warned.is_open) = (Some(now), true);
+        drop(warned);
         tracing::warn!(
             before = unsaid,
             "the disk of the order journal is slow: lines are written by a thread of their own"
@@ -103,7 +103,7 @@ impl DiskPace {
     pub(super) fn fast_at(&self, now: u64) -> bool {
         let is_over = now.saturating_sub(self.last_slow.load(Ordering::Relaxed)) > millis(FAST_FOR)
             && self.is_slow.swap(false, Ordering::Relaxed);
-        if is_over && std::mem::take(&mut self.told().is_open) {
+        if is_over && std::mem::take(&mut self.warned().is_open) {
             tracing::info!("the disk of the order journal is fast again");
         }
         is_over
@@ -138,10 +138,10 @@ mod tests {
     #[test]
     fn a_disk_that_stalls_now_and_then_is_spoken_of_once_a_minute() {
         let pace = DiskPace::default();
-        let said = |at: u64| pace.tell_slow(at);
+        let said = |at: u64| pace.warn_slow(at);
         assert!(said(1_000) && !said(3_000) && !said(60_999));
-        assert_eq!(pace.told().unsaid, 2);
+        assert_eq!(pace.warned().unsaid, 2);
         assert!(said(61_000));
-        assert_eq!(pace.told().unsaid, 0);
+        assert_eq!(pace.warned().unsaid, 0);
     }
 }

@@ -35,7 +35,7 @@ impl Journal {
         outcomes.pop().unwrap_or_else(|| Err(self.unwritten()))
     }
 
-    /// Append a line that nobody waits for, after whatever was given before it. That it cannot be written is told by the
+    /// Append a line that nobody waits for, after whatever was given before it. That it cannot be written is outcome by the
     /// journal's own trouble.
     pub fn append_later(&self, entry: &Entry) {
         let batch = LineBatch::of(entry, RoomToUse::of(entry.kind, Urgency::Ordinary));
@@ -99,10 +99,10 @@ impl Journal {
                     }
                     match lead.write() {
                         Written::Here(outcome) => outcome?,
-                        Written::Aside(told) => self.told(told, by).await?,
+                        Written::Aside(outcome) => self.outcome(outcome, by).await?,
                     }
                 }
-                Part::Follow(told) => self.told(told, by).await?,
+                Part::Follow(outcome) => self.outcome(outcome, by).await?,
             }
         };
         self.synced(appended, hangs, by).await
@@ -118,7 +118,7 @@ impl Journal {
             return Err(unsynced(late()));
         }
         let begun = Instant::now();
-        let err = match timeout_at(by, flusher.ask(appended.seq, file)).await {
+        let err = match timeout_at(by, flusher.request(appended.seq, file)).await {
             Ok(Ok(Ok(()))) => return Ok(appended),
             Ok(Ok(Err(source))) => unsynced(source),
             Ok(Err(_)) => unsynced(Arc::new(io::Error::other("the thread that syncs has ended"))),
@@ -129,17 +129,17 @@ impl Journal {
     }
 
     async fn write_aside(&self, batch: LineBatch, by: Instant) -> AppendResult {
-        let (done, told) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
         match self.shared.aside.write(Job { batch, done: Some(done) }) {
-            Ok(()) => self.told(told, by).await,
+            Ok(()) => self.outcome(outcome, by).await,
             Err(_) => Err(self.too_many_wait()),
         }
     }
 
-    async fn told(&self, told: oneshot::Receiver<AppendResult>, by: Instant) -> AppendResult {
+    async fn outcome(&self, outcome: oneshot::Receiver<AppendResult>, by: Instant) -> AppendResult {
         let begun = Instant::now();
-        match timeout_at(by, told).await {
-            Ok(told) => told.unwrap_or_else(|_| Err(self.unwritten())),
+        match timeout_at(by, outcome).await {
+            Ok(outcome) => outcome.unwrap_or_else(|_| Err(self.unwritten())),
             Err(_) => Err(self.not_waited_for(begun.elapsed(), || self.slow(begun.elapsed()))),
         }
     }
@@ -187,18 +187,18 @@ impl Journal {
             let outcomes = writer.append_all(&batch);
             drop(writer);
             self.shared.core.pace.took(begun.elapsed());
-            let first = batch.tell(outcomes);
+            let first = batch.deliver(outcomes);
             self.shared.batches.put_back(number, batch);
             return Written::Here(first.unwrap_or_else(|| Err(self.unwritten())));
         }
         self.shared.core.pace.is_held();
-        let (done, told) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
         let job = Job { batch: self.shared.batches.take(number), done: Some(done) };
         match self.shared.aside.write(job) {
-            Ok(()) => Written::Aside(told),
+            Ok(()) => Written::Aside(outcome),
             Err(mut job) => {
                 let refused = (0..job.batch.len()).map(|_| Err(self.too_many_wait())).collect();
-                let first = job.batch.tell(refused);
+                let first = job.batch.deliver(refused);
                 Written::Here(first.unwrap_or_else(|| Err(self.unwritten())))
             }
         }

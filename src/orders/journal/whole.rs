@@ -56,7 +56,7 @@ impl Whole {
 }
 
 /// Keep what lacks, and say it where an operator looks.
-pub(super) fn tell(lacks: &mut Vec<Lack>, found: impl IntoIterator<Item = Lack>, meaning: &str) {
+pub(super) fn report(lacks: &mut Vec<Lack>, found: impl IntoIterator<Item = Lack>, meaning: &str) {
     for lack in found {
         if lacks.len() == TOLD {
             tracing::error!("THE ORDER JOURNAL IS NOT WHOLE: and more; see `sixgate journal verify`");

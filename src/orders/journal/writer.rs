@@ -138,7 +138,7 @@ impl Journal {
             writer.pending.push_back(Entry::note(note, now));
         }
         let mut lacks = Vec::new();
-        whole::tell(&mut lacks, found.lacks, whole::AT_A_START);
+        whole::report(&mut lacks, found.lacks, whole::AT_A_START);
         writer.make_reserve();
         if let Err(err) = writer.write_pending() {
             // They are tried again before the next line.
@@ -208,7 +208,7 @@ impl Journal {
     /// All of it was read.
     pub fn was_read_back(&self, read: ReadBack) {
         let mut lacks = lock(&self.shared.lacks);
-        whole::tell(&mut lacks, read.into_lacks(), whole::AT_A_START);
+        whole::report(&mut lacks, read.into_lacks(), whole::AT_A_START);
     }
 
     /// What the broker's clock says (the `Date` of a reply). Old files are deleted only by it: a host whose clock is

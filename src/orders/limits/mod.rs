@@ -106,7 +106,7 @@ pub enum Decision<T> {
     Go(T),
     /// Not before then, if nobody else goes first.
     Wait {
-        /// When to ask again.
+        /// When to request again.
         until: MonotonicTime,
         /// What is in the way.
         limit: Limit,
@@ -325,8 +325,8 @@ impl Limits {
     }
 
     /// It left, whether there was room or not.
-    fn left(&mut self, ask: &RateRequest, now: MonotonicTime) {
-        let held = self.hold(ask, now);
+    fn left(&mut self, request: &RateRequest, now: MonotonicTime) {
+        let held = self.hold(request, now);
         let _ = self.count(&held, now);
     }
 

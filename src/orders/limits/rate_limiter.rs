@@ -262,10 +262,10 @@ impl RateLimiter {
     }
 
     /// Count what leaves now whether there is room or not: what has to be asked all the same uses up what others may.
-    pub fn count_now(&self, ask: &RateRequest) {
+    pub fn count_now(&self, request: &RateRequest) {
         let mut state = self.lock();
         let now = self.clock.now();
-        state.limits.left(ask, now);
+        state.limits.left(request, now);
     }
 
     /// How many wait.

@@ -59,12 +59,12 @@ mod tests {
     #[test]
     fn what_left_is_used_in_every_window_until_it_is_out_of_it() {
         let mut limits = Limits::new(Arc::new(Rules::new(limits(), 0.05)));
-        let ask = RateRequest { class: RateClass::Order, priority: Priority::Other, modifies: None, body: None };
+        let request = RateRequest { class: RateClass::Order, priority: Priority::Other, modifies: None, body: None };
         let start = MonotonicTime::START;
         for _ in 0..3 {
-            assert!(matches!(limits.try_take(0, &ask, start, start), Decision::Go(_)));
+            assert!(matches!(limits.try_take(0, &request, start, start), Decision::Go(_)));
         }
-        let Decision::Go(held) = limits.try_reserve(0, &ask, start, start) else { panic!("there is room") };
+        let Decision::Go(held) = limits.try_reserve(0, &request, start, start) else { panic!("there is room") };
         let orders = |limits: &Limits, now| {
             let all = limits.usage(now).into_iter().filter(|usage| usage.class == RateClass::Order);
             all.map(|usage| (usage.window.per.as_secs(), usage.window.count, usage.used)).collect::<Vec<_>>()

@@ -38,9 +38,9 @@ fn intent(request: &str, correlation: &str, body: u8) -> Entry {
 fn repeat(orders: &Orders, id: &str) -> Admission {
     let (path, values) = (SafePath::new("/v2/orders"), BodyDigest::Values([1; 32]));
     let write = Write { method: Method::POST, path, values, body_sha256: [1; 32] };
-    let asker = Requester { request_id: "again".into(), gone: CancellationToken::new() };
+    let requester = Requester { request_id: "again".into(), gone: CancellationToken::new() };
     let span = RememberedSpan { now: orders.now(), until: orders.now().after(Duration::from_hours(1)) };
-    orders.idempotency.take(&own(), &[WriteKey::Correlation(id.into())], &write, &asker, span)
+    orders.idempotency.take(&own(), &[WriteKey::Correlation(id.into())], &write, &requester, span)
 }
 
 fn own() -> ClientId {
@@ -100,9 +100,9 @@ fn what_was_written_before_a_night_s_rest_is_forgotten_once_the_broker_says_that
     after.recall(tuesday, |_| Some(own())).unwrap();
     let span = RememberedSpan { now: after.now(), until: after.now().after(Duration::from_hours(48)) };
     let write = write_of(&intent("r1", "c", 1)).unwrap();
-    let asker = Requester { request_id: "r".into(), gone: CancellationToken::new() };
+    let requester = Requester { request_id: "r".into(), gone: CancellationToken::new() };
     let id = [WriteKey::Correlation("c".into())];
-    assert!(matches!(after.idempotency.take(&own(), &id, &write, &asker, span), Admission::Done(..)));
+    assert!(matches!(after.idempotency.take(&own(), &id, &write, &requester, span), Admission::Done(..)));
     heard(&after, "Tue, 24 Nov 2026 03:50:00 GMT");
     assert!(matches!(repeat(&after, "c"), Admission::Done(..)));
 }
@@ -199,9 +199,9 @@ fn a_restart_knows_what_was_done_and_what_nobody_knows() {
     let take = |id: &str, body: u8| {
         let (path, values) = (SafePath::new("/v2/orders"), BodyDigest::Values([body; 32]));
         let write = Write { method: Method::POST, path, values, body_sha256: [body; 32] };
-        let asker = Requester { request_id: "r".into(), gone: CancellationToken::new() };
+        let requester = Requester { request_id: "r".into(), gone: CancellationToken::new() };
         let span = RememberedSpan { now: after.now(), until: after.now().after(Duration::from_hours(1)) };
-        after.idempotency.take(&own, &[WriteKey::Correlation(id.into())], &write, &asker, span)
+        after.idempotency.take(&own, &[WriteKey::Correlation(id.into())], &write, &requester, span)
     };
     let Admission::Done(first, done) = take("done", 1) else { panic!("a second send") };
     assert_eq!(&*first, "r1");

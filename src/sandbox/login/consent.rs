@@ -20,7 +20,7 @@ use crate::sandbox::world::World;
 #[derive(Default)]
 pub(in super::super) struct Consents {
     /// By `consentAppId`, until its owner has logged in.
-    asked: HashMap<String, ClientId>,
+    requested: HashMap<String, ClientId>,
     /// By `tokenId`, until its token is fetched.
     given: HashMap<String, ClientId>,
 }
@@ -28,8 +28,8 @@ pub(in super::super) struct Consents {
 impl Consents {
     /// Whose consent a request is about. Consents that are used up are nobody's.
     pub(super) fn named(&self, query: &str, body: &[u8]) -> Option<ClientId> {
-        let asked = consent_id(query, body).and_then(|id| self.asked.get(&id));
-        asked.or_else(|| self.given.get(&form_value(query, "tokenId")?)).cloned()
+        let requested = consent_id(query, body).and_then(|id| self.requested.get(&id));
+        requested.or_else(|| self.given.get(&form_value(query, "tokenId")?)).cloned()
     }
 }
 
@@ -75,13 +75,13 @@ pub(super) fn generate(world: &mut World, incoming: &Incoming<'_>) -> Answer {
     }
     *count += 1;
     let id = new_id();
-    world.consents.asked.insert(id.clone(), client_id);
+    world.consents.requested.insert(id.clone(), client_id);
     Ok(Reply::ok(&json!({"consentAppId": id, "consentAppStatus": "GENERATED", "status": "success"})))
 }
 
 /// `GET /login/consentApp-login`: what the owner's browser shows.
 pub(super) fn page(world: &World, incoming: &Incoming<'_>) -> Answer {
-    let id = consent_id(incoming.query.unwrap_or_default(), b"").filter(|id| world.consents.asked.contains_key(id));
+    let id = consent_id(incoming.query.unwrap_or_default(), b"").filter(|id| world.consents.requested.contains_key(id));
     Ok(form(&id.ok_or_else(unknown)?, ""))
 }
 
@@ -89,7 +89,7 @@ pub(super) fn page(world: &World, incoming: &Incoming<'_>) -> Answer {
 /// private calls that are not imitated; what it ends in is the same redirect.
 pub(super) fn login(world: &mut World, incoming: &Incoming<'_>) -> Answer {
     let id = consent_id(incoming.query.unwrap_or_default(), incoming.body).ok_or_else(unknown)?;
-    let client_id = world.consents.asked.get(&id).cloned().ok_or_else(unknown)?;
+    let client_id = world.consents.requested.get(&id).cloned().ok_or_else(unknown)?;
     let body = std::str::from_utf8(incoming.body).unwrap_or_default();
     let field = |name: &str| form_value(body, name).unwrap_or_default();
     let (pin, code) = (field("pin"), field("totp"));
@@ -111,7 +111,7 @@ pub(super) fn login(world: &mut World, incoming: &Incoming<'_>) -> Answer {
 
 /// The owner has logged in: the consent becomes a `tokenId`.
 pub(super) fn give(world: &mut World, consent_app_id: &str) -> Option<String> {
-    let client_id = world.consents.asked.remove(consent_app_id)?;
+    let client_id = world.consents.requested.remove(consent_app_id)?;
     let token_id = new_id();
     world.consents.given.retain(|_, of| *of != client_id);
     world.consents.given.insert(token_id.clone(), client_id);

@@ -27,7 +27,7 @@ struct Subscription {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Ask {
+struct Subscription {
     request_code: u32,
     #[serde(default)]
     instrument_list: Vec<Instrument>,
@@ -56,19 +56,19 @@ impl Feed {
 
     /// Hear a request: the packets that answer it, or `None` if it says goodbye.
     /// What makes no sense is ignored. [C]
-    pub(super) fn ask(&mut self, text: &[u8], now: Timestamp) -> Option<Vec<Bytes>> {
-        let Ok(ask) = serde_json::from_slice::<Ask>(text) else { return Some(Vec::new()) };
+    pub(super) fn subscribe(&mut self, text: &[u8], now: Timestamp) -> Option<Vec<Bytes>> {
+        let Ok(subscription) = serde_json::from_slice::<Subscription>(text) else { return Some(Vec::new()) };
         let levels = if self.kind == Kind::Depth200 { 200 } else { 20 };
-        let (packet, begin) = match (self.kind, ask.request_code) {
+        let (packet, begin) = match (self.kind, subscription.request_code) {
             (_, 12) => return None,
-            (Kind::Market, 15 | 16) => (Packet::Ticker, ask.request_code == 15),
-            (Kind::Market, 17 | 18) => (Packet::Quote, ask.request_code == 17),
-            (Kind::Market, 21 | 22) => (Packet::Full, ask.request_code == 21),
+            (Kind::Market, 15 | 16) => (Packet::Ticker, subscription.request_code == 15),
+            (Kind::Market, 17 | 18) => (Packet::Quote, subscription.request_code == 17),
+            (Kind::Market, 21 | 22) => (Packet::Full, subscription.request_code == 21),
             // The documents disagree about the code that ends it.
-            (Kind::Depth20 | Kind::Depth200, 23..=25) => (Packet::Depth(levels), ask.request_code == 23),
+            (Kind::Depth20 | Kind::Depth200, 23..=25) => (Packet::Depth(levels), subscription.request_code == 23),
             _ => return Some(Vec::new()),
         };
-        let named = ask.instrument_list.into_iter().chain(ask.single);
+        let named = subscription.instrument_list.into_iter().chain(subscription.single);
         let wanted: Vec<_> = named.filter_map(|instrument| Subscription::read(packet, &instrument)).collect();
         self.subscriptions.retain(|subscription| !wanted.contains(subscription));
         if !begin {
@@ -174,7 +174,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-    fn ask(code: u32) -> Vec<u8> {
+    fn request(code: u32) -> Vec<u8> {
         let one = r#"{"ExchangeSegment":"NSE_EQ","SecurityId":"1333"}"#;
         format!(r#"{{"RequestCode":{code},"InstrumentCount":1,"InstrumentList":[{one}]}}"#).into_bytes()
     }
@@ -183,28 +183,28 @@ mod tests {
     #[test]
     fn packets_are_as_long_as_the_sdk_unpacks_them() {
         for (code, first, length) in [(15, 2, 16), (17, 4, 50), (21, 8, 162)] {
-            let packets = Feed::new(Kind::Market).ask(&ask(code), NOW).unwrap();
+            let packets = Feed::new(Kind::Market).subscribe(&request(code), NOW).unwrap();
             assert_eq!(packets.len(), 1);
             assert_eq!((packets[0][0], packets[0].len()), (first, length));
             assert_eq!(packets[0][1..3], (length as u16).to_le_bytes());
             assert_eq!((packets[0][3], &packets[0][4..8]), (1, 1333_u32.to_le_bytes().as_ref()));
             assert_eq!(packets[0][8..12], 1660.5_f32.to_le_bytes());
         }
-        let depth = Feed::new(Kind::Depth20).ask(&ask(23), NOW).unwrap();
+        let depth = Feed::new(Kind::Depth20).subscribe(&request(23), NOW).unwrap();
         assert_eq!(depth.iter().map(|packet| (packet[2], packet.len())).collect::<Vec<_>>(), [(41, 332), (51, 332)]);
         let single = br#"{"RequestCode":23,"ExchangeSegment":"NSE_FNO","SecurityId":"74147"}"#;
-        let depth = Feed::new(Kind::Depth200).ask(single, NOW).unwrap();
+        let depth = Feed::new(Kind::Depth200).subscribe(single, NOW).unwrap();
         assert_eq!(depth[0].len(), 12 + 200 * 16);
     }
 
     #[test]
     fn what_was_unsubscribed_is_silent() {
         let mut feed = Feed::new(Kind::Market);
-        feed.ask(&ask(15), NOW);
-        feed.ask(&ask(15), NOW);
+        feed.subscribe(&request(15), NOW);
+        feed.subscribe(&request(15), NOW);
         assert_eq!(feed.packets(NOW).len(), 1, "twice is once");
-        feed.ask(&ask(16), NOW);
+        feed.subscribe(&request(16), NOW);
         assert!(feed.packets(NOW).is_empty());
-        assert!(feed.ask(br#"{"RequestCode":12}"#, NOW).is_none());
+        assert!(feed.subscribe(br#"{"RequestCode":12}"#, NOW).is_none());
     }
 }

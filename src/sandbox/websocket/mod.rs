@@ -276,7 +276,7 @@ impl Session {
         match message {
             Message::Text(text) => {
                 let Some(feed) = &mut self.feed else { return Ok(Then::GoOn) };
-                match feed.ask(&text, Timestamp::now()) {
+                match feed.subscribe(&text, Timestamp::now()) {
                     Some(packets) => {
                         for packet in packets {
                             socket.send(Opcode::Binary, &packet).await?;

@@ -123,7 +123,7 @@ impl LineQueue {
     }
 
     /// Write what comes, for as long as the process lives. `tell` puts a line in that says how many were dropped.
-    pub(super) fn write_on(self: &Arc<Self>, mut sink: impl LineSink, tell: impl Fn(u64)) {
+    pub(super) fn write_on(self: &Arc<Self>, mut sink: impl LineSink, on_dropped: impl Fn(u64)) {
         loop {
             let mut piece = self.next();
             write_whole(&mut sink, &piece);
@@ -139,7 +139,7 @@ impl LineQueue {
             drop(held);
             self.written.notify_all();
             if dropped > 0 {
-                tell(dropped);
+                on_dropped(dropped);
             }
         }
     }

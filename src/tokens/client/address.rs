@@ -33,7 +33,7 @@ const ERROR: Trouble = Trouble::new(
 );
 
 /// The same in the very form that was measured where no address was registered.
-const NOT_TOLD: Trouble = Trouble::new(
+const UNREPORTED: Trouble = Trouble::new(
     "registration_not_told",
     "The broker answers getIP with its bare \"Something went wrong\", as it does where no address is registered, and does \
      not say what it holds",
@@ -41,8 +41,8 @@ const NOT_TOLD: Trouble = Trouble::new(
 );
 
 /// Is it the refusal that an account without registered addresses gets, and perhaps others?
-pub fn is_not_told(refusal: &Refusal) -> bool {
-    refusal.trouble.code == NOT_TOLD.code
+pub fn is_unreported(refusal: &Refusal) -> bool {
+    refusal.trouble.code == UNREPORTED.code
 }
 
 /// What the broker holds for an account, and how it saw the call that asked.
@@ -113,7 +113,7 @@ pub struct Slot {
 pub enum Holds {
     /// The broker does not say.
     #[default]
-    NotTold,
+    Unreported,
     /// The slot is empty.
     Empty,
     /// The slot holds this address.
@@ -126,7 +126,7 @@ impl Holds {
     /// For people; none where there is nothing to show.
     pub fn text(&self) -> Option<String> {
         match self {
-            Self::NotTold | Self::Empty => None,
+            Self::Unreported | Self::Empty => None,
             Self::Address(address) => Some(address.to_string()),
             Self::Strange(text) => Some(text.clone()),
         }
@@ -180,7 +180,7 @@ fn judged(answer: &HttpReply, token: &str) -> Answered<Registered> {
         return Answered::Refused(refusal);
     }
     if answer.status == 200 && is_bare_error(&answer.body) {
-        return Answered::Refused(Refusal { verdict: RetryAdvice::Unknown, login_refusal: false, trouble: NOT_TOLD });
+        return Answered::Refused(Refusal { verdict: RetryAdvice::Unknown, login_refusal: false, trouble: UNREPORTED });
     }
     // An error in an array is one too, whatever else stands in it.
     let is_error = |members: &Map<String, Value>| {
@@ -241,23 +241,23 @@ fn first(body: &[u8]) -> Vec<Map<String, Value>> {
 /// What a reply tells, or nothing if it tells of no slot and no address.
 fn registered(body: &[u8]) -> Option<Registered> {
     let objects = first(body);
-    let mut told = Registered::default();
+    let mut registered = Registered::default();
     let mut any = false;
     for members in &objects {
         any |= has(members, &["primaryip", "secondaryip", "ip", "detectedip", "ipmatchstatus", "modifydateprimary"]);
-        if told.detected.is_none() {
-            told.detected = text(members, "detectedip").and_then(|text| text.trim().parse().ok());
+        if registered.detected.is_none() {
+            registered.detected = text(members, "detectedip").and_then(|text| text.trim().parse().ok());
         }
-        if told.match_status.is_none() {
-            told.match_status = text(members, "ipmatchstatus").map(|text| shown(&text)).filter(|text| !text.is_empty());
+        if registered.match_status.is_none() {
+            registered.match_status = text(members, "ipmatchstatus").map(|text| shown(&text)).filter(|text| !text.is_empty());
         }
-        if told.orders_allowed.is_none() {
-            told.orders_allowed = member(members, "ordersallowed").and_then(truth);
+        if registered.orders_allowed.is_none() {
+            registered.orders_allowed = member(members, "ordersallowed").and_then(truth);
         }
     }
-    told.primary = slot(&objects, "primaryip", "modifydateprimary", "PRIMARY");
-    told.secondary = slot(&objects, "secondaryip", "modifydatesecondary", "SECONDARY");
-    any.then_some(told)
+    registered.primary = slot(&objects, "primaryip", "modifydateprimary", "PRIMARY");
+    registered.secondary = slot(&objects, "secondaryip", "modifydatesecondary", "SECONDARY");
+    any.then_some(registered)
 }
 
 fn slot(objects: &[Map<String, Value>], address: &str, date: &str, flag: &str) -> Slot {
@@ -273,8 +273,8 @@ fn slot(objects: &[Map<String, Value>], address: &str, date: &str, flag: &str) -
     let one_alone = objects.iter().any(|members| has(members, &["ipflag"]));
     let holds = match by_name.or_else(by_flag) {
         Some(value) => holds(value),
-        None if change_allowed_from.is_some() => Holds::NotTold,
-        None if one_alone && !dated => Holds::NotTold,
+        None if change_allowed_from.is_some() => Holds::Unreported,
+        None if one_alone && !dated => Holds::Unreported,
         None => Holds::Empty,
     };
     Slot { holds, change_allowed_from }

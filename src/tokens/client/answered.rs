@@ -33,7 +33,7 @@ impl<T> Answered<T> {
     ///
     /// # Errors
     /// A sentence that says why there is none.
-    pub fn told(self) -> Result<T, String> {
+    pub fn into_result(self) -> Result<T, String> {
         match self {
             Self::Good(got) => Ok(got),
             Self::Refused(refusal) => Err(refusal.trouble.summary.into_owned()),

@@ -181,7 +181,7 @@ pub(super) async fn make(call: &Call<'_>, way: CallRoute<'_>, limit: Duration) -
         Ok(at) => at,
         Err(err) => {
             let answer = Err(NoAnswer::NotSent(err.chain()));
-            return tell(call, CallOutcome { answer, skew: None, leg: None, source: None }, began);
+            return log(call, CallOutcome { answer, skew: None, leg: None, source: None }, began);
         }
     };
     for (leg, share) in way.turns() {
@@ -207,17 +207,17 @@ pub(super) async fn make(call: &Call<'_>, way: CallRoute<'_>, limit: Duration) -
             (answer, skew) => {
                 let exchange =
                     CallOutcome { answer, skew, leg: Some(leg.role()), source: Some(leg.source().ip().into()) };
-                return tell(call, exchange, began);
+                return log(call, exchange, began);
             }
         }
     }
     let answer = Err(NoAnswer::NotSent(tried.join("; ")));
     let exchange = CallOutcome { answer, skew: None, leg: last.map(Leg::role), source: None };
-    tell(call, exchange, began)
+    log(call, exchange, began)
 }
 
 /// One line of log a call. Paths only: queries, headers and bodies hold secrets.
-fn tell(call: &Call<'_>, exchange: CallOutcome, began: Instant) -> CallOutcome {
+fn log(call: &Call<'_>, exchange: CallOutcome, began: Instant) -> CallOutcome {
     let Call { name, account, to, path, .. } = call;
     let leg = exchange.leg.map(Role::as_str);
     let source = exchange.source;
@@ -247,7 +247,7 @@ async fn send(
         return (Err(NoAnswer::NotSent(why.to_owned())), None);
     }
     call.counts.leaves(call);
-    let (sent, asked) = (BootInstant::now(), steady::uncorrected());
+    let (sent, began) = (BootInstant::now(), steady::uncorrected());
     let by = Instant::now() + limit;
     let response = match lease.send_secret(call.request(), limit).await {
         Ok(response) => response,
@@ -256,7 +256,7 @@ async fn send(
     };
     let (parts, body) = response.into_parts();
     call.ears.heard(&parts.headers, sent);
-    let skew = skew(&parts.headers, asked, steady::uncorrected()).and_then(steady::measured);
+    let skew = skew(&parts.headers, began, steady::uncorrected()).and_then(steady::measured);
     let read = tokio::time::timeout_at(by, read(body)).await;
     let read = read.unwrap_or_else(|_| Err(format!("the reply was not whole within {limit:?}")));
     let read = read.and_then(|body| {
@@ -291,14 +291,14 @@ fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String
 }
 
 /// The broker's clock minus ours, from a reply asked for and received at these times.
-pub fn skew(headers: &HeaderMap, asked: Timestamp, received: Timestamp) -> Option<SignedDuration> {
+pub fn skew(headers: &HeaderMap, began: Timestamp, received: Timestamp) -> Option<SignedDuration> {
     let date = headers.get(DATE)?.to_str().ok()?;
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
-    let took = received.duration_since(asked);
+    let took = received.duration_since(began);
     if took.is_negative() || took > SLOWEST_DATE {
         return None;
     }
-    let written = asked.checked_add(took / 2).ok()?;
+    let written = began.checked_add(took / 2).ok()?;
     Some(date.checked_add(DATE_FRACTION).ok()?.duration_since(written))
 }
 

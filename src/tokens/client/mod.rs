@@ -41,7 +41,7 @@ use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, BootInstant, ClientId, Role, Secret, SourceAddr, steady};
 use crate::legs::{Errand, Legs};
 
-pub use address::{Holds, Registered, Slot, is_not_told};
+pub use address::{Holds, Registered, Slot, is_unreported};
 pub use answered::{Answered, Called};
 pub use call::{CallRoute, skew};
 pub use order::{OrderAtBroker, check_order_id};
@@ -116,7 +116,7 @@ impl BrokerClient {
 
     /// From now on `count` is told of every question to the API that leaves, whose it is and what it is; once. Logins go
     /// to another host, and have limits of their own.
-    pub fn on_asked(&self, count: impl Fn(&ClientId, &Method, &str) + Send + Sync + 'static) {
+    pub fn on_call(&self, count: impl Fn(&ClientId, &Method, &str) + Send + Sync + 'static) {
         self.counts.set(count);
     }
 

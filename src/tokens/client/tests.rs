@@ -213,8 +213,8 @@ fn registered(status: u16, body: &str) -> Answered<Registered> {
     address::read(exchange(status, body), "secret-token").answered
 }
 
-fn told(body: &str) -> Registered {
-    registered(200, body).told().unwrap()
+fn parsed(body: &str) -> Registered {
+    registered(200, body).into_result().unwrap()
 }
 
 fn slot(address: &str, day: &str) -> Slot {
@@ -228,29 +228,29 @@ fn the_registration_is_read_in_every_shape() {
     let (one, two) = ("2001:db8:7a11:1::a1", "2001:db8:7a11:2::a1");
     let empty = || Slot { holds: Holds::Empty, change_allowed_from: None };
     let ip = |text: &str| text.parse::<IpAddr>().ok();
-    let full = told(fixture!("ip/get-ip.200.secondary-match"));
+    let full = parsed(fixture!("ip/get-ip.200.secondary-match"));
     assert_eq!(full.slot(Role::Primary), &slot(one, "2026-11-28"));
     assert_eq!(full.slot(Role::Secondary), &slot(two, "2026-11-30"));
     assert_eq!((full.detected, full.orders_allowed), (ip(two), Some(true)));
     assert_eq!(full.match_status.as_deref(), Some("SECONDARY_MATCH"));
 
-    let documented = told(fixture!("ip/get-ip.200.documented-4-fields"));
+    let documented = parsed(fixture!("ip/get-ip.200.documented-4-fields"));
     assert_eq!((&documented.primary, &documented.secondary), (&slot(one, "2026-11-28"), &slot(two, "2026-11-30")));
     assert_eq!((documented.detected, documented.match_status, documented.orders_allowed), (None, None, None));
 
-    let none = told(fixture!("ip/get-ip.200.not-configured"));
+    let none = parsed(fixture!("ip/get-ip.200.not-configured"));
     assert_eq!((&none.primary, &none.secondary, none.orders_allowed), (&empty(), &empty(), Some(false)));
 
-    let mixed = told(fixture!("ip/get-ip.200.mismatch-ipv4-over-ipv6"));
+    let mixed = parsed(fixture!("ip/get-ip.200.mismatch-ipv4-over-ipv6"));
     assert_eq!((&mixed.primary, &mixed.secondary), (&slot("203.0.113.42", "2026-11-28"), &empty()));
     assert_eq!(mixed.detected, ip("2001:db8:bad::1"));
 
-    let single = told(fixture!("ip/get-ip.200.alt-wire-single"));
+    let single = parsed(fixture!("ip/get-ip.200.alt-wire-single"));
     assert_eq!((&single.primary, &single.secondary), (&slot("203.0.113.42", "2026-11-28"), &empty()));
     assert_eq!((single.match_status.as_deref(), single.detected), (Some("MATCH"), ip("203.0.113.42")));
 
     let listed = r#"{"data":[{"ip":"2001:DB8:0:0::1","ipFlag":"primary"},{"ip":"2001:db8::2","ipFlag":"SECONDARY"}]}"#;
-    let listed = told(listed);
+    let listed = parsed(listed);
     assert!(listed.primary.holds.is("2001:db8::1".parse().unwrap()));
     assert!(listed.secondary.holds.is("2001:db8::2".parse().unwrap()));
 }
@@ -260,7 +260,7 @@ fn the_registration_is_read_in_every_shape() {
 #[test]
 fn what_the_broker_saw_is_known_or_not_known_and_never_guessed() {
     let own: Ipv6Addr = "2001:db8::a1".parse().unwrap();
-    let from = |body: &str| told(body).seen_from(Role::Primary, own).map(|seen| seen.to_string());
+    let from = |body: &str| parsed(body).seen_from(Role::Primary, own).map(|seen| seen.to_string());
     let with = |detected: &str, status: &str, primary: &str| {
         format!(r#"{{"primaryIP":"{primary}","detectedIP":"{detected}","ipMatchStatus":"{status}"}}"#)
     };
@@ -278,7 +278,7 @@ fn what_the_broker_saw_is_known_or_not_known_and_never_guessed() {
     }
     assert_eq!(from(&format!(r#"[{}]"#, with(other, "MISMATCH", mine))).as_deref(), Some(other), "in an array");
     assert_eq!(from(r#"{"primaryIP":"2001:db8::a1","ordersAllowed":"perhaps"}"#), None);
-    assert_eq!(told(r#"{"primaryIP":"2001:db8::a1","ordersAllowed":"perhaps"}"#).orders_allowed, None);
+    assert_eq!(parsed(r#"{"primaryIP":"2001:db8::a1","ordersAllowed":"perhaps"}"#).orders_allowed, None);
     for error in [
         r#"[{"message":"Something went wrong","status":"ERROR"}]"#,
         r#"[{"message":"Something went wrong","status":"error","detectedIP":"2001:db8::ff"}]"#,
@@ -289,7 +289,7 @@ fn what_the_broker_saw_is_known_or_not_known_and_never_guessed() {
         let Answered::Refused(refusal) = registered(200, error) else { panic!("{error}") };
         // Only what was measured where nothing is registered leads to a registration.
         let bare = error == r#"[{"message":"Something went wrong","status":"ERROR"}]"#;
-        assert_eq!(is_not_told(&refusal), bare, "{error}");
+        assert_eq!(is_unreported(&refusal), bare, "{error}");
     }
 }
 
@@ -301,14 +301,14 @@ fn a_slot_that_is_not_told_of_is_not_empty() {
         r#"{"ip":"203.0.113.42","ipFlag":"PRIMARY","modifyDateSecondary":"2026-11-30"}"#,
         r#"{"primaryIP":"203.0.113.42","modifyDateSecondary":"2026-11-30"}"#,
     ] {
-        assert_eq!(told(body).secondary.holds, Holds::NotTold, "{body}");
+        assert_eq!(parsed(body).secondary.holds, Holds::Unreported, "{body}");
     }
     for nothing in [r#""NA""#, r#""na""#, r#""""#, "null", r#"" ""#] {
         let body = format!(r#"{{"primaryIP":"203.0.113.42","secondaryIP":{nothing}}}"#);
-        assert_eq!(told(&body).secondary.holds, Holds::Empty, "{body}");
+        assert_eq!(parsed(&body).secondary.holds, Holds::Empty, "{body}");
     }
-    assert_eq!(told(r#"{"primaryIP":"203.0.113.42"}"#).secondary.holds, Holds::Empty);
-    let strange = told(r#"{"primaryIP":"PENDING \u001b[31m","secondaryIP":7,"ordersAllowed":"false"}"#);
+    assert_eq!(parsed(r#"{"primaryIP":"203.0.113.42"}"#).secondary.holds, Holds::Empty);
+    let strange = parsed(r#"{"primaryIP":"PENDING \u001b[31m","secondaryIP":7,"ordersAllowed":"false"}"#);
     assert_eq!(strange.primary.holds, Holds::Strange("PENDING [31m".into()));
     assert_eq!(strange.secondary.holds, Holds::Strange("7".into()));
     assert_eq!(strange.orders_allowed, Some(false));
@@ -327,7 +327,7 @@ fn an_error_is_an_empty_registration_only_when_it_says_so() {
             r#"{"errorType":"Data_Error","errorCode":"DH-907","errorMessage":"System is unable to fetch data due to incorrect parameters or no data present."}"#,
         ),
     ] {
-        let told = registered(status, body).told().unwrap();
+        let told = registered(status, body).into_result().unwrap();
         assert_eq!((&told.primary, &told.secondary), (&nothing, &nothing), "{body}");
     }
     for (status, body) in [
@@ -354,7 +354,7 @@ fn a_saved_address_is_one_that_the_broker_says_is_saved() {
     };
     assert_eq!(saved(200, fixture!("ip/set-ip.200.ok")), Answered::Good(()));
     assert_eq!(saved(200, fixture!("ip/modify-ip.200.ok")), Answered::Good(()));
-    let locked = saved(200, fixture!("ip/set-ip.error.locked")).told().unwrap_err();
+    let locked = saved(200, fixture!("ip/set-ip.error.locked")).into_result().unwrap_err();
     assert!(locked.contains("IP can be modified only after 7 days"), "{locked}");
     for (status, body) in [(200, "{}"), (200, ""), (502, "<html>"), (202, r#"{"status":"PENDING"}"#)] {
         assert!(matches!(saved(status, body), Answered::Refused(_)), "{status} {body}");

@@ -11,7 +11,7 @@ use crate::legs::Legs;
 use crate::tokens::client::{Answered, BrokerClient, Called, TokenProfile};
 
 impl TokenBroker for BrokerClient {
-    fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
+    fn call(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
         let client = self.clone();
         async move {
             match question {

@@ -84,7 +84,7 @@ pub(super) async fn run(shared: Arc<Keepers>, mail: Receiver, budget: Box<Budget
                 None => work.running = None,
             },
             letter = mail.next() => match letter {
-                Some(KeeperMessage::Ask(ask)) => Box::pin(work.asked(ask)).await,
+                Some(KeeperMessage::Request(request)) => Box::pin(work.handle(request)).await,
                 Some(KeeperMessage::Changed) => Box::pin(work.look()).await,
                 None => break,
             },
@@ -194,7 +194,7 @@ impl Driver {
             // The machine may hold it for fresh, or have nothing better.
             if self.machine.signing() == Some(refused) {
                 self.revive(refused);
-                self.tell();
+                self.publish_status();
             }
         }
         if let Some(doubt) = self.keeper.cell.doubted().filter(|doubt| self.doubt != Some(*doubt)) {
@@ -217,15 +217,15 @@ impl Driver {
         self.wake = None;
         self.save_again().await;
         if turn {
-            self.ask_the_time().await;
+            self.measure_clock().await;
         }
         // Another account's login may have measured what a code of ours hangs on.
         self.clock(self.shared.skew()).await;
         self.feed(Event::Woken { turn }).await;
     }
 
-    async fn asked(&mut self, ask: KeeperRequest) {
-        match ask {
+    async fn handle(&mut self, request: KeeperRequest) {
+        match request {
             KeeperRequest::Look(done) => {
                 self.look().await;
                 let _ = done.send(());
@@ -277,7 +277,7 @@ impl Driver {
             let soon = steady::now() + SignedDuration::try_from(WRITE_AGAIN).unwrap_or_default();
             self.wake = Some(self.wake.filter(|(at, _)| *at < soon).unwrap_or((soon, false)));
         }
-        self.tell();
+        self.publish_status();
     }
 
     async fn act(&mut self, action: Action, recorded: &mut bool, events: &mut VecDeque<Event>) {
@@ -312,7 +312,7 @@ impl Driver {
             Action::CheckStored { id, generation } => {
                 let token = self.keeper.cell.last().filter(|last| last.generation() == generation);
                 match token {
-                    Some(token) => self.ask(PendingCall::Check { id }, BrokerRequest::Profile { token }),
+                    Some(token) => self.call(PendingCall::Check { id }, BrokerRequest::Profile { token }),
                     None => events.push_back(Event::Checked { id, outcome: CheckOutcome::NoAnswer, why: None }),
                 }
             }
@@ -327,8 +327,8 @@ impl Driver {
         let (code, summary) = (trouble.map(|t| &*t.code), trouble.map(|t| &*t.summary));
         let action = |t: &Trouble| t.action.replace("{name}", account.as_str());
         let error = trouble.map(|t| json!({ "code": t.code, "summary": t.summary, "action": action(t) }));
-        let told = json!({ "state": state.as_str(), "last_error": error });
-        self.shared.events.tell(Subject::Token, account, move || told.clone());
+        let event = json!({ "state": state.as_str(), "last_error": error });
+        self.shared.events.publish(Subject::Token, account, move || event.clone());
         match state {
             State::NeedsPerson { .. } => {
                 tracing::warn!(%account, state = state.as_str(), code, summary, "the account's token needs a person");
@@ -339,9 +339,9 @@ impl Driver {
         }
     }
 
-    fn tell(&mut self) {
+    fn publish_status(&mut self) {
         // What was taken up and is asked about no more is settled, and its next refusal is a new one.
-        if let Some(doubt) = self.doubt.take_if(|doubt| self.machine.asking() != Some(doubt.generation)) {
+        if let Some(doubt) = self.doubt.take_if(|doubt| self.machine.checking() != Some(doubt.generation)) {
             self.keeper.cell.clear_doubt(doubt);
         }
         self.keeper.cell.measured(self.machine.skew());

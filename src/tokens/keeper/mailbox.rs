@@ -20,7 +20,7 @@ pub(super) struct Mailbox {
 #[derive(Default)]
 pub(super) struct Waiting {
     /// As many as people wait for an answer.
-    pub(super) asks: VecDeque<KeeperRequest>,
+    pub(super) requests: VecDeque<KeeperRequest>,
     pub(super) changed: bool,
     pub(super) ended: bool,
 }
@@ -28,7 +28,7 @@ pub(super) struct Waiting {
 /// What a keeper is told: by somebody who waits, or because something changed.
 pub(super) enum KeeperMessage {
     /// Somebody wants something, and waits.
-    Ask(KeeperRequest),
+    Request(KeeperRequest),
     /// Something was changed from outside.
     Changed,
 }
@@ -46,10 +46,10 @@ impl Mailbox {
     }
 
     /// Put one in; it is dropped if nobody reads any more, and who waits for its answer hears that.
-    pub(super) fn ask(&self, ask: KeeperRequest) {
+    pub(super) fn push(&self, request: KeeperRequest) {
         let mut waiting = self.lock();
         if !waiting.ended {
-            waiting.asks.push_back(ask);
+            waiting.requests.push_back(request);
             drop(waiting);
             self.came.notify_one();
         }

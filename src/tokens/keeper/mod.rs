@@ -47,13 +47,13 @@ use crate::telemetry::events::Events;
 const CHECKS: usize = 8;
 
 /// A clock that is off by more than this is warned of.
-const SKEW_TOLD: SignedDuration = SignedDuration::from_secs(2);
+const SKEW_WARNED: SignedDuration = SignedDuration::from_secs(2);
 
 /// Who asks the broker on a keeper's behalf. Every question is sent once at most and
 /// answered within a limit of its own.
 pub trait TokenBroker: Send + Sync {
     /// Asks the broker, from one of the account's addresses.
-    fn ask(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply>;
+    fn call(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply>;
 }
 
 /// What a keeper asks of the broker.
@@ -143,10 +143,10 @@ pub struct Keepers {
     /// The broker's clock minus ours, as anybody last measured it: one host, one clock.
     skew: Mutex<Option<SignedDuration>>,
     /// At which parting of the clocks the broker was asked what time it is, and how often.
-    asked: Mutex<(u32, usize)>,
+    clock_calls: Mutex<(u32, usize)>,
     /// When anybody last asked what time it is, so that a broker that does not say is not asked before each login. Held
     /// while it is asked: who comes meanwhile waits for the answer.
-    time_asked: tokio::sync::Mutex<Option<Instant>>,
+    clock_measured_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for Keepers {
@@ -174,8 +174,8 @@ impl Keepers {
             checks: Arc::new(Semaphore::new(CHECKS)),
             events,
             skew: Mutex::default(),
-            asked: Mutex::default(),
-            time_asked: tokio::sync::Mutex::default(),
+            clock_calls: Mutex::default(),
+            clock_measured_at: tokio::sync::Mutex::default(),
         })
     }
 
@@ -191,19 +191,19 @@ impl Keepers {
 
     /// The clocks parted for the `parted`th time: may one more keeper ask the broker what time it is? One answer tells
     /// all of them, and ten thousand questions would be a flood.
-    fn may_ask_the_time(&self, parted: u32) -> bool {
-        let mut asked = lock(&self.asked);
-        if asked.0 != parted {
-            *asked = (parted, 0);
+    fn may_measure_clock(&self, parted: u32) -> bool {
+        let mut calls = lock(&self.clock_calls);
+        if calls.0 != parted {
+            *calls = (parted, 0);
         }
-        asked.1 += 1;
-        asked.1 <= CHECKS
+        calls.1 += 1;
+        calls.1 <= CHECKS
     }
 
     /// Take up a measured clock, and warn once when this host's is found to be off.
     fn measured(&self, skew: SignedDuration) {
         let first = lock(&self.skew).replace(skew).is_none();
-        let off = steady::brokers_ahead_of_host().filter(|off| first && off.abs() > SKEW_TOLD);
+        let off = steady::brokers_ahead_of_host().filter(|off| first && off.abs() > SKEW_WARNED);
         if let Some(off) = off {
             tracing::warn!(
                 clock_skew = off.as_secs_f64(),
@@ -320,21 +320,21 @@ impl Keeper {
 
     /// Returns when every change so far has been taken up.
     pub async fn looked(&self) {
-        let (done, told) = oneshot::channel();
-        self.ask(KeeperRequest::Look(done), told).await;
+        let (done, answer) = oneshot::channel();
+        self.request(KeeperRequest::Look(done), answer).await;
     }
 
     /// A person gave a token, which is checked and stored. Returns when it signs.
     pub async fn given(&self, facts: TokenFacts) {
-        let (done, told) = oneshot::channel();
-        self.ask(KeeperRequest::Given(facts, done), told).await;
+        let (done, answer) = oneshot::channel();
+        self.request(KeeperRequest::Given(facts, done), answer).await;
     }
 
     /// An operator wants a new token now; `vouched`: the cause of refused logins is
     /// mended. Returns when it is begun or refused; [`TokenCell::wait_until_idle`] waits for the rest.
     pub async fn refresh(&self, vouched: bool) {
-        let (done, told) = oneshot::channel();
-        self.ask(KeeperRequest::Refresh { vouched, done }, told).await;
+        let (done, answer) = oneshot::channel();
+        self.request(KeeperRequest::Refresh { vouched, done }, answer).await;
     }
 
     /// A person wants the broker's login link.
@@ -342,15 +342,15 @@ impl Keeper {
     /// # Errors
     /// Why there is none.
     pub async fn consent(&self) -> Result<Link, Trouble> {
-        let (done, told) = oneshot::channel();
-        self.ask(KeeperRequest::Consent(done), told).await.unwrap_or(Err(ENDED))
+        let (done, answer) = oneshot::channel();
+        self.request(KeeperRequest::Consent(done), answer).await.unwrap_or(Err(ENDED))
     }
 
     /// A person came back from the broker's page with this `tokenId`. Answers whether
     /// anybody had been sent there; then the token is asked for.
     pub async fn returned(&self, token_id: Secret) -> bool {
-        let (done, told) = oneshot::channel();
-        self.ask(KeeperRequest::Returned(token_id, done), told).await.unwrap_or(false)
+        let (done, answer) = oneshot::channel();
+        self.request(KeeperRequest::Returned(token_id, done), answer).await.unwrap_or(false)
     }
 
     /// The account is gone, or is another one now.
@@ -358,9 +358,9 @@ impl Keeper {
         self.mail.end();
     }
 
-    async fn ask<T>(&self, ask: KeeperRequest, told: oneshot::Receiver<T>) -> Option<T> {
-        self.mail.ask(ask);
-        told.await.ok()
+    async fn request<T>(&self, request: KeeperRequest, answer: oneshot::Receiver<T>) -> Option<T> {
+        self.mail.push(request);
+        answer.await.ok()
     }
 }
 

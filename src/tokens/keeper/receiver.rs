@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Keeper;
 use super::mailbox::KeeperMessage;
 
-/// A keeper's right to read its mail. When it goes nobody reads, and who still asks is told so.
+/// A keeper's right to read its mail. When it goes nobody reads, and who still requests is told so.
 pub(super) struct Receiver(pub(super) Arc<Keeper>);
 
 impl Receiver {
@@ -22,8 +22,8 @@ impl Receiver {
                 if waiting.ended {
                     return None;
                 }
-                if let Some(ask) = waiting.asks.pop_front() {
-                    return Some(KeeperMessage::Ask(ask));
+                if let Some(request) = waiting.requests.pop_front() {
+                    return Some(KeeperMessage::Request(request));
                 }
                 if std::mem::take(&mut waiting.changed) {
                     return Some(KeeperMessage::Changed);
@@ -43,7 +43,7 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.0.mail.end();
         // Not under the lock: whoever waits for one of them may ask again at once.
-        let unread = std::mem::take(&mut self.0.mail.lock().asks);
+        let unread = std::mem::take(&mut self.0.mail.lock().requests);
         drop(unread);
     }
 }

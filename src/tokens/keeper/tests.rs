@@ -57,7 +57,7 @@ impl Played {
 struct Handle(Arc<Played>);
 
 impl TokenBroker for Handle {
-    fn ask(&self, _legs: Arc<Legs>, _client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
+    fn call(&self, _legs: Arc<Legs>, _client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
         let what = match question {
             BrokerRequest::PinTotp { .. } => "login",
             BrokerRequest::Renew { .. } => "renew",

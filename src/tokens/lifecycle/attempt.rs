@@ -163,7 +163,7 @@ impl Lifecycle {
             self.budget.stopped = None;
         }
         self.consent_back = false;
-        self.tell_standing_trouble(now);
+        self.show_standing_trouble(now);
     }
 
     /// Nothing left this host, so nothing is spent but the code, which stays spent:

@@ -166,7 +166,7 @@ impl HeldToken {
 
 impl HeldToken {
     /// It signs on, and `/profile` is asked, unless that has just been.
-    fn ask_about(&mut self, by: By, now: Timestamp) {
+    fn want_check(&mut self, by: By, now: Timestamp) {
         if by == By::Read && self.vouched.is_some_and(|at| now.duration_since(at).abs() < ASKED_APART) {
             return;
         }
@@ -421,11 +421,11 @@ impl Lifecycle {
         if self.budget.refusals == 0 && !self.budget.locked_out() {
             self.budget.stopped = None;
         }
-        self.tell_standing_trouble(now);
+        self.show_standing_trouble(now);
     }
 
     /// What stays to be told though there is a token that signs.
-    fn tell_standing_trouble(&mut self, now: Timestamp) {
+    fn show_standing_trouble(&mut self, now: Timestamp) {
         self.trouble = self.budget.stopped.clone().or_else(|| self.rival(now).map(Box::new));
     }
 
@@ -448,7 +448,7 @@ impl Lifecycle {
             TokenHealth::Suspect | TokenHealth::Dead => return,
         }
         if by == By::Read || is_fresh(held.facts.issued_at, now, skew) {
-            held.ask_about(by, now);
+            held.want_check(by, now);
         } else if at_once {
             self.token_died(now);
         } else if held.revivals < REVIVALS {
@@ -458,7 +458,7 @@ impl Lifecycle {
             self.token_died(now);
         } else {
             // It was found alive each time, and nothing but a person could bring another.
-            held.ask_about(by, now);
+            held.want_check(by, now);
         }
     }
 
@@ -529,7 +529,7 @@ impl Lifecycle {
 
     /// The generation that signs though somebody was refused for it, while `/profile` is
     /// asked or a login is under way that replaces it.
-    pub fn asking(&self) -> Option<u64> {
+    pub fn checking(&self) -> Option<u64> {
         let swaps = self.attempt.as_ref().is_some_and(|attempt| attempt.kind.mints());
         let held = self.held.as_ref().filter(|held| held.doubted && (held.check.is_some() || swaps))?;
         matches!(held.health, TokenHealth::Good | TokenHealth::Doubtful).then_some(held.facts.generation)

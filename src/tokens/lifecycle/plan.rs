@@ -131,8 +131,8 @@ impl Lifecycle {
         }
         // A login kills a token that may live, and makes its code by a clock that may be wrong. Asked in vain once, it
         // is not waited for longer.
-        let to_be_asked = self.held.as_ref().is_some_and(|held| held.checks == 0) && self.unsure_of_end(now);
-        if to_be_asked && kind != AttemptKind::ConsentToken {
+        let to_be_checked = self.held.as_ref().is_some_and(|held| held.checks == 0) && self.unsure_of_end(now);
+        if to_be_checked && kind != AttemptKind::ConsentToken {
             return None;
         }
         let wanted = match self.usable(now) {
@@ -253,8 +253,8 @@ impl Lifecycle {
         }
         // A check that is under way may find it alive at any moment.
         let decides = |held: &&HeldToken| held.health == TokenHealth::Suspect || self.unsure_of_end(now);
-        let asked = self.asked_about(now).filter(|held| held.check.is_some()).filter(decides);
-        if let Some(held) = asked {
+        let wanted = self.check_wanted(now).filter(|held| held.check.is_some()).filter(decides);
+        if let Some(held) = wanted {
             return State::Waiting { until: plus(held.check_at, CHECK_TIME), why: Why::Check };
         }
         match plan {
@@ -263,7 +263,7 @@ impl Lifecycle {
             None => {}
         }
         if self.attempt.is_none()
-            && let Some(held) = self.asked_about(now)
+            && let Some(held) = self.check_wanted(now)
         {
             let cooled = self.budget.cooled_at().filter(|_| self.logs_in_itself());
             let until = cooled.max(Some(plus(held.check_at, CHECK_TIME))).unwrap_or(now);
@@ -277,7 +277,7 @@ impl Lifecycle {
     }
 
     /// The token whose check decides how it goes on.
-    fn asked_about(&self, now: Timestamp) -> Option<&HeldToken> {
+    fn check_wanted(&self, now: Timestamp) -> Option<&HeldToken> {
         let held = self.held.as_ref().filter(|_| self.means.pair)?;
         let suspect = held.health == TokenHealth::Suspect && self.ends(&held.facts) > now;
         let silenced = self.silenced() && self.how(now) == Some(AttemptKind::PinTotp);

@@ -123,15 +123,15 @@ proptest! {
         let mut watch = Watch::default();
         let mut unsent = None;
         let mut check = None;
-        desk.tell(Event::Started { stored: None, budget: Box::default() });
+        desk.feed(Event::Started { stored: None, budget: Box::default() });
         for step in steps {
             match step {
                 Step::Wait(seconds) => { desk.wait(secs(seconds)); continue; }
                 Step::Wake => match desk.wake() {
                     Some(_) => { desk.go(); }
-                    None => { desk.tell(Event::Woken { turn: false }); }
+                    None => { desk.feed(Event::Woken { turn: false }); }
                 },
-                Step::Turn => { desk.tell(Event::Woken { turn: true }); }
+                Step::Turn => { desk.feed(Event::Woken { turn: true }); }
                 Step::Answer(how, verdict, login) => {
                     let Some(id) = watch.outstanding.take() else { continue };
                     let outcome = match how {
@@ -152,12 +152,12 @@ proptest! {
                 Step::Check(said) => {
                     let Some(id) = check.take() else { continue };
                     let outcome = [CheckOutcome::Lives, CheckOutcome::Dead, CheckOutcome::Unclear, CheckOutcome::NoAnswer][usize::from(said)];
-                    desk.tell(Event::Checked { id, outcome, why: None });
+                    desk.feed(Event::Checked { id, outcome, why: None });
                 }
                 Step::Refused(write) => {
                     let (generation, signing) = (desk.generation, desk.life.signing());
                     let by = if write { By::Write } else { By::Read };
-                    desk.tell(Event::Refused { generation, by });
+                    desk.feed(Event::Refused { generation, by });
                     // Only an order's word may stop a token, and /profile's.
                     let ended = desk.life.token().is_none_or(|held| held.expires_at <= plus(desk.now, desk.life.skew()));
  assert!(write || ended || signing == desk.life.signing());
@@ -165,20 +165,20 @@ proptest! {
                 Step::Give(web) => {
                     let facts = desk.token(if web { Consumer::SelfMade } else { Consumer::App });
                     desk.stored = Some(facts);
-                    desk.tell(Event::GivenByHand(facts));
+                    desk.feed(Event::GivenByHand(facts));
                 }
-                Step::Refresh(vouched) => { desk.tell(Event::RefreshWanted { vouched }); }
-                Step::Consent => { desk.tell(Event::ConsentWanted); }
-                Step::Return => { desk.tell(Event::ConsentReturned); }
+                Step::Refresh(vouched) => { desk.feed(Event::RefreshWanted { vouched }); }
+                Step::Consent => { desk.feed(Event::ConsentWanted); }
+                Step::Return => { desk.feed(Event::ConsentReturned); }
                 Step::Means(automatic, pair, changed) => {
                     let platform = if automatic { Platform::Automatic } else { Platform::Manual };
                     means = LoginMethods { platform, pair, ..means };
-                    desk.tell(Event::MeansChanged { means, credentials_changed: changed });
+                    desk.feed(Event::MeansChanged { means, credentials_changed: changed });
                 }
                 // A clock that is measured to run back cannot be told from a used code.
                 Step::Skew(seconds) => {
                     let ahead = desk.life.skew().max(secs(seconds));
-                    desk.tell(Event::ClockSkew(ahead));
+                    desk.feed(Event::ClockSkew(ahead));
                 }
                 Step::Crash => {
                     watch.outstanding = None;
@@ -186,11 +186,11 @@ proptest! {
                     watch.last_sent = watch.last_sent.map(|at| at.min(desk.now));
                     let skew = desk.life.skew();
                     desk.life = Lifecycle::new(&AccountName::parse("alpha").unwrap(), means);
-                    desk.tell(Event::ClockSkew(skew));
-                    desk.tell(Event::Started { stored: desk.stored, budget: desk.recorded.clone() });
+                    desk.feed(Event::ClockSkew(skew));
+                    desk.feed(Event::Started { stored: desk.stored, budget: desk.recorded.clone() });
                 }
             }
-            check = desk.asked().or(check);
+            check = desk.check().or(check);
             watch.look(&desk, &mut unsent);
         }
     }

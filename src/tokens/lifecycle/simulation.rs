@@ -333,7 +333,7 @@ impl World {
             What::Begin | What::Restart => self.start(n),
             What::Woken { turn, version } => {
                 if self.accounts[n].timer == version {
-                    self.tell(n, Event::Woken { turn });
+                    self.feed(n, Event::Woken { turn });
                 }
             }
             What::Send { id, request, latest } => self.send(n, id, request, latest),
@@ -347,7 +347,7 @@ impl World {
                     None if lives => CheckOutcome::Lives,
                     None => CheckOutcome::Dead,
                 };
-                self.tell(n, Event::Checked { id, outcome, why: None });
+                self.feed(n, Event::Checked { id, outcome, why: None });
             }
             What::DataRefused { generation } => self.data_refused(n, generation),
             What::Crash => self.crash(n, false),
@@ -372,12 +372,12 @@ impl World {
             What::PinChanged => self.accounts[n].broker.wrong_pin |= self.accounts[n].means.pin_totp,
             What::Person => self.person(n),
             What::Clicks(left) => {
-                self.tell(n, Event::ConsentWanted);
+                self.feed(n, Event::ConsentWanted);
                 if left > 1 {
                     self.push(MINUTE, n, What::Clicks(left - 1));
                 }
             }
-            What::ConsentReturned => self.tell(n, Event::ConsentReturned),
+            What::ConsentReturned => self.feed(n, Event::ConsentReturned),
             What::Hour => self.hour(),
         }
     }
@@ -399,7 +399,7 @@ impl World {
         }
         let stored = account.stored.map(|(facts, _)| facts);
         let budget = account.budget.clone();
-        self.tell(n, Event::Started { stored, budget });
+        self.feed(n, Event::Started { stored, budget });
     }
 
     fn crash(&mut self, n: usize, at_work: bool) {
@@ -420,7 +420,7 @@ impl World {
     }
 
     /// Tell the machine, and do what it says.
-    fn tell(&mut self, n: usize, event: Event) {
+    fn feed(&mut self, n: usize, event: Event) {
         if !self.accounts[n].running {
             return;
         }
@@ -665,9 +665,9 @@ impl World {
             // A `Date` header has whole seconds, and the reply took a while.
             let date = self.now - self.random.up_to(SECOND);
             let measured = date.div_euclid(SECOND) * SECOND - (self.now + self.accounts[n].clock_off);
-            self.tell(n, Event::ClockSkew(SignedDuration::from_millis(measured)));
+            self.feed(n, Event::ClockSkew(SignedDuration::from_millis(measured)));
         }
-        self.tell(n, Event::Attempt { id, outcome });
+        self.feed(n, Event::Attempt { id, outcome });
     }
 
     /// The keeper numbers and stores a token.
@@ -711,7 +711,7 @@ impl World {
         self.figures.refused_on_the_data_path += 1;
         // Reads and orders; callers go on until it is replaced.
         let by = if self.random.often(5000) { By::Write } else { By::Read };
-        self.tell(n, Event::Refused { generation, by });
+        self.feed(n, Event::Refused { generation, by });
         self.push(MINUTE, n, What::DataRefused { generation });
     }
 
@@ -734,7 +734,7 @@ impl World {
         let means = account.means;
         let choice = self.random.up_to(4);
         if needed && means.consent && choice < 2 {
-            self.tell(n, Event::ConsentWanted);
+            self.feed(n, Event::ConsentWanted);
             let back = self.random.between(MINUTE, 3 * MINUTE);
             self.push(back, n, What::ConsentReturned);
         } else if stopped && choice != 3 {
@@ -743,15 +743,15 @@ impl World {
             (broker.unheard, broker.behind_errors) = (0, 0);
             if choice == 2 {
                 broker.heard = 1;
-                self.tell(n, Event::RefreshWanted { vouched: true });
+                self.feed(n, Event::RefreshWanted { vouched: true });
             } else {
                 (broker.heard, broker.proven) = (0, false);
-                self.tell(n, Event::MeansChanged { means, credentials_changed: true });
+                self.feed(n, Event::MeansChanged { means, credentials_changed: true });
             }
         } else if self.accounts[n].in_flight.is_none() {
             let token = self.mint(n, true);
             let facts = self.take_token(n, token, self.now, true, TokenSource::Manual);
-            self.tell(n, Event::GivenByHand(facts));
+            self.feed(n, Event::GivenByHand(facts));
         }
         // Come again if that was not enough.
         if !self.accounts[n].person_coming {

@@ -53,17 +53,17 @@ impl Desk {
         let mut desk = Self::open(means, now);
         desk.generation = stored.map_or(0, |facts| facts.generation);
         desk.stored = stored;
-        desk.tell(Event::Started { stored, budget: Box::default() });
+        desk.feed(Event::Started { stored, budget: Box::default() });
         desk
     }
 
     /// Killed and started again: all that is left is what was stored.
     pub(super) fn restarted(&mut self, means: LoginMethods) {
         self.life = Lifecycle::new(&AccountName::parse("alpha").unwrap(), means);
-        self.tell(Event::Started { stored: self.stored, budget: self.recorded.clone() });
+        self.feed(Event::Started { stored: self.stored, budget: self.recorded.clone() });
     }
 
-    pub(super) fn tell(&mut self, event: Event) -> &[Action] {
+    pub(super) fn feed(&mut self, event: Event) -> &[Action] {
         self.did = self.life.handle(event, self.now, &Weekdays);
         for action in &self.did {
             if let Action::Record(budget) = action {
@@ -95,7 +95,7 @@ impl Desk {
         })
     }
 
-    pub(super) fn asked(&self) -> Option<u64> {
+    pub(super) fn check(&self) -> Option<u64> {
         self.did.iter().find_map(|action| if let Action::CheckStored { id, .. } = action { Some(*id) } else { None })
     }
 
@@ -103,9 +103,9 @@ impl Desk {
     pub(super) fn go(&mut self) -> &mut Self {
         let (when, turn) = self.wake().expect("a wake was asked for");
         self.now = self.now.max(when);
-        self.tell(Event::Woken { turn });
+        self.feed(Event::Woken { turn });
         // The morning's look finds nothing, unless a test says otherwise.
-        if self.asked().is_some() && self.state() == "live" {
+        if self.check().is_some() && self.state() == "live" {
             self.check(CheckOutcome::Lives);
         }
         self
@@ -130,7 +130,7 @@ impl Desk {
     }
 
     pub(super) fn end(&mut self, id: u64, outcome: AttemptOutcome) -> &[Action] {
-        self.tell(Event::Attempt { id, outcome })
+        self.feed(Event::Attempt { id, outcome })
     }
 
     pub(super) fn token(&mut self, consumer: Consumer) -> TokenFacts {
@@ -150,8 +150,8 @@ impl Desk {
     }
 
     pub(super) fn check(&mut self, outcome: CheckOutcome) {
-        let id = self.asked().expect("a check was asked for");
-        self.tell(Event::Checked { id, outcome, why: None });
+        let id = self.check().expect("a check was asked for");
+        self.feed(Event::Checked { id, outcome, why: None });
     }
 }
 
@@ -161,7 +161,7 @@ fn an_automatic_account_logs_in_as_soon_as_it_has_a_pair() {
     let mut desk = Desk::started(LoginMethods { pair: false, ..AUTOMATIC }, at(23, 10, 0), None);
     assert_eq!((desk.state(), desk.wake()), ("absent", None));
 
-    desk.tell(Event::MeansChanged { means: AUTOMATIC, credentials_changed: false });
+    desk.feed(Event::MeansChanged { means: AUTOMATIC, credentials_changed: false });
     assert_eq!((desk.state(), desk.wake()), ("minting", Some((at(23, 10, 0), true))));
     let id = desk.login();
     let told = desk.did.iter().position(|action| matches!(action, Action::Record(_)));
@@ -177,11 +177,11 @@ fn an_automatic_account_logs_in_as_soon_as_it_has_a_pair() {
 fn no_login_begins_without_a_turn() {
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
     assert_eq!(desk.begun(), None);
-    desk.tell(Event::Woken { turn: false });
+    desk.feed(Event::Woken { turn: false });
     assert_eq!(desk.begun(), None);
-    desk.tell(Event::RefreshWanted { vouched: true });
+    desk.feed(Event::RefreshWanted { vouched: true });
     assert_eq!(desk.begun(), None);
-    desk.tell(Event::Woken { turn: true });
+    desk.feed(Event::Woken { turn: true });
     assert!(desk.begun().is_some());
 }
 
@@ -191,7 +191,7 @@ fn an_account_that_was_given_a_token_does_not_log_in() {
     let given = facts(1, at(23, 9, 30), Consumer::SelfMade);
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), Some(given));
     assert_eq!(desk.state(), "live");
-    desk.tell(Event::Woken { turn: true });
+    desk.feed(Event::Woken { turn: true });
     assert_eq!(desk.begun(), None);
     assert!(desk.wake().unwrap().0 >= at(24, 7, 30));
 }
@@ -207,7 +207,7 @@ fn a_restart_goes_on_with_the_stored_token() {
     assert!(desk.did.contains(&Action::Sign(Some(1))));
     // It is asked about, once, since the day's look was due while nobody ran.
     desk.check(CheckOutcome::Lives);
-    assert_eq!((desk.state(), desk.asked()), ("live", None));
+    assert_eq!((desk.state(), desk.check()), ("live", None));
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_manual_account_without_a_token_needs_a_person() {
     let mut desk = Desk::started(MANUAL, at(23, 10, 0), None);
     assert_eq!(desk.state(), "needs_person");
     let given = desk.token(Consumer::App);
-    desk.tell(Event::GivenByHand(given));
+    desk.feed(Event::GivenByHand(given));
     assert_eq!(desk.state(), "live");
     desk.go_until(given.expires_at);
     assert_eq!((desk.state(), desk.wake()), ("live", Some((given.expires_at, false))));
@@ -234,12 +234,12 @@ fn a_token_that_died_in_the_night_is_found_before_the_market_opens() {
     let (look, turn) = desk.wake().unwrap();
     assert!(!turn && look >= at(23, 8, 30) && look < at(23, 8, 45), "{look}");
     desk.now = look;
-    desk.tell(Event::Woken { turn: false });
+    desk.feed(Event::Woken { turn: false });
     desk.check(CheckOutcome::NoAnswer);
     assert_eq!(desk.state(), "live");
     let (again, _) = desk.wake().unwrap();
     desk.now = again;
-    desk.tell(Event::Woken { turn: false });
+    desk.feed(Event::Woken { turn: false });
     desk.check(CheckOutcome::Dead);
     assert_eq!(desk.state(), "minting");
     let id = desk.login();
@@ -306,7 +306,7 @@ fn a_login_that_could_not_be_sent_says_why_and_is_tried_at_once_when_the_line_ma
     assert_eq!(trouble.code, "login_not_sent");
     assert!(trouble.summary.ends_with(": primary: no route to host"), "{trouble:?}");
     let waits = desk.wake().unwrap().0.duration_since(desk.now);
-    desk.tell(Event::LineMayWork);
+    desk.feed(Event::LineMayWork);
     let then = desk.wake().unwrap().0.duration_since(desk.now);
     assert!(then < waits, "{then} is no sooner than {waits}");
 }
@@ -316,7 +316,7 @@ fn a_login_that_could_not_be_sent_says_why_and_is_tried_at_once_when_the_line_ma
 fn a_code_is_used_once_and_never_late() {
     for second in 0..30 {
         let mut desk = Desk::open(AUTOMATIC, plus(at(23, 10, 0), secs(second)));
-        desk.tell(Event::Started { stored: None, budget: Box::default() });
+        desk.feed(Event::Started { stored: None, budget: Box::default() });
         desk.login();
         let Some(Action::Mint { strategy: Strategy::PinTotp { step }, latest, .. }) =
             desk.did.iter().find(|action| matches!(action, Action::Mint { .. }))
@@ -348,25 +348,25 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
     for means in [AUTOMATIC, MANUAL] {
         let opened = || {
             let mut desk = Desk::started(means, at(24, 11, 0), Some(stored()));
-            let id = desk.asked().expect("a question");
+            let id = desk.check().expect("a question");
             assert_eq!((desk.begun(), desk.state()), (None, "waiting"), "{means:?}");
             desk.wait(secs(1));
             (desk, id)
         };
         // It was the clock.
         let (mut desk, id) = opened();
-        desk.tell(Event::ClockSkew(SignedDuration::from_hours(-24)));
+        desk.feed(Event::ClockSkew(SignedDuration::from_hours(-24)));
         assert_eq!(desk.state(), "live", "{means:?}");
-        desk.tell(Event::Checked { id, outcome: CheckOutcome::Lives, why: None });
+        desk.feed(Event::Checked { id, outcome: CheckOutcome::Lives, why: None });
         assert_eq!((desk.begun(), desk.state()), (None, "live"));
         // It was not. Asked in vain, an account that logs in itself does so; of the other nothing is known, and it is
         // asked again.
         for outcome in [CheckOutcome::Dead, CheckOutcome::NoAnswer, CheckOutcome::Unclear] {
             let (mut desk, id) = opened();
             if outcome == CheckOutcome::Dead {
-                desk.tell(Event::ClockSkew(SignedDuration::ZERO));
+                desk.feed(Event::ClockSkew(SignedDuration::ZERO));
             }
-            desk.tell(Event::Checked { id, outcome, why: None });
+            desk.feed(Event::Checked { id, outcome, why: None });
             match (means.platform, outcome) {
                 (Platform::Automatic, _) => {
                     let id = desk.login();
@@ -379,7 +379,7 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
                 }
                 (Platform::Manual, _) => {
                     assert_eq!(desk.state(), "waiting");
-                    let again = desk.go().asked();
+                    let again = desk.go().check();
                     assert!(again.is_some_and(|again| again != id), "{outcome:?}: {:?}", desk.did);
                 }
             }
@@ -387,9 +387,9 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
     }
     // Once it was measured, an end is an end.
     let mut desk = Desk::open(MANUAL, at(24, 11, 0));
-    desk.tell(Event::ClockSkew(secs(0)));
-    desk.tell(Event::Started { stored: Some(stored()), budget: Box::default() });
-    assert_eq!((desk.asked(), desk.state()), (None, "needs_person"));
+    desk.feed(Event::ClockSkew(secs(0)));
+    desk.feed(Event::Started { stored: Some(stored()), budget: Box::default() });
+    assert_eq!((desk.check(), desk.state()), (None, "needs_person"));
 }
 
 /// An attempt could not be sent, a token was asked about, and then the clock was found to be a day ahead.
@@ -399,16 +399,16 @@ fn a_clock_that_is_corrected_makes_nobody_wait_for_tomorrow() {
     let id = desk.login();
     desk.end(id, AttemptOutcome::NotSent);
     desk.now = plus(desk.now, SignedDuration::from_hours(-25));
-    desk.tell(Event::Woken { turn: false });
+    desk.feed(Event::Woken { turn: false });
     let (wake, _) = desk.wake().unwrap();
     assert!(wake.duration_since(desk.now) < SignedDuration::from_mins(3), "{wake} at {}", desk.now);
     let stored = facts(3, at(24, 9, 0), Consumer::SelfMade);
     let mut desk = Desk::started(MANUAL, at(24, 10, 0), Some(stored));
-    desk.tell(Event::Refused { generation: 3, by: By::Read });
-    let id = desk.asked().unwrap();
-    desk.tell(Event::Checked { id, outcome: CheckOutcome::NoAnswer, why: None });
+    desk.feed(Event::Refused { generation: 3, by: By::Read });
+    let id = desk.check().unwrap();
+    desk.feed(Event::Checked { id, outcome: CheckOutcome::NoAnswer, why: None });
     desk.now = plus(desk.now, SignedDuration::from_hours(-25));
-    desk.tell(Event::Woken { turn: false });
+    desk.feed(Event::Woken { turn: false });
     let (wake, _) = desk.wake().unwrap();
     assert!(wake.duration_since(desk.now) <= SignedDuration::from_mins(1), "{wake} at {}", desk.now);
 }
@@ -417,8 +417,8 @@ fn a_clock_that_is_corrected_makes_nobody_wait_for_tomorrow() {
 #[test]
 fn codes_and_ends_are_read_by_the_brokers_clock() {
     let mut desk = Desk::open(AUTOMATIC, at(23, 10, 0));
-    desk.tell(Event::ClockSkew(secs(65)));
-    desk.tell(Event::Started { stored: None, budget: Box::default() });
+    desk.feed(Event::ClockSkew(secs(65)));
+    desk.feed(Event::Started { stored: None, budget: Box::default() });
     let id = desk.login();
     assert!(desk.did.iter().any(|action| matches!(action,
         Action::Mint { strategy: Strategy::PinTotp { step }, .. } if *step == totp_step(plus(desk.now, secs(65))))));
@@ -442,19 +442,19 @@ fn two_refused_logins_stop_until_credentials_change() {
     // Neither time, nor a restart, nor a plain request opens it.
     desk.wait(SignedDuration::from_hours(30)).restarted(AUTOMATIC);
     assert_eq!((desk.state(), desk.wake()), ("needs_person", None));
-    desk.tell(Event::RefreshWanted { vouched: false });
+    desk.feed(Event::RefreshWanted { vouched: false });
     assert_eq!((desk.state(), desk.wake()), ("needs_person", None));
     let given = desk.token(Consumer::App);
-    desk.tell(Event::GivenByHand(given));
+    desk.feed(Event::GivenByHand(given));
     assert_eq!(desk.state(), "live");
     assert_eq!(desk.go_until(given.expires_at).go().state(), "needs_person", "the given token ended");
 
     // A person who vouches gets one try, and new credentials two.
-    desk.tell(Event::RefreshWanted { vouched: true });
+    desk.feed(Event::RefreshWanted { vouched: true });
     let id = desk.login();
     desk.end(id, wrong_pin());
     assert_eq!((desk.state(), desk.wake()), ("needs_person", None));
-    desk.tell(Event::MeansChanged { means: AUTOMATIC, credentials_changed: true });
+    desk.feed(Event::MeansChanged { means: AUTOMATIC, credentials_changed: true });
     for _ in 0..2 {
         let id = desk.login();
         desk.end(id, wrong_pin());
@@ -486,7 +486,7 @@ fn an_unheard_answer_counts_as_a_refusal_where_it_may_be_one() {
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
     let id = desk.login();
     let token = desk.minted(id);
-    desk.wait(secs(1000)).tell(Event::Refused { generation: token.generation, by: By::Write });
+    desk.wait(secs(1000)).feed(Event::Refused { generation: token.generation, by: By::Write });
     for _ in 0..5 {
         let id = desk.login();
         desk.end(id, AttemptOutcome::Unknown);
@@ -494,7 +494,7 @@ fn an_unheard_answer_counts_as_a_refusal_where_it_may_be_one() {
         for _ in 0..4 {
             desk.check(CheckOutcome::NoAnswer);
             assert!(matches!(desk.life.state(), State::Waiting { why: Why::Check, .. }), "{:?}", desk.life.state());
-            desk.wait(secs(1000)).tell(Event::Woken { turn: true });
+            desk.wait(secs(1000)).feed(Event::Woken { turn: true });
             assert_eq!(desk.begun(), None);
         }
         desk.check(CheckOutcome::Unclear);
@@ -515,7 +515,7 @@ fn a_login_that_succeeds_forgets_refusals() {
         let id = desk.login();
         let token = desk.minted(id);
         assert_eq!(desk.life.budget().refusals, 0);
-        desk.wait(secs(1000)).tell(Event::Refused { generation: token.generation, by: By::Write });
+        desk.wait(secs(1000)).feed(Event::Refused { generation: token.generation, by: By::Write });
     }
     assert_eq!(desk.state(), "minting");
 }
@@ -529,7 +529,7 @@ fn an_answer_that_needs_a_person_stops_logins_and_survives_a_restart() {
     desk.restarted(AUTOMATIC);
     assert_eq!((desk.state(), desk.wake()), ("needs_person", None));
     assert_eq!(desk.life.trouble().unwrap().code, "test");
-    desk.tell(Event::RefreshWanted { vouched: false });
+    desk.feed(Event::RefreshWanted { vouched: false });
     desk.login();
 }
 
@@ -545,14 +545,14 @@ fn a_failing_automatic_account_offers_the_link_and_makes_none_by_itself() {
     assert!(matches!(desk.life.state(), State::NeedsPerson { consent: true, .. }), "{:?}", desk.life.state());
     assert_eq!(desk.wake(), None);
 
-    desk.tell(Event::ConsentReturned);
+    desk.feed(Event::ConsentReturned);
     assert_eq!(desk.wake(), None, "nobody asked for a link");
-    desk.tell(Event::ConsentWanted);
+    desk.feed(Event::ConsentWanted);
     let id = desk.begun().unwrap();
     assert_eq!(desk.recorded.consents_today, 1);
     desk.end(id, AttemptOutcome::ConsentMade);
     assert!(desk.life.awaits_consent(desk.now));
-    desk.wait(secs(30)).tell(Event::ConsentReturned);
+    desk.wait(secs(30)).feed(Event::ConsentReturned);
     let (next, turn) = desk.wake().unwrap();
     assert!(turn && next >= plus(desk.recorded.last_mint_attempt.unwrap(), COOLDOWN), "{next}");
     let id = desk.login();
@@ -569,16 +569,16 @@ fn a_day_has_25_links_and_a_restart_no_more() {
     let means = LoginMethods { platform: Platform::Automatic, pin_totp: false, consent: true, pair: true };
     let mut desk = Desk::started(means, at(23, 22, 0), None);
     for _ in 0..CONSENTS_A_DAY {
-        desk.wait(secs(60)).tell(Event::ConsentWanted);
+        desk.wait(secs(60)).feed(Event::ConsentWanted);
         let id = desk.begun().unwrap();
         desk.end(id, AttemptOutcome::Unknown);
         desk.restarted(means);
     }
-    desk.tell(Event::ConsentWanted);
+    desk.feed(Event::ConsentWanted);
     assert!(matches!(&desk.did[0], Action::DenyConsent(trouble) if trouble.code == "consent_limit"), "{:?}", desk.did);
     assert_eq!(desk.life.consents_left(desk.now), 0);
     desk.now = at(24, 0, 1); // India's midnight, not UTC's
-    desk.tell(Event::ConsentWanted);
+    desk.feed(Event::ConsentWanted);
     assert!(desk.begun().is_some());
 }
 
@@ -586,11 +586,11 @@ fn a_day_has_25_links_and_a_restart_no_more() {
 fn the_brokers_own_word_on_links_is_kept() {
     let means = LoginMethods { platform: Platform::Automatic, pin_totp: false, consent: true, pair: true };
     let mut desk = Desk::started(means, at(23, 10, 0), None);
-    desk.tell(Event::ConsentWanted);
+    desk.feed(Event::ConsentWanted);
     let id = desk.begun().unwrap();
     desk.end(id, refusal(RetryAdvice::RetryAfter(Duration::from_secs(7200)), false));
     assert!(matches!(desk.life.state(), State::NeedsPerson { consent: false, .. }));
-    desk.wait(secs(7201)).tell(Event::ConsentWanted);
+    desk.wait(secs(7201)).feed(Event::ConsentWanted);
     assert!(desk.begun().is_some());
 }
 
@@ -613,9 +613,9 @@ fn a_lost_renewal_is_asked_about_and_not_repeated_blindly() {
             // No answer settles nothing; it is asked again.
             desk.check(CheckOutcome::NoAnswer);
             assert!(matches!(desk.wake(), Some((_, false))), "{:?}", desk.did);
-            desk.tell(Event::Woken { turn: true });
+            desk.feed(Event::Woken { turn: true });
             assert_eq!(desk.begun(), None, "a token in doubt is not renewed");
-            desk.wait(secs(10)).tell(Event::Woken { turn: false });
+            desk.wait(secs(10)).feed(Event::Woken { turn: false });
             desk.check(said);
             assert_eq!(desk.state(), state, "{said:?}");
             if said == CheckOutcome::Lives {
@@ -651,7 +651,7 @@ fn a_renewal_that_finds_its_token_dead_does_not_kill_one_given_since() {
     desk.generation = 1;
     let id = desk.login();
     let newer = desk.token(Consumer::SelfMade);
-    desk.tell(Event::GivenByHand(newer));
+    desk.feed(Event::GivenByHand(newer));
     desk.end(id, refusal(RetryAdvice::TokenDead, false));
     assert_eq!((desk.state(), desk.life.token().unwrap().generation), ("live", 2));
 }
@@ -665,7 +665,7 @@ fn a_stopped_automatic_account_renews_the_token_a_person_gave() {
         desk.end(id, wrong_pin());
     }
     let given = desk.token(Consumer::SelfMade);
-    desk.tell(Event::GivenByHand(given));
+    desk.feed(Event::GivenByHand(given));
     assert_eq!(desk.state(), "live");
     let id = desk.login();
     assert!(desk.did.iter().any(|action| matches!(action, Action::Renew { .. })), "{:?}", desk.did);
@@ -686,7 +686,7 @@ fn a_lost_login_is_made_again_after_the_cooldown() {
     desk.check(CheckOutcome::Dead);
     assert_eq!(desk.state(), "waiting");
     assert!(desk.did.contains(&Action::Sign(None)));
-    desk.tell(Event::Refused { generation: token.generation, by: By::Write });
+    desk.feed(Event::Refused { generation: token.generation, by: By::Write });
     desk.login();
     let waited = desk.now.duration_since(lost);
     assert!(waited >= COOLDOWN && waited < secs(180), "{waited}");
@@ -698,15 +698,15 @@ fn refusals_on_the_data_path_share_one_login() {
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
     let id = desk.login();
     desk.minted(id);
-    desk.wait(secs(3600)).tell(Event::Refused { generation: 1, by: By::Write });
+    desk.wait(secs(3600)).feed(Event::Refused { generation: 1, by: By::Write });
     assert_eq!(desk.state(), "minting");
     let id = desk.login();
     for _ in 0..5 {
-        desk.tell(Event::Refused { generation: 1, by: By::Write });
-        assert_eq!((desk.begun(), desk.asked()), (None, None));
+        desk.feed(Event::Refused { generation: 1, by: By::Write });
+        assert_eq!((desk.begun(), desk.check()), (None, None));
     }
     desk.minted(id);
-    desk.tell(Event::Refused { generation: 1, by: By::Write });
+    desk.feed(Event::Refused { generation: 1, by: By::Write });
     assert_eq!(desk.state(), "live", "the older token's refusals say nothing of this one");
 }
 
@@ -719,14 +719,14 @@ fn a_fresh_tokens_refusal_is_asked_about_while_it_signs() {
     desk.minted(id);
     let made = desk.now;
     for _ in 0..4 {
-        desk.wait(secs(6)).tell(Event::Refused { generation: 1, by: By::Write });
-        assert_eq!((desk.state(), desk.life.asking()), ("live", Some(1)));
+        desk.wait(secs(6)).feed(Event::Refused { generation: 1, by: By::Write });
+        assert_eq!((desk.state(), desk.life.checking()), ("live", Some(1)));
         desk.check(CheckOutcome::Lives);
-        assert_eq!((desk.state(), desk.life.asking()), ("live", None));
+        assert_eq!((desk.state(), desk.life.checking()), ("live", None));
     }
-    desk.tell(Event::Refused { generation: 1, by: By::Read });
-    assert_eq!((desk.state(), desk.asked()), ("live", None), "it was just found alive");
-    desk.tell(Event::Refused { generation: 1, by: By::Write });
+    desk.feed(Event::Refused { generation: 1, by: By::Read });
+    assert_eq!((desk.state(), desk.check()), ("live", None), "it was just found alive");
+    desk.feed(Event::Refused { generation: 1, by: By::Write });
     desk.check(CheckOutcome::Dead);
     assert_eq!(desk.state(), "waiting");
     assert!(matches!(desk.life.state(), State::Waiting { until, .. } if *until >= plus(made, COOLDOWN)));
@@ -742,30 +742,30 @@ fn a_data_back_ends_word_never_stops_a_token_that_profile_says_lives() {
     let mut asked = 0;
     // Twenty minutes of refused charts, one every two seconds.
     for _ in 0..600 {
-        desk.wait(secs(2)).tell(Event::Refused { generation: 1, by: By::Read });
+        desk.wait(secs(2)).feed(Event::Refused { generation: 1, by: By::Read });
         assert_eq!((desk.state(), desk.life.signing()), ("live", Some(1)));
-        if desk.asked().is_some() {
+        if desk.check().is_some() {
             asked += 1;
             desk.check(CheckOutcome::Lives);
         }
     }
     assert!((35..=41).contains(&asked), "{asked} questions in 20 minutes");
     // An answer that says nothing is followed by some more questions, and not for ever.
-    desk.wait(secs(60)).tell(Event::Refused { generation: 1, by: By::Read });
+    desk.wait(secs(60)).feed(Event::Refused { generation: 1, by: By::Read });
     let mut asked = 0;
-    while desk.asked().is_some() {
+    while desk.check().is_some() {
         asked += 1;
         desk.check(CheckOutcome::Unclear);
         assert_eq!((desk.state(), desk.life.signing()), ("live", Some(1)));
         if asked <= 8 {
-            desk.tell(Event::Refused { generation: 1, by: By::Read });
-            assert_eq!(desk.asked(), None, "the backoff holds, also where it begins anew");
+            desk.feed(Event::Refused { generation: 1, by: By::Read });
+            assert_eq!(desk.check(), None, "the backoff holds, also where it begins anew");
         }
-        desk.wait(secs(70)).tell(Event::Woken { turn: false });
+        desk.wait(secs(70)).feed(Event::Woken { turn: false });
     }
     assert_eq!(asked, 12);
     // And what /profile says is final.
-    desk.wait(secs(60)).tell(Event::Refused { generation: 1, by: By::Read });
+    desk.wait(secs(60)).feed(Event::Refused { generation: 1, by: By::Read });
     desk.check(CheckOutcome::Dead);
     assert_eq!((desk.state(), desk.life.signing()), ("needs_person", None));
 }
@@ -777,7 +777,7 @@ fn an_orders_refusal_bars_an_older_token_until_profile_has_answered() {
     let given = facts(1, at(23, 9, 30), Consumer::App);
     let mut desk = Desk::started(MANUAL, at(23, 10, 0), Some(given));
     for _ in 0..2 {
-        desk.wait(secs(5)).tell(Event::Refused { generation: 1, by: By::Write });
+        desk.wait(secs(5)).feed(Event::Refused { generation: 1, by: By::Write });
         let soon = plus(desk.now, CHECK_TIME);
         assert!(matches!(desk.life.state(), State::Waiting { until, why: Why::Check } if *until == soon));
         assert_eq!(desk.life.signing(), None);
@@ -785,11 +785,11 @@ fn an_orders_refusal_bars_an_older_token_until_profile_has_answered() {
         assert_eq!((desk.state(), desk.life.signing()), ("live", Some(1)));
     }
     for _ in 0..5 {
-        desk.wait(secs(60)).tell(Event::Refused { generation: 1, by: By::Write });
+        desk.wait(secs(60)).feed(Event::Refused { generation: 1, by: By::Write });
         assert_eq!((desk.state(), desk.life.signing()), ("live", Some(1)));
         desk.check(CheckOutcome::Lives);
     }
-    desk.wait(secs(60)).tell(Event::Refused { generation: 1, by: By::Write });
+    desk.wait(secs(60)).feed(Event::Refused { generation: 1, by: By::Write });
     desk.check(CheckOutcome::Dead);
     assert_eq!(desk.state(), "needs_person");
 }
@@ -807,7 +807,7 @@ fn another_program_that_makes_tokens_is_named_after_the_second_time() {
         let id = desk.login();
         let token = desk.minted(id);
         assert_eq!(named(&desk), time > 2, "a live token does not hide it");
-        desk.wait(secs(1800)).tell(Event::Refused { generation: token.generation, by: By::Write });
+        desk.wait(secs(1800)).feed(Event::Refused { generation: token.generation, by: By::Write });
         if time == 1 {
             since = desk.now.to_string();
         }
@@ -823,7 +823,7 @@ fn another_program_that_makes_tokens_is_named_after_the_second_time() {
     // Half a day without one.
     desk.wait(SignedDuration::from_hours(12));
     let fresh = desk.token(Consumer::SelfMade);
-    desk.tell(Event::GivenByHand(fresh));
+    desk.feed(Event::GivenByHand(fresh));
     assert!(!named(&desk), "{:?}", desk.life.trouble());
 }
 
@@ -838,8 +838,8 @@ fn tokens_that_keep_dying_early_are_replaced_ever_more_slowly() {
         gaps.push(desk.now.duration_since(last));
         last = desk.now;
         let token = desk.minted(id);
-        desk.wait(secs(131)).tell(Event::Refused { generation: token.generation, by: By::Write });
-        if desk.asked().is_some() {
+        desk.wait(secs(131)).feed(Event::Refused { generation: token.generation, by: By::Write });
+        if desk.check().is_some() {
             desk.check(CheckOutcome::Dead);
         }
     }
@@ -950,14 +950,14 @@ fn an_operator_gets_a_refresh_at_once_within_the_limits() {
     let id = desk.login();
     desk.minted(id);
     let made = desk.now;
-    desk.wait(secs(20)).tell(Event::RefreshWanted { vouched: false });
+    desk.wait(secs(20)).feed(Event::RefreshWanted { vouched: false });
     assert_eq!(desk.state(), "refreshing");
     let id = desk.login();
     assert!(desk.now.duration_since(made) >= COOLDOWN);
     desk.end(id, refusal(RetryAdvice::RetryAfter(Duration::from_secs(600)), false));
     assert_eq!(desk.state(), "live", "refused: the operator sees why, and the schedule goes on");
     let mut desk = Desk::started(MANUAL, at(23, 10, 0), Some(facts(1, at(23, 9, 0), Consumer::App)));
-    desk.tell(Event::RefreshWanted { vouched: false });
+    desk.feed(Event::RefreshWanted { vouched: false });
     assert_eq!(desk.life.trouble().unwrap().code, "token_not_renewable");
 }
 
@@ -981,7 +981,7 @@ fn a_stale_outcome_changes_nothing() {
     let id = desk.login();
     desk.end(id + 7, AttemptOutcome::NotSent);
     assert_eq!(desk.state(), "minting");
-    desk.wait(secs(1000)).tell(Event::Woken { turn: true });
+    desk.wait(secs(1000)).feed(Event::Woken { turn: true });
     assert_eq!(desk.begun(), None);
     desk.minted(id);
     assert_eq!(desk.state(), "live");
@@ -1003,7 +1003,7 @@ fn a_budget_survives_the_store_and_older_ones_are_read() {
 fn the_measured_clock_survives_a_restart() {
     let mut desk = Desk::started(AUTOMATIC, at(23, 10, 0), None);
     let id = desk.login();
-    desk.tell(Event::ClockSkew(secs(90)));
+    desk.feed(Event::ClockSkew(secs(90)));
     desk.end(id, refusal(RetryAdvice::NextWindow, true));
     assert_eq!(desk.recorded.skew, secs(90));
     let json = serde_json::to_string(&desk.recorded).unwrap();
@@ -1027,6 +1027,6 @@ fn a_link_under_way_changes_nothing_that_is_shown() {
     desk.end(id, refusal(RetryAdvice::NextWindow, true));
     let before = (desk.life.state().clone(), desk.life.trouble().cloned());
     assert_eq!(desk.state(), "waiting");
-    desk.tell(Event::ConsentWanted);
+    desk.feed(Event::ConsentWanted);
     assert_eq!((desk.life.state().clone(), desk.life.trouble().cloned()), before);
 }

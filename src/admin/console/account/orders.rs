@@ -49,7 +49,7 @@ fn order(entry: &Entry) -> Markup {
             entry.method.as_ref().map(ToString::to_string).unwrap_or_default(),
             entry.path.as_ref().map(|path| path.as_str().to_owned()).unwrap_or_default()
         ),
-        terms => terms.iter().map(asked).collect::<Vec<_>>().join("; "),
+        terms => terms.iter().map(terms_line).collect::<Vec<_>>().join("; "),
     };
     html! {
         tr {
@@ -64,7 +64,7 @@ fn order(entry: &Entry) -> Markup {
 }
 
 /// `BUY 5 of 11536 at 3310.5`
-fn asked(terms: &Terms) -> String {
+fn terms_line(terms: &Terms) -> String {
     let words = [
         terms.side.as_deref().map(str::to_owned),
         terms.quantity.as_ref().map(|quantity| quantity.as_str().to_owned()),

@@ -26,7 +26,7 @@ impl Driver {
         events: &mut VecDeque<Event>,
     ) {
         match question {
-            Some(question) if self.setup.legs.is_some() => self.ask(PendingCall::Attempt { id, source }, question),
+            Some(question) if self.setup.legs.is_some() => self.call(PendingCall::Attempt { id, source }, question),
             Some(_) | None => {
                 let outcome = match self.unrecorded.filter(|_| !recorded) {
                     Some(trouble) => {
@@ -70,15 +70,15 @@ impl Driver {
 
     /// Ask the broker, aside. An answer comes in any case: a task that fails is an
     /// answer that was lost.
-    pub(super) fn ask(&mut self, errand: PendingCall, question: BrokerRequest) {
+    pub(super) fn call(&mut self, errand: PendingCall, question: BrokerRequest) {
         let Some(legs) = self.setup.legs.clone() else { return };
         let (shared, client_id) = (Arc::clone(&self.shared), self.keeper.account.client_id.clone());
         // A task of its own, so that a login goes on if this keeper ends.
         let begin = move |room: Option<OwnedSemaphorePermit>| -> JoinHandle<BrokerReply> {
-            let asking = shared.broker.ask(legs, client_id, question);
+            let call = shared.broker.call(legs, client_id, question);
             shared.tasks.spawn(async move {
                 let _room = room;
-                asking.await
+                call.await
             })
         };
         let lost = BrokerReply { skew: None, said: CallResult::Unknown };
@@ -91,7 +91,7 @@ impl Driver {
             PendingCall::Check { .. } => {
                 let shared = Arc::clone(&self.shared);
                 running.push(Box::pin(async move {
-                    // What asking takes is made when it has room: after a start every account waits for that.
+                    // What call takes is made when it has room: after a start every account waits for that.
                     let room = Arc::clone(&shared.checks).acquire_owned();
                     tokio::select! {
                         biased;

@@ -12,7 +12,7 @@ use crate::tokens::cell::Doubt;
 use crate::tokens::keeper::{BrokerRequest, CallResult};
 use crate::tokens::lifecycle::{By, Event};
 
-/// So often the broker is asked what time it is, while it does not say.
+/// So often the broker is measured_at what time it is, while it does not say.
 const TIME_EVERY: Duration = Duration::from_secs(60);
 
 /// A skew that differs by less is the second that `Date` is rounded to.
@@ -30,7 +30,7 @@ impl Driver {
             .cell
             .last()
             .filter(|last| Some(last.generation()) == signing && last.expires_at() <= Timestamp::now());
-        if let Some(token) = ended.filter(|_| self.shared.may_ask_the_time(self.parted)) {
+        if let Some(token) = ended.filter(|_| self.shared.may_measure_clock(self.parted)) {
             self.keeper.cell.doubt(Doubt { generation: token.generation(), by: By::Read });
         }
         self.look().await;
@@ -41,22 +41,22 @@ impl Driver {
     /// A turn to log in has come, and nobody has measured the clock yet that a code is made by: a code of the wrong time
     /// would be refused, and a second one stops the account. Waited for here, for seconds at most: there is nothing to
     /// do before. Where the broker does not say, the host's clock has to do, as it did.
-    pub(super) async fn ask_the_time(&mut self) {
+    pub(super) async fn measure_clock(&mut self) {
         let is_measured = || steady::brokers_ahead_of_host().is_some();
         let Some(legs) = self.setup.legs.clone().filter(|_| !is_measured()) else { return };
         let shared = Arc::clone(&self.shared);
-        let mut asked = shared.time_asked.lock().await;
-        if is_measured() || asked.is_some_and(|at| at.elapsed() < TIME_EVERY) {
+        let mut measured_at = shared.clock_measured_at.lock().await;
+        if is_measured() || measured_at.is_some_and(|at| at.elapsed() < TIME_EVERY) {
             return;
         }
-        let asking = self.shared.broker.ask(legs, self.keeper.account.client_id.clone(), BrokerRequest::Time);
+        let call = self.shared.broker.call(legs, self.keeper.account.client_id.clone(), BrokerRequest::Time);
         let answer = tokio::select! {
-            answer = asking => answer,
+            answer = call => answer,
             () = self.shared.tasks.stopping() => return,
         };
         // What did not leave by this account's legs may leave by the next one's.
         if !matches!(answer.said, CallResult::NotSent(_)) {
-            *asked = Some(Instant::now());
+            *measured_at = Some(Instant::now());
         }
         if let Some(skew) = answer.skew {
             self.shared.measured(skew);

@@ -57,13 +57,13 @@ impl Driver {
         let Ok(json) = serde_json::to_value(Budget { skew, ..budget.clone() }) else { return false };
         let record = LoginRecord(json);
         let written = self.write(|_, name| Ok(Change::new().put(name, &record))).await;
-        let told = self.unrecorded.take().is_some();
+        let was_unrecorded = self.unrecorded.take().is_some();
         if let Err(err) = &written {
             let is_full = matches!(err, SaveError::Store(err) if err.is_full());
             self.unrecorded = Some(if is_full { &FULL } else { &UNWRITTEN });
             let account = &self.keeper.account.name;
             // Once until it can be: it is tried again every few seconds.
-            if !told {
+            if !was_unrecorded {
                 tracing::error!(%account, error = %err, "what logins spend cannot be written; none is made until it can be");
             }
         }

@@ -42,11 +42,11 @@ enum ShownUnderIds {
 
 impl Order<'_> {
     /// May this be the repeat of a write that lacks in the journal?
-    pub(super) fn must_ask_first(&self) -> bool {
+    pub(super) fn must_look_up_first(&self) -> bool {
         !self.takes_risk_away() && self.is_named() && !self.dispatcher.orders.remembers_all()
     }
 
-    pub(super) async fn ask_first(
+    pub(super) async fn look_up_first(
         mut self,
         claim: Claim,
         write: &Write,
@@ -58,18 +58,18 @@ impl Order<'_> {
             return self.change_anew(claim, &lookup, write, record).await;
         }
         if !lookup.is_listed_by_id() {
-            return Err(cannot_be_asked(record));
+            return Err(cannot_look_up(record));
         }
         let shown =
             match self.wait("the broker could not be asked whether this id was used before", self.shown(&lookup)).await
             {
                 Ok(shown) => shown,
-                Err(_) => return Err(cannot_be_asked(record)),
+                Err(_) => return Err(cannot_look_up(record)),
             };
         match shown {
             ShownUnderIds::None => self.first(claim, write, record).await,
             ShownUnderIds::Some => self.found_before(claim, &lookup, write, record).await,
-            ShownUnderIds::Nothing => Err(cannot_be_asked(record)),
+            ShownUnderIds::Nothing => Err(cannot_look_up(record)),
         }
     }
 
@@ -84,7 +84,7 @@ impl Order<'_> {
         let looked =
             self.dispatcher.look_for(lookup, self.account, &self.out.authority, Role::Primary, question::LONGEST).await;
         match looked {
-            LookupResult::Executed(_) => self.told_as_found(claim, looked, lookup, write, record).await,
+            LookupResult::Executed(_) => self.answer_as_found(claim, looked, lookup, write, record).await,
             LookupResult::Rejected(_) | LookupResult::NotFound => self.first(claim, write, record).await,
         }
     }
@@ -99,7 +99,7 @@ impl Order<'_> {
         let patience = self.reconcile_for;
         let looked = self.dispatcher.look_for(lookup, self.account, &self.out.authority, Role::Primary, patience).await;
         if matches!(looked, LookupResult::Executed(_) | LookupResult::Rejected(Some(_))) {
-            return self.told_as_found(claim, looked, lookup, write, record).await;
+            return self.answer_as_found(claim, looked, lookup, write, record).await;
         }
         let detail = "lines of the order journal lack, and the broker has an order of today under this id that is not this \
                       one; nothing was sent now. Look in the order book, and give this one an id of its own only if it is \
@@ -108,7 +108,7 @@ impl Order<'_> {
         Err(Problem::new(Code::IdempotencyConflict, detail, Outcome::Unknown))
     }
 
-    async fn told_as_found(
+    async fn answer_as_found(
         &self,
         claim: Claim,
         looked: LookupResult,
@@ -126,7 +126,7 @@ impl Order<'_> {
     /// Ask until the broker's answer can be read, and long enough after the start for an order to show.
     async fn shown(&self, lookup: &Lookup) -> ShownUnderIds {
         loop {
-            let shown = self.ask_once(lookup).await;
+            let shown = self.look_up_once(lookup).await;
             let settled = self.dispatcher.orders.age() >= self.reconcile_for;
             match shown {
                 ShownUnderIds::Some => return shown,
@@ -138,7 +138,7 @@ impl Order<'_> {
         }
     }
 
-    async fn ask_once(&self, lookup: &Lookup) -> ShownUnderIds {
+    async fn look_up_once(&self, lookup: &Lookup) -> ShownUnderIds {
         let mut none = false;
         for path in lookup.paths() {
             let Some((status, body)) = self.question(&path).await else { continue };
@@ -182,19 +182,19 @@ impl Order<'_> {
     async fn question(&self, path: &str) -> Option<(u16, Bytes)> {
         let by = self.leave_by.min(Instant::now() + question::LONGEST);
         let (account, to) = (self.account, &self.out.authority);
-        let asked = async {
+        let answer = async {
             let token = live(account, by).await.ok()?;
-            self.lane.gate.enter(question::ask(path)).await.ok()?;
+            self.lane.gate.enter(question::rate_request(path)).await.ok()?;
             let (leg, lease) = legs(account).ok()?.lease(to, Purpose::Read, Reuse::Idle, by).await.ok()?;
             let question = BrokerQuestion { account, token: &token, to, path, limit: question::LONGEST };
             question.put(self.dispatcher, leg, lease).await
         };
-        tokio::time::timeout_at(by, asked).await.ok().flatten()
+        tokio::time::timeout_at(by, answer).await.ok().flatten()
     }
 }
 
 /// The write may have been carried out before the start, and nobody can say.
-fn cannot_be_asked(record: &mut Access) -> Problem {
+fn cannot_look_up(record: &mut Access) -> Problem {
     let detail = "lines of the order journal lack (see the log and /readyz), so this id may have been used before, and the \
                   broker could not be asked for it; nothing was sent now. Look in the order book; then send it under \
                   another id, or without one";
