@@ -165,7 +165,10 @@ pub async fn read(client: &BrokerClient, subject: &AccountSnapshot) -> Result<Re
     Ok(fetch(client, subject).await?.0)
 }
 
-async fn fetch(client: &BrokerClient, subject: &AccountSnapshot) -> Result<(Registration, Timestamp), RegistrationError> {
+async fn fetch(
+    client: &BrokerClient,
+    subject: &AccountSnapshot,
+) -> Result<(Registration, Timestamp), RegistrationError> {
     let (legs, token) = means(subject)?;
     let called = client.get_ip(&**legs, &subject.client_id, &token.secret()).await;
     let now = steady::now();

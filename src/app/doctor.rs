@@ -30,8 +30,8 @@ use crate::domain::host_limits::Lack;
 use crate::domain::{Authority, SourceAddr};
 use crate::egress::{DialError, Egress, Exit, Message, guard};
 use crate::host::{
-    MachineQuery, BrokerHost, Came, Evidence, Examination, Examiner, Facts, Failure, Machine, NamesSaid, Sender, Setting, Try,
-    Wants, Wish, examine,
+    BrokerHost, Came, Evidence, Examination, Examiner, Facts, Failure, Machine, MachineQuery, NamesSaid, Sender,
+    Setting, Try, Wants, Wish, examine,
 };
 use crate::tokens::client::skew;
 
@@ -234,7 +234,11 @@ fn seen(accounts: &Accounts) -> (Vec<Sender>, Vec<(String, String)>) {
 ///
 /// # Errors
 /// This process ran out of something while it looked: nothing is known, neither good nor bad.
-pub async fn examination(egress: &Arc<Egress>, patient: &Patient, on_progress: OnProgress<'_>) -> Result<Examination, Lack> {
+pub async fn examination(
+    egress: &Arc<Egress>,
+    patient: &Patient,
+    on_progress: OnProgress<'_>,
+) -> Result<Examination, Lack> {
     let began = Instant::now();
     let hosts = patient.hosts();
     let names_of: Vec<_> = hosts.iter().map(|(_, host)| host.clone()).collect();

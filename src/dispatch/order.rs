@@ -13,9 +13,9 @@
 //! - When the answer is lost the broker is asked; what cannot be found stays unknown
 //!   and is never sent again.
 
-mod look_up_first;
 pub(super) mod events;
 mod lines;
+mod look_up_first;
 mod lost;
 mod place;
 mod repeat;
@@ -166,8 +166,13 @@ impl Order<'_> {
         let _busy = self.dispatcher.orders.journal.busy();
         let _counted = self.dispatcher.metrics.order_under_way();
         loop {
-            let found =
-                self.dispatcher.orders.idempotency.take(self.account.client_id(), &keys, &write, &requester, self.span());
+            let found = self.dispatcher.orders.idempotency.take(
+                self.account.client_id(),
+                &keys,
+                &write,
+                &requester,
+                self.span(),
+            );
             match found {
                 Admission::Fresh(claim) => {
                     // Counted among those that are under way. What takes risk away is not, and is never one too many; nor

@@ -106,7 +106,13 @@ impl Dispatcher {
         let requester = Requester { request_id, gone: CancellationToken::new() };
         // It is remembered for as long as it is already.
         let now = self.orders.now();
-        self.orders.idempotency.take(&one.customer, &one.keys, &one.write, &requester, RememberedSpan { now, until: now })
+        self.orders.idempotency.take(
+            &one.customer,
+            &one.keys,
+            &one.write,
+            &requester,
+            RememberedSpan { now, until: now },
+        )
     }
 }
 

@@ -50,6 +50,6 @@ pub use failure::Failure;
 pub use finding::{Finding, Severity};
 pub use findings::{could_not_look, findings};
 pub use judge::examine;
-pub use machine::{MachineQuery, Machine};
+pub use machine::{Machine, MachineQuery};
 pub use offer::{Offer, OfferKind, halves};
 pub use own::Own;

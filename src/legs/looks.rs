@@ -44,7 +44,9 @@ pub(super) async fn look(getter: &dyn GetIp, legs: &Arc<Legs>, role: Role) -> Lo
         tokio::time::timeout(PATIENCE, call).await.ok().flatten()
     };
     let Some(first) = question().await else { return LookResult::Unreported };
-    let Some(other) = first.detected.filter(|detected| !leg.is_own(*detected)) else { return LookResult::Reported(first) };
+    let Some(other) = first.detected.filter(|detected| !leg.is_own(*detected)) else {
+        return LookResult::Reported(first);
+    };
     if leg.rank(Purpose::Read).is_barred() {
         return LookResult::Reported(first);
     }

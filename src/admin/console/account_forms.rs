@@ -78,7 +78,9 @@ pub(super) async fn platform_to(
     let done = call(&console.api, &visitor.operator, Method::PATCH, &target, &json!({ "platform": new })).await;
     let text = match done {
         // It lacks what the other way needs: the form that asks for it.
-        Err(refused) if refused.field.is_some() => return edit::form_again(&console, &visitor, &account, &form, refused),
+        Err(refused) if refused.field.is_some() => {
+            return edit::form_again(&console, &visitor, &account, &form, refused);
+        }
         Err(refused) => return not_done(&console, &visitor, &back, refused),
         Ok(_) if new == "DHAN_V2_IPV6" => "This account logs in by hand from now on; its PIN and TOTP key are kept.",
         Ok(_) => "This account logs in by itself from now on.",

@@ -110,7 +110,13 @@ async fn change(console: &Console, visitor: &Visitor, account: &Account, form: &
 }
 
 /// The form, because what was wanted lacks something.
-pub(super) fn form_again(console: &Console, visitor: &Visitor, account: &Account, form: &Form, refused: Refused) -> Response {
+pub(super) fn form_again(
+    console: &Console,
+    visitor: &Visitor,
+    account: &Account,
+    form: &Form,
+    refused: Refused,
+) -> Response {
     let body = AccountBody::from(account);
     let (status, platform) = (refused.status, form.given("platform").unwrap_or(body.platform));
     let draft = Draft { body: &body, form, platform, refused: Some(refused), reserved: None };

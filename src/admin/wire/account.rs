@@ -1,14 +1,97 @@
-//! Accounts: what of them is more than their settings, and lists of them.
+//! Accounts, and lists of them.
 
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::addresses::PairBody;
 use super::broker::{CheckBody, ChecksBody};
+use super::leg::LegBody;
+use super::token::TokenBody;
 use crate::accounts::overview::{Counts, Trouble};
 use crate::accounts::validate::Validated;
 use crate::accounts::{Account, SecretsSet};
 use crate::domain::Role;
 use crate::domain::secret::LoginSecret;
+
+/// A page of accounts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AccountsBody {
+    pub items: Vec<AccountBody>,
+    /// Give it as `cursor` to get the next page; null at the end.
+    pub next: Option<String>,
+    pub counts: CountsBody,
+}
+
+/// An account. Its secrets are write-only.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AccountBody {
+    pub name: String,
+    pub nickname: Option<String>,
+    /// `DHAN_V2_AT_IPV6` or `DHAN_V2_IPV6`.
+    pub platform: &'static str,
+    pub client_id: String,
+    pub pair: Option<PairBody>,
+    pub legs: Vec<LegBody>,
+    pub token: TokenBody,
+    pub halted: bool,
+    /// Why, and since when.
+    pub halt_reason: Option<String>,
+    pub halted_since: Option<String>,
+    /// Was it halted with all accounts (`PUT /v1/halt`)? Then it trades again with them.
+    pub halted_with_all: bool,
+    /// Set while the halt is in force and could not be saved: a restart would end it.
+    pub halt_warning: Option<&'static str>,
+    /// The leg it is pinned to; null when its legs' health decides.
+    pub pin: Option<&'static str>,
+    /// `any_id`: a `correlationId` names one order. `idempotency_key`: correlation ids are labels.
+    pub repeats_by: &'static str,
+    /// How many order writes of today were answered with what became of an earlier one.
+    pub repeats_today: u64,
+    pub created_at: String,
+    /// What is wrong with it, the worst first: `needs_person`, `halted`, `leg_tripped`, `no_token`, `validation_failed`,
+    /// `not_validated` (since the gateway was started). Empty: it is fine.
+    pub problems: Vec<&'static str>,
+    /// Which secrets of its login are set. Never a value.
+    pub secrets: SecretsBody,
+    /// What the last validation found; null while there was none since the gateway was started.
+    pub validated: Option<ValidatedBody>,
+    /// What the broker was last seen to hold for it; null while it was not asked since the gateway was started.
+    pub registration: Option<SeenRegistrationBody>,
+    /// Names its settings as they are now, for `If-Match`; also in `ETag`.
+    pub version: String,
+}
+
+const HALT_UNSAVED: &str = "the account is halted now, but that could not be saved (most often the disk is full): a restart \
+    would end the halt. It is saved by itself as soon as the state can be written";
+
+impl From<&Account> for AccountBody {
+    fn from(account: &Account) -> Self {
+        let legs = account.legs.as_ref();
+        Self {
+            name: account.name.to_string(),
+            nickname: account.record.nickname.clone(),
+            platform: account.record.platform.as_str(),
+            client_id: account.record.client_id.to_string(),
+            pair: legs.map(|legs| legs.pair().into()),
+            legs: legs.map(|legs| legs.both().into_iter().map(LegBody::from).collect()).unwrap_or_default(),
+            token: TokenBody::of(account),
+            halted: account.record.halted.is_some(),
+            halt_reason: account.record.halted.as_ref().map(|halt| halt.reason.clone()),
+            halted_since: account.record.halted.as_ref().map(|halt| halt.since.to_string()),
+            halted_with_all: account.record.halted.as_ref().is_some_and(|halt| halt.of_all),
+            halt_warning: account.halt_unsaved.then_some(HALT_UNSAVED),
+            pin: account.record.pin.map(Role::as_str),
+            repeats_by: account.record.repeats_by.as_str(),
+            repeats_today: account.repeats.today(jiff::Timestamp::now()),
+            created_at: account.record.created_at.to_string(),
+            problems: account.troubles().iter().map(Trouble::as_str).collect(),
+            secrets: (&account.secrets).into(),
+            validated: account.validated.load().as_deref().map(ValidatedBody::from),
+            registration: SeenRegistrationBody::of(account),
+            version: account.version(),
+        }
+    }
+}
 
 /// Is a secret set?
 #[derive(Debug, Serialize, ToSchema)]
@@ -150,22 +233,4 @@ pub(crate) struct ListFilter {
     pub limit: Option<usize>,
     /// `next` of the page before, of the same `sort`.
     pub cursor: Option<String>,
-}
-
-/// A TOTP secret to be compared with an authenticator.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub(crate) struct TotpFields {
-    /// Base32, as the broker shows it, or the `otpauth://` address of its picture. Write-only.
-    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*|otpauth://[!-~]+)\s*$")]
-    pub totp_secret: String,
-}
-
-/// What an authenticator with that secret shows now. No `Debug`: it opens an account.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct TotpBody {
-    #[schema(example = "492039")]
-    pub code: String,
-    /// So long it is the one.
-    pub seconds_left: u64,
 }

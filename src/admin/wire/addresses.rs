@@ -1,4 +1,4 @@
-//! Pools' pairs, addresses and reservations.
+//! Pairs, addresses and reservations.
 
 use std::net::Ipv6Addr;
 
@@ -6,8 +6,38 @@ use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::accounts::Reserved;
-use crate::domain::{AccountName, SourceAddr};
+use crate::domain::{AccountName, Pair, SourceAddr};
 use crate::store::records::{AddressRecord, PairRecord};
+
+/// A pair of addresses.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PairBody {
+    #[schema(value_type = String, example = "2001:db8:a1::1")]
+    pub primary: Ipv6Addr,
+    #[schema(value_type = String, example = "2001:db8:a2::1")]
+    pub secondary: Ipv6Addr,
+}
+
+impl From<Pair> for PairBody {
+    fn from(pair: Pair) -> Self {
+        Self { primary: pair.primary.ip(), secondary: pair.secondary.ip() }
+    }
+}
+
+/// `{}`, `{"pool"}`, `{"primary", "secondary"}` or `{"reservation"}`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(crate) struct PairFields {
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub pool: Option<String>,
+    #[schema(value_type = Option<String>, format = Ipv6)]
+    pub primary: Option<Ipv6Addr>,
+    #[schema(value_type = Option<String>, format = Ipv6)]
+    pub secondary: Option<Ipv6Addr>,
+    /// The `id` of a pair that was set aside.
+    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    pub reservation: Option<String>,
+}
 
 /// A pair that an account has.
 #[derive(Debug, Serialize, ToSchema)]

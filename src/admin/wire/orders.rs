@@ -1,11 +1,54 @@
-//! What of the broker's limits is used, and single orders.
+//! Lines of the order journal, single orders, and what of the broker's limits is used.
 
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::broker::dhan::endpoints::RateClass;
 use crate::orders::limits::Usage;
 use crate::tokens::client::OrderAtBroker;
+
+/// Lines of the order journal.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OrdersBody {
+    /// The lines as they stand in the journal.
+    #[schema(value_type = Vec<Object>)]
+    pub items: Vec<Box<serde_json::value::RawValue>>,
+    /// Give it as `cursor` to get the next page; null at the end.
+    pub next: Option<String>,
+    /// Lines that cannot be read; `sixgate journal verify` says what is wrong with them.
+    pub unreadable: u64,
+}
+
+/// Which lines of the journal. Only for the document.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(crate) struct OrderFilter {
+    #[param(value_type = Option<String>, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pub account: Option<String>,
+    /// From this instant on (RFC 3339).
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub since: Option<String>,
+    /// Before this instant.
+    #[param(value_type = Option<String>, format = DateTime)]
+    pub until: Option<String>,
+    /// `not_sent`, `rejected`, `executed` or `unknown`.
+    #[param(value_type = Option<String>, pattern = "^(not_sent|rejected|executed|unknown)$")]
+    pub outcome: Option<String>,
+    /// `intent`, `outcome` or `note`.
+    #[param(value_type = Option<String>, pattern = "^(intent|outcome|note)$")]
+    pub kind: Option<String>,
+    /// Of this request: `sixgate-request-id`.
+    pub request_id: Option<String>,
+    pub order_id: Option<String>,
+    pub correlation_id: Option<String>,
+    /// Items at most: 1 to 1000, 100 when not given.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
+    pub limit: Option<usize>,
+    /// `next` of the page before.
+    #[param(value_type = Option<String>, pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\.[0-9]+$")]
+    pub cursor: Option<String>,
+}
 
 /// One of the broker's limits.
 #[derive(Debug, Serialize, ToSchema)]

@@ -104,7 +104,8 @@ impl ListenerLimit {
     pub(super) fn keep_listeners_to_half(&self) -> bool {
         let inside = self.house.lock();
         let (mut first, mut count) = (None, 0);
-        let here = inside.values().filter(|spot| std::ptr::eq(&*spot.doorway, self) && spot.close_requested_at().is_none());
+        let here =
+            inside.values().filter(|spot| std::ptr::eq(&*spot.doorway, self) && spot.close_requested_at().is_none());
         for spot in here.filter(|spot| spot.is().0 == LISTENS) {
             oldest(&mut first, spot);
             count += 1;

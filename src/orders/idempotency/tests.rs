@@ -169,7 +169,8 @@ fn a_remembered_write_costs_little() {
         let keys = [WriteKey::Correlation(format!("a-label-of-{n:08}").into())];
         let answer = format!(r#"{{"orderId":"2126{n:010}","orderStatus":"TRANSIT"}}"#);
         let request_id = format!("01a22c1d-4da8-79b5-a203-{n:012}");
-        let Admission::Fresh(claim) = memory.take(&account(), &keys, &write(1), &requester(&request_id), span(0)) else {
+        let Admission::Fresh(claim) = memory.take(&account(), &keys, &write(1), &requester(&request_id), span(0))
+        else {
             panic!()
         };
         claim.end(WriteResult { status: 200, body: answer.into(), ..WriteResult::bare(Outcome::Executed) });

@@ -249,7 +249,8 @@ fn registered(body: &[u8]) -> Option<Registered> {
             registered.detected = text(members, "detectedip").and_then(|text| text.trim().parse().ok());
         }
         if registered.match_status.is_none() {
-            registered.match_status = text(members, "ipmatchstatus").map(|text| shown(&text)).filter(|text| !text.is_empty());
+            registered.match_status =
+                text(members, "ipmatchstatus").map(|text| shown(&text)).filter(|text| !text.is_empty());
         }
         if registered.orders_allowed.is_none() {
             registered.orders_allowed = member(members, "ordersallowed").and_then(truth);
