@@ -175,24 +175,16 @@ impl DialError {
         }
     }
 
-    /// As this error with what `ask` says of it, where the way may be to blame.
+    /// As this error with what `explain` says of it, where the way may be to blame.
     pub(super) fn explained(mut self, explain: impl FnOnce(Failure) -> Hint) -> Self {
-        let Some(failure) = self.failure() else { return self };
-        match &mut self {
-            Self::Bind { hint, .. }
-            | Self::Connect { hint, .. }
-            | Self::TimedOut { hint, .. }
-            | Self::TlsTimedOut { hint, .. } => *hint = explain(failure),
-            Self::OutOfTime { .. }
-            | Self::AddressGone { .. }
-            | Self::HostExhausted { .. }
-            | Self::WrongSource { .. }
-            | Self::Forbidden { .. }
-            | Self::Resolve(_)
-            | Self::Tls { .. }
-            | Self::SeenAsAnother { .. }
-            | Self::Http { .. }
-            | Self::TooMany { .. } => {}
+        let failure = self.failure();
+        if let Self::Bind { hint, .. }
+        | Self::Connect { hint, .. }
+        | Self::TimedOut { hint, .. }
+        | Self::TlsTimedOut { hint, .. } = &mut self
+            && let Some(failure) = failure
+        {
+            *hint = explain(failure);
         }
         self
     }

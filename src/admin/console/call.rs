@@ -1,7 +1,7 @@
 //! What a form changes: the `/v1` route that does it, called from inside.
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::header::{CONTENT_TYPE, HOST, IF_MATCH};
 use axum::http::{Method, Request};
 use axum::response::Response;
@@ -69,17 +69,12 @@ pub(super) async fn call_if(
     body: &Value,
     version: Option<&str>,
 ) -> Result<Value, Refused> {
-    let reply = sent(api, operator, method, path, body, version).await?;
-    let status = reply.status();
-    let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
-    if status.is_success() {
-        return if bytes.is_empty() {
-            Ok(Value::Null)
-        } else {
-            serde_json::from_slice(&bytes).map_err(|_| broken("its reply is no JSON"))
-        };
+    let reply = accepted(sent(api, operator, method, path, body, version).await?).await?;
+    let bytes = whole(reply).await?;
+    if bytes.is_empty() {
+        return Ok(Value::Null);
     }
-    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| broken(status.as_str())))
+    serde_json::from_slice(&bytes).map_err(|_| broken("its reply is no JSON"))
 }
 
 /// The reply itself, for what is not JSON: a download is passed on while it is made.
@@ -87,13 +82,20 @@ pub(super) async fn call_if(
 /// # Errors
 /// What the API refuses it with.
 pub(super) async fn reply(api: &Router, operator: &Operator, path: &str) -> Result<Response, Refused> {
-    let reply = sent(api, operator, Method::GET, path, &Value::Null, None).await?;
-    if reply.status().is_success() {
+    accepted(sent(api, operator, Method::GET, path, &Value::Null, None).await?).await
+}
+
+/// The reply, unless it refuses the call.
+async fn accepted(reply: Response) -> Result<Response, Refused> {
+    let status = reply.status();
+    if status.is_success() {
         return Ok(reply);
     }
-    let status = reply.status();
-    let bytes = to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))?;
-    Err(serde_json::from_slice(&bytes).unwrap_or_else(|_| broken(status.as_str())))
+    Err(serde_json::from_slice(&whole(reply).await?).unwrap_or_else(|_| broken(status.as_str())))
+}
+
+async fn whole(reply: Response) -> Result<Bytes, Refused> {
+    to_bytes(reply.into_body(), LONGEST).await.map_err(|_| broken("its reply did not come whole"))
 }
 
 async fn sent(

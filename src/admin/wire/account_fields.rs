@@ -3,82 +3,69 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// The fields of `POST /v1/accounts`.
-/// Only for the document: requests are read by [`Fields`](super::fields::Fields).
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub(crate) struct AccountFields {
-    /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
-    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    pub name: String,
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub nickname: Option<String>,
-    /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
-    #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
-    pub platform: String,
-    /// The broker's `dhanClientId`: digits.
-    #[schema(pattern = "^[0-9]{1,20}$")]
-    pub client_id: String,
-    /// 4 to 6 digits. Write-only.
-    #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
-    pub pin: Option<String>,
-    /// Base32, as the broker shows it. Write-only.
-    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
-    pub totp_secret: Option<String>,
-    /// Write-only.
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub phone: Option<String>,
-    /// Write-only.
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub api_key: Option<String>,
-    /// Write-only.
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub api_secret: Option<String>,
-    /// A live token. Write-only.
-    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub access_token: Option<String>,
-    /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
-    /// many orders share.
-    #[schema(pattern = "^(any_id|idempotency_key)$")]
-    pub repeats_by: Option<String>,
+/// A body with fields of its own and those that an account is both made and changed by.
+macro_rules! with_account_fields {
+    ($(#[$doc:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$doc])*
+        #[derive(ToSchema)]
+        #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+        pub(crate) struct $name {
+            $($own)*
+            #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            pub nickname: Option<String>,
+            /// 4 to 6 digits. Write-only.
+            #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
+            pub pin: Option<String>,
+            /// Base32, as the broker shows it. Write-only.
+            #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
+            pub totp_secret: Option<String>,
+            /// Write-only.
+            #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            pub phone: Option<String>,
+            /// Write-only.
+            #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            pub api_key: Option<String>,
+            /// Write-only.
+            #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            pub api_secret: Option<String>,
+            /// A live token. Write-only.
+            #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            pub access_token: Option<String>,
+            /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
+            /// many orders share.
+            #[schema(pattern = "^(any_id|idempotency_key)$")]
+            pub repeats_by: Option<String>,
+        }
+    };
 }
 
-/// The fields of `PATCH /v1/accounts/{name}`; those that are not there stay as they are.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
-pub(crate) struct AccountChanges {
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub nickname: Option<String>,
-    /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
-    #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
-    pub platform: Option<String>,
-    /// The broker's `dhanClientId`: digits.
-    #[schema(pattern = "^[0-9]{1,20}$")]
-    pub client_id: Option<String>,
-    /// 4 to 6 digits. Write-only.
-    #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
-    pub pin: Option<String>,
-    /// Base32, as the broker shows it. Write-only.
-    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
-    pub totp_secret: Option<String>,
-    /// Write-only.
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub phone: Option<String>,
-    /// Write-only.
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub api_key: Option<String>,
-    /// Write-only.
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub api_secret: Option<String>,
-    /// A live token. Write-only.
-    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
-    pub access_token: Option<String>,
-    /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
-    /// many orders share.
-    #[schema(pattern = "^(any_id|idempotency_key)$")]
-    pub repeats_by: Option<String>,
-    /// Of `PATCH`: what to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.
-    pub remove: Option<Vec<Removable>>,
+with_account_fields! {
+    /// The fields of `POST /v1/accounts`.
+    AccountFields {
+        /// 1 to 64 of `A-Z a-z 0-9 . _ -`.
+        #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+        pub name: String,
+        /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
+        #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
+        pub platform: String,
+        /// The broker's `dhanClientId`: digits.
+        #[schema(pattern = "^[0-9]{1,20}$")]
+        pub client_id: String,
+    }
+}
+
+with_account_fields! {
+    /// The fields of `PATCH /v1/accounts/{name}`; those that are not there stay as they are.
+    AccountChanges {
+        /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
+        #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
+        pub platform: Option<String>,
+        /// The broker's `dhanClientId`: digits.
+        #[schema(pattern = "^[0-9]{1,20}$")]
+        pub client_id: Option<String>,
+        /// What to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.
+        pub remove: Option<Vec<Removable>>,
+    }
 }
 
 /// What of an account can be taken away.
