@@ -3,7 +3,9 @@
 //!
 //! Every output of every command is searched for the secrets that went in.
 
+mod accounts;
 mod canned;
+mod orders;
 mod running;
 mod sandboxed;
 mod terminal;
@@ -742,13 +744,15 @@ fn each_command_has_a_help_with_an_example() {
     for group in ["Run:", "Accounts and their addresses:", "At the broker:", "Everything else:"] {
         assert!(overview.contains(group), "{overview}");
     }
-    let commands: [(&str, &[&str]); 11] = [
+    let commands: [(&str, &[&str]); 13] = [
         ("status", &[]),
         ("reload", &[]),
-        ("account", &["list", "show", "create", "change", "delete", "leg"]),
+        ("account", &["list", "show", "limits", "create", "change", "delete", "leg"]),
         ("pool", &["list", "create", "delete"]),
-        ("pair", &["assign", "retire"]),
+        ("pair", &["assign", "reserve", "release", "retire"]),
         ("token", &["show", "set", "refresh", "consent"]),
+        ("totp", &["preview"]),
+        ("order", &["unsettled", "show", "settle"]),
         ("key", &["list", "create", "delete"]),
         ("ca", &["export"]),
         ("validate", &[]),

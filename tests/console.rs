@@ -9,6 +9,7 @@ mod jobs;
 mod pages;
 pub(crate) mod person;
 mod proof;
+mod stream;
 mod trouble;
 mod visitor;
 mod with_broker;

@@ -44,6 +44,8 @@ fn goals(figures: &[Figure]) -> Vec<Goal> {
     let kilobytes = |scene| scaled(figures, (scene, "memory", OURS, 0.0), 1e-3);
     let crowded = |measure| ratio(("port cliff", measure, OURS, 40_000.0), ("port cliff", measure, OURS, 0.0));
     let accounts = 10_000.0;
+    let watched =
+        |rate| ratio(("console", "CPU per order with consoles", OURS, rate), ("console", "CPU per order", OURS, rate));
     let growth = |measure, at| (("growth", measure, OURS, at), ("growth", measure, OURS, 1.0));
     let cost_of_growth = |at| {
         let (own, base) = growth("CPU per order", at);
@@ -100,6 +102,20 @@ fn goals(figures: &[Figure]) -> Vec<Goal> {
             "",
             ratio(("growth", "p99 while disturbed", OURS, accounts), ("growth", "p99", OURS, accounts)),
         ),
+        goal(
+            "10,000 accounts: the console's largest page",
+            50.0,
+            " KB",
+            scaled(figures, ("growth", "largest page of the console", OURS, accounts), 1.0),
+        ),
+        goal(
+            "10,000 accounts: the console's slowest page",
+            30.0,
+            " ms",
+            scaled(figures, ("growth", "slowest page of the console", OURS, accounts), 1.0),
+        ),
+        goal("CPU per order at 20 orders/s with 20 consoles open, to none", 1.05, "", watched(20.0)),
+        goal("CPU per order at 200 orders/s with 20 consoles open, to none", 1.05, "", watched(200.0)),
     ]
 }
 

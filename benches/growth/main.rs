@@ -12,6 +12,7 @@
 //!
 //! - [`site`]: a gateway and its accounts. [`broker`]: what answers, and looks at what came.
 //! - [`orders`]: what is asked. [`wire`]: one connection of a thread that blocks.
+//! - [`consoles`]: pages of the console, and what browsers that look cost an order.
 //! - [`cliff`]: new connections from a source that has thousands of ended ones.
 //! - [`results`]: a table.
 //! - From other benchmarks: [`load`] and [`open_loop`], [`tunnels`] and [`plain`]; [`cpu`], [`network`], [`figures`].
@@ -30,6 +31,7 @@
 
 mod broker;
 mod cliff;
+mod consoles;
 #[allow(dead_code, reason = "what each core did is of use to other benchmarks")]
 #[path = "../end_to_end/cpu.rs"]
 mod cpu;
@@ -86,14 +88,17 @@ const MAKING: Duration = Duration::from_secs(600);
 /// Below so many accounts the time to make them tells nothing of more of them.
 const TELLING: u64 = 100;
 /// What may be asked for by `--only`.
-const PARTS: [&str; 5] = ["idle", "cost", "latency", "reload", "cliff"];
+const PARTS: [&str; 6] = ["idle", "cost", "latency", "reload", "console", "cliff"];
+/// Consoles are measured with so many accounts, or the most that there are if those are fewer.
+const LOOKED_AT: u64 = 10_000;
 
 /// What grows with the number of accounts, and what TIME_WAITs cost.
 ///
 /// Each number of accounts has a gateway of its own, filled over its admin API. Measured are: the time from the start of
 /// the process until its first order is answered; memory, and CPU when idle; CPU an order with 64 connections; latency
 /// at 1,000 orders a second, once in peace and once with a reload a second and 20 changes of accounts a second; a
-/// reload; and cold orders and tunnels of an account whose address has 40,000 connections in TIME_WAIT.
+/// reload; with 10,000 accounts, size and time of the console's pages, and CPU an order with 20 browsers that hold its
+/// stream of events open; and cold orders and tunnels of an account whose address has 40,000 connections in TIME_WAIT.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Numbers of accounts. One whose making would take more than ten minutes is left out, and the report says so.
@@ -109,7 +114,7 @@ struct Arguments {
     /// TIME_WAITs of an account at the cliff.
     #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u16).range(1..=40_000))]
     time_waits: u16,
-    /// Only parts whose name contains one of these: idle, cost, latency, reload, cliff. The time of a start is measured
+    /// Only parts whose name contains one of these: idle, cost, latency, reload, console, cliff. The time of a start is measured
     /// with each but the last.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -239,6 +244,10 @@ fn growth(arguments: &Arguments, dir: &Path, report: &mut Report) {
                 let time = statistics::middle(&times).expect("a few reloads");
                 report.add(GROWTH, site.accounts, round, ("a reload", "ms"), time);
             }
+            if arguments.wants("console") && site.accounts == looked_at(&sites) {
+                consoles::look(round, site, report);
+                consoles::cost(round, site, arguments, &broker, report);
+            }
             site.rest();
         }
     }
@@ -249,6 +258,11 @@ fn growth(arguments: &Arguments, dir: &Path, report: &mut Report) {
         }
     }
     eprintln!("the broker saw {:?}", broker.seen());
+}
+
+/// With how many accounts consoles are measured.
+fn looked_at(sites: &[Site]) -> u64 {
+    sites.iter().map(|site| site.accounts).filter(|accounts| *accounts <= LOOKED_AT).max().unwrap_or_default()
 }
 
 /// How long it would take to make so many accounts, as far as is known, if that is more than is waited.

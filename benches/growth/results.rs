@@ -9,6 +9,8 @@ use crate::statistics::{middle, spread};
 pub(crate) const GROWTH: &str = "growth";
 /// That of a source with many ended connections; the size is the number of those.
 pub(crate) const CLIFF: &str = "port cliff";
+/// That of orders while browsers look; the size is the orders a second.
+pub(crate) const CONSOLE: &str = "console";
 /// What is measured, there is one.
 pub(crate) const PEER: &str = "sixgate";
 
@@ -111,6 +113,7 @@ impl fmt::Display for Report {
             writeln!(f, "NOTE:    {note}")?;
         }
         self.table(f, GROWTH, "By the number of accounts")?;
+        self.table(f, CONSOLE, "Orders while 20 browsers have the console open, by orders a second")?;
         self.table(f, CLIFF, "New connections by the number of the source's connections in TIME_WAIT")
     }
 }

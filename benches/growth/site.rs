@@ -119,15 +119,31 @@ impl Site {
     }
 
     /// CPU time of the threads that it has, to the nanosecond: at rest the kernel's ticks are too coarse.
-    fn exact_cpu(&self) -> Duration {
+    pub(crate) fn exact_cpu(&self) -> Duration {
+        self.cpu_of_threads(|_| true)
+    }
+
+    /// The same of those threads that serve callers.
+    pub(crate) fn callers_cpu(&self) -> Duration {
+        self.cpu_of_threads(|name| name.starts_with("worker-"))
+    }
+
+    fn cpu_of_threads(&self, wants: impl Fn(&str) -> bool) -> Duration {
         let threads = fs::read_dir(format!("/proc/{}/task", self.process_id())).expect("it runs");
-        let texts = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
+        let named =
+            |thread: &fs::DirEntry| fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| wants(&name));
+        let threads = threads.flatten().filter(named);
+        let texts = threads.filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
         let nanoseconds = |text: String| text.split(' ').next()?.parse::<u64>().ok();
         Duration::from_nanos(texts.filter_map(nanoseconds).sum())
     }
 
     pub(crate) fn admin(&self) -> Admin {
-        Admin::connect(self.admin, &admin_token(&self.dir))
+        Admin::connect(self.admin, &self.admin_token())
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        admin_token(&self.dir)
     }
 
     /// Resident memory in bytes.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::upstream::content_length;
 
 /// How long a connect or a reply may take. The first reply after a start may have to wait for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection.
 pub(crate) struct Wire {

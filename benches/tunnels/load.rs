@@ -207,7 +207,7 @@ pub(crate) fn idle_callers<T>(at: SocketAddr, request: &[u8], count: usize, look
         let request: Arc<[u8]> = request.into();
         let streams = hold(count, move |_| {
             let request = Arc::clone(&request);
-            async move { request(at, &request).await }
+            async move { call(at, &request).await }
         })
         .await;
         let seen = look();
@@ -239,7 +239,7 @@ where
     tasks.join_all().await.into_iter().flatten().collect()
 }
 
-async fn request(at: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
+async fn call(at: SocketAddr, request: &[u8]) -> io::Result<TcpStream> {
     let mut stream = connect(at).await?;
     stream.write_all(request).await?;
     let mut reply = Vec::with_capacity(1024);

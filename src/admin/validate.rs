@@ -1,6 +1,7 @@
 //! `/v1/accounts/{name}/validate` and `/v1/validate`: are accounts ready to trade?
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -9,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use tokio::time::Instant;
 
 use super::error::{Failure, Problem};
 use super::fields::{Fields, InPath};
@@ -25,10 +27,12 @@ use crate::telemetry::events::Subject;
 pub(super) const AT_ONCE: usize = 8;
 /// Rows that are read at once.
 const ROWS: usize = 500;
+/// How long a login that is under way is waited for.
+const LOGIN_SOON: Duration = Duration::from_secs(10);
 /// One JSON object a line.
 const LINES: &str = "application/x-ndjson";
 
-/// Look at one account. Changes nothing.
+/// Look at one account. Changes nothing. A login that is under way is waited for, ten seconds at most.
 #[utoipa::path(post, path = "/v1/accounts/{name}/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
     responses((status = 200, body = ChecksBody), (status = 404, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn one(
@@ -38,6 +42,8 @@ pub(super) async fn one(
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
     let account = admin.account(&name)?;
+    // Whoever has just given the secrets of a login would be told that there is no token.
+    account.token.wait_until_idle(Instant::now() + LOGIN_SOON).await;
     wait_for_room(&admin, &account).await?;
     let checks = look_only(&admin, &account).await;
     publish(&admin, &account.name, &checks);

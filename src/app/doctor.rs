@@ -62,7 +62,7 @@ pub enum Progress<'a> {
     },
 }
 
-/// Who hears of it.
+/// Called with what is done, as it is.
 type OnProgress<'a> = &'a (dyn Fn(Progress<'_>) + Sync);
 
 /// What is known of the gateway that a host is examined for.
@@ -230,7 +230,7 @@ fn seen(accounts: &Accounts) -> (Vec<Sender>, Vec<(String, String)>) {
     (senders, logins)
 }
 
-/// Examine the host. `tell` hears what is done, for people who wait.
+/// Examine the host. `on_progress` is called with what is done, for people who wait.
 ///
 /// # Errors
 /// This process ran out of something while it looked: nothing is known, neither good nor bad.
@@ -288,7 +288,7 @@ async fn look(egress: &Arc<Egress>, patient: &Patient, to: Ipv6Addr, wishes: Vec
     let wants = Wants { wishes, to, freebind: egress.freebind(), needs_unix: Vec::new(), clock_ahead: None };
     let look =
         move || -> Result<Looked, Lack> { Ok(Looked { facts: Facts::gather(wants)?, machine: Machine::read(&query) }) };
-    // It reads files and query the kernel.
+    // It reads files and asks the kernel.
     tokio::task::spawn_blocking(look).await.unwrap_or(Err(Lack::Memory))
 }
 

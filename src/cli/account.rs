@@ -1,5 +1,8 @@
 //! `sixgate account`.
 
+mod limits;
+mod list;
+
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,14 +14,14 @@ use super::endpoint::GatewayArguments;
 use super::failure::CallError;
 use super::fields::Fields;
 use super::secrets::SecretArguments;
-use super::table::{self, both_clocks, is, list, maybe, text};
+use super::table::{self, both_clocks, is, list as items, maybe, text};
 use super::{next_step, token, trouble};
 use crate::domain::{Platform, RepeatsBy};
 
-/// Trading accounts: list, show, create, change, delete, pin to a leg
+/// Trading accounts: list, show, limits, create, change, delete, pin to a leg
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  sixgate account list
+  sixgate account list --sort trouble
   sixgate account create alpha --platform DHAN_V2_AT_IPV6 --client-id 1000000001 --ask
   sixgate account create beta --platform DHAN_V2_IPV6 --client-id 1000000002
   sixgate account show alpha --json
@@ -34,15 +37,23 @@ pub(super) struct AccountArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Every account, with its pair, legs and token
-    #[command(after_long_help = "Examples:
-  sixgate account list
-  sixgate account list --json | jq -r '.items[] | select(.token.state != \"live\") | .name'")]
-    List,
+    List(list::ListArguments),
     /// One account, in full
     #[command(after_long_help = "Example:
   sixgate account show alpha")]
     Show {
+        /// The account's name
+        name: String,
+    },
+    /// How much of the broker's limits an account has used
+    ///
+    /// A row for each window of each limit. ALLOWED is what the gateway lets through: the broker's
+    /// number without `limits.margin`. Cancels and what else takes risk away go beyond it, up to
+    /// LIMIT. The broker is not asked.
+    #[command(after_long_help = "Examples:
+  sixgate account limits alpha
+  sixgate account limits alpha --json | jq '.items[] | select(.class == \"order\")'")]
+    Limits {
         /// The account's name
         name: String,
     },
@@ -218,59 +229,14 @@ enum Pin {
 pub(super) fn run(arguments: &AccountArguments) -> ExitCode {
     let json = arguments.output.json;
     client::run(&arguments.gateway, async |client| match &arguments.command {
-        Command::List => all(client, json).await,
+        Command::List(which) => list::list(client, which, json).await,
+        Command::Limits { name } => limits::limits(client, client::account(name)?, json).await,
         Command::Show { name } => show(client, name, json).await,
         Command::Create(create) => make(client, create, json).await,
         Command::Change(change) => alter(client, change, json).await,
         Command::Delete { name, yes } => delete(client, name, *yes, json).await,
         Command::Leg { name, leg } => pin(client, name, *leg, json).await,
     })
-}
-
-async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {
-    let items = client.list(&["v1", "accounts"]).await?;
-    if json {
-        table::print_items(&items)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows = table::values(&items).into_iter().map(|account| {
-        // A token that does not sign has no hours left, whatever it says of itself.
-        let signs = matches!(text(&account, "/token/state").as_str(), "live" | "refreshing");
-        let until = table::two_columns(&account, "/token/expires_at");
-        let [ist, utc] = if signs { until } else { ["-".to_owned(), "-".to_owned()] };
-        [
-            text(&account, "/name"),
-            text(&account, "/client_id"),
-            text(&account, "/platform"),
-            text(&account, "/pair/primary"),
-            text(&account, "/pair/secondary"),
-            legs_in_short(&account),
-            text(&account, "/token/state"),
-            ist,
-            utc,
-            text(&account, "/halted"),
-        ]
-    });
-    let header = [
-        "NAME",
-        "CLIENT ID",
-        "PLATFORM",
-        "PRIMARY",
-        "SECONDARY",
-        "LEGS",
-        "TOKEN",
-        "UNTIL (IST)",
-        "UNTIL (UTC)",
-        "HALTED",
-    ];
-    table::print(&table::table(header, rows))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `admits/tripped`: the primary and the secondary.
-fn legs_in_short(account: &Value) -> String {
-    let states: Vec<String> = list(account, "/legs").iter().map(|leg| text(leg, "/state")).collect();
-    if states.is_empty() { "-".to_owned() } else { states.join("/") }
 }
 
 async fn show(client: &Client, name: &str, json: bool) -> Result<ExitCode, CallError> {
@@ -304,7 +270,7 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
             rows.push((role, "-".to_owned()));
             continue;
         };
-        let leg = list(account, "/legs").iter().find(|leg| text(leg, "/role") == role);
+        let leg = items(account, "/legs").iter().find(|leg| text(leg, "/role") == role);
         rows.push((role, leg.map_or_else(|| address.clone(), |leg| format!("{address}  {}", leg_state(leg)))));
     }
     let token = account.pointer("/token").unwrap_or(&Value::Null);
@@ -327,7 +293,7 @@ fn validated(account: &Value) -> String {
     let Some(at) = maybe(account, "/validated/at") else {
         return format!("not since the gateway was started; sixgate validate {}", text(account, "/name"));
     };
-    let failed = list(account, "/validated/checks").iter().filter(|check| !is(check, "/ok"));
+    let failed = items(account, "/validated/checks").iter().filter(|check| !is(check, "/ok"));
     let failed: Vec<String> =
         failed.map(|check| format!("{} {}", text(check, "/name"), text(check, "/result"))).collect();
     let found = if failed.is_empty() { "ready".to_owned() } else { failed.join(", ") };
@@ -368,7 +334,7 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
         made = client.get(&["v1", "accounts", name]).await?;
     }
     let code = print(&made, json)?;
-    if let Some(next) = next_step::steps(&made.value()?).filter(|_| !json) {
+    if let Some(next) = next_step::advice(&made.value()?).filter(|_| !json) {
         eprintln!("{next}");
     }
     Ok(code)

@@ -15,6 +15,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("PUT /v1/accounts/{}/token", "sixgate token set {} --ask"),
     ("POST /v1/accounts/{}/keys", "sixgate key create {}"),
     ("PUT /v1/accounts/{}/halt", "sixgate halt {}"),
+    ("GET /v1/accounts/{}/limits", "sixgate account limits {}"),
     ("PUT /v1/accounts/{}/leg", "sixgate account leg {}"),
     ("PATCH /v1/accounts/{}", "sixgate account change {} --ask"),
     ("DELETE /v1/accounts/{}", "sixgate account delete {}"),
@@ -27,6 +28,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("POST /v1/validate", "sixgate validate --all"),
     ("POST /v1/reload", "sixgate reload"),
     ("GET /v1/host", "sixgate status"),
+    ("POST /v1/pools/{}/reservations", "sixgate pair reserve --pool {}"),
+    ("POST /v1/totp/preview", "sixgate totp preview"),
+    ("POST /v1/orders/{}/settled", "sixgate order settle {}"),
+    ("GET /v1/orders/unsettled", "sixgate order unsettled"),
     ("GET /v1/orders", "sixgate journal list"),
 ];
 
@@ -83,6 +88,8 @@ mod tests {
             ("make it by POST /v1/accounts", "make it by sixgate account create"),
             ("POST /v1/pools, or PATCH /v1/accounts/x", "sixgate pool create, or sixgate account change x --ask"),
             ("GET /v1/accounts/x/unknown stays", "GET /v1/accounts/x/unknown stays"),
+            ("settle it by POST /v1/orders/0190-7e54/settled", "settle it by sixgate order settle 0190-7e54"),
+            ("GET /v1/orders/unsettled names it", "sixgate order unsettled names it"),
             ("no call at all €", "no call at all €"),
         ] {
             assert_eq!(commands(text), told);

@@ -191,12 +191,24 @@ impl Client {
     /// # Errors
     /// [`CallError`].
     pub(super) async fn list(&self, path: &[&str]) -> Result<Vec<Box<RawValue>>, CallError> {
+        self.list_of(path, &[]).await
+    }
+
+    /// Every item of a list that passes this filter.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub(super) async fn list_of(
+        &self,
+        path: &[&str],
+        filter: &[(&str, &str)],
+    ) -> Result<Vec<Box<RawValue>>, CallError> {
         let mut items = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
             // Names need no escapes; `Url` would add them if they did.
             let query: Vec<(&str, &str)> = cursor.iter().map(|cursor| ("cursor", cursor.as_str())).collect();
-            let query = [&[("limit", PAGE)], query.as_slice()].concat();
+            let query = [&[("limit", PAGE)], filter, query.as_slice()].concat();
             let response = self.send(self.request(Method::GET, path, &query, None).timeout(ANSWER)).await?;
             let answer = self.whole(response).await?;
             let strange = || CallError::Strange { at: self.at.clone(), status: StatusCode::OK };

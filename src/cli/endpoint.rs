@@ -112,10 +112,21 @@ impl Endpoint {
         let mut running = running.filter(|gateway| admin.is_none_or(|admin| admin == gateway.admin));
         let Some(one) = running.next() else { return Ok(None) };
         if let Some(other) = running.next() {
-            let text = format!(
-                "several sandboxes run; say which with --admin (or SIXGATE_ADMIN), for example {} or {}",
-                one.admin, other.admin
-            );
+            // Two network namespaces have the same addresses.
+            let text = if one.admin == other.admin {
+                format!(
+                    "several sandboxes run at {0}, each in a network of its own; say which: --admin {0} --token-file {1}, \
+                     or --token-file {2}",
+                    one.admin,
+                    one.token_file.display(),
+                    other.token_file.display()
+                )
+            } else {
+                format!(
+                    "several sandboxes run; say which with --admin (or SIXGATE_ADMIN), for example {} or {}",
+                    one.admin, other.admin
+                )
+            };
             return Err(CallError::Usage(text));
         }
         Ok(Some(Self { location: Location::parse(&one.admin)?, token_file: one.token_file, config: None }))

@@ -132,7 +132,7 @@ impl CallError {
     }
 }
 
-/// Tell what went wrong, and how the program ends.
+/// Print what went wrong; how the program ends.
 pub(super) fn exit_code(done: Result<ExitCode, CallError>) -> ExitCode {
     let err = match done {
         Ok(code) => return code,

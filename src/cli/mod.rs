@@ -17,6 +17,7 @@ mod journal;
 mod key;
 mod man;
 mod next_step;
+mod order;
 mod overview;
 mod pair;
 mod pool;
@@ -34,6 +35,7 @@ mod status;
 mod table;
 mod text;
 mod token;
+mod totp;
 mod trouble;
 mod validate;
 
@@ -71,6 +73,8 @@ enum Command {
     Purge(purge::PurgeArguments),
     Key(key::KeyArguments),
     Token(token::TokenArguments),
+    Totp(totp::TotpArguments),
+    Order(order::OrderArguments),
     Validate(validate::ValidateArguments),
     Register(register::RegisterArguments),
     Halt(halt::HaltArguments),
@@ -110,6 +114,8 @@ pub fn run() -> ExitCode {
         Command::Purge(arguments) => purge::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
+        Command::Totp(arguments) => totp::run(&arguments),
+        Command::Order(arguments) => order::run(&arguments),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Register(arguments) => register::run(&arguments),
         Command::Halt(arguments) => halt::run(&arguments),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::table::{list, maybe, text};
 
 /// The steps that are left until the account can trade, for standard error; nothing where none is known.
-pub(super) fn steps(account: &Value) -> Option<String> {
+pub(super) fn advice(account: &Value) -> Option<String> {
     let steps = steps(account);
     if steps.is_empty() {
         return None;
@@ -50,7 +50,7 @@ fn steps(account: &Value) -> Vec<String> {
 mod tests {
     use serde_json::json;
 
-    use super::steps;
+    use super::advice;
 
     /// An address that is registered before it works is there for a week.
     #[test]
@@ -60,14 +60,14 @@ mod tests {
                 "legs": [{ "address": "2001:db8:a1::1", "reason": reason }, { "address": "2001:db8:a2::1", "reason": null }],
                 "token": { "state": token } })
         };
-        let steps = steps(&account(Some("address_gone"), "absent", "DHAN_V2_IPV6")).unwrap();
+        let steps = advice(&account(Some("address_gone"), "absent", "DHAN_V2_IPV6")).unwrap();
         let at = |word: &str| steps.find(word).unwrap_or_else(|| panic!("no {word}: {steps}"));
         let order = ["ip -6 route add local 2001:db8:a1::1/128", "token set alpha", "validate alpha", "register alpha"];
         assert!(order.map(at).is_sorted(), "{steps}");
         assert!(!steps.contains("local 2001:db8:a2::1"), "{steps}");
-        let steps = steps(&account(None, "live", "DHAN_V2_AT_IPV6")).unwrap();
+        let steps = advice(&account(None, "live", "DHAN_V2_AT_IPV6")).unwrap();
         assert!(!steps.contains("ip -6") && !steps.contains("token"), "{steps}");
-        let steps = steps(&json!({ "name": "alpha", "pair": null })).unwrap();
+        let steps = advice(&json!({ "name": "alpha", "pair": null })).unwrap();
         assert!(steps.contains("pair assign alpha") && !steps.contains("register"), "{steps}");
     }
 }

@@ -6,7 +6,7 @@ use clap::Command;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Run", &["serve", "sandbox", "check", "status", "reload", "doctor", "console"]),
     ("Accounts and their addresses", &["account", "pool", "pair", "purge", "key"]),
-    ("At the broker", &["token", "validate", "register", "halt"]),
+    ("At the broker", &["token", "totp", "validate", "register", "halt", "order"]),
     ("Records and state", &["journal", "backup", "restore", "rekey"]),
     ("Everything else", &["ca", "completions", "man"]),
 ];

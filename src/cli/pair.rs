@@ -10,13 +10,15 @@ use super::endpoint::GatewayArguments;
 use super::failure::CallError;
 use super::fields::Fields;
 use super::next_step;
-use super::table::{self, text};
+use super::table::{self, both_clocks, text};
+use super::text::clean;
 
-/// An account's two addresses: assign, retire
+/// An account's two addresses: assign, retire, set aside
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   sixgate pair assign alpha
   sixgate pair assign alpha --primary 2001:db8:a1::77 --secondary 2001:db8:a2::77
+  sixgate pair reserve --pool main
   sixgate pair retire alpha --yes")]
 pub(super) struct PairArguments {
     #[command(subcommand)]
@@ -37,12 +39,13 @@ enum Command {
     #[command(after_long_help = "Examples:
   sixgate pair assign alpha
   sixgate pair assign alpha --pool main
-  sixgate pair assign alpha --primary 2001:db8:a1::77 --secondary 2001:db8:a2::77")]
+  sixgate pair assign alpha --primary 2001:db8:a1::77 --secondary 2001:db8:a2::77
+  sixgate pair assign alpha --reservation 5f0c2b6e9d")]
     Assign {
         /// The account's name
         name: String,
         /// The pool to take it from; not needed while there is one
-        #[arg(long, value_name = "NAME", conflicts_with_all = ["primary", "secondary"])]
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["primary", "secondary", "reservation"])]
         pool: Option<String>,
         /// Your own primary address
         #[arg(long, value_name = "ADDRESS", requires = "secondary")]
@@ -50,6 +53,31 @@ enum Command {
         /// Your own secondary address
         #[arg(long, value_name = "ADDRESS", requires = "primary")]
         secondary: Option<Ipv6Addr>,
+        /// The pair that `sixgate pair reserve` set aside under this id
+        #[arg(long, value_name = "ID", conflicts_with_all = ["primary", "secondary"])]
+        reservation: Option<String>,
+    },
+    /// Set the next free pair aside for ten minutes, and print its id
+    ///
+    /// You see which addresses an account will get before there is the account. Nobody else is
+    /// given them meanwhile. A restart of the gateway ends it.
+    #[command(after_long_help = "Examples:
+  sixgate pair reserve
+  sixgate pair assign alpha --reservation $(sixgate pair reserve --pool main --json | jq -r .id)")]
+    Reserve {
+        /// The pool to take it from; not needed while there is one
+        #[arg(long, value_name = "NAME")]
+        pool: Option<String>,
+    },
+    /// Give back a pair that was set aside
+    #[command(after_long_help = "Example:
+  sixgate pair release 5f0c2b6e9d --pool main")]
+    Release {
+        /// What `sixgate pair reserve` printed
+        id: String,
+        /// The pool that it is of; not needed while there is one
+        #[arg(long, value_name = "NAME")]
+        pool: Option<String>,
     },
     /// Take an account's pair away from it, for good
     ///
@@ -70,13 +98,16 @@ enum Command {
 pub(super) fn run(arguments: &PairArguments) -> ExitCode {
     let json = arguments.output.json;
     client::run(&arguments.gateway, async |client| match &arguments.command {
-        Command::Assign { name, pool, primary, secondary } => {
+        Command::Assign { name, pool, primary, secondary, reservation } => {
             let mut fields = Fields::default();
             fields.may("pool", pool.as_deref());
             fields.may("primary", primary.map(|address| address.to_string()));
             fields.may("secondary", secondary.map(|address| address.to_string()));
+            fields.may("reservation", reservation.as_deref());
             assign(client, client::account(name)?, fields, json).await
         }
+        Command::Reserve { pool } => reserve(client, pool.as_deref(), json).await,
+        Command::Release { id, pool } => release(client, id, pool.as_deref(), json).await,
         Command::Retire { name, yes } => retire(client, client::account(name)?, *yes, json).await,
     })
 }
@@ -91,8 +122,50 @@ async fn assign(client: &Client, name: &str, fields: Fields, json: bool) -> Resu
     let rows = [("primary", text(&pair, "/primary")), ("secondary", text(&pair, "/secondary"))];
     table::print(&table::lines(rows))?;
     let account = client.get(&["v1", "accounts", name]).await?.value()?;
-    if let Some(next) = next_step::steps(&account) {
+    if let Some(next) = next_step::advice(&account) {
         eprintln!("{next}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The pool that was named, or the only one.
+async fn pool_of(client: &Client, named: Option<&str>) -> Result<String, CallError> {
+    if let Some(name) = named {
+        return client::checked("the pool's name", name).map(str::to_owned);
+    }
+    let pools = table::values(&client.list(&["v1", "pools"]).await?);
+    let names: Vec<String> = pools.iter().map(|pool| text(pool, "/name")).collect();
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        [] => Err(CallError::Refused { text: "there is no pool; make one: sixgate pool create".to_owned() }),
+        several => Err(CallError::Usage(format!("say which pool (--pool NAME): there are {}", several.join(", ")))),
+    }
+}
+
+async fn reserve(client: &Client, pool: Option<&str>, json: bool) -> Result<ExitCode, CallError> {
+    let pool = pool_of(client, pool).await?;
+    let answer = client.post(&["v1", "pools", &pool, "reservations"], Fields::default()).await?;
+    if json {
+        table::print(&answer.text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let reserved = answer.value()?;
+    table::print(&table::lines([
+        ("id", text(&reserved, "/id")),
+        ("pool", pool),
+        ("primary", text(&reserved, "/primary")),
+        ("secondary", text(&reserved, "/secondary")),
+        ("until", both_clocks(&text(&reserved, "/until"))),
+    ]))?;
+    eprintln!("Next: sixgate pair assign NAME --reservation {}", clean(&text(&reserved, "/id")));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn release(client: &Client, id: &str, pool: Option<&str>, json: bool) -> Result<ExitCode, CallError> {
+    let pool = pool_of(client, pool).await?;
+    client.delete(&["v1", "pools", &pool, "reservations", id]).await?;
+    if !json {
+        table::print("the pair is free again")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -155,6 +155,29 @@ pub(super) fn prompt(question: &str) -> Result<Secret, CallError> {
     Ok(answer)
 }
 
+/// The one secret of a command, from its `--file` or by `--ask`.
+///
+/// # Errors
+/// [`CallError`]; a usage if neither was given.
+pub(super) fn from_file_or_prompt(file: Option<&Path>, ask: bool, what: &str) -> Result<Secret, CallError> {
+    match file {
+        Some(file) => read_file("--file", file),
+        None if ask => prompt(what),
+        None => Err(CallError::Usage(format!(
+            "say where the {} is: --file FILE, --file - for standard input, or --ask to be asked for it",
+            lowered(what)
+        ))),
+    }
+}
+
+/// As it stands within a sentence: `Access token` as `access token`, and `TOTP secret` as it is.
+fn lowered(what: &str) -> String {
+    match what.split_at_checked(1) {
+        Some((first, rest)) if rest.starts_with(|next: char| next.is_lowercase()) => first.to_lowercase() + rest,
+        Some(_) | None => what.to_owned(),
+    }
+}
+
 fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
@@ -192,7 +215,7 @@ pub(super) fn read_file(option: &str, file: &Path) -> Result<Secret, CallError> 
 }
 
 /// The commands that take secrets.
-const TAKERS: [&str; 2] = ["account", "token"];
+const TAKERS: [&str; 3] = ["account", "token", "totp"];
 /// What people try, and the option to use in its place.
 const MISPLACED: [(&str, &str); 7] = [
     ("pin", "--pin-file"),
@@ -233,7 +256,7 @@ pub(super) fn refuse_misplaced(matches: &ArgMatches) -> Result<(), CallError> {
     let Some((_, matches)) = matches.subcommand() else { return Ok(()) };
     let given = |name: &str| matches.try_contains_id(name).unwrap_or(false);
     if let Some((_, option)) = MISPLACED.iter().find(|(name, _)| given(name)) {
-        let option = if taker == "token" { "--file" } else { option };
+        let option = if taker == "account" { option } else { "--file" };
         return Err(CallError::Usage(format!(
             "a secret is not given as an argument: every user of this host could read it there, and the shell keeps it in \
              its history. Use {option} FILE, {option} - for standard input, or --ask to be asked on the terminal"

@@ -104,14 +104,7 @@ pub(super) fn run(arguments: &TokenArguments) -> ExitCode {
 
 async fn give(client: &Client, set: &Set, json: bool) -> Result<ExitCode, CallError> {
     let name = client::account(&set.name)?;
-    let token = match &set.file {
-        Some(file) => secrets::read_file("--file", file)?,
-        None if set.ask => secrets::prompt("Access token")?,
-        None => {
-            let text = "say where the token is: --file FILE, --file - for standard input, or --ask to be asked for it";
-            return Err(CallError::Usage(text.to_owned()));
-        }
-    };
+    let token = secrets::from_file_or_prompt(set.file.as_deref(), set.ask, "Access token")?;
     let mut fields = Fields::default();
     fields.secret("access_token", &token);
     let answer = client.put(&["v1", "accounts", name, "token"], fields).await?;

@@ -79,7 +79,7 @@ impl SharedQuestion {
         Arc::strong_count(self) > 1
     }
 
-    /// The answer to the question as it was put at `since` or later, by somebody else or here by `ask`. That it was put
+    /// The answer to the question as it was put at `since` or later, by somebody else or here by `question`. That it was put
     /// in vain while this waited holds for this one too, and somebody else's is waited for no longer than `patience`: it
     /// may have another line to ask by. Cancel-safe.
     pub(super) async fn put(

@@ -25,7 +25,7 @@ impl<T> Default for Corroborated<T> {
 }
 
 impl<T> Corroborated<T> {
-    /// Nothing was told yet.
+    /// Nothing was reported yet.
     pub const fn new() -> Self {
         Self { believed: None, doubted: None }
     }

@@ -72,7 +72,7 @@ struct Spot {
     comer: NewCaller,
     /// What it is, in the low bits, and since when, in milliseconds of the house.
     state: AtomicU64,
-    /// When it was told to go, in milliseconds of the house and one more; 0: it was not.
+    /// When it was requested to close, in milliseconds of the house and one more; 0: it was not.
     close_requested: AtomicU64,
     waker: AtomicWaker,
 }
@@ -90,7 +90,7 @@ impl Spot {
         (state & KIND, state >> 2)
     }
 
-    /// When it was told to go, if it was.
+    /// When it was requested to close, if it was.
     fn close_requested_at(&self) -> Option<u64> {
         self.close_requested.load(Ordering::Acquire).checked_sub(1)
     }

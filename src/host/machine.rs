@@ -76,7 +76,7 @@ pub(super) struct Settings {
 }
 
 impl Machine {
-    /// Look. It reads files and query the kernel: not on a thread that orders wait for.
+    /// Look. It reads files and asks the kernel: not on a thread that orders wait for.
     pub fn read(query: &MachineQuery) -> Self {
         let root = Path::new("/");
         let mut machine = Self {

@@ -10,7 +10,7 @@
 //!   only twice in a row is proof ([`Reason::SeenAsAnother`](super::Reason)).
 //! - What the broker does not say proves nothing, for or against.
 //! - Later looks: a few times a day, soon after addresses or routes of this host changed,
-//!   and sooner where the last one told nothing; only for accounts in use. Legs that are
+//!   and sooner where the last one gave nothing; only for accounts in use. Legs that are
 //!   kept warm are looked at before anybody asks.
 //!
 //! Bounds: one look at once for each leg, 64 over all; of those that nobody waits

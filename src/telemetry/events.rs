@@ -2,7 +2,7 @@
 //!
 //! The last `KEPT` are kept, each with a number that rises by one, so that a watcher who was away goes on where it
 //! was and is told what it has missed. Bounded: who reads too slowly loses the oldest and is told how many. Nobody who
-//! tells waits, and an event is put into words only for who reads it. Holds no secret: only what the API shows of the
+//! publishes waits, and an event is put into words only for who reads it. Holds no secret: only what the API shows of the
 //! same things.
 
 use std::collections::VecDeque;
@@ -89,7 +89,7 @@ impl Event {
     }
 }
 
-/// What an event is known by: the run of the gateway that told it, and its number.
+/// What an event is known by: the run of the gateway that published it, and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId {
     /// Which run of the gateway it was.
@@ -136,7 +136,7 @@ pub enum Begin {
 pub enum Gap {
     /// So many were dropped for newer ones before they were read.
     Dropped(u64),
-    /// The gateway was started again, and what the run before told is gone.
+    /// The gateway was started again, and what the run before published is gone.
     Restarted,
 }
 
@@ -164,7 +164,7 @@ struct Shared {
     news: Notify,
 }
 
-/// Where events are told and heard. Cheap to clone.
+/// Where events are published and heard. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Shared>);
 
@@ -182,7 +182,7 @@ impl Events {
         Self(Arc::new(Shared { run, began, ring, news: Notify::new() }))
     }
 
-    /// Tell. `data` is asked for when somebody reads it, and once.
+    /// Publish an event. `data` is called when somebody reads it, and once.
     pub fn publish(&self, subject: Subject, account: &AccountName, data: impl Fn() -> Value + Send + Sync + 'static) {
         self.publish_at(Timestamp::now(), subject, account, Box::new(data));
     }
@@ -254,7 +254,7 @@ impl Listener {
     pub async fn next(&mut self) -> Vec<Heard> {
         let events = self.events.clone();
         loop {
-            // Before anything is looked at: what is told from here on wakes it.
+            // Before anything is looked at: what is published from here on wakes it.
             let mut news = pin!(events.0.news.notified());
             news.as_mut().enable();
             let heard = self.take();

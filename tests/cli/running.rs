@@ -122,17 +122,21 @@ fn every_command_keeps_to_the_table_of_exit_codes() {
     nobody.file("state/admin.token", "sga_canned\n");
     nobody.file("bad.toml", "[listener]\n");
     // Nobody is there.
-    let calls: [&[&str]; 22] = [
+    let calls: [&[&str]; 30] = [
         &["status"],
         &["reload"],
         &["account", "list"],
+        &["account", "list", "--state", "live", "--problem", "halted", "--query", "a", "--sort", "trouble"],
         &["account", "show", "a"],
+        &["account", "limits", "a"],
         &["account", "create", "a", "--platform", "DHAN_V2_IPV6", "--client-id", "1"],
         &["account", "change", "a", "--nickname", "b"],
         &["account", "delete", "a", "--yes"],
         &["account", "leg", "a", "auto"],
         &["pool", "list"],
         &["pair", "assign", "a"],
+        &["pair", "reserve"],
+        &["pair", "release", "5f0c2b6e9d", "--pool", "main"],
         &["pair", "retire", "a", "--yes"],
         &["key", "list", "a"],
         &["key", "create", "a"],
@@ -140,6 +144,10 @@ fn every_command_keeps_to_the_table_of_exit_codes() {
         &["token", "set", "a", "--file", "token.txt"],
         &["token", "refresh", "a"],
         &["token", "consent", "a"],
+        &["totp", "preview", "--file", "token.txt"],
+        &["order", "unsettled"],
+        &["order", "show", "a", "1"],
+        &["order", "settle", "r", "--note", "looked"],
         &["validate", "a"],
         &["validate", "--all"],
         &["register", "a", "--show"],
@@ -169,6 +177,11 @@ fn every_command_keeps_to_the_table_of_exit_codes() {
         &["sandbox", "--accounts-file", "bad.toml"],
         &["no-such-command"],
         &["account", "delete", "a"],
+        &["account", "list", "--state", "dead"],
+        &["account", "list", "--problem", "none"],
+        &["order", "settle", "r"],
+        &["order", "settle", "r", "--note", "looked", "--outcome", "unknown"],
+        &["totp", "preview"],
         &["validate"],
         &["completions", "csh"],
     ] {

@@ -1,10 +1,11 @@
-//! `/docs`: the OpenAPI document as a page, made once. No script and no byte of anybody else.
+//! `/docs`: the OpenAPI document as pages: every call in a line, and a page for each. On one page the whole document
+//! would have 150 KB. No script and no byte of anybody else.
 
 use maud::{Markup, html};
 use serde_json::Value;
 
-/// The document as a page's content: calls by what they are about, each with its parameters, fields and answers.
-pub(super) fn content(document: &Value) -> Markup {
+/// Every call in a line, by what they are about.
+pub(super) fn overview(document: &Value) -> Markup {
     let mut tags: Vec<(&str, Vec<Operation<'_>>)> = Vec::new();
     for operation in operations(document) {
         let tag = operation.of.pointer("/tags/0").and_then(Value::as_str).unwrap_or("other");
@@ -21,10 +22,24 @@ pub(super) fn content(document: &Value) -> Markup {
         @for (tag, operations) in &tags {
             section aria-labelledby=(tag) {
                 h2 id=(tag) { (tag) }
-                @for operation in operations { (shown(document, operation)) }
+                ul { @for Operation { method, path, of } in operations {
+                    li {
+                        a href={ "/docs?call=" (text(of, "/operationId")) } { code { (method.to_uppercase()) " " (path) } }
+                        " " (first_sentence(of))
+                    }
+                } }
             }
         }
     }
+}
+
+/// One call with its parameters, fields and answers, if there is one of this id.
+pub(super) fn call(document: &Value, id: &str) -> Option<Markup> {
+    let operation = operations(document).find(|operation| text(operation.of, "/operationId") == id)?;
+    Some(html! {
+        p { a href="/docs" { "All calls" } }
+        (shown(document, &operation))
+    })
 }
 
 /// A method on a path.
@@ -49,29 +64,27 @@ fn shown(document: &Value, operation: &Operation<'_>) -> Markup {
     let Operation { method, path, of } = operation;
     let body = of.pointer("/requestBody/content").and_then(Value::as_object).and_then(|kinds| kinds.values().next());
     html! {
-        details id=(text(of, "/operationId")) {
-            summary { code { (method.to_uppercase()) " " (path) } " " (first_sentence(of)) }
-            p { (text(of, "/summary")) " " (text(of, "/description")) }
-            @if let Some(parameters) = of.get("parameters").and_then(Value::as_array).filter(|list| !list.is_empty()) {
-                h3 { "Parameters" }
-                dl { @for parameter in parameters {
-                    dt { code { (text(parameter, "/name")) } " (" (text(parameter, "/in")) ")" }
-                    dd { (kind(&parameter["schema"])) " " (text(parameter, "/description")) }
-                } }
-            }
-            @if let Some(schema) = body.and_then(|body| body.get("schema")) { h3 { "Body" } (fields(document, schema, 0)) }
-            h3 { "Answers" }
-            dl { @for (status, answer) in of.get("responses").and_then(Value::as_object).into_iter().flatten() {
-                dt { (status) }
-                dd {
-                    (text(answer, "/description"))
-                    @for (media, content) in answer.get("content").and_then(Value::as_object).into_iter().flatten() {
-                        div.hint { (media) }
-                        @if status.starts_with('2') { (fields(document, &content["schema"], 0)) }
-                    }
-                }
+        h1 { code { (method.to_uppercase()) " " (path) } }
+        p { (text(of, "/summary")) " " (text(of, "/description")) }
+        @if let Some(parameters) = of.get("parameters").and_then(Value::as_array).filter(|list| !list.is_empty()) {
+            h2 { "Parameters" }
+            dl { @for parameter in parameters {
+                dt { code { (text(parameter, "/name")) } " (" (text(parameter, "/in")) ")" }
+                dd { (kind(&parameter["schema"])) " " (text(parameter, "/description")) }
             } }
         }
+        @if let Some(schema) = body.and_then(|body| body.get("schema")) { h2 { "Body" } (fields(document, schema, 0)) }
+        h2 { "Answers" }
+        dl { @for (status, answer) in of.get("responses").and_then(Value::as_object).into_iter().flatten() {
+            dt { (status) }
+            dd {
+                (text(answer, "/description"))
+                @for (media, content) in answer.get("content").and_then(Value::as_object).into_iter().flatten() {
+                    div.hint { (media) }
+                    @if status.starts_with('2') { (fields(document, &content["schema"], 0)) }
+                }
+            }
+        } }
     }
 }
 
@@ -116,21 +129,28 @@ fn kind(schema: &Value) -> String {
 mod tests {
     use super::*;
 
-    /// Every call of the API is on the page, and every field that a call takes.
+    /// Every call of the API has a line and a page, every field that a call takes is there, and no page is large.
     #[test]
     fn every_call_and_field_is_there() {
         let document: Value = serde_json::from_str(&crate::admin::openapi()).unwrap();
-        let page = content(&document).into_string();
-        let mut count = 0;
+        let overview = overview(&document).into_string();
+        let mut pages = vec![overview.clone()];
         for Operation { method, path, of } in operations(&document) {
-            assert!(page.contains(&format!("{} {path}", method.to_uppercase())), "{method} {path}");
-            assert!(page.contains(&format!("id=\"{}\"", text(of, "/operationId"))), "{method} {path}");
-            count += 1;
+            let (id, name) = (text(of, "/operationId"), format!("{} {path}", method.to_uppercase()));
+            assert!(overview.contains(&format!("\"/docs?call={id}\"")) && overview.contains(&name), "{name}");
+            let page = call(&document, id).unwrap().into_string();
+            assert!(page.contains(&name), "{name}: {page}");
+            pages.push(page);
         }
-        assert!(count > 25, "{count}");
+        assert!(pages.len() > 25, "{}", pages.len());
         for field in ["totp_secret", "client_id", "secondary", "halted", "cursor"] {
-            assert!(page.contains(&format!("<code>{field}</code>")), "{field}");
+            let field = format!("<code>{field}</code>");
+            assert!(pages.iter().any(|page| page.contains(&field)), "{field}");
         }
-        assert!(!page.contains("src=") && !page.contains("href=\"http") && !page.contains("<script"));
+        for page in &pages {
+            assert!(page.len() < 45_000, "{} bytes: {page}", page.len());
+            assert!(!page.contains("src=") && !page.contains("href=\"http") && !page.contains("<script"));
+        }
+        assert!(call(&document, "nothing").is_none());
     }
 }

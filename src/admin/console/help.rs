@@ -1,9 +1,11 @@
 //! Help: the words of the console, its keys, and where to read on.
 
 use axum::Extension;
-use axum::extract::State;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use maud::html;
+use serde::Deserialize;
 
 use super::context::Console;
 use super::docs;
@@ -76,11 +78,27 @@ pub(super) async fn show(State(console): State<Console>, Extension(visitor): Ext
     page::page(&console, &visitor, Part::Help, "Help", &content)
 }
 
-/// `/docs`: the admin API, for whoever may read `/openapi.json`.
-pub(super) async fn api(State(console): State<Console>, visitor: Option<Extension<Visitor>>) -> Response {
-    let content = docs::content(&console.document);
+/// Which call's page.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    call: Option<String>,
+}
+
+/// `/docs`: the admin API, for whoever may read `/openapi.json`; with `call` one of its calls.
+pub(super) async fn api(
+    State(console): State<Console>,
+    visitor: Option<Extension<Visitor>>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let content = match wanted.call {
+        None => docs::overview(&console.document),
+        Some(id) => match docs::call(&console.document, &id) {
+            Some(content) => content,
+            None => return page::refused(StatusCode::NOT_FOUND, "No such call", "All of them are on /docs."),
+        },
+    };
     match visitor {
         Some(Extension(visitor)) => page::page(&console, &visitor, Part::Help, "Admin API", &content),
-        None => page::document(axum::http::StatusCode::OK, "Admin API", &html! { main #main { (content) } }),
+        None => page::document(StatusCode::OK, "Admin API", &html! { main #main { (content) } }),
     }
 }

@@ -1,14 +1,19 @@
 //! `/console/events`: what happens, for pages that are open. Each event is the account's name and its kind alone; the
 //! page then fetches anew what it shows.
+//!
+//! Whoever publishes an event must not pay for those who look: after lines were sent, a stream sleeps for [`TOGETHER`]
+//! and is woken by nothing. What happened meanwhile is sent as one piece then, each account and kind once.
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event as Line, KeepAlive, Sse};
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
+use futures_util::{FutureExt, Stream};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::context::Console;
 use super::visitor::Visitor;
@@ -16,54 +21,97 @@ use crate::telemetry::events::{Begin, Heard, Listener};
 
 /// How often a stream on which nothing happens is kept alive, and its session looked at.
 const LOOK: Duration = Duration::from_secs(10);
+/// What happens within this time after the last that was sent is sent together. A page that follows within a second is
+/// live for a person, and each line makes the page fetch itself anew.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What happens from now on, until the session ends.
 pub(super) async fn events(
     State(console): State<Console>,
     Extension(visitor): Extension<Visitor>,
-) -> Sse<impl stream::Stream<Item = Result<Line, Infallible>>> {
-    let heard = Stream {
-        events: console.admin.orders.events.listen(Begin::Now),
-        heard: VecDeque::new(),
-        console,
-        visitor,
-        open: true,
-    };
-    Sse::new(stream::unfold(heard, Stream::next)).keep_alive(KeepAlive::new().interval(LOOK))
+) -> Sse<impl Stream<Item = Result<Line, Infallible>>> {
+    let events = console.admin.orders.events.listen(Begin::Now);
+    let watcher = Watcher { events, console, visitor, ready_at: Instant::now() };
+    let lines = stream::unfold(Some(watcher), async |watcher| watcher?.next().await).flat_map(stream::iter);
+    Sse::new(lines.map(Ok)).keep_alive(KeepAlive::new().interval(LOOK))
 }
 
-/// A stream that somebody reads.
-struct Stream {
+/// Somebody who looks.
+struct Watcher {
     events: Listener,
-    /// What was heard and is not sent yet.
-    heard: VecDeque<Heard>,
     console: Console,
     visitor: Visitor,
-    open: bool,
+    /// Until then it sleeps.
+    ready_at: Instant,
 }
 
-impl Stream {
-    async fn next(mut self) -> Option<(Result<Line, Infallible>, Self)> {
-        if !self.open {
-            return None;
-        }
+impl Watcher {
+    /// The next lines, and the watcher unless it ends with them.
+    async fn next(mut self) -> Option<(Vec<Line>, Option<Self>)> {
         let admin = &self.console.admin;
-        if self.heard.is_empty() {
-            tokio::select! {
-                heard = tokio::time::timeout(LOOK, self.events.next()) => self.heard.extend(heard.unwrap_or_default()),
-                () = admin.tasks.stopping() => return None,
-            }
+        let news = async {
+            sleep_until(self.ready_at).await;
+            timeout(LOOK, self.events.next()).await.unwrap_or_default()
+        };
+        let mut heard = tokio::select! {
+            heard = news => heard,
+            () = admin.tasks.stopping() => return None,
+        };
+        while let Some(more) = self.events.next().now_or_never() {
+            heard.extend(more);
         }
         let known = admin.operators.load().by_digest(self.visitor.operator.token).is_some();
-        self.open = known && admin.sessions.is_open(self.visitor.session, Instant::now());
-        if !self.open {
-            return Some((Ok(Line::default().event("signed-out").data("-")), self));
+        if !known || !admin.sessions.is_open(self.visitor.session, std::time::Instant::now()) {
+            return Some((vec![Line::default().event("signed-out").data("-")], None));
         }
-        let line = match self.heard.pop_front() {
-            None => Line::default().comment("still here"),
-            Some(Heard::Event(event)) => Line::default().event(event.subject.as_str()).data(event.account.as_str()),
-            Some(Heard::Lost(_)) => Line::default().event("lost").data("-"),
-        };
-        Some((Ok(line), self))
+        if heard.is_empty() {
+            return Some((vec![Line::default().comment("still here")], Some(self)));
+        }
+        self.ready_at = Instant::now() + TOGETHER;
+        Some((lines(&heard), Some(self)))
+    }
+}
+
+/// In the order in which they were first heard.
+fn lines(heard: &[Heard]) -> Vec<Line> {
+    let mut known = HashSet::new();
+    let new = heard.iter().map(|heard| match heard {
+        Heard::Event(event) => (event.subject.as_str(), event.account.as_str()),
+        Heard::Lost(_) => ("lost", "-"),
+    });
+    new.filter(|line| known.insert(*line)).map(|(kind, data)| Line::default().event(kind).data(data)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::domain::AccountName;
+    use crate::telemetry::events::{Events, Gap, Subject};
+
+    /// A page fetches itself anew for each line.
+    #[tokio::test]
+    async fn each_account_and_kind_is_one_line_however_much_happened() {
+        let events = Events::default();
+        let mut listener = events.listen(Begin::Now);
+        for name in ["alpha", "beta", "alpha"] {
+            for subject in [Subject::Order, Subject::Token, Subject::Order] {
+                events.publish(subject, &AccountName::parse(name).unwrap(), || Value::Null);
+            }
+        }
+        let mut heard = listener.next().await;
+        heard.push(Heard::Lost(Gap::Dropped(3)));
+        let shown: Vec<String> = lines(&heard).into_iter().map(|line| format!("{line:?}")).collect();
+        assert_eq!(shown.len(), 5, "{shown:?}");
+        for (line, (kind, account)) in shown.iter().zip([
+            ("order", "alpha"),
+            ("token", "alpha"),
+            ("order", "beta"),
+            ("token", "beta"),
+            ("lost", "-"),
+        ]) {
+            assert!(line.contains(&format!("event: {kind}")) && line.contains(&format!("data: {account}")), "{line}");
+        }
     }
 }

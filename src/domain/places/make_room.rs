@@ -39,12 +39,12 @@ pub struct Crowd {
 }
 
 impl ListenerLimit {
-    /// Tell somebody to go, if anybody may be told. When to look again.
+    /// Request somebody to close, if anybody may be. When to look again.
     pub(super) fn make_room(&self) -> Duration {
         self.make_room_at(self.house.now(), Whom::Anybody)
     }
 
-    /// Tell a stranger to go, if there is one: his descriptor is needed, and nobody's who is known.
+    /// Request a stranger to close, if there is one: his descriptor is needed, and nobody's who is known.
     pub fn send_a_stranger_away(&self) {
         self.make_room_at(self.house.now(), Whom::Strangers);
     }
@@ -100,7 +100,7 @@ impl ListenerLimit {
         Crowd { most, taken: here().count(), busy }
     }
 
-    /// Over half of the places for those who only listen? Then the oldest of them goes. Was it told?
+    /// Over half of the places for those who only listen? Then the oldest of them goes. Was it requested to?
     pub(super) fn keep_listeners_to_half(&self) -> bool {
         let inside = self.house.lock();
         let (mut first, mut count) = (None, 0);

@@ -40,7 +40,7 @@ const SHUNNED_FOR: Duration = Duration::from_secs(60);
 pub(in crate::egress) struct Name {
     host: Host,
     state: Mutex<NameState>,
-    /// Told whenever an attempt to look it up has ended.
+    /// Notified whenever an attempt to look it up has ended.
     pub(super) queried: Notify,
     /// An address of it could not be dialled.
     doubt: Notify,
@@ -56,9 +56,9 @@ struct NameState {
     used: Instant,
     /// When an attempt last ended.
     queried_at: Option<Instant>,
-    /// When it was last told that the name servers fail, and whether an address was known then.
+    /// When it was last logged that the name servers fail, and whether an address was known then.
     warned: Option<(Instant, bool)>,
-    /// Is the last that was told of it that it fails?
+    /// Is the last that was logged of it that it fails?
     reported_failing: bool,
     /// The address that a connection was last made to, and when.
     alive: Option<(Ipv6Addr, Instant)>,

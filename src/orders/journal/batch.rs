@@ -88,13 +88,13 @@ impl LineBatch {
         })
     }
 
-    /// Add another's lines, and who waits for each of them to `told`. An intent that nobody waits for any more is not
+    /// Add another's lines, and who waits for each of them to `waiters`. An intent that nobody waits for any more is not
     /// written: nothing was sent.
     pub(super) fn take_over(
         &mut self,
         other: Self,
         first: Option<oneshot::Sender<AppendResult>>,
-        told: &mut Vec<Option<oneshot::Sender<AppendResult>>>,
+        waiters: &mut Vec<Option<oneshot::Sender<AppendResult>>>,
     ) {
         let Self { bodies, lines, waiting } = other;
         let mut waiting = std::iter::once(first).chain(waiting.into_iter().map(Some));
@@ -107,7 +107,7 @@ impl LineBatch {
             }
             self.bodies.extend_from_slice(body);
             self.lines.push((room, at, self.bodies.len()));
-            told.push(who);
+            waiters.push(who);
         }
     }
 
@@ -115,7 +115,7 @@ impl LineBatch {
         self.lines.len()
     }
 
-    /// Tell everybody; what is left over is the first one's.
+    /// Deliver each outcome to who waits for it; what is left over is the first one's.
     pub(super) fn deliver(&mut self, outcomes: Vec<AppendResult>) -> Option<AppendResult> {
         let mut outcomes = outcomes.into_iter();
         let first = outcomes.next();
@@ -192,9 +192,9 @@ impl Batches {
         if shard.batch.len() == 1 {
             return Part::Lead(number);
         }
-        let (tell, told) = oneshot::channel();
-        shard.batch.waiting.push(tell);
-        Part::Follow(told)
+        let (done, outcome) = oneshot::channel();
+        shard.batch.waiting.push(done);
+        Part::Follow(outcome)
     }
 
     pub(super) fn take(&self, number: usize) -> LineBatch {

@@ -27,7 +27,7 @@ struct Subscription {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Subscription {
+struct FeedRequest {
     request_code: u32,
     #[serde(default)]
     instrument_list: Vec<Instrument>,
@@ -57,18 +57,18 @@ impl Feed {
     /// Hear a request: the packets that answer it, or `None` if it says goodbye.
     /// What makes no sense is ignored. [C]
     pub(super) fn subscribe(&mut self, text: &[u8], now: Timestamp) -> Option<Vec<Bytes>> {
-        let Ok(subscription) = serde_json::from_slice::<Subscription>(text) else { return Some(Vec::new()) };
+        let Ok(request) = serde_json::from_slice::<FeedRequest>(text) else { return Some(Vec::new()) };
         let levels = if self.kind == Kind::Depth200 { 200 } else { 20 };
-        let (packet, begin) = match (self.kind, subscription.request_code) {
+        let (packet, begin) = match (self.kind, request.request_code) {
             (_, 12) => return None,
-            (Kind::Market, 15 | 16) => (Packet::Ticker, subscription.request_code == 15),
-            (Kind::Market, 17 | 18) => (Packet::Quote, subscription.request_code == 17),
-            (Kind::Market, 21 | 22) => (Packet::Full, subscription.request_code == 21),
+            (Kind::Market, 15 | 16) => (Packet::Ticker, request.request_code == 15),
+            (Kind::Market, 17 | 18) => (Packet::Quote, request.request_code == 17),
+            (Kind::Market, 21 | 22) => (Packet::Full, request.request_code == 21),
             // The documents disagree about the code that ends it.
-            (Kind::Depth20 | Kind::Depth200, 23..=25) => (Packet::Depth(levels), subscription.request_code == 23),
+            (Kind::Depth20 | Kind::Depth200, 23..=25) => (Packet::Depth(levels), request.request_code == 23),
             _ => return Some(Vec::new()),
         };
-        let named = subscription.instrument_list.into_iter().chain(subscription.single);
+        let named = request.instrument_list.into_iter().chain(request.single);
         let wanted: Vec<_> = named.filter_map(|instrument| Subscription::read(packet, &instrument)).collect();
         self.subscriptions.retain(|subscription| !wanted.contains(subscription));
         if !begin {

@@ -122,7 +122,7 @@ impl LineQueue {
         true
     }
 
-    /// Write what comes, for as long as the process lives. `tell` puts a line in that says how many were dropped.
+    /// Write what comes, for as long as the process lives. `on_dropped` puts a line in that says how many were dropped.
     pub(super) fn write_on(self: &Arc<Self>, mut sink: impl LineSink, on_dropped: impl Fn(u64)) {
         loop {
             let mut piece = self.next();

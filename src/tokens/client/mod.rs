@@ -109,12 +109,12 @@ impl BrokerClient {
         self.limit.store(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// From now on `hear` is told the head of every answer and when its request was sent; once.
+    /// From now on `hear` is called with the head of every answer and when its request was sent; once.
     pub fn on_heard(&self, hear: impl Fn(&HeaderMap, BootInstant) + Send + Sync + 'static) {
         self.ears.set(hear);
     }
 
-    /// From now on `count` is told of every question to the API that leaves, whose it is and what it is; once. Logins go
+    /// From now on `count` is called with every request to the API that leaves, whose it is and what it is; once. Logins go
     /// to another host, and have limits of their own.
     pub fn on_call(&self, count: impl Fn(&ClientId, &Method, &str) + Send + Sync + 'static) {
         self.counts.set(count);

@@ -1,4 +1,4 @@
-//! What a keeper is told. One place and one signal for all of it: there is one an account, and a channel with
+//! Messages to a keeper. One place and one signal for all of them: there is one an account, and a channel with
 //! a signal for each kind took ten times the room.
 
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::request::KeeperRequest;
 
-/// Letters for a keeper.
+/// Messages for a keeper.
 #[derive(Default)]
 pub(super) struct Mailbox {
     waiting: Mutex<Waiting>,
@@ -25,7 +25,7 @@ pub(super) struct Waiting {
     pub(super) ended: bool,
 }
 
-/// What a keeper is told: by somebody who waits, or because something changed.
+/// A message to a keeper: from somebody who waits, or because something changed.
 pub(super) enum KeeperMessage {
     /// Somebody wants something, and waits.
     Request(KeeperRequest),

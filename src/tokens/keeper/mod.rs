@@ -49,14 +49,14 @@ const CHECKS: usize = 8;
 /// A clock that is off by more than this is warned of.
 const SKEW_WARNED: SignedDuration = SignedDuration::from_secs(2);
 
-/// Who asks the broker on a keeper's behalf. Every question is sent once at most and
+/// Who calls the broker on a keeper's behalf. Every request is sent once at most and
 /// answered within a limit of its own.
 pub trait TokenBroker: Send + Sync {
-    /// Asks the broker, from one of the account's addresses.
+    /// Calls the broker, from one of the account's addresses.
     fn call(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply>;
 }
 
-/// What a keeper asks of the broker.
+/// What a keeper calls the broker for.
 pub enum BrokerRequest {
     /// A token, by PIN and the code of one step.
     PinTotp {

@@ -190,7 +190,7 @@ proptest! {
                     desk.feed(Event::Started { stored: desk.stored, budget: desk.recorded.clone() });
                 }
             }
-            check = desk.check().or(check);
+            check = desk.check_wanted().or(check);
             watch.look(&desk, &mut unsent);
         }
     }

@@ -95,7 +95,7 @@ impl Desk {
         })
     }
 
-    pub(super) fn check(&self) -> Option<u64> {
+    pub(super) fn check_wanted(&self) -> Option<u64> {
         self.did.iter().find_map(|action| if let Action::CheckStored { id, .. } = action { Some(*id) } else { None })
     }
 
@@ -105,7 +105,7 @@ impl Desk {
         self.now = self.now.max(when);
         self.feed(Event::Woken { turn });
         // The morning's look finds nothing, unless a test says otherwise.
-        if self.check().is_some() && self.state() == "live" {
+        if self.check_wanted().is_some() && self.state() == "live" {
             self.check(CheckOutcome::Lives);
         }
         self
@@ -150,7 +150,7 @@ impl Desk {
     }
 
     pub(super) fn check(&mut self, outcome: CheckOutcome) {
-        let id = self.check().expect("a check was asked for");
+        let id = self.check_wanted().expect("a check was asked for");
         self.feed(Event::Checked { id, outcome, why: None });
     }
 }
@@ -207,7 +207,7 @@ fn a_restart_goes_on_with_the_stored_token() {
     assert!(desk.did.contains(&Action::Sign(Some(1))));
     // It is asked about, once, since the day's look was due while nobody ran.
     desk.check(CheckOutcome::Lives);
-    assert_eq!((desk.state(), desk.check()), ("live", None));
+    assert_eq!((desk.state(), desk.check_wanted()), ("live", None));
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
     for means in [AUTOMATIC, MANUAL] {
         let opened = || {
             let mut desk = Desk::started(means, at(24, 11, 0), Some(stored()));
-            let id = desk.check().expect("a question");
+            let id = desk.check_wanted().expect("a question");
             assert_eq!((desk.begun(), desk.state()), (None, "waiting"), "{means:?}");
             desk.wait(secs(1));
             (desk, id)
@@ -379,7 +379,7 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
                 }
                 (Platform::Manual, _) => {
                     assert_eq!(desk.state(), "waiting");
-                    let again = desk.go().check();
+                    let again = desk.go().check_wanted();
                     assert!(again.is_some_and(|again| again != id), "{outcome:?}: {:?}", desk.did);
                 }
             }
@@ -389,7 +389,7 @@ fn an_end_by_a_clock_that_was_not_measured_is_asked_about_before_anything_is_don
     let mut desk = Desk::open(MANUAL, at(24, 11, 0));
     desk.feed(Event::ClockSkew(secs(0)));
     desk.feed(Event::Started { stored: Some(stored()), budget: Box::default() });
-    assert_eq!((desk.check(), desk.state()), (None, "needs_person"));
+    assert_eq!((desk.check_wanted(), desk.state()), (None, "needs_person"));
 }
 
 /// An attempt could not be sent, a token was asked about, and then the clock was found to be a day ahead.
@@ -405,7 +405,7 @@ fn a_clock_that_is_corrected_makes_nobody_wait_for_tomorrow() {
     let stored = facts(3, at(24, 9, 0), Consumer::SelfMade);
     let mut desk = Desk::started(MANUAL, at(24, 10, 0), Some(stored));
     desk.feed(Event::Refused { generation: 3, by: By::Read });
-    let id = desk.check().unwrap();
+    let id = desk.check_wanted().unwrap();
     desk.feed(Event::Checked { id, outcome: CheckOutcome::NoAnswer, why: None });
     desk.now = plus(desk.now, SignedDuration::from_hours(-25));
     desk.feed(Event::Woken { turn: false });
@@ -703,7 +703,7 @@ fn refusals_on_the_data_path_share_one_login() {
     let id = desk.login();
     for _ in 0..5 {
         desk.feed(Event::Refused { generation: 1, by: By::Write });
-        assert_eq!((desk.begun(), desk.check()), (None, None));
+        assert_eq!((desk.begun(), desk.check_wanted()), (None, None));
     }
     desk.minted(id);
     desk.feed(Event::Refused { generation: 1, by: By::Write });
@@ -725,7 +725,7 @@ fn a_fresh_tokens_refusal_is_asked_about_while_it_signs() {
         assert_eq!((desk.state(), desk.life.checking()), ("live", None));
     }
     desk.feed(Event::Refused { generation: 1, by: By::Read });
-    assert_eq!((desk.state(), desk.check()), ("live", None), "it was just found alive");
+    assert_eq!((desk.state(), desk.check_wanted()), ("live", None), "it was just found alive");
     desk.feed(Event::Refused { generation: 1, by: By::Write });
     desk.check(CheckOutcome::Dead);
     assert_eq!(desk.state(), "waiting");
@@ -744,7 +744,7 @@ fn a_data_back_ends_word_never_stops_a_token_that_profile_says_lives() {
     for _ in 0..600 {
         desk.wait(secs(2)).feed(Event::Refused { generation: 1, by: By::Read });
         assert_eq!((desk.state(), desk.life.signing()), ("live", Some(1)));
-        if desk.check().is_some() {
+        if desk.check_wanted().is_some() {
             asked += 1;
             desk.check(CheckOutcome::Lives);
         }
@@ -753,13 +753,13 @@ fn a_data_back_ends_word_never_stops_a_token_that_profile_says_lives() {
     // An answer that says nothing is followed by some more questions, and not for ever.
     desk.wait(secs(60)).feed(Event::Refused { generation: 1, by: By::Read });
     let mut asked = 0;
-    while desk.check().is_some() {
+    while desk.check_wanted().is_some() {
         asked += 1;
         desk.check(CheckOutcome::Unclear);
         assert_eq!((desk.state(), desk.life.signing()), ("live", Some(1)));
         if asked <= 8 {
             desk.feed(Event::Refused { generation: 1, by: By::Read });
-            assert_eq!(desk.check(), None, "the backoff holds, also where it begins anew");
+            assert_eq!(desk.check_wanted(), None, "the backoff holds, also where it begins anew");
         }
         desk.wait(secs(70)).feed(Event::Woken { turn: false });
     }
@@ -839,7 +839,7 @@ fn tokens_that_keep_dying_early_are_replaced_ever_more_slowly() {
         last = desk.now;
         let token = desk.minted(id);
         desk.wait(secs(131)).feed(Event::Refused { generation: token.generation, by: By::Write });
-        if desk.check().is_some() {
+        if desk.check_wanted().is_some() {
             desk.check(CheckOutcome::Dead);
         }
     }

@@ -68,7 +68,7 @@ impl Driver {
         }
     }
 
-    /// Ask the broker, aside. An answer comes in any case: a task that fails is an
+    /// Call the broker, aside. An answer comes in any case: a task that fails is an
     /// answer that was lost.
     pub(super) fn call(&mut self, errand: PendingCall, question: BrokerRequest) {
         let Some(legs) = self.setup.legs.clone() else { return };
