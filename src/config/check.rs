@@ -131,22 +131,27 @@ fn check_transparent(listener: &DraftListener, problems: &mut Problems) {
         }
         return;
     }
+    let (account, sources) = (listener.account.given(), listener.sources.given());
     match &listener.bind {
         Some(Bind::Unix(_)) => problem("address", "a transparent listener needs an address and a port"),
-        Some(bind) if bind.is_reachable_from_elsewhere() && !listener.sources.given() => problem(
+        Some(bind) if bind.is_reachable_from_elsewhere() && !sources => problem(
             "sources",
             "is missing: this transparent listener can be reached from elsewhere, and its callers show no key; say whose \
              orders come from which address, such as { \"192.0.2.10\" = \"alpha\" }, or use a loopback address",
         ),
+        Some(_) if !account && !sources => {
+            problem(
+                "account",
+                "is missing: a transparent listener has to know whose orders come to it; or give sources",
+            );
+        }
         Some(_) | None => {}
     }
     if matches!(&listener.sources, Pulled::Good(sources) if sources.is_empty()) {
         problem("sources", "is empty, so nobody would be served; give one such as { \"192.0.2.10\" = \"alpha\" }");
     }
-    if listener.account.given() && listener.sources.given() {
+    if account && sources {
         problem("sources", "stands beside account, which decides for every caller; leave one of the two out");
-    } else if !listener.account.given() && !listener.sources.given() {
-        problem("account", "is missing: a transparent listener has to know whose orders come to it; or give sources");
     }
     if matches!(listener.client_key, Pulled::Good(ClientKey::Required)) {
         problem("client_key", "\"required\" lets nobody in here: who believes to talk to the broker shows no key");
