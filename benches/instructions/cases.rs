@@ -207,7 +207,17 @@ fn headers(more: &[(&'static str, &str)]) -> HeaderMap {
 
 fn listener(account: Option<AccountName>, client_key: ClientKey) -> Caller {
     let local = "127.0.0.1:8100".parse().unwrap();
-    Caller::new(Listener { bind: Bind::Tcp(local), account, client_key, uids: BTreeMap::new(), tls: None }, local)
+    let listener = Listener {
+        bind: Bind::Tcp(local),
+        account,
+        client_key,
+        uids: BTreeMap::new(),
+        tls: None,
+        own_hosts: Vec::new(),
+        transparent: false,
+        sources: BTreeMap::new(),
+    };
+    Caller::new(listener, local)
 }
 
 /// A proxy request with the account's name and key.

@@ -262,6 +262,13 @@ impl Addressing {
         })
     }
 
+    /// Does an account leave from this address, or is it just being given one?
+    pub fn is_held(&self, address: Ipv6Addr) -> bool {
+        let Ok(address) = SourceAddr::new(address) else { return false };
+        let ledger = self.lock();
+        ledger.holders.get(&address).is_some_and(|holder| !matches!(holder.held, Occupancy::Retired(_)))
+    }
+
     fn reserve(&self, ledger: &mut Ledger, pair: Pair, pool: Option<String>) -> Reservation {
         for address in [pair.primary, pair.secondary] {
             ledger.set_holder(address, Some(Holder { held: Occupancy::Reserved, client_id: None }));

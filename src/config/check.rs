@@ -92,7 +92,9 @@ fn check_listener(listener: &DraftListener, problems: &mut Problems) {
             problem("address", text);
         }
         let open = matches!(listener.client_key, Pulled::Good(ClientKey::None));
-        if bind.is_reachable_from_elsewhere() {
+        if is_transparent(listener) {
+            // Its callers show no key: `check_transparent` looks at who they may be.
+        } else if bind.is_reachable_from_elsewhere() {
             if open {
                 let text = "\"none\" would let everybody who reaches {bind} trade; use \"required\", or a loopback or \
                             unix address";
@@ -111,7 +113,55 @@ fn check_listener(listener: &DraftListener, problems: &mut Problems) {
             problem("client_key", text.to_owned());
         }
     }
+    check_transparent(listener, problems);
     check_certificate(&listener.label, &listener.certificate, &listener.key, problems);
+}
+
+const fn is_transparent(listener: &DraftListener) -> bool {
+    matches!(listener.transparent, Pulled::Good(true))
+}
+
+/// Who talks to a transparent listener believes to talk to the broker, and can show no key: so its address has to say
+/// who it is.
+fn check_transparent(listener: &DraftListener, problems: &mut Problems) {
+    let mut problem = |key: &str, text: &str| problems.add(format!("{}.{key}", listener.label), text.to_owned());
+    if !is_transparent(listener) {
+        if listener.sources.given() {
+            problem("sources", "is for transparent = true only; other callers show a client key");
+        }
+        return;
+    }
+    let (account, sources) = (listener.account.given(), listener.sources.given());
+    match &listener.bind {
+        Some(Bind::Unix(_)) => problem("address", "a transparent listener needs an address and a port"),
+        Some(bind) if bind.is_reachable_from_elsewhere() && !sources => problem(
+            "sources",
+            "is missing: this transparent listener can be reached from elsewhere, and its callers show no key; say whose \
+             orders come from which address, such as { \"192.0.2.10\" = \"alpha\" }, or use a loopback address",
+        ),
+        Some(_) if !account && !sources => {
+            problem(
+                "account",
+                "is missing: a transparent listener has to know whose orders come to it; or give sources",
+            );
+        }
+        Some(_) | None => {}
+    }
+    if matches!(&listener.sources, Pulled::Good(sources) if sources.is_empty()) {
+        problem("sources", "is empty, so nobody would be served; give one such as { \"192.0.2.10\" = \"alpha\" }");
+    }
+    if account && sources {
+        problem("sources", "stands beside account, which decides for every caller; leave one of the two out");
+    }
+    if matches!(listener.client_key, Pulled::Good(ClientKey::Required)) {
+        problem("client_key", "\"required\" lets nobody in here: who believes to talk to the broker shows no key");
+    }
+    if listener.certificate.given() || listener.key.given() {
+        problem(
+            "tls_certificate",
+            "is not for a transparent listener: it shows the broker's names by its own authority",
+        );
+    }
 }
 
 fn check_admin(draft: &Draft, problems: &mut Problems) {
@@ -356,16 +406,25 @@ pub(super) fn into_config(draft: Draft, warnings: Vec<String>) -> Option<Config>
 }
 
 fn into_listener(draft: DraftListener) -> Option<Listener> {
-    let bind = draft.bind?;
+    let bind = draft.bind.clone()?;
     let known_caller = draft.account.given() || draft.uids.given();
     let client_key = match draft.client_key {
         Pulled::Good(key) => key,
+        Pulled::Absent if is_transparent(&draft) => ClientKey::None,
         Pulled::Absent if known_caller && !bind.is_reachable_from_elsewhere() => ClientKey::None,
         Pulled::Absent | Pulled::Bad => ClientKey::Required,
     };
     let tls = into_tls(draft.certificate, draft.key);
-    let (account, uids) = (draft.account.good(), draft.uids.good().unwrap_or_default());
-    Some(Listener { bind, account, client_key, uids, tls })
+    Some(Listener {
+        bind,
+        account: draft.account.good(),
+        client_key,
+        uids: draft.uids.good().unwrap_or_default(),
+        tls,
+        own_hosts: draft.own_hosts,
+        transparent: draft.transparent.good().unwrap_or_default(),
+        sources: draft.sources.good().unwrap_or_default(),
+    })
 }
 
 fn into_tls(certificate: Pulled<PathBuf>, key: Pulled<PathBuf>) -> Option<ListenerTls> {

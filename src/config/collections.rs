@@ -2,7 +2,7 @@
 //! not only the first.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV6;
+use std::net::{IpAddr, SocketAddrV6};
 
 use toml::Value;
 
@@ -37,6 +37,15 @@ impl Label for Host {
     fn label(text: &str) -> Result<Self, String> {
         Self::parse(text)
             .map_err(|err| format!("the name before the = is {err}; write it like \"api.dhan.co\", in quotes"))
+    }
+}
+
+impl Label for IpAddr {
+    fn label(text: &str) -> Result<Self, String> {
+        let address: Self = text.parse().map_err(|_| {
+            "the name before the = is no IPv4 or IPv6 address; write it like \"192.0.2.10\", in quotes".to_owned()
+        })?;
+        Ok(address.to_canonical())
     }
 }
 
@@ -96,6 +105,17 @@ impl FromValue for BTreeMap<Host, Vec<SocketAddrV6>> {
     fn read(value: &Value) -> Result<Self, Faults> {
         let map: BTreeMap<Host, Addresses> = by_label(value)?;
         Ok(map.into_iter().map(|(host, Addresses(list))| (host, list)).collect())
+    }
+}
+
+/// `listener.sources`
+impl FromValue for BTreeMap<IpAddr, AccountName> {
+    const WANTED: &'static str = "a table such as { \"192.0.2.10\" = \"alpha\" }";
+    fn fits(value: &Value) -> bool {
+        value.is_table()
+    }
+    fn read(value: &Value) -> Result<Self, Faults> {
+        by_label(value)
     }
 }
 

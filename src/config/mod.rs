@@ -30,13 +30,13 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddrV6;
+use std::net::{IpAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
-use crate::domain::{AccountName, Authority, Host, OperatorRole};
+use crate::domain::{AccountName, Authority, Host, OperatorRole, OwnHost};
 
 pub use load::{from_text, from_text_and_environment, load};
 pub use problems::Problems;
@@ -139,6 +139,12 @@ pub struct Listener {
     pub uids: BTreeMap<u32, AccountName>,
     /// TLS towards callers: certificate chain and key, PEM files.
     pub tls: Option<ListenerTls>,
+    /// What callers may have in `Host` besides this listener's own address and loopback names.
+    pub own_hosts: Vec<OwnHost>,
+    /// Does it answer as if it were the broker itself?
+    pub transparent: bool,
+    /// Which account a peer's address is. Only on a transparent listener without an `account`.
+    pub sources: BTreeMap<IpAddr, AccountName>,
 }
 
 /// `tls_certificate` and `tls_key` of a listener or of `[admin]`

@@ -4,6 +4,7 @@
 //! them for people, and a test compares the two.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::{
     Bind, ClientKey, Dhan, EgressConfig, Hours, JournalConfig, Latency, LegsConfig, LimitsConfig, LogConfig,
     OrdersConfig, ProxyConfig, PublicUrl, State, Tokens,
 };
-use crate::domain::{AccountName, Host, OperatorRole};
+use crate::domain::{AccountName, Host, OperatorRole, OwnHost};
 
 /// The sections that are lists: `[[listener]]`.
 pub(super) const LISTS: [&str; 3] = ["listener", "pool", "admin.operator"];
@@ -83,6 +84,9 @@ pub(super) struct DraftListener {
     pub(super) certificate: Pulled<PathBuf>,
     pub(super) key: Pulled<PathBuf>,
     pub(super) plaintext: bool,
+    pub(super) own_hosts: Vec<OwnHost>,
+    pub(super) transparent: Pulled<bool>,
+    pub(super) sources: Pulled<BTreeMap<IpAddr, AccountName>>,
 }
 
 /// A `[[pool]]` as it stands in the file.
@@ -155,6 +159,9 @@ fn listener(mut s: Section<'_, '_>, base: &Path) -> DraftListener {
         key: path(&mut s, "tls_key", base),
         // A wrong word is a problem of its own; that it is missing is then no second one.
         plaintext: s.pull::<Plaintext>("plaintext").given(),
+        own_hosts: s.or("own_hosts", Vec::new()),
+        transparent: s.pull("transparent"),
+        sources: s.pull("sources"),
     }
 }
 

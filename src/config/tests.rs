@@ -152,6 +152,31 @@ fn each_mistake_of_a_listener_makes_one_problem() {
         ("address = \"127.0.0.1:8080\"\ntls_key = \"/etc/hostname\"", "tls_certificate", "beside tls_key"),
         ("address = \"127.0.0.1:8080\"\ntls_key = \"/no\"\ntls_certificate = \"/etc/hostname\"", "tls_key", "\"/no\""),
         ("address = \"127.0.0.1:8081\"", "admin.address", "taken by listener.0.address"),
+        ("address = \"0.0.0.0:443\"\naccount = \"a\"\ntransparent = true", "sources", "reached from elsewhere"),
+        ("address = \"127.0.0.1:443\"\ntransparent = true", "account", "whose orders come to it"),
+        (
+            "address = \"127.0.0.1:443\"\naccount = \"a\"\nsources = { \"::1\" = \"a\" }",
+            "sources",
+            "transparent = true",
+        ),
+        (
+            "address = \"127.0.0.1:443\"\naccount = \"a\"\ntransparent = true\nsources = { \"::1\" = \"b\" }",
+            "sources",
+            "beside account",
+        ),
+        ("address = \"[::]:443\"\ntransparent = true\nsources = {}", "sources", "is empty"),
+        (
+            "address = \"[::]:443\"\ntransparent = true\nsources = { gw = \"a\" }",
+            "sources.gw",
+            "no IPv4 or IPv6 address",
+        ),
+        ("address = \"unix:/a\"\naccount = \"a\"\ntransparent = true", "address", "an address and a port"),
+        (
+            "address = \"127.0.0.1:443\"\naccount = \"a\"\ntransparent = true\nclient_key = \"required\"",
+            "client_key",
+            "shows no key",
+        ),
+        ("address = \"127.0.0.1:1\"\naccount = \"a\"\nown_hosts = [\"a:b\"]", "own_hosts.0", "cannot be read"),
         (&too_long, "address", "a path of 109 bytes"),
         ("address = \"127.0.0.1:8080\"\nacount = \"a\"", "acount", "did you mean account?"),
     ] {
@@ -336,7 +361,7 @@ fn the_shipped_file_has_every_key_and_no_other() {
         for (name, value) in table {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let is_list = sections::LISTS.contains(&path.as_str());
-            let is_value = matches!(path.as_str(), "egress.resolve" | "listener.uids");
+            let is_value = matches!(path.as_str(), "egress.resolve" | "listener.uids" | "listener.sources");
             match (value.as_table(), value.as_array()) {
                 (Some(below), _) if !is_value => keys(below, &path, into),
                 (_, Some(items)) if is_list => {

@@ -12,7 +12,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Value;
 
 use super::{Bind, ClientKey, Hours, PublicUrl};
-use crate::domain::{AccountName, Authority, Host, OperatorRole};
+use crate::domain::{AccountName, Authority, Host, OperatorRole, OwnHost};
 
 /// What is wrong with a value: where below its key (`.2` of a list), and the text.
 pub(super) type Faults = Vec<(String, String)>;
@@ -340,6 +340,14 @@ impl FromValue for Authority {
     fn read(value: &Value) -> Result<Self, Faults> {
         let wrong = |err| fault(format_args!("{} cannot be read: {err}; give {}", show(value), Self::WANTED));
         Self::parse(text(value), Some(443)).map_err(wrong)
+    }
+}
+
+impl FromValue for OwnHost {
+    const WANTED: &'static str = "a host with or without a port, such as \"gw.lan:9000\"";
+    fn read(value: &Value) -> Result<Self, Faults> {
+        let wrong = |err| fault(format_args!("{} cannot be read: {err}; give {}", show(value), Self::WANTED));
+        Self::parse(text(value)).map_err(wrong)
     }
 }
 

@@ -37,4 +37,4 @@ pub use order_changes::OrderChanges;
 pub use outcome::{NoAnswer, Outcome};
 pub use pair::{Pair, Role, SourceAddr};
 pub use secret::Secret;
-pub use target::{Authority, Host};
+pub use target::{Authority, Host, OwnHost};

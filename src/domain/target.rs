@@ -114,20 +114,39 @@ impl fmt::Display for Authority {
     }
 }
 
-/// Is `host` a name for `local` that no DNS server could have given?
-pub fn own_host(host: &str, local: SocketAddr) -> bool {
-    let (name, port) = match host.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => (name, port.parse().ok()),
-        _ => (host, Some(80)),
+/// A name that a listener has besides its address: `listener.own_hosts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnHost {
+    host: Host,
+    /// Any port where there is none.
+    port: Option<u16>,
+}
+
+impl OwnHost {
+    /// `host:port`, or a host with any port.
+    ///
+    /// # Errors
+    /// [`Invalid`] that says which part is wrong.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if let Ok(host) = Host::parse(text) {
+            return Ok(Self { host, port: None });
+        }
+        let Authority { host, port } = Authority::parse(text, None)?;
+        Ok(Self { host, port: Some(port) })
+    }
+}
+
+/// Does `host`, as it stands in a `Host` field, name the listener at `local`, and could no DNS server have said so?
+///
+/// Loopback names and the listener's address are its own with any port: behind an SSH tunnel or a mapped port the caller
+/// knows another one, and no page can make a literal address stand for something else.
+pub fn own_host(host: &str, local: Option<SocketAddr>, own_hosts: &[OwnHost]) -> bool {
+    let Ok(Authority { host, port }) = Authority::parse(host, Some(80)) else { return false };
+    let is_own = match host.ip() {
+        Some(ip) => ip.is_loopback() || local.is_some_and(|local| local.ip() == ip),
+        None => host.as_str() == "localhost",
     };
-    if port != Some(local.port()) {
-        return false;
-    }
-    let literal: Option<IpAddr> = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
-    match literal {
-        Some(ip) => ip == local.ip() || ip.is_loopback() && local.ip().is_loopback(),
-        None => name.eq_ignore_ascii_case("localhost") && local.ip().is_loopback(),
-    }
+    is_own || own_hosts.iter().any(|own| own.host == host && own.port.is_none_or(|own| own == port))
 }
 
 #[cfg(test)]
@@ -138,21 +157,20 @@ mod tests {
     #[test]
     fn only_literal_names_of_this_host_are_its_own() {
         let local: SocketAddr = "127.0.0.1:8080".parse().unwrap();
-        for own in ["127.0.0.1:8080", "localhost:8080", "LOCALHOST:8080", "[::1]:8080"] {
-            assert!(own_host(own, local), "{own}");
+        let named = ["gw.lan:9000", "gate.lan"].map(|text| OwnHost::parse(text).unwrap());
+        let is_own = |host| own_host(host, Some(local), &named);
+        for own in ["127.0.0.1:8080", "localhost:9000", "LOCALHOST", "[::1]:8080", "127.0.0.1", "[::1]"] {
+            assert!(is_own(own), "{own}");
         }
-        for other in [
-            "evil.example:8080",
-            "127.0.0.1",
-            "127.0.0.1:80",
-            "localhost",
-            "192.0.2.1:8080",
-            "",
-            "localhost.evil:8080",
-            "[::1]",
-        ] {
-            assert!(!own_host(other, local), "{other}");
+        for own in ["gw.lan:9000", "GW.lan:9000", "gate.lan", "gate.lan:1"] {
+            assert!(is_own(own), "{own}");
         }
+        for other in
+            ["evil.example:8080", "192.0.2.1:8080", "", "localhost.evil:8080", "gw.lan", "gw.lan:9001", "x@localhost"]
+        {
+            assert!(!is_own(other), "{other}");
+        }
+        assert!(own_host("192.0.2.1:7", Some("192.0.2.1:8080".parse().unwrap()), &[]));
     }
 
     #[test]

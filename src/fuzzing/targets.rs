@@ -44,7 +44,7 @@ pub fn target(data: &[u8]) {
     let (Ok(raw), Ok(inside)) = (std::str::from_utf8(raw), std::str::from_utf8(inside)) else { return };
     authority(raw);
     authority(inside);
-    own_host(raw, std::net::SocketAddr::from(([127, 0, 0, 1], 8080)));
+    own_host(raw, Some(std::net::SocketAddr::from(([127, 0, 0, 1], 8080))), &[]);
     let inside = Authority::parse(inside, None).ok();
     let mut headers = HeaderMap::new();
     if let Some(host) = Some(host).filter(|host| !host.is_empty()).and_then(|host| HeaderValue::from_bytes(host).ok()) {

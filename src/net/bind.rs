@@ -27,6 +27,15 @@ pub(crate) fn bind_tcp(address: std::net::SocketAddr) -> std::io::Result<TcpList
     socket.listen(BACKLOG)
 }
 
+/// Let a listening socket accept connections to addresses that are not this host's, as nftables' TPROXY brings them.
+///
+/// # Errors
+/// The kernel's: it takes `CAP_NET_ADMIN` or `CAP_NET_RAW` (ip(7), `IP_TRANSPARENT`).
+pub(crate) fn accept_for_others(socket: &TcpListener) -> std::io::Result<()> {
+    // One flag for both families: an IPv6 socket takes the options of level `SOL_IP` too.
+    socket2::SockRef::from(socket).set_ip_transparent_v4(true)
+}
+
 /// A unix socket that only those `mode` allows can connect to. The file of a
 /// process that was killed is removed; one that still answers belongs to somebody.
 pub(crate) fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::destination::Form;
+use super::exchange::TunnelContext;
 use super::listener_settings::ListenerSettings;
 use crate::accounts::{Account, Accounts, ClientKeys, KeyUse};
 use crate::broker::dhan::endpoints::Endpoint;
@@ -118,7 +119,13 @@ impl ListenerContext {
             return self.check_key(accounts, headers, form);
         }
         let by_uid = || self.uid.and_then(|uid| self.listener.uids.get(&uid));
-        let Some(name) = self.listener.account.as_ref().or_else(by_uid) else {
+        let by_source = || self.peer.and_then(|peer| self.listener.sources.get(&peer.to_canonical()));
+        let Some(name) = self.listener.account.as_ref().or_else(by_uid).or_else(by_source) else {
+            if self.listener.transparent {
+                let detail =
+                    "this address is none of those whose orders this listener takes; add it to listener.sources";
+                return Err(Problem::before_sending(Code::ProxyAuthRequired, detail));
+            }
             let detail = "this listener knows no account for this peer; map its uid in listener.uids";
             return Err(Problem::before_sending(Code::ProxyAuthRequired, detail));
         };
@@ -172,7 +179,7 @@ impl ListenerContext {
         headers: &HeaderMap,
         form: Form,
         target: &str,
-        inside: Option<&Authority>,
+        inside: Option<&TunnelContext>,
     ) -> Result<(), Problem> {
         if self.listener.client_key == ClientKey::Required {
             return Ok(());
@@ -194,7 +201,9 @@ impl ListenerContext {
         }
         if form == Form::Origin && !self.is_own_host(headers) {
             return refused(
-                "Host is not this listener's own address; a page that rebinds its name could send this".to_owned(),
+                "Host is not this listener's own address; a page that rebinds its name could send this; if it is a name \
+                 of this listener, list it in listener.own_hosts"
+                    .to_owned(),
             );
         }
         Ok(())
@@ -231,7 +240,7 @@ impl ListenerContext {
 
     /// Does a WebSocket's handshake name as its origin what it asks for? `websocket-client` does, and no page of
     /// another site can.
-    fn is_own_origin(&self, headers: &HeaderMap, form: Form, target: &str, inside: Option<&Authority>) -> bool {
+    fn is_own_origin(&self, headers: &HeaderMap, form: Form, target: &str, inside: Option<&TunnelContext>) -> bool {
         let text = |name| {
             let mut values = headers.get_all(name).iter();
             match (values.next(), values.next()) {
@@ -249,7 +258,7 @@ impl ListenerContext {
             })),
             (Form::Intercepted, Some(tunnel)) => {
                 // Which must be the tunnel's host: what reads the target refuses another.
-                let scheme = if tunnel.port == 80 { "http" } else { "https" };
+                let scheme = if tunnel.tls { "https" } else { "http" };
                 text(HOST).and_then(|host| origin(&format!("{scheme}://{host}")))
             }
             (Form::Origin, _) | (Form::Intercepted, None) => {
@@ -261,15 +270,19 @@ impl ListenerContext {
     }
 
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
-        let Some(host) = headers.get(HOST).and_then(|value| value.to_str().ok()) else {
-            // HTTP/1.0 without Host: no browser since the nineties.
-            return true;
-        };
-        let Some(local) = self.local else {
-            // A unix socket cannot be reached by a page; clients put "localhost" or its path here.
-            return true;
-        };
-        own_host(host, local)
+        // HTTP/1.0 without Host: no browser since the nineties. A unix socket cannot be reached by a page; clients put
+        // "localhost" or its path here.
+        !headers.contains_key(HOST) || self.local.is_none() || self.names_itself(headers)
+    }
+
+    /// Does `Host` name this listener, where the target names the broker? Programs that put the proxy's own address
+    /// there mean nothing by it.
+    pub(super) fn names_itself(&self, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(HOST).iter();
+        match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
+            (Some(Ok(host)), None) => own_host(host, self.local, &self.listener.own_hosts),
+            _ => false,
+        }
     }
 }
 
@@ -391,7 +404,8 @@ mod tests {
     /// Any page open on this host could place orders; and Node's `fetch` and Python's `websocket-client` are no pages.
     #[test]
     fn what_a_browser_sends_is_refused_and_what_a_library_sends_is_not() {
-        let feed = Authority::parse("api-feed.dhan.co:443", None).unwrap();
+        let authority = Authority::parse("api-feed.dhan.co:443", None).unwrap();
+        let feed = TunnelContext { authority, tls: true, admitted_by: Arc::default() };
         let (api, wss) = ("http://api.dhan.co/v2/orders", "/?version=2");
         let ws = ("upgrade", "websocket");
         for (sent, form, target, passes) in [

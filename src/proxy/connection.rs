@@ -12,10 +12,12 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{Accept, TlsAcceptor};
 use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
@@ -23,6 +25,7 @@ use super::admission::{self, CachedAdmission, ListenerContext};
 use super::destination::Form;
 use super::exchange::{Handled, Inbound, TunnelContext, Upgrade};
 use super::http1::{Connection, ParseRefusal, ReadError, ReplyFraming, RequestHead, Rewind};
+use super::transparent;
 use super::tunnel::{self, CallerStream};
 use crate::dispatch::Arrival;
 use crate::dispatch::reply::{self, Body, Code, Problem};
@@ -102,6 +105,12 @@ impl Proxy {
                 read = connection.head() => read,
                 () = place.close_requested(), if standing.is_strangers() => Err(ParseRefusal::MakesRoom.into()),
             };
+            let read = read.and_then(|(mut head, by)| {
+                if listener.listener.transparent && tunnel.is_none() {
+                    head.target = transparent::absolute(head.target, &head.headers)?;
+                }
+                Ok((head, by))
+            });
             let (head, by) = match read {
                 Ok(head) => head,
                 Err(error) => return self.unread(connection, place, error).await,
@@ -218,21 +227,46 @@ impl Proxy {
         None
     }
 
-    /// End the TLS of a tunnel and serve what comes out of it.
+    /// Answer a caller who speaks plain HTTP to a listener that speaks TLS.
+    pub(super) async fn without_tls(&self, place: &ConnectionPermit, stream: TcpStream) {
+        let connection = Connection::new(stream, self.settings.load().limits);
+        self.unread(connection, place, ParseRefusal::WithoutTls.into()).await;
+    }
+
+    /// Serve what comes through a tunnel to a host of the broker, whose TLS ends here.
     async fn intercepted<IO>(
         self: Arc<Self>,
-        mut listener: ListenerContext,
+        listener: ListenerContext,
         place: &ConnectionPermit,
         tunnel: TunnelContext,
         io: IO,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let leaf = match self.interceptor.leaf(&tunnel.authority.host) {
-            Ok(leaf) => leaf,
-            Err(err) => return tracing::error!(error = %err, "no certificate for an intercepted host"),
-        };
-        let accepted = tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(leaf).accept(io)).await;
+        if !tunnel.tls {
+            return self.inside(listener, place, &tunnel, io).await;
+        }
+        let Some(leaf) = self.leaf(&tunnel) else { return };
+        self.decrypted(listener, place, tunnel, TlsAcceptor::from(leaf).accept(io)).await;
+    }
+
+    /// What the TLS of a tunnel is ended with.
+    pub(super) fn leaf(&self, tunnel: &TunnelContext) -> Option<Arc<ServerConfig>> {
+        let leaf = self.interceptor.leaf(&tunnel.authority.host);
+        leaf.inspect_err(|err| tracing::error!(error = %err, "no certificate for an intercepted host")).ok()
+    }
+
+    /// End the TLS of a tunnel and serve what comes out of it.
+    pub(super) async fn decrypted<IO>(
+        self: Arc<Self>,
+        listener: ListenerContext,
+        place: &ConnectionPermit,
+        tunnel: TunnelContext,
+        handshake: Accept<IO>,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let accepted = tokio::time::timeout(HANDSHAKE_WITHIN, handshake).await;
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
             Ok(Err(err)) => {
@@ -245,9 +279,17 @@ impl Proxy {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             return self.http2(listener, place, tunnel, stream).await;
         }
+        self.inside(listener, place, &tunnel, stream).await;
+    }
+
+    /// HTTP/1 inside a tunnel.
+    async fn inside<IO>(&self, mut listener: ListenerContext, place: &ConnectionPermit, tunnel: &TunnelContext, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         place.is_idle();
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
-        let ended = self.http1(&mut listener, place, Some(&tunnel), None, stream).await;
+        let ended = self.http1(&mut listener, place, Some(tunnel), None, io).await;
         if let Some((io, Upgrade::WebSocket(relay, until))) = ended {
             relay.run(io, &until).await;
         }
@@ -449,8 +491,6 @@ fn without_body(bodiless: bool, mut reply: Response<Body>) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
-
     use super::*;
 
     /// What a connection holds from its begin to its end, a tunnel's too: not what one request takes.

@@ -53,6 +53,8 @@ pub struct Destinations {
     named_twice: bool,
     tunnel_hosts: Vec<Host>,
     intercept: bool,
+    /// The hosts that speak WebSocket, by the words that stand for them behind `/ws/`.
+    streams: [(&'static str, Authority); 4],
 }
 
 /// What becomes of a `CONNECT`.
@@ -60,6 +62,8 @@ pub struct Destinations {
 pub enum Tunnel {
     /// Its TLS ends here.
     Intercept(Authority),
+    /// Plain HTTP to a host that is served over TLS: the caller leaves TLS to us.
+    Plain(Authority),
     /// Its bytes are passed on blindly.
     Blind(Authority),
 }
@@ -68,6 +72,12 @@ impl Destinations {
     /// As configured.
     pub fn new(config: &Config) -> Self {
         let Dhan { api, auth, order_update, feed, depth20, depth200, images } = config.dhan.clone();
+        let streams = [
+            ("feed", feed.clone()),
+            ("depth20", depth20.clone()),
+            ("depth200", depth200.clone()),
+            ("order-update", order_update.clone()),
+        ];
         let services = vec![
             (api.clone(), Service::Api),
             (auth, Service::Auth),
@@ -86,6 +96,7 @@ impl Destinations {
             api,
             tunnel_hosts: config.proxy.tunnel_hosts.clone(),
             intercept: config.proxy.intercept,
+            streams,
         }
     }
 
@@ -116,17 +127,39 @@ impl Destinations {
         if let Some(host) = host.filter(|host| !host.is_empty() && *host != target) {
             same_host(Some(host), &authority)?;
         }
-        let authority = self.configured(authority);
+        let plain = authority.port == 80 && self.service(&authority).is_none() && !self.allow.contains(&authority);
+        let authority = self.configured(if plain { Authority { host: authority.host, port: 443 } } else { authority });
         // A certificate for an address is what our authority may not make.
         let named = authority.host.ip().is_none();
         match self.service(&authority) {
+            Some(_) if plain => Ok(Tunnel::Plain(authority)),
             Some(_) if self.intercept && named && !self.tunnel_hosts.contains(&authority.host) => {
                 Ok(Tunnel::Intercept(authority))
             }
             Some(_) => Ok(Tunnel::Blind(authority)),
-            None if self.allow.contains(&authority) => Ok(Tunnel::Blind(authority)),
+            None if !plain && self.allow.contains(&authority) => Ok(Tunnel::Blind(authority)),
+            None if plain => Err(denied(&Authority { port: 80, ..authority })),
             None => Err(denied(&authority)),
         }
+    }
+
+    /// The broker's host that a caller of a transparent listener means by a name: that of its TLS handshake.
+    ///
+    /// # Errors
+    /// 403 for another host, and for one whose TLS is not to be ended here.
+    pub fn broker_host(&self, host: Host) -> Result<Authority, Problem> {
+        let authority = self.configured(Authority { host, port: 443 });
+        if self.service(&authority).is_none() {
+            return Err(denied(&authority));
+        }
+        if !self.intercept || self.tunnel_hosts.contains(&authority.host) {
+            let detail = format!(
+                "TLS to {authority} is not ended here (proxy.intercept, proxy.tunnel_hosts), and a transparent listener \
+                 cannot pass it on blindly; connect to it by CONNECT"
+            );
+            return Err(Problem::before_sending(Code::DestinationDenied, detail));
+        }
+        Ok(authority)
     }
 
     /// Read the target of a request that is no `CONNECT`. `inside` is the
@@ -161,12 +194,18 @@ impl Destinations {
     ) -> Result<(Form, Target), Problem> {
         let bad = |detail: &str| Problem::before_sending(Code::BadRequest, detail);
         let uri: Uri = raw.parse().map_err(|_| bad("the request target is no URI"))?;
-        let path = whole_path(&uri).ok_or_else(|| bad("the request target is no URI"))?;
+        let mut path = whole_path(&uri).ok_or_else(|| bad("the request target is no URI"))?;
         unambiguous(path.path())?;
         let host = headers.get(HOST).map(|value| value.to_str().unwrap_or_default());
         let (form, authority) = match (uri.scheme_str(), inside) {
             (None, _) if !raw.starts_with('/') => return Err(bad("the request target is neither a URI nor a path")),
-            (None, None) => (Form::Origin, self.api.clone()),
+            (None, None) => match self.stream_base(raw) {
+                Some((authority, rest)) => {
+                    path = rest;
+                    (Form::Origin, authority)
+                }
+                None => (Form::Origin, self.api.clone()),
+            },
             (None, Some(tunnel)) => {
                 same_host(host, tunnel)?;
                 (Form::Intercepted, tunnel.clone())
@@ -213,6 +252,16 @@ impl Destinations {
             return None;
         }
         PathAndQuery::try_from(path).ok()
+    }
+
+    /// What `/ws/feed` and its like stand for: WebSocket libraries that know no proxy are given this as their base URL.
+    fn stream_base(&self, raw: &str) -> Option<(Authority, PathAndQuery)> {
+        let rest = raw.strip_prefix("/ws/")?;
+        let ends = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (name, path) = rest.split_at_checked(ends)?;
+        let (_, authority) = self.streams.iter().find(|(known, _)| *known == name)?;
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Some((authority.clone(), path.parse().ok()?))
     }
 
     fn configured(&self, asked: Authority) -> Authority {

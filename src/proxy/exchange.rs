@@ -63,6 +63,8 @@ impl Inbound {
 #[derive(Clone)]
 pub(super) struct TunnelContext {
     pub(super) authority: Authority,
+    /// Is what comes through it TLS that ended here?
+    pub(super) tls: bool,
     /// The `CONNECT`'s own headers: its key is checked again for each request, so
     /// that a key which is deleted ends the tunnels it opened.
     pub(super) admitted_by: Arc<HeaderMap>,
@@ -78,7 +80,7 @@ pub(super) enum Handled {
 pub(super) enum Upgrade {
     /// Blind bytes.
     Blind(TcpStream, TunnelLifetime),
-    /// Our TLS.
+    /// What the broker would serve, over TLS or without.
     Intercept(TunnelContext),
     /// Frames, the first one signed where the service signs there.
     WebSocket(Box<websocket::Relay>, TunnelLifetime),

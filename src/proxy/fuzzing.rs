@@ -117,6 +117,6 @@ pub fn target(
 pub fn tunnel(destinations: &Destinations, raw: &str, headers: &HeaderMap) -> Option<Authority> {
     use super::destination::Tunnel;
     match destinations.tunnel(raw, headers).ok()? {
-        Tunnel::Intercept(authority) | Tunnel::Blind(authority) => Some(authority),
+        Tunnel::Intercept(authority) | Tunnel::Plain(authority) | Tunnel::Blind(authority) => Some(authority),
     }
 }

@@ -27,6 +27,8 @@ use crate::dispatch::reply::{Body, Code, Problem, Retry};
 use crate::domain::time::within;
 use crate::net::read_buffer::poll_fill;
 
+use super::protocol::Protocol;
+
 pub(super) use crate::net::rewind::Rewind;
 pub(super) use head::{ParseRefusal, RequestHead};
 
@@ -69,6 +71,19 @@ impl From<ParseRefusal> for Problem {
                      when others needed it; nothing was sent; connect again and send it at once",
                 )
             },
+            ParseRefusal::Tls => Self::before_sending(
+                Code::BadRequest,
+                "the caller began TLS, and plain HTTP is spoken here: write http:// in the proxy's URL (also for https:// \
+                 targets), or give the listener tls_certificate and tls_key",
+            ),
+            ParseRefusal::WithoutTls => Self::before_sending(
+                Code::BadRequest,
+                "the caller speaks plain HTTP, and this listener speaks TLS: write https:// in the proxy's URL",
+            ),
+            ParseRefusal::Socks => Self::before_sending(
+                Code::BadRequest,
+                "the caller speaks SOCKS, and this is an HTTP proxy: write http:// in the proxy's URL",
+            ),
             ParseRefusal::TooSlow => {
                 Self::before_sending(Code::BadRequest, "the request did not arrive within proxy.request_timeout")
             }
@@ -216,6 +231,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             let from = seen.min(self.buffer.len());
             if let Some(end) = end_of_head(self.buffer.get(from..).unwrap_or_default()) {
                 break from + end + 4;
+            }
+            match self.buffer.first().map(|first| Protocol::of(*first)) {
+                Some(Protocol::Tls) => return Err(ParseRefusal::Tls.into()),
+                Some(Protocol::Socks) => return Err(ParseRefusal::Socks.into()),
+                Some(Protocol::Http) | None => {}
             }
             // Refuse what can never become a head, at once and not at a timeout.
             if bare_line_feed(self.buffer.get(from.saturating_sub(1)..).unwrap_or_default()) {

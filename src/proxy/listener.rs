@@ -15,16 +15,19 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
 use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::listener_settings::{ListenError, ListenerSettings};
+use super::protocol::{self, Protocol};
 use super::queue::AcceptQueue;
 use crate::config::{Bind, Listener};
 use crate::domain::places::{ConnectionLimit, ConnectionPermit, ListenerLimit, NewCaller};
-use crate::net::bind::{bind_tcp, bind_unix};
+use crate::net::bind::{accept_for_others, bind_tcp, bind_unix};
 use crate::telemetry::accepting;
 
 /// How long a caller has for its key when others need its place: the request that shows it comes on the heels of the
@@ -76,6 +79,12 @@ pub fn listen(
         Bind::Tcp(address) => {
             let fail = |err| ListenError::Bind { bind: address.to_string(), err };
             let socket = bind_tcp(*address).map_err(fail)?;
+            if terms.listener().transparent
+                && let Err(err) = accept_for_others(&socket)
+            {
+                tracing::info!(error = %err, at = %address,
+                    "nftables TPROXY cannot bring callers here without CAP_NET_ADMIN; REDIRECT, DNS and /etc/hosts can");
+            }
             let local = socket.local_addr().map_err(fail)?;
             (Some(local), ListeningSocket::Tcp(socket, local))
         }
@@ -330,16 +339,21 @@ async fn accept_one(
             let listener = ListenerContext { listener, local, uid: None, peer, terms };
             serve_on_a_worker(proxy, stream, move |stream| async move {
                 match tls {
+                    None if listener.listener.transparent => {
+                        Box::pin(serving.transparent(listener, place, came, stream)).await;
+                    }
                     None => serving.connection(listener, place, came, stream).await,
                     // Apart: who speaks plainly must not hold the room of a TLS session.
                     Some(tls) => {
                         Box::pin(async move {
                             let accepted = tokio::select! {
-                                accepted = tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)) => accepted,
+                                accepted = tokio::time::timeout(HANDSHAKE_WITHIN, tls_or_plain(tls, stream)) => accepted,
                                 () = place.close_requested() => return,
                             };
-                            if let Ok(Ok(stream)) = accepted {
-                                serving.connection(listener, place, came, stream).await;
+                            match accepted {
+                                Ok(Ok(Spoken::Tls(stream))) => serving.connection(listener, place, came, *stream).await,
+                                Ok(Ok(Spoken::Plain(stream))) => serving.without_tls(&place, stream).await,
+                                Ok(Err(_)) | Err(_) => {}
                             }
                         })
                         .await;
@@ -358,6 +372,20 @@ async fn accept_one(
                 serving.connection(listener, place, came, stream).await;
             })
         }
+    }
+}
+
+/// What a caller of a TLS listener speaks.
+enum Spoken {
+    Tls(Box<TlsStream<TcpStream>>),
+    /// By mistake.
+    Plain(TcpStream),
+}
+
+async fn tls_or_plain(tls: TlsAcceptor, stream: TcpStream) -> std::io::Result<Spoken> {
+    match protocol::of(&stream).await {
+        Some(Protocol::Http | Protocol::Socks) => Ok(Spoken::Plain(stream)),
+        Some(Protocol::Tls) | None => tls.accept(stream).await.map(|stream| Spoken::Tls(Box::new(stream))),
     }
 }
 

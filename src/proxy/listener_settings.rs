@@ -60,8 +60,8 @@ impl ListenerSettings {
     /// These, in place of `old`: what the old ones let in goes on, unless who it was might not get in now.
     pub(super) fn after(mut self, old: &Self) -> Self {
         let who = |terms: &Self| {
-            let Listener { account, client_key, uids, .. } = &*terms.listener;
-            (account.clone(), *client_key, uids.clone())
+            let Listener { account, client_key, uids, transparent, sources, .. } = &*terms.listener;
+            (account.clone(), *client_key, uids.clone(), *transparent, sources.clone())
         };
         if who(&self) == who(old) {
             self.tightened = old.tightened.clone();

@@ -3,7 +3,7 @@
 //! The way of a request: a listener (`listener`) accepts a connection, which is read as HTTP/1 (`http1`) or, inside an
 //! intercepted tunnel, as HTTP/2 (`connection`); the caller is admitted as an account (`admission`); one `Exchange`
 //! (`exchange`) goes on from there, and where it goes is decided once (`route`): to `crate::dispatch`, into a tunnel
-//! (`tunnel`), or a WebSocket (`websocket`).
+//! (`tunnel`), or a WebSocket (`websocket`). A `transparent` listener finds the broker's host in the TLS handshake.
 //!
 //! Invariants:
 //! - A request is admitted on its own. Nothing of an earlier request on the same
@@ -25,8 +25,10 @@ pub mod intercept;
 mod listener;
 mod listener_settings;
 mod permission;
+mod protocol;
 mod queue;
 mod route;
+mod transparent;
 mod tunnel;
 mod websocket;
 mod workers;

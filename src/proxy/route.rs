@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use super::Proxy;
 use super::admission::ListenerContext;
-use super::destination::{self, Target, Tunnel};
+use super::destination::{self, Form, Target, Tunnel};
 use super::exchange::{Exchange, Handled, Inbound, TunnelContext, Upgrade};
 use super::permission::ListenerPermission;
 use super::tunnel::TunnelLifetime;
@@ -42,6 +42,7 @@ impl Proxy {
             Err(problem) => {
                 let record = &mut exchange.record;
                 record.code = Some(problem.code.as_str());
+                record.reason = Some(problem.detail.clone());
                 if record.write {
                     record.outcome = Some(problem.outcome);
                 }
@@ -67,6 +68,7 @@ impl Proxy {
             None => Access::unread(&request_id),
         };
         record.code = Some(problem.code.as_str());
+        record.reason = Some(problem.detail.clone());
         let mut reply = problem.into_reply(None, &request_id);
         let status = reply.status();
         self.conclude(&mut record, status, reply.headers_mut(), began);
@@ -87,6 +89,7 @@ impl Proxy {
         record.caller = listener.peer;
         record.named = named;
         record.code = Some(problem.code.as_str());
+        record.reason = Some(problem.detail.clone());
         let mut reply = problem.into_reply(None, &request_id);
         let status = reply.status();
         self.conclude(&mut record, status, reply.headers_mut(), began);
@@ -105,16 +108,23 @@ impl Proxy {
     }
 
     async fn answer(&self, exchange: &mut Exchange<'_>, inbound: Inbound) -> Result<Handled, Problem> {
-        let authority = exchange.tunnel.map(|tunnel| &tunnel.authority);
-        exchange.listener.refuse_browsers(&inbound.headers, inbound.form, &inbound.target, authority)?;
+        exchange.listener.refuse_browsers(&inbound.headers, inbound.form, &inbound.target, exchange.tunnel)?;
         match (&inbound.method, exchange.tunnel) {
             (&Method::CONNECT, None) => Box::pin(self.connect(exchange, inbound)).await,
             _ => self.request(exchange, inbound).await,
         }
     }
 
-    async fn connect(&self, exchange: &mut Exchange<'_>, inbound: Inbound) -> Result<Handled, Problem> {
+    async fn connect(&self, exchange: &mut Exchange<'_>, mut inbound: Inbound) -> Result<Handled, Problem> {
+        if exchange.listener.listener.transparent {
+            let detail = "this listener stands for the broker itself and is no proxy: send the request as to the broker, or \
+                          use a listener without `transparent`";
+            return Err(Problem::before_sending(Code::BadRequest, detail));
+        }
         let mut established = Response::new(());
+        if exchange.listener.names_itself(&inbound.headers) {
+            inbound.headers.remove(header::HOST);
+        }
         let (account, record) = (exchange.account, &mut exchange.record);
         let destinations = &exchange.settings.destinations;
         let tunnel = destinations.tunnel(&inbound.target, &inbound.headers);
@@ -126,7 +136,12 @@ impl Proxy {
         match tunnel? {
             Tunnel::Intercept(authority) => {
                 record.target = Some(authority.clone());
-                let tunnel = TunnelContext { authority, admitted_by: Arc::new(inbound.headers) };
+                let tunnel = TunnelContext { authority, tls: true, admitted_by: Arc::new(inbound.headers) };
+                Ok(Handled::Upgrade(established, Box::new(Upgrade::Intercept(tunnel))))
+            }
+            Tunnel::Plain(authority) => {
+                record.target = Some(authority.clone());
+                let tunnel = TunnelContext { authority, tls: false, admitted_by: Arc::new(inbound.headers) };
                 Ok(Handled::Upgrade(established, Box::new(Upgrade::Intercept(tunnel))))
             }
             Tunnel::Blind(authority) => {
@@ -151,15 +166,25 @@ impl Proxy {
         }
     }
 
-    async fn request(&self, exchange: &mut Exchange<'_>, inbound: Inbound) -> Result<Handled, Problem> {
+    async fn request(&self, exchange: &mut Exchange<'_>, mut inbound: Inbound) -> Result<Handled, Problem> {
         if !destination::passes(&inbound.method) {
             return Err(Problem::before_sending(Code::BadRequest, "this method is not passed on"));
         }
         let authority = exchange.tunnel.map(|tunnel| &tunnel.authority);
         let destinations = &exchange.settings.destinations;
-        let (_, target) = destinations.target(&inbound.target, &inbound.headers, authority)?;
+        let mut found = destinations.target(&inbound.target, &inbound.headers, authority);
+        if found.is_err() && inbound.form == Form::Absolute && exchange.listener.names_itself(&inbound.headers) {
+            inbound.headers.remove(header::HOST);
+            found = destinations.target(&inbound.target, &inbound.headers, authority);
+        }
+        let (_, target) = found?;
         exchange.record.target = Some(target.authority.clone());
         exchange.record.path = Some(target.path.clone());
+        if exchange.listener.listener.transparent && target.service.is_none() {
+            let detail =
+                format!("{} is not a host of the broker, and a transparent listener serves no other", target.authority);
+            return Err(Problem::before_sending(Code::DestinationDenied, detail));
+        }
         if let Some(reply) = managed(&target, exchange.account)? {
             return Ok(Handled::Reply(reply));
         }

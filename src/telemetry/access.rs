@@ -32,6 +32,8 @@ pub struct Access {
     pub status: u16,
     /// Why the gateway answered by itself, if it did.
     pub code: Option<&'static str>,
+    /// What the caller was told of that.
+    pub reason: Option<String>,
     /// The leg it left by.
     pub leg: Option<Role>,
     /// The address it left from.
@@ -71,6 +73,7 @@ impl Access {
             write: false,
             status: 0,
             code: None,
+            reason: None,
             leg: None,
             source: None,
             outcome: None,
@@ -101,6 +104,7 @@ impl Access {
             path = self.path.as_ref().map(|path| shown(path.path())).as_deref(),
             status = self.status,
             code = self.code,
+            reason = self.reason.as_deref(),
             leg = self.leg.map(Role::as_str),
             source = self.source.map(|source| source.to_string()),
             outcome = self.outcome.map(Outcome::as_str),

@@ -51,6 +51,12 @@ pub enum ParseRefusal {
     TooSlow,
     /// Its place is needed, and nobody knows yet who it is.
     MakesRoom,
+    /// It begins a TLS handshake where plain HTTP is spoken.
+    Tls,
+    /// It is plain HTTP where TLS is spoken.
+    WithoutTls,
+    /// It speaks SOCKS.
+    Socks,
 }
 
 impl RequestHead {
