@@ -12,7 +12,7 @@ use super::call::part;
 use super::context::Console;
 use super::page::{self, Part};
 use super::visitor::Visitor;
-use super::{first_run, words};
+use super::{advice, first_run, words};
 use crate::accounts::Account;
 use crate::accounts::overview::{Counts, Overview, Position, Sort, Trouble, Wanted};
 use crate::broker::dhan::endpoints::RateClass;
@@ -189,11 +189,15 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
                 div.hint { (body.name) " · client id " (body.client_id) }
                 @if body.halted { div { (words::BAD) " halted" } }
             }
-            td data-label="Login" { (standing(&body.token)) }
+            td.short data-label="Login" { (standing(&body.token)) }
             @for role in ["primary", "secondary"] {
-                td data-label=(words::role(role)) { (leg(body.legs.iter().find(|leg| leg.role == role))) }
+                @let leg = body.legs.iter().find(|leg| leg.role == role);
+                td data-label=(words::role(role)) {
+                    (self::leg(leg))
+                    @if let Some(leg) = leg { div.hint.address { (leg.address.to_string()) } }
+                }
             }
-            td data-label="Orders today" { (used(console, account)) }
+            td.short data-label="Orders today" { (used(console, account)) }
             td data-label="Last trouble" { (trouble(account, &body)) }
             @if visitor.may(OperatorRole::Operator) { td.actions data-label="" { (actions(&body)) } }
         }
@@ -232,7 +236,7 @@ fn trouble(account: &Account, body: &AccountBody) -> Markup {
             Some(Trouble::NeedsPerson | Trouble::NoToken) => {
                 (words::BAD) " "
                 @match &body.token.last_error {
-                    Some(error) => { (error.summary) " " span.hint { "See Login." } }
+                    Some(error) => { (words::sentence(advice::found(brief(&error.summary)))) " " span.hint { "See Login." } }
                     None => "Not logged in: see Login.",
                 }
             }
@@ -252,6 +256,11 @@ fn trouble(account: &Account, body: &AccountBody) -> Markup {
             Some(Trouble::NotValidated) => { (words::NEXT) " Not validated since the start: Validate." }
         }
     }
+}
+
+/// Without the broker's own words, which stand under Login.
+fn brief(summary: &str) -> &str {
+    summary.split_once("; the broker says ").map_or(summary, |(brief, _)| brief)
 }
 
 /// Where a token stands, in a line.
@@ -277,7 +286,6 @@ pub(super) fn leg(leg: Option<&LegBody>) -> Markup {
                 @if leg.state == "admits" { (words::GOOD) } @else { (words::BAD) }
                 " " (words::leg_state(leg.state))
                 @if let Some(reason) = leg.reason { ": " (words::leg_reason(reason)) }
-                div.hint { (leg.address.to_string()) }
             }
         }
     }

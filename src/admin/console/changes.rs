@@ -48,27 +48,94 @@ pub(super) async fn list(
 fn row(line: &AuditBody) -> Markup {
     html! {
         tr {
-            td data-label="When" { @if let Ok(at) = line.at.parse() { (page::time(at)) } }
+            td.short data-label="When" { @if let Ok(at) = line.at.parse() { (page::exact_time(at)) } }
             td data-label="Who" { (line.actor) div.hint { (line.role) ", " (line.via) } }
             td data-label="What" {
-                code { (line.method) " " (line.path) }
-                @for change in &line.changes { div { (change.field) ": " (before_and_after(change)) } }
+                @if let Some(word) = what(&line.method, &line.path) {
+                    div { (word) @if let Some(account) = &line.account { ": " a href=(super::shown::path(account)) { (account) } } }
+                }
+                div.hint { code { (line.method) " " (line.path) } }
+                @for change in line.changes.iter().filter(differs) { div { (before_and_after(change)) } }
             }
             td data-label="Result" { @if line.status < 400 { (words::GOOD) " done" } @else { (words::BAD) " refused (" (line.status) ")" } }
         }
     }
 }
 
-fn before_and_after(change: &FieldChange) -> Markup {
-    html! { (value(change.before.as_deref())) " → " strong { (value(change.after.as_deref())) } }
+/// What was nothing and is nothing is no change to read.
+pub(super) fn differs(change: &&FieldChange) -> bool {
+    value(change.before.as_deref()) != value(change.after.as_deref())
+}
+
+pub(super) fn before_and_after(change: &FieldChange) -> Markup {
+    let (before, after) = (value(change.before.as_deref()), value(change.after.as_deref()));
+    let field = change.field.replace('_', " ");
+    html! { (field) ": " @if before != "–" { (before) " → " } strong { (after) } }
+}
+
+/// A call in words; nothing for one that has none.
+pub(super) fn what(method: &str, path: &str) -> Option<&'static str> {
+    let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
+    Some(match (method, parts.as_slice()) {
+        ("POST", ["accounts"]) => "account created",
+        ("PATCH", ["accounts", _]) => "settings changed",
+        ("DELETE", ["accounts", _]) => "account deleted",
+        ("POST", ["accounts", _, "pair"]) => "addresses given",
+        ("DELETE", ["accounts", _, "pair"]) => "addresses retired",
+        ("PUT", ["accounts", _, "halt"]) => "halted, or let trade again",
+        ("PUT", ["accounts", _, "leg"]) => "address chosen",
+        ("PUT", ["accounts", _, "token"]) => "token pasted",
+        ("POST", ["accounts", _, "token", "consent"]) => "login by Dhan's page",
+        ("POST", ["accounts", _, "token", _]) => "login asked for",
+        ("POST", ["accounts", _, "keys"]) => "key made",
+        ("DELETE", ["accounts", _, "keys", _]) => "key deleted",
+        ("PUT", ["accounts", _, "registration"]) => "registered at Dhan",
+        ("POST", ["accounts", _, "validate"]) => "validated",
+        ("PUT", ["halt"]) => "all halted, or let trade again",
+        ("POST", ["validate"] | ["validate", "job"]) => "all accounts validated",
+        ("DELETE", ["validate", "job"]) => "validation of all stopped",
+        ("POST", ["pools"]) => "pool made",
+        ("DELETE", ["pools", _]) => "pool deleted",
+        ("POST", ["pools", _, "reservations"]) => "addresses set aside",
+        ("DELETE", ["pools", _, "reservations", _]) => "addresses not set aside any more",
+        ("DELETE", ["addresses", _]) => "address forgotten",
+        ("POST", ["orders", _, "settled"]) => "order marked as settled",
+        ("POST", ["totp", "preview"]) => "code of a TOTP key shown",
+        ("POST", ["host", "check"]) => "this machine checked",
+        ("POST", ["console", "links"]) => "link to sign in made",
+        ("POST", ["reload"]) => "configuration read anew",
+        _ => return None,
+    })
 }
 
 /// A value as people read it.
-pub(super) fn value(value: Option<&str>) -> &str {
+fn value(value: Option<&str>) -> String {
+    let members = |text: &str| {
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+        let shown: Vec<_> =
+            object.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
+        Some(shown.join(" and "))
+    };
     match value {
-        None | Some("" | "[]") => "–",
-        Some("true") => "yes",
-        Some("false") => "no",
-        Some(text) => text,
+        None | Some("" | "[]") => "–".to_owned(),
+        Some("true") => "yes".to_owned(),
+        Some("false") => "no".to_owned(),
+        // Such as the two addresses of a pair.
+        Some(text) => members(text).unwrap_or_else(|| text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_reads_as_words() {
+        assert_eq!(what("POST", "/v1/accounts/a/token/consent"), Some("login by Dhan's page"));
+        assert_eq!(what("PUT", "/v1/halt"), Some("all halted, or let trade again"));
+        assert_eq!(what("POST", "/v1/nothing"), None);
+        let pair = r#"{"primary":"2001:db8:a1::1","secondary":"2001:db8:a2::1"}"#;
+        assert_eq!(value(Some(pair)), "2001:db8:a1::1 and 2001:db8:a2::1");
+        assert_eq!([value(Some("true")), value(None), value(Some("[]"))], ["yes", "–", "–"]);
     }
 }

@@ -189,7 +189,16 @@ pub(super) fn document(status: StatusCode, title: &str, body: &Markup) -> Respon
     (status, [(axum::http::header::CONTENT_TYPE, "text/html; charset=utf-8")], whole.into_string()).into_response()
 }
 
+/// A time to the second, where several things happen in a minute.
+pub(super) fn exact_time(at: Timestamp) -> Markup {
+    moment(at, &words::day_and_exact_clock(at))
+}
+
 /// A time for people: India's clock, UTC on request.
 pub(super) fn time(at: Timestamp) -> Markup {
-    html! { time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) title=(at.strftime("%Y-%m-%d %H:%M:%S UTC")) { (words::day_and_clock(at)) } }
+    moment(at, &words::day_and_clock(at))
+}
+
+fn moment(at: Timestamp, text: &str) -> Markup {
+    html! { time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) title=(at.strftime("%Y-%m-%d %H:%M:%S UTC")) { (text) } }
 }

@@ -72,7 +72,10 @@ fn wrong(shown: &Shown<'_>) -> Markup {
     });
     html! {
         div.trouble data-code=(error.code) {
-            p { strong { (said.text) } }
+            p { @match said.text.split_once(". ") {
+                Some((first, rest)) => { strong { (first) "." } " " (rest) }
+                None => strong { (said.text) },
+            } }
             @if let Some(words) = said.brokers_words { details { summary { "Dhan's own words" } p { (words) } } }
             @if shown.may(OperatorRole::Operator) {
                 (ways(shown, &said.ways))
@@ -99,6 +102,7 @@ fn ways(shown: &Shown<'_>, ways: &[Way]) -> Markup {
                         (shown.button("consent", &[], &html! { button.second { "Log in at Dhan's page" } }))
                     }
                     Way::Page => {}
+                    Way::Machine => a.button.second href="/console/machine" { "See This machine" },
                     Way::Totp if admin => (link("edit#totp_secret", "Type the TOTP key again")),
                     Way::Pin if admin => (link("edit#pin", "Type the PIN again")),
                     Way::Automatic if admin => (link("edit?platform=DHAN_V2_AT_IPV6#pin", "Make it automatic")),
