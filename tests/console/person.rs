@@ -118,7 +118,7 @@ impl Person {
         }
     }
 
-    fn sent(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> STREAM {
+    fn sent(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Stream {
         let has = |name: &str| headers.iter().any(|(found, _)| *found == name);
         let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         if !has("host") {

@@ -184,12 +184,12 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
     let body = AccountBody::from(account);
     html! {
         tr #{ "account-" (body.name) } {
-            td data-label="Account" {
+            td.name data-label="Account" {
                 a href={ "/console/accounts/" (part(&body.name)) } { (body.nickname.as_deref().unwrap_or(&body.name)) }
                 div.hint { (body.name) " · client id " (body.client_id) }
                 @if body.halted { div { (words::BAD) " halted" } }
             }
-            td.short data-label="Login" { (standing(&body.token)) }
+            td.login data-label="Login" { (standing(&body.token)) }
             @for role in ["primary", "secondary"] {
                 @let leg = body.legs.iter().find(|leg| leg.role == role);
                 td data-label=(words::role(role)) {
@@ -198,7 +198,7 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
                 }
             }
             td.short data-label="Orders today" { (used(console, account)) }
-            td data-label="Last trouble" { (trouble(account, &body)) }
+            td.trouble-of data-label="Last trouble" { (trouble(account, &body)) }
             @if visitor.may(OperatorRole::Operator) { td.actions data-label="" { (actions(&body)) } }
         }
     }
@@ -207,10 +207,14 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
 /// Buttons of the one form around the table, so that a page does not repeat its fields for each row.
 fn actions(account: &AccountBody) -> Markup {
     let path = format!("/console/accounts/{}", part(&account.name));
-    let name = account.nickname.as_deref().unwrap_or(&account.name);
+    // Two accounts may have one nickname.
+    let name = match &account.nickname {
+        Some(nickname) => format!("{nickname} ({})", account.name),
+        None => account.name.clone(),
+    };
     html! {
         button.quiet formaction={ (path) "/validate" } aria-label={ "Validate " (name) } { "Validate" }
-        @if account.halted { a.button.quiet href=(path) { "Resume…" } } @else {
+        @if account.halted { a.button.quiet href=(path) aria-label={ "Resume " (name) "…" } { "Resume…" } } @else {
             button.quiet.bad formaction={ (path) "/halt" } name="halted" value="true" aria-label={ "Halt " (name) } { "Halt" }
         }
     }

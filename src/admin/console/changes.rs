@@ -73,37 +73,37 @@ pub(super) fn before_and_after(change: &FieldChange) -> Markup {
     html! { (field) ": " @if before != "–" { (before) " → " } strong { (after) } }
 }
 
-/// A call in words; nothing for one that has none.
+/// What was asked for, in words that fit a refusal too; nothing for a call that has none.
 pub(super) fn what(method: &str, path: &str) -> Option<&'static str> {
     let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
     Some(match (method, parts.as_slice()) {
-        ("POST", ["accounts"]) => "account created",
-        ("PATCH", ["accounts", _]) => "settings changed",
-        ("DELETE", ["accounts", _]) => "account deleted",
-        ("POST", ["accounts", _, "pair"]) => "addresses given",
-        ("DELETE", ["accounts", _, "pair"]) => "addresses retired",
-        ("PUT", ["accounts", _, "halt"]) => "halted, or let trade again",
-        ("PUT", ["accounts", _, "leg"]) => "address chosen",
-        ("PUT", ["accounts", _, "token"]) => "token pasted",
-        ("POST", ["accounts", _, "token", "consent"]) => "login by Dhan's page",
-        ("POST", ["accounts", _, "token", _]) => "login asked for",
-        ("POST", ["accounts", _, "keys"]) => "key made",
-        ("DELETE", ["accounts", _, "keys", _]) => "key deleted",
-        ("PUT", ["accounts", _, "registration"]) => "registered at Dhan",
-        ("POST", ["accounts", _, "validate"]) => "validated",
-        ("PUT", ["halt"]) => "all halted, or let trade again",
-        ("POST", ["validate"] | ["validate", "job"]) => "all accounts validated",
-        ("DELETE", ["validate", "job"]) => "validation of all stopped",
-        ("POST", ["pools"]) => "pool made",
-        ("DELETE", ["pools", _]) => "pool deleted",
-        ("POST", ["pools", _, "reservations"]) => "addresses set aside",
-        ("DELETE", ["pools", _, "reservations", _]) => "addresses not set aside any more",
-        ("DELETE", ["addresses", _]) => "address forgotten",
-        ("POST", ["orders", _, "settled"]) => "order marked as settled",
-        ("POST", ["totp", "preview"]) => "code of a TOTP key shown",
-        ("POST", ["host", "check"]) => "this machine checked",
-        ("POST", ["console", "links"]) => "link to sign in made",
-        ("POST", ["reload"]) => "configuration read anew",
+        ("POST", ["accounts"]) => "create the account",
+        ("PATCH", ["accounts", _]) => "change its settings",
+        ("DELETE", ["accounts", _]) => "delete the account",
+        ("POST", ["accounts", _, "pair"]) => "give it addresses",
+        ("DELETE", ["accounts", _, "pair"]) => "retire its addresses",
+        ("PUT", ["accounts", _, "halt"]) => "halt it, or let it trade again",
+        ("PUT", ["accounts", _, "leg"]) => "choose its address",
+        ("PUT", ["accounts", _, "token"]) => "use a pasted token",
+        ("POST", ["accounts", _, "token", "consent"]) => "log in at Dhan's page",
+        ("POST", ["accounts", _, "token", _]) => "log in",
+        ("POST", ["accounts", _, "keys"]) => "make a key",
+        ("DELETE", ["accounts", _, "keys", _]) => "delete a key",
+        ("PUT", ["accounts", _, "registration"]) => "register at Dhan",
+        ("POST", ["accounts", _, "validate"]) => "validate",
+        ("PUT", ["halt"]) => "halt all, or let all trade again",
+        ("POST", ["validate"] | ["validate", "job"]) => "validate all accounts",
+        ("DELETE", ["validate", "job"]) => "stop validating all accounts",
+        ("POST", ["pools"]) => "make a pool",
+        ("DELETE", ["pools", _]) => "delete a pool",
+        ("POST", ["pools", _, "reservations"]) => "set addresses aside",
+        ("DELETE", ["pools", _, "reservations", _]) => "give back what was set aside",
+        ("DELETE", ["addresses", _]) => "forget an address",
+        ("POST", ["orders", _, "settled"]) => "mark an order as settled",
+        ("POST", ["totp", "preview"]) => "show the code of a TOTP key",
+        ("POST", ["host", "check"]) => "check this machine",
+        ("POST", ["console", "links"]) => "make a link that signs in",
+        ("POST", ["reload"]) => "read the configuration anew",
         _ => return None,
     })
 }
@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_change_reads_as_words() {
-        assert_eq!(what("POST", "/v1/accounts/a/token/consent"), Some("login by Dhan's page"));
-        assert_eq!(what("PUT", "/v1/halt"), Some("all halted, or let trade again"));
+        assert_eq!(what("POST", "/v1/accounts/a/token/consent"), Some("log in at Dhan's page"));
+        assert_eq!(what("PUT", "/v1/halt"), Some("halt all, or let all trade again"));
         assert_eq!(what("POST", "/v1/nothing"), None);
         let pair = r#"{"primary":"2001:db8:a1::1","secondary":"2001:db8:a2::1"}"#;
         assert_eq!(value(Some(pair)), "2001:db8:a1::1 and 2001:db8:a2::1");

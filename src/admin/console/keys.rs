@@ -128,7 +128,7 @@ fn list(console: &Console, visitor: &Visitor, name: &crate::domain::AccountName)
     html! {
         @if keys.is_empty() { p { "No client key yet." } } @else {
             table.cards {
-                thead { tr { th { "Label" } th { "Made" } th { "Last used" } th { "" } } }
+                thead { tr { th { "Label" } th { "Made" } th { "Last used" } th { span.unseen { "Actions" } } } }
                 tbody {
                     @for key in &keys {
                         tr {
@@ -138,7 +138,8 @@ fn list(console: &Console, visitor: &Visitor, name: &crate::domain::AccountName)
                             td.actions data-label="" {
                                 @if visitor.may(OperatorRole::Admin) {
                                     (page::form(visitor, &format!("{}/keys/{}/delete", path(name.as_str()), part(&key.id)), &html! {
-                                        button.quiet.bad data-confirm="Delete this key? Programs that use it stop at once." { "Delete" }
+                                        button.quiet.bad data-confirm="Delete this key? Programs that use it stop at once."
+                                            aria-label={ "Delete the key " (key.label.as_deref().unwrap_or(&key.id)) } { "Delete" }
                                     }))
                                 }
                             }

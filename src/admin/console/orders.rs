@@ -147,7 +147,7 @@ fn row(write: &Write<'_>) -> Markup {
                 @if let Some(leg) = entry.leg { (words::role(leg.as_str())) }
                 @if let Some(source) = entry.source { div.hint.address { (source) } }
             }
-            td data-label="Ids" {
+            td.short data-label="Ids" {
                 @if let Some(id) = &entry.order_id { div { (id) } }
                 @if let Some(id) = &entry.correlation_id { div.hint { "yours: " (id) } }
             }

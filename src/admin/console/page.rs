@@ -67,11 +67,13 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
                 form method="post" action="/console/sign-out" data-plain { (csrf(visitor)) button.quiet { "Sign out" } }
             }
         }
-        @if console.admin.about.is_sandbox {
-            p.strip { strong { "SANDBOX" } ": the broker is built in, and no order is real." }
+        aside aria-label="Notices" {
+            @if console.admin.about.is_sandbox {
+                p.strip { strong { "SANDBOX" } ": the broker is built in, and no order is real." }
+            }
+            (console.attention.strips())
+            p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         }
-        (console.attention.strips())
-        p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         main #main tabindex="-1" {
             @if let Some(flash) = flash { (shown(&flash)) }
             @if let Some(undo) = undo { (way_back(visitor, &undo)) }

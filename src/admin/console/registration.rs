@@ -81,7 +81,7 @@ fn page_of(console: &Console, visitor: &Visitor, name: &str, done: Option<&Value
             None => p { (words::NEXT) " Give the account two addresses first." },
             Some(pair) => {
                 table.cards {
-                    thead { tr { th { "" } th { "Assigned" } th { "At Dhan" } th { "Matches" } th { "May change from" } } }
+                    thead { tr { th { span.unseen { "Address" } } th { "Assigned" } th { "At Dhan" } th { "Matches" } th { "May change from" } } }
                     tbody {
                         @for (role, address) in [("primary", pair.primary), ("secondary", pair.secondary)] {
                             (row(role, &address.to_string(), slot(role)))

@@ -18,7 +18,7 @@ async function haltOne(page) {
   await everyWay(page, "halted");
   await page.goto(`${base}/console?problem=halted`);
   check(await page.locator(`#account-${account}`).isVisible(), "who is halted is not under Halted");
-  await page.getByRole("link", { name: "Resume…" }).click();
+  await page.getByRole("link", { name: `Resume ${account}…` }).click();
   await page.getByRole("button", { name: "Let it trade again" }).click();
   await page.getByText("may trade again").first().waitFor();
 }
@@ -41,7 +41,7 @@ async function key(page) {
   await page.goto(`${base}/console/accounts/${account}/keys`);
   await page.getByLabel("Label").fill("the engine in the corner");
   await page.getByRole("button", { name: "Create key" }).click();
-  await page.getByText("It is shown here and never again").waitFor();
+  await page.getByText("It is shown here and never again").first().waitFor();
   const line = page.locator("details[open] pre code").first();
   const text = await line.textContent();
   check(text.includes("sgk_"), `the line has no key: ${text}`);
@@ -56,8 +56,7 @@ async function key(page) {
   await everyWay(page, "key-made");
   await page.reload();
   check(!(await page.content()).includes(text.match(/sgk_[a-z0-9]+/)[0]), "the key is shown again");
-  page.on("dialog", (dialog) => dialog.accept());
-  await page.getByRole("row", { name: "the engine in the corner" }).getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("row", { name: "the engine in the corner" }).getByRole("button", { name: "Delete" }).first().click();
   await page.getByText("Deleted.").first().waitFor();
   const refused = await paste(text).then(() => false, (err) => err.stdout.includes("407") || err.stderr.includes("407"));
   check(refused, "a deleted key still works");
@@ -65,6 +64,7 @@ async function key(page) {
 
 await house.walk(async () => {
   const page = await signInByHand(await person());
+  page.on("dialog", (dialog) => dialog.accept());
   await haltOne(page);
   await haltAll(page);
   await key(page);

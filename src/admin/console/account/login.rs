@@ -111,7 +111,9 @@ fn ways(shown: &Shown<'_>, ways: &[Way]) -> Markup {
                 }
             }
         }
-        p.hint { "A pasted token changes nothing else: use it for now, and the gateway takes over again by itself." }
+        @if ways.contains(&Way::Paste) {
+            p.hint { "A pasted token changes nothing else: use it for now, and the gateway takes over again by itself." }
+        }
     }
 }
 
