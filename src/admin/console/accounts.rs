@@ -17,6 +17,7 @@ use crate::accounts::Account;
 use crate::accounts::overview::{Counts, Overview, Position, Sort, Trouble, Wanted};
 use crate::broker::dhan::endpoints::RateClass;
 use crate::domain::OperatorRole;
+use crate::orders::limits::Usage;
 
 /// Accounts of a page.
 const PAGE: usize = 50;
@@ -152,10 +153,14 @@ fn filters(filter: &Filter, counts: &Counts) -> Markup {
 
 fn table(console: &Console, visitor: &Visitor, filter: &Filter, found: &Overview) -> Markup {
     let may = visitor.may(OperatorRole::Operator);
+    let allowed = found.rows.first().and_then(|account| used(console, account)).map(|day| day.allowed);
     let table = html! {
-        table.cards {
+        table.cards.accounts {
             thead { tr {
-                th { "Account" } th { "Login" } th { "Primary" } th { "Secondary" } th { "Orders today" } th { "Last trouble" }
+                th { "Account" } th { "Login" } th { "Primary" } th { "Secondary" }
+                // The broker's limit is one for all: told here, it is not told fifty times.
+                th { "Orders today" @if let Some(day) = allowed { span.hint { " of " (words::number(day as usize)) } } }
+                th { "Last trouble" }
                 @if may { th { span.unseen { "Actions" } } }
             } }
             tbody { @for account in &found.rows { (row(console, visitor, account)) } }
@@ -184,12 +189,12 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
     let body = AccountBody::from(account);
     html! {
         tr #{ "account-" (body.name) } {
-            td.name data-label="Account" {
+            td data-label="Account" {
                 a href={ "/console/accounts/" (part(&body.name)) } { (body.nickname.as_deref().unwrap_or(&body.name)) }
-                div.hint { (body.name) " · client id " (body.client_id) }
+                div.hint { @if body.nickname.is_some() { (body.name) " · " } "client id " (body.client_id) }
                 @if body.halted { div { (words::BAD) " halted" } }
             }
-            td.login data-label="Login" { (standing(&body.token)) }
+            td data-label="Login" { (standing(&body.token)) }
             @for role in ["primary", "secondary"] {
                 @let leg = body.legs.iter().find(|leg| leg.role == role);
                 td data-label=(words::role(role)) {
@@ -197,9 +202,9 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
                     @if let Some(leg) = leg { div.hint.address { (leg.address.to_string()) } }
                 }
             }
-            td.short data-label="Orders today" { (used(console, account)) }
-            td.trouble-of data-label="Last trouble" { (trouble(account, &body)) }
-            @if visitor.may(OperatorRole::Operator) { td.actions data-label="" { (actions(&body)) } }
+            td data-label="Orders today" { @if let Some(day) = used(console, account) { (words::number(day.used as usize)) } }
+            td data-label="Last trouble" { (trouble(account, &body)) }
+            @if visitor.may(OperatorRole::Operator) { td.actions { (actions(&body)) } }
         }
     }
 }
@@ -221,12 +226,9 @@ fn actions(account: &AccountBody) -> Markup {
 }
 
 /// Of the broker's limit of a day, what is used. Windows end with the day that began with the first.
-fn used(console: &Console, account: &Account) -> Markup {
+fn used(console: &Console, account: &Account) -> Option<Usage> {
     let usage = console.admin.orders.gate(account.client_id()).usage();
-    let day = usage.iter().find(|usage| usage.class == RateClass::Order && usage.window.per.as_secs() == DAY);
-    html! {
-        @if let Some(day) = day { (words::number(day.used as usize)) span.hint { " of " (words::number(day.allowed as usize)) } }
-    }
+    usage.into_iter().find(|usage| usage.class == RateClass::Order && usage.window.per.as_secs() == DAY)
 }
 
 /// The worst of what is wrong, and what to do.

@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::audit::{AuditBody, FieldChange};
 use super::super::changes;
@@ -111,16 +112,19 @@ pub(super) fn what(method: &str, path: &str) -> Option<&'static str> {
 /// A value as people read it.
 fn value(value: Option<&str>) -> String {
     let members = |text: &str| {
-        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
-        let shown: Vec<_> =
-            object.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
+        let told = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let shown: Vec<String> = match serde_json::from_str(text).ok()? {
+            Value::Object(object) => object.values().map(told).collect(),
+            Value::Array(list) => list.iter().map(told).collect(),
+            _ => return None,
+        };
         Some(shown.join(" and "))
     };
     match value {
         None | Some("" | "[]") => "–".to_owned(),
         Some("true") => "yes".to_owned(),
         Some("false") => "no".to_owned(),
-        // Such as the two addresses of a pair.
+        // Such as the two addresses of a pair, or the ids of keys.
         Some(text) => members(text).unwrap_or_else(|| text.to_owned()),
     }
 }
@@ -136,6 +140,8 @@ mod tests {
         assert_eq!(what("POST", "/v1/nothing"), None);
         let pair = r#"{"primary":"2001:db8:a1::1","secondary":"2001:db8:a2::1"}"#;
         assert_eq!(value(Some(pair)), "2001:db8:a1::1 and 2001:db8:a2::1");
+        assert_eq!(value(Some(r#"["d9e5d2d729","2c1fc3317a"]"#)), "d9e5d2d729 and 2c1fc3317a");
+        assert_eq!(value(Some("1000000001")), "1000000001");
         assert_eq!([value(Some("true")), value(None), value(Some("[]"))], ["yes", "–", "–"]);
     }
 }

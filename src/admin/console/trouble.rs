@@ -104,6 +104,11 @@ pub(super) fn said(facts: &Facts<'_>) -> Said {
         "totp_not_valid" | "totp_refused" => (refused_code(facts), vec![Way::Totp, Way::Paste]),
         "pin_refused" => (format!("{summary}. {}.", full(facts.action)), vec![Way::Pin, Way::Paste]),
         "pair_missing" => ("It has no addresses to log in from: give it two, above.".to_owned(), vec![]),
+        "login_incomplete" if facts.automatic && !facts.has_pin_totp => (
+            "This account has no PIN and TOTP key to log in with. Type them, log in at Dhan's page, or paste a token."
+                .to_owned(),
+            vec![Way::Automatic, Way::Page, Way::Paste],
+        ),
         "token_absent" | "token_expired" if !facts.automatic => (
             format!("{}. Make one at Dhan and paste it here.", first_large(summary)),
             vec![Way::Paste, Way::Automatic],

@@ -105,7 +105,13 @@ fn ways(shown: &Shown<'_>, ways: &[Way]) -> Markup {
                     Way::Machine => a.button.second href="/console/machine" { "See This machine" },
                     Way::Totp if admin => (link("edit#totp_secret", "Type the TOTP key again")),
                     Way::Pin if admin => (link("edit#pin", "Type the PIN again")),
-                    Way::Automatic if admin => (link("edit?platform=DHAN_V2_AT_IPV6#pin", "Make it automatic")),
+                    Way::Automatic if admin => {
+                        @let text = match shown.account.record.platform {
+                            Platform::Automatic => "Type PIN and TOTP key",
+                            Platform::Manual => "Make it automatic",
+                        };
+                        (link("edit?platform=DHAN_V2_AT_IPV6#pin", text))
+                    },
                     Way::Switch if admin => (switch(shown)),
                     Way::Totp | Way::Pin | Way::Automatic | Way::Switch => {}
                 }
