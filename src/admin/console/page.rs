@@ -126,7 +126,8 @@ pub(super) fn shown(flash: &Flash) -> Markup {
 pub(super) fn summary(refused: &Refused) -> Markup {
     html! {
         div #errors .flash.bad role="alert" tabindex="-1" data-code=(refused.code) {
-            p { (words::BAD) " " (refused.detail) }
+            // The field's name in the API is nobody's word for it; the link leads to its label.
+            p { (words::BAD) " " (refused.field.as_deref().and_then(|field| refused.of(field)).unwrap_or(&refused.detail)) }
             @if let Some(field) = &refused.field { p { a href={ "#" (field) } { "Go to the field" } } }
         }
     }
