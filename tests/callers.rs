@@ -29,9 +29,9 @@ const LISTENER: &str = "http://127.0.0.1:8080";
 const WITH_KEY: &str = "http://alpha:client-key@127.0.0.1:8080";
 
 /// A folder as a reader of the page has it: `ca.pem`, `tests/clients/`, and the gateway running.
-struct Page {
+pub(crate) struct Page {
     gateway: Process,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     listener: String,
     key: String,
     key_required: bool,
@@ -39,12 +39,12 @@ struct Page {
 
 impl Page {
     /// With a listener that asks for no client key.
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self::start(false)
     }
 
     /// With a listener that asks for one.
-    fn with_key() -> Self {
+    pub(crate) fn with_key() -> Self {
         Self::start(true)
     }
 
@@ -81,7 +81,7 @@ impl Page {
     }
 
     /// What stands behind a word in the lines that `serve --sandbox` prints.
-    fn printed(&self, word: &str) -> String {
+    pub(crate) fn printed(&self, word: &str) -> String {
         let output = self.gateway.output();
         let found = output.lines().find_map(|line| line.trim_start().strip_prefix(word)?.strip_prefix(' '));
         found.unwrap_or_else(|| panic!("no line {word:?} in:\n{output}")).trim().to_owned()
@@ -127,7 +127,7 @@ impl Page {
     }
 
     /// Run a text, as it is.
-    fn bash(&self, text: &str) -> Output {
+    pub(crate) fn bash(&self, text: &str) -> Output {
         let path = std::env::var("PATH").unwrap();
         let python = python();
         Command::new("bash")
@@ -151,12 +151,12 @@ impl Drop for Page {
     }
 }
 
-fn words(output: &Output) -> String {
+pub(crate) fn words(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The JSON values on standard output, one a line or right behind one another; other lines before them are left out.
-fn values(output: &Output) -> Vec<Value> {
+pub(crate) fn values(output: &Output) -> Vec<Value> {
     let said = String::from_utf8_lossy(&output.stdout);
     let start = said.find(['{', '[']).unwrap_or(said.len());
     let found: Result<_, _> = serde_json::Deserializer::from_str(&said[start..]).into_iter().collect();
@@ -164,7 +164,7 @@ fn values(output: &Output) -> Vec<Value> {
 }
 
 /// A program that is not there is a test that proves nothing.
-fn need(program: &str, package: &str) {
+pub(crate) fn need(program: &str, package: &str) {
     let there = std::env::var("PATH").unwrap().split(':').any(|folder| Path::new(folder).join(program).is_file());
     assert!(there, "{program} is missing: apt-get install {package}, as .ci/test does");
 }

@@ -6,12 +6,14 @@ mod accounts;
 mod browser;
 mod create;
 mod jobs;
+mod lines;
 mod pages;
 pub(crate) mod person;
 mod proof;
+pub(crate) mod routes;
 mod stream;
 mod trouble;
-mod visitor;
+pub(crate) mod visitor;
 mod with_broker;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! No secret shows: everything is done with known ones, also wrongly, and then all that
 //! came out of it is searched for them in every spelling.
 
+mod console;
 mod memory;
 mod needles;
 
@@ -449,6 +450,7 @@ fn everything(log: &str) {
     wrong_fields(&mut story, &good);
     traffic(&mut story, &trader);
     operators(&mut story);
+    console::every_form(&mut story);
     process(&mut story);
     searched(&story);
     // What is written at the end, and after a kill.

@@ -153,7 +153,7 @@ impl Job {
             if group.first.len() < NAMED {
                 group.first.push(account.clone());
             }
-            let detail = cause.detail.chars().take(LONGEST).collect();
+            let detail = brief(&cause.detail);
             self.not_ready.push(NotReady {
                 account: account.clone(),
                 check: cause.name,
@@ -186,6 +186,15 @@ impl Job {
             stopped: self.stopped,
             causes: self.causes.clone(),
         }
+    }
+}
+
+/// What was found, and not why it matters: the page and the API say that once, and ten thousand times would be megabytes.
+fn brief(detail: &str) -> String {
+    let found = detail.split_once(". Why it matters: ").map_or(detail, |(found, _)| found);
+    match found.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", found.get(..end).unwrap_or(found)),
+        None => found.to_owned(),
     }
 }
 
@@ -236,6 +245,13 @@ mod tests {
         assert_eq!((progress.done, progress.not_ready), (3, 2));
         assert!(progress.ended.is_some() && all.begin("desk".into(), 0));
         assert!(all.progress().unwrap().ended.is_some(), "of nobody");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_detail_ends_where_it_may() {
+        assert_eq!(brief("no address of this host. Why it matters: answers"), "no address of this host");
+        assert_eq!(brief(&"ä".repeat(LONGEST)), "ä".repeat(LONGEST));
+        assert_eq!(brief(&"ä".repeat(LONGEST + 1)), format!("{}…", "ä".repeat(LONGEST)));
     }
 
     /// What is under way when somebody stops it is noted, and then it has ended.

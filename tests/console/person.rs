@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use crate::admin::api::{At, connect, read_reply};
-use std::io::Write as _;
+use crate::admin::api::{At, Stream, connect, read_reply};
+use std::io::{BufRead, BufReader, Write as _};
 
 /// A page as it came.
 #[derive(Clone)]
@@ -118,8 +118,7 @@ impl Person {
         }
     }
 
-    /// A request with the cookie and these headers, and nothing followed.
-    pub(crate) fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Page {
+    fn sent(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Stream {
         let has = |name: &str| headers.iter().any(|(found, _)| *found == name);
         let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         if !has("host") {
@@ -136,7 +135,22 @@ impl Person {
         }
         let mut stream = connect(&self.at).unwrap();
         let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes());
-        let reply = read_reply(stream).unwrap();
+        stream
+    }
+
+    /// The status of a reply whose body may never end, such as a stream of events.
+    pub(crate) fn status(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> u16 {
+        let mut line = String::new();
+        BufReader::new(self.sent(method, path, headers, body)).read_line(&mut line).unwrap();
+        line.split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or_else(|| panic!("{method} {path}: {line:?}"))
+    }
+
+    /// A request with the cookie and these headers, and nothing followed.
+    pub(crate) fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Page {
+        let reply = read_reply(self.sent(method, path, headers, body)).unwrap();
         let (head, html) = reply.raw.split_once("\r\n\r\n").unwrap_or_default();
         Page { status: reply.status, path: path.to_owned(), html: html.to_owned(), head: head.to_owned() }
     }

@@ -16,7 +16,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 #[test]
 fn an_unknown_order_stands_on_every_page_until_a_person_says_what_became_of_it() {
     let text = config(&format!("{}\n[orders]\nresponse_timeout = \"2s\"\nreconcile_for = \"1s\"", pins()));
-    let world = World::up_with(1, &text.replace("address = \"127.0.0.1:8081\"", "address = \"unix:{dir}/admin.sock\""));
+    let socket = "address = \"unix:{dir}/admin.sock\"\nviewer_token_file = \"{dir}/state/viewer.token\"";
+    let world = World::up_with(1, &text.replace("address = \"127.0.0.1:8081\"", socket));
     let dir = world.gateway.dir();
     let token = std::fs::read_to_string(dir.join("state/admin.token")).unwrap();
     let mut person = Person::at(&At::Unix(dir.join("admin.sock")));
@@ -38,6 +39,16 @@ fn an_unknown_order_stands_on_every_page_until_a_person_says_what_became_of_it()
     }
     let page = person.get(&unknown);
     assert!(page.has("Mark as settled") && page.has("Look in the order book") && !page.has("Ask Dhan now"), "{page:?}");
+    // A viewer sees all of it, and neither asks nor says what became of it.
+    let mut viewer = Person::at(&At::Unix(dir.join("admin.sock")));
+    viewer.sign_in(std::fs::read_to_string(dir.join("state/viewer.token")).unwrap().trim());
+    for order in [&unknown, &format!("/console/orders/{}", good.header("sixgate-request-id"))] {
+        let seen = viewer.get(order);
+        assert!(seen.has("In the journal") && !seen.has(&format!("action=\"{order}")), "{seen:?}");
+        for end in ["ask", "settle"] {
+            assert_eq!(viewer.post(&format!("{order}/{end}"), &[("note", "x")]).status, 403, "{order}/{end}");
+        }
+    }
     let empty = person.post(&format!("{unknown}/settle"), &[("note", " ")]);
     assert!(empty.status == 422 && empty.has("role=\"alert\"") && empty.has("Mark as settled"), "{empty:?}");
     let fields = [("note", "not in the order book <b>"), ("outcome", "not_sent")];

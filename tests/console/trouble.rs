@@ -8,11 +8,11 @@ use crate::support::caller::{Caller, basic, connect, request};
 use crate::support::net::Ns;
 use crate::support::world::{LISTENER, PIN, TOTP, TestAccount, World, automatic};
 
-const SECRET: &str = "5e7c1a9b-0000-4000-8000-0000000000d1";
-const WRONG_TOTP: &str = "HV6Y2RCE4GJQ7XBA";
+pub(super) const SECRET: &str = "5e7c1a9b-0000-4000-8000-0000000000d1";
+pub(super) const WRONG_TOTP: &str = "HV6Y2RCE4GJQ7XBA";
 
 /// An order, which finds out that the token is refused.
-fn order(world: &World, trader: &TestAccount, id: &str) -> u16 {
+pub(super) fn order(world: &World, trader: &TestAccount, id: &str) -> u16 {
     let body =
         json!({ "transactionType": "BUY", "exchangeSegment": "NSE_EQ", "productType": "INTRADAY", "orderType": "LIMIT",
         "validity": "DAY", "securityId": "11536", "quantity": 1, "price": 3310.5, "correlationId": id })

@@ -136,7 +136,7 @@ impl<'w> Browser<'w> {
 }
 
 /// `application/x-www-form-urlencoded`
-fn encoded(fields: &[(&str, &str)]) -> String {
+pub(crate) fn encoded(fields: &[(&str, &str)]) -> String {
     let escape = |text: &str| {
         text.bytes().fold(String::new(), |mut escaped, byte| {
             if byte.is_ascii_alphanumeric() {

@@ -3,9 +3,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::support::wait::wait_until;
@@ -64,6 +67,38 @@ fn a_crash_writes_no_core_and_no_other_process_of_the_user_reads_its_memory() {
         assert_eq!(fs::metadata(running.proc(name)).unwrap().uid(), 0, "{name}");
     }
     assert_eq!(fs::metadata(format!("/proc/{}", std::process::id())).unwrap().uid(), nix::unistd::geteuid().as_raw());
+}
+
+/// A program that is told to crash where it may write a core, and whether it wrote one.
+fn crashes_with_a_core(folder: &Path, program: &Path, args: &[&str]) -> bool {
+    // As much as anybody allows it here: the limit that is left is its own.
+    let limit = "ulimit -Sc \"$(ulimit -Hc)\" && exec \"$@\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", limit, "bash"]).arg(program).args(args).current_dir(folder);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "{} did not start", program.display());
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGABRT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(6), "{} ended otherwise", program.display());
+    status.core_dumped()
+}
+
+/// The limit and the flag above say that no core is written; this says that none is, where another program's would be.
+#[test]
+fn a_crash_writes_no_core_where_another_program_s_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Path::new(env!("CARGO_BIN_EXE_sixgate"));
+    let (here, cores) = (folder.path(), || fs::read_dir(folder.path()).unwrap().count());
+    let sandbox = ["sandbox", "--listen", "[::1]:0", "--control", "127.0.0.1:0"];
+    assert!(!crashes_with_a_core(here, gateway, &sandbox), "the gateway wrote a core");
+    assert_eq!(cores(), 0, "something was left in {}", here.display());
+    let other = crashes_with_a_core(here, Path::new("/bin/sh"), &["-c", "echo up; exec cat"]);
+    let may = fs::read_to_string("/proc/self/limits").unwrap();
+    let may = may.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    let hard = may.split_whitespace().nth(5).unwrap();
+    assert!(other || hard == "0", "another program's crash writes no core here either, so nothing was shown: {may}");
 }
 
 /// Whoever may look at the process list as root, and whatever it starts, saw the key.

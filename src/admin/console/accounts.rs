@@ -12,11 +12,12 @@ use super::call::part;
 use super::context::Console;
 use super::page::{self, Part};
 use super::visitor::Visitor;
-use super::{first_run, words};
+use super::{advice, first_run, words};
 use crate::accounts::Account;
 use crate::accounts::overview::{Counts, Overview, Position, Sort, Trouble, Wanted};
 use crate::broker::dhan::endpoints::RateClass;
 use crate::domain::OperatorRole;
+use crate::orders::limits::Usage;
 
 /// Accounts of a page.
 const PAGE: usize = 50;
@@ -152,10 +153,14 @@ fn filters(filter: &Filter, counts: &Counts) -> Markup {
 
 fn table(console: &Console, visitor: &Visitor, filter: &Filter, found: &Overview) -> Markup {
     let may = visitor.may(OperatorRole::Operator);
+    let allowed = found.rows.first().and_then(|account| used(console, account)).map(|day| day.allowed);
     let table = html! {
-        table.cards {
+        table.cards.accounts {
             thead { tr {
-                th { "Account" } th { "Login" } th { "Primary" } th { "Secondary" } th { "Orders today" } th { "Last trouble" }
+                th { "Account" } th { "Login" } th { "Primary" } th { "Secondary" }
+                // The broker's limit is one for all: told here, it is not told fifty times.
+                th { "Orders today" @if let Some(day) = allowed { span.hint { " of " (words::number(day as usize)) } } }
+                th { "Last trouble" }
                 @if may { th { span.unseen { "Actions" } } }
             } }
             tbody { @for account in &found.rows { (row(console, visitor, account)) } }
@@ -186,16 +191,20 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
         tr #{ "account-" (body.name) } {
             td data-label="Account" {
                 a href={ "/console/accounts/" (part(&body.name)) } { (body.nickname.as_deref().unwrap_or(&body.name)) }
-                div.hint { (body.name) " · client id " (body.client_id) }
+                div.hint { @if body.nickname.is_some() { (body.name) " · " } "client id " (body.client_id) }
                 @if body.halted { div { (words::BAD) " halted" } }
             }
             td data-label="Login" { (standing(&body.token)) }
             @for role in ["primary", "secondary"] {
-                td data-label=(words::role(role)) { (leg(body.legs.iter().find(|leg| leg.role == role))) }
+                @let leg = body.legs.iter().find(|leg| leg.role == role);
+                td data-label=(words::role(role)) {
+                    (self::leg(leg))
+                    @if let Some(leg) = leg { div.hint.address { (leg.address.to_string()) } }
+                }
             }
-            td data-label="Orders today" { (used(console, account)) }
+            td data-label="Orders today" { @if let Some(day) = used(console, account) { (words::number(day.used as usize)) } }
             td data-label="Last trouble" { (trouble(account, &body)) }
-            @if visitor.may(OperatorRole::Operator) { td.actions data-label="" { (actions(&body)) } }
+            @if visitor.may(OperatorRole::Operator) { td.actions { (actions(&body)) } }
         }
     }
 }
@@ -203,22 +212,23 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
 /// Buttons of the one form around the table, so that a page does not repeat its fields for each row.
 fn actions(account: &AccountBody) -> Markup {
     let path = format!("/console/accounts/{}", part(&account.name));
-    let name = account.nickname.as_deref().unwrap_or(&account.name);
+    // Two accounts may have one nickname.
+    let name = match &account.nickname {
+        Some(nickname) => format!("{nickname} ({})", account.name),
+        None => account.name.clone(),
+    };
     html! {
         button.quiet formaction={ (path) "/validate" } aria-label={ "Validate " (name) } { "Validate" }
-        @if account.halted { a.button.quiet href=(path) { "Resume…" } } @else {
+        @if account.halted { a.button.quiet href=(path) aria-label={ "Resume " (name) "…" } { "Resume…" } } @else {
             button.quiet.bad formaction={ (path) "/halt" } name="halted" value="true" aria-label={ "Halt " (name) } { "Halt" }
         }
     }
 }
 
 /// Of the broker's limit of a day, what is used. Windows end with the day that began with the first.
-fn used(console: &Console, account: &Account) -> Markup {
+fn used(console: &Console, account: &Account) -> Option<Usage> {
     let usage = console.admin.orders.gate(account.client_id()).usage();
-    let day = usage.iter().find(|usage| usage.class == RateClass::Order && usage.window.per.as_secs() == DAY);
-    html! {
-        @if let Some(day) = day { (words::number(day.used as usize)) span.hint { " of " (words::number(day.allowed as usize)) } }
-    }
+    usage.into_iter().find(|usage| usage.class == RateClass::Order && usage.window.per.as_secs() == DAY)
 }
 
 /// The worst of what is wrong, and what to do.
@@ -232,7 +242,7 @@ fn trouble(account: &Account, body: &AccountBody) -> Markup {
             Some(Trouble::NeedsPerson | Trouble::NoToken) => {
                 (words::BAD) " "
                 @match &body.token.last_error {
-                    Some(error) => { (error.summary) " " span.hint { "See Login." } }
+                    Some(error) => { (words::sentence(advice::found(brief(&error.summary)))) " " span.hint { "See Login." } }
                     None => "Not logged in: see Login.",
                 }
             }
@@ -252,6 +262,11 @@ fn trouble(account: &Account, body: &AccountBody) -> Markup {
             Some(Trouble::NotValidated) => { (words::NEXT) " Not validated since the start: Validate." }
         }
     }
+}
+
+/// Without the broker's own words, which stand under Login.
+fn brief(summary: &str) -> &str {
+    summary.split_once("; the broker says ").map_or(summary, |(brief, _)| brief)
 }
 
 /// Where a token stands, in a line.
@@ -277,7 +292,6 @@ pub(super) fn leg(leg: Option<&LegBody>) -> Markup {
                 @if leg.state == "admits" { (words::GOOD) } @else { (words::BAD) }
                 " " (words::leg_state(leg.state))
                 @if let Some(reason) = leg.reason { ": " (words::leg_reason(reason)) }
-                div.hint { (leg.address.to_string()) }
             }
         }
     }

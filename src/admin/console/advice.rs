@@ -38,9 +38,13 @@ pub(super) fn todo(check: &str) -> Option<&'static str> {
     })
 }
 
-/// What was found, without the command that a person at a terminal would type.
+/// What was found, without the command that a person at a terminal would type, and without what the page says elsewhere:
+/// why there is no token stands under Login, and what is wrong with an address under This machine.
 pub(super) fn found(detail: &str) -> &str {
-    [" What to do: ", ": sixgate ", " (sixgate "]
+    const NO_TOKEN: &str = "there is no live token";
+    let detail =
+        detail.find(&format!("{NO_TOKEN} (")).map_or(detail, |at| detail.get(..at + NO_TOKEN.len()).unwrap_or(detail));
+    [". Why it matters: ", " What to do: ", ": sixgate ", " (sixgate "]
         .iter()
         .fold(detail, |text, end| text.split_once(end).map_or(text, |(found, _)| found))
 }
@@ -67,6 +71,10 @@ mod tests {
         );
         assert_eq!(found("register the address (sixgate register a1), or ask Dhan"), "register the address");
         assert_eq!(found("plain"), "plain");
+        let machine =
+            "primary: 2001:db8::1 is not an address of this host. Why it matters: answers. What to do: as root: ip";
+        assert_eq!(found(machine), "primary: 2001:db8::1 is not an address of this host");
+        assert_eq!(found("not asked: there is no live token (a login: {why})"), "not asked: there is no live token");
     }
 
     /// A new account is logged in and not registered: the next step, and nothing that failed.

@@ -5,6 +5,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::audit::{AuditBody, FieldChange};
 use super::super::changes;
@@ -48,27 +49,99 @@ pub(super) async fn list(
 fn row(line: &AuditBody) -> Markup {
     html! {
         tr {
-            td data-label="When" { @if let Ok(at) = line.at.parse() { (page::time(at)) } }
+            td.short data-label="When" { @if let Ok(at) = line.at.parse() { (page::exact_time(at)) } }
             td data-label="Who" { (line.actor) div.hint { (line.role) ", " (line.via) } }
             td data-label="What" {
-                code { (line.method) " " (line.path) }
-                @for change in &line.changes { div { (change.field) ": " (before_and_after(change)) } }
+                @if let Some(word) = what(&line.method, &line.path) {
+                    div { (word) @if let Some(account) = &line.account { ": " a href=(super::shown::path(account)) { (account) } } }
+                }
+                div.hint { code { (line.method) " " (line.path) } }
+                @for change in line.changes.iter().filter(differs) { div { (before_and_after(change)) } }
             }
             td data-label="Result" { @if line.status < 400 { (words::GOOD) " done" } @else { (words::BAD) " refused (" (line.status) ")" } }
         }
     }
 }
 
-fn before_and_after(change: &FieldChange) -> Markup {
-    html! { (value(change.before.as_deref())) " → " strong { (value(change.after.as_deref())) } }
+/// What was nothing and is nothing is no change to read.
+pub(super) fn differs(change: &&FieldChange) -> bool {
+    value(change.before.as_deref()) != value(change.after.as_deref())
+}
+
+pub(super) fn before_and_after(change: &FieldChange) -> Markup {
+    let (before, after) = (value(change.before.as_deref()), value(change.after.as_deref()));
+    let field = change.field.replace('_', " ");
+    html! { (field) ": " @if before != "–" { (before) " → " } strong { (after) } }
+}
+
+/// What was asked for, in words that fit a refusal too; nothing for a call that has none.
+pub(super) fn what(method: &str, path: &str) -> Option<&'static str> {
+    let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
+    Some(match (method, parts.as_slice()) {
+        ("POST", ["accounts"]) => "create the account",
+        ("PATCH", ["accounts", _]) => "change its settings",
+        ("DELETE", ["accounts", _]) => "delete the account",
+        ("POST", ["accounts", _, "pair"]) => "give it addresses",
+        ("DELETE", ["accounts", _, "pair"]) => "retire its addresses",
+        ("PUT", ["accounts", _, "halt"]) => "halt it, or let it trade again",
+        ("PUT", ["accounts", _, "leg"]) => "choose its address",
+        ("PUT", ["accounts", _, "token"]) => "use a pasted token",
+        ("POST", ["accounts", _, "token", "consent"]) => "log in at Dhan's page",
+        ("POST", ["accounts", _, "token", _]) => "log in",
+        ("POST", ["accounts", _, "keys"]) => "make a key",
+        ("DELETE", ["accounts", _, "keys", _]) => "delete a key",
+        ("PUT", ["accounts", _, "registration"]) => "register at Dhan",
+        ("POST", ["accounts", _, "validate"]) => "validate",
+        ("PUT", ["halt"]) => "halt all, or let all trade again",
+        ("POST", ["validate"] | ["validate", "job"]) => "validate all accounts",
+        ("DELETE", ["validate", "job"]) => "stop validating all accounts",
+        ("POST", ["pools"]) => "make a pool",
+        ("DELETE", ["pools", _]) => "delete a pool",
+        ("POST", ["pools", _, "reservations"]) => "set addresses aside",
+        ("DELETE", ["pools", _, "reservations", _]) => "give back what was set aside",
+        ("DELETE", ["addresses", _]) => "forget an address",
+        ("POST", ["orders", _, "settled"]) => "mark an order as settled",
+        ("POST", ["totp", "preview"]) => "show the code of a TOTP key",
+        ("POST", ["host", "check"]) => "check this machine",
+        ("POST", ["console", "links"]) => "make a link that signs in",
+        ("POST", ["reload"]) => "read the configuration anew",
+        _ => return None,
+    })
 }
 
 /// A value as people read it.
-pub(super) fn value(value: Option<&str>) -> &str {
+fn value(value: Option<&str>) -> String {
+    let members = |text: &str| {
+        let told = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let shown: Vec<String> = match serde_json::from_str(text).ok()? {
+            Value::Object(object) => object.values().map(told).collect(),
+            Value::Array(list) => list.iter().map(told).collect(),
+            _ => return None,
+        };
+        Some(shown.join(" and "))
+    };
     match value {
-        None | Some("" | "[]") => "–",
-        Some("true") => "yes",
-        Some("false") => "no",
-        Some(text) => text,
+        None | Some("" | "[]") => "–".to_owned(),
+        Some("true") => "yes".to_owned(),
+        Some("false") => "no".to_owned(),
+        // Such as the two addresses of a pair, or the ids of keys.
+        Some(text) => members(text).unwrap_or_else(|| text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_reads_as_words() {
+        assert_eq!(what("POST", "/v1/accounts/a/token/consent"), Some("log in at Dhan's page"));
+        assert_eq!(what("PUT", "/v1/halt"), Some("halt all, or let all trade again"));
+        assert_eq!(what("POST", "/v1/nothing"), None);
+        let pair = r#"{"primary":"2001:db8:a1::1","secondary":"2001:db8:a2::1"}"#;
+        assert_eq!(value(Some(pair)), "2001:db8:a1::1 and 2001:db8:a2::1");
+        assert_eq!(value(Some(r#"["d9e5d2d729","2c1fc3317a"]"#)), "d9e5d2d729 and 2c1fc3317a");
+        assert_eq!(value(Some("1000000001")), "1000000001");
+        assert_eq!([value(Some("true")), value(None), value(Some("[]"))], ["yes", "–", "–"]);
     }
 }

@@ -108,10 +108,16 @@ impl Connection<'_> {
             .replace("proxyPort=8080", &format!("proxyPort={port}"))
             .replace("PROXY_ACCOUNT=alpha", &format!("PROXY_ACCOUNT={}", self.account))
             .replace("PROXY_KEY=client-key", &format!("PROXY_KEY={}", self.key.unwrap_or_default()))
-            .replace("$PWD/ca.pem", &self.ca)
-            .replace("-file ca.pem", &format!("-file {}", self.ca));
+            .replace("$PWD/ca.pem", &word(&self.ca))
+            .replace("-file ca.pem", &format!("-file {}", word(&self.ca)));
         filled.lines().filter_map(own_program).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A text as one word of a shell.
+fn word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+,@%:".contains(&byte);
+    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// A line with the reader's own program in it; of two runs of a program the first.
@@ -154,6 +160,16 @@ mod tests {
                 assert_eq!(text.contains("sgk_x"), key.is_some(), "{language}:\n{text}");
             }
         }
+    }
+
+    /// Many a folder has a blank in its name, and a line is pasted as it stands.
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        assert_eq!(word("/var/lib/sixgate/ca.pem"), "/var/lib/sixgate/ca.pem");
+        assert_eq!(word("/home/an a's/ca.pem"), r"'/home/an a'\''s/ca.pem'");
+        let in_a_blank = Connection { ca: "/home/my trades/ca.pem".to_owned(), ..connection(None) };
+        let (_, go) = lines(&in_a_blank).into_iter().find(|(name, _)| *name == "Go").unwrap();
+        assert!(go[0].contains("SSL_CERT_FILE='/home/my trades/ca.pem'"), "{go:?}");
     }
 
     #[test]

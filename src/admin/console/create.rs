@@ -152,7 +152,7 @@ impl Draft<'_> {
                     (field(&Field { name: "nickname", label: "Nickname", hint: "What you call it.", value: form.text("nickname"),
                         error: error("nickname"), ..Field::default() }))
                     (field(&Field { name: "name", label: "Name", value: form.text("name"), at_times: true,
-                        hint: "1 to 64 of A-Z a-z 0-9 . _ - Engines name it: name:key@host. Left empty, it is made from the nickname.",
+                        hint: "Letters, digits, dots, hyphens and underscores, 64 at most; programs name it. Left empty, it is made from the nickname.",
                         error: error("name"), ..Field::default() }))
                     (field(&Field { name: "client_id", label: "Dhan client id", value: form.text("client_id"), required: true,
                         hint: "The digits on web.dhan.co, My Profile; not the API key.", inputmode: Some("numeric"),

@@ -197,7 +197,7 @@ impl Draft<'_> {
                      again to save yours over theirs." }
             }
             table {
-                thead { tr { th { "" } th { "Saved" } th { "Yours" } } }
+                thead { tr { th { span.unseen { "Field" } } th { "Saved" } th { "Yours" } } }
                 tbody { @for (name, saved, yours) in theirs { tr { th { (name) } td { (saved) } td { (yours) } } } }
             }
         }

@@ -34,20 +34,29 @@ pub(super) fn field(field: &Field<'_>) -> Markup {
         (true, Some(_)) => Some(error.clone()),
         (false, Some(_)) => Some(format!("{error} {hint}")),
     };
+    let input = html! {
+        input id=(field.name) name=(field.name) value=[(!field.secret).then_some(field.value)]
+            type=(if field.secret { "password" } else { "text" }) autocomplete="off" spellcheck="false"
+            autocapitalize="none" required[field.required] inputmode=[field.inputmode]
+            aria-describedby=[described] aria-invalid=[field.error.map(|_| "true")]
+            data-keep[field.secret];
+    };
     html! {
         div.field {
             label for=(field.name) { (field.label) }
             @if !field.required && !field.at_times { span.optional { " (optional)" } }
             @if let Some(wrong) = field.error { p.error id=(error) { "✘ " (wrong) } }
-            input id=(field.name) name=(field.name) value=[(!field.secret).then_some(field.value)]
-                type=(if field.secret { "password" } else { "text" }) autocomplete="off" spellcheck="false"
-                autocapitalize="none" required[field.required] inputmode=[field.inputmode]
-                aria-describedby=[described] aria-invalid=[field.error.map(|_| "true")]
-                data-keep[field.secret];
-            @if field.secret { button.quiet type="button" data-show=(field.name) hidden { "Show" } }
+            @if field.secret {
+                div.with-button { (input) button.second type="button" data-show=(field.name) hidden { "Show" } }
+            } @else { (input) }
             @if !field.hint.is_empty() { p.hint id=(hint) { (field.hint) } }
         }
     }
+}
+
+/// Lines of a program or a shell, with a button that copies them all, where scripts run.
+pub(super) fn block(text: &str) -> Markup {
+    html! { div.block { pre { code { (text) } } button.second type="button" data-copy=(text) hidden { "Copy" } } }
 }
 
 /// A text with a button that copies it, where scripts run.

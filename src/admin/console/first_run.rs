@@ -247,6 +247,9 @@ pub(super) async fn halve(
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Form>,
 ) -> Response {
+    if let Some(refused) = lacks(&visitor, OperatorRole::Admin) {
+        return refused;
+    }
     let given = form.text("prefix");
     let found = given.parse::<Ipv6Net>().ok().and_then(halves);
     let Some((primary, secondary)) = found else {

@@ -15,7 +15,7 @@ use super::act::{Act, act, forbidden, not_done};
 use super::call::{Refused, call, part};
 use super::connect::{self, Connection};
 use super::context::Console;
-use super::field::{Field, copied, field};
+use super::field::{self, Field, copied, field};
 use super::form::Form;
 use super::page::{self, Part, csrf};
 use super::shown::{heading, no_such, path};
@@ -104,8 +104,10 @@ fn page_of(console: &Console, visitor: &Visitor, name: &str, answer: Answer<'_>)
         @if let Some(key) = made { (shown_once(key)) }
         (list(console, visitor, &account.name))
         @if visitor.may(OperatorRole::Admin) { (new(visitor, name, &answer)) }
-        h2 #connect { "Connect your program" }
-        (connect(console, &body, made))
+        section aria-labelledby="connect" {
+            h2 #connect { "Connect your program" }
+            (connect(console, &body, made))
+        }
         p { a href=(path(name)) { "Back to the account" } }
     };
     page::page(console, visitor, Part::Accounts, &body.name, &content)
@@ -126,17 +128,18 @@ fn list(console: &Console, visitor: &Visitor, name: &crate::domain::AccountName)
     html! {
         @if keys.is_empty() { p { "No client key yet." } } @else {
             table.cards {
-                thead { tr { th { "Label" } th { "Made" } th { "Last used" } th { "" } } }
+                thead { tr { th { "Label" } th { "Made" } th { "Last used" } th { span.unseen { "Actions" } } } }
                 tbody {
                     @for key in &keys {
                         tr {
                             td data-label="Label" { (key.label.as_deref().unwrap_or("–")) " " span.hint { (key.id) } }
                             td data-label="Made" { (page::time(key.created_at)) }
                             td data-label="Last used" { @match key.last_used_at { Some(at) => (page::time(at)), None => "not yet" } }
-                            td data-label="" {
+                            td.actions data-label="" {
                                 @if visitor.may(OperatorRole::Admin) {
                                     (page::form(visitor, &format!("{}/keys/{}/delete", path(name.as_str()), part(&key.id)), &html! {
-                                        button.danger data-confirm="Delete this key? Programs that use it stop at once." { "Delete" }
+                                        button.quiet.bad data-confirm="Delete this key? Programs that use it stop at once."
+                                            aria-label={ "Delete the key " (key.label.as_deref().unwrap_or(&key.id)) } { "Delete" }
                                     }))
                                 }
                             }
@@ -172,21 +175,22 @@ fn connect(console: &Console, body: &AccountBody, made: Option<&str>) -> Markup 
         configuration." } };
     };
     let key = needs_key.then_some(made.unwrap_or("CLIENT-KEY"));
-    let ca = console.admin.ca_file.display().to_string();
+    // Whoever pastes it is in another folder than the gateway.
+    let ca = std::path::absolute(&*console.admin.ca_file).unwrap_or_else(|_| console.admin.ca_file.to_path_buf());
+    let ca = ca.display().to_string();
     let connection = Connection { listener, account: &body.name, key, client_id: &body.client_id, ca };
     html! {
         @if needs_key && made.is_none() { p { "Put one of the account's keys in the place of " code { "CLIENT-KEY" } ", or make one: then it \
             stands in the lines." } }
         @if !needs_key { p { "Programs on this machine need no key: this listener serves this account alone." } }
-        p { "The proxy is " (copied(&connection.url())) ". For " code { "https://" } " targets a program also has to trust "
-            (copied(&connection.ca)) "." }
+        dl {
+            dt { "Proxy" } dd { (copied(&connection.url())) }
+            dt { "Certificate" } dd { (copied(&connection.ca)) div.hint { "A program has to trust it when it calls " code { "https://" } "." } }
+        }
         @for (language, blocks) in connect::lines(&connection) {
             details name="language" open[language == "curl"] {
                 summary { (language) }
-                @for block in blocks {
-                    pre { code { (block) } }
-                    p { button.quiet type="button" data-copy=(block) hidden { "Copy" } }
-                }
+                @for block in blocks { (field::block(&block)) }
                 @if language == "Python: dhanhq" { p.hint { "client_id = " code { (connection.client_id) } "; any text will do as the token." } }
             }
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::act::{Act, act};
 use super::context::Console;
-use super::field::copied;
+use super::field::block;
 use super::page::{self, Part, form};
 use super::visitor::Visitor;
 use super::words;
@@ -170,20 +170,36 @@ pub(super) fn one(finding: &Finding) -> Markup {
     let stops = finding.severity == Severity::Error;
     html! {
         div.finding.bad-edge[stops].warn-edge[!stops] {
-            p { @if stops { (words::BAD) " " } @else { (words::NEXT) " Worth mending: " } strong { (words::sentence(&finding.what)) } }
+            p { @if stops { (words::BAD) " " } @else { (words::NEXT) " Worth mending: " } strong { (what(finding)) } }
             p.hint { (words::sentence(&finding.why)) }
-            p { (words::sentence(&finding.fix)) }
+            @if !is_said_by_commands(finding) { p { (words::sentence(&finding.fix)) } }
             (commands(&finding.commands))
         }
     }
 }
 
-/// Commands, each with a button that copies it.
+/// What is so. One that begins with an account's name keeps its letters: names are told apart by them.
+fn what(finding: &Finding) -> String {
+    let of_account = finding.about.iter().any(|sender| finding.what.starts_with(&sender.to_string()));
+    let is_key = finding.what.split(' ').next().is_some_and(|word| word.contains('.'));
+    match (of_account, is_key) {
+        (true, _) => words::sentence(&format!("account {}", finding.what)),
+        (_, true) => format!("{}.", finding.what.trim_end_matches('.')),
+        _ => words::sentence(&finding.what),
+    }
+}
+
+/// Would the text only repeat the commands under it?
+fn is_said_by_commands(finding: &Finding) -> bool {
+    !finding.commands.is_empty() && finding.fix == format!("as root: {}", finding.commands.join(" && "))
+}
+
+/// Commands to be run in this order, with a button that copies them all.
 pub(super) fn commands(commands: &[String]) -> Markup {
     html! {
         @if !commands.is_empty() {
             p.hint { "As root:" }
-            @for command in commands { div { (copied(command)) } }
+            (block(&commands.join("\n")))
         }
     }
 }

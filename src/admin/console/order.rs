@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::orders as api;
 use super::super::sessions::Flash;
-use super::act::forbidden;
+use super::act::{forbidden, lacks};
 use super::call::{Refused, call, part};
 use super::context::Console;
 use super::field::{Field, field};
@@ -188,6 +188,10 @@ pub(super) async fn query_broker(
     Extension(visitor): Extension<Visitor>,
     Path(id): Path<String>,
 ) -> Response {
+    // It counts among what Dhan allows the account, which is not a viewer's to spend.
+    if let Some(refused) = lacks(&visitor, OperatorRole::Operator) {
+        return refused;
+    }
     let wanted =
         Query { request_id: Some(SafeText::new(&id)), order: Order::OldestFirst, limit: LINES, ..Query::default() };
     let lines = api::page(&console.admin, wanted).await.map(|page| page.items).unwrap_or_default();

@@ -9,7 +9,6 @@ use maud::{Markup, html};
 
 use super::super::orders::{self, PageOfLines};
 use super::context::Console;
-use super::field::copied;
 use super::page::{self, Part};
 use super::visitor::Visitor;
 use super::words;
@@ -96,7 +95,7 @@ fn table(found: &PageOfLines, live: bool) -> Markup {
         div #orders data-live=[live.then_some("order")] {
             @if writes.is_empty() { p { "No order matches." } } @else {
                 table.cards {
-                    thead { tr { th { "Time" } th { "Account" } th { "What" } th { "Outcome" } th { "Left by" } th { "Dhan's id" } th.number { "Dhan, gateway" } } }
+                    thead { tr { th { "Time" } th { "Account" } th { "What" } th { "Outcome" } th { "Left by" } th { "Ids" } th.number { "Dhan, gateway" } } }
                     tbody { @for write in &writes { (row(write)) } }
                 }
             }
@@ -133,25 +132,26 @@ fn row(write: &Write<'_>) -> Markup {
     let terms = entry.terms.as_deref().or_else(|| write.intent?.entry.terms.as_deref()).unwrap_or_default();
     html! {
         tr {
-            td data-label="Time" { (page::time(entry.at)) }
+            td.short data-label="Time" { (page::exact_time(entry.at)) }
             td data-label="Account" { @if let Some(account) = &entry.account { a href={ "/console/accounts/" (account) } { (account) } } }
             td data-label="What" {
-                (what(entry))
-                @for terms in terms { div.hint { (short(terms)) } }
-                details {
-                    summary { "More" }
-                    @if let Some(id) = &entry.request_id { p { a href={ "/console/orders/" (super::call::part(id.as_str())) } { "Proof, and Ask Dhan now" } } }
-                    @if let Some(id) = &entry.correlation_id { p { "Your id " (copied(&id.to_string())) } }
-                    @for line in [write.intent, write.outcome].into_iter().flatten() { pre { (line_text(line)) } }
+                // Its lines, its proof and the question to Dhan are on its own page: here they would be half a megabyte.
+                @match &entry.request_id {
+                    Some(id) => a href={ "/console/orders/" (super::call::part(id.as_str())) } { (what(entry)) },
+                    None => (what(entry)),
                 }
+                @for terms in terms { div.hint { (short(terms)) } }
             }
             td data-label="Outcome" { (outcome(entry, write.outcome.is_some())) }
             td data-label="Left by" {
                 @if let Some(leg) = entry.leg { (words::role(leg.as_str())) }
-                @if let Some(source) = entry.source { div.hint { (source) } }
+                @if let Some(source) = entry.source { div.hint.address { (source) } }
             }
-            td data-label="Dhan's id" { @if let Some(id) = &entry.order_id { (id) } }
-            td.number data-label="Dhan, gateway" { (times(entry)) }
+            td.short data-label="Ids" {
+                @if let Some(id) = &entry.order_id { div { (id) } }
+                @if let Some(id) = &entry.correlation_id { div.hint { "yours: " (id) } }
+            }
+            td.number.short data-label="Dhan, gateway" { (times(entry)) }
         }
     }
 }
@@ -161,7 +161,9 @@ pub(super) fn outcome(entry: &Entry, ended: bool) -> Markup {
     html! {
         @match entry.outcome {
             Some(outcome @ Outcome::Executed) => { (words::GOOD) " " (words::outcome(outcome)) }
-            Some(outcome) => { (words::BAD) " " (words::outcome(outcome)) }
+            Some(outcome @ Outcome::Unknown) => { (words::UNKNOWN) " " (words::outcome(outcome)) }
+            Some(outcome @ Outcome::NotSent) => { (words::NEXT) " " (words::outcome(outcome)) }
+            Some(outcome @ Outcome::Rejected) => { (words::BAD) " " (words::outcome(outcome)) }
             None if ended => { "–" }
             None => { "under way" }
         }
@@ -206,7 +208,9 @@ pub(super) fn short(terms: &Terms) -> String {
 /// How long Dhan took, and the gateway besides.
 pub(super) fn times(entry: &Entry) -> String {
     match (entry.upstream_us, entry.total_us) {
-        (Some(upstream), Some(total)) => format!("{} ms, {} µs", upstream / 1000, total.saturating_sub(upstream)),
+        (Some(upstream), Some(total)) => {
+            format!("{}, {}", words::took(upstream), words::took(total.saturating_sub(upstream)))
+        }
         _ => String::new(),
     }
 }

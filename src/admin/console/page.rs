@@ -67,11 +67,13 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
                 form method="post" action="/console/sign-out" data-plain { (csrf(visitor)) button.quiet { "Sign out" } }
             }
         }
-        @if console.admin.about.is_sandbox {
-            p.strip { strong { "SANDBOX" } ": the broker is built in, and no order is real." }
+        aside aria-label="Notices" {
+            @if console.admin.about.is_sandbox {
+                p.strip { strong { "SANDBOX" } ": the broker is built in, and no order is real." }
+            }
+            (console.attention.strips())
+            p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         }
-        (console.attention.strips())
-        p #connection .strip role="status" hidden { "Live updates paused: reconnecting." }
         main #main tabindex="-1" {
             @if let Some(flash) = flash { (shown(&flash)) }
             @if let Some(undo) = undo { (way_back(visitor, &undo)) }
@@ -124,7 +126,8 @@ pub(super) fn shown(flash: &Flash) -> Markup {
 pub(super) fn summary(refused: &Refused) -> Markup {
     html! {
         div #errors .flash.bad role="alert" tabindex="-1" data-code=(refused.code) {
-            p { (words::BAD) " " (refused.detail) }
+            // The field's name in the API is nobody's word for it; the link leads to its label.
+            p { (words::BAD) " " (refused.field.as_deref().and_then(|field| refused.of(field)).unwrap_or(&refused.detail)) }
             @if let Some(field) = &refused.field { p { a href={ "#" (field) } { "Go to the field" } } }
         }
     }
@@ -189,7 +192,16 @@ pub(super) fn document(status: StatusCode, title: &str, body: &Markup) -> Respon
     (status, [(axum::http::header::CONTENT_TYPE, "text/html; charset=utf-8")], whole.into_string()).into_response()
 }
 
+/// A time to the second, where several things happen in a minute.
+pub(super) fn exact_time(at: Timestamp) -> Markup {
+    moment(at, &words::day_and_exact_clock(at))
+}
+
 /// A time for people: India's clock, UTC on request.
 pub(super) fn time(at: Timestamp) -> Markup {
-    html! { time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) title=(at.strftime("%Y-%m-%d %H:%M:%S UTC")) { (words::day_and_clock(at)) } }
+    moment(at, &words::day_and_clock(at))
+}
+
+fn moment(at: Timestamp, text: &str) -> Markup {
+    html! { time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) title=(at.strftime("%Y-%m-%d %H:%M:%S UTC")) { (text) } }
 }

@@ -137,7 +137,8 @@ impl Series {
         ];
         let reading = |name, who: &str| match (self.last(name), self.highest(name)) {
             (Some(last), Some(most)) => {
-                format!("{who}: p99 {} at last, {} at most.", Unit::Seconds.text(last), Unit::Seconds.text(most))
+                let [last, most] = [last, most].map(|value| Unit::Seconds.text(value));
+                format!("{who}: 99 of 100 took less than {last} at last, and less than {most} at the worst.")
             }
             _ => "Nothing was sent in this time. From the first request on its time stands here.".to_owned(),
         };

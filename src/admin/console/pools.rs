@@ -79,10 +79,10 @@ fn row(visitor: &Visitor, pool: &PoolBody) -> Markup {
     html! {
         tr {
             td data-label="Pool" { a href={ "/console/pools/" (part(&pool.name)) } { (pool.name) } }
-            td data-label="Prefixes" { (pool.primary) div { (pool.secondary) } }
+            td.address data-label="Prefixes" { (pool.primary) div { (pool.secondary) } }
             td.number data-label="Given" { (words::number(pool.assigned as usize)) @if pool.reserved > 0 { div.hint { (pool.reserved) " set aside" } } }
             td.number data-label="Free" { (large(&pool.free)) }
-            td data-label="Next" {
+            td.address data-label="Next" {
                 @match &pool.next {
                     Some(pair) => { (pair.primary.to_string()) div { (pair.secondary.to_string()) } }
                     None => { (words::BAD) " none: every pair is taken" }
@@ -215,11 +215,11 @@ fn tombstones(console: &Console, visitor: &Visitor, paging: &Paging) -> Markup {
 fn tombstone(visitor: &Visitor, body: &AddressBody) -> Markup {
     html! {
         tr {
-            td data-label="Address" { (body.address.to_string()) }
+            td.address data-label="Address" { (body.address.to_string()) }
             td data-label="Who had it" { (body.account) div.hint { "client id " (body.client_id) ", " (body.role) } }
             td data-label="Given up" { @if let Some(at) = moment(body) { (page::time(at)) } }
             @if visitor.may(OperatorRole::Admin) {
-                td.actions data-label="" { a href={ "/console/addresses/" (part(&body.address.to_string())) "/purge" } { "Purge…" } }
+                td.actions data-label="" { a.button.quiet href={ "/console/addresses/" (part(&body.address.to_string())) "/purge" } { "Purge…" } }
             }
         }
     }

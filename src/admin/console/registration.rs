@@ -81,7 +81,7 @@ fn page_of(console: &Console, visitor: &Visitor, name: &str, done: Option<&Value
             None => p { (words::NEXT) " Give the account two addresses first." },
             Some(pair) => {
                 table.cards {
-                    thead { tr { th { "" } th { "Assigned" } th { "At Dhan" } th { "Matches" } th { "May change from" } } }
+                    thead { tr { th { span.unseen { "Address" } } th { "Assigned" } th { "At Dhan" } th { "Matches" } th { "May change from" } } }
                     tbody {
                         @for (role, address) in [("primary", pair.primary), ("secondary", pair.secondary)] {
                             (row(role, &address.to_string(), slot(role)))
@@ -115,9 +115,9 @@ fn row(role: &str, assigned: &str, slot: Option<&SeenSlotBody>) -> Markup {
         tr {
             th scope="row" data-label="" { (words::role(role)) }
             td data-label="Assigned" { (copied(assigned)) }
-            td data-label="At Dhan" { @match slot { None => "not asked yet", Some(slot) => (slot.registered.as_deref().unwrap_or("nothing")) } }
+            td.address data-label="At Dhan" { @match slot { None => "not asked yet", Some(slot) => (slot.registered.as_deref().unwrap_or("nothing")) } }
             td data-label="Matches" { (registered(slot)) }
-            td data-label="May change from" { (slot.and_then(|slot| slot.change_allowed_from.as_deref()).unwrap_or("–")) }
+            td data-label="May change from" { (slot.and_then(|slot| slot.change_allowed_from.as_deref()).map_or("–".to_owned(), words::civil_day)) }
         }
     }
 }
@@ -146,7 +146,7 @@ fn not_now(body: &AccountBody, slots: &[Option<&SeenSlotBody>; 2]) -> Option<Str
         format!(
             "Dhan has {} there and allows no change before {}.",
             first.registered.as_deref().unwrap_or_default(),
-            first.change_allowed_from.as_deref().unwrap_or_default()
+            words::civil_day(first.change_allowed_from.as_deref().unwrap_or_default())
         )
     })
 }

@@ -23,6 +23,8 @@ pub(super) enum Way {
     Automatic,
     /// Log in the other way from now on.
     Switch,
+    /// See what this machine lacks.
+    Machine,
 }
 
 /// What is known.
@@ -63,6 +65,11 @@ pub(super) fn said(facts: &Facts<'_>) -> Said {
         Some((summary, words)) => (summary, Some(words.to_owned())),
         None => (facts.summary, None),
     };
+    // Of a login that could not leave: why it matters and what to type stand on the page of this machine.
+    let (summary, of_machine) = match summary.split_once(". Why it matters: ") {
+        Some((found, _)) => (found, true),
+        None => (summary, false),
+    };
     let at = facts.until.map(|until| format!(" at {}", words::exact_clock(until)));
     let at = at.as_deref().unwrap_or_default();
     let (text, ways) = match facts.code {
@@ -97,12 +104,19 @@ pub(super) fn said(facts: &Facts<'_>) -> Said {
         "totp_not_valid" | "totp_refused" => (refused_code(facts), vec![Way::Totp, Way::Paste]),
         "pin_refused" => (format!("{summary}. {}.", full(facts.action)), vec![Way::Pin, Way::Paste]),
         "pair_missing" => ("It has no addresses to log in from: give it two, above.".to_owned(), vec![]),
+        "login_incomplete" if facts.automatic && !facts.has_pin_totp => (
+            "This account has no PIN and TOTP key to log in with. Type them, log in at Dhan's page, or paste a token."
+                .to_owned(),
+            vec![Way::Automatic, Way::Page, Way::Paste],
+        ),
         "token_absent" | "token_expired" if !facts.automatic => (
             format!("{}. Make one at Dhan and paste it here.", first_large(summary)),
             vec![Way::Paste, Way::Automatic],
         ),
         _ if facts.until.is_some() => {
-            (format!("{}. The gateway tries again{at}.", first_large(summary)), vec![Way::Wait, Way::Paste])
+            let first = if of_machine { Way::Machine } else { Way::Wait };
+            let then = if of_machine { Way::Wait } else { Way::Paste };
+            (format!("{}. The gateway tries again{at}.", first_large(summary)), vec![first, then])
         }
         _ => (
             format!("{}. {}.", first_large(summary), first_large(&full(facts.action))),
@@ -199,6 +213,17 @@ mod tests {
         }
         let off = said(&Facts { clock: Some(-7.2), stopped: true, ..facts("totp_refused") });
         assert!(off.text.contains("7.2 s off, which is why") && off.text.contains("has stopped"), "{off:?}");
+    }
+
+    /// What mends this machine is a page of its own, and no wall of words under Login.
+    #[test]
+    fn a_login_that_could_not_leave_leads_to_this_machine() {
+        let summary = "a login could not be sent: primary: 2001:db8::1 is not an address of this host. Why it matters: x. \
+                       What to do: ip -6 addr add 2001:db8::1/128 dev lo nodad";
+        let said = said(&Facts { summary, ..facts("login_not_sent") });
+        assert_eq!(said.ways, [Way::Machine, Way::Wait]);
+        assert!(said.text.contains("not an address of this host. The gateway tries again at 10:33:10 IST"), "{said:?}");
+        assert!(!said.text.contains("What to do") && !said.text.contains("nodad"), "{said:?}");
     }
 
     /// Who reads the console has buttons, and no use for the API's calls.

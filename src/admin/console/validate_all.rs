@@ -2,15 +2,16 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::Method;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use super::super::validation_job::{NotReady, Progress};
-use super::act::{Act, act};
+use super::act::{Act, act, not_done};
 use super::advice;
+use super::call::call;
 use super::context::Console;
 use super::page::{self, Part};
 use super::shown::path;
@@ -41,7 +42,7 @@ fn job(console: &Console, visitor: &Visitor, progress: Option<&Progress>) -> Mar
     html! {
         @match progress {
             None => {
-                p { (console.admin.accounts.len()) " accounts." }
+                p { (words::number(console.admin.accounts.len())) " accounts." }
                 @if may { (start("Validate All")) }
             }
             Some(progress) if progress.ended.is_none() => {
@@ -90,8 +91,8 @@ fn result(progress: &Progress) -> Markup {
                 tbody {
                     @for ((check, result), cause) in &progress.causes {
                         tr {
-                            td data-label="Cause" { (shape(*result == "failed")) " " (advice::label(check)) @if *result != "failed" { ": not known" } }
-                            td.number data-label="Accounts" { (cause.accounts) }
+                            td.name data-label="Cause" { (shape(*result == "failed")) " " (advice::label(check)) @if *result != "failed" { ": not known" } }
+                            td.number data-label="Accounts" { (words::number(cause.accounts as usize)) }
                             td data-label="What to do" { (advice::todo(check).unwrap_or("See the account.")) }
                             td data-label="Which" {
                                 @for (at, account) in cause.first.iter().enumerate() {
@@ -117,7 +118,7 @@ fn rows(rows: &[NotReady], title: &str) -> Markup {
                     @for row in rows {
                         tr {
                             td data-label="Account" { a href=(path(row.account.as_str())) { (row.account) } }
-                            td data-label="Cause" { (shape(row.verdict == CheckVerdict::Failed)) " " (advice::label(row.check)) }
+                            td.name data-label="Cause" { (shape(row.verdict == CheckVerdict::Failed)) " " (advice::label(row.check)) }
                             td data-label="Found" { (advice::found(&row.detail)) }
                         }
                     }
@@ -134,9 +135,12 @@ const fn shape(failed: bool) -> &'static str {
 
 /// Begin.
 pub(super) async fn start(State(console): State<Console>, Extension(visitor): Extension<Visitor>) -> Response {
-    let done = "Begun. Each account that is not ready is shown as it is found.";
-    let back = "/console/validate-all";
-    act(&console, &visitor, Act { method: Method::POST, path: "/v1/validate/job", body: json!({}), back, done }).await
+    const HERE: &str = "/console/validate-all";
+    match call(&console.api, &visitor.operator, Method::POST, "/v1/validate/job", &json!({})).await {
+        // The bar says that it has begun, and goes when it has ended; a sentence above it would stay.
+        Ok(_) => (StatusCode::SEE_OTHER, [(LOCATION, HERE)]).into_response(),
+        Err(refused) => not_done(&console, &visitor, HERE, refused),
+    }
 }
 
 /// Stop.

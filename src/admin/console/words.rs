@@ -31,6 +31,33 @@ pub(super) fn exact_clock(at: Timestamp) -> String {
     local(at).strftime("%H:%M:%S IST").to_string()
 }
 
+/// `30 Nov 09:02:30 IST`; without the day when it is today's.
+pub(super) fn day_and_exact_clock(at: Timestamp) -> String {
+    let (then, now) = (local(at), local(Timestamp::now()));
+    if then.date() == now.date() { exact_clock(at) } else { then.strftime("%-d %b %H:%M:%S IST").to_string() }
+}
+
+/// `8 Dec` for a day of the API, `2026-12-08`; the text itself where it is none.
+pub(super) fn civil_day(text: &str) -> String {
+    match text.parse::<jiff::civil::Date>() {
+        Ok(day) => {
+            let same = day.year() == local(Timestamp::now()).year();
+            day.strftime(if same { "%-d %b" } else { "%-d %b %Y" }).to_string()
+        }
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// How long something took, from microseconds: `740 µs`, `1.2 ms`, `13 ms`, `5.0 s`.
+pub(super) fn took(us: u64) -> String {
+    match us {
+        0..1_000 => format!("{us} µs"),
+        1_000..10_000 => format!("{}.{} ms", us / 1_000, us / 100 % 10),
+        10_000..1_000_000 => format!("{} ms", us / 1_000),
+        _ => format!("{}.{} s", us / 1_000_000, us / 100_000 % 10),
+    }
+}
+
 /// `09:02 IST`.
 pub(super) fn clock(at: Timestamp) -> String {
     local(at).strftime("%H:%M IST").to_string()
@@ -197,6 +224,14 @@ mod tests {
     fn a_text_becomes_a_sentence() {
         assert_eq!(sentence("the clock is off"), "The clock is off.");
         assert_eq!([sentence("Why?"), sentence("")], ["Why?", "."]);
+    }
+
+    #[test]
+    fn what_took_long_is_told_in_the_unit_that_matters() {
+        let told = [0, 999, 1_000, 9_990, 10_000, 999_999, 5_004_601].map(took);
+        assert_eq!(told, ["0 µs", "999 µs", "1.0 ms", "9.9 ms", "10 ms", "999 ms", "5.0 s"]);
+        assert_eq!(civil_day("2020-12-08"), "8 Dec 2020");
+        assert_eq!(civil_day("soon"), "soon");
     }
 
     #[test]

@@ -1,57 +1,15 @@
 // The console in a browser, as a person has it. Arguments: where the console is, a link that signs in, a folder for
 // screenshots, and what an account is made of (JSON). Prints what it did; ends with 1 and words if anything is wrong.
-import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { open } from "./house.mjs";
 
 const [modules, base, link, token, shots, account] = process.argv.slice(2);
-const require = createRequire(`${modules}/`);
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const made = JSON.parse(account);
+const of = `/console/accounts/${made.name}`;
 const PAGES = ["/console", "/console/create", "/console/orders", "/console/plots", "/console/pools", "/console/machine",
   "/console/evidence", "/console/changes", "/console/help", "/console/sessions", "/docs", "/docs?call=accounts_create", "/console/first-run", "/console/halt-all",
-  "/console/validate-all"];
-const wrong = [];
-const check = (good, what) => {
-  if (!good) wrong.push(what);
-};
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-dev-shm-usage"],
-});
-
-/** A person's browser whose every complaint is kept. */
-async function person(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
-  await context.addInitScript(() => {
-    document.addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
-  });
-  context.on("page", watch);
-  return context;
-}
-
-// Without scripts a form that is refused is a page of its own, whose status the browser notes.
-let forgiven = null;
-
-function watch(page) {
-  page.on("console", (message) => {
-    if (message.type() === "error" && !(forgiven && message.text().includes(forgiven))) wrong.push(`${page.url()}: ${message.text()}`);
-  });
-  page.on("pageerror", (err) => wrong.push(`${page.url()}: ${err.message}`));
-  page.on("request", (request) => check(request.url().startsWith(base), `${page.url()} asks ${request.url()}`));
-}
-
-/** Nothing goes beyond the edge, and no barrier is in it. */
-async function look(page, what) {
-  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  check(over <= 0, `${what}: ${over} px beyond the edge`);
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  for (const found of violations) {
-    wrong.push(`${what}: ${found.id}, ${found.help}: ${found.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`);
-  }
-}
+  "/console/validate-all", of, `${of}/keys`, `${of}/registration`, `${of}/token`, `${of}/edit`, `${of}/progress`];
+const house = await open({ modules, base, token, shots });
+const { wrong, check, person, look, everyWay, signInByHand } = house;
 
 async function signIn(context, url) {
   const page = await context.newPage();
@@ -60,34 +18,12 @@ async function signIn(context, url) {
   return page;
 }
 
-async function signInByHand(context) {
-  const page = await context.newPage();
-  await page.goto(`${base}/`);
-  await page.getByLabel("Admin token").fill(token);
-  await page.getByRole("button", { name: "Sign in" }).click();
-  await page.waitForURL(`${base}/console`);
-  return page;
-}
-
 /** Every page, wide, narrow, zoomed, dark and in forced colours. */
 async function everyPage(page) {
-  for (const path of [...PAGES, `/console/accounts/${made.name}`]) {
-    const name = path.replaceAll("/", "_");
+  for (const path of PAGES) {
     const reply = await page.goto(base + path);
     check(reply.status() === 200, `${path}: ${reply.status()}`);
-    const size = (await reply.body()).length;
-    check(size < 50_000, `${path}: ${size} bytes`);
-    for (const [width, height] of [[1200, 800], [360, 740], [320, 256]]) {
-      await page.setViewportSize({ width, height });
-      await look(page, `${path} at ${width}`);
-      await page.screenshot({ path: `${shots}/${name}-${width}.png`, fullPage: true });
-    }
-    await page.setViewportSize({ width: 1200, height: 800 });
-    for (const media of [{ colorScheme: "dark" }, { forcedColors: "active" }]) {
-      await page.emulateMedia(media);
-      await look(page, `${path} ${JSON.stringify(media)}`);
-    }
-    await page.emulateMedia({ colorScheme: "light", forcedColors: "none" });
+    await everyWay(page, path.replaceAll("/", "_"));
   }
 }
 
@@ -166,7 +102,7 @@ async function endsWhileTyping(context) {
 /** Without JavaScript everything can be done. */
 async function withoutScripts() {
   const context = await person({ javaScriptEnabled: false });
-  forgiven = "422 (Unprocessable";
+  house.forgive("422 (Unprocessable");
   const page = await signInByHand(context);
   await page.goto(`${base}/console/accounts/${made.name}`);
   await page.getByRole("button", { name: "Halt", exact: true }).click();
@@ -174,6 +110,10 @@ async function withoutScripts() {
   await page.getByRole("button", { name: "Let it trade again" }).click();
   await page.getByText("may trade again").first().waitFor();
   await page.goto(`${base}/console/create`);
+  for (const name of ["Show", "Copy"]) {
+    const dead = await page.getByRole("button", { name, exact: true }).filter({ visible: true }).count();
+    check(dead === 0, `without scripts ${dead} buttons "${name}" are shown, which do nothing`);
+  }
   await page.getByLabel("Nickname").fill("kept");
   await page.getByLabel("Dhan client id").fill("12x");
   await page.getByRole("button", { name: "Save only" }).click();
@@ -182,7 +122,14 @@ async function withoutScripts() {
   await context.close();
 }
 
-try {
+/** The front page of whoever is not signed in. */
+async function theDoor() {
+  const page = await (await person()).newPage();
+  await page.goto(`${base}/`);
+  await everyWay(page, "sign-in");
+}
+
+await house.walk(async () => {
   const context = await person();
   const page = await signIn(context, link);
   check(!page.url().includes("code"), "the code stayed in the address bar");
@@ -192,10 +139,5 @@ try {
   await sevenTabs(context);
   await endsWhileTyping(await person());
   await withoutScripts();
-} catch (err) {
-  wrong.push(err.stack);
-} finally {
-  await browser.close();
-}
-console.log(wrong.length ? wrong.join("\n") : "nothing is wrong");
-process.exitCode = wrong.length ? 1 : 0;
+  await theDoor();
+});

@@ -47,7 +47,7 @@ pub(in super::super) fn registered(slot: Option<&SeenSlotBody>) -> Markup {
             None => { (words::UNKNOWN) " Not asked yet whether Dhan has it." }
             Some(slot) if slot.matches == Some(true) => {
                 (words::GOOD) " Registered at Dhan"
-                @if let Some(from) = locked(slot) { "; locked there until " (from) }
+                @if let Some(from) = locked(slot) { "; locked there until " (words::civil_day(&from)) }
                 "."
             }
             Some(slot) => {
@@ -55,7 +55,7 @@ pub(in super::super) fn registered(slot: Option<&SeenSlotBody>) -> Markup {
                     None => { (words::NEXT) " Not registered at Dhan yet." }
                     Some(other) => {
                         (words::BAD) " Dhan has " code { (other) } " in its place"
-                        @if let Some(from) = locked(slot) { "; it may change from " (from) }
+                        @if let Some(from) = locked(slot) { "; it may change from " (words::civil_day(&from)) }
                         "."
                     }
                 }

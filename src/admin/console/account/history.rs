@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::super::super::audit::AuditBody;
 use super::super::super::changes;
-use super::super::changes::value;
+use super::super::changes::{before_and_after, differs, what};
 use super::super::shown::Shown;
 use super::super::{page, words};
 
@@ -32,40 +32,15 @@ pub(super) async fn show(shown: &Shown<'_>) -> Markup {
 }
 
 fn row(line: &AuditBody) -> Markup {
-    let end = line.path.splitn(5, '/').nth(4).unwrap_or_default();
     html! {
         tr {
-            td data-label="Time" { @if let Ok(at) = line.at.parse() { (page::time(at)) } }
+            td.short data-label="Time" { @if let Ok(at) = line.at.parse() { (page::exact_time(at)) } }
             td data-label="Who" { (line.actor) " (" (line.role) ")" }
             td data-label="What" {
-                (what(&line.method, end))
+                @match what(&line.method, &line.path) { Some(word) => (word), None => { (line.method) " " (line.path) } }
                 @if line.status >= 400 { " " span.bad { (words::BAD) " refused (" (line.status) ")" } }
-                @for change in &line.changes {
-                    div.hint { (change.field) ": " (value(change.before.as_deref())) " → " (value(change.after.as_deref())) }
-                }
+                @for change in line.changes.iter().filter(differs) { div.hint { (before_and_after(change)) } }
             }
         }
     }
-}
-
-/// A call in words.
-fn what(method: &str, end: &str) -> String {
-    let word = match (method, end.split('/').next().unwrap_or_default()) {
-        ("POST", "") => "created",
-        ("PATCH", "") => "settings changed",
-        ("DELETE", "") => "deleted",
-        ("POST", "pair") => "addresses given",
-        ("DELETE", "pair") => "addresses retired",
-        ("PUT", "halt") => "halted, or let trade again",
-        ("PUT", "leg") => "address chosen",
-        ("PUT", "token") => "token pasted",
-        ("POST", "token") if end.ends_with("consent") => "login by Dhan's page",
-        ("POST", "token") => "login asked for",
-        ("POST", "keys") => "key made",
-        ("DELETE", "keys") => "key deleted",
-        ("PUT", "registration") => "registered at Dhan",
-        ("POST", "validate") => "validated",
-        _ => return format!("{method} {end}"),
-    };
-    word.to_owned()
 }

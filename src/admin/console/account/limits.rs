@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::shown::Shown;
+use super::super::words;
 use crate::broker::dhan::endpoints::RateClass;
 
 /// The section.
@@ -17,8 +18,8 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
                 dt { "In " (window) }
                 dd {
                     progress max=(one.allowed) value=(one.used) aria-label={ "Orders in " (window) } {}
-                    " " (one.used) " of " (one.allowed)
-                    span.hint { " (Dhan allows " (one.window.count) ")" }
+                    " " (words::number(one.used as usize)) " of " (words::number(one.allowed as usize))
+                    span.hint { " (Dhan allows " (words::number(one.window.count as usize)) ")" }
                 }
             }
         }

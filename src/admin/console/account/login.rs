@@ -72,7 +72,10 @@ fn wrong(shown: &Shown<'_>) -> Markup {
     });
     html! {
         div.trouble data-code=(error.code) {
-            p { strong { (said.text) } }
+            p { @match said.text.split_once(". ") {
+                Some((first, rest)) => { strong { (first) "." } " " (rest) }
+                None => strong { (said.text) },
+            } }
             @if let Some(words) = said.brokers_words { details { summary { "Dhan's own words" } p { (words) } } }
             @if shown.may(OperatorRole::Operator) {
                 (ways(shown, &said.ways))
@@ -99,15 +102,24 @@ fn ways(shown: &Shown<'_>, ways: &[Way]) -> Markup {
                         (shown.button("consent", &[], &html! { button.second { "Log in at Dhan's page" } }))
                     }
                     Way::Page => {}
+                    Way::Machine => a.button.second href="/console/machine" { "See This machine" },
                     Way::Totp if admin => (link("edit#totp_secret", "Type the TOTP key again")),
                     Way::Pin if admin => (link("edit#pin", "Type the PIN again")),
-                    Way::Automatic if admin => (link("edit?platform=DHAN_V2_AT_IPV6#pin", "Make it automatic")),
+                    Way::Automatic if admin => {
+                        @let text = match shown.account.record.platform {
+                            Platform::Automatic => "Type PIN and TOTP key",
+                            Platform::Manual => "Make it automatic",
+                        };
+                        (link("edit?platform=DHAN_V2_AT_IPV6#pin", text))
+                    },
                     Way::Switch if admin => (switch(shown)),
                     Way::Totp | Way::Pin | Way::Automatic | Way::Switch => {}
                 }
             }
         }
-        p.hint { "A pasted token changes nothing else: use it for now, and the gateway takes over again by itself." }
+        @if ways.contains(&Way::Paste) {
+            p.hint { "A pasted token changes nothing else: use it for now, and the gateway takes over again by itself." }
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::super::call::part;
+use super::super::orders::outcome;
 use super::super::shown::Shown;
 use super::super::{page, words};
-use crate::domain::{Outcome, india};
+use crate::domain::india;
 use crate::orders::journal::{Entry, Kind, Order, Query, query};
 use crate::orders::terms::Terms;
 
@@ -53,9 +55,14 @@ fn order(entry: &Entry) -> Markup {
     };
     html! {
         tr {
-            td data-label="Time" { (page::time(entry.at)) }
-            td data-label="What" { (what) }
-            td data-label="Outcome" { (outcome(entry.outcome)) }
+            td.short data-label="Time" { (page::exact_time(entry.at)) }
+            td data-label="What" {
+                @match &entry.request_id {
+                    Some(id) => a href={ "/console/orders/" (part(id.as_str())) } { (what) },
+                    None => (what),
+                }
+            }
+            td data-label="Outcome" { (outcome(entry, true)) }
             td data-label="Address" { @match entry.leg { Some(leg) => (leg.as_str()), None => "–" } }
             td data-label="Dhan's id" { (text(&entry.order_id)) }
             td data-label="Your id" { (text(&entry.correlation_id)) }
@@ -72,14 +79,4 @@ fn terms_line(terms: &Terms) -> String {
         terms.price.as_ref().map(|price| format!("at {}", price.as_str())),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-fn outcome(outcome: Option<Outcome>) -> Markup {
-    let (shape, word) = match outcome {
-        Some(Outcome::Executed) => (words::GOOD, "taken by Dhan"),
-        Some(Outcome::Rejected) => (words::BAD, "refused by Dhan"),
-        Some(Outcome::NotSent) => (words::NEXT, "not sent"),
-        Some(Outcome::Unknown) | None => (words::UNKNOWN, "unknown: look in the order book before you send it again"),
-    };
-    html! { (shape) " " (word) }
 }
