@@ -4,6 +4,7 @@
 //! Every output of every command is searched for the secrets that went in.
 
 mod canned;
+mod faults;
 mod running;
 mod sandboxed;
 mod terminal;
