@@ -58,6 +58,7 @@ mod store_crash;
 mod storm;
 mod support;
 mod tokens;
+mod two_gateways;
 
 use std::fs;
 use std::path::Path;

@@ -46,7 +46,7 @@ pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody
 pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
 pub(super) use broker::CheckBody;
 
-use account::{CountsBody, SeenRegistrationBody, ValidatedBody};
+use account::{CountsBody, ElsewhereBody, SeenRegistrationBody, ValidatedBody};
 
 /// A page of accounts.
 #[derive(Debug, Serialize, ToSchema)]
@@ -203,7 +203,8 @@ pub(super) struct AccountBody {
     /// How many order writes of today were answered with what became of an earlier one.
     pub repeats_today: u64,
     pub created_at: String,
-    /// What is wrong with it, the worst first: `needs_person`, `halted`, `leg_tripped`, `no_token`, `validation_failed`,
+    /// What is wrong with it, the worst first: `needs_person`, `not_alone` (something else logs in or places orders for it:
+    /// see `elsewhere` and `token.last_error`), `halted`, `leg_tripped`, `no_token`, `validation_failed`,
     /// `not_validated` (since the gateway was started). Empty: it is fine.
     pub problems: Vec<&'static str>,
     /// Which secrets of its login are set. Never a value.
@@ -212,6 +213,8 @@ pub(super) struct AccountBody {
     pub validated: Option<ValidatedBody>,
     /// What the broker was last seen to hold for it; null while it was not asked since the gateway was started.
     pub registration: Option<SeenRegistrationBody>,
+    /// Orders of today that did not come through this gateway; null while none were seen.
+    pub elsewhere: Option<ElsewhereBody>,
     /// Names its settings as they are now, for `If-Match`; also in `ETag`.
     pub version: String,
 }
@@ -240,6 +243,7 @@ impl From<&Account> for AccountBody {
             secrets: (&account.secrets).into(),
             validated: account.validated.load().as_deref().map(ValidatedBody::from),
             registration: SeenRegistrationBody::of(account),
+            elsewhere: ElsewhereBody::of(account),
             version: account.version(),
         }
     }
