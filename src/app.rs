@@ -252,6 +252,7 @@ impl App {
         let proxy = Arc::clone(&live.proxy);
         tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
+        tasks.spawn(Arc::clone(&live.orders).watch_books(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).heal(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).write_down_key_use(tasks.clone()));
         for listening in listening {
