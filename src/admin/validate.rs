@@ -51,7 +51,7 @@ pub(super) async fn one(
     Ok(Json(checks.as_slice().into()))
 }
 
-/// Look at every account. With `Accept: application/x-ndjson` each is event on a line of
+/// Look at every account. With `Accept: application/x-ndjson` each is told on a line of
 /// its own as soon as it is done; else all are, in the order of names.
 #[utoipa::path(post, path = "/v1/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
     responses((status = 200, content((AllChecksBody = "application/json"), (AccountChecksBody = "application/x-ndjson")))))]
@@ -81,7 +81,7 @@ async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
     AccountChecksBody::of(&row.name, &checks)
 }
 
-/// Look, and keep what was found. Nobody is event of it yet: who is event looks at what is kept.
+/// Look, and keep what was found. Nobody is told of it yet: who is told looks at what is kept.
 pub(super) async fn look_only(admin: &Admin, row: &Account) -> Vec<Check> {
     let at = jiff::Timestamp::now();
     let checks = validate(&admin.client, &state::subject(row), steady::now()).await;
