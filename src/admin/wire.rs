@@ -46,7 +46,7 @@ pub(super) use status::{AccountCounts, JournalHeadBody, ListenerBody, StatusBody
 pub(super) use account::{SecretBody, SecretsBody, SeenSlotBody};
 pub(super) use broker::CheckBody;
 
-use account::{CountsBody, SeenRegistrationBody, ValidatedBody};
+use account::{CountsBody, LastRequestBody, SeenRegistrationBody, ValidatedBody};
 
 /// A page of accounts.
 #[derive(Debug, Serialize, ToSchema)]
@@ -202,6 +202,8 @@ pub(super) struct AccountBody {
     pub repeats_by: &'static str,
     /// How many order writes of today were answered with what became of an earlier one.
     pub repeats_today: u64,
+    /// The last request of a caller of it; null while there was none since the gateway was started.
+    pub last_request: Option<LastRequestBody>,
     pub created_at: String,
     /// What is wrong with it, the worst first: `needs_person`, `halted`, `leg_tripped`, `no_token`, `validation_failed`,
     /// `not_validated` (since the gateway was started). Empty: it is fine.
@@ -235,6 +237,7 @@ impl From<&Account> for AccountBody {
             pin: account.record.pin.map(Role::as_str),
             repeats_by: account.record.repeats_by.as_str(),
             repeats_today: account.repeats.today(jiff::Timestamp::now()),
+            last_request: account.last_request.view().map(LastRequestBody::from),
             created_at: account.record.created_at.to_string(),
             problems: account.troubles().iter().map(Trouble::as_str).collect(),
             secrets: (&account.secrets).into(),

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::broker::{CheckBody, ChecksBody};
 use crate::accounts::overview::{Counts, Trouble};
 use crate::accounts::validate::Validated;
-use crate::accounts::{Account, SecretsSet};
+use crate::accounts::{Account, LastRequestView, SecretsSet};
 use crate::domain::Role;
 use crate::domain::secret::LoginSecret;
 
@@ -41,6 +41,26 @@ impl From<&SecretsSet> for SecretsBody {
             api_key: body(LoginSecret::ApiKey),
             api_secret: body(LoginSecret::ApiSecret),
         }
+    }
+}
+
+/// When a caller last asked for something of an account. Lost when the gateway stops.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LastRequestBody {
+    /// When it was answered.
+    pub at: String,
+    /// `order`, `read`, `stream` (a WebSocket) or `tunnel` (a `CONNECT`).
+    pub class: &'static str,
+    /// The listener that it came by: `127.0.0.1:8080` or `unix:/path`.
+    pub listener: String,
+    /// What the program calls itself (`User-Agent`); null where it says nothing.
+    pub program: Option<String>,
+}
+
+impl From<LastRequestView> for LastRequestBody {
+    fn from(last: LastRequestView) -> Self {
+        let LastRequestView { at, class, listener, program } = last;
+        Self { at: at.to_string(), class: class.as_str(), listener, program }
     }
 }
 
