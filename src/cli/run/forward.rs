@@ -31,7 +31,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 /// So many different lines are told at most.
 const MOST_TOLD: usize = 32;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Carries connections out of a namespace. No `Debug`: it holds a key.
