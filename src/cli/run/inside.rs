@@ -69,10 +69,8 @@ enum IsolateError {
 impl IsolateError {
     fn inside(what: impl Into<String>, err: io::Error) -> Self {
         let what = what.into();
-        match err.kind() {
-            io::ErrorKind::PermissionDenied => Self::ForbiddenInside { what, err },
-            _ => Self::Inside { what, err },
-        }
+        let is_forbidden = err.kind() == io::ErrorKind::PermissionDenied;
+        if is_forbidden { Self::ForbiddenInside { what, err } } else { Self::Inside { what, err } }
     }
 }
 

@@ -75,10 +75,11 @@ impl Notice<'_> {
 
 /// Has the account had a request since `start`? `None` where the gateway does not tell.
 fn since(account: &Value, start: Timestamp) -> Option<bool> {
-    match account.pointer("/last_request")? {
-        Value::Null => Some(false),
-        last => Some(text(last, "/at").parse::<Timestamp>().ok()? >= start),
+    let last = account.pointer("/last_request")?;
+    if last.is_null() {
+        return Some(false);
     }
+    Some(text(last, "/at").parse::<Timestamp>().ok()? >= start)
 }
 
 #[cfg(test)]
