@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
 }
 
 async fn examine(arguments: &DoctorArguments) -> Result<Result<Examination, String>, CallError> {
-    let place = Endpoint::find(&arguments.gateway)?;
+    let place = Endpoint::find_if_clear(&arguments.gateway)?;
     let mut patient = match &place.config {
         Some(config) => Patient::of(Box::as_ref(config).clone()),
         None => Patient::unknown().map_err(CallError::Config)?,

@@ -89,6 +89,22 @@ impl Endpoint {
         Ok(Self { location: at, token_file, config })
     }
 
+    /// As [`Endpoint::find`], for what works without a gateway too: of several sandboxes that run, none is meant.
+    ///
+    /// # Errors
+    /// Those of [`Endpoint::find`] but that one.
+    pub(super) fn find_if_clear(arguments: &GatewayArguments) -> Result<Self, CallError> {
+        let is_unnamed = arguments.config.is_none() && arguments.admin.is_none();
+        match Self::find(arguments) {
+            Err(CallError::Usage(_)) if is_unnamed => Ok(Self {
+                location: Location::parse(DEFAULT_ADMIN)?,
+                token_file: PathBuf::from(DEFAULT_TOKEN_FILE),
+                config: None,
+            }),
+            found => found,
+        }
+    }
+
     /// The sandbox of this user that runs, at `admin` if that is given. Only where nothing says that another gateway
     /// is meant: a command for a real one must not go to a sandbox, nor the other way round.
     fn of_sandbox(admin: Option<&str>) -> Result<Option<Self>, CallError> {

@@ -52,6 +52,8 @@ struct LastEntry {
     customer: ClientId,
     intent: Entry,
     outcome: Option<Entry>,
+    /// When its last line was written at the latest.
+    by: Timestamp,
 }
 
 /// The requests that the journal tells of.
@@ -65,19 +67,22 @@ struct Requests {
 }
 
 impl Requests {
-    fn hear(&mut self, account: AccountName, request_id: &SafeText, customer: ClientId, entry: Entry) {
+    /// `line` is what was read and when it was written at the latest.
+    fn hear(&mut self, account: AccountName, request_id: &SafeText, customer: ClientId, line: (Entry, Timestamp)) {
+        let (entry, by) = line;
         let id = (account, request_id.as_str().to_owned());
         match entry.kind {
             Kind::Intent => {
                 for key in keys_of(&entry) {
                     self.sent.insert((id.0.clone(), key), id.clone());
                 }
-                if self.last.insert(id.clone(), LastEntry { customer, intent: entry, outcome: None }).is_none() {
+                if self.last.insert(id.clone(), LastEntry { customer, intent: entry, outcome: None, by }).is_none() {
                     self.order.push(id);
                 }
             }
             Kind::Outcome => {
                 if let Some(last) = self.last.get_mut(&id) {
+                    last.by = last.by.max(by);
                     last.outcome = Some(entry);
                 } else if let Some(last) = self.first_of(&id.0, &customer, &entry) {
                     let knew = last.outcome.as_ref().and_then(|entry| entry.outcome);
@@ -87,7 +92,7 @@ impl Requests {
                     }
                 } else {
                     self.order.push(id.clone());
-                    self.last.insert(id, LastEntry { customer, intent: entry.clone(), outcome: Some(entry) });
+                    self.last.insert(id, LastEntry { customer, intent: entry.clone(), outcome: Some(entry), by });
                 }
             }
             Kind::Note => {}
@@ -130,13 +135,13 @@ impl Orders {
                 restored.unreadable += 1;
                 continue;
             };
-            let entry = line.entry;
+            let (entry, by) = (line.entry, line.by);
             let (Some(account), Some(request_id)) = (entry.account.clone(), entry.request_id.clone()) else { continue };
             let Some(customer) = customer(&entry) else { continue };
             if let Some(ask) = RateRequest::of_entry(&entry) {
-                used.entry(customer.clone()).or_default().push((entry.at, ask));
+                used.entry(customer.clone()).or_default().push((by, ask));
             }
-            requests.hear(account, &request_id, customer, entry);
+            requests.hear(account, &request_id, customer, (entry, by));
         }
         self.journal.was_read_back(lines);
         for (customer, past) in used {
@@ -153,7 +158,7 @@ impl Orders {
     }
 
     fn remember(&self, account: AccountName, last: LastEntry, restored: &mut Recalled) {
-        let LastEntry { customer, intent, outcome } = last;
+        let LastEntry { customer, intent, outcome, by } = last;
         let Some(write) = write_of(&intent) else { return };
         let keys = keys_of(&intent);
         let known = outcome.as_ref().and_then(|entry| entry.outcome).unwrap_or(Outcome::Unknown);
@@ -181,7 +186,7 @@ impl Orders {
         // As if it were new: `Memory::was_read_back` says how old it is.
         let taken = self.now();
         // The later of its lines: the host's clock may have been behind when the first was written.
-        let written = outcome.as_ref().map_or(intent.at, |entry| entry.at.max(intent.at));
+        let written = outcome.as_ref().map_or(intent.at, |entry| entry.at.max(intent.at)).max(by);
         let longer = day::remembered_for(intent.at, after_market).max(day::remembered_for(written, after_market));
         let span = RememberedSpan { now: taken, until: taken.after(longer) };
         let first = (request_id, written);

@@ -64,6 +64,9 @@ pub struct Recorded {
     pub hash: LineHash,
     /// Which members it has.
     pub members: Members,
+    /// When it was written at the latest: its own time, or that of a line behind it if the clock that it was written by
+    /// may have been behind.
+    pub by: Timestamp,
 }
 
 /// Which members a line has.
@@ -379,5 +382,6 @@ pub(super) fn read(line: &[u8]) -> Result<Recorded, String> {
         note,
     };
     let (prev, hash) = (hash("prev", &raw.prev)?, hash("hash", &raw.hash)?);
-    Ok(Recorded { seq: raw.seq, entry, prev, hash, members })
+    let by = entry.at;
+    Ok(Recorded { seq: raw.seq, entry, prev, hash, members, by })
 }

@@ -1,13 +1,14 @@
 //! Reading back: pages for people, everything for the memory after a restart.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use super::codec::{self, Recorded};
 use super::entry::{Entry, Kind};
@@ -245,6 +246,8 @@ pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
         line: RawLine::empty(),
         chain: Chain::default(),
         older,
+        held: VecDeque::new(),
+        released: VecDeque::new(),
     })
 }
 
@@ -277,7 +280,23 @@ pub struct ReadBack {
     chain: Chain,
     /// The newest file that is not read: the chain goes on from it.
     older: Option<Date>,
+    /// The lines right before the first that is given out: what their times say holds only if the clock was right.
+    held: VecDeque<Held>,
+    /// Those of them that are given out.
+    released: VecDeque<Recorded>,
 }
+
+/// A line whose time is before what is asked for, and what lacks by it.
+#[derive(Debug)]
+struct Held {
+    recorded: Recorded,
+    lacks: Vec<String>,
+}
+
+/// For so long a start may go by a clock that is behind: then the broker's is heard.
+const UNHEARD: SignedDuration = SignedDuration::from_mins(10);
+/// And so many lines are written meanwhile.
+const HELD: usize = 256;
 
 impl ReadBack {
     fn failed(&mut self, date: Date, err: &io::Error) -> Unreadable {
@@ -298,6 +317,53 @@ impl ReadBack {
         if let Ok(Some(last)) = recovery::last(&self.folder, older) {
             self.chain.begins_after(older, last.head.seq, last.head.hash);
         }
+        if self.all_after_first {
+            let mut before = Chain::default();
+            for recorded in self.end_of(older) {
+                let lacks = before.line(&self.folder, older, &recorded, self.since);
+                self.hold(recorded, lacks);
+            }
+        }
+    }
+
+    /// The last lines of a file that is not read, oldest first. A line that cannot be read ends them: what is before it
+    /// was no part of the start that wrote them.
+    fn end_of(&self, date: Date) -> Vec<Recorded> {
+        let Ok(file) = File::open(folder::path(&self.folder, date)) else { return Vec::new() };
+        let length = file.metadata().map_or(0, |about| about.len());
+        let mut lines = Backward::new(file, length);
+        let mut end = Vec::new();
+        while end.len() < HELD
+            && let Ok(Some(line)) = lines.read()
+            && let Ok(recorded) = codec::check(&line.bytes)
+        {
+            end.push(recorded);
+        }
+        end.reverse();
+        end
+    }
+
+    /// Keep a line until it is known whether it is of the start that wrote the first line that is given out. What lies
+    /// between two lines of one clock's times is time that passed; a clock that was behind is corrected within minutes.
+    fn hold(&mut self, recorded: Recorded, lacks: Vec<String>) {
+        let since = recorded.entry.at.checked_sub(UNHEARD).unwrap_or(Timestamp::MIN);
+        self.held.retain(|held| held.recorded.entry.at >= since);
+        if self.held.len() == HELD {
+            self.held.pop_front();
+        }
+        self.held.push_back(Held { recorded, lacks });
+    }
+
+    /// The first line that is given out was written at `by`, and those that are held before that.
+    fn release(&mut self, by: Timestamp) {
+        self.since = Timestamp::MIN;
+        for Held { mut recorded, lacks } in std::mem::take(&mut self.held) {
+            for what in lacks {
+                self.chain.lack(what, by);
+            }
+            recorded.by = by;
+            self.released.push_back(recorded);
+        }
     }
 }
 
@@ -307,6 +373,9 @@ impl Iterator for ReadBack {
     fn next(&mut self) -> Option<Self::Item> {
         self.begin();
         loop {
+            if let Some(released) = self.released.pop_front() {
+                return Some(Ok(released));
+            }
             let Some((date, lines)) = &mut self.current else {
                 let date = self.dates.pop()?;
                 self.line = RawLine::empty();
@@ -323,12 +392,17 @@ impl Iterator for ReadBack {
                 Ok(true) if !self.line.ended => {}
                 Ok(true) => match codec::check(&self.line.bytes) {
                     Ok(recorded) => {
-                        self.chain.line(&self.folder, date, &recorded, self.since);
+                        let older = self.chain.line(&self.folder, date, &recorded, self.since);
                         if recorded.entry.at < self.since {
+                            if self.all_after_first {
+                                self.hold(recorded, older);
+                            }
                             continue;
                         }
-                        if self.all_after_first {
-                            self.since = Timestamp::MIN;
+                        if self.all_after_first && self.since > Timestamp::MIN {
+                            self.release(recorded.entry.at);
+                            self.released.push_back(recorded);
+                            continue;
                         }
                         return Some(Ok(recorded));
                     }

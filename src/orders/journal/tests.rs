@@ -169,7 +169,7 @@ proptest! {
         let hash = codec::write(&mut bytes, seq, &entry, LineHash::of(b"before"));
         let recorded = codec::check(bytes.strip_suffix(b"\n").unwrap()).unwrap();
         let (prev, members) = (LineHash::of(b"before"), Members::All);
-        prop_assert_eq!(&recorded, &Recorded { seq, entry, prev, hash, members });
+        prop_assert_eq!(&recorded, &Recorded { seq, by: entry.at, entry, prev, hash, members });
         prop_assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1);
         let text = String::from_utf8(bytes.clone()).unwrap();
         prop_assert_eq!(text.matches(",\"hash\"").count(), 1);

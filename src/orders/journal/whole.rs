@@ -150,9 +150,19 @@ impl Chain {
         self.before = Some(Before { date, seq, hashes: [hash; 2], broken: false });
     }
 
-    /// A line that is as it was written. `since` is from when on nothing may lack.
-    pub(super) fn line(&mut self, directory: &Path, date: Date, recorded: &Recorded, since: Timestamp) {
+    /// A line that is as it was written. `since` is from when on nothing may lack. What it tells or shows of an earlier
+    /// time is given back: it is for [`Chain::lack`] if the clock that it was written by was behind.
+    #[must_use]
+    pub(super) fn line(&mut self, directory: &Path, date: Date, recorded: &Recorded, since: Timestamp) -> Vec<String> {
         let at = recorded.entry.at;
+        let mut older = Vec::new();
+        let mut tell = |chain: &mut Self, what: String| {
+            if at >= since {
+                chain.lack(what, at);
+            } else {
+                older.push(what);
+            }
+        };
         let broken = self.before.as_ref().is_some_and(|before| before.broken);
         match &self.before {
             None if recorded.seq == 1 || at <= since => {}
@@ -169,17 +179,20 @@ impl Chain {
                 // After a line that cannot be read its number is not known.
                 let counts = recorded.seq == before.seq + 1 || before.broken && recorded.seq > before.seq;
                 // What stood before a line of an earlier time is older still.
-                if (!follows || !counts) && at > since {
+                if !follows || !counts {
                     let what = gap(directory, (before.date, before.seq), (date, recorded.seq));
-                    self.lack(what, at);
+                    tell(self, what);
                 }
             }
         }
         match &recorded.entry.note {
             // The gateway found it when it started, and the chain does not show it.
-            Some(Note::MayLack { why }) if at >= since => self.lack(why.clone(), at),
-            Some(Note::ChainBroken { file, why, .. }) if at >= since && !broken => {
-                self.lack(format!("{file}: {why}"), at);
+            Some(Note::MayLack { why }) => tell(self, why.clone()),
+            Some(Note::ChainBroken { file, why, .. }) if !broken => tell(self, format!("{file}: {why}")),
+            // In the window the gap before it shows it.
+            Some(Note::Lost { first_seq, last_seq, .. }) if at < since => {
+                let (lines, are) = lines(*first_seq, *last_seq);
+                tell(self, format!("{}: {lines} {are} missing before line {}", folder::name(date), recorded.seq));
             }
             _ => {}
         }
@@ -188,6 +201,7 @@ impl Chain {
             self.unexplained.take_if(|(seq, prev, _)| explains(*seq, prev));
         }
         self.before = Some(Before { date, seq: recorded.seq, hashes: [recorded.hash; 2], broken: false });
+        older
     }
 
     /// A line that is not: whatever it was, it is not remembered.

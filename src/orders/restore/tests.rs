@@ -66,6 +66,12 @@ fn heard(orders: &Orders, date: &'static str) {
     orders.heard(&headers, crate::domain::BootInstant::now());
 }
 
+/// A line by a clock that was right.
+fn line(entry: Entry) -> (Entry, Timestamp) {
+    let by = entry.at;
+    (entry, by)
+}
+
 /// The same ids would be sent again.
 #[test]
 fn a_clock_that_is_wrong_at_a_start_makes_no_order_forgotten() {
@@ -125,9 +131,9 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     drop(after);
     let mut requests = Requests::default();
     let request = |n: u32| SafeText::new(&format!("lost-{n}"));
-    requests.hear(alpha(), &request(1), own(), Entry { at: left, ..intent("lost-1", "lost", 1) });
+    requests.hear(alpha(), &request(1), own(), line(Entry { at: left, ..intent("lost-1", "lost", 1) }));
     for n in [2, 3] {
-        requests.hear(alpha(), &request(n), own(), intent("", "lost", 1).outcome(Outcome::Unknown, at(60)));
+        requests.hear(alpha(), &request(n), own(), line(intent("", "lost", 1).outcome(Outcome::Unknown, at(60))));
     }
     let [id] = requests.order.as_slice() else { panic!("{:?}", requests.order) };
     let last = requests.last.get(id).unwrap();
@@ -137,9 +143,9 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     let mut requests = Requests::default();
     let keyed = |key: &str, at| Entry { at, idempotency_key: Some(SafeText::new(key)), ..intent(key, "label", 1) };
     for key in ["k1", "k2"] {
-        requests.hear(alpha(), &SafeText::new(key), own(), keyed(key, left));
+        requests.hear(alpha(), &SafeText::new(key), own(), line(keyed(key, left)));
     }
-    requests.hear(alpha(), &SafeText::new("r"), own(), keyed("k1", left).outcome(Outcome::Executed, at(60)));
+    requests.hear(alpha(), &SafeText::new("r"), own(), line(keyed("k1", left).outcome(Outcome::Executed, at(60))));
     let end = |key: &str| {
         requests.last.get(&(alpha(), key.to_owned())).unwrap().outcome.as_ref().and_then(|entry| entry.outcome)
     };

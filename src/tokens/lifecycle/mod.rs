@@ -523,14 +523,8 @@ impl Lifecycle {
         if let Some(rival) = self.rival(now) {
             self.trouble = Some(rival.into());
         } else if killed && self.logs_in_itself() {
-            self.trouble = Some(self.why_dead(plan::LOGS_IN_AGAIN).into());
+            self.trouble = Some(self.replaced_by_itself().into());
         }
-    }
-
-    /// Why the token is dead, and what to do about it.
-    fn why_dead(&self, action: &'static str) -> Trouble {
-        let said = self.held.as_ref().and_then(|held| held.why_dead.as_deref()).cloned();
-        Trouble { action: action.into(), ..said.unwrap_or(plan::DEAD) }
     }
 
     /// The generation that signs though somebody was refused for it, while `/profile` is

@@ -38,13 +38,13 @@ pub(super) const NO_PAIR: Trouble = Trouble::new(
 const NO_TOKEN: Trouble = Trouble::new("token_absent", "this account has no access token yet", GIVE_A_TOKEN);
 const ENDED: Trouble = Trouble::new("token_expired", "the access token has ended", GIVE_A_TOKEN);
 /// Where the broker did not say why.
-pub(super) const DEAD: Trouble = Trouble::new(
+const DEAD: Trouble = Trouble::new(
     "token_dead",
     "the broker refuses this account's access token: another was made since, or it was revoked",
     GIVE_A_TOKEN,
 );
 /// What there is to do about a dead token of an account that logs in by itself.
-pub(super) const LOGS_IN_AGAIN: &str = "nothing: the gateway logs in again by itself";
+const LOGS_IN_AGAIN: &str = "nothing: the gateway logs in again by itself";
 const NOT_RENEWED: Trouble = Trouble::new(
     "token_not_renewable",
     "the broker does not renew a token of this kind",
@@ -306,6 +306,17 @@ impl Lifecycle {
             Some(_) if !self.means.pair => NO_PAIR,
             Some(_) => NOT_RENEWED,
         }
+    }
+
+    /// Why the token is dead, and what to do about it.
+    fn why_dead(&self, action: &'static str) -> Trouble {
+        let said = self.held.as_ref().and_then(|held| held.why_dead.as_deref()).cloned();
+        Trouble { action: action.into(), ..said.unwrap_or(DEAD) }
+    }
+
+    /// What is told of a dead token while the account logs in by itself.
+    pub(super) fn replaced_by_itself(&self) -> Trouble {
+        self.why_dead(LOGS_IN_AGAIN)
     }
 
     /// What is told of another program that makes tokens for the account.

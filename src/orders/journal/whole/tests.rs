@@ -247,6 +247,38 @@ fn what_lacks_in_the_remembered_days_is_named() {
     }
 }
 
+/// A host that boots with a clock of days ago wrote down that lines lack as of days ago, and the start after its clock
+/// was set right took that for long past: orders were sent twice.
+#[test]
+fn what_lacks_is_known_after_a_start_whose_clock_was_behind() {
+    type Harm = fn(&State);
+    let harms: [Harm; 2] = [
+        |state| fs::remove_file(state.file("2026-11-25")).unwrap(),
+        |state| {
+            ["2026-11-23", "2026-11-24", "2026-11-25"]
+                .iter()
+                .for_each(|date| fs::remove_file(state.file(date)).unwrap())
+        },
+    ];
+    for harm in harms {
+        for behind in [DAY + 3600, 2 * DAY + 3600, 900 * DAY] {
+            let state = State::filled();
+            harm(&state);
+            let set_back = day(3, 0) - SignedDuration::from_secs(behind);
+            let journal = state.started_with(set_back, &options());
+            assert_lacks(&journal, &["missing"]);
+            // Before the broker's clock is heard, and after.
+            journal.append(&intent(set_back + SignedDuration::from_secs(1), 100)).unwrap();
+            journal.append(&intent(day(3, 2), 101)).unwrap();
+            drop(journal);
+            let journal = state.open(day(3, 60), &options());
+            let remembered = recall(&journal, day(3, 60));
+            assert_lacks(&journal, &["missing"]);
+            assert!(remembered.ends_with(&["c-100".to_owned(), "c-101".to_owned()]), "{remembered:?}");
+        }
+    }
+}
+
 #[test]
 fn a_power_cut_is_told_from_a_kill() {
     let cut = |fsync: bool| {
