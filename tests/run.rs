@@ -429,9 +429,11 @@ fn it_ends_as_its_command_does() {
     assert_eq!(none.status.code(), Some(1), "{}", words(&none));
 }
 
-/// A command that waits for its standard input to end, and says when a signal comes.
-const WAITS: &str =
-    "trap 'echo got TERM; exit 5' TERM; echo ready; while read line; do echo \"read $line\"; done; exit 3";
+/// A command that waits for its standard input to end.
+const WAITS: &str = "echo ready; while read line; do echo \"read $line\"; done; exit 3";
+/// One that reads a line and then waits for a signal: a shell hears none before its `read` or its child ends.
+const HEARS: &str =
+    "trap 'echo got TERM; kill $!; exit 5' TERM; echo ready; read line; sleep 1000 & echo \"read $line\"; wait $!";
 
 fn started(mut command: Command) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -454,13 +456,11 @@ fn signal(child: &Child, signal: Signal) {
 fn signals_go_on_to_the_command_and_its_input_is_its_own() {
     let demo = Demo::start(true);
     for options in [BY_ENVIRONMENT, ISOLATED] {
-        let (mut child, mut out) = started(demo.run(options, &["bash", "-c", WAITS]));
+        let (mut child, mut out) = started(demo.run(options, &["bash", "-c", HEARS]));
         assert_eq!(demo.keys_of_runs(), 1);
         child.stdin.as_mut().unwrap().write_all(b"a line\n").unwrap();
         assert_eq!(line(&mut out), "read a line");
         signal(&child, Signal::SIGTERM);
-        // A shell hears it when its read ends.
-        drop(child.stdin.take());
         assert_eq!(line(&mut out), "got TERM");
         assert_eq!(child.wait().unwrap().code(), Some(5));
         demo.assert_nothing_is_left();
@@ -492,11 +492,12 @@ fn what_a_killed_run_left_the_next_one_takes_away() {
 #[test]
 fn a_namespace_ends_with_what_carries_its_connections() {
     let demo = Demo::start(true);
-    let (mut child, mut out) = started(demo.run(ISOLATED, &["bash", "-c", WAITS]));
-    let stdin = child.stdin.take().unwrap();
+    let (mut child, mut out) = started(demo.run(ISOLATED, &["bash", "-c", HEARS]));
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"a line\n").unwrap();
+    assert_eq!(line(&mut out), "read a line");
     signal(&child, Signal::SIGKILL);
     child.wait().unwrap();
-    drop(stdin);
     assert_eq!(line(&mut out), "got TERM");
 }
 
