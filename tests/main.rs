@@ -48,6 +48,7 @@ mod proxy;
 mod readme;
 mod reload;
 mod repeats;
+mod run;
 mod sandbox;
 mod sdk;
 mod secrets;

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::ClientKeys;
+use super::last_request::LastRequest;
 use super::login_secrets::SecretsSet;
 use super::seen_registration::SeenRegistration;
 use super::validate::Validated;
@@ -44,6 +45,8 @@ pub struct Account {
     pub keys: ClientKeys,
     /// How many of today's writes were answered with what became of an earlier one.
     pub repeats: Arc<Repeats>,
+    /// When a caller last asked for something of it.
+    pub last_request: Arc<LastRequest>,
     /// Which secrets of its login are set.
     pub secrets: SecretsSet,
     /// What the last validation found. In memory only: after a restart nobody has looked.

@@ -49,6 +49,8 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     admin.metrics.tasks(admin.tasks.running());
+    let last = admin.accounts.last_requests();
+    admin.metrics.last_requests(last.newest.map(|at| at.as_second()), last.without);
     let journal = &admin.orders.journal;
     admin.metrics.journal_whole(journal.whole().is_whole());
     admin.metrics.journal_room(journal.trouble().is_none(), journal.room().map(|room| room.bytes));

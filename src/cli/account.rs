@@ -264,6 +264,7 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
         ("pinned to", maybe(account, "/pin").unwrap_or_else(|| "no leg: their health decides".to_owned())),
         ("repeats by", text(account, "/repeats_by")),
         ("repeats today", text(account, "/repeats_today")),
+        ("last request", last_request(account)),
     ];
     for role in ["primary", "secondary"] {
         let Some(address) = maybe(account, &format!("/pair/{role}")) else {
@@ -280,6 +281,14 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
     rows.push(("validated", validated(account)));
     rows.push(("created", both_clocks(&text(account, "/created_at"))));
     rows
+}
+
+/// When, by which listener, and which program.
+fn last_request(account: &Value) -> String {
+    let Some(at) = maybe(account, "/last_request/at") else { return "none since the gateway was started".to_owned() };
+    let [class, listener] = ["class", "listener"].map(|field| text(account, &format!("/last_request/{field}")));
+    let program = maybe(account, "/last_request/program").map(|program| format!(", {program}")).unwrap_or_default();
+    format!("{}; {class} by {listener}{program}", both_clocks(&at))
 }
 
 /// Those that are set, by name.

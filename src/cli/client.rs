@@ -293,6 +293,11 @@ impl Client {
         }
     }
 
+    /// Where it is, as a person would write it.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
     /// The answer that no admin API gives.
     pub(super) fn strange(&self) -> CallError {
         CallError::Strange { at: self.at.clone(), status: StatusCode::OK }

@@ -25,6 +25,7 @@ mod prompt;
 mod purge;
 mod register;
 mod reload;
+mod run;
 mod running;
 mod runtime;
 mod sandbox;
@@ -72,6 +73,7 @@ enum Command {
     Pair(pair::PairArguments),
     Purge(purge::PurgeArguments),
     Key(key::KeyArguments),
+    Run(Box<run::RunArguments>),
     Token(token::TokenArguments),
     Totp(totp::TotpArguments),
     Order(order::OrderArguments),
@@ -95,6 +97,9 @@ fn command() -> clap::Command {
 /// the exit code is 0 for done, 1 for failed, 2 for arguments or a configuration that
 /// cannot be used.
 pub fn run() -> ExitCode {
+    if let Some(code) = run::inside::become_command() {
+        return code;
+    }
     let matches = secrets::watching(command()).get_matches();
     if let Err(err) = secrets::refuse_misplaced(&matches) {
         return failure::exit_code(Err(err));
@@ -113,6 +118,7 @@ pub fn run() -> ExitCode {
         Command::Pair(arguments) => pair::run(&arguments),
         Command::Purge(arguments) => purge::run(&arguments),
         Command::Key(arguments) => key::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Totp(arguments) => totp::run(&arguments),
         Command::Order(arguments) => order::run(&arguments),

@@ -4,7 +4,7 @@ use clap::Command;
 
 /// A command that stands in none is shown in the last.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Run", &["serve", "sandbox", "check", "status", "reload", "doctor", "console"]),
+    ("Run", &["serve", "sandbox", "run", "check", "status", "reload", "doctor", "console"]),
     ("Accounts and their addresses", &["account", "pool", "pair", "purge", "key"]),
     ("At the broker", &["token", "totp", "validate", "register", "halt", "order"]),
     ("Records and state", &["journal", "backup", "restore", "rekey"]),
@@ -16,7 +16,8 @@ const EXIT_CODES: &str = "Exit codes:
   0    Done, and all is well
   1    Not done, refused, or a check found something that is wrong or not known
   2    Wrong usage, or a configuration that cannot be used
-  130  Interrupted at a prompt";
+  130  Interrupted at a prompt
+`run` ends as its command does; 126 and 127: that could not be run, or was not found";
 
 const HELP: (&str, &str) = ("help", "Print this, or the help of a command");
 

@@ -54,15 +54,7 @@ impl Published {
     /// # Errors
     /// The folder cannot be made, or is not ours alone.
     pub(super) fn new(running: &Running) -> io::Result<Self> {
-        let folders = folders();
-        let mut result = Err(io::Error::other("there is no folder for it"));
-        for folder in folders {
-            result = publish(&folder, running);
-            if result.is_ok() {
-                break;
-            }
-        }
-        result
+        publish(&own_folder()?, running)
     }
 }
 
@@ -79,7 +71,22 @@ fn folders() -> Vec<PathBuf> {
     of_session.map(|folder| PathBuf::from(folder).join("sixgate")).into_iter().chain([shared]).collect()
 }
 
-fn publish(folder: &Path, running: &Running) -> io::Result<Published> {
+/// The runtime folder of this user alone, made if it is not there.
+///
+/// # Errors
+/// It cannot be made, or is not ours alone.
+pub(super) fn own_folder() -> io::Result<PathBuf> {
+    let mut result = Err(io::Error::other("there is no folder for it"));
+    for folder in folders() {
+        result = make_ours(&folder).map(|()| folder);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn make_ours(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
         Ok(()) | Err(_) => {}
@@ -87,6 +94,11 @@ fn publish(folder: &Path, running: &Running) -> io::Result<Published> {
     if !is_ours_alone(folder)? {
         return Err(io::Error::other(format!("{} is not a folder of this user alone", folder.display())));
     }
+    Ok(())
+}
+
+fn publish(folder: &Path, running: &Running) -> io::Result<Published> {
+    make_ours(folder)?;
     let path = folder.join(format!("{}.json", running.pid));
     let draft = folder.join(format!(".{}.unfinished", running.pid));
     // Locked before it has its name: whoever finds it unlocked removes it.

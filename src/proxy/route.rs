@@ -12,7 +12,7 @@ use super::exchange::{Exchange, Handled, Inbound, TunnelContext, Upgrade};
 use super::permission::ListenerPermission;
 use super::tunnel::TunnelLifetime;
 use super::websocket;
-use crate::accounts::Account;
+use crate::accounts::{Account, RequestClass};
 use crate::broker::dhan::endpoints::{self, Managed, Spelling, classify, spelling};
 use crate::broker::dhan::hosts::Service;
 use crate::dispatch::reply::{self, Body, Code, Problem};
@@ -36,6 +36,9 @@ impl Proxy {
         record.account = Some(inbound.account.name.clone());
         let account = Arc::clone(&inbound.account);
         let settings = Arc::clone(&inbound.settings);
+        let program = inbound.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+        account.last_request.came(&listener.listener, listener.local, program);
+        let is_tunnel = inbound.method == Method::CONNECT;
         let mut exchange = Exchange { listener, tunnel, account: &account, settings, record };
         let mut handled = match self.answer(&mut exchange, inbound).await {
             Ok(handled) => handled,
@@ -51,6 +54,13 @@ impl Proxy {
                 Handled::Reply(reply)
             }
         };
+        account.last_request.answered(match &handled {
+            Handled::Upgrade(_, switch) if matches!(**switch, Upgrade::WebSocket(..)) => RequestClass::Stream,
+            Handled::Upgrade(..) => RequestClass::Tunnel,
+            Handled::Reply(_) if exchange.record.write => RequestClass::Order,
+            Handled::Reply(_) if is_tunnel => RequestClass::Tunnel,
+            Handled::Reply(_) => RequestClass::Read,
+        });
         let (status, headers) = match &mut handled {
             Handled::Reply(reply) => (reply.status(), reply.headers_mut()),
             Handled::Upgrade(reply, _) => (reply.status(), reply.headers_mut()),

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 /// 64 hexadecimal digits.
 const VARIABLE: &str = "SIXGATE_MASTER_KEY";
 /// The number of the open file that holds them. Ours alone, so not named as settings are.
-const NUMBER: &str = "_SIXGATE_MASTER_KEY_AT";
+pub const NUMBER: &str = "_SIXGATE_MASTER_KEY_AT";
 /// A key has 64 bytes.
 const LONGEST: u64 = 256;
 

@@ -80,6 +80,8 @@ pub struct Metrics {
     houses: Mutex<Vec<(&'static str, Arc<ConnectionLimit>)>>,
     journal_writable: Gauge,
     journal_free_bytes: Gauge,
+    last_request: Gauge,
+    without_request: Gauge,
     upstream: Histogram,
     overhead: Histogram,
     first_signed: OnceLock<FirstSigned>,
@@ -107,6 +109,8 @@ impl Default for Metrics {
             houses: Mutex::default(),
             journal_writable: Gauge::default(),
             journal_free_bytes: Gauge::default(),
+            last_request: Gauge::default(),
+            without_request: Gauge::default(),
             upstream: seconds(),
             overhead: seconds(),
             first_signed: OnceLock::new(),
@@ -136,6 +140,10 @@ impl Default for Metrics {
         registry.register("journal_writable", writable, metrics.journal_writable.clone());
         let free = "Bytes that may still be written on the disk of the order journal";
         registry.register("journal_free_bytes", free, metrics.journal_free_bytes.clone());
+        let last = "When a caller of any account was last answered, in Unix seconds; 0: never since the start";
+        registry.register("last_request_timestamp_seconds", last, metrics.last_request.clone());
+        let without = "Accounts of which no caller has asked for anything since the start";
+        registry.register("accounts_without_request", without, metrics.without_request.clone());
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -215,6 +223,12 @@ impl Metrics {
         if let Some(free) = free {
             self.journal_free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
         }
+    }
+
+    /// When a caller was last answered, in Unix seconds, and of how many accounts none was.
+    pub fn last_requests(&self, newest: Option<i64>, without: u64) {
+        self.last_request.set(newest.unwrap_or_default());
+        self.without_request.set(i64::try_from(without).unwrap_or(i64::MAX));
     }
 
     /// Count a request.

@@ -9,7 +9,7 @@ use super::leg::LegBody;
 use super::token::TokenBody;
 use crate::accounts::overview::{Counts, Trouble};
 use crate::accounts::validate::Validated;
-use crate::accounts::{Account, SecretsSet};
+use crate::accounts::{Account, LastRequestView, SecretsSet};
 use crate::domain::Role;
 use crate::domain::secret::LoginSecret;
 
@@ -47,6 +47,8 @@ pub(crate) struct AccountBody {
     pub repeats_by: &'static str,
     /// How many order writes of today were answered with what became of an earlier one.
     pub repeats_today: u64,
+    /// The last request of a caller of it; null while there was none since the gateway was started.
+    pub last_request: Option<LastRequestBody>,
     pub created_at: String,
     /// What is wrong with it, the worst first: `needs_person`, `not_alone` (something else logs in or places orders for it:
     /// see `elsewhere` and `token.last_error`), `halted`, `leg_tripped`, `no_token`, `validation_failed`,
@@ -86,6 +88,7 @@ impl From<&Account> for AccountBody {
             pin: account.record.pin.map(Role::as_str),
             repeats_by: account.record.repeats_by.as_str(),
             repeats_today: account.repeats.today(jiff::Timestamp::now()),
+            last_request: account.last_request.view().map(LastRequestBody::from),
             created_at: account.record.created_at.to_string(),
             problems: account.troubles().iter().map(Trouble::as_str).collect(),
             secrets: (&account.secrets).into(),
@@ -128,6 +131,26 @@ impl From<&SecretsSet> for SecretsBody {
             api_key: body(LoginSecret::ApiKey),
             api_secret: body(LoginSecret::ApiSecret),
         }
+    }
+}
+
+/// When a caller last asked for something of an account. Lost when the gateway stops.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LastRequestBody {
+    /// When it was answered.
+    pub at: String,
+    /// `order`, `read`, `stream` (a WebSocket) or `tunnel` (a `CONNECT`).
+    pub class: &'static str,
+    /// The listener that it came by: `127.0.0.1:8080` or `unix:/path`.
+    pub listener: String,
+    /// What the program calls itself (`User-Agent`); null where it says nothing.
+    pub program: Option<String>,
+}
+
+impl From<LastRequestView> for LastRequestBody {
+    fn from(last: LastRequestView) -> Self {
+        let LastRequestView { at, class, listener, program } = last;
+        Self { at: at.to_string(), class: class.as_str(), listener, program }
     }
 }
 

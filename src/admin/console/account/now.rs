@@ -28,6 +28,7 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
         }
         @if let Some(warning) = account.halt_warning { p.flash.bad { (warning) } }
         p { (next_login(shown)) }
+        p { (last_request(shown)) }
         @if let Some(pin) = account.pin { p { (words::NEXT) " Pinned: only the " (pin) " address is used." } }
         @if shown.may(OperatorRole::Operator) { (buttons(shown)) }
     }
@@ -45,6 +46,19 @@ fn next_login(shown: &Shown<'_>) -> Markup {
         @else if by_itself && live { "Logs in again by itself, at the latest by " (page::time(window_ends)) ", before the market opens." }
         @else if by_itself { "Logs in by itself as soon as it can." }
         @else { "Logs in by a token that you paste." }
+    }
+}
+
+/// Does its engine go through the gateway at all?
+fn last_request(shown: &Shown<'_>) -> Markup {
+    html! {
+        @match shown.account.last_request.view() {
+            Some(last) => {
+                "Last request of a program: " (page::time(last.at)) ", " (last.class.as_str()) " by " (last.listener)
+                @if let Some(program) = last.program { ", " (program) } "."
+            },
+            None => "No program has asked for anything since the gateway was started.",
+        }
     }
 }
 

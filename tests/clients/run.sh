@@ -1,0 +1,1 @@
+sixgate run alpha -- python tests/clients/requests_orders.py

@@ -1,0 +1,1 @@
+sixgate run alpha --isolate -- python tests/clients/http_client_orders.py
