@@ -73,7 +73,7 @@ pub struct App {
     reload_requests: ReloadRequests,
 }
 
-/// Who asks for a reload, and is to be reply what came of it.
+/// Who asks for a reload, and is to be told what came of it.
 type ReloadRequests = mpsc::Receiver<oneshot::Sender<Option<Reloaded>>>;
 
 impl App {
@@ -200,7 +200,7 @@ impl App {
             tasks,
         };
         live.show_listeners();
-        // Before anybody is reply that it is there: a SIGHUP would end it.
+        // Before anybody is told that it is there: a SIGHUP would end it.
         let signals = Signals::new().map_err(StartError::Signals)?;
         let unsettled = recalled.unsettled;
         Ok(Self { live, check, store, unsettled, listening, admin, keeping, upstream, signals, reload_requests })
@@ -227,7 +227,7 @@ impl App {
         listeners.chain([format!("admin API {}", self.admin.at)]).collect()
     }
 
-    /// Serve until reply to stop, then finish what is under way. At SIGHUP the
+    /// Serve until told to stop, then finish what is under way. At SIGHUP the
     /// configuration in `file` is put in force.
     pub async fn run(self, file: Option<&Path>) -> Stopped {
         let Self {
@@ -252,6 +252,7 @@ impl App {
         let proxy = Arc::clone(&live.proxy);
         tasks.spawn(async move { proxy.settle(unsettled).await });
         tasks.spawn(Arc::clone(&live.orders).tend(tasks.clone()));
+        tasks.spawn(Arc::clone(&live.orders).watch_books(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).heal(tasks.clone()));
         tasks.spawn(Arc::clone(&live.accounts).write_down_key_use(tasks.clone()));
         for listening in listening {

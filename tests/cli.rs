@@ -5,6 +5,7 @@
 
 mod accounts;
 mod canned;
+mod faults;
 mod orders;
 mod running;
 mod sandboxed;

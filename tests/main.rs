@@ -59,6 +59,7 @@ mod storm;
 mod support;
 mod tokens;
 mod transparent;
+mod two_gateways;
 
 use std::fs;
 use std::path::Path;

@@ -37,7 +37,12 @@ fn an_unknown_order_is_asked_for_at_the_broker_and_settled_by_a_note() {
         (&json!(id), &json!("s-1"), &json!("1"))
     );
     assert!(asked["status"].is_string() && asked["symbol"].is_string(), "{asked}");
-    get("/v1/accounts/a1/orders/999999", 502);
+    // That the broker shows no such order is an answer of its own; that nobody could ask is another.
+    let none = get("/v1/accounts/a1/orders/999999", 404);
+    assert_eq!(none["code"], "order_not_found");
+    assert!(none["detail"].as_str().unwrap().contains("no order 999999 for account a1"), "{none}");
+    world.broker.fault(Fault::new(Action::Html { status: 200, executed: false }).on("GET", "/v2/orders/").times(1));
+    assert_eq!(get(&format!("/v1/accounts/a1/orders/{id}"), 502)["code"], "broker_failed");
 
     // The order does not arrive, and neither does what is asked after it.
     world.broker.fault(Fault::new(Action::Hang { executed: false }).on("POST", "/v2/orders").times(1));
@@ -66,6 +71,12 @@ fn an_unknown_order_is_asked_for_at_the_broker_and_settled_by_a_note() {
     assert_eq!(kinds, ["note", "outcome", "intent"]);
     let note = &lines["items"][0]["note"];
     assert_eq!((&note["what"], &note["outcome"]), (&json!("settled"), &json!("not_sent")));
+    assert_eq!(note["by"], "admin", "who has looked");
+    assert!(lines["items"][0]["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "and when");
+    let mut command = world.gateway.place().command(env!("CARGO_BIN_EXE_sixgate"));
+    let listed = command.args(["journal", "list", "--kind", "note"]).current_dir(world.dir.path()).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("settled by admin: not_sent, not in the order book"), "{listed}");
     assert!(note["text"].as_str().unwrap().starts_with("not in the order book sha256:"), "{note}");
     assert_eq!(lines["items"][1]["outcome"], "unknown", "the journal says what it said");
     let limits = get("/v1/accounts/a1/limits", 200);
@@ -95,4 +106,43 @@ fn what_the_broker_holds_is_seen_by_the_legs_own_questions() {
         );
         assert!(seen[role]["seen_at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{seen}");
     }
+}
+
+/// What a start finds in files must be what was known before it, and it must not be read again for each who asks.
+#[test]
+fn unsettled_orders_are_known_over_a_restart_and_until_each_is_settled() {
+    let text = config(&format!("{}\n[orders]\nresponse_timeout = \"1s\"\nreconcile_for = \"300ms\"", pins()));
+    let mut world = World::up_with(1, &text);
+    let unsettled = |world: &World| -> Vec<String> {
+        let (status, body) = world.gateway.admin().get("/v1/orders/unsettled");
+        assert_eq!(status, 200, "{body}");
+        let ids = body["items"].as_array().unwrap().iter().map(|line| line["request_id"].as_str().unwrap().to_owned());
+        ids.collect()
+    };
+    let lose = |world: &World, id: &str| {
+        world.broker.fault(Fault::new(Action::Hang { executed: false }).on("POST", "/v2/orders").times(1));
+        let lost = place(world, &ORDER.replace("s-1", id));
+        assert_eq!(lost.header("sixgate-outcome"), "unknown", "{lost:?}");
+        lost.header("sixgate-request-id").to_owned()
+    };
+    let (first, second) = (lose(&world, "u-1"), lose(&world, "u-2"));
+    assert_eq!(unsettled(&world), [second.clone(), first.clone()], "the newest first");
+    let status = |world: &World| world.gateway.admin().get("/v1/status").1["unsettled_orders"].clone();
+    assert_eq!(status(&world), 2);
+    world.post(&format!("/v1/orders/{first}/settled"), &json!({ "note": "cancelled by hand" }), 204);
+    assert_eq!(unsettled(&world), [second.as_str()]);
+
+    world.gateway.terminate();
+    world.start_again();
+    assert_eq!(unsettled(&world), [second.as_str()], "also without anything that was said since the start");
+    let third = lose(&world, "u-3");
+    assert_eq!(unsettled(&world), [third.clone(), second.clone()]);
+    for id in [&second, &third] {
+        world.post(&format!("/v1/orders/{id}/settled"), &json!({ "note": "not in the order book" }), 204);
+    }
+    assert_eq!(unsettled(&world), Vec::<String>::new());
+    assert_eq!(status(&world), 0);
+    // All that is known of it is in memory: the files may be gone.
+    std::fs::rename(world.dir.path().join("state/journal"), world.dir.path().join("gone")).unwrap();
+    assert_eq!(unsettled(&world), Vec::<String>::new());
 }

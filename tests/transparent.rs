@@ -102,7 +102,7 @@ fn nftables_redirect_brings_what_programs_of_this_host_send() {
     nft(
         &world,
         "table ip6 sixgate { chain out { type nat hook output priority dstnat;\n\
-         ip6 saddr != { 2001:db8:a1::/64, 2001:db8:a2::/64 } ip6 daddr 2001:db8:b::/64 tcp dport 443 redirect to :443\n} }\n",
+         ip6 saddr != { 2001:db8:a1::/64, 2001:db8:a2::/64 } ip6 daddr 2001:db8:b::/64 tcp dport 443 redirect to :443\n}\n}\n",
     );
     let told = curl(&world, Ns::Gateway, &format!("[{broker}]:443"), "redirect-1");
     assert!(told.contains("sixgate-outcome: executed"), "{told}");
@@ -116,7 +116,7 @@ fn the_gateways_own_connections_that_are_led_back_to_it_are_refused() {
     nft(
         &world,
         "table ip6 sixgate { chain out { type nat hook output priority dstnat;\n\
-         ip6 daddr 2001:db8:b::/64 tcp dport 443 redirect to :443\n} }\n",
+         ip6 daddr 2001:db8:b::/64 tcp dport 443 redirect to :443\n}\n}\n",
     );
     let told = curl(&world, Ns::Gateway, &format!("[{}]:443", net::broker(1)), "loop-1");
     assert!(told.contains(" 503") && told.contains("\"not_sent\""), "{told}");
@@ -143,7 +143,7 @@ fn a_router_brings_the_orders_of_listed_hosts_and_of_no_others() {
         world.net.ip(Ns::Caller, &format!("-6 route add 2001:db8:b::/64 via {}", net::GATEWAY));
         world.net.ip(Ns::Gateway, "-6 rule add fwmark 1 lookup 900");
         world.net.ip(Ns::Gateway, "-6 route add local ::/0 dev lo table 900");
-        nft(&world, &format!("table ip6 sixgate {{ chain in {{ {rules}\n}} }}\n"));
+        nft(&world, &format!("table ip6 sixgate {{ chain in {{ {rules}\n}}\n}}\n"));
         let id = format!("{way}-1");
         let told = curl(&world, Ns::Caller, &format!("[{broker}]:443"), &id);
         assert!(told.contains("sixgate-outcome: executed"), "{way}: {told}");

@@ -16,6 +16,8 @@ use crate::tokens::lifecycle::State;
 pub enum Trouble {
     /// Nothing goes on before a person does something: its login needs one, or it has no pair.
     NeedsPerson,
+    /// Something else logs in to it or places orders for it: mostly a second gateway.
+    NotAlone,
     /// Placements and changes are refused.
     Halted,
     /// A way out does not admit.
@@ -30,13 +32,21 @@ pub enum Trouble {
 
 impl Trouble {
     /// All of them, the worst first.
-    pub const ALL: [Self; 6] =
-        [Self::NeedsPerson, Self::Halted, Self::LegTripped, Self::NoToken, Self::ValidationFailed, Self::NotValidated];
+    pub const ALL: [Self; 7] = [
+        Self::NeedsPerson,
+        Self::NotAlone,
+        Self::Halted,
+        Self::LegTripped,
+        Self::NoToken,
+        Self::ValidationFailed,
+        Self::NotValidated,
+    ];
 
     /// The word in the API. Never changes.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NeedsPerson => "needs_person",
+            Self::NotAlone => "not_alone",
             Self::Halted => "halted",
             Self::LegTripped => "leg_tripped",
             Self::NoToken => "no_token",
@@ -58,6 +68,8 @@ pub struct Facts {
     pub login_needs_person: bool,
     /// It has two addresses.
     pub has_pair: bool,
+    /// Nothing else is known to log in or to place orders for it.
+    pub is_alone: bool,
     /// It is halted.
     pub is_halted: bool,
     /// Both its legs take requests.
@@ -77,6 +89,7 @@ impl Troubles {
     pub fn of(facts: &Facts) -> Self {
         let has = |trouble: &Trouble| match trouble {
             Trouble::NeedsPerson => facts.login_needs_person || !facts.has_pair,
+            Trouble::NotAlone => !facts.is_alone,
             Trouble::Halted => facts.is_halted,
             Trouble::LegTripped => facts.has_pair && !facts.legs_admit,
             Trouble::NoToken => !facts.has_token,
@@ -117,6 +130,7 @@ impl Account {
         Troubles::of(&Facts {
             login_needs_person: matches!(standing.state, Some(State::NeedsPerson { .. })),
             has_pair: self.legs.is_some(),
+            is_alone: self.is_alone(),
             is_halted: self.record.halted.is_some(),
             legs_admit: self.legs.as_ref().is_some_and(|legs| legs.both().into_iter().all(admits)),
             has_token: self.token.live().is_ok(),
@@ -291,6 +305,7 @@ mod tests {
     const FINE: Facts = Facts {
         login_needs_person: false,
         has_pair: true,
+        is_alone: true,
         is_halted: false,
         legs_admit: true,
         has_token: true,
@@ -302,6 +317,7 @@ mod tests {
     fn what_needs_a_person_comes_first_and_what_is_fine_last() {
         let in_order = [
             Facts { login_needs_person: true, ..FINE },
+            Facts { is_alone: false, ..FINE },
             Facts { is_halted: true, ..FINE },
             Facts { legs_admit: false, ..FINE },
             Facts { has_token: false, ..FINE },
@@ -310,9 +326,10 @@ mod tests {
             FINE,
         ];
         let ranks = in_order.map(|facts| Troubles::of(&facts).rank());
-        assert_eq!(ranks, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(ranks, [0, 1, 2, 3, 4, 5, 6, 7]);
         let worst = in_order.map(|facts| Troubles::of(&facts).worst().map(Trouble::as_str));
-        let words = ["needs_person", "halted", "leg_tripped", "no_token", "validation_failed", "not_validated"];
+        let words =
+            ["needs_person", "not_alone", "halted", "leg_tripped", "no_token", "validation_failed", "not_validated"];
         assert_eq!(worst, [words.map(Some).as_slice(), &[None]].concat()[..]);
         assert!(words.iter().all(|word| Trouble::parse(word).is_some_and(|trouble| trouble.as_str() == *word)));
     }

@@ -6,7 +6,7 @@
 //! - What is not known to be empty counts as occupied. With one exception, or no new customer could
 //!   register: an account without addresses gets an error that tells nothing. Then each slot is set, which the
 //!   broker refuses where one is occupied, and none is changed.
-//! - What happened to one slot is registered whatever happened to the other, and what the
+//! - What happened to one slot is told whatever happened to the other, and what the
 //!   broker holds afterwards is read and not assumed.
 //!
 //! Not here: the calls themselves (`login`).
@@ -118,7 +118,7 @@ pub enum SlotOutcome {
     Modified,
     /// It had the address already.
     Unchanged,
-    /// It was left alone: not registered to, or not allowed yet.
+    /// It was left alone: not told to, or not allowed yet.
     Refused,
     /// The broker refused, or its answer was lost.
     Failed,
@@ -255,7 +255,7 @@ pub async fn put(
             changes.iter_mut().for_each(|change| compare(change, before.slot(change.role), after.slot(change.role)));
             Ok((after, changes))
         }
-        // What was done must be registered all the same; what there was before is not what there is.
+        // What was done must be told all the same; what there was before is not what there is.
         Err(err) => {
             for change in &mut changes {
                 change.detail.push_str(&format!("; {err}, so what is shown is from before"));

@@ -97,6 +97,7 @@ impl Accounts {
             secrets: set_of(&credentials),
             validated: kept.map(|old| Arc::clone(&old.validated)).unwrap_or_default(),
             registration: kept.map(|old| Arc::clone(&old.registration)).unwrap_or_default(),
+            elsewhere: kept.map(|old| Arc::clone(&old.elsewhere)).unwrap_or_default(),
             replaced: OnceLock::new(),
         });
         if let Some(last) = last {

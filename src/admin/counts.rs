@@ -15,6 +15,7 @@ pub(super) fn count(accounts: &Accounts) -> AccountCounts {
 fn add(counts: &mut AccountCounts, account: &Account) {
     counts.total += 1;
     counts.halted += u64::from(account.record.halted.is_some());
+    counts.not_alone += u64::from(!account.is_alone());
     let tokens = &mut counts.tokens;
     *match account.token.standing().state {
         None | Some(TokenState::Absent) => &mut tokens.absent,

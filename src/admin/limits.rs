@@ -10,6 +10,7 @@ use super::fields::InPath;
 use super::state::Admin;
 use super::wire::{LimitBody, LimitsBody, OrderAtBrokerBody};
 use crate::accounts::Account;
+use crate::orders::elsewhere::BookRow;
 use crate::orders::limits::RateRequest;
 use crate::tokens::client::{Answered, check_order_id};
 
@@ -29,6 +30,8 @@ pub(super) async fn read(
 }
 
 /// Ask the broker how an order stands. Counts among what it allows the account, so an operator may and a viewer may not.
+/// 404 `order_not_found` where the broker answers and shows no such order: it shows those of today, and a new one a moment
+/// after it was placed. 502 where it could not be asked, or gave no answer that can be read: nothing is known then.
 #[utoipa::path(get, path = "/v1/accounts/{name}/orders/{order_id}", tag = "orders", operation_id = "ask", security(("bearer" = [])),
     responses((status = 200, body = OrderAtBrokerBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem)))]
 pub(super) async fn order_at_broker(
@@ -46,7 +49,22 @@ pub(super) async fn order_at_broker(
     wait_for_room(&admin, &account).await?;
     let called = admin.client.order(legs, account.client_id(), &token.secret(), &order_id).await;
     match called.answered {
-        Answered::Good(order) => Ok(Json(order.into())),
+        Answered::Good(Some(order)) => {
+            if let Some(order_id) = &order.order_id {
+                let text = |text: &Option<String>| text.as_deref().map(Box::from);
+                let (correlation_id, made) = (text(&order.correlation_id), text(&order.created_at));
+                account.saw_order(&admin.orders, BookRow { order_id: order_id.as_str().into(), correlation_id, made });
+            }
+            Ok(Json(order.into()))
+        }
+        Answered::Good(None) => Err(Failure::new(
+            StatusCode::NOT_FOUND,
+            "order_not_found",
+            format!(
+                "Dhan shows no order {order_id} for account {name}. It shows orders of today only, and a new one a moment \
+                 after it was placed"
+            ),
+        )),
         answered @ (Answered::Refused(_) | Answered::Unknown(_) | Answered::NotSent(_)) => {
             let why = answered.into_result().err().unwrap_or_default();
             Err(Failure::new(

@@ -2,40 +2,39 @@
 //!
 //! What the journal says of them stays; that a person has looked is a note in it.
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use jiff::{SignedDuration, Timestamp};
 
 use super::error::{Failure, Problem, cut_short};
 use super::fields::{Fields, InPath};
+use super::operators::Operator;
 use super::orders::shown;
 use super::state::Admin;
 use super::wire::{SettleFields, UnsettledBody};
 use crate::domain::Outcome;
-use crate::orders::journal::{Entry, Kind, Note, Order, Query, Recorded, SafeText, query, unsettled};
+use crate::orders::journal::{Entry, Kind, Note, Order, Query, Recorded, SafeText, query};
 
 /// Orders at most.
 const MOST: usize = 100;
-/// An order older than this is in the broker's books, and no longer in its list of today's.
-const LOOK_BACK: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Orders of the last seven days whose outcome is `unknown` and at which no person has looked, the newest first.
 #[utoipa::path(get, path = "/v1/orders/unsettled", tag = "orders", operation_id = "unsettled", security(("bearer" = [])),
     responses((status = 200, body = UnsettledBody)))]
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<UnsettledBody>, Failure> {
-    let folder = admin.orders.journal.folder().to_path_buf();
-    let since = Timestamp::now().saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
-    let found = read(move || unsettled(&folder, since, MOST)).await?;
+    let found = admin.orders.journal.unsettled(MOST).await.map_err(super::orders::unreadable)?;
     Ok(Json(UnsettledBody { items: shown(&found)? }))
 }
 
-/// A person has looked what became of an order whose outcome is `unknown`. It is noted in the journal, where the outcome
-/// stays as it is. Twice is noted twice: the second look may have found more.
+/// A person has looked what became of an order whose outcome is `unknown`. It is noted in the journal with the name of
+/// the operator who calls (`note.by`) and the time, and the outcome stays as it is. Twice is noted twice: the second look
+/// may have found more.
 #[utoipa::path(post, path = "/v1/orders/{request_id}/settled", tag = "orders", operation_id = "settle", request_body = SettleFields, security(("bearer" = [])),
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn settle(
     State(admin): State<Admin>,
+    Extension(operator): Extension<Operator>,
     InPath(request_id): InPath<String>,
     mut fields: Fields,
 ) -> Result<StatusCode, Failure> {
@@ -63,7 +62,8 @@ pub(super) async fn settle(
     // Whoever pastes a token into the note does not find it in the journal.
     let words = text.split_whitespace().map(|word| SafeText::new(word).as_str().to_owned());
     let text = words.collect::<Vec<_>>().join(" ");
-    let mut note = Entry::note(Note::Settled { outcome, text }, admin.orders.stamp());
+    let by = Some(operator.name.to_string());
+    let mut note = Entry::note(Note::Settled { outcome, by, text }, admin.orders.stamp());
     note.request_id.clone_from(&last.entry.request_id);
     note.account.clone_from(&last.entry.account);
     note.correlation_id.clone_from(&last.entry.correlation_id);

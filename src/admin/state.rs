@@ -28,6 +28,8 @@ use crate::tokens::client::BrokerClient;
 
 /// Archives of evidence that are made at once: each reads the disk that orders are written to.
 const EVIDENCE_MAKERS: usize = 2;
+/// Order books that are read at once after validations. More validations go on without: it is no part of them.
+const READERS_OF_BOOKS: usize = 8;
 
 /// The parts of a gateway that its API shows and changes.
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub struct Admin {
     pub(super) previews: Arc<Previews>,
     /// Those who make archives of evidence.
     pub(super) makers: Arc<Semaphore>,
+    /// Those who read order books after validations.
+    pub(super) readers_of_books: Arc<Semaphore>,
     /// The job that validates every account.
     pub(super) validate_all: Arc<ValidateAll>,
 }
@@ -134,6 +138,7 @@ impl Admin {
             consents,
             previews: Arc::default(),
             makers,
+            readers_of_books: Arc::new(Semaphore::new(READERS_OF_BOOKS)),
             validate_all: Arc::default(),
         }
     }

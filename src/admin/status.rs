@@ -32,5 +32,6 @@ fn status(admin: &Admin) -> StatusBody {
         journal: JournalHeadBody::of(&admin.orders.journal),
         accounts: count(&admin.accounts),
         unknown_outcomes: admin.metrics.unknown_outcomes(),
+        unsettled_orders: admin.orders.journal.unsettled_count().count,
     }
 }

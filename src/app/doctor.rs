@@ -44,7 +44,7 @@ const TENTATIVE: Duration = Duration::from_secs(3);
 /// How long a name may take that is needed to connect.
 const NAMES: Duration = Duration::from_secs(5);
 /// What the keeper of a token says of an account that something else logs in to.
-pub const RIVAL: &str = "another_program_logs_in";
+pub const RIVAL: &str = crate::tokens::lifecycle::ANOTHER_LOGS_IN;
 /// A broker other than Dhan's own, for tests, is answered to from any address.
 const REAL: &str = ".dhan.co";
 

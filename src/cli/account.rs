@@ -275,6 +275,7 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
     }
     let token = account.pointer("/token").unwrap_or(&Value::Null);
     rows.extend(token::described(token, now));
+    rows.extend(trouble::not_alone(account).map(|why| ("not alone", why)));
     rows.push(("secrets", secrets(account)));
     rows.push(("validated", validated(account)));
     rows.push(("created", both_clocks(&text(account, "/created_at"))));

@@ -17,8 +17,8 @@ const NAMED: usize = 20;
 
 /// What runs, since when, and who cannot trade and why
 ///
-/// Exit code 1 if an account cannot trade, the journal cannot be written, or this host lacks
-/// something.
+/// Exit code 1 if an account cannot trade, something else logs in or trades for one, nobody
+/// knows what became of an order, the journal cannot be written, or this host lacks something.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   sixgate status
@@ -50,28 +50,39 @@ async fn status(client: &Client, json: bool) -> Result<ExitCode, CallError> {
         .map(|account| (text(account, "/name"), trouble::of(account, Timestamp::now())))
         .filter(|(_, why)| !why.is_empty())
         .collect();
+    let shared: Vec<(String, String)> = accounts
+        .iter()
+        .filter(|account| list(account, "/problems").iter().any(|problem| problem == "not_alone"))
+        .filter_map(|account| Some((text(account, "/name"), trouble::not_alone(account)?)))
+        .collect();
     let ready: Vec<&str> = ready.lines().filter(|line| !line.starts_with("this host: ")).collect();
     let is_ready = ready == ["ready"];
     let findings = list(&host, "/findings");
+    let all_is_well =
+        is_ready && troubled.is_empty() && shared.is_empty() && unsettled(&about) == 0 && findings.is_empty();
     if json {
         let troubled: Vec<Value> = troubled.iter().map(|(name, why)| json!({ "account": name, "why": why })).collect();
+        let shared: Vec<Value> = shared.iter().map(|(name, why)| json!({ "account": name, "why": why })).collect();
         let whole = json!({ "status": about, "ready": ready, "accounts": accounts.len(), "cannot_trade": troubled,
-            "pools": pools, "host": findings });
+            "not_alone": shared, "pools": pools, "host": findings });
         table::print(&whole.to_string())?;
     } else {
-        table::print(&shown(&about, &accounts, &troubled, &pools, &ready, findings))?;
+        let mut parts = vec![summary(&about, accounts.len(), troubled.len(), &pools, &ready)];
+        let troubled: Vec<_> = troubled.into_iter().map(|(name, why)| (name, why.join("; "))).collect();
+        parts.extend(named("WHY IT CANNOT TRADE", &troubled));
+        parts.extend(named("WHAT ELSE LOGS IN OR TRADES FOR IT", &shared));
+        parts.extend(findings.iter().map(finding));
+        table::print(&parts.join("\n\n"))?;
     }
-    Ok(if is_ready && troubled.is_empty() && findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn shown(
-    about: &Value,
-    accounts: &[Value],
-    troubled: &[(String, Vec<String>)],
-    pools: &[Value],
-    ready: &[&str],
-    findings: &[Value],
-) -> String {
+/// Orders of which nobody knows what became.
+fn unsettled(about: &Value) -> u64 {
+    about.pointer("/unsettled_orders").and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn summary(about: &Value, accounts: usize, troubled: usize, pools: &[Value], ready: &[&str]) -> String {
     let mut rows = Vec::new();
     if !about.is_null() {
         let kind = if is(about, "/sandbox") { " with the built-in broker: nothing here reaches Dhan" } else { "" };
@@ -81,24 +92,39 @@ fn shown(
         let doors = list(about, "/listeners").iter().map(|listener| text(listener, "/at"));
         rows.push(("callers", doors.collect::<Vec<_>>().join(", ")));
         rows.push(("journal", format!("{} lines", text(about, "/journal/seq"))));
+        if unsettled(about) > 0 {
+            rows.push((
+                "unknown",
+                format!(
+                    "nobody knows what became of {} orders: look in the order book, then settle them \
+                in the console (sixgate journal list --outcome unknown)",
+                    unsettled(about)
+                ),
+            ));
+        }
     }
     rows.push(("ready", ready.join("; ")));
     rows.extend(pools.iter().map(|pool| {
         let (name, given, all) = (text(pool, "/name"), text(pool, "/assigned"), text(pool, "/capacity"));
         ("pool", format!("{name}: {given} pairs given, of {all}"))
     }));
-    rows.push(("accounts", format!("{}, of which {} cannot trade", accounts.len(), troubled.len())));
-    let mut parts = vec![table::lines(rows)];
-    if !troubled.is_empty() {
-        let rows = troubled.iter().take(NAMED).map(|(name, why)| [name.clone(), why.join("; ")]);
-        parts.push(table::table(["ACCOUNT", "WHY IT CANNOT TRADE"], rows));
-        if troubled.len() > NAMED {
-            parts.push(format!("and {} more: sixgate account list", troubled.len() - NAMED));
-        }
+    rows.push(("accounts", format!("{accounts}, of which {troubled} cannot trade")));
+    table::lines(rows)
+}
+
+/// The first of these accounts with what is said of each.
+fn named(header: &str, accounts: &[(String, String)]) -> Vec<String> {
+    if accounts.is_empty() {
+        return Vec::new();
     }
-    parts.extend(findings.iter().map(|finding| {
-        let line = |member| super::text::clean(&text(finding, member));
-        format!("This host: {}\n  why it matters: {}\n  what to do: {}", line("/what"), line("/why"), line("/fix"))
-    }));
-    parts.join("\n\n")
+    let rows = accounts.iter().take(NAMED).map(|(name, why)| [name.clone(), why.clone()]);
+    let table = table::table(["ACCOUNT", header], rows);
+    let more = accounts.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("and {more} more: sixgate account list"));
+    std::iter::once(table).chain(more).collect()
+}
+
+fn finding(finding: &Value) -> String {
+    let line = |member| super::text::clean(&text(finding, member));
+    format!("This host: {}\n  why it matters: {}\n  what to do: {}", line("/what"), line("/why"), line("/fix"))
 }

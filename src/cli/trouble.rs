@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::tokens::lifecycle::ANOTHER_LOGS_IN;
+
 use super::table::{distance, ist_of, list, maybe, text};
 
 /// Everything that keeps the account from placing orders, with what to do.
@@ -28,6 +30,21 @@ pub(super) fn of(account: &Value, now: Timestamp) -> Vec<String> {
         why.push(format!("token {}", token_state(token, now)));
     }
     why
+}
+
+/// Orders of today that did not come through this gateway, with what to do.
+pub(super) fn elsewhere(account: &Value) -> Option<String> {
+    let found = account.pointer("/elsewhere").filter(|found| !found.is_null())?;
+    Some(format!("{}; {}", text(found, "/summary"), text(found, "/action")))
+}
+
+/// What else logs in or places orders for it, with what to do; `None` where nothing is known.
+pub(super) fn not_alone(account: &Value) -> Option<String> {
+    let rival = || {
+        let error = account.pointer("/token/last_error").filter(|error| text(error, "/code") == ANOTHER_LOGS_IN)?;
+        Some(format!("{}; {}", text(error, "/summary"), text(error, "/action")))
+    };
+    elsewhere(account).or_else(rival)
 }
 
 /// ` since ... (reason)`.

@@ -1,4 +1,4 @@
-//! Requests to the broker's API: what they rate_request for; and those that are no order writes, signed and sent, once more when
+//! Requests to the broker's API: what they ask for; and those that are no order writes, signed and sent, once more when
 //! the broker refused the token and `/profile` says that it is dead.
 //!
 //! A read's refusal proves nothing of the token: other back ends have refused live ones.

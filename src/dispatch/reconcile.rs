@@ -168,6 +168,7 @@ impl Looking<'_> {
                 let answer = question.put(since, self.longest, self.counted(&token, leg, path));
                 if let Ok(Some((status, body))) = timeout_at(self.by, answer).await {
                     let is_list = lock(&self.search).hear(path, status, &body);
+                    self.account.heard_of_orders(&self.dispatcher.orders, path, status, &body);
                     if is_list && matches!(lane, QuestionLane::Book) {
                         self.listed.notify_one();
                     }

@@ -39,7 +39,7 @@ pub struct UpstreamRequest {
     pub may_repeat: bool,
     /// How long the reply's head may take.
     pub limit: Duration,
-    /// Does it rate_request for other bytes than HTTP (a WebSocket)?
+    /// Does it ask for other bytes than HTTP (a WebSocket)?
     pub upgrade: bool,
     /// Is the account's token in its path? Then the reply must not repeat it.
     pub secret_path: bool,

@@ -407,6 +407,10 @@ mod tests {
             let made = signed.correlation.unwrap().made().unwrap().to_string();
             let value: serde_json::Value = serde_json::from_slice(&signed.body).unwrap();
             assert_eq!(value["correlationId"], made.as_str(), "{sent}");
+            assert!(
+                crate::orders::correlation::is_made_by_a_gateway(&made),
+                "{made}: another gateway would not know it"
+            );
             assert_eq!(value["dhanClientId"], "1000000001");
             assert!(made.len() <= 25 && made.bytes().all(|b| b.is_ascii_alphanumeric()), "{made}");
         }

@@ -2,7 +2,7 @@
 //!
 //! Nothing of this is on the way of an order that leaves. After a failure the kernel is asked a few questions, which
 //! takes it some microseconds each; at most [`A_SECOND`] times a second, and an answer serves for a second. Beyond that a
-//! failure is finding without one.
+//! failure is told without one.
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;

@@ -1,4 +1,4 @@
-//! Correlation ids that we make ourselves out of an `Idempotency-Key`.
+//! Correlation ids that we make ourselves out of an `Idempotency-Key`, and how any that a gateway made is known.
 
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
@@ -26,6 +26,12 @@ pub fn derived(client_id: &ClientId, key: &str, day: Date, value_sha256: &[u8; 3
     let hash: [u8; 32] = hash.finalize().into();
     let letters = hash.iter().filter_map(|byte| LETTERS.get(usize::from(byte & 31)));
     "SG".bytes().chain(letters.copied()).take(LONGEST).map(char::from).collect()
+}
+
+/// Has it the form of an id that a gateway makes: `SG`, and 22 or 23 of `A-Z 2-7`?
+pub fn is_made_by_a_gateway(id: &str) -> bool {
+    let rest = id.strip_prefix("SG").unwrap_or_default();
+    (22..=LONGEST - 2).contains(&rest.len()) && rest.bytes().all(|letter| LETTERS.contains(&letter))
 }
 
 #[cfg(test)]
@@ -60,6 +66,7 @@ mod tests {
             let id = derived(&customer("1000000001"), &key, date(2026, 11, 23), &body);
             prop_assert!(id.len() <= 25 && id.starts_with("SG"));
             prop_assert!(id.bytes().all(|b| b.is_ascii_alphanumeric()));
+            prop_assert!(is_made_by_a_gateway(&id));
         }
     }
 }

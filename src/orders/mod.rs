@@ -5,6 +5,7 @@
 //! - [`broker_clock`]: what is known of the broker's clock, and which orders are older than a send.
 //! - [`correlation`]: ids that we make ourselves out of an `Idempotency-Key`.
 //! - [`day`]: which trading day an order belongs to, and for how long its ids are remembered.
+//! - [`elsewhere`]: orders in the broker's book that did not come through this gateway.
 //! - [`exits`]: an exit-all or a kill switch goes before what has not left.
 //! - [`journal`]: what was sent and what became of it, so that it can be read,
 //!   proved and remembered after a crash.
@@ -24,6 +25,7 @@ pub mod body;
 pub mod broker_clock;
 pub mod correlation;
 pub mod day;
+pub mod elsewhere;
 pub mod exits;
 pub mod idempotency;
 pub mod journal;
@@ -47,6 +49,7 @@ use crate::domain::{BootInstant, ClientId};
 use crate::telemetry::events::Events;
 
 use broker_clock::BrokerClock;
+use elsewhere::BookWatch;
 use exits::Exits;
 use idempotency::IdempotencyStore;
 use journal::{Journal, JournalError, Options};
@@ -69,6 +72,7 @@ pub struct Orders {
     pub known: KnownOrders,
     /// The broker's clock.
     pub broker_clock: BrokerClock,
+    books: BookWatch,
     lanes: papaya::HashMap<ClientId, Lane>,
     keeping: ArcSwap<Keeping>,
     /// Limits are kept and ages counted by it: nobody can set it, and it goes on while the machine sleeps.
@@ -141,8 +145,20 @@ impl Orders {
         let (known, broker_clock) = (KnownOrders::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
         let doubtful_until = MonotonicTime::START.after(day::remembered_for(Timestamp::now(), true));
-        let read_back = OnceLock::new();
-        Ok(Self { journal, idempotency, events, known, broker_clock, lanes, keeping, clock, doubtful_until, read_back })
+        let (read_back, books) = (OnceLock::new(), BookWatch::default());
+        Ok(Self {
+            journal,
+            idempotency,
+            events,
+            known,
+            broker_clock,
+            books,
+            lanes,
+            keeping,
+            clock,
+            doubtful_until,
+            read_back,
+        })
     }
 
     /// A customer's limits.
@@ -196,6 +212,10 @@ impl Orders {
 
     /// Forget what is due to be forgotten, now and then, until the gateway stops.
     pub async fn tend(self: Arc<Self>, tasks: Tasks) {
+        // Whoever asks for them meanwhile waits for it, and tries again where it fails.
+        if let Err(err) = self.journal.read_unsettled().await {
+            tracing::warn!(error = %err, "the order journal could not be read for orders of which nobody knows");
+        }
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TEND_EVERY) => self.idempotency.tend(self.now()),

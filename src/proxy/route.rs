@@ -56,6 +56,7 @@ impl Proxy {
             Handled::Upgrade(reply, _) => (reply.status(), reply.headers_mut()),
         };
         self.conclude(&mut exchange.record, status, headers, began);
+        self.dispatcher.metrics().ended(&exchange.record, listener.peer);
         handled
     }
 

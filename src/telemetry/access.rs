@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use http::uri::PathAndQuery;
+use jiff::Timestamp;
 
 use crate::domain::time::micros;
 use crate::domain::{AccountName, Authority, OrderChanges, Outcome, Role, SourceAddr};
@@ -117,6 +118,29 @@ impl Access {
     }
 }
 
+/// The first request of the process that was signed and that the broker answered: a program is connected.
+#[derive(Clone, Debug)]
+pub struct FirstSigned {
+    /// When it was answered.
+    pub at: Timestamp,
+    /// For which account.
+    pub account: AccountName,
+    /// Its method and path, as they may be told.
+    pub what: String,
+    /// From where it came, where that is an address.
+    pub caller: Option<IpAddr>,
+}
+
+impl FirstSigned {
+    /// Of a request that has ended; `None` where it did not reach the broker.
+    pub fn of(access: &Access, caller: Option<IpAddr>) -> Option<Self> {
+        access.upstream?;
+        let path = access.path.as_ref().map(|path| shown(path.path())).unwrap_or_default();
+        let what = format!("{} {path}", access.method.as_ref().map_or("", Method::as_str));
+        Some(Self { at: Timestamp::now(), account: access.account.clone()?, what, caller })
+    }
+}
+
 /// What stands in a path for a segment that may be a secret.
 const REMOVED: &str = "[removed]";
 /// The broker's own segments are shorter; a UUID has 36 characters.
@@ -136,6 +160,18 @@ fn shown(path: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was refused before it reached the broker is no proof that a program is connected.
+    #[test]
+    fn the_first_signed_request_is_one_that_the_broker_answered() {
+        let mut access = Access::new(&"r-1".into(), &Method::GET);
+        access.account = AccountName::parse("alpha").ok();
+        access.path = Some("/v2/orders?token=secret".parse().unwrap());
+        assert!(FirstSigned::of(&access, None).is_none());
+        access.upstream = Some(Duration::from_millis(1));
+        let first = FirstSigned::of(&access, None).unwrap();
+        assert_eq!((first.what.as_str(), first.account.as_str()), ("GET /v2/orders", "alpha"));
+    }
 
     /// A token in a path was written to the log as it came, whole.
     #[test]

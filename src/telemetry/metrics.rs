@@ -1,7 +1,8 @@
 //! Counters for Prometheus. Labels come from closed enums, so their number is
 //! bounded whatever callers send.
 
-use std::sync::{Arc, Mutex};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -11,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::access::Access;
+use super::access::{Access, FirstSigned};
 use super::totals::Totals;
 use crate::domain::places::ConnectionLimit;
 use crate::domain::{Outcome, Role, lock};
@@ -81,6 +82,7 @@ pub struct Metrics {
     journal_free_bytes: Gauge,
     upstream: Histogram,
     overhead: Histogram,
+    first_signed: OnceLock<FirstSigned>,
 }
 
 impl Default for Metrics {
@@ -107,6 +109,7 @@ impl Default for Metrics {
             journal_free_bytes: Gauge::default(),
             upstream: seconds(),
             overhead: seconds(),
+            first_signed: OnceLock::new(),
             registry: Registry::default(),
             counted: Registry::default(),
         };
@@ -249,6 +252,20 @@ impl Metrics {
             self.upstream.observe(upstream.as_secs_f64());
             self.overhead.observe(access.total.saturating_sub(upstream).as_secs_f64());
         }
+    }
+
+    /// A request has ended. The first that the broker answered is kept. Costs a load after that.
+    pub fn ended(&self, access: &Access, caller: Option<IpAddr>) {
+        if self.first_signed.get().is_none()
+            && let Some(first) = FirstSigned::of(access, caller)
+        {
+            let _ = self.first_signed.set(first);
+        }
+    }
+
+    /// The first request since the start that was signed and that the broker answered.
+    pub fn first_signed(&self) -> Option<&FirstSigned> {
+        self.first_signed.get()
     }
 
     /// A leg changed its state. The words are of closed enums (`legs::health`).

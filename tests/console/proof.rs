@@ -55,12 +55,23 @@ fn an_unknown_order_stands_on_every_page_until_a_person_says_what_became_of_it()
     let page = person.post(&format!("{unknown}/settle"), &fields);
     assert!(page.path == unknown && page.has("not in the order book &lt;b&gt;"), "{page:?}");
     assert!(!page.has("Nobody knows") && !page.has("<h2 id=\"settle\""), "{page:?}");
+    assert!(page.has("Settled ") && page.has(" by admin: "), "who it was: {page:?}");
 
     let sent = format!("/console/orders/{}", good.header("sixgate-request-id"));
     let page = person.get(&sent);
     assert!(page.has("Ask Dhan now") && page.has("&quot;prev&quot;") && !page.has("Mark as settled"), "{page:?}");
     let asked = person.post(&format!("{sent}/ask"), &[]);
     assert!(asked.has("Dhan says") && asked.has("<dt>Status</dt>"), "{asked:?}");
+    world.broker.fault(
+        Fault::new(Action::Refuse { status: 200, body: serde_json::json!([]) }).on("GET", "/v2/orders/").times(1),
+    );
+    let gone = person.post(&format!("{sent}/ask"), &[]);
+    assert!(gone.has("Dhan shows no order") && !gone.has("flash bad"), "{gone:?}");
+    let first = person.get("/console/first-run");
+    assert!(
+        first.has("Your program connected") && first.has("POST /v2/orders at") && first.has("for a1."),
+        "{first:?}"
+    );
     assert!(person.get("/console/orders").has(&sent), "the list has no way to the proof");
 
     let page = person.get("/console/evidence?account=a1");

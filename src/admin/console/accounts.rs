@@ -246,6 +246,14 @@ fn trouble(account: &Account, body: &AccountBody) -> Markup {
                     None => "Not logged in: see Login.",
                 }
             }
+            Some(Trouble::NotAlone) => {
+                (words::BAD) " "
+                @match (&body.elsewhere, &body.token.last_error) {
+                    (Some(found), _) => { (words::sentence(&found.summary)) }
+                    (None, Some(error)) => { (words::sentence(&error.summary)) }
+                    (None, None) => "Something else logs in to it.",
+                }
+            }
             Some(Trouble::Halted) => {
                 (words::BAD) " Halted"
                 @if let Some(reason) = body.halt_reason.as_deref().filter(|reason| !reason.is_empty()) { ": " (reason) }

@@ -78,7 +78,7 @@ impl Progress {
             (Step::Account, !admin.accounts.is_empty()),
             (Step::Registered, is_registered || traded),
             (Step::Valid, is_valid || traded),
-            (Step::Connected, traded || admin.metrics.totals().requests > 0),
+            (Step::Connected, traded || admin.metrics.first_signed().is_some()),
         ];
         progress.done = so.into_iter().filter(|(_, so)| *so).fold(0, |done, (step, _)| done | step.bit());
         progress
@@ -149,7 +149,7 @@ fn list(console: &Console, visitor: &Visitor, progress: &Progress, put_off: u8) 
             @for (step, title) in STEPS {
                 @let is_done = progress.has(step);
                 li {
-                    @if is_done { p { (words::GOOD) " " strong { (title) } } } @else {
+                    @if is_done { p { (words::GOOD) " " strong { (title) } @if step == Step::Connected { (first_request(console)) } } } @else {
                         details open[next == Some(step)] {
                             summary { (words::NEXT) " " strong { (title) } @if put_off & step.bit() != 0 { " (skipped)" } }
                             (how(console, visitor, progress, step))
@@ -170,6 +170,17 @@ fn skip(visitor: &Visitor, step: Step, is_skipped: bool) -> Markup {
                 input type="hidden" name="skip" value=(!is_skipped);
                 button.quiet { @if is_skipped { "Show it again" } @else { "Skip for now" } }
             }))
+        }
+    }
+}
+
+/// `: GET /v2/orders at 09:14 IST from 127.0.0.1, for alpha`, if there was one since the start.
+fn first_request(console: &Console) -> Markup {
+    html! {
+        @if let Some(first) = console.admin.metrics.first_signed() {
+            ": " (first.what) " at " (page::time(first.at))
+            @if let Some(caller) = first.caller { " from " (caller.to_canonical()) }
+            ", for " (first.account) "."
         }
     }
 }
@@ -200,7 +211,7 @@ fn how(console: &Console, visitor: &Visitor, progress: &Progress, step: Step) ->
                 p { "Your program sends by this gateway: give it these lines, with a key of the account." }
                 @for open in console.admin.about.listeners().iter() { p { "The gateway listens at " code { (open.at) } "." } }
                 p { a.button.second href={ (account) "/keys" } { "Keys and lines" } }
-                p { "Waiting for the first request…" }
+                p { "Waiting for the first request that Dhan answers…" }
             }
         }
     }

@@ -15,7 +15,7 @@ pub(super) enum Step {
     Registered,
     /// An account is logged in and passed its checks.
     Valid,
-    /// A program sent a request.
+    /// A program sent a request that was signed, and the broker answered.
     Connected,
 }
 

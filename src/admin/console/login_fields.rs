@@ -95,8 +95,8 @@ impl LoginFields<'_> {
                 li { "Switch to API key." }
                 li { "Application name: " (copied(APP_NAME)) }
                 li { "Redirect URL: " (copied(&self.redirect)) }
-                li { "Postback URL: leave empty. Dhan cannot reach this gateway: its admin listener is not for the outside, and \
-                      order updates come without it." }
+                li { "Postback URL: leave empty. This gateway takes no postbacks: Dhan signs none, and sends none for logins by PIN \
+                      and TOTP. Your program has its order updates by the order-update WebSocket, however the account logs in." }
             }
             (self.secret("phone", "Phone", "The number of the account at Dhan.", Some("tel")))
             (self.secret("api_key", "API key", "", None))

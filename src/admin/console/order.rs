@@ -143,8 +143,9 @@ fn actions(visitor: &Visitor, id: &str, entry: &Entry, open: bool, refused: Opti
 fn settlements(lines: &[Recorded]) -> Markup {
     html! {
         @for line in lines {
-            @if let Some(Note::Settled { outcome, text }) = &line.entry.note {
-                p { (words::GOOD) " Settled " (page::time(line.entry.at)) ": "
+            @if let Some(Note::Settled { outcome, by, text }) = &line.entry.note {
+                p { (words::GOOD) " Settled " (page::time(line.entry.at))
+                    @if let Some(by) = by { " by " (by) } ": "
                     @if let Some(outcome) = outcome { (words::outcome(*outcome)) ", " } (text) }
             }
         }
@@ -171,6 +172,7 @@ fn of_dhan(answer: &Result<Value, Refused>) -> Markup {
         section #dhan aria-labelledby="asked" {
             h2 #asked { "Dhan says, " (words::clock(jiff::Timestamp::now())) }
             @match answer {
+                Err(refused) if refused.status == 404 => p role="status" { (words::UNKNOWN) " " (words::sentence(&refused.detail)) },
                 Err(refused) => p.flash.bad role="alert" { (words::BAD) " " (refused.detail) },
                 Ok(order) => dl {
                     @for (name, word) in SHOWN {
@@ -216,7 +218,6 @@ pub(super) async fn settle(
     let path = format!("/v1/orders/{}/settled", part(&id));
     match call(&console.api, &visitor.operator, Method::POST, &path, &form.object(&["note", "outcome"])).await {
         Ok(_) => {
-            console.attention.settled(&id);
             let (back, text) = (format!("/console/orders/{}", part(&id)), "Settled.".to_owned());
             page::back(&console, &visitor, &back, Flash { good: true, text })
         }

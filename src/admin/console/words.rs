@@ -155,6 +155,7 @@ pub(super) fn token_state(state: &str) -> &'static str {
 pub(super) const fn trouble(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::NeedsPerson => "Need you",
+        Trouble::NotAlone => "Not alone",
         Trouble::Halted => "Halted",
         Trouble::LegTripped => "Leg tripped",
         Trouble::NoToken => "No token",
@@ -167,6 +168,7 @@ pub(super) const fn trouble(trouble: Trouble) -> &'static str {
 pub(super) fn problem(problem: &str) -> &'static str {
     match problem {
         "needs_person" => "Needs you: see Login and Addresses.",
+        "not_alone" => "Something else logs in or places orders for it.",
         "halted" => "Halted.",
         "leg_tripped" => "One of its addresses is out of use.",
         "no_token" => "Not logged in.",

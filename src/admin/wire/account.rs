@@ -48,7 +48,8 @@ pub(crate) struct AccountBody {
     /// How many order writes of today were answered with what became of an earlier one.
     pub repeats_today: u64,
     pub created_at: String,
-    /// What is wrong with it, the worst first: `needs_person`, `halted`, `leg_tripped`, `no_token`, `validation_failed`,
+    /// What is wrong with it, the worst first: `needs_person`, `not_alone` (something else logs in or places orders for it:
+    /// see `elsewhere` and `token.last_error`), `halted`, `leg_tripped`, `no_token`, `validation_failed`,
     /// `not_validated` (since the gateway was started). Empty: it is fine.
     pub problems: Vec<&'static str>,
     /// Which secrets of its login are set. Never a value.
@@ -57,6 +58,8 @@ pub(crate) struct AccountBody {
     pub validated: Option<ValidatedBody>,
     /// What the broker was last seen to hold for it; null while it was not asked since the gateway was started.
     pub registration: Option<SeenRegistrationBody>,
+    /// Orders of today that did not come through this gateway; null while none were seen.
+    pub elsewhere: Option<ElsewhereBody>,
     /// Names its settings as they are now, for `If-Match`; also in `ETag`.
     pub version: String,
 }
@@ -88,6 +91,7 @@ impl From<&Account> for AccountBody {
             secrets: (&account.secrets).into(),
             validated: account.validated.load().as_deref().map(ValidatedBody::from),
             registration: SeenRegistrationBody::of(account),
+            elsewhere: ElsewhereBody::of(account),
             version: account.version(),
         }
     }
@@ -181,6 +185,48 @@ impl SeenRegistrationBody {
     }
 }
 
+/// Orders of today in the broker's book that did not come through this gateway. Lost when the gateway stops, and found
+/// again when the book is seen next: at a validation, or when the answer of an order is lost.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ElsewhereBody {
+    /// `another_gateway_trades`: they have ids as a gateway makes them. `another_program_trades`: they have other ids.
+    pub code: &'static str,
+    /// One sentence that says what was found.
+    pub summary: String,
+    /// What to do.
+    pub action: &'static str,
+    /// How many there are.
+    pub orders: usize,
+    /// The broker's id of the newest of them.
+    pub order_id: String,
+    /// The id that it was sent under.
+    pub correlation_id: Option<String>,
+    /// The address that the broker has registered in the place of one of the account's own, where it has.
+    pub registered: Option<String>,
+    /// When the book was looked at.
+    pub found_at: String,
+}
+
+impl ElsewhereBody {
+    pub(super) fn of(account: &Account) -> Option<Self> {
+        let found = account.orders_from_elsewhere()?;
+        let registered = account.registered_instead();
+        let from = registered.as_ref().map(|address| {
+            format!("; Dhan has {address} registered in the place of one of this account's addresses, so they may leave from there")
+        });
+        Some(Self {
+            code: found.code(),
+            summary: found.summary() + &from.unwrap_or_default(),
+            action: found.action(),
+            orders: found.count,
+            order_id: found.newest.order_id.to_string(),
+            correlation_id: found.newest.correlation_id.as_deref().map(str::to_owned),
+            registered,
+            found_at: found.found_at.to_string(),
+        })
+    }
+}
+
 /// How many accounts are in which trouble. One can be in several.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CountsBody {
@@ -189,6 +235,7 @@ pub(crate) struct CountsBody {
     /// Those of them that `problem` leaves: so many items have all pages together.
     pub matching: u64,
     pub needs_person: u64,
+    pub not_alone: u64,
     pub halted: u64,
     pub leg_tripped: u64,
     pub no_token: u64,
@@ -202,6 +249,7 @@ impl From<Counts> for CountsBody {
             all: counts.all,
             matching: counts.matching,
             needs_person: counts.of(Trouble::NeedsPerson),
+            not_alone: counts.of(Trouble::NotAlone),
             halted: counts.of(Trouble::Halted),
             leg_tripped: counts.of(Trouble::LegTripped),
             no_token: counts.of(Trouble::NoToken),
@@ -223,7 +271,7 @@ pub(crate) struct ListFilter {
     pub state: Option<String>,
     /// Those in this trouble: one of `problems`.
     #[param(value_type = Option<String>,
-        pattern = "^(needs_person|halted|leg_tripped|no_token|validation_failed|not_validated)$")]
+        pattern = "^(needs_person|not_alone|halted|leg_tripped|no_token|validation_failed|not_validated)$")]
     pub problem: Option<String>,
     /// `name` (when not given), or `trouble`: the worst first.
     #[param(value_type = Option<String>, pattern = "^(name|trouble)$")]

@@ -30,6 +30,8 @@ pub(crate) struct StatusBody {
     pub accounts: AccountCounts,
     /// Order writes since the start of which nobody knows what became.
     pub unknown_outcomes: u64,
+    /// Orders of the last seven days of which nobody knows what became, and at which no person has looked.
+    pub unsettled_orders: usize,
 }
 
 /// Where callers connect, and on what terms.
@@ -118,6 +120,8 @@ impl JournalHeadBody {
 pub(crate) struct AccountCounts {
     pub total: u64,
     pub halted: u64,
+    /// Those for which something else logs in or places orders, mostly a second gateway.
+    pub not_alone: u64,
     /// Those that have no pair, and so no legs.
     pub without_pair: u64,
     pub tokens: TokenCounts,

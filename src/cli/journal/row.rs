@@ -1,7 +1,8 @@
 //! A line of the journal, for people.
 
+use crate::domain::Outcome;
 use crate::domain::india;
-use crate::orders::journal::Recorded;
+use crate::orders::journal::{Note, Recorded};
 
 pub(super) const HEADER: [&str; 10] =
     ["TIME (IST)", "ACCOUNT", "KIND", "REQUEST", "OUTCOME", "STATUS", "LEG", "ORDER", "CORRELATION", "MS"];
@@ -11,7 +12,7 @@ pub(super) fn row(recorded: &Recorded) -> [String; 10] {
     let e = &recorded.entry;
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let request = match (&e.method, &e.path, &e.note) {
-        (_, _, Some(note)) => serde_json::to_string(note).unwrap_or_default(),
+        (_, _, Some(note)) => said(note),
         (Some(method), Some(path), None) => format!("{method} {path}"),
         (_, _, None) => "-".to_owned(),
     };
@@ -35,6 +36,14 @@ pub(super) fn row(recorded: &Recorded) -> [String; 10] {
         text(e.correlation_id.as_ref().map(|id| shown(id.as_str()))),
         text(e.total_us.map(|us| format!("{}.{:01}", us / 1000, us % 1000 / 100))),
     ]
+}
+
+/// A note in words, where it is a person's; else as it stands.
+fn said(note: &Note) -> String {
+    let Note::Settled { outcome, by, text } = note else { return serde_json::to_string(note).unwrap_or_default() };
+    let by = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let outcome = outcome.map(Outcome::as_str).map(|outcome| format!("{outcome}, ")).unwrap_or_default();
+    format!("settled{by}: {outcome}{text}")
 }
 
 /// Text that a caller chose may hold what moves a terminal's cursor.

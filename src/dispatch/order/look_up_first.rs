@@ -142,6 +142,7 @@ impl Order<'_> {
         let mut none = false;
         for path in lookup.paths() {
             let Some((status, body)) = self.question(&path).await else { continue };
+            self.account.heard_of_orders(&self.dispatcher.orders, &path, status, &body);
             match self.read(status, &body) {
                 Some(true) => return ShownUnderIds::Some,
                 // Only a list says that there is none; one order's question says it of what is on its way too.

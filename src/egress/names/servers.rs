@@ -1,6 +1,6 @@
-//! All name servers of a host, queries for one name.
+//! All name servers of a host, asked for one name.
 //!
-//! The one that answered last is queries first. One that says anything of no use is followed by the next at once, and one
+//! The one that answered last is asked first. One that says anything of no use is followed by the next at once, and one
 //! that is silent after a quarter of a second, while it may still answer: the first address wins. So a dead server
 //! among good ones costs a quarter of a second once, and "there is no such record" from one that knows no better does
 //! not hide what another knows.
@@ -18,12 +18,12 @@ use super::system::{self, Files, Servers};
 use crate::domain::Host;
 use crate::domain::lock;
 
-/// How long a server may be silent before the next one is queries as well.
+/// How long a server may be silent before the next one is asked as well.
 const STAGGER: Duration = Duration::from_millis(250);
 /// How long what the hosts file says is believed.
 const HOSTS_TTL: Duration = Duration::from_secs(10);
 
-/// What each one that was queries said instead of an address.
+/// What each one that was asked said instead of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::egress) struct ServerFailures {
     pub servers: Servers,

@@ -25,6 +25,7 @@ use super::folder::{self, ChainHead, HeadFile, Lock};
 use super::health::{JournalHealth, Over};
 use super::note::Note;
 use super::recovery;
+use super::unsettled::{News, UnsettledOrders};
 use super::whole::{self, Lack};
 use crate::domain::disk::is_full;
 use crate::domain::lock;
@@ -57,6 +58,8 @@ pub(super) struct LineAppender {
     pub(super) lacks: Arc<Mutex<Vec<Lack>>>,
     /// The file that is appended to, for who syncs it.
     pub(super) newest: Arc<ArcSwapOption<File>>,
+    /// Orders of which nobody knows what became.
+    pub(super) unsettled: Arc<UnsettledOrders>,
     health: Arc<JournalHealth>,
 }
 
@@ -140,6 +143,7 @@ impl LineAppender {
             looked: Instant::now(),
             lacks: Arc::default(),
             newest: Arc::default(),
+            unsettled: Arc::default(),
             health,
         })
     }
@@ -213,7 +217,7 @@ impl LineAppender {
     pub(super) fn append_note(&mut self, note: &Entry) -> AppendResult {
         let mut body = Vec::new();
         codec::body(&mut body, note);
-        self.write_or_release(Prepared { room: RoomToUse::Reserve, at: note.at, body: &body })
+        self.write_or_release(Prepared { room: RoomToUse::Reserve, at: note.at, news: &News::of(note), body: &body })
     }
 
     pub(super) fn write_pending(&mut self) -> Result<(), JournalError> {
@@ -261,9 +265,13 @@ impl LineAppender {
         let first = self.head.seq + 1;
         let mut next = self.head;
         self.line.clear();
+        let mut told = Vec::new();
         for line in lines {
-            let seq = next.seq + 1;
+            let (seq, begin) = (next.seq + 1, self.line.len());
             next = ChainHead { seq, hash: codec::seal(&mut self.line, seq, line.body, next.hash) };
+            if self.unsettled.concerns(line.news) {
+                told.push((line.news, begin..self.line.len()));
+            }
         }
         // One write: only what is wrong with the disk makes a second one.
         if let Err(err) = (&*current.file).write_all(&self.line) {
@@ -272,6 +280,9 @@ impl LineAppender {
         }
         current.len += self.line.len() as u64;
         self.head = next;
+        for (news, at) in told {
+            self.unsettled.written(news, self.line.get(at).unwrap_or_default());
+        }
         let head = self.head_file.write(self.head);
         if head.is_err() != self.head_fails {
             self.head_fails = head.is_err();

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::codec;
 use super::entry::{Entry, Kind};
 use super::error::JournalError;
+use super::unsettled::News;
 
 /// Threads that have a batch of their own; more share them.
 const SHARDS: usize = 64;
@@ -40,6 +41,7 @@ pub(super) type AppendResult = Result<Appended, JournalError>;
 pub(super) struct Prepared<'a> {
     pub(super) room: RoomToUse,
     pub(super) at: Timestamp,
+    pub(super) news: &'a News,
     pub(super) body: &'a [u8],
 }
 
@@ -58,11 +60,20 @@ impl RoomToUse {
     }
 }
 
+/// One of the lines of a batch; its body ends there.
+#[derive(Debug)]
+struct BatchLine {
+    room: RoomToUse,
+    at: Timestamp,
+    news: News,
+    end: usize,
+}
+
 /// Lines in the order of coming.
 #[derive(Debug, Default)]
 pub(super) struct LineBatch {
     bodies: Vec<u8>,
-    lines: Vec<(RoomToUse, Timestamp, usize)>,
+    lines: Vec<BatchLine>,
     /// Those who wait for all lines but the first, in order.
     waiting: Vec<oneshot::Sender<AppendResult>>,
 }
@@ -77,14 +88,14 @@ impl LineBatch {
 
     fn add(&mut self, entry: &Entry, room: RoomToUse) {
         codec::body(&mut self.bodies, entry);
-        self.lines.push((room, entry.at, self.bodies.len()));
+        self.lines.push(BatchLine { room, at: entry.at, news: News::of(entry), end: self.bodies.len() });
     }
 
     pub(super) fn lines(&self) -> impl Iterator<Item = Prepared<'_>> {
         let mut from = 0;
-        self.lines.iter().map(move |(room, at, end)| {
+        self.lines.iter().map(move |BatchLine { room, at, news, end }| {
             let body = self.bodies.get(std::mem::replace(&mut from, *end)..*end).unwrap_or_default();
-            Prepared { room: *room, at: *at, body }
+            Prepared { room: *room, at: *at, news, body }
         })
     }
 
@@ -99,14 +110,14 @@ impl LineBatch {
         let Self { bodies, lines, waiting } = other;
         let mut waiting = std::iter::once(first).chain(waiting.into_iter().map(Some));
         let mut from = 0;
-        for (room, at, end) in lines {
-            let body = bodies.get(std::mem::replace(&mut from, end)..end).unwrap_or_default();
+        for line in lines {
+            let body = bodies.get(std::mem::replace(&mut from, line.end)..line.end).unwrap_or_default();
             let who = waiting.next().flatten();
-            if room == RoomToUse::Beside && who.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            if line.room == RoomToUse::Beside && who.as_ref().is_some_and(oneshot::Sender::is_closed) {
                 continue;
             }
             self.bodies.extend_from_slice(body);
-            self.lines.push((room, at, self.bodies.len()));
+            self.lines.push(BatchLine { end: self.bodies.len(), ..line });
             waiters.push(who);
         }
     }

@@ -75,6 +75,9 @@ pub enum Note {
     Settled {
         /// What the person found, if that is known.
         outcome: Option<Outcome>,
+        /// Who it was: an operator's name. Notes of earlier versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
         /// The person's words. Never a secret.
         text: String,
     },

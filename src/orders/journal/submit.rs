@@ -35,7 +35,7 @@ impl Journal {
         outcomes.pop().unwrap_or_else(|| Err(self.unwritten()))
     }
 
-    /// Append a line that nobody waits for, after whatever was given before it. That it cannot be written is outcome by the
+    /// Append a line that nobody waits for, after whatever was given before it. That it cannot be written is told by the
     /// journal's own trouble.
     pub fn append_later(&self, entry: &Entry) {
         let batch = LineBatch::of(entry, RoomToUse::of(entry.kind, Urgency::Ordinary));

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::append::{Current, LineAppender};
 use super::aside::Aside;
 use super::batch::{Batches, LineBatch, RoomToUse};
-use super::codec::LineHash;
+use super::codec::{LineHash, Recorded};
 use super::entry::Entry;
 use super::error::JournalError;
 use super::flush::Flusher;
@@ -26,6 +26,7 @@ use super::options::Options;
 use super::query::{self, ReadBack};
 use super::recovery;
 use super::redact::SafeText;
+use super::unsettled::{UnsettledCount, UnsettledOrders};
 use super::whole::{self, Lack, Whole};
 use crate::domain::AccountName;
 use crate::domain::lock;
@@ -71,6 +72,7 @@ pub(super) struct JournalShared {
     /// The time of the last line that the process before wrote, as far as its file's date bears it out.
     last_line: Option<Timestamp>,
     lacks: Mutex<Vec<Lack>>,
+    unsettled: Arc<UnsettledOrders>,
     repeats: Mutex<HashMap<u64, Instant>>,
 }
 
@@ -145,6 +147,7 @@ impl Journal {
             health.failed(&err);
         }
         let (newest, taken) = (Arc::clone(&writer.newest), Arc::clone(&writer.lacks));
+        let unsettled = Arc::clone(&writer.unsettled);
         let core = Arc::new(Core::new(writer, health, folder, options, known.seen.and_then(|seen| seen.retired)));
         let aside = Aside::start(Arc::clone(&core)).map_err(io("start the thread that writes"))?;
         core.write_seen(false);
@@ -160,6 +163,7 @@ impl Journal {
             opened: now,
             last_line: found.newest_at,
             lacks: Mutex::new(lacks),
+            unsettled,
             repeats: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -260,6 +264,29 @@ impl Journal {
             repeats.insert(id, now);
         }
         room
+    }
+
+    /// The outcome lines of orders of which nobody knows what became, and at which no person has looked: of the last seven
+    /// days, the newest first, at most `limit`. The first time, files are read for it.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub async fn unsettled(&self, limit: usize) -> io::Result<Vec<Recorded>> {
+        self.read_unsettled().await?;
+        Ok(self.shared.unsettled.newest(limit))
+    }
+
+    /// Read what lines from before the start say of such orders, if that was not done yet.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub async fn read_unsettled(&self) -> io::Result<()> {
+        self.shared.unsettled.read(self.folder()).await
+    }
+
+    /// How many such orders there are, as far as is known by now.
+    pub fn unsettled_count(&self) -> UnsettledCount {
+        self.shared.unsettled.count()
     }
 
     /// Why lines cannot be written now and what to do, in a sentence; `None` while they can.

@@ -106,7 +106,7 @@ pub enum Decision<T> {
     Go(T),
     /// Not before then, if nobody else goes first.
     Wait {
-        /// When to request again.
+        /// When to ask again.
         until: MonotonicTime,
         /// What is in the way.
         limit: Limit,

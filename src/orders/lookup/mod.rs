@@ -27,6 +27,7 @@ use super::broker_clock::SentAt;
 use super::terms::Terms;
 use crate::broker::dhan::endpoints::BASE;
 
+pub(super) use row::OrderRow;
 pub use search::{Bounds, Evidence, FoundOrder, Search};
 pub use terms_of::{order_of, orders_of, terms_of};
 

@@ -11,11 +11,11 @@ use crate::orders::terms::Number;
 
 /// One row of a list, or the answer of a question after one order.
 #[derive(Clone, Debug)]
-pub(super) struct OrderRow(Map<String, Value>);
+pub(in crate::orders) struct OrderRow(Map<String, Value>);
 
 impl OrderRow {
     /// All that an answer shows: a list, an object, or either in `data`. `None` when it is neither.
-    pub(super) fn all(body: &[u8]) -> Option<(Vec<Self>, bool)> {
+    pub(in crate::orders) fn all(body: &[u8]) -> Option<(Vec<Self>, bool)> {
         match serde_json::from_slice(body) {
             Ok(Value::Array(items)) => Some((Self::each(items), true)),
             // The whole is sometimes wrapped.
@@ -46,7 +46,7 @@ impl OrderRow {
     }
 
     /// What a member says, as text; numbers too, since some calls give ids as such.
-    pub(super) fn word(&self, name: &str) -> Option<Cow<'_, str>> {
+    pub(in crate::orders) fn word(&self, name: &str) -> Option<Cow<'_, str>> {
         match self.0.get(name)? {
             Value::String(text) if !matches!(text.trim(), "" | "NA" | "null") => Some(Cow::Borrowed(text)),
             Value::Number(number) => Some(Cow::Owned(number.to_string())),

@@ -22,7 +22,9 @@ use crate::legs::{Errand, Leg, Legs, Purpose};
 /// What a broker's gate sees of us. A request without it looks like a robot's.
 const OURS: &str = concat!("sixgate/", env!("CARGO_PKG_VERSION"));
 /// The longest body that is read. The broker's have under 2 KiB.
-const BODY_LIMIT: usize = 64 * 1024;
+pub(super) const BODY_LIMIT: usize = 64 * 1024;
+/// The longest order book: 7,000 orders of a day have about 7 MB.
+pub(super) const BOOK: usize = 8 * 1024 * 1024;
 /// A `Date` says nothing of the clock when its answer took longer than this: it was
 /// written somewhere between question and answer, and the middle may be wrong by half
 /// of it. With the half second below, a clock that is right is never told as 2 s off.
@@ -150,6 +152,8 @@ pub(super) struct Call<'a> {
     pub(super) counts: &'a Counts,
     /// The last moment, by our clock, at which it may be sent.
     pub(super) latest: Option<Timestamp>,
+    /// The longest body that is read.
+    pub(super) most: usize,
 }
 
 /// An answer, whole or as much of it as came under the limit.
@@ -257,25 +261,25 @@ async fn send(
     let (parts, body) = response.into_parts();
     call.ears.heard(&parts.headers, sent);
     let skew = skew(&parts.headers, began, steady::uncorrected()).and_then(steady::measured);
-    let read = tokio::time::timeout_at(by, read(body)).await;
+    let read = tokio::time::timeout_at(by, read(body, call.most)).await;
     let read = read.unwrap_or_else(|_| Err(format!("the reply was not whole within {limit:?}")));
     let read = read.and_then(|body| {
         let encoded = parts.headers.contains_key(http::header::CONTENT_ENCODING);
-        if encoded { decode(&parts.headers, &body) } else { Ok(body) }
+        if encoded { decode(&parts.headers, &body, call.most) } else { Ok(body) }
     });
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let answer = read.map(|body| HttpReply { status: parts.status.as_u16(), content_type, body });
     (answer.map_err(NoAnswer::Unknown), skew)
 }
 
-async fn read(body: ReplyBody) -> Result<Zeroizing<Vec<u8>>, String> {
+async fn read(body: ReplyBody, most: usize) -> Result<Zeroizing<Vec<u8>>, String> {
     // Never grows: a grown vector leaves a copy behind that nobody wipes.
-    let mut read = Zeroizing::new(Vec::with_capacity(BODY_LIMIT));
+    let mut read = Zeroizing::new(Vec::with_capacity(most));
     let mut body = pin!(body);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|err| chain(&err))?;
         let Some(chunk) = frame.data_ref() else { continue };
-        let room = BODY_LIMIT - read.len();
+        let room = most - read.len();
         read.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
         if chunk.len() > room {
             break;
@@ -285,8 +289,8 @@ async fn read(body: ReplyBody) -> Result<Zeroizing<Vec<u8>>, String> {
 }
 
 /// Nobody asked for an encoding, and a front may make one all the same.
-fn decode(headers: &HeaderMap, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
-    let read = decoded(headers, &Bytes::copy_from_slice(body), BODY_LIMIT);
+fn decode(headers: &HeaderMap, body: &[u8], most: usize) -> Result<Zeroizing<Vec<u8>>, String> {
+    let read = decoded(headers, &Bytes::copy_from_slice(body), most);
     read.map(|body| Zeroizing::new(body.to_vec())).map_err(|err| chain(&err))
 }
 

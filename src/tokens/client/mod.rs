@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use jiff::Timestamp;
 
@@ -72,6 +73,7 @@ const CONSUME_CONSENT: Operation = Operation::new("consume_consent", Method::GET
 const RENEW: Operation = Operation::new("renew", Method::GET, "/v2/RenewToken");
 const PROFILE: Operation = Operation::new("profile", Method::GET, "/v2/profile");
 const GET_IP: Operation = Operation::new("get_ip", Method::GET, "/v2/ip/getIP");
+const ORDER_BOOK: Operation = Operation::new("order_book", Method::GET, "/v2/orders");
 const ORDER: Operation = Operation::new("order", Method::GET, "/v2/orders");
 const SET_IP: Operation = Operation::new("set_ip", Method::POST, "/v2/ip/setIP");
 const MODIFY_IP: Operation = Operation::new("modify_ip", Method::PUT, "/v2/ip/modifyIP");
@@ -238,6 +240,7 @@ impl BrokerClient {
             ears: &self.ears,
             counts: &self.counts,
             latest: None,
+            most: call::BODY_LIMIT,
         };
         let CallOutcome { answer, skew, leg, .. } = call::make(&call, way, self.limit().min(PLAIN)).await;
         let answered = match answer {
@@ -278,14 +281,23 @@ impl BrokerClient {
         address::read(exchange, token.expose_secret())
     }
 
-    /// Ask how an order stands. The id must be one: see [`check_order_id`].
+    /// Ask for the orders of today: the broker's answer as it came.
+    pub async fn order_book(&self, legs: &Legs, client_id: &ClientId, token: &Secret) -> Called<Answered<Bytes>> {
+        let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
+        let call = Call { most: call::BOOK, ..self.to_api(ORDER_BOOK, client_id, headers, None) };
+        let exchange = call::make(&call, legs.into(), self.limit().min(PLAIN)).await;
+        let secrets = [token.expose_secret()];
+        judge(exchange, Context::Trading, &secrets, |answer, _| Ok(Bytes::copy_from_slice(&answer.body)))
+    }
+
+    /// Ask how an order stands; `None` where the broker shows no such order. The id must be one: see [`check_order_id`].
     pub async fn order(
         &self,
         legs: &Legs,
         client_id: &ClientId,
         token: &Secret,
         order_id: &str,
-    ) -> Called<Answered<OrderAtBroker>> {
+    ) -> Called<Answered<Option<OrderAtBroker>>> {
         if let Err(why) = check_order_id(order_id) {
             return refused_here("order_id_invalid", &why, "Give the id as the broker shows it");
         }
@@ -357,6 +369,7 @@ impl BrokerClient {
             ears: &self.ears,
             counts: &self.counts,
             latest: Some(latest),
+            most: call::BODY_LIMIT,
         }
     }
 
@@ -381,6 +394,7 @@ impl BrokerClient {
             ears: &self.ears,
             counts: &self.counts,
             latest: None,
+            most: call::BODY_LIMIT,
         }
     }
 }

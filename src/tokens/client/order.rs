@@ -55,17 +55,21 @@ pub fn check_order_id(id: &str) -> Result<(), Invalid> {
     good.then_some(()).ok_or(Invalid::new("an order's id is 1 to 64 letters, digits, - and _, as the broker shows it"))
 }
 
-/// Read the answer to a question after one order: an object, a list of one, or either in `data`.
-pub(super) fn read(answer: &HttpReply) -> Result<OrderAtBroker, Refusal> {
-    let said = serde_json::from_slice(&answer.body).ok().and_then(first);
-    let members = said.filter(|members| members.contains_key("orderId")).ok_or_else(refusal::unreadable)?;
+/// Read the answer to a question after one order: an object, a list of one, or either in `data`. `None` where the list is
+/// empty: so the broker answers for an id that it does not know.
+pub(super) fn read(answer: &HttpReply) -> Result<Option<OrderAtBroker>, Refusal> {
+    let said = serde_json::from_slice(&answer.body).map_err(|_| refusal::unreadable())?;
+    if is_empty_list(&said) {
+        return Ok(None);
+    }
+    let members = first(said).filter(|members| members.contains_key("orderId")).ok_or_else(refusal::unreadable)?;
     let word = |name: &str| match members.get(name)? {
         Value::String(text) if !matches!(text.trim(), "" | "NA" | "null") => Some(text.chars().take(LONGEST).collect()),
         Value::Number(number) => Some(number.to_string()),
         Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => None,
     };
     let either = |one: &str, other: &str| word(one).or_else(|| word(other));
-    Ok(OrderAtBroker {
+    Ok(Some(OrderAtBroker {
         order_id: word("orderId"),
         correlation_id: word("correlationId"),
         status: word("orderStatus"),
@@ -82,7 +86,12 @@ pub(super) fn read(answer: &HttpReply) -> Result<OrderAtBroker, Refusal> {
         reason: word("omsErrorDescription"),
         created_at: word("createTime"),
         updated_at: word("updateTime"),
-    })
+    }))
+}
+
+fn is_empty_list(said: &Value) -> bool {
+    let list = said.as_array().or_else(|| said.get("data")?.as_array());
+    list.is_some_and(Vec::is_empty)
 }
 
 /// Of a text of the broker's, what is shown.
@@ -116,14 +125,17 @@ mod tests {
         for body in
             [row.to_owned(), format!("[{row}]"), format!(r#"{{"data":[{row}]}}"#), format!(r#"{{"data":{row}}}"#)]
         {
-            let order = read(&answer(&body)).unwrap();
+            let order = read(&answer(&body)).unwrap().unwrap();
             let told =
                 [&order.order_id, &order.status, &order.quantity, &order.price].map(|word| word.as_deref().unwrap());
             assert_eq!(told, ["1124", "PENDING", "5", "0.05"], "{body}");
             assert_eq!((order.reason, order.symbol), (None, None), "{body}");
         }
-        for none in ["[]", "{}", "null", "7", "<html>", r#"{"data":null,"status":"failure"}"#] {
-            assert!(read(&answer(none)).is_err(), "{none}");
+        for none in ["[]", r#"{"data":[],"status":"success"}"#] {
+            assert_eq!(read(&answer(none)).unwrap(), None, "{none}");
+        }
+        for unreadable in ["", "[{}]", "{}", "null", "7", "<html>", r#"{"data":null,"status":"failure"}"#] {
+            assert!(read(&answer(unreadable)).is_err(), "{unreadable}");
         }
     }
 

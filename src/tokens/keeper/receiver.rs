@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Keeper;
 use super::mailbox::KeeperMessage;
 
-/// A keeper's right to read its mail. When it goes nobody reads, and who still requests is told so.
+/// A keeper's right to read its mail. When it goes nobody reads, and who still asks is told so.
 pub(super) struct Receiver(pub(super) Arc<Keeper>);
 
 impl Receiver {

@@ -92,6 +92,9 @@ pub struct TokenFacts {
     pub source: TokenSource,
 }
 
+/// The code of what is told of another program that makes tokens for the account.
+pub const ANOTHER_LOGS_IN: &str = "another_program_logs_in";
+
 /// What went wrong, as `last_error` of the API shows it. Holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {

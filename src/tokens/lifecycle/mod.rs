@@ -56,7 +56,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use budget::{
     AttemptKind, Budget, CONSENTS_A_DAY, Killed, REFUSALS, TOTP_LEFT, TOTP_SECONDS, Unanswered, totp_step,
 };
-pub use facts::{Consumer, LoginMethods, TokenFacts, TokenSource, Trouble};
+pub use facts::{ANOTHER_LOGS_IN, Consumer, LoginMethods, TokenFacts, TokenSource, Trouble};
 pub use interface::{Action, AttemptOutcome, By, CheckOutcome, Event, Refusal, RetryAdvice, State, Strategy, Why};
 pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, Weekdays, india_date};
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::budget::AttemptKind;
-use super::facts::{TokenFacts, Trouble};
+use super::facts::{ANOTHER_LOGS_IN, TokenFacts, Trouble};
 use super::interface::{Action, State, Why};
 use super::schedule::{self, COOLDOWN, MarketCalendar, backoff, mix, plus};
 use super::{CHECK_TIME, HeldToken, Lifecycle, TokenHealth};
@@ -324,7 +324,7 @@ impl Lifecycle {
         let killed = self.budget.rival(now)?;
         let since = crate::domain::india::local(killed.since).strftime("%Y-%m-%d %H:%M");
         Some(Trouble {
-            code: "another_program_logs_in".into(),
+            code: ANOTHER_LOGS_IN.into(),
             summary: format!(
                 "another program makes tokens for this account, and each of its tokens kills ours: {} times since {since} IST ({})",
                 killed.times, killed.since

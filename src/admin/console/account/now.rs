@@ -19,6 +19,13 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
         } @else if let Some(problem) = account.problems.first() {
             p { (words::BAD) " " (words::problem(problem)) }
         } @else { p { (words::GOOD) " May trade." } }
+        @if let Some(found) = &account.elsewhere {
+            div.trouble data-code=(found.code) {
+                p { strong { (words::sentence(&found.summary)) } }
+                p { (words::sentence(found.action)) }
+                @if let Ok(at) = found.found_at.parse() { p.hint { "Seen " (page::time(at)) "." } }
+            }
+        }
         @if let Some(warning) = account.halt_warning { p.flash.bad { (warning) } }
         p { (next_login(shown)) }
         @if let Some(pin) = account.pin { p { (words::NEXT) " Pinned: only the " (pin) " address is used." } }

@@ -91,7 +91,7 @@ impl Driver {
             PendingCall::Check { .. } => {
                 let shared = Arc::clone(&self.shared);
                 running.push(Box::pin(async move {
-                    // What call takes is made when it has room: after a start every account waits for that.
+                    // What asking takes is made when it has room: after a start every account waits for that.
                     let room = Arc::clone(&shared.checks).acquire_owned();
                     tokio::select! {
                         biased;

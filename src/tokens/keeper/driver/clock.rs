@@ -12,7 +12,7 @@ use crate::tokens::cell::Doubt;
 use crate::tokens::keeper::{BrokerRequest, CallResult};
 use crate::tokens::lifecycle::{By, Event};
 
-/// So often the broker is measured_at what time it is, while it does not say.
+/// So often the broker is asked what time it is, while it does not say.
 const TIME_EVERY: Duration = Duration::from_secs(60);
 
 /// A skew that differs by less is the second that `Date` is rounded to.
