@@ -4,6 +4,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, header::HOST};
 
 use crate::broker::dhan::hosts::Service;
+use crate::broker::dhan::streams::StreamKind;
 use crate::config::{Config, Dhan};
 use crate::dispatch::reply::{Code, Problem};
 use crate::domain::{Authority, Host};
@@ -47,6 +48,7 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub struct Destinations {
     services: Vec<(Authority, Service)>,
+    streams: [(Authority, StreamKind); 4],
     allow: Vec<Authority>,
     api: Authority,
     /// Does the API's host stand for something else on another port?
@@ -68,6 +70,12 @@ impl Destinations {
     /// As configured.
     pub fn new(config: &Config) -> Self {
         let Dhan { api, auth, order_update, feed, depth20, depth200, images } = config.dhan.clone();
+        let streams = [
+            (feed.clone(), StreamKind::Feed),
+            (depth20.clone(), StreamKind::Depth20),
+            (depth200.clone(), StreamKind::Depth200),
+            (order_update.clone(), StreamKind::OrderUpdate),
+        ];
         let services = vec![
             (api.clone(), Service::Api),
             (auth, Service::Auth),
@@ -82,6 +90,7 @@ impl Destinations {
         Self {
             named_twice,
             services,
+            streams,
             allow: config.egress.allow.clone(),
             api,
             tunnel_hosts: config.proxy.tunnel_hosts.clone(),
@@ -101,6 +110,11 @@ impl Destinations {
     /// Is it the broker's API host?
     pub fn is_api(&self, authority: &Authority) -> bool {
         *authority == self.api
+    }
+
+    /// Which kind of socket a WebSocket host of the broker's has.
+    pub(super) fn stream_kind(&self, authority: &Authority) -> Option<StreamKind> {
+        self.streams.iter().find(|(known, _)| known == authority).map(|(_, kind)| *kind)
     }
 
     /// What becomes of `CONNECT authority`.

@@ -47,6 +47,7 @@ pub use listener_settings::{ListenError, ListenerSettings};
 pub use workers::Workers;
 
 use http1::ConnectionLimits;
+use websocket::StreamLimits;
 
 /// All that serving a request takes.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ pub struct Proxy {
     interceptor: intercept::Interceptor,
     settings: ArcSwap<ProxySettings>,
     workers: Workers,
+    streams: Arc<StreamLimits>,
     tasks: Tasks,
 }
 
@@ -93,7 +95,8 @@ impl Proxy {
         tasks: Tasks,
     ) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(ProxySettings::new(config));
-        Arc::new(Self { accounts, dispatcher, interceptor, settings, workers, tasks })
+        let streams = StreamLimits::new(Arc::clone(dispatcher.metrics().streams()));
+        Arc::new(Self { accounts, dispatcher, interceptor, settings, workers, streams, tasks })
     }
 
     /// Other settings for the requests to come.

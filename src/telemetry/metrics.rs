@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::access::Access;
+use super::streams::StreamMetrics;
 use super::totals::Totals;
 use crate::domain::places::ConnectionLimit;
 use crate::domain::{Outcome, Role, lock};
@@ -79,6 +80,7 @@ pub struct Metrics {
     houses: Mutex<Vec<(&'static str, Arc<ConnectionLimit>)>>,
     journal_writable: Gauge,
     journal_free_bytes: Gauge,
+    streams: Arc<StreamMetrics>,
     upstream: Histogram,
     overhead: Histogram,
 }
@@ -105,6 +107,7 @@ impl Default for Metrics {
             houses: Mutex::default(),
             journal_writable: Gauge::default(),
             journal_free_bytes: Gauge::default(),
+            streams: Arc::default(),
             upstream: seconds(),
             overhead: seconds(),
             registry: Registry::default(),
@@ -133,6 +136,7 @@ impl Default for Metrics {
         registry.register("journal_writable", writable, metrics.journal_writable.clone());
         let free = "Bytes that may still be written on the disk of the order journal";
         registry.register("journal_free_bytes", free, metrics.journal_free_bytes.clone());
+        metrics.streams.register(&mut registry);
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -174,6 +178,11 @@ impl Metrics {
     pub fn order_under_way(&self) -> InProgressGauge {
         self.under_way.inc();
         InProgressGauge(self.under_way.clone())
+    }
+
+    /// What is counted of WebSockets.
+    pub const fn streams(&self) -> &Arc<StreamMetrics> {
+        &self.streams
     }
 
     /// How the order journal stands.
