@@ -3,11 +3,13 @@
 //!
 //! Map: `handshake` is what is asked, `limits` what the broker bears, `relay` the life of a socket. Below it `frame` and
 //! `reader` read frames (`utf8` their texts), `lane` is one direction, `login` the order updates' first message,
-//! `liveness` who is still there, `token` whose token it is, `end` why it ends and what each side is told.
+//! `liveness` who is still there, `token` whose token it is, `end` why it ends and what each side is told, `farewell` how
+//! that is said.
 //!
 //! Not here: which leg a handshake goes by, and signing (`crate::dispatch`).
 
 mod end;
+mod farewell;
 mod frame;
 pub(super) mod fuzzing;
 mod handshake;

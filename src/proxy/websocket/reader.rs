@@ -231,8 +231,11 @@ mod tests {
 
     const MASK: Option<[u8; 4]> = Some([9, 8, 7, 6]);
 
+    /// Messages and control frames, unmasked.
+    type Found = Vec<(Opcode, Vec<u8>)>;
+
     /// What comes out when the bytes arrive so many at a time: all the bytes, the messages and controls, and how it ends.
-    fn read(sender: Sender, wire: &[u8], piece: usize) -> (Vec<u8>, Vec<(Opcode, Vec<u8>)>, Option<Violation>, usize) {
+    fn read(sender: Sender, wire: &[u8], piece: usize) -> (Vec<u8>, Found, Option<Violation>, usize) {
         let mut reader = FrameReader::new(sender, true);
         let (mut input, mut out, mut found, mut message) = (BytesMut::new(), Vec::new(), Vec::new(), Vec::new());
         let mut most = 0;

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::end::Why;
+use super::farewell::{self, Then};
 use super::frame::{Opcode, close_payload, code, encode, read_close};
 use super::lane::{Lane, Passed};
 use super::liveness::{Due, Liveness, Mark, Patience};
@@ -371,34 +372,30 @@ where
             Why::CallerLeft(_) | Why::CallerSilent => Then::End,
             // Nothing that it still says can be read.
             Why::CallerBroke(_) => Then::Discard,
-            _ => Then::HearClose,
+            Why::CallerClosed
+            | Why::BrokerClosed
+            | Why::NoLogin
+            | Why::BrokerLeft(_)
+            | Why::BrokerSilent
+            | Why::BrokerBroke(_)
+            | Why::Disconnected(_)
+            | Why::LoginRefused(_)
+            | Why::TokenReplaced
+            | Why::Over(_) => Then::HearClose,
         };
         let words = if self.closing.is_some() { "" } else { words };
         self.down.closed |= self.down.say(&encode(Opcode::Close, &close_payload(code, words), None));
         let to_broker = self.closing.map_or_else(|| why.to_broker(), |(_, said, _)| said);
         self.up.closed |= self.up.say(&encode(Opcode::Close, &close_payload(to_broker, ""), Some(mask())));
-        let farewell = self.patience.farewell;
+        let limit = self.patience.farewell;
         let Self { caller, broker, up, down, .. } = self;
         let Lane { reader, input, .. } = &mut Lane::new(FrameReader::new(Sender::Caller, false));
         std::mem::swap(reader, &mut up.reader);
         std::mem::swap(input, &mut up.input);
-        let tell_caller = async {
-            poll_fn(|cx| down.poll_write(caller, cx)).await?;
-            // What is still under way from it would be answered by a reset, and the Close be lost with that.
-            match then {
-                Then::End => {}
-                Then::Discard => discard(caller).await,
-                Then::HearClose => hear_close(caller, reader, input).await,
-            }
-            caller.shutdown().await
-        };
-        let tell_broker = async {
-            poll_fn(|cx| up.poll_write(broker, cx)).await?;
-            broker.shutdown().await
-        };
-        // Who does not take it in time is not told.
-        let _told =
-            tokio::join!(tokio::time::timeout(farewell, tell_caller), tokio::time::timeout(farewell, tell_broker),);
+        let (mut nobody, mut nothing) = (FrameReader::new(Sender::Broker, false), BytesMut::new());
+        let tell_caller = farewell::end(caller, down, (reader, input), then, limit);
+        let tell_broker = farewell::end(broker, up, (&mut nobody, &mut nothing), Then::End, limit);
+        tokio::join!(tell_caller, tell_broker);
     }
 
     /// Add what passed since the last time to the counters.
@@ -410,14 +407,6 @@ where
         );
         self.told = now;
     }
-}
-
-/// What is heard of a caller after our Close.
-#[derive(Clone, Copy, Debug)]
-enum Then {
-    End,
-    Discard,
-    HearClose,
 }
 
 const fn closed_by(first: Sender) -> Why {
@@ -433,27 +422,6 @@ fn mask() -> [u8; 4] {
     let mut mask = [0; 4];
     let _best_effort = getrandom::fill(&mut mask);
     mask
-}
-
-/// Read until the Close or the end.
-async fn hear_close<R: AsyncRead + Unpin>(from: &mut R, reader: &mut FrameReader, input: &mut BytesMut) {
-    loop {
-        match reader.next(input) {
-            Ok(Some(Piece::Control(Control { opcode: Opcode::Close, .. }))) | Err(_) => return,
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                if !matches!(from.read_buf(input).await, Ok(1..)) {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Read until the end.
-async fn discard<R: AsyncRead + Unpin>(from: &mut R) {
-    let mut some = [0; 512];
-    while matches!(from.read(&mut some).await, Ok(1..)) {}
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -83,7 +83,8 @@ impl End {
     async fn is_told(&mut self) -> (u16, String) {
         let (first, payload) = self.next().await.expect("a Close");
         assert_eq!(first, 0x88, "{payload:?}");
-        self.say(Opcode::Close, &payload[..payload.len().min(2)]).await;
+        let answer = encode(Opcode::Close, &payload[..payload.len().min(2)], if self.is_caller { MASK } else { None });
+        let _it_may_have_ended = self.io.write_all(&answer).await;
         let (code, words) = read_close(&payload).unwrap();
         (code, words.to_owned())
     }
@@ -311,10 +312,12 @@ async fn what_is_taken_away_ends_it_with_words() {
 #[tokio::test]
 async fn a_slow_reader_slows_the_broker_down_and_is_not_ended_while_it_reads() {
     let mut socket = open_with(StreamKind::Feed, false, 4096);
-    let frame = encode(Opcode::Binary, &[7; 3212], None);
+    let frames = encode(Opcode::Binary, &[7; 3212], None).repeat(100);
     let mut wrote = 0;
     // As much as it takes without anybody reading: our buffers, and the two in between.
-    while let Ok(done) = tokio::time::timeout(Duration::from_millis(200), socket.broker.io.write(&frame)).await {
+    while let Ok(done) =
+        tokio::time::timeout(Duration::from_millis(200), socket.broker.io.write(&frames[wrote..])).await
+    {
         wrote += done.unwrap();
         assert!(wrote < 64 * 1024, "it is held without a bound");
     }
