@@ -13,6 +13,7 @@ use crate::support::wait::wait_until;
 use crate::support::world::World;
 
 mod socket;
+mod strict_broker;
 
 use socket::{FEED, LOGIN, UPDATES, ask, feed};
 

@@ -53,6 +53,8 @@ pub(super) struct Conversation<C, B> {
     liveness: Liveness,
     /// Who said Close first, with which code, and until when the other's is waited for.
     closing: Option<(Sender, u16, Instant)>,
+    /// Something is due earlier than it was.
+    hurries: bool,
     /// The broker said that it ends the socket.
     disconnect: Option<Disconnect>,
     /// A binary message where only texts are: the broker refuses the login so.
@@ -121,6 +123,7 @@ where
             signed_at: login.is_none().then_some(now),
             login: login.map(LoginGate::new),
             closing: None,
+            hurries: false,
             disconnect: None,
             binary_on_text: false,
             dropped: 0,
@@ -149,7 +152,11 @@ where
             let due = self.next_due();
             tokio::select! {
                 biased;
-                why = poll_fn(|cx| self.poll(cx)) => return why,
+                ended = poll_fn(|cx| self.poll(cx)) => {
+                    if let Some(why) = ended {
+                        return why;
+                    }
+                }
                 why = &mut over => return Why::Over(why),
                 () = &mut replaced => return Why::TokenReplaced,
                 () = tokio::time::sleep_until(due) => {
@@ -198,8 +205,16 @@ where
         None
     }
 
-    /// Write, read and pass on, as long as there is anything to do.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
+    /// Write, read and pass on, as long as there is anything to do. `None` when what is due has to be looked at anew.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Why>> {
+        match self.poll_both(cx) {
+            Poll::Ready(why) => Poll::Ready(Some(why)),
+            Poll::Pending if std::mem::take(&mut self.hurries) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Why> {
         loop {
             let mut moved = false;
             if let Poll::Ready(Err(err)) = self.down.poll_write(&mut self.caller, cx) {
@@ -327,7 +342,9 @@ where
                 lane.pass(control.wire, true);
                 lane.closed = true;
                 let said = read_close(&control.payload).map_or(code::NO_STATUS, |(code, _)| code);
-                self.closing.get_or_insert((from, said, Instant::now() + self.patience.close));
+                let by = Instant::now() + self.patience.close;
+                self.hurries |= self.closing.is_none();
+                self.closing.get_or_insert((from, said, by));
             }
             Opcode::Ping | Opcode::Pong | Opcode::Continuation | Opcode::Text | Opcode::Binary => {
                 lane.pass(control.wire, true);

@@ -155,7 +155,8 @@ async fn who_does_not_answer_a_close_is_not_waited_for_for_long() {
     socket.caller.say(Opcode::Close, b"").await;
     assert_eq!(socket.broker.next().await, Some((0x88, Vec::new())));
     assert_eq!(socket.caller.next().await, Some((0x88, Vec::new())));
-    assert!(socket.began.elapsed() >= PATIENCE.close);
+    let waited = socket.began.elapsed();
+    assert!((PATIENCE.close..PATIENCE.ask_after).contains(&waited), "{waited:?}");
     assert_eq!(socket.ended.await.unwrap().why, "caller_closed");
 
     let mut socket = open(StreamKind::Feed);
