@@ -20,6 +20,7 @@ BIG = bytes(range(256)) * 12000
 
 
 async def talk(connection):
+    peer = connection.remote_address[0]
     try:
         async for message in connection:
             if message == "big":
@@ -32,7 +33,7 @@ async def talk(connection):
                 await connection.send(message)
     except ConnectionClosed:
         pass
-    end = {"code": connection.close_code, "reason": connection.close_reason, "peer": connection.remote_address[0]}
+    end = {"code": connection.close_code, "reason": connection.close_reason, "peer": peer}
     print(json.dumps(end), flush=True)
 
 
