@@ -313,6 +313,31 @@ fn websockets_gets_prices_and_order_updates_with_what_the_page_says() {
 }
 
 #[test]
+fn websocket_client_gets_prices_and_order_updates_with_what_the_page_says() {
+    for page in [Page::open(), Page::with_key()] {
+        let lines = page.run("websocket_client.sh");
+
+        assert_steps(&lines, &["ticker", "pong", "place", "alert"]);
+        assert_eq!((&lines[0]["code"], &lines[0]["securityId"]), (&2.into(), &11536.into()), "{}", lines[0]);
+        assert_eq!((&lines[1]["opcode"], &lines[1]["payload"]), (&10.into(), &"read?".into()));
+        assert_eq!(lines[3]["orderId"], lines[2]["body"]["orderId"]);
+    }
+}
+
+#[test]
+fn nodes_ws_gets_prices_with_what_the_page_says() {
+    need("node", "nodejs");
+    node::modules();
+    for page in [Page::open(), Page::with_key()] {
+        let lines = page.with_node_modules().run("node_ws.sh");
+
+        assert_steps(&lines, &["ticker", "closed"]);
+        assert_eq!((&lines[0]["code"], &lines[0]["securityId"]), (&2.into(), &11536.into()), "{}", lines[0]);
+        assert_eq!(lines[1]["code"], 1000, "the built-in broker's answer to a Close");
+    }
+}
+
+#[test]
 fn the_brokers_sdk_works_unmodified_with_what_the_page_says() {
     for page in [Page::open(), Page::with_key()] {
         let lines = page.run("sdk.sh");

@@ -149,7 +149,7 @@ async fn listen(trader: TestAccount, stranger: TestAccount, enough: Arc<AtomicBo
         let mut status = [0_u8; 12];
         stream.read_exact(&mut status).await.unwrap();
         let status = String::from_utf8_lossy(&status[9..]).into_owned();
-        assert!(matches!(status.as_str(), "101" | "502" | "503" | "504"), "{status}");
+        assert!(matches!(status.as_str(), "101" | "429" | "502" | "503" | "504"), "{status}");
     }
 }
 

@@ -57,6 +57,7 @@ mod speed;
 mod state;
 mod store_crash;
 mod storm;
+mod streams;
 mod support;
 mod tokens;
 mod transparent;

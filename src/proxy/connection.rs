@@ -291,7 +291,7 @@ impl Proxy {
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.
         let ended = self.http1(&mut listener, place, Some(tunnel), None, io).await;
         if let Some((io, Upgrade::WebSocket(relay, until))) = ended {
-            relay.run(io, &until).await;
+            Box::pin(relay.run(io, &until)).await;
         }
     }
 

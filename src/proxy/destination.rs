@@ -4,6 +4,7 @@ use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, Method, header::HOST};
 
 use crate::broker::dhan::hosts::Service;
+use crate::broker::dhan::streams::StreamKind;
 use crate::config::{Config, Dhan};
 use crate::dispatch::reply::{Code, Problem};
 use crate::domain::{Authority, Host};
@@ -47,14 +48,13 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub struct Destinations {
     services: Vec<(Authority, Service)>,
+    streams: [(Authority, StreamKind); 4],
     allow: Vec<Authority>,
     api: Authority,
     /// Does the API's host stand for something else on another port?
     named_twice: bool,
     tunnel_hosts: Vec<Host>,
     intercept: bool,
-    /// The hosts that speak WebSocket, by the words that stand for them behind `/ws/`.
-    streams: [(&'static str, Authority); 4],
 }
 
 /// What becomes of a `CONNECT`.
@@ -73,10 +73,10 @@ impl Destinations {
     pub fn new(config: &Config) -> Self {
         let Dhan { api, auth, order_update, feed, depth20, depth200, images } = config.dhan.clone();
         let streams = [
-            ("feed", feed.clone()),
-            ("depth20", depth20.clone()),
-            ("depth200", depth200.clone()),
-            ("order-update", order_update.clone()),
+            (feed.clone(), StreamKind::Feed),
+            (depth20.clone(), StreamKind::Depth20),
+            (depth200.clone(), StreamKind::Depth200),
+            (order_update.clone(), StreamKind::OrderUpdate),
         ];
         let services = vec![
             (api.clone(), Service::Api),
@@ -92,11 +92,11 @@ impl Destinations {
         Self {
             named_twice,
             services,
+            streams,
             allow: config.egress.allow.clone(),
             api,
             tunnel_hosts: config.proxy.tunnel_hosts.clone(),
             intercept: config.proxy.intercept,
-            streams,
         }
     }
 
@@ -112,6 +112,11 @@ impl Destinations {
     /// Is it the broker's API host?
     pub fn is_api(&self, authority: &Authority) -> bool {
         *authority == self.api
+    }
+
+    /// Which kind of socket a WebSocket host of the broker's has.
+    pub(super) fn stream_kind(&self, authority: &Authority) -> Option<StreamKind> {
+        self.streams.iter().find(|(known, _)| known == authority).map(|(_, kind)| *kind)
     }
 
     /// What becomes of `CONNECT authority`.
@@ -259,7 +264,7 @@ impl Destinations {
         let rest = raw.strip_prefix("/ws/")?;
         let ends = rest.find(['/', '?']).unwrap_or(rest.len());
         let (name, path) = rest.split_at_checked(ends)?;
-        let (_, authority) = self.streams.iter().find(|(known, _)| *known == name)?;
+        let (authority, _) = self.streams.iter().find(|(_, kind)| base_of(*kind) == name)?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Some((authority.clone(), path.parse().ok()?))
     }
@@ -275,6 +280,16 @@ impl Destinations {
 
     fn service(&self, authority: &Authority) -> Option<Service> {
         self.services.iter().find(|(known, _)| known == authority).map(|(_, service)| *service)
+    }
+}
+
+/// The word that stands for a stream's host behind `/ws/`.
+const fn base_of(kind: StreamKind) -> &'static str {
+    match kind {
+        StreamKind::Feed => "feed",
+        StreamKind::Depth20 => "depth20",
+        StreamKind::Depth200 => "depth200",
+        StreamKind::OrderUpdate => "order-update",
     }
 }
 

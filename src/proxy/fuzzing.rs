@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::destination::{Destinations, Target};
 use super::http1::{Connection, ConnectionLimits, ReadError};
-use super::websocket::{Login, caller_frames, text_frame};
+use super::websocket::{self, Login};
 use crate::domain::{Authority, ClientId};
 use crate::egress::fuzzing::{Fed, run};
 use crate::tokens::LiveToken;
@@ -69,27 +69,21 @@ pub fn for_broker(headers: &mut HeaderMap) {
     crate::dispatch::for_broker(headers);
 }
 
-/// What the order-update host hears of what a caller says: until its login was put in its place, and after it.
+/// What the order-update host hears of what a caller says, so many bytes at a time, and the code of the Close that
+/// ended it, if it was a violation of the protocol.
 #[expect(clippy::expect_used, reason = "a login that cannot be made would try nothing, and that is no success")]
-pub fn order_updates(said: Bytes, piece: usize) -> (Vec<u8>, Result<(), &'static str>) {
+pub fn order_updates(said: &[u8], piece: usize) -> (Vec<u8>, Option<u16>) {
     let token = LiveToken::new(LOGIN.1.to_owned().into(), Timestamp::MAX, "manual".into(), 1).expect("a token");
     let login = Login::new(ClientId::parse(LOGIN.0).expect("a client id"), Arc::new(token));
-    run(async {
-        let (mut caller, mut upstream, mut buffer) = (Fed::new(said, piece), Vec::new(), BytesMut::new());
-        let mut end = caller_frames(&mut caller, &mut upstream, &mut buffer, Some(&login)).await;
-        if end.is_ok() {
-            end = caller_frames(&mut caller, &mut upstream, &mut buffer, None).await;
-        }
-        (upstream, end)
-    })
+    websocket::fuzzing::order_updates(login, said, piece)
 }
 
 /// Client id and token of the login in [`order_updates`].
 pub const LOGIN: (&str, &str) = ("1000000001", "the-accounts-own-token");
 
-/// A masked text frame, if the payload fits one.
-pub fn text(payload: &[u8]) -> Option<Vec<u8>> {
-    text_frame(payload).ok()
+/// A masked text frame.
+pub fn text(payload: &[u8]) -> Vec<u8> {
+    websocket::fuzzing::text(payload)
 }
 
 /// A target as it was read.

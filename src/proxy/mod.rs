@@ -49,6 +49,7 @@ pub use listener_settings::{ListenError, ListenerSettings};
 pub use workers::Workers;
 
 use http1::ConnectionLimits;
+use websocket::StreamLimits;
 
 /// All that serving a request takes.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub struct Proxy {
     interceptor: intercept::Interceptor,
     settings: ArcSwap<ProxySettings>,
     workers: Workers,
+    streams: Arc<StreamLimits>,
     tasks: Tasks,
 }
 
@@ -95,7 +97,8 @@ impl Proxy {
         tasks: Tasks,
     ) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(ProxySettings::new(config));
-        Arc::new(Self { accounts, dispatcher, interceptor, settings, workers, tasks })
+        let streams = StreamLimits::new(Arc::clone(dispatcher.metrics().streams()));
+        Arc::new(Self { accounts, dispatcher, interceptor, settings, workers, streams, tasks })
     }
 
     /// Other settings for the requests to come.

@@ -1,7 +1,7 @@
 //! Where a request goes: its answer, with one line of the log and one count of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
@@ -15,11 +15,14 @@ use super::websocket;
 use crate::accounts::{Account, RequestClass};
 use crate::broker::dhan::endpoints::{self, Managed, Spelling, classify, spelling};
 use crate::broker::dhan::hosts::Service;
+use crate::broker::dhan::streams::StreamKind;
 use crate::dispatch::reply::{self, Body, Code, Problem};
 use crate::dispatch::{self, ApiRequest, NotConnected, legs, live, refuse_if_halted, sign};
 use crate::domain::{AccountName, Authority, random, steady};
 use crate::legs::Purpose;
 use crate::telemetry::access::Access;
+use crate::telemetry::streams::StreamOwner;
+use crate::tokens::lifecycle::By;
 use crate::tokens::placeholder;
 
 impl Proxy {
@@ -201,8 +204,9 @@ impl Proxy {
         }
         match target.service {
             Some(Service::Api) => self.api(exchange, inbound, target).await.map(Handled::Reply),
-            Some(service @ (Service::Feed | Service::OrderUpdate)) => {
-                Box::pin(self.websocket(exchange, service, inbound, target)).await
+            Some(Service::Feed | Service::OrderUpdate) => {
+                let kind = destinations.stream_kind(&target.authority).unwrap_or(StreamKind::Feed);
+                Box::pin(self.websocket(exchange, kind, inbound, target)).await
             }
             Some(Service::Images | Service::Auth) => {
                 let mut out = inbound.into_upstream(target);
@@ -258,37 +262,67 @@ impl Proxy {
     async fn websocket(
         &self,
         exchange: &mut Exchange<'_>,
-        service: Service,
+        kind: StreamKind,
         inbound: Inbound,
         target: Target,
     ) -> Result<Handled, Problem> {
         let account = exchange.account;
-        let handshake = websocket::Handshake::of(&inbound.method, &inbound.headers, service)?;
+        let handshake = websocket::Handshake::of(&inbound.method, &inbound.headers, kind)?;
+        let legs = legs(account)?;
+        let place = self.streams.enter(account.client_id(), kind).await?;
         let by = tokio::time::Instant::now() + exchange.settings.timing.read_timeout;
         let token = live(account, by).await?;
+        let (keeper, generation) = (Arc::clone(&account.keeper), token.generation());
+        let refused = move || keeper.refused(generation, By::Read);
+        let watch = websocket::TokenWatch::new(Arc::clone(&account.token), generation, refused);
         let mut out = inbound.into_upstream(target);
         dispatch::for_broker(&mut out.headers);
         handshake.request(&mut out.headers);
-        if service == Service::Feed {
-            out.path = sign::feed_query(&out.path, account, &token)?;
-            out.secret_path = true;
-        } else {
-            // Its login is its first frame; a query could only hold another one.
-            out.path = sign::no_query(&out.path);
-        }
+        let login = match kind {
+            StreamKind::OrderUpdate => {
+                // Its login is its first frame; a query could only hold another one.
+                out.path = sign::no_query(&out.path);
+                Some(websocket::Login::new(account.client_id().clone(), token))
+            }
+            StreamKind::Feed | StreamKind::Depth20 | StreamKind::Depth200 => {
+                out.path = sign::feed_query(&out.path, account, &token)?;
+                out.secret_path = true;
+                None
+            }
+        };
         out.upgrade = true;
-        let login =
-            (service == Service::OrderUpdate).then(|| websocket::Login::new(account.client_id().clone(), token));
-        let legs = legs(account)?;
         let mut until = TunnelLifetime::of(account, legs, exchange.listener, &self.tasks);
         let reply = dispatch::send(legs, &out, &mut exchange.record).await?;
         until.leg = exchange.record.leg.map(|role| legs.leg(role).barred());
+        if reply.status() == StatusCode::TOO_MANY_REQUESTS {
+            self.streams.refused(account.client_id(), retry_after(reply.headers()));
+        }
         if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Handled::Reply(reply));
         }
-        let (reply, relay) = websocket::Relay::new(reply, login)?;
+        let terms = websocket::Terms {
+            kind,
+            deflate: handshake.agreed(reply.headers())?,
+            login,
+            token: watch,
+            patience: websocket::Patience::USUAL,
+        };
+        let record = &exchange.record;
+        let owner = StreamOwner {
+            request_id: Arc::clone(record.request_id()),
+            account: account.name.clone(),
+            kind: kind.as_str(),
+            leg: record.leg,
+            source: record.source,
+        };
+        let (reply, relay) = websocket::Relay::new(reply, terms, owner, place)?;
         Ok(Handled::Upgrade(reply, Box::new(Upgrade::WebSocket(Box::new(relay), until))))
     }
+}
+
+/// How long the broker wants to be left alone. A date in its place says it no better.
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The gateway's own id of a request.

@@ -38,7 +38,35 @@ pub(super) struct TunnelLifetime {
     tasks: Tasks,
 }
 
+/// Why bytes may be passed on no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The account was deleted or is another customer's, or its pair was taken away or changed.
+    Account,
+    /// One of its client keys was taken away.
+    Keys,
+    /// The listener's settings were tightened, or it is gone.
+    Listener,
+    /// The leg turned out to be seen as another.
+    Leg,
+    /// The account was halted, and the bytes may be orders.
+    Halted,
+    /// The gateway stops.
+    Stopping,
+}
+
 impl TunnelLifetime {
+    /// One that ends when one of these is cancelled: the legs, the keys, the leg's standing.
+    #[cfg(test)]
+    pub(super) fn until(
+        legs: CancellationToken,
+        keys: CancellationToken,
+        leg: CancellationToken,
+        tasks: Tasks,
+    ) -> Self {
+        Self { legs, leg: Some(leg), keys, terms: None, blind: None, tasks }
+    }
+
     pub(super) fn of(account: &Account, legs: &Legs, listener: &ListenerContext, tasks: &Tasks) -> Self {
         Self {
             legs: legs.ended().clone(),
@@ -50,18 +78,20 @@ impl TunnelLifetime {
         }
     }
 
-    pub(super) async fn over(&self) {
+    /// Waits until that is so. Cancel-safe.
+    pub(super) async fn over(&self) -> Over {
         let cancelled = async |token: &Option<CancellationToken>| match token {
             Some(token) => token.cancelled().await,
             None => std::future::pending().await,
         };
         tokio::select! {
-            () = self.legs.cancelled() => {}
-            () = cancelled(&self.leg) => {}
-            () = self.keys.cancelled() => {}
-            () = cancelled(&self.terms) => {}
-            () = self.halted() => {}
-            () = self.tasks.stopping() => {}
+            biased;
+            () = self.tasks.stopping() => Over::Stopping,
+            () = self.legs.cancelled() => Over::Account,
+            () = self.keys.cancelled() => Over::Keys,
+            () = cancelled(&self.terms) => Over::Listener,
+            () = cancelled(&self.leg) => Over::Leg,
+            () = self.halted() => Over::Halted,
         }
     }
 
@@ -115,7 +145,7 @@ pub(super) async fn relay<IO: CallerStream>(caller: Rewind<IO>, mut upstream: Tc
     };
     tokio::select! {
         _ = joined => {}
-        () = until.over() => {}
+        _ = until.over() => {}
     }
 }
 

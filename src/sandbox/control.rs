@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use crate::domain::{ClientId, Pair};
 
 use super::reply::Reply;
-use super::{Account, AddressForm, Elsewhere, Fault, Habits, Sandbox, server};
+use super::{Account, AddressForm, Elsewhere, Fault, Habits, Sandbox, StreamFault, StreamHost, server};
 
 /// Serve until the process is to stop.
 pub(super) async fn serve(sandbox: Sandbox, listener: TcpListener) {
@@ -113,6 +113,10 @@ fn answer(sandbox: &Sandbox, method: &str, path: &str, body: &[u8]) -> Reply {
             })),
             None => missing(),
         },
+        (method, ["accounts", id, "sockets"]) => match known(id) {
+            Some(id) => sockets(sandbox, method, &id, body),
+            None => missing(),
+        },
         ("POST", ["accounts", id, "token"]) => match known(id) {
             Some(id) => Reply::json(StatusCode::CREATED, &json!({"access_token": sandbox.mint_token(&id)})),
             None => missing(),
@@ -143,6 +147,25 @@ fn faults(sandbox: &Sandbox, method: &str, body: &[u8]) -> Reply {
             sandbox.clear_faults();
             Reply::empty(StatusCode::NO_CONTENT)
         }
+        _ => missing(),
+    }
+}
+
+/// What an account's open sockets are, and what is to befall them.
+fn sockets(sandbox: &Sandbox, method: &str, id: &ClientId, body: &[u8]) -> Reply {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Given {
+        /// Of every kind without it.
+        kind: Option<StreamHost>,
+        fault: StreamFault,
+    }
+    match method {
+        "GET" => Reply::ok(&json!({"sockets": sandbox.sockets(id, None)})),
+        "POST" => match serde_json::from_slice::<Given>(body) {
+            Ok(given) => Reply::ok(&json!({"sockets": sandbox.befall(id, given.kind, given.fault)})),
+            Err(err) => bad(&err),
+        },
         _ => missing(),
     }
 }

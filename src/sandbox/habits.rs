@@ -49,6 +49,15 @@ pub struct Habits {
     pub kill_switch_needs_flat: bool,
     /// Nobody holds anything, which is an error of 500.
     pub no_holdings: bool,
+    /// End every socket by a reset when it has been open for so many milliseconds; one was seen to end at exactly
+    /// 300 s. `[B]`
+    pub socket_life_ms: Option<u64>,
+    /// Say a text that is no JSON on every socket, so many milliseconds apart.
+    pub socket_text_ms: Option<u64>,
+    /// Refuse a login of the order updates by a binary frame and a Close, in place of a reset. `[B]`
+    pub login_refusal_packet: bool,
+    /// Leave sockets open whose token has been replaced. `[C]`
+    pub sockets_outlive_token: bool,
     /// Nobody has the data plan: data is answered 401 whatever the token.
     pub no_data_plan: bool,
 }

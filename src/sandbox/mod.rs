@@ -29,6 +29,7 @@
 //! | a refusal that quotes the caller | fault `quote`: `access_token`, `correlation_id`, `body`, `path` |
 //! | a 200 whose orders are REJECTED, all or some, said or not | fault `reject_orders` (`first`, `silent`) |
 //! | a reply with a wrong `Date` | fault `dated` (`ahead`, in seconds) |
+//! | open sockets that end, fall silent or say odd things | [`StreamFault`], `POST /accounts/ID/sockets`; habits `socket_life_ms`, `socket_text_ms`, `login_refusal_packet`, `sockets_outlive_token` |
 //! | a connection that dies | fault `last_on_connection`, habit `idle_close_ms`, [`Door`], [`Sandbox::hang_up`] |
 //! | compressed replies, asked or not; broken ones | habit `compression`: `"asked"`, `{"always":"gzip"}`, `{"broken":"br"}`, `{"mislabelled":"deflate"}` |
 //! | paths in other spellings that reach the broker | habit `lax_paths` |
@@ -93,6 +94,7 @@ mod spelling;
 mod stream;
 mod tokens;
 mod triggers;
+mod trouble;
 mod verdict;
 mod websocket;
 mod world;
@@ -108,6 +110,7 @@ pub use registration::AddressForm;
 pub use row::Status;
 pub use scenario::{Aim, Effect, Scenario};
 pub use seen::Seen;
+pub use trouble::{StreamFault, StreamHost};
 pub use verdict::{Quoted, Verdict};
 
 /// How to start a [`Sandbox`].
@@ -418,6 +421,24 @@ impl Sandbox {
         let now = world.now();
         let (ledger, desk) = world.books(client_id).ok_or(Unfit::Account)?;
         ledger.put(desk, order, now)
+    }
+
+    /// How many sockets of this kind the account has open; of every kind without one.
+    pub fn sockets(&self, client_id: &ClientId, kind: Option<StreamHost>) -> usize {
+        let world = self.inner.world();
+        let sockets = world.ledger(client_id).map(|ledger| ledger.sockets.as_slice()).unwrap_or_default();
+        sockets.iter().filter(|socket| kind.is_none_or(|kind| kind == socket.kind)).count()
+    }
+
+    /// Let something befall the account's open sockets, of this kind or of every kind; how many those are.
+    pub fn befall(&self, client_id: &ClientId, kind: Option<StreamHost>, fault: StreamFault) -> usize {
+        let world = self.inner.world();
+        let Some(ledger) = world.ledger(client_id) else { return 0 };
+        let hit = ledger.sockets.iter().filter(|socket| kind.is_none_or(|kind| kind == socket.kind));
+        let hit: Vec<_> = hit.map(|socket| socket.sequence).collect();
+        let count = hit.len();
+        ledger.publish(world::Event::Befalls(hit, fault));
+        count
     }
 
     /// Make requests go wrong. Faults are tried in the order they were added.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::encoding::Encoding;
 use super::fault::{Action, Fault};
 use super::habits::{Compression, Habits};
+use super::trouble::StreamFault;
 use crate::domain::ClientId;
 
 /// A bad day.
@@ -34,6 +35,18 @@ pub enum Scenario {
     Compression,
     /// Every reply breaks off inside its compression.
     BrokenCompression,
+    /// Open sockets are told 805, as by a sixth of their kind.
+    TooManySockets,
+    /// Open sockets are told 807: the token has ended.
+    SocketToken,
+    /// Open sockets say nothing more, and stay.
+    SilentSockets,
+    /// Open sockets are reset without a Close.
+    ResetSockets,
+    /// Open sockets say a text that is no JSON.
+    SocketText,
+    /// Every socket is reset after a while.
+    ShortSockets,
 }
 
 /// How a scenario comes about.
@@ -45,6 +58,8 @@ pub enum Effect {
     Habits(Box<Habits>),
     /// The live token ends.
     EndToken,
+    /// Something befalls the sockets that are open.
+    Sockets(StreamFault),
 }
 
 impl Scenario {
@@ -67,6 +82,14 @@ impl Scenario {
             Self::Rejected => Action::RejectOrders { first: None, silent: false },
             Self::BadGateway => Action::BadGateway { executed: false },
             Self::DeadToken => return Effect::EndToken,
+            Self::TooManySockets => return Effect::Sockets(StreamFault::Disconnect { reason: 805 }),
+            Self::SocketToken => return Effect::Sockets(StreamFault::Disconnect { reason: 807 }),
+            Self::SilentSockets => return Effect::Sockets(StreamFault::Silence),
+            Self::ResetSockets => return Effect::Sockets(StreamFault::Reset),
+            Self::SocketText => return Effect::Sockets(StreamFault::Text),
+            Self::ShortSockets => {
+                return Effect::Habits(Box::new(Habits { socket_life_ms: Some(ms), ..Habits::default() }));
+            }
             Self::Compression => return compressed(Compression::Always(Encoding::Gzip)),
             Self::BrokenCompression => return compressed(Compression::Broken(Encoding::Gzip)),
         };

@@ -23,6 +23,7 @@ use super::row::Order;
 use super::seen::Record;
 use super::tokens::Token;
 use super::triggers::Forever;
+use super::trouble::{StreamFault, StreamHost};
 
 /// Events kept for a slow WebSocket; one that is further behind loses the oldest.
 const EVENTS: usize = 256;
@@ -34,7 +35,20 @@ pub(super) enum Event {
     Order(String),
     /// The live token is no longer the one given here.
     TokenDied(String),
+    /// Something befalls these sockets.
+    Befalls(Vec<u64>, StreamFault),
 }
+
+/// A socket that is open and let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenSocket {
+    /// The number of the request that opened it.
+    pub(super) sequence: u64,
+    pub(super) kind: StreamHost,
+}
+
+/// How many sockets of a kind an account may have: the next one ends the oldest.
+const SOCKETS: usize = 5;
 
 /// Everything the broker knows of one account.
 pub(super) struct Ledger {
@@ -51,6 +65,8 @@ pub(super) struct Ledger {
     pub(super) kill_switch: bool,
     pub(super) pnl_exit: Option<Value>,
     pub(super) events: broadcast::Sender<Event>,
+    /// Oldest first.
+    pub(super) sockets: Vec<OpenSocket>,
 }
 
 impl Ledger {
@@ -69,6 +85,7 @@ impl Ledger {
             kill_switch: false,
             pnl_exit: None,
             events: broadcast::Sender::new(EVENTS),
+            sockets: Vec::new(),
         }
     }
 
@@ -80,6 +97,22 @@ impl Ledger {
     /// Is this the first of them?
     pub(super) fn is_primary(&self, address: IpAddr) -> bool {
         self.primary.as_ref().is_some_and(|slot| slot.address == address)
+    }
+
+    /// Let a socket in. If it is the sixth of its kind, the oldest is told 805.
+    pub(super) fn let_in(&mut self, socket: OpenSocket) {
+        let same = self.sockets.iter().filter(|other| other.kind == socket.kind);
+        let oldest = same.clone().next().map(|other| other.sequence).filter(|_| same.count() >= SOCKETS);
+        if let Some(oldest) = oldest {
+            self.gone(oldest);
+            self.publish(Event::Befalls(vec![oldest], StreamFault::Disconnect { reason: 805 }));
+        }
+        self.sockets.push(socket);
+    }
+
+    /// This socket has ended.
+    pub(super) fn gone(&mut self, sequence: u64) {
+        self.sockets.retain(|socket| socket.sequence != sequence);
     }
 
     /// Tell the account's WebSockets; nobody listening is all right.

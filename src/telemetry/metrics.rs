@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::access::{Access, FirstSigned};
+use super::streams::StreamMetrics;
 use super::totals::Totals;
 use crate::domain::places::ConnectionLimit;
 use crate::domain::{Outcome, Role, lock};
@@ -82,6 +83,7 @@ pub struct Metrics {
     journal_free_bytes: Gauge,
     last_request: Gauge,
     without_request: Gauge,
+    streams: Arc<StreamMetrics>,
     upstream: Histogram,
     overhead: Histogram,
     first_signed: OnceLock<FirstSigned>,
@@ -111,6 +113,7 @@ impl Default for Metrics {
             journal_free_bytes: Gauge::default(),
             last_request: Gauge::default(),
             without_request: Gauge::default(),
+            streams: Arc::default(),
             upstream: seconds(),
             overhead: seconds(),
             first_signed: OnceLock::new(),
@@ -144,6 +147,7 @@ impl Default for Metrics {
         registry.register("last_request_timestamp_seconds", last, metrics.last_request.clone());
         let without = "Accounts of which no caller has asked for anything since the start";
         registry.register("accounts_without_request", without, metrics.without_request.clone());
+        metrics.streams.register(&mut registry);
         registry.register("upstream_seconds", "From sending to the head of the reply", metrics.upstream.clone());
         registry.register("overhead_seconds", "What the gateway adds to that", metrics.overhead.clone());
         let usual = |kind, leg| {
@@ -185,6 +189,11 @@ impl Metrics {
     pub fn order_under_way(&self) -> InProgressGauge {
         self.under_way.inc();
         InProgressGauge(self.under_way.clone())
+    }
+
+    /// What is counted of WebSockets.
+    pub const fn streams(&self) -> &Arc<StreamMetrics> {
+        &self.streams
     }
 
     /// How the order journal stands.

@@ -7,6 +7,7 @@ pub mod history;
 mod logs;
 mod metrics;
 mod seldom;
+pub mod streams;
 pub mod totals;
 
 pub use logs::{flush as flush_logs, print, say, set_level as set_log_level, start as start_logs};

@@ -56,11 +56,29 @@ impl TokenCell {
             Some(old) if old.generation() > token.generation() => Some(Arc::clone(old)),
             Some(_) | None => Some(Arc::clone(&token)),
         });
+        self.changed.notify_waiters();
     }
 
     /// What there is, live or not.
     pub fn last(&self) -> Option<Arc<LiveToken>> {
         self.last.load_full()
+    }
+
+    /// Has a newer token taken the place of this generation's?
+    pub fn has_replaced(&self, generation: u64) -> bool {
+        self.last.load().as_ref().is_some_and(|last| last.generation() > generation)
+    }
+
+    /// Waits until a newer token has taken the place of this generation's. Cancel-safe.
+    pub async fn replaced(&self, generation: u64) {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.has_replaced(generation) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// This generation signs no longer: the broker refused it.
@@ -130,6 +148,13 @@ impl TokenCell {
             drop(last);
             self.changed.notify_waiters();
         }
+    }
+
+    /// As its keeper publishes a token that signs.
+    #[cfg(test)]
+    pub(crate) fn publish_live(&self, generation: u64) {
+        let (state, signing) = (Some(State::Live), Some(generation));
+        self.publish(TokenStatus { state, signing, ..TokenStatus::default() });
     }
 
     /// Nothing panics while it is held.

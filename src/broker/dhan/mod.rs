@@ -5,4 +5,5 @@ pub mod endpoints;
 pub mod errors;
 pub mod hosts;
 pub mod limits;
+pub mod streams;
 pub mod token;

@@ -31,6 +31,7 @@ const ANSWER: Duration = Duration::from_secs(10);
   sixgate sandbox fault too-many --times 3       # 429 for three orders
   sixgate sandbox fault refused-address          # \"Invalid IP\" once: the other leg is used
   sixgate sandbox fault dead-token               # every account's token ends
+  sixgate sandbox fault silent-sockets           # open WebSockets stay, and say nothing more
   sixgate sandbox fault compression              # every reply is gzip, until cleared
   sixgate sandbox fault lost --path /v2/super    # of super orders
   sixgate sandbox fault clear                    # all is well again")]
@@ -55,7 +56,7 @@ pub(super) struct FaultArguments {
     /// For paths that begin so
     #[arg(long, default_value = "/v2/orders")]
     path: String,
-    /// The delay of slow and late, in milliseconds
+    /// The delay of slow and late, the life of short-sockets, in milliseconds
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 5000)]
     ms: u64,
     /// The control listener [default: that of the sandbox that runs, else http://127.0.0.1:8444]
@@ -90,6 +91,18 @@ enum What {
     Compression,
     /// Every reply breaks off inside its compression, until cleared
     BrokenCompression,
+    /// Open WebSockets are told 805: too many of their kind
+    TooManySockets,
+    /// Open WebSockets are told 807: the token has ended
+    SocketToken,
+    /// Open WebSockets say nothing more, and stay open
+    SilentSockets,
+    /// Open WebSockets are reset without a Close
+    ResetSockets,
+    /// Open WebSockets say a text that is no JSON
+    SocketText,
+    /// WebSockets opened from now on are reset after --ms, until cleared
+    ShortSockets,
     /// Nothing new: show what is still to go wrong
     List,
     /// Nothing goes wrong any more
@@ -111,6 +124,12 @@ impl What {
             Self::BadGateway => Scenario::BadGateway,
             Self::Compression => Scenario::Compression,
             Self::BrokenCompression => Scenario::BrokenCompression,
+            Self::TooManySockets => Scenario::TooManySockets,
+            Self::SocketToken => Scenario::SocketToken,
+            Self::SilentSockets => Scenario::SilentSockets,
+            Self::ResetSockets => Scenario::ResetSockets,
+            Self::SocketText => Scenario::SocketText,
+            Self::ShortSockets => Scenario::ShortSockets,
             Self::List | Self::Clear => return None,
         })
     }
@@ -152,18 +171,30 @@ async fn apply(control: &Control, arguments: &FaultArguments) -> Result<(), Call
         Effect::Habits(habits) => {
             let habits = serde_json::to_value(habits).map_err(|err| CallError::Client(err.to_string()))?;
             control.call(Method::PUT, "habits", Some(habits)).await?;
-            table::print("so it is for every reply, until `sixgate sandbox fault clear`")
+            table::print("so it is from now on, until `sixgate sandbox fault clear`")
+        }
+        Effect::Sockets(fault) => {
+            let body = serde_json::json!({ "fault": fault });
+            for id in customers(control, arguments).await? {
+                control.call(Method::POST, &format!("accounts/{id}/sockets"), Some(body.clone())).await?;
+            }
+            table::print("it has befallen every socket that is open")
         }
         Effect::EndToken => {
-            let ids = match &arguments.client_id {
-                Some(id) => vec![id.to_string()],
-                None => control.customers().await?,
-            };
+            let ids = customers(control, arguments).await?;
             for id in &ids {
                 control.call(Method::DELETE, &format!("accounts/{id}/token"), None).await?;
             }
             table::print(&format!("the tokens of {} accounts have ended", ids.len()))
         }
+    }
+}
+
+/// The one that is meant, or all.
+async fn customers(control: &Control, arguments: &FaultArguments) -> Result<Vec<String>, CallError> {
+    match &arguments.client_id {
+        Some(id) => Ok(vec![id.to_string()]),
+        None => control.customers().await,
     }
 }
 

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::sandbox::data;
-
-use super::Kind;
+use crate::sandbox::trouble::StreamHost as Kind;
 
 /// What one instrument is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +60,17 @@ impl Feed {
         let levels = if self.kind == Kind::Depth200 { 200 } else { 20 };
         let (packet, begin) = match (self.kind, request.request_code) {
             (_, 12) => return None,
-            (Kind::Market, 15 | 16) => (Packet::Ticker, request.request_code == 15),
-            (Kind::Market, 17 | 18) => (Packet::Quote, request.request_code == 17),
-            (Kind::Market, 21 | 22) => (Packet::Full, request.request_code == 21),
+            (Kind::Feed, 15 | 16) => (Packet::Ticker, request.request_code == 15),
+            (Kind::Feed, 17 | 18) => (Packet::Quote, request.request_code == 17),
+            (Kind::Feed, 21 | 22) => (Packet::Full, request.request_code == 21),
             // The documents disagree about the code that ends it.
             (Kind::Depth20 | Kind::Depth200, 23..=25) => (Packet::Depth(levels), request.request_code == 23),
             _ => return Some(Vec::new()),
         };
         let named = request.instrument_list.into_iter().chain(request.single);
-        let wanted: Vec<_> = named.filter_map(|instrument| Subscription::read(packet, &instrument)).collect();
+        let mut wanted: Vec<_> = named.filter_map(|instrument| Subscription::read(packet, &instrument)).collect();
+        // Measured: the full mode of an index is dropped without a word.
+        wanted.retain(|subscription| (subscription.packet, subscription.segment) != (Packet::Full, 0));
         self.subscriptions.retain(|subscription| !wanted.contains(subscription));
         if !begin {
             return Some(Vec::new());
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn packets_are_as_long_as_the_sdk_unpacks_them() {
         for (code, first, length) in [(15, 2, 16), (17, 4, 50), (21, 8, 162)] {
-            let packets = Feed::new(Kind::Market).subscribe(&request(code), NOW).unwrap();
+            let packets = Feed::new(Kind::Feed).subscribe(&request(code), NOW).unwrap();
             assert_eq!(packets.len(), 1);
             assert_eq!((packets[0][0], packets[0].len()), (first, length));
             assert_eq!(packets[0][1..3], (length as u16).to_le_bytes());
@@ -198,8 +199,15 @@ mod tests {
     }
 
     #[test]
+    fn an_index_has_no_full_mode() {
+        let index = br#"{"RequestCode":21,"InstrumentCount":1,"InstrumentList":[{"ExchangeSegment":"IDX_I","SecurityId":"13"}]}"#;
+        let mut feed = Feed::new(Kind::Feed);
+        assert!(feed.subscribe(index, NOW).unwrap().is_empty() && feed.packets(NOW).is_empty());
+    }
+
+    #[test]
     fn what_was_unsubscribed_is_silent() {
-        let mut feed = Feed::new(Kind::Market);
+        let mut feed = Feed::new(Kind::Feed);
         feed.subscribe(&request(15), NOW);
         feed.subscribe(&request(15), NOW);
         assert_eq!(feed.packets(NOW).len(), 1, "twice is once");

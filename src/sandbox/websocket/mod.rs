@@ -30,7 +30,8 @@ use super::api::query_value;
 use super::reply::{self, Reply};
 use super::stream::{Stream, host, name_only};
 use super::tokens::{Consumer, TokenState};
-use super::world::Event;
+use super::trouble::{self, StreamFault, StreamHost as Kind};
+use super::world::{Event, OpenSocket};
 
 use feed::Feed;
 use frames::{Frame, Opcode};
@@ -45,29 +46,22 @@ const RESET_AFTER: Duration = Duration::from_millis(10);
 /// How long the login frame may take. [C]
 const LOGIN: Duration = Duration::from_secs(30);
 
+/// What some brokers say to keep a socket alive; here where a test wants it.
+const HEARTBEAT: &[u8] = b"heartbeat";
+
 const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
 const PROTOCOL: u16 = 1002;
 
 /// Which of the broker's sockets a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    OrderUpdate,
-    Market,
-    Depth20,
-    Depth200,
-}
-
-impl Kind {
-    fn of(host: &str, path: &str) -> Option<Self> {
-        match (host.split('.').next()?, path) {
-            ("api-order-update", "/" | "") => Some(Self::OrderUpdate),
-            ("api-feed", "/" | "") => Some(Self::Market),
-            ("depth-api-feed", "/twentydepth") => Some(Self::Depth20),
-            // Documents and SDK disagree; both are taken.
-            ("full-depth-api", "/" | "" | "/twohundreddepth") => Some(Self::Depth200),
-            _ => None,
-        }
+fn kind_of(host: &str, path: &str) -> Option<Kind> {
+    match (host.split('.').next()?, path) {
+        ("api-order-update", "/" | "") => Some(Kind::OrderUpdate),
+        ("api-feed", "/" | "") => Some(Kind::Feed),
+        ("depth-api-feed", "/twentydepth") => Some(Kind::Depth20),
+        // Documents and SDK disagree; both are taken.
+        ("full-depth-api", "/" | "" | "/twohundreddepth") => Some(Kind::Depth200),
+        _ => None,
     }
 }
 
@@ -94,7 +88,7 @@ pub(super) fn accept(
     };
     let named = host(parts).map(name_only).unwrap_or_default();
     let (path, now) = (parts.uri.path(), inner.world().now());
-    let Some(kind) = Kind::of(named, path) else { return refuse(reply::not_found(path, now)) };
+    let Some(kind) = kind_of(named, path) else { return refuse(reply::not_found(path, now)) };
     let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
     let version = parts.headers.get(header::SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes);
     let (Some(key), Some(b"13")) = (key, version) else { return refuse(Reply::empty(StatusCode::BAD_REQUEST)) };
@@ -155,13 +149,19 @@ impl Visit {
     async fn serve(self, mut socket: Socket, query: Option<Login>) {
         let login = match self.kind {
             Kind::OrderUpdate => self.login_frame(&mut socket).await,
-            Kind::Market | Kind::Depth20 | Kind::Depth200 => query,
+            Kind::Feed | Kind::Depth20 | Kind::Depth200 => query,
         };
         let admitted = login.and_then(|login| self.admit(login));
         let Some((token, events)) = admitted else {
             tokio::time::sleep(RESET_AFTER).await;
+            if self.kind == Kind::OrderUpdate && self.inner.world().desk.habits.login_refusal_packet {
+                let _gone = socket.send(Opcode::Binary, &trouble::disconnect(self.kind, 809)).await;
+                let _gone = socket.close(NORMAL).await;
+                return;
+            }
             return socket.reset();
         };
+        let _open = Open { inner: Arc::clone(&self.inner), sequence: self.sequence };
         let session = Session {
             feed: (self.kind != Kind::OrderUpdate).then(|| Feed::new(self.kind)),
             token,
@@ -202,6 +202,7 @@ impl Visit {
     /// client id the token's.
     fn admit(&self, login: Login) -> Option<(String, broadcast::Receiver<Event>)> {
         let mut world = self.inner.world();
+        let socket = OpenSocket { sequence: self.sequence, kind: self.kind };
         let account = match world.account_of(&login.token, world.now()) {
             TokenState::Live(client_id) => Some(client_id),
             TokenState::Dead | TokenState::Expired => None,
@@ -212,6 +213,9 @@ impl Visit {
         let refused = self.kind == Kind::Depth200 && !web
             || account.as_ref().map(ClientId::as_str) != Some(login.client_id.as_str());
         let events = ledger.filter(|_| !refused).map(|ledger| ledger.events.subscribe());
+        if let Some(ledger) = account.as_ref().filter(|_| !refused).and_then(|id| world.ledger_mut(id)) {
+            ledger.let_in(socket);
+        }
         world.seen.update(self.sequence, |seen| {
             seen.token = Some(login.token.clone());
             seen.client_id_header = Some(login.client_id);
@@ -223,6 +227,13 @@ impl Visit {
     async fn converse(&self, socket: &mut Socket, mut session: Session) -> std::io::Result<()> {
         let mut ping = interval_at(Instant::now() + PING, PING);
         let mut tick = interval_at(Instant::now() + TICK, TICK);
+        let (life, texts) = {
+            let habits = &self.inner.world().desk.habits;
+            (habits.socket_life_ms, habits.socket_text_ms)
+        };
+        let mut life = pin!(after(life));
+        let every = Duration::from_millis(texts.unwrap_or(u64::from(u32::MAX)).max(1));
+        let mut text = interval_at(Instant::now() + every, every);
         loop {
             tokio::select! {
                 message = socket.next() => match message {
@@ -235,8 +246,15 @@ impl Visit {
                         socket.send(Opcode::Text, text.as_bytes()).await?;
                     }
                     Ok(Event::TokenDied(token)) if token == session.token => {
-                        socket.reset_when_dropped();
-                        return Ok(());
+                        if !self.inner.world().desk.habits.sockets_outlive_token {
+                            socket.reset_when_dropped();
+                            return Ok(());
+                        }
+                    }
+                    Ok(Event::Befalls(whom, fault)) if whom.contains(&self.sequence) => {
+                        if self.suffer(socket, fault).await? == Then::End {
+                            return Ok(());
+                        }
                     }
                     Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
@@ -250,8 +268,61 @@ impl Visit {
                 _ = tick.tick() => for packet in session.packets() {
                     socket.send(Opcode::Binary, &packet).await?;
                 },
+                _ = text.tick() => socket.send(Opcode::Text, HEARTBEAT).await?,
+                () = life.as_mut() => {
+                    socket.reset_when_dropped();
+                    return Ok(());
+                }
                 () = self.inner.tasks.stopping() => return socket.close(GOING_AWAY).await,
             }
+        }
+    }
+
+    /// What befalls it befalls it now.
+    async fn suffer(&self, socket: &mut Socket, fault: StreamFault) -> std::io::Result<Then> {
+        match fault {
+            StreamFault::Text => {
+                socket.send(Opcode::Text, HEARTBEAT).await?;
+                return Ok(Then::GoOn);
+            }
+            StreamFault::Disconnect { reason } => {
+                socket.send(Opcode::Binary, &trouble::disconnect(self.kind, reason)).await?;
+                socket.io.shutdown().await?;
+            }
+            // Longer than anybody may wait for a word.
+            StreamFault::Silence => tokio::select! {
+                () = tokio::time::sleep(SILENCE * 2) => {}
+                () = self.inner.tasks.stopping() => {}
+            },
+            StreamFault::Reset => socket.reset_when_dropped(),
+            StreamFault::Close { code } => socket.close(code).await?,
+        }
+        Ok(Then::End)
+    }
+}
+
+/// Resolves after so many milliseconds, if it is so many.
+async fn after(milliseconds: Option<u64>) {
+    match milliseconds {
+        Some(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A socket that is let in, until it ends.
+struct Open {
+    inner: Arc<Inner>,
+    sequence: u64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut world = self.inner.world();
+        let owner = world.ledgers().find(|ledger| ledger.sockets.iter().any(|open| open.sequence == self.sequence));
+        if let Some(id) = owner.map(|ledger| ledger.account.client_id.clone())
+            && let Some(ledger) = world.ledger_mut(&id)
+        {
+            ledger.gone(self.sequence);
         }
     }
 }
