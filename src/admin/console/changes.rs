@@ -116,7 +116,7 @@ fn value(value: Option<&str>) -> String {
         let shown: Vec<String> = match serde_json::from_str(text).ok()? {
             Value::Object(object) => object.values().map(told).collect(),
             Value::Array(list) => list.iter().map(told).collect(),
-            _ => return None,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
         };
         Some(shown.join(" and "))
     };
