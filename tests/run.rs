@@ -35,7 +35,8 @@ impl Demo {
         python();
         let folder = tempfile::tempdir().unwrap();
         let mut command = Place::alone().command(env!("CARGO_BIN_EXE_sixgate"));
-        command.args(["serve", "--sandbox", "--state", "state"]);
+        // Not `state`: commands in this folder would take it for that of a gateway of their own.
+        command.args(["serve", "--sandbox", "--state", "demo-state"]);
         command.env("SIXGATE_LISTENER_0_ADDRESS", "127.0.0.1:0").env("SIXGATE_ADMIN_ADDRESS", "127.0.0.1:0");
         command.env("XDG_RUNTIME_DIR", folder.path()).env("TMPDIR", folder.path());
         if key_required {
