@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 
-use super::Accounts;
 use crate::config::Listener;
 
 /// So much is kept of what a program says of itself.
@@ -123,29 +122,6 @@ fn shown(program: &[u8]) -> Option<String> {
         program.iter().filter(|byte| matches!(byte, b' '..=b'~')).map(|byte| char::from(*byte)).collect();
     let hides = ["eyJ", "sgk_", "sga_"].iter().any(|begins| text.contains(begins));
     Some(text.trim().to_owned()).filter(|text| !text.is_empty() && !hides)
-}
-
-/// What is known of the last requests of all accounts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LastRequests {
-    /// The newest of them.
-    pub newest: Option<Timestamp>,
-    /// How many accounts had none since the start.
-    pub without: u64,
-}
-
-impl Accounts {
-    /// The last requests of all accounts: a walk over all of them.
-    pub fn last_requests(&self) -> LastRequests {
-        let mut all = LastRequests::default();
-        for row in self.rows.pin().values() {
-            match row.last_request.view() {
-                Some(last) => all.newest = all.newest.max(Some(last.at)),
-                None => all.without += 1,
-            }
-        }
-        all
-    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub use error::AccountError;
 pub use halt_all::HaltedNow;
 pub use key_use::{KeyUse, KeyView};
 pub use keys::{ClientKeys, NewKey};
-pub use last_request::{LastRequest, LastRequestView, LastRequests, RequestClass};
+pub use last_request::{LastRequest, LastRequestView, RequestClass};
 pub use login_secrets::SecretsSet;
 pub use pairs::Assigned;
 pub use reserve::Reserved;

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::{Account, Accounts};
 use crate::domain::AccountName;
 use crate::domain::problem::Invalid;
@@ -295,6 +297,29 @@ impl Accounts {
         found.sort_unstable_by(by_position);
         let next = found.last().filter(|_| more).map(|(position, _)| position.clone());
         Overview { rows: found.into_iter().map(|(_, row)| row).collect(), next, counts }
+    }
+}
+
+/// What is known of the last requests of all accounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastRequests {
+    /// The newest of them.
+    pub newest: Option<Timestamp>,
+    /// How many accounts had none since the start.
+    pub without: u64,
+}
+
+impl Accounts {
+    /// The last requests of all accounts: a walk over all of them.
+    pub fn last_requests(&self) -> LastRequests {
+        let mut all = LastRequests::default();
+        for row in self.rows.pin().values() {
+            match row.last_request.view() {
+                Some(last) => all.newest = all.newest.max(Some(last.at)),
+                None => all.without += 1,
+            }
+        }
+        all
     }
 }
 
