@@ -185,6 +185,9 @@ fn programs_that_know_no_proxy_trade_isolated() {
     let list = demo.values(ISOLATED, &["node", "--input-type=module", "-e", script]);
     assert_eq!(list[0]["status"], 200, "{list:?}");
     assert_eq!(list[0]["body"].as_array().map(Vec::len), Some(1), "{list:?}");
+    // Without TLS, too.
+    let list = demo.values(ISOLATED, &["curl", "-sS", "--fail-with-body", "http://api.dhan.co/v2/orders"]);
+    assert_eq!(list[0].as_array().map(Vec::len), Some(1), "{list:?}");
 }
 
 #[test]
