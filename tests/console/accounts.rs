@@ -93,8 +93,8 @@ fn the_page_of_an_account_has_all_its_sections() {
         "Logged in; the token lives until",
         "None today.",
         "In a second",
-        "created",
-        "addresses given",
+        "create the account",
+        "give it addresses",
     ]);
     // Pinned and let go.
     browser.follow("/console/accounts/a1/leg", &[("pin", "secondary")]).has(&["Only the secondary address is used"]);

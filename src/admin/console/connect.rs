@@ -54,7 +54,8 @@ pub(super) fn listener(open: &[OpenListener], account: &str) -> Option<(String, 
     let serves =
         |listener: &&OpenListener| listener.listener.account.as_ref().is_none_or(|own| own.as_str() == account);
     let needs_key = |listener: &OpenListener| listener.listener.client_key == ClientKey::Required;
-    let tcp = |listener: &&OpenListener| listener.at.starts_with("http");
+    // A transparent one is no proxy.
+    let tcp = |listener: &&OpenListener| listener.at.starts_with("http") && !listener.listener.transparent;
     let own = open
         .iter()
         .filter(serves)

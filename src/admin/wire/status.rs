@@ -47,6 +47,8 @@ pub(crate) struct ListenerBody {
     pub tls: bool,
     /// Does a peer's uid say which account it is?
     pub by_uid: bool,
+    /// Does it answer as if it were the broker, and is no proxy?
+    pub transparent: bool,
 }
 
 impl From<&OpenListener> for ListenerBody {
@@ -58,6 +60,7 @@ impl From<&OpenListener> for ListenerBody {
             client_key: listener.client_key == ClientKey::Required,
             tls: listener.tls.is_some(),
             by_uid: !listener.uids.is_empty(),
+            transparent: listener.transparent,
         }
     }
 }

@@ -73,7 +73,9 @@ impl std::fmt::Display for At {
 /// [`CallError::Usage`] when there is none.
 pub(super) fn choose(status: &Value, account: &str, admin: &Location, unix: bool) -> Result<Door, CallError> {
     let elsewhere = elsewhere(admin);
-    let doors = list(status, "/listeners").iter().filter_map(|listener| {
+    // A transparent one is no proxy.
+    let proxies = list(status, "/listeners").iter().filter(|listener| !is(listener, "/transparent"));
+    let doors = proxies.filter_map(|listener| {
         let own = maybe(listener, "/account");
         let needs_key = is(listener, "/client_key");
         // Without a key, and for no account: the peer's uid decides, and nobody says which one is whose.
@@ -130,6 +132,7 @@ mod tests {
             listener("unix:/run/beta.sock", Some("beta"), false),
             listener("http://127.0.0.1:8080", Some("alpha"), false),
             listener("http://127.0.0.1:8081", Some("gamma"), true),
+            json!({ "at": "http://[::1]:443", "account": "gamma", "client_key": false, "transparent": true }),
         ] })
     }
 
