@@ -385,7 +385,7 @@ fn the_shipped_files_examples_pass_the_check() {
         std::fs::write(folder.path().join(file), "-----BEGIN").unwrap();
     }
     let config = from_text("test.toml", folder.path(), &with_examples(), &BTreeMap::new()).unwrap();
-    assert_eq!(config.listeners.len(), 4);
+    assert_eq!(config.listeners.len(), 6);
     assert_eq!(config.pools.len(), 1);
     assert_eq!(config.egress.resolve.len(), 1);
     assert!(config.admin.viewer_token_file.is_some());

@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::destination::Form;
-use super::exchange::TunnelContext;
 use super::listener_settings::ListenerSettings;
 use crate::accounts::{Account, Accounts, ClientKeys, KeyUse};
 use crate::broker::dhan::endpoints::Endpoint;
@@ -167,8 +166,8 @@ impl ListenerContext {
     }
 
     /// On a listener without client keys any web page open on this host could
-    /// place orders: refuse whatever a browser sent. `target` is what the request asks for, `inside` the tunnel that it
-    /// came through.
+    /// place orders: refuse whatever a browser sent. `target` is what the request asks for; `inside_tls`: it came through
+    /// TLS that ended here.
     ///
     /// `Sec-Fetch-Mode` alone is no browser: Node's `fetch` sends it and nothing else of its kind.
     ///
@@ -179,7 +178,7 @@ impl ListenerContext {
         headers: &HeaderMap,
         form: Form,
         target: &str,
-        inside: Option<&TunnelContext>,
+        inside_tls: bool,
     ) -> Result<(), Problem> {
         if self.listener.client_key == ClientKey::Required {
             return Ok(());
@@ -191,7 +190,7 @@ impl ListenerContext {
                  use a listener with client_key = \"required\""
             ));
         }
-        if headers.contains_key(ORIGIN) && !self.is_own_origin(headers, form, target, inside) {
+        if headers.contains_key(ORIGIN) && !self.is_own_origin(headers, form, target, inside_tls) {
             return refused(
                 "the header Origin is what a browser sends, and this listener asks for no client key; leave it out (on \
                  a WebSocket it may name the target's own scheme, host and port), or use a listener with client_key = \
@@ -240,7 +239,7 @@ impl ListenerContext {
 
     /// Does a WebSocket's handshake name as its origin what it asks for? `websocket-client` does, and no page of
     /// another site can.
-    fn is_own_origin(&self, headers: &HeaderMap, form: Form, target: &str, inside: Option<&TunnelContext>) -> bool {
+    fn is_own_origin(&self, headers: &HeaderMap, form: Form, target: &str, inside_tls: bool) -> bool {
         let text = |name| {
             let mut values = headers.get_all(name).iter();
             match (values.next(), values.next()) {
@@ -251,17 +250,17 @@ impl ListenerContext {
         if !text(UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
             return false;
         }
-        let asked = match (form, inside) {
-            (Form::Absolute, _) => origin(target.split_once("://").map_or("", |(scheme, rest)| {
+        let asked = match form {
+            Form::Absolute => origin(target.split_once("://").map_or("", |(scheme, rest)| {
                 let ends = rest.find(['/', '?']).unwrap_or(rest.len());
                 target.get(..scheme.len() + 3 + ends).unwrap_or_default()
             })),
-            (Form::Intercepted, Some(tunnel)) => {
+            Form::Intercepted => {
                 // Which must be the tunnel's host: what reads the target refuses another.
-                let scheme = if tunnel.tls { "https" } else { "http" };
+                let scheme = if inside_tls { "https" } else { "http" };
                 text(HOST).and_then(|host| origin(&format!("{scheme}://{host}")))
             }
-            (Form::Origin, _) | (Form::Intercepted, None) => {
+            Form::Origin => {
                 let scheme = if self.listener.tls.is_some() { "https" } else { "http" };
                 text(HOST).and_then(|host| origin(&format!("{scheme}://{host}")))
             }
@@ -404,8 +403,6 @@ mod tests {
     /// Any page open on this host could place orders; and Node's `fetch` and Python's `websocket-client` are no pages.
     #[test]
     fn what_a_browser_sends_is_refused_and_what_a_library_sends_is_not() {
-        let authority = Authority::parse("api-feed.dhan.co:443", None).unwrap();
-        let feed = TunnelContext { authority, tls: true, admitted_by: Arc::default() };
         let (api, wss) = ("http://api.dhan.co/v2/orders", "/?version=2");
         let ws = ("upgrade", "websocket");
         for (sent, form, target, passes) in [
@@ -427,8 +424,7 @@ mod tests {
             (&[ws, ("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:9")], Form::Origin, "/ws/feed", false),
             (&[ws, ("host", "evil.example"), ("origin", "http://evil.example")], Form::Origin, "/ws/feed", false),
         ] {
-            let inside = (form == Form::Intercepted).then_some(&feed);
-            let said = listener().refuse_browsers(&fields(sent), form, target, inside);
+            let said = listener().refuse_browsers(&fields(sent), form, target, true);
             assert_eq!(said.is_ok(), passes, "{sent:?} {target}");
             if let Err(problem) = said {
                 assert_eq!(problem.code, Code::BrowserRefused);

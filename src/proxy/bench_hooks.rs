@@ -42,7 +42,7 @@ impl Caller {
     ) -> Result<Arc<Account>, &'static str> {
         let form = Form::of(target, false);
         let account = self.0.admit(accounts, headers, form).map_err(word)?;
-        self.0.refuse_browsers(headers, form, target, None).map_err(word)?;
+        self.0.refuse_browsers(headers, form, target, false).map_err(word)?;
         self.0.refuse_simple_writes(method, endpoint, headers, body).map_err(word)?;
         Ok(account)
     }

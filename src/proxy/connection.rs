@@ -22,10 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
 use super::admission::{self, CachedAdmission, ListenerContext};
-use super::destination::Form;
+use super::destination::{self, Form};
 use super::exchange::{Handled, Inbound, TunnelContext, Upgrade};
 use super::http1::{Connection, ParseRefusal, ReadError, ReplyFraming, RequestHead, Rewind};
-use super::transparent;
 use super::tunnel::{self, CallerStream};
 use crate::dispatch::Arrival;
 use crate::dispatch::reply::{self, Body, Code, Problem};
@@ -107,7 +106,7 @@ impl Proxy {
             };
             let read = read.and_then(|(mut head, by)| {
                 if listener.listener.transparent && tunnel.is_none() {
-                    head.target = transparent::absolute(head.target, &head.headers)?;
+                    head.target = destination::absolute(head.target, &head.headers)?;
                 }
                 Ok((head, by))
             });

@@ -1,8 +1,10 @@
 //! What a request asks for: which host, which of the broker's services, which path.
 
+use http::header::HOST;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, Method, header::HOST};
+use http::{HeaderMap, HeaderValue, Method};
 
+use super::http1::ParseRefusal;
 use crate::broker::dhan::hosts::Service;
 use crate::broker::dhan::streams::StreamKind;
 use crate::config::{Config, Dhan};
@@ -343,6 +345,22 @@ fn unambiguous(path: &str) -> Result<(), Problem> {
         }
     }
     Ok(())
+}
+
+/// What a plain request to a transparent listener asks for: the host stands in `Host`, and the target is its path.
+///
+/// # Errors
+/// Where no host is named.
+pub(super) fn absolute(target: String, headers: &HeaderMap) -> Result<String, ParseRefusal> {
+    if !target.starts_with('/') {
+        return Ok(target);
+    }
+    match headers.get(HOST).map(HeaderValue::to_str) {
+        Some(Ok(host)) => Ok(format!("http://{host}{target}")),
+        Some(Err(_)) | None => Err(ParseRefusal::Malformed(
+            "the Host header is missing: this listener serves the broker's hosts by their names",
+        )),
+    }
 }
 
 /// Methods that are passed on. `TRACE` would show the caller what was signed.

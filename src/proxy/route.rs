@@ -122,7 +122,12 @@ impl Proxy {
     }
 
     async fn answer(&self, exchange: &mut Exchange<'_>, inbound: Inbound) -> Result<Handled, Problem> {
-        exchange.listener.refuse_browsers(&inbound.headers, inbound.form, &inbound.target, exchange.tunnel)?;
+        exchange.listener.refuse_browsers(
+            &inbound.headers,
+            inbound.form,
+            &inbound.target,
+            exchange.tunnel.is_some_and(|tunnel| tunnel.tls),
+        )?;
         match (&inbound.method, exchange.tunnel) {
             (&Method::CONNECT, None) => Box::pin(self.connect(exchange, inbound)).await,
             _ => self.request(exchange, inbound).await,

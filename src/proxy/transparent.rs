@@ -7,8 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -18,7 +17,6 @@ use super::Proxy;
 use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::exchange::TunnelContext;
-use super::http1::ParseRefusal;
 use super::protocol::{self, Protocol};
 use crate::domain::Host;
 use crate::domain::places::ConnectionPermit;
@@ -93,21 +91,5 @@ impl Proxy {
         let tunnel = TunnelContext { authority, tls: true, admitted_by: Arc::new(HeaderMap::new()) };
         let Some(leaf) = self.leaf(&tunnel) else { return };
         self.decrypted(listener, &place, tunnel, hello.into_stream(leaf)).await;
-    }
-}
-
-/// What a plain request to a transparent listener asks for: the host stands in `Host`, and the target is its path.
-///
-/// # Errors
-/// Where no host is named.
-pub(super) fn absolute(target: String, headers: &HeaderMap) -> Result<String, ParseRefusal> {
-    if !target.starts_with('/') {
-        return Ok(target);
-    }
-    match headers.get(HOST).map(HeaderValue::to_str) {
-        Some(Ok(host)) => Ok(format!("http://{host}{target}")),
-        Some(Err(_)) | None => Err(ParseRefusal::Malformed(
-            "the Host header is missing: this listener serves the broker's hosts by their names",
-        )),
     }
 }

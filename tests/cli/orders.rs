@@ -24,7 +24,7 @@ fn an_order_of_unknown_outcome_is_found_looked_up_and_settled_by_commands() {
     let shown = run(&["order", "show", "a1", &id]).ends(0);
     assert_eq!((shown.line("order"), shown.line("correlation")), (vec!["order", &*id], vec!["correlation", "s-1"]));
     assert_eq!(run(&["order", "show", "a1", &id, "--json"]).ends(0).json()["order_id"], id);
-    run(&["order", "show", "a1", "999999"]).fails(1, &["502"]);
+    run(&["order", "show", "a1", "999999"]).fails(1, &["404 order_not_found"]);
 
     world.broker.fault(Fault::new(Action::Hang { executed: false }).on("POST", "/v2/orders").times(1));
     let lost = place(&world, &ORDER.replace("s-1", "s-2"));
