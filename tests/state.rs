@@ -86,7 +86,8 @@ struct View {
 }
 
 /// What an account shows of this process alone, and the number of its last change.
-const OF_THIS_PROCESS: [&str; 7] = ["elsewhere", "last_request", "legs", "problems", "registration", "validated", "version"];
+const OF_THIS_PROCESS: [&str; 7] =
+    ["elsewhere", "last_request", "legs", "problems", "registration", "validated", "version"];
 
 impl View {
     fn of(api: &Api, name: &str) -> Self {

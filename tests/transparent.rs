@@ -101,7 +101,7 @@ fn nftables_redirect_brings_what_programs_of_this_host_send() {
     let broker = net::broker(1);
     nft(
         &world,
-        "table ip6 sixgate { chain out { type nat hook output priority dstnat;\n\
+        "table ip6 sixgate { chain out { type nat hook output priority -100;\n\
          ip6 saddr != { 2001:db8:a1::/64, 2001:db8:a2::/64 } ip6 daddr 2001:db8:b::/64 tcp dport 443 redirect to :443\n}\n}\n",
     );
     let told = curl(&world, Ns::Gateway, &format!("[{broker}]:443"), "redirect-1");
@@ -115,7 +115,7 @@ fn the_gateways_own_connections_that_are_led_back_to_it_are_refused() {
     let world = world();
     nft(
         &world,
-        "table ip6 sixgate { chain out { type nat hook output priority dstnat;\n\
+        "table ip6 sixgate { chain out { type nat hook output priority -100;\n\
          ip6 daddr 2001:db8:b::/64 tcp dport 443 redirect to :443\n}\n}\n",
     );
     let told = curl(&world, Ns::Gateway, &format!("[{}]:443", net::broker(1)), "loop-1");

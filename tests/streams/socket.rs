@@ -74,9 +74,15 @@ pub(super) struct Socket(TcpStream);
 impl Socket {
     pub(super) async fn say(&mut self, opcode: u8, payload: &[u8]) {
         let mask = [1, 2, 3, 4];
-        let length = u16::try_from(payload.len()).unwrap();
-        let mut frame = vec![0x80 | opcode, 0x80 | 126];
-        frame.extend_from_slice(&length.to_be_bytes());
+        // In the shortest form, as the protocol wants it (RFC 6455 section 5.2).
+        let mut frame = vec![0x80 | opcode];
+        match u8::try_from(payload.len()) {
+            Ok(length @ ..126) => frame.push(0x80 | length),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
+            }
+        }
         frame.extend_from_slice(&mask);
         frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         let _it_may_have_ended = self.0.write_all(&frame).await;

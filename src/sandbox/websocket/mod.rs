@@ -187,12 +187,23 @@ impl Visit {
             client_id: String,
             token: String,
         }
-        let mut first = pin!(tokio::time::timeout(LOGIN, socket.next()));
-        let message = tokio::select! {
-            message = first.as_mut() => message.ok()?.ok()?,
-            () = self.inner.tasks.stopping() => return None,
+        let by = Instant::now() + LOGIN;
+        let text = loop {
+            let message = {
+                let mut next = pin!(tokio::time::timeout_at(by, socket.next()));
+                tokio::select! {
+                    message = next.as_mut() => message.ok()?.ok()?,
+                    () = self.inner.tasks.stopping() => return None,
+                }
+            };
+            match message {
+                Message::Text(text) => break text,
+                // A ping is answered whenever it comes (RFC 6455 section 5.5.2).
+                Message::Ping(payload) => socket.send(Opcode::Pong, &payload).await.ok()?,
+                Message::Pong => {}
+                Message::Binary | Message::Close => return None,
+            }
         };
-        let Message::Text(text) = message else { return None };
         let frame: Frame = serde_json::from_slice(&text).ok()?;
         let login = Login { token: frame.login_req.token, client_id: frame.login_req.client_id };
         (frame.login_req.msg_code == 42 && frame.user_type == "SELF").then_some(login)
