@@ -38,3 +38,20 @@ fn what_happens_in_quick_succession_is_sent_once_a_second_and_nothing_of_it_is_l
     let happened = recent.body["items"].as_array().map_or(0, Vec::len);
     assert!(happened >= 50, "{happened} events: {}", recent.raw);
 }
+
+/// The gateway's answer to a form was used up by the page's own look for news, and never seen.
+#[test]
+fn what_is_shown_once_is_shown_to_the_person_and_not_to_a_page_that_looks_for_news() {
+    let running = start("");
+    let mut person = running.signed_in("admin.token");
+    let origin = format!("http://{}", running.at.host());
+    let headers = [("sec-fetch-site", "same-origin"), ("origin", origin.as_str())];
+    let form = format!("csrf={}&halted=true&reason=lunch", person.csrf());
+    assert_eq!(person.status("POST", "/console/accounts/alpha/halt", &headers, &form), 303);
+    let news = [("sec-fetch-site", "same-origin"), ("sixgate-refresh", "1")];
+    let looked = person.raw("GET", "/console/accounts/alpha", &news, "");
+    assert!(looked.status == 200 && !looked.has("class=\"flash good\""), "{looked:?}");
+    let seen = person.get("/console/accounts/alpha");
+    assert!(seen.has("class=\"flash good\""), "{seen:?}");
+    assert!(!person.get("/console/accounts/alpha").has("class=\"flash good\""), "twice");
+}

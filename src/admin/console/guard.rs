@@ -138,7 +138,8 @@ fn visitor(console: &Console, headers: &HeaderMap) -> Option<Visitor> {
         return None;
     };
     let left = jiff::SignedDuration::try_from(ends.saturating_duration_since(now)).unwrap_or_default();
-    Some(Visitor { operator, session, csrf, ends: jiff::Timestamp::now() + left })
+    let is_refresh = headers.contains_key(REFRESH);
+    Some(Visitor { operator, session, csrf, ends: jiff::Timestamp::now() + left, is_refresh })
 }
 
 fn is_ours(visitor: &Visitor, form: &Form) -> bool {

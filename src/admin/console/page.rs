@@ -48,8 +48,10 @@ const PARTS: [(Part, &str, &str, &str); 7] = [
 
 /// A page of somebody who is signed in.
 pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str, content: &Markup) -> Response {
-    let flash = console.admin.sessions.take_flash(visitor.session);
-    let undo = console.admin.sessions.take_undo(visitor.session);
+    // What is shown once: a live page that looks for news at that moment must not use it up.
+    let sessions = Some(&console.admin.sessions).filter(|_| !visitor.is_refresh);
+    let flash = sessions.and_then(|sessions| sessions.take_flash(visitor.session));
+    let undo = sessions.and_then(|sessions| sessions.take_undo(visitor.session));
     let body = html! {
         header {
             a.brand href="/console" { "Sixgate" }

@@ -15,6 +15,8 @@ pub(super) struct Visitor {
     pub csrf: Secret,
     /// When the session ends if nobody does anything.
     pub ends: jiff::Timestamp,
+    /// Does the page ask by itself for what is new? What is shown once is for the person.
+    pub is_refresh: bool,
 }
 
 impl Visitor {

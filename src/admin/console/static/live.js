@@ -8,6 +8,8 @@ const channel = "BroadcastChannel" in window ? new BroadcastChannel("sixgate") :
 const note = document.getElementById("connection");
 let due = false;
 let waiting = null;
+// Which page within this one is shown: an answer to an earlier one is of no use.
+let turn = 0;
 
 /** Fetch anew what is on screen, four times a second at most, and never under a hand that is at work there. */
 async function refresh() {
@@ -20,8 +22,10 @@ async function refresh() {
     if (due) refresh();
   }, 250);
   due = false;
+  const before = turn;
   const { status, page } = await ask(location.href, { refresh: true });
   if (status === 401) return signedOut();
+  if (before !== turn) return refresh();
   // What stands beside them on every page comes along.
   for (const part of document.querySelectorAll("[data-live], [data-along]")) {
     const fresh = part.id && page?.getElementById(part.id);
@@ -119,6 +123,7 @@ document.addEventListener("visibilitychange", () => {
 });
 // A form led to another page within this one; something may have happened since that was made.
 document.addEventListener("sixgate:page", () => {
+  turn += 1;
   if (parts().length) refresh();
   whileSeen();
 });
