@@ -19,7 +19,7 @@ fn the_status_tells_what_runs_where_it_listens_and_how_accounts_stand() {
     let file = running.dir.path().join("sixgate.toml");
     assert_eq!(status["config_file"], file.to_str().unwrap());
     let socket = format!("unix:{}", running.dir.path().join("proxy.sock").display());
-    let listener = json!({ "at": socket, "account": null, "client_key": true, "tls": false, "by_uid": false });
+    let listener = json!({ "at": socket, "account": null, "client_key": true, "tls": false, "by_uid": false, "transparent": false });
     assert_eq!(status["listeners"], json!([listener]));
     let admin = running.gateway.output();
     let admin = admin.lines().find_map(|line| line.strip_prefix("admin API ")).unwrap().to_owned();
@@ -56,7 +56,7 @@ fn the_status_tells_what_runs_where_it_listens_and_how_accounts_stand() {
     let more = format!("[[listener]]\naddress = \"{}\"\naccount = \"beta\"", address.replace(":8081", ":8080"));
     Gateway::write_config(running.dir.path(), &config(address, &more));
     running.gateway.signal(Signal::SIGHUP);
-    let added = json!({ "at": admin.replace(":8081", ":8080"), "account": "beta", "client_key": false, "tls": false, "by_uid": false });
+    let added = json!({ "at": admin.replace(":8081", ":8080"), "account": "beta", "client_key": false, "tls": false, "by_uid": false, "transparent": false });
     wait_until("the new listener is shown", LIMIT, || {
         api.get("/v1/status").is(200).body["listeners"] == json!([listener, added])
     });
