@@ -187,7 +187,7 @@ fn a_transparent_listener_serves_the_brokers_hosts_only() {
             tls_end.unwrap_err().to_string(),
             raw(at, get("/v2/orders", "evil.example").as_bytes()).await,
             raw(at, get("http://evil.example/", "evil.example").as_bytes()).await,
-            raw(at, b"CONNECT api.dhan.co:443 HTTP/1.1\r\nHost: api.dhan.co:443\r\n\r\n").await,
+            raw(at, b"CONNECT api.dhan.co:443 HTTP/1.1\r\nHost: api.dhan.co:443\r\nConnection: close\r\n\r\n").await,
             raw(at, b"GET /v2/orders HTTP/1.0\r\n\r\n").await,
         )
     });
