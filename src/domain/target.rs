@@ -1,7 +1,7 @@
 //! Host and port that a caller asked for. The only place that parses them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::problem::Invalid;
@@ -141,12 +141,25 @@ impl OwnHost {
 /// Loopback names and the listener's address are its own with any port: behind an SSH tunnel or a mapped port the caller
 /// knows another one, and no page can make a literal address stand for something else.
 pub fn own_host(host: &str, local: Option<SocketAddr>, own_hosts: &[OwnHost]) -> bool {
-    let Ok(Authority { host, port }) = Authority::parse(host, Some(80)) else { return false };
-    let is_own = match host.ip() {
-        Some(ip) => ip.is_loopback() || local.is_some_and(|local| local.ip() == ip),
-        None => host.as_str() == "localhost",
+    // By hand: it is asked of each request in origin form, and an `Authority` holds its host on the heap.
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, port),
+        _ => (host, "80"),
     };
-    is_own || own_hosts.iter().any(|own| own.host == host && own.port.is_none_or(|own| own == port))
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(port) = port.parse::<u16>().ok().filter(|port| digits && *port != 0) else { return false };
+    let literal: Option<IpAddr> = match name.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').and_then(|v6| v6.parse::<Ipv6Addr>().ok()).map(IpAddr::V6),
+        None => name.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    };
+    match literal {
+        Some(ip) => ip.is_loopback() || local.is_some_and(|local| local.ip() == ip),
+        None => {
+            let names =
+                |own: &OwnHost| own.host.as_str().eq_ignore_ascii_case(name) && own.port.is_none_or(|own| own == port);
+            name.eq_ignore_ascii_case("localhost") || own_hosts.iter().any(names)
+        }
+    }
 }
 
 #[cfg(test)]
