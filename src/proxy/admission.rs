@@ -271,7 +271,8 @@ impl ListenerContext {
     fn is_own_host(&self, headers: &HeaderMap) -> bool {
         // HTTP/1.0 without Host: no browser since the nineties. A unix socket cannot be reached by a page; clients put
         // "localhost" or its path here.
-        !headers.contains_key(HOST) || self.local.is_none() || self.names_itself(headers)
+        let own = |host: &str| own_host(host, self.local, &self.listener.own_hosts);
+        self.local.is_none() || headers.get(HOST).is_none_or(|host| host.to_str().is_ok_and(own))
     }
 
     /// Does `Host` name this listener, where the target names the broker? Programs that put the proxy's own address
