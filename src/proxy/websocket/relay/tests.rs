@@ -1,3 +1,5 @@
+//! A relay between a caller and a broker that are both played: what passes, what ends it, and what each is told.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
