@@ -9,6 +9,7 @@ mod follow;
 mod host_check;
 mod master_key;
 mod open;
+mod over_ipv4;
 mod pools;
 mod reload;
 mod signals;
@@ -90,11 +91,12 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        over_ipv4::announce(&config);
         let shares = Shares::take(&config);
         let (tasks, upstream) = (Tasks::default(), Tasks::default());
         let store = open_store(&config).await?;
         let addressing = Addressing::new(store.clone(), loopback)?;
-        addressing.enable_host_lookup(host_check::OUTSIDE);
+        addressing.enable_host_lookup(crate::host::OUTSIDE);
         addressing.listeners_are_at(config.bound_addresses());
         for pool in &config.pools {
             make_pool(&addressing, pool).await?;
@@ -163,7 +165,7 @@ impl App {
         let callers = ConnectionLimit::new(shares.callers);
         metrics.show_places("callers", &callers);
         let proxy = Proxy::new(&config, Arc::clone(&accounts), dispatcher, interceptor, workers, tasks.clone());
-        shares.warn(&config, accounts.len());
+        shares.tell(&config, accounts.len());
         let mut listening = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             listening.push(proxy::listen(

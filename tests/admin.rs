@@ -6,6 +6,7 @@ mod accounts;
 pub(crate) mod api;
 mod events;
 mod history;
+mod misdirected;
 pub(crate) mod schema;
 mod status;
 
@@ -237,7 +238,7 @@ fn every_documented_route_answers_as_documented() {
 
     let checks = api.post("/v1/accounts/alpha/validate", json!({})).is(200);
     assert_eq!((&checks.body["ok"], checks.text("/checks/0/name")), (&json!(false), "pair"));
-    assert_eq!(checks.body["checks"].as_array().unwrap().len(), 10);
+    assert_eq!(checks.body["checks"].as_array().unwrap().len(), 11);
     api.post("/v1/accounts/alpha/validate", json!({ "x": 1 })).names("x");
     api.post("/v1/accounts/gamma/validate", json!({})).is(404);
     let all = api.post("/v1/validate", json!({})).is(200);
@@ -359,20 +360,37 @@ fn a_wrong_field_is_named_and_nothing_is_made() {
         let reply = api.post("/v1/accounts", body);
         assert_eq!((reply.status, reply.text("/field")), (422, field), "{value}: {}", reply.raw);
     }
+    // All that is wrong; what is given and wrong is not missing too.
+    let wrong = json!({ "platform": "DHAN_V2_AT_IPV6", "client_id": "x", "pin": "1", "api_key": {}, "Name": 1 });
+    let reply = api.post("/v1/accounts", wrong).is(422);
+    let told = reply.body["errors"].as_array().unwrap();
+    let fields: Vec<_> = told.iter().map(|wrong| wrong["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["name", "client_id", "pin", "api_key", "Name", "totp_secret"], "{}", reply.raw);
+    assert_eq!((reply.text("/field"), reply.text("/code")), ("name", "invalid"), "{}", reply.raw);
+    for wrong in told {
+        let (field, why) = (wrong["field"].as_str().unwrap(), wrong["detail"].as_str().unwrap());
+        assert!(reply.text("/detail").contains(&format!("{field}: {why}")), "{}", reply.raw);
+    }
+    let one = api.post("/v1/accounts", json!({ "name": "a", "platform": "DHAN_V2_IPV6" })).is(422);
+    assert!(one.body.get("errors").is_none(), "{}", one.raw);
     assert_eq!(api.get("/v1/accounts").is(200).body["items"], json!([]));
 
     // As long as each may be, all at once: a record has room for them.
     let mut longest = automatic("longest", &"9".repeat(20));
-    for (field, length) in [("nickname", 256), ("phone", 256), ("api_key", 256), ("api_secret", 256)] {
-        longest[field] = json!("\"".repeat(length));
+    // A backslash takes two bytes in the record.
+    for (field, of) in [("nickname", "\\"), ("phone", "9"), ("api_key", "\\"), ("api_secret", "\\")] {
+        longest[field] = json!(of.repeat(256));
         api.post("/v1/accounts", {
             let mut longer = longest.clone();
-            longer[field] = json!("\"".repeat(length + 1));
+            longer[field] = json!(of.repeat(257));
             longer
         })
         .names(field);
     }
-    longest["access_token"] = json!(format!("{}{}", token(&"9".repeat(20), DAY), "s".repeat(3300)));
+    // Signed in some way of which nobody knows how long its signatures are.
+    let of_today = token(&"9".repeat(20), DAY);
+    let (_, signed) = of_today.split_once('.').unwrap();
+    longest["access_token"] = json!(format!("eyJ0eXAiOiJKV1QifQ.{signed}{}", "s".repeat(3200)));
     api.post("/v1/accounts", longest).is(201);
 
     api.post("/v1/accounts", manual("alpha", "1000000001")).is(201);
@@ -383,6 +401,8 @@ fn a_wrong_field_is_named_and_nothing_is_made() {
         body[field] = value;
         api.patch("/v1/accounts/alpha", body).names(field);
     }
+    let reply = api.patch("/v1/accounts/alpha", json!({ "name": "beta", "client_id": "x", "remove": 1 })).is(422);
+    assert_eq!(reply.body["errors"].as_array().map(Vec::len), Some(3), "{}", reply.raw);
     api.put("/v1/accounts/alpha/token", json!({})).names("access_token");
     api.put("/v1/accounts/alpha/token", json!({ "access_token": 7 })).names("access_token");
     api.put("/v1/accounts/alpha/token", json!({ "access_token": token("1000000002", DAY) })).names("access_token");

@@ -59,6 +59,7 @@ fn legs(pair: Pair, at: Vec<SocketAddrV6>, roots: Vec<std::path::PathBuf>, tasks
         open_per_exit: 64,
         extra_roots: roots,
         resolve: BTreeMap::from(pins),
+        ipv4_hosts: std::collections::BTreeMap::new(),
         name_servers: Vec::new(),
         user_timeout: Duration::from_secs(5),
     };

@@ -7,6 +7,7 @@ mod accounts;
 mod canned;
 mod faults;
 mod orders;
+mod pasted;
 mod running;
 mod sandboxed;
 mod terminal;
@@ -243,7 +244,7 @@ fn a_secret_is_read_from_standard_input_and_checked_by_the_gateway() {
     shell.with_input(&create(&["--pin-file", "-"]), "\n").fails(1, &["--pin-file", "nothing in it"]);
     shell
         .with_input(&create(&["--pin-file", "-"]), "12345678")
-        .fails(1, &["pin: a PIN is 4 to 6 digits", "422 invalid"]);
+        .fails(1, &["pin: a PIN is 4 to 6 digits", "422 unusable"]);
     shell.run(&manual(&[])).fails(1, &["alpha", "409 taken"]);
 }
 
@@ -405,7 +406,7 @@ fn a_prompt_does_not_echo_and_gives_the_terminal_back() {
         ("\n".to_owned(), 1, "nothing was typed"),
         ("12\n".to_owned(), 1, "4 to 6 digits"),
         // Not cut at the 4,095 characters of a terminal's line.
-        (format!("{long}\n"), 1, "longer than 256"),
+        (format!("{long}\n"), 1, "longer than 4096"),
     ] {
         let mut terminal = Terminal::start(shell.command(&["account", "change", "alpha", "--ask=pin"]));
         terminal.shows("PIN: ");
@@ -426,7 +427,7 @@ fn each_error_is_one_line_with_a_way_out() {
     shell.run(&["account", "list", "--token-file", "wrong.token"]).fails(1, &["wrong.token", "401", "--token-file"]);
     shell.run(&["account", "list", "--token-file", "none.token"]).fails(1, &["none.token", "No such file", "--config"]);
     shell.file("empty.token", "\n");
-    shell.run(&["account", "list", "--token-file", "empty.token"]).fails(1, &["empty.token", "it is empty"]);
+    shell.run(&["account", "list", "--token-file", "empty.token"]).fails(1, &["empty.token", "there is nothing in it"]);
     let viewer = [&manual(&[])[..], &["--token-file", "state/viewer.token"]].concat();
     shell.run(&viewer).fails(1, &["role admin", "viewer", "state/viewer.token", "403 forbidden"]);
     let bad = ["account", "create", "a", "--platform", "DHAN_V2_IPV6", "--client-id", "abc"];
@@ -446,10 +447,11 @@ fn each_error_is_one_line_with_a_way_out() {
     shell.file("bad.toml", "[admin]\nadress = \"127.0.0.1:1\"\n");
     let said = Shell::new(dir.path(), None).run(&["account", "list", "--config", "bad.toml"]).ends(2);
     assert!(said.err.contains("admin.adress") && said.err.contains("did you mean address"), "{said:?}");
-    for usage in [&["account"][..], &["account", "list", "--jsn"], &["pool", "create", "x", "--primary", "y"]] {
+    for usage in
+        [&["account"][..], &["account", "list", "--jsn"], &["pool", "create", "x", "--primary", "y"], &["halt"]]
+    {
         shell.run(usage).ends(2);
     }
-    shell.run(&["halt", "alpha"]).fails(2, &["--reason", "--off"]);
 }
 
 /// A server that is no admin API, or breaks off, must not look like success.
@@ -578,6 +580,8 @@ fn halt_leg_refresh_and_consent_ask_for_what_they_say() {
         server.asked()[0].body.clone()
     };
     assert_eq!(body(&["halt", "alpha", "--reason", "too wild"]), json!({ "halted": true, "reason": "too wild" }));
+    // In an emergency nobody has to think of a reason.
+    assert_eq!(body(&["halt", "alpha"]), json!({ "halted": true }));
     assert_eq!(body(&["halt", "alpha", "--off"]), json!({ "halted": false }));
     shell.run(&["halt", "alpha", "--off", "--reason", "x"]).ends(2);
     for pin in ["primary", "secondary", "auto"] {
@@ -637,7 +641,7 @@ fn validate_tells_each_check_and_its_exit_code_is_the_answer() {
     let said = shell.run(&["validate", "--all"]).ends(1);
     assert_eq!(said.line("alpha"), ["alpha", "ok", "-"]);
     assert_eq!(said.line("beta")[..3], ["beta", "FAILED", "totp_clock:"]);
-    assert_eq!(said.err, "1 of 2 accounts are ready\n", "progress is for terminals");
+    assert_eq!(said.err, "ready: 1 of 2 accounts\n", "progress is for terminals");
     let asked = server.asked();
     assert_eq!(asked.len(), 1);
     assert!(asked[0].head.contains("accept: application/x-ndjson"), "{asked:?}");
@@ -694,10 +698,15 @@ fn register_shows_replaces_only_what_is_named_and_tells_what_was_not_done() {
 
     let said = shell.run(&["register", "alpha", "--yes"]).ends(1);
     assert!(said.out.contains("refused") && said.out.contains("holds 203.0.113.9"), "{said:?}");
-    assert_eq!(server.asked()[0].body, json!({ "replace": [] }));
+    // The question waits for a login that is under way.
+    let lines = |asked: &[canned::Asked]| asked.iter().map(|asked| asked.line.clone()).collect::<Vec<_>>();
+    let asked = server.asked();
+    let path = "/v1/accounts/alpha/registration";
+    assert_eq!(lines(&asked), [format!("GET {path}"), format!("PUT {path}")]);
+    assert_eq!(asked[1].body, json!({ "replace": [] }));
     let both = ["register", "alpha", "--replace", "203.0.113.9", "--replace", "2001:db8::9", "--yes", "--json"];
     assert_eq!(shell.run(&both).ends(1).json(), put);
-    assert_eq!(server.asked()[0].body, json!({ "replace": ["203.0.113.9", "2001:db8::9"] }));
+    assert_eq!(server.asked()[1].body, json!({ "replace": ["203.0.113.9", "2001:db8::9"] }));
     shell.run(&["register", "alpha", "--show", "--replace", "2001:db8::9"]).ends(2);
     shell.run(&["register", "alpha", "--yes", "--replace", "x"]).ends(2);
     assert!(server.asked().is_empty());

@@ -125,6 +125,8 @@ impl Host {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIXGATE_")) {
             command.env_remove(name);
         }
+        // Sandboxes of this user are none of this host's.
+        command.env("XDG_RUNTIME_DIR", self.dir.path()).env("TMPDIR", self.dir.path());
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }
@@ -221,6 +223,12 @@ impl Said {
 fn has(finding: &Value, part: &str, words: &str) {
     let text = finding[part].to_string();
     assert!(text.contains(words), "no {words:?} in {finding}");
+}
+
+/// The gateway is started by systemd on this host.
+fn gateway_has_a_unit(host: &Host) {
+    std::fs::create_dir_all(host.dir.path().join("etc/systemd/system")).unwrap();
+    host.etc.write("systemd/system/sixgate.service", "[Service]\n");
 }
 
 /// Somebody who runs it on a host that can trade is sent to mend nothing.

@@ -90,6 +90,10 @@ fn goes_and_comes_back(world: &World, gone: &str, back: &str) {
 fn an_order_does_not_wait_for_an_address_that_left_the_interface() {
     let world = patient_world();
     world.net.ip(Ns::Gateway, "-6 address add 2001:db8:a1::1/128 dev lo nodad");
+    // The kernel gives an address its route in a work queue of its own: on a busy machine the address would be gone between.
+    wait_until("the address to have its route", LIMIT, || {
+        !world.net.ip(Ns::Gateway, "-6 route show table local 2001:db8:a1::1").is_empty()
+    });
     world.net.ip(Ns::Gateway, "-6 route del local 2001:db8:a1::/64 dev lo");
     let change =
         |word| format!("-6 address {word} 2001:db8:a1::1/128 dev lo{}", if word == "add" { " nodad" } else { "" });

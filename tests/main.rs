@@ -46,6 +46,7 @@ mod openapi;
 mod process_harness;
 mod proxy;
 mod readme;
+mod refused_bodies;
 mod reload;
 mod repeats;
 mod run;

@@ -117,7 +117,7 @@ fn orders_go_on_whatever_the_name_server_does_and_follow_a_broker_that_moves() {
         wait_until("it is asked again", PATIENCE, || server.asked() > asked);
     }
     let log = world.gateway.log();
-    let told = log.matches("Orders go on to the last known address").count();
+    let told = log.matches("What is sent goes on to the last known address").count();
     assert!((1..=3).contains(&told), "told {told} times: {log}");
     assert!(log.contains("gave no answer within"), "{log}");
 

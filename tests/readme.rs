@@ -83,7 +83,6 @@ fn the_first_command_shows_a_line_that_places_an_order() {
     command.args(["serve", "--sandbox"]);
     // As a new user runs it, but for the ports, which other tests want too.
     command.env("SIXGATE_LISTENER_0_ADDRESS", "127.0.0.1:18080").env("SIXGATE_ADMIN_ADDRESS", "127.0.0.1:18081");
-    command.env("XDG_RUNTIME_DIR", dir.path());
     let mut gateway = Process::start(command, dir.path(), "sandbox");
     let line = wait_for("the line is printed", Duration::from_secs(30), || {
         let output = gateway.output();
@@ -108,7 +107,8 @@ fn the_sandbox_script_gives_two_addresses() {
     let script = crate::support::net::script_path("sandbox.sh");
     let mut command = Command::new("sh");
     command.arg("-c").arg(format!("exec {} -- {line}", script.display()));
-    command.env("SIXGATE", env!("CARGO_BIN_EXE_sixgate"));
+    let dir = tempfile::tempdir().unwrap();
+    command.env("SIXGATE", env!("CARGO_BIN_EXE_sixgate")).env("XDG_RUNTIME_DIR", dir.path());
     let output = command.output().unwrap();
     let reply = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && reply.contains("\"ipMatchStatus\":\"PRIMARY_MATCH\""), "{output:?}");
@@ -172,6 +172,7 @@ fn the_first_real_account_works_as_written() {
     let registered = run(&block(README, "first-account: register"));
     assert!(registered.contains(&pair.primary.to_string()) && !registered.contains("FAILED"), "{registered}");
     let traded = run(&block(README, "first-account: trade"));
+    assert!(traded.contains("sixgate-source: "), "the headers that the text tells of are not shown: {traded}");
     assert!(traded.contains(&format!("\"detectedIP\":\"{}\"", pair.primary)), "{traded}");
     assert!(traded.contains("\"ordersAllowed\":true") && traded.contains("\"orderStatus\":\"PENDING\""), "{traded}");
     let key = run(&block(README, "first-account: key"));

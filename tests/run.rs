@@ -22,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The demo account's id at the built-in broker.
 const CLIENT_ID: &str = "1000000001";
 
+mod programs;
+
 /// A gateway with its broker, and a person's shell beside it.
 struct Demo {
     gateway: Process,

@@ -12,6 +12,12 @@ use crate::support::python::{client, python};
 use crate::support::wait::wait_until;
 use crate::support::world::World;
 
+mod crowd;
+mod dead_lines;
+mod ipv4;
+mod reconnect;
+mod share;
+mod slow_callers;
 mod socket;
 mod strict_broker;
 
@@ -104,6 +110,62 @@ fn every_case_of_a_strict_peer_has_its_result() {
         assert!(metrics.contains(want), "{want} is not in {metrics}");
     }
     assert_own(&world, &[&world.traders[0].token.clone()]);
+}
+
+/// Who watches an account sees its sockets come and go, and how many there are.
+#[test]
+fn an_accounts_sockets_are_shown_by_kind_and_told_as_events() {
+    let world = World::up(1, "");
+    let of = |kind: &str| -> Value {
+        let account = world.gateway.admin().get("/v1/accounts/a1").1;
+        account["sockets"].as_array().unwrap().iter().find(|one| one["kind"] == kind).cloned().unwrap_or(Value::Null)
+    };
+    assert_eq!(of("feed"), Value::Null, "there was none");
+    let callers = world.net.runtime(Ns::Gateway);
+    let mut open = callers.run(feed());
+    wait_until("an open feed with a price", LIMIT, || {
+        let feed = of("feed");
+        feed["open"] == 1
+            && feed["messages_from_broker"].as_u64() > Some(0)
+            && feed["bytes_from_broker"].as_u64() > Some(0)
+    });
+    callers.run(async {
+        for _ in 0..4 {
+            ask(FEED).await.socket();
+        }
+    });
+    world
+        .broker
+        .fault(Fault::new(Action::Refuse { status: 404, body: Value::Null }).at("api-order-update.dhan.co").times(1));
+    callers.run(async { ask(UPDATES).await.refused(404, "") });
+    callers.run(async move {
+        open.say(8, &1000_u16.to_be_bytes()).await;
+        while open.message().await.is_ok() {}
+    });
+    wait_until("all to have ended", LIMIT, || of("feed")["open"] == 0);
+    assert_eq!(
+        (&of("feed")["opened"], &of("order_update")["refused"], &of("order_update")["open"]),
+        (&json!(5), &json!(1), &json!(0))
+    );
+    assert!(of("feed")["since"].as_str().is_some());
+
+    let told = || {
+        let recent = world.gateway.admin().get("/v1/events/recent?subject=stream&account=a1").1;
+        recent["items"].as_array().unwrap().iter().map(|event| event["data"].clone()).collect::<Vec<_>>()
+    };
+    wait_until("every end told", LIMIT, || told().iter().filter(|data| data["what"] == "ended").count() == 5);
+    let told = told();
+    assert_eq!(told.iter().filter(|data| data["what"] == "opened" && data["kind"] == "feed").count(), 5);
+    let refused = told.iter().find(|data| data["what"] == "refused").unwrap();
+    assert_eq!((&refused["kind"], &refused["reason"]), (&json!("order_update"), &json!("broker_refused")));
+    let closed = told.iter().find(|data| data["reason"] == "caller_closed").unwrap();
+    assert_eq!(
+        (&closed["leg"], &closed["close_code"], &closed["account"]),
+        (&json!("primary"), &json!(1000), &json!("a1"))
+    );
+    assert!(closed["messages_from_broker"].as_u64() > Some(0), "{closed}");
+    let secret = world.traders[0].token.as_str();
+    assert!(told.iter().all(|data| !data.to_string().contains(secret)));
 }
 
 /// The broker would end the oldest for it, and two engines would take each other's feed for ever.

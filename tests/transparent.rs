@@ -94,6 +94,29 @@ for n, connection in enumerate([http.client.HTTPSConnection("api.dhan.co", conte
     assert!(world.broker.seen().iter().all(|seen| seen.token.as_deref() != Some("placeholder")));
 }
 
+/// Python 3.13 asks for all that RFC 5280 asks for, and so does who sets it up as carefully: a key usage and a critical
+/// basic constraint of the authority, key identifiers, nothing of another version.
+#[test]
+fn the_strictest_clients_trust_the_authority_and_its_leaves() {
+    let world = world();
+    let script = r#"
+import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[1])
+# Python 3.13's default.
+context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
+for host in ["api", "auth", "api-order-update", "api-feed", "depth-api-feed", "full-depth-api"]:
+    host += ".dhan.co"
+    with context.wrap_socket(socket.create_connection(("::1", 443)), server_hostname=host) as stream:
+        names = [name for kind, name in stream.getpeercert()["subjectAltName"] if kind == "DNS"]
+        print(host, stream.version(), names == [host])
+"#;
+    let ca = world.dir.path().join("state/ca.pem");
+    let output = world.net.command(Ns::Gateway, "python3").args(["-c", script]).arg(&ca).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(said(&output).matches(".dhan.co TLSv1.3 True").count(), 6, "{}", said(&output));
+}
+
 /// The gateway's own connections are to the same hosts, and are left out of the rule by their addresses.
 #[test]
 fn nftables_redirect_brings_what_programs_of_this_host_send() {
@@ -123,6 +146,54 @@ fn the_gateways_own_connections_that_are_led_back_to_it_are_refused() {
     let is_told = || world.gateway.log().contains("was led back to its transparent listener");
     wait_until("the log says so", Duration::from_secs(10), is_told);
     assert_eq!(sources(&world, "loop-1"), [] as [std::net::Ipv6Addr; 0]);
+}
+
+/// The kernel gives a program of this host an account's address as its own, where it is on an interface and nothing else
+/// is asked for. It is a caller like another; the gateway's own connections are still told apart, by whose sockets they are.
+#[test]
+fn a_program_of_this_host_with_an_accounts_address_is_no_loop() {
+    let world = world();
+    let broker = net::broker(1);
+    // The gateway does not send there.
+    let other = "2001:db8:b::77";
+    nft(
+        &world,
+        &format!(
+            "table ip6 sixgate {{ chain out {{ type nat hook output priority -100;\n\
+             ip6 daddr {other} tcp dport 443 redirect to :443\n}}\n}}\n"
+        ),
+    );
+    let own = world.traders[0].pair.primary.ip().to_string();
+    world.net.ip(Ns::Gateway, &format!("-6 addr add {own}/128 dev lo nodad"));
+    let output = world
+        .net
+        .command(Ns::Gateway, "curl")
+        .args(["-sS", "-i", "--max-time", "20", "--noproxy", "*", "--interface", &own])
+        .args(["--connect-to", &format!("api.dhan.co::[{other}]:443")])
+        .args(["--cacert".as_ref(), world.dir.path().join("state/ca.pem").as_os_str()])
+        .args(["-H", "Content-Type: application/json", "-d", &order("own-address-1")])
+        .arg("https://api.dhan.co/v2/orders")
+        .output()
+        .unwrap();
+    assert!(said(&output).contains("sixgate-outcome: executed"), "{}\n{}", said(&output), world.gateway.log());
+    assert_eq!(sources(&world, "own-address-1"), [world.traders[0].pair.primary.ip()]);
+    assert!(!world.gateway.log().contains("was led back"));
+
+    // The gateway's own, to the same listener, at the same time.
+    nft(
+        &world,
+        &format!(
+            "table ip6 again {{ chain out {{ type nat hook output priority -100;\n\
+             ip6 daddr {broker} tcp dport 443 redirect to :443\n}}\n}}\n"
+        ),
+    );
+    // Its kept connections are older than the rule.
+    world.broker.hang_up();
+    let is_told = || {
+        let _ = curl(&world, Ns::Gateway, "[::1]:443", "own-address-2");
+        world.gateway.log().contains("was led back to its transparent listener")
+    };
+    wait_until("the log says so", Duration::from_secs(30), is_told);
 }
 
 /// A gateway that is the router of a network: REDIRECT and TPROXY. Whose orders come is told by the caller's address.

@@ -30,7 +30,8 @@ pub(crate) struct Results {
     pub machine: Vec<String>,
     /// Name and version.
     pub peers: Vec<(String, String)>,
-    pub figures: Vec<Figure>,
+    /// Only numbers: see [`Self::push`].
+    figures: Vec<Figure>,
 }
 
 impl Results {
@@ -51,7 +52,20 @@ impl Results {
         value: f64,
     ) {
         let [scene, measure, unit, peer] = [scene, measure, unit, peer].map(str::to_owned);
-        self.figures.push(Figure { scene, measure, unit, peer, at, round, value });
+        self.push(Figure { scene, measure, unit, peer, at, round, value });
+    }
+
+    /// Add a figure, unless its value is no number (a ratio to a time that was too short for the kernel to count): that
+    /// says nothing, and JSON has no word for it.
+    pub(crate) fn push(&mut self, figure: Figure) {
+        if figure.value.is_finite() {
+            self.figures.push(figure);
+        }
+    }
+
+    /// What was added, in its order.
+    pub(crate) fn figures(&self) -> &[Figure] {
+        &self.figures
     }
 
     /// Write them into `dir` as `name`.json, with the report that a person reads as `name`.md beside it.

@@ -34,10 +34,15 @@ use clap::Parser;
 use figures::{Figure, Results};
 
 /// A benchmark, and the name under which it leaves its figures.
-const BENCHMARKS: [(&str, &str); 4] =
-    [("end_to_end", "orders"), ("latency", "latency"), ("tunnels", "tunnels"), ("growth", "growth")];
+const BENCHMARKS: [(&str, &str); 5] = [
+    ("end_to_end", "orders"),
+    ("latency", "latency"),
+    ("tunnels", "tunnels"),
+    ("streams", "streams"),
+    ("growth", "growth"),
+];
 /// Those of them that install peers.
-const INSTALLERS: [&str; 2] = ["end_to_end", "latency"];
+const INSTALLERS: [&str; 3] = ["end_to_end", "latency", "streams"];
 
 /// All benchmarks with peers, one after the other: the table of goals, plots in SVG, results as JSON.
 #[derive(Debug, Parser)]
@@ -48,7 +53,7 @@ struct Arguments {
     /// How often every benchmark measures everything.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Only these benchmarks: end_to_end, latency, tunnels, growth. Figures of the others are taken from what a run
+    /// Only these benchmarks: end_to_end, latency, tunnels, streams, growth. Figures of the others are taken from what a run
     /// before has left in the folder.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -91,7 +96,7 @@ fn main() {
     let parts = BENCHMARKS.iter().map(|(_, name)| *name).filter(|name| out.join(format!("{name}.json")).exists());
     let results: Vec<(&str, Results)> = parts.map(|name| (name, Results::read(&out, name))).collect();
     assert!(!results.is_empty(), "no benchmark has left figures in {}", out.display());
-    let all: Vec<Figure> = results.iter().flat_map(|(_, results)| results.figures.iter().cloned()).collect();
+    let all: Vec<Figure> = results.iter().flat_map(|(_, results)| results.figures().iter().cloned()).collect();
     let is_debug = results.iter().flat_map(|(_, results)| &results.machine).any(|line| line.contains("build: DEBUG"));
     let plots = plots::draw_all(&out, &all);
     let report = format!("{}\n{}\n{}", goals::table(&all, is_debug), provenance(&results), pictures(&plots));

@@ -14,7 +14,7 @@ const SIZE: (u32, u32) = (720, 400);
 const FONT: (&str, u32) = ("sans-serif", 15);
 
 /// What is drawn: scene, measure, title, and what the scene varies.
-const DRAWN: [(&str, &str, &str, &str); 17] = [
+const DRAWN: [(&str, &str, &str, &str); 21] = [
     ("orders", "CPU per order", "CPU of a signed, kept-alive order", "connections"),
     ("orders", "rate", "Signed, kept-alive orders on one core", "connections"),
     ("latency", "added p50", "Latency added to a direct call, p50", "orders/s"),
@@ -25,6 +25,10 @@ const DRAWN: [(&str, &str, &str, &str); 17] = [
     ("CONNECT", "CPU per connect", "CPU of a tunnel that is opened, used for a byte and closed", ""),
     ("idle tunnel", "memory", "Memory of an idle tunnel", ""),
     ("idle caller", "memory", "Memory of an idle kept-alive caller", ""),
+    ("stream latency", "added p50", "Latency of a stream's message, added to a direct way, p50", "messages/s"),
+    ("stream latency", "added p99", "Latency of a stream's message, added to a direct way, p99", "messages/s"),
+    ("stream flood", "CPU per message", "CPU of a stream's message, as fast as they go", "sockets"),
+    ("idle stream", "memory", "Memory of an idle stream", ""),
     ("growth", "CPU per order", "CPU of an order by the number of accounts", "accounts"),
     ("growth", "memory when idle", "Memory by the number of accounts", "accounts"),
     ("growth", "start to first order", "From the start to the first order", "accounts"),
@@ -89,6 +93,7 @@ fn lines(figures: &[&Figure]) -> Vec<Line> {
 const fn colour(peer: &str) -> RGBColor {
     match peer.as_bytes() {
         b"sixgate" => RGBColor(0x1b, 0x6c, 0xa8),
+        b"sixgate-tunnel" => RGBColor(0x6b, 0x4f, 0xa0),
         b"sixgate-spin" => RGBColor(0x5f, 0xb8, 0xe0),
         b"haproxy" => RGBColor(0xd1, 0x49, 0x3a),
         b"nginx" => RGBColor(0x3a, 0x8f, 0x4d),

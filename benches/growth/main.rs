@@ -170,9 +170,9 @@ fn main() {
     assert!(machine.cores > LOAD_CORE, "two cores are needed, one for the gateways and one for the load");
     cpu::pin_this_thread(LOAD_CORE);
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let peers = vec![(PEER.to_owned(), version())];
+    let peers = vec![(PEER, version())];
     let mut report = Report {
-        results: Results { machine: machine.lines, peers, figures: Vec::new() },
+        results: Results::new(&machine, &peers),
         rounds: arguments.rounds,
         seconds: arguments.seconds,
         notes: Vec::new(),
@@ -293,7 +293,7 @@ fn idle(site: &Site, fewest: Option<u64>, arguments: &Arguments, broker: &Broker
     site.settle(broker);
     let memory = site.memory() as f64;
     report.add(GROWTH, accounts, 0, ("memory when idle", "MB"), memory / 1e6);
-    let figures = &report.results.figures;
+    let figures = report.results.figures();
     let first = figures.iter().find(|figure| figure.measure == "memory when idle").map(|figure| figure.value * 1e6);
     if let Some((fewest, first)) = fewest.zip(first) {
         let each = (memory - first) / (accounts - fewest) as f64;

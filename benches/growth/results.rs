@@ -24,7 +24,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn add(&mut self, scene: &str, at: u64, round: u32, (measure, unit): (&str, &str), value: f64) {
-        self.results.figures.push(Figure {
+        self.results.push(Figure {
             scene: scene.to_owned(),
             measure: measure.to_owned(),
             unit: unit.to_owned(),
@@ -38,7 +38,7 @@ impl Report {
     /// Of a scene, in the order in which they were first added.
     fn measures(&self, scene: &str) -> Vec<(&str, &str)> {
         let mut measures = Vec::new();
-        for figure in self.results.figures.iter().filter(|figure| figure.scene == scene) {
+        for figure in self.results.figures().iter().filter(|figure| figure.scene == scene) {
             let measure = (figure.measure.as_str(), figure.unit.as_str());
             if !measures.contains(&measure) {
                 measures.push(measure);
@@ -49,7 +49,7 @@ impl Report {
 
     /// Of a scene, from the smallest.
     fn sizes(&self, scene: &str) -> Vec<f64> {
-        let sizes = self.results.figures.iter().filter(|figure| figure.scene == scene).map(|figure| figure.at);
+        let sizes = self.results.figures().iter().filter(|figure| figure.scene == scene).map(|figure| figure.at);
         let mut sizes: Vec<f64> = sizes.collect();
         sizes.sort_unstable_by(f64::total_cmp);
         sizes.dedup();
@@ -57,7 +57,7 @@ impl Report {
     }
 
     fn of(&self, scene: &str, measure: &str, at: f64) -> impl Iterator<Item = &Figure> {
-        let figures = self.results.figures.iter();
+        let figures = self.results.figures().iter();
         figures.filter(move |figure| figure.scene == scene && figure.measure == measure && figure.at == at)
     }
 

@@ -140,6 +140,7 @@ impl World {
                 credentials: CredentialsRecord::default(),
                 access_token: Some(token.into()),
                 repeats_by: sixgate::domain::RepeatsBy::AnyId,
+                streams: sixgate::domain::StreamsMode::PassOn,
             };
             accounts.create(new).await.unwrap();
             let key = accounts.add_key(&name()).await.unwrap();
@@ -169,6 +170,7 @@ fn accounts(dir: &Path) -> Accounts {
         open_per_exit: 1,
         extra_roots: Vec::new(),
         resolve: BTreeMap::new(),
+        ipv4_hosts: std::collections::BTreeMap::new(),
         name_servers: Vec::new(),
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();

@@ -18,6 +18,7 @@ use crate::orders::Orders;
 use crate::orders::day::Repeats;
 use crate::orders::elsewhere::{BookRow, ForeignOrders, ForeignSender, OrdersElsewhere};
 use crate::store::records::AccountRecord;
+use crate::telemetry::account_streams::AccountStreams;
 use crate::tokens::lifecycle::ANOTHER_LOGS_IN;
 use crate::tokens::{Keeper, TokenCell};
 
@@ -47,6 +48,8 @@ pub struct Account {
     pub repeats: Arc<Repeats>,
     /// When a caller last asked for something of it.
     pub last_request: Arc<LastRequest>,
+    /// What is counted of its WebSockets since the start.
+    pub streams: Arc<AccountStreams>,
     /// Which secrets of its login are set.
     pub secrets: SecretsSet,
     /// What the last validation found. In memory only: after a restart nobody has looked.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::account::version_of;
-use super::login_secrets::merge;
+use super::login_secrets::{login_lacks, merge, set_of};
 use super::tombstone::tombstone;
 use super::{Account, AccountError, Accounts};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::{ExposeSecret, LoginSecret};
-use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, steady};
+use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, Role, Secret, StreamsMode, steady};
 use crate::store::records::{
     AccountRecord, ClientIdRecord, ClientKeyRecord, CredentialsRecord, LoginRecord, PairRecord, TokenRecord,
 };
@@ -34,6 +34,8 @@ pub struct NewAccount {
     pub access_token: Option<Secret>,
     /// What makes a write of it a repeat.
     pub repeats_by: RepeatsBy,
+    /// What becomes of its WebSockets when the broker's side ends.
+    pub streams: StreamsMode,
 }
 
 /// The fields to change; `None` stays as it is.
@@ -51,6 +53,8 @@ pub struct Patch {
     pub access_token: Option<Secret>,
     /// What makes a write of it a repeat.
     pub repeats_by: Option<RepeatsBy>,
+    /// What becomes of its WebSockets when the broker's side ends.
+    pub streams: Option<StreamsMode>,
     /// Take the nickname away.
     pub remove_nickname: bool,
     /// The secrets of the login to take away.
@@ -65,7 +69,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]: a taken name or client id, a token that is not its own.
     pub async fn create(&self, new: NewAccount) -> Result<Arc<Account>, AccountError> {
-        let NewAccount { name, nickname, platform, client_id, credentials, access_token, repeats_by } = new;
+        let NewAccount { name, nickname, platform, client_id, credentials, access_token, repeats_by, streams } = new;
         let _turn = self.turns.of(&name).await;
         if platform == Platform::Automatic {
             can_log_in(&credentials, access_token.is_some())?;
@@ -79,6 +83,7 @@ impl Accounts {
             pin: None,
             created_at: now,
             repeats_by,
+            streams,
             changes: 0,
         };
         let credentials = merge(None, credentials, &[])?;
@@ -125,6 +130,7 @@ impl Accounts {
         };
         record.platform = patch.platform.unwrap_or(record.platform);
         record.repeats_by = patch.repeats_by.unwrap_or(record.repeats_by);
+        record.streams = patch.streams.unwrap_or(record.streams);
         let mut change = Change::new().unchanged(name, &old);
         if let Some(client_id) = patch.client_id.filter(|id| *id != old.client_id) {
             // The pair is registered with one customer of the broker. Another
@@ -268,8 +274,6 @@ impl Accounts {
         source: &str,
     ) -> Result<Change, AccountError> {
         let refuse = |why| AccountError::Invalid { field: "access_token", why };
-        // People paste: blanks and line ends around a token are not part of it.
-        let token: Secret = token.expose_secret().trim().to_owned().into();
         // Quotes around it are, to whoever only looks for the dots (RFC 7515 section 7.1).
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'=');
         if !token.expose_secret().bytes().all(inner) {
@@ -308,17 +312,9 @@ impl Accounts {
 
 /// An automatic account needs something to log in with.
 fn can_log_in(credentials: &CredentialsRecord, token: bool) -> Result<(), AccountError> {
-    let missing = |field| {
-        let why = Invalid::new("is missing; DHAN_V2_AT_IPV6 logs in by PIN and TOTP");
-        Err(AccountError::Invalid { field, why })
-    };
-    let consent = credentials.api_key.is_some() && credentials.api_secret.is_some();
-    match (&credentials.pin, &credentials.totp_secret) {
-        (Some(_), Some(_)) => Ok(()),
-        (None, None) if consent || token => Ok(()),
-        (None, _) => missing("pin"),
-        (_, None) => missing("totp_secret"),
-    }
+    let set = set_of(credentials);
+    let lacks = login_lacks(|secret| set.contains_key(&secret), token);
+    if lacks.is_empty() { Ok(()) } else { Err(AccountError::Lacks(lacks)) }
 }
 
 /// The same, after secrets were taken away.

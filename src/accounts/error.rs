@@ -2,6 +2,7 @@
 
 use crate::addressing::AddressingError;
 use crate::domain::problem::Invalid;
+use crate::domain::secret::LoginSecret;
 use crate::domain::{AccountName, ClientId};
 use crate::store::StoreError;
 
@@ -23,6 +24,8 @@ pub enum AccountError {
     NoPair(AccountName),
     #[error("{field}: {why}")]
     Invalid { field: &'static str, why: Invalid },
+    #[error("{}", several(.0))]
+    Lacks(Vec<LoginSecret>),
     #[error("{0} pairs are set aside already; give some back, or wait until they end")]
     TooManyReservations(usize),
     #[error(transparent)]
@@ -35,4 +38,12 @@ pub enum AccountError {
         "account {name} was changed since you read it: it is at version {version} now. Read it again, and look what is new"
     )]
     Changed { name: AccountName, version: String },
+}
+
+/// Why a secret of a login has to be given.
+pub const LOGS_IN_BY: &str = "is missing; DHAN_V2_AT_IPV6 logs in by PIN and TOTP";
+
+fn several(lacks: &[LoginSecret]) -> String {
+    let lack = |secret: &LoginSecret| format!("{}: {LOGS_IN_BY}", secret.as_str());
+    lacks.iter().map(lack).collect::<Vec<_>>().join(". ")
 }

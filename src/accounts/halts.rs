@@ -88,6 +88,8 @@ impl Accounts {
             self.commit(name, Change::new().unchanged(name, &old).put(name, &record)).await?;
         }
         self.unsaved.forget(name, requests);
+        // Its row says that it is not saved. What cannot be read now is told to whoever asks for the account.
+        let _ = self.publish(name);
         Ok(true)
     }
 
@@ -125,8 +127,6 @@ impl Accounts {
     async fn heal_one(&self, name: &AccountName) {
         if matches!(tokio::time::timeout(SAVED_WITHIN, self.save_halt(name)).await, Ok(Ok(true))) {
             tracing::info!(account = %name, "the halt that could not be saved is saved");
-            // What cannot be read now is told to whoever asks for the account.
-            let _ = self.publish(name);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::store::records::CredentialsRecord;
 pub type SecretsSet = BTreeMap<LoginSecret, Option<Timestamp>>;
 
 /// What is set of a record.
-pub(super) fn set_of(record: &CredentialsRecord) -> SecretsSet {
+pub fn set_of(record: &CredentialsRecord) -> SecretsSet {
     let CredentialsRecord { pin, totp_secret, phone, api_key, api_secret, set_at } = record;
     let given = [
         (LoginSecret::Pin, pin),
@@ -25,6 +25,17 @@ pub(super) fn set_of(record: &CredentialsRecord) -> SecretsSet {
     ];
     let set = given.into_iter().filter(|(_, secret)| secret.is_some());
     set.map(|(name, _)| (name, set_at.get(&name).copied())).collect()
+}
+
+/// What an account that logs in by itself lacks for that, by what it has: something of one of the ways is needed, and a
+/// PIN needs a TOTP secret and the reverse.
+pub fn login_lacks(has: impl Fn(LoginSecret) -> bool, has_token: bool) -> Vec<LoginSecret> {
+    let other = has_token || has(LoginSecret::ApiKey) && has(LoginSecret::ApiSecret);
+    let by_code = [LoginSecret::Pin, LoginSecret::TotpSecret];
+    if other && !by_code.iter().any(|secret| has(*secret)) {
+        return Vec::new();
+    }
+    by_code.into_iter().filter(|secret| !has(*secret)).collect()
 }
 
 /// What stands of an old record after new secrets were given and others taken away.

@@ -16,16 +16,17 @@ use crate::tokens::lifecycle::State;
 /// What is wrong with an account. The worst comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
-    /// Nothing goes on before a person does something: its login needs one, or it has no pair.
+    /// Nothing goes on before a person does something: its login needs one, it has no pair, or somebody pinned it to an
+    /// address that is out of use.
     NeedsPerson,
     /// Something else logs in to it or places orders for it: mostly a second gateway.
     NotAlone,
     /// Placements and changes are refused.
     Halted,
-    /// A way out does not admit.
-    LegTripped,
-    /// There is nothing to sign with now.
+    /// There is nothing to sign with now: nothing is sent.
     NoToken,
+    /// A way out does not admit. The other may.
+    LegTripped,
     /// The last validation found something that is not as it should be.
     ValidationFailed,
     /// Nobody has validated it since the gateway was started, or not everything could be found out.
@@ -38,8 +39,8 @@ impl Trouble {
         Self::NeedsPerson,
         Self::NotAlone,
         Self::Halted,
-        Self::LegTripped,
         Self::NoToken,
+        Self::LegTripped,
         Self::ValidationFailed,
         Self::NotValidated,
     ];
@@ -70,6 +71,8 @@ pub struct Facts {
     pub login_needs_person: bool,
     /// It has two addresses.
     pub has_pair: bool,
+    /// Somebody pinned it to a leg that is out of use, so that the other is not tried.
+    pub is_pinned_down: bool,
     /// Nothing else is known to log in or to place orders for it.
     pub is_alone: bool,
     /// It is halted.
@@ -90,11 +93,11 @@ impl Troubles {
     /// Which they are.
     pub fn of(facts: &Facts) -> Self {
         let has = |trouble: &Trouble| match trouble {
-            Trouble::NeedsPerson => facts.login_needs_person || !facts.has_pair,
+            Trouble::NeedsPerson => facts.login_needs_person || !facts.has_pair || facts.is_pinned_down,
             Trouble::NotAlone => !facts.is_alone,
             Trouble::Halted => facts.is_halted,
-            Trouble::LegTripped => facts.has_pair && !facts.legs_admit,
             Trouble::NoToken => !facts.has_token,
+            Trouble::LegTripped => facts.has_pair && !facts.legs_admit,
             Trouble::ValidationFailed => facts.validated == Some(false),
             Trouble::NotValidated => facts.validated.is_none(),
         };
@@ -132,6 +135,7 @@ impl Account {
         Troubles::of(&Facts {
             login_needs_person: matches!(standing.state, Some(State::NeedsPerson { .. })),
             has_pair: self.legs.is_some(),
+            is_pinned_down: self.is_pinned_down(),
             is_alone: self.is_alone(),
             is_halted: self.record.halted.is_some(),
             legs_admit: self.legs.as_ref().is_some_and(|legs| legs.both().into_iter().all(admits)),
@@ -142,6 +146,12 @@ impl Account {
                 (false, false) => None,
             }),
         })
+    }
+
+    /// Did somebody pin it to a leg that is out of use? Its orders are refused then, whatever the other leg is worth.
+    pub fn is_pinned_down(&self) -> bool {
+        let pinned = self.legs.as_ref().and_then(|legs| Some(legs.leg(legs.pin()?)));
+        pinned.is_some_and(|leg| matches!(leg.state().0, LegState::Tripped { .. }))
     }
 
     /// Is the text in one of the names by which a person looks for it? `text` is in lower case.
@@ -330,6 +340,7 @@ mod tests {
     const FINE: Facts = Facts {
         login_needs_person: false,
         has_pair: true,
+        is_pinned_down: false,
         is_alone: true,
         is_halted: false,
         legs_admit: true,
@@ -344,8 +355,8 @@ mod tests {
             Facts { login_needs_person: true, ..FINE },
             Facts { is_alone: false, ..FINE },
             Facts { is_halted: true, ..FINE },
-            Facts { legs_admit: false, ..FINE },
             Facts { has_token: false, ..FINE },
+            Facts { legs_admit: false, ..FINE },
             Facts { validated: Some(false), ..FINE },
             Facts { validated: None, ..FINE },
             FINE,
@@ -354,7 +365,7 @@ mod tests {
         assert_eq!(ranks, [0, 1, 2, 3, 4, 5, 6, 7]);
         let worst = in_order.map(|facts| Troubles::of(&facts).worst().map(Trouble::as_str));
         let words =
-            ["needs_person", "not_alone", "halted", "leg_tripped", "no_token", "validation_failed", "not_validated"];
+            ["needs_person", "not_alone", "halted", "no_token", "leg_tripped", "validation_failed", "not_validated"];
         assert_eq!(worst, [words.map(Some).as_slice(), &[None]].concat()[..]);
         assert!(words.iter().all(|word| Trouble::parse(word).is_some_and(|trouble| trouble.as_str() == *word)));
     }
@@ -369,6 +380,10 @@ mod tests {
         // Without addresses there are no legs that could trip, and nothing that could mend itself.
         let bare = Troubles::of(&Facts { has_pair: false, legs_admit: false, ..FINE });
         assert_eq!(bare.iter().collect::<Vec<_>>(), [Trouble::NeedsPerson]);
+
+        // One address works, and a pin keeps it from being used.
+        let down = Troubles::of(&Facts { is_pinned_down: true, legs_admit: false, ..FINE });
+        assert_eq!(down.worst(), Some(Trouble::NeedsPerson));
 
         let mut counts = Counts::default();
         counts.add(all, false);

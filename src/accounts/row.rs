@@ -95,6 +95,7 @@ impl Accounts {
             keys,
             repeats,
             last_request: kept.map(|old| Arc::clone(&old.last_request)).unwrap_or_default(),
+            streams: kept.map(|old| Arc::clone(&old.streams)).unwrap_or_default(),
             secrets: set_of(&credentials),
             validated: kept.map(|old| Arc::clone(&old.validated)).unwrap_or_default(),
             registration: kept.map(|old| Arc::clone(&old.registration)).unwrap_or_default(),

@@ -44,6 +44,7 @@ fn open(dir: &tempfile::TempDir) -> Accounts {
         open_per_exit: 64,
         extra_roots: Vec::new(),
         resolve: BTreeMap::new(),
+        ipv4_hosts: std::collections::BTreeMap::new(),
         name_servers: Vec::new(),
     };
     let egress = Egress::new(options, Tasks::default()).unwrap();
@@ -105,6 +106,7 @@ fn new_account(account: usize, id: usize) -> NewAccount {
         credentials: no_credentials(),
         access_token: None,
         repeats_by: crate::domain::RepeatsBy::AnyId,
+        streams: crate::domain::StreamsMode::PassOn,
     }
 }
 
@@ -441,10 +443,10 @@ proptest! {
 }
 
 /// Two accounts on one address trade as one another; many at once is where that would
-/// happen. `.ci/run` does it with 100,000 (`SIXGATE_PAIRS`).
+/// happen. `.ci/run` does it with 100,000 (`TEST_PAIRS`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pairs_assigned_all_at_once_are_all_different_and_stay() {
-    let count = std::env::var("SIXGATE_PAIRS").map_or(3_000, |count| count.parse().unwrap());
+    let count = std::env::var("TEST_PAIRS").map_or(3_000, |count| count.parse().unwrap());
     assign_at_once(count).await;
 }
 
@@ -465,6 +467,7 @@ async fn assign_at_once(count: usize) {
                 pin: None,
                 created_at: Timestamp::now(),
                 repeats_by: crate::domain::RepeatsBy::AnyId,
+                streams: crate::domain::StreamsMode::PassOn,
                 changes: 0,
             };
             change = change.put(&name(*n), &record).put(&client_id(*n), &ClientIdRecord { account: name(*n) });
@@ -551,6 +554,19 @@ async fn begin<F: Future>(begun: &mut std::pin::Pin<Box<F>>) {
         _ = begun => panic!("it did not wait"),
         () = tokio::task::yield_now() => {}
     }
+}
+
+/// Nobody is told of a full disk that there is not.
+#[tokio::test]
+async fn a_halt_of_all_that_is_saved_is_told_as_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let accounts = open(&dir);
+    for n in 1..=3 {
+        accounts.create(new_account(n, n)).await.unwrap();
+    }
+    assert_eq!(accounts.halt_all("night".to_owned()).await.unwrap().changed, 3);
+    accounts.for_each(|row| assert!(row.record.halted.is_some() && !row.halt_unsaved, "{row:?}"));
+    assert!(accounts.unsaved.names().is_empty());
 }
 
 /// A change that waits for a disk that hangs has the account's turn for as long.

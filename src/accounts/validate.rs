@@ -9,14 +9,18 @@
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::accounts::registration::AccountSnapshot;
 use crate::broker::dhan::calendar;
 use crate::broker::dhan::token::Claims;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, Pair, Role, india, steady};
+use crate::egress::{DialError, ResolveError};
 use crate::legs::Leg;
 use crate::tokens::LiveToken;
 use crate::tokens::client::{Answered, BrokerClient, Called, Registered, TokenProfile};
@@ -97,6 +101,9 @@ fn unknown(name: &'static str, why: &str) -> Check {
 
 const NO_PAIR: &str = "the account has no addresses yet, so it cannot trade: sixgate pair assign NAME";
 
+/// How long the name of a host may take.
+const NAMES: Duration = Duration::from_secs(3);
+
 /// What a leg's `getIP` said, else why it said nothing.
 type AddressReply = Result<Registered, String>;
 
@@ -114,7 +121,7 @@ struct BrokerReplies {
 
 /// Look at an account. Reads only. `now` is by the steady clock.
 pub async fn validate(client: &BrokerClient, subject: &AccountSnapshot, now: Timestamp) -> Vec<Check> {
-    let replies = call_broker(client, subject).await;
+    let (replies, hosts) = tokio::join!(call_broker(client, subject), hosts(client, subject));
     let now = now.checked_add(replies.skew.unwrap_or_default()).unwrap_or(now);
     let pair = subject.legs.as_ref().map(|legs| legs.pair());
     let name = subject.legs.as_ref().map_or("NAME", |legs| legs.account().as_str());
@@ -135,6 +142,7 @@ pub async fn validate(client: &BrokerClient, subject: &AccountSnapshot, now: Tim
             pair.map(|pair| pair.secondary.ip()),
             replies.lines.as_ref().map(|[_, two]| two),
         ),
+        hosts,
         token(subject, &replies.profile, name),
         token_expiry(subject, now),
         leg("leg_primary", Role::Primary, pair.map(|pair| pair.primary.ip()), &replies.primary),
@@ -221,6 +229,44 @@ fn line(name: &'static str, to: &Authority, from: Option<Ipv6Addr>, line: Option
     }
 }
 
+/// Has each of the broker's hosts an address to which something can be sent? What neither orders nor logins need is told
+/// and is no failure.
+async fn hosts(client: &BrokerClient, subject: &AccountSnapshot) -> Check {
+    let name = "hosts";
+    let Some(legs) = subject.legs.as_ref() else { return unknown(name, NO_PAIR) };
+    let by = Instant::now() + NAMES;
+    let asked = client.hosts().map(async |(to, is_needed)| (to, is_needed, legs.resolve(to, by).await.err()));
+    let (mut verdict, mut found) = (CheckVerdict::Good, Vec::new());
+    for (to, is_needed, err) in join_all(asked).await {
+        let Some(err) = err else { continue };
+        let has_none =
+            matches!(err, DialError::Resolve(ResolveError::NoAddress { .. } | ResolveError::NoIpv4Address { .. }));
+        match (is_needed, has_none) {
+            (true, true) => verdict = CheckVerdict::Failed,
+            (true, false) => verdict = worse(verdict, CheckVerdict::Unknown),
+            (false, true) => {}
+            (false, false) => continue,
+        }
+        let advice = match (has_none, to == client.api()) {
+            (true, true) => "has no IPv6 address, and orders never leave over IPv4: see sixgate doctor",
+            (true, false) if legs.is_ipv4(to) => {
+                "is in egress.ipv4_hosts and has no IPv4 address: take it out there, and see sixgate doctor"
+            }
+            (true, false) => {
+                "has no IPv6 address: name it in egress.ipv4_hosts, with the IPv4 address of this host to send from"
+            }
+            (false, _) => "is not known: the name servers do not say where it is",
+        };
+        found.push(format!("{} {advice}", to.host));
+    }
+    let detail = match (found.is_empty(), verdict) {
+        (true, _) => "each of the broker's hosts has an address".to_owned(),
+        (false, CheckVerdict::Good) => format!("orders and logins are not affected: {}", found.join("; ")),
+        (false, CheckVerdict::Failed | CheckVerdict::Unknown) => found.join("; "),
+    };
+    Check { name, verdict, detail }
+}
+
 fn token(subject: &AccountSnapshot, profile: &Result<TokenProfile, String>, account: &str) -> Check {
     let name = "token";
     let until =
@@ -253,7 +299,7 @@ fn token_expiry(subject: &AccountSnapshot, now: Timestamp) -> Check {
     };
     let ends = token.expires_at();
     let there = india::local(ends);
-    let when = format!("it ends at {ends} ({} in India)", there.strftime("%Y-%m-%d %H:%M"));
+    let when = format!("it ends at {}", there.strftime("%Y-%m-%d %H:%M IST"));
     if !calendar::is_market_hours(ends) {
         return check(name, true, format!("{when}, outside market hours"));
     }
@@ -263,6 +309,11 @@ fn token_expiry(subject: &AccountSnapshot, now: Timestamp) -> Check {
     let (_, replaced_by) = calendar::refresh_window(there.date());
     if (subject.automatic || consumer == Consumer::SelfMade) && now < replaced_by {
         return check(name, true, format!("{when}, in market hours; the gateway replaces it before they begin"));
+    }
+    // One that was pasted this morning lives until tomorrow morning, and nobody can have a better one today.
+    if there.date() > india::local(now).date() {
+        let by = india::local(replaced_by).strftime("%Y-%m-%d %H:%M IST");
+        return check(name, true, format!("{when}, in market hours: give the account a new token by {by}"));
     }
     check(name, false, format!("{when}, in market hours: give the account a new token before then"))
 }

@@ -71,7 +71,7 @@ impl Ledger {
 
     /// Why a pool of these prefixes has no pair to give, and what to do.
     pub(super) fn why_none(&self, prefixes: &Prefixes, own: &Own) -> String {
-        let (mut given, mut retired, mut kept, mut pairs) = (0u64, 0u64, None, 0u64);
+        let (mut given, mut reserved, mut retired, mut kept, mut pairs) = (0u64, 0u64, 0u64, None, 0u64);
         let few = u128::try_from(self.holders.len()).unwrap_or(u128::MAX).saturating_add(1 << 10);
         for pair in (0..prefixes.size().min(few)).filter_map(|index| prefixes.pair(index)) {
             pairs += 1;
@@ -81,8 +81,8 @@ impl Ledger {
                 [None, None] => {
                     kept = kept.or_else(|| own.keeps(pair.primary).or_else(|| own.keeps(pair.secondary)));
                 }
-                [Some(Occupancy::By(_) | Occupancy::Reserved), _]
-                | [_, Some(Occupancy::By(_) | Occupancy::Reserved)] => given += 1,
+                [Some(Occupancy::By(_)), _] | [_, Some(Occupancy::By(_))] => given += 1,
+                [Some(Occupancy::Reserved), _] | [_, Some(Occupancy::Reserved)] => reserved += 1,
                 [Some(Occupancy::Retired(_)), _] | [_, Some(Occupancy::Retired(_))] => retired += 1,
             }
         }
@@ -93,9 +93,14 @@ impl Ledger {
                 prefixes.primary, prefixes.secondary
             );
         }
-        let mut parts = Vec::with_capacity(3);
+        let mut parts = Vec::with_capacity(4);
         if given > 0 {
             parts.push(format!("{given} held by accounts"));
+        }
+        if reserved > 0 {
+            parts.push(format!(
+                "{reserved} set aside for ten minutes while somebody fills in a form, and free again then"
+            ));
         }
         if retired > 0 {
             parts.push(format!("{retired} an account's before (the broker has seen them, so nobody else gets them)"));

@@ -114,9 +114,22 @@ fn size(net: Ipv6Net) -> u128 {
     1u128.checked_shl(u32::from(128 - net.prefix_len())).unwrap_or(u128::MAX)
 }
 
+/// The prefix around an address, or the longer one that ends at the next group of what was written.
+fn meant(net: Ipv6Net) -> String {
+    let written = 128 - u128::from(net.addr()).trailing_zeros();
+    let group = u8::try_from(written.next_multiple_of(16)).unwrap_or(128);
+    match Ipv6Net::new(net.addr(), group) {
+        Ok(longer) if group <= 64 => format!("{longer} or {}", net.trunc()),
+        Ok(_) | Err(_) => net.trunc().to_string(),
+    }
+}
+
 fn check(net: Ipv6Net) -> Result<(), Invalid> {
     if net.trunc() != net {
-        return Err(Invalid::because(format!("{net} has host bits set; the prefix is {}", net.trunc())));
+        return Err(Invalid::because(format!(
+            "{net} is an address in a prefix, and no prefix; {} was probably meant",
+            meant(net)
+        )));
     }
     if net.prefix_len() < SHORTEST {
         return Err(Invalid::because(format!(
@@ -190,6 +203,14 @@ mod tests {
         assert_eq!(prefixes("2001:db8:a1::/64", "2001:db8:a2::/124").capacity(), 15);
         let whole = prefixes("2001:db8:a1::/64", "2001:db8:a2::/64").capacity();
         assert_eq!(whole, (1 << 64) - 1 - 0x5213 - 0x80);
+    }
+
+    /// Whoever types an address with a length most often means the prefix around it, or a longer one.
+    #[test]
+    fn a_prefix_that_is_none_is_answered_with_the_one_that_was_meant() {
+        let meant = |text: &str| meant(text.parse().unwrap());
+        assert_eq!(meant("2001:db8:a1::1/64"), "2001:db8:a1::/64");
+        assert_eq!(meant("2001:db8:a1:1::/48"), "2001:db8:a1:1::/64 or 2001:db8:a1::/48");
     }
 
     #[test]

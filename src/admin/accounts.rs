@@ -6,17 +6,17 @@ use axum::extract::State;
 use axum::http::header::{ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::{Extension, Json};
+use serde_json::{Map, Value};
 
 use super::auth::Touched;
-use super::error::{Failure, Problem};
+use super::error::{Failure, Mistakes, Problem, cut_short, lacking};
 use super::fields::{self, Fields, Given, InPath};
 use super::state::Admin;
 use super::wire::{AccountBody, AccountChanges, AccountFields, AccountsBody, ListFilter};
 use crate::accounts::overview::{Position, Sort, Trouble, Wanted};
-use crate::accounts::{Account, NewAccount, Patch};
-use crate::domain::problem::Invalid;
-use crate::domain::secret::{ExposeSecret, LoginSecret};
-use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, totp};
+use crate::accounts::{Account, NewAccount, Patch, login_lacks, set_of};
+use crate::domain::secret::LoginSecret;
+use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, StreamsMode};
 use crate::store::records::CredentialsRecord;
 
 /// Accounts, in the order of names or the worst first, and how many of them are in which trouble.
@@ -71,22 +71,42 @@ pub(super) fn wanted(mut given: BTreeMap<String, String>) -> Result<Wanted, Fail
     responses((status = 201, body = AccountBody), (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(
     State(admin): State<Admin>,
-    mut fields: Fields,
+    fields: Fields,
 ) -> Result<(StatusCode, Extension<Touched>, Shown), Failure> {
-    let name = fields.parsed("name", AccountName::parse)?.ok_or_else(|| Failure::field("name", "is missing"))?;
-    let platform = fields.parsed("platform", Platform::parse)?;
-    let platform = platform.ok_or_else(|| Failure::field("platform", "is missing"))?;
-    let client_id = fields.parsed("client_id", ClientId::parse)?;
-    let client_id = client_id.ok_or_else(|| Failure::field("client_id", "is missing"))?;
-    let nickname = fields.text("nickname")?;
-    let credentials = credentials(&mut fields)?;
-    let access_token = fields.token("access_token")?;
-    let repeats_by = fields.parsed("repeats_by", RepeatsBy::parse)?.unwrap_or_default();
-    fields.done()?;
-    let new = NewAccount { name, nickname, platform, client_id, credentials, access_token, repeats_by };
-    let account = admin.accounts.create(new).await?;
+    let account = admin.accounts.create(new_account(fields)?).await?;
     let touched = Extension(Touched(account.name.to_string()));
     Ok((StatusCode::CREATED, touched, shown(&account)))
+}
+
+/// What would be wrong with the fields of a new account; nothing is made.
+pub(super) fn mistakes(fields: Map<String, Value>) -> Option<Failure> {
+    new_account(Fields::of(fields)).err()
+}
+
+/// A new account's fields.
+fn new_account(mut fields: Fields) -> Result<NewAccount, Failure> {
+    let mut mistakes = Mistakes::default();
+    let name = mistakes.note(fields.needed_parsed("name", AccountName::parse));
+    let platform = mistakes.note(fields.needed_parsed("platform", Platform::parse));
+    let client_id = mistakes.note(fields.needed_parsed("client_id", ClientId::parse));
+    let nickname = mistakes.note(fields.text("nickname")).flatten();
+    let credentials = credentials(&mut fields, &mut mistakes);
+    let access_token = mistakes.note(fields.secret("access_token")).flatten();
+    let repeats_by = mistakes.note(fields.parsed("repeats_by", RepeatsBy::parse)).flatten().unwrap_or_default();
+    let streams = mistakes.note(fields.parsed("streams", StreamsMode::parse)).flatten().unwrap_or_default();
+    mistakes.add(fields.strange());
+    if platform == Some(Platform::Automatic) {
+        // What was given and is wrong is not missing too.
+        let given = set_of(&credentials);
+        let has = |secret: LoginSecret| given.contains_key(&secret) || mistakes.has(secret.as_str());
+        let lacks = login_lacks(has, access_token.is_some() || mistakes.has("access_token"));
+        mistakes.add(lacks.into_iter().map(lacking));
+    }
+    mistakes.none()?;
+    let (Some(name), Some(platform), Some(client_id)) = (name, platform, client_id) else {
+        return Err(cut_short());
+    };
+    Ok(NewAccount { name, nickname, platform, client_id, credentials, access_token, repeats_by, streams })
 }
 
 /// One account.
@@ -105,27 +125,34 @@ pub(super) async fn change(
     State(admin): State<Admin>,
     InPath(name): InPath<String>,
     headers: HeaderMap,
-    mut fields: Fields,
+    fields: Fields,
 ) -> Result<Shown, Failure> {
     let name = fields::name(&name)?;
-    if fields.text("name")?.is_some() {
-        return Err(Failure::field("name", "cannot be changed"));
+    let account = admin.accounts.change(&name, patch(fields, only_at(&headers))?).await?;
+    Ok(shown(&account))
+}
+
+fn patch(mut fields: Fields, only_at: Option<Vec<String>>) -> Result<Patch, Failure> {
+    let mut mistakes = Mistakes::default();
+    if mistakes.note(fields.text("name")).flatten().is_some() {
+        mistakes.add([Failure::field("name", "cannot be changed")]);
     }
-    let (remove_nickname, remove) = removed(&mut fields)?;
+    let (remove_nickname, remove) = mistakes.note(removed(&mut fields)).unwrap_or_default();
     let patch = Patch {
         remove_nickname,
         remove,
-        only_at: only_at(&headers),
-        nickname: fields.text("nickname")?,
-        platform: fields.parsed("platform", Platform::parse)?,
-        client_id: fields.parsed("client_id", ClientId::parse)?,
-        credentials: credentials(&mut fields)?,
-        access_token: fields.token("access_token")?,
-        repeats_by: fields.parsed("repeats_by", RepeatsBy::parse)?,
+        only_at,
+        nickname: mistakes.note(fields.text("nickname")).flatten(),
+        platform: mistakes.note(fields.parsed("platform", Platform::parse)).flatten(),
+        client_id: mistakes.note(fields.parsed("client_id", ClientId::parse)).flatten(),
+        credentials: credentials(&mut fields, &mut mistakes),
+        access_token: mistakes.note(fields.secret("access_token")).flatten(),
+        repeats_by: mistakes.note(fields.parsed("repeats_by", RepeatsBy::parse)).flatten(),
+        streams: mistakes.note(fields.parsed("streams", StreamsMode::parse)).flatten(),
     };
-    fields.done()?;
-    let account = admin.accounts.change(&name, patch).await?;
-    Ok(shown(&account))
+    mistakes.add(fields.strange());
+    mistakes.none()?;
+    Ok(patch)
 }
 
 /// Delete an account. Its addresses stay, as tombstones.
@@ -166,27 +193,14 @@ fn removed(fields: &mut Fields) -> Result<(bool, Vec<LoginSecret>), Failure> {
     Ok((names.iter().any(|name| name == "nickname"), secrets.collect::<Result<_, _>>()?))
 }
 
-fn credentials(fields: &mut Fields) -> Result<CredentialsRecord, Failure> {
-    let pin = fields.secret("pin")?;
-    let totp_secret = fields.secret("totp_secret")?;
-    if let Some(Err(why)) = pin.as_ref().map(|pin| check_pin(pin.expose_secret())) {
-        return Err(Failure::field("pin", why.to_string()));
-    }
-    // Its letters may be right, and their number not.
-    if let Some(Err(why)) = totp_secret.as_ref().map(|secret| totp::decode(secret.expose_secret())) {
-        return Err(Failure::unusable("totp_secret", why.to_string()));
-    }
-    Ok(CredentialsRecord {
-        pin,
-        totp_secret,
-        phone: fields.secret("phone")?,
-        api_key: fields.secret("api_key")?,
-        api_secret: fields.secret("api_secret")?,
+fn credentials(fields: &mut Fields, mistakes: &mut Mistakes) -> CredentialsRecord {
+    let mut secret = |name| mistakes.note(fields.secret(name)).flatten();
+    CredentialsRecord {
+        pin: secret("pin"),
+        totp_secret: secret("totp_secret"),
+        phone: secret("phone"),
+        api_key: secret("api_key"),
+        api_secret: secret("api_secret"),
         ..CredentialsRecord::default()
-    })
-}
-
-fn check_pin(pin: &str) -> Result<(), Invalid> {
-    let good = (4..=6).contains(&pin.len()) && pin.bytes().all(|b| b.is_ascii_digit());
-    good.then_some(()).ok_or(Invalid::new("a PIN is 4 to 6 digits"))
+    }
 }

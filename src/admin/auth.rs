@@ -66,12 +66,12 @@ pub(super) async fn check(State(admin): State<Admin>, mut request: Request, next
     // in the store and not in its row. It is logged, whoever still listens.
     let tasks = admin.tasks.clone();
     let work = async move {
-        let before = change.account.as_deref().and_then(|name| settings(&admin, name));
+        let before = shown(&admin, &change);
         let reply = next.run(request).await;
         if let Some(Touched(made)) = reply.extensions().get() {
             change.account = Some(made.clone());
         }
-        let after = change.account.as_deref().and_then(|name| settings(&admin, name));
+        let after = shown(&admin, &change);
         change.changes = differences(&before.unwrap_or_default(), &after.unwrap_or_default());
         change.status = reply.status().as_u16();
         log.record(change).await;
@@ -79,6 +79,9 @@ pub(super) async fn check(State(admin): State<Admin>, mut request: Request, next
     };
     tasks.spawn(work).await.unwrap_or_else(|_| super::error::cut_short().into_response())
 }
+
+/// Where all accounts are halted.
+pub(super) const ALL_HALTED: &str = "/v1/halt";
 
 /// Marks a request that a person makes through the console, whose session was looked at. No request from outside has it.
 #[derive(Clone, Debug)]
@@ -93,16 +96,35 @@ fn account_of(path: &str) -> Option<&str> {
     path.strip_prefix("/v1/accounts/")?.split('/').next().filter(|name| !name.is_empty())
 }
 
+/// What the call may change, as the API shows it.
+fn shown(admin: &Admin, change: &Change) -> Option<serde_json::Value> {
+    match (&change.account, change.path.as_str()) {
+        (Some(name), _) => settings(admin, name),
+        (None, ALL_HALTED) => {
+            let all = admin.accounts.all_halted();
+            let reason = all.as_ref().map(|all| all.reason.clone()).filter(|reason| !reason.is_empty());
+            Some(serde_json::json!({ "halted": all.is_some(), "reason": reason }))
+        }
+        (None, _) => None,
+    }
+}
+
 /// What an account is set to, as the API shows it: no secret is in it, and nothing that changes by itself.
 fn settings(admin: &Admin, name: &str) -> Option<serde_json::Value> {
-    const SET: [&str; 8] = ["nickname", "platform", "client_id", "pair", "halted", "halt_reason", "pin", "repeats_by"];
+    const SET: [&str; 9] =
+        ["nickname", "platform", "client_id", "pair", "halted", "halt_reason", "pin", "repeats_by", "streams"];
     let account = admin.account(name).ok()?;
     let serde_json::Value::Object(mut shown) = serde_json::to_value(AccountBody::from(&*account)).ok()? else {
         return None;
     };
     shown.retain(|member, _| SET.contains(&member.as_str()));
     let keys = admin.accounts.keys(&account.name).ok()?;
-    shown.insert("keys".to_owned(), keys.into_iter().map(|key| key.id).collect());
+    // People know a key by its label, programs by its id.
+    let named = keys.into_iter().map(|key| match key.label {
+        Some(label) => format!("{label} ({})", key.id),
+        None => key.id,
+    });
+    shown.insert("keys".to_owned(), named.collect());
     Some(shown.into())
 }
 

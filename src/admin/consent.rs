@@ -19,7 +19,7 @@ use super::fields::{Fields, InPath};
 use super::state::Admin;
 use super::tokens::LOGIN_WAIT;
 use super::wire::{ConsentBody, ConsentFields, TokenBody};
-use crate::domain::Secret;
+use crate::domain::{Secret, india};
 
 const COOKIE_NAME: &str = "sixgate-consent";
 
@@ -100,7 +100,12 @@ pub(super) async fn come_back(
     let token = TokenBody::of(&account);
     let said = match (&token.last_error, token.expires_at) {
         _ if token.state == "minting" => "The broker has not answered yet. The gateway goes on by itself.".to_owned(),
-        (None, Some(until)) if token.state == "live" => format!("Logged in. The token lives until {until}."),
+        (None, Some(until)) if token.state == "live" => {
+            let until = until
+                .parse()
+                .map_or_else(|_| until.clone(), |at| india::local(at).strftime("%-d %b %H:%M IST").to_string());
+            format!("Logged in. The token lives until {until}.")
+        }
         (Some(wrong), _) => format!("Not logged in: {} {}", wrong.summary, wrong.action),
         (None, _) => format!("The token's state is {}.", token.state),
     };

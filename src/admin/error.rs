@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::accounts::AccountError;
+use crate::accounts::{AccountError, LOGS_IN_BY};
 use crate::addressing::AddressingError;
 use crate::domain::chain;
+use crate::domain::secret::LoginSecret;
 use crate::store::StoreError;
 
 /// An error (RFC 9457).
@@ -23,9 +24,21 @@ pub(super) struct Problem {
     pub detail: String,
     /// A word for programs. With 422 `invalid`: its form is wrong, as the schema says; `unusable`: its form is right.
     pub code: String,
-    /// The field that is wrong, with 422.
+    /// The field that is wrong, with 422. Of several the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// Each field that is wrong, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldProblem>,
+}
+
+/// One of several fields that are wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct FieldProblem {
+    /// Its name.
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
 }
 
 /// A call that was not done.
@@ -35,12 +48,13 @@ pub(super) struct Failure {
     code: &'static str,
     detail: String,
     field: Option<String>,
+    errors: Vec<FieldProblem>,
     retry_after: Option<Duration>,
 }
 
 impl Failure {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, retry_after: None }
+        Self { status, code, detail: detail.into(), field: None, errors: Vec::new(), retry_after: None }
     }
 
     /// It is worth another try after so long.
@@ -60,8 +74,7 @@ impl Failure {
 
     /// 422 with the field's name.
     pub(super) fn field(field: &str, why: impl Into<String>) -> Self {
-        let (detail, field) = (format!("{field}: {}", why.into()), Some(field.to_owned()));
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, code: "invalid", detail, field, retry_after: None }
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("{field}: {}", why.into())).about(field)
     }
 }
 
@@ -73,8 +86,50 @@ impl Failure {
     }
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
+/// What is wrong with the fields of one call, all of it: whoever fills in a form mends it once.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(Vec<Failure>);
+
+impl Mistakes {
+    /// What was read, unless it is wrong.
+    pub(super) fn note<T>(&mut self, read: Result<T, Failure>) -> Option<T> {
+        read.map_err(|failure| self.0.push(failure)).ok()
+    }
+
+    /// What was found in another way.
+    pub(super) fn add(&mut self, found: impl IntoIterator<Item = Failure>) {
+        self.0.extend(found);
+    }
+
+    /// Is something wrong with this field?
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.0.iter().any(|failure| failure.field.as_deref() == Some(field))
+    }
+
+    /// # Errors
+    /// All of them as one, which is of the wrong form if any of them is.
+    pub(super) fn none(self) -> Result<(), Failure> {
+        let mut all = self.0;
+        if all.len() < 2 {
+            return all.pop().map_or(Ok(()), Err);
+        }
+        let is_form = all.iter().any(|failure| failure.code == "invalid");
+        let detail = all.iter().map(|failure| failure.detail.as_str()).collect::<Vec<_>>().join(". ");
+        let errors = all.iter().filter_map(Failure::as_field_problem).collect();
+        let first = all.swap_remove(0);
+        Err(Failure { code: if is_form { "invalid" } else { first.code }, detail, errors, ..first })
+    }
+}
+
+impl Failure {
+    fn as_field_problem(&self) -> Option<FieldProblem> {
+        let field = self.field.clone()?;
+        let detail = self.detail.strip_prefix(&format!("{field}: ")).unwrap_or(&self.detail).to_owned();
+        Some(FieldProblem { field, detail })
+    }
+
+    /// Its body.
+    pub(super) fn into_text(self) -> String {
         let problem = Problem {
             r#type: format!("urn:sixgate:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or_default().to_owned(),
@@ -82,10 +137,17 @@ impl IntoResponse for Failure {
             detail: self.detail,
             code: self.code.to_owned(),
             field: self.field,
+            errors: self.errors,
         };
-        let body = serde_json::to_string(&problem).unwrap_or_default();
-        let mut reply = (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();
-        if let Some(wait) = self.retry_after {
+        serde_json::to_string(&problem).unwrap_or_default()
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (status, retry_after) = (self.status, self.retry_after);
+        let mut reply = (status, [(CONTENT_TYPE, "application/problem+json")], self.into_text()).into_response();
+        if let Some(wait) = retry_after {
             // Whole seconds, and never too early.
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
         }
@@ -107,10 +169,20 @@ impl From<AccountError> for Failure {
             AccountError::Changed { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "changed_since", text),
             AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),
             AccountError::Invalid { field, why } => Self::unusable(field, why.to_string()),
+            AccountError::Lacks(secrets) => {
+                let mut mistakes = Mistakes::default();
+                mistakes.add(secrets.into_iter().map(lacking));
+                mistakes.none().err().unwrap_or_else(cut_short)
+            }
             AccountError::Addressing(err) => err.into(),
             AccountError::Store(err) => err.into(),
         }
     }
+}
+
+/// A secret has to be given, or the account cannot log in.
+pub(super) fn lacking(secret: LoginSecret) -> Failure {
+    Failure::unusable(secret.as_str(), LOGS_IN_BY)
 }
 
 impl From<AddressingError> for Failure {

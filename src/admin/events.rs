@@ -40,7 +40,7 @@ impl Filter {
     fn read(given: &mut Parameters) -> Result<Self, Failure> {
         let account = given.account("account")?;
         let known = |word: &str| Subject::ALL.into_iter().find(|subject| subject.as_str() == word);
-        let wrong = |_| Failure::field("subject", "is token, leg, order or validation");
+        let wrong = |_| Failure::field("subject", "is token, leg, order, validation or stream");
         let subject = given.take("subject").map(|word| known(&word).ok_or(word)).transpose().map_err(wrong)?;
         Ok(Self { account, subject })
     }
@@ -51,7 +51,9 @@ impl Filter {
     }
 }
 
-/// What happens: events `token`, `leg`, `order` and `validation`, each with an id and a JSON object of `at`, `account` and
+/// What happens: events `token`, `leg`, `order`, `validation` and `stream` (a WebSocket: `what` is
+/// `opened`, `reconnected`, `ended` or `refused`, or of callers that share one `joined` or `left`, with `kind` and the
+/// `reason`; of refusals one in ten seconds), each with an id and a JSON object of `at`, `account` and
 /// what the API shows of it. With the header `Last-Event-ID` it goes on after that event, with `since` it begins at that
 /// moment, else now. `lost` tells that events are missing at this place, how many at most (`lost`, null if that is not
 /// known) and why (`reason`): `dropped`, of more than the last 4,096 that are kept; `restarted`, as the gateway was

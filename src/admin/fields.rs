@@ -16,10 +16,11 @@ use ipnet::Ipv6Net;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
-use super::error::Failure;
+use super::error::{Failure, Mistakes};
 use crate::domain::problem::Invalid;
-use crate::domain::{AccountName, Secret, SourceAddr};
+use crate::domain::{AccountName, Secret, SourceAddr, pasted};
 
 /// The largest body of a call, in bytes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
@@ -27,12 +28,12 @@ pub(super) const BODY_LIMIT: usize = 64 * 1024;
 pub(super) const PAGE: usize = 100;
 /// Items of a page at most.
 pub(super) const PAGE_LIMIT: usize = 1000;
-/// Characters of a text: five secrets of that length fit in one record of the store.
-const TEXT_LIMIT: usize = 256;
+/// Characters of a text.
+const TEXT_LIMIT: usize = pasted::LONGEST;
 /// Items of a list in a body.
 const LIST_LIMIT: usize = 16;
-/// Characters of a token, as many as fit in its record. The broker's have about 300.
-const TOKEN_LIMIT: usize = 3500;
+/// Characters of a secret with all that stands around it.
+const PASTED_LIMIT: usize = 4096;
 
 /// Parts of a path. What is not even UTF-8 is nobody's name: 404.
 #[derive(Debug)]
@@ -176,9 +177,19 @@ impl Fields {
         }
     }
 
+    /// Those of a call that is made from inside.
+    pub(super) const fn of(object: Map<String, Value>) -> Self {
+        Self(object)
+    }
+
     /// A text, if it is there and not null.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
-        self.up_to(TEXT_LIMIT, name)
+        match self.up_to(TEXT_LIMIT, name)? {
+            Some(text) if text.trim().chars().any(char::is_control) => {
+                Err(Failure::field(name, "has control characters in it"))
+            }
+            text => Ok(text),
+        }
     }
 
     fn up_to(&mut self, limit: usize, name: &str) -> Result<Option<String>, Failure> {
@@ -186,9 +197,6 @@ impl Fields {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.chars().nth(limit).is_some() => {
                 Err(Failure::field(name, format!("is longer than {limit} characters")))
-            }
-            Some(Value::String(text)) if text.trim().chars().any(char::is_control) => {
-                Err(Failure::field(name, "has control characters in it"))
             }
             Some(Value::String(text)) => Ok(Some(text)),
             Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
@@ -202,9 +210,22 @@ impl Fields {
         self.text(name)?.ok_or_else(|| Failure::field(name, "is missing"))
     }
 
-    /// A secret text, blanks around it removed, if it is there and not empty.
+    /// A secret as people have it, if it is there and there is anything in it.
     pub(super) fn secret(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
-        Ok(self.text(name)?.and_then(trimmed))
+        let Some(text) = self.up_to(PASTED_LIMIT, name)?.map(Zeroizing::new) else { return Ok(None) };
+        if pasted::is_empty(&text) {
+            return Ok(None);
+        }
+        let kind = pasted::Kind::of_field(name).unwrap_or(pasted::Kind::Key);
+        pasted::read(kind, &text).map(Some).map_err(|why| Failure::unusable(name, why.to_string()))
+    }
+
+    /// A secret that must be there.
+    pub(super) fn needed_secret(&mut self, name: &str) -> Result<Secret, Failure> {
+        let blank = self.0.get(name).is_some_and(Value::is_string);
+        self.secret(name)?.ok_or_else(|| {
+            if blank { Failure::unusable(name, "there is nothing in it") } else { Failure::field(name, "is missing") }
+        })
     }
 
     /// A yes or no, if it is there and not null.
@@ -218,11 +239,6 @@ impl Fields {
         }
     }
 
-    /// A token: a secret that is longer.
-    pub(super) fn token(&mut self, name: &str) -> Result<Option<Secret>, Failure> {
-        Ok(self.up_to(TOKEN_LIMIT, name)?.and_then(trimmed))
-    }
-
     /// Reads a text and parses it, if it is there.
     pub(super) fn parsed<T>(
         &mut self,
@@ -230,6 +246,15 @@ impl Fields {
         parse: impl Fn(&str) -> Result<T, Invalid>,
     ) -> Result<Option<T>, Failure> {
         self.text(name)?.map(|text| parse(&text).map_err(|why| Failure::field(name, why.to_string()))).transpose()
+    }
+
+    /// The same, where it must be there.
+    pub(super) fn needed_parsed<T>(
+        &mut self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Result<T, Failure> {
+        self.parsed(name, parse)?.ok_or_else(|| Failure::field(name, "is missing"))
     }
 
     /// An address, if it is there.
@@ -273,19 +298,17 @@ impl Fields {
     }
 
     /// # Errors
-    /// 422 with the name of a field that this call does not have.
+    /// 422 with the names of fields that this call does not have.
     pub(super) fn done(self) -> Result<(), Failure> {
-        match self.0.keys().next() {
-            None => Ok(()),
-            Some(name) => Err(Failure::field(name, "there is no such field")),
-        }
+        let mut mistakes = Mistakes::default();
+        mistakes.add(self.strange());
+        mistakes.none()
     }
-}
 
-fn trimmed(text: String) -> Option<Secret> {
-    let text = zeroize::Zeroizing::new(text);
-    let inner = text.trim();
-    (!inner.is_empty()).then(|| Secret::from(inner))
+    /// Fields that this call does not have.
+    pub(super) fn strange(self) -> Vec<Failure> {
+        self.0.keys().map(|name| Failure::field(name, "there is no such field")).collect()
+    }
 }
 
 /// Read an account's name from a path.

@@ -4,18 +4,31 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use tokio::time::Instant;
+use utoipa::IntoParams;
 
 use super::error::{Failure, Problem};
 use super::fields::InPath;
+use super::parameters::Parameters;
 use super::state::Admin;
+use super::tokens::wait_for_token;
 use super::wire::{LimitBody, LimitsBody, OrderAtBrokerBody};
 use crate::accounts::Account;
 use crate::orders::elsewhere::BookRow;
 use crate::orders::limits::RateRequest;
-use crate::tokens::client::{Answered, check_order_id};
+use crate::tokens::client::{Answered, OrderKey};
 
 /// How long a question waits for room.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// By which of its ids. Only for the document.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes a request in the OpenAPI document")]
+pub(super) struct AskedBy {
+    /// Which id is in the path: `order_id`, the broker's, when not given; or `correlation_id`.
+    #[param(pattern = "^(order_id|correlation_id)$")]
+    pub by: Option<String>,
+}
 
 /// How much of the broker's limits the account has used. The broker is not asked.
 #[utoipa::path(get, path = "/v1/accounts/{name}/limits", tag = "orders", operation_id = "limits", security(("bearer" = [])),
@@ -30,24 +43,35 @@ pub(super) async fn read(
 }
 
 /// Ask the broker how an order stands. Counts among what it allows the account, so an operator may and a viewer may not.
-/// 404 `order_not_found` where the broker answers and shows no such order: it shows those of today, and a new one a moment
-/// after it was placed. 502 where it could not be asked, or gave no answer that can be read: nothing is known then.
-#[utoipa::path(get, path = "/v1/accounts/{name}/orders/{order_id}", tag = "orders", operation_id = "ask", security(("bearer" = [])),
+/// With `by=correlation_id` the id in the path is the one that the caller or the gateway gave: so an order is found whose
+/// reply was lost. 404 `order_not_found` where the broker answers and shows no such order: it shows those of today, and a new one a moment
+/// after it was placed. A login that is under way is waited for, ten seconds at most. 502 where it could not be asked, or gave no answer that can be read: nothing is known then.
+#[utoipa::path(get, path = "/v1/accounts/{name}/orders/{order_id}", tag = "orders", operation_id = "ask", params(AskedBy), security(("bearer" = [])),
     responses((status = 200, body = OrderAtBrokerBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem)))]
 pub(super) async fn order_at_broker(
     State(admin): State<Admin>,
     InPath((name, order_id)): InPath<(String, String)>,
+    mut given: Parameters,
 ) -> Result<Json<OrderAtBrokerBody>, Failure> {
-    let account = admin.account(&name)?;
     let unknown = |why: String| Failure::new(StatusCode::NOT_FOUND, "not_found", why);
-    check_order_id(&order_id).map_err(|why| unknown(why.to_string()))?;
+    let by = given.read("by", "is order_id or correlation_id", |word| match word {
+        "order_id" => Some(false),
+        "correlation_id" => Some(true),
+        _ => None,
+    })?;
+    given.done()?;
+    let key = if by == Some(true) { OrderKey::correlation_id(&order_id) } else { OrderKey::order_id(&order_id) };
+    let key = key.map_err(|why| unknown(why.to_string()))?;
     let conflict = |code, text: String| Failure::new(StatusCode::CONFLICT, code, text);
+    wait_for_token(&*admin.account(&name)?).await;
+    // Its addresses may have been taken away meanwhile.
+    let account = admin.account(&name)?;
     let legs = account.legs.as_ref();
     let legs =
         legs.ok_or_else(|| conflict("no_pair", format!("account {name} has no pair, so nothing of it leaves")))?;
     let token = account.token.live().map_err(|why| conflict("token_unavailable", why.summary))?;
     wait_for_room(&admin, &account).await?;
-    let called = admin.client.order(legs, account.client_id(), &token.secret(), &order_id).await;
+    let called = admin.client.order(legs, account.client_id(), &token.secret(), &key).await;
     match called.answered {
         Answered::Good(Some(order)) => {
             if let Some(order_id) = &order.order_id {
@@ -70,7 +94,13 @@ pub(super) async fn order_at_broker(
             Err(Failure::new(
                 StatusCode::BAD_GATEWAY,
                 "broker_failed",
-                format!("the order could not be asked for: {why}"),
+                match by {
+                    Some(true) => format!(
+                        "the order could not be asked for by its own id. Dhan may answer so where it has no order of that \
+                         id: {why}"
+                    ),
+                    _ => format!("the order could not be asked for: {why}"),
+                },
             ))
         }
     }

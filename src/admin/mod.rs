@@ -31,6 +31,7 @@ mod host;
 mod keys;
 mod limits;
 mod links;
+mod misdirected;
 mod operators;
 mod orders;
 mod pairs;
@@ -152,9 +153,13 @@ pub fn router(admin: Admin) -> Router {
         .layer(DefaultBodyLimit::max(fields::BODY_LIMIT))
         .layer(middleware::from_fn_with_state(admin.clone(), auth::check))
         .with_state(admin.clone());
+    let site = Arc::clone(&admin.site);
     let pages = console::router(admin, api.clone(), described);
     let (pages, api) = (TowerToHyperService::new(pages), TowerToHyperService::new(api));
     Router::new().fallback(async move |request: Request| {
+        if let Some(refused) = misdirected::proxy_request(&site, &request) {
+            return Ok(refused);
+        }
         let path = request.uri().path();
         let is_page = matches!(path, "/" | "/console" | "/docs") || path.starts_with("/console/");
         if is_page { pages.call(request).await } else { api.call(request).await }

@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::domain::OperatorRole;
+use crate::domain::problem::Invalid;
+use crate::domain::secret::ExposeSecret;
+use crate::domain::{OperatorRole, pasted};
 
 /// What a call needs.
 pub(super) fn needed(method: &Method, path: &str) -> OperatorRole {
@@ -50,6 +52,8 @@ pub enum TokenError {
     },
     #[error("the token file {0} holds less than 20 characters; remove it and a new one is made")]
     TooShort(PathBuf),
+    #[error("the token file {path} holds no token: {why}")]
+    Unusable { path: PathBuf, why: Invalid },
     #[error("the token file {0} can be read by others: chmod 600 it")]
     Readable(PathBuf),
     #[error("the kernel gave no random bytes")]
@@ -136,11 +140,17 @@ impl Operators {
         if mode & 0o077 != 0 {
             return Err(TokenError::Readable(path.to_owned()));
         }
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|err| file("read", err))?);
-        if text.trim().len() < 20 {
+        let bytes = Zeroizing::new(std::fs::read(path).map_err(|err| file("read", err))?);
+        let unusable = |why| TokenError::Unusable { path: path.to_owned(), why };
+        let text = pasted::text(&bytes).map_err(unusable)?;
+        if pasted::is_empty(&text) {
             return Err(TokenError::TooShort(path.to_owned()));
         }
-        self.0.push(Operator { name: name.into(), role, token: TokenDigest::of(text.trim()) });
+        let token = pasted::read(pasted::Kind::Key, &text).map_err(unusable)?;
+        if token.expose_secret().len() < 20 {
+            return Err(TokenError::TooShort(path.to_owned()));
+        }
+        self.0.push(Operator { name: name.into(), role, token: TokenDigest::of(token.expose_secret()) });
         Ok(())
     }
 

@@ -8,10 +8,11 @@ use super::error::{Failure, Problem};
 use super::fields::{self, Fields, InPath};
 use super::limits::wait_for_room;
 use super::state::Admin;
+use super::tokens::wait_for_token;
 use super::wire::{RegisteredBody, RegistrationBody, ReplaceFields};
 use crate::accounts::registration::{self, RegistrationError};
 
-/// What the broker holds, beside the pair that is assigned.
+/// What the broker holds, beside the pair that is assigned. A login that is under way is waited for, ten seconds at most.
 #[utoipa::path(get, path = "/v1/accounts/{name}/registration", tag = "registration", security(("bearer" = [])),
     responses((status = 200, body = RegistrationBody), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem), (status = 502, body = Problem)))]
 pub(super) async fn read(
@@ -19,7 +20,9 @@ pub(super) async fn read(
     InPath(name): InPath<String>,
 ) -> Result<Json<RegistrationBody>, Failure> {
     let name = fields::name(&name)?;
-    wait_for_room(&admin, &*admin.account(name.as_str())?).await?;
+    let account = admin.account(name.as_str())?;
+    wait_for_token(&account).await;
+    wait_for_room(&admin, &account).await?;
     let subject = admin.subject(&name)?;
     let found = registration::read(&admin.client, &subject).await.map_err(|err| failure(&name, err))?;
     Ok(Json((&found).into()))

@@ -25,11 +25,14 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use super::misdirected;
 use crate::domain::places::{ConnectionPermit, ListenerLimit, NewCaller};
 use crate::domain::tasks::Tasks;
+use crate::net::protocol::{self, Protocol};
 use crate::net::tls_server::{self, CertificateError};
 use crate::telemetry::{Seldom, accepting};
 
@@ -118,21 +121,29 @@ async fn accept(
             let place =
                 accepting::place(places, NewCaller { peer: Some(peer.ip()), grace: GRACE }, &accepting::OPERATORS)
                     .await;
-            let (router, tasks_of_it, peer) = (router.clone(), tasks.clone(), Peer(Some(peer.ip())));
-            let Some(tls) = tls.0.as_ref().map(ArcSwap::load_full) else {
-                tasks.spawn(connection(stream, peer, place, router, tasks_of_it));
-                return Ok(());
-            };
+            let (router, tasks_of_it, ip) = (router.clone(), tasks.clone(), peer.ip());
+            let tls = tls.0.as_ref().map(ArcSwap::load_full);
             tasks.spawn(async move {
-                let shaking = tokio::time::timeout(HANDSHAKE, tls.accept(stream));
-                let shaken = tokio::select! {
-                    shaken = shaking => shaken,
+                let within = if tls.is_some() { HANDSHAKE } else { SILENT_FOR };
+                let beginning = async {
+                    match (protocol::of(&stream).await?, tls) {
+                        (Protocol::Tls, Some(tls)) => Some(Spoken::Tls(tls.accept(stream).await.ok()?.into())),
+                        (Protocol::Http, None) => Some(Spoken::Plain(stream)),
+                        (other, _) => Some(Spoken::Otherwise(stream, other)),
+                    }
+                };
+                let begun = tokio::select! {
+                    begun = tokio::time::timeout(within, beginning) => begun,
                     () = tasks_of_it.stopping() => return,
                     () = place.close_requested() => return,
                 };
-                // What goes wrong in it is the caller's to see.
-                if let Ok(Ok(stream)) = shaken {
-                    connection(stream, peer, place, router, tasks_of_it).await;
+                let peer = Peer(Some(ip));
+                match begun {
+                    Ok(Some(Spoken::Plain(stream))) => connection(stream, peer, place, router, tasks_of_it).await,
+                    Ok(Some(Spoken::Tls(stream))) => connection(*stream, peer, place, router, tasks_of_it).await,
+                    Ok(Some(Spoken::Otherwise(stream, other))) => misdirected::other_protocol(stream, other, ip).await,
+                    // What goes wrong in a handshake is the caller's to see.
+                    Ok(None) | Err(_) => {}
                 }
             });
         }
@@ -143,6 +154,14 @@ async fn accept(
         }
     }
     Ok(())
+}
+
+/// What a caller speaks, when that is known.
+enum Spoken {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// Not what this listener speaks.
+    Otherwise(TcpStream, Protocol),
 }
 
 /// Serve one connection to its end.

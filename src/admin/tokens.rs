@@ -4,14 +4,31 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use tokio::time::Instant;
 
 use super::error::{Failure, Problem};
 use super::fields::{self, Fields, InPath};
 use super::state::Admin;
 use super::wire::{RefreshFields, TokenBody, TokenFields};
+use crate::accounts::Account;
 
 /// How long a call waits for a login to end. It goes on by itself after that.
 pub(super) const LOGIN_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a call that only needs a token waits for a login that is under way.
+const LOGIN_SOON: Duration = Duration::from_secs(10);
+
+/// Wait for a login that is under way: whoever has just given its secrets would be told that there is no token.
+pub(super) async fn wait_for_login(account: &Account) {
+    account.token.wait_until_idle(Instant::now() + LOGIN_SOON).await;
+}
+
+/// The same, where the token of before will do.
+pub(super) async fn wait_for_token(account: &Account) {
+    if account.token.live().is_err() {
+        wait_for_login(account).await;
+    }
+}
 
 /// Where the account's token stands. Never the token.
 #[utoipa::path(get, path = "/v1/accounts/{name}/token", tag = "tokens", security(("bearer" = [])),
@@ -32,7 +49,7 @@ pub(super) async fn refresh(
     let vouched = fields.flag("vouched")?.unwrap_or(false);
     fields.done()?;
     account.keeper.refresh(vouched).await;
-    account.token.wait_until_idle(tokio::time::Instant::now() + LOGIN_WAIT).await;
+    account.token.wait_until_idle(Instant::now() + LOGIN_WAIT).await;
     Ok(Json(TokenBody::of(&account)))
 }
 
@@ -45,7 +62,7 @@ pub(super) async fn put(
     mut fields: Fields,
 ) -> Result<Json<TokenBody>, Failure> {
     let name = fields::name(&name)?;
-    let token = fields.token("access_token")?.ok_or_else(|| Failure::field("access_token", "is missing"))?;
+    let token = fields.needed_secret("access_token")?;
     fields.done()?;
     let account = admin.accounts.set_token(&name, token).await?;
     Ok(Json(TokenBody::of(&account)))

@@ -17,7 +17,7 @@ use crate::tokens::client::code_at;
 #[utoipa::path(post, path = "/v1/totp/preview", tag = "accounts", operation_id = "totp_preview", request_body = TotpFields, security(("bearer" = [])),
     responses((status = 200, body = TotpBody), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn preview(State(admin): State<Admin>, mut fields: Fields) -> Result<Json<TotpBody>, Failure> {
-    let secret = fields.secret("totp_secret")?.ok_or_else(|| Failure::field("totp_secret", "is missing"))?;
+    let secret = fields.needed_secret("totp_secret")?;
     fields.done()?;
     admin.previews.take(Instant::now()).map_err(|wait| {
         let text = format!("ten codes a minute are shown; wait {} s", wait.as_secs() + 1);

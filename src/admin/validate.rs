@@ -1,7 +1,6 @@
 //! `/v1/accounts/{name}/validate` and `/v1/validate`: are accounts ready to trade?
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -10,17 +9,18 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use tokio::time::Instant;
 
 use super::error::{Failure, Problem};
 use super::fields::{Fields, InPath};
 use super::limits::wait_for_room;
 use super::state::{self, Admin};
+use super::tokens::wait_for_login;
 use super::wire::{AccountChecksBody, AllChecksBody, ChecksBody, NoFields};
 use crate::accounts::Account;
 use crate::accounts::validate::{Check, CheckVerdict, Validated, all_ok, validate};
 use crate::domain::{AccountName, steady};
 use crate::telemetry::events::Subject;
+use crate::tokens::By;
 use crate::tokens::client::Answered;
 
 /// Accounts that are looked at at once: each makes three calls, and a broker that is
@@ -28,12 +28,12 @@ use crate::tokens::client::Answered;
 pub(super) const AT_ONCE: usize = 8;
 /// Rows that are read at once.
 const ROWS: usize = 500;
-/// How long a login that is under way is waited for.
-const LOGIN_SOON: Duration = Duration::from_secs(10);
 /// One JSON object a line.
 const LINES: &str = "application/x-ndjson";
 
-/// Look at one account. Changes nothing. A login that is under way is waited for, ten seconds at most.
+/// Look at one account. Changes nothing at the broker; a token that it refuses is asked about once more, as after any
+/// read that was refused, and replaced or told as dead only then. A login that is under way is waited for, ten seconds
+/// at most.
 #[utoipa::path(post, path = "/v1/accounts/{name}/validate", tag = "validate", request_body = NoFields, security(("bearer" = [])),
     responses((status = 200, body = ChecksBody), (status = 404, body = Problem), (status = 429, body = Problem)))]
 pub(super) async fn one(
@@ -43,8 +43,7 @@ pub(super) async fn one(
 ) -> Result<Json<ChecksBody>, Failure> {
     fields.done()?;
     let account = admin.account(&name)?;
-    // Whoever has just given the secrets of a login would be told that there is no token.
-    account.token.wait_until_idle(Instant::now() + LOGIN_SOON).await;
+    wait_for_login(&account).await;
     wait_for_room(&admin, &account).await?;
     let checks = look_only(&admin, &account).await;
     publish(&admin, &account.name, &checks);
@@ -84,7 +83,15 @@ async fn look(admin: &Admin, row: &Account) -> AccountChecksBody {
 /// Look, and keep what was found. Nobody is told of it yet: who is told looks at what is kept.
 pub(super) async fn look_only(admin: &Admin, row: &Account) -> Vec<Check> {
     let at = jiff::Timestamp::now();
-    let checks = validate(&admin.client, &state::subject(row), steady::now()).await;
+    let subject = state::subject(row);
+    let checks = validate(&admin.client, &subject, steady::now()).await;
+    if let Ok(token) = &subject.token
+        && checks.iter().any(|check| check.name == "token" && check.verdict == CheckVerdict::Failed)
+    {
+        // As of any refused read: it signs on until whoever keeps it has heard the same, so that one wrong answer stops
+        // nobody. Untold, its page went on saying for a day that it is logged in.
+        row.keeper.refused(token.generation(), By::Read);
+    }
     if checks.iter().any(|check| check.name == "token" && check.ok()) {
         look_at_book(admin, row);
     }

@@ -15,8 +15,9 @@ const LONGEST: usize = 200;
 const NAMED: usize = 20;
 
 /// The checks, a cause before what comes of it.
-pub(super) const ORDER: [&str; 10] = [
+pub(super) const ORDER: [&str; 11] = [
     "pair",
+    "hosts",
     "line_primary",
     "line_secondary",
     "totp_clock",
@@ -203,7 +204,10 @@ fn cause(checks: &[Check]) -> Option<&Check> {
     let first = |verdict: CheckVerdict| {
         ORDER.iter().find_map(|name| checks.iter().find(|check| check.name == *name && check.verdict == verdict))
     };
-    first(CheckVerdict::Failed).or_else(|| first(CheckVerdict::Unknown))
+    // Where the broker has no address of the account, it says nothing of either: that is what to begin with.
+    let is = |name: &str, verdict| checks.iter().find(|check| check.name == name && check.verdict == verdict);
+    let unregistered = || is("token", CheckVerdict::Good).and_then(|_| is("registration", CheckVerdict::Unknown));
+    first(CheckVerdict::Failed).or_else(unregistered).or_else(|| first(CheckVerdict::Unknown))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod token;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub(super) use account::{AccountBody, AccountsBody, ListFilter, SecretBody, SecretsBody, SeenSlotBody};
+pub(super) use account::{AccountBody, AccountsBody, ListFilter, SecretBody, SecretsBody, SeenSlotBody, ValidatedBody};
 pub(super) use account_fields::{AccountChanges, AccountFields};
 pub(super) use addresses::{
     AddressBody, AddressFilter, GivenPairBody, PairBody, PairFields, PairPaging, ReservationBody,

@@ -14,6 +14,10 @@ const A_THREAD: usize = 6;
 const OPERATORS: usize = 128;
 /// What there is of anything at the least: a limit under this cannot be met in any way.
 const LEAST: usize = 8;
+/// Fewer connections of callers than this are few, whatever the configuration allows...
+const FEW: usize = 512;
+/// ...and fewer than these for each account.
+const AN_ACCOUNT: usize = 16;
 /// Where the kernel does not say how many there may be: what it says nearly everywhere.
 const USUAL: usize = 1024;
 
@@ -62,20 +66,23 @@ impl Shares {
         shares
     }
 
-    /// How many a process like this one could have, were it started now, and why that is too few, with how many it takes.
+    /// How many a process like this one could have, were it started now, and, where they are few, why that is too few,
+    /// with how many it takes.
     pub(super) fn foreseen(config: &Config, accounts: usize) -> (usize, Option<(String, usize)>) {
         let limit = host_limits::most_descriptors().unwrap_or(USUAL);
-        let shares = Self::of(limit, threads(config));
-        (limit, shares.lacks(config, accounts))
+        let lacks = Self::of(limit, threads(config)).lacks(config, accounts).filter(|lacks| lacks.are_few);
+        (limit, lacks.map(|Lacks { why, wanted, .. }| (why, wanted)))
     }
 
-    /// What is too little for what the configuration allows, in words for people, if anything is, and how many it takes.
-    fn lacks(&self, config: &Config, accounts: usize) -> Option<(String, usize)> {
+    /// What is too little for what the configuration allows, if anything is.
+    fn lacks(&self, config: &Config, accounts: usize) -> Option<Lacks> {
         let callers = config.listeners.len().saturating_mul(config.proxy.max_connections);
         let a_leg = config.legs.warm + 1;
         let ready = accounts * 2 * a_leg;
         let wanted = self.own + OPERATORS + callers + ready.max(callers);
         let fits = self.callers >= callers && self.egress() >= ready;
+        let needed = callers.min(FEW.max(accounts.saturating_mul(AN_ACCOUNT)));
+        let are_few = self.callers < needed || self.egress() < ready;
         (!fits).then(|| {
             let why = format!(
                 "only {} connections of order engines can be open at once, and the configuration allows {callers} \
@@ -88,16 +95,30 @@ impl Shares {
                 wanted.next_power_of_two(),
                 self.limit,
             );
-            (why, wanted)
+            Lacks { why, wanted, are_few }
         })
     }
 
-    /// Warn when there are too few for what the configuration allows and the accounts need.
-    pub(super) fn warn(&self, config: &Config, accounts: usize) {
-        if let Some((lacks, _)) = self.lacks(config, accounts) {
-            tracing::warn!("{lacks}");
+    /// Say when there are fewer than the configuration allows, and warn when there are too few for the accounts: what
+    /// looks like trouble at each start is read at none.
+    pub(super) fn tell(&self, config: &Config, accounts: usize) {
+        match self.lacks(config, accounts) {
+            Some(Lacks { why, are_few: true, .. }) => tracing::warn!("{why}"),
+            Some(Lacks { why, .. }) => tracing::info!("{why}"),
+            None => {}
         }
     }
+}
+
+/// What is too little for what the configuration allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lacks {
+    /// In words for people.
+    why: String,
+    /// How many descriptors it takes.
+    wanted: usize,
+    /// Are there so few that an office can run out of them?
+    are_few: bool,
 }
 
 /// Those that have a reactor.
@@ -132,11 +153,15 @@ mod tests {
         let config = config();
         assert_eq!(Shares::of(524_288, 4).lacks(&config, 1_000), None);
         assert_eq!(Shares::of(65_536, 4).lacks(&config, 2), None);
-        let (lacks, wanted) = Shares::of(1024, 4).lacks(&config, 2).unwrap();
-        assert!(Shares::of(wanted, 4).lacks(&config, 2).is_none());
+        let Lacks { why: lacks, wanted, are_few } = Shares::of(1024, 4).lacks(&config, 2).unwrap();
+        assert!(are_few && Shares::of(wanted, 4).lacks(&config, 2).is_none());
         for what in ["1024 file descriptors", "ulimit", "LimitNOFILE=32768", "10000", "proxy.max_connections"] {
             assert!(lacks.contains(what), "{what}: {lacks}");
         }
-        assert!(Shares::of(65_536, 4).lacks(&config, 100_000).is_some());
+        let of = |limit, accounts| Shares::of(limit, 4).lacks(&config, accounts).is_some_and(|lacks| lacks.are_few);
+        assert!(of(65_536, 100_000), "no room for what lies ready");
+        // 9,892 of 10,000 are nothing to look at.
+        assert!(!of(20_000, 2) && Shares::of(20_000, 4).lacks(&config, 2).is_some());
+        assert!(of(20_000, 700), "an account has fewer than it may need");
     }
 }

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::descriptors::Shares;
-use super::host_check::{OUTSIDE, ROWS};
+use super::host_check::ROWS;
 use crate::accounts::Accounts;
 use crate::addressing::Prefixes;
 use crate::config::{self, Bind, Config};
@@ -30,8 +30,8 @@ use crate::domain::host_limits::Lack;
 use crate::domain::{Authority, SourceAddr};
 use crate::egress::{DialError, Egress, Exit, Message, guard};
 use crate::host::{
-    BrokerHost, Came, Evidence, Examination, Examiner, Facts, Failure, Machine, MachineQuery, NamesSaid, Sender,
-    Setting, Try, Wants, Wish, examine,
+    BrokerHost, Came, Evidence, Examination, Examiner, Facts, Failure, Ipv4Try, Machine, MachineQuery, NamesSaid,
+    OUTSIDE, Sender, Setting, Try, Wants, Wish, examine,
 };
 use crate::tokens::client::skew;
 
@@ -105,7 +105,11 @@ impl Patient {
         let more = [&dhan.order_update, &dhan.feed, &dhan.depth20, &dhan.depth200, &dhan.images].map(|at| (at, false));
         let mut seen = BTreeSet::new();
         let all = needed.into_iter().chain(more).filter(|(at, _)| seen.insert(at.host.as_str().to_owned()));
-        all.map(|(at, is_needed)| (at.clone(), BrokerHost { name: at.host.as_str().to_owned(), is_needed })).collect()
+        let host = |at: &Authority, is_needed| {
+            let takes_orders = at.host == dhan.api.host;
+            BrokerHost { name: at.host.as_str().to_owned(), is_needed, takes_orders }
+        };
+        all.map(|(at, is_needed)| (at.clone(), host(at, is_needed))).collect()
     }
 
     /// The addresses to look at: those of accounts, and one of each prefix that has none.
@@ -147,6 +151,11 @@ impl Patient {
             let to: Vec<_> = to.iter().map(ToString::to_string).collect();
             (host.as_str().to_owned(), to.join(" and "))
         });
+        let ipv4_pins =
+            config.egress.ipv4_hosts.iter().filter(|(_, ipv4)| !ipv4.pins.is_empty()).map(|(host, ipv4)| {
+                let to: Vec<_> = ipv4.pins.iter().map(ToString::to_string).collect();
+                (host.as_str().to_owned(), to.join(" and "))
+            });
         Setting {
             prefixes: self.prefixes(),
             not_global: self.not_global(),
@@ -158,9 +167,16 @@ impl Patient {
             running: self.running,
             admin_exposed: self.configured.then(|| exposed(config)).flatten(),
             logins: self.logins.clone(),
-            pins: pins.collect(),
+            pins: pins.chain(ipv4_pins).collect(),
             configured: self.configured,
+            broker_is_here: self.broker_is_here(),
         }
+    }
+
+    /// Is the broker the built-in one on this host? Dhan's own is nowhere on loopback.
+    fn broker_is_here(&self) -> bool {
+        let pins = self.config.egress.resolve.get(&self.config.dhan.api.host);
+        pins.is_some_and(|pins| !pins.is_empty() && pins.iter().all(|pin| pin.ip().is_loopback()))
     }
 
     /// What is no address of the internet cannot be answered to by the broker itself; a test's own broker may.
@@ -171,7 +187,9 @@ impl Patient {
         }
         let wishes = self.wishes().into_iter();
         wishes
-            .filter_map(|wish| Some((wish.sender.clone(), guard::forbidden(wish.sender.source.ip())?.to_string())))
+            .filter_map(|wish| {
+                Some((wish.sender.clone(), guard::forbidden(wish.sender.source.ip().into())?.to_string()))
+            })
             .collect()
     }
 }
@@ -253,6 +271,7 @@ pub async fn examination(
         senders.iter().flat_map(|sender| hosts.iter().map(move |(to, _)| (sender.clone(), to.clone()))).collect();
     on_progress(Progress::Begun("connecting to the broker"));
     let tries = connect(egress, pairs, &names, on_progress).await?;
+    let ipv4 = connect_over_ipv4(egress, &hosts).await?;
     let mut wishes = patient.wishes();
     for wish in &mut wishes {
         let of: Vec<_> = tries.iter().filter(|one| one.sender == wish.sender).collect();
@@ -270,7 +289,7 @@ pub async fn examination(
     let Looked { facts, machine } = look(egress, patient, to, wishes).await?;
     let still: Vec<_> = facts.tentative().into_iter().filter(|at| tentative.contains(at)).collect();
     let setting = Setting { tentative: still, ..patient.setting() };
-    Ok(examine(&Evidence { facts, machine, names: Some(names), tries, setting }))
+    Ok(examine(&Evidence { facts, machine, names: Some(names), tries, ipv4, setting }))
 }
 
 struct Looked {
@@ -311,7 +330,8 @@ async fn connect(
 ) -> Result<Vec<Try>, Lack> {
     let nowhere = |host: &str| names.hosts.iter().any(|one| one.name == host) && !is_known(names, host);
     // A host without an address is a finding of its own, and no line's fault.
-    let pairs: Vec<_> = pairs.into_iter().filter(|(_, to)| !nowhere(to.host.as_str())).collect();
+    let by_leg = |to: &Authority| egress.ipv4_source(&to.host).is_none();
+    let pairs: Vec<_> = pairs.into_iter().filter(|(_, to)| by_leg(to) && !nowhere(to.host.as_str())).collect();
     let (mut done, count) = (0, pairs.len());
     let mut running = futures_util::stream::iter(pairs)
         .map(|(sender, to)| async move {
@@ -326,6 +346,18 @@ async fn connect(
         tries.push(one?);
     }
     tries.sort_by(|one, other| (&one.host, one.sender.source).cmp(&(&other.host, other.sender.source)));
+    Ok(tries)
+}
+
+/// One connection to each host of `egress.ipv4_hosts`, from the source that is named there.
+async fn connect_over_ipv4(egress: &Arc<Egress>, hosts: &[(Authority, BrokerHost)]) -> Result<Vec<Ipv4Try>, Lack> {
+    let exit = egress.ipv4_exit();
+    let mut tries = Vec::new();
+    for (to, host) in hosts {
+        let Some(source) = egress.ipv4_source(&to.host) else { continue };
+        let came = dial(egress, &exit, to).await?;
+        tries.push(Ipv4Try { host: host.name.clone(), source, came });
+    }
     Ok(tries)
 }
 

@@ -2,7 +2,6 @@
 //! now and then. It stops nothing: a gateway that does not start in the morning is the greater harm.
 
 use std::collections::HashSet;
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::accounts::Accounts;
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, Authority, SourceAddr, steady};
 use crate::egress::Egress;
-use crate::host::{Board, Changes, Facts, Failure, Report, Sender, Wants, Wish, could_not_look, findings};
+use crate::host::{Board, Changes, Facts, Failure, OUTSIDE, Report, Sender, Wants, Wish, could_not_look, findings};
 use crate::legs::{Leg, LegEvent, LegState, Reason, Supervisor};
 
 /// From one check to the next when nothing tells of a change.
@@ -27,8 +26,6 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 const CLOCK_EVERY: Duration = Duration::from_secs(5);
 /// How long the name servers may take to say where the broker is. Any address outside does for a route.
 const NAMES: Duration = Duration::from_secs(2);
-/// An address outside that nobody has. Nothing is sent to it.
-pub(super) const OUTSIDE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0);
 /// Rows that are read at once.
 pub(super) const ROWS: usize = 1000;
 

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 
 use super::doctor::Doctor;
+use super::over_ipv4;
 use super::pools::{is_made, make_pool};
 use crate::accounts::Accounts;
 use crate::admin::{About, OpenListener, Operators, Reloaded, Site, Tls};
@@ -93,6 +94,7 @@ impl Live {
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
+                over_ipv4::announce(&ready.config);
                 let restart: Vec<String> = ready.fixed.iter().map(|key| (*key).to_owned()).collect();
                 for key in &restart {
                     tracing::warn!(key, "{key} has changed in the configuration; restart to apply it");

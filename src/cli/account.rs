@@ -16,7 +16,7 @@ use super::fields::Fields;
 use super::secrets::SecretArguments;
 use super::table::{self, both_clocks, is, list as items, maybe, text};
 use super::{next_step, token, trouble};
-use crate::domain::{Platform, RepeatsBy};
+use crate::domain::{Platform, RepeatsBy, StreamsMode};
 
 /// Trading accounts: list, show, limits, create, change, delete, pin to a leg
 #[derive(Debug, Args)]
@@ -114,6 +114,9 @@ struct Create {
     /// What makes an order a repeat of an earlier one
     #[arg(long)]
     repeats_by: Option<RepeatsArgument>,
+    /// What becomes of a WebSocket whose broker's side ends
+    #[arg(long)]
+    streams: Option<StreamsArgument>,
     /// Also give it the next free pair of a pool
     #[arg(long)]
     assign_pair: bool,
@@ -148,6 +151,9 @@ struct Change {
     /// What makes an order a repeat of an earlier one
     #[arg(long)]
     repeats_by: Option<RepeatsArgument>,
+    /// What becomes of a WebSocket whose broker's side ends
+    #[arg(long)]
+    streams: Option<StreamsArgument>,
     /// Take this away
     #[arg(long, value_name = "WHAT")]
     remove: Vec<Removable>,
@@ -195,6 +201,29 @@ impl From<RepeatsArgument> for RepeatsBy {
         match argument {
             RepeatsArgument::AnyId => Self::AnyId,
             RepeatsArgument::IdempotencyKey => Self::IdempotencyKey,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StreamsArgument {
+    /// It is closed, and the caller connects again
+    #[value(name = "pass_on")]
+    PassOn,
+    /// The gateway opens the broker's side again, and the caller's stays open
+    #[value(name = "reconnect")]
+    Reconnect,
+    /// The same, and callers of the feed share the broker's sockets
+    #[value(name = "share")]
+    Share,
+}
+
+impl From<StreamsArgument> for StreamsMode {
+    fn from(argument: StreamsArgument) -> Self {
+        match argument {
+            StreamsArgument::PassOn => Self::PassOn,
+            StreamsArgument::Reconnect => Self::Reconnect,
+            StreamsArgument::Share => Self::Share,
         }
     }
 }
@@ -263,9 +292,11 @@ fn described(account: &Value, now: Timestamp) -> Vec<(&'static str, String)> {
         ("halted", halted(account)),
         ("pinned to", maybe(account, "/pin").unwrap_or_else(|| "no leg: their health decides".to_owned())),
         ("repeats by", text(account, "/repeats_by")),
+        ("streams", text(account, "/streams")),
         ("repeats today", text(account, "/repeats_today")),
         ("last request", last_request(account)),
     ];
+    rows.extend(items(account, "/sockets").iter().map(|of_kind| ("websockets", websockets(of_kind))));
     for role in ["primary", "secondary"] {
         let Some(address) = maybe(account, &format!("/pair/{role}")) else {
             rows.push((role, "-".to_owned()));
@@ -289,6 +320,24 @@ fn last_request(account: &Value) -> String {
     let [class, listener] = ["class", "listener"].map(|field| text(account, &format!("/last_request/{field}")));
     let program = maybe(account, "/last_request/program").map(|program| format!(", {program}")).unwrap_or_default();
     format!("{}; {class} by {listener}{program}", both_clocks(&at))
+}
+
+/// Those of one kind: how many are open, and what passed on them.
+fn websockets(of_kind: &Value) -> String {
+    let [kind, open, opened, refused] =
+        ["kind", "open", "opened", "refused"].map(|field| text(of_kind, &format!("/{field}")));
+    let [messages, bytes, dropped] =
+        ["messages_from_broker", "bytes_from_broker", "dropped"].map(|field| text(of_kind, &format!("/{field}")));
+    let dropped = if dropped == "0" { String::new() } else { format!(", {dropped} messages dropped") };
+    let again = text(of_kind, "/reconnects");
+    let again = if again == "0" { String::new() } else { format!(", reconnected {again} times") };
+    let sharing = text(of_kind, "/sharing");
+    let shared = if sharing == "0" { String::new() } else { format!(", shared by {sharing} callers") };
+    format!(
+        "{kind}: {open} open{shared}; {opened} opened, {refused} refused{dropped}{again}, {messages} messages ({bytes} bytes) from the \
+         broker since {}",
+        both_clocks(&text(of_kind, "/since"))
+    )
 }
 
 /// Those that are set, by name.
@@ -318,8 +367,13 @@ fn halted(account: &Value) -> String {
 
 fn leg_state(leg: &Value) -> String {
     let since = both_clocks(&text(leg, "/since"));
-    let (open, idle) = (text(leg, "/connections"), text(leg, "/idle_connections"));
-    format!("{}; since {since}; {open} connections, {idle} of them ready", trouble::leg_reason(leg))
+    let number = |pointer| leg.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    let open = crate::domain::counted(number("/connections"), "connection");
+    let ready = match number("/idle_connections") {
+        0 => "none of them ready".to_owned(),
+        ready => format!("{ready} ready"),
+    };
+    format!("{}; since {since}; {open}, {ready}", trouble::leg_reason(leg))
 }
 
 async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, CallError> {
@@ -331,6 +385,7 @@ async fn make(client: &Client, create: &Create, json: bool) -> Result<ExitCode, 
     fields.set("client_id", create.client_id.as_str());
     fields.may("nickname", create.nickname.as_deref());
     fields.may("repeats_by", create.repeats_by.map(|by| RepeatsBy::from(by).as_str()));
+    fields.may("streams", create.streams.map(|mode| StreamsMode::from(mode).as_str()));
     create.secrets.read(Some(platform), &mut fields)?;
     let mut made = client.post(&["v1", "accounts"], fields).await?;
     if create.assign_pair {
@@ -358,6 +413,7 @@ async fn alter(client: &Client, change: &Change, json: bool) -> Result<ExitCode,
     fields.may("client_id", change.client_id.as_deref());
     fields.may("nickname", change.nickname.as_deref());
     fields.may("repeats_by", change.repeats_by.map(|word| RepeatsBy::from(word).as_str()));
+    fields.may("streams", change.streams.map(|mode| StreamsMode::from(mode).as_str()));
     if !change.remove.is_empty() {
         let names: Vec<Value> = change.remove.iter().map(|what| what.as_str().into()).collect();
         fields.set("remove", names);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::app::refused_by_state;
 use crate::config::{self, Config, Problems};
 use crate::domain::chain;
+use crate::net::bind::may_accept_for_others;
 use crate::orders::limits::Rules;
 
 /// Check a configuration file, and whether it fits the state that is there. Exit code 2 if it
@@ -56,6 +57,14 @@ fn with_what_it_names(mut config: Config, arguments: &CheckArguments) -> Result<
             "the state in {} could not be looked at, so whether it fits is not known: {why}",
             config.state.path.display()
         )),
+    }
+    let transparent = config.listeners.iter().position(|listener| listener.transparent);
+    if let (Some(index), Err(err)) = (transparent, may_accept_for_others()) {
+        config.warnings.push(format!(
+            "listener.{index}.transparent: nftables TPROXY cannot bring callers to it without CAP_NET_ADMIN, which this \
+             process has not ({err}); if you use TPROXY, give the gateway that (systemd: \
+             AmbientCapabilities=CAP_NET_ADMIN). REDIRECT, DNS and /etc/hosts need nothing"
+        ));
     }
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }

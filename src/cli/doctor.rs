@@ -161,7 +161,9 @@ fn report(examination: &Examination) -> String {
         let found = match one.outcome {
             // What is wrong is told below, whole.
             Outcome::Failed | Outcome::Warning => {
-                one.findings.iter().map(|finding| finding.id).collect::<Vec<_>>().join(", ")
+                let mut ids: Vec<_> = one.findings.iter().map(|finding| finding.id).collect();
+                ids.dedup();
+                ids.join(", ")
             }
             Outcome::Good | Outcome::Unknown => one.found.clone(),
         };

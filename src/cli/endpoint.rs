@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 use super::failure::CallError;
 use super::running;
 use crate::config::{self, Bind, Config};
+use crate::domain::pasted;
+use crate::domain::secret::ExposeSecret;
 
 /// Where a gateway's admin API is when nobody says.
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:8081";
@@ -50,7 +52,7 @@ pub(super) struct GatewayArguments {
 pub(super) struct Endpoint {
     pub(super) location: Location,
     pub(super) token_file: PathBuf,
-    /// Its configuration, if it was named.
+    /// Its configuration, if it was named or is that of a sandbox that was found.
     pub(super) config: Option<Box<Config>>,
 }
 
@@ -129,7 +131,9 @@ impl Endpoint {
             };
             return Err(CallError::Usage(text));
         }
-        Ok(Some(Self { location: Location::parse(&one.admin)?, token_file: one.token_file, config: None }))
+        let location = Location::parse(&one.admin)?;
+        let config = config::from_text_and_environment("the sandbox's configuration", &one.state, &one.config);
+        Ok(Some(Self { location, token_file: one.token_file, config: config.ok().map(Box::new) }))
     }
 }
 
@@ -191,13 +195,12 @@ impl Location {
 pub(super) fn read_token(path: &Path) -> Result<HeaderValue, CallError> {
     use std::io::Read;
     let fail = |why: String| CallError::TokenFile { path: path.to_owned(), why };
-    let mut text = Zeroizing::new(String::new());
-    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST_TOKEN).read_to_string(&mut text));
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = std::fs::File::open(path).and_then(|file| file.take(LONGEST_TOKEN).read_to_end(&mut bytes));
     read.map_err(|err| fail(err.to_string()))?;
-    if text.trim().is_empty() {
-        return Err(fail("it is empty".to_owned()));
-    }
-    let value = Zeroizing::new(format!("Bearer {}", text.trim()));
+    let token = pasted::text(&bytes).and_then(|text| pasted::read(pasted::Kind::Key, &text));
+    let token = token.map_err(|why| fail(why.to_string()))?;
+    let value = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
     let mut value = HeaderValue::from_str(&value).map_err(|_| fail("it holds no token".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)

@@ -18,6 +18,7 @@ use super::table::{self, text};
 /// --off frees those that were halted with all and none that was halted by itself.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
+  sixgate halt alpha
   sixgate halt alpha --reason 'strategy runs wild'
   sixgate halt alpha --off
   sixgate halt --all --reason 'exchange trouble'
@@ -29,7 +30,7 @@ pub(super) struct HaltArguments {
     /// All accounts, those to come included
     #[arg(long)]
     all: bool,
-    /// Halt it, for this reason
+    /// Why it is halted, for whoever finds it so
     #[arg(long, value_name = "TEXT", conflicts_with = "off")]
     reason: Option<String>,
     /// Let orders pass again
@@ -43,10 +44,6 @@ pub(super) struct HaltArguments {
 
 pub(super) fn run(arguments: &HaltArguments) -> ExitCode {
     client::run(&arguments.gateway, async |client| {
-        if arguments.reason.is_none() && !arguments.off {
-            let text = "say why it is halted (--reason TEXT), or that it is so no longer (--off)";
-            return Err(CallError::Usage(text.to_owned()));
-        }
         let mut fields = Fields::default();
         fields.set("halted", !arguments.off);
         fields.may("reason", arguments.reason.as_deref());

@@ -20,7 +20,7 @@ use super::table::{self, list, maybe, text};
 #[command(after_long_help = "Examples:
   sixgate order unsettled
   sixgate order show alpha 112111182198
-  sixgate order settle 0190b1f4-5c7e-7e54-a1c7-3e1f7e0a8c11 --outcome executed --note 'order book, 112111182198'")]
+  sixgate order settle bcqbnctg-jqfh-ktbd-qnms-mdcbgqpjpncd --outcome executed --note 'order book, 112111182198'")]
 pub(super) struct OrderArguments {
     #[command(subcommand)]
     command: Command,
@@ -60,8 +60,8 @@ enum Command {
 /// `unknown` can be settled.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
-  sixgate order settle 0190b1f4-5c7e-7e54-a1c7-3e1f7e0a8c11 --note 'not in the order book' --outcome not_sent
-  sixgate order settle 0190b1f4-5c7e-7e54-a1c7-3e1f7e0a8c11 --note 'closed by hand, see the day book'")]
+  sixgate order settle bcqbnctg-jqfh-ktbd-qnms-mdcbgqpjpncd --note 'not in the order book' --outcome not_sent
+  sixgate order settle bcqbnctg-jqfh-ktbd-qnms-mdcbgqpjpncd --note 'closed by hand, see the day book'")]
 struct Settle {
     /// The request's id: `sixgate-request-id` of the reply, or REQUEST of `sixgate order unsettled`
     request_id: String,

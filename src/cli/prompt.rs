@@ -9,12 +9,15 @@ use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, tc
 use zeroize::Zeroizing;
 
 use super::failure::CallError;
-use crate::domain::Secret;
+use crate::domain::{Secret, pasted};
 
 /// The longest answer, with room to spare for a token.
 const LONGEST: usize = 8192;
 
-/// Ask on the terminal; the answer without blanks around it, which may be empty.
+/// What a terminal sends around pasted text, where it was asked to (xterm's bracketed paste).
+const PASTE: (&[u8], &[u8]) = (b"\x1b[200~", b"\x1b[201~");
+
+/// Ask on the terminal; the answer as it was given, which may be empty.
 ///
 /// # Errors
 /// [`CallError::Usage`] without a terminal, [`CallError::Interrupted`] after Ctrl-C.
@@ -31,8 +34,8 @@ pub(super) fn read(question: &str) -> Result<Secret, CallError> {
     let answer = read_line(&quiet);
     eprintln!();
     let answer = answer?;
-    let text = std::str::from_utf8(&answer).map_err(|_| CallError::Secret("what was typed is not UTF-8".to_owned()))?;
-    Ok(Secret::from(text.trim()))
+    let text = pasted::text(&answer).map_err(|why| CallError::Secret(format!("{question}: {why}")))?;
+    Ok(Secret::from(text.as_str()))
 }
 
 /// Ask whether something is meant; anything but yes is no.
@@ -70,20 +73,35 @@ impl Quiet {
         }
         // What was typed before the question is no answer to it.
         tcsetattr(&stdin, SetArg::TCSAFLUSH, &quiet)?;
+        // A token that was copied with line breaks in it would end at the first, and the shell would show and run the
+        // rest of it.
+        marks_pastes(true);
         Ok(Self { stdin, before })
     }
 }
 
 impl Drop for Quiet {
     fn drop(&mut self) {
+        marks_pastes(false);
         // Not flushed: what is typed ahead may be the answer to the next question.
         let _ = tcsetattr(&self.stdin, SetArg::TCSANOW, &self.before);
     }
 }
 
+/// Ask the terminal to tell where pasted text begins and ends, or no longer to; what is none knows nothing of it.
+fn marks_pastes(on: bool) {
+    let mut terminal = std::io::stderr();
+    let dumb = std::env::var_os("TERM").is_none_or(|name| name == "dumb");
+    if terminal.is_terminal() && !dumb {
+        let _ = terminal.write_all(if on { b"\x1b[?2004h" } else { b"\x1b[?2004l" }).and_then(|()| terminal.flush());
+    }
+}
+
+/// What is typed up to the end of a line, or pasted with all of its lines.
 fn read_line(quiet: &Quiet) -> Result<Zeroizing<Vec<u8>>, CallError> {
     // Made once: a buffer that grows leaves copies behind.
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
+    let mut pasting = false;
     loop {
         let mut byte = [0u8];
         // Past the buffer of `Stdin`, which would keep a copy of the secret.
@@ -94,6 +112,10 @@ fn read_line(quiet: &Quiet) -> Result<Zeroizing<Vec<u8>>, CallError> {
         let [byte] = byte;
         match byte {
             _ if count == 0 => return Ok(line),
+            byte if pasting && line.len() < LONGEST => {
+                line.push(byte);
+                pasting = !took_away(&mut line, PASTE.1);
+            }
             b'\r' | b'\n' => return Ok(line),
             3 => return Err(CallError::Interrupted),
             4 if line.is_empty() => return Err(CallError::Interrupted),
@@ -102,10 +124,20 @@ fn read_line(quiet: &Quiet) -> Result<Zeroizing<Vec<u8>>, CallError> {
             21 => line.clear(),
             // Escape sequences of arrow keys and the like are no part of a secret, but
             // dropping a half of one would leave the other in it: it is kept and refused.
-            byte if line.len() < LONGEST => line.push(byte),
+            byte if line.len() < LONGEST => {
+                line.push(byte);
+                pasting = took_away(&mut line, PASTE.0);
+            }
             _ => return Err(CallError::Secret(format!("the answer has more than {LONGEST} characters"))),
         }
     }
+}
+
+/// Does the line end with `mark`? It is taken away.
+fn took_away(line: &mut Vec<u8>, mark: &[u8]) -> bool {
+    let before = line.strip_suffix(mark).map(<[u8]>::len);
+    line.truncate(before.unwrap_or(line.len()));
+    before.is_some()
 }
 
 /// Take the last character away, of however many bytes.

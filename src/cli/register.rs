@@ -58,6 +58,9 @@ async fn register(client: &Client, arguments: &RegisterArguments) -> Result<Exit
         if !arguments.yes {
             confirm(client, arguments).await?;
         }
+        // A login that is under way is waited for by this question, which can be called off; a registration that has begun
+        // cannot, and locks the addresses for a week.
+        let _ = client.get(&path).await;
         let mut fields = Fields::default();
         let replace: Vec<Value> = arguments.replace.iter().map(|address| address.to_string().into()).collect();
         fields.set("replace", replace);

@@ -26,7 +26,7 @@ use super::client::{self, Client};
 use super::endpoint::{Endpoint, GatewayArguments, read_token};
 use super::failure::{self, CallError};
 use super::fields::Fields;
-use super::secrets::read_file;
+use super::secrets::read_key;
 use super::table::text;
 use crate::domain::Secret;
 use crate::domain::secret::ExposeSecret;
@@ -175,7 +175,7 @@ impl Run<'_> {
             ))
         })?;
         let key = match (&self.arguments.key_file, door.needs_key) {
-            (Some(file), _) => Some(read_file("--key-file", file)?),
+            (Some(file), _) => Some(read_key("--key-file", file)?),
             (None, true) => Some(self.make_key().await?),
             (None, false) => None,
         };

@@ -38,6 +38,9 @@ pub(super) struct RunningGateway {
     pub(super) token_file: PathBuf,
     /// The state folder.
     pub(super) state: PathBuf,
+    /// Its configuration, which stands in no file of its own.
+    #[serde(default)]
+    pub(super) config: String,
 }
 
 /// The file of a sandbox that runs here; removed when dropped.
@@ -152,8 +155,12 @@ mod tests {
     use super::*;
 
     fn sandbox() -> Running {
-        let gateway =
-            RunningGateway { admin: "http://127.0.0.1:8081".into(), token_file: "/t".into(), state: "/s".into() };
+        let gateway = RunningGateway {
+            admin: "http://127.0.0.1:8081".into(),
+            token_file: "/t".into(),
+            state: "/s".into(),
+            config: String::new(),
+        };
         Running { pid: 7, gateway: Some(gateway), control: None }
     }
 

@@ -12,7 +12,7 @@ use super::failure::CallError;
 use super::fields::Fields;
 use super::prompt;
 use crate::domain::secret::ExposeSecret;
-use crate::domain::{Platform, Secret};
+use crate::domain::{Platform, Secret, pasted};
 
 /// No secret is near this long; a file given by mistake may be.
 const LARGEST: u64 = 16 * 1024;
@@ -149,7 +149,7 @@ impl SecretArguments {
 /// [`CallError`].
 pub(super) fn prompt(question: &str) -> Result<Secret, CallError> {
     let answer = prompt::read(question)?;
-    if answer.expose_secret().is_empty() {
+    if pasted::is_empty(answer.expose_secret()) {
         return Err(CallError::Secret(format!("{question}: nothing was typed")));
     }
     Ok(answer)
@@ -182,12 +182,12 @@ fn is_stdin(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
-/// Read a secret from the file of an option, or from standard input; without the
-/// blanks around it.
+/// Read the text with a secret in it from the file of an option, or from standard input. The gateway reads the secret in
+/// it, and a client key is read by [`read_key`].
 ///
 /// # Errors
 /// [`CallError::Secret`]. A name of no file is not quoted: it is likely the secret.
-pub(super) fn read_file(option: &str, file: &Path) -> Result<Secret, CallError> {
+fn read_file(option: &str, file: &Path) -> Result<Secret, CallError> {
     use std::io::ErrorKind::{InvalidFilename, NotFound};
     let fail = |why: &str| CallError::Secret(format!("{option}: {why}"));
     let mut bytes = Zeroizing::new(Vec::new());
@@ -207,11 +207,21 @@ pub(super) fn read_file(option: &str, file: &Path) -> Result<Secret, CallError> 
     if bytes.len() as u64 > LARGEST {
         return Err(fail("the file is too large for a secret"));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| fail("the file is not UTF-8 text"))?.trim();
-    if text.is_empty() {
+    let text = pasted::text(&bytes).map_err(|why| fail(&why.to_string()))?;
+    if pasted::is_empty(&text) {
         return Err(fail("there is nothing in it"));
     }
-    Ok(Secret::from(text))
+    Ok(Secret::from(text.as_str()))
+}
+
+/// Read a client key from the file of an option, or from standard input.
+///
+/// # Errors
+/// [`CallError::Secret`].
+pub(super) fn read_key(option: &str, file: &Path) -> Result<Secret, CallError> {
+    let text = read_file(option, file)?;
+    let key = pasted::read(pasted::Kind::Key, text.expose_secret());
+    key.map_err(|why| CallError::Secret(format!("{option}: {why}")))
 }
 
 /// The commands that take secrets.

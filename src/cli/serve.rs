@@ -26,8 +26,8 @@ pub(super) struct ServeArguments {
     config: Option<PathBuf>,
     /// Start the built-in broker beside the gateway, with a demo account: no
     /// configuration, no root and no broker account needed. As root its two
-    /// addresses are put on the loopback interface for as long as it runs. A
-    /// configuration file is not read; SIXGATE_LISTENER_0_ADDRESS and
+    /// addresses, and a few to give to accounts of your own, are put on the loopback
+    /// interface for as long as it runs. A configuration file is not read; SIXGATE_LISTENER_0_ADDRESS and
     /// SIXGATE_ADMIN_ADDRESS choose other ports. Other commands find it by themselves.
     #[arg(long)]
     sandbox: bool,

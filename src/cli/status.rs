@@ -11,6 +11,7 @@ use super::endpoint::GatewayArguments;
 use super::failure::CallError;
 use super::table::{self, both_clocks, is, list, maybe, text};
 use super::trouble;
+use crate::domain::{at_most_a_million, counted};
 
 /// Accounts that are named; the rest is counted.
 const NAMED: usize = 20;
@@ -79,7 +80,11 @@ async fn status(client: &Client, json: bool) -> Result<ExitCode, CallError> {
 
 /// Orders of which nobody knows what became.
 fn unsettled(about: &Value) -> u64 {
-    about.pointer("/unsettled_orders").and_then(Value::as_u64).unwrap_or_default()
+    number(about, "/unsettled_orders")
+}
+
+fn number(value: &Value, pointer: &str) -> u64 {
+    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }
 
 fn summary(about: &Value, accounts: usize, troubled: usize, pools: &[Value], ready: &[&str]) -> String {
@@ -91,22 +96,22 @@ fn summary(about: &Value, accounts: usize, troubled: usize, pools: &[Value], rea
         rows.push(("file", maybe(about, "/config_file").unwrap_or_else(|| "none".to_owned())));
         let doors = list(about, "/listeners").iter().map(|listener| text(listener, "/at"));
         rows.push(("callers", doors.collect::<Vec<_>>().join(", ")));
-        rows.push(("journal", format!("{} lines", text(about, "/journal/seq"))));
+        rows.push(("journal", counted(number(about, "/journal/seq"), "line")));
         if unsettled(about) > 0 {
             rows.push((
                 "unknown",
                 format!(
-                    "nobody knows what became of {} orders: look in the order book, then settle them \
-                in the console (sixgate journal list --outcome unknown)",
-                    unsettled(about)
+                    "nobody knows what became of {}: look in the order book, then settle it in the console \
+                     (sixgate journal list --outcome unknown)",
+                    counted(unsettled(about), "order")
                 ),
             ));
         }
     }
     rows.push(("ready", ready.join("; ")));
     rows.extend(pools.iter().map(|pool| {
-        let (name, given, all) = (text(pool, "/name"), text(pool, "/assigned"), text(pool, "/capacity"));
-        ("pool", format!("{name}: {given} pairs given, of {all}"))
+        let (name, given) = (text(pool, "/name"), counted(number(pool, "/assigned"), "pair"));
+        ("pool", format!("{name}: {given} given, of {}", at_most_a_million(&text(pool, "/capacity"))))
     }));
     rows.push(("accounts", format!("{accounts}, of which {troubled} cannot trade")));
     table::lines(rows)

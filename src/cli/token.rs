@@ -152,7 +152,7 @@ pub(super) fn described(token: &Value, now: Timestamp) -> Vec<(&'static str, Str
     let mut rows = vec![("token", format!("{state}{source}"))];
     if let Some(until) = maybe(token, "/waiting_until") {
         let left = distance(&until, now).map(|left| format!(", {left}")).unwrap_or_default();
-        let why = maybe(token, "/waiting_for").map(|why| format!("; it waits for {why}")).unwrap_or_default();
+        let why = super::trouble::waits(token).map(|why| format!("; {why}")).unwrap_or_default();
         rows.push(("next login", format!("{}{left}{why}", both_clocks(&until))));
     }
     if let Some(until) = maybe(token, "/expires_at") {

@@ -18,12 +18,19 @@ pub(super) fn of(account: &Value, now: Timestamp) -> Vec<String> {
         why.push(format!("no pair of addresses: sixgate pair assign {name}"));
     }
     let legs = list(account, "/legs");
-    let admits = |leg: &&Value| text(leg, "/state") == "admits";
     let pinned = maybe(account, "/pin");
+    // What is being tried again is used where there is no other, and orders by it are how it proves itself.
+    let carries = |leg: &&Value| matches!(text(leg, "/state").as_str(), "admits" | "probing");
     let usable = legs.iter().filter(|leg| pinned.as_ref().is_none_or(|pin| *pin == text(leg, "/role")));
-    if !legs.is_empty() && !usable.clone().any(|leg| admits(&leg)) {
+    if !legs.is_empty() && !usable.clone().any(|leg| carries(&leg)) {
         let each = usable.map(|leg| format!("{} {}", text(leg, "/role"), leg_reason(leg)));
-        why.push(format!("no leg admits ({})", each.collect::<Vec<_>>().join(", ")));
+        let each = each.collect::<Vec<_>>().join(", ");
+        why.push(match pinned {
+            Some(pin) => format!(
+                "pinned to its {pin}, which is out of use ({each}); or use the other: sixgate account leg {name} auto"
+            ),
+            None => format!("no leg admits ({each})"),
+        });
     }
     let token = account.pointer("/token").unwrap_or(&Value::Null);
     if !matches!(text(token, "/state").as_str(), "live" | "refreshing") {
@@ -83,13 +90,25 @@ fn what_to_do(reason: &str, address: &str) -> String {
     }
 }
 
+/// Why the next login waits, in words.
+pub(super) fn waits(token: &Value) -> Option<String> {
+    let word = maybe(token, "/waiting_for")?;
+    Some(match word.as_str() {
+        "cooldown" => "Dhan allows one login in two minutes".to_owned(),
+        "backoff" => "the last login failed".to_owned(),
+        "next_code" => "the next TOTP code is waited for".to_owned(),
+        "check" => "Dhan is asked whether the token lives".to_owned(),
+        _ => word,
+    })
+}
+
 /// A token's state in words: until when it waits and why, and how long it lives, if it lives.
 pub(super) fn token_state(token: &Value, now: Timestamp) -> String {
     let state = text(token, "/state");
     let mut told = state.clone();
     if let Some(until) = maybe(token, "/waiting_until") {
         let left = distance(&until, now).map(|left| format!(", {left}")).unwrap_or_default();
-        let why = maybe(token, "/waiting_for").map(|why| format!(", for {why}")).unwrap_or_default();
+        let why = waits(token).map(|why| format!(" ({why})")).unwrap_or_default();
         told.push_str(&format!(" until {}{left}{why}", ist_of(&until)));
     }
     if let Some(summary) = maybe(token, "/last_error/summary") {
@@ -114,7 +133,14 @@ mod tests {
         assert_eq!(of(&well, now), Vec::<String>::new());
         let mut pinned = well.clone();
         pinned["pin"] = json!("secondary");
-        assert!(of(&pinned, now)[0].contains("ip -6 route add local 2001:db8::1/128"), "{:?}", of(&pinned, now));
+        let told = of(&pinned, now);
+        assert!(
+            told[0].contains("ip -6 route add local 2001:db8::1/128") && told[0].contains("account leg a auto"),
+            "{told:?}"
+        );
+        // It is how an address that is back proves itself: orders go by it.
+        pinned["legs"][1]["state"] = json!("probing");
+        assert_eq!(of(&pinned, now), Vec::<String>::new());
         let bad = json!({ "name": "a", "halted": true, "halt_reason": "wild", "halted_since": "2026-11-24T03:00:00.123456789Z",
             "pair": null, "legs": [], "token": { "state": "waiting", "waiting_until": "2026-11-24T04:02:10Z", "waiting_for": "cooldown",
             "last_error": { "summary": "refused", "action": "wait" } } });
@@ -122,6 +148,9 @@ mod tests {
         assert_eq!(told.len(), 3, "{told:?}");
         assert_eq!(told[0], "halted since 2026-11-24 08:30 IST (wild): sixgate halt a --off");
         assert!(told[1].contains("pair assign a"), "{told:?}");
-        assert_eq!(told[2], "token waiting until 2026-11-24 09:32 IST, 2 min left, for cooldown: refused; wait");
+        assert_eq!(
+            told[2],
+            "token waiting until 2026-11-24 09:32 IST, 2 min left (Dhan allows one login in two minutes): refused; wait"
+        );
     }
 }

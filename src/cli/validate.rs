@@ -18,7 +18,8 @@ use super::table::{self, is, list, text};
 ///
 /// Looks at whether each leg reaches the broker, at the token, at what address the broker sees
 /// on each leg, at the registration, at whether orders are allowed, and at the clock that TOTP
-/// needs. Works before there is a token: what needs one is then not known. Changes nothing.
+/// needs. Works before there is a token: what needs one is then not known. Changes nothing
+/// at the broker; a token that it refuses is asked about once more by the gateway, as after any read.
 ///
 /// Exit code 1 if a check fails or is not known.
 #[derive(Debug, Args)]
@@ -89,7 +90,7 @@ async fn all(client: &Client, json: bool) -> Result<ExitCode, CallError> {
     } else {
         let rows = table::values(&raw).into_iter().map(|item| [text(&item, "/account"), in_all(&item), wrong(&item)]);
         table::print(&table::table(["ACCOUNT", "RESULT", "WHAT IS WRONG"], rows))?;
-        eprintln!("{} of {} accounts are ready", items.len() - failed, items.len());
+        eprintln!("ready: {} of {}", items.len() - failed, crate::domain::counted(items.len(), "account"));
     }
     Ok(exit_code(failed == 0))
 }

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use ipnet::Ipv6Net;
 
+use super::ipv4;
 use super::problems::Problems;
 use super::reader::Pulled;
-use super::sections::{Draft, DraftListener, DraftOperator, DraftPool};
+use super::sections::{Draft, DraftListener, DraftPool};
 use super::values::{key_text, quoted};
-use super::{AdminConfig, Bind, ClientKey, Config, Dhan, Listener, ListenerTls, Operator, PoolConfig};
+use super::{Bind, ClientKey, Dhan};
 use crate::domain::Authority;
 
 /// `sockaddr_un.sun_path` has 108 bytes, one of them the final zero.
@@ -39,9 +40,41 @@ pub(super) fn check(draft: &Draft, problems: &mut Problems) -> Vec<String> {
     }
     check_pools(&draft.pools, problems);
     let mut warnings = draft.dhan.as_ref().map(|dhan| check_hosts(draft, dhan, problems)).unwrap_or_default();
+    warnings.extend(
+        draft
+            .dhan
+            .as_ref()
+            .and_then(|dhan| ipv4::check((&draft.egress, &draft.misplaced_pins), &draft.proxy, dhan, problems)),
+    );
     warnings.extend(short_drain(draft));
     warnings.extend(blind_orders(draft));
+    warnings.extend(deaf_to_tls(draft));
     warnings
+}
+
+/// A transparent listener cannot pass TLS on blindly: it has only what the handshake says, and no way to hand it on.
+fn deaf_to_tls(draft: &Draft) -> Vec<String> {
+    let Some(dhan) = &draft.dhan else { return Vec::new() };
+    let hosts = [&dhan.api, &dhan.auth, &dhan.order_update, &dhan.feed, &dhan.depth20, &dhan.depth200, &dhan.images];
+    let blind: BTreeSet<_> =
+        hosts.into_iter().map(|at| &at.host).filter(|host| draft.proxy.tunnel_hosts.contains(host)).collect();
+    let why = match (draft.proxy.intercept, blind.is_empty()) {
+        (true, true) => return Vec::new(),
+        (false, _) => "proxy.intercept is false, so it serves plain HTTP only: TLS to the broker's hosts is refused here, \
+                       because there is no tunnel that it could be passed on in. Set proxy.intercept = true, or let such \
+                       programs use CONNECT to another listener"
+            .to_owned(),
+        (true, false) => {
+            let names: Vec<_> = blind.into_iter().map(|host| host.as_str()).collect();
+            format!(
+                "TLS to {} (proxy.tunnel_hosts) is refused here, because there is no tunnel that it could be passed on \
+                 in; take it out of proxy.tunnel_hosts, or let such programs use CONNECT to another listener",
+                names.join(", ")
+            )
+        }
+    };
+    let transparent = draft.listeners.iter().filter(|listener| listener.is_transparent());
+    transparent.map(|listener| format!("{}.transparent: {why}", listener.label)).collect()
 }
 
 /// Nobody looks into a tunnel: what makes an order safe does not hold there.
@@ -92,7 +125,7 @@ fn check_listener(listener: &DraftListener, problems: &mut Problems) {
             problem("address", text);
         }
         let open = matches!(listener.client_key, Pulled::Good(ClientKey::None));
-        if is_transparent(listener) {
+        if listener.is_transparent() {
             // Its callers show no key: `check_transparent` looks at who they may be.
         } else if bind.is_reachable_from_elsewhere() {
             if open {
@@ -117,15 +150,11 @@ fn check_listener(listener: &DraftListener, problems: &mut Problems) {
     check_certificate(&listener.label, &listener.certificate, &listener.key, problems);
 }
 
-const fn is_transparent(listener: &DraftListener) -> bool {
-    matches!(listener.transparent, Pulled::Good(true))
-}
-
 /// Who talks to a transparent listener believes to talk to the broker, and can show no key: so its address has to say
 /// who it is.
 fn check_transparent(listener: &DraftListener, problems: &mut Problems) {
     let mut problem = |key: &str, text: &str| problems.add(format!("{}.{key}", listener.label), text.to_owned());
-    if !is_transparent(listener) {
+    if !listener.is_transparent() {
         if listener.sources.given() {
             problem("sources", "is for transparent = true only; other callers show a client key");
         }
@@ -373,68 +402,4 @@ fn check_overlap(mut prefixes: Vec<(Ipv6Net, usize, String)>, problems: &mut Pro
     for (_, key, text) in found {
         problems.add(key, text);
     }
-}
-
-/// A draft without problems as a configuration.
-pub(super) fn into_config(draft: Draft, warnings: Vec<String>) -> Option<Config> {
-    Some(Config {
-        state: draft.state,
-        listeners: draft.listeners.into_iter().map(into_listener).collect::<Option<_>>()?,
-        admin: AdminConfig {
-            bind: draft.admin.bind?,
-            token_file: draft.admin.token_file,
-            operator_token_file: draft.admin.operator_token_file,
-            viewer_token_file: draft.admin.viewer_token_file,
-            operators: draft.admin.operators.into_iter().map(into_operator).collect::<Option<_>>()?,
-            tls: into_tls(draft.admin.certificate, draft.admin.key),
-            public_url: draft.admin.public_url.good(),
-            hosts: draft.admin.hosts,
-        },
-        egress: draft.egress,
-        legs: draft.legs,
-        orders: draft.orders,
-        tokens: draft.tokens,
-        limits: draft.limits,
-        journal: draft.journal,
-        proxy: draft.proxy,
-        latency: draft.latency,
-        dhan: draft.dhan?,
-        pools: draft.pools.into_iter().map(into_pool).collect::<Option<_>>()?,
-        log: draft.log,
-        warnings,
-    })
-}
-
-fn into_listener(draft: DraftListener) -> Option<Listener> {
-    let bind = draft.bind.clone()?;
-    let known_caller = draft.account.given() || draft.uids.given();
-    let client_key = match draft.client_key {
-        Pulled::Good(key) => key,
-        Pulled::Absent if is_transparent(&draft) => ClientKey::None,
-        Pulled::Absent if known_caller && !bind.is_reachable_from_elsewhere() => ClientKey::None,
-        Pulled::Absent | Pulled::Bad => ClientKey::Required,
-    };
-    let tls = into_tls(draft.certificate, draft.key);
-    Some(Listener {
-        bind,
-        account: draft.account.good(),
-        client_key,
-        uids: draft.uids.good().unwrap_or_default(),
-        tls,
-        own_hosts: draft.own_hosts,
-        transparent: draft.transparent.good().unwrap_or_default(),
-        sources: draft.sources.good().unwrap_or_default(),
-    })
-}
-
-fn into_tls(certificate: Pulled<PathBuf>, key: Pulled<PathBuf>) -> Option<ListenerTls> {
-    Some(ListenerTls { certificate: certificate.good()?, key: key.good()? })
-}
-
-fn into_operator(draft: DraftOperator) -> Option<Operator> {
-    Some(Operator { name: draft.name?, role: draft.role?, token_file: draft.token_file? })
-}
-
-fn into_pool(draft: DraftPool) -> Option<PoolConfig> {
-    Some(PoolConfig { name: draft.name?, primary: draft.primary?, secondary: draft.secondary? })
 }

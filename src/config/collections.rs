@@ -2,11 +2,11 @@
 //! not only the first.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use toml::Value;
 
-use super::values::{Faults, FromValue, fault, key_text};
+use super::values::{Faults, FromValue, Pin, fault, key_text};
 use crate::domain::{AccountName, Host};
 
 impl<T: FromValue> FromValue for Vec<T> {
@@ -80,7 +80,7 @@ fn by_label<K: Label, V: FromValue>(value: &Value) -> Result<BTreeMap<K, V>, Fau
 }
 
 /// What one pinned host stands for.
-struct Addresses(Vec<SocketAddrV6>);
+struct Addresses(Vec<SocketAddr>);
 
 impl FromValue for Addresses {
     const WANTED: &'static str = "a list such as [\"[2001:db8:b::1]:443\"]";
@@ -88,16 +88,16 @@ impl FromValue for Addresses {
         value.is_array()
     }
     fn read(value: &Value) -> Result<Self, Faults> {
-        let list = Vec::from_value(value)?;
+        let list: Vec<Pin> = Vec::from_value(value)?;
         if list.is_empty() {
             return Err(fault(format_args!("has no address; give {}, or leave the host out to ask DNS", Self::WANTED)));
         }
-        Ok(Self(list))
+        Ok(Self(list.into_iter().map(|Pin(at)| at).collect()))
     }
 }
 
 /// `egress.resolve`
-impl FromValue for BTreeMap<Host, Vec<SocketAddrV6>> {
+impl FromValue for BTreeMap<Host, Vec<SocketAddr>> {
     const WANTED: &'static str = "a table such as { \"api.dhan.co\" = [\"[2001:db8:b::1]:443\"] }";
     fn fits(value: &Value) -> bool {
         value.is_table()
@@ -105,6 +105,17 @@ impl FromValue for BTreeMap<Host, Vec<SocketAddrV6>> {
     fn read(value: &Value) -> Result<Self, Faults> {
         let map: BTreeMap<Host, Addresses> = by_label(value)?;
         Ok(map.into_iter().map(|(host, Addresses(list))| (host, list)).collect())
+    }
+}
+
+/// `egress.ipv4_hosts`
+impl FromValue for BTreeMap<Host, Ipv4Addr> {
+    const WANTED: &'static str = "a table such as { \"api-feed.dhan.co\" = \"192.0.2.7\" }";
+    fn fits(value: &Value) -> bool {
+        value.is_table()
+    }
+    fn read(value: &Value) -> Result<Self, Faults> {
+        by_label(value)
     }
 }
 

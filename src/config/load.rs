@@ -9,7 +9,7 @@ use toml::Table;
 
 use super::problems::Problems;
 use super::reader::{ConfigReader, PREFIX};
-use super::{Config, check, sections};
+use super::{Config, assemble, check, sections};
 
 /// More than a thousand pools and listeners fit; a log file given by mistake does not.
 const LARGEST: u64 = 1 << 20;
@@ -88,7 +88,7 @@ fn read(
     if !problems.is_empty() {
         return Err(problems);
     }
-    check::into_config(draft, warnings).ok_or_else(|| {
+    assemble::into_config(draft, warnings).ok_or_else(|| {
         problems.add("file", "something in it was lost without a word; this is a mistake of the program, report it");
         problems
     })

@@ -6,7 +6,7 @@
 //!
 //! How a file becomes a [`Config`]: `load` reads it and the environment, `reader`
 //! walks the known keys, `values` and `collections` turn each into its type, `sections` names the
-//! keys with their defaults (the only place that has them), `check` looks at what
+//! keys with their defaults (the only place that has them), `check` and `ipv4` look at what
 //! no key can know alone. `config/sixgate.toml` describes every key to people; a
 //! test compares it with what is read here.
 //!
@@ -17,8 +17,10 @@
 //!
 //! Not here: what the command line says, and files that are made at first start.
 
+mod assemble;
 mod check;
 mod collections;
+mod ipv4;
 mod load;
 mod problems;
 mod reader;
@@ -30,7 +32,7 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -239,11 +241,22 @@ pub struct EgressConfig {
     pub connections_per_leg: usize,
     /// Host to addresses, in place of DNS. The name stays the one on the certificate.
     pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
+    /// Hosts that are reached over IPv4 and no other way. They are the broker's, and no order is placed on any of them.
+    pub ipv4_hosts: BTreeMap<Host, Ipv4Host>,
     /// Name servers to ask instead of the system's.
     pub name_servers: Vec<std::net::SocketAddr>,
     /// Hosts besides the broker's that callers may reach, from the account's leg and
     /// never signed. No broker host is among them.
     pub allow: Vec<Authority>,
+}
+
+/// A host of `egress.ipv4_hosts`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ipv4Host {
+    /// The address of this host to send from. All accounts share it.
+    pub source: Ipv4Addr,
+    /// Its pins of `egress.resolve`, in place of DNS.
+    pub pins: Vec<SocketAddrV4>,
 }
 
 /// `[legs]`

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ipnet::Ipv6Net;
 
+use super::ipv4::{Hosts, Misplaced};
 use super::problems::Problems;
 use super::reader::{ConfigReader, Pulled, Section};
 use super::values::{Count, FilePath, Https, OperatorName, Plaintext, PoolName, Size, Wss};
@@ -36,6 +37,8 @@ pub(super) struct Draft {
     pub(super) listener_given: bool,
     pub(super) admin: DraftAdmin,
     pub(super) egress: EgressConfig,
+    /// Pins of `egress.resolve` that are of the wrong kind for their host.
+    pub(super) misplaced_pins: Misplaced,
     pub(super) legs: LegsConfig,
     pub(super) orders: OrdersConfig,
     pub(super) tokens: Tokens,
@@ -89,6 +92,13 @@ pub(super) struct DraftListener {
     pub(super) sources: Pulled<BTreeMap<IpAddr, AccountName>>,
 }
 
+impl DraftListener {
+    /// Is it given as one whose callers know no proxy?
+    pub(super) const fn is_transparent(&self) -> bool {
+        matches!(self.transparent, Pulled::Good(true))
+    }
+}
+
 /// A `[[pool]]` as it stands in the file.
 #[derive(Debug)]
 pub(super) struct DraftPool {
@@ -103,12 +113,17 @@ pub(super) fn read(reader: &mut ConfigReader<'_>, base: &Path) -> Draft {
     learn_lists(reader);
     let state = state(reader, base);
     let listener_given = reader.has("listener");
+    // In the order of the file's sections, which is that of its problems.
+    let listeners = (0..reader.items("listener")).map(|i| listener(reader.item("listener", i), base)).collect();
+    let admin = admin(reader, base, &state.path);
+    let (egress, misplaced_pins) = egress(reader, base);
     Draft {
-        listeners: (0..reader.items("listener")).map(|i| listener(reader.item("listener", i), base)).collect(),
+        listeners,
         listener_given,
-        admin: admin(reader, base, &state.path),
+        admin,
         state,
-        egress: egress(reader, base),
+        egress,
+        misplaced_pins,
         legs: legs(reader),
         orders: orders(reader),
         tokens: tokens(reader),
@@ -196,9 +211,10 @@ fn operator(mut s: Section<'_, '_>, base: &Path) -> DraftOperator {
     DraftOperator { label: s.own_label(), name, role, token_file: file.map(|FilePath(path)| base.join(path)) }
 }
 
-fn egress(reader: &mut ConfigReader<'_>, base: &Path) -> EgressConfig {
+fn egress(reader: &mut ConfigReader<'_>, base: &Path) -> (EgressConfig, Misplaced) {
     let mut s = reader.section("egress");
-    EgressConfig {
+    let Hosts { resolve, ipv4, misplaced } = Hosts::new(s.or("resolve", BTreeMap::new()), s.pull("ipv4_hosts"));
+    let egress = EgressConfig {
         connect_timeout: s.within("connect_timeout", Duration::from_secs(3), WAIT),
         user_timeout: s.within("user_timeout", Duration::from_secs(5), WAIT),
         response_timeout: s.within("response_timeout", Duration::from_secs(30), WAIT),
@@ -208,10 +224,12 @@ fn egress(reader: &mut ConfigReader<'_>, base: &Path) -> EgressConfig {
         idle_timeout: s.within("idle_timeout", Duration::from_secs(30), WAIT),
         idle_per_leg: s.within("idle_per_leg", Count(32), Count(0)..=Count(1_024)).0,
         connections_per_leg: s.within("connections_per_leg", Count(1_024), Count(1)..=Count(65_536)).0,
-        resolve: s.or("resolve", BTreeMap::new()),
+        resolve,
+        ipv4_hosts: ipv4,
         name_servers: s.or("name_servers", Vec::new()),
         allow: s.or("allow", Vec::new()),
-    }
+    };
+    (egress, misplaced)
 }
 
 fn legs(reader: &mut ConfigReader<'_>) -> LegsConfig {
@@ -258,7 +276,7 @@ fn proxy(reader: &mut ConfigReader<'_>) -> ProxyConfig {
     let mut s = reader.section("proxy");
     ProxyConfig {
         body_limit: s.within("body_limit", Size(1 << 20), Size(1)..=Size(1 << 30)).0,
-        idle_timeout: s.within("idle_timeout", Duration::from_secs(75), WAIT),
+        idle_timeout: s.within("idle_timeout", Duration::from_secs(150), WAIT),
         request_timeout: s.within("request_timeout", Duration::from_secs(30), WAIT),
         max_connections: s.within("max_connections", Count(10_000), Count(1)..=Count(1_000_000)).0,
         intercept: s.or("intercept", true),

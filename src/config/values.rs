@@ -4,7 +4,7 @@
 //! given without the key, which only the reader knows.
 
 use std::fmt;
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -351,16 +351,41 @@ impl FromValue for OwnHost {
     }
 }
 
-impl FromValue for SocketAddrV6 {
+/// Where a host is: IPv6, or IPv4 for a host of `egress.ipv4_hosts`, which is not known here.
+#[derive(Debug)]
+pub(super) struct Pin(pub SocketAddr);
+
+impl FromValue for Pin {
     const WANTED: &'static str = "an IPv6 address and port, such as \"[2001:db8:b::1]:443\"";
     fn read(value: &Value) -> Result<Self, Faults> {
         let wrong = |what| fault(format_args!("{} {what}; give {}", show(value), Self::WANTED));
-        let at: Self = text(value).parse().map_err(|_| wrong("is no IPv6 address and port"))?;
+        let at: SocketAddr = text(value).parse().map_err(|_| wrong("is no IPv6 address and port"))?;
         if at.port() == 0 {
             return Err(wrong("has port 0, which nobody can connect to"));
         }
-        if at.ip().is_unspecified() || at.ip().is_multicast() || at.ip().to_ipv4_mapped().is_some() {
+        let mapped = matches!(at.ip(), IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
+        if at.ip().is_unspecified() || at.ip().is_multicast() || mapped {
             return Err(wrong("is not the address of one IPv6 host"));
+        }
+        Ok(Self(at))
+    }
+}
+
+/// A source of `egress.ipv4_hosts`
+impl FromValue for Ipv4Addr {
+    const WANTED: &'static str = "an IPv4 address of this host, such as \"192.0.2.7\"";
+    fn read(value: &Value) -> Result<Self, Faults> {
+        let wrong = |what| fault(format_args!("{} {what}; give {}", show(value), Self::WANTED));
+        let at = match text(value).parse::<IpAddr>() {
+            Ok(IpAddr::V4(at)) => at,
+            Ok(IpAddr::V6(_)) => return Err(wrong("is an IPv6 address: what has one needs no entry here")),
+            Err(_) => return Err(wrong("is no IPv4 address")),
+        };
+        if at.is_unspecified() {
+            return Err(wrong("leaves the choice to the kernel"));
+        }
+        if at.is_multicast() || at.is_broadcast() {
+            return Err(wrong("is not the address of one host"));
         }
         Ok(at)
     }

@@ -11,6 +11,7 @@ use super::shared::Questions;
 use crate::config::Config;
 use crate::orders::Orders;
 use crate::telemetry::Metrics;
+use crate::telemetry::events::Events;
 
 /// Sends requests to the broker for callers: the journal and limits of orders, what is being asked about lost ones, and
 /// the counts. It knows no listeners and no callers.
@@ -30,6 +31,11 @@ impl Dispatcher {
     /// Where what is sent is counted.
     pub const fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Where what happens is told.
+    pub fn events(&self) -> &Events {
+        &self.orders.events
     }
 }
 

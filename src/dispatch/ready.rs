@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::reply::{Code, Problem, Retry};
 use crate::accounts::Account;
-use crate::domain::Outcome;
+use crate::domain::{Outcome, india};
 use crate::legs::Legs;
 use crate::tokens::{LiveToken, Unavailable};
 
@@ -51,7 +51,8 @@ pub(crate) fn refuse_if_halted(account: &Account) -> Result<(), Problem> {
     let reason = if halt.reason.is_empty() { String::new() } else { format!(": {}", halt.reason) };
     let detail = format!(
         "an operator halted account {} at {}{reason}; cancels, DELETE /positions and the kill switch pass",
-        account.name, halt.since
+        account.name,
+        india::said(halt.since)
     );
     Err(Problem::before_sending(Code::AccountHalted, detail))
 }

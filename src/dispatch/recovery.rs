@@ -44,17 +44,11 @@ impl Dispatcher {
             "order writes were cut off by the last stop; asking the broker about them"
         );
         let patience = &patience;
-        let look_up = |one: Unsettled| async move {
-            tokio::select! {
-                () = self.settle_one(accounts, &one, patience) => {}
-                // They are asked about at the next start.
-                () = tasks.stopping() => {}
-            }
-        };
+        let look_up = |one: Unsettled| async move { self.settle_one(accounts, &one, patience, tasks).await };
         stream::iter(unsettled).for_each_concurrent(AT_ONCE, look_up).await;
     }
 
-    async fn settle_one(&self, accounts: &Accounts, one: &Unsettled, patience: &impl Fn() -> Duration) {
+    async fn settle_one(&self, accounts: &Accounts, one: &Unsettled, patience: &impl Fn() -> Duration, tasks: &Tasks) {
         let claim = match one.keys.is_empty() {
             true => None,
             false => match self.take(one) {
@@ -66,12 +60,26 @@ impl Dispatcher {
             },
         };
         let account = accounts.lookup(one.account.as_str()).filter(|row| *row.client_id() == one.customer);
-        let looked = match (&account, &one.intent.target) {
-            (Some(account), Some(to)) if is_ready(account).await => {
-                self.look_for(&lookup_of(&one.intent), account, to, Role::Primary, patience()).await
+        let look = async {
+            match (&account, &one.intent.target) {
+                (Some(account), Some(to)) if is_ready(account).await => {
+                    self.look_for(&lookup_of(&one.intent), account, to, Role::Primary, patience()).await
+                }
+                _ => LookupResult::NotFound,
             }
-            _ => LookupResult::NotFound,
         };
+        // What is found is written down and remembered, also while the gateway stops: dropped between the two, a repeat
+        // that still came would be told that nobody knows, after the journal had said what became of it.
+        let looked = tokio::select! {
+            biased;
+            looked = look => looked,
+            // It is asked about at the next start.
+            () = tasks.stopping() => return,
+        };
+        // A line that nobody knows would keep the next start from asking, and a stop may be why nothing was found.
+        if matches!(looked, LookupResult::NotFound) && tasks.is_stopping() {
+            return;
+        }
         let (outcome, body) = match looked {
             LookupResult::Executed(body) => (Outcome::Executed, Some(body)),
             LookupResult::Rejected(body) => (Outcome::Rejected, body),

@@ -61,6 +61,22 @@ impl NextConnection {
         }
     }
 
+    /// The same for what is no order write: over IPv4, and by no leg, where the configuration says so of the host.
+    ///
+    /// # Errors
+    /// [`NotConnected`]; nothing was sent.
+    pub(super) async fn lease_any<'l>(
+        &self,
+        legs: &'l Legs,
+        to: &Authority,
+        by: Instant,
+    ) -> Result<(Option<&'l Leg>, Lease), NotConnected> {
+        match self.only {
+            None => legs.lease_any(to, self.reuse, by).await.map_err(|none| NotConnected::from(&none)),
+            Some(_) => self.lease(legs, to, Purpose::Read, by).await.map(|(leg, lease)| (Some(leg), lease)),
+        }
+    }
+
     /// A connection that lay idle will not do any more.
     pub(super) fn must_be_new(&mut self) {
         if self.reuse == Reuse::Idle {

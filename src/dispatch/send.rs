@@ -65,18 +65,18 @@ pub(crate) async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access
             let other = legs.other_than(one.role(), Purpose::Read).filter(|other| other.works());
             next.only = Some(other.ok_or_else(|| out.failed(err, Outcome::Unknown))?.role());
         }
-        let leased = next.lease(legs, &out.authority, Purpose::Read, dial_by.into()).await;
+        let leased = next.lease_any(legs, &out.authority, dial_by.into()).await;
         let (leg, lease) = leased.map_err(|none| match &silent {
             Some((_, err)) => out.failed(err, Outcome::Unknown),
             None => none.into_problem(record),
         })?;
-        record.leg = Some(leg.role());
+        record.leg = leg.map(Leg::role);
         record.source = Some(lease.source());
         let began = Instant::now();
         let sent = lease.send(&out.message(), out.limit).await;
         record.upstream = Some(began.elapsed());
         if matches!(sent, Err(NoAnswer::Unknown(_))) {
-            leg.suspect();
+            leg.map_or_else(|| legs.suspect_ipv4(), Leg::suspect);
         }
         match sent {
             // Nobody asked for other bytes: what they mean, and where a reply to the
@@ -99,13 +99,15 @@ pub(crate) async fn send(legs: &Legs, out: &UpstreamRequest, record: &mut Access
             Err(NoAnswer::Unknown(err)) => {
                 // A handshake that got no reply is its host's matter: streams are opened anew by who listens.
                 let is_silent = matches!(err, SendError::TimedOut(_));
-                if repeated || is_silent && out.upgrade || !out.may_go_again().await {
+                // Over IPv4 there is no other way to try.
+                let is_last = is_silent && (out.upgrade || leg.is_none());
+                if repeated || is_last || !out.may_go_again().await {
                     return Err(out.failed(&err, Outcome::Unknown));
                 }
                 repeated = true;
                 next.must_be_new();
                 dial_by = Instant::now() + out.limit;
-                silent = is_silent.then_some((leg, err));
+                silent = leg.filter(|_| is_silent).map(|leg| (leg, err));
             }
         }
     }

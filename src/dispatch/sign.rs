@@ -45,16 +45,7 @@ pub(crate) fn token(headers: &mut HeaderMap, token: &LiveToken) {
 /// # Errors
 /// [`Problem`] when the result is no URI, which a checked token rules out.
 pub(crate) fn feed_query(path: &PathAndQuery, account: &Account, token: &LiveToken) -> Result<PathAndQuery, Problem> {
-    let mut query: Vec<String> = path
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| {
-            let name = pair.split('=').next().unwrap_or_default();
-            !pair.is_empty() && !["token", "clientid"].contains(&name.to_ascii_lowercase().as_str())
-        })
-        .map(str::to_owned)
-        .collect();
+    let mut query: Vec<String> = unsigned(path).map(str::to_owned).collect();
     // Some servers split at a semicolon too, and take the first of two.
     if query
         .iter()
@@ -68,6 +59,14 @@ pub(crate) fn feed_query(path: &PathAndQuery, account: &Account, token: &LiveTok
     format!("{}?{}", path.path(), query.join("&"))
         .parse()
         .map_err(|_| Problem::before_sending(Code::BadRequest, "the query is no URI"))
+}
+
+/// What a feed's query says beside the token and the client id.
+pub(crate) fn unsigned(path: &PathAndQuery) -> impl Iterator<Item = &str> {
+    path.query().unwrap_or_default().split('&').filter(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        !pair.is_empty() && !["token", "clientid"].contains(&name.to_ascii_lowercase().as_str())
+    })
 }
 
 /// The path alone.

@@ -152,6 +152,57 @@ impl RepeatsBy {
     }
 }
 
+/// What becomes of an account's WebSockets when the broker's side ends for a reason that is not the caller's doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamsMode {
+    /// They end with a Close, and the caller connects again: what the broker says is passed on as it came.
+    #[default]
+    PassOn,
+    /// The gateway opens the broker's side again, and the caller's stays open.
+    Reconnect,
+    /// The same, and callers of the feed that subscribe to the same share one socket of the broker's.
+    Share,
+}
+
+impl StreamsMode {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::PassOn, Self::Reconnect, Self::Share];
+
+    /// The word in the API and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PassOn => "pass_on",
+            Self::Reconnect => "reconnect",
+            Self::Share => "share",
+        }
+    }
+
+    /// # Errors
+    /// [`Invalid`] naming the words.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "pass_on" => Ok(Self::PassOn),
+            "reconnect" => Ok(Self::Reconnect),
+            "share" => Ok(Self::Share),
+            _ => Err(Invalid::new(
+                "streams is pass_on (a WebSocket whose broker's side ends is closed), reconnect (the gateway opens the \
+                 broker's side again) or share (the same, and callers of the feed share the broker's sockets)",
+            )),
+        }
+    }
+
+    /// Is it what an account has that says nothing? Such a one is not written to the store.
+    pub const fn is_default(&self) -> bool {
+        matches!(self, Self::PassOn)
+    }
+
+    /// Is the broker's side opened again when it ends?
+    pub const fn reconnects(self) -> bool {
+        matches!(self, Self::Reconnect | Self::Share)
+    }
+}
+
 /// How an account logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Platform {
@@ -206,5 +257,15 @@ mod tests {
         assert!(ClientId::parse("0a1b2c3d").is_err());
         assert!(ClientId::parse("").is_err());
         assert!(ClientId::parse("1000000001").is_ok());
+    }
+
+    /// The words of the API, the command line and the store are one.
+    #[test]
+    fn a_mode_of_streams_is_read_as_it_is_shown() {
+        for mode in StreamsMode::ALL {
+            assert_eq!(StreamsMode::parse(mode.as_str()).unwrap(), mode);
+            assert_eq!(serde_json::to_value(mode).unwrap(), mode.as_str());
+        }
+        assert!(StreamsMode::parse("Reconnect").unwrap_err().to_string().contains("reconnect"));
     }
 }

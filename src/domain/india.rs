@@ -24,6 +24,11 @@ pub fn local(at: Timestamp) -> DateTime {
     offset().to_datetime(at)
 }
 
+/// `1 Dec 2026 15:07:02 IST`: an instant for people, wherever they read it and whenever.
+pub fn said(at: Timestamp) -> String {
+    local(at).strftime("%-d %b %Y %H:%M:%S IST").to_string()
+}
+
 /// The instant at which clocks in India show this. Beyond the years that an
 /// instant can hold, the nearest one.
 pub fn instant(local: DateTime) -> Timestamp {
@@ -42,6 +47,7 @@ mod tests {
         assert_eq!(local(at).to_string(), "2026-11-24T00:05:03");
         assert_eq!(zoned(at).datetime(), local(at));
         assert_eq!(instant(local(at)), at);
+        assert_eq!(said(at), "24 Nov 2026 00:05:03 IST");
     }
 
     /// A wild date in a file or a reply must not end the process.

@@ -1,14 +1,14 @@
 //! Why nothing could be dialled.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::guard::RuleId;
 use super::hint::Hint;
-use super::names::{Origin, ServerFailures as LookupFailure, Unusable};
+use super::names::{Family, Origin, ServerFailures as LookupFailure, Unusable};
 use crate::domain::host_limits::Lack;
-use crate::domain::{Authority, Host, SourceAddr, chain};
+use crate::domain::{Authority, Host, LocalAddress, SourceAddr, chain};
 use crate::host::Failure;
 
 /// Why no connection was made. The text says what we were doing and for whom; the
@@ -21,7 +21,7 @@ use crate::host::Failure;
 pub enum DialError {
     #[error("this host refuses to send from {from}")]
     Bind {
-        from: SourceAddr,
+        from: LocalAddress,
         #[source]
         err: io::Error,
         hint: Hint,
@@ -31,41 +31,55 @@ pub enum DialError {
     AddressGone { from: SourceAddr, hint: Hint },
     #[error("cannot connect from {from} to {to}")]
     Connect {
-        from: SourceAddr,
-        to: SocketAddrV6,
+        from: LocalAddress,
+        to: SocketAddr,
         #[source]
         err: io::Error,
         hint: Hint,
     },
     #[error("{to} did not answer {from} within {limit:?} (egress.connect_timeout)")]
-    TimedOut { from: SourceAddr, to: SocketAddrV6, limit: Duration, hint: Hint },
+    TimedOut { from: LocalAddress, to: SocketAddr, limit: Duration, hint: Hint },
     #[error(
         "the kernel gave a connection from {from} another address ({local:?}); it was closed before anything was sent"
     )]
-    WrongSource { from: SourceAddr, local: Option<SocketAddr> },
+    WrongSource { from: LocalAddress, local: Option<SocketAddr> },
     #[error(
         "{host} leads to {to}, an address that nothing is sent to (rule {rule}); if it is right, pin it in egress.resolve"
     )]
-    Forbidden { host: Host, to: SocketAddrV6, rule: RuleId },
+    Forbidden { host: Host, to: SocketAddr, rule: RuleId },
     #[error("no connection to the broker can be made")]
     Resolve(#[from] ResolveError),
     #[error("TLS with {to} at {at} failed")]
     Tls {
         to: Authority,
-        at: SocketAddrV6,
+        at: SocketAddr,
         #[source]
         err: io::Error,
     },
     #[error("the TLS handshake with {to} at {at} was not done within {limit:?} (egress.connect_timeout)")]
-    TlsTimedOut { to: Authority, at: SocketAddrV6, limit: Duration, hint: Hint },
+    TlsTimedOut { to: Authority, at: SocketAddr, limit: Duration, hint: Hint },
     #[error(
         "the broker sees {from} as {seen}, which may be another account's address, so nothing that is signed goes that way. \
          Something between here and the broker changes addresses: look for NAT66, masquerade or snat (nft list ruleset), \
          and remove it for {from}. The gateway asks the broker again by itself"
     )]
     SeenAsAnother { from: SourceAddr, seen: IpAddr },
+    /// A guard: whoever dials an IPv4 host takes the exit for it, and an order write is refused before.
+    #[error(
+        "{host} is a host of egress.ipv4_hosts: what is sent there leaves over IPv4 from an address that accounts share, \
+         and orders leave over IPv6, from an account's own address"
+    )]
+    ByIpv4Only { host: Host },
     #[error("no connection from {from} to {to} could be made in the time that the request has")]
-    OutOfTime { from: SourceAddr, to: Authority, hint: Hint },
+    OutOfTime { from: LocalAddress, to: Authority, hint: Hint },
+    /// Says nothing of the line: it had no time to show that it works.
+    #[error(
+        "the request had {} ms for a connection from {from} to {to}, in which none was made. That is too little to say \
+         anything of the line: a request has little time after a wait (for its token, for the broker's limits, for its other \
+         line), or where orders.leave_within is short",
+        had.as_millis()
+    )]
+    TooLittleTime { from: LocalAddress, to: Authority, had: Duration, hint: Hint },
     #[error("HTTP with {to} could not begin")]
     Http {
         to: Authority,
@@ -73,11 +87,11 @@ pub enum DialError {
         err: hyper::Error,
     },
     #[error("{from} already has {most} connections open, and may not have more (egress.connections_per_leg)")]
-    TooMany { from: SourceAddr, most: usize },
+    TooMany { from: LocalAddress, most: usize },
     /// Says nothing of the line, of the address or of the broker: none of them was tried.
     #[error("no connection to the broker could be opened from {from}; the network is not at fault: {lack}")]
     HostExhausted {
-        from: SourceAddr,
+        from: LocalAddress,
         lack: Lack,
         #[source]
         err: io::Error,
@@ -91,11 +105,13 @@ impl DialError {
             Self::Bind { .. } => "bind_failed",
             Self::AddressGone { .. } => "address_gone",
             Self::Connect { .. } => "connect_failed",
-            Self::TimedOut { .. } | Self::OutOfTime { .. } => "connect_timed_out",
+            Self::TimedOut { .. } | Self::OutOfTime { .. } | Self::TooLittleTime { .. } => "connect_timed_out",
             Self::WrongSource { .. } => "wrong_source",
             Self::SeenAsAnother { .. } => "seen_as_another",
+            Self::ByIpv4Only { .. } => "ipv4_only",
             Self::Forbidden { .. } | Self::Resolve(ResolveError::Forbidden { .. }) => "destination_forbidden",
             Self::Resolve(ResolveError::NoAddress { .. } | ResolveError::Ipv4Only { .. }) => "no_ipv6_address",
+            Self::Resolve(ResolveError::NoIpv4Address { .. }) => "no_ipv4_address",
             Self::Resolve(ResolveError::Failed { .. } | ResolveError::NoServers { .. } | ResolveError::Late { .. }) => {
                 "resolve_failed"
             }
@@ -109,11 +125,18 @@ impl DialError {
 
     /// May the other leg be tried? A refusal is an answer, not an outage; and what this host lacks, it lacks for both.
     pub const fn may_try_next(&self) -> bool {
-        !matches!(self, Self::Forbidden { .. } | Self::Resolve(_) | Self::TooMany { .. } | Self::HostExhausted { .. })
+        !matches!(
+            self,
+            Self::Forbidden { .. }
+                | Self::ByIpv4Only { .. }
+                | Self::Resolve(_)
+                | Self::TooMany { .. }
+                | Self::HostExhausted { .. }
+        )
     }
 
     /// `other`, unless the error says that this host has run out of something: whatever was tried, that is why it failed.
-    pub(super) fn of_host_or(from: SourceAddr, err: io::Error, other: impl FnOnce(io::Error) -> Self) -> Self {
+    pub(super) fn of_host_or(from: LocalAddress, err: io::Error, other: impl FnOnce(io::Error) -> Self) -> Self {
         match Lack::of(&err) {
             Some(lack) => Self::HostExhausted { from, lack, err },
             None => other(err),
@@ -126,6 +149,11 @@ impl DialError {
         if let Some(hint) = self.hint().and_then(Hint::text) {
             text.push_str("; ");
             text.push_str(hint);
+        } else if let Self::Bind { from: LocalAddress::Ipv4(from), .. } = self {
+            text.push_str(&format!(
+                "; {from} is the IPv4 source of egress.ipv4_hosts. Name an address there that an interface of this host has \
+                 (ip -4 addr show), or add it: ip addr add {from}/32 dev INTERFACE"
+            ));
         } else if let Self::AddressGone { from, .. } = self {
             text.push_str(&format!(
                 ", so no order can be sent from it. What to do, as root: ip -6 addr add {from}/128 dev INTERFACE nodad; or, \
@@ -142,10 +170,12 @@ impl DialError {
             | Self::Connect { hint, .. }
             | Self::TimedOut { hint, .. }
             | Self::TlsTimedOut { hint, .. }
-            | Self::OutOfTime { hint, .. } => Some(hint),
+            | Self::OutOfTime { hint, .. }
+            | Self::TooLittleTime { hint, .. } => Some(hint),
             Self::WrongSource { .. }
             | Self::HostExhausted { .. }
             | Self::Forbidden { .. }
+            | Self::ByIpv4Only { .. }
             | Self::Resolve(_)
             | Self::Tls { .. }
             | Self::SeenAsAnother { .. }
@@ -163,10 +193,12 @@ impl DialError {
             Self::TimedOut { .. } => Some(Failure::Silent),
             Self::TlsTimedOut { .. } => Some(Failure::SilentTls),
             Self::OutOfTime { .. }
+            | Self::TooLittleTime { .. }
             | Self::AddressGone { .. }
             | Self::HostExhausted { .. }
             | Self::WrongSource { .. }
             | Self::Forbidden { .. }
+            | Self::ByIpv4Only { .. }
             | Self::Resolve(_)
             | Self::Tls { .. }
             | Self::SeenAsAnother { .. }
@@ -196,18 +228,25 @@ impl DialError {
 #[allow(missing_docs, reason = "the texts say what each is")]
 pub enum ResolveError {
     #[error(
-        "{host} has no IPv6 address (no AAAA record), so nothing can be sent to it: Sixgate never falls back to IPv4. {said}. \
-         If it should have one, name other servers in egress.name_servers, or pin its address in egress.resolve"
+        "{host} has no IPv6 address (no AAAA record), so nothing can be sent to it: Sixgate never falls back to IPv4 by \
+         itself. {said}. If it should have one, name other servers in egress.name_servers, or pin its address in \
+         egress.resolve. A host of the broker's on which no orders are placed (feeds, data, login) may be named in \
+         egress.ipv4_hosts, with the IPv4 address of this host to send from"
     )]
     NoAddress { host: Host, said: String },
+    #[error(
+        "{host} is in egress.ipv4_hosts and has no IPv4 address (no A record), so nothing can be sent to it. {said}. \
+             If it has an IPv6 address now, take it out there"
+    )]
+    NoIpv4Address { host: Host, said: String },
     #[error("{host} is an IPv4 address, and Sixgate sends over IPv6 only")]
     Ipv4Only { host: Host },
     #[error(
         "the address of {host} is not known, so nothing can be sent to it: the name servers (of {origin}) did not tell it. \
-         {said}. See that they run and that this host reaches them (`dig AAAA {host}`); or name others in {origin}, \
+         {said}. See that they run and that this host reaches them (`dig {record} {host}`); or name others in {origin}, \
          or pin its address in egress.resolve. They are asked again by themselves, no restart is needed"
     )]
-    Failed { host: Host, origin: String, said: String },
+    Failed { host: Host, record: &'static str, origin: String, said: String },
     #[error(
         "the address of {host} is not known, so nothing can be sent to it: this host has no name servers, {reason}. \
          Write a line such as \"nameserver 2606:4700:4700::1111\" into it (or see why whatever manages it did not), name \
@@ -218,17 +257,17 @@ pub enum ResolveError {
     #[error(
         "{host} leads to {to}, an address that nothing is sent to (rule {rule}): {said}. If it is right, pin it in egress.resolve"
     )]
-    Forbidden { host: Host, to: Ipv6Addr, rule: RuleId, said: String },
+    Forbidden { host: Host, to: IpAddr, rule: RuleId, said: String },
     #[error(
         "the time ran out while the address of {host} was looked up: the name servers had told nothing after {waited:?}. \
-         See that those in /etc/resolv.conf or egress.name_servers answer (`dig AAAA {host}`)"
+         See that those in /etc/resolv.conf or egress.name_servers answer (`dig {record} {host}`)"
     )]
-    Late { host: Host, waited: Duration },
+    Late { host: Host, record: &'static str, waited: Duration },
 }
 
 impl ResolveError {
     /// Of a lookup that failed, and nothing is known from before.
-    pub(super) fn of(host: &Host, failure: &LookupFailure) -> Self {
+    pub(super) fn of(host: &Host, family: Family, failure: &LookupFailure) -> Self {
         let (host, said, origin) = (host.clone(), failure.said(), &failure.servers.origin);
         let whys = || failure.said.iter().map(|(_, why)| why);
         // An entry of /etc/hosts that leads callers here is as it should be: who asked no name server has not found out.
@@ -239,16 +278,19 @@ impl ResolveError {
             | Unusable::Unreachable(_)
             | Unusable::Malformed(_)
             | Unusable::NoSuchName
-            | Unusable::NoRecord
+            | Unusable::NoRecord(_)
             | Unusable::Refused(_)
             | Unusable::Truncated(_) => None,
         });
         match (forbidden, origin) {
             (Some((to, rule)), _) => Self::Forbidden { host, to, rule, said },
             // Those that answered agree.
-            (None, _) if whys().any(Unusable::is_no_record) => Self::NoAddress { host, said },
+            (None, _) if whys().any(Unusable::is_no_record) => match family {
+                Family::V6 => Self::NoAddress { host, said },
+                Family::V4 => Self::NoIpv4Address { host, said },
+            },
             (None, Origin::Nowhere(reason)) => Self::NoServers { host, reason: reason.clone(), said },
-            (None, origin) => Self::Failed { host, origin: origin.to_string(), said },
+            (None, origin) => Self::Failed { host, record: family.record(), origin: origin.to_string(), said },
         }
     }
 }
@@ -263,11 +305,11 @@ mod tests {
     #[test]
     fn an_entry_of_the_hosts_file_that_leads_to_the_gateway_is_no_fault_of_the_name() {
         let host = Host::parse("api.dhan.co").unwrap();
-        let (server, to) = ("[2001:db8::53]:53".parse().unwrap(), Ipv6Addr::LOCALHOST);
+        let (server, to) = ("[2001:db8::53]:53".parse().unwrap(), IpAddr::from(std::net::Ipv6Addr::LOCALHOST));
         let rule = forbidden(to).unwrap();
         let of = |said| {
             let servers = Servers { list: vec![server], origin: Origin::Config };
-            ResolveError::of(&host, &LookupFailure { servers, said })
+            ResolveError::of(&host, Family::V6, &LookupFailure { servers, said })
         };
         let silent = (Some(server), Unusable::Silent(Duration::from_secs(1)));
         let by_hosts = of(vec![(None, Unusable::Forbidden(to, rule)), silent.clone()]);

@@ -1,7 +1,7 @@
 //! Dialling: resolve, guard, bind, connect, TLS, HTTP, in that order.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::tls::{AlpnProfile, ExitTls};
 use super::{Destination, Egress, Options, Protocol, ReloadableOptions, Resolved};
 use crate::domain::host_limits::Lack;
 use crate::domain::tasks::Tasks;
-use crate::domain::{Authority, BootInstant, SourceAddr, lock};
+use crate::domain::{Authority, BootInstant, LocalAddress, SourceAddr, lock};
 use crate::host::Failure;
 use crate::telemetry::Seldom;
 
@@ -34,7 +34,7 @@ static EXHAUSTED: Seldom = Seldom::once_in(Duration::from_secs(60));
 /// An address that is being tried. If that comes to nothing, or is given up, others of its name go first for a while.
 struct Trial<'a> {
     name: Option<&'a Arc<Name>>,
-    at: Ipv6Addr,
+    at: IpAddr,
 }
 
 impl Drop for Trial<'_> {
@@ -54,10 +54,19 @@ enum Need {
     Warmth,
 }
 
+/// From where an exit's connections leave.
+#[derive(Clone, Copy, Debug)]
+enum Sources {
+    /// A leg's address, to any host that has an IPv6 address.
+    Leg(SourceAddr),
+    /// For each host of `egress.ipv4_hosts` the source named there, and to no other host.
+    Ipv4,
+}
+
 /// One account's one way out.
 #[derive(Debug)]
 pub struct Exit {
-    source: SourceAddr,
+    sources: Sources,
     tls: ExitTls,
     idle: Arc<Pool<HttpConnection>>,
     open: Arc<AtomicUsize>,
@@ -69,6 +78,16 @@ pub struct Exit {
 impl Egress {
     /// A way out from one address, with connections and TLS sessions of its own.
     pub fn exit(self: &Arc<Self>, source: SourceAddr) -> Arc<Exit> {
+        self.exit_from(Sources::Leg(source))
+    }
+
+    /// A way out to the hosts of `egress.ipv4_hosts` for one account. The sources are shared; its connections and TLS
+    /// sessions are its own.
+    pub fn ipv4_exit(self: &Arc<Self>) -> Arc<Exit> {
+        self.exit_from(Sources::Ipv4)
+    }
+
+    fn exit_from(self: &Arc<Self>, sources: Sources) -> Arc<Exit> {
         let idle = self.janitor.pool(Arc::clone(&self.bounds));
         let mut pools = lock(&self.pools);
         if pools.len() == pools.capacity() {
@@ -79,7 +98,7 @@ impl Egress {
         drop(pools);
         let open = Arc::<AtomicUsize>::default();
         Arc::new(Exit {
-            source,
+            sources,
             tls: ExitTls::new(Arc::clone(&open)),
             idle,
             open,
@@ -90,28 +109,63 @@ impl Egress {
 }
 
 impl Exit {
-    /// The address this exit leaves from.
-    pub const fn source(&self) -> SourceAddr {
-        self.source
+    /// The address that a connection to `host` leaves from. The one place where the two kinds of hosts are told apart:
+    /// what an IPv4 host is sent never leaves by a leg, and nothing else leaves over IPv4.
+    ///
+    /// # Errors
+    /// [`DialError::ByIpv4Only`].
+    fn source_for(&self, live: &ReloadableOptions, to: &Authority) -> Result<LocalAddress, DialError> {
+        match (self.sources, live.resolver.ipv4_source(&to.host)) {
+            (Sources::Leg(source), None) => Ok(LocalAddress::Leg(source)),
+            (Sources::Ipv4, Some(source)) => Ok(LocalAddress::Ipv4(source)),
+            (Sources::Leg(_), Some(_)) => Err(DialError::ByIpv4Only { host: to.host.clone() }),
+            // It was taken out of the configuration this moment.
+            (Sources::Ipv4, None) => Err(ResolveError::NoAddress {
+                host: to.host.clone(),
+                said: "It is in egress.ipv4_hosts no longer".to_owned(),
+            }
+            .into()),
+        }
     }
 
     /// Who waited for a dial to `to` has no more time for it.
     pub fn out_of_time(&self, to: &Authority) -> DialError {
-        let under_way = self.tried.take(to);
-        let hint = under_way.map(|(at, failure)| self.hint(at, failure)).unwrap_or_default();
-        DialError::OutOfTime { from: self.source, to: to.clone(), hint }
+        self.late(to, |_| true, |from, to, hint| DialError::OutOfTime { from, to, hint })
     }
 
-    /// Why nothing is dialled from here: its address is known to be gone.
-    pub fn address_gone(&self, at: &Destination) -> DialError {
+    /// The same, where it `had` too little time to say anything of the line by being late.
+    pub fn too_little_time(&self, to: &Authority, had: Duration) -> DialError {
+        // What the kernel knows of the way is so all the same; that packets get lost was only guessed from the wait.
+        let is_known = |failure| failure != Failure::SilentTls;
+        self.late(to, is_known, |from, to, hint| DialError::TooLittleTime { from, to, had, hint })
+    }
+
+    fn late(
+        &self,
+        to: &Authority,
+        explains: impl Fn(Failure) -> bool,
+        error: impl FnOnce(LocalAddress, Authority, Hint) -> DialError,
+    ) -> DialError {
+        let from = match self.source_for(&self.egress.live.load(), to) {
+            Ok(from) => from,
+            Err(err) => return err,
+        };
+        let under_way = self.tried.take(to).filter(|(_, failure)| explains(*failure));
+        error(from, to.clone(), under_way.map(|(at, failure)| self.hint(at, failure)).unwrap_or_default())
+    }
+
+    /// Why nothing is dialled from `source`, which is this leg's: it is known to be gone.
+    pub fn address_gone(&self, source: SourceAddr, at: &Destination) -> DialError {
         let to = at.0.answer.addresses().first().copied();
         let hint = to.map(|to| self.hint(to, Failure::Silent)).unwrap_or_default();
-        DialError::AddressGone { from: self.source, hint }
+        DialError::AddressGone { from: source, hint }
     }
 
-    fn hint(&self, at: SocketAddrV6, failure: Failure) -> Hint {
+    /// What the kernel says of the way. Of IPv4 it is not asked.
+    fn hint(&self, at: SocketAddr, failure: Failure) -> Hint {
+        let (Sources::Leg(source), IpAddr::V6(to)) = (self.sources, at.ip()) else { return Hint::default() };
         let freebind = self.egress.live.load().options.freebind;
-        Hint::from(self.egress.explainer.explain(self.source, *at.ip(), failure, freebind))
+        Hint::from(self.egress.explainer.explain(source, to, failure, freebind))
     }
 
     /// How many connections lie idle.
@@ -137,13 +191,14 @@ impl Exit {
     /// Drop the idle connections to where the kernel has no route from here any more: they look alive, and what is
     /// written to them goes nowhere. Were there any? A system call or three for each destination.
     pub fn forget_unroutable(&self) -> bool {
+        let Sources::Leg(source) = self.sources else { return false };
         let freebind = self.egress.live.load().options.freebind;
-        let mut known: Vec<(SocketAddrV6, bool)> = Vec::new();
+        let mut known: Vec<(SocketAddr, bool)> = Vec::new();
         self.idle.keep_only(|connection| {
             let Some(to) = connection.peer() else { return true };
             let routed = known.iter().find(|(one, _)| *one == to).map(|(_, routed)| *routed);
             routed.unwrap_or_else(|| {
-                let routed = source::has_route(self.source, to, freebind);
+                let routed = source::has_route(source, to, freebind);
                 known.push((to, routed));
                 routed
             })
@@ -168,7 +223,7 @@ impl Exit {
     }
 
     async fn lay_ready(&self, at: &Destination, need: Need) -> Result<(), DialError> {
-        let open = self.one_more(&at.0.live)?;
+        let open = self.one_more(&at.0)?;
         let connection = self.make(&at.0, AlpnProfile::Http1, (open, need)).await?;
         self.idle.put(at.0.to.clone(), AlpnProfile::Http1, connection, BootInstant::now());
         Ok(())
@@ -196,7 +251,7 @@ impl Exit {
     pub async fn lease_new(&self, at: &Destination, protocol: Protocol) -> Result<Lease, DialError> {
         let Resolved { to, live, .. } = &*at.0;
         let profile = live.profile(protocol);
-        let open = self.one_more(live)?;
+        let open = self.one_more(&at.0)?;
         // Apart: dialling takes ten times the room of a request that finds a connection.
         let connection = Box::pin(self.make(&at.0, profile, (open, Need::Request))).await?;
         Ok(self.lend(connection, live.options.read_timeout, to, profile).fresh_only())
@@ -208,7 +263,7 @@ impl Exit {
     /// # Errors
     /// [`DialError`]; nothing was sent.
     pub async fn lease_for_upgrade(&self, at: &Destination) -> Result<Lease, DialError> {
-        let open = self.one_more(&at.0.live)?;
+        let open = self.one_more(&at.0)?;
         self.lease_once(at, open).await
     }
 
@@ -243,24 +298,25 @@ impl Exit {
         &self,
         resolved: &Resolved,
         need: Need,
-        then: impl Fn(TcpStream, SocketAddrV6) -> F,
+        then: impl Fn(TcpStream, SocketAddr) -> F,
     ) -> Result<T, DialError>
     where
         F: Future<Output = Result<T, DialError>>,
     {
         let Resolved { to, answer, live } = resolved;
         let options = &live.options;
+        let from = self.source_for(live, to)?;
         let mut last = None;
         for at in answer.addresses() {
             // The guard is asked about the very address that is connected to next.
             if !answer.is_pinned()
-                && let Some(rule) = guard::forbidden(*at.ip())
+                && let Some(rule) = guard::forbidden(at.ip())
             {
                 // An address that could be tried and failed says more than one that may not be.
                 last = last.or(Some(DialError::Forbidden { host: to.host.clone(), to: at, rule }));
                 continue;
             }
-            match self.one_address(options, (to, at, need), answer.name(), &then).await {
+            match self.one_address(options, from, (to, at, need), answer.name(), &then).await {
                 Ok(made) => return Ok(made),
                 Err(err) => last = Some(err.explained(|failure| self.hint(at, failure))),
             }
@@ -276,21 +332,21 @@ impl Exit {
 
     /// A bound socket; where the host has no descriptor left for one, that of an idle connection, which any exit can do
     /// without: closing it tells nobody anything.
-    fn bind(&self, freebind: bool, need: Need) -> Result<BoundSocket, DialError> {
+    fn bind(&self, from: LocalAddress, freebind: bool, need: Need) -> Result<BoundSocket, DialError> {
         let makes_room = need == Need::Request;
         if self.egress.is_crowded() {
             if !makes_room {
                 let err = Errno::EMFILE.into();
-                return Err(DialError::HostExhausted { from: self.source, lack: Lack::Descriptors, err });
+                return Err(DialError::HostExhausted { from, lack: Lack::Descriptors, err });
             }
             self.egress.close_an_idle_one();
         }
-        let mut bound = BoundSocket::bind(self.source, freebind);
+        let mut bound = BoundSocket::bind(from, freebind);
         if let Err(DialError::HostExhausted { .. }) = bound
             && makes_room
             && self.egress.close_an_idle_one()
         {
-            bound = BoundSocket::bind(self.source, freebind);
+            bound = BoundSocket::bind(from, freebind);
         }
         if let Err(DialError::HostExhausted { lack, err, .. }) = &bound
             && let Some(times) = EXHAUSTED.due()
@@ -303,15 +359,16 @@ impl Exit {
     async fn one_address<T, F>(
         &self,
         options: &Options,
-        (to, at, need): (&Authority, SocketAddrV6, Need),
+        from: LocalAddress,
+        (to, at, need): (&Authority, SocketAddr, Need),
         name: Option<&Arc<Name>>,
-        then: &impl Fn(TcpStream, SocketAddrV6) -> F,
+        then: &impl Fn(TcpStream, SocketAddr) -> F,
     ) -> Result<T, DialError>
     where
         F: Future<Output = Result<T, DialError>>,
     {
-        let socket = self.bind(options.freebind, need)?;
-        let mut trial = Trial { name, at: *at.ip() };
+        let socket = self.bind(from, options.freebind, need)?;
+        let mut trial = Trial { name, at: at.ip() };
         self.tried.begins(to, at, Failure::Silent);
         let made = match socket.connect(at, options.connect_timeout, options.user_timeout).await {
             Ok(stream) => {
@@ -331,8 +388,9 @@ impl Exit {
     async fn dial_tls(&self, resolved: &Resolved, profile: AlpnProfile, need: Need) -> Result<Upgraded, DialError> {
         let Resolved { to, answer, live } = resolved;
         let limit = live.options.connect_timeout;
+        let from = self.source_for(live, to)?;
         self.each_address(resolved, need, |stream, at| async move {
-            let tls = |err| DialError::of_host_or(self.source, err, |err| DialError::Tls { to: to.clone(), at, err });
+            let tls = |err| DialError::of_host_or(from, err, |err| DialError::Tls { to: to.clone(), at, err });
             let name = ServerName::try_from(to.host.as_str().to_owned()).map_err(|e| tls(io::Error::other(e)))?;
             let connector = TlsConnector::from(Arc::clone(self.tls.config(&self.egress.tls, profile)));
             let made = tokio::time::timeout(limit, connector.connect(name, CountingStream::new(stream)))
@@ -340,7 +398,7 @@ impl Exit {
                 .map_err(|_| DialError::TlsTimedOut { to: to.clone(), at, limit, hint: Hint::default() })?
                 .map_err(tls)?;
             if let Some(name) = answer.name() {
-                name.worked(*at.ip());
+                name.worked(at.ip());
             }
             Ok(made)
         })
@@ -348,9 +406,9 @@ impl Exit {
     }
 
     /// A place for one more connection, if there may be one.
-    fn one_more(&self, live: &ReloadableOptions) -> Result<ConnectionSlot, DialError> {
-        let most = live.options.open_per_exit;
-        let open = ConnectionSlot::take(&self.open, most).ok_or(DialError::TooMany { from: self.source, most })?;
+    fn one_more(&self, resolved: &Resolved) -> Result<ConnectionSlot, DialError> {
+        let (from, most) = (self.source_for(&resolved.live, &resolved.to)?, resolved.live.options.open_per_exit);
+        let open = ConnectionSlot::take(&self.open, most).ok_or(DialError::TooMany { from, most })?;
         Ok(open.among(&self.egress.open))
     }
 
@@ -374,9 +432,10 @@ impl Exit {
         let Resolved { to, live, .. } = resolved;
         let ways = Arc::clone(&live.ways);
         let local = stream.get_ref().0.stream().and_then(|stream| stream.local_addr().ok());
+        let from = self.source_for(live, to)?;
         let source = match local {
-            Some(SocketAddr::V6(local)) if *local.ip() == self.source.ip() => self.source,
-            local => return Err(DialError::WrongSource { from: self.source, local }),
+            Some(local) if local.ip() == from.ip() => from,
+            local => return Err(DialError::WrongSource { from, local }),
         };
         if stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Ok(HttpConnection::http1(source, stream, ways, open));

@@ -2,9 +2,9 @@
 //! from DNS; neither may point the gateway at its own network.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv6Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 /// The rule that forbade a destination; its text is shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl fmt::Display for RuleId {
 /// Prefix (as segments and length) and rule, from the IANA IPv6 special-purpose
 /// registry (RFC 6890 and its updates): what is not globally reachable, and what
 /// only wraps an IPv4 address.
-const FORBIDDEN: &[([u16; 8], u8, RuleId)] = &[
+const FORBIDDEN_IPV6: &[([u16; 8], u8, RuleId)] = &[
     ([0, 0, 0, 0, 0, 0, 0, 1], 128, RuleId("loopback")),
     // Includes :: itself and IPv4-compatible addresses.
     ([0, 0, 0, 0, 0, 0, 0, 0], 96, RuleId("unspecified or ipv4-compatible")),
@@ -39,14 +39,39 @@ const FORBIDDEN: &[([u16; 8], u8, RuleId)] = &[
     ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8, RuleId("multicast")),
 ];
 
+/// The same of IPv4, for the hosts of `egress.ipv4_hosts`, from the IANA IPv4 special-purpose registry.
+const FORBIDDEN_IPV4: &[([u8; 4], u8, RuleId)] = &[
+    ([0, 0, 0, 0], 8, RuleId("unspecified or this network")),
+    ([10, 0, 0, 0], 8, RuleId("private")),
+    ([100, 64, 0, 0], 10, RuleId("shared by carriers")),
+    ([127, 0, 0, 0], 8, RuleId("loopback")),
+    ([169, 254, 0, 0], 16, RuleId("link-local")),
+    ([172, 16, 0, 0], 12, RuleId("private")),
+    ([192, 0, 0, 0], 24, RuleId("ietf protocol assignments")),
+    ([192, 0, 2, 0], 24, RuleId("documentation")),
+    ([192, 88, 99, 0], 24, RuleId("6to4")),
+    ([192, 168, 0, 0], 16, RuleId("private")),
+    ([198, 18, 0, 0], 15, RuleId("benchmarking")),
+    ([198, 51, 100, 0], 24, RuleId("documentation")),
+    ([203, 0, 113, 0], 24, RuleId("documentation")),
+    ([224, 0, 0, 0], 4, RuleId("multicast")),
+    // Includes the broadcast address.
+    ([240, 0, 0, 0], 4, RuleId("reserved")),
+];
+
 /// The rule that forbids `to`, if one does. Pinned addresses are not asked about:
 /// an operator wrote them down.
-pub fn forbidden(to: Ipv6Addr) -> Option<RuleId> {
-    let hit = |(segments, length, rule): &([u16; 8], u8, RuleId)| {
-        let net = Ipv6Net::new(Ipv6Addr::from(*segments), *length).ok()?;
-        net.contains(&to).then_some(*rule)
-    };
-    FORBIDDEN.iter().find_map(hit)
+pub fn forbidden(to: IpAddr) -> Option<RuleId> {
+    match to {
+        IpAddr::V6(to) => FORBIDDEN_IPV6.iter().find_map(|(segments, length, rule)| {
+            let net = Ipv6Net::new(Ipv6Addr::from(*segments), *length).ok()?;
+            net.contains(&to).then_some(*rule)
+        }),
+        IpAddr::V4(to) => FORBIDDEN_IPV4.iter().find_map(|(octets, length, rule)| {
+            let net = Ipv4Net::new(Ipv4Addr::from(*octets), *length).ok()?;
+            net.contains(&to).then_some(*rule)
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -72,11 +97,25 @@ mod tests {
             ("fe80::1", "link-local"),
             ("fec0::1", "site-local"),
             ("ff02::1", "multicast"),
+            ("0.0.0.0", "unspecified or this network"),
+            ("10.1.2.3", "private"),
+            ("100.100.0.1", "shared by carriers"),
+            ("127.0.0.1", "loopback"),
+            ("169.254.169.254", "link-local"),
+            ("172.31.0.1", "private"),
+            ("192.0.2.1", "documentation"),
+            ("192.168.1.1", "private"),
+            ("198.19.0.1", "benchmarking"),
+            ("203.0.113.1", "documentation"),
+            ("224.0.0.1", "multicast"),
+            ("255.255.255.255", "reserved"),
         ] {
             let found = forbidden(addr.parse().unwrap()).map(|r| r.to_string());
             assert_eq!(found.as_deref(), Some(rule), "{addr}");
         }
-        for addr in ["2600:9000::1", "2400:cb00:2048:1::6810:1", "2606:4700::1111"] {
+        for addr in
+            ["2600:9000::1", "2400:cb00:2048:1::6810:1", "2606:4700::1111", "18.238.136.6", "172.32.0.1", "100.128.0.1"]
+        {
             assert_eq!(forbidden(addr.parse().unwrap()), None, "{addr}");
         }
     }

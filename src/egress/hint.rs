@@ -1,6 +1,6 @@
 //! Why a dial may have failed, beside the error itself: what the kernel says of the way.
 
-use std::net::SocketAddrV6;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use crate::domain::Authority;
@@ -33,12 +33,12 @@ pub(super) struct Tried(Mutex<Option<Under>>);
 #[derive(Debug)]
 struct Under {
     to: Authority,
-    at: SocketAddrV6,
+    at: SocketAddr,
     failure: Failure,
 }
 
 impl Tried {
-    pub(super) fn begins(&self, to: &Authority, at: SocketAddrV6, failure: Failure) {
+    pub(super) fn begins(&self, to: &Authority, at: SocketAddr, failure: Failure) {
         *self.lock() = Some(Under { to: to.clone(), at, failure });
     }
 
@@ -47,7 +47,7 @@ impl Tried {
     }
 
     /// What was being dialled for `to`.
-    pub(super) fn take(&self, to: &Authority) -> Option<(SocketAddrV6, Failure)> {
+    pub(super) fn take(&self, to: &Authority) -> Option<(SocketAddr, Failure)> {
         let mut tried = self.lock();
         let fits = tried.as_ref().is_some_and(|under| under.to == *to);
         tried.take_if(|_| fits).map(|under| (under.at, under.failure))

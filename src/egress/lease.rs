@@ -1,7 +1,7 @@
 //! Speaking HTTP on a connection: what was certainly not sent, and how a
 //! connection comes back to its pool.
 
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,7 +24,7 @@ use super::message::{Message, host};
 use super::pool::{Pool, Reusable};
 use super::stream::CountingStream;
 use super::tls::AlpnProfile;
-use crate::domain::{Authority, BootInstant, NoAnswer, SourceAddr};
+use crate::domain::{Authority, BootInstant, LocalAddress, NoAnswer};
 
 /// How long an idle HTTP/2 connection may take to say that it can be used.
 const READY_WITHIN: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ impl SecretRequest {
 /// An HTTP connection and the address the kernel reported for it.
 #[derive(Debug)]
 pub(super) struct HttpConnection {
-    source: SourceAddr,
+    source: LocalAddress,
     sender: HttpSender,
     ways: Arc<DnsGeneration>,
     _open: ConnectionSlot,
@@ -127,12 +127,17 @@ enum HttpSender {
 }
 
 impl HttpConnection {
-    pub(super) fn http1(source: SourceAddr, stream: Upgraded, ways: Arc<DnsGeneration>, open: ConnectionSlot) -> Self {
+    pub(super) fn http1(
+        source: LocalAddress,
+        stream: Upgraded,
+        ways: Arc<DnsGeneration>,
+        open: ConnectionSlot,
+    ) -> Self {
         Self { source, sender: HttpSender::Http1(Box::new(Http1::new(stream))), ways, _open: open }
     }
 
     pub(super) const fn http2(
-        source: SourceAddr,
+        source: LocalAddress,
         sender: http2::SendRequest<Full<Bytes>>,
         ways: Arc<DnsGeneration>,
         open: ConnectionSlot,
@@ -141,12 +146,9 @@ impl HttpConnection {
     }
 
     /// Where it leads; not of an HTTP/2 connection, whose driver sees to it.
-    pub(super) fn peer(&self) -> Option<SocketAddrV6> {
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
         let HttpSender::Http1(connection) = &self.sender else { return None };
-        match connection.wire().get_ref().0.stream()?.peer_addr().ok()? {
-            SocketAddr::V6(peer) => Some(peer),
-            SocketAddr::V4(_) => None,
-        }
+        connection.wire().get_ref().0.stream()?.peer_addr().ok()
     }
 
     /// Itself, once it can take a request from here; `None` when it is dead. Nothing is sent.
@@ -244,7 +246,7 @@ impl Lease {
     }
 
     /// The address the kernel reported for this connection.
-    pub const fn source(&self) -> SourceAddr {
+    pub const fn source(&self) -> LocalAddress {
         self.connection.source
     }
 

@@ -6,7 +6,9 @@
 //!
 //! Invariants:
 //! - A connection leaves from its exit's address or not at all. There is no
-//!   default source, no kernel's choice and no IPv4.
+//!   default source, no kernel's choice and no IPv4 but to the hosts that
+//!   `egress.ipv4_hosts` names, from the source that it names, by an exit of the
+//!   account's own that reaches no other host.
 //! - Idle connections and TLS sessions belong to the exit that made them. There
 //!   is no table over exits in which they could be mixed up.
 //! - The address that passed the guard is the one connected to: no second lookup.
@@ -33,7 +35,7 @@ mod stream;
 pub mod tls;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -41,14 +43,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::config::Config;
+use crate::config::{Config, Ipv4Host};
 use crate::domain::tasks::Tasks;
 use crate::domain::{Authority, Host, lock};
 use crate::host::{BrokerHost, Explainer, NamesSaid};
 use janitor::Janitor;
 use lease::{DnsGeneration, HttpConnection};
 use pool::{IdleBounds, Pool};
-use resolve::{ResolvedName, Resolver};
+use resolve::{Known, ResolvedName, Resolver};
 use tls::{AlpnProfile, Base, TlsError};
 
 pub use error::{DialError, ResolveError};
@@ -79,6 +81,8 @@ pub struct Options {
     pub extra_roots: Vec<PathBuf>,
     /// Host to addresses, in place of DNS.
     pub resolve: BTreeMap<Host, Vec<SocketAddrV6>>,
+    /// Hosts that are reached over IPv4, and from where. No order is placed on any of them.
+    pub ipv4_hosts: BTreeMap<Host, Ipv4Host>,
     /// Name servers to ask instead of the system's.
     pub name_servers: Vec<SocketAddr>,
 }
@@ -97,6 +101,7 @@ impl From<&Config> for Options {
             open_per_exit: egress.connections_per_leg,
             extra_roots: egress.extra_roots.clone(),
             resolve: egress.resolve.clone(),
+            ipv4_hosts: egress.ipv4_hosts.clone(),
             name_servers: egress.name_servers.clone(),
         }
     }
@@ -155,7 +160,7 @@ impl Egress {
     /// [`TlsError`] when an extra root cannot be read.
     pub fn new(options: Options, tasks: Tasks) -> Result<Arc<Self>, TlsError> {
         let tls = Base::new(&options.extra_roots)?;
-        let resolver = Arc::new(Resolver::new(options.resolve.clone(), &options.name_servers, tasks.clone()));
+        let resolver = Arc::new(Resolver::new(options.known(), &options.name_servers, tasks.clone()));
         let bounds = Arc::new(IdleBounds::new(options.idle_per_exit, options.idle_timeout));
         let live = ArcSwap::from_pointee(ReloadableOptions { options, resolver, ways: Arc::default() });
         let janitor = Janitor::start(&tasks);
@@ -175,7 +180,7 @@ impl Egress {
     pub fn reload(&self, options: Options) {
         let old = self.live.load_full();
         self.bounds.set(options.idle_per_exit, options.idle_timeout);
-        let resolver = old.resolver.changed(&options.resolve, &options.name_servers).map(Arc::new);
+        let resolver = old.resolver.changed(options.known(), &options.name_servers).map(Arc::new);
         let renamed = resolver.is_some();
         let ways = if renamed { Arc::default() } else { Arc::clone(&old.ways) };
         let resolver = resolver.unwrap_or_else(|| Arc::clone(&old.resolver));
@@ -196,16 +201,24 @@ impl Egress {
         self.live.load().options.freebind
     }
 
-    /// Where a host is, by its pin or the name servers, if that is known by `by`.
+    /// Where a host is over IPv6, by its pin or the name servers, if that is known by `by`.
     pub async fn address_of(&self, to: &Authority, by: tokio::time::Instant) -> Option<Ipv6Addr> {
         let resolver = Arc::clone(&self.live.load().resolver);
-        resolver.resolve(to, by).await.ok()?.addresses().first().map(|at| *at.ip())
+        match resolver.resolve(to, by).await.ok()?.addresses().first()?.ip() {
+            IpAddr::V6(at) => Some(at),
+            IpAddr::V4(_) => None,
+        }
+    }
+
+    /// The IPv4 source from which `host` is reached, if it is one of `egress.ipv4_hosts`.
+    pub fn ipv4_source(&self, host: &Host) -> Option<Ipv4Addr> {
+        self.live.load().resolver.ipv4_source(host)
     }
 
     /// What each name server says of each of these hosts, pinned ones left out. Nothing of it is remembered.
     pub async fn query_every_name_server(&self, hosts: &[BrokerHost]) -> NamesSaid {
         let options = self.live.load().options.clone();
-        let is_pinned = |host: &BrokerHost| options.resolve.keys().any(|pinned| pinned.as_str() == host.name);
+        let is_pinned = |host: &BrokerHost| options.is_pinned(&host.name);
         let hosts = hosts.iter().filter(|host| !is_pinned(host)).cloned().collect();
         names::survey(&options.name_servers, hosts).await
     }
@@ -241,6 +254,17 @@ impl Egress {
         let pools = lock(&self.pools);
         let oldest = pools.iter().filter_map(Weak::upgrade).filter_map(|pool| Some((pool.oldest()?, pool)));
         oldest.min_by_key(|(since, _)| *since).is_some_and(|(_, pool)| pool.drop_oldest())
+    }
+}
+
+impl Options {
+    fn is_pinned(&self, host: &str) -> bool {
+        let ipv4 = self.ipv4_hosts.iter().filter(|(_, ipv4)| !ipv4.pins.is_empty()).map(|(host, _)| host);
+        self.resolve.keys().chain(ipv4).any(|pinned| pinned.as_str() == host)
+    }
+
+    fn known(&self) -> Known {
+        Known { pins: self.resolve.clone(), ipv4: self.ipv4_hosts.clone() }
     }
 }
 

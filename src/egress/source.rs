@@ -1,7 +1,7 @@
 //! The only place that binds and connects outside sockets.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::error::DialError;
 use super::hint::Hint;
-use crate::domain::SourceAddr;
+use crate::domain::{LocalAddress, SourceAddr};
 
 /// How often a silent connection is probed by TCP.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -23,27 +23,30 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct BoundSocket {
     socket: TcpSocket,
-    from: SourceAddr,
+    from: LocalAddress,
 }
 
 impl BoundSocket {
-    /// Bind to `from`. `freebind` lets an address be used that an AnyIP route
-    /// covers but no interface holds (`IPV6_FREEBIND`).
+    /// Bind to `from`. `freebind` lets a leg's address be used that an AnyIP route
+    /// covers but no interface holds (`IPV6_FREEBIND`). An IPv4 source is an address of an interface, or is none.
     ///
     /// # Errors
     /// [`DialError::Bind`], for instance when the address is not this host's; [`DialError::HostExhausted`].
-    pub fn bind(from: SourceAddr, freebind: bool) -> Result<Self, DialError> {
+    pub fn bind(from: LocalAddress, freebind: bool) -> Result<Self, DialError> {
         let socket = Self::prepare(from, freebind).map_err(|err| {
             DialError::of_host_or(from, err, |err| DialError::Bind { from, err, hint: Hint::default() })
         })?;
         Ok(Self { socket, from })
     }
 
-    fn prepare(from: SourceAddr, freebind: bool) -> io::Result<TcpSocket> {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_only_v6(true)?;
-        if freebind {
-            socket.set_freebind_v6(true)?;
+    fn prepare(from: LocalAddress, freebind: bool) -> io::Result<TcpSocket> {
+        let domain = if from.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        if !from.is_ipv4() {
+            socket.set_only_v6(true)?;
+            if freebind {
+                socket.set_freebind_v6(true)?;
+            }
         }
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
@@ -66,20 +69,20 @@ impl BoundSocket {
     /// [`DialError::TimedOut`], [`DialError::Connect`], [`DialError::WrongSource`], [`DialError::HostExhausted`].
     pub async fn connect(
         self,
-        to: SocketAddrV6,
+        to: SocketAddr,
         limit: Duration,
         user_timeout: Duration,
     ) -> Result<TcpStream, DialError> {
         let Self { socket, from } = self;
         let failed =
             |err| DialError::of_host_or(from, err, |err| DialError::Connect { from, to, err, hint: Hint::default() });
-        let stream = tokio::time::timeout(limit, socket.connect(to.into()))
+        let stream = tokio::time::timeout(limit, socket.connect(to))
             .await
             .map_err(|_| DialError::TimedOut { from, to, limit, hint: Hint::default() })?
             .map_err(failed)?;
         SockRef::from(&stream).set_tcp_user_timeout(Some(user_timeout)).map_err(failed)?;
         match stream.local_addr() {
-            Ok(SocketAddr::V6(local)) if *local.ip() == from.ip() => Ok(stream),
+            Ok(local) if local.ip() == from.ip() => Ok(stream),
             Ok(local) => Err(DialError::WrongSource { from, local: Some(local) }),
             Err(_) => Err(DialError::WrongSource { from, local: None }),
         }
@@ -88,7 +91,7 @@ impl BoundSocket {
 
 /// Has the kernel a route from this address to that one? Nothing is sent: a datagram socket that is connected only looks
 /// the route up, as a stream's would (`connect(2)`). What cannot be asked counts as yes.
-pub(super) fn has_route(from: SourceAddr, to: SocketAddrV6, freebind: bool) -> bool {
+pub(super) fn has_route(from: SourceAddr, to: SocketAddr, freebind: bool) -> bool {
     let asked = || -> io::Result<()> {
         let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_only_v6(true)?;
@@ -98,7 +101,7 @@ pub(super) fn has_route(from: SourceAddr, to: SocketAddrV6, freebind: bool) -> b
         // No port is taken before it is connected, and then one of this address only.
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         socket.bind(&SocketAddr::from((from.ip(), 0)).into())?;
-        socket.connect(&SocketAddr::from(to).into())
+        socket.connect(&to.into())
     };
     match asked().err().and_then(|err| err.raw_os_error()).map(Errno::from_raw) {
         // A route of the types unreachable, prohibit and blackhole answers the last three (ip-route(8)).
@@ -113,18 +116,22 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(2);
 
-    async fn listener() -> (tokio::net::TcpListener, SocketAddrV6) {
-        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
-        let SocketAddr::V6(at) = listener.local_addr().unwrap() else { panic!("not IPv6") };
+    async fn listener(at: &str) -> (tokio::net::TcpListener, SocketAddr) {
+        let listener = tokio::net::TcpListener::bind(at).await.unwrap();
+        let at = listener.local_addr().unwrap();
         (listener, at)
+    }
+
+    fn leg(address: &str) -> LocalAddress {
+        SourceAddr::parse(address).unwrap().into()
     }
 
     /// Leaving from any other address would send one account's request as
     /// another's; no request at all is the lesser harm.
     #[tokio::test]
     async fn a_source_this_host_does_not_hold_fails_closed() {
-        let (upstream, at) = listener().await;
-        let stranger = SourceAddr::parse("2001:db8::dead").unwrap();
+        let (upstream, at) = listener("[::1]:0").await;
+        let stranger = leg("2001:db8::dead");
 
         let err = BoundSocket::bind(stranger, false).unwrap_err();
         assert_eq!(err.code(), "bind_failed");
@@ -139,11 +146,26 @@ mod tests {
 
     #[tokio::test]
     async fn the_peer_sees_the_bound_address() {
-        let (upstream, at) = listener().await;
-        let from = SourceAddr::parse("::1").unwrap();
-        let stream = BoundSocket::bind(from, true).unwrap().connect(at, LIMIT, LIMIT).await.unwrap();
-        let (_, peer) = upstream.accept().await.unwrap();
-        assert_eq!(peer.ip(), from.ip());
-        assert_eq!(stream.local_addr().unwrap(), peer);
+        for (from, at) in [(leg("::1"), "[::1]:0"), (LocalAddress::Ipv4([127, 0, 0, 9].into()), "127.0.0.1:0")] {
+            let (upstream, at) = listener(at).await;
+            let stream = BoundSocket::bind(from, true).unwrap().connect(at, LIMIT, LIMIT).await.unwrap();
+            let (_, peer) = upstream.accept().await.unwrap();
+            assert_eq!(peer.ip(), from.ip());
+            assert_eq!(stream.local_addr().unwrap(), peer);
+        }
+    }
+
+    /// Neither family may stand in for the other, nor an IPv4 address for one that no interface has.
+    #[tokio::test]
+    async fn an_ipv4_source_binds_only_what_this_host_holds_and_reaches_ipv4_only() {
+        let stranger = LocalAddress::Ipv4([192, 0, 2, 77].into());
+        assert_eq!(BoundSocket::bind(stranger, true).unwrap_err().code(), "bind_failed");
+        let (_upstream, six) = listener("[::1]:0").await;
+        let four = LocalAddress::Ipv4([127, 0, 0, 1].into());
+        let err = BoundSocket::bind(four, true).unwrap().connect(six, LIMIT, LIMIT).await.unwrap_err();
+        assert_eq!(err.code(), "connect_failed");
+        let (_upstream, four) = listener("127.0.0.1:0").await;
+        let err = BoundSocket::bind(leg("::1"), true).unwrap().connect(four, LIMIT, LIMIT).await.unwrap_err();
+        assert_eq!(err.code(), "connect_failed");
     }
 }

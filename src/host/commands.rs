@@ -1,20 +1,25 @@
 //! The commands that mend a host, as text: pure. Each can be pasted into a shell of root's as it stands; what only a
 //! person can know stands in capitals.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
-use super::system::System;
+use super::system::{Boot, System};
 
 /// Take packets for a whole prefix as this host's own.
-pub(super) fn local_route(prefix: Ipv6Net) -> String {
+pub fn local_route(prefix: Ipv6Net) -> String {
     format!("ip -6 route replace local {prefix} dev lo")
 }
 
 /// Give an interface one address, for use at once.
 pub(super) fn address(at: Ipv6Addr, interface: &str) -> String {
     format!("ip -6 addr replace {at}/128 dev {interface} nodad")
+}
+
+/// Give an interface, which a person has to know, an IPv4 address.
+pub(super) fn ipv4_address(at: Ipv4Addr) -> String {
+    format!("ip addr replace {at}/32 dev INTERFACE")
 }
 
 /// A way out.
@@ -61,14 +66,22 @@ pub(super) fn ndppd(prefix: Ipv6Net, interface: &str) -> Vec<String> {
     ]
 }
 
-/// A limit of the gateway's unit.
-pub(super) fn of_unit(setting: &str) -> Vec<String> {
+/// Something that cuts connections off, as a comment: when it may be done, a person has to say.
+pub(super) fn at_a_quiet_time(command: &str, what: &str) -> String {
+    format!("# {command}  # {what}: run it when the market is closed")
+}
+
+/// A limit of the gateway's unit, if a unit starts the gateway on this host.
+pub(super) fn of_unit(boot: &Boot, setting: &str) -> Vec<String> {
+    if !boot.gateway_unit {
+        return Vec::new();
+    }
     let name = setting.split('=').next().unwrap_or(setting).to_ascii_lowercase();
     vec![
         "mkdir -p /etc/systemd/system/sixgate.service.d".to_owned(),
         write(&format!("/etc/systemd/system/sixgate.service.d/{name}.conf"), &["[Service]", setting]),
         "systemctl daemon-reload".to_owned(),
-        "systemctl restart sixgate".to_owned(),
+        at_a_quiet_time("systemctl restart sixgate", "it takes effect then"),
     ]
 }
 
@@ -86,6 +99,11 @@ pub(super) fn without_server(server: &str) -> String {
 /// Let the clock be kept.
 pub(super) fn clock() -> Vec<String> {
     vec!["apt-get install -y systemd-timesyncd".to_owned(), "timedatectl set-ntp true".to_owned()]
+}
+
+/// What sets the host's network up anew. Files of it are read at the next start without that.
+fn quiet(command: &str) -> String {
+    at_a_quiet_time(command, "it takes effect then, or when the host starts")
 }
 
 /// Make routes and addresses again when the host starts, in the way of its own system.
@@ -163,7 +181,7 @@ fn netplan(prefixes: &[Ipv6Net], addresses: &[(Ipv6Addr, String)]) -> Vec<String
         lines.extend([format!("    {interface}:"), format!("      addresses: [ \"{at}/128\" ]")]);
     }
     let file = "/etc/netplan/90-sixgate.yaml";
-    vec![write(file, &texts(&lines)), format!("chmod 600 {file}"), "netplan apply".to_owned()]
+    vec![write(file, &texts(&lines)), format!("chmod 600 {file}"), quiet("netplan apply")]
 }
 
 fn networkd(prefixes: &[Ipv6Net], addresses: &[(Ipv6Addr, String)]) -> Vec<String> {
@@ -182,7 +200,7 @@ fn networkd(prefixes: &[Ipv6Net], addresses: &[(Ipv6Addr, String)]) -> Vec<Strin
         commands.push(format!("mkdir -p {drop_in}  # networkctl status {interface} shows the name of its file"));
         commands.push(write(&format!("{drop_in}/sixgate.conf"), &["[Address]", &format!("Address={at}/128")]));
     }
-    commands.extend(["systemctl restart systemd-networkd".to_owned()]);
+    commands.push(quiet("systemctl restart systemd-networkd"));
     commands
 }
 
@@ -211,6 +229,22 @@ mod tests {
             for words in [file, "2001:db8:a1::/64", "2001:db8:a2::7/128"] {
                 assert!(commands.contains(words), "no {words} in {commands}");
             }
+        }
+    }
+
+    /// Somebody runs the whole plan at eleven in the morning.
+    #[test]
+    fn nothing_is_restarted_by_itself_and_a_unit_that_is_not_there_is_not_written_to() {
+        let mut boot = Boot::default();
+        assert_eq!(of_unit(&boot, "LimitNOFILE=4096"), Vec::<String>::new());
+        boot.gateway_unit = true;
+        let with_unit = of_unit(&boot, "LimitNOFILE=4096");
+        assert!(with_unit.iter().any(|command| command.contains("LimitNOFILE=4096")), "{with_unit:?}");
+        let prefix: Ipv6Net = "2001:db8:a1::/64".parse().unwrap();
+        let kept = [System::Netplan, System::Networkd].map(|system| at_boot(system, &[prefix], &[]));
+        for command in kept.iter().flatten().chain(&with_unit) {
+            let cuts = command.contains("restart") || command.contains("netplan apply");
+            assert!(!cuts || command.starts_with("# "), "{command}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a doctor found out, from which the checks are judged.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::Ipv6Net;
@@ -21,6 +21,8 @@ pub struct Evidence {
     pub names: Option<NamesSaid>,
     /// What came of connections.
     pub tries: Vec<Try>,
+    /// What came of a connection to each host of `egress.ipv4_hosts`.
+    pub ipv4: Vec<Ipv4Try>,
     /// What the gateway is told to do.
     pub setting: Setting,
 }
@@ -52,6 +54,8 @@ pub struct Setting {
     pub pins: Vec<(String, String)>,
     /// Was there a configuration?
     pub configured: bool,
+    /// Is the broker on this host? Then it is the built-in one, and addresses and pins are there to try it with.
+    pub broker_is_here: bool,
 }
 
 /// A host of the broker.
@@ -61,6 +65,8 @@ pub struct BrokerHost {
     pub name: String,
     /// Is it needed for orders and logins?
     pub is_needed: bool,
+    /// Are orders placed on it?
+    pub takes_orders: bool,
 }
 
 /// What name servers say.
@@ -74,6 +80,8 @@ pub struct NamesSaid {
     pub hosts: Vec<BrokerHost>,
     /// Every answer.
     pub answers: Vec<NameAnswer>,
+    /// Hosts without an IPv6 address that have an IPv4 address, but for the one on which orders are placed.
+    pub ipv4: Vec<String>,
     /// Prefixes of NAT64, by what servers say of `ipv4only.arpa` (RFC 7050).
     pub nat64: Vec<Ipv6Net>,
 }
@@ -111,6 +119,17 @@ pub struct Try {
     pub sender: Sender,
     /// To which host.
     pub host: String,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// A connection that was tried to a host of `egress.ipv4_hosts`.
+#[derive(Clone, Debug)]
+pub struct Ipv4Try {
+    /// The host.
+    pub host: String,
+    /// The address that the configuration has it leave from.
+    pub source: Ipv4Addr,
     /// What came of it.
     pub came: Came,
 }

@@ -56,13 +56,13 @@ pub(super) fn mended_by(mut finding: Finding, commands: Vec<String>) -> Finding 
     Finding { commands, ..finding }
 }
 
-/// So many addresses are named in one text.
+/// So many addresses or hosts are named in one text.
 const NAMED: usize = 8;
 
 /// The first few of them, by name.
-pub(super) fn some_of(senders: &[&Sender]) -> String {
-    let named: Vec<_> = senders.iter().take(NAMED).map(ToString::to_string).collect();
-    match senders.len().saturating_sub(NAMED) {
+pub(super) fn some_of(all: &[impl ToString]) -> String {
+    let named: Vec<_> = all.iter().take(NAMED).map(ToString::to_string).collect();
+    match all.len().saturating_sub(NAMED) {
         0 => named.join(", "),
         more => format!("{} and {more} more", named.join(", ")),
     }

@@ -127,7 +127,7 @@ pub(super) fn trouble(
     }
     if look.local == Some(false) {
         let leaves = look.leaves.as_ref().and_then(|way| way.as_ref().ok());
-        return Some(texts::address_missing(from, leaves));
+        return Some(texts::address_missing(from, look.link.as_deref(), leaves));
     }
     if look.local == Some(true) && look.on.is_none() && !freebind && !look.nonlocal_bind {
         return Some(texts::freebind_needed(from));

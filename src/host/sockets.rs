@@ -45,6 +45,45 @@ pub(super) fn time_wait() -> HashMap<Ipv6Addr, usize> {
     count
 }
 
+/// Who has the local sockets of an address and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOwner {
+    /// This process has one of them at least.
+    ThisProcess,
+    /// Other programs of this host have all of them.
+    AnotherProgram,
+    /// There is none in this network, or the kernel does not say whose it is.
+    NotKnown,
+}
+
+/// Who has the sockets of this host whose own end is `at`. Two may have the same, to different other ends.
+pub fn owner_of_socket(at: SocketAddr) -> SocketOwner {
+    let lists = if at.is_ipv6() { ["tcp6", "tcp6"] } else { ["tcp", "tcp6"] };
+    // An IPv4 address of a socket of both families stands in the list of IPv6.
+    let mapped = |ip: IpAddr| ip.to_canonical() == at.ip().to_canonical();
+    let mut inodes = Vec::new();
+    for text in lists.into_iter().filter_map(list) {
+        inodes.extend(text.lines().skip(1).filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            let found = local(words.nth(1)?)?;
+            // Sockets that nobody has any more have none.
+            let inode = words.nth(7)?.parse::<u64>().ok().filter(|inode| *inode != 0)?;
+            (found.port() == at.port() && mapped(found.ip())).then_some(inode)
+        }));
+    }
+    let own = |descriptor: std::io::Result<std::fs::DirEntry>| {
+        let target = std::fs::read_link(descriptor.ok()?.path()).ok()?;
+        target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
+    };
+    match std::fs::read_dir("/proc/self/fd") {
+        Ok(mut descriptors) if !inodes.is_empty() => {
+            let ours = descriptors.any(|descriptor| own(descriptor).is_some_and(|inode| inodes.contains(&inode)));
+            if ours { SocketOwner::ThisProcess } else { SocketOwner::AnotherProgram }
+        }
+        Ok(_) | Err(_) => SocketOwner::NotKnown,
+    }
+}
+
 /// Of this thread's network, as its sockets are.
 fn list(name: &str) -> Option<String> {
     std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).ok()
@@ -87,6 +126,27 @@ mod tests {
             assert_eq!(ours.user, nix::unistd::geteuid().as_raw());
             assert!(ours.takes(at));
             assert!(!ours.takes(SocketAddr::new(at.ip(), at.port() ^ 1)));
+        }
+    }
+
+    /// A connection of the gateway's own that was taken for another program's would be answered by the gateway itself.
+    #[test]
+    fn the_owner_of_a_socket_is_told() {
+        for at in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = std::net::TcpListener::bind(at).unwrap();
+            let to = listener.local_addr().unwrap();
+            assert_eq!(owner_of_socket(to), SocketOwner::ThisProcess);
+            drop(listener);
+            assert_eq!(owner_of_socket(to), SocketOwner::NotKnown, "nobody has it");
+
+            let listener = std::net::TcpListener::bind(at).unwrap();
+            let (host, port) = (to.ip().to_string(), listener.local_addr().unwrap().port().to_string());
+            let script = "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2]))); s.recv(1)";
+            let mut program = std::process::Command::new("python3").args(["-c", script, &host, &port]).spawn().unwrap();
+            let (stream, peer) = listener.accept().unwrap();
+            assert_eq!(owner_of_socket(peer), SocketOwner::AnotherProgram);
+            drop(stream);
+            program.wait().unwrap();
         }
     }
 

@@ -77,6 +77,8 @@ const PLACES: [&str; 11] = [
 ];
 /// The unit of the package, which makes the pools' routes before the gateway starts.
 const UNIT: &str = "sixgate-routes.service";
+/// The unit of the gateway itself.
+const GATEWAY_UNIT: &str = "sixgate.service";
 /// Nobody's network configuration is larger.
 const LONGEST: u64 = 256 * 1024;
 /// Nor deeper.
@@ -91,6 +93,8 @@ pub(super) struct Boot {
     pub(super) unreadable: Vec<PathBuf>,
     /// Is the package's unit here, and does it run at the start?
     pub(super) unit: Option<bool>,
+    /// Is the gateway itself started by a unit?
+    pub(super) gateway_unit: bool,
 }
 
 impl Boot {
@@ -100,8 +104,10 @@ impl Boot {
         for place in PLACES {
             boot.look(&root.join(place), DEEPEST);
         }
-        let installed = ["lib/systemd/system", "usr/lib/systemd/system", "etc/systemd/system"];
-        if installed.iter().any(|folder| root.join(folder).join(UNIT).exists()) {
+        let folders = ["lib/systemd/system", "usr/lib/systemd/system", "etc/systemd/system"];
+        let is_installed = |unit: &str| folders.iter().any(|folder| root.join(folder).join(unit).exists());
+        boot.gateway_unit = is_installed(GATEWAY_UNIT);
+        if is_installed(UNIT) {
             let wants = ["multi-user.target.wants", "network.target.wants", "sixgate.service.wants"];
             let enabled = wants.iter().any(|wants| root.join("etc/systemd/system").join(wants).join(UNIT).exists());
             boot.unit = Some(enabled);
@@ -203,7 +209,7 @@ mod tests {
         for (address, kept) in [("a4::7", true), ("a5::9", true), ("a5::8", false), ("a6::1", true)] {
             assert_eq!(boot.keeps_address(format!("2001:db8:{address}").parse().unwrap()), kept, "{address}");
         }
-        assert_eq!((boot.unreadable.len(), boot.unit), (0, None));
+        assert_eq!((boot.unreadable.len(), boot.unit, boot.gateway_unit), (0, None, false));
     }
 
     #[test]
@@ -214,5 +220,7 @@ mod tests {
         assert_eq!(Boot::read(root).unit, Some(false));
         write(root, "etc/systemd/system/multi-user.target.wants/sixgate-routes.service", "[Service]\n");
         assert_eq!(Boot::read(root).unit, Some(true));
+        write(root, "etc/systemd/system/sixgate.service", "[Service]\n");
+        assert!(Boot::read(root).gateway_unit);
     }
 }

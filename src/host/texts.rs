@@ -16,6 +16,9 @@ use crate::domain::host_limits::Lack;
 /// A clock further off than this is told: the code of a login is good for 30 s, and a clock that drifts does not stop.
 pub(super) const CLOCK: SignedDuration = SignedDuration::from_secs(2);
 
+/// An address outside that nobody has, to ask for a way by. Nothing is sent to it.
+pub const OUTSIDE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0);
+
 /// How a change of addresses, routes or rules is kept.
 const AT_BOOT: &str = "This lasts until the host restarts; to keep it, put it into the host's network configuration too \
                        (netplan, /etc/network/interfaces or systemd-networkd)";
@@ -102,9 +105,11 @@ pub(super) fn unix_forbidden(why: &str, needs: &[String]) -> Finding {
     )
 }
 
-pub(super) fn address_missing(from: &Sender, leaves: Option<&Leaves>) -> Finding {
+pub(super) fn address_missing(from: &Sender, link: Option<&str>, leaves: Option<&Leaves>) -> Finding {
     let at = from.source;
-    let interface = leaves.map_or("INTERFACE", |leaves| leaves.interface.as_str());
+    // Where the broker is on this host, the way to it is by lo, and nobody outside finds an address there.
+    let out = leaves.map(|leaves| leaves.interface.as_str()).filter(|interface| *interface != "lo");
+    let interface = link.or(out).unwrap_or("INTERFACE");
     let prefix = Ipv6Net::new(at.ip(), 64).map(|net| net.trunc().to_string()).unwrap_or_default();
     error(
         "address_missing",
@@ -149,7 +154,10 @@ pub(super) fn no_route(from: Option<&Sender>, to: Ipv6Addr, why: &str, table: Op
     let Some(from) = from else {
         return error(
             "no_route",
-            format!("this host has no IPv6 connection to the internet (no route to {to}; the kernel says: {why})"),
+            format!(
+                "this host has no IPv6 connection to the internet (no route{}; the kernel says: {why})",
+                to_where(to)
+            ),
             "no order and no login can be sent",
             format!("{gateway}; then as root: ip -6 route add default via GATEWAY dev INTERFACE. {AT_BOOT}"),
         );
@@ -163,10 +171,15 @@ pub(super) fn no_route(from: Option<&Sender>, to: Ipv6Addr, why: &str, table: Op
     };
     error(
         "no_route",
-        format!("this host has no route from {from} to {to} (the kernel says: {why}{rule})"),
+        format!("this host has no route from {from}{} (the kernel says: {why}{rule})", to_where(to)),
         NOT_FROM_IT,
         format!("{gateway}; then as root: ip -6 route add default via GATEWAY dev INTERFACE{in_table}. {AT_BOOT}"),
     )
+}
+
+/// An address that stands for the whole internet where the broker's is not known says nothing to anybody.
+fn to_where(to: Ipv6Addr) -> String {
+    if to == OUTSIDE { " to the internet".to_owned() } else { format!(" to {to}") }
 }
 
 pub(super) fn wrong_way_out(from: &Sender, leaves: &Leaves, own: &str) -> Finding {

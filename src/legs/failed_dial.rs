@@ -14,8 +14,10 @@ pub(super) const fn line_of(err: &DialError) -> PathState {
         DialError::Tls { .. } => Reason::TlsFailed,
         DialError::TlsTimedOut { .. } => Reason::TlsTimedOut,
         DialError::Http { .. } => Reason::HttpFailed,
-        // A name, a refusal of ours, or a matter of this process or host.
-        DialError::Forbidden { .. }
+        // A request in a hurry, a name, a refusal of ours, or a matter of this process or host.
+        DialError::TooLittleTime { .. }
+        | DialError::Forbidden { .. }
+        | DialError::ByIpv4Only { .. }
         | DialError::SeenAsAnother { .. }
         | DialError::Resolve(_)
         | DialError::TooMany { .. }

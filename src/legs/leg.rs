@@ -50,6 +50,7 @@ pub enum Reuse {
 pub struct Leg {
     account: AccountName,
     role: Role,
+    source: SourceAddr,
     exit: Arc<Exit>,
     known: Mutex<LegStatus>,
     /// Both ranks of `known.health`, read without its lock: reads in the low four bits,
@@ -80,6 +81,8 @@ struct LegStatus {
     seen_as: Option<IpAddr>,
     /// Cancelled while it is seen as another.
     barred: CancellationToken,
+    /// Cancelled when its address goes. Made when somebody asks: most legs carry nothing that goes on.
+    gone: Option<CancellationToken>,
 }
 
 impl Leg {
@@ -97,12 +100,14 @@ impl Leg {
         Self {
             account: account.clone(),
             role,
+            source,
             exit: context.egress().exit(source),
             known: Mutex::new(LegStatus {
                 health,
                 since: SystemTime::now(),
                 seen_as: None,
                 barred: CancellationToken::new(),
+                gone: None,
             }),
             marks: AtomicU16::new(UNSEEN),
             looks: Mutex::default(),
@@ -121,8 +126,8 @@ impl Leg {
     }
 
     /// The address it leaves from.
-    pub fn source(&self) -> SourceAddr {
-        self.exit.source()
+    pub const fn source(&self) -> SourceAddr {
+        self.source
     }
 
     /// Its state and since when.
@@ -150,6 +155,21 @@ impl Leg {
     /// it that would go on, a tunnel or a WebSocket: that must end then, for the address may be another account's.
     pub fn barred(&self) -> CancellationToken {
         self.known().barred.clone()
+    }
+
+    /// Cancelled once its address is no longer on this host: nothing that was opened by it is heard any more.
+    pub fn address_gone(&self) -> CancellationToken {
+        let mut known = self.known();
+        if known.gone.as_ref().is_none_or(CancellationToken::is_cancelled) {
+            known.gone = Some(CancellationToken::new());
+        }
+        let gone = known.gone.clone().unwrap_or_default();
+        drop(known);
+        // After it was put where whoever takes the address away finds it.
+        if !self.is_here() {
+            gone.cancel();
+        }
+        gone
     }
 
     pub(super) fn is_unseen(&self) -> bool {
@@ -242,6 +262,8 @@ impl Leg {
             if here {
                 // By which way it leaves now, nobody knows.
                 self.set_unseen(true);
+            } else if let Some(gone) = self.known().gone.take() {
+                gone.cancel();
             }
             self.learn(if here { Event::AddressBack } else { Event::AddressGone });
         }

@@ -10,6 +10,10 @@
 //! both at once. A leg that could not be dialled is left for the other one within
 //! the same request: nothing had been written then, so this is safe for an order too.
 //!
+//! The hosts of `egress.ipv4_hosts` are reached by neither leg (`ipv4`): one way, from a source that accounts share, with
+//! connections of the account's own. What becomes of it says nothing of a leg, and no order goes that way: whatever
+//! takes a [`Leg`] takes one that leaves from the account's own address.
+//!
 //! Map, from the ground up: [`health`] is what is known of a leg, as a pure machine, and the choice between two;
 //! `context` is what all legs share; `leg` joins health to an exit; this file has an account's two [`Legs`]; `register`
 //! knows the legs of all accounts. `watch` tells it which addresses are on this host (`net/netlink` is how the kernel
@@ -28,6 +32,7 @@ mod context;
 mod failed_dial;
 pub mod health;
 mod inbox;
+mod ipv4;
 mod leg;
 mod look_times;
 mod looks;
@@ -38,9 +43,8 @@ mod supervisor;
 mod warm;
 mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -48,7 +52,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::time::within;
 use crate::domain::{AccountName, Authority, Pair, Role};
-use crate::egress::{Destination, DialError, Lease};
+use crate::egress::{Destination, DialError, Exit, Lease};
 
 use context::{Care, LegContext};
 
@@ -64,7 +68,7 @@ pub use supervisor::Supervisor;
 pub struct NoLeg {
     /// What each leg that was tried failed with, in order.
     pub tried: Vec<(Role, DialError)>,
-    /// Why there was no address to dial. It is no leg's fault.
+    /// Why there was no address to dial, or no connection over IPv4. It is no leg's fault.
     pub unresolved: Option<DialError>,
 }
 
@@ -93,6 +97,8 @@ pub struct Legs {
     /// When a request last used them, in seconds of uptime, from 1 on.
     used: AtomicU64,
     ended: CancellationToken,
+    /// The way to the hosts of `egress.ipv4_hosts`, made when it is first used.
+    ipv4: OnceLock<Arc<Exit>>,
     context: Arc<LegContext>,
 }
 
@@ -124,6 +130,7 @@ impl Legs {
             pin: AtomicU8::new(0),
             used: AtomicU64::new(0),
             ended: CancellationToken::new(),
+            ipv4: OnceLock::new(),
             context: Arc::clone(context),
         }
     }
@@ -196,7 +203,7 @@ impl Legs {
     }
 
     /// A connection for one request, from the leg that health chooses or else the
-    /// other one, by `by`.
+    /// other one, by `by`. Never to a host of `egress.ipv4_hosts`: for what is no order, [`Legs::lease_any`].
     ///
     /// # Errors
     /// [`NoLeg`]; nothing was sent.
@@ -274,8 +281,8 @@ impl Legs {
                 within((began + share).saturating_duration_since(Instant::now()), anew(leg, at)).await
             };
             let Ok(dialled) = dialled else {
-                tried.push((leg.role(), leg.out_of_time(to)));
-                self.note_failure(to, &tried, share);
+                tried.push((leg.role(), leg.out_of_time(to, share)));
+                self.note_failure(to, &tried);
                 continue;
             };
             // Looked at again: what became known while it was dialled counts.
@@ -293,7 +300,7 @@ impl Legs {
                 Err(err) => {
                     let go_on = err.may_try_next();
                     tried.push((leg.role(), err));
-                    self.note_failure(to, &tried, share);
+                    self.note_failure(to, &tried);
                     if !go_on {
                         break;
                     }
@@ -317,11 +324,11 @@ impl Legs {
     }
 
     /// See the module for what says something about a leg.
-    fn note_failure(&self, to: &Authority, tried: &[(Role, DialError)], share: Duration) {
+    fn note_failure(&self, to: &Authority, tried: &[(Role, DialError)]) {
         let Some((role, err)) = tried.last() else { return };
         let own_fault =
             matches!(err, DialError::Bind { .. } | DialError::AddressGone { .. } | DialError::WrongSource { .. });
-        let had_time = !matches!(err, DialError::OutOfTime { .. }) || share >= self.context.fair_share();
+        let had_time = !matches!(err, DialError::TooLittleTime { .. });
         if own_fault || (had_time && self.context.is_api(to)) {
             self.leg(*role).note_failed_dial(err);
         }

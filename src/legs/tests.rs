@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::sync::atomic::AtomicUsize;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 
@@ -54,6 +54,7 @@ async fn bench_with(dwell: Duration, api_at: Option<SocketAddrV6>) -> Bench {
         open_per_exit: 64,
         extra_roots: vec![roots.path().to_owned()],
         resolve: BTreeMap::from([(api().host, vec![api_at.unwrap_or(broker.address())]), (feed.host, vec![dead])]),
+        ipv4_hosts: std::collections::BTreeMap::new(),
         name_servers: Vec::new(),
     };
     let egress = Egress::new(options, tasks.clone()).unwrap();
@@ -156,6 +157,7 @@ async fn running_out_of_time_tells_against_a_leg_only_when_it_had_some() {
         let by = Instant::now() + Duration::from_millis(time);
         let none = legs.lease(&api(), Purpose::OrderWrite, Reuse::Never, by).await.unwrap_err();
         assert_eq!(none.tried.len(), 2, "{none}");
+        assert_eq!(none.to_string().contains("too little to say anything of the line"), word == "admits", "{none}");
         assert!(legs.both().iter().all(|leg| leg.state().0.as_str() == word), "{legs:?} after {time} ms");
     }
 }

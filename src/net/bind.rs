@@ -36,6 +36,15 @@ pub(crate) fn accept_for_others(socket: &TcpListener) -> std::io::Result<()> {
     socket2::SockRef::from(socket).set_ip_transparent_v4(true)
 }
 
+/// May this process's sockets accept for others? Asked of a socket that goes at once.
+///
+/// # Errors
+/// As [`accept_for_others`].
+pub(crate) fn may_accept_for_others() -> std::io::Result<()> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.set_ip_transparent_v4(true)
+}
+
 /// A unix socket that only those `mode` allows can connect to. The file of a
 /// process that was killed is removed; one that still answers belongs to somebody.
 pub(crate) fn bind_unix(path: &Path, mode: u32) -> std::io::Result<UnixListener> {

@@ -20,6 +20,18 @@ pub fn lend<T>(then: impl FnOnce(&mut [u8]) -> T) -> T {
     SCRATCH.with_borrow_mut(|scratch| then(scratch))
 }
 
+/// Read and forget what can be read; how much that was, 0 at the end. Cancel-safe.
+///
+/// # Errors
+/// The reader's.
+pub fn poll_discard<R: AsyncRead + Unpin>(reader: &mut R, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut into = ReadBuf::new(scratch);
+        ready!(Pin::new(reader).poll_read(cx, &mut into))?;
+        Poll::Ready(Ok(into.filled().len()))
+    })
+}
+
 /// Append what can be read to `buffer`; how much that was, 0 at the end. Cancel-safe.
 ///
 /// # Errors

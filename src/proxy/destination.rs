@@ -306,7 +306,16 @@ fn whole_path(uri: &Uri) -> Option<PathAndQuery> {
 }
 
 fn denied(authority: &Authority) -> Problem {
-    let detail = format!("{authority} is not a host of the broker; list it in egress.allow if callers need it");
+    let host = &authority.host;
+    let detail = if host.ip().is_some_and(|ip| ip.is_loopback()) || host.as_str() == "localhost" {
+        // A base URL, of a program that has a proxy setting beside it.
+        format!(
+            "{authority} is an address of the gateway's own host, and it was asked of the gateway as a proxy; a base URL \
+             needs none: keep it past the proxy (NO_PROXY=localhost,127.0.0.1,::1)"
+        )
+    } else {
+        format!("{authority} is not a host of the broker; list it in egress.allow if callers need it")
+    };
     Problem::before_sending(Code::DestinationDenied, detail)
 }
 

@@ -79,9 +79,9 @@ pub(super) enum Handled {
 /// What takes a connection over.
 pub(super) enum Upgrade {
     /// Blind bytes.
-    Blind(TcpStream, TunnelLifetime),
+    Blind(TcpStream, Box<TunnelLifetime>),
     /// What the broker would serve, over TLS or without.
     Intercept(TunnelContext),
     /// Frames, the first one signed where the service signs there.
-    WebSocket(Box<websocket::Relay>, TunnelLifetime),
+    WebSocket(websocket::Accepted, Box<TunnelLifetime>),
 }

@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -25,9 +26,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::dispatch::reply::{Body, Code, Problem, Retry};
 use crate::domain::time::within;
-use crate::net::read_buffer::poll_fill;
-
-use super::protocol::Protocol;
+use crate::net::protocol::Protocol;
+use crate::net::read_buffer::{poll_discard, poll_fill};
 
 pub(super) use crate::net::rewind::Rewind;
 pub(super) use head::{ParseRefusal, RequestHead};
@@ -43,6 +43,13 @@ const CHUNK_LINE_LIMIT: usize = 18;
 
 /// How long whoever makes room may take to read why.
 const LAST_WORD: Duration = Duration::from_millis(200);
+/// What of it has come by then is taken in at most.
+const LAST_BYTES: usize = 256 * 1024;
+
+/// What is taken in of a request that was refused while it was sent. Many times the largest body that is ever served.
+const LINGER_BYTES: usize = 256 * 1024 * 1024;
+/// Whoever was refused and sends nothing for so long, and does not go, has had the time to read.
+const LINGER_GAP: Duration = Duration::from_secs(5);
 
 /// Why reading ended without a request.
 #[derive(Debug)]
@@ -387,9 +394,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.write(&mut out).await && !closes
     }
 
-    /// Write a reply as far as it can be written now: nobody is waited for.
-    pub(super) async fn last_word(&mut self, asked: ReplyFraming, reply: Response<Body>) {
-        let _ = tokio::time::timeout(LAST_WORD, self.reply(asked, reply)).await;
+    /// Write a reply as far as it can be written now, and close: nobody is waited for. What has come is taken in first,
+    /// or the close would be a reset, which may overtake the reply.
+    pub(super) async fn last_word(mut self, asked: ReplyFraming, reply: Response<Body>) {
+        let word = async {
+            self.reply(asked, reply).await;
+            let _ = self.io.shutdown().await;
+        };
+        let _ = tokio::time::timeout(LAST_WORD, word).await;
+        let mut left = LAST_BYTES;
+        while let Some(Ok(n @ 1..)) = self.discarded().now_or_never() {
+            left = left.saturating_sub(n);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn discarded(&mut self) -> std::io::Result<usize> {
+        std::future::poll_fn(|cx| poll_discard(&mut self.io, cx)).await
     }
 
     async fn write(&mut self, out: &mut BytesMut) -> bool {
@@ -427,22 +450,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.io.shutdown()).await;
     }
 
-    /// Say goodbye, so that a last reply is not lost to a reset: half-close, then
-    /// read what the caller still sends, for a moment.
-    pub(super) async fn linger(mut self) {
+    /// Say goodbye, so that a last reply is not lost to a reset: half-close, then take in and forget what the caller
+    /// still sends, for as long as a request may take. Most programs read a reply when they have sent their request, and
+    /// a reset in the middle of it is all that they would see. Ends when the caller does, or `gives_way`.
+    pub(super) async fn linger(mut self, gives_way: impl Future<Output = ()>) {
+        let within = self.limits.request;
         let rest = async {
             let _ = self.io.shutdown().await;
-            let mut left: usize = 256 * 1024;
-            let mut rest = BytesMut::new();
-            while let Ok(n) = std::future::poll_fn(|cx| poll_fill(&mut self.io, &mut rest, cx)).await {
-                rest.clear();
+            let mut left = LINGER_BYTES;
+            while let Ok(Ok(n @ 1..)) = tokio::time::timeout(LINGER_GAP, self.discarded()).await {
                 left = left.saturating_sub(n);
-                if n == 0 || left == 0 {
+                if left == 0 {
                     return;
                 }
             }
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), rest).await;
+        tokio::select! {
+            _ = tokio::time::timeout(within, rest) => {}
+            () = gives_way => {}
+        }
     }
 }
 

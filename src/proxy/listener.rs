@@ -23,11 +23,11 @@ use super::Proxy;
 use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::listener_settings::{ListenError, ListenerSettings};
-use super::protocol::{self, Protocol};
 use super::queue::AcceptQueue;
 use crate::config::{Bind, Listener};
 use crate::domain::places::{ConnectionLimit, ConnectionPermit, ListenerLimit, NewCaller};
 use crate::net::bind::{accept_for_others, bind_tcp, bind_unix};
+use crate::net::protocol::{self, Protocol};
 use crate::telemetry::accepting;
 
 /// How long a caller has for its key when others need its place: the request that shows it comes on the heels of the

@@ -1,9 +1,9 @@
 //! The proxy: what callers connect to.
 //!
 //! The way of a request: a listener (`listener`) accepts a connection, which is read as HTTP/1 (`http1`) or, inside an
-//! intercepted tunnel, as HTTP/2 (`connection`); the caller is admitted as an account (`admission`); one `Exchange`
+//! intercepted tunnel, as HTTP/2 (`http2`); the caller is admitted as an account (`admission`); one `Exchange`
 //! (`exchange`) goes on from there, and where it goes is decided once (`route`): to `crate::dispatch`, into a tunnel
-//! (`tunnel`), or a WebSocket (`websocket`). A `transparent` listener finds the broker's host in the TLS handshake.
+//! (`tunnel`), or a WebSocket (`streams`, `websocket`). A `transparent` listener finds the broker's host in the TLS handshake.
 //!
 //! Invariants:
 //! - A request is admitted on its own. Nothing of an earlier request on the same
@@ -21,13 +21,14 @@ mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http1;
+mod http2;
 pub mod intercept;
 mod listener;
 mod listener_settings;
 mod permission;
-mod protocol;
 mod queue;
 mod route;
+mod streams;
 mod transparent;
 mod tunnel;
 mod websocket;
@@ -49,7 +50,7 @@ pub use listener_settings::{ListenError, ListenerSettings};
 pub use workers::Workers;
 
 use http1::ConnectionLimits;
-use websocket::StreamLimits;
+use websocket::{SharedFeeds, StreamLimits};
 
 /// All that serving a request takes.
 #[derive(Debug)]
@@ -60,6 +61,7 @@ pub struct Proxy {
     settings: ArcSwap<ProxySettings>,
     workers: Workers,
     streams: Arc<StreamLimits>,
+    shared_feeds: SharedFeeds,
     tasks: Tasks,
 }
 
@@ -98,7 +100,8 @@ impl Proxy {
     ) -> Arc<Self> {
         let settings = ArcSwap::from_pointee(ProxySettings::new(config));
         let streams = StreamLimits::new(Arc::clone(dispatcher.metrics().streams()));
-        Arc::new(Self { accounts, dispatcher, interceptor, settings, workers, streams, tasks })
+        let shared_feeds = SharedFeeds::default();
+        Arc::new(Self { accounts, dispatcher, interceptor, settings, workers, streams, shared_feeds, tasks })
     }
 
     /// Other settings for the requests to come.

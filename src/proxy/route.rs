@@ -1,7 +1,7 @@
 //! Where a request goes: its answer, with one line of the log and one count of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
@@ -10,19 +10,18 @@ use super::admission::ListenerContext;
 use super::destination::{self, Form, Target, Tunnel};
 use super::exchange::{Exchange, Handled, Inbound, TunnelContext, Upgrade};
 use super::permission::ListenerPermission;
+use super::streams::StreamRefused;
 use super::tunnel::TunnelLifetime;
-use super::websocket;
 use crate::accounts::{Account, RequestClass};
 use crate::broker::dhan::endpoints::{self, Managed, Spelling, classify, spelling};
 use crate::broker::dhan::hosts::Service;
 use crate::broker::dhan::streams::StreamKind;
 use crate::dispatch::reply::{self, Body, Code, Problem};
-use crate::dispatch::{self, ApiRequest, NotConnected, legs, live, refuse_if_halted, sign};
+use crate::dispatch::{self, ApiRequest, NotConnected, legs, refuse_if_halted};
 use crate::domain::{AccountName, Authority, random, steady};
 use crate::legs::Purpose;
 use crate::telemetry::access::Access;
-use crate::telemetry::streams::StreamOwner;
-use crate::tokens::lifecycle::By;
+use crate::telemetry::stream_reporter::StreamReporter;
 use crate::tokens::placeholder;
 
 impl Proxy {
@@ -34,7 +33,7 @@ impl Proxy {
         inbound: Inbound,
     ) -> Handled {
         let began = Instant::now();
-        let request_id = request_id();
+        let request_id = random::request_id();
         let mut record = Access::new(&request_id, &inbound.method);
         record.account = Some(inbound.account.name.clone());
         let account = Arc::clone(&inbound.account);
@@ -76,7 +75,7 @@ impl Proxy {
     /// Answer a request that could not be read, or whose sender is nobody's caller, with its line and its count.
     pub(super) fn refuse(&self, method: Option<&Method>, problem: Problem) -> Response<Body> {
         let began = Instant::now();
-        let request_id = request_id();
+        let request_id = random::request_id();
         let mut record = match method {
             Some(method) => Access::new(&request_id, method),
             None => Access::unread(&request_id),
@@ -98,7 +97,7 @@ impl Proxy {
         problem: Problem,
     ) -> Response<Body> {
         let began = Instant::now();
-        let request_id = request_id();
+        let request_id = random::request_id();
         let mut record = Access::new(&request_id, method);
         record.caller = listener.peer;
         record.named = named;
@@ -170,17 +169,23 @@ impl Proxy {
                     refuse_if_halted(account)?;
                 }
                 let legs = legs(account)?;
+                if legs.is_ipv4(&authority) {
+                    return Err(no_order_over_ipv4(
+                        &authority,
+                        "nobody looks into this tunnel, so it might hold an order",
+                    ));
+                }
                 // Nobody looks inside, so it may be an order.
                 let by = tokio::time::Instant::now() + exchange.settings.timing.read_timeout;
                 let dialled = legs.dial(&authority, Purpose::OrderWrite, by).await;
                 let (leg, stream) = dialled.map_err(|none| NotConnected::from(&none).into_problem(record))?;
                 record.leg = Some(leg.role());
-                record.source = Some(leg.source());
+                record.source = Some(leg.source().into());
                 reply::mark(record, established.headers_mut());
                 let mut until = TunnelLifetime::of(account, legs, exchange.listener, &self.tasks);
                 until.leg = Some(leg.barred());
                 until.blind = is_api.then(|| (Arc::clone(&self.accounts), account.name.clone()));
-                Ok(Handled::Upgrade(established, Box::new(Upgrade::Blind(stream, until))))
+                Ok(Handled::Upgrade(established, Box::new(Upgrade::Blind(stream, Box::new(until)))))
             }
         }
     }
@@ -207,11 +212,21 @@ impl Proxy {
         if let Some(reply) = managed(&target, exchange.account)? {
             return Ok(Handled::Reply(reply));
         }
+        if target.service != Some(Service::Api) {
+            refuse_order_over_ipv4(exchange.account, &inbound.method, &target)?;
+        }
         match target.service {
             Some(Service::Api) => self.api(exchange, inbound, target).await.map(Handled::Reply),
             Some(Service::Feed | Service::OrderUpdate) => {
                 let kind = destinations.stream_kind(&target.authority).unwrap_or(StreamKind::Feed);
-                Box::pin(self.websocket(exchange, kind, inbound, target)).await
+                let reporter =
+                    StreamReporter::new(Arc::clone(&exchange.account.streams), self.dispatcher.events().clone());
+                let opened = Box::pin(self.websocket(exchange, kind, (inbound, target), reporter.clone())).await;
+                opened.map_err(|StreamRefused { why, problem }| {
+                    let (account, request_id) = (&exchange.account.name, exchange.record.request_id());
+                    reporter.refused(account, kind.as_str(), request_id, (why, &problem.detail));
+                    problem
+                })
             }
             Some(Service::Images | Service::Auth) => {
                 let mut out = inbound.into_upstream(target);
@@ -263,77 +278,24 @@ impl Proxy {
             None => self.dispatcher.read(request, &mut exchange.record).await,
         }
     }
+}
 
-    async fn websocket(
-        &self,
-        exchange: &mut Exchange<'_>,
-        kind: StreamKind,
-        inbound: Inbound,
-        target: Target,
-    ) -> Result<Handled, Problem> {
-        let account = exchange.account;
-        let handshake = websocket::Handshake::of(&inbound.method, &inbound.headers, kind)?;
-        let legs = legs(account)?;
-        let place = self.streams.enter(account.client_id(), kind).await?;
-        let by = tokio::time::Instant::now() + exchange.settings.timing.read_timeout;
-        let token = live(account, by).await?;
-        let (keeper, generation) = (Arc::clone(&account.keeper), token.generation());
-        let refused = move || keeper.refused(generation, By::Read);
-        let watch = websocket::TokenWatch::new(Arc::clone(&account.token), generation, refused);
-        let mut out = inbound.into_upstream(target);
-        dispatch::for_broker(&mut out.headers);
-        handshake.request(&mut out.headers);
-        let login = match kind {
-            StreamKind::OrderUpdate => {
-                // Its login is its first frame; a query could only hold another one.
-                out.path = sign::no_query(&out.path);
-                Some(websocket::Login::new(account.client_id().clone(), token))
-            }
-            StreamKind::Feed | StreamKind::Depth20 | StreamKind::Depth200 => {
-                out.path = sign::feed_query(&out.path, account, &token)?;
-                out.secret_path = true;
-                None
-            }
-        };
-        out.upgrade = true;
-        let mut until = TunnelLifetime::of(account, legs, exchange.listener, &self.tasks);
-        let reply = dispatch::send(legs, &out, &mut exchange.record).await?;
-        until.leg = exchange.record.leg.map(|role| legs.leg(role).barred());
-        if reply.status() == StatusCode::TOO_MANY_REQUESTS {
-            self.streams.refused(account.client_id(), retry_after(reply.headers()));
-        }
-        if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Handled::Reply(reply));
-        }
-        let terms = websocket::Terms {
-            kind,
-            deflate: handshake.agreed(reply.headers())?,
-            login,
-            token: watch,
-            patience: websocket::Patience::USUAL,
-        };
-        let record = &exchange.record;
-        let owner = StreamOwner {
-            request_id: Arc::clone(record.request_id()),
-            account: account.name.clone(),
-            kind: kind.as_str(),
-            leg: record.leg,
-            source: record.source,
-        };
-        let (reply, relay) = websocket::Relay::new(reply, terms, owner, place)?;
-        Ok(Handled::Upgrade(reply, Box::new(Upgrade::WebSocket(Box::new(relay), until))))
+/// An order write to a host that is reached over IPv4 is not sent.
+fn refuse_order_over_ipv4(account: &Account, method: &Method, target: &Target) -> Result<(), Problem> {
+    let over_ipv4 = account.legs.as_ref().is_some_and(|legs| legs.is_ipv4(&target.authority));
+    if over_ipv4 && classify(method, target.path.path(), target.path.query()).is_write() {
+        return Err(no_order_over_ipv4(&target.authority, "this may be an order write"));
     }
+    Ok(())
 }
 
-/// How long the broker wants to be left alone. A date in its place says it no better.
-fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// The gateway's own id of a request.
-fn request_id() -> Arc<str> {
-    let mut text = uuid::Uuid::encode_buffer();
-    (&*random::time_ordered_id().hyphenated().encode_lower(&mut text)).into()
+/// 403: what may be an order leaves from the account's own address or not at all.
+fn no_order_over_ipv4(to: &Authority, why: &str) -> Problem {
+    let detail = format!(
+        "{why}, and {to} is a host of egress.ipv4_hosts: what is sent there leaves over IPv4, from an address that accounts \
+         share. Nothing was sent. Orders go to the broker's API host"
+    );
+    Problem::before_sending(Code::DestinationDenied, detail)
 }
 
 /// What the gateway answers by itself: login with a placeholder, and a refusal of

@@ -17,9 +17,10 @@ use super::Proxy;
 use super::admission::ListenerContext;
 use super::connection::HANDSHAKE_WITHIN;
 use super::exchange::TunnelContext;
-use super::protocol::{self, Protocol};
 use crate::domain::Host;
 use crate::domain::places::ConnectionPermit;
+use crate::host;
+use crate::net::protocol::{self, Protocol};
 
 /// `unrecognized_name` (RFC 6066 section 3), as a fatal alert before any handshake (RFC 8446 section 6).
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -33,7 +34,9 @@ impl Proxy {
         came: Option<Instant>,
         stream: TcpStream,
     ) {
-        if let Some(source) = listener.peer.filter(|peer| self.is_own_egress(*peer)) {
+        if let Some(source) = listener.peer.filter(|peer| self.is_an_accounts(*peer))
+            && !is_another_programs(&stream).await
+        {
             tracing::error!(
                 %source,
                 "the gateway's own connection to the broker was led back to its transparent listener, and is closed: leave \
@@ -52,8 +55,9 @@ impl Proxy {
         }
     }
 
-    /// Is this a connection of an account's leg? Then its answer would come from us, and never from the broker.
-    fn is_own_egress(&self, peer: IpAddr) -> bool {
+    /// Is this the address of an account's leg? A connection of the leg's own would be answered by us, and never by the
+    /// broker.
+    fn is_an_accounts(&self, peer: IpAddr) -> bool {
         match peer {
             // The sandbox without root has legs of `::1`, where its callers are too.
             IpAddr::V6(peer) => !peer.is_loopback() && self.accounts.addressing().is_held(peer),
@@ -92,4 +96,13 @@ impl Proxy {
         let Some(leaf) = self.leaf(&tunnel) else { return };
         self.decrypted(listener, &place, tunnel, hello.into_stream(leaf)).await;
     }
+}
+
+/// Is it known that another program of this host is at the other end? The kernel takes an account's address as the source
+/// of any connection, where it is on an interface and nothing asks for another.
+async fn is_another_programs(stream: &TcpStream) -> bool {
+    let Ok(peer) = stream.peer_addr() else { return false };
+    // Thousands of sockets and descriptors take milliseconds to look through.
+    let owner = tokio::task::spawn_blocking(move || host::owner_of_socket(peer)).await;
+    owner.is_ok_and(|owner| owner == host::SocketOwner::AnotherProgram)
 }

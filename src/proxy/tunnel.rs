@@ -9,6 +9,7 @@ mod splice;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -18,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 use super::admission::ListenerContext;
 use super::http1::Rewind;
 use crate::accounts::{Account, Accounts};
-use crate::domain::AccountName;
 use crate::domain::tasks::Tasks;
+use crate::domain::{AccountName, random};
 use crate::legs::Legs;
 use crate::net::read_buffer::poll_fill;
 use splice::StreamSocket;
+
+/// What went by an address that is gone ends over this long, and is opened again elsewhere so.
+const ADDRESS_SPREAD: Duration = Duration::from_secs(2);
 
 /// How long bytes may be passed on without a request being admitted: while the account has the legs and the client
 /// keys that they began with, and the listener the terms.
@@ -31,6 +35,8 @@ pub(super) struct TunnelLifetime {
     legs: CancellationToken,
     /// The leg that it was opened by turned out to be seen as another.
     pub(super) leg: Option<CancellationToken>,
+    /// The address of that leg is no longer on this host. Of what would wait for a silence to find out.
+    pub(super) address: Option<CancellationToken>,
     keys: CancellationToken,
     terms: Option<CancellationToken>,
     /// Of bytes that nobody can read and that may be orders: whose they are. A halt ends them.
@@ -49,6 +55,8 @@ pub(super) enum Over {
     Listener,
     /// The leg turned out to be seen as another.
     Leg,
+    /// The leg's address is no longer on this host.
+    Address,
     /// The account was halted, and the bytes may be orders.
     Halted,
     /// The gateway stops.
@@ -64,18 +72,33 @@ impl TunnelLifetime {
         leg: CancellationToken,
         tasks: Tasks,
     ) -> Self {
-        Self { legs, leg: Some(leg), keys, terms: None, blind: None, tasks }
+        Self { legs, leg: Some(leg), address: None, keys, terms: None, blind: None, tasks }
     }
 
     pub(super) fn of(account: &Account, legs: &Legs, listener: &ListenerContext, tasks: &Tasks) -> Self {
         Self {
-            legs: legs.ended().clone(),
-            leg: None,
             keys: account.keys.revoked().clone(),
             terms: listener.terms.as_ref().map(|terms| terms.load().tightened().clone()),
+            ..Self::of_all_callers(legs, tasks)
+        }
+    }
+
+    /// Of what is the account's own, whoever calls.
+    pub(super) fn of_all_callers(legs: &Legs, tasks: &Tasks) -> Self {
+        Self {
+            legs: legs.ended().clone(),
+            leg: None,
+            address: None,
+            keys: CancellationToken::new(),
+            terms: None,
             blind: None,
             tasks: tasks.clone(),
         }
+    }
+
+    /// The same by whichever leg.
+    pub(super) fn by_any_leg(&self) -> Self {
+        Self { leg: None, address: None, ..self.clone() }
     }
 
     /// Waits until that is so. Cancel-safe.
@@ -91,8 +114,19 @@ impl TunnelLifetime {
             () = self.keys.cancelled() => Over::Keys,
             () = cancelled(&self.terms) => Over::Listener,
             () = cancelled(&self.leg) => Over::Leg,
+            () = self.address_gone() => Over::Address,
             () = self.halted() => Over::Halted,
         }
+    }
+
+    async fn address_gone(&self) {
+        match &self.address {
+            Some(gone) => gone.cancelled().await,
+            None => std::future::pending().await,
+        }
+        // With a prefix go the addresses of ten thousand accounts.
+        let share = f64::from(u32::from_be_bytes(random::bytes().unwrap_or_default())) / f64::from(u32::MAX);
+        tokio::time::sleep(ADDRESS_SPREAD.mul_f64(share)).await;
     }
 
     async fn halted(&self) {

@@ -32,6 +32,11 @@ pub(super) struct Ids {
 }
 
 impl Ids {
+    /// Orders are numbered from here on.
+    pub(super) const fn go_on_from(&mut self, orders: u64) {
+        self.orders = orders;
+    }
+
     /// An order id (`112611230001`) and the exchange's id of the same order.
     pub(super) fn order(&mut self, now: Timestamp) -> (String, String) {
         self.orders += 1;

@@ -126,6 +126,8 @@ pub struct Options {
     pub accounts: Vec<Account>,
     /// How the login behaves from the start.
     pub login: LoginRules,
+    /// How many orders have numbers already: a broker that is started anew on one day would give them again.
+    pub orders_before: u64,
 }
 
 impl Default for Options {
@@ -137,6 +139,7 @@ impl Default for Options {
             hosts: Self::broker_hosts(),
             accounts: Vec::new(),
             login: LoginRules::default(),
+            orders_before: 0,
         }
     }
 }
@@ -301,6 +304,7 @@ impl Sandbox {
             world: Mutex::new(world::World::new(options.login)),
         });
         let sandbox = Self { inner: Arc::clone(&inner) };
+        inner.world().desk.ids.go_on_from(options.orders_before);
         for account in options.accounts {
             sandbox.add_account(account);
         }

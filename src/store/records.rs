@@ -12,7 +12,7 @@
 //! | 0 | `meta` | `sequence` | number of the last group of changes written | |
 //! | 0 | `meta` | `all_halted` | why all accounts are halted, and since when | |
 //! | 1 | `pools` | pool name | both prefixes, when made | |
-//! | 2 | `accounts` | account name | nickname, platform, client id, halt, pin, when made, what makes a repeat, how often changed | |
+//! | 2 | `accounts` | account name | nickname, platform, client id, halt, pin, when made, what makes a repeat, what becomes of streams, how often changed | |
 //! | 3 | `credentials` | account name | PIN, TOTP secret, phone, API key and secret, when each was given | yes |
 //! | 4 | `client_ids` | client id | the account that has it (a client id is taken once) | |
 //! | 5 | `pairs` | account name | both addresses, the pool they came from, when given | |
@@ -42,7 +42,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, Role, SourceAddr};
+use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, Role, SourceAddr, StreamsMode};
 
 use super::seal;
 
@@ -171,6 +171,9 @@ pub struct AccountRecord {
     /// What makes a write of it a repeat. Absent where it is the default.
     #[serde(default, skip_serializing_if = "RepeatsBy::is_default")]
     pub repeats_by: RepeatsBy,
+    /// What becomes of its WebSockets when the broker's side ends. Absent where it is the default.
+    #[serde(default, skip_serializing_if = "StreamsMode::is_default")]
+    pub streams: StreamsMode,
     /// How often its settings were changed. Absent where they were not since this is counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub changes: u64,
@@ -279,6 +282,7 @@ mod tests {
             pin: Some(Role::Secondary),
             created_at: at(1),
             repeats_by: RepeatsBy::AnyId,
+            streams: StreamsMode::PassOn,
             changes: 0,
         };
         let expected = concat!(

@@ -27,6 +27,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::folder;
+use crate::domain::pasted;
+use crate::domain::secret::ExposeSecret;
 
 const VERSION: u8 = 1;
 const NONCE: usize = 24;
@@ -129,11 +131,12 @@ impl MasterKey {
     }
 
     /// # Errors
-    /// [`SealError::Malformed`] unless the text is 64 hexadecimal digits, with or
-    /// without blanks around them.
+    /// [`SealError::Malformed`] unless the text is 64 hexadecimal digits, whatever
+    /// people have around them.
     pub fn from_hex(text: &str) -> Result<Self, SealError> {
         let mut key = Zeroizing::new([0; 32]);
-        let lower = Zeroizing::new(text.trim().to_ascii_lowercase());
+        let digits = pasted::read(pasted::Kind::Key, text).map_err(|_| SealError::Malformed)?;
+        let lower = Zeroizing::new(digits.expose_secret().to_ascii_lowercase());
         if lower.len() != 64 {
             return Err(SealError::Malformed);
         }

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use jiff::Timestamp;
 
 use crate::domain::time::micros;
-use crate::domain::{AccountName, Authority, OrderChanges, Outcome, Role, SourceAddr};
+use crate::domain::{AccountName, Authority, LocalAddress, OrderChanges, Outcome, Role};
 
 /// What is known of a request while it is served, and what is told of it at its end: in the access line, the metrics and
 /// the reply's headers. No query, no header and no body: they hold secrets. No `Debug`: its path has its query.
@@ -35,10 +35,10 @@ pub struct Access {
     pub code: Option<&'static str>,
     /// What the caller was told of that.
     pub reason: Option<String>,
-    /// The leg it left by.
+    /// The leg it left by; none over IPv4.
     pub leg: Option<Role>,
     /// The address it left from.
-    pub source: Option<SourceAddr>,
+    pub source: Option<LocalAddress>,
     /// What is known of an order write.
     pub outcome: Option<Outcome>,
     /// The request that did what this one was answered with, if it was a repeat.

@@ -1,4 +1,4 @@
-//! What happens, for whoever watches (`/v1/events`): tokens, legs, orders, validations.
+//! What happens, for whoever watches (`/v1/events`): tokens, legs, orders, validations, WebSockets.
 //!
 //! The last `KEPT` are kept, each with a number that rises by one, so that a watcher who was away goes on where it
 //! was and is told what it has missed. Bounded: who reads too slowly loses the oldest and is told how many. Nobody who
@@ -34,11 +34,13 @@ pub enum Subject {
     Order,
     /// What a validation found.
     Validation,
+    /// A WebSocket that was opened, ended or was refused.
+    Stream,
 }
 
 impl Subject {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Token, Self::Leg, Self::Order, Self::Validation];
+    pub const ALL: [Self; 5] = [Self::Token, Self::Leg, Self::Order, Self::Validation, Self::Stream];
 
     /// The word in the API. Never changes.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +49,7 @@ impl Subject {
             Self::Leg => "leg",
             Self::Order => "order",
             Self::Validation => "validation",
+            Self::Stream => "stream",
         }
     }
 }

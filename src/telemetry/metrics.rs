@@ -253,7 +253,11 @@ impl Metrics {
             kind: if access.write { "order" } else { "other" },
             status,
             code: access.code.unwrap_or(if access.upstream.is_some() { "broker" } else { "gateway" }),
-            leg: access.leg.map_or("none", Role::as_str),
+            leg: match (access.leg, access.source) {
+                (Some(leg), _) => leg.as_str(),
+                (None, Some(_)) => "ipv4",
+                (None, None) => "none",
+            },
         };
         match self.usual.iter().find(|(usual, _)| *usual == labels) {
             Some((_, counter)) => counter.inc(),

@@ -2,11 +2,13 @@
 
 pub mod accepting;
 pub mod access;
+pub mod account_streams;
 pub mod events;
 pub mod history;
 mod logs;
 mod metrics;
 mod seldom;
+pub mod stream_reporter;
 pub mod streams;
 pub mod totals;
 

@@ -10,7 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::domain::{AccountName, Role, SourceAddr, lock};
+use super::account_streams::AccountStreams;
+use crate::domain::{AccountName, LocalAddress, Role, lock};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
@@ -42,7 +43,8 @@ pub enum StreamRefusal {
 }
 
 impl StreamRefusal {
-    const fn as_str(self) -> &'static str {
+    /// The word in metrics and events. Never changes.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sockets => "sockets",
             Self::Pace => "pace",
@@ -60,14 +62,18 @@ pub struct StreamMetrics {
     dropped: Family<KindLabels, Counter>,
     refused: Family<ReasonLabels, Counter>,
     ended: Family<ReasonLabels, Counter>,
+    reconnected: Family<ReasonLabels, Counter>,
+    not_reconnected: Family<ReasonLabels, Counter>,
     counters: Mutex<HashMap<&'static str, Arc<StreamCounters>>>,
 }
 
-/// The counters of a kind, found once for each socket.
-#[derive(Debug)]
+/// The counters of a kind, found once for each socket. The default ones are nobody's.
+#[derive(Clone, Debug, Default)]
 pub struct StreamCounters {
     messages: [Counter; 2],
     bytes: [Counter; 2],
+    /// Those of the account that the socket is of, and the kind's word.
+    account: Option<(Arc<AccountStreams>, &'static str)>,
 }
 
 impl StreamCounters {
@@ -78,6 +84,9 @@ impl StreamCounters {
                 counter.inc_by(more);
             }
         }
+        if let Some((account, kind)) = &self.account {
+            account.add(kind, messages, bytes);
+        }
     }
 }
 
@@ -86,10 +95,14 @@ impl StreamMetrics {
         registry.register("streams", "WebSockets that are open", self.open.clone());
         registry.register("stream_messages", "Messages that WebSockets passed on", self.messages.clone());
         registry.register("stream_bytes", "Bytes of the frames of WebSockets", self.bytes.clone());
-        let help = "Messages of callers of order updates that were dropped: no login, or another one";
+        let help = "Messages of callers that were dropped: no login of order updates, or without a broker to hear them";
         registry.register("stream_messages_dropped", help, self.dropped.clone());
         let help = "WebSockets that were refused before their handshake was sent, because of the broker's limits";
         registry.register("streams_refused", help, self.refused.clone());
+        let help = "WebSockets whose broker's side was opened again, by why it had ended";
+        registry.register("stream_reconnects", help, self.reconnected.clone());
+        let help = "WebSockets whose broker's side could not be opened again, by why it had ended";
+        registry.register("stream_reconnects_failed", help, self.not_reconnected.clone());
         registry.register("streams_ended", "WebSockets that have ended", self.ended.clone());
     }
 
@@ -103,15 +116,31 @@ impl StreamMetrics {
         self.refused.get_or_create(&ReasonLabels { kind, reason: why.as_str() }).inc();
     }
 
+    /// The broker's side of one was opened again.
+    pub fn reconnected(&self, kind: &'static str, reason: &'static str) {
+        self.reconnected.get_or_create(&ReasonLabels { kind, reason }).inc();
+    }
+
+    /// The broker's side of one could not be opened again.
+    pub fn not_reconnected(&self, kind: &'static str, reason: &'static str) {
+        self.not_reconnected.get_or_create(&ReasonLabels { kind, reason }).inc();
+    }
+
     /// Where a socket of this kind counts what it passes on.
     pub fn counters(&self, kind: &'static str) -> Arc<StreamCounters> {
         let made = || {
             let of = |family: &Family<DirectionLabels, Counter>| {
                 ["caller", "broker"].map(|from| family.get_or_create(&DirectionLabels { kind, from }).clone())
             };
-            Arc::new(StreamCounters { messages: of(&self.messages), bytes: of(&self.bytes) })
+            Arc::new(StreamCounters { messages: of(&self.messages), bytes: of(&self.bytes), account: None })
         };
         Arc::clone(lock(&self.counters).entry(kind).or_insert_with(made))
+    }
+
+    /// The same for a socket of this account, which are counted there too.
+    pub fn counters_of(&self, kind: &'static str, account: &Arc<AccountStreams>) -> Arc<StreamCounters> {
+        let counters = StreamCounters::clone(&self.counters(kind));
+        Arc::new(StreamCounters { account: Some((Arc::clone(account), kind)), ..counters })
     }
 
     /// One has ended.
@@ -130,10 +159,10 @@ pub struct StreamOwner {
     pub account: AccountName,
     /// Its kind's word.
     pub kind: &'static str,
-    /// The leg that it goes by.
+    /// The leg that it goes by; none over IPv4.
     pub leg: Option<Role>,
     /// The address that it leaves from.
-    pub source: Option<SourceAddr>,
+    pub source: Option<LocalAddress>,
 }
 
 /// How a socket ended. In pairs: first what the caller said, then the broker.
@@ -153,6 +182,8 @@ pub struct StreamEnd {
     pub bytes: [u64; 2],
     /// Of the caller's messages, those that were not passed on.
     pub dropped: u64,
+    /// How often the broker's side was opened again.
+    pub reconnects: u32,
 }
 
 impl StreamEnd {
@@ -176,7 +207,56 @@ impl StreamEnd {
             bytes_from_caller,
             bytes_from_broker,
             dropped = (self.dropped > 0).then_some(self.dropped),
+            reconnects = (self.reconnects > 0).then_some(self.reconnects),
             "websocket ended"
         );
+    }
+}
+
+/// The broker's side of a socket ended, and was opened again or could not be.
+#[derive(Clone, Debug)]
+pub struct StreamReconnect<'a> {
+    /// Why it had ended, a word of the list that ends have.
+    pub why: &'static str,
+    /// How many handshakes it took, with those of ends shortly before.
+    pub tries: u32,
+    /// How long there was none.
+    pub away: Duration,
+    /// How many instruments it was subscribed to when it ended, each counted for every mode.
+    pub instruments: usize,
+    /// Why it could not be opened again, if it could not.
+    pub failed: Option<&'a str>,
+}
+
+impl StreamReconnect<'_> {
+    /// Write the line.
+    pub fn log(&self, owner: &StreamOwner) {
+        let away_ms = u64::try_from(self.away.as_millis()).unwrap_or(u64::MAX);
+        if let Some(detail) = self.failed {
+            tracing::warn!(
+                request_id = &*owner.request_id,
+                account = owner.account.as_str(),
+                service = owner.kind,
+                why = self.why,
+                detail,
+                tries = self.tries,
+                away_ms,
+                "websocket not reconnected"
+            );
+        } else {
+            tracing::info!(
+                target: "sixgate::access",
+                request_id = &*owner.request_id,
+                account = owner.account.as_str(),
+                service = owner.kind,
+                leg = owner.leg.map(Role::as_str),
+                source = owner.source.map(|source| source.to_string()),
+                why = self.why,
+                tries = self.tries,
+                away_ms,
+                instruments = self.instruments,
+                "websocket reconnected"
+            );
+        }
     }
 }

@@ -253,13 +253,17 @@ impl TokenCell {
         }
     }
 
-    /// Wait until nothing is under way, or `by`. Cancel-safe.
+    /// Wait until no login is under way, or `by`. One that waits for its code and begins before is waited for too.
+    /// Cancel-safe.
     pub async fn wait_until_idle(&self, by: Instant) -> TokenStatus {
+        let left =
+            SignedDuration::try_from(by.saturating_duration_since(Instant::now())).unwrap_or(SignedDuration::MAX);
+        let before = steady::now().saturating_add(left).unwrap_or(Timestamp::MAX);
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
             let standing = self.standing();
-            if !standing.is_moving() || tokio::time::timeout_at(by, changed).await.is_err() {
+            if !standing.is_moving_before(before) || tokio::time::timeout_at(by, changed).await.is_err() {
                 return standing;
             }
         }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
-use super::lifecycle::{State, Trouble};
+use super::lifecycle::{State, Trouble, Why};
 
 /// Where an account's token stands, as its keeper last said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,12 @@ impl TokenStatus {
     /// The word in the API.
     pub fn word(&self) -> &'static str {
         self.state.as_ref().map_or("absent", State::as_str)
+    }
+
+    /// Is a login under way, or about to be before `by` for which nothing is wanted but its code?
+    pub(super) fn is_moving_before(&self, by: Timestamp) -> bool {
+        let wants_code = matches!(&self.state, Some(State::Waiting { until, why: Why::NextCode }) if *until < by);
+        wants_code || self.is_moving()
     }
 
     /// Is a login under way or about to be?

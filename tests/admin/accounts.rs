@@ -108,7 +108,7 @@ fn accounts_are_found_by_text_state_and_problem_and_the_worst_come_first() {
     let halted = find("problem=halted").body;
     assert_eq!((&halted["counts"]["all"], &halted["counts"]["matching"]), (&json!(3), &json!(1)));
     let alpha = api.get("/v1/accounts/alpha").is(200);
-    assert_eq!(alpha.body["problems"], json!(["needs_person", "leg_tripped", "no_token", "not_validated"]));
+    assert_eq!(alpha.body["problems"], json!(["needs_person", "no_token", "leg_tripped", "not_validated"]));
 
     // With a token only gamma.1 and beta lack something that a person must do: they have no pair.
     let token = super::api::token("1000000001", super::DAY);

@@ -233,5 +233,5 @@ pub(crate) fn token(client_id: &str, seconds_left: i64) -> String {
     let exp = jiff::Timestamp::now().as_second() + seconds_left;
     let claims = json!({ "iss": "dhan", "exp": exp, "tokenConsumerType": "SELF", "dhanClientId": client_id });
     let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-    format!("{}.{}.{}", part(r#"{"typ":"JWT","alg":"HS512"}"#), part(&claims.to_string()), part("a signature"))
+    format!("{}.{}.{}", part(r#"{"typ":"JWT","alg":"HS512"}"#), part(&claims.to_string()), part(&"s".repeat(64)))
 }

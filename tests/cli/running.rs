@@ -55,6 +55,33 @@ fn check_finds_a_pool_that_a_start_would_refuse() {
     assert!(said.err.contains("master key"), "{said:?}");
 }
 
+/// A listener that answers nobody is found by its callers, one by one.
+#[test]
+fn check_says_what_a_transparent_listener_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let shell = Shell::new(dir.path(), None);
+    shell.file(
+        "gate.toml",
+        "[state]\npath = \"state\"\n[[listener]]\naddress = \"127.0.0.1:443\"\naccount = \"alpha\"\ntransparent = true\n\
+         [proxy]\nintercept = false\n",
+    );
+    let check = shell.command(&["check", "--config", "gate.toml"]);
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let mut command = std::process::Command::new("setpriv");
+        command.arg("--bounding-set=-net_admin,-net_raw").arg(check.get_program()).args(check.get_args());
+        command.current_dir(dir.path());
+        command
+    } else {
+        check
+    };
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    for words in ["listener.0.transparent: nftables TPROXY", "CAP_NET_ADMIN", "proxy.intercept is false"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
 /// An address that is registered by mistake is there for a week.
 #[test]
 fn register_asks_first_and_is_done_only_when_meant() {
@@ -65,7 +92,7 @@ fn register_asks_first_and_is_done_only_when_meant() {
     let done = json!({ "primary": slot, "secondary": slot, "changes": [] });
     let server = Canned::start(move |line| match line {
         "GET /v1/accounts/alpha" => Some(Reply::json(&account)),
-        "PUT /v1/accounts/alpha/registration" => Some(Reply::json(&done)),
+        "GET /v1/accounts/alpha/registration" | "PUT /v1/accounts/alpha/registration" => Some(Reply::json(&done)),
         other => panic!("{other}"),
     });
     let shell = Shell::at(&server, dir.path());

@@ -31,7 +31,7 @@ pub(super) fn three(dir: &Path) -> (Process, String, Vec<(String, String)>) {
         ("SIXGATE_ORDERS_RESPONSE_TIMEOUT", "2s"),
         ("SIXGATE_ORDERS_RECONCILE_FOR", "1s"),
     ];
-    let sandbox = start(dir, &["serve", "--sandbox", "--accounts", "3"], &settings);
+    let sandbox = start(dir, &["serve", "--sandbox", "--accounts", "3", "--state", "demo-state"], &settings);
     let text = wait_for("it says what there is", LIMIT, || {
         let output = sandbox.output();
         output.contains("Ctrl-C").then_some(output)
@@ -76,6 +76,17 @@ fn a_sandbox_has_several_accounts_that_commands_find_and_faults_befall() {
     assert_eq!(status.line("accounts"), ["accounts", "3,", "of", "which", "0", "cannot", "trade"]);
     assert_eq!(shell.run(&["status", "--json"]).ends(0).json()["cannot_trade"], json!([]));
     assert!(shell.run(&["journal", "list"]).ends(0).out.contains("first-demo3"));
+    // The sandbox's own addresses, pins and folder are as they should be, and nobody is sent to keep them.
+    let examined = shell.run(&["doctor", "--json"]);
+    let checks = examined.json()["checks"].as_array().unwrap().clone();
+    for id in
+        ["few_addresses", "not_global", "no_aaaa", "name_overridden", "not_kept_at_boot", "state_folder", "port_taken"]
+    {
+        let check = checks.iter().find(|check| check["id"] == id).unwrap();
+        assert_eq!(check["result"], "ok", "{check}");
+    }
+    let nicknames = shell.run(&["account", "list", "--json"]).ends(0).out;
+    assert!(nicknames.contains("Sandbox demo\"") && nicknames.contains("Sandbox demo 3"), "{nicknames}");
     shell.run(&["reload"]).fails(1, &["without a configuration file", "409 no_file"]);
 
     let (name, key) = &keys[1];
@@ -114,6 +125,45 @@ fn a_sandbox_has_several_accounts_that_commands_find_and_faults_befall() {
     shell
         .run(&["sandbox", "fault", "lost", "--control", "http://127.0.0.1:9"])
         .fails(1, &["is `sixgate serve --sandbox`"]);
+}
+
+/// Whoever tries it wants to make an account, and not only to see ours.
+#[test]
+fn a_sandbox_has_customers_and_addresses_for_accounts_that_people_make() {
+    let dir = tempfile::tempdir().unwrap();
+    let shell = Shell::new(dir.path(), None);
+    let (mut sandbox, listener, _) = three(dir.path());
+    let text = sandbox.output();
+    let line =
+        |words: &str| text.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words}: {text}"));
+    assert!(line("client ids 1000900001 to 1000900003").contains("PIN 123456"), "{text}");
+    let totp = line("Auto Assign IP has addresses").split(';').next().unwrap().to_owned();
+    shell.file("pin", "123456");
+    shell.file("totp", &totp);
+    let login = ["--platform", "DHAN_V2_AT_IPV6", "--pin-file", "pin", "--totp-secret-file", "totp"];
+    let create = [&["account", "create", "mine", "--client-id", "1000900001", "--assign-pair"], &login[..]].concat();
+    let half = ["account", "create", "half", "--client-id", "1000900002", "--platform", "DHAN_V2_AT_IPV6"];
+    shell.run(&half).fails(1, &["pin: is missing", "totp_secret: is missing", "(422 unusable)"]);
+    shell.run(&create).ends(0);
+    shell.run(&["register", "mine", "--yes"]).ends(0);
+    shell.run(&["validate", "mine"]).ends(0);
+    let key = shell.run(&["key", "create", "mine", "--json"]).ends(0).json()["key"].as_str().unwrap().to_owned();
+    let reply = order(&listener, "mine", &key, "mine-1");
+    assert!(reply.contains("sixgate-outcome: executed") && reply.contains(":b1::"), "{reply}");
+
+    // The next run's broker is a new one, and knows it again.
+    assert_eq!(sandbox.terminate().code(), Some(0));
+    let host = own_address();
+    let (listener, admin) = (format!("{host}:8080"), format!("{host}:8081"));
+    let settings = [("SIXGATE_LISTENER_0_ADDRESS", &*listener), ("SIXGATE_ADMIN_ADDRESS", &*admin)];
+    let sandbox = start(dir.path(), &["serve", "--sandbox", "--state", "demo-state"], &settings);
+    let keyed = wait_for("it says what there is", LIMIT, || {
+        let (_, after) =
+            sandbox.output().split_once("Programs reach it by http://").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
+        after.contains("Ctrl-C").then(|| after.split(',').next().unwrap().to_owned())
+    });
+    let reply = order(&keyed, "mine", &key, "mine-2");
+    assert!(reply.contains("sixgate-outcome: executed") && reply.contains(":b1::"), "{reply}");
 }
 
 /// What is pasted has to be what a gateway takes.

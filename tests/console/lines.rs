@@ -95,7 +95,9 @@ fn what_is_shown_for_a_new_key_works_when_it_is_pasted() {
         for ((language, blocks), (_, program)) in shown.iter().zip(LANGUAGES) {
             let program = program.map(|program| put_program(&folder, program)).unwrap_or_default();
             // What is no line of a shell is a part of the program, which has it already.
-            let lines: Vec<&String> = blocks.iter().filter(|block| !program.contains(block.as_str())).collect();
+            let flat = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+            let program = flat(&program);
+            let lines: Vec<&String> = blocks.iter().filter(|block| !program.contains(&flat(block))).collect();
             let [lines] = lines.as_slice() else { panic!("{language}: {blocks:#?}") };
             assert_eq!(lines.contains("sgk_"), has_key, "{language}: {lines}");
             let output = page.bash(&format!("cd reader\n{lines}"));

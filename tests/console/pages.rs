@@ -102,8 +102,14 @@ fn all_are_halted_on_a_page_that_asks_and_trade_again_on_the_same() {
     assert_eq!(running.api.get("/v1/halt").is(200).body["accounts_halted"], 2);
     assert!(desk.get("/console/halt-all").has("2 of 2 are halted now"));
     let page = desk.post("/console/halt-all", &[("halted", "false")]);
-    assert!(page.has("Halt all…"), "{page:?}");
+    assert!(page.has("Halt All…"), "{page:?}");
     assert_eq!(running.api.get("/v1/halt").is(200).body["accounts_halted"], 0);
+    // Who looks later reads which of the two it was, and why; of an account too.
+    let told = desk.get("/console/changes");
+    assert!(told.has("<div>halt all</div>") && told.has("<div>let all trade again</div>"), "{told:?}");
+    assert!(told.has("broker is down"), "{told:?}");
+    let of_one = desk.get("/console/accounts/alpha");
+    assert!(of_one.has("halt all") && of_one.has("let all trade again") && of_one.has("broker is down"), "{of_one:?}");
     let mut viewer = running.signed_in("viewer.token");
     assert!(!viewer.get("/console").has("halt-all"));
     assert_eq!(viewer.get("/console/halt-all").status, 403);
@@ -129,7 +135,8 @@ fn pools_are_made_shown_and_deleted_and_an_address_is_forgotten_by_name() {
     );
     let good = [("name", "new"), ("primary", "2001:db8:b1::/64"), ("secondary", "2001:db8:b2::/64")];
     let made = person.post("/console/pools", &good);
-    assert!(made.path == "/console/machine" && made.has("The pool new is there"), "{made:?}");
+    assert!(made.path == "/console/pools" && made.has("The pool new is there"), "{made:?}");
+    assert!(made.has("ip -6 route replace local 2001:db8:b1::/64 dev lo"), "no way on: {made:?}");
     let page = person.get("/console/pools");
     assert!(page.has("/console/pools/new/delete"), "{page:?}");
     let page = person.post("/console/pools/new/delete", &[]);
@@ -199,26 +206,27 @@ fn first_steps_follow_the_gateway_s_real_state() {
             "Addresses",
             "This machine answers for them",
             "First account",
+            "Logged in",
             "Registered at Dhan",
-            "Logged in and valid",
+            "Validated",
             "Your program connected",
         ];
         titles.map(|title| list.contains(&format!("<p>✔ <strong>{title}</strong>")))
     };
     let page = person.get("/console");
-    assert_eq!(steps(&page), [true, false, true, false, false, false], "{page:?}");
+    assert_eq!(steps(&page), [true, false, true, false, false, false, false], "{page:?}");
     assert!(page.has("Waiting for the first request") && page.has("/console/accounts/alpha/registration"), "{page:?}");
     running.api.delete("/v1/accounts/alpha").is(204);
     running.api.delete("/v1/pools/main").is(204);
     let page = person.get("/console");
-    assert_eq!(steps(&page), [false; 6], "{page:?}");
+    assert_eq!(steps(&page), [false; 7], "{page:?}");
     assert!(page.has("What did your provider give you?") && page.has("There is no account yet."), "{page:?}");
     let wrong = person.post("/console/first-run/halves", &[("prefix", "my network")]);
     assert!(wrong.has("is no prefix that can be halved"), "{wrong:?}");
     let made = person.post("/console/first-run/halves", &[("prefix", "2001:db8:1:2::/64")]);
     assert!(steps(&made)[0], "{made:?}");
     assert!(running.api.get("/v1/pools/main").is(200).raw.contains("2001:db8:1:2:8000::/65"));
-    for step in ["Answers", "Account", "Registered", "Valid", "Connected"] {
+    for step in ["Answers", "Account", "LoggedIn", "Registered", "Valid", "Connected"] {
         person.post("/console/first-run/skip", &[("step", step), ("skip", "true")]);
     }
     assert!(!person.get("/console").has("id=\"first-steps\""), "it is shown though all of it is done or skipped");
@@ -265,6 +273,15 @@ fn evidence_without_orders_says_so_and_the_chain_is_checked_on_request() {
     assert!(page.has("was not checked since") && page.has("From day"), "{page:?}");
     assert!(desk.get("/console/evidence?account=alpha").has("No line."));
     assert!(desk.get("/console/evidence?account=al+pha").has("That is no account"));
+    running.api.patch("/v1/accounts/alpha", json!({ "nickname": "Alpha's own" })).is(200);
+    for path in ["/console/evidence", "/console/orders"] {
+        let empty = if path.ends_with("orders") { "No order matches." } else { "Found of alpha" };
+        let found = desk.get(&format!("{path}?account=alpha%27s+OWN"));
+        assert!(found.has(empty) && found.has("<option value=\"alpha\">"), "{found:?}");
+        assert!(desk.get(&format!("{path}?account=zeta")).has("No account is called zeta"), "{path}");
+    }
+    let backwards = desk.get("/console/evidence?account=alpha&from=2026-11-30&to=2026-11-29");
+    assert!(backwards.has("That day is before the first."), "{backwards:?}");
     assert!(desk.get("/console/evidence?account=alpha&from=today").has("That is no day"));
     desk.post("/console/evidence/check", &[]);
     wait_until("the chain was checked", LIMIT, || desk.get("/console/evidence").has("Chain good"));
@@ -295,5 +312,18 @@ fn the_navigation_leads_to_every_part_in_its_order() {
         let path = path.split('"').next().unwrap();
         let shown = person.get(path);
         assert!(shown.status == 200 && shown.has("aria-current=\"page\""), "{path}: {shown:?}");
+    }
+}
+
+/// An open page fetches its own address anew. A reply without a page was read as XML, and the browser's own error message
+/// there has styles that the policy forbids.
+#[test]
+fn what_only_takes_a_form_is_a_page_that_says_so() {
+    let running = start("");
+    let mut person = running.signed_in("admin.token");
+    for path in ["/console/accounts/alpha/consent", "/console/validate-all/stop", "/console/look/totp"] {
+        let page = person.get(path);
+        assert!(page.status == 405 && page.has("Nothing to open here"), "{path}: {page:?}");
+        assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{path}: {page:?}");
     }
 }

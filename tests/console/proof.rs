@@ -38,7 +38,10 @@ fn an_unknown_order_stands_on_every_page_until_a_person_says_what_became_of_it()
         assert!(page.has("Nobody knows") && page.has(&unknown), "{path}: {page:?}");
     }
     let page = person.get(&unknown);
-    assert!(page.has("Mark as settled") && page.has("Look in the order book") && !page.has("Ask Dhan now"), "{page:?}");
+    assert!(page.has("Mark as settled") && page.has("Look in the order book") && page.has("Ask Dhan now"), "{page:?}");
+    // Its reply, which had Dhan's id, was lost: it is asked for by the id that it was sent with.
+    let asked = person.post(&format!("{unknown}/ask"), &[]);
+    assert!(asked.has("Dhan says") && asked.has("no order of that id"), "{asked:?}");
     // A viewer sees all of it, and neither asks nor says what became of it.
     let mut viewer = Person::at(&At::Unix(dir.join("admin.sock")));
     viewer.sign_in(std::fs::read_to_string(dir.join("state/viewer.token")).unwrap().trim());
@@ -55,6 +58,7 @@ fn an_unknown_order_stands_on_every_page_until_a_person_says_what_became_of_it()
     let page = person.post(&format!("{unknown}/settle"), &fields);
     assert!(page.path == unknown && page.has("not in the order book &lt;b&gt;"), "{page:?}");
     assert!(!page.has("Nobody knows") && !page.has("<h2 id=\"settle\""), "{page:?}");
+    assert!(!page.has("Look in the order book before"), "somebody has looked: {page:?}");
     assert!(page.has("Settled ") && page.has(" by admin: "), "who it was: {page:?}");
 
     let sent = format!("/console/orders/{}", good.header("sixgate-request-id"));

@@ -74,7 +74,7 @@ fn a_token_that_was_replaced_is_told_with_its_clock_or_the_way_to_another() {
     let mut browser = Browser::sign_in(&world, "admin");
     let page =
         shows(&mut browser, "/console/accounts/a2", "Another login replaced this token. The gateway logs in again");
-    page.has(&["Waiting for its next try at", "Paste a token"]);
+    page.has(&["allows one login in two minutes. The next try is at", "Paste a token"]);
 }
 
 /// `Please regenerate the API token`.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Host, config, has};
+use super::{Host, config, gateway_has_a_unit, has};
 use crate::support::forbid;
 use crate::support::net::Ns;
 use crate::support::world::{World, pins};
@@ -69,6 +69,7 @@ fn a_container_without_the_addresses_is_told_as_one() {
 #[test]
 fn sockets_that_are_forbidden_are_told_and_what_needs_them_is_unknown() {
     let host = Host::up();
+    gateway_has_a_unit(&host);
     for (family, id) in [
         (forbid::NETLINK, "netlink_forbidden"),
         (forbid::UNIX, "unix_sockets_forbidden"),

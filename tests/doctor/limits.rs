@@ -1,6 +1,6 @@
 //! The clock, and what the kernel allows.
 
-use super::{Host, config, has};
+use super::{Host, config, gateway_has_a_unit, has};
 use crate::support::world::pins;
 use jiff::SignedDuration;
 
@@ -18,12 +18,14 @@ fn a_clock_that_is_off_is_told_by_the_brokers() {
 #[test]
 fn too_few_descriptors_are_told_with_how_many_it_takes() {
     let mut host = Host::up();
+    gateway_has_a_unit(&host);
     // So that it takes no more than this test may have.
     host.configure(&config(&format!("{}[proxy]\nmax_connections = 100\n", pins())));
     host.before = ["prlimit", "--nofile=256:256", "--"].map(str::to_owned).to_vec();
     let finding = host.finds("descriptors");
     let command = finding["commands"][1].as_str().unwrap();
     let wanted = command.split("LimitNOFILE=").nth(1).unwrap().split('\'').next().unwrap();
+    assert!(finding["commands"].to_string().contains("# systemctl restart sixgate"), "{finding}");
     host.before = vec!["prlimit".to_owned(), format!("--nofile={wanted}:{wanted}"), "--".to_owned()];
     host.is_gone("descriptors");
 }

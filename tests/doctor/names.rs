@@ -1,6 +1,6 @@
 //! Name service.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{Host, config, has};
 use crate::support::name_server::{NameServer, Says};
@@ -113,4 +113,39 @@ fn pins_are_told_until_they_are_gone() {
     has(&host.finds("name_overridden"), "what", "egress.resolve pins");
     host.configure(&config(""));
     host.is_gone("name_overridden");
+}
+
+/// A feed without an IPv6 address is told with the line that mends it, and what is sent over IPv4 then is looked at too.
+#[test]
+fn a_host_with_only_an_ipv4_address_is_mended_by_the_configuration_and_its_source_is_looked_at() {
+    let (host, one, two) = with_servers();
+    let ipv4 = Ipv4Addr::new(18, 0, 0, 20);
+    for server in [&one, &two] {
+        server.says_of("api-feed.dhan.co", Says::Ipv4(ipv4));
+        server.says_of("api.dhan.co", Says::Ipv4(ipv4));
+    }
+    let said = host.examine();
+    let all = said.checks["no_aaaa"]["findings"].to_string();
+    assert!(all.contains("\\\"api-feed.dhan.co\\\" = \\\"192.0.2.7\\\""), "{all}");
+    assert!(!all.contains("\\\"api.dhan.co\\\" ="), "orders never leave over IPv4: {all}");
+    for server in [&one, &two] {
+        server.says_of("api.dhan.co", Says::address(BROKER));
+    }
+    host.configure(&config("[egress.ipv4_hosts]\n\"api-feed.dhan.co\" = \"192.0.2.7\""));
+    let finding = host.finds("ipv4_source_missing");
+    let command = finding["commands"][0].as_str().unwrap().replace("INTERFACE", "uplink1");
+    host.net.ip(Ns::Broker, "address add 192.0.2.20/24 dev downlink1");
+    host.net.ip(Ns::Broker, &format!("address add {ipv4}/32 dev lo"));
+    host.shell(&command);
+    has(&host.finds("ipv4_unreachable"), "what", "192.0.2.7");
+    host.ip("route add 192.0.2.20/32 dev uplink1 src 192.0.2.7");
+    host.ip(&format!("route add {ipv4}/32 via 192.0.2.20 dev uplink1"));
+    host.net.ip(Ns::Broker, "route replace 192.0.2.7/32 dev downlink1");
+    host.is_gone("ipv4_unreachable");
+    let said = host.examine();
+    assert_eq!(said.result("no_aaaa"), "ok", "{}", said.short());
+    for server in [&one, &two] {
+        server.says_of("api-feed.dhan.co", Says::address(BROKER));
+    }
+    has(&host.finds("ipv4_not_needed"), "fix", "egress.ipv4_hosts");
 }

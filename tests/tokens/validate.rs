@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -10,8 +11,10 @@ use sixgate::sandbox::{Action, Fault};
 use super::{becomes, world};
 use crate::support::caller::{Caller, connect, request};
 use crate::support::net::{self, Ns};
+use crate::support::wait_until;
 use crate::support::world::{World, automatic};
 
+const LIMIT: Duration = Duration::from_secs(30);
 const ACCOUNTS: u16 = 12;
 /// As `admin::validate` has it.
 const AT_ONCE: usize = 8;
@@ -71,7 +74,10 @@ fn every_account_is_validated_by_its_own_legs_a_few_at_once() {
         assert_eq!(own("/v2/profile"), BTreeSet::from([net::primary(n)]), "a{n}");
     }
     // The ninth begins when one of the first eight has been answered, not before.
-    let asked: Vec<_> = seen.iter().filter(|seen| seen.path_and_query == "/v2/profile").map(|seen| seen.at).collect();
+    // The account whose token is dead is asked about once more, by whoever keeps its token.
+    let mut accounts = BTreeSet::new();
+    let profiles = seen.iter().filter(|seen| seen.path_and_query == "/v2/profile");
+    let asked: Vec<_> = profiles.filter(|seen| accounts.insert(seen.account.clone())).map(|seen| seen.at).collect();
     assert_eq!(asked.len(), usize::from(ACCOUNTS));
     let slow = SignedDuration::from_millis(i64::try_from(SLOW).unwrap());
     for (first, ninth) in asked.iter().zip(asked.iter().skip(AT_ONCE)) {
@@ -93,4 +99,63 @@ fn every_account_is_validated_by_its_own_legs_a_few_at_once() {
     }
     assert_eq!(run("validate a1").0, Some(0));
     assert_eq!(run("validate a3").0, Some(1));
+}
+
+/// Whoever has just given PIN and TOTP secret is not told that there is no token, while the login is under way.
+#[test]
+fn what_needs_a_token_waits_for_the_login_that_is_under_way() {
+    let mut world = world();
+    world.broker.add_account(World::broker_account(1));
+    world.broker.fault(Fault::new(Action::Slow { ms: 3000 }).on("POST", "/app/generateAccessToken"));
+    world.add(1, &automatic());
+    let calls = [
+        ("GET", "/v1/accounts/a1/registration", 200),
+        ("GET", "/v1/accounts/a1/orders/112111182198", 404),
+        ("POST", "/v1/accounts/a1/validate", 200),
+    ];
+    std::thread::scope(|scope| {
+        for (method, path, wanted) in calls {
+            let admin = world.gateway.admin();
+            scope.spawn(move || {
+                let (status, answer) = admin.call(method, path, None);
+                assert_eq!(status, wanted, "{path}: {answer}");
+                assert!(status != 404 || answer["code"] == "order_not_found", "{answer}");
+            });
+        }
+    });
+    assert_eq!(world.gateway.admin().get("/v1/accounts/a1/token").1["state"], "live");
+}
+
+/// A token that is found dead is not shown as live for the rest of its day.
+#[test]
+fn a_token_that_a_validation_finds_dead_needs_a_person() {
+    let mut world = world();
+    let token = world.at_the_broker(1);
+    world.add(1, &json!({ "platform": "DHAN_V2_IPV6", "access_token": token }));
+    becomes(&world, "a1", "live");
+    world.broker.kill_token(&World::client_id(1));
+    let (status, checks) = world.gateway.admin().post("/v1/accounts/a1/validate", &json!({}));
+    assert_eq!((status, &checks["ok"]), (200, &json!(false)), "{checks}");
+    becomes(&world, "a1", "needs_person");
+}
+
+/// A broker that is wrong once must not end a day's trading because somebody looked.
+#[test]
+fn one_wrong_verdict_at_a_validation_stops_nobody() {
+    let mut world = world();
+    let token = world.at_the_broker(1);
+    world.add(1, &json!({ "platform": "DHAN_V2_IPV6", "access_token": token }));
+    becomes(&world, "a1", "live");
+    world.broker.clear_seen();
+    let body = json!({ "errorType": "Order_Error", "errorCode": "DH-906", "errorMessage": "Invalid Token" });
+    world.broker.fault(Fault::new(Action::Refuse { status: 400, body }).on("GET", "/v2/profile").times(1));
+    let (_, checks) = world.gateway.admin().post("/v1/accounts/a1/validate", &json!({}));
+    let token = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "token").unwrap();
+    assert_eq!(token["result"], "failed", "{checks}");
+    let asked = || world.broker.seen().iter().filter(|seen| seen.path_and_query == "/v2/profile").count();
+    wait_until("its keeper to ask", LIMIT, || asked() > 1);
+    becomes(&world, "a1", "live");
+    let (_, checks) = world.gateway.admin().post("/v1/accounts/a1/validate", &json!({}));
+    let token = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "token").unwrap();
+    assert_eq!(token["result"], "ok", "{checks}");
 }

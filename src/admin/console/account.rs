@@ -43,14 +43,14 @@ pub(super) async fn show(
         @if visitor.may(OperatorRole::Admin) {
             p { a.button.second href={ (path(&body.name)) "/edit" } { "Edit" } }
         }
-        (shown.section("now", "Now", "token leg validation order", &now::show(&shown)))
-        (shown.section("addresses", "Addresses", "leg validation", &addresses::show(&shown)))
-        (shown.section("login", "Login", "token", &login::show(&shown)))
+        (shown.section("now", "Now", "change token leg validation order", &now::show(&shown)))
+        (shown.section("addresses", "Addresses", "change leg validation", &addresses::show(&shown)))
+        (shown.section("login", "Login", "change token", &login::show(&shown)))
         (shown.section("checks", "Checks", "validation", &checks::show(&shown)))
-        (shown.section("keys", "Keys", "", &keys::show(&shown)))
+        (shown.section("keys", "Keys", "change", &keys::show(&shown)))
         (shown.section("orders", "Orders of today", "order", &orders))
         (shown.section("limits", "Limits", "order", &limits::show(&shown)))
-        (shown.section("history", "History", "", &history))
+        (shown.section("history", "History", "change", &history))
         @if visitor.may(OperatorRole::Admin) { (danger::show(&shown)) }
     };
     page::page(&console, &visitor, Part::Accounts, &body.name, &content)

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::sessions::{Flash, Undo};
 use super::act::{Act, act, lacks, not_done};
@@ -13,8 +13,9 @@ use super::call::{call, part};
 use super::context::Console;
 use super::form::Form;
 use super::shown::{no_such, path};
+use super::validating::{self, After};
 use super::visitor::Visitor;
-use super::{edit, page, validating};
+use super::{edit, page, words};
 use crate::domain::OperatorRole;
 
 /// Halt an account, or let it trade again.
@@ -61,8 +62,29 @@ pub(super) async fn log_in(
 ) -> Response {
     let (target, back) = (format!("/v1/accounts/{}/token/refresh", part(&name)), format!("{}#login", path(&name)));
     let body = json!({ "vouched": form.text("vouched") == "true" });
-    let done = "Asked for. What came of it stands under Login.";
-    act(&console, &visitor, Act { method: Method::POST, path: &target, body, back: &back, done }).await
+    match call(&console.api, &visitor.operator, Method::POST, &target, &body).await {
+        Ok(reply) => page::back(&console, &visitor, &back, came_of_login(&reply)),
+        Err(refused) => not_done(&console, &visitor, &back, refused),
+    }
+}
+
+/// What a login that was asked for came to, by the token's state after it.
+fn came_of_login(token: &Value) -> Flash {
+    let word = |member: &str| token.get(member).and_then(Value::as_str);
+    let until = word("waiting_until").and_then(|at| at.parse().ok()).map(words::exact_clock);
+    let (good, text) = match (word("state"), until) {
+        (Some("live"), _) => (true, "Logged in.".to_owned()),
+        (Some("waiting"), Some(until)) => (
+            false,
+            format!(
+                "Not before {until}: it waits for {}. It is tried then by itself.",
+                words::waits_for(word("waiting_for"))
+            ),
+        ),
+        (Some("minting" | "refreshing"), _) => (true, "Logging in: what comes of it stands under Login.".to_owned()),
+        _ => (false, "Not logged in: why stands under Login.".to_owned()),
+    };
+    Flash { good, text }
 }
 
 /// Log in the other way from now on, with a way back.
@@ -102,7 +124,7 @@ pub(super) async fn validate(
         return refused;
     }
     let Ok(account) = console.admin.account(&name) else { return no_such() };
-    validating::begin(&console, &visitor.operator, &account.name);
+    validating::begin(&console, &visitor.operator, &account.name, After::Other);
     (StatusCode::SEE_OTHER, [(LOCATION, format!("{}/progress", path(&name)))]).into_response()
 }
 

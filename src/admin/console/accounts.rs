@@ -8,11 +8,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::super::wire::{AccountBody, LegBody, TokenBody};
+use super::account_trouble::trouble_of;
 use super::call::part;
 use super::context::Console;
 use super::page::{self, Part};
 use super::visitor::Visitor;
-use super::{advice, first_run, words};
+use super::{first_run, words};
 use crate::accounts::Account;
 use crate::accounts::overview::{Counts, Overview, Position, Sort, Trouble, Wanted};
 use crate::broker::dhan::endpoints::RateClass;
@@ -84,11 +85,13 @@ pub(super) async fn list(
     let content = html! {
         (steps)
         h1 { "Accounts" }
-        (all_halted(&console))
-        (buttons(&visitor, any, console.admin.accounts.all_halted().is_some()))
+        div #all data-live="change" {
+            (all_halted(&console))
+            (buttons(&visitor, any, console.admin.accounts.all_halted().is_some()))
+        }
         @if any {
             (search(&filter))
-            div #accounts data-live="token leg validation account" {
+            div #accounts data-live="token leg validation change" {
                 (filters(&filter, &found.counts))
                 (table(&console, &visitor, &filter, &found))
             }
@@ -101,9 +104,13 @@ fn all_halted(console: &Console) -> Markup {
     let all = console.admin.accounts.all_halted();
     html! {
         @if let Some(all) = all {
-            p.flash.bad { (words::BAD) " All accounts are halted since " (page::time(all.since))
+            @let (halted, count) = (console.admin.accounts.halted(), console.admin.accounts.len());
+            p.flash.bad { (words::BAD) " All accounts " @if halted == count as u64 { "are" } @else { "were" } " halted "
+                @if halted == count as u64 { "since " } @else { "at " } (page::time(all.since))
                 @if !all.reason.is_empty() { ": " (all.reason) }
-                ". Cancels, exits and reads pass." }
+                ". "
+                @if halted != count as u64 { (words::number(halted as usize)) " of " (words::number(count)) " are halted now; new ones begin halted. " }
+                "Cancels, exits and reads pass." }
         }
     }
 }
@@ -114,7 +121,7 @@ fn buttons(visitor: &Visitor, any: bool, halted: bool) -> Markup {
             @if visitor.may(OperatorRole::Admin) { a.button href="/console/create" { "Create account" } }
             @if visitor.may(OperatorRole::Operator) && any {
                 a.button.second href="/console/validate-all" { "Validate All" }
-                a.button.second href="/console/halt-all" { @if halted { "Let all trade again…" } @else { "Halt all…" } }
+                a.button.second href="/console/halt-all" { @if halted { "Let all trade again…" } @else { "Halt All…" } }
             }
         }
     }
@@ -203,7 +210,7 @@ fn row(console: &Console, visitor: &Visitor, account: &Account) -> Markup {
                 }
             }
             td data-label="Orders today" { @if let Some(day) = used(console, account) { (words::number(day.used as usize)) } }
-            td data-label="Last trouble" { (trouble(account, &body)) }
+            td data-label="Last trouble" { (trouble_of(account, &body)) }
             @if visitor.may(OperatorRole::Operator) { td.actions { (actions(&body)) } }
         }
     }
@@ -219,7 +226,7 @@ fn actions(account: &AccountBody) -> Markup {
     };
     html! {
         button.quiet formaction={ (path) "/validate" } aria-label={ "Validate " (name) } { "Validate" }
-        @if account.halted { a.button.quiet href=(path) aria-label={ "Resume " (name) "…" } { "Resume…" } } @else {
+        @if account.halted { a.button.quiet href=(path) aria-label={ "Let it trade again…: " (name) } { "Let it trade again…" } } @else {
             button.quiet.bad formaction={ (path) "/halt" } name="halted" value="true" aria-label={ "Halt " (name) } { "Halt" }
         }
     }
@@ -229,52 +236,6 @@ fn actions(account: &AccountBody) -> Markup {
 fn used(console: &Console, account: &Account) -> Option<Usage> {
     let usage = console.admin.orders.gate(account.client_id()).usage();
     usage.into_iter().find(|usage| usage.class == RateClass::Order && usage.window.per.as_secs() == DAY)
-}
-
-/// The worst of what is wrong, and what to do.
-fn trouble(account: &Account, body: &AccountBody) -> Markup {
-    let tripped = body.legs.iter().find(|leg| leg.state != "admits");
-    let failed = body.validated.as_ref().and_then(|done| done.checks.iter().find(|check| check.result == "failed"));
-    html! {
-        @match account.troubles().worst() {
-            None => span.hint { "none" },
-            Some(Trouble::NeedsPerson | Trouble::NoToken) if body.pair.is_none() => { (words::BAD) " No addresses yet: give it two." }
-            Some(Trouble::NeedsPerson | Trouble::NoToken) => {
-                (words::BAD) " "
-                @match &body.token.last_error {
-                    Some(error) => { (words::sentence(advice::found(brief(&error.summary)))) " " span.hint { "See Login." } }
-                    None => "Not logged in: see Login.",
-                }
-            }
-            Some(Trouble::NotAlone) => {
-                (words::BAD) " "
-                @match (&body.elsewhere, &body.token.last_error) {
-                    (Some(found), _) => { (words::sentence(&found.summary)) }
-                    (None, Some(error)) => { (words::sentence(&error.summary)) }
-                    (None, None) => "Something else logs in to it.",
-                }
-            }
-            Some(Trouble::Halted) => {
-                (words::BAD) " Halted"
-                @if let Some(reason) = body.halt_reason.as_deref().filter(|reason| !reason.is_empty()) { ": " (reason) }
-                "."
-            }
-            Some(Trouble::LegTripped) => {
-                (words::BAD) " "
-                @match tripped.and_then(|leg| Some((words::role(leg.role), words::leg_reason(leg.reason?)))) {
-                    Some((role, reason)) => { (role) ": " (reason) ". " a href="/console/machine" { "See This machine" } }
-                    None => "One of its addresses is being tried again.",
-                }
-            }
-            Some(Trouble::ValidationFailed) => { (words::BAD) " " (failed.map_or("The last validation failed: see Checks.", |check| check.detail.as_str())) }
-            Some(Trouble::NotValidated) => { (words::NEXT) " Not validated since the start: Validate." }
-        }
-    }
-}
-
-/// Without the broker's own words, which stand under Login.
-fn brief(summary: &str) -> &str {
-    summary.split_once("; the broker says ").map_or(summary, |(brief, _)| brief)
 }
 
 /// Where a token stands, in a line.

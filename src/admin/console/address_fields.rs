@@ -4,12 +4,13 @@ use axum::http::Method;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::call::{Refused, call, part};
+use super::call::{Refused, WrongField, call, part};
 use super::context::Console;
 use super::field::{Field, copied, field};
 use super::form::Form;
 use super::visitor::Visitor;
 use super::words;
+use crate::domain::SourceAddr;
 
 /// A pair that is set aside for whoever fills in the form.
 #[derive(Clone, Debug)]
@@ -82,6 +83,22 @@ pub(super) async fn reserve(console: &Console, visitor: &Visitor, form: &Form) -
     Reserved::of_reply(pool, &reply).ok_or_else(no_pool)
 }
 
+/// What is wrong with addresses that were brought along: found before anything is saved.
+pub(super) fn wrong(form: &Form) -> Vec<WrongField> {
+    let given = ["primary", "secondary"].map(|name| (name, form.given(name)));
+    if form.text("addresses") != "own" || given.iter().all(|(_, text)| text.is_none()) {
+        return Vec::new();
+    }
+    let wrong = given.into_iter().filter_map(|(name, text)| {
+        let detail = match text {
+            None => "is missing: an account has two addresses".to_owned(),
+            Some(text) => SourceAddr::parse(text).err()?.to_string(),
+        };
+        Some(WrongField { field: name.to_owned(), detail })
+    });
+    wrong.collect()
+}
+
 /// Give an account the addresses that the form asks for. `false`: it asks for none.
 ///
 /// # Errors
@@ -119,7 +136,7 @@ pub(super) fn show(console: &Console, form: &Form, reserved: Option<&Reserved>, 
             label.choice { input type="radio" name="addresses" value="own" checked[own]; "Bring my own" }
             div data-shown-with="addresses=pool" {
                 @if pools.is_empty() {
-                    p #pool { "There is no pool yet. Make one, or bring your own two addresses." }
+                    p #pool { "There is no pool yet. " a href="/console/pools" target="_blank" { "Make one in another tab" } ", or bring your own two addresses." }
                 } @else {
                     @if let Some(wrong) = error("pool") { p.error { "✘ " (wrong) } }
                     @if pools.len() > 1 {

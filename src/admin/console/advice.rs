@@ -8,6 +8,7 @@ pub(super) fn label(check: &str) -> &'static str {
         "pair" => "Addresses",
         "line_primary" => "Way to Dhan from the primary address",
         "line_secondary" => "Way to Dhan from the secondary address",
+        "hosts" => "Addresses of Dhan's hosts",
         "token" => "Token",
         "token_expiry" => "Token's end",
         "leg_primary" => "Primary address as Dhan sees it",
@@ -19,13 +20,18 @@ pub(super) fn label(check: &str) -> &'static str {
     }
 }
 
-/// What to do when it is not as it should be.
-pub(super) fn todo(check: &str) -> Option<&'static str> {
+/// What to do when it is not as it should be. An address that nobody told about is none that was seen to be changed on
+/// the way.
+pub(super) fn todo(check: &str, result: &str) -> Option<&'static str> {
     Some(match check {
+        "leg_primary" | "leg_secondary" if result != "failed" => {
+            "Nothing is known to be wrong; validate again once it is logged in and registered."
+        }
         "pair" => "Give the account two addresses: Auto Assign IP.",
         "line_primary" | "line_secondary" => {
             "Look at This machine: it says what is missing for the address, and the command that mends it."
         }
+        "hosts" => "Look at This machine: it says which of Dhan's hosts has no address, and what to write where.",
         "token" => "See Login: it says why there is none, and the ways on.",
         "token_expiry" => "Give it a new token before the market opens, or make it automatic.",
         "leg_primary" | "leg_secondary" => {
@@ -53,7 +59,26 @@ pub(super) fn found(detail: &str) -> &str {
 pub(super) fn is_next(check: &CheckBody, all: &[CheckBody]) -> bool {
     let is = |name: &str, result: &str| all.iter().any(|check| check.name == name && check.result == result);
     let unregistered = is("token", "ok") && !is("registration", "ok");
-    unregistered && matches!(check.name, "registration" | "orders_allowed")
+    let follows = matches!(check.name, "leg_primary" | "leg_secondary") && check.result == "unknown";
+    unregistered && (follows || matches!(check.name, "registration" | "orders_allowed"))
+}
+
+/// Could it only not be asked, for want of a token? Then there is nothing to do about it but what the token wants.
+pub(super) fn waits_for_login(check: &CheckBody, all: &[CheckBody]) -> bool {
+    let asks =
+        matches!(check.name, "token_expiry" | "leg_primary" | "leg_secondary" | "registration" | "orders_allowed");
+    asks && check.result == "unknown" && all.iter().any(|check| check.name == "token" && check.result == "failed")
+}
+
+/// What was found, in short where it only follows from what comes next.
+pub(super) fn told<'c>(check: &'c CheckBody, all: &[CheckBody]) -> &'c str {
+    match check.name {
+        _ if waits_for_login(check, all) => "known once it is logged in.",
+        "leg_primary" | "leg_secondary" | "orders_allowed" if is_next(check, all) && check.result == "unknown" => {
+            "known once the two addresses are registered"
+        }
+        _ => found(&check.detail),
+    }
 }
 
 #[cfg(test)]
@@ -88,14 +113,21 @@ mod tests {
             check("pair", "ok"),
         ];
         assert!(is_next(&all[1], &all) && is_next(&all[2], &all) && !is_next(&all[3], &all));
-        let dead = [check("token", "failed"), check("registration", "unknown")];
+        let silent = [check("token", "ok"), check("registration", "unknown"), check("leg_primary", "unknown")];
+        assert!(is_next(&silent[2], &silent) && told(&silent[2], &silent).contains("once"));
+        let changed = [check("token", "ok"), check("registration", "unknown"), check("leg_primary", "failed")];
+        assert!(!is_next(&changed[2], &changed), "an address that is changed on the way is a failure");
+        let dead = [check("token", "failed"), check("registration", "unknown"), check("registration", "failed")];
         assert!(!is_next(&dead[1], &dead));
+        assert!(waits_for_login(&dead[1], &dead) && told(&dead[1], &dead).contains("logged in"));
+        assert!(!waits_for_login(&dead[2], &dead) && !waits_for_login(&silent[1], &silent));
     }
 
     #[test]
     fn every_check_has_a_name_and_an_advice() {
         for check in super::super::super::validation_job::ORDER {
-            assert!(label(check) != "Another check" && todo(check).is_some(), "{check}");
+            assert!(label(check) != "Another check", "{check}");
+            assert!(["failed", "unknown"].iter().all(|result| todo(check, result).is_some()), "{check}");
         }
     }
 }

@@ -25,19 +25,64 @@ pub(super) struct Refused {
     pub code: String,
     /// What happened and what to do.
     pub detail: String,
-    /// The field that is wrong.
+    /// The field that is wrong, or the first of several.
     #[serde(default)]
     pub field: Option<String>,
+    /// Each field that is wrong, where there are several.
+    #[serde(default)]
+    pub errors: Vec<WrongField>,
+}
+
+/// One of several fields that are wrong.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct WrongField {
+    /// Its name in the API, and its id in a form.
+    pub field: String,
+    /// What is wrong with it.
+    pub detail: String,
 }
 
 impl Refused {
     /// One that is not the API's own.
     pub(super) fn here(code: &str, field: Option<&str>, detail: &str) -> Self {
-        Self { status: 422, code: code.to_owned(), detail: detail.to_owned(), field: field.map(str::to_owned) }
+        let (code, field) = (code.to_owned(), field.map(str::to_owned));
+        Self { status: 422, code, detail: detail.to_owned(), field, errors: Vec::new() }
     }
 
-    /// What is wrong with a field, if it is this one.
+    /// What the API refused, if it did, and what else is wrong.
+    pub(super) fn with(refused: Option<Self>, more: Vec<WrongField>) -> Self {
+        let of_one = |refused: &Self| {
+            let field = refused.field.clone()?;
+            let detail = refused.of(&field)?.to_owned();
+            Some(WrongField { field, detail })
+        };
+        let mut errors = match refused {
+            Some(refused) if refused.errors.is_empty() => of_one(&refused).into_iter().collect(),
+            Some(refused) => refused.errors,
+            None => Vec::new(),
+        };
+        errors.extend(more);
+        let (field, detail) = errors.first().map(|wrong| (wrong.field.clone(), wrong.detail.clone())).unzip();
+        let errors = if errors.len() > 1 { errors } else { Vec::new() };
+        Self { errors, ..Self::here("invalid", field.as_deref(), &detail.unwrap_or_default()) }
+    }
+
+    /// The same, with other words for what is wrong with a field.
+    pub(super) fn saying_of(mut self, name: &str, words: &str) -> Self {
+        for wrong in self.errors.iter_mut().filter(|wrong| wrong.field == name) {
+            words.clone_into(&mut wrong.detail);
+        }
+        if self.errors.is_empty() && self.field.as_deref() == Some(name) {
+            words.clone_into(&mut self.detail);
+        }
+        self
+    }
+
+    /// What is wrong with this field, if it is.
     pub(super) fn of(&self, name: &str) -> Option<&str> {
+        if !self.errors.is_empty() {
+            return self.errors.iter().find(|wrong| wrong.field == name).map(|wrong| wrong.detail.as_str());
+        }
         self.field.as_deref().filter(|field| *field == name)?;
         Some(self.detail.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(&self.detail))
     }
@@ -128,6 +173,7 @@ fn broken(what: &str) -> Refused {
         code: "cut_short".to_owned(),
         detail: format!("the call broke down: {what}; see the gateway's log"),
         field: None,
+        errors: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::audit::{AuditBody, FieldChange};
+use super::super::auth::ALL_HALTED;
 use super::super::changes;
 use super::context::Console;
 use super::page::{self, Part};
@@ -50,9 +51,9 @@ fn row(line: &AuditBody) -> Markup {
     html! {
         tr {
             td.short data-label="When" { @if let Ok(at) = line.at.parse() { (page::exact_time(at)) } }
-            td data-label="Who" { (line.actor) div.hint { (line.role) ", " (line.via) } }
+            td data-label="Who" { (line.actor) div.hint { @if line.role != line.actor { (line.role) ", " } "by the " @if line.via == "api" { "API" } @else { (line.via) } } }
             td data-label="What" {
-                @if let Some(word) = what(&line.method, &line.path) {
+                @if let Some(word) = what(line) {
                     div { (word) @if let Some(account) = &line.account { ": " a href=(super::shown::path(account)) { (account) } } }
                 }
                 div.hint { code { (line.method) " " (line.path) } }
@@ -75,7 +76,20 @@ pub(super) fn before_and_after(change: &FieldChange) -> Markup {
 }
 
 /// What was asked for, in words that fit a refusal too; nothing for a call that has none.
-pub(super) fn what(method: &str, path: &str) -> Option<&'static str> {
+pub(super) fn what(line: &AuditBody) -> Option<&'static str> {
+    let is_halted =
+        line.changes.iter().find(|change| change.field == "halted").and_then(|change| change.after.as_deref());
+    match (line.path.as_str(), is_halted) {
+        (ALL_HALTED, Some("true")) => Some("halt all"),
+        (ALL_HALTED, Some(_)) => Some("let all trade again"),
+        (path, Some(halted)) if path.ends_with("/halt") => {
+            Some(if halted == "true" { "halt it" } else { "let it trade again" })
+        }
+        (path, _) => of_call(&line.method, path),
+    }
+}
+
+fn of_call(method: &str, path: &str) -> Option<&'static str> {
     let parts: Vec<&str> = path.trim_start_matches("/v1/").split('/').collect();
     Some(match (method, parts.as_slice()) {
         ("POST", ["accounts"]) => "create the account",
@@ -112,7 +126,7 @@ pub(super) fn what(method: &str, path: &str) -> Option<&'static str> {
 /// A value as people read it.
 fn value(value: Option<&str>) -> String {
     let members = |text: &str| {
-        let told = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let told = |value: &Value| value.as_str().map_or_else(|| value.to_string(), words::readable);
         let shown: Vec<String> = match serde_json::from_str(text).ok()? {
             Value::Object(object) => object.values().map(told).collect(),
             Value::Array(list) => list.iter().map(told).collect(),
@@ -125,7 +139,7 @@ fn value(value: Option<&str>) -> String {
         Some("true") => "yes".to_owned(),
         Some("false") => "no".to_owned(),
         // Such as the two addresses of a pair, or the ids of keys.
-        Some(text) => members(text).unwrap_or_else(|| text.to_owned()),
+        Some(text) => members(text).unwrap_or_else(|| words::readable(text)),
     }
 }
 
@@ -135,13 +149,26 @@ mod tests {
 
     #[test]
     fn a_change_reads_as_words() {
-        assert_eq!(what("POST", "/v1/accounts/a/token/consent"), Some("log in at Dhan's page"));
-        assert_eq!(what("PUT", "/v1/halt"), Some("halt all, or let all trade again"));
-        assert_eq!(what("POST", "/v1/nothing"), None);
+        assert_eq!(of_call("POST", "/v1/accounts/a/token/consent"), Some("log in at Dhan's page"));
+        assert_eq!(of_call("POST", "/v1/nothing"), None);
+        let halt = |path: &str, halted: bool| {
+            let changes = [FieldChange {
+                field: "halted".to_owned(),
+                before: Some((!halted).to_string()),
+                after: Some(halted.to_string()),
+            }];
+            let line = serde_json::json!({ "seq": 1, "at": "", "actor": "a", "role": "admin", "via": "api", "method": "PUT",
+                "path": path, "status": 200, "account": null, "changes": changes, "prev": "", "hash": "" });
+            what(&serde_json::from_value(line).unwrap())
+        };
+        assert_eq!([halt("/v1/halt", true), halt("/v1/halt", false)], [Some("halt all"), Some("let all trade again")]);
+        assert_eq!(halt("/v1/accounts/a/halt", false), Some("let it trade again"));
         let pair = r#"{"primary":"2001:db8:a1::1","secondary":"2001:db8:a2::1"}"#;
         assert_eq!(value(Some(pair)), "2001:db8:a1::1 and 2001:db8:a2::1");
         assert_eq!(value(Some(r#"["d9e5d2d729","2c1fc3317a"]"#)), "d9e5d2d729 and 2c1fc3317a");
         assert_eq!(value(Some("1000000001")), "1000000001");
+        let dated = r#"{"assigned_at":"2020-12-01T09:35:58.198347064Z","primary":"2001:db8:a1::1"}"#;
+        assert_eq!(value(Some(dated)), "1 Dec 2020 15:05:58 IST and 2001:db8:a1::1");
         assert_eq!([value(Some("true")), value(None), value(Some("[]"))], ["yes", "–", "–"]);
     }
 }

@@ -19,19 +19,28 @@ struct Language {
     /// Those for a listener without a client key, and with one where that takes others.
     blocks: &'static [&'static str],
     with_key: &'static [&'static str],
-    /// Of a shell's block only the last paragraph: the one with TLS to the end.
-    last: bool,
+    /// Of a shell's block only one paragraph.
+    part: Part,
+}
+
+/// A paragraph of a shell's block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The first: other languages follow in the same block.
+    First,
+    /// The last: the one with TLS to the end.
+    Last,
 }
 
 const LANGUAGES: [Language; 8] = [
-    Language { name: "curl", blocks: &["base_url.sh"], with_key: &[], last: false },
-    Language { name: "Python: requests", blocks: &["requests.sh"], with_key: &[], last: true },
-    Language { name: "Python: httpx", blocks: &["httpx.sh"], with_key: &[], last: true },
-    Language { name: "Python: aiohttp", blocks: &["aiohttp_orders.py", "aiohttp.sh"], with_key: &[], last: true },
-    Language { name: "Python: dhanhq", blocks: &["sdk_orders.py", "sdk.sh"], with_key: &[], last: true },
-    Language { name: "Node", blocks: &["node_orders.mjs", "node.sh"], with_key: &[], last: true },
-    Language { name: "Java", blocks: &["java.sh"], with_key: &["JavaOrders.java", "java_key.sh"], last: true },
-    Language { name: "Go", blocks: &["go.sh"], with_key: &[], last: true },
+    Language { name: "curl", blocks: &["base_url.sh"], with_key: &[], part: Part::First },
+    Language { name: "Python: requests", blocks: &["requests.sh"], with_key: &[], part: Part::Last },
+    Language { name: "Python: httpx", blocks: &["httpx.sh"], with_key: &[], part: Part::Last },
+    Language { name: "Python: aiohttp", blocks: &["aiohttp_orders.py", "aiohttp.sh"], with_key: &[], part: Part::Last },
+    Language { name: "Python: dhanhq", blocks: &["sdk_orders.py", "sdk.sh"], with_key: &[], part: Part::Last },
+    Language { name: "Node", blocks: &["node_orders.mjs", "node.sh"], with_key: &[], part: Part::Last },
+    Language { name: "Java", blocks: &["java.sh"], with_key: &["JavaOrders.java", "java_key.sh"], part: Part::Last },
+    Language { name: "Go", blocks: &["go.sh"], with_key: &[], part: Part::Last },
 ];
 
 /// Where a program connects, and as whom.
@@ -73,9 +82,12 @@ pub(super) fn lines(connection: &Connection<'_>) -> Vec<(&'static str, Vec<Strin
         let names = if others { language.with_key } else { language.blocks };
         let blocks = names.iter().filter_map(|name| {
             let text = block(name)?;
-            let text =
-                if language.last && name.ends_with(".sh") { text.rsplit("\n\n").next().unwrap_or(text) } else { text };
-            Some(connection.fill(text))
+            let text = match (name.ends_with(".sh"), language.part) {
+                (false, _) => text,
+                (true, Part::First) => text.split("\n\n").next().unwrap_or(text),
+                (true, Part::Last) => text.rsplit("\n\n").next().unwrap_or(text),
+            };
+            Some(connection.fill(&dedented(text)))
         });
         (language.name, blocks.collect())
     };
@@ -113,6 +125,18 @@ impl Connection<'_> {
             .replace("-file ca.pem", &format!("-file {}", word(&self.ca)));
         filled.lines().filter_map(own_program).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Lines without the blanks that all of them begin with: a part of a program stands deep in it.
+fn dedented(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let depth = lines.map(|line| line.len() - line.trim_start().len()).min().unwrap_or_default();
+    text.lines().map(|line| line.get(depth..).unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// A file of the system's authorities and the gateway's, for a program that calls other hosts too.
+pub(super) fn bundle(ca: &str) -> String {
+    format!("cat /etc/ssl/certs/ca-certificates.crt {} > bundle.pem", word(ca))
 }
 
 /// A text as one word of a shell.
@@ -171,12 +195,18 @@ mod tests {
         let in_a_blank = Connection { ca: "/home/my trades/ca.pem".to_owned(), ..connection(None) };
         let (_, go) = lines(&in_a_blank).into_iter().find(|(name, _)| *name == "Go").unwrap();
         assert!(go[0].contains("SSL_CERT_FILE='/home/my trades/ca.pem'"), "{go:?}");
+        let both = "cat /etc/ssl/certs/ca-certificates.crt '/home/my trades/ca.pem' > bundle.pem";
+        assert_eq!(bundle("/home/my trades/ca.pem"), both);
     }
 
     #[test]
     fn a_line_has_the_reader_s_program_and_nothing_of_ours() {
         let (_, java) = lines(&connection(Some("sgk_x"))).into_iter().find(|(name, _)| *name == "Java").unwrap();
         assert!(java[0].contains("PROXY") && java[1].contains("YourEngine.java"), "{java:?}");
+        assert!(java[0].starts_with("static HttpClient client() {\n    var builder"), "{java:?}");
+        for defined in ["String account =", "char[] key ="] {
+            assert!(java[0].contains(defined), "nothing defines {defined}: {java:?}");
+        }
         assert!(!java[1].contains("https://api.dhan.co/v2"), "{java:?}");
         let (_, curl) = lines(&connection(Some("sgk_x"))).into_iter().find(|(name, _)| *name == "curl").unwrap();
         assert_eq!(curl, ["curl -sS --fail-with-body http://beta:sgk_x@127.0.0.9:9090/v2/orders"]);

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use maud::html;
 
+use super::super::accounts;
 use super::super::sessions::Flash;
 use super::act::{forbidden, lacks};
 use super::address_fields::{self, Reserved};
@@ -17,12 +18,15 @@ use super::form::Form;
 use super::login_fields::{LoginFields, cards, return_base};
 use super::page::{self, Part, csrf};
 use super::shown;
-use super::validating;
+use super::validating::{self, After};
 use super::visitor::Visitor;
 use crate::domain::{AccountName, OperatorRole};
 
 /// Of the longest name that is proposed; an account's has 64 at most.
 const LONGEST: usize = 56;
+const NO_NAME: &str = "give the account a nickname or a name";
+const NO_LETTERS: &str =
+    "the nickname has no letter of a to z and no digit that a name could be made of; type a name that programs can use";
 
 /// `/console/create`
 pub(super) async fn show(
@@ -74,14 +78,23 @@ async fn create(console: &Console, visitor: &Visitor, form: &Form) -> Result<Acc
     };
     let mut fields = form.object(&[&["nickname", "platform", "client_id"], secrets].concat());
     let name = proposed(console, form);
-    let name =
-        name.ok_or_else(|| Refused::here("invalid", Some("name"), "name: give the account a nickname or a name"))?;
+    let no_name = if form.given("nickname").is_some() { NO_LETTERS } else { NO_NAME };
     if let Some(fields) = fields.as_object_mut() {
-        fields.insert("name".to_owned(), name.clone().into());
-        fields.entry("client_id").or_insert("".into());
+        fields.extend(name.clone().map(|name| ("name".to_owned(), name.into())));
+        fields.insert("client_id".to_owned(), form.closed_up("client_id").into());
         fields.entry("platform").or_insert("DHAN_V2_AT_IPV6".into());
     }
-    call(&console.api, &visitor.operator, Method::POST, "/v1/accounts", &fields).await?;
+    let wrong = address_fields::wrong(form);
+    if !wrong.is_empty() {
+        let refused = accounts::mistakes(fields.as_object().cloned().unwrap_or_default())
+            .and_then(|failure| serde_json::from_str(&failure.into_text()).ok());
+        let refused = Refused::with(refused, wrong);
+        return Err(if name.is_none() { refused.saying_of("name", no_name) } else { refused });
+    }
+    let made = call(&console.api, &visitor.operator, Method::POST, "/v1/accounts", &fields).await;
+    // Without a name it is refused, with whatever else is wrong.
+    made.map_err(|refused| if name.is_none() { refused.saying_of("name", no_name) } else { refused })?;
+    let name = name.unwrap_or_default();
     AccountName::parse(&name).map_err(|why| Refused::here("invalid", Some("name"), &why.to_string()))
 }
 
@@ -90,7 +103,7 @@ async fn finish(console: &Console, visitor: &Visitor, form: &Form, name: &Accoun
     let assigned = address_fields::assign(console, visitor, name.as_str(), form).await;
     let validate = form.text("do") != "save";
     if validate {
-        validating::begin(console, &visitor.operator, name);
+        validating::begin(console, &visitor.operator, name, After::Saved);
     }
     let flash = match assigned {
         Ok(_) => Flash { good: true, text: "Saved.".to_owned() },

@@ -16,7 +16,7 @@ pub(super) fn overview(document: &Value) -> Markup {
     }
     html! {
         h1 { (text(document, "/info/title")) }
-        p { (text(document, "/info/description")) }
+        p { (prose(text(document, "/info/description"))) }
         p { "For programs: " a href="/openapi.json" { "/openapi.json" } " (OpenAPI 3.1)." }
         nav aria-label="Calls" { ul { @for (tag, _) in &tags { li { a href={ "#" (tag) } { (tag) } } } } }
         @for (tag, operations) in &tags {
@@ -25,7 +25,7 @@ pub(super) fn overview(document: &Value) -> Markup {
                 ul { @for Operation { method, path, of } in operations {
                     li {
                         a href={ "/docs?call=" (text(of, "/operationId")) } { code { (method.to_uppercase()) " " (path) } }
-                        " " (first_sentence(of))
+                        " " (prose(first_sentence(of)))
                     }
                 } }
             }
@@ -60,17 +60,22 @@ fn text<'d>(value: &'d Value, pointer: &str) -> &'d str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A text of the document, which is Markdown: what stands between backticks is code.
+fn prose(text: &str) -> Markup {
+    html! { @for (at, piece) in text.split('`').enumerate() { @if at % 2 == 1 { code { (piece) } } @else { (piece) } } }
+}
+
 fn shown(document: &Value, operation: &Operation<'_>) -> Markup {
     let Operation { method, path, of } = operation;
     let body = of.pointer("/requestBody/content").and_then(Value::as_object).and_then(|kinds| kinds.values().next());
     html! {
         h1 { code { (method.to_uppercase()) " " (path) } }
-        p { (text(of, "/summary")) " " (text(of, "/description")) }
+        p { (prose(text(of, "/summary"))) " " (prose(text(of, "/description"))) }
         @if let Some(parameters) = of.get("parameters").and_then(Value::as_array).filter(|list| !list.is_empty()) {
             h2 { "Parameters" }
             dl { @for parameter in parameters {
                 dt { code { (text(parameter, "/name")) } " (" (text(parameter, "/in")) ")" }
-                dd { (kind(&parameter["schema"])) " " (text(parameter, "/description")) }
+                dd { (kind(&parameter["schema"])) " " (prose(text(parameter, "/description"))) }
             } }
         }
         @if let Some(schema) = body.and_then(|body| body.get("schema")) { h2 { "Body" } (fields(document, schema, 0)) }
@@ -78,7 +83,7 @@ fn shown(document: &Value, operation: &Operation<'_>) -> Markup {
         dl { @for (status, answer) in of.get("responses").and_then(Value::as_object).into_iter().flatten() {
             dt { (status) }
             dd {
-                (text(answer, "/description"))
+                (prose(text(answer, "/description")))
                 @for (media, content) in answer.get("content").and_then(Value::as_object).into_iter().flatten() {
                     div.hint { (media) }
                     @if status.starts_with('2') { (fields(document, &content["schema"], 0)) }
@@ -102,7 +107,7 @@ fn fields(document: &Value, schema: &Value, depth: usize) -> Markup {
         @if let Some(members) = object.get("properties").and_then(Value::as_object).filter(|_| depth < 4) {
             dl { @for (name, member) in members {
                 dt { code { (name) } @if !required(name) { span.optional { " (optional)" } } }
-                dd { (kind(member)) " " (text(member, "/description")) (fields(document, member, depth + 1)) }
+                dd { (kind(member)) " " (prose(text(member, "/description"))) (fields(document, member, depth + 1)) }
             } }
         }
     }
@@ -149,6 +154,7 @@ mod tests {
         }
         for page in &pages {
             assert!(page.len() < 45_000, "{} bytes: {page}", page.len());
+            assert!(!page.contains('`'), "{page}");
             assert!(!page.contains("src=") && !page.contains("href=\"http") && !page.contains("<script"));
         }
         assert!(call(&document, "nothing").is_none());

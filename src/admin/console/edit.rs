@@ -20,10 +20,10 @@ use super::form::Form;
 use super::login_fields::{LoginFields, cards, return_base};
 use super::page::{self, Part, csrf};
 use super::shown::{no_such, path};
-use super::validating;
+use super::validating::{self, After};
 use super::visitor::Visitor;
 use crate::accounts::Account;
-use crate::domain::OperatorRole;
+use crate::domain::{OperatorRole, StreamsMode};
 
 /// `/console/accounts/{name}/edit`, with `?platform=` the way of login that is chosen at first.
 pub(super) async fn show(
@@ -68,6 +68,10 @@ pub(super) async fn send(
             Err(refused) => again(Some(refused), None),
         };
     }
+    let wrong = if account.legs.is_none() { address_fields::wrong(&form) } else { Vec::new() };
+    if !wrong.is_empty() {
+        return again(Some(Refused::with(None, wrong)), None);
+    }
     match change(&console, &visitor, &account, &form).await {
         Ok(()) => {}
         Err(refused) if refused.status == 403 => return forbidden(&refused.detail),
@@ -83,13 +87,14 @@ pub(super) async fn send(
     if form.text("do") == "save" {
         return page::back(&console, &visitor, &at, flash);
     }
-    validating::begin(&console, &visitor.operator, &account.name);
+    validating::begin(&console, &visitor.operator, &account.name, After::Saved);
     page::back(&console, &visitor, &format!("{at}/progress"), flash)
 }
 
 /// Change what differs.
 async fn change(console: &Console, visitor: &Visitor, account: &Account, form: &Form) -> Result<(), Refused> {
-    let mut fields = form.object(&["platform", "pin", "totp_secret", "phone", "api_key", "api_secret", "access_token"]);
+    let mut fields =
+        form.object(&["platform", "pin", "totp_secret", "phone", "api_key", "api_secret", "access_token", "streams"]);
     let Some(changed) = fields.as_object_mut() else { return Ok(()) };
     let mut removed: Vec<&str> = form.all("remove").collect();
     match form.given("nickname") {
@@ -98,7 +103,8 @@ async fn change(console: &Console, visitor: &Visitor, account: &Account, form: &
         None => {}
     }
     // With a pair it cannot change, and the page has no field for it.
-    if let Some(client_id) = form.given("client_id").filter(|id| *id != account.client_id().as_str()) {
+    let client_id = form.closed_up("client_id");
+    if !client_id.is_empty() && client_id != account.client_id().as_str() {
         changed.insert("client_id".to_owned(), client_id.into());
     }
     if !removed.is_empty() {
@@ -177,6 +183,7 @@ impl Draft<'_> {
                     None => (address_fields::show(console, form, reserved.as_ref(), refused)),
                 }
                 (login.show())
+                (streams(form.given("streams").unwrap_or(body.streams)))
                 (buttons(&path(&body.name)))
             }
         };
@@ -190,6 +197,7 @@ impl Draft<'_> {
             ("Nickname", body.nickname.as_deref().unwrap_or("none"), self.form.given("nickname").unwrap_or("none")),
             ("How it logs in", body.platform, self.platform),
             ("Dhan client id", &body.client_id, self.form.given("client_id").unwrap_or(&body.client_id)),
+            ("WebSockets", body.streams, self.form.given("streams").unwrap_or(body.streams)),
         ];
         html! {
             div #errors .flash.bad role="alert" tabindex="-1" {
@@ -199,6 +207,29 @@ impl Draft<'_> {
             table {
                 thead { tr { th { span.unseen { "Field" } } th { "Saved" } th { "Yours" } } }
                 tbody { @for (name, saved, yours) in theirs { tr { th { (name) } td { (saved) } td { (yours) } } } }
+            }
+        }
+    }
+}
+
+/// What becomes of the account's WebSockets.
+fn streams(chosen: &str) -> Markup {
+    let words = |mode| match mode {
+        StreamsMode::PassOn => "the program's is closed too, and it connects again",
+        StreamsMode::Reconnect => "another is opened, and the program's stays open",
+        StreamsMode::Share => "the same, and programs share the sockets of the market feed",
+    };
+    html! {
+        fieldset {
+            legend { "WebSockets" }
+            div.field {
+                label for="streams" { "When Dhan's side of one ends" }
+                select #streams name="streams" {
+                    @for mode in StreamsMode::ALL {
+                        option value=(mode.as_str()) selected[chosen == mode.as_str()] { (words(mode)) }
+                    }
+                }
+                p.hint { "Dhan allows five of a kind. It holds for those that are opened from then on." }
             }
         }
     }

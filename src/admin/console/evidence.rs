@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::act::{forbidden, lacks};
 use super::call::{part, reply};
+use super::called::{self, Called, called, nobody};
 use super::chain_check::Checked;
 use super::context::Console;
 use super::field::{Field, field};
@@ -26,6 +27,9 @@ use crate::orders::journal::{Kind, Order, Query, query};
 const COUNTED: u64 = 200_000;
 /// Lines that are read at once.
 const AT_ONCE: usize = 5000;
+
+/// The last day is before the first.
+const BACKWARDS: &str = "backwards";
 
 /// Whose lines, and of which days in India.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -60,6 +64,9 @@ impl Wanted {
         let begin = |day: Date| india::instant(day.to_datetime(Time::midnight()));
         let since = day(&self.from, "from")?.map(begin);
         let until = day(&self.to, "to")?.map(|day| begin(day.saturating_add(Span::new().days(1))));
+        if since.zip(until).is_some_and(|(since, until)| until <= since) {
+            return Err(BACKWARDS);
+        }
         Ok(Some(Extent { account, since, until }))
     }
 }
@@ -120,7 +127,13 @@ pub(super) async fn show(
     Extension(visitor): Extension<Visitor>,
     UrlQuery(wanted): UrlQuery<Wanted>,
 ) -> Response {
-    let extent = wanted.extent();
+    let text = wanted.account.trim();
+    let meant = (!text.is_empty()).then(|| called(&console, text));
+    let name = match &meant {
+        Some(Called::One(name)) => name.to_string(),
+        Some(Called::Several(_) | Called::Nobody) | None => text.to_owned(),
+    };
+    let extent = Wanted { account: name, ..wanted.clone() }.extent();
     let wrong = extent.as_ref().err().copied();
     let found = match extent.ok().flatten() {
         None => None,
@@ -136,26 +149,37 @@ pub(super) async fn show(
         p.hint { "Every order write stands in the journal before it leaves and after. Lines are chained by hashes, so none can be changed or \
                   taken out unseen." }
         div #chain { (chain(&console, &visitor)) }
-        (extent_form(&wanted, wrong))
-        @if let Some((extent, found)) = found { (result(&visitor, &extent, &found)) }
+        (extent_form(&console, &wanted, wrong))
+        @match (&found, &meant) {
+            // One that was deleted left its lines.
+            (Some((_, Ok(counted))), Some(meant @ (Called::Several(_) | Called::Nobody))) if counted.lines == 0 => (nobody(meant, text)),
+            (None, Some(meant @ (Called::Several(_) | Called::Nobody))) if wrong == Some("account") => (nobody(meant, text)),
+            (Some((extent, found)), _) => (result(&visitor, extent, found)),
+            (None, _) => {}
+        }
     };
     page::page(&console, &visitor, Part::Evidence, "Evidence", &content)
 }
 
-fn extent_form(wanted: &Wanted, wrong: Option<&str>) -> Markup {
+fn extent_form(console: &Console, wanted: &Wanted, wrong: Option<&str>) -> Markup {
+    let known = called::list(console);
     let of = |name, label, hint, value, required, text| {
-        let error = wrong.filter(|wrong| *wrong == name).map(|_| text);
-        html! { (field(&Field { name, label, hint, value, required, error, ..Field::default() })) }
+        let is_wrong = |wrong: &&str| *wrong == name || name == "to" && *wrong == BACKWARDS;
+        let error = wrong.filter(is_wrong).map(|_| text);
+        let list = known.as_ref().filter(|_| name == "account").map(|_| called::LIST);
+        html! { (field(&Field { name, label, hint, value, required, error, list, ..Field::default() })) }
     };
     html! {
         section aria-labelledby="archive" {
             h2 #archive { "An account's lines" }
             form method="get" action="/console/evidence" {
-                (of("account", "Account", "Its name. One that was deleted is found too.", &wanted.account, true, "That is no account's name."))
+                (of("account", "Account", "Its name or its nickname. One that was deleted is found by its name.", &wanted.account, true, "That is no account's name."))
                 (of("from", "From day", "Such as 2026-11-30, in India.", &wanted.from, false, "That is no day such as 2026-11-30."))
-                (of("to", "To day", "That day is part of it.", &wanted.to, false, "That is no day such as 2026-11-30."))
+                (of("to", "To day", "That day is part of it.", &wanted.to, false,
+                    if wrong == Some(BACKWARDS) { "That day is before the first." } else { "That is no day such as 2026-11-30." }))
                 button { "Look" }
             }
+            @if let Some(known) = &known { (known) }
         }
     }
 }
@@ -180,7 +204,7 @@ fn result(visitor: &Visitor, extent: &Extent, found: &std::io::Result<Counted>) 
                             }
                         }
                     }
-                    @if counted.unreadable > 0 { p.flash.bad { (words::BAD) " " (counted.unreadable) " lines cannot be read." } }
+                    @if counted.unreadable > 0 { p.flash.bad { (words::BAD) " " (words::counted(counted.unreadable, "line")) " cannot be read." } }
                     @if visitor.may(OperatorRole::Operator) {
                         p { a.button href={ "/console/evidence/download?" (extent.query()) } download { "Download" } }
                         p.hint { "A tar archive of the lines as they stand, with a script that checks them on any computer with Python." }
@@ -211,10 +235,10 @@ fn chain_result(checked: &Checked) -> Markup {
     html! {
         @match &checked.found {
             Err(err) => p.flash.bad { (words::BAD) " The chain could not be checked at " (page::time(checked.at)) ": " (err) },
-            Ok(found) if found.is_good() => p { (words::GOOD) " Chain good: " (words::number(found.lines as usize)) " lines in " (found.files) " files, checked " (page::time(checked.at)) "." },
+            Ok(found) if found.is_good() => p { (words::GOOD) " Chain good: " (words::counted(found.lines, "line")) " in " (words::counted(found.files, "file")) ", checked " (page::time(checked.at)) "." },
             Ok(found) => {
                 div.flash.bad {
-                    p { (words::BAD) " " (found.problem_count) " problems, checked " (page::time(checked.at)) ":" }
+                    p { (words::BAD) " " (words::counted(found.problem_count, "problem")) ", checked " (page::time(checked.at)) ":" }
                     ul { @for problem in found.problems.iter().take(5) { li { (problem.file) @if problem.line > 0 { " line " (problem.line) } ": " (problem.what) } } }
                 }
             }
@@ -267,5 +291,6 @@ mod tests {
         assert_eq!(wanted("", "x", "").extent(), Ok(None));
         assert_eq!(wanted("alpha", "yesterday", "").extent(), Err("from"));
         assert_eq!(wanted("al pha", "", "").extent(), Err("account"));
+        assert_eq!(wanted("alpha", "2026-11-30", "2026-11-29").extent(), Err(BACKWARDS));
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Field<'f> {
     pub at_times: bool,
     /// `numeric` for digits alone.
     pub inputmode: Option<&'f str>,
+    /// The id of a list on the page to choose from.
+    pub list: Option<&'f str>,
     /// What is wrong with it.
     pub error: Option<&'f str>,
 }
@@ -37,7 +39,7 @@ pub(super) fn field(field: &Field<'_>) -> Markup {
     let input = html! {
         input id=(field.name) name=(field.name) value=[(!field.secret).then_some(field.value)]
             type=(if field.secret { "password" } else { "text" }) autocomplete="off" spellcheck="false"
-            autocapitalize="none" required[field.required] inputmode=[field.inputmode]
+            autocapitalize="none" required[field.required] inputmode=[field.inputmode] list=[field.list]
             aria-describedby=[described] aria-invalid=[field.error.map(|_| "true")]
             data-keep[field.secret];
     };

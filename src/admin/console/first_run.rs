@@ -53,11 +53,13 @@ impl Progress {
     /// Look. It walks over accounts and reads the journal: not on a runtime worker.
     fn look(admin: &Admin) -> Self {
         let mut progress = Self::default();
-        let (mut has_pair, mut is_registered, mut is_valid) = (false, false, false);
+        let (mut has_pair, mut is_logged_in, mut is_registered, mut is_valid) = (false, false, false, false);
         admin.accounts.for_each(|account| {
             has_pair |= account.legs.is_some();
             is_registered |= registered(account);
-            is_valid |= account.token.live().is_ok() && account.validated.load().as_ref().is_some_and(|done| done.ok());
+            let is_live = account.token.live().is_ok();
+            is_logged_in |= is_live;
+            is_valid |= is_live && account.validated.load().as_ref().is_some_and(|done| done.ok());
             if progress.account.as_ref().is_none_or(|first| account.name < *first) {
                 progress.account = Some(account.name.clone());
             }
@@ -76,6 +78,7 @@ impl Progress {
             (Step::Addresses, has_addresses),
             (Step::Answers, traded || has_addresses && progress.is_looked_at && progress.findings.is_empty()),
             (Step::Account, !admin.accounts.is_empty()),
+            (Step::LoggedIn, is_logged_in || traded),
             (Step::Registered, is_registered || traded),
             (Step::Valid, is_valid || traded),
             (Step::Connected, traded || admin.metrics.first_signed().is_some()),
@@ -119,7 +122,7 @@ pub(super) async fn strip(console: &Console, visitor: &Visitor) -> Markup {
     let open = STEPS.into_iter().any(|(step, _)| !progress.has(step) && put_off & step.bit() == 0);
     html! {
         @if open {
-            section #first-steps aria-labelledby="first" data-live="token leg validation account host order" data-state=(progress.state(put_off)) {
+            section #first-steps aria-labelledby="first" data-live="token leg validation change order" data-state=(progress.state(put_off)) {
                 h2 #first { "First steps" }
                 p.hint { "This list ticks itself. It goes when all is done or skipped, and stays under " a href="/console/help" { "Help" } "." }
                 (list(console, visitor, &progress, put_off))
@@ -134,7 +137,7 @@ pub(super) async fn show(State(console): State<Console>, Extension(visitor): Ext
     let put_off = console.skipped.steps.load(Ordering::Relaxed);
     let content = html! {
         h1 { "First steps" }
-        div #first-steps data-live="token leg validation account host order" data-state=(progress.state(put_off)) {
+        div #first-steps data-live="token leg validation change order" data-state=(progress.state(put_off)) {
             (list(&console, &visitor, &progress, put_off))
         }
     };
@@ -197,18 +200,23 @@ fn how(console: &Console, visitor: &Visitor, progress: &Progress, step: Step) ->
                 p { "Its two addresses, how it logs in, and your name for it. Nothing goes to Dhan before you say so." }
                 @if visitor.may(OperatorRole::Admin) { p { a.button href="/console/create" { "Create account" } } }
             }
-            (Step::Registered | Step::Valid | Step::Connected, None) => (first),
+            (Step::LoggedIn | Step::Registered | Step::Valid | Step::Connected, None) => (first),
+            (Step::LoggedIn, Some(account)) => {
+                p { "With PIN and TOTP key it logs in by itself, each day; by hand you paste a token. The account's page says what it \
+                     waits for." }
+                p { a.button.second href=(account) { "Open the account" } }
+            }
             (Step::Registered, Some(account)) => {
                 p { "Dhan takes orders only from addresses that it knows. One button does it, once the account is logged in; Dhan then \
                      locks them for 7 days." }
                 p { a.button.second href={ (account) "/registration" } { "Register at Dhan" } }
             }
             (Step::Valid, Some(account)) => {
-                p { "Validate logs in if that is needed and looks at everything that an order needs." }
+                p { "Validate looks at everything that an order needs, and logs in before if that is needed." }
                 p { a.button.second href=(account) { "Open the account" } }
             }
             (Step::Connected, Some(account)) => {
-                p { "Your program sends by this gateway: give it these lines, with a key of the account." }
+                p { "Your program sends by this gateway: Keys and lines has what to put into it, filled in." }
                 @for open in console.admin.about.listeners().iter() { p { "The gateway listens at " code { (open.at) } "." } }
                 p { a.button.second href={ (account) "/keys" } { "Keys and lines" } }
                 p { "Waiting for the first request that Dhan answers…" }

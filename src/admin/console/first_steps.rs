@@ -11,21 +11,24 @@ pub(super) enum Step {
     Answers,
     /// There is an account.
     Account,
+    /// An account has a live token.
+    LoggedIn,
     /// Dhan knows an account's two addresses.
     Registered,
-    /// An account is logged in and passed its checks.
+    /// An account passed its checks.
     Valid,
     /// A program sent a request that was signed, and the broker answered.
     Connected,
 }
 
 /// All of them with their titles, in their order.
-pub(super) const STEPS: [(Step, &str); 6] = [
+pub(super) const STEPS: [(Step, &str); 7] = [
     (Step::Addresses, "Addresses"),
     (Step::Answers, "This machine answers for them"),
     (Step::Account, "First account"),
+    (Step::LoggedIn, "Logged in"),
     (Step::Registered, "Registered at Dhan"),
-    (Step::Valid, "Logged in and valid"),
+    (Step::Valid, "Validated"),
     (Step::Connected, "Your program connected"),
 ];
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use crate::domain::characters::is_blank;
+
 /// The fields of a form as they were typed. No `Debug`: some are secrets.
 #[derive(Clone, Default)]
 pub(super) struct Form(BTreeMap<String, Vec<Zeroizing<String>>>);
@@ -26,6 +28,11 @@ impl Form {
     /// The text of a field, without blanks around it; empty if it is not there.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.get(name).and_then(|values| values.first()).map(|value| value.trim()).unwrap_or_default()
+    }
+
+    /// The text of a field without any blank in it: a client id, as it is copied from Dhan's page.
+    pub(super) fn closed_up(&self, name: &str) -> String {
+        self.text(name).chars().filter(|c| !is_blank(*c)).collect()
     }
 
     /// The text of a field if there is any.

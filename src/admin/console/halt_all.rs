@@ -27,12 +27,12 @@ pub(super) async fn show(State(console): State<Console>, Extension(visitor): Ext
         @match accounts.all_halted() {
             None => {
                 h1 { "Halt all accounts?" }
-                p { "New orders and changes of all " (words::number(count)) " accounts are refused at once, and those of accounts that are \
-                     made meanwhile. Cancels, exits and reads pass." }
+                p { "New orders and changes of " @if count == 1 { "the account" } @else { "all " (words::counted(count, "account")) } " are refused at once, \
+                     and those of accounts that are made meanwhile. Cancels, exits and reads pass." }
                 (form(&visitor, "/console/halt-all", &html! {
                     (field(&Field { name: "reason", label: "Reason", hint: "For whoever wonders why. No secret.", ..Field::default() }))
                     input type="hidden" name="halted" value="true";
-                    div.row { button.danger { "Halt all" } a href="/console" { "Cancel" } }
+                    div.row { button.danger { "Halt All" } a href="/console" { "Cancel" } }
                 }))
             }
             Some(all) => {
@@ -47,7 +47,7 @@ pub(super) async fn show(State(console): State<Console>, Extension(visitor): Ext
             }
         }
     };
-    page::page(&console, &visitor, Part::Accounts, "Halt all", &content)
+    page::page(&console, &visitor, Part::Accounts, "Halt All", &content)
 }
 
 /// Do it.
@@ -58,7 +58,7 @@ pub(super) async fn send(
 ) -> Response {
     let halted = form.text("halted") == "true";
     let done = if halted {
-        "All accounts are halted. Cancels, exits and reads pass."
+        "Done. Cancels, exits and reads pass."
     } else {
         "Accounts that were halted with all may trade again."
     };

@@ -13,7 +13,7 @@ use super::page::{self, Part};
 use super::visitor::Visitor;
 
 /// Words of the console, each with what it means.
-const WORDS: [(&str, &str); 14] = [
+const WORDS: [(&str, &str); 15] = [
     ("account", "One trading account at Dhan. Its name is yours; the client id is Dhan's."),
     ("pair", "An account's two addresses, primary and secondary. Once given, no other account ever gets them."),
     (
@@ -25,6 +25,7 @@ const WORDS: [(&str, &str); 14] = [
         "out of use",
         "Something is wrong with this way out; the reason stands beside it, and the gateway tries again by itself.",
     ),
+    ("key", "What a program shows so that the gateway knows whose orders it sends. Each account has its own."),
     ("being tried again", "It works again, and is watched for a minute before it is used."),
     ("live", "The gateway holds a token of Dhan's that works. It renews it by itself each day."),
     (
@@ -70,7 +71,7 @@ pub(super) async fn show(State(console): State<Console>, Extension(visitor): Ext
             dl { @for (word, meaning) in WORDS { dt { (word) } dd { (meaning) } } }
         }
         section aria-labelledby="keys" {
-            h2 #keys { "Keys" }
+            h2 #keys { "Keyboard" }
             p #key-switch { "These work where scripts run." }
             dl { @for (key, what) in KEYS { dt { kbd { (key) } } dd { (what) } } }
         }

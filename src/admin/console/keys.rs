@@ -167,12 +167,25 @@ fn new(visitor: &Visitor, name: &str, answer: &Answer<'_>) -> Markup {
     }
 }
 
+/// What the configuration lacks, to be copied there.
+fn without_listener(name: &str) -> Markup {
+    let lines = format!(
+        "[[listener]]\naddress = \"127.0.0.1:8090\" # a port of this machine that is free\naccount = \"{name}\"\n"
+    );
+    html! {
+        p { (words::NEXT) " No listener with a port serves this account yet. Add one to the configuration:" }
+        (field::block(&lines))
+        p { "Then take it in, without a restart:" }
+        (field::block("sixgate reload"))
+        p.hint { "Without " code { "account" } " a listener serves every account, by its client key." }
+    }
+}
+
 /// The lines, filled in.
 fn connect(console: &Console, body: &AccountBody, made: Option<&str>) -> Markup {
     let listeners = console.admin.about.listeners();
     let Some((listener, needs_key)) = connect::listener(&listeners, &body.name) else {
-        return html! { p { (words::NEXT) " No listener with a port serves this account: programs connect to the unix socket of the \
-        configuration." } };
+        return without_listener(&body.name);
     };
     let key = needs_key.then_some(made.unwrap_or("CLIENT-KEY"));
     // Whoever pastes it is in another folder than the gateway.
@@ -187,6 +200,9 @@ fn connect(console: &Console, body: &AccountBody, made: Option<&str>) -> Markup 
             dt { "Proxy" } dd { (copied(&connection.url())) }
             dt { "Certificate" } dd { (copied(&connection.ca)) div.hint { "A program has to trust it when it calls " code { "https://" } "." } }
         }
+        p.hint { "In " code { "REQUESTS_CA_BUNDLE" } ", " code { "SSL_CERT_FILE" } " and Java's trust store the certificate takes the place of all others. \
+            A program that calls other hosts too needs a file of both, named in its place:" }
+        (field::block(&connect::bundle(&connection.ca)))
         @for (language, blocks) in connect::lines(&connection) {
             details name="language" open[language == "curl"] {
                 summary { (language) }

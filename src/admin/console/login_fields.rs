@@ -33,7 +33,7 @@ pub(super) fn cards(platform: &str) -> Markup {
         ("DHAN_V2_IPV6", "By hand", "You paste a token from web.dhan.co; renewed by itself where Dhan allows."),
     ];
     html! {
-        fieldset {
+        fieldset #platform {
             legend { "How it logs in" }
             div.cards-of-choice {
                 @for (value, title, text) in CARDS {
@@ -124,8 +124,8 @@ impl LoginFields<'_> {
     }
 
     fn is_wrong(&self, names: &[&str]) -> bool {
-        let wrong = self.refused.and_then(|refused| refused.field.as_deref());
-        wrong.is_some_and(|wrong| names.contains(&wrong)) || names.iter().any(|name| self.form.given(name).is_some())
+        let wrong = |name| self.refused.is_some_and(|refused| refused.of(name).is_some());
+        names.iter().any(|name| wrong(name) || self.form.given(name).is_some())
     }
 }
 

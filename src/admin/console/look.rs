@@ -17,6 +17,8 @@ use super::page::{self, Part};
 use super::visitor::Visitor;
 use super::words;
 use crate::broker::dhan::token::Claims;
+use crate::domain::pasted::{self, Kind};
+use crate::domain::secret::ExposeSecret;
 use crate::domain::{OperatorRole, SourceAddr};
 use crate::host::answers_for;
 
@@ -62,14 +64,15 @@ pub(super) async fn token(
     if let Some(refused) = lacks(&visitor, OperatorRole::Operator) {
         return refused;
     }
-    let content = match Claims::read(form.text("access_token")) {
+    let typed = pasted::read(Kind::AccessToken, form.text("access_token"));
+    let content = match typed.and_then(|token| Claims::read(token.expose_secret())) {
         Err(why) => wrong(&why.to_string()),
         Ok(claims) => {
-            let own = form.given("client_id");
+            let own = form.closed_up("client_id");
             let ends = jiff::Timestamp::from_second(claims.expires_at).ok();
             html! {
                 p role="status" {
-                    @if own.is_some_and(|own| own != claims.client_id.as_str()) {
+                    @if !own.is_empty() && own != claims.client_id.as_str() {
                         span.bad { (words::BAD) " This token is another account's: of client id " (claims.client_id) "." }
                     } @else { (words::GOOD) " Of client id " (claims.client_id) "." }
                     @match ends.map(|ends| (ends, words::left(ends))) {

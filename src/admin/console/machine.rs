@@ -21,7 +21,7 @@ pub(super) async fn show(State(console): State<Console>, Extension(visitor): Ext
     let (report, examined) = (console.admin.host.last(), console.admin.host.examined());
     let content = html! {
         h1 { "This machine" }
-        div #machine data-live="host leg" {
+        div #machine data-live="change leg" {
             @match examined.as_deref() {
                 Some(examined) => { (head(&visitor, examined)) (newer(report.as_deref(), examined)) (groups(examined)) }
                 None => (before(&visitor, report.as_deref())),
@@ -58,7 +58,7 @@ fn head(visitor: &Visitor, examined: &Examination) -> Markup {
 }
 
 fn things(count: usize, one: &str, several: &str) -> String {
-    if count == 1 { format!("1 thing {one}") } else { format!("{count} things {several}") }
+    format!("{} {}", words::counted(count, "thing"), if count == 1 { one } else { several })
 }
 
 /// What the gateway saw by itself since the examination, where that is news.
@@ -89,7 +89,7 @@ fn before(visitor: &Visitor, report: Option<&Report>) -> Markup {
             None => p { "The gateway is looking at this machine. Reload the page in a moment." },
             Some(report) => {
                 p { @if report.findings.is_empty() { (words::GOOD) " What the gateway looks at by itself is as it should be." }
-                    @else { (words::BAD) " " (things(report.findings.len(), "is", "are")) " not as they should be." }
+                    @else { (words::BAD) " " (things(report.findings.len(), "is not as it should be", "are not as they should be")) "." }
                     " Checked " (words::since(report.checked_at)) " ago. All 40 checks connect to Dhan and ask name servers, and take seconds: press Check." }
                 @for finding in worst_first(&report.findings) { (one(finding)) }
             }
@@ -145,7 +145,7 @@ fn groups(examined: &Examination) -> Markup {
                 @for one in other { (check_of(one)) }
                 @if !good.is_empty() {
                     details {
-                        summary { (words::GOOD) " " @if good.len() == 1 { "1 check is" } @else { (good.len()) " checks are" } " as they should be" }
+                        summary { (words::GOOD) " " (words::counted(good.len(), "check")) @if good.len() == 1 { " is as it should be" } @else { " are as they should be" } }
                         ul.plain { @for one in good { li { (words::GOOD) " " (one.check.title) " " span.hint { (one.found) } } } }
                     }
                 }
@@ -180,7 +180,10 @@ pub(super) fn one(finding: &Finding) -> Markup {
 
 /// What is so. One that begins with an account's name keeps its letters: names are told apart by them.
 fn what(finding: &Finding) -> String {
-    let of_account = finding.about.iter().any(|sender| finding.what.starts_with(&sender.to_string()));
+    let of_account = finding.about.iter().any(|sender| {
+        let is_pool = sender.owner.as_deref().is_none_or(|owner| owner.starts_with("pool "));
+        !is_pool && finding.what.starts_with(&sender.to_string())
+    });
     let is_key = finding.what.split(' ').next().is_some_and(|word| word.contains('.'));
     match (of_account, is_key) {
         (true, _) => words::sentence(&format!("account {}", finding.what)),

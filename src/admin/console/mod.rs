@@ -9,6 +9,7 @@
 
 mod account;
 mod account_forms;
+mod account_trouble;
 mod accounts;
 mod act;
 mod address_fields;
@@ -16,6 +17,7 @@ mod advice;
 mod assets;
 mod attention;
 mod call;
+mod called;
 mod chain_check;
 mod changes;
 mod connect;
@@ -97,6 +99,7 @@ pub(super) fn router(admin: Admin, api: Router, document: Arc<Value>) -> Router 
         .route("/docs", get(help::api))
         .route("/console/static/{version}/{file}", get(assets::file))
         .fallback(page::no_such_page)
+        .method_not_allowed_fallback(page::no_page_of_its_own)
         .layer(middleware::from_fn_with_state(console.clone(), guard::check))
         .with_state(console)
 }

@@ -15,7 +15,7 @@ use super::call::{Refused, call, part};
 use super::context::Console;
 use super::field::{Field, field};
 use super::form::Form;
-use super::orders::{line_text, outcome, short, times, what};
+use super::orders::{again, line_text, outcome, short, times, tried_again, what};
 use super::page::{self, Part, form};
 use super::visitor::Visitor;
 use super::words;
@@ -54,11 +54,12 @@ async fn shown(
             "The journal has no line of it: it is older than what is kept, or the link is wrong.",
         );
     };
+    let again = placed_again(console, newest).await;
     let open = newest.outcome == Some(Outcome::Unknown) && !is_settled(&lines);
     let content = html! {
         @if let Some(refused) = refused { (page::summary(refused)) }
-        h1 { "Order of " (page::time(newest.at)) }
-        (facts(newest, lines.iter().any(|line| line.entry.kind == Kind::Outcome)))
+        h1 { "Order of " (page::full_time(newest.at)) }
+        (facts(newest, &lines, again.as_ref()))
         @if let Some(answer) = dhan { (of_dhan(answer)) }
         @if visitor.may(OperatorRole::Operator) { (actions(visitor, id, newest, open, refused)) }
         (settlements(&lines))
@@ -66,7 +67,7 @@ async fn shown(
             h2 #lines { "In the journal" }
             p.hint { "Each line has the hash of the line before it. " code { "sixgate journal verify" } " checks the whole chain." }
             @for line in &lines {
-                h3 { (words::number(line.seq as usize)) " · " (line.entry.kind.as_str()) " · " (page::time(line.entry.at)) }
+                h3 { (words::number(line.seq as usize)) " · " (line.entry.kind.as_str()) " · " (page::full_time(line.entry.at)) }
                 pre { (line_text(line)) }
             }
         }
@@ -89,13 +90,29 @@ fn is_settled(lines: &[Recorded]) -> bool {
     lines.iter().any(|line| matches!(line.entry.note, Some(Note::Settled { .. })))
 }
 
-fn facts(entry: &Entry, ended: bool) -> Markup {
+/// The order that was placed in place of this one, which came to nothing.
+async fn placed_again(console: &Console, entry: &Entry) -> Option<Entry> {
+    let wanted = Query {
+        account: entry.account.clone(),
+        correlation_id: Some(entry.correlation_id.clone()?),
+        since: Some(entry.at),
+        order: Order::OldestFirst,
+        limit: LINES,
+        ..Query::default()
+    };
+    let lines = api::page(&console.admin, wanted).await.ok()?.items;
+    let newer = lines.iter().map(|line| &line.entry).filter(|other| other.request_id != entry.request_id);
+    again(entry, newer).cloned()
+}
+
+fn facts(entry: &Entry, lines: &[Recorded], again: Option<&Entry>) -> Markup {
+    let ended = lines.iter().any(|line| line.entry.kind == Kind::Outcome);
     let text = |text: &Option<SafeText>| text.as_ref().map_or("–".to_owned(), |text| text.as_str().to_owned());
     html! {
         dl {
             dt { "Account" } dd { @match &entry.account { Some(name) => { a href={ "/console/accounts/" (part(name.as_str())) } { (name) } }, None => "–" } }
             dt { "What" } dd { (what(entry)) @for terms in entry.terms() { div { (short(terms)) } } }
-            dt { "Outcome" } dd { (outcome(entry, ended)) }
+            dt { "Outcome" } dd { (outcome(entry, ended, is_settled(lines))) @if let Some(again) = again { (tried_again(again)) } }
             dt { "Left by" } dd {
                 @match entry.leg { Some(leg) => (words::role(leg.as_str())), None => "–" }
                 @if let Some(source) = entry.source { ", from " (source) }
@@ -112,7 +129,7 @@ fn actions(visitor: &Visitor, id: &str, entry: &Entry, open: bool, refused: Opti
     let path = format!("/console/orders/{}", part(id));
     let error = refused.filter(|refused| refused.field.as_deref() == Some("note")).map(|refused| &*refused.detail);
     html! {
-        @if entry.order_id.is_some() && entry.account.is_some() {
+        @if id_at_dhan(entry).is_some() {
             (form(visitor, &format!("{path}/ask"), &html! { button.second { "Ask Dhan now" } }))
             p.hint { "Counts among the questions that Dhan allows the account." }
         }
@@ -176,7 +193,7 @@ fn of_dhan(answer: &Result<Value, Refused>) -> Markup {
                 Err(refused) => p.flash.bad role="alert" { (words::BAD) " " (refused.detail) },
                 Ok(order) => dl {
                     @for (name, word) in SHOWN {
-                        @if let Some(text) = order.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()) { dt { (word) } dd { (text) } }
+                        @if let Some(text) = order.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()) { dt { (word) } dd { (words::readable(text)) } }
                     }
                 },
             }
@@ -197,15 +214,26 @@ pub(super) async fn query_broker(
     let wanted =
         Query { request_id: Some(SafeText::new(&id)), order: Order::OldestFirst, limit: LINES, ..Query::default() };
     let lines = api::page(&console.admin, wanted).await.map(|page| page.items).unwrap_or_default();
-    let known = newest(&lines).and_then(|entry| Some((entry.account.clone()?, entry.order_ids().next()?.to_owned())));
-    let Some((account, order)) = known else {
-        return page::refused(StatusCode::NOT_FOUND, "Nothing to ask for", "The journal has no id of Dhan's for it.");
+    let Some(path) = newest(&lines).and_then(id_at_dhan) else {
+        return page::refused(
+            StatusCode::NOT_FOUND,
+            "Nothing to ask for",
+            "The journal has no id by which Dhan knows it.",
+        );
     };
-    let path = format!("/v1/accounts/{}/orders/{}", part(account.as_str()), part(&order));
     match call(&console.api, &visitor.operator, Method::GET, &path, &Value::Null).await {
         Err(refused) if refused.status == 403 => forbidden(&refused.detail),
         answer => shown(&console, &visitor, &id, None, Some(&answer)).await,
     }
+}
+
+/// The path of the question after it: by Dhan's id, and where the reply that had it was lost, by the one that it was sent
+/// with.
+fn id_at_dhan(entry: &Entry) -> Option<String> {
+    let orders = format!("/v1/accounts/{}/orders", part(entry.account.as_ref()?.as_str()));
+    let own = |id: &SafeText| format!("{orders}/{}?by=correlation_id", part(id.as_str()));
+    let dhans = entry.order_ids().next().map(|id| format!("{orders}/{}", part(id)));
+    dhans.or_else(|| entry.correlation_id.as_ref().map(own))
 }
 
 /// A person has looked.

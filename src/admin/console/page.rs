@@ -63,8 +63,8 @@ pub(super) fn page(console: &Console, visitor: &Visitor, part: Part, title: &str
                 }
             }
             div.who {
-                span { (visitor.operator.name) " (" (visitor.operator.role.as_str()) ")" }
-                " · signs out at " (words::clock(visitor.ends)) " "
+                span { (words::operator(&visitor.operator.name, visitor.operator.role.as_str())) }
+                span.ends { "signs out at " (words::clock(visitor.ends)) }
                 a href="/console/sessions" { "Sessions" }
                 form method="post" action="/console/sign-out" data-plain { (csrf(visitor)) button.quiet { "Sign out" } }
             }
@@ -128,9 +128,21 @@ pub(super) fn shown(flash: &Flash) -> Markup {
 pub(super) fn summary(refused: &Refused) -> Markup {
     html! {
         div #errors .flash.bad role="alert" tabindex="-1" data-code=(refused.code) {
-            // The field's name in the API is nobody's word for it; the link leads to its label.
-            p { (words::BAD) " " (refused.field.as_deref().and_then(|field| refused.of(field)).unwrap_or(&refused.detail)) }
-            @if let Some(field) = &refused.field { p { a href={ "#" (field) } { "Go to the field" } } }
+            @if refused.errors.is_empty() {
+                // The field's name in the API is nobody's word for it; the link leads to its label.
+                p { (words::BAD) " " @match refused.field.as_deref().and_then(|field| Some((field, refused.of(field)?))) {
+                    Some((field, why)) => { (words::field(field)) ": " (why) }
+                    None => { (refused.detail) }
+                } }
+                @if let Some(field) = &refused.field { p { a href={ "#" (field) } { "Go to the field" } } }
+            } @else {
+                p { (words::BAD) " Nothing was saved. " (words::number(refused.errors.len())) " fields are not as they should be:" }
+                ul {
+                    @for wrong in &refused.errors {
+                        li { a href={ "#" (wrong.field) } { (words::field(&wrong.field)) } ": " (wrong.detail) }
+                    }
+                }
+            }
         }
     }
 }
@@ -168,6 +180,16 @@ pub(super) fn doorway(uri: &Uri) -> Response {
     document(StatusCode::OK, "Sixgate", &body)
 }
 
+/// What a form leads to cannot be opened by itself: somebody reloads it, or the page looks for news while it is shown. A
+/// reply without a page would be read as XML there, whose error message has styles that the policy forbids.
+pub(super) async fn no_page_of_its_own() -> Response {
+    refused(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "Nothing to open here",
+        "This address only takes what a form sends. Go back, and press its button again.",
+    )
+}
+
 /// What is not there, or not any more.
 pub(super) async fn no_such_page(request: Request) -> Response {
     let why = format!("There is no page {}.", super::super::site::cut(request.uri().path()));
@@ -202,6 +224,11 @@ pub(super) fn exact_time(at: Timestamp) -> Markup {
 /// A time for people: India's clock, UTC on request.
 pub(super) fn time(at: Timestamp) -> Markup {
     moment(at, &words::day_and_clock(at))
+}
+
+/// A time with its day, for what is printed or looked at another day.
+pub(super) fn full_time(at: Timestamp) -> Markup {
+    moment(at, &words::full(at))
 }
 
 fn moment(at: Timestamp, text: &str) -> Markup {

@@ -128,17 +128,17 @@ impl Series {
 
     fn latency(&self) -> Markup {
         let added = [
-            self.line("added_p50", "half are faster", Gather::Highest),
-            self.line("added_p99", "99 of 100 are faster", Gather::Highest),
+            self.line("added_p50", "half took at most", Gather::Highest),
+            self.line("added_p99", "99 of 100 took at most", Gather::Highest),
         ];
         let broker = [
-            self.line("broker_p50", "half are faster", Gather::Highest),
-            self.line("broker_p99", "99 of 100 are faster", Gather::Highest),
+            self.line("broker_p50", "half took at most", Gather::Highest),
+            self.line("broker_p99", "99 of 100 took at most", Gather::Highest),
         ];
         let reading = |name, who: &str| match (self.last(name), self.highest(name)) {
             (Some(last), Some(most)) => {
                 let [last, most] = [last, most].map(|value| Unit::Seconds.text(value));
-                format!("{who}: 99 of 100 took less than {last} at last, and less than {most} at the worst.")
+                format!("{who}: 99 of 100 took up to {last} at last, and up to {most} at the worst.")
             }
             _ => "Nothing was sent in this time. From the first request on its time stands here.".to_owned(),
         };
@@ -165,10 +165,10 @@ impl Series {
         let failovers = Some(self.line("failovers", "failovers", Gather::Sum));
         let reading = match (self.last("legs_admits"), self.last("legs_tripped")) {
             (Some(admits), Some(tripped)) => format!(
-                "{} in use and {} out of use now; {} failovers in this time.",
+                "{} in use and {} out of use now; {} in this time.",
                 Unit::Count.text(admits),
                 Unit::Count.text(tripped),
-                Unit::Count.text(self.sum("failovers"))
+                words::counted(self.sum("failovers") as u64, "failover")
             ),
             _ => "In a few seconds the first numbers stand here.".to_owned(),
         };

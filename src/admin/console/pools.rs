@@ -1,9 +1,12 @@
 //! Pools: prefixes from which accounts are given their pairs, what is left of them, and addresses that nobody gets again.
 
+use std::net::Ipv6Addr;
+
 use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use ipnet::Ipv6Net;
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -15,13 +18,14 @@ use super::super::wire::{AddressBody, PoolBody};
 use super::act::{Act, act, forbidden, lacks};
 use super::call::{Refused, call, part};
 use super::context::Console;
-use super::field::{Field, copied, field};
+use super::field::{Field, block, copied, field};
 use super::form::Form;
 use super::page::{self, Part, form};
 use super::visitor::Visitor;
 use super::words;
 use crate::addressing::WantedAddresses;
-use crate::domain::{AccountName, OperatorRole, SourceAddr};
+use crate::domain::{AccountName, OperatorRole, SourceAddr, at_most_a_million};
+use crate::host::{answers_for, local_route};
 
 /// Rows of a page.
 const PAGE: usize = 50;
@@ -50,6 +54,7 @@ async fn shown(
     refused: Option<&Refused>,
 ) -> Response {
     let pools = api::list(State(console.admin.clone())).await.0.items;
+    let unanswered = unanswered(&pools).await;
     let content = html! {
         @if let Some(refused) = refused { (page::summary(refused)) }
         h1 { "Pools" }
@@ -65,6 +70,7 @@ async fn shown(
                 tbody { @for pool in &pools { (row(visitor, pool)) } }
             }
         }
+        (answers(&pools, &unanswered))
         @if visitor.may(OperatorRole::Admin) { (make(visitor, typed, refused, pools.is_empty())) }
         (tombstones(console, visitor, paging))
     };
@@ -75,16 +81,44 @@ async fn shown(
     }
 }
 
+/// Prefixes that this machine does not take as its own, as far as the next address of each tells.
+async fn unanswered(pools: &[PoolBody]) -> Vec<Ipv6Net> {
+    let next = pools.iter().filter_map(|pool| {
+        let pair = pool.next.as_ref()?;
+        Some([(pool.primary, pair.primary), (pool.secondary, pair.secondary)])
+    });
+    let next: Vec<(Ipv6Net, Ipv6Addr)> = next.flatten().collect();
+    // It asks the kernel.
+    let look = move || next.into_iter().filter(|(_, at)| answers_for(*at) == Some(false)).map(|(net, _)| net).collect();
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+/// The way on from a new pool: what makes its addresses this machine's.
+fn answers(pools: &[PoolBody], unanswered: &[Ipv6Net]) -> Markup {
+    let commands: Vec<String> = unanswered.iter().map(|net| local_route(*net)).collect();
+    html! {
+        @if !commands.is_empty() {
+            p { (words::BAD) " Nothing on this machine answers for " (unanswered.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")) " yet. \
+                 If your provider routes it to this machine, as root:" }
+            (block(&commands.join("\n")))
+            p.hint { a href="/console/machine" { "This machine" } " says what else it takes, and how it is kept when the machine starts." }
+        } @else if !pools.is_empty() {
+            p.hint { "Whether this machine answers for these addresses, and keeps them when it starts: " a href="/console/machine" { "This machine" } "." }
+        }
+    }
+}
+
 fn row(visitor: &Visitor, pool: &PoolBody) -> Markup {
     html! {
         tr {
             td data-label="Pool" { a href={ "/console/pools/" (part(&pool.name)) } { (pool.name) } }
             td.address data-label="Prefixes" { (pool.primary) div { (pool.secondary) } }
-            td.number data-label="Given" { (words::number(pool.assigned as usize)) @if pool.reserved > 0 { div.hint { (pool.reserved) " set aside" } } }
-            td.number data-label="Free" { (large(&pool.free)) }
+            td.number data-label="Given" { (words::number(pool.assigned.saturating_sub(pool.reserved) as usize)) @if pool.reserved > 0 { div.hint { (pool.reserved) " set aside" } } }
+            td.number data-label="Free" { (at_most_a_million(&pool.free)) }
             td.address data-label="Next" {
                 @match &pool.next {
                     Some(pair) => { (pair.primary.to_string()) div { (pair.secondary.to_string()) } }
+                    None if pool.reserved > 0 => { (words::NEXT) " none now: pairs that are set aside are free again after ten minutes" }
                     None => { (words::BAD) " none: every pair is taken" }
                 }
             }
@@ -96,15 +130,6 @@ fn row(visitor: &Visitor, pool: &PoolBody) -> Markup {
                 } }
             }
         }
-    }
-}
-
-/// A number that can have 38 digits: beyond a million nobody counts.
-fn large(decimal: &str) -> String {
-    match decimal.parse::<u128>() {
-        Ok(number) if number <= 1_000_000 => words::number(usize::try_from(number).unwrap_or(usize::MAX)),
-        Ok(_) => "over a million".to_owned(),
-        Err(_) => decimal.to_owned(),
     }
 }
 
@@ -138,8 +163,8 @@ pub(super) async fn create(
     let body = form.object(&["name", "primary", "secondary"]);
     match call(&console.api, &visitor.operator, Method::POST, "/v1/pools", &body).await {
         Ok(_) => {
-            let text = format!("The pool {} is there. Does this machine answer for its addresses?", form.text("name"));
-            page::back(&console, &visitor, "/console/machine", Flash { good: true, text })
+            let text = format!("The pool {} is there.", form.text("name"));
+            page::back(&console, &visitor, "/console/pools", Flash { good: true, text })
         }
         Err(refused) if refused.status == 403 => forbidden(&refused.detail),
         Err(refused) => shown(&console, &visitor, &Paging::default(), &form, Some(&refused)).await,
@@ -279,21 +304,10 @@ pub(super) async fn purge(
         SourceAddr::parse(form.text("address")).ok().is_some_and(|typed| SourceAddr::parse(&address) == Ok(typed));
     if !same && visitor.may(OperatorRole::Admin) {
         let detail = "That is not the address. Type it as it stands above.".to_owned();
-        let refused = Refused { status: 422, code: "invalid".to_owned(), detail, field: Some("address".to_owned()) };
+        let refused = Refused::here("invalid", Some("address"), &detail);
         return purge_page(&console, &visitor, &address, Some(&refused));
     }
     let path = format!("/v1/addresses/{}", part(&address));
     let (back, done) = ("/console/pools", "Forgotten. Any account may get it.");
     act(&console, &visitor, Act { method: Method::DELETE, path: &path, body: Value::Null, back, done }).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_count_of_many_digits_is_told_in_words() {
-        assert_eq!(large("12345"), "12,345");
-        assert_eq!(large("18446744073709551614"), "over a million");
-    }
 }

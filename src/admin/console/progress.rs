@@ -7,7 +7,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::super::wire::AccountBody;
+use super::super::wire::{AccountBody, ValidatedBody};
 use super::account::{check_line, stands};
 use super::context::Console;
 use super::page::{self, Part};
@@ -29,8 +29,8 @@ pub(super) async fn show(
     let run = console.runs.of(&account.name);
     let content = html! {
         (heading(&body))
-        h2 { "Validate and Save" }
-        div #progress data-live="token leg validation" data-account=(body.name) { (steps(&shown, run.as_ref())) }
+        h2 { @if run.as_ref().is_some_and(|run| !run.saved) { "Validate" } @else { "Validate and Save" } }
+        div #progress data-live="change token leg validation" data-account=(body.name) { (steps(&shown, run.as_ref())) }
         p.row {
             a href=(path(&body.name)) { "The account" }
             a href={ (path(&body.name)) "/progress" } { "Look again" }
@@ -44,7 +44,7 @@ fn steps(shown: &Shown<'_>, run: Option<&Run>) -> Markup {
     let body = shown.body;
     let validated = body.validated.as_ref().filter(|validated| is_of(&validated.at, run));
     html! {
-        p.step.good role="status" { (words::GOOD) " Saved." }
+        @if run.is_some_and(|run| run.saved) { p.step.good role="status" { (words::GOOD) " Saved." } }
         @match &body.pair {
             Some(pair) => p.step.good role="status" { (words::GOOD) " Addresses: " code { (pair.primary) } " and " code { (pair.secondary) } "." },
             None => {
@@ -60,7 +60,7 @@ fn steps(shown: &Shown<'_>, run: Option<&Run>) -> Markup {
         }
         @if let Some(validated) = validated {
             @for check in &validated.checks { (check_line(shown, check, &validated.checks)) }
-            (verdict(shown, validated.ok, validated.checks.iter().any(|check| check.result == "failed")))
+            (verdict(shown, validated))
         } @else { (without_result(shown, run)) }
     }
 }
@@ -70,15 +70,25 @@ fn is_of(at: &str, run: Option<&Run>) -> bool {
     run.is_none_or(|run| at.parse::<Timestamp>().is_ok_and(|at| at >= run.since))
 }
 
-fn verdict(shown: &Shown<'_>, ok: bool, failed: bool) -> Markup {
+fn verdict(shown: &Shown<'_>, validated: &ValidatedBody) -> Markup {
     let keys = format!("{}/keys", path(&shown.body.name));
+    let is =
+        |name: &str, result: &str| validated.checks.iter().any(|check| check.name == name && check.result == result);
+    let unregistered = is("token", "ok") && !is("registration", "ok");
+    let failed = validated.checks.iter().any(|check| check.result == "failed");
     html! {
-        @if ok {
+        @if validated.ok {
             p.step.good role="status" { strong { (words::GOOD) " This account can trade." } " " a href=(keys) { "Connect your program" } }
         } @else {
-            p.step role="status" { strong { (words::NEXT) @if failed { " Not ready yet: see the lines above." } @else {
-                " Nothing failed, but Dhan did not tell everything." } } }
-            @if shown.may(OperatorRole::Operator) { (shown.button("validate", &[], &html! { button { "Validate again" } })) }
+            p.step role="status" { strong { (words::NEXT) @if unregistered { " Not ready yet: register its addresses, then validate again." }
+                @else if failed { " Not ready yet: see the lines above." }
+                @else { " Nothing failed, but Dhan did not tell everything." } } }
+            div.row {
+                @if unregistered { a.button href=(shown.path("registration")) { "Register these two addresses at Dhan" } }
+                @if shown.may(OperatorRole::Operator) {
+                    (shown.button("validate", &[], &html! { button.second[unregistered] { "Validate again" } }))
+                }
+            }
         }
     }
 }

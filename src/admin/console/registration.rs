@@ -16,6 +16,7 @@ use super::field::{Field, copied, field};
 use super::form::Form;
 use super::page::{self, Part};
 use super::shown::{heading, no_such, path};
+use super::validating::{self, After};
 use super::visitor::Visitor;
 use super::words;
 use crate::domain::{OperatorRole, india};
@@ -59,7 +60,12 @@ pub(super) async fn put(
     let replace: Vec<&str> =
         ["replace_primary", "replace_secondary"].iter().filter_map(|field| form.given(field)).collect();
     match call(&console.api, &visitor.operator, Method::PUT, &target, &json!({ "replace": replace })).await {
-        Ok(reply) => page_of(&console, &visitor, &name, Some(&reply)),
+        Ok(reply) => {
+            if let Ok(account) = console.admin.account(&name) {
+                validating::begin(&console, &visitor.operator, &account.name, After::Other);
+            }
+            page_of(&console, &visitor, &name, Some(&reply))
+        }
         Err(refused) => not_done(&console, &visitor, &back, refused),
     }
 }

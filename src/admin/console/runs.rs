@@ -17,6 +17,8 @@ pub(super) struct Run {
     pub since: Timestamp,
     /// Why there is no result of it, if it ended without one.
     pub failed: Option<String>,
+    /// Did it begin with saving the account?
+    pub saved: bool,
     running: bool,
 }
 
@@ -31,7 +33,7 @@ impl Runs {
     }
 
     /// One begins; `false` while another is under way.
-    pub(super) fn begin(&self, name: &AccountName, now: Timestamp) -> bool {
+    pub(super) fn begin(&self, name: &AccountName, saved: bool, now: Timestamp) -> bool {
         let mut runs = lock(&self.0);
         if runs.get(name).is_some_and(|run| run.running) {
             return false;
@@ -45,7 +47,7 @@ impl Runs {
         {
             runs.remove(&oldest);
         }
-        runs.insert(name.clone(), Run { since: now, failed: None, running: true });
+        runs.insert(name.clone(), Run { since: now, failed: None, saved, running: true });
         true
     }
 
@@ -64,9 +66,9 @@ mod tests {
     #[test]
     fn an_account_is_looked_at_by_one_run_at_a_time() {
         let (runs, name, at) = (Runs::default(), AccountName::parse("alpha").unwrap(), Timestamp::now());
-        assert!(runs.begin(&name, at) && !runs.begin(&name, at));
+        assert!(runs.begin(&name, true, at) && !runs.begin(&name, true, at));
         runs.end(&name, Some("no".to_owned()));
         assert_eq!(runs.of(&name).unwrap().failed.as_deref(), Some("no"));
-        assert!(runs.begin(&name, at) && runs.of(&name).unwrap().failed.is_none());
+        assert!(runs.begin(&name, true, at) && runs.of(&name).unwrap().failed.is_none());
     }
 }

@@ -16,6 +16,7 @@ use super::form::Form;
 use super::page::{self, Part};
 use super::visitor::Visitor;
 use super::words;
+use crate::domain::pasted;
 use crate::domain::secret::ExposeSecret;
 
 /// Fields that may be shown again, wherever a form was going. Whatever is not among them may be a secret.
@@ -54,7 +55,10 @@ pub(super) async fn sign_in(
     Extension(form): Extension<Form>,
 ) -> Response {
     let (sessions, source, now) = (&console.admin.sessions, peer.and_then(|Extension(Peer(ip))| ip), Instant::now());
-    let given = form.text("token");
+    // Who has the whole link pastes the whole link. What it cannot be is nobody's.
+    let typed = form.text("token").rsplit("#code=").next().unwrap_or_default();
+    let typed = pasted::read(pasted::Kind::Key, typed).unwrap_or_default();
+    let given = typed.expose_secret();
     let found = sessions.may_try(source, now).and_then(|()| {
         let found = match console.admin.operators.load().of(given) {
             Some(operator) => Ok(operator),

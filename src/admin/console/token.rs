@@ -18,8 +18,12 @@ use super::form::Form;
 use super::login_fields::{return_base, token, token_steps};
 use super::page::{self, Part, csrf};
 use super::shown::{heading, no_such, path};
+use super::validating::{self, After};
 use super::visitor::Visitor;
-use crate::domain::OperatorRole;
+use crate::domain::{OperatorRole, Platform};
+
+/// Of an account that does not log in by itself.
+const BY_HAND: &str = "It lives for a day: paste the next one before it ends.";
 
 /// `/console/accounts/{name}/token`
 pub(super) async fn show(
@@ -41,7 +45,14 @@ pub(super) async fn send(
     let body = typed.object(&["access_token"]);
     match call(&console.api, &visitor.operator, Method::PUT, &target, &body).await {
         Ok(_) => {
-            let text = "The token is in use. The gateway takes over again by itself when its time comes.".to_owned();
+            let account = console.admin.account(&name).ok();
+            if let Some(account) = &account {
+                // What was found without a token, or with the one before, holds no longer.
+                validating::begin(&console, &visitor.operator, &account.name, After::Other);
+            }
+            let by_itself = account.is_some_and(|account| account.record.platform == Platform::Automatic);
+            let then = if by_itself { "The gateway takes over again by itself when its time comes." } else { BY_HAND };
+            let text = format!("The token is in use. {then}");
             page::back(&console, &visitor, &format!("{}#login", path(&name)), Flash { good: true, text })
         }
         Err(refused) if refused.status == 403 => forbidden(&refused.detail),
@@ -56,7 +67,7 @@ fn form(console: &Console, visitor: &Visitor, name: &str, refused: Option<&Refus
         (heading(&body))
         h2 { "Use a token for now" }
         @if let Some(refused) = refused { (page::summary(refused)) }
-        p { "Nothing else changes: the gateway takes over again by itself." }
+        p { "Nothing else changes. " @if account.record.platform == Platform::Automatic { "The gateway takes over again by itself." } @else { (BY_HAND) } }
         (token_steps())
         form method="post" action={ (path(name)) "/token" } {
             (csrf(visitor))

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::words;
+use crate::tokens::lifecycle::ANOTHER_LOGS_IN;
 
 /// A way on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,11 @@ pub(super) fn said(facts: &Facts<'_>) -> Said {
         "token_absent" | "token_expired" if !facts.automatic => (
             format!("{}. Make one at Dhan and paste it here.", first_large(summary)),
             vec![Way::Paste, Way::Automatic],
+        ),
+        // Trying again helps against nothing here: what else logs in kills the next token too.
+        code if code == ANOTHER_LOGS_IN => (
+            format!("{}. {}. The gateway tries again{at}.", first_large(summary), first_large(&full(facts.action))),
+            vec![Way::Wait, Way::Paste],
         ),
         _ if facts.until.is_some() => {
             let first = if of_machine { Way::Machine } else { Way::Wait };

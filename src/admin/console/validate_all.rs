@@ -42,7 +42,7 @@ fn job(console: &Console, visitor: &Visitor, progress: Option<&Progress>) -> Mar
     html! {
         @match progress {
             None => {
-                p { (words::number(console.admin.accounts.len())) " accounts." }
+                p { (words::counted(console.admin.accounts.len(), "account")) "." }
                 @if may { (start("Validate All")) }
             }
             Some(progress) if progress.ended.is_none() => {
@@ -93,7 +93,7 @@ fn result(progress: &Progress) -> Markup {
                         tr {
                             td.name data-label="Cause" { (shape(*result == "failed")) " " (advice::label(check)) @if *result != "failed" { ": not known" } }
                             td.number data-label="Accounts" { (words::number(cause.accounts as usize)) }
-                            td data-label="What to do" { (advice::todo(check).unwrap_or("See the account.")) }
+                            td data-label="What to do" { (advice::todo(check, result).unwrap_or("See the account.")) }
                             td data-label="Which" {
                                 @for (at, account) in cause.first.iter().enumerate() {
                                     @if at > 0 { ", " } a href=(path(account.as_str())) { (account) }

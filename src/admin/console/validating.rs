@@ -16,9 +16,18 @@ use crate::domain::AccountName;
 /// How long a login is waited for: Dhan makes one token in two minutes.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// What a run follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The account was saved.
+    Saved,
+    /// Something of it is otherwise at the broker, or somebody wants to know.
+    Other,
+}
+
 /// Begin a run in the name of `operator`, unless one is under way.
-pub(super) fn begin(console: &Console, operator: &Operator, name: &AccountName) {
-    if !console.runs.begin(name, Timestamp::now()) {
+pub(super) fn begin(console: &Console, operator: &Operator, name: &AccountName, after: After) {
+    if !console.runs.begin(name, after == After::Saved, Timestamp::now()) {
         return;
     }
     let (console, operator, name) = (console.clone(), operator.clone(), name.clone());

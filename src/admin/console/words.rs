@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::accounts::overview::Trouble;
-use crate::domain::Outcome;
-use crate::domain::india::local;
+use crate::domain::india::{instant, local};
+use crate::domain::{Outcome, grouped};
 
 /// Before what is good.
 pub(super) const GOOD: &str = "✔";
@@ -33,8 +33,16 @@ pub(super) fn exact_clock(at: Timestamp) -> String {
 
 /// `30 Nov 09:02:30 IST`; without the day when it is today's.
 pub(super) fn day_and_exact_clock(at: Timestamp) -> String {
-    let (then, now) = (local(at), local(Timestamp::now()));
-    if then.date() == now.date() { exact_clock(at) } else { then.strftime("%-d %b %H:%M:%S IST").to_string() }
+    if is_today(at) { exact_clock(at) } else { full(at) }
+}
+
+/// `30 Nov 09:02:30 IST`, whenever it is read: on paper nobody knows which day was today.
+pub(super) fn full(at: Timestamp) -> String {
+    format!("{} {}", day(at), exact_clock(at))
+}
+
+fn is_today(at: Timestamp) -> bool {
+    local(at).date() == local(Timestamp::now()).date()
 }
 
 /// `8 Dec` for a day of the API, `2026-12-08`; the text itself where it is none.
@@ -65,8 +73,7 @@ pub(super) fn clock(at: Timestamp) -> String {
 
 /// `30 Nov 09:02 IST`; without the day when it is today's.
 pub(super) fn day_and_clock(at: Timestamp) -> String {
-    let (then, now) = (local(at), local(Timestamp::now()));
-    if then.date() == now.date() { clock(at) } else { then.strftime("%-d %b %H:%M IST").to_string() }
+    if is_today(at) { clock(at) } else { format!("{} {}", day(at), clock(at)) }
 }
 
 /// `21 h 4 min`, to the coarser two units that matter.
@@ -91,15 +98,21 @@ pub(super) fn roughly(length: Duration) -> String {
 
 /// `10,000`.
 pub(super) fn number(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + 2);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+    grouped(number as u128)
+}
+
+/// `1 line`, `10,000 lines`.
+pub(super) fn counted(count: impl TryInto<u128>, one: &str) -> String {
+    crate::domain::counted(count, one)
+}
+
+/// A moment in a text of the API or of Dhan's as people read it; any other text as it is.
+pub(super) fn readable(text: &str) -> String {
+    let of_india = || text.parse::<jiff::civil::DateTime>().ok().filter(|_| text.contains(':')).map(instant);
+    match text.parse::<Timestamp>().ok().or_else(of_india) {
+        Some(at) => day_and_exact_clock(at),
+        None => text.to_owned(),
     }
-    text
 }
 
 /// How long from now until `at`; nothing once it has passed.
@@ -121,6 +134,11 @@ pub(super) fn sentence(text: &str) -> String {
 /// How long it is since `at`: `10 s`.
 pub(super) fn since(at: Timestamp) -> String {
     span(Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default())
+}
+
+/// An operator with the role, where the name does not say that already.
+pub(super) fn operator(name: &str, role: &str) -> String {
+    if name == role { name.to_owned() } else { format!("{name} ({role})") }
 }
 
 /// A leg's role as a heading.
@@ -151,30 +169,48 @@ pub(super) fn token_state(state: &str) -> &'static str {
     }
 }
 
+/// A field of the API, by its label in a form.
+pub(super) fn field(name: &str) -> &str {
+    match name {
+        "platform" => "How it logs in",
+        "nickname" => "Nickname",
+        "name" => "Name",
+        "client_id" => "Dhan client id",
+        "pin" => "PIN",
+        "totp_secret" => "TOTP key",
+        "phone" => "Phone",
+        "api_key" => "API key",
+        "api_secret" => "API secret",
+        "access_token" => "Access token",
+        "primary" => "Primary",
+        "secondary" => "Secondary",
+        "remove" => "What to remove",
+        "streams" => "WebSockets",
+        other => other,
+    }
+}
+
+/// What a login waits for.
+pub(super) fn waits_for(why: Option<&str>) -> &'static str {
+    match why {
+        Some("cooldown") => "Dhan, which allows one login in two minutes",
+        Some("next_code") => "the next code of the TOTP key",
+        Some("check") => "Dhan's word on whether the token lives",
+        Some("backoff") => "a while after a login that failed",
+        Some(_) | None => "its next try",
+    }
+}
+
 /// A trouble, as a filter.
 pub(super) const fn trouble(trouble: Trouble) -> &'static str {
     match trouble {
         Trouble::NeedsPerson => "Need you",
         Trouble::NotAlone => "Not alone",
         Trouble::Halted => "Halted",
-        Trouble::LegTripped => "Leg tripped",
+        Trouble::LegTripped => "Address out of use",
         Trouble::NoToken => "No token",
         Trouble::ValidationFailed => "Validation failed",
         Trouble::NotValidated => "Not validated",
-    }
-}
-
-/// What is wrong with an account, the worst of it.
-pub(super) fn problem(problem: &str) -> &'static str {
-    match problem {
-        "needs_person" => "Needs you: see Login and Addresses.",
-        "not_alone" => "Something else logs in or places orders for it.",
-        "halted" => "Halted.",
-        "leg_tripped" => "One of its addresses is out of use.",
-        "no_token" => "Not logged in.",
-        "validation_failed" => "The last validation failed: see Checks.",
-        "not_validated" => "Not validated since the gateway was started.",
-        _ => "Something is wrong: see below.",
     }
 }
 
@@ -217,9 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_rough_times_can_be_read_at_a_glance() {
-        assert_eq!([0, 999, 1000, 10_000, 1_234_567].map(number), ["0", "999", "1,000", "10,000", "1,234,567"]);
+    fn rough_times_can_be_read_at_a_glance() {
         assert_eq!([0, 59, 100, 7000].map(|s| roughly(Duration::from_secs(s))), ["1 s", "59 s", "2 min", "2 h"]);
+    }
+
+    #[test]
+    fn an_operator_who_is_called_like_the_role_is_named_once() {
+        assert_eq!([operator("admin", "admin"), operator("asha", "admin")], ["admin", "asha (admin)"]);
     }
 
     #[test]
@@ -239,6 +279,9 @@ mod tests {
     #[test]
     fn clocks_are_india_s() {
         assert_eq!(clock("2026-11-30T03:32:00Z".parse().unwrap()), "09:02 IST");
-        assert_eq!(day_and_clock("2020-01-01T20:00:00Z".parse().unwrap()), "2 Jan 01:30 IST");
+        let then = "2020-01-01T20:00:00.123456Z".parse().unwrap();
+        assert_eq!([day_and_clock(then), full(then)], ["2 Jan 2020 01:30 IST", "2 Jan 2020 01:30:00 IST"]);
+        let told = ["2020-01-01T20:00:00.123456Z", "2020-01-02 01:30:00", "2020-01-02", "d9e5d2d729"].map(readable);
+        assert_eq!(told, ["2 Jan 2020 01:30:00 IST", "2 Jan 2020 01:30:00 IST", "2020-01-02", "d9e5d2d729"]);
     }
 }

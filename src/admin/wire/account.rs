@@ -12,6 +12,7 @@ use crate::accounts::validate::Validated;
 use crate::accounts::{Account, LastRequestView, SecretsSet};
 use crate::domain::Role;
 use crate::domain::secret::LoginSecret;
+use crate::telemetry::account_streams::KindView;
 
 /// A page of accounts.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,13 +46,18 @@ pub(crate) struct AccountBody {
     pub pin: Option<&'static str>,
     /// `any_id`: a `correlationId` names one order. `idempotency_key`: correlation ids are labels.
     pub repeats_by: &'static str,
+    /// `pass_on`: a WebSocket whose broker's side ends is closed. `reconnect`: the gateway opens the broker's side again.
+    /// `share`: the same, and callers of the feed share the broker's sockets.
+    pub streams: &'static str,
     /// How many order writes of today were answered with what became of an earlier one.
     pub repeats_today: u64,
     /// The last request of a caller of it; null while there was none since the gateway was started.
     pub last_request: Option<LastRequestBody>,
+    /// Its WebSockets since the gateway was started, by kind; those of which there were none are missing.
+    pub sockets: Vec<StreamsBody>,
     pub created_at: String,
     /// What is wrong with it, the worst first: `needs_person`, `not_alone` (something else logs in or places orders for it:
-    /// see `elsewhere` and `token.last_error`), `halted`, `leg_tripped`, `no_token`, `validation_failed`,
+    /// see `elsewhere` and `token.last_error`), `halted`, `no_token`, `leg_tripped`, `validation_failed`,
     /// `not_validated` (since the gateway was started). Empty: it is fine.
     pub problems: Vec<&'static str>,
     /// Which secrets of its login are set. Never a value.
@@ -87,8 +93,10 @@ impl From<&Account> for AccountBody {
             halt_warning: account.halt_unsaved.then_some(HALT_UNSAVED),
             pin: account.record.pin.map(Role::as_str),
             repeats_by: account.record.repeats_by.as_str(),
+            streams: account.record.streams.as_str(),
             repeats_today: account.repeats.today(jiff::Timestamp::now()),
             last_request: account.last_request.view().map(LastRequestBody::from),
+            sockets: account.streams.view().into_iter().map(StreamsBody::from).collect(),
             created_at: account.record.created_at.to_string(),
             problems: account.troubles().iter().map(Trouble::as_str).collect(),
             secrets: (&account.secrets).into(),
@@ -151,6 +159,52 @@ impl From<LastRequestView> for LastRequestBody {
     fn from(last: LastRequestView) -> Self {
         let LastRequestView { at, class, listener, program } = last;
         Self { at: at.to_string(), class: class.as_str(), listener, program }
+    }
+}
+
+/// The WebSockets of one kind. Lost when the gateway stops.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StreamsBody {
+    /// `feed`, `depth20`, `depth200` or `order_update`.
+    pub kind: &'static str,
+    /// How many of the broker's are open.
+    pub open: u64,
+    /// How many callers share them (`streams` is `share`).
+    pub sharing: u64,
+    /// How many were opened, each connection anew after an end included.
+    pub opened: u64,
+    /// How many handshakes were refused, by the gateway or by the broker.
+    pub refused: u64,
+    pub messages_from_caller: u64,
+    pub messages_from_broker: u64,
+    pub bytes_from_caller: u64,
+    pub bytes_from_broker: u64,
+    /// Messages of callers of order updates that were no login and were not passed on; counted when a socket ends.
+    pub dropped: u64,
+    /// How often the broker's side of one was opened again (`streams` is `reconnect` or `share`).
+    pub reconnects: u64,
+    /// When the first was asked for: all of this is counted since then.
+    pub since: String,
+}
+
+impl From<KindView> for StreamsBody {
+    fn from(view: KindView) -> Self {
+        let KindView { kind, open, sharing, opened, refused, messages, bytes, dropped, reconnects, since } = view;
+        let ([messages_from_caller, messages_from_broker], [bytes_from_caller, bytes_from_broker]) = (messages, bytes);
+        Self {
+            kind,
+            open,
+            sharing,
+            opened,
+            refused,
+            messages_from_caller,
+            messages_from_broker,
+            bytes_from_caller,
+            bytes_from_broker,
+            dropped,
+            reconnects,
+            since: since.to_string(),
+        }
     }
 }
 

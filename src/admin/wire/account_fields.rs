@@ -13,28 +13,35 @@ macro_rules! with_account_fields {
             $($own)*
             #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
             pub nickname: Option<String>,
-            /// 4 to 6 digits. Write-only.
-            #[schema(max_length = 256, pattern = r"^\s*([0-9]{4,6})?\s*$")]
+            /// 4 to 6 digits, as people have them: of every secret, what stands around it is taken away (blanks,
+            /// quotation marks, names such as `PIN:`). Write-only.
+            #[schema(max_length = 4096)]
             pub pin: Option<String>,
-            /// Base32, as the broker shows it. Write-only.
-            #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*)?\s*$")]
+            /// 16 to 64 letters of base32, as the broker shows them, or the `otpauth://` address of the picture beside
+            /// them. Write-only.
+            #[schema(max_length = 4096)]
             pub totp_secret: Option<String>,
             /// Write-only.
-            #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            #[schema(max_length = 4096)]
             pub phone: Option<String>,
             /// Write-only.
-            #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            #[schema(max_length = 4096)]
             pub api_key: Option<String>,
             /// Write-only.
-            #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            #[schema(max_length = 4096)]
             pub api_secret: Option<String>,
-            /// A live token. Write-only.
-            #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+            /// A live token; line breaks in it are taken away. Write-only.
+            #[schema(max_length = 4096)]
             pub access_token: Option<String>,
             /// What makes an order write a repeat: `any_id`, or `idempotency_key` where correlation ids are labels that
             /// many orders share.
             #[schema(pattern = "^(any_id|idempotency_key)$")]
             pub repeats_by: Option<String>,
+            /// What becomes of a WebSocket whose broker's side ends for a reason that is not the caller's doing: `pass_on`
+            /// closes it, with `reconnect` the gateway opens the broker's side again and replays the subscriptions, and
+            /// with `share` callers of the feed share the broker's sockets as well.
+            #[schema(pattern = "^(pass_on|reconnect|share)$")]
+            pub streams: Option<String>,
         }
     };
 }
@@ -64,6 +71,7 @@ with_account_fields! {
         #[schema(pattern = "^[0-9]{1,20}$")]
         pub client_id: Option<String>,
         /// What to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.
+        #[schema(max_items = 16)]
         pub remove: Option<Vec<Removable>>,
     }
 }

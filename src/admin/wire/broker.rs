@@ -106,7 +106,7 @@ pub(crate) struct ReplaceFields {
 /// One thing that was looked at.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct CheckBody {
-    /// `pair`, `line_primary`, `line_secondary`, `token`, `token_expiry`, `leg_primary`, `leg_secondary`, `registration`, `orders_allowed` or `totp_clock`.
+    /// `pair`, `line_primary`, `line_secondary`, `hosts`, `token`, `token_expiry`, `leg_primary`, `leg_secondary`, `registration`, `orders_allowed` or `totp_clock`.
     pub name: &'static str,
     /// Is it known to be as it should be?
     pub ok: bool,

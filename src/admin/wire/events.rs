@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 pub(crate) struct EventBody {
     /// Give it as `Last-Event-ID` to hear what came after.
     pub id: String,
-    /// `token`, `leg`, `order` or `validation`.
+    /// `token`, `leg`, `order`, `validation` or `stream`.
     pub event: &'static str,
     /// `at`, `account`, and what the API shows of it.
     #[schema(value_type = std::collections::HashMap<String, Value>)]
@@ -63,4 +63,5 @@ pub(crate) enum SubjectWord {
     Leg,
     Order,
     Validation,
+    Stream,
 }

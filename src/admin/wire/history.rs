@@ -37,7 +37,8 @@ pub(crate) struct BreakBody {
 /// One line of a plot.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SeriesBody {
-    /// `added_p50`, `executed`, `legs_admits` and so on.
+    /// `added_p50`, `executed`, `legs_admits` and so on. Times are counted between bounds, so one of `p50` or `p99` is the
+    /// bound that this part of them did not exceed.
     pub name: &'static str,
     /// `s`: seconds. `count`: how many since the point before. `now`: how many at that moment.
     pub unit: &'static str,

@@ -67,8 +67,8 @@ impl TokenBody {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(crate) struct TokenFields {
-    /// Write-only.
-    #[schema(max_length = 3500, pattern = "^[\\t-\\r ]*[!-~]+[\\t-\\r ]*$")]
+    /// As people have it: with line breaks in it, in quotation marks, after `Bearer`. Write-only.
+    #[schema(max_length = 4096)]
     pub access_token: String,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct RefreshFields {
 pub(crate) struct ConsentFields {
     /// `tokenId` of the address that the broker's page led to, for a browser that cannot
     /// reach `/auth/dhan`. Write-only.
-    #[schema(max_length = 256, pattern = "^[\\t-\\r ]*[^\\x00-\\x1F\\x7F-\\x9F]*[\\t-\\r ]*$")]
+    #[schema(max_length = 4096)]
     pub token_id: Option<String>,
 }
 
@@ -108,7 +108,7 @@ pub(crate) struct ConsentBody {
 #[expect(dead_code, reason = "describes a request in the OpenAPI document")]
 pub(crate) struct TotpFields {
     /// Base32, as the broker shows it, or the `otpauth://` address of its picture. Write-only.
-    #[schema(max_length = 256, pattern = r"^\s*([A-Za-z2-7]([ =-]*[A-Za-z2-7]){15,}[ =-]*|otpauth://[!-~]+)\s*$")]
+    #[schema(max_length = 4096)]
     pub totp_secret: String,
 }
 

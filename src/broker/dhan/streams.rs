@@ -30,6 +30,31 @@ impl StreamKind {
         }
     }
 
+    /// How many instruments a message may name.
+    pub const INSTRUMENTS_A_MESSAGE: usize = 100;
+
+    /// How many instruments a socket may be subscribed to.
+    pub const fn instruments(self) -> usize {
+        match self {
+            Self::Feed => 5_000,
+            Self::Depth20 => 50,
+            Self::Depth200 => 1,
+            Self::OrderUpdate => 0,
+        }
+    }
+
+    /// What a `RequestCode` means on a socket of this kind.
+    pub const fn subscribing(self, code: u64) -> Subscribing {
+        match (self, code) {
+            (_, 12) => Subscribing::Goodbye,
+            (Self::Feed, 15 | 17 | 21) | (Self::Depth20 | Self::Depth200, 23) => Subscribing::Begins(code),
+            (Self::Feed, 16 | 18 | 22) | (Self::Depth20 | Self::Depth200, 24) => Subscribing::Ends(code - 1),
+            // The documents have 24, the broker's own page 25.
+            (Self::Depth20 | Self::Depth200, 25) => Subscribing::Ends(23),
+            _ => Subscribing::Unknown,
+        }
+    }
+
     /// Why the broker ends the socket, if this binary message says that it does.
     pub fn disconnect(self, message: &[u8]) -> Option<Disconnect> {
         let code = match self {
@@ -44,6 +69,19 @@ impl StreamKind {
         let reason = message.get(8..10).and_then(|bytes| bytes.first_chunk::<2>()).copied();
         Some(Disconnect(reason.map(u16::from_le_bytes)))
     }
+}
+
+/// What a `RequestCode` asks for. Subscriptions of one mode have the code that begins them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscribing {
+    /// Prices of these instruments in the mode of this code.
+    Begins(u64),
+    /// No more of them in that mode.
+    Ends(u64),
+    /// The end of the socket.
+    Goodbye,
+    /// Nobody knows.
+    Unknown,
 }
 
 /// The broker's reason for ending a socket, if it gave one.
@@ -63,6 +101,12 @@ impl Disconnect {
             Some(_) => "the broker gives a reason that is not documented",
             None => "the broker gives no reason",
         }
+    }
+
+    /// Could another socket be served all the same? Not where there are too many, where the plan, the login or the client
+    /// id is at fault.
+    pub const fn may_pass(self) -> bool {
+        !matches!(self.0, Some(805 | 806 | 808 | 810))
     }
 
     /// Does it say something of the token?
@@ -85,6 +129,8 @@ mod tests {
         assert_eq!(StreamKind::Depth20.disconnect(&depth), Some(Disconnect(Some(805))));
         assert_eq!(StreamKind::OrderUpdate.disconnect(&[50]), Some(Disconnect(None)));
         let ticker = [2, 16, 0, 1, 0x35, 5, 0, 0, 0x32, 0, 0, 0, 0, 0, 0, 0];
+        let may_pass: Vec<_> = (805..=811).filter(|reason| Disconnect(Some(*reason)).may_pass()).collect();
+        assert_eq!(may_pass, [807, 809, 811]);
         assert_eq!((StreamKind::Feed.disconnect(&ticker), StreamKind::Depth200.disconnect(b"")), (None, None));
     }
 }

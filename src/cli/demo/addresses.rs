@@ -1,15 +1,24 @@
-//! The addresses of the demo's accounts.
+//! The addresses of the demo's accounts, and some to give to further ones.
 
 use std::path::Path;
 
+use crate::addressing::Prefixes;
 use crate::cli::serve_error::ServeError;
 use crate::domain::{Pair, SourceAddr};
 use crate::net::host_address::LentAddress;
 
+/// Of the prefixes of the pool, which have few addresses, as each of them is lent.
+const POOL_LENGTH: u8 = 125;
+
 /// The demo accounts' pairs, and what had to be lent for them.
 pub(super) enum Addresses {
-    /// A pair for each, lent to the loopback interface.
-    Own(Vec<Pair>, #[expect(dead_code, reason = "taken back on drop")] Vec<LentAddress>),
+    /// A pair for each and a pool of others, lent to the loopback interface.
+    Own {
+        pairs: Vec<Pair>,
+        pool: Prefixes,
+        #[expect(dead_code, reason = "taken back on drop")]
+        lent: Vec<LentAddress>,
+    },
     /// `::1` twice, for the one account that there is.
     Shared {
         pair: [Pair; 1],
@@ -25,11 +34,20 @@ impl Addresses {
         let state = |err| ServeError::State { path: folder.to_owned(), err };
         let invalid = |why| state(std::io::Error::other(why));
         let prefix = prefix(folder)?;
-        let (mut pairs, mut lent) = (Vec::new(), Vec::new());
+        let mut pairs = Vec::with_capacity(accounts.into());
         for number in 1..=accounts {
             let address = |net: &str| SourceAddr::parse(&format!("{prefix}:{net}::{number:x}")).map_err(invalid);
-            let pair = Pair { primary: address("a1")?, secondary: address("a2")? };
-            for address in [pair.primary, pair.secondary] {
+            pairs.push(Pair { primary: address("a1")?, secondary: address("a2")? });
+        }
+        let net = |net: &str| {
+            let text = format!("{prefix}:{net}::/{POOL_LENGTH}");
+            text.parse().map_err(|_| state(std::io::Error::other(format!("{text} is no prefix"))))
+        };
+        let pool = Prefixes::new(net("b1")?, net("b2")?).map_err(|(_, why)| invalid(why))?;
+        let spare = (0..pool.size()).filter_map(|index| pool.pair(index));
+        let mut lent = Vec::new();
+        for Pair { primary, secondary } in pairs.iter().copied().chain(spare) {
+            for address in [primary, secondary] {
                 match LentAddress::lend(address) {
                     Ok(address) => lent.push(address),
                     Err(why) if accounts == 1 => {
@@ -39,15 +57,22 @@ impl Addresses {
                     Err(err) => return Err(ServeError::NoAddresses { accounts, err }),
                 }
             }
-            pairs.push(pair);
         }
-        Ok(Self::Own(pairs, lent))
+        Ok(Self::Own { pairs, pool, lent })
     }
 
     pub(super) fn pairs(&self) -> &[Pair] {
         match self {
-            Self::Own(pairs, _) => pairs,
+            Self::Own { pairs, .. } => pairs,
             Self::Shared { pair, .. } => pair,
+        }
+    }
+
+    /// Where accounts that people make get theirs from. `::1` is no pool.
+    pub(super) fn pool(&self) -> Option<&Prefixes> {
+        match self {
+            Self::Own { pool, .. } => Some(pool),
+            Self::Shared { .. } => None,
         }
     }
 }

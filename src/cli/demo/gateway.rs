@@ -7,13 +7,14 @@ use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use crate::accounts::{Accounts, NewAccount, NewKey};
+use crate::addressing::Prefixes;
 use crate::app::App;
 use crate::cli::running::{Running, RunningGateway};
 use crate::cli::sandbox::gateway_config;
 use crate::cli::serve_error::ServeError;
 use crate::config::{self, Config};
 use crate::domain::tasks::Tasks;
-use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy};
+use crate::domain::{AccountName, ClientId, Pair, Platform, RepeatsBy, StreamsMode, india};
 use crate::sandbox::{Account, Options, Sandbox};
 use crate::store::records::CredentialsRecord;
 use crate::telemetry;
@@ -23,11 +24,17 @@ use crate::telemetry;
 const FIRST_LOGIN: Duration = Duration::from_secs(10);
 /// The first demo account. The others have a number behind it.
 const NAME: &str = "demo";
+/// What people call it. Nicknames of the others have a number behind it too.
+const NICKNAME: &str = "Sandbox demo";
 /// The first demo account's id at the built-in broker. The others follow.
 const FIRST_CLIENT_ID: u32 = 1_000_000_001;
-/// The login of each demo account.
-const PIN: &str = "123456";
-const TOTP_SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DP";
+/// Customers of the built-in broker who have no account yet: whoever tries to make one needs some. Far from the demo
+/// accounts' ids, of which a later run may have more.
+const FREE_CLIENT_IDS: [u32; 3] = [1_000_900_001, 1_000_900_002, 1_000_900_003];
+/// The login of each customer.
+pub(super) const PIN: &str = "123456";
+/// See [`PIN`].
+pub(super) const TOTP_SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DP";
 
 /// Where the demo keeps its state; a temporary one goes at the end.
 pub(super) struct StateFolder {
@@ -61,6 +68,7 @@ impl Drop for StateFolder {
 /// An account of the demo.
 pub(super) struct DemoAccount {
     pub(super) name: AccountName,
+    nickname: String,
     pub(super) client_id: ClientId,
     pub(super) pair: Pair,
 }
@@ -70,6 +78,7 @@ pub(super) struct Demo {
     pub(super) broker: Sandbox,
     pub(super) accounts: Vec<DemoAccount>,
     pub(super) config: Config,
+    config_text: String,
     pub(super) addresses: Addresses,
 }
 
@@ -80,34 +89,53 @@ impl Demo {
         let addresses = Addresses::take(folder, count)?;
         let mut accounts = Vec::with_capacity(count.into());
         for (number, pair) in (1..).zip(addresses.pairs()) {
-            let name = if number == 1 { NAME.to_owned() } else { format!("{NAME}{number}") };
+            let (name, nickname) = match number {
+                1 => (NAME.to_owned(), NICKNAME.to_owned()),
+                _ => (format!("{NAME}{number}"), format!("{NICKNAME} {number}")),
+            };
             let client_id = (FIRST_CLIENT_ID + number - 1).to_string();
             accounts.push(DemoAccount {
                 name: AccountName::parse(&name).map_err(invalid)?,
+                nickname,
                 client_id: ClientId::parse(&client_id).map_err(invalid)?,
                 pair: *pair,
             });
         }
-        let customers = accounts.iter().map(|account| {
-            Account::new(account.client_id.clone(), "DEMO TRADER", PIN, TOTP_SECRET).registered(account.pair)
-        });
+        let customer = |client_id: &ClientId| Account::new(client_id.clone(), "DEMO TRADER", PIN, TOTP_SECRET);
+        let mut customers: Vec<_> =
+            accounts.iter().map(|account| customer(&account.client_id).registered(account.pair)).collect();
+        for client_id in FREE_CLIENT_IDS {
+            customers.push(customer(&ClientId::parse(&client_id.to_string()).map_err(invalid)?));
+        }
         let control = Some(std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0)));
-        let options = Options { accounts: customers.collect(), control, ..Options::default() };
+        let options = Options { accounts: customers, control, orders_before: orders_before(), ..Options::default() };
         let broker = Sandbox::start(options, tasks).await?;
         let ca = folder.join("sandbox-ca.pem");
         std::fs::write(&ca, broker.ca_pem()).map_err(state)?;
-        // One account needs no key on a loopback port. Of several, the key says which.
-        let door = if count == 1 { format!("account = \"{NAME}\"") } else { "client_key = \"required\"".to_owned() };
+        // One account needs no key on a loopback port. Of several, the key says which; and of those that people make, at a
+        // port that is free.
+        let keyed = "client_key = \"required\"";
+        let door = match (count, addresses.pool()) {
+            (1, Some(_)) => format!("account = \"{NAME}\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n{keyed}"),
+            (1, None) => format!("account = \"{NAME}\""),
+            _ => keyed.to_owned(),
+        };
         let text = format!(
             "[state]\npath = {state:?}\n\
              [[listener]]\naddress = \"127.0.0.1:8080\"\n{door}\n\
-             [admin]\naddress = \"127.0.0.1:8081\"\n{egress}",
+             [admin]\naddress = \"127.0.0.1:8081\"\n{pool}{egress}",
             state = folder.display().to_string(),
+            pool = addresses.pool().map(pool_config).unwrap_or_default(),
             egress = gateway_config(&ca, broker.address()),
         );
         let config = config::from_text_and_environment("the sandbox's configuration", folder, &text)?;
         telemetry::start_logs(&config.log).map_err(ServeError::Log)?;
-        Ok(Self { broker, accounts, config, addresses })
+        Ok(Self { broker, accounts, config, config_text: text, addresses })
+    }
+
+    /// Ids at the built-in broker for accounts that people make, if there are addresses for them.
+    pub(super) fn free_client_ids(&self) -> Option<[u32; 3]> {
+        self.addresses.pool().map(|_| FREE_CLIENT_IDS)
     }
 
     /// Where commands find it.
@@ -118,6 +146,7 @@ impl Demo {
                 admin: app.admin().to_owned(),
                 token_file: self.config.admin.token_file.clone(),
                 state: self.config.state.path.clone(),
+                config: self.config_text.clone(),
             }),
             control: self.broker.control_address().map(|at| format!("http://{at}")),
         }
@@ -128,6 +157,7 @@ impl Demo {
         for account in &self.accounts {
             self.make(account, accounts).await?;
         }
+        self.know_again(accounts).await?;
         let by = Instant::now() + FIRST_LOGIN;
         let mut keys = Vec::with_capacity(self.accounts.len());
         for DemoAccount { name, .. } in &self.accounts {
@@ -146,13 +176,30 @@ impl Demo {
         Ok(keys)
     }
 
+    /// The broker is a new one, and accounts that people made in an earlier run are its customers too.
+    async fn know_again(&self, accounts: &Accounts) -> Result<(), ServeError> {
+        let free = FREE_CLIENT_IDS.map(|id| id.to_string());
+        let mut made = Vec::new();
+        accounts.for_each(|account| {
+            if free.iter().any(|id| account.client_id().as_str() == id) {
+                let pair = account.legs.as_ref().map(|legs| legs.pair());
+                made.push((account.name.clone(), account.client_id().clone(), pair));
+            }
+        });
+        for (name, client_id, pair) in made {
+            self.broker.register(&client_id, pair);
+            accounts.set_token(&name, self.broker.mint_token(&client_id).into()).await?;
+        }
+        Ok(())
+    }
+
     async fn make(&self, account: &DemoAccount, accounts: &Accounts) -> Result<(), ServeError> {
-        let DemoAccount { name, client_id, pair } = account;
+        let DemoAccount { name, nickname, client_id, pair } = account;
         let known = accounts.lookup(name.as_str()).is_some();
         if !known {
             let new = NewAccount {
                 name: name.clone(),
-                nickname: Some("Sandbox demo".to_owned()),
+                nickname: Some(nickname.clone()),
                 platform: Platform::Automatic,
                 client_id: client_id.clone(),
                 credentials: CredentialsRecord {
@@ -162,6 +209,7 @@ impl Demo {
                 },
                 access_token: None,
                 repeats_by: RepeatsBy::AnyId,
+                streams: StreamsMode::PassOn,
             };
             accounts.create(new).await?;
         }
@@ -177,4 +225,15 @@ impl Demo {
         }
         Ok(())
     }
+}
+
+fn pool_config(pool: &Prefixes) -> String {
+    format!("[[pool]]\nname = \"sandbox\"\nprimary = \"{}\"\nsecondary = \"{}\"\n", pool.primary, pool.secondary)
+}
+
+/// More than an earlier broker of this day can have given: ten for each second of the day.
+fn orders_before() -> u64 {
+    let now = india::local(jiff::Timestamp::now());
+    let seconds = (i64::from(now.hour()) * 60 + i64::from(now.minute())) * 60 + i64::from(now.second());
+    u64::try_from(seconds * 10).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::addresses::Addresses;
-use super::gateway::{Demo, StateFolder};
+use super::gateway::{Demo, PIN, StateFolder, TOTP_SECRET};
 use crate::accounts::NewKey;
 use crate::app::App;
 use crate::cli::table;
@@ -37,6 +37,23 @@ pub(super) fn explained(
             "\nBoth legs share ::1, because no address could be put on the loopback interface ({why}), so failover cannot \
              be seen.\nTo see two without being root: netns-scripts/sandbox.sh (it uses a user namespace)."
         );
+    }
+    if let Some([first, .., last]) = demo.free_client_ids() {
+        // The last one asks for a key.
+        let bound = app.bound();
+        let callers =
+            bound.iter().filter_map(|line| line.strip_prefix("callers")).next_back().unwrap_or_default().trim();
+        let _ = writeln!(
+            text,
+            "\nTo make an account of your own (sixgate console, Create account): client ids {first} to {last}, PIN {PIN}, TOTP key\n\
+             {TOTP_SECRET}; Auto Assign IP has addresses for it. Programs reach it by {callers}, with its client key."
+        );
+        if let Some(control) = demo.broker.control_address() {
+            let _ = writeln!(
+                text,
+                "A token for one by hand: curl -sX POST http://{control}/accounts/{first}/token (here in place of web.dhan.co)."
+            );
+        }
     }
     match unpublished {
         None => {

@@ -83,10 +83,13 @@ pub(super) fn export(folder: &Path, arguments: &ExportArguments) -> io::Result<E
     }
     sink.finish()?;
     if arguments.output.is_some() || io::stderr().is_terminal() {
-        eprintln!("{written} lines");
+        eprintln!("{}", crate::domain::counted(written, "line"));
     }
     if unreadable > 0 {
-        eprintln!("{unreadable} lines cannot be read and were left out; see `sixgate journal verify`");
+        eprintln!(
+            "{} left out as unreadable; see `sixgate journal verify`",
+            crate::domain::counted(unreadable, "line")
+        );
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

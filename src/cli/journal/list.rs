@@ -50,7 +50,7 @@ pub(super) fn list(folder: &Path, arguments: &ListArguments) -> io::Result<ExitC
         }
     }
     if page.unreadable > 0 {
-        eprintln!("{} lines cannot be read; see `sixgate journal verify`", page.unreadable);
+        eprintln!("{} cannot be read; see `sixgate journal verify`", crate::domain::counted(page.unreadable, "line"));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::location::Location;
+use crate::domain::counted;
 use crate::orders::journal;
 
 #[derive(Debug, Args)]
@@ -40,12 +41,22 @@ pub(super) fn verify(folder: &Path, arguments: &VerifyArguments) -> io::Result<E
             1 => "1 PROBLEM".to_owned(),
             count => format!("{count} PROBLEMS"),
         };
-        writeln!(out, "{}: {} lines in {} files: {verdict}", folder.display(), report.lines, report.files)?;
+        writeln!(
+            out,
+            "{}: {} in {}: {verdict}",
+            folder.display(),
+            counted(report.lines, "line"),
+            counted(report.files, "file")
+        )?;
         if let Some(last) = &report.last {
             writeln!(out, "newest line: number {}, {}, hash {}", last.seq, last.at, last.hash)?;
         }
         if report.unfinished > 0 {
-            writeln!(out, "{} bytes at the end are no line yet: being written, or left by a crash", report.unfinished)?;
+            writeln!(
+                out,
+                "{} at the end: no line yet, being written or left by a crash",
+                counted(report.unfinished, "byte")
+            )?;
         }
         if report.lines > 0 && !report.head {
             writeln!(out, "there is no .head: whether lines are missing at the end cannot be told")?;

@@ -164,8 +164,11 @@ async fn apply(control: &Control, arguments: &FaultArguments) -> Result<(), Call
             };
             let fault = serde_json::to_value(aim.at(*fault)).map_err(|err| CallError::Client(err.to_string()))?;
             control.call(Method::POST, "faults", Some(fault)).await?;
-            let times =
-                if arguments.always { "until cleared".to_owned() } else { format!("{} times", arguments.times) };
+            let times = if arguments.always {
+                "until cleared".to_owned()
+            } else {
+                crate::domain::counted(arguments.times, "time")
+            };
             table::print(&format!("armed for {} {}, {times}", arguments.method, arguments.path))
         }
         Effect::Habits(habits) => {
@@ -185,7 +188,7 @@ async fn apply(control: &Control, arguments: &FaultArguments) -> Result<(), Call
             for id in &ids {
                 control.call(Method::DELETE, &format!("accounts/{id}/token"), None).await?;
             }
-            table::print(&format!("the tokens of {} accounts have ended", ids.len()))
+            table::print(&format!("ended: the tokens of {}", crate::domain::counted(ids.len(), "account")))
         }
     }
 }

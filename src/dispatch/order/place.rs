@@ -244,9 +244,14 @@ impl Order<'_> {
         sign::headers(&mut self.out.headers, self.account, &token);
         let takes_risk_away = self.takes_risk_away();
         headers::for_write(&mut self.out.headers, takes_risk_away);
+        // As the kernel reports it, and an account's own: no order leaves from an address that accounts share.
+        let Some(source) = lease.source().leg() else {
+            let detail = "the connection does not leave from the account's own address; the order was not sent";
+            return Err(Problem::before_sending(Code::EgressUnavailable, detail));
+        };
         record.leg = Some(leg.role());
-        record.source = Some(lease.source());
-        let mut intent = Box::new(self.entry(write, leg.role(), lease.source(), &token));
+        record.source = Some(source.into());
+        let mut intent = Box::new(self.entry(write, leg.role(), source, &token));
         self.journal(&intent).await?;
         let written_at = Instant::now();
         // The journal may have taken its time: the limit is what leaves now, and the broker closes what lies idle.

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::family::Family;
 use crate::domain::Host;
 use crate::domain::lock;
 use crate::egress::guard;
@@ -24,9 +25,24 @@ const AT_MOST_EVERY: Duration = Duration::from_secs(3600);
 /// What the file has of one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KnownHost {
-    pub addresses: Vec<Ipv6Addr>,
+    pub addresses: Vec<IpAddr>,
     /// When a name server gave them or a connection proved them, in seconds since 1970.
     pub at: u64,
+}
+
+impl KnownHost {
+    /// What of it is of one family, if anything is.
+    pub(super) fn of(&self, family: Family) -> Option<Self> {
+        let addresses: Vec<_> = self.addresses.iter().copied().filter(|at| family.has(*at)).collect();
+        (!addresses.is_empty()).then_some(Self { addresses, at: self.at })
+    }
+
+    /// The other family's addresses too; the whole is as old as the older of both.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.addresses.extend(&other.addresses);
+        self.addresses.sort_unstable();
+        self.at = self.at.min(other.at);
+    }
 }
 
 /// Every host that was known.

@@ -19,6 +19,7 @@
 //!
 //! Hosts are the broker's and those that the configuration allows, so the table does not grow.
 
+mod family;
 mod kept;
 mod name;
 mod question;
@@ -27,7 +28,7 @@ mod survey;
 mod system;
 
 use std::collections::HashMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -41,6 +42,7 @@ use super::error::ResolveError;
 use crate::domain::tasks::Tasks;
 use crate::domain::{Host, lock, stirred};
 
+pub(super) use family::Family;
 pub(super) use name::Name;
 pub(super) use question::Unusable;
 pub(super) use servers::ServerFailures;
@@ -49,7 +51,7 @@ pub(super) use system::Origin;
 #[cfg(test)]
 pub(super) use system::Servers;
 
-use kept::{KnownHosts, NamesFile};
+use kept::{KnownHost, KnownHosts, NamesFile};
 use name::{Glance, Next};
 use servers::NameServers;
 use system::Files;
@@ -61,7 +63,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// See the module. Shared by all that resolve, over every reload.
 #[derive(Debug)]
 pub(super) struct Names {
-    table: Mutex<HashMap<Host, Arc<Name>>>,
+    table: Mutex<HashMap<(Host, Family), Arc<Name>>>,
     servers: NameServers,
     /// Where it is kept over a restart, if it is.
     kept: OnceLock<Arc<NamesFile>>,
@@ -73,10 +75,11 @@ pub(super) struct Names {
 }
 
 /// Why a lookup that began then gave no address.
-fn failed(host: &Host, failure: Option<Arc<ServerFailures>>, began: Instant) -> ResolveError {
+fn failed(name: &Name, failure: Option<Arc<ServerFailures>>, began: Instant) -> ResolveError {
+    let (host, family) = (name.host(), name.family());
     match failure {
-        Some(failure) => ResolveError::of(host, &failure),
-        None => ResolveError::Late { host: host.clone(), waited: began.elapsed() },
+        Some(failure) => ResolveError::of(host, family, &failure),
+        None => ResolveError::Late { host: host.clone(), record: family.record(), waited: began.elapsed() },
     }
 }
 
@@ -102,7 +105,11 @@ impl Names {
         let (kept, entries) = NamesFile::load(path);
         if self.kept.set(Arc::new(kept)).is_ok() {
             for (host, entry) in entries {
-                self.name(&host).restore(entry);
+                for family in [Family::V6, Family::V4] {
+                    if let Some(entry) = entry.of(family) {
+                        self.name(&host, family).restore(entry);
+                    }
+                }
             }
         }
     }
@@ -114,13 +121,14 @@ impl Names {
         }
     }
 
-    /// The addresses of `host`, by `by`.
+    /// The addresses of `host` that are of this family, by `by`.
     pub(super) async fn lookup(
         self: &Arc<Self>,
         host: &Host,
+        family: Family,
         by: Instant,
-    ) -> Result<(Arc<Name>, Vec<Ipv6Addr>), ResolveError> {
-        let name = self.name(host);
+    ) -> Result<(Arc<Name>, Vec<IpAddr>), ResolveError> {
+        let name = self.name(host, family);
         let mut queried = pin!(name.queried.notified());
         // From here on the end of an attempt is not missed.
         queried.as_mut().enable();
@@ -133,26 +141,22 @@ impl Names {
                 // another attempt.
                 name.is_wanted();
                 let _ = timeout_at(by, queried).await;
-                name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
+                name.conclude(Instant::now()).map_err(|failure| failed(&name, failure, now))
             }
             Glance::Querying { for_the_first_time } => {
                 // Half of a short deadline, so that what is known is of use.
                 let patience = now + PATIENCE.min(by.saturating_duration_since(now) / 2);
                 let _ = timeout_at(if for_the_first_time { by } else { patience }, queried).await;
-                name.conclude(Instant::now()).map_err(|failure| failed(host, failure, now))
+                name.conclude(Instant::now()).map_err(|failure| failed(&name, failure, now))
             }
         };
         addresses.map(|addresses| (Arc::clone(&name), addresses))
     }
 
-    fn name(&self, host: &Host) -> Arc<Name> {
+    fn name(&self, host: &Host, family: Family) -> Arc<Name> {
         let mut table = lock(&self.table);
-        if let Some(name) = table.get(host) {
-            return Arc::clone(name);
-        }
-        let name = Arc::new(Name::new(host.clone()));
-        table.insert(host.clone(), Arc::clone(&name));
-        name
+        let made = || Arc::new(Name::new(host.clone(), family));
+        Arc::clone(table.entry((host.clone(), family)).or_insert_with(made))
     }
 
     /// Start the keeper of a name that has none.
@@ -172,7 +176,7 @@ impl Names {
             let mut reconfigured = pin!(self.reconfigured.notified());
             // From here on it is not missed.
             reconfigured.as_mut().enable();
-            let answer = self.servers.query(name.host()).await;
+            let answer = self.servers.query(name.host(), name.family()).await;
             let failed_servers = answer.as_ref().err().map(|failure| failure.servers.clone());
             let due = name.answered(answer, Instant::now());
             if failed_servers.is_none() {
@@ -197,7 +201,11 @@ impl Names {
         let Some(kept) = self.kept.get() else { return };
         let entries: KnownHosts = {
             let table = lock(&self.table);
-            table.iter().filter_map(|(host, name)| Some((host.as_str().to_owned(), name.entry()?))).collect()
+            let known = table.iter().filter_map(|((host, _), name)| Some((host.as_str().to_owned(), name.entry()?)));
+            known.fold(KnownHosts::new(), |mut all, (host, entry)| {
+                all.entry(host).and_modify(|both: &mut KnownHost| both.join(&entry)).or_insert(entry);
+                all
+            })
         };
         if kept.is_news(&entries) {
             let kept = Arc::clone(kept);

@@ -1,12 +1,13 @@
 //! One host: what is known of it, and what its last lookup came to.
 
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::family::Family;
 use super::kept::{self, KnownHost};
 use super::question::ServerAnswer;
 use super::servers::ServerFailures;
@@ -39,6 +40,7 @@ const SHUNNED_FOR: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(in crate::egress) struct Name {
     host: Host,
+    family: Family,
     state: Mutex<NameState>,
     /// Notified whenever an attempt to look it up has ended.
     pub(super) queried: Notify,
@@ -61,14 +63,14 @@ struct NameState {
     /// Is the last that was logged of it that it fails?
     reported_failing: bool,
     /// The address that a connection was last made to, and when.
-    alive: Option<(Ipv6Addr, Instant)>,
+    alive: Option<(IpAddr, Instant)>,
     /// Addresses that could not be dialled, and when.
-    dead: Vec<(Ipv6Addr, Instant)>,
+    dead: Vec<(IpAddr, Instant)>,
 }
 
 #[derive(Debug)]
 struct Good {
-    addresses: Vec<Ipv6Addr>,
+    addresses: Vec<IpAddr>,
     /// When a name server gave it.
     at: Instant,
     /// When it is to be asked for anew.
@@ -91,7 +93,7 @@ enum KeeperState {
 /// What whoever dials gets at once.
 #[derive(Debug)]
 pub(super) enum Glance {
-    Known(Vec<Ipv6Addr>),
+    Known(Vec<IpAddr>),
     /// Just now, and it is not asked again yet.
     Failed,
     /// It is being asked. If not for the first time, there is something to fall back on: an old answer, or why there
@@ -110,7 +112,7 @@ pub(super) enum Next {
 }
 
 impl Name {
-    pub(super) fn new(host: Host) -> Self {
+    pub(super) fn new(host: Host, family: Family) -> Self {
         let state = NameState {
             good: None,
             failure: None,
@@ -122,11 +124,15 @@ impl Name {
             alive: None,
             dead: Vec::new(),
         };
-        Self { host, state: Mutex::new(state), queried: Notify::new(), doubt: Notify::new() }
+        Self { host, family, state: Mutex::new(state), queried: Notify::new(), doubt: Notify::new() }
     }
 
     pub(super) const fn host(&self) -> &Host {
         &self.host
+    }
+
+    pub(super) const fn family(&self) -> Family {
+        self.family
     }
 
     /// What was known of it at the end of the last run. It is old at once, so it is asked about before it is used.
@@ -167,7 +173,7 @@ impl Name {
     }
 
     /// What there is after a wait.
-    pub(super) fn conclude(&self, now: Instant) -> Result<Vec<Ipv6Addr>, Option<Arc<ServerFailures>>> {
+    pub(super) fn conclude(&self, now: Instant) -> Result<Vec<IpAddr>, Option<Arc<ServerFailures>>> {
         let state = self.state();
         state.addresses(now).ok_or_else(|| state.failure.as_ref().map(|(failure, _)| Arc::clone(failure)))
     }
@@ -180,7 +186,7 @@ impl Name {
             state.queried_at = Some(now);
             match answer {
                 Ok(found) => state.took(&self.host, found, now),
-                Err(failure) => state.failed(&self.host, failure, now),
+                Err(failure) => state.failed((&self.host, self.family), failure, now),
             }
         };
         self.queried.notify_waiters();
@@ -226,11 +232,11 @@ impl Name {
 
     /// In which order to dial: the one that worked last first, those that did not last. The one that worked is tried
     /// after the others even if the name has it no longer, for a name server may have been made to lie.
-    pub(in crate::egress) fn in_order(&self, addresses: &[Ipv6Addr]) -> Vec<Ipv6Addr> {
+    pub(in crate::egress) fn in_order(&self, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let now = Instant::now();
         let state = self.state();
         let alive = state.alive.filter(|(_, at)| now.duration_since(*at) < GOOD_FOR).map(|(alive, _)| alive);
-        let is_dead = |address: &Ipv6Addr| {
+        let is_dead = |address: &IpAddr| {
             state.dead.iter().any(|(dead, at)| dead == address && now.duration_since(*at) < SHUNNED_FOR)
         };
         let mut ordered = addresses.to_vec();
@@ -240,14 +246,14 @@ impl Name {
     }
 
     /// A connection was made to this address, and TLS proved who is there.
-    pub(in crate::egress) fn worked(&self, address: Ipv6Addr) {
+    pub(in crate::egress) fn worked(&self, address: IpAddr) {
         let mut state = self.state();
         state.dead.retain(|(dead, _)| *dead != address);
         state.alive = Some((address, Instant::now()));
     }
 
     /// This address could not be dialled: others go first, and perhaps the host has moved.
-    pub(in crate::egress) fn did_not_work(&self, address: Ipv6Addr) {
+    pub(in crate::egress) fn did_not_work(&self, address: IpAddr) {
         let now = Instant::now();
         {
             let mut state = self.state();
@@ -264,7 +270,7 @@ impl Name {
 
 impl NameState {
     /// The last good answer, if it is not too old.
-    fn addresses(&self, now: Instant) -> Option<Vec<Ipv6Addr>> {
+    fn addresses(&self, now: Instant) -> Option<Vec<IpAddr>> {
         let proved = self.proved()?;
         self.good.as_ref().filter(|_| now.duration_since(proved) < GOOD_FOR).map(|good| good.addresses.clone())
     }
@@ -286,7 +292,8 @@ impl NameState {
         over
     }
 
-    fn failed(&mut self, host: &Host, failure: ServerFailures, now: Instant) -> Instant {
+    fn failed(&mut self, (host, family): (&Host, Family), failure: ServerFailures, now: Instant) -> Instant {
+        let record = family.record();
         let before = self.failure.as_ref().map_or(0, |(_, times)| *times);
         let is_known = self.addresses(now).is_some();
         if self.warned.is_none_or(|(at, known)| known != is_known || now.duration_since(at) >= WARN_EVERY) {
@@ -297,12 +304,12 @@ impl NameState {
                 Some(good) => {
                     let age_s = now.duration_since(good.at).as_secs();
                     tracing::warn!(%host, %origin, said, age_s,
-                        "the name servers do not say where {host} is. Orders go on to the last known address, which works until \
-                         the broker moves. What to do: run dig AAAA {host}, and see to it that the name servers answer");
+                        "the name servers do not say where {host} is. What is sent goes on to the last known address, which works until \
+                         the broker moves. What to do: run dig {record} {host}, and see to it that the name servers answer");
                 }
                 None => tracing::warn!(%host, %origin, said,
                     "the name servers do not say where {host} is, and no earlier address is known, so nothing can be sent to \
-                     it. What to do: run dig AAAA {host}, and see to it that the name servers answer, or pin its address in \
+                     it. What to do: run dig {record} {host}, and see to it that the name servers answer, or pin its address in \
                      egress.resolve"),
             }
         }

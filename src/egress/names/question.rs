@@ -1,4 +1,5 @@
-//! One question to one name server: which AAAA records has this name?
+//! One question to one name server: which AAAA records (or A records, for a host of `egress.ipv4_hosts`)
+//! has this name?
 //!
 //! The socket is connected, so that a server that is not there ("refused", "no route") is known at once and not after a
 //! time-out, and nobody else's datagrams are read. A reply that was cut short is asked for again over TCP; where that
@@ -6,15 +7,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 
+use super::family::Family;
 use crate::domain::random;
 use crate::egress::guard::{self, RuleId};
 
@@ -34,7 +36,7 @@ const MOST_ADDRESSES: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerAnswer {
     /// In the server's order; at least one, and the guard forbids none of them.
-    pub addresses: Vec<Ipv6Addr>,
+    pub addresses: Vec<IpAddr>,
     pub ttl: Duration,
 }
 
@@ -49,12 +51,12 @@ pub(in crate::egress) enum Unusable {
     Malformed(&'static str),
     /// NXDOMAIN.
     NoSuchName,
-    /// NODATA, or aliases that lead to no address.
-    NoRecord,
+    /// NODATA, or aliases that lead to no address of this family.
+    NoRecord(Family),
     /// SERVFAIL, REFUSED and the like.
     Refused(ResponseCode),
     /// It points to where nothing of ours may go.
-    Forbidden(Ipv6Addr, RuleId),
+    Forbidden(IpAddr, RuleId),
     /// It was cut short, and over TCP there is none.
     Truncated(String),
 }
@@ -62,7 +64,7 @@ pub(in crate::egress) enum Unusable {
 impl Unusable {
     /// Does it say that there is no address, rather than nothing?
     pub(crate) const fn is_no_record(&self) -> bool {
-        matches!(self, Self::NoSuchName | Self::NoRecord)
+        matches!(self, Self::NoSuchName | Self::NoRecord(_))
     }
 }
 
@@ -73,7 +75,7 @@ impl fmt::Display for Unusable {
             Self::Unreachable(why) => write!(f, "cannot be asked ({why})"),
             Self::Malformed(what) => write!(f, "answered with {what}"),
             Self::NoSuchName => f.write_str("says that there is no such name (NXDOMAIN)"),
-            Self::NoRecord => f.write_str("says that there is no AAAA record"),
+            Self::NoRecord(family) => write!(f, "says that there is no {} record", family.record()),
             Self::Refused(ResponseCode::ServFail) => f.write_str("could not find out (SERVFAIL)"),
             Self::Refused(ResponseCode::Refused) => f.write_str("refuses to answer this host (REFUSED)"),
             Self::Refused(code) => write!(f, "answered with an error ({code:?})"),
@@ -90,39 +92,42 @@ enum ServerReply {
     Alias(Name),
 }
 
-/// Ask `server` for the AAAA records of `host`, to the end of all aliases.
-pub(super) async fn query(server: SocketAddr, host: &str) -> Result<ServerAnswer, Unusable> {
+/// Ask `server` for the addresses of `host` that are of this family, to the end of all aliases.
+pub(super) async fn query(server: SocketAddr, host: &str, family: Family) -> Result<ServerAnswer, Unusable> {
     // The final dot keeps search lists out of it.
     let mut name = Name::from_ascii(format!("{host}.")).map_err(|_| Unusable::Malformed("a name that DNS has not"))?;
     let mut ttl = Duration::MAX;
     for _ in 0..=ALIASES_FOLLOWED {
-        match exchange(server, &name, &mut ttl).await? {
+        match exchange(server, (&name, family), &mut ttl).await? {
             ServerReply::Found(found) => return Ok(ServerAnswer { ttl: found.ttl.min(ttl), ..found }),
             ServerReply::Alias(other) => name = other,
         }
     }
-    Err(Unusable::NoRecord)
+    Err(Unusable::NoRecord(family))
 }
 
-async fn exchange(server: SocketAddr, name: &Name, ttl: &mut Duration) -> Result<ServerReply, Unusable> {
+/// A name, and which kind of its addresses is wanted.
+type Asked<'a> = (&'a Name, Family);
+
+async fn exchange(server: SocketAddr, asked: Asked<'_>, ttl: &mut Duration) -> Result<ServerReply, Unusable> {
     let id = u16::from_ne_bytes(random::bytes().map_err(|err| Unusable::Unreachable(err.to_string()))?);
     let mut query = Message::new(id, MessageType::Query, OpCode::Query);
     query.metadata.recursion_desired = true;
-    query.add_query(Query::query(name.clone(), RecordType::AAAA));
+    query.add_query(Query::query(asked.0.clone(), asked.1.record_type()));
     let bytes = query.to_vec().map_err(|_| Unusable::Malformed("a name that DNS has not"))?;
-    let reply = over_udp(server, id, &bytes, name).await?;
+    let reply = over_udp(server, id, &bytes, asked).await?;
     if !reply.metadata.truncation {
-        return read(&reply, name, ttl);
+        return read(&reply, asked, ttl);
     }
     let whole = match timeout(TCP_LIMIT, over_tcp(server, &bytes)).await {
-        Ok(Ok(bytes)) => match decode(&bytes, id, name) {
-            Some(Ok(whole)) => return read(&whole, name, ttl),
+        Ok(Ok(bytes)) => match decode(&bytes, id, asked) {
+            Some(Ok(whole)) => return read(&whole, asked, ttl),
             Some(Err(_)) | None => "what came is no DNS reply".to_owned(),
         },
         Ok(Err(err)) => err.to_string(),
         Err(_) => format!("no answer within {TCP_LIMIT:?}"),
     };
-    match read(&reply, name, ttl) {
+    match read(&reply, asked, ttl) {
         Ok(ServerReply::Found(found)) => Ok(ServerReply::Found(found)),
         Err(forbidden @ Unusable::Forbidden(..)) => Err(forbidden),
         Ok(ServerReply::Alias(_)) | Err(_) => Err(Unusable::Truncated(whole)),
@@ -133,7 +138,7 @@ fn unreachable(err: &io::Error) -> Unusable {
     Unusable::Unreachable(err.to_string())
 }
 
-async fn over_udp(server: SocketAddr, id: u16, query: &[u8], name: &Name) -> Result<Message, Unusable> {
+async fn over_udp(server: SocketAddr, id: u16, query: &[u8], asked: Asked<'_>) -> Result<Message, Unusable> {
     let any: SocketAddr = match server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -147,7 +152,7 @@ async fn over_udp(server: SocketAddr, id: u16, query: &[u8], name: &Name) -> Res
         let receive = async {
             loop {
                 let length = socket.recv(&mut buffer).await.map_err(|err| unreachable(&err))?;
-                match decode(buffer.get(..length).unwrap_or_default(), id, name) {
+                match decode(buffer.get(..length).unwrap_or_default(), id, asked) {
                     Some(Ok(reply)) => return Ok(reply),
                     Some(Err(what)) => return Err(what),
                     // Somebody else's, or an old one: ours may still come.
@@ -181,7 +186,7 @@ async fn over_tcp(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The reply to this question; `None` for what is a reply to none or to another.
-fn decode(bytes: &[u8], id: u16, name: &Name) -> Option<Result<Message, Unusable>> {
+fn decode(bytes: &[u8], id: u16, (name, family): Asked<'_>) -> Option<Result<Message, Unusable>> {
     if bytes.first_chunk() != Some(&id.to_be_bytes()) {
         return None;
     }
@@ -189,13 +194,13 @@ fn decode(bytes: &[u8], id: u16, name: &Name) -> Option<Result<Message, Unusable
     if message.metadata.message_type != MessageType::Response {
         return Some(Err(Unusable::Malformed("a question of its own")));
     }
-    let asked = |query: &Query| query.query_type == RecordType::AAAA && query.name == *name;
+    let asked = |query: &Query| query.query_type == family.record_type() && query.name == *name;
     // Some servers leave the question out of an error.
     let is_error = message.queries.is_empty() && message.metadata.response_code != ResponseCode::NoError;
     (is_error || message.queries.iter().any(asked)).then_some(Ok(message))
 }
 
-fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<ServerReply, Unusable> {
+fn read(reply: &Message, (name, family): Asked<'_>, ttl: &mut Duration) -> Result<ServerReply, Unusable> {
     let code = reply.metadata.response_code;
     if code == ResponseCode::NXDomain {
         return Err(Unusable::NoSuchName);
@@ -217,11 +222,11 @@ fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<ServerReply,
     let mut addresses = Vec::new();
     let mut forbidden = None;
     for record in reply.answers.iter().filter(|record| of(owner, record)) {
-        let RData::AAAA(address) = &record.data else { continue };
+        let Some(address) = family.address(&record.data) else { continue };
         *ttl = (*ttl).min(Duration::from_secs(record.ttl.into()));
-        match guard::forbidden(address.0) {
-            Some(rule) => forbidden = Some(Unusable::Forbidden(address.0, rule)),
-            None if !addresses.contains(&address.0) && addresses.len() < MOST_ADDRESSES => addresses.push(address.0),
+        match guard::forbidden(address) {
+            Some(rule) => forbidden = Some(Unusable::Forbidden(address, rule)),
+            None if !addresses.contains(&address) && addresses.len() < MOST_ADDRESSES => addresses.push(address),
             None => {}
         }
     }
@@ -229,6 +234,6 @@ fn read(reply: &Message, name: &Name, ttl: &mut Duration) -> Result<ServerReply,
         _ if !addresses.is_empty() => Ok(ServerReply::Found(ServerAnswer { addresses, ttl: *ttl })),
         Some(forbidden) => Err(forbidden),
         None if owner != name => Ok(ServerReply::Alias(owner.clone())),
-        None => Err(Unusable::NoRecord),
+        None => Err(Unusable::NoRecord(family)),
     }
 }

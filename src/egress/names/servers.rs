@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
+use super::family::Family;
 use super::question::{self, ServerAnswer, Unusable};
 use super::system::{self, Files, Servers};
 use crate::domain::Host;
@@ -72,10 +73,10 @@ impl NameServers {
     }
 
     /// Ask for `host` until somebody gives an address or nobody is left.
-    pub(super) async fn query(&self, host: &Host) -> Result<ServerAnswer, ServerFailures> {
+    pub(super) async fn query(&self, host: &Host, family: Family) -> Result<ServerAnswer, ServerFailures> {
         let mut servers = self.servers().await;
         let mut said = Vec::new();
-        match self.look_in_hosts(host).await {
+        match self.look_in_hosts(host, family).await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
             Err(why) => said.push((None, why)),
@@ -86,7 +87,7 @@ impl NameServers {
         let mut queries = FuturesUnordered::new();
         loop {
             if let Some(server) = left.next() {
-                queries.push(async move { (server, question::query(server, host.as_str()).await) });
+                queries.push(async move { (server, question::query(server, host.as_str(), family).await) });
             } else if queries.is_empty() {
                 return Err(ServerFailures { servers, said });
             }
@@ -111,9 +112,9 @@ impl NameServers {
         }
     }
 
-    async fn look_in_hosts(&self, host: &Host) -> Result<Option<ServerAnswer>, Unusable> {
+    async fn look_in_hosts(&self, host: &Host, family: Family) -> Result<Option<ServerAnswer>, Unusable> {
         let (files, host) = (self.files.clone(), host.clone());
-        let found = tokio::task::spawn_blocking(move || system::from_hosts(&files, host.as_str())).await;
+        let found = tokio::task::spawn_blocking(move || system::from_hosts(&files, host.as_str(), family)).await;
         let addresses = found.unwrap_or(Ok(None))?;
         Ok(addresses.map(|addresses| ServerAnswer { addresses, ttl: HOSTS_TTL }))
     }

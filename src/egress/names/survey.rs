@@ -1,13 +1,14 @@
 //! Every name server asked for every name, for whoever wants to know how each of them does. Nothing of it is remembered,
 //! and no lookup of an order comes by here.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use ipnet::Ipv6Net;
 use tokio::time::Instant;
 
+use super::family::Family;
 use super::question::{self, Unusable};
 use super::system::{Files, Origin, Servers};
 use crate::host::{BrokerHost, NameAnswer, NameSays, NamesSaid};
@@ -33,11 +34,30 @@ pub(in crate::egress) async fn survey(configured: &[SocketAddr], hosts: Vec<Brok
         .buffered(AT_ONCE)
         .collect()
         .await;
+    let ipv4 = with_ipv4_only(&list, &hosts, &answers).await;
     let (about_it, answers): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.host == IPV4_ONLY);
     let mut nat64: Vec<_> = about_it.iter().flat_map(|answer| addresses(&answer.says)).filter_map(prefix).collect();
     nat64.sort_unstable();
     nat64.dedup();
-    NamesSaid { from_config: origin == Origin::Config, origin: origin.to_string(), hosts, answers, nat64 }
+    NamesSaid { from_config: origin == Origin::Config, origin: origin.to_string(), hosts, answers, ipv4, nat64 }
+}
+
+/// Hosts that have an IPv4 address and no IPv6 address, by any of these servers. Not asked for the host of orders, which
+/// is not reached so.
+async fn with_ipv4_only(list: &[SocketAddr], hosts: &[BrokerHost], answers: &[NameAnswer]) -> Vec<String> {
+    let known = |host: &BrokerHost| {
+        answers.iter().any(|answer| answer.host == host.name && matches!(answer.says, NameSays::Addresses(_)))
+    };
+    let mut found = Vec::new();
+    for host in hosts.iter().filter(|host| !host.takes_orders && !known(host)) {
+        for server in list {
+            if question::query(*server, &host.name, Family::V4).await.is_ok() {
+                found.push(host.name.clone());
+                break;
+            }
+        }
+    }
+    found
 }
 
 async fn servers(configured: Vec<SocketAddr>) -> Servers {
@@ -48,15 +68,22 @@ async fn servers(configured: Vec<SocketAddr>) -> Servers {
 
 async fn query(server: SocketAddr, host: String) -> NameAnswer {
     let began = Instant::now();
-    let said = question::query(server, &host).await;
+    let said = question::query(server, &host, Family::V6).await;
     let took: Duration = began.elapsed();
     let says = match said {
-        Ok(found) => NameSays::Addresses(found.addresses),
-        Err(Unusable::Forbidden(at, rule)) => NameSays::Forbidden(at, rule.to_string()),
+        Ok(found) => NameSays::Addresses(found.addresses.into_iter().filter_map(v6).collect()),
+        Err(Unusable::Forbidden(IpAddr::V6(at), rule)) => NameSays::Forbidden(at, rule.to_string()),
         Err(none) if none.is_no_record() => NameSays::NoRecord(none.to_string()),
         Err(other) => NameSays::Failed(other.to_string()),
     };
     NameAnswer { server, host, took, says }
+}
+
+const fn v6(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V6(address) => Some(address),
+        IpAddr::V4(_) => None,
+    }
 }
 
 fn addresses(says: &NameSays) -> Vec<Ipv6Addr> {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 
+use super::family::Family;
 use super::question::Unusable;
 use crate::egress::guard;
 
@@ -111,15 +112,16 @@ fn server(line: &str) -> Option<SocketAddr> {
     Some(SocketAddrV6::new(ip.parse().ok()?, PORT, 0, index).into())
 }
 
-/// What the hosts file says of `host`: its IPv6 addresses, but for those that the guard forbids. An entry that leads
+/// What the hosts file says of `host`: its addresses of this family, but for those that the guard forbids. An entry that leads
 /// callers on this host to us (`127.0.0.1`, `::1`) is not meant for us.
-pub(super) fn from_hosts(files: &Files, host: &str) -> Result<Option<Vec<Ipv6Addr>>, Unusable> {
+pub(super) fn from_hosts(files: &Files, host: &str, family: Family) -> Result<Option<Vec<IpAddr>>, Unusable> {
     let Ok(text) = read(&files.hosts) else { return Ok(None) };
     let mut addresses = Vec::new();
     let mut forbidden = None;
     for line in text.lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-        let Some(address) = words.next().and_then(|word| word.parse::<Ipv6Addr>().ok()) else { continue };
+        let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
+        let Some(address) = address.filter(|address| family.has(*address)) else { continue };
         if !words.any(|name| name.trim_end_matches('.').eq_ignore_ascii_case(host)) {
             continue;
         }
@@ -180,10 +182,15 @@ mod tests {
     #[test]
     fn the_hosts_file_counts_but_not_what_leads_back_to_us() {
         let text = "192.0.2.1 a.example\n4000::1 a.example A.example\n4000::2 x b.example #c.example\n4000::3 a.example\n::1 d.example\n";
-        let (_dir, files) = files("", text);
-        let of = |host| from_hosts(&files, host);
+        let (_dir, found) = files("", text);
+        let of = |host| from_hosts(&found, host, Family::V6);
         assert_eq!(of("a.example"), Ok(Some(vec!["4000::1".parse().unwrap(), "4000::3".parse().unwrap()])));
         assert_eq!((of("c.example"), of("e.example")), (Ok(None), Ok(None)));
         assert!(of("d.example").unwrap_err().to_string().contains("forbidden by rule loopback"));
+        let text = "127.0.0.1 a.example\n18.0.0.1 b.example\n4000::1 b.example\n";
+        let (_dir, found) = files("", text);
+        let of = |host| from_hosts(&found, host, Family::V4);
+        assert_eq!(of("b.example"), Ok(Some(vec!["18.0.0.1".parse().unwrap()])));
+        assert!(of("a.example").unwrap_err().to_string().contains("forbidden by rule loopback"));
     }
 }

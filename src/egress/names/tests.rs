@@ -1,5 +1,6 @@
 //! Names against name servers that fail in every way.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use futures_util::future::join_all;
@@ -43,17 +44,22 @@ fn names(servers: &[SocketAddr]) -> Arc<Names> {
 }
 
 async fn look(names: &Arc<Names>) -> Result<Vec<Ipv6Addr>, ResolveError> {
-    names.lookup(&host(), Instant::now() + LONG).await.map(|(_, addresses)| addresses)
+    let found = names.lookup(&host(), Family::V6, Instant::now() + LONG).await;
+    let v6 = |address: &IpAddr| match address {
+        IpAddr::V6(address) => *address,
+        IpAddr::V4(address) => panic!("{address} for an AAAA record"),
+    };
+    found.map(|(_, addresses)| addresses.iter().map(v6).collect())
 }
 
 /// The answer's time is over, as if its TTL had passed and nobody had asked meanwhile.
 fn let_it_be_over(names: &Names) {
-    names.name(&host()).let_it_be_over();
+    names.name(&host(), Family::V6).let_it_be_over();
 }
 
 /// Wait until the keeper has ended an attempt that began after now.
 async fn another_attempt(names: &Names) {
-    let name = names.name(&host());
+    let name = names.name(&host(), Family::V6);
     let mut ended = pin!(name.queried.notified());
     ended.as_mut().enable();
     tokio::time::timeout(LONG, ended).await.expect("it is asked again");
@@ -86,7 +92,7 @@ async fn nothing_that_a_server_says_or_does_not_say_takes_a_known_address_away()
         let names = names(&[server.at()]);
         assert_eq!(look(&names).await.unwrap(), [good()]);
         server.says(says.clone());
-        names.name(&host()).did_not_work(good());
+        names.name(&host(), Family::V6).did_not_work(good().into());
         another_attempt(&names).await;
         // Not asked anew: a failure is remembered.
         let asked = server.asked();
@@ -108,7 +114,7 @@ async fn an_old_answer_is_used_within_a_second_when_the_servers_are_silent_and_a
     look(&names).await.unwrap();
     server.says(Says::Nothing);
     let_it_be_over(&names);
-    names.name(&host()).left_alone();
+    names.name(&host(), Family::V6).left_alone();
     let began = Instant::now();
     assert_eq!(look(&names).await.unwrap(), [good()]);
     let took = began.elapsed();
@@ -129,10 +135,10 @@ async fn a_short_deadline_leaves_time_to_use_the_old_answer() {
     look(&names).await.unwrap();
     server.says(Says::Nothing);
     let_it_be_over(&names);
-    names.name(&host()).left_alone();
+    names.name(&host(), Family::V6).left_alone();
     let by = Instant::now() + Duration::from_millis(600);
-    let (_, addresses) = names.lookup(&host(), by).await.unwrap();
-    assert_eq!((addresses, Instant::now() < by), (vec![good()], true));
+    let (_, addresses) = names.lookup(&host(), Family::V6, by).await.unwrap();
+    assert_eq!((addresses, Instant::now() < by), (vec![IpAddr::from(good())], true));
 }
 
 /// A restart of every engine at once is one question, and so is the time when an answer is over.
@@ -147,7 +153,7 @@ async fn however_many_dial_there_is_one_question() {
         }
         assert_eq!(server.asked(), asked + 1);
         let_it_be_over(&names);
-        names.name(&host()).left_alone();
+        names.name(&host(), Family::V6).left_alone();
     }
 }
 
@@ -169,21 +175,21 @@ async fn a_dead_address_is_asked_about_before_its_time_and_others_go_first() {
     let (old, new) = (good(), ip("4000::2"));
     let server = server(Says::Addresses(vec![old, new], 3600)).await;
     let names = names(&[server.at()]);
-    let (name, addresses) = names.lookup(&host(), Instant::now() + LONG).await.unwrap();
+    let (name, addresses) = names.lookup(&host(), Family::V6, Instant::now() + LONG).await.unwrap();
     assert_eq!(name.in_order(&addresses), [old, new]);
-    name.did_not_work(old);
+    name.did_not_work(old.into());
     assert_eq!(name.in_order(&addresses), [new, old]);
     another_attempt(&names).await;
     assert_eq!(server.asked(), 2);
-    name.worked(new);
-    name.did_not_work(old);
-    name.worked(old);
+    name.worked(new.into());
+    name.did_not_work(old.into());
+    name.worked(old.into());
     assert_eq!(name.in_order(&addresses), [old, new]);
     // Made to lie: what worked is still tried, after what it says.
     let lie = ip("4000::bad");
-    assert_eq!(name.in_order(&[lie]), [lie, old]);
-    name.did_not_work(lie);
-    assert_eq!(name.in_order(&[lie]), [old, lie]);
+    assert_eq!(name.in_order(&[lie.into()]), [lie, old]);
+    name.did_not_work(lie.into());
+    assert_eq!(name.in_order(&[lie.into()]), [old, lie]);
 }
 
 /// A first server that is dead must not make every lookup wait for it.
@@ -199,7 +205,7 @@ async fn the_next_server_is_asked_when_one_fails_and_the_one_that_answers_goes_f
         assert_eq!(look(&names).await.unwrap(), [good()], "{says:?}");
         assert!(began.elapsed() < Duration::from_secs(2), "{says:?} took {:?}", began.elapsed());
         let asked = bad.asked();
-        names.name(&host()).did_not_work(good());
+        names.name(&host(), Family::V6).did_not_work(good().into());
         another_attempt(&names).await;
         assert_eq!((bad.asked(), good_one.asked()), (asked, 2), "{says:?}");
     }
@@ -265,7 +271,7 @@ async fn a_name_that_was_never_known_says_which_server_said_what() {
         // The next one waits for another attempt, and no longer than it has time.
         let soon = Duration::from_millis(200);
         let began = Instant::now();
-        names.lookup(&host(), began + soon).await.unwrap_err();
+        names.lookup(&host(), Family::V6, began + soon).await.unwrap_err();
         assert!(began.elapsed() < soon + PATIENCE * 10, "{:?}", began.elapsed());
     }
 }
@@ -274,7 +280,7 @@ async fn a_name_that_was_never_known_says_which_server_said_what() {
 async fn a_deadline_that_ends_in_the_lookup_says_so() {
     let (silent_at, _socket) = silent().await;
     let by = Instant::now() + Duration::from_millis(100);
-    let err = names(&[silent_at]).lookup(&host(), by).await.unwrap_err();
+    let err = names(&[silent_at]).lookup(&host(), Family::V6, by).await.unwrap_err();
     assert!(err.to_string().contains("ran out while the address of api.example was looked up"), "{err}");
     assert_eq!(crate::egress::DialError::from(err).code(), "resolve_failed");
 }
@@ -311,7 +317,7 @@ async fn resolv_conf_is_read_anew_however_it_is_replaced() {
     std::fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&other, &file).unwrap();
     a.says(Says::Nothing);
-    names.name(&host()).did_not_work(good());
+    names.name(&host(), Family::V6).did_not_work(good().into());
     until("another by a link", ip("4000::2")).await;
     assert!(b.asked() > 0);
 }
@@ -341,7 +347,7 @@ async fn who_asked_first_may_go_away() {
         async move {
             tokio::select! {
                 _ = look(&names) => panic!("nobody answers"),
-                () = async { while names.name(&host()).is_unused() { tokio::task::yield_now().await } } => {}
+                () = async { while names.name(&host(), Family::V6).is_unused() { tokio::task::yield_now().await } } => {}
             }
             gone.send(()).unwrap();
         }
@@ -389,4 +395,45 @@ async fn what_was_known_is_known_after_a_restart_and_a_file_that_is_wrong_is_as_
     // It is looked up all the same.
     server.says(Says::address(ip("4000::2")));
     assert_eq!(after(entry("4000::7", now)).await.unwrap(), [ip("4000::2")]);
+}
+
+/// A feed that has no AAAA is found by its A records, and they never stand in for AAAA records.
+#[tokio::test]
+async fn each_kind_of_address_is_asked_for_and_kept_apart() {
+    let (dir, address) = (tempfile::tempdir().unwrap(), std::net::Ipv4Addr::new(18, 238, 136, 6));
+    let path = dir.path().join("names.json");
+    let server = server(Says::Ipv4(address)).await;
+    let names = names(&[server.at()]);
+    names.keep_in(path.clone());
+    let of = async |names: &Arc<Names>, family| {
+        names.lookup(&host(), family, Instant::now() + LONG).await.map(|(_, addresses)| addresses)
+    };
+    assert_eq!(of(&names, Family::V4).await.unwrap(), [address]);
+    let err = of(&names, Family::V6).await.unwrap_err();
+    assert!(matches!(err, ResolveError::NoAddress { .. }), "{err:?}");
+    assert!(err.to_string().contains("egress.ipv4_hosts"), "{err}");
+    server.says(Says::address(good()));
+    names.name(&host(), Family::V6).did_not_work(good().into());
+    another_attempt(&names).await;
+    assert_eq!(
+        (of(&names, Family::V6).await.unwrap(), of(&names, Family::V4).await.unwrap().len()),
+        (vec![good().into()], 1)
+    );
+    // Both are known after a restart, whose name servers are dead.
+    let kept = async || std::fs::read_to_string(&path).is_ok_and(|text| text.contains("4000::1"));
+    while !kept().await {
+        tokio::task::yield_now().await;
+    }
+    let (dead, _socket) = silent().await;
+    let again = self::names(&[dead]);
+    again.keep_in(path);
+    assert_eq!(of(&again, Family::V4).await.unwrap(), [address]);
+    assert_eq!(of(&again, Family::V6).await.unwrap(), [good()]);
+}
+
+#[tokio::test]
+async fn a_host_without_an_a_record_says_what_to_change() {
+    let server = server(Says::NoData).await;
+    let err = names(&[server.at()]).lookup(&host(), Family::V4, Instant::now() + LONG).await.unwrap_err();
+    assert_eq!(crate::egress::DialError::from(err).code(), "no_ipv4_address");
 }

@@ -87,6 +87,9 @@ fn lost(evidence: &Evidence, book: &mut Book) {
 }
 
 fn kept(evidence: &Evidence, needs: &Needs, book: &mut Book) {
+    if evidence.setting.broker_is_here {
+        return book.good(5, "the broker is on this host, and so the addresses need to be there only while it runs");
+    }
     let machine = &evidence.machine;
     let boot = &machine.boot;
     match boot.unit {

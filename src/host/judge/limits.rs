@@ -68,7 +68,7 @@ fn descriptors(evidence: &Evidence, book: &mut Book) {
             "set LimitNOFILE={wanted} in the gateway's systemd unit, or run ulimit -n {wanted} before it is started by hand"
         ),
     );
-    book.found(mended_by(finding, commands::of_unit(&format!("LimitNOFILE={wanted}"))));
+    book.found(mended_by(finding, commands::of_unit(&evidence.machine.boot, &format!("LimitNOFILE={wanted}"))));
 }
 
 fn ports(evidence: &Evidence, book: &mut Book) {

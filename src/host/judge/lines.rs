@@ -1,6 +1,7 @@
 //! Checks 16 and 18 to 23: the ways out, and what is on them.
 
 use crate::host::check::Book;
+use crate::host::commands;
 use crate::host::evidence::{Came, Evidence, Try};
 use crate::host::facts::Look;
 use crate::host::finding::{Finding, mended_by};
@@ -160,7 +161,7 @@ fn filter(evidence: &Evidence, book: &mut Book) {
             vec![
                 format!("sed -i 's/^IPv6_rpfilter=.*/IPv6_rpfilter=loose/' {file}"),
                 format!("grep -q '^IPv6_rpfilter=' {file} || echo IPv6_rpfilter=loose >> {file}"),
-                "firewall-cmd --complete-reload".to_owned(),
+                commands::at_a_quiet_time("firewall-cmd --complete-reload", "it cuts connections off"),
             ],
         ));
     }

@@ -3,6 +3,7 @@
 mod addresses;
 mod boot;
 mod gateway;
+mod ipv4;
 mod limits;
 mod lines;
 mod names;
@@ -32,6 +33,7 @@ fn checks(evidence: &Evidence) -> Vec<Examined> {
         lines::judge(evidence, &mut book);
     }
     names::judge(evidence, &mut book);
+    ipv4::judge(evidence, &mut book);
     limits::judge(evidence, &mut book);
     gateway::judge(evidence, &mut book);
     book.close()

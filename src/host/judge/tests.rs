@@ -7,8 +7,10 @@ use jiff::SignedDuration;
 use super::*;
 use crate::domain::SourceAddr;
 use crate::host::check::{Outcome, checks as all_checks};
-use crate::host::evidence::{BrokerHost, Came, NameAnswer, NameSays, NamesSaid, Setting, Try};
+use crate::host::evidence::{BrokerHost, Came, Ipv4Try, NameAnswer, NameSays, NamesSaid, Setting, Try};
 use crate::host::facts::{Facts, Ipv6, Look, Sender, Wish};
+use crate::host::failure::Failure;
+use crate::host::finding::{Finding, Severity};
 use crate::host::machine::{Machine, Settings};
 use crate::host::system::System;
 use crate::host::way::Leaves;
@@ -58,6 +60,7 @@ fn evidence() -> Evidence {
         facts: Facts::made(Vec::new()),
         machine: machine(),
         names: None,
+        ipv4: Vec::new(),
         tries: vec![answered("2001:db8:a1::1", Some(SignedDuration::ZERO))],
         setting: Setting { connections_per_leg: 1024, configured: true, descriptors: 4096, ..Setting::default() },
     }
@@ -138,6 +141,7 @@ fn ports_run_out_by_a_small_range_or_by_many_that_are_held_back() {
 #[test]
 fn the_clock_is_judged_by_the_nearest_that_the_broker_says() {
     let with = |aheads: &[i64]| Evidence {
+        ipv4: Vec::new(),
         tries: aheads.iter().map(|s| answered("2001:db8:a1::1", Some(SignedDuration::from_secs(*s)))).collect(),
         ..evidence()
     };
@@ -211,8 +215,9 @@ fn names(answers: &[(&str, NameSays, u64)]) -> NamesSaid {
     NamesSaid {
         origin: "/etc/resolv.conf".to_owned(),
         from_config: false,
-        hosts: vec![BrokerHost { name: "api.dhan.co".to_owned(), is_needed: true }],
+        hosts: vec![BrokerHost { name: "api.dhan.co".to_owned(), is_needed: true, takes_orders: true }],
         answers: answers.iter().map(answer).collect(),
+        ipv4: Vec::new(),
         nat64: Vec::new(),
     }
 }
@@ -237,6 +242,45 @@ fn servers_are_judged_beside_one_another() {
     let one = Evidence { names: Some(names(&[(a, good(), 5), (b, lame(), 5)])), ..evidence() };
     let command = ends(&one, "name_servers").1.unwrap();
     assert!(command.contains("2001:db8::53") && command.ends_with("/etc/resolv.conf"), "{command}");
+}
+
+/// A feed that has only an IPv4 address is told with the line that mends it; the host of orders never is.
+#[test]
+fn a_host_without_an_ipv6_address_is_told_how_it_can_be_reached_unless_it_takes_orders() {
+    let none = || NameSays::NoRecord("says that there is no AAAA record".to_owned());
+    let of = |takes_orders: bool, is_needed: bool, ipv4: &[&str]| {
+        let mut said = names(&[("192.0.2.1:53", none(), 5)]);
+        said.hosts = vec![BrokerHost { name: "api.dhan.co".to_owned(), is_needed, takes_orders }];
+        said.ipv4 = ipv4.iter().map(|host| (*host).to_owned()).collect();
+        let examined = checks(&Evidence { names: Some(said), ..evidence() });
+        examined.iter().flat_map(|one| &one.findings).find(|one| one.id == "no_aaaa").cloned().unwrap()
+    };
+    let orders = of(true, true, &[]);
+    assert!(orders.why.contains("orders never leave over IPv4") && !orders.fix.contains("ipv4_hosts"), "{orders:?}");
+    let login = of(false, true, &["api.dhan.co"]);
+    assert!(login.severity == Severity::Error && login.fix.contains("\"api.dhan.co\" = \"192.0.2.7\""), "{login:?}");
+    let feed = of(false, false, &["api.dhan.co"]);
+    assert!(feed.severity == Severity::Warning && feed.fix.contains("[egress.ipv4_hosts]"), "{feed:?}");
+}
+
+#[test]
+fn what_is_sent_over_ipv4_is_judged_by_its_own_source() {
+    let good = NameSays::Addresses(vec!["2600:9000::1".parse().unwrap()]);
+    let of = |came: Came, names: Option<NamesSaid>| {
+        let ipv4 = vec![Ipv4Try { host: "api.dhan.co".to_owned(), source: [192, 0, 2, 7].into(), came }];
+        checks(&Evidence { ipv4, names, ..evidence() }).into_iter().flat_map(|one| one.findings).collect::<Vec<_>>()
+    };
+    let failed = |failure| Came::Failed { failure, why: "it did not work".to_owned() };
+    let has = |found: &[Finding], id| found.iter().any(|one| one.id == id);
+    let missing = of(failed(Some(Failure::Bind(99))), None);
+    assert!(has(&missing, "ipv4_source_missing") && !has(&missing, "ipv4_unreachable"), "{missing:?}");
+    assert!(has(&of(failed(Some(Failure::Silent)), None), "ipv4_unreachable"));
+    let answered = || Came::Answered { connected: Duration::ZERO, answered: Duration::ZERO, ahead: None };
+    let found = of(answered(), Some(names(&[("192.0.2.1:53", good, 5)])));
+    assert!(has(&found, "ipv4_not_needed") && !has(&found, "no_aaaa"), "{found:?}");
+    let none = NameSays::NoRecord("says that there is no AAAA record".to_owned());
+    let found = of(answered(), Some(names(&[("192.0.2.1:53", none, 5)])));
+    assert!(!has(&found, "ipv4_not_needed") && !has(&found, "no_aaaa"), "{found:?}");
 }
 
 /// An address on the link of eth0, with a way out.
@@ -292,4 +336,59 @@ fn a_plan_has_each_command_once_in_the_order_of_the_checks() {
     assert_eq!(commands.iter().filter(|command| command.contains("conntrack_max=")).count(), 1, "{plan:?}");
     let place = |words: &str| commands.iter().position(|command| command.contains(words)).unwrap();
     assert!(place("ip_local_port_range") < place("nf_conntrack_max"));
+}
+
+/// The built-in broker's addresses and pins are gone with it, and a file that makes them is litter.
+#[test]
+fn what_is_there_for_the_built_in_broker_is_not_worth_mending() {
+    let mut one = Evidence { facts: Facts::made(vec![on_link("fd93:0:1:a1::1")]), ..evidence() };
+    one.setting.pins = vec![("api.dhan.co".to_owned(), "[::1]:8443".to_owned())];
+    assert_eq!(ends(&one, "not_kept_at_boot").0, Outcome::Warning);
+    assert_eq!(ends(&one, "name_overridden").0, Outcome::Warning);
+    one.setting.broker_is_here = true;
+    assert_eq!(ends(&one, "not_kept_at_boot").0, Outcome::Good);
+    assert_eq!(ends(&one, "name_overridden").0, Outcome::Good);
+}
+
+/// Told of every host, one thing looks like seven.
+#[test]
+fn hosts_of_which_the_same_is_said_are_told_of_at_once() {
+    let none = || NameSays::NoRecord("says that there is no AAAA record".to_owned());
+    let mut said = names(&[("192.0.2.1:53", none(), 5)]);
+    let feed = BrokerHost { name: "api-feed.dhan.co".to_owned(), is_needed: false, takes_orders: false };
+    let other = NameAnswer { host: feed.name.clone(), ..said.answers[0].clone() };
+    said.answers.push(other);
+    said.hosts.push(feed);
+    let examined = checks(&Evidence { names: Some(said.clone()), ..evidence() });
+    let one = of(&examined, "no_aaaa");
+    assert!(one.outcome == Outcome::Failed && one.findings.len() == 1, "{one:?}");
+    assert!(one.found.contains("api.dhan.co, api-feed.dhan.co have no IPv6 address"), "{one:?}");
+    said.answers[0].says = NameSays::Addresses(vec!["2600:9000::1".parse().unwrap()]);
+    let examined = checks(&Evidence { names: Some(said), ..evidence() });
+    let one = of(&examined, "no_aaaa");
+    assert!(one.outcome == Outcome::Warning && one.found.contains("api-feed.dhan.co has no"), "{one:?}");
+}
+
+/// Whoever is not the gateway's user cannot say that the gateway cannot use its folder.
+#[test]
+fn another_user_s_state_folder_is_not_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut one = evidence();
+    let mut folder = crate::host::folder::Folder::read(dir.path());
+    let owner = crate::host::folder::Owner { name: "trader".to_owned(), argument: "trader".to_owned() };
+    (folder.others, folder.writable) = (Some(owner), false);
+    one.machine.state = Some(folder);
+    let examined = checks(&one);
+    let state = of(&examined, "state_folder");
+    assert!(state.outcome == Outcome::Unknown && state.found.contains("sudo -u trader"), "{state:?}");
+}
+
+/// What changes the unit names a unit that is there.
+#[test]
+fn a_limit_is_set_in_a_unit_only_where_there_is_one() {
+    let mut one = evidence();
+    one.setting.descriptors_lack = Some(("only 68".to_owned(), 500));
+    assert_eq!(ends(&one, "descriptors"), (Outcome::Warning, None));
+    one.machine.boot.gateway_unit = true;
+    assert_eq!(ends(&one, "descriptors").1.as_deref(), Some("mkdir -p /etc/systemd/system/sixgate.service.d"));
 }

@@ -1,6 +1,7 @@
 //! Connections by one leg: leased, dialled, and what a dial says of the leg.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -28,7 +29,7 @@ impl Leg {
                 let has = by.saturating_duration_since(Instant::now());
                 let leased = tokio::time::timeout_at(by, self.lease_anew(&at, purpose, how)).await;
                 let in_time = leased.is_ok();
-                let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)));
+                let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to, has)));
                 if in_time || has >= self.context.fair_share() {
                     self.note_dial(to, leased.as_ref().map(|_| ()));
                 }
@@ -65,8 +66,9 @@ impl Leg {
             self.note_dial(to, leased.as_ref().map(|_| ()));
             leased
         };
+        let has = by.saturating_duration_since(Instant::now());
         let leased = tokio::time::timeout_at(by, noted).await;
-        let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to)))?;
+        let leased = leased.unwrap_or_else(|_| Err(self.out_of_time(to, has)))?;
         // Looked at again: what became known while it was dialled counts.
         may().map(|()| leased)
     }
@@ -116,12 +118,14 @@ impl Leg {
         if !self.is_unseen() {
             return Ok(());
         }
+        let has = by.saturating_duration_since(Instant::now());
         let in_time = self.care.first_look(self.role, by).await;
-        if in_time { Ok(()) } else { Err(self.out_of_time(to)) }
+        if in_time { Ok(()) } else { Err(self.out_of_time(to, has)) }
     }
 
-    pub(in crate::legs) fn out_of_time(&self, to: &Authority) -> DialError {
-        self.exit.out_of_time(to)
+    /// Who waited for a connection to `to` by this leg has no more time, of which it had so much.
+    pub(in crate::legs) fn out_of_time(&self, to: &Authority, had: Duration) -> DialError {
+        if had < self.context.fair_share() { self.exit.too_little_time(to, had) } else { self.exit.out_of_time(to) }
     }
 
     pub(in crate::legs) async fn lease_idle(&self, to: &Authority, purpose: Purpose, how: Reuse) -> Option<Lease> {
@@ -152,7 +156,7 @@ impl Leg {
     /// With freebind an address that has gone can be bound all the same, and connecting from it runs into its timeout:
     /// whoever has no other leg would wait for that.
     fn not_gone(&self, at: &Destination) -> Result<(), DialError> {
-        if self.is_here() { Ok(()) } else { Err(self.exit.address_gone(at)) }
+        if self.is_here() { Ok(()) } else { Err(self.exit.address_gone(self.source(), at)) }
     }
 
     /// What a new connection, or that there is none, says of this leg.

@@ -26,6 +26,8 @@ pub(super) enum Why {
     BrokerLeft(Option<io::Error>),
     /// The broker said nothing.
     BrokerSilent,
+    /// What was sent to the broker was not acknowledged: the kernel's word, which comes before ours of a silence.
+    LineDead(io::Error),
     /// The broker broke the protocol.
     BrokerBroke(Violation),
     /// The broker said that it ends the socket.
@@ -50,6 +52,7 @@ impl Why {
             Self::NoLogin => "no_login",
             Self::BrokerLeft(_) => "broker_left",
             Self::BrokerSilent => "broker_silent",
+            Self::LineDead(_) => "line_dead",
             Self::BrokerBroke(_) => "broker_broke_protocol",
             Self::Disconnected(_) => "broker_disconnected",
             Self::LoginRefused(_) => "login_refused",
@@ -58,6 +61,7 @@ impl Why {
             Self::Over(Over::Keys) => "key_revoked",
             Self::Over(Over::Listener) => "listener_changed",
             Self::Over(Over::Leg) => "leg_seen_as_another",
+            Self::Over(Over::Address) => "leg_address_gone",
             Self::Over(Over::Halted) => "account_halted",
             Self::Over(Over::Stopping) => "gateway_stopping",
         }
@@ -72,6 +76,9 @@ impl Why {
             Self::NoLogin => (code::POLICY, "no login came within 30 s"),
             Self::BrokerLeft(_) => (code::UNEXPECTED, "reconnect: the broker ended the connection without a Close"),
             Self::BrokerSilent => (code::RESTART, "reconnect: nothing was heard from the broker for 40 s"),
+            Self::LineDead(_) => {
+                (code::RESTART, "reconnect: the line to the broker is dead, and nothing that is sent there arrives")
+            }
             Self::BrokerBroke(violation) => {
                 return (code::UNEXPECTED, format!("the broker broke the protocol: {}", violation.words).into());
             }
@@ -91,6 +98,9 @@ impl Why {
             Self::Over(Over::Leg) => {
                 (code::RESTART, "reconnect: the broker saw this leg's address as another, and it is used no longer")
             }
+            Self::Over(Over::Address) => {
+                (code::RESTART, "reconnect: the address that this left from is no longer on the gateway's host")
+            }
             Self::Over(Over::Halted) => (code::POLICY, "the account was halted"),
             Self::Over(Over::Stopping) => (code::GOING_AWAY, "the gateway is stopping"),
         };
@@ -108,6 +118,7 @@ impl Why {
             | Self::NoLogin
             | Self::BrokerLeft(_)
             | Self::BrokerSilent
+            | Self::LineDead(_)
             | Self::Disconnected(_)
             | Self::LoginRefused(_) => code::NORMAL,
         }
@@ -116,7 +127,7 @@ impl Why {
     /// What is known beside the word: the kernel's own, a reason's number.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
-            Self::CallerLeft(Some(err)) | Self::BrokerLeft(Some(err)) => Some(err.to_string()),
+            Self::CallerLeft(Some(err)) | Self::BrokerLeft(Some(err)) | Self::LineDead(err) => Some(err.to_string()),
             Self::CallerBroke(violation) | Self::BrokerBroke(violation) => Some(violation.words.to_owned()),
             Self::Disconnected(reason) | Self::LoginRefused(Some(reason)) => {
                 let number = reason.0.map(|number| format!("{number}: ")).unwrap_or_default();

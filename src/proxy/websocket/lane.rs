@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::reader::FrameReader;
+use super::reader::{FrameReader, Sender};
 use crate::net::read_buffer::poll_fill;
 
 /// What passed in one direction.
@@ -78,6 +78,23 @@ impl Lane {
             self.output.extend_from_slice(frame);
         }
         can
+    }
+
+    /// What is still to be written, as a lane of its own that is written to its end elsewhere. This one goes on without.
+    pub(super) fn split_output(&mut self) -> Self {
+        Self {
+            output: std::mem::take(&mut self.output),
+            unflushed: std::mem::take(&mut self.unflushed),
+            inside_frame: std::mem::take(&mut self.inside_frame),
+            closed: self.closed,
+            ..Self::new(FrameReader::new(Sender::Broker, false))
+        }
+    }
+
+    /// Another sender takes the place of the one that was read: what is not a whole frame of that one's is forgotten.
+    pub(super) fn start_anew(&mut self, reader: FrameReader) {
+        self.reader = reader;
+        self.input = BytesMut::new();
     }
 
     /// What is still to be written, in place of writing it.

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const STAY_AWAY: Duration = Duration::from_secs(30);
 /// However long it says.
 const LONGEST: Duration = Duration::from_secs(600);
+/// How soon a place that is waited for is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A caller that is gone without a word has freed its place by then.
 const VANISHED: Duration = Duration::from_secs(40);
 
@@ -45,6 +47,11 @@ impl Standing {
     /// Is it as if it were not there?
     fn is_idle(&self, now: Instant) -> bool {
         self.open.iter().all(|open| *open == 0) && self.paced_to <= now && self.away_until.is_none_or(|at| at <= now)
+    }
+
+    /// How long the broker still wants no handshake.
+    fn stays_away(&self, now: Instant) -> Option<Duration> {
+        self.away_until.and_then(|until| until.checked_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
     /// How long the next handshake has to wait. It is counted.
@@ -99,20 +106,31 @@ impl StreamLimits {
         Arc::new(Self { customers: Mutex::default(), metrics })
     }
 
-    /// A place for one more socket, at its moment.
+    /// A place for one more socket, at its moment. Where there is none it is waited for that long.
     ///
     /// # Errors
-    /// 429 `rate_limited` where there is none, or its moment is too far away.
+    /// Why, and 429 `rate_limited`, where there is none, or its moment is too far away.
     pub(in super::super) async fn enter(
         self: &Arc<Self>,
         client_id: &ClientId,
         kind: StreamKind,
-    ) -> Result<StreamPlace, Problem> {
-        let entered = self.take(client_id, kind, Instant::now());
-        let (place, wait) =
-            entered.inspect_err(|(why, _)| self.metrics.refused(kind.as_str(), *why)).map_err(|(_, p)| p)?;
-        tokio::time::sleep(wait).await;
-        Ok(place)
+        patience: Duration,
+    ) -> Result<StreamPlace, (StreamRefusal, Problem)> {
+        let by = Instant::now() + patience;
+        loop {
+            let now = Instant::now();
+            match self.take(client_id, kind, now) {
+                Ok((place, wait)) => {
+                    tokio::time::sleep(wait).await;
+                    return Ok(place);
+                }
+                Err((StreamRefusal::Sockets, _)) if now < by => tokio::time::sleep(LOOK_AGAIN).await,
+                Err((why, problem)) => {
+                    self.metrics.refused(kind.as_str(), why);
+                    return Err((why, problem));
+                }
+            }
+        }
     }
 
     fn take(
@@ -126,18 +144,20 @@ impl StreamLimits {
             customers.retain(|_, standing| !standing.is_idle(now));
         }
         let standing = customers.entry(client_id.clone()).or_insert_with(|| Standing::new(now));
-        if let Some(wait) =
-            standing.away_until.and_then(|until| until.checked_duration_since(now)).filter(|w| !w.is_zero())
-        {
+        if let Some(wait) = standing.stays_away(now) {
             let detail = "the broker answered 429 to a WebSocket handshake of this account, and no other is sent before \
                           the time that it gave";
             return Err((StreamRefusal::Broker, limited(detail.to_owned(), wait)));
         }
         let open = standing.open.get_mut(kind as usize).map(|open| (*open, open));
         let Some((0..SOCKETS, _)) = open else {
+            let share = match kind {
+                StreamKind::Feed => ", or let callers share the feed (account change --streams share)",
+                StreamKind::Depth20 | StreamKind::Depth200 | StreamKind::OrderUpdate => "",
+            };
             let detail = format!(
                 "the account has {SOCKETS} {} sockets open, as many as the broker allows; another would end the oldest. \
-                 Close one, or share it; a caller that vanished frees its place within 40 s",
+                 Close one{share}; a caller that vanished frees its place within 40 s",
                 kind.as_str()
             );
             return Err((StreamRefusal::Sockets, limited(detail, VANISHED)));
@@ -152,6 +172,27 @@ impl StreamLimits {
         drop(customers);
         self.metrics.opened(kind.as_str(), 1);
         Ok((StreamPlace { limits: Arc::clone(self), client_id: client_id.clone(), kind }, wait))
+    }
+
+    /// The moment of another handshake for a socket that has its place.
+    ///
+    /// # Errors
+    /// How long none may be sent.
+    pub(super) async fn again(&self, client_id: &ClientId) -> Result<(), Duration> {
+        let wait = self.again_at(client_id, Instant::now())?;
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    fn again_at(&self, client_id: &ClientId, now: Instant) -> Result<Duration, Duration> {
+        let mut customers = lock(&self.customers);
+        let Some(standing) = customers.get_mut(client_id) else { return Ok(Duration::ZERO) };
+        standing.stays_away(now).map_or_else(|| standing.pace(now), Err)
+    }
+
+    /// Where sockets are counted.
+    pub(super) fn metrics(&self) -> &StreamMetrics {
+        &self.metrics
     }
 
     /// The broker answered 429 to a handshake, and wants none for so long, if it says.
@@ -184,6 +225,12 @@ mod tests {
 
     fn limits() -> Arc<StreamLimits> {
         StreamLimits::new(Arc::default())
+    }
+
+    /// An account's counts find a kind by its word.
+    #[test]
+    fn each_kind_has_its_place_among_an_accounts_counts() {
+        assert_eq!(StreamKind::ALL.map(StreamKind::as_str), crate::telemetry::account_streams::KINDS);
     }
 
     #[test]
@@ -227,6 +274,19 @@ mod tests {
         limits.refused_at(&id(1), None, at(7));
         assert!(limits.take(&id(1), StreamKind::Feed, at(36)).is_err());
         assert!(limits.take(&id(1), StreamKind::Feed, at(37)).is_ok());
+    }
+
+    /// A storm of reconnects is paced as a storm of callers is, and the broker's 429 stops both.
+    #[test]
+    fn a_socket_that_has_its_place_waits_for_its_moment_all_the_same() {
+        let (limits, now) = (limits(), Instant::now());
+        let _place = limits.take(&id(1), StreamKind::Feed, now).unwrap();
+        let waits: Vec<_> = (0..6).map(|_| limits.again_at(&id(1), now).unwrap()).collect();
+        // Five at once, this socket's own among them.
+        assert_eq!(waits, [Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO, APART, APART * 2]);
+        limits.refused_at(&id(1), Some(Duration::from_secs(7)), now);
+        assert_eq!(limits.again_at(&id(1), now), Err(Duration::from_secs(7)));
+        assert!(limits.again_at(&id(1), now + Duration::from_secs(7)).is_ok());
     }
 
     /// Ten thousand accounts come and go.

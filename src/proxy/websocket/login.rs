@@ -68,6 +68,13 @@ impl LoginGate {
         Self { login, begun: Zeroizing::default(), logged_in: false }
     }
 
+    /// From now on this login takes the place of the caller's. What a new socket of the broker's is told, if the caller has
+    /// logged in.
+    pub(super) fn renew(&mut self, login: Login) -> Option<Vec<u8>> {
+        self.login = login;
+        self.logged_in.then(|| self.login.message())
+    }
+
     /// Hear the next part of what the caller says.
     ///
     /// # Errors

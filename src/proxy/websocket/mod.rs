@@ -6,8 +6,14 @@
 //! `liveness` who is still there, `token` whose token it is, `end` why it ends and what each side is told, `farewell` how
 //! that is said.
 //!
+//! Where an account has its streams reconnected, the broker's side is opened again when it ends: `upstream` is its
+//! handshake, `reopen` opens it with the caller admitted anew, `again` says how often that is tried, `relay::away` serves
+//! the caller meanwhile, and `replay` and `subscriptions` know what it has asked for. Where it has its feed shared,
+//! `share` stands between callers and the broker's sockets.
+//!
 //! Not here: which leg a handshake goes by, and signing (`crate::dispatch`).
 
+mod again;
 mod end;
 mod farewell;
 mod frame;
@@ -17,65 +23,47 @@ mod lane;
 mod limits;
 mod liveness;
 mod login;
+mod opened;
 mod reader;
 mod relay;
+mod reopen;
+mod replay;
+mod share;
+mod subscriptions;
 mod token;
+mod upstream;
 mod utf8;
 
-use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::http1::Rewind;
 use super::tunnel::TunnelLifetime;
-use crate::dispatch::reply::{Body, Code, Problem};
-use crate::domain::Outcome;
-use crate::egress::Upgraded;
+use crate::telemetry::stream_reporter::StreamReporter;
 use crate::telemetry::streams::StreamOwner;
 
-pub(super) use handshake::Handshake;
-pub(super) use limits::{StreamLimits, StreamPlace};
+pub(super) use handshake::{Handshake, accepted, switching};
+pub(super) use limits::StreamLimits;
 pub(super) use liveness::Patience;
 pub(super) use login::Login;
+pub(super) use opened::Relay;
 pub(super) use relay::Terms;
-pub(super) use token::TokenWatch;
+pub(super) use reopen::{Admitted, By, PLACE_WITHIN, Reopener, retry_after};
+pub(super) use share::{FeedId, Seat, SharedFeeds};
+pub(super) use upstream::{signed, watch};
 
-/// An accepted WebSocket, to be joined with the caller's side.
-pub(super) struct Relay {
-    upstream: Rewind<Upgraded>,
-    terms: Terms,
-    owner: StreamOwner,
-    place: StreamPlace,
+/// An accepted WebSocket of a caller's.
+pub(super) enum Accepted {
+    /// With a socket of the broker's for it alone.
+    Alone(Box<Relay>),
+    /// Served by those that the account's callers share.
+    Shared(Seat, StreamOwner, StreamReporter),
 }
 
-impl Relay {
-    /// Of the broker's 101.
-    ///
-    /// # Errors
-    /// 502 when its connection cannot be taken over.
-    pub(super) fn new(
-        reply: Response<Body>,
-        terms: Terms,
-        owner: StreamOwner,
-        place: StreamPlace,
-    ) -> Result<(Response<()>, Self), Problem> {
-        let (parts, body) = reply.into_parts();
-        let upgraded = match body {
-            Body::Broker(body) => body.into_upgraded(),
-            Body::Own(_) | Body::Begun { .. } => None,
-        };
-        let (upstream, early) = upgraded.ok_or_else(|| {
-            Problem::new(Code::UpstreamFailed, "the broker's connection cannot be taken over", Outcome::Unknown)
-        })?;
-        let upstream = Rewind::new(early, upstream);
-        Ok((Response::from_parts(parts, ()), Self { upstream, terms, owner, place }))
-    }
-
+impl Accepted {
     /// Pass frames on until the socket ends, and tell of its end.
     pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, caller: IO, until: &TunnelLifetime) {
-        let Self { upstream, terms, owner, place } = self;
-        let counters = place.metrics().counters(owner.kind);
-        let end = relay::converse(caller, upstream, terms, counters, until).await;
-        place.metrics().ended(owner.kind, &end);
-        end.log(&owner);
+        match self {
+            Self::Alone(relay) => relay.run(caller, until).await,
+            Self::Shared(seat, owner, reporter) => seat.run(caller, &owner, &reporter, until).await,
+        }
     }
 }

@@ -5,6 +5,8 @@
 //!   the order updates.
 //! - Whatever ends a socket, both sides are told by a Close, unless they cannot be: gone, or inside a frame of 16 KiB and
 //!   more. There is one line in the log of each end.
+//! - Where the account has its streams reconnected, the broker's side may be opened again (`away`): the caller then hears
+//!   whole messages of one side and of the next, and the next one hears whole messages of the caller.
 //! - Memory is bounded whatever either side sends and however slowly the other reads (`lane`).
 
 use std::future::poll_fn;
@@ -12,17 +14,18 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::again::Again;
 use super::end::Why;
-use super::farewell::{self, Then};
-use super::frame::{Opcode, close_payload, code, encode, read_close};
+use super::frame::{Opcode, encode};
 use super::lane::{Lane, Passed};
 use super::liveness::{Due, Liveness, Mark, Patience};
-use super::login::{Heard, Login, LoginGate};
-use super::reader::{Control, Data, FrameReader, Piece, Sender};
+use super::login::{Login, LoginGate};
+use super::reader::{FrameReader, Sender};
+use super::replay::Replay;
 use super::token::TokenWatch;
 use crate::broker::dhan::streams::{Disconnect, StreamKind};
 use crate::proxy::tunnel::TunnelLifetime;
@@ -39,10 +42,18 @@ pub(in super::super) struct Terms {
     pub(in super::super) patience: Patience,
 }
 
+impl Terms {
+    /// Of a caller of a socket that is shared: signed, and opened again, elsewhere.
+    pub(super) const fn shared(kind: StreamKind) -> Self {
+        Self { kind, deflate: false, login: None, token: TokenWatch::NONE, patience: Patience::USUAL }
+    }
+}
+
 /// Both sides of a socket, and what is known of it.
 pub(super) struct Conversation<C, B> {
     caller: C,
-    broker: B,
+    /// `None` while it is opened again.
+    broker: Option<B>,
     /// From the caller to the broker.
     up: Lane,
     /// From the broker to the caller.
@@ -61,6 +72,16 @@ pub(super) struct Conversation<C, B> {
     binary_on_text: bool,
     /// When the broker could first refuse the token.
     signed_at: Option<Instant>,
+    /// Where the broker's side may be opened again.
+    replay: Option<Box<Replay>>,
+    /// When the broker's side was opened, and how many messages had come of it by then.
+    opened: (Instant, u64),
+    /// What the broker said of its end, and whether it is a Close: kept from the caller, who is not to hear of an end
+    /// that is none.
+    withheld: Option<(BytesMut, bool)>,
+    /// A ping of the caller's that the broker has not answered.
+    unanswered: Option<Bytes>,
+    reconnects: u32,
     dropped: u64,
     counters: Arc<StreamCounters>,
     told: [Passed; 2],
@@ -73,16 +94,27 @@ pub(super) async fn converse<C, B>(
     terms: Terms,
     counters: Arc<StreamCounters>,
     until: &TunnelLifetime,
+    mut again: Option<&mut dyn Again<B>>,
 ) -> StreamEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let began = Instant::now();
-    let Terms { kind, deflate, login, token, patience } = terms;
+    let Terms { kind, deflate, login, mut token, patience } = terms;
     let mut both = Conversation::new((caller, broker), kind, deflate, login, patience, counters);
-    let why = both.pass(&token, until).await;
-    let why = both.judge(why, &token);
+    both.replay = again.is_some().then(|| Box::new(Replay::new(kind)));
+    let mut own: Option<TunnelLifetime> = None;
+    let why = loop {
+        let until = own.as_ref().unwrap_or(until);
+        let why = both.pass(&token, until).await;
+        let why = both.judge(why, &token);
+        let Some(again) = again.as_deref_mut().filter(|_| both.may_go_on(&why)) else { break why };
+        match Box::pin(both.reopen(why, again, &token, until)).await {
+            Ok(reopened) => (token, own) = reopened,
+            Err(why) => break why,
+        }
+    };
     let (code, words) = why.to_caller();
     let code = both.closing.map_or(code, |(_, said, _)| said);
     both.farewell(&why, code, &words).await;
@@ -95,6 +127,7 @@ where
         messages: [both.up.passed.messages, both.down.passed.messages],
         bytes: [both.up.passed.bytes, both.down.passed.bytes],
         dropped: both.dropped,
+        reconnects: both.reconnects,
     }
 }
 
@@ -114,7 +147,7 @@ where
         let now = Instant::now();
         Self {
             caller,
-            broker,
+            broker: Some(broker),
             up: Lane::new(FrameReader::new(Sender::Caller, deflate)),
             down: Lane::new(FrameReader::new(Sender::Broker, deflate)),
             kind,
@@ -126,6 +159,11 @@ where
             hurries: false,
             disconnect: None,
             binary_on_text: false,
+            replay: None,
+            opened: (now, 0),
+            withheld: None,
+            unanswered: None,
+            reconnects: 0,
             dropped: 0,
             counters,
             told: [Passed::default(); 2],
@@ -180,8 +218,8 @@ where
         {
             return Some(closed_by(first));
         }
-        // Who is not listened to cannot be heard.
-        if !self.down.is_written() {
+        // Who is not listened to cannot be heard, nor who is not there.
+        if !self.down.is_written() || self.broker.is_none() {
             self.liveness.heard(Sender::Broker, now);
         }
         match self.liveness.due(now) {
@@ -224,11 +262,14 @@ where
                 // A reader that reads on is there, however slow.
                 self.liveness.heard(Sender::Caller, Instant::now());
             }
-            if let Poll::Ready(Err(err)) = self.up.poll_write(&mut self.broker, cx) {
+            if let Some(broker) = &mut self.broker
+                && let Poll::Ready(Err(err)) = self.up.poll_write(broker, cx)
+            {
                 return Poll::Ready(self.left(Sender::Broker, Some(err)));
             }
             if !self.down.closed
-                && let Poll::Ready(read) = self.down.poll_read(&mut self.broker, cx)
+                && let Some(broker) = &mut self.broker
+                && let Poll::Ready(read) = self.down.poll_read(broker, cx)
             {
                 moved = true;
                 match read {
@@ -240,7 +281,10 @@ where
                     return Poll::Ready(why);
                 }
             }
+            // Without a broker what it says is answered here: who does not read the answers is not heard.
+            let is_heard = self.broker.is_some() || self.down.is_written();
             if !self.up.closed
+                && is_heard
                 && let Poll::Ready(read) = self.up.poll_read(&mut self.caller, cx)
             {
                 moved = true;
@@ -274,145 +318,11 @@ where
         match (self.closing, who) {
             (Some((first, ..)), _) => closed_by(first),
             (None, Sender::Caller) => Why::CallerLeft(err),
-            (None, Sender::Broker) => Why::BrokerLeft(err),
+            (None, Sender::Broker) => match err {
+                Some(err) if is_of_the_line(&err) => Why::LineDead(err),
+                err => Why::BrokerLeft(err),
+            },
         }
-    }
-
-    fn hear_caller(&mut self) -> Result<(), Why> {
-        while !self.up.closed
-            && let Some(piece) = self.up.reader.next(&mut self.up.input).map_err(Why::CallerBroke)?
-        {
-            match piece {
-                Piece::Control(control) => self.hear_control(Sender::Caller, control),
-                Piece::Data(data) => {
-                    self.up.passed.messages += u64::from(data.ends_message);
-                    match &mut self.login {
-                        None => self.up.pass(data.wire, data.ends_frame),
-                        Some(gate) => match gate.hear(&data).map_err(Why::CallerBroke)? {
-                            Heard::Part => {}
-                            Heard::Dropped => self.dropped += 1,
-                            Heard::Login(said) => {
-                                self.up.say(&encode(Opcode::Text, &said, Some(mask())));
-                                self.liveness.logged_in();
-                                self.signed_at = Some(Instant::now());
-                            }
-                        },
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn hear_broker(&mut self) -> Result<(), Why> {
-        while !self.down.closed
-            && let Some(piece) = self.down.reader.next(&mut self.down.input).map_err(Why::BrokerBroke)?
-        {
-            match piece {
-                Piece::Control(control) => self.hear_control(Sender::Broker, control),
-                Piece::Data(data) => {
-                    self.down.passed.messages += u64::from(data.ends_message);
-                    self.look_for_disconnect(&data);
-                    self.down.pass(data.wire, data.ends_frame);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The broker says by a packet that it ends the socket, and may end it without a Close.
-    fn look_for_disconnect(&mut self, data: &Data) {
-        if data.kind != Opcode::Binary || !(data.begins && data.ends_message) {
-            return;
-        }
-        self.binary_on_text |= self.kind == StreamKind::OrderUpdate;
-        if let Some(disconnect) = self.kind.disconnect(data.plain_payload()) {
-            self.disconnect = Some(disconnect);
-        }
-    }
-
-    fn hear_control(&mut self, from: Sender, control: Control) {
-        let lane = match from {
-            Sender::Caller => &mut self.up,
-            Sender::Broker => &mut self.down,
-        };
-        match control.opcode {
-            Opcode::Pong if self.liveness.is_answer(from, &control.payload) => {}
-            Opcode::Close => {
-                lane.pass(control.wire, true);
-                lane.closed = true;
-                let said = read_close(&control.payload).map_or(code::NO_STATUS, |(code, _)| code);
-                let by = Instant::now() + self.patience.close;
-                self.hurries |= self.closing.is_none();
-                self.closing.get_or_insert((from, said, by));
-            }
-            Opcode::Ping | Opcode::Pong | Opcode::Continuation | Opcode::Text | Opcode::Binary => {
-                lane.pass(control.wire, true);
-            }
-        }
-    }
-
-    /// What it means that the socket ended so, by what is known beside it.
-    fn judge(&self, why: Why, token: &TokenWatch) -> Why {
-        let is_the_brokers = matches!(why, Why::BrokerLeft(_) | Why::BrokerClosed);
-        if !is_the_brokers {
-            return why;
-        }
-        if self.disconnect.is_some_and(Disconnect::is_of_token) || self.binary_on_text {
-            token.was_refused();
-        }
-        if self.binary_on_text {
-            return Why::LoginRefused(self.disconnect);
-        }
-        if let Some(disconnect) = self.disconnect {
-            return Why::Disconnected(disconnect);
-        }
-        if matches!(why, Why::BrokerClosed) {
-            return why;
-        }
-        if token.is_being_replaced() {
-            return Why::TokenReplaced;
-        }
-        let soon = self.signed_at.is_some_and(|at| at.elapsed() < self.patience.refusal);
-        if soon && self.down.passed.messages == 0 {
-            token.was_refused();
-            return Why::LoginRefused(None);
-        }
-        why
-    }
-
-    /// Tell both sides, as far as they can be told, and end both connections.
-    async fn farewell(&mut self, why: &Why, code: u16, words: &str) {
-        let then = match why {
-            // It has been waited for, or there is nobody to wait for.
-            _ if self.closing.is_some() => Then::End,
-            Why::CallerLeft(_) | Why::CallerSilent => Then::End,
-            // Nothing that it still says can be read.
-            Why::CallerBroke(_) => Then::Discard,
-            Why::CallerClosed
-            | Why::BrokerClosed
-            | Why::NoLogin
-            | Why::BrokerLeft(_)
-            | Why::BrokerSilent
-            | Why::BrokerBroke(_)
-            | Why::Disconnected(_)
-            | Why::LoginRefused(_)
-            | Why::TokenReplaced
-            | Why::Over(_) => Then::HearClose,
-        };
-        let words = if self.closing.is_some() { "" } else { words };
-        self.down.closed |= self.down.say(&encode(Opcode::Close, &close_payload(code, words), None));
-        let to_broker = self.closing.map_or_else(|| why.to_broker(), |(_, said, _)| said);
-        self.up.closed |= self.up.say(&encode(Opcode::Close, &close_payload(to_broker, ""), Some(mask())));
-        let limit = self.patience.farewell;
-        let Self { caller, broker, up, down, .. } = self;
-        let Lane { reader, input, .. } = &mut Lane::new(FrameReader::new(Sender::Caller, false));
-        std::mem::swap(reader, &mut up.reader);
-        std::mem::swap(input, &mut up.input);
-        let (mut nobody, mut nothing) = (FrameReader::new(Sender::Broker, false), BytesMut::new());
-        let tell_caller = farewell::end(caller, down, (reader, input), then, limit);
-        let tell_broker = farewell::end(broker, up, (&mut nobody, &mut nothing), Then::End, limit);
-        tokio::join!(tell_caller, tell_broker);
     }
 
     /// Add what passed since the last time to the counters.
@@ -426,6 +336,12 @@ where
     }
 }
 
+/// Does it say that nothing gets through, and nothing of the broker?
+fn is_of_the_line(err: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    matches!(err.kind(), HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut)
+}
+
 const fn closed_by(first: Sender) -> Why {
     match first {
         Sender::Caller => Why::CallerClosed,
@@ -435,11 +351,15 @@ const fn closed_by(first: Sender) -> Why {
 
 /// A mask for a frame of ours. It keeps what a web page says from looking like another protocol (RFC 6455, section
 /// 10.3), and what we say is no page's: without random bytes one that is known will do.
-fn mask() -> [u8; 4] {
+pub(super) fn mask() -> [u8; 4] {
     let mut mask = [0; 4];
     let _best_effort = getrandom::fill(&mut mask);
     mask
 }
+
+mod away;
+mod ending;
+mod hear;
 
 #[cfg(test)]
 mod tests;

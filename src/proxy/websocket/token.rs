@@ -7,36 +7,51 @@ use crate::domain::random;
 use crate::tokens::TokenCell;
 
 /// See the module.
-pub(in super::super) struct TokenWatch {
+pub(in super::super) struct TokenWatch(Option<Watched>);
+
+struct Watched {
     cell: Arc<TokenCell>,
     generation: u64,
     refused: Box<dyn Fn() + Send + Sync>,
 }
 
 impl TokenWatch {
+    /// Of no token: that of what is behind this socket is watched there.
+    pub(super) const NONE: Self = Self(None);
+
     /// Of the token of this generation. `refused` is to be told when the broker seems to refuse it.
     pub(in super::super) fn new(
         cell: Arc<TokenCell>,
         generation: u64,
         refused: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self { cell, generation, refused: Box::new(refused) }
+        Self(Some(Watched { cell, generation, refused: Box::new(refused) }))
     }
 
     /// Waits until another token signs, and then for this socket's moment within the spread. Cancel-safe.
     pub(super) async fn replaced(&self, spread: Duration) {
-        self.cell.replaced(self.generation).await;
+        let Some(Watched { cell, generation, .. }) = &self.0 else { return std::future::pending().await };
+        cell.replaced(*generation).await;
         tokio::time::sleep(moment(spread, u32::from_be_bytes(random::bytes().unwrap_or_default()))).await;
+    }
+
+    /// Of which generation it is; 0 for none.
+    pub(super) fn generation(&self) -> u64 {
+        self.0.as_ref().map_or(0, |watched| watched.generation)
     }
 
     /// Is there another, or is one on its way?
     pub(super) fn is_being_replaced(&self) -> bool {
-        self.cell.has_replaced(self.generation) || self.cell.standing().is_moving()
+        self.0.as_ref().is_some_and(|Watched { cell, generation, .. }| {
+            cell.has_replaced(*generation) || cell.standing().is_moving()
+        })
     }
 
     /// The broker ended the socket as it does when it refuses the token. That proves nothing, and is asked about.
     pub(super) fn was_refused(&self) {
-        (self.refused)();
+        if let Some(watched) = &self.0 {
+            (watched.refused)();
+        }
     }
 }
 

@@ -1,16 +1,15 @@
 //! Codes by RFC 6238: SHA-1, six digits, steps of 30 seconds, one step of tolerance.
 
 use jiff::Timestamp;
-use totp_rs::{Builder, Secret, Totp};
+use totp_rs::{Builder, Totp};
 
-/// The account's generator; none without a secret or for one that is not base32.
+use crate::domain::totp;
+
+/// The account's generator; none without a secret that can be read.
 fn generator(secret: &str) -> Option<Totp> {
-    // People copy secrets in blocks of four, and the library reads one spelling only.
-    let plain = |c: &char| !matches!(c, ' ' | '-' | '=');
-    let normal: String = secret.chars().filter(plain).map(|c| c.to_ascii_uppercase()).collect();
-    let secret = Secret::try_from_base32(normal).ok().filter(|secret| !secret.as_bytes().is_empty())?;
+    let secret = totp::decode(secret).ok()?;
     // `build` refuses secrets under 128 bits; the broker's have 80.
-    Some(Builder::new().with_secret(secret).build_noncompliant())
+    Some(Builder::new().with_secret(secret.as_slice()).build_noncompliant())
 }
 
 fn seconds(now: Timestamp) -> Option<u64> {

@@ -6,20 +6,19 @@
 
 mod feed;
 mod frames;
+mod socket;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, interval_at};
 
@@ -28,13 +27,14 @@ use crate::domain::ClientId;
 use super::Inner;
 use super::api::query_value;
 use super::reply::{self, Reply};
-use super::stream::{Stream, host, name_only};
+use super::stream::{host, name_only};
 use super::tokens::{Consumer, TokenState};
 use super::trouble::{self, StreamFault, StreamHost as Kind};
 use super::world::{Event, OpenSocket};
 
 use feed::Feed;
-use frames::{Frame, Opcode};
+use frames::Opcode;
+use socket::{Gone, Message, Socket};
 
 /// How often the broker pings, and how often it repeats a price.
 const PING: Duration = Duration::from_secs(10);
@@ -298,7 +298,7 @@ impl Visit {
             }
             StreamFault::Disconnect { reason } => {
                 socket.send(Opcode::Binary, &trouble::disconnect(self.kind, reason)).await?;
-                socket.io.shutdown().await?;
+                socket.shut_down().await?;
             }
             // Longer than anybody may wait for a word.
             StreamFault::Silence => tokio::select! {
@@ -383,99 +383,6 @@ impl Session {
 
     fn packets(&self) -> Vec<Bytes> {
         self.feed.as_ref().map(|feed| feed.packets(Timestamp::now())).unwrap_or_default()
-    }
-}
-
-/// A message from the client.
-enum Message {
-    Text(Bytes),
-    Binary,
-    Ping(Bytes),
-    Pong,
-    Close,
-}
-
-/// Why there is no message.
-enum Gone {
-    Closed,
-    Malformed,
-}
-
-/// A WebSocket on an accepted connection.
-struct Socket {
-    io: Stream,
-    read: BytesMut,
-    /// The message begun by frames that did not end it, and whether it is text.
-    begun: Option<(bool, BytesMut)>,
-}
-
-impl Socket {
-    fn new(upgraded: hyper::upgrade::Upgraded) -> Option<Self> {
-        let parts = upgraded.downcast::<TokioIo<Stream>>().ok()?;
-        Some(Self { io: parts.io.into_inner(), read: BytesMut::from(parts.read_buf.as_ref()), begun: None })
-    }
-
-    /// The next message. Cancel-safe: what was read stays in the buffer.
-    async fn next(&mut self) -> Result<Message, Gone> {
-        loop {
-            if let Some(frame) = Frame::parse(&mut self.read).map_err(|_| Gone::Malformed)? {
-                if let Some(message) = self.assemble(frame)? {
-                    return Ok(message);
-                }
-            } else if self.io.read_buf(&mut self.read).await.is_ok_and(|read| read > 0) {
-                continue;
-            } else {
-                return Err(Gone::Closed);
-            }
-        }
-    }
-
-    fn assemble(&mut self, frame: Frame) -> Result<Option<Message>, Gone> {
-        let (text, mut payload) = match (frame.opcode, self.begun.take()) {
-            (Opcode::Close, _) => return Ok(Some(Message::Close)),
-            (Opcode::Ping, begun) => {
-                self.begun = begun;
-                return Ok(Some(Message::Ping(frame.payload)));
-            }
-            (Opcode::Pong, begun) => {
-                self.begun = begun;
-                return Ok(Some(Message::Pong));
-            }
-            (Opcode::Text, None) => (true, BytesMut::new()),
-            (Opcode::Binary, None) => (false, BytesMut::new()),
-            (Opcode::Continuation, Some(begun)) => begun,
-            (Opcode::Text | Opcode::Binary | Opcode::Continuation, _) => return Err(Gone::Malformed),
-        };
-        payload.extend_from_slice(&frame.payload);
-        if payload.len() > frames::LONGEST {
-            return Err(Gone::Malformed);
-        }
-        if !frame.last {
-            self.begun = Some((text, payload));
-            return Ok(None);
-        }
-        Ok(Some(if text { Message::Text(payload.freeze()) } else { Message::Binary }))
-    }
-
-    async fn send(&mut self, opcode: Opcode, payload: &[u8]) -> std::io::Result<()> {
-        self.io.write_all(&frames::encode(opcode, payload)).await?;
-        self.io.flush().await
-    }
-
-    async fn close(&mut self, code: u16) -> std::io::Result<()> {
-        self.send(Opcode::Close, &code.to_be_bytes()).await?;
-        self.io.shutdown().await
-    }
-
-    /// Let the drop be a TCP reset: no Close, no end of the TLS stream.
-    fn reset_when_dropped(&self) {
-        // Without it the drop is a plain end of the connection, which a client
-        // must take just as badly.
-        let _best_effort = self.io.get_ref().0.set_zero_linger();
-    }
-
-    fn reset(self) {
-        self.reset_when_dropped();
     }
 }
 

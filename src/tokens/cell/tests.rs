@@ -69,6 +69,30 @@ fn standing(state: State, refusals_seen: u64) -> TokenStatus {
     TokenStatus { state: Some(state), refusals_seen, ..TokenStatus::default() }
 }
 
+/// Whoever has just given PIN and TOTP secret does so as often as not in the last seconds of a code.
+#[tokio::test]
+async fn a_login_that_waits_for_its_code_is_waited_for_and_one_that_waits_for_more_is_not() {
+    let cell = Arc::new(TokenCell::default());
+    let in_seconds = |seconds| steady::now().checked_add(SignedDuration::from_secs(seconds)).unwrap();
+    let by = Instant::now() + Duration::from_secs(30);
+    for (until, why) in [(in_seconds(5), Why::Cooldown), (in_seconds(5), Why::Backoff), (in_seconds(60), Why::NextCode)]
+    {
+        cell.publish(standing(State::Waiting { until, why }, 0));
+        assert_eq!(cell.wait_until_idle(by).await.state, Some(State::Waiting { until, why }));
+    }
+    cell.publish(standing(State::Waiting { until: in_seconds(5), why: Why::NextCode }, 0));
+    let waiting = Tasks::default().spawn({
+        let cell = Arc::clone(&cell);
+        async move { cell.wait_until_idle(by).await.word() }
+    });
+    for state in [State::Minting, State::Live] {
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "not waited for before {state:?}");
+        cell.publish(standing(state, 0));
+    }
+    assert_eq!(waiting.await.unwrap(), "live");
+}
+
 /// Who waits is told as soon as nothing can come, and gets what comes; a state of
 /// before the refusal counts for nothing.
 #[tokio::test]

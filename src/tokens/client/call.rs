@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::{Authority, BootInstant, ClientId, NoAnswer, Role, chain, steady};
 use crate::egress::decode::decoded;
-use crate::egress::{Lease, ReplyBody, SecretRequest};
+use crate::egress::{Destination, Lease, ReplyBody, SecretRequest};
 use crate::legs::{Errand, Leg, Legs, Purpose};
 
 /// What a broker's gate sees of us. A request without it looks like a robot's.
@@ -59,6 +59,15 @@ impl<'a> CallRoute<'a> {
         match self {
             Self::Either(legs) => legs.choose(Purpose::Read).first,
             Self::Only(leg) => leg,
+        }
+    }
+
+    /// The legs by whose account a call to a host of `egress.ipv4_hosts` goes; one leg alone is asked for to the API host
+    /// only.
+    const fn over_ipv4(self) -> Option<&'a Legs> {
+        match self {
+            Self::Either(legs) => Some(legs),
+            Self::Only(_) => None,
         }
     }
 
@@ -169,7 +178,7 @@ pub(super) struct CallOutcome {
     /// How far the broker's clock is still ahead of ours, now that it is corrected. Nothing where the answer has no date
     /// that tells, or one that is not believed.
     pub(super) skew: Option<SignedDuration>,
-    /// The leg that it went by, or was last tried by.
+    /// The leg that it went by, or was last tried by; none over IPv4.
     pub(super) leg: Option<Role>,
     /// The address that it left from.
     pub(super) source: Option<IpAddr>,
@@ -188,6 +197,9 @@ pub(super) async fn make(call: &Call<'_>, way: CallRoute<'_>, limit: Duration) -
             return log(call, CallOutcome { answer, skew: None, leg: None, source: None }, began);
         }
     };
+    if let Some(legs) = way.over_ipv4().filter(|legs| legs.is_ipv4(call.to)) {
+        return log(call, make_over_ipv4(call, legs, &at, by, limit).await, began);
+    }
     for (leg, share) in way.turns() {
         last = Some(leg);
         if call.is_late() {
@@ -218,6 +230,22 @@ pub(super) async fn make(call: &Call<'_>, way: CallRoute<'_>, limit: Duration) -
     let answer = Err(NoAnswer::NotSent(tried.join("; ")));
     let exchange = CallOutcome { answer, skew: None, leg: last.map(Leg::role), source: None };
     log(call, exchange, began)
+}
+
+/// A login, where its host has no IPv6 address: by no leg, so there is no other one to try.
+async fn make_over_ipv4(call: &Call<'_>, legs: &Legs, at: &Destination, by: Instant, limit: Duration) -> CallOutcome {
+    if matches!(call.errand, Errand::Signed | Errand::GetIp) {
+        let why = "what is signed goes to the broker's API host, which is not reached over IPv4".to_owned();
+        return CallOutcome { answer: Err(NoAnswer::NotSent(why)), skew: None, leg: None, source: None };
+    }
+    match legs.lease_ipv4_for_errand(at, by).await {
+        Ok(lease) => {
+            let source = Some(lease.source().ip());
+            let (answer, skew) = send(call, lease, limit).await;
+            CallOutcome { answer, skew, leg: None, source }
+        }
+        Err(err) => CallOutcome { answer: Err(NoAnswer::NotSent(err.chain())), skew: None, leg: None, source: None },
+    }
 }
 
 /// One line of log a call. Paths only: queries, headers and bodies hold secrets.

@@ -36,7 +36,7 @@ use jiff::Timestamp;
 
 use super::lifecycle::{CheckOutcome, Refusal, Trouble};
 use crate::broker::dhan::errors::Context;
-use crate::config::Config;
+use crate::config::{Config, Dhan};
 use crate::domain::problem::Invalid;
 use crate::domain::secret::ExposeSecret;
 use crate::domain::{Authority, BootInstant, ClientId, Role, Secret, SourceAddr, steady};
@@ -45,7 +45,7 @@ use crate::legs::{Errand, Legs};
 pub use address::{Holds, Registered, Slot, is_unreported};
 pub use answered::{Answered, Called};
 pub use call::{CallRoute, skew};
-pub use order::{OrderAtBroker, check_order_id};
+pub use order::{OrderAtBroker, OrderKey};
 pub use profile::TokenProfile;
 pub use token::{ConsentLink, Minted, check_token_id};
 pub use totp::code_at;
@@ -86,6 +86,8 @@ const PLAIN: Duration = Duration::from_secs(5);
 pub struct BrokerClient {
     api: Authority,
     auth: Authority,
+    /// The broker's other hosts.
+    others: Arc<[Authority]>,
     limit: Arc<AtomicU64>,
     ears: Ears,
     counts: Counts,
@@ -93,7 +95,10 @@ pub struct BrokerClient {
 
 impl From<&Config> for BrokerClient {
     fn from(config: &Config) -> Self {
-        Self::new(config.dhan.api.clone(), config.dhan.auth.clone(), config.egress.response_timeout)
+        let Dhan { api, auth, order_update, feed, depth20, depth200, images } = &config.dhan;
+        let others = [order_update, feed, depth20, depth200, images].map(Clone::clone);
+        let client = Self::new(api.clone(), auth.clone(), config.egress.response_timeout);
+        Self { others: others.into(), ..client }
     }
 }
 
@@ -101,7 +106,8 @@ impl BrokerClient {
     /// Calls to the broker's API and login hosts. Dialling, and then the answer, may
     /// each take `limit` (`egress.response_timeout`).
     pub fn new(api: Authority, auth: Authority, limit: Duration) -> Self {
-        let login = Self { api, auth, limit: Arc::default(), ears: Ears::default(), counts: Counts::default() };
+        let (ears, counts) = (Ears::default(), Counts::default());
+        let login = Self { api, auth, others: Arc::default(), limit: Arc::default(), ears, counts };
         login.set_limit(limit);
         login
     }
@@ -251,6 +257,12 @@ impl BrokerClient {
         Called { answered, skew, leg }
     }
 
+    /// The broker's hosts, each with whether orders or logins need it.
+    pub fn hosts(&self) -> impl Iterator<Item = (&Authority, bool)> {
+        let needed = [&self.api, &self.auth].into_iter().map(|at| (at, true));
+        needed.chain(self.others.iter().map(|at| (at, false)))
+    }
+
     /// The API host.
     pub const fn api(&self) -> &Authority {
         &self.api
@@ -290,19 +302,17 @@ impl BrokerClient {
         judge(exchange, Context::Trading, &secrets, |answer, _| Ok(Bytes::copy_from_slice(&answer.body)))
     }
 
-    /// Ask how an order stands; `None` where the broker shows no such order. The id must be one: see [`check_order_id`].
+    /// Ask how an order stands; `None` where the broker shows no such order. Of several under one correlation id the first
+    /// that it shows.
     pub async fn order(
         &self,
         legs: &Legs,
         client_id: &ClientId,
         token: &Secret,
-        order_id: &str,
+        key: &OrderKey,
     ) -> Called<Answered<Option<OrderAtBroker>>> {
-        if let Err(why) = check_order_id(order_id) {
-            return refused_here("order_id_invalid", &why, "Give the id as the broker shows it");
-        }
         let Some(headers) = signed(token, client_id) else { return no_header("access_token") };
-        let path = format!("/v2/orders/{order_id}");
+        let path = key.path();
         let call = Call { path: &path, ..self.to_api(ORDER, client_id, headers, None) };
         let exchange = call::make(&call, legs.into(), self.limit()).await;
         judge(exchange, Context::Trading, &[token.expose_secret()], |answer, _| order::read(answer))

@@ -45,14 +45,45 @@ pub struct OrderAtBroker {
     pub updated_at: Option<String>,
 }
 
-/// Can it be an order's id? It becomes part of a path.
-///
-/// # Errors
-/// [`Invalid`] with what an id looks like.
-pub fn check_order_id(id: &str) -> Result<(), Invalid> {
-    let good =
-        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    good.then_some(()).ok_or(Invalid::new("an order's id is 1 to 64 letters, digits, - and _, as the broker shows it"))
+/// By what an order is asked for. It becomes part of a path, so only what can stand there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderKey {
+    id: String,
+    is_correlation_id: bool,
+}
+
+impl OrderKey {
+    /// The broker's own id.
+    ///
+    /// # Errors
+    /// [`Invalid`] with what an id looks like.
+    pub fn order_id(id: &str) -> Result<Self, Invalid> {
+        let why = "an order's id is 1 to 64 letters, digits, - and _, as the broker shows it";
+        Self::new(id, false, |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')).ok_or(Invalid::new(why))
+    }
+
+    /// The id that the caller or the gateway gave. The broker allows letters, digits, blanks, `_` and `-` in it (its
+    /// documentation of orders).
+    ///
+    /// # Errors
+    /// [`Invalid`] with what an id looks like.
+    pub fn correlation_id(id: &str) -> Result<Self, Invalid> {
+        let why = "a correlation id is 1 to 64 letters, digits, blanks, - and _";
+        Self::new(id, true, |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b' ')).ok_or(Invalid::new(why))
+    }
+
+    fn new(id: &str, is_correlation_id: bool, may_have: impl Fn(u8) -> bool) -> Option<Self> {
+        let good = (1..=64).contains(&id.len()) && id.bytes().all(may_have);
+        good.then(|| Self { id: id.to_owned(), is_correlation_id })
+    }
+
+    /// Where the broker answers for it.
+    pub(super) fn path(&self) -> String {
+        match self.is_correlation_id {
+            true => format!("/v2/orders/external/{}", self.id.replace(' ', "%20")),
+            false => format!("/v2/orders/{}", self.id),
+        }
+    }
 }
 
 /// Read the answer to a question after one order: an object, a list of one, or either in `data`. `None` where the list is
@@ -118,6 +149,15 @@ mod tests {
         HttpReply { status: 200, content_type: None, body: Zeroizing::new(body.as_bytes().to_vec()) }
     }
 
+    #[test]
+    fn what_an_order_is_asked_for_by_can_stand_in_a_path() {
+        assert_eq!(OrderKey::order_id("112_a-b").unwrap().path(), "/v2/orders/112_a-b");
+        assert_eq!(OrderKey::correlation_id("my order-1").unwrap().path(), "/v2/orders/external/my%20order-1");
+        for bad in ["", "a/b", "..", "a?b", "a%20b", "1%2f", &"x".repeat(65)] {
+            assert!(OrderKey::order_id(bad).is_err() && OrderKey::correlation_id(bad).is_err(), "{bad:?}");
+        }
+    }
+
     /// The broker answers with an object, and its SDK's users saw lists; a person wants to see the order either way.
     #[test]
     fn an_order_is_read_in_each_shape_and_sentinels_are_nothing() {
@@ -136,14 +176,6 @@ mod tests {
         }
         for unreadable in ["", "[{}]", "{}", "null", "7", "<html>", r#"{"data":null,"status":"failure"}"#] {
             assert!(read(&answer(unreadable)).is_err(), "{unreadable}");
-        }
-    }
-
-    #[test]
-    fn an_id_that_would_be_another_path_is_none() {
-        assert!(["1124", "a-b_C"].iter().all(|id| check_order_id(id).is_ok()));
-        for none in ["", "..", "1/2", "1?x", "1%2f", "1 2", &"1".repeat(65)] {
-            assert!(check_order_id(none).is_err(), "{none}");
         }
     }
 }

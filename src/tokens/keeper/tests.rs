@@ -141,6 +141,7 @@ impl Fixture {
             open_per_exit: 64,
             extra_roots: Vec::new(),
             resolve: std::collections::BTreeMap::new(),
+            ipv4_hosts: std::collections::BTreeMap::new(),
             name_servers: Vec::new(),
             user_timeout: second,
         };
@@ -158,6 +159,7 @@ impl Fixture {
             pin: None,
             created_at: Timestamp::now(),
             repeats_by: crate::domain::RepeatsBy::AnyId,
+            streams: crate::domain::StreamsMode::PassOn,
             changes: 0,
         };
         let credentials = CredentialsRecord {

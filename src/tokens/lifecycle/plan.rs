@@ -155,7 +155,8 @@ impl Lifecycle {
     }
 
     /// From `from` on, the first moment that every limit allows, and the limit
-    /// that held it up last.
+    /// that holds it up longest: the next code adds some seconds to minutes of
+    /// something else.
     pub(super) fn ready(&self, kind: AttemptKind, from: Timestamp, calendar: &dyn MarketCalendar) -> (Timestamp, Why) {
         let mut ready = (from, Why::Cooldown);
         let mut hold = |until: Option<Timestamp>, why: Why| {
@@ -187,7 +188,8 @@ impl Lifecycle {
         if kind == AttemptKind::PinTotp {
             let (code_at, _) = self.budget.next_code(ready.0, self.skew);
             if code_at > ready.0 {
-                ready = (code_at, Why::NextCode);
+                let is_longer = code_at.duration_since(ready.0) > ready.0.duration_since(from);
+                ready = (code_at, if is_longer { Why::NextCode } else { ready.1 });
             }
         }
         ready
@@ -322,12 +324,12 @@ impl Lifecycle {
     /// What is told of another program that makes tokens for the account.
     pub(super) fn rival(&self, now: Timestamp) -> Option<Trouble> {
         let killed = self.budget.rival(now)?;
-        let since = crate::domain::india::local(killed.since).strftime("%Y-%m-%d %H:%M");
+        let since = crate::domain::india::said(killed.since);
         Some(Trouble {
             code: ANOTHER_LOGS_IN.into(),
             summary: format!(
-                "another program makes tokens for this account, and each of its tokens kills ours: {} times since {since} IST ({})",
-                killed.times, killed.since
+                "another program makes tokens for this account, and each of its tokens kills ours: {} since {since}",
+                crate::domain::counted(killed.times, "time")
             )
             .into(),
             action: "find what else logs in to this account (a second gateway, a script, another vendor, the Generate \

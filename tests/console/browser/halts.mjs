@@ -11,30 +11,38 @@ const { check, person, everyWay, signInByHand } = house;
 /** As a shell that has nothing but a path runs it. */
 const paste = (line) => promisify(execFile)("bash", ["-c", line], { env: { PATH: process.env.PATH }, timeout: 30_000 });
 
-async function haltOne(page) {
+/** What one person does, another who looks at the list sees without a hand. */
+async function haltOne(page, other) {
+  await other.goto(`${base}/console?problem=halted`);
+  check(!(await other.locator(`#account-${account}`).isVisible()), "halted before anybody halted");
   await page.goto(`${base}/console`);
   await page.getByRole("button", { name: `Halt ${account}` }).click();
   await page.getByText("Halted.").first().waitFor();
+  await other.locator(`#account-${account}`).waitFor({ timeout: 20_000 });
   await everyWay(page, "halted");
   await page.goto(`${base}/console?problem=halted`);
   check(await page.locator(`#account-${account}`).isVisible(), "who is halted is not under Halted");
-  await page.getByRole("link", { name: `Resume ${account}…` }).click();
+  await page.getByRole("link", { name: `Let it trade again…: ${account}` }).click();
   await page.getByRole("button", { name: "Let it trade again" }).click();
   await page.getByText("may trade again").first().waitFor();
+  await other.locator(`#account-${account}`).waitFor({ state: "detached", timeout: 20_000 });
 }
 
-async function haltAll(page) {
+async function haltAll(page, other) {
+  await other.goto(`${base}/console`);
   await page.goto(`${base}/console`);
-  await page.getByRole("link", { name: "Halt all…" }).click();
+  await page.getByRole("link", { name: "Halt All…" }).click();
   await page.getByLabel("Reason").fill("the broker's storm");
-  await page.getByRole("button", { name: "Halt all" }).click();
+  await page.getByRole("button", { name: "Halt All" }).click();
   await page.getByText("All accounts are halted since").first().waitFor();
   check(await page.getByText("the broker's storm").first().isVisible(), "the reason is not told");
+  await other.getByText("All accounts are halted since").first().waitFor({ timeout: 20_000 });
   await everyWay(page, "all-halted");
   await page.getByRole("link", { name: "Let all trade again…" }).click();
   await everyWay(page, "let-all-trade");
   await page.getByRole("button", { name: "Let all trade again" }).click();
   await page.getByText("Accounts that were halted with all may trade again.").first().waitFor();
+  await other.getByText("All accounts are halted since").first().waitFor({ state: "detached", timeout: 20_000 });
 }
 
 async function key(page) {
@@ -64,8 +72,9 @@ async function key(page) {
 
 await house.walk(async () => {
   const page = await signInByHand(await person());
-  page.on("dialog", (dialog) => dialog.accept());
-  await haltOne(page);
-  await haltAll(page);
+  page.on("dialog", (dialog) => dialog.type() === "beforeunload" || dialog.accept());
+  const other = await signInByHand(await person());
+  await haltOne(page, other);
+  await haltAll(page, other);
   await key(page);
 });

@@ -26,6 +26,11 @@ export async function open({ modules, base, token, shots }) {
       const isForgiven = forgiven && message.text().includes(forgiven);
       if (message.type() === "error" && !isForgiven) wrong.push(`${page.url()}: ${message.text()}`);
     });
+    // Leaving what was typed is asked about; whoever walks here means it.
+    page.on("dialog", (dialog) => {
+      if (dialog.type() === "beforeunload") dialog.accept();
+      else if (page.listenerCount("dialog") === 1) dialog.dismiss();
+    });
     page.on("pageerror", (err) => wrong.push(`${page.url()}: ${err.message}`));
     page.on("request", (request) => check(request.url().startsWith(base), `${page.url()} asks ${request.url()}`));
     page.on("response", async (reply) => {
@@ -40,7 +45,7 @@ export async function open({ modules, base, token, shots }) {
   async function person(options = {}) {
     const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
     await context.addInitScript(() => {
-      document.addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+      document.addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}:${event.columnNumber} ${event.sample}`));
     });
     context.on("page", watch);
     return context;

@@ -53,7 +53,7 @@ async function create(page) {
 
 /** Halt and let trade again, with keys alone. */
 async function haltByKeyboard(page) {
-  page.on("dialog", (dialog) => dialog.accept());
+  page.on("dialog", (dialog) => dialog.type() === "beforeunload" || dialog.accept());
   for (const [button, then] of [["Halt", "Halted."], ["Let it trade again", "may trade again"]]) {
     await page.goto(`${base}/console/accounts/${made.name}`);
     await page.getByRole("button", { name: button, exact: true }).waitFor();
@@ -97,6 +97,11 @@ async function endsWhileTyping(context) {
   check((await page.getByLabel("Nickname").inputValue()) === "typed before", "what was typed went with the session");
   check((await page.getByLabel("TOTP key").inputValue()) === made.totp_secret, "a secret that was typed went with the session");
   await context.addCookies(cookies);
+  // A menu click does not lose it either.
+  const asked = page.waitForEvent("dialog", { timeout: 20_000 });
+  await page.getByRole("link", { name: "Orders", exact: true }).click();
+  check((await asked).type() === "beforeunload", "what was typed was left without a question");
+  await page.waitForURL(`${base}/console/orders`);
 }
 
 /** Without JavaScript everything can be done. */

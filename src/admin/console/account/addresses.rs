@@ -28,7 +28,8 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
                     dt { (words::role(of.role)) }
                     dd {
                         (copied(&of.address.to_string()))
-                        div { (leg(Some(of))) }
+                        div { (leg(Some(of)))
+                            @if body.pin.is_some_and(|pin| pin != of.role) { span.hint { " Not used: the account is pinned to the other." } } }
                         @let slot = seen.and_then(|seen| if of.role == "primary" { seen.primary.as_ref() } else { seen.secondary.as_ref() });
                         div { (registered(slot)) }
                     }

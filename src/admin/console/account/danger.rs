@@ -74,7 +74,9 @@ pub(in super::super) async fn delete(
     Extension(form): Extension<Form>,
 ) -> Response {
     let target = format!("/v1/accounts/{}", part(&name));
-    let done = format!("{name} is deleted. Nobody else ever gets its addresses.");
+    let has_pair = console.admin.account(&name).is_ok_and(|account| account.legs.is_some());
+    let more = if has_pair { " Nobody else ever gets its addresses." } else { "" };
+    let done = format!("{name} is deleted.{more}");
     confirm(&console, &visitor, &form, ("delete-name", &name), &target, "/console", &done).await
 }
 

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::super::audit::AuditBody;
+use super::super::super::auth::ALL_HALTED;
 use super::super::super::changes;
 use super::super::changes::{before_and_after, differs, what};
 use super::super::shown::Shown;
@@ -18,7 +19,11 @@ pub(super) async fn show(shown: &Shown<'_>) -> Markup {
     let Ok(found) = changes::page(&shown.console.admin, None, READ).await else {
         return html! { p { (words::BAD) " The audit log cannot be read." } };
     };
-    let own = found.items.iter().filter(|line| line.account.as_deref() == Some(&shown.body.name));
+    // What is done to all is done to this one too, if it was there then.
+    let of_all = |line: &AuditBody| {
+        line.path == ALL_HALTED && line.status < 400 && line.method == "PUT" && line.at >= shown.body.created_at
+    };
+    let own = found.items.iter().filter(|line| line.account.as_deref() == Some(&shown.body.name) || of_all(line));
     let lines: Vec<&AuditBody> = own.take(SHOWN).collect();
     html! {
         @if lines.is_empty() { p { "Nothing lately." } } @else {
@@ -35,9 +40,9 @@ fn row(line: &AuditBody) -> Markup {
     html! {
         tr {
             td.short data-label="Time" { @if let Ok(at) = line.at.parse() { (page::exact_time(at)) } }
-            td data-label="Who" { (line.actor) " (" (line.role) ")" }
+            td data-label="Who" { (words::operator(&line.actor, &line.role)) }
             td data-label="What" {
-                @match what(&line.method, &line.path) { Some(word) => (word), None => { (line.method) " " (line.path) } }
+                @match what(line) { Some(word) => (word), None => { (line.method) " " (line.path) } }
                 @if line.status >= 400 { " " span.bad { (words::BAD) " refused (" (line.status) ")" } }
                 @for change in line.changes.iter().filter(differs) { div.hint { (before_and_after(change)) } }
             }

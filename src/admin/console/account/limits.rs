@@ -23,7 +23,7 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
                 }
             }
         }
-        @if gate.waiting() > 0 { p { (gate.waiting()) " requests wait for room." } }
+        @if gate.waiting() > 0 { p { (words::counted(gate.waiting(), "request")) " waiting for room." } }
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::trouble::{self, Facts, Way};
 use super::super::{page, words};
 use crate::domain::{OperatorRole, Platform, steady};
 use crate::tokens::TokenStatus;
-use crate::tokens::lifecycle::State;
+use crate::tokens::lifecycle::{ANOTHER_LOGS_IN, State};
 
 /// Until when the keeper waits by itself.
 pub(in super::super) fn waits_until(standing: &TokenStatus) -> Option<Timestamp> {
@@ -44,13 +44,19 @@ pub(in super::super) fn stands(shown: &Shown<'_>) -> Markup {
             }
             ("minting", _) => { (words::UNDER_WAY) " Logging in." }
             ("waiting", _) => {
-                (words::UNDER_WAY) " Waiting for its next try"
+                (words::UNDER_WAY) " Login: waits for "
+                @if token.last_error.as_ref().is_some_and(|error| error.code == ANOTHER_LOGS_IN) {
+                    "a while, so that two programs do not end each other's tokens all day"
+                } @else { (words::waits_for(token.waiting_for)) }
+                ". The next try is"
                 @if let Some(until) = until {
                     " at " (words::exact_clock(until)) ", in " span data-until=(until.to_string()) data-what="the next try" { (words::left(until).unwrap_or_default()) }
                 }
                 "."
             }
-            (state, _) => { (words::BAD) " " (words::token_state(state)) "." }
+            ("needs_person", _) => { (words::BAD) " Login: needs you, and goes on when you have done what is said here." }
+            ("absent", _) => { (words::BAD) " Not logged in: there is no token." }
+            (state, _) => { (words::BAD) " Login: " (words::token_state(state)) "." }
         }
     }
 }
@@ -118,7 +124,11 @@ fn ways(shown: &Shown<'_>, ways: &[Way]) -> Markup {
             }
         }
         @if ways.contains(&Way::Paste) {
-            p.hint { "A pasted token changes nothing else: use it for now, and the gateway takes over again by itself." }
+            p.hint {
+                "A pasted token changes nothing else"
+                @if shown.account.record.platform == Platform::Automatic { ": use it for now, and the gateway takes over again by itself." }
+                @else { "." }
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::super::account_trouble::trouble_of;
 use super::super::shown::Shown;
 use super::super::{page, words};
 use crate::broker::dhan::calendar;
@@ -16,8 +17,8 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
                 @if let Some(since) = account.halted_since.as_deref().and_then(|at| at.parse().ok()) { " since " (page::time(since)) }
                 @if let Some(reason) = account.halt_reason.as_deref().filter(|reason| !reason.is_empty()) { ": " (reason) }
                 ". Cancels, exits and reads pass." }
-        } @else if let Some(problem) = account.problems.first() {
-            p { (words::BAD) " " (words::problem(problem)) }
+        } @else if !account.problems.is_empty() {
+            p { (trouble_of(shown.account, account)) }
         } @else { p { (words::GOOD) " May trade." } }
         @if let Some(found) = &account.elsewhere {
             div.trouble data-code=(found.code) {
@@ -29,7 +30,8 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
         @if let Some(warning) = account.halt_warning { p.flash.bad { (warning) } }
         p { (next_login(shown)) }
         p { (last_request(shown)) }
-        @if let Some(pin) = account.pin { p { (words::NEXT) " Pinned: only the " (pin) " address is used." } }
+        @if let Some(open) = sockets(shown) { p { (open) } }
+        @if let Some(pin) = account.pin { p { (words::NEXT) " Pinned: only the " (pin) " address is used, and the other not even where this one fails." } }
         @if shown.may(OperatorRole::Operator) { (buttons(shown)) }
     }
 }
@@ -44,7 +46,9 @@ fn next_login(shown: &Shown<'_>) -> Markup {
     html! {
         @if let Some(until) = until { "Logs in again at " strong { (words::exact_clock(until)) } "." }
         @else if by_itself && live { "Logs in again by itself, at the latest by " (page::time(window_ends)) ", before the market opens." }
+        @else if shown.body.token.state == "needs_person" && by_itself { "Does not log in by itself before you have done what stands under Login." }
         @else if by_itself { "Logs in by itself as soon as it can." }
+        @else if live { "Paste the next token before this one ends: under Login." }
         @else { "Logs in by a token that you paste." }
     }
 }
@@ -60,6 +64,19 @@ fn last_request(shown: &Shown<'_>) -> Markup {
             None => "No program has asked for anything since the gateway was started.",
         }
     }
+}
+
+/// The WebSockets that are open, by kind.
+fn sockets(shown: &Shown<'_>) -> Option<Markup> {
+    let open: Vec<_> = shown.account.streams.view().into_iter().filter(|kind| kind.open > 0).collect();
+    if open.is_empty() {
+        return None;
+    }
+    let each = open.iter().map(|kind| {
+        let sharing = if kind.sharing == 0 { String::new() } else { format!(", shared by {} callers", kind.sharing) };
+        format!("{} {} ({} messages{sharing})", kind.open, kind.kind, kind.messages[1])
+    });
+    Some(html! { "Open WebSockets: " (each.collect::<Vec<_>>().join(", ")) "." })
 }
 
 fn buttons(shown: &Shown<'_>) -> Markup {

@@ -13,6 +13,8 @@ use crate::orders::terms::Terms;
 
 /// Rows.
 const ROWS: usize = 20;
+/// Lines of the journal that are read for them: it has those of all accounts, and the page is not to wait for it.
+const READ: u64 = 1000;
 
 /// The section.
 pub(super) async fn show(shown: &Shown<'_>) -> Markup {
@@ -24,6 +26,7 @@ pub(super) async fn show(shown: &Shown<'_>) -> Markup {
         since: Some(india::instant(midnight)),
         order: Order::NewestFirst,
         limit: ROWS,
+        scan: READ,
         ..Query::default()
     };
     let read = tokio::task::spawn_blocking(move || query(&folder, &wanted)).await;
@@ -31,12 +34,18 @@ pub(super) async fn show(shown: &Shown<'_>) -> Markup {
         return html! { p { (words::BAD) " The journal cannot be read; see This machine." } };
     };
     html! {
-        @if found.items.is_empty() { p { "None today." } } @else {
+        @if found.items.is_empty() { p { @if found.next.is_some() { "None lately." } @else { "None today." } } } @else {
             table.cards {
                 thead { tr { th { "Time" } th { "What" } th { "Outcome" } th { "Address" } th { "Dhan's id" } th { "Your id" } } }
                 tbody { @for row in &found.items { (order(&row.entry)) } }
             }
-            @if found.next.is_some() { p.hint { "The last " (ROWS) "." } }
+            @if found.next.is_some() && found.items.len() == ROWS { p.hint { "The last " (ROWS) "." } }
+        }
+        @if found.next.is_some() && found.items.len() < ROWS {
+            p.hint {
+                "Of the last " (READ) " lines of all accounts. "
+                a href={ "/console/orders?account=" (part(shown.account.name.as_str())) } { "Look further back" } "."
+            }
         }
     }
 }
@@ -62,7 +71,7 @@ fn order(entry: &Entry) -> Markup {
                     None => (what),
                 }
             }
-            td data-label="Outcome" { (outcome(entry, true)) }
+            td data-label="Outcome" { (outcome(entry, true, false)) }
             td data-label="Address" { @match entry.leg { Some(leg) => (leg.as_str()), None => "–" } }
             td data-label="Dhan's id" { (text(&entry.order_id)) }
             td data-label="Your id" { (text(&entry.correlation_id)) }

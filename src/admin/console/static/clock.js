@@ -17,7 +17,7 @@ function show(element) {
   if (element.textContent !== text) element.textContent = text;
   const minutes = Math.ceil(left / 60);
   if (minutes !== element.minutes && element.minutes !== undefined && [60, 10, 1].includes(minutes)) {
-    announce(`${minutes} minutes left: ${element.dataset.what ?? "this"}`);
+    announce(`${text} left: ${element.dataset.what ?? "this"}`);
   }
   element.minutes = minutes;
 }

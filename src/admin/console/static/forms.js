@@ -1,6 +1,21 @@
 // Forms are sent from within the page: what was typed, secrets too, stays where it is when something is wrong.
 import { announce, ask, each, put } from "./swap.js";
 
+// Forms in which something was typed that was not sent. Leaving the page asks first.
+const typed = new WeakSet();
+document.addEventListener("input", (event) => {
+  const form = event.target.form;
+  if (form?.method === "post") typed.add(form);
+});
+addEventListener("beforeunload", (event) => {
+  if ([...document.forms].some((form) => typed.has(form))) event.preventDefault();
+});
+// A page that a form led to is part of this one: Back leads out of it.
+let shown = location.pathname + location.search;
+addEventListener("popstate", () => {
+  if (location.pathname + location.search !== shown) location.reload();
+});
+
 function signedOut(form) {
   let note = form.querySelector("[data-signed-out]");
   if (!note) {
@@ -43,7 +58,10 @@ async function submit(form, button) {
     if (!main) throw new Error("no page");
     if (reply.status < 400) {
       if (reply.url !== location.href) history.pushState(null, "", reply.url);
+      shown = location.pathname + location.search;
       document.title = reply.page.title;
+      const [nav, fresh] = [document, reply.page].map((page) => page.querySelector("header nav"));
+      if (nav && fresh) put(nav, fresh);
     }
     if (reply.status >= 400 || main.querySelector("form[data-draft]")) keep(form, main);
     const fresh = put(document.getElementById("main"), main);
@@ -70,6 +88,7 @@ async function submit(form, button) {
 function keep(form, main) {
   const twin = [...main.querySelectorAll("form")].find((other) => other.getAttribute("action") === form.getAttribute("action"));
   if (!twin) return;
+  typed.add(twin);
   for (const field of form.querySelectorAll('input[type="password"], input[data-keep]')) {
     const other = twin.elements.namedItem(field.name);
     if (other instanceof HTMLInputElement) other.value = field.value;
@@ -78,7 +97,8 @@ function keep(form, main) {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post" || form.hasAttribute("data-plain") || event.defaultPrevented) return;
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if (form.hasAttribute("data-plain")) return typed.delete(form);
   const question = event.submitter?.dataset.confirm;
   if (question && !confirm(question)) return event.preventDefault();
   event.preventDefault();
@@ -108,11 +128,15 @@ each("[data-open-with]", (part) => {
   });
 });
 
-// A link from `sixgate console` has its code where servers do not see it. It is used at once and leaves the address bar.
-const code = new URLSearchParams(location.hash.slice(1)).get("code");
-const signIn = document.getElementById("sign-in");
-if (code && signIn) {
+// A link from `sixgate console` has its code where servers do not see it. It is used at once and leaves the address bar;
+// also where it is opened in a tab that shows this page already.
+function signInByLink() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  const signIn = document.getElementById("sign-in");
+  if (!code || !signIn) return;
   history.replaceState(null, "", location.pathname);
   signIn.elements.namedItem("token").value = code;
   signIn.submit();
 }
+signInByLink();
+addEventListener("hashchange", signInByLink);

@@ -61,18 +61,18 @@ function signedOut() {
   note.textContent = "You are signed out. What is shown is as it was; reload the page to sign in again.";
 }
 
-/** A part says which kinds of events change it, and whose. */
+/** A part says which kinds of events change it, and whose; `-` is no account or all. */
 function heard(kind, data) {
   for (const part of parts()) {
     const { live, account } = part.dataset;
-    const matters = live.split(" ").includes(kind) && (!account || account === data);
+    const matters = live.split(" ").includes(kind) && (!account || data === "-" || account === data);
     if (matters || kind === "lost") return refresh();
   }
 }
 
 function follow(stopped) {
   const stream = new EventSource(STREAM);
-  for (const kind of ["token", "leg", "order", "validation", "lost", "host"]) {
+  for (const kind of ["token", "leg", "order", "validation", "change", "lost"]) {
     stream.addEventListener(kind, (event) => {
       channel?.postMessage([kind, event.data]);
       heard(kind, event.data);

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::domain::ClientId;
 use crate::domain::tasks::Tasks;
+use crate::proxy::websocket::frame::read_close;
 use crate::telemetry::streams::StreamMetrics;
 use crate::tokens::{LiveToken, TokenCell};
 
@@ -28,41 +29,41 @@ const PATIENCE: Patience = Patience {
 const AT_MOST: Duration = Duration::from_millis(3000);
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 
-fn token(generation: u64) -> LiveToken {
+pub(super) fn token(generation: u64) -> LiveToken {
     LiveToken::new("real-token".to_owned().into(), Timestamp::MAX, "manual".into(), generation).unwrap()
 }
 
 /// A socket whose two ends are the test's.
-struct Socket {
-    caller: End,
-    broker: End,
-    ended: tokio::task::JoinHandle<StreamEnd>,
-    cell: Arc<TokenCell>,
+pub(super) struct Socket {
+    pub(super) caller: End,
+    pub(super) broker: End,
+    pub(super) ended: tokio::task::JoinHandle<StreamEnd>,
+    pub(super) cell: Arc<TokenCell>,
     /// How often the token was said to be refused.
-    refused: Arc<AtomicUsize>,
-    keys: CancellationToken,
+    pub(super) refused: Arc<AtomicUsize>,
+    pub(super) keys: CancellationToken,
     tasks: Tasks,
     began: Instant,
 }
 
 /// One of the ends, and whose.
-struct End {
-    io: DuplexStream,
-    is_caller: bool,
+pub(super) struct End {
+    pub(super) io: DuplexStream,
+    pub(super) is_caller: bool,
 }
 
 impl End {
-    async fn say(&mut self, opcode: Opcode, payload: &[u8]) {
+    pub(super) async fn say(&mut self, opcode: Opcode, payload: &[u8]) {
         let frame = encode(opcode, payload, if self.is_caller { MASK } else { None });
         self.io.write_all(&frame).await.unwrap();
     }
 
-    async fn raw(&mut self, bytes: &[u8]) {
+    pub(super) async fn raw(&mut self, bytes: &[u8]) {
         self.io.write_all(bytes).await.unwrap();
     }
 
     /// The next frame.
-    async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(super) async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let first = self.io.read_u8().await.ok()?;
         let second = self.io.read_u8().await.unwrap();
         assert_eq!(second & 0x80 == 0, self.is_caller, "a frame is masked that must not be, or the other way round");
@@ -82,7 +83,7 @@ impl End {
     }
 
     /// A Close comes next: its code and words. It is answered.
-    async fn is_told(&mut self) -> (u16, String) {
+    pub(super) async fn is_told(&mut self) -> (u16, String) {
         let (first, payload) = self.next().await.expect("a Close");
         assert_eq!(first, 0x88, "{payload:?}");
         let answer = encode(Opcode::Close, &payload[..payload.len().min(2)], if self.is_caller { MASK } else { None });
@@ -93,6 +94,16 @@ impl End {
 }
 
 fn open_with(kind: StreamKind, deflate: bool, room: usize) -> Socket {
+    open_again(kind, deflate, room, |_| None)
+}
+
+/// The same where the broker's side is opened again by what is made of the token's place.
+pub(super) fn open_again(
+    kind: StreamKind,
+    deflate: bool,
+    room: usize,
+    again: impl FnOnce(&Arc<TokenCell>) -> Option<Box<dyn Again<DuplexStream>>>,
+) -> Socket {
     let ((caller, ours), (broker, theirs)) = (duplex(room), duplex(room));
     let (cell, refused) = (Arc::new(TokenCell::default()), Arc::new(AtomicUsize::new(0)));
     cell.set(token(1));
@@ -107,7 +118,11 @@ fn open_with(kind: StreamKind, deflate: bool, room: usize) -> Socket {
     let (keys, tasks) = (CancellationToken::new(), Tasks::default());
     let until = TunnelLifetime::until(CancellationToken::new(), keys.clone(), CancellationToken::new(), tasks.clone());
     let counters = StreamMetrics::default().counters(kind.as_str());
-    let ended = Tasks::default().spawn(async move { converse(ours, theirs, terms, counters, &until).await });
+    let mut again = again(&cell);
+    let ended = Tasks::default().spawn(async move {
+        let again = again.as_deref_mut().map(|again| again as &mut dyn Again<_>);
+        converse(ours, theirs, terms, counters, &until, again).await
+    });
     let (caller, broker) = (End { io: caller, is_caller: true }, End { io: broker, is_caller: false });
     Socket { caller, broker, ended, cell, refused, keys, tasks, began: Instant::now() }
 }
@@ -116,7 +131,7 @@ fn open(kind: StreamKind) -> Socket {
     open_with(kind, false, 64 * 1024)
 }
 
-const LOGIN: &[u8] = br#"{"UserType":"SELF","LoginReq":{"Token":"fake","ClientId":"9","MsgCode":42}}"#;
+pub(super) const LOGIN: &[u8] = br#"{"UserType":"SELF","LoginReq":{"Token":"fake","ClientId":"9","MsgCode":42}}"#;
 
 #[tokio::test]
 async fn frames_go_both_ways_as_they_are_and_controls_between_them() {

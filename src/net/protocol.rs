@@ -4,7 +4,7 @@ use tokio::net::TcpStream;
 
 /// What begins with a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     /// A handshake record (RFC 8446 section 5.1).
     Tls,
     /// The version of SOCKS 4 or 5 (RFC 1928 section 3).
@@ -15,7 +15,7 @@ pub(super) enum Protocol {
 
 impl Protocol {
     /// By the first byte.
-    pub(super) const fn of(first: u8) -> Self {
+    pub(crate) const fn of(first: u8) -> Self {
         match first {
             0x16 => Self::Tls,
             0x04 | 0x05 => Self::Socks,
@@ -25,7 +25,7 @@ impl Protocol {
 }
 
 /// What the caller speaks; `None` when it is gone. Nothing is read. Cancel-safe.
-pub(super) async fn of(stream: &TcpStream) -> Option<Protocol> {
+pub(crate) async fn of(stream: &TcpStream) -> Option<Protocol> {
     let mut first = [0];
     match stream.peek(&mut first).await {
         Ok(1..) => Some(Protocol::of(first[0])),
