@@ -2,17 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use sixgate::sandbox::StreamHost;
 use tokio::net::TcpSocket;
 
 use super::LIMIT;
-use super::socket::{FEED, Socket, ask_on, feed};
+use super::socket::{FEED, Socket, ask_on, feed, key_of};
 use crate::support::Ns;
 use crate::support::wait::wait_until;
-use crate::support::world::{LOOPBACK, World};
+use crate::support::world::{LISTENER, TestAccount, World};
 
-/// Sockets of one account that are not read. The fifth is.
+const ACCOUNTS: u16 = 3;
+/// Sockets of each account that are not read. The first has a fifth, which is.
 const SLOW: usize = 4;
 /// What each of them subscribes to: 160 KB of prices a second.
 const INSTRUMENTS: usize = 1000;
@@ -34,11 +36,11 @@ fn with_small_buffers(world: &World, ns: Ns) {
 }
 
 /// A feed of many instruments, on a connection for which the kernel holds little.
-async fn many() -> Socket {
-    let socket = TcpSocket::new_v4().unwrap();
+async fn many(account: &TestAccount) -> Socket {
+    let socket = TcpSocket::new_v6().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
-    let stream = socket.connect(LOOPBACK.parse().unwrap()).await.unwrap();
-    let mut feed = ask_on(stream, FEED, "").await.socket();
+    let stream = socket.connect(LISTENER).await.unwrap();
+    let mut feed = ask_on(stream, FEED, &key_of(account)).await.socket();
     for first in (0..INSTRUMENTS).step_by(EACH) {
         let one = |id: usize| json!({ "ExchangeSegment": "NSE_EQ", "SecurityId": id.to_string() });
         let list: Vec<_> = (first..first + EACH).map(one).collect();
@@ -73,26 +75,31 @@ fn wait_until_still(world: &World, already: u64) -> u64 {
 
 #[test]
 fn callers_that_do_not_read_cost_bounded_memory_and_lose_nothing() {
-    let world = World::up(1, "");
+    let world = World::up(ACCOUNTS, "");
     for ns in [Ns::Gateway, Ns::Broker] {
         with_small_buffers(&world, ns);
     }
-    let id = &world.traders[0].client_id;
     let callers = world.net.runtime(Ns::Gateway);
     let quick = callers.run(feed());
-    // The first shows what is needed once, by whichever it is.
-    let mut slow = vec![callers.run(many())];
+    // The first shows what is needed once, by whichever it is. What else the gateway takes meanwhile is shared by the
+    // others, of whom there are enough that it is little for each.
+    let traders = world.traders.clone();
+    let mut slow = vec![callers.run(async move { many(&traders[0]).await })];
     let first = wait_until_still(&world, 0);
     let before = resident(world.gateway.id());
-    for _ in 1..SLOW {
-        slow.push(callers.run(many()));
-    }
-    assert_eq!(world.broker.sockets(id, Some(StreamHost::Feed)), SLOW + 1);
+    let traders = world.traders.clone();
+    let others = callers.run(async move {
+        let each = traders.iter().flat_map(|account| std::iter::repeat_n(account, SLOW)).skip(1);
+        join_all(each.map(many)).await
+    });
+    slow.extend(others);
+    let sockets = |account: &TestAccount| world.broker.sockets(&account.client_id, Some(StreamHost::Feed));
+    assert_eq!(world.traders.iter().map(sockets).sum::<usize>(), slow.len() + 1);
     let taken = wait_until_still(&world, first) - first;
-    let each = resident(world.gateway.id()).saturating_sub(before) / (SLOW - 1) as u64;
+    let others = slow.len() - 1;
+    let each = resident(world.gateway.id()).saturating_sub(before) / others as u64;
     println!(
-        "a caller that does not read: {each} bytes in the gateway, after {taken} were taken from the broker for {}",
-        SLOW - 1
+        "a caller that does not read: {each} bytes in the gateway, after {taken} were taken from the broker for {others}"
     );
     assert!(each < MOST, "{each} bytes for each");
 
@@ -101,18 +108,20 @@ fn callers_that_do_not_read_cost_bounded_memory_and_lose_nothing() {
         // Whoever reads is not held up by those who do not.
         quick.say(9, b"here").await;
         while quick.message().await.unwrap() != (10, b"here".to_vec()) {}
-        // They read on, and nothing is missing or out of step: each price is whole, and each instrument has its turn.
-        for mut slow in slow {
-            let mut next = 0;
-            for _ in 0..INSTRUMENTS * 3 {
-                let (opcode, price) = slow.message().await.unwrap();
-                assert_eq!((opcode, price[0], price.len()), (2, 8, 162), "a whole price");
-                let id = u32::from_le_bytes(price[4..8].try_into().unwrap()) as usize;
-                assert!(id == next || id.is_multiple_of(EACH), "instrument {id} where {next} was due");
-                next = (id + 1) % INSTRUMENTS;
-            }
-            slow.say(9, b"still here").await;
-            while slow.message().await.unwrap() != (10, b"still here".to_vec()) {}
-        }
+        join_all(slow.into_iter().map(reads_on)).await;
     });
+}
+
+/// It reads on, and nothing is missing or out of step: each price is whole, and each instrument has its turn.
+async fn reads_on(mut slow: Socket) {
+    let mut next = 0;
+    for _ in 0..INSTRUMENTS * 3 {
+        let (opcode, price) = slow.message().await.unwrap();
+        assert_eq!((opcode, price[0], price.len()), (2, 8, 162), "a whole price");
+        let id = u32::from_le_bytes(price[4..8].try_into().unwrap()) as usize;
+        assert!(id == next || id.is_multiple_of(EACH), "instrument {id} where {next} was due");
+        next = (id + 1) % INSTRUMENTS;
+    }
+    slow.say(9, b"still here").await;
+    while slow.message().await.unwrap() != (10, b"still here".to_vec()) {}
 }

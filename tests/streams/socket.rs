@@ -52,8 +52,12 @@ pub(super) async fn ask_with(target: &str, more: &str) -> Opened {
 
 /// The same from an account that shows its key, on the listener that serves all.
 pub(super) async fn ask_as(account: &TestAccount, target: &str) -> Opened {
-    let shown = format!("Proxy-Authorization: {}\r\n", basic(&account.name, &account.key));
-    ask_on(connect(LISTENER).await, target, &shown).await
+    ask_on(connect(LISTENER).await, target, &key_of(account)).await
+}
+
+/// The field by which an account shows its key.
+pub(super) fn key_of(account: &TestAccount) -> String {
+    format!("Proxy-Authorization: {}\r\n", basic(&account.name, &account.key))
 }
 
 /// The same on this connection, with these fields more.
