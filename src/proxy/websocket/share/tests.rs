@@ -33,7 +33,8 @@ impl End {
     }
 
     async fn say(&mut self, opcode: Opcode, payload: &[u8]) {
-        self.pipe.write_all(&encode(opcode, payload, self.mask)).await.unwrap();
+        // The socket may have ended meanwhile, which is heard by the next read.
+        let _it_may_have_ended = self.pipe.write_all(&encode(opcode, payload, self.mask)).await;
     }
 
     async fn subscribe(&mut self, code: u64, ids: &[u32]) {
