@@ -134,8 +134,10 @@ fn every_documented_route_answers_as_documented() {
     assert_eq!(account.text("/legs/1/role"), "secondary");
     // No such address is on this host, and the kernel has said so.
     assert_eq!((account.text("/legs/1/state"), account.text("/legs/1/reason")), ("tripped", "address_gone"));
-    // Another customer's orders would leave from this one's registered addresses.
-    api.patch("/v1/accounts/alpha", json!({ "client_id": "1000000009" })).is(409);
+    // It has not logged in with them yet, so they are nobody's at the broker.
+    for id in ["1000000009", "1000000001"] {
+        assert_eq!(api.patch("/v1/accounts/alpha", json!({ "client_id": id })).is(200).body["pair"], first.body);
+    }
     assert_eq!(api.get("/v1/pools/main").is(200).body["assigned"], 1);
     assert_eq!(api.delete("/v1/pools/main").is(409).text("/code"), "not_empty");
     api.delete("/v1/accounts/alpha/pair").is(204);
@@ -394,6 +396,22 @@ fn a_wrong_field_is_named_and_nothing_is_made() {
     api.post("/v1/accounts", longest).is(201);
 
     api.post("/v1/accounts", manual("alpha", "1000000001")).is(201);
+    // What only the records tell is told with the rest; alone it is what it was.
+    let mut other = automatic("Beta 1", "1000000001");
+    other["access_token"] = json!(token("1000000002", DAY));
+    let reply = api.post("/v1/accounts", other.clone()).is(422);
+    let told: Vec<_> = reply.body["errors"].as_array().unwrap().iter().map(|wrong| wrong["field"].clone()).collect();
+    assert_eq!(told, ["name", "access_token", "client_id"], "{}", reply.raw);
+    other.as_object_mut().unwrap().remove("access_token");
+    other["name"] = json!("alpha");
+    let reply = api.post("/v1/accounts", other).is(409);
+    assert_eq!(
+        (reply.text("/code"), reply.body["errors"].as_array().map(Vec::len)),
+        ("taken", Some(2)),
+        "{}",
+        reply.raw
+    );
+
     for (field, value) in
         [("name", json!("beta")), ("pin", json!("x")), ("nick", json!("x")), ("access_token", json!("x"))]
     {
@@ -588,6 +606,8 @@ fn a_pool_is_refused_when_it_cannot_give_addresses_of_its_own() {
     api.post("/v1/pools", json!({ "name": 1, "primary": b1, "secondary": b2 })).names("name");
     assert_eq!(api.get("/v1/pools").is(200).body["items"].as_array().unwrap().len(), 1);
 
+    let reply = api.post("/v1/pools", json!({ "name": 1, "primary": "x", "secondary": "2001:db8::1" })).is(422);
+    assert_eq!(reply.body["errors"].as_array().map(Vec::len), Some(3), "{}", reply.raw);
     // One address each: what a host with two of them has.
     let one = api.post("/v1/pools", pool("one", "2001:db8:c1::7/128", "2001:db8:c2::9/128")).is(201);
     assert_eq!(one.text("/capacity"), "1");
@@ -693,6 +713,44 @@ fn a_pair_stays_with_its_account_and_its_tombstone_keeps_others_off() {
     api.patch("/v1/accounts/alpha", json!({ "client_id": "1000000004" })).is(200);
     alpha(own).is(409);
     assert_eq!(alpha(json!({})).is(201).body, pair("2001:db8:a1::1", "2001:db8:a2::1"));
+}
+
+/// Who has mistyped a client id does not burn the addresses for it; who has logged in once keeps them with that customer.
+#[test]
+fn a_client_id_can_be_mended_until_the_pair_was_logged_in_with() {
+    let running = start();
+    let api = &running.api;
+    api.post("/v1/pools", main_pool()).is(201);
+    api.post("/v1/accounts", manual("alpha", "1000000009")).is(201);
+    let given = api.post("/v1/accounts/alpha/pair", json!({})).is(201).body;
+    let mend = |name: &str, id: &str| api.patch(&format!("/v1/accounts/{name}"), json!({ "client_id": id }));
+
+    let mended = mend("alpha", "1000000001").is(200);
+    assert_eq!((mended.text("/client_id"), &mended.body["pair"]), ("1000000001", &given));
+    // The wrong one is free for whoever it belongs to.
+    api.post("/v1/accounts", manual("beta", "1000000009")).is(201);
+    assert_eq!(mend("alpha", "1000000009").is(409).text("/code"), "taken");
+
+    // Its addresses are written to the new customer: another one of its name does not get them, and that one does.
+    api.delete("/v1/accounts/alpha").is(204);
+    let again = |id: &str, status: u16| {
+        api.post("/v1/accounts", manual("alpha", id)).is(201);
+        let answer = api.post("/v1/accounts/alpha/pair", given.clone()).is(status);
+        assert!(status == 201 || answer.text("/detail").contains("retired from account alpha"), "{}", answer.raw);
+    };
+    again("1000000003", 409);
+    api.delete("/v1/accounts/alpha").is(204);
+    again("1000000001", 201);
+    // What it was given again may have been registered the first time.
+    assert!(mend("alpha", "1000000003").is(409).text("/detail").contains("or had before"));
+
+    // A token ends it, also one that has died since.
+    api.post("/v1/accounts/beta/pair", json!({})).is(201);
+    api.put("/v1/accounts/beta/token", json!({ "access_token": token("1000000009", DAY) })).is(200);
+    let refused = mend("beta", "1000000004").is(409);
+    assert!(refused.text("/detail").contains("logged in"), "{}", refused.raw);
+    api.delete("/v1/accounts/beta/pair").is(204);
+    mend("beta", "1000000004").is(200);
 }
 
 /// A key that still opens after it was taken away is an order engine that nobody can stop.

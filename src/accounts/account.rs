@@ -102,14 +102,19 @@ impl Account {
         })
     }
 
+    /// Are the orders of others a trouble by themselves?
+    pub fn is_traded_elsewhere(&self) -> bool {
+        self.orders_from_elsewhere().is_some_and(|found| match found.sender {
+            ForeignSender::Gateway => true,
+            ForeignSender::Program => self.registered_instead().is_some(),
+        })
+    }
+
     /// Does nothing else log in or place orders for it, as far as is known? Another program's orders are told and are no
     /// trouble by themselves; they are where the broker has another address registered for it.
     pub fn is_alone(&self) -> bool {
-        let another = self.orders_from_elsewhere().is_some_and(|found| match found.sender {
-            ForeignSender::Gateway => true,
-            ForeignSender::Program => self.registered_instead().is_some(),
-        });
-        !another && self.token.standing().trouble.is_none_or(|trouble| trouble.code != ANOTHER_LOGS_IN)
+        !self.is_traded_elsewhere()
+            && self.token.standing().trouble.is_none_or(|trouble| trouble.code != ANOTHER_LOGS_IN)
     }
 
     /// Names the settings as they are now: another after each change of them, and for an account that was made anew.

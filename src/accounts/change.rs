@@ -45,7 +45,7 @@ pub struct Patch {
     pub nickname: Option<String>,
     /// How it logs in.
     pub platform: Option<Platform>,
-    /// The broker's id; only while no pair is assigned.
+    /// The broker's id; only while no pair is assigned, or none that a token was had with.
     pub client_id: Option<ClientId>,
     /// The secrets of the login that are given anew.
     pub credentials: CredentialsRecord,
@@ -133,13 +133,8 @@ impl Accounts {
         record.streams = patch.streams.unwrap_or(record.streams);
         let mut change = Change::new().unchanged(name, &old);
         if let Some(client_id) = patch.client_id.filter(|id| *id != old.client_id) {
-            // The pair is registered with one customer of the broker. Another
-            // customer's orders must never leave from it.
-            if self.store.get::<PairRecord>(name)?.is_some() {
-                return Err(AccountError::HasPair(name.clone()));
-            }
+            change = self.for_customer(change, name, &client_id).await?;
             change = change
-                .absent::<PairRecord>(name)
                 .absent::<ClientIdRecord>(&client_id)
                 .put(&client_id, &ClientIdRecord { account: name.clone() })
                 .delete::<ClientIdRecord>(&old.client_id);
@@ -170,6 +165,9 @@ impl Accounts {
         }
         match self.store.commit(change).await {
             Ok(()) => {
+                if let Some(pair) = self.store.get::<PairRecord>(name)?.filter(|_| record.client_id != old.client_id) {
+                    self.addressing.refresh_holders(pair.pair);
+                }
                 let row = self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?;
                 if given {
                     row.keeper.credentials_changed();
@@ -273,17 +271,7 @@ impl Accounts {
         token: Secret,
         source: &str,
     ) -> Result<Change, AccountError> {
-        let refuse = |why| AccountError::Invalid { field: "access_token", why };
-        // Quotes around it are, to whoever only looks for the dots (RFC 7515 section 7.1).
-        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'=');
-        if !token.expose_secret().bytes().all(inner) {
-            return Err(refuse(Invalid::new(
-                "a token has only letters, digits and . _ -; paste it without what stands around it",
-            )));
-        }
-        // Nobody has held either clock against the broker's before the first question: ended is what has by both.
-        let now = steady::now().min(Timestamp::now());
-        let expires_at = LiveToken::check(&token, client_id, now).map_err(refuse)?;
+        let (expires_at, now) = check_token(&token, client_id)?;
         let last = self.store.get::<TokenRecord>(name)?;
         let change = match &last {
             Some(last) => change.unchanged(name, last),
@@ -299,6 +287,33 @@ impl Accounts {
         Ok(change.put(name, &record))
     }
 
+    /// What [`Self::create`] would refuse of these, and not for their form: told with the mistakes of form, it need not be
+    /// found one after the other.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]: the store cannot be read.
+    pub fn refusals(
+        &self,
+        name: Option<&AccountName>,
+        client_id: Option<&ClientId>,
+        token: Option<&Secret>,
+    ) -> Result<Vec<AccountError>, AccountError> {
+        let mut refusals: Vec<AccountError> = Vec::new();
+        if let Some((client_id, token)) = client_id.zip(token) {
+            refusals.extend(check_token(token, client_id).err());
+        }
+        if let Some(name) = name.filter(|name| self.lookup(name.as_str()).is_some()) {
+            refusals.push(AccountError::NameTaken(name.clone()));
+        }
+        if let Some(client_id) = client_id
+            && let Some(taken) = self.store.get::<ClientIdRecord>(client_id)?
+        {
+            let account = taken.account.to_string();
+            refusals.push(AccountError::ClientIdTaken { client_id: client_id.clone(), account });
+        }
+        Ok(refusals)
+    }
+
     fn who_took(&self, name: AccountName, client_id: ClientId) -> Result<AccountError, AccountError> {
         if self.store.get::<AccountRecord>(&name)?.is_some() {
             return Ok(AccountError::NameTaken(name));
@@ -308,6 +323,21 @@ impl Accounts {
             None => AccountError::Busy(name),
         })
     }
+}
+
+/// When a token that a person gave ends, and the time that it was held against.
+fn check_token(token: &Secret, client_id: &ClientId) -> Result<(Timestamp, Timestamp), AccountError> {
+    let refuse = |why| AccountError::Invalid { field: "access_token", why };
+    // Quotes around it are, to whoever only looks for the dots (RFC 7515 section 7.1).
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'=');
+    if !token.expose_secret().bytes().all(inner) {
+        return Err(refuse(Invalid::new(
+            "a token has only letters, digits and . _ -; paste it without what stands around it",
+        )));
+    }
+    // Nobody has held either clock against the broker's before the first question: ended is what has by both.
+    let now = steady::now().min(Timestamp::now());
+    Ok((LiveToken::check(token, client_id, now).map_err(refuse)?, now))
 }
 
 /// An automatic account needs something to log in with.

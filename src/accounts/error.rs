@@ -20,6 +20,11 @@ pub enum AccountError {
     ClientIdTaken { client_id: ClientId, account: String },
     #[error("account {0} has a pair already; retire it first (DELETE /v1/accounts/{0}/pair)")]
     HasPair(AccountName),
+    #[error(
+        "the client id of account {0} cannot change while it has addresses that it has logged in with, or had before; \
+         take its pair away first (DELETE /v1/accounts/{0}/pair)"
+    )]
+    IsCustomers(AccountName),
     #[error("account {0} has no pair")]
     NoPair(AccountName),
     #[error("{field}: {why}")]

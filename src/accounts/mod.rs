@@ -21,6 +21,7 @@ mod address_check;
 mod all_halted;
 mod change;
 mod change_keys;
+mod customer;
 mod error;
 mod halt_all;
 mod halts;

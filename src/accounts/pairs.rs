@@ -61,22 +61,25 @@ impl Accounts {
         reserved: crate::addressing::Reservation,
     ) -> Result<Assigned, AccountError> {
         let pair = reserved.pair();
-        let now = Timestamp::now();
-        let record = PairRecord { pair, pool: reserved.pool().map(str::to_owned), assigned_at: now };
-        let mut change = Change::new().unchanged(name, &account).absent::<PairRecord>(name).put(name, &record);
+        let mut change = Change::new().unchanged(name, &account).absent::<PairRecord>(name);
+        let mut first_given = true;
         for (role, address) in holders(&pair) {
             let holder =
                 AddressRecord { account: name.clone(), client_id: account.client_id.clone(), role, retired_at: None };
             let own = |was: &AddressRecord| {
                 was.retired_at.is_some() && was.account == *name && was.client_id == account.client_id
             };
-            change = match self.store.get::<AddressRecord>(&address)? {
+            let was = self.store.get::<AddressRecord>(&address)?;
+            first_given &= was.is_none();
+            change = match was {
                 // The same customer's tombstone, and nothing else.
                 Some(was) if own(&was) => change.unchanged(&address, &was),
                 Some(_) | None => change.absent::<AddressRecord>(&address),
             };
             change = change.put(&address, &holder);
         }
+        let pool = reserved.pool().map(str::to_owned);
+        change = change.put(name, &PairRecord { pair, pool, assigned_at: Timestamp::now(), first_given });
         self.commit(name, change).await?;
         // It looks into the store, which now says whose the pair is.
         drop(reserved);

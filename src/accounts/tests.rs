@@ -20,9 +20,9 @@ use crate::egress::{Egress, Options};
 use crate::legs::{LegSettings, Legs};
 use crate::store::MasterKey;
 use crate::store::records::AddressRecord;
-use crate::store::records::HaltRecord;
 use crate::store::records::PoolRecord;
 use crate::store::records::{ClientIdRecord, ClientKeyRecord, CredentialsRecord, PairRecord, TokenRecord};
+use crate::store::records::{HaltRecord, LoginRecord};
 use crate::tokens::LiveToken;
 use crate::tokens::keeper::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
 
@@ -291,6 +291,51 @@ async fn a_token_that_could_not_be_stored_signs_on_after_a_change_of_its_account
     assert!(Arc::ptr_eq(&before.token, &after.token) && Arc::ptr_eq(&before.keeper, &after.keeper));
 }
 
+/// What is not known counts: a token that could not be written may have registered the pair and traded from it.
+#[tokio::test]
+async fn a_client_id_stays_with_a_pair_that_a_token_may_have_been_had_with() {
+    use crate::tokens::lifecycle::{AttemptKind, Budget, Unanswered};
+    let dir = tempfile::tempdir().unwrap();
+    let accounts = with_pool(&dir, POOL).await;
+    let name = name(1);
+    accounts.create(new_account(1, 1)).await.unwrap();
+    accounts.assign_next(&name, None).await.unwrap();
+    let to = |id: usize| accounts.change(&name, Patch { client_id: Some(client_id(id)), ..Patch::default() });
+    let spent = |budget: Budget| {
+        let record = LoginRecord(serde_json::to_value(budget).unwrap());
+        accounts.store.commit(Change::new().put(&self::name(1), &record))
+    };
+    // Refused, and refused in a way that proves nothing: that is what a wrong client id looks like.
+    let now = Some(Timestamp::now());
+    spent(Budget { refusals: 2, errors: 1, last_mint_attempt: now, ..Budget::default() }).await.unwrap();
+    to(2).await.unwrap();
+    assert!(accounts.store.get::<LoginRecord>(&name).unwrap().is_none(), "what was spent was the other customer's");
+    let lost = Unanswered { kind: AttemptKind::PinTotp, latest: Timestamp::now() };
+    let today = crate::tokens::lifecycle::india_date(Timestamp::now());
+    for budget in [
+        Budget { unanswered: Some(lost), ..Budget::default() },
+        Budget { doubts: 1, ..Budget::default() },
+        Budget { proven: true, ..Budget::default() },
+        Budget { consent_day: Some(today), ..Budget::default() },
+        Budget { dead: Some(1), ..Budget::default() },
+    ] {
+        spent(budget.clone()).await.unwrap();
+        let refused = to(3).await.map(drop);
+        assert!(matches!(refused, Err(AccountError::IsCustomers(_))), "{budget:?}: {refused:?}");
+    }
+    spent(Budget::default()).await.unwrap();
+    to(3).await.unwrap();
+
+    // A pair of an older version, of which nobody knows.
+    let pair = accounts.store.get::<PairRecord>(&name).unwrap().unwrap();
+    let older = PairRecord { first_given: false, ..pair };
+    accounts.store.commit(Change::new().put(&name, &older)).await.unwrap();
+    assert!(matches!(to(4).await.map(drop), Err(AccountError::IsCustomers(_))));
+    accounts.retire_pair(&name).await.unwrap();
+    to(4).await.unwrap();
+    assert_consistent(&accounts);
+}
+
 /// A pool that is made and deleted by two people at once is there or not, in memory and on disk alike.
 #[tokio::test]
 async fn a_pool_is_in_memory_exactly_when_it_is_on_disk() {
@@ -394,8 +439,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _inside = runtime.enter();
         let mut accounts = runtime.block_on(with_pool(&dir, ("2001:db8:a1::/125", "2001:db8:a2::/125")));
-        // Every customer that ever had an address: there is one at most, by name and client id.
-        let mut ever: BTreeMap<SourceAddr, (AccountName, ClientId)> = BTreeMap::new();
+        // Who had an address last, and is it theirs for good? It is, once they had a token with it or gave it up.
+        let mut ever: BTreeMap<SourceAddr, (AccountName, ClientId, bool)> = BTreeMap::new();
         for (n, step) in steps.into_iter().enumerate() {
             if matches!(step, Step::Reopen) {
                 let before = rows(&accounts);
@@ -408,13 +453,21 @@ proptest! {
                 }
             }
             assert_consistent(&accounts);
+            let mut held = BTreeSet::new();
             for (account, row) in accounts.rows.pin().iter() {
                 for (_, address) in row.legs.iter().flat_map(|legs| holders(&legs.pair())) {
-                    let customer = (account.clone(), row.client_id().clone());
-                    let first = ever.entry(address).or_insert_with(|| customer.clone());
-                    prop_assert_eq!(&*first, &customer, "{} went from one customer to another", address);
+                    held.insert(address);
+                    let now = || (account.clone(), row.client_id().clone(), false);
+                    let (first, customer, for_good) = ever.entry(address).or_insert_with(now);
+                    prop_assert_eq!(&*first, account, "{} went from one account to another", address);
+                    if *for_good {
+                        prop_assert_eq!(&*customer, row.client_id(), "{} went from one customer to another", address);
+                    }
+                    customer.clone_from(row.client_id());
+                    *for_good |= row.token.last().is_some();
                 }
             }
+            ever.iter_mut().filter(|(address, _)| !held.contains(address)).for_each(|(_, (.., for_good))| *for_good = true);
         }
         let before = rows(&accounts);
         let accounts = reopen(&dir, accounts);

@@ -14,7 +14,7 @@ use super::fields::{self, Fields, Given, InPath};
 use super::state::Admin;
 use super::wire::{AccountBody, AccountChanges, AccountFields, AccountsBody, ListFilter};
 use crate::accounts::overview::{Position, Sort, Trouble, Wanted};
-use crate::accounts::{Account, NewAccount, Patch, login_lacks, set_of};
+use crate::accounts::{Account, Accounts, NewAccount, Patch, login_lacks, set_of};
 use crate::domain::secret::LoginSecret;
 use crate::domain::{AccountName, ClientId, Platform, RepeatsBy, StreamsMode};
 use crate::store::records::CredentialsRecord;
@@ -73,18 +73,18 @@ pub(super) async fn create(
     State(admin): State<Admin>,
     fields: Fields,
 ) -> Result<(StatusCode, Extension<Touched>, Shown), Failure> {
-    let account = admin.accounts.create(new_account(fields)?).await?;
+    let account = admin.accounts.create(new_account(&admin.accounts, fields)?).await?;
     let touched = Extension(Touched(account.name.to_string()));
     Ok((StatusCode::CREATED, touched, shown(&account)))
 }
 
 /// What would be wrong with the fields of a new account; nothing is made.
-pub(super) fn mistakes(fields: Map<String, Value>) -> Option<Failure> {
-    new_account(Fields::of(fields)).err()
+pub(super) fn mistakes(accounts: &Accounts, fields: Map<String, Value>) -> Option<Failure> {
+    new_account(accounts, Fields::of(fields)).err()
 }
 
 /// A new account's fields.
-fn new_account(mut fields: Fields) -> Result<NewAccount, Failure> {
+fn new_account(accounts: &Accounts, mut fields: Fields) -> Result<NewAccount, Failure> {
     let mut mistakes = Mistakes::default();
     let name = mistakes.note(fields.needed_parsed("name", AccountName::parse));
     let platform = mistakes.note(fields.needed_parsed("platform", Platform::parse));
@@ -102,6 +102,8 @@ fn new_account(mut fields: Fields) -> Result<NewAccount, Failure> {
         let lacks = login_lacks(has, access_token.is_some() || mistakes.has("access_token"));
         mistakes.add(lacks.into_iter().map(lacking));
     }
+    let refusals = accounts.refusals(name.as_ref(), client_id.as_ref(), access_token.as_ref())?;
+    mistakes.add(refusals.into_iter().map(Failure::from));
     mistakes.none()?;
     let (Some(name), Some(platform), Some(client_id)) = (name, platform, client_id) else {
         return Err(cut_short());

@@ -165,6 +165,7 @@ impl From<AccountError> for Failure {
             AccountError::NameTaken(_) => Self::new(StatusCode::CONFLICT, "taken", text).about("name"),
             AccountError::ClientIdTaken { .. } => Self::new(StatusCode::CONFLICT, "taken", text).about("client_id"),
             AccountError::HasPair(_) => Self::new(StatusCode::CONFLICT, "taken", text),
+            AccountError::IsCustomers(_) => Self::new(StatusCode::CONFLICT, "taken", text).about("client_id"),
             AccountError::TooManyReservations(_) => Self::new(StatusCode::CONFLICT, "too_many", text),
             AccountError::Changed { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "changed_since", text),
             AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),

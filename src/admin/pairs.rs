@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::error::{Failure, Problem};
+use super::error::{Failure, Mistakes, Problem};
 use super::fields::{self, Fields, InPath};
 use super::state::Admin;
 use super::wire::{PairBody, PairFields};
@@ -20,10 +20,13 @@ pub(super) async fn assign(
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<PairBody>), Failure> {
     let name = fields::name(&name)?;
-    let pool = fields.text("pool")?;
-    let reservation = fields.text("reservation")?;
-    let given = (fields.address("primary")?, fields.address("secondary")?);
-    fields.done()?;
+    let mut mistakes = Mistakes::default();
+    let pool = mistakes.note(fields.text("pool")).flatten();
+    let reservation = mistakes.note(fields.text("reservation")).flatten();
+    let mut address = |field| mistakes.note(fields.address(field)).flatten();
+    let given = (address("primary"), address("secondary"));
+    mistakes.add(fields.strange());
+    mistakes.none()?;
     if let Some(id) = reservation {
         if pool.is_some() || given.0.is_some() || given.1.is_some() {
             return Err(Failure::unusable("reservation", "give a reservation, a pool or a pair, and not two of them"));

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::error::{Failure, Problem};
+use super::error::{Failure, Mistakes, Problem, cut_short};
 use super::fields::{self, Fields, Given, InPath};
 use super::state::Admin;
 use super::wire::{GivenPairBody, NoFields, Page, PairBody, PairPaging, PoolBody, PoolFields, ReservationBody};
@@ -44,9 +44,15 @@ pub(super) async fn create(
     State(admin): State<Admin>,
     mut fields: Fields,
 ) -> Result<(StatusCode, Json<PoolBody>), Failure> {
-    let name = fields.needed("name")?;
-    let (primary, secondary) = (fields.prefix("primary")?, fields.prefix("secondary")?);
-    fields.done()?;
+    let mut mistakes = Mistakes::default();
+    let name = mistakes.note(fields.needed("name"));
+    let primary = mistakes.note(fields.prefix("primary"));
+    let secondary = mistakes.note(fields.prefix("secondary"));
+    mistakes.add(fields.strange());
+    mistakes.none()?;
+    let (Some(name), Some(primary), Some(secondary)) = (name, primary, secondary) else {
+        return Err(cut_short());
+    };
     admin.accounts.addressing().create_pool(&name, primary, secondary).await?;
     admin.host.look_again();
     Ok((StatusCode::CREATED, Json(find(&admin, &name)?)))

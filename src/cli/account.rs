@@ -129,7 +129,8 @@ struct Create {
 
 /// Change what is given of an account, and leave the rest
 ///
-/// The name does not change; nor does the client id while the account has a pair.
+/// The name does not change; nor does the client id while the account has a pair that it has logged in with, or that was
+/// given before.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
   sixgate account change alpha --nickname 'Alpha, long term'

@@ -201,6 +201,10 @@ pub struct PairRecord {
     pub pool: Option<String>,
     /// When they were given.
     pub assigned_at: Timestamp,
+    /// Was neither address anybody's before? Absent where one was, and where it is not known, as in records of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first_given: bool,
 }
 plain_record!(PairRecord, AccountName, Tree::Pairs);
 
@@ -327,6 +331,39 @@ mod tests {
         assert!(again(&credentials).phone.is_none());
         assert!(!format!("{token:?} {credentials:?}").contains("hunter2"));
         const { assert!(TokenRecord::SECRET && CredentialsRecord::SECRET && !AccountRecord::SECRET) };
+    }
+
+    /// A guard that a record is unchanged compares how it is written: one that is written otherwise than an older version
+    /// wrote it could never be changed again.
+    #[test]
+    fn what_an_older_version_wrote_is_written_as_it_was_read() {
+        fn is_same<R: Record>(json: &str) {
+            let mut value = vec![LAYOUT];
+            value.extend_from_slice(json.as_bytes());
+            let record: R = decode(&value).unwrap();
+            assert_eq!(std::str::from_utf8(&encode(&record).unwrap()[1..]).unwrap(), json);
+        }
+        let at = "2026-11-01T00:00:00Z";
+        let pair = r#"{"primary":"2001:db8:a1::1","secondary":"2001:db8:a2::1"}"#;
+        is_same::<PairRecord>(&format!(r#"{{"pair":{pair},"pool":"main","assigned_at":"{at}"}}"#));
+        is_same::<PoolRecord>(&format!(
+            r#"{{"primary":"2001:db8:a1::/64","secondary":"2001:db8:a2::/64","created_at":"{at}"}}"#
+        ));
+        let halted = format!(r#"{{"reason":"x","since":"{at}"}}"#);
+        is_same::<AllHaltedRecord>(&halted);
+        is_same::<AccountRecord>(&format!(
+            r#"{{"nickname":null,"platform":"DHAN_V2_IPV6","client_id":"7","halted":{halted},"pin":"primary","created_at":"{at}"}}"#
+        ));
+        is_same::<ClientIdRecord>(r#"{"account":"alpha"}"#);
+        is_same::<AddressRecord>(r#"{"account":"alpha","client_id":"7","role":"primary","retired_at":null}"#);
+        is_same::<ClientKeyRecord>(&format!(r#"{{"sha256":"{}","created_at":"{at}"}}"#, "0".repeat(64)));
+        is_same::<LoginRecord>(r#"{"refusals":1}"#);
+        is_same::<TokenRecord>(&format!(
+            r#"{{"access_token":"a.b.c","expires_at":5,"source":"manual","generation":1,"stored_at":"{at}"}}"#
+        ));
+        is_same::<CredentialsRecord>(
+            r#"{"pin":"1234","totp_secret":null,"phone":null,"api_key":null,"api_secret":null}"#,
+        );
     }
 
     /// A value over the limit would go to a file that sled never syncs.

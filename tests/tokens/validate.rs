@@ -159,3 +159,17 @@ fn one_wrong_verdict_at_a_validation_stops_nobody() {
     let token = checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == "token").unwrap();
     assert_eq!(token["result"], "ok", "{checks}");
 }
+
+/// The login of one customer must not end as another's, from addresses that are the other's by then.
+#[test]
+fn a_client_id_does_not_change_under_a_login() {
+    let mut world = world();
+    world.broker.add_account(World::broker_account(1));
+    world.broker.fault(Fault::new(Action::Slow { ms: 2000 }).on("POST", "/app/generateAccessToken"));
+    world.add(1, &automatic());
+    let arrives = || world.broker.seen().iter().any(|seen| seen.path_and_query.starts_with("/app/generateAccessToken"));
+    wait_until("the login to arrive", LIMIT, arrives);
+    let (status, answer) = world.gateway.admin().patch("/v1/accounts/a1", &json!({ "client_id": "1000000077" }));
+    assert_eq!((status, &answer["code"], &answer["field"]), (409, &json!("taken"), &json!("client_id")), "{answer}");
+    becomes(&world, "a1", "live");
+}

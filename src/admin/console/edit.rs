@@ -8,7 +8,6 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::super::sessions::Flash;
 use super::super::wire::AccountBody;
 use super::act::{forbidden, lacks};
 use super::address_fields::{self, Reserved};
@@ -20,7 +19,7 @@ use super::form::Form;
 use super::login_fields::{LoginFields, cards, return_base};
 use super::page::{self, Part, csrf};
 use super::shown::{no_such, path};
-use super::validating::{self, After};
+use super::validating;
 use super::visitor::Visitor;
 use crate::accounts::Account;
 use crate::domain::{OperatorRole, StreamsMode};
@@ -77,18 +76,11 @@ pub(super) async fn send(
         Err(refused) if refused.status == 403 => return forbidden(&refused.detail),
         Err(refused) => return again(Some(refused), None),
     }
-    let mut flash = Flash { good: true, text: "Saved.".to_owned() };
-    if account.legs.is_none()
-        && let Err(refused) = address_fields::assign(&console, &visitor, &name, &form).await
-    {
-        flash = Flash { good: false, text: format!("Saved, but without addresses: {}", refused.detail) };
-    }
-    let at = path(&name);
-    if form.text("do") == "save" {
-        return page::back(&console, &visitor, &at, flash);
-    }
-    validating::begin(&console, &visitor.operator, &account.name, After::Saved);
-    page::back(&console, &visitor, &format!("{at}/progress"), flash)
+    let without = match account.legs {
+        Some(_) => None,
+        None => address_fields::assign(&console, &visitor, &name, &form).await.err(),
+    };
+    validating::saved(&console, &visitor, &account.name, &form, without)
 }
 
 /// Change what differs.
@@ -102,7 +94,6 @@ async fn change(console: &Console, visitor: &Visitor, account: &Account, form: &
         None if account.record.nickname.is_some() => removed.push("nickname"),
         None => {}
     }
-    // With a pair it cannot change, and the page has no field for it.
     let client_id = form.closed_up("client_id");
     if !client_id.is_empty() && client_id != account.client_id().as_str() {
         changed.insert("client_id".to_owned(), client_id.into());
@@ -133,6 +124,10 @@ fn host(headers: &HeaderMap) -> &str {
     headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
+/// What is said at the client id of an account with addresses that has not logged in yet.
+const OPEN: &str = "It can change, with its addresses, until it has logged in once. If you registered them at Dhan for the \
+    wrong id, remove them there first: an address belongs to one customer.";
+
 /// The form as it stands.
 struct Draft<'f> {
     body: &'f AccountBody,
@@ -150,6 +145,11 @@ impl Draft<'_> {
         let nickname =
             if form.ticked("nickname") { form.text("nickname") } else { body.nickname.as_deref().unwrap_or_default() };
         let redirect = format!("{}/auth/dhan", return_base(console, host));
+        // Where it cannot be read, the API would refuse it.
+        let is_customers = console
+            .admin
+            .account(&body.name)
+            .is_ok_and(|account| console.admin.accounts.has_customers_pair(&account.name).unwrap_or(true));
         let login = LoginFields { form, platform, set: Some(&body.secrets), refused, redirect };
         let content = html! {
             h1 { "Edit " (body.nickname.as_deref().unwrap_or(&body.name)) }
@@ -168,14 +168,14 @@ impl Draft<'_> {
                     p { "Name: " strong { (body.name) } " " span.hint { "It cannot change: engines and the journal call it so." } }
                     (field(&Field { name: "nickname", label: "Nickname", hint: "What you call it.", value: nickname,
                         error: error("nickname"), ..Field::default() }))
-                    @match &body.pair {
-                        Some(_) => {
-                            p { "Dhan client id: " strong { (body.client_id) } " "
-                                span.hint { "It cannot change while the account has addresses: they are registered with this customer." } }
-                            input type="hidden" #client_id name="client_id" value=(body.client_id);
-                        }
-                        None => (field(&Field { name: "client_id", label: "Dhan client id", required: true, inputmode: Some("numeric"),
-                            value: form.given("client_id").unwrap_or(&body.client_id), error: error("client_id"), ..Field::default() })),
+                    @if is_customers {
+                        p { "Dhan client id: " strong { (body.client_id) } " "
+                            span.hint { "It cannot change while the account has addresses that it has logged in with: they are this customer's." } }
+                        input type="hidden" #client_id name="client_id" value=(body.client_id);
+                    } @else {
+                        (field(&Field { name: "client_id", label: "Dhan client id", required: true, inputmode: Some("numeric"),
+                            hint: if body.pair.is_some() { OPEN } else { "" },
+                            value: form.given("client_id").unwrap_or(&body.client_id), error: error("client_id"), ..Field::default() }))
                     }
                 }
                 @match &body.pair {

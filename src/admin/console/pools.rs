@@ -135,8 +135,7 @@ fn row(visitor: &Visitor, pool: &PoolBody) -> Markup {
 
 /// The form that makes a pool. Also on the front page, while there is none.
 pub(super) fn make(visitor: &Visitor, typed: &Form, refused: Option<&Refused>, first: bool) -> Markup {
-    let error =
-        |name: &str| refused.filter(|refused| refused.field.as_deref() == Some(name)).map(|refused| &*refused.detail);
+    let error = |name: &str| refused.and_then(|refused| refused.of(name));
     let of = |name, label, hint, value| {
         html! { (field(&Field { name, label, hint, value, required: true, error: error(name), ..Field::default() })) }
     };

@@ -67,7 +67,8 @@ with_account_fields! {
         /// `DHAN_V2_AT_IPV6` (PIN and TOTP) or `DHAN_V2_IPV6` (a token pasted by hand).
         #[schema(pattern = "^(DHAN_V2_AT_IPV6|DHAN_V2_IPV6)$")]
         pub platform: Option<String>,
-        /// The broker's `dhanClientId`: digits.
+        /// The broker's `dhanClientId`: digits. It cannot change while the account has a pair that it has had a token with,
+        /// or whose addresses were somebody's before: 409 `taken`.
         #[schema(pattern = "^[0-9]{1,20}$")]
         pub client_id: Option<String>,
         /// What to take away: `nickname`, `pin`, `totp_secret`, `phone`, `api_key`, `api_secret`.

@@ -162,6 +162,13 @@ impl Budget {
         }
     }
 
+    /// May there have been a token, though none is stored? One that could not be written signs until the process ends.
+    pub fn may_hide_token(&self) -> bool {
+        let lost = self.unanswered.is_some_and(|attempt| attempt.kind.mints()) || self.doubts > 0;
+        let had = self.proven || self.killed.is_some() || self.dead.is_some() || self.doubtful.is_some();
+        lost || had || self.renewal_refused.is_some() || self.consent_day.is_some()
+    }
+
     /// An attempt was sent at `until` or earlier.
     pub(super) fn made_until(&mut self, until: Timestamp) {
         self.last_mint_attempt = self.last_mint_attempt.max(Some(until));
