@@ -184,9 +184,7 @@ fn made(world: &World) -> usize {
 
 /// A line of the metrics.
 fn metric(world: &World, line: &str) -> u64 {
-    let text = world.gateway.admin().get("/metrics").1;
-    let found = text.as_str().unwrap().lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok());
-    found.unwrap_or_default()
+    world.gateway.metric(line).unwrap_or_default() as u64
 }
 
 fn account(world: &World) -> Value {

@@ -104,9 +104,7 @@ fn readyz(world: &World) -> (u16, String) {
 }
 
 fn metric(world: &World, name: &str) -> f64 {
-    let text = world.gateway.admin().get("/metrics").1.as_str().unwrap().to_owned();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}:\n{text}"));
-    line.trim().parse().unwrap()
+    world.gateway.metric(name).unwrap_or_else(|| panic!("no {name}"))
 }
 
 /// The log, which is written a moment later, says this so often and no more.

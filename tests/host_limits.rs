@@ -61,8 +61,5 @@ async fn place(caller: &mut Caller, world: &World, price: f64) -> Reply {
 
 /// A line of the metrics, and 0 where there is none.
 fn metric(world: &World, name: &str) -> u64 {
-    let text = world.gateway.admin().get("/metrics").1;
-    let text = text.as_str().unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().unwrap())
+    world.gateway.metric(name).unwrap_or_default() as u64
 }

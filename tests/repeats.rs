@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::Gateway;
 use crate::support::engine::{OrderAnswer, OrderRequest};
@@ -203,6 +203,21 @@ fn a_lost_answer_is_asked_for_by_the_other_leg_when_its_own_is_dead() {
         sending.join().unwrap()
     });
     assert_eq!((told.outcome.as_str(), told.recovered), ("executed", true), "{told:?}");
+}
+
+/// Whoever looks at the plots for what the gateway adds is not shown the seconds in which the broker was asked.
+#[test]
+fn the_search_for_a_lost_order_is_not_counted_as_the_gateway_s_time() {
+    let world = world();
+    world.broker.fault(Fault::new(Action::Hang { executed: false }).on("POST", "/v2/orders").times(1));
+    let began = Instant::now();
+    let told = send(&world, &OrderRequest::place(Some("lost"), 100.0));
+    let all = began.elapsed();
+    assert_eq!(told.outcome, "unknown", "{told:?}");
+    let sum = |of: &str| world.gateway.metric(&format!("sixgate_{of}_seconds_sum")).unwrap();
+    let counted = Duration::from_secs_f64(sum("upstream") + sum("overhead"));
+    // For so long was nothing found.
+    assert!(counted + Duration::from_millis(600) <= all, "{counted:?} of {all:?}");
 }
 
 /// Killed wherever it is, and asked again: one order for each that was meant.

@@ -51,6 +51,8 @@ pub struct Access {
     pub dial_error: Option<&'static str>,
     /// From sending to the reply's head.
     pub upstream: Option<Duration>,
+    /// How long the broker was asked what became of a write whose reply was lost.
+    pub looked_up: Duration,
     /// From the request's end to the reply's head.
     pub total: Duration,
 }
@@ -83,6 +85,7 @@ impl Access {
             changes: None,
             dial_error: None,
             upstream: None,
+            looked_up: Duration::ZERO,
             total: Duration::ZERO,
         }
     }

@@ -277,7 +277,8 @@ impl Metrics {
         }
         if let Some(upstream) = access.upstream {
             self.upstream.observe(upstream.as_secs_f64());
-            self.overhead.observe(access.total.saturating_sub(upstream).as_secs_f64());
+            let elsewhere = upstream + access.looked_up;
+            self.overhead.observe(access.total.saturating_sub(elsewhere).as_secs_f64());
         }
     }
 

@@ -158,7 +158,9 @@ mod tests {
         metrics.leg_changed("tripped", "probing", "none");
         let mut access = Access::new(&"r-1".into(), &http::Method::POST);
         (access.write, access.status, access.outcome) = (true, 200, Some(Outcome::Unknown));
-        (access.upstream, access.total) = (Some(Duration::from_millis(30)), Duration::from_millis(31));
+        // What became of it was looked for, which is the broker's time and not the gateway's.
+        access.looked_up = Duration::from_secs(9);
+        (access.upstream, access.total) = (Some(Duration::from_millis(30)), Duration::from_millis(9031));
         access.dial_error = Some("no_leg");
         metrics.request(&access);
         let totals = metrics.totals();

@@ -107,6 +107,12 @@ impl Gateway {
         AdminClient::anonymous(&self.place, self.admin.clone())
     }
 
+    /// The value of a line of the metrics, named up to its value; none where it is not there.
+    pub(crate) fn metric(&self, line: &str) -> Option<f64> {
+        let text = self.admin().get("/metrics").1;
+        text.as_str().unwrap().lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
+    }
+
     /// Its folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir

@@ -60,12 +60,11 @@ impl Order<'_> {
         if !lookup.is_listed_by_id() {
             return Err(cannot_look_up(record));
         }
+        let began = Instant::now();
         let shown =
-            match self.wait("the broker could not be asked whether this id was used before", self.shown(&lookup)).await
-            {
-                Ok(shown) => shown,
-                Err(_) => return Err(cannot_look_up(record)),
-            };
+            self.wait("the broker could not be asked whether this id was used before", self.shown(&lookup)).await;
+        record.looked_up += began.elapsed();
+        let Ok(shown) = shown else { return Err(cannot_look_up(record)) };
         match shown {
             ShownUnderIds::None => self.first(claim, write, record).await,
             ShownUnderIds::Some => self.found_before(claim, &lookup, write, record).await,
@@ -81,8 +80,7 @@ impl Order<'_> {
         write: &Write,
         record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
-        let looked =
-            self.dispatcher.look_for(lookup, self.account, &self.out.authority, Role::Primary, question::LONGEST).await;
+        let looked = self.look_for(lookup, Role::Primary, question::LONGEST, record).await;
         match looked {
             LookupResult::Executed(_) => self.answer_as_found(claim, looked, lookup, write, record).await,
             LookupResult::Rejected(_) | LookupResult::NotFound => self.first(claim, write, record).await,
@@ -96,8 +94,7 @@ impl Order<'_> {
         write: &Write,
         record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
-        let patience = self.reconcile_for;
-        let looked = self.dispatcher.look_for(lookup, self.account, &self.out.authority, Role::Primary, patience).await;
+        let looked = self.look_for(lookup, Role::Primary, self.reconcile_for, record).await;
         if matches!(looked, LookupResult::Executed(_) | LookupResult::Rejected(Some(_))) {
             return self.answer_as_found(claim, looked, lookup, write, record).await;
         }

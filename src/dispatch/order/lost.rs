@@ -1,6 +1,7 @@
 //! The second way of an order write: it may have been sent and its reply was lost, so the broker is asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -36,9 +37,22 @@ impl Order<'_> {
     /// The answer was lost: ask, from the other leg first, tell, and never send again.
     pub(super) async fn reconcile(&self, lost: LostReply<'_>, record: &mut Access) -> Result<Response<Body>, Problem> {
         let first = record.leg.map_or(Role::Primary, Role::other);
-        let found =
-            self.dispatcher.look_for(lost.lookup, self.account, &self.out.authority, first, self.reconcile_for).await;
+        let found = self.look_for(lost.lookup, first, self.reconcile_for, record).await;
         self.settle(lost, found, record).await
+    }
+
+    /// Ask what became of a write, from this leg first and at most for so long. The time is not the gateway's own.
+    pub(super) async fn look_for(
+        &self,
+        lookup: &Arc<Lookup>,
+        first: Role,
+        at_most: Duration,
+        record: &mut Access,
+    ) -> LookupResult {
+        let began = Instant::now();
+        let found = self.dispatcher.look_for(lookup, self.account, &self.out.authority, first, at_most).await;
+        record.looked_up += began.elapsed();
+        found
     }
 
     pub(super) async fn settle(
