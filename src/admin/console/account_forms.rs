@@ -2,9 +2,8 @@
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::header::LOCATION;
-use axum::http::{Method, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::Method;
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::super::sessions::{Flash, Undo};
@@ -125,7 +124,7 @@ pub(super) async fn validate(
     }
     let Ok(account) = console.admin.account(&name) else { return no_such() };
     validating::begin(&console, &visitor.operator, &account.name, After::Other);
-    (StatusCode::SEE_OTHER, [(LOCATION, format!("{}/progress", path(&name)))]).into_response()
+    page::to(&format!("{}/progress", path(&name)))
 }
 
 /// Give it the next two free addresses.

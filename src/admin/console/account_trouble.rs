@@ -29,9 +29,9 @@ fn sentence(account: &Account, body: &AccountBody, trouble: Trouble) -> Markup {
         Trouble::NeedsPerson if account.is_pinned_down() => pinned_down(body),
         Trouble::NeedsPerson | Trouble::NoToken => login(body),
         Trouble::NotAlone => html! {
-            @match (&body.elsewhere, &body.token.last_error) {
-                (Some(found), _) => { (words::sentence(&found.summary)) }
-                (None, Some(error)) => { (words::sentence(&error.summary)) }
+            @match (body.elsewhere.as_ref().filter(|_| account.is_traded_elsewhere()), &body.token.last_error) {
+                (Some(found), _) => { (words::sentence(&found.summary)) " " (words::sentence(found.action)) }
+                (None, Some(error)) => { (words::sentence(&error.summary)) " " (words::sentence(&error.action)) }
                 (None, None) => "Something else logs in to it.",
             }
         },

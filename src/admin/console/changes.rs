@@ -38,7 +38,7 @@ pub(super) async fn list(
             @if found.items.is_empty() { p { "Nothing was changed yet." } } @else {
                 table.cards {
                     thead { tr { th { "When" } th { "Who" } th { "What" } th { "Result" } } }
-                    tbody { @for line in &found.items { (row(line)) } }
+                    tbody { @for line in &found.items { (row(&console, line)) } }
                 }
             }
             @if let Some(next) = &found.next { p { a.button.second href={ "/console/changes?before=" (next) } { "Older" } } }
@@ -47,14 +47,14 @@ pub(super) async fn list(
     page::page(&console, &visitor, Part::Help, "Changes", &content)
 }
 
-fn row(line: &AuditBody) -> Markup {
+fn row(console: &Console, line: &AuditBody) -> Markup {
     html! {
         tr {
             td.short data-label="When" { @if let Ok(at) = line.at.parse() { (page::exact_time(at)) } }
             td data-label="Who" { (line.actor) div.hint { @if line.role != line.actor { (line.role) ", " } "by the " @if line.via == "api" { "API" } @else { (line.via) } } }
             td data-label="What" {
                 @if let Some(word) = what(line) {
-                    div { (word) @if let Some(account) = &line.account { ": " a href=(super::shown::path(account)) { (account) } } }
+                    div { (word) @if let Some(account) = &line.account { ": " (super::shown::link(console, account)) } }
                 }
                 div.hint { code { (line.method) " " (line.path) } }
                 @for change in line.changes.iter().filter(differs) { div { (before_and_after(change)) } }

@@ -8,7 +8,6 @@ use axum::response::Response;
 use maud::html;
 
 use super::super::accounts;
-use super::super::sessions::Flash;
 use super::act::{forbidden, lacks};
 use super::address_fields::{self, Reserved};
 use super::call::{Refused, call};
@@ -17,8 +16,7 @@ use super::field::{Field, field};
 use super::form::Form;
 use super::login_fields::{LoginFields, cards, return_base};
 use super::page::{self, Part, csrf};
-use super::shown;
-use super::validating::{self, After};
+use super::validating;
 use super::visitor::Visitor;
 use crate::domain::{AccountName, OperatorRole};
 
@@ -86,7 +84,7 @@ async fn create(console: &Console, visitor: &Visitor, form: &Form) -> Result<Acc
     }
     let wrong = address_fields::wrong(form);
     if !wrong.is_empty() {
-        let refused = accounts::mistakes(fields.as_object().cloned().unwrap_or_default())
+        let refused = accounts::mistakes(&console.admin.accounts, fields.as_object().cloned().unwrap_or_default())
             .and_then(|failure| serde_json::from_str(&failure.into_text()).ok());
         let refused = Refused::with(refused, wrong);
         return Err(if name.is_none() { refused.saying_of("name", no_name) } else { refused });
@@ -101,16 +99,7 @@ async fn create(console: &Console, visitor: &Visitor, form: &Form) -> Result<Acc
 /// Give it its addresses, begin to validate it, and lead on. The account is saved, whatever comes of these.
 async fn finish(console: &Console, visitor: &Visitor, form: &Form, name: &AccountName) -> Response {
     let assigned = address_fields::assign(console, visitor, name.as_str(), form).await;
-    let validate = form.text("do") != "save";
-    if validate {
-        validating::begin(console, &visitor.operator, name, After::Saved);
-    }
-    let flash = match assigned {
-        Ok(_) => Flash { good: true, text: "Saved.".to_owned() },
-        Err(refused) => Flash { good: false, text: format!("Saved, but without addresses: {}", refused.detail) },
-    };
-    let at = shown::path(name.as_str());
-    page::back(console, visitor, &if validate { format!("{at}/progress") } else { at }, flash)
+    validating::saved(console, visitor, name, form, assigned.err())
 }
 
 /// The name that was typed, or one made from the nickname that nobody has.

@@ -17,6 +17,7 @@ use super::field::{Field, field};
 use super::form::Form;
 use super::orders::{again, line_text, outcome, short, times, tried_again, what};
 use super::page::{self, Part, form};
+use super::shown;
 use super::visitor::Visitor;
 use super::words;
 use crate::domain::{OperatorRole, Outcome};
@@ -59,7 +60,7 @@ async fn shown(
     let content = html! {
         @if let Some(refused) = refused { (page::summary(refused)) }
         h1 { "Order of " (page::full_time(newest.at)) }
-        (facts(newest, &lines, again.as_ref()))
+        (facts(console, newest, &lines, again.as_ref()))
         @if let Some(answer) = dhan { (of_dhan(answer)) }
         @if visitor.may(OperatorRole::Operator) { (actions(visitor, id, newest, open, refused)) }
         (settlements(&lines))
@@ -105,12 +106,12 @@ async fn placed_again(console: &Console, entry: &Entry) -> Option<Entry> {
     again(entry, newer).cloned()
 }
 
-fn facts(entry: &Entry, lines: &[Recorded], again: Option<&Entry>) -> Markup {
+fn facts(console: &Console, entry: &Entry, lines: &[Recorded], again: Option<&Entry>) -> Markup {
     let ended = lines.iter().any(|line| line.entry.kind == Kind::Outcome);
     let text = |text: &Option<SafeText>| text.as_ref().map_or("–".to_owned(), |text| text.as_str().to_owned());
     html! {
         dl {
-            dt { "Account" } dd { @match &entry.account { Some(name) => { a href={ "/console/accounts/" (part(name.as_str())) } { (name) } }, None => "–" } }
+            dt { "Account" } dd { @match &entry.account { Some(name) => (shown::link(console, name.as_str())), None => "–" } }
             dt { "What" } dd { (what(entry)) @for terms in entry.terms() { div { (short(terms)) } } }
             dt { "Outcome" } dd { (outcome(entry, ended, is_settled(lines))) @if let Some(again) = again { (tried_again(again)) } }
             dt { "Left by" } dd {

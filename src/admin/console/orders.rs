@@ -11,6 +11,7 @@ use super::super::orders::{self, PageOfLines};
 use super::called::{self, Called, called, nobody};
 use super::context::Console;
 use super::page::{self, Part};
+use super::shown;
 use super::visitor::Visitor;
 use super::words;
 use crate::broker::dhan::endpoints::{WriteKind, classify};
@@ -75,7 +76,7 @@ pub(super) async fn list(
         @match found {
             found if is_empty(&found) && unclear.is_some() => @if let Some((text, meant)) = unclear { (nobody(meant, text)) },
             Err(failure) => p.flash.bad role="alert" { (words::BAD) " " (failure.detail()) },
-            Ok(found) => (table(&found, &given)),
+            Ok(found) => (table(&console, &found, &given)),
         }
     };
     page::page(&console, &visitor, Part::Orders, "Orders", &content)
@@ -108,7 +109,7 @@ fn filters(console: &Console, given: &BTreeMap<String, String>) -> Markup {
     }
 }
 
-fn table(found: &PageOfLines, given: &BTreeMap<String, String>) -> Markup {
+fn table(console: &Console, found: &PageOfLines, given: &BTreeMap<String, String>) -> Markup {
     let (writes, live) = (writes(&found.items), given.is_empty());
     // What was looked for is looked for on the next page too.
     let same: String = given
@@ -121,7 +122,7 @@ fn table(found: &PageOfLines, given: &BTreeMap<String, String>) -> Markup {
             @if writes.is_empty() { p { "No order matches." } } @else {
                 table.cards {
                     thead { tr { th { "Time" } th { "Account" } th { "What" } th { "Outcome" } th { "Left by" } th { "Ids" } th.number { "Dhan, gateway" } } }
-                    tbody { @for (at, write) in writes.iter().enumerate() { (row(write, writes.get(..at).unwrap_or_default())) } }
+                    tbody { @for (at, write) in writes.iter().enumerate() { (row(console, write, writes.get(..at).unwrap_or_default())) } }
                 }
             }
         }
@@ -152,13 +153,13 @@ fn writes(lines: &[Recorded]) -> Vec<Write<'_>> {
     found.into_iter().map(|(_, write)| write).collect()
 }
 
-fn row(write: &Write<'_>, newer: &[Write<'_>]) -> Markup {
+fn row(console: &Console, write: &Write<'_>, newer: &[Write<'_>]) -> Markup {
     let Some(entry) = write.newest() else { return html! {} };
     let terms = entry.terms.as_deref().or_else(|| write.intent?.entry.terms.as_deref()).unwrap_or_default();
     html! {
         tr {
             td.short data-label="Time" { (page::exact_time(entry.at)) }
-            td data-label="Account" { @if let Some(account) = &entry.account { a href={ "/console/accounts/" (account) } { (account) } } }
+            td data-label="Account" { @if let Some(account) = &entry.account { (shown::link(console, account.as_str())) } }
             td data-label="What" {
                 // Its lines, its proof and the question to Dhan are on its own page: here they would be half a megabyte.
                 @match &entry.request_id {

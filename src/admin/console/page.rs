@@ -150,6 +150,11 @@ pub(super) fn summary(refused: &Refused) -> Markup {
 /// After a form: back to `path`, with a sentence there.
 pub(super) fn back(console: &Console, visitor: &Visitor, path: &str, flash: Flash) -> Response {
     console.admin.sessions.set_flash(visitor.session, flash);
+    to(path)
+}
+
+/// Lead to a page that says itself what came of it.
+pub(super) fn to(path: &str) -> Response {
     (StatusCode::SEE_OTHER, [(axum::http::header::LOCATION, path.to_owned())]).into_response()
 }
 

@@ -32,10 +32,11 @@ impl Runs {
         lock(&self.0).get(name).cloned()
     }
 
-    /// One begins; `false` while another is under way.
+    /// One begins; `false` while another is under way, which is then of this save too.
     pub(super) fn begin(&self, name: &AccountName, saved: bool, now: Timestamp) -> bool {
         let mut runs = lock(&self.0);
-        if runs.get(name).is_some_and(|run| run.running) {
+        if let Some(run) = runs.get_mut(name).filter(|run| run.running) {
+            run.saved |= saved;
             return false;
         }
         if runs.len() >= MOST

@@ -17,6 +17,15 @@ pub(super) fn path(name: &str) -> String {
     format!("/console/accounts/{}", part(name))
 }
 
+/// A link to an account, by its nickname if it has one, with its name beside it.
+pub(super) fn link(console: &Console, name: &str) -> Markup {
+    let nickname = console.admin.accounts.lookup(name).and_then(|account| account.record.nickname.clone());
+    html! {
+        a href=(path(name)) { (nickname.as_deref().unwrap_or(name)) }
+        @if nickname.is_some() { " " span.hint { (name) } }
+    }
+}
+
 /// The page for an account that is not there.
 pub(super) fn no_such() -> Response {
     page::refused(StatusCode::NOT_FOUND, "No such account", "It was deleted, or its name is another.")

@@ -37,7 +37,7 @@ const PLAIN: [&str; 11] = [
 /// `/`: the accounts for who is signed in, the form for who is not.
 pub(super) async fn front(visitor: Option<Extension<Visitor>>, State(console): State<Console>) -> Response {
     match visitor {
-        Some(_) => (StatusCode::SEE_OTHER, [(LOCATION, "/console")]).into_response(),
+        Some(_) => page::to("/console"),
         None => sign_in_page(&console, StatusCode::OK, None, &html! {}),
     }
 }

@@ -137,6 +137,9 @@ pub(super) fn others(ways: &[Way]) -> Vec<Way> {
     [Way::Now, Way::Paste, Way::Page, Way::Switch].into_iter().filter(|way| !ways.contains(way)).collect()
 }
 
+/// Where PIN and TOTP key are judged by somebody who says what is wrong first and no more.
+const ONE_AT_A_TIME: &str = "Dhan names one thing at a time: compare the client id and the PIN too.";
+
 /// A code was refused: is it the clock, or the key?
 fn refused_code(facts: &Facts<'_>) -> String {
     let refusals = if facts.stopped {
@@ -151,10 +154,11 @@ fn refused_code(facts: &Facts<'_>) -> String {
             off.abs()
         ),
         Some(off) => format!(
-            "Dhan refused the code. This machine's clock is {:.1} s off: fine. So the TOTP key is likely wrong ({refusals}).",
+            "Dhan refused the code. This machine's clock is {:.1} s off: fine. So the TOTP key is likely wrong ({refusals}). \
+             {ONE_AT_A_TIME}",
             off.abs()
         ),
-        None => format!("Dhan refused the code. The TOTP key is likely wrong ({refusals})."),
+        None => format!("Dhan refused the code. The TOTP key is likely wrong ({refusals}). {ONE_AT_A_TIME}"),
     }
 }
 

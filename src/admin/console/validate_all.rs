@@ -2,8 +2,8 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LOCATION};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use super::advice;
 use super::call::call;
 use super::context::Console;
 use super::page::{self, Part};
-use super::shown::path;
+use super::shown;
 use super::visitor::Visitor;
 use super::words;
 use crate::accounts::validate::CheckVerdict;
@@ -48,12 +48,12 @@ fn job(console: &Console, visitor: &Visitor, progress: Option<&Progress>) -> Mar
             Some(progress) if progress.ended.is_none() => {
                 (bar(progress))
                 @if may { (page::form(visitor, "/console/validate-all/stop", &html! { button.danger { "Stop" } })) }
-                (rows(&console.admin.validate_all.not_ready(ROWS), "Found so far"))
+                (rows(console, "Found so far"))
             }
             Some(progress) => {
-                (result(progress))
+                (result(console, progress))
                 @if may { (start("Validate All again")) }
-                (rows(&console.admin.validate_all.not_ready(ROWS), "Those that are not ready"))
+                (rows(console, "Those that are not ready"))
                 @if progress.not_ready > 0 {
                     p { a href="/console/validate-all.csv" download { "Download all " (words::number(progress.not_ready)) " as CSV" } }
                 }
@@ -75,7 +75,7 @@ fn bar(progress: &Progress) -> Markup {
 }
 
 /// The end of it: how many are ready, and the rest by cause with one advice each.
-fn result(progress: &Progress) -> Markup {
+fn result(console: &Console, progress: &Progress) -> Markup {
     let ready = words::number(progress.done - progress.not_ready);
     html! {
         p role="status" {
@@ -96,7 +96,7 @@ fn result(progress: &Progress) -> Markup {
                             td data-label="What to do" { (advice::todo(check, result).unwrap_or("See the account.")) }
                             td data-label="Which" {
                                 @for (at, account) in cause.first.iter().enumerate() {
-                                    @if at > 0 { ", " } a href=(path(account.as_str())) { (account) }
+                                    @if at > 0 { ", " } (shown::link(console, account.as_str()))
                                 }
                                 @if cause.accounts > cause.first.len() as u64 { " …" }
                             }
@@ -108,16 +108,17 @@ fn result(progress: &Progress) -> Markup {
     }
 }
 
-fn rows(rows: &[NotReady], title: &str) -> Markup {
+fn rows(console: &Console, title: &str) -> Markup {
+    let rows: Vec<NotReady> = console.admin.validate_all.not_ready(ROWS);
     html! {
         @if !rows.is_empty() {
             h2 { (title) }
             table.cards {
                 thead { tr { th { "Account" } th { "Cause" } th { "Found" } } }
                 tbody {
-                    @for row in rows {
+                    @for row in &rows {
                         tr {
-                            td data-label="Account" { a href=(path(row.account.as_str())) { (row.account) } }
+                            td data-label="Account" { (shown::link(console, row.account.as_str())) }
                             td.name data-label="Cause" { (shape(row.verdict == CheckVerdict::Failed)) " " (advice::label(row.check)) }
                             td data-label="Found" { (advice::found(&row.detail)) }
                         }
@@ -138,7 +139,7 @@ pub(super) async fn start(State(console): State<Console>, Extension(visitor): Ex
     const HERE: &str = "/console/validate-all";
     match call(&console.api, &visitor.operator, Method::POST, "/v1/validate/job", &json!({})).await {
         // The bar says that it has begun, and goes when it has ended; a sentence above it would stay.
-        Ok(_) => (StatusCode::SEE_OTHER, [(LOCATION, HERE)]).into_response(),
+        Ok(_) => page::to(HERE),
         Err(refused) => not_done(&console, &visitor, HERE, refused),
     }
 }

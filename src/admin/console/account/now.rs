@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::super::account_trouble::trouble_of;
 use super::super::shown::Shown;
 use super::super::{page, words};
+use crate::accounts::overview::Trouble;
 use crate::broker::dhan::calendar;
 use crate::domain::{OperatorRole, Platform};
 
@@ -18,7 +19,10 @@ pub(super) fn show(shown: &Shown<'_>) -> Markup {
                 @if let Some(reason) = account.halt_reason.as_deref().filter(|reason| !reason.is_empty()) { ": " (reason) }
                 ". Cancels, exits and reads pass." }
         } @else if !account.problems.is_empty() {
-            p { (trouble_of(shown.account, account)) }
+            // Where these orders are the worst, they follow whole.
+            @if !shown.account.is_traded_elsewhere() || shown.account.troubles().worst() != Some(Trouble::NotAlone) {
+                p { (trouble_of(shown.account, account)) }
+            }
         } @else { p { (words::GOOD) " May trade." } }
         @if let Some(found) = &account.elsewhere {
             div.trouble data-code=(found.code) {
