@@ -2,11 +2,11 @@
 //! quiet one, so a change that makes one of them dearer can be told from noise.
 //!
 //! ```text
-//! cargo bench --bench instructions --profile instructions                  what they take, beside the baseline
-//! cargo bench --bench instructions --profile instructions -- --compare     fails on more than 5 % more than that
-//! cargo bench --bench instructions --profile instructions -- --save        makes the counts the baseline
-//! cargo bench --bench instructions --profile instructions -- --explain     does the commit that raised it say why?
+//! cargo bench --config benches/instructions/profile.toml --profile dev --bench instructions
 //! ```
+//!
+//! tells what they take, beside the baseline. After `--`: `--compare` fails on more than 5 % more than that, `--save` makes
+//! the counts the baseline, `--explain` asks whether the commit that raised it says why.
 //!
 //! The baseline is `baseline.toml`, committed. Who makes a part dearer on purpose saves, and gives the reason in a line
 //! `Instructions: <why>` of the commit; CI runs `--compare` and `--explain`.

@@ -289,3 +289,26 @@ fn an_account_is_edited_without_its_secrets_being_shown() {
     save(&mut browser, &conflict.value("version").unwrap(), "Mine").is(303);
     assert_eq!(account(&world, "alpha")["nickname"], "Mine");
 }
+
+/// Who mistypes the one number that all depends on does not burn two addresses for it.
+#[test]
+fn a_mistyped_client_id_is_mended_and_the_addresses_stay() {
+    let world = world();
+    let mut browser = Browser::sign_in(&world, "admin");
+    let token = world.at_the_broker(2);
+    let mut fields = automatic(2).to_vec();
+    fields[0].1 = "DHAN_V2_IPV6".to_owned();
+    fields[1].1 = "1000000099".to_owned();
+    browser.post("/console/create", &with(&fields, &[("name", "beta"), ("do", "save")])).is(303);
+    let page = browser.get("/console/accounts/beta/edit").is(200).has(&["until it has logged in once"]);
+    assert_eq!(page.value("client_id").as_deref(), Some("1000000099"));
+    let (version, right) = (page.value("version").unwrap(), World::client_id(2).to_string());
+    let mended =
+        [("version", &*version), ("platform", "DHAN_V2_IPV6"), ("client_id", &right), ("access_token", &token)];
+    browser.post("/console/accounts/beta/edit", &with(&[], &mended)).is(303);
+    let page = shows(&mut browser, "/console/accounts/beta/progress", "This account can trade.");
+    page.has(&[&net::primary(2).to_string(), "Saved."]);
+    let page =
+        browser.get("/console/accounts/beta/edit").is(200).has(&["It cannot change while the account has addresses"]);
+    assert_eq!(page.value("client_id"), Some(right), "sent along, and no field");
+}
