@@ -244,10 +244,23 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Invalid`] when it is not this account's live token.
     pub async fn set_token(&self, name: &AccountName, token: Secret) -> Result<Arc<Account>, AccountError> {
+        self.give_token(name, token, "manual").await
+    }
+
+    /// The same, of a token that came as `source` says: a word for who looks at the account.
+    ///
+    /// # Errors
+    /// [`AccountError::Invalid`] when it is not this account's live token.
+    pub async fn give_token(
+        &self,
+        name: &AccountName,
+        token: Secret,
+        source: &'static str,
+    ) -> Result<Arc<Account>, AccountError> {
         let _turn = self.turns.of(name).await;
         let account = self.stored(name)?;
         let change = Change::new().unchanged(name, &account);
-        let change = self.with_token(change, name, &account.client_id, token, "manual")?;
+        let change = self.with_token(change, name, &account.client_id, token, source)?;
         self.commit(name, change).await?;
         let row = self.publish(name)?.ok_or_else(|| AccountError::NoSuchAccount(name.clone()))?;
         self.hand_over(&row).await?;

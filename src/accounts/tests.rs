@@ -543,7 +543,7 @@ async fn assign_at_once(count: usize) {
                 assert!(accounts.lookup(name.as_str()).is_some());
                 longest = longest.max(at.elapsed());
                 // So often that a pause is seen, and no core is used up by looking.
-                std::thread::park_timeout(Duration::from_micros(50));
+                std::thread::park_timeout(Duration::from_micros(500));
             }
             longest
         });
@@ -554,7 +554,7 @@ async fn assign_at_once(count: usize) {
                 assert_eq!(accounts.addressing().pools().len(), 1);
                 accounts.page(Some(&name(500)), 100).unwrap();
                 longest = longest.max(at.elapsed());
-                std::thread::park_timeout(Duration::from_millis(5));
+                std::thread::park_timeout(Duration::from_millis(50));
             }
             longest
         });

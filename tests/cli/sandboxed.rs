@@ -162,6 +162,7 @@ fn a_sandbox_has_customers_and_addresses_for_accounts_that_people_make() {
             sandbox.output().split_once("Programs reach it by http://").map(|(a, b)| (a.to_owned(), b.to_owned()))?;
         after.contains("Ctrl-C").then(|| after.split(',').next().unwrap().to_owned())
     });
+    assert_eq!(shell.run(&["token", "show", "mine", "--json"]).ends(0).json()["source"], "sandbox", "nobody pasted it");
     let reply = order(&keyed, "mine", &key, "mine-2");
     assert!(reply.contains("sixgate-outcome: executed") && reply.contains(":b1::"), "{reply}");
 }

@@ -22,6 +22,8 @@ use crate::telemetry;
 /// How long what is printed waits for the demo accounts' first logins: near the end of a code's 30 seconds they take
 /// the next one, and an order does not wait that long.
 const FIRST_LOGIN: Duration = Duration::from_secs(10);
+/// How a token came that nobody pasted and no login made.
+const SOURCE: &str = "sandbox";
 /// The first demo account. The others have a number behind it.
 const NAME: &str = "demo";
 /// What people call it. Nicknames of the others have a number behind it too.
@@ -188,7 +190,7 @@ impl Demo {
         });
         for (name, client_id, pair) in made {
             self.broker.register(&client_id, pair);
-            accounts.set_token(&name, self.broker.mint_token(&client_id).into()).await?;
+            accounts.give_token(&name, self.broker.mint_token(&client_id).into(), SOURCE).await?;
         }
         Ok(())
     }
@@ -221,7 +223,7 @@ impl Demo {
         // A new account logs in by itself. One of an earlier run has a token of a broker that is gone, and may have
         // logged in a moment ago.
         if known {
-            accounts.set_token(name, self.broker.mint_token(client_id).into()).await?;
+            accounts.give_token(name, self.broker.mint_token(client_id).into(), SOURCE).await?;
         }
         Ok(())
     }

@@ -146,6 +146,7 @@ fn came(source: &str) -> &'static str {
         "pin_totp" => "by PIN and TOTP",
         "consent" => "by Dhan's page",
         "renewal" => "by renewing the one before",
+        "sandbox" => "from the built-in broker, when the gateway started",
         _ => "from a person who pasted it",
     }
 }
