@@ -11,7 +11,7 @@ use super::process::Process;
 use super::wait;
 
 /// How long a start may take, on a machine that runs other tests too.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
 
 /// What a start waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +88,20 @@ impl Gateway {
             Ready::Nothing => return,
         };
         let anybody = AdminClient::anonymous(&self.place, self.admin.clone());
+        let mut last = String::new();
         let is_ready = wait::poll(START, || {
             if let Some(status) = self.process.ended() {
                 panic!("the gateway ended with {status} before it was ready; it said:\n{}", self.process.log());
             }
-            anybody.try_call("GET", path, None).is_ok_and(|(status, _)| status == 200).then_some(())
+            let answer = anybody.try_call("GET", path, None);
+            last = format!("{answer:?}");
+            answer.is_ok_and(|(status, _)| status == 200).then_some(())
         });
-        assert!(is_ready.is_some(), "no 200 from {path} within {START:?}; it said:\n{}", self.process.log());
+        assert!(
+            is_ready.is_some(),
+            "no 200 from {path} within {START:?}, but {last}; it said:\n{}",
+            self.process.log()
+        );
     }
 
     /// Its admin API, with the admin role's token as the file has it now.
