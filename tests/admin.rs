@@ -421,6 +421,11 @@ fn a_wrong_field_is_named_and_nothing_is_made() {
     }
     let reply = api.patch("/v1/accounts/alpha", json!({ "name": "beta", "client_id": "x", "remove": 1 })).is(422);
     assert_eq!(reply.body["errors"].as_array().map(Vec::len), Some(3), "{}", reply.raw);
+    // "longest" has this id, and the token is the account's own; with that id it would be another customer's.
+    let other = json!({ "pin": "x", "client_id": "9".repeat(20), "access_token": token("1000000001", DAY) });
+    let reply = api.patch("/v1/accounts/alpha", other).is(422);
+    let told: Vec<_> = reply.body["errors"].as_array().unwrap().iter().map(|wrong| wrong["field"].clone()).collect();
+    assert_eq!(told, ["pin", "access_token", "client_id"], "{}", reply.raw);
     api.put("/v1/accounts/alpha/token", json!({})).names("access_token");
     api.put("/v1/accounts/alpha/token", json!({ "access_token": 7 })).names("access_token");
     api.put("/v1/accounts/alpha/token", json!({ "access_token": token("1000000002", DAY) })).names("access_token");

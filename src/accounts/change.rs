@@ -113,6 +113,9 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]: no such account, a taken client id, a pair in the way.
     pub async fn change(&self, name: &AccountName, patch: Patch) -> Result<Arc<Account>, AccountError> {
+        if let Some(client_id) = &patch.client_id {
+            self.before_another_customer(name, client_id).await;
+        }
         let _turn = self.turns.of(name).await;
         let old: AccountRecord = self.stored(name)?;
         if patch.only_at.is_some_and(|wanted| !wanted.contains(&version_of(&old))) {
@@ -133,7 +136,7 @@ impl Accounts {
         record.streams = patch.streams.unwrap_or(record.streams);
         let mut change = Change::new().unchanged(name, &old);
         if let Some(client_id) = patch.client_id.filter(|id| *id != old.client_id) {
-            change = self.for_customer(change, name, &client_id).await?;
+            change = self.for_customer(change, name, &client_id)?;
             change = change
                 .absent::<ClientIdRecord>(&client_id)
                 .put(&client_id, &ClientIdRecord { account: name.clone() })
@@ -311,20 +314,37 @@ impl Accounts {
         client_id: Option<&ClientId>,
         token: Option<&Secret>,
     ) -> Result<Vec<AccountError>, AccountError> {
-        let mut refusals: Vec<AccountError> = Vec::new();
-        if let Some((client_id, token)) = client_id.zip(token) {
-            refusals.extend(check_token(token, client_id).err());
-        }
-        if let Some(name) = name.filter(|name| self.lookup(name.as_str()).is_some()) {
-            refusals.push(AccountError::NameTaken(name.clone()));
-        }
-        if let Some(client_id) = client_id
-            && let Some(taken) = self.store.get::<ClientIdRecord>(client_id)?
-        {
-            let account = taken.account.to_string();
-            refusals.push(AccountError::ClientIdTaken { client_id: client_id.clone(), account });
-        }
+        let name_taken = name.filter(|name| self.lookup(name.as_str()).is_some());
+        let token = client_id.zip(token).and_then(|(client_id, token)| check_token(token, client_id).err());
+        let mut refusals: Vec<AccountError> = token.into_iter().collect();
+        refusals.extend(name_taken.cloned().map(AccountError::NameTaken));
+        refusals.extend(self.id_taken(client_id, None)?);
         Ok(refusals)
+    }
+
+    /// The same of [`Self::change`]; a token has to be of the client id that the account has afterwards.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]: the store cannot be read.
+    pub fn refusals_of_change(&self, name: &AccountName, patch: &Patch) -> Result<Vec<AccountError>, AccountError> {
+        let Some(row) = self.lookup(name.as_str()) else { return Ok(Vec::new()) };
+        let client_id = patch.client_id.as_ref().unwrap_or_else(|| row.client_id());
+        let token = patch.access_token.as_ref().and_then(|token| check_token(token, client_id).err());
+        Ok(token.into_iter().chain(self.id_taken(patch.client_id.as_ref(), Some(name))?).collect())
+    }
+
+    /// The account that a client id is, unless it is this one's `own`.
+    fn id_taken(
+        &self,
+        client_id: Option<&ClientId>,
+        own: Option<&AccountName>,
+    ) -> Result<Option<AccountError>, AccountError> {
+        let Some(client_id) = client_id else { return Ok(None) };
+        let taken = self.store.get::<ClientIdRecord>(client_id)?.filter(|taken| Some(&taken.account) != own);
+        Ok(taken.map(|taken| AccountError::ClientIdTaken {
+            client_id: client_id.clone(),
+            account: taken.account.to_string(),
+        }))
     }
 
     fn who_took(&self, name: AccountName, client_id: ClientId) -> Result<AccountError, AccountError> {

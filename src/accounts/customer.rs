@@ -45,23 +45,29 @@ impl Accounts {
         Ok(unknown || in_memory || self.store.get::<TokenRecord>(name)?.is_some())
     }
 
+    /// Wait for the login that is under way, if the client id of an account with a pair is to be another. Before the turn of
+    /// the change: nobody else has to wait for it.
+    pub(super) async fn before_another_customer(&self, name: &AccountName, client_id: &ClientId) {
+        let row = self.lookup(name.as_str()).filter(|row| row.legs.is_some() && row.client_id() != client_id);
+        if let Some(row) = row {
+            row.token.wait_until_idle(Instant::now() + LOGIN_ENDS).await;
+        }
+    }
+
     /// Write the pair of an account, if it has one that is nobody's yet, to another customer. Guards of the change see to it
     /// that no token comes meanwhile, and no login begins.
     ///
     /// # Errors
-    /// [`AccountError::IsCustomers`] where it is somebody's, [`AccountError::Busy`] while a login is under way.
-    pub(super) async fn for_customer(
+    /// [`AccountError::IsCustomers`] where it is somebody's, [`AccountError::LoggingIn`] while a login is under way.
+    pub(super) fn for_customer(
         &self,
         change: Change,
         name: &AccountName,
         client_id: &ClientId,
     ) -> Result<Change, AccountError> {
         let Some(pair) = self.store.get::<PairRecord>(name)? else { return Ok(change.absent::<PairRecord>(name)) };
-        if let Some(row) = self.lookup(name.as_str()) {
-            let standing = row.token.wait_until_idle(Instant::now() + LOGIN_ENDS).await;
-            if standing.is_moving() {
-                return Err(AccountError::Busy(name.clone()));
-            }
+        if self.lookup(name.as_str()).is_some_and(|row| row.token.standing().is_moving()) {
+            return Err(AccountError::LoggingIn(name.clone()));
         }
         let login = self.store.get::<LoginRecord>(name)?;
         if self.is_customers(name, &pair, login.as_ref())? {

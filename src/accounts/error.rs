@@ -37,6 +37,8 @@ pub enum AccountError {
     Addressing(#[from] AddressingError),
     #[error("the state could not be read or written")]
     Store(#[from] StoreError),
+    #[error("account {0} is just logging in with the client id that it has; try again in a moment")]
+    LoggingIn(AccountName),
     #[error("account {0} was changed by somebody else at the same moment; try again")]
     Busy(AccountName),
     #[error(

@@ -130,11 +130,16 @@ pub(super) async fn change(
     fields: Fields,
 ) -> Result<Shown, Failure> {
     let name = fields::name(&name)?;
-    let account = admin.accounts.change(&name, patch(fields, only_at(&headers))?).await?;
+    let account = admin.accounts.change(&name, patch(&admin.accounts, &name, fields, only_at(&headers))?).await?;
     Ok(shown(&account))
 }
 
-fn patch(mut fields: Fields, only_at: Option<Vec<String>>) -> Result<Patch, Failure> {
+fn patch(
+    accounts: &Accounts,
+    name: &AccountName,
+    mut fields: Fields,
+    only_at: Option<Vec<String>>,
+) -> Result<Patch, Failure> {
     let mut mistakes = Mistakes::default();
     if mistakes.note(fields.text("name")).flatten().is_some() {
         mistakes.add([Failure::field("name", "cannot be changed")]);
@@ -153,6 +158,7 @@ fn patch(mut fields: Fields, only_at: Option<Vec<String>>) -> Result<Patch, Fail
         streams: mistakes.note(fields.parsed("streams", StreamsMode::parse)).flatten(),
     };
     mistakes.add(fields.strange());
+    mistakes.add(accounts.refusals_of_change(name, &patch)?.into_iter().map(Failure::from));
     mistakes.none()?;
     Ok(patch)
 }

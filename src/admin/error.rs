@@ -168,7 +168,7 @@ impl From<AccountError> for Failure {
             AccountError::IsCustomers(_) => Self::new(StatusCode::CONFLICT, "taken", text).about("client_id"),
             AccountError::TooManyReservations(_) => Self::new(StatusCode::CONFLICT, "too_many", text),
             AccountError::Changed { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "changed_since", text),
-            AccountError::Busy(_) => Self::new(StatusCode::CONFLICT, "busy", text),
+            AccountError::Busy(_) | AccountError::LoggingIn(_) => Self::new(StatusCode::CONFLICT, "busy", text),
             AccountError::Invalid { field, why } => Self::unusable(field, why.to_string()),
             AccountError::Lacks(secrets) => {
                 let mut mistakes = Mistakes::default();

@@ -54,7 +54,7 @@ pub(in super::super) fn stands(shown: &Shown<'_>) -> Markup {
                 }
                 "."
             }
-            ("needs_person", _) => { (words::BAD) " Login: needs you, and goes on when you have done what is said here." }
+            ("needs_person", _) => { (words::BAD) " Login: needs you, and goes on when you have done what stands under Login." }
             ("absent", _) => { (words::BAD) " Not logged in: there is no token." }
             (state, _) => { (words::BAD) " Login: " (words::token_state(state)) "." }
         }
