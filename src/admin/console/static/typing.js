@@ -1,6 +1,15 @@
 // What is typed is looked at before it is sent, shown on request, and a name follows the nickname.
 import { announce, ask, each, put } from "./swap.js";
 
+// A press of a button ends the typing, and what is then told moves the button away from under it: it has to wait.
+let pressed = false;
+for (const kind of ["pointerdown", "pointerup", "pointercancel"]) {
+  document.addEventListener(kind, () => (pressed = kind === "pointerdown"), true);
+}
+const released = async () => {
+  while (pressed) await new Promise((done) => setTimeout(done, 50));
+};
+
 // A button that asks the gateway about some fields puts the answer under them. Without scripts it opens a tab.
 each("button[data-look]", (button) => {
   const names = button.dataset.when.split(" ");
@@ -10,6 +19,7 @@ each("button[data-look]", (button) => {
     for (const name of names) fields.set(name, field(name)?.value ?? "");
     const old = document.getElementById(button.dataset.look);
     const reply = await ask(button.formAction, { body: fields.toString() }).catch(() => null);
+    await released();
     const fresh = reply?.page?.getElementById(button.dataset.look);
     if (fresh && old) announce(put(old, fresh).textContent.trim());
     else announce("The gateway does not answer; look again.");
