@@ -29,6 +29,10 @@ use crate::support::world::pins;
 /// A machine that runs other tests is slow.
 const SOON: Duration = Duration::from_secs(60);
 
+/// How `unshare` starts it: among processes of its own, since it looks for programs that other tests run too.
+const ALONE: [&str; 8] =
+    ["--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--kill-child", "--"];
+
 /// A host before there is a gateway on it, and a broker behind two lines.
 struct Host {
     broker: Sandbox,
@@ -119,8 +123,9 @@ impl Host {
     fn command(&self, more: &[&str]) -> Command {
         // Root of the namespace owns its files; without a capability it can do no more than anybody.
         let without = ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"];
-        let mut command = self.net.command(Ns::Gateway, "setpriv");
-        command.args(without).args(&self.before).arg(env!("CARGO_BIN_EXE_sixgate")).arg("doctor").args(more);
+        let mut command = self.net.command(Ns::Gateway, "unshare");
+        command.args(ALONE).arg("setpriv").args(without).args(&self.before);
+        command.arg(env!("CARGO_BIN_EXE_sixgate")).arg("doctor").args(more);
         self.etc.give(&mut command);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SIXGATE_")) {
             command.env_remove(name);

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::{Host, config, gateway_has_a_unit, has};
+use super::{ALONE, Host, config, gateway_has_a_unit, has};
 use crate::support::forbid;
 use crate::support::net::Ns;
 use crate::support::world::{World, pins};
@@ -37,15 +37,15 @@ fn state_in_memory_is_told() {
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(host.examine().result("state_folder"), "ok");
     let mount = format!("mount -t tmpfs -o mode=700 none {} && exec \"$0\" \"$@\"", state.display());
-    host.before = ["--", "sh", "-c", &mount].map(str::to_owned).to_vec();
+    host.before = ["sh", "-c", &mount].map(str::to_owned).to_vec();
     let said = host.run(&mut privileged(&host));
     has(&said.finding("state_folder").unwrap(), "what", "in memory (tmpfs)");
 }
 
-/// In a mount namespace of its own, where it may mount.
+/// In namespaces of its own, where it may mount.
 fn privileged(host: &Host) -> std::process::Command {
     let mut command = host.net.command(Ns::Gateway, "unshare");
-    command.args(["--mount", "--propagation", "private"]).args(&host.before);
+    command.args(ALONE).args(&host.before);
     command.arg(env!("CARGO_BIN_EXE_sixgate")).args(["doctor", "--json", "--config", "sixgate.toml"]);
     command.current_dir(host.dir.path());
     command
@@ -55,7 +55,7 @@ fn privileged(host: &Host) -> std::process::Command {
 fn a_container_without_the_addresses_is_told_as_one() {
     let mut host = Host::up();
     let mark = "mount -t tmpfs none /run && touch /run/.containerenv && exec \"$0\" \"$@\"";
-    host.before = ["--", "sh", "-c", mark].map(str::to_owned).to_vec();
+    host.before = ["sh", "-c", mark].map(str::to_owned).to_vec();
     let said = host.run(&mut privileged(&host));
     assert_eq!(said.result("container"), "ok", "{}", said.short());
     host.ip("-6 route del local 2001:db8:a1::/64 dev lo");

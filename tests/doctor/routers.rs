@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use super::{Host, Said, has};
+use super::{ALONE, Host, Said, has};
 use crate::support::net::Ns;
 use crate::support::wait_until;
 
@@ -27,8 +27,10 @@ fn beside_ndppd(host: &Host, more: &[&str]) -> Said {
     let dir = host.dir.path().display();
     let script = format!("ndppd -c {dir}/etc/ndppd.conf >{dir}/ndppd.log 2>&1 & exec \"$0\" \"$@\"");
     let mut command: Command = host.net.command(Ns::Gateway, "unshare");
-    command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
-    command.args(["sh", "-c", &script]).env("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin");
+    command
+        .args(ALONE)
+        .args(["sh", "-c", &script])
+        .env("PATH", "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin");
     command.arg(env!("CARGO_BIN_EXE_sixgate")).args(["doctor", "--json", "--config", "sixgate.toml"]).args(more);
     host.run(command.current_dir(host.dir.path()).stdin(Stdio::null()))
 }
@@ -40,7 +42,8 @@ fn ndppd_with_the_file_of_the_advice_answers_for_a_whole_prefix() {
     on_link(&host);
     let many: Vec<_> = (1..=20).map(|n| format!("--address=2001:db8:a1::{n:x}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
-    let finding = host.examine_with(&many).finding("neighbours_unanswered").unwrap();
+    let before = host.examine_with(&many);
+    let finding = before.finding("neighbours_unanswered").unwrap_or_else(|| panic!("{}", before.short()));
     let commands = finding["commands"].as_array().unwrap();
     let writes =
         commands.iter().filter_map(|command| command.as_str()).find(|command| command.contains("/etc/ndppd.conf"));
