@@ -134,7 +134,7 @@ impl Arguments {
         let mut arguments = Self::parse();
         if arguments.quick {
             arguments.accounts = vec![1, 100];
-            (arguments.rounds, arguments.seconds, arguments.time_waits) = (1, 0.5, 2000);
+            (arguments.rounds, arguments.seconds, arguments.time_waits) = (1, 0.2, 2000);
         }
         arguments.accounts.sort_unstable();
         arguments.accounts.dedup();

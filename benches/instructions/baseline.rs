@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const FILE: &str = "benches/instructions/baseline.toml";
 const HEADER: &str = "\
 # Instructions of one operation each, made by:
-#     cargo bench --config benches/instructions/profile.toml --profile dev --bench instructions -- --save
+#     cargo bench --profile dev --features redb --bench instructions -- --save
 # A commit that raises one of them by more than 5 % has a line `Instructions: <why>` in its message.
 ";
 /// How the reason begins.

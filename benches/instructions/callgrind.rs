@@ -3,8 +3,11 @@
 //! Counting is on only inside [`cases::counted_by_callgrind`] and on the thread that is in it, so neither the making of
 //! a store nor its threads are counted.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 
 use crate::cases::TIMES;
 
@@ -13,8 +16,25 @@ const WITHIN: &str = "600";
 /// What `timeout` ends with when the time is over.
 const NOT_OVER: i32 = 124;
 
+/// Instructions of one operation of each case, one case at a time on each core.
+pub(crate) fn count_all(names: impl Iterator<Item = &'static str> + Send) -> BTreeMap<String, u64> {
+    let (names, counts) = (Mutex::new(names), Mutex::new(BTreeMap::new()));
+    let next = || names.lock().expect("no other count panicked").next();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(name) = next() {
+                    let count = count(name);
+                    counts.lock().expect("no other count panicked").insert(name.to_owned(), count);
+                }
+            });
+        }
+    });
+    counts.into_inner().expect("no count panicked")
+}
+
 /// Instructions of one operation, rounded.
-pub(crate) fn count(case: &str) -> u64 {
+fn count(case: &str) -> u64 {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let out = dir.path().join("callgrind.out");
     let own = std::env::current_exe().expect("the path of this program");
