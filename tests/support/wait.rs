@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 /// How long to wait at least before a condition is looked at again.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// How long to wait at most.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(4);
 
 /// How long to wait after a look that took this long, when `waited` is how long it all has taken. What is looked at may
 /// be a page that takes the gateway 50 ms, and a test that waits minutes for a login would keep a core busy with it: so a
-/// fifth of the time is spent on looking at most, and little of a long wait.
+/// tenth of the time is spent on looking at most, and little of a long wait.
 fn pause(took: Duration, waited: Duration) -> Duration {
-    (4 * took).max(waited / 40).clamp(INTERVAL, LONGEST)
+    (9 * took).max(waited / 10).clamp(INTERVAL, LONGEST)
 }
 
 /// Wait until `condition` holds; panic, naming `what`, if it does not within `limit`.
