@@ -297,7 +297,7 @@ impl Proxy {
     /// HTTP/1 inside a tunnel.
     async fn inside<IO>(&self, mut listener: ListenerContext, place: &ConnectionPermit, tunnel: &TunnelContext, io: IO)
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         place.is_idle();
         // No tunnel inside a tunnel: a CONNECT in here is refused as a method.

@@ -45,6 +45,7 @@ pub(super) use limits::StreamLimits;
 pub(super) use liveness::Patience;
 pub(super) use login::Login;
 pub(super) use opened::Relay;
+use relay::CallerSide;
 pub(super) use relay::Terms;
 pub(super) use reopen::{Admitted, By, PLACE_WITHIN, Reopener, retry_after};
 pub(super) use share::{FeedId, Seat, SharedFeeds};
@@ -60,7 +61,11 @@ pub(super) enum Accepted {
 
 impl Accepted {
     /// Pass frames on until the socket ends, and tell of its end.
-    pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, caller: IO, until: &TunnelLifetime) {
+    pub(super) async fn run<IO>(self, caller: IO, until: &TunnelLifetime)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let caller: Box<dyn CallerSide> = Box::new(caller);
         match self {
             Self::Alone(relay) => relay.run(caller, until).await,
             Self::Shared(seat, owner, reporter) => seat.run(caller, &owner, &reporter, until).await,

@@ -1,12 +1,11 @@
 //! A socket of the broker's that is open: until it ends it passes frames to and from its caller, and then it is told of.
 
 use http::Response;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::again::{Again, Reopened};
 use super::limits::StreamPlace;
 use super::liveness::Patience;
-use super::relay::{self, Terms};
+use super::relay::{self, CallerSide, Terms};
 use super::reopen::Reopener;
 use crate::dispatch::reply::{Body, Code, Problem};
 use crate::domain::Outcome;
@@ -69,7 +68,7 @@ impl Relay {
     }
 
     /// Pass frames on until the socket ends, and tell of its end.
-    pub(super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(self, caller: IO, until: &TunnelLifetime) {
+    pub(super) async fn run(self, caller: Box<dyn CallerSide>, until: &TunnelLifetime) {
         let Self { upstream, terms, owner, reporter, place, mut again } = self;
         let counters = place.metrics().counters_of(owner.kind, reporter.streams());
         let open = reporter.opened(&owner);

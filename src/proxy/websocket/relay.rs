@@ -49,6 +49,12 @@ impl Terms {
     }
 }
 
+/// A caller's side of a WebSocket, whatever it came by. Behind a pointer, or the program would have a copy of all that
+/// passes frames on for each kind of connection.
+pub(super) trait CallerSide: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send> CallerSide for IO {}
+
 /// Both sides of a socket, and what is known of it.
 pub(super) struct Conversation<C, B> {
     caller: C,

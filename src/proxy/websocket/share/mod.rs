@@ -17,11 +17,11 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, duplex};
+use tokio::io::{DuplexStream, duplex};
 use tokio::sync::OwnedMutexGuard;
 
 use super::opened::Relay;
-use super::relay::{self, Terms};
+use super::relay::{self, CallerSide, Terms};
 use super::reopen::Reopener;
 use crate::broker::dhan::streams::StreamKind;
 use crate::domain::tasks::Tasks;
@@ -146,7 +146,7 @@ impl Shared {
         let (callers, ours) = duplex(PIPE);
         let served = Arc::clone(shared);
         shared.tasks.spawn(async move { ends::serve_socket(&served.fanout, wanted, ours).await });
-        shared.tasks.spawn(async move { Box::pin(socket.run(callers, &until)).await });
+        shared.tasks.spawn(async move { Box::pin(socket.run(Box::new(callers), &until)).await });
     }
 
     /// Open another of the broker's sockets; what is to be said there is kept meanwhile.
@@ -179,9 +179,9 @@ impl Shared {
 impl Seat {
     /// Pass frames on until the caller's socket ends, and tell of its end. The broker's sockets are told of by
     /// themselves.
-    pub(in super::super) async fn run<IO: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) async fn run(
         self,
-        caller: IO,
+        caller: Box<dyn CallerSide>,
         owner: &StreamOwner,
         reporter: &StreamReporter,
         until: &TunnelLifetime,
