@@ -17,16 +17,17 @@ const MOST_SERVERS: usize = 8;
 /// Nobody's name servers, or names, fill more than this.
 const LONGEST_FILE: u64 = 1024 * 1024;
 
-/// Where the two files are.
+/// Where the two files are, and the port of the servers in the first, which has none.
 #[derive(Clone, Debug)]
 pub(in crate::egress) struct Files {
     pub resolv_conf: PathBuf,
     pub hosts: PathBuf,
+    pub port: u16,
 }
 
 impl Default for Files {
     fn default() -> Self {
-        Self { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into() }
+        Self { resolv_conf: "/etc/resolv.conf".into(), hosts: "/etc/hosts".into(), port: PORT }
     }
 }
 
@@ -70,7 +71,7 @@ impl Servers {
             Err(err) => return Self::nowhere(format!("{} cannot be read ({err})", path.display())),
         };
         let mut list: Vec<SocketAddr> = Vec::new();
-        for server in text.lines().filter_map(server) {
+        for server in text.lines().filter_map(|line| server(line, files.port)) {
             if !list.contains(&server) && list.len() < MOST_SERVERS {
                 list.push(server);
             }
@@ -101,15 +102,15 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 /// `nameserver ADDRESS`, where a link-local one has its interface after `%`. Anything else, also half of such a
 /// line, names none.
-fn server(line: &str) -> Option<SocketAddr> {
+fn server(line: &str, port: u16) -> Option<SocketAddr> {
     let mut words = line.split_ascii_whitespace();
     let address = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
     if let Ok(ip) = address.parse::<IpAddr>() {
-        return Some(SocketAddr::new(ip, PORT));
+        return Some(SocketAddr::new(ip, port));
     }
     let (ip, interface) = address.split_once('%')?;
     let index = interface.parse().or_else(|_| nix::net::if_::if_nametoindex(interface)).ok()?;
-    Some(SocketAddrV6::new(ip.parse().ok()?, PORT, 0, index).into())
+    Some(SocketAddrV6::new(ip.parse().ok()?, port, 0, index).into())
 }
 
 /// What the hosts file says of `host`: its addresses of this family, but for those that the guard forbids. An entry that leads
@@ -143,7 +144,7 @@ mod tests {
 
     fn files(resolv_conf: &str, hosts: &str) -> (tempfile::TempDir, Files) {
         let dir = tempfile::tempdir().unwrap();
-        let files = Files { resolv_conf: dir.path().join("resolv.conf"), hosts: dir.path().join("hosts") };
+        let files = Files { resolv_conf: dir.path().join("resolv.conf"), hosts: dir.path().join("hosts"), port: PORT };
         std::fs::write(&files.resolv_conf, resolv_conf).unwrap();
         std::fs::write(&files.hosts, hosts).unwrap();
         (dir, files)

@@ -39,7 +39,7 @@ async fn silent() -> (SocketAddr, tokio::net::UdpSocket) {
 }
 
 fn names(servers: &[SocketAddr]) -> Arc<Names> {
-    let files = Files { resolv_conf: PathBuf::from("/nowhere"), hosts: PathBuf::from("/nowhere") };
+    let files = Files { resolv_conf: PathBuf::from("/nowhere"), hosts: PathBuf::from("/nowhere"), ..Files::default() };
     Names::with_files(files, servers, Tasks::default())
 }
 
@@ -288,13 +288,14 @@ async fn a_deadline_that_ends_in_the_lookup_says_so() {
 /// The file that says whom to ask is missing at first, then half written, then there, then another by a rename.
 #[tokio::test]
 async fn resolv_conf_is_read_anew_however_it_is_replaced() {
-    // The file has no ports: the servers are on addresses of their own at the port of DNS.
-    let serve = async |at: &str, says| NameServer::start(SocketAddr::new(at.parse().unwrap(), 53), says).await;
-    let a = serve("127.53.1.1", Says::address(good())).await;
-    let b = serve("127.53.1.2", Says::address(ip("4000::2"))).await;
+    // The file has no ports: the servers are on addresses of their own, at one port. That of DNS takes root.
+    let serve = async |at: &str, port, says| NameServer::start(SocketAddr::new(at.parse().unwrap(), port), says).await;
+    let a = serve("127.53.1.1", 0, Says::address(good())).await;
+    let port = a.at().port();
+    let b = serve("127.53.1.2", port, Says::address(ip("4000::2"))).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("resolv.conf");
-    let files = Files { resolv_conf: file.clone(), hosts: PathBuf::from("/nowhere") };
+    let files = Files { resolv_conf: file.clone(), hosts: PathBuf::from("/nowhere"), port };
     let names = Names::with_files(files, &[], Tasks::default());
     let err = look(&names).await.unwrap_err();
     let text = err.to_string();
