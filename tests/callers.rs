@@ -251,8 +251,9 @@ fn axios_trades_with_what_the_page_says() {
 /// What no package has to be added for.
 #[test]
 fn node_24_trades_with_what_the_page_says() {
+    let node = node::newest();
     for page in [Page::open(), Page::with_key()] {
-        assert_orders(&page.with_programs(node::newest().parent().unwrap()).run("node_env_proxy.sh"), 1);
+        assert_orders(&page.with_programs(node.parent().unwrap()).run("node_env_proxy.sh"), 1);
     }
 }
 

@@ -219,6 +219,7 @@ impl Host {
         let text = config(&format!("user_timeout = \"1s\"\nname_servers = [\"{resolver}\"]\n{orders}"))
             .replace("warm = 0", "warm = 0\ndwell = \"1s\"");
         let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+        net::become_root();
         // Its state is on a disk of its own, in a mount namespace that ends with this test.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
         run(Command::new("mount").args(["--make-rprivate", "/"]));

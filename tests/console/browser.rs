@@ -11,13 +11,19 @@ use serde_json::{Value, json};
 use sixgate::sandbox::{Action, Fault, LoginRules};
 
 use super::trouble::{SECRET, WRONG_TOTP, order};
-use super::with_broker::{account, world};
+use super::with_broker::{self, account};
 use crate::support::net::{self, Ns};
 use crate::support::node;
 use crate::support::wait::wait_until;
 use crate::support::world::{PIN, TOTP, World, automatic};
 
 const CONSOLE: &str = "http://sixgate.localhost:8081";
+
+/// Where the browser's programs can be fetched from there still.
+fn world() -> World {
+    node::modules();
+    with_broker::world()
+}
 
 fn shots() -> PathBuf {
     let shots = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");

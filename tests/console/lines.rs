@@ -70,6 +70,7 @@ fn what_is_shown_for_a_new_key_works_when_it_is_pasted() {
     ] {
         need(program, package);
     }
+    let modules = node::modules();
     for (page, has_key) in [(Page::open(), false), (Page::with_key(), true)] {
         let admin = page.printed("admin API").strip_prefix("http://").unwrap().parse().unwrap();
         let token = fs::read_to_string(page.folder.path().join("state/admin.token")).unwrap();
@@ -91,7 +92,7 @@ fn what_is_shown_for_a_new_key_works_when_it_is_pasted() {
         // Not where the gateway was started, nor where its state is.
         let folder = page.folder.path().join("reader");
         fs::create_dir(&folder).unwrap();
-        symlink(node::modules(), folder.join("node_modules")).unwrap();
+        symlink(&modules, folder.join("node_modules")).unwrap();
         for ((language, blocks), (_, program)) in shown.iter().zip(LANGUAGES) {
             let program = program.map(|program| put_program(&folder, program)).unwrap_or_default();
             // What is no line of a shell is a part of the program, which has it already.

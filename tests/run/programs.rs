@@ -15,8 +15,9 @@ const API: &str = "https://api.dhan.co/v2";
 
 fn demo_with_packages() -> Demo {
     need("node", "nodejs");
+    let modules = node::modules();
     let demo = Demo::start(true);
-    symlink(node::modules(), demo.folder.path().join("tests/clients/node_modules")).unwrap();
+    symlink(modules, demo.folder.path().join("tests/clients/node_modules")).unwrap();
     demo
 }
 
@@ -34,8 +35,8 @@ fn axios_trades_by_its_environment_and_isolated() {
 /// `NODE_USE_ENV_PROXY` is set for those that know it.
 #[test]
 fn node_24_trades_by_its_environment_and_isolated() {
-    let demo = Demo::start(true);
     let node = node::newest().into_os_string().into_string().unwrap();
+    let demo = Demo::start(true);
     for options in [BY_ENVIRONMENT, ISOLATED] {
         assert_orders(&demo.values(options, &[&node, "tests/clients/node_env_proxy.mjs"]), 1);
     }

@@ -11,6 +11,7 @@
 //!   taken down by the next [`Net::up`] of anybody.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -18,8 +19,8 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -313,10 +314,23 @@ fn try_script(name: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{name} {} ended with {}: {said}", arguments.join(" "), output.status))
 }
 
+/// Is this test where nothing outside can be reached, or would it be if it were not root's?
+static IS_AWAY: AtomicBool = AtomicBool::new(false);
+
+/// For what tests fetch from outside. Panics when a test first asks for it after [`Net::up`] or [`Place::alone`]: as root,
+/// or where it has been fetched before, it could be had there even so, and on a new machine it could not.
+#[track_caller]
+pub(crate) fn is_asked_for_in_time(what: &str) {
+    static ASKED_FOR: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let is_first = ASKED_FOR.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned());
+    assert!(!is_first || !IS_AWAY.load(Ordering::Relaxed), "{what} must be asked for before Net::up and Place::alone");
+}
+
 /// Network namespaces take root. Anybody else runs this very test again as pretend root, in user, mount and
 /// network namespaces of its own, and ends with its result. The outside is not reachable from there: what a test
 /// fetches it has to fetch before.
-fn become_root() {
+pub(crate) fn become_root() {
+    IS_AWAY.store(true, Ordering::Relaxed);
     if nix::unistd::geteuid().is_root() {
         return;
     }

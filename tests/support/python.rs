@@ -11,16 +11,21 @@ use std::process::Command;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+use super::net::is_asked_for_in_time;
+
 /// The path of that Python's interpreter. Panics with pip's words if it cannot be made.
 ///
-/// To be called before `Net::up`: the first call of all fetches packages, and `Net::up` may start the test again where
-/// nothing outside can be reached.
+/// To be called before `Net::up`, or it panics: the first call of all fetches packages, and `Net::up` may start the test
+/// again where nothing outside can be reached.
+#[track_caller]
 pub(crate) fn python() -> PathBuf {
     python_of("requirements.txt")
 }
 
 /// The same with what another file of `tests/clients/` asks for.
+#[track_caller]
 pub(crate) fn python_of(file: &str) -> PathBuf {
+    is_asked_for_in_time(file);
     let requirements = client(file);
     let text = fs::read(&requirements).unwrap_or_else(|err| panic!("cannot read tests/clients/{file}: {err}"));
     let hash = HEXLOWER.encode(&Sha256::digest(&text));
