@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::thread;
 
+use crate::support::Place;
 use crate::support::python::{client, python};
 
 /// A test against some other version of the SDK than the one that traders install says nothing about theirs.
@@ -23,6 +24,14 @@ fn whoever_asks_at_the_same_time_gets_the_same_complete_one() {
     let answers: Vec<_> = asked.into_iter().map(|thread| thread.join().expect("no panic")).collect();
 
     assert!(answers.iter().all(|answer| *answer == answers[0] && answer.exists()), "{answers:?}");
+}
+
+/// Who is not root, on a machine where it was never fetched, could not have it there.
+#[test]
+#[should_panic(expected = "must be asked for before")]
+fn what_is_fetched_is_not_first_asked_for_when_the_network_was_left() {
+    Place::alone();
+    python();
 }
 
 /// With no gateway there is nobody to sign: the script has to fail and to say at which step.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::bad_disk::BadDisk;
 use crate::support::caller::{Caller, basic, request};
 use crate::support::engine::{HOST, OrderAnswer, OrderRequest};
-use crate::support::net::Ns;
+use crate::support::net::{self, Ns};
 use crate::support::wait::{wait_for, wait_until};
 use crate::support::world::{LISTENER, World, automatic, config, pins};
 use crate::support::{Gateway, Ready};
@@ -49,14 +49,12 @@ fn arrived(world: &World) -> usize {
 fn on_a_small_disk(traders: u16, size: &str, text: &str) -> World {
     let mut world = World::up_with(traders, text);
     world.gateway.terminate();
-    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-    run(Command::new("mount").args(["--make-rprivate", "/"]));
     let (state, before) = (state(&world), world.dir.path().join("before"));
     std::fs::rename(&state, &before).unwrap();
     std::fs::create_dir(&state).unwrap();
-    run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("mode=700,size={size}"), "tmpfs"]).arg(&state));
-    run(Command::new("cp").arg("-a").arg(before.join(".")).arg(&state));
+    net::own_disk(&state, &format!("mode=700,size={size}"));
+    let copied = Command::new("cp").arg("-a").arg(before.join(".")).arg(&state).status().unwrap();
+    assert!(copied.success(), "{copied}");
     world.start_again();
     world
 }

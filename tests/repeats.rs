@@ -4,12 +4,11 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::Gateway;
 use crate::support::engine::{OrderAnswer, OrderRequest};
-use crate::support::net::{Ns, Uplink};
+use crate::support::net::{self, Ns, Uplink};
 use crate::support::wait::wait_until;
 use crate::support::world::{LISTENER, World, config, pins};
 use futures_util::future::join_all;
@@ -449,14 +448,6 @@ fn of_replies_that_prove_nothing_only_a_5xx_is_passed_on() {
     assert_eq!((arrived(&world), made(&world)), (cases.len(), 0));
 }
 
-/// A disk of its own, in a mount namespace that ends with this test's thread and its children.
-fn small_disk(at: &Path) {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-    let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-    run(Command::new("mount").args(["--make-rprivate", "/"]));
-    run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(at));
-}
-
 fn fill(at: &Path) {
     let mut file = File::create(at.join("filler")).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
@@ -467,7 +458,7 @@ fn a_full_disk_refuses_orders_before_they_leave_and_keeps_what_is_in_flight() {
     let mut world = world();
     world.gateway.terminate();
     let journal = world.dir.path().join("state/journal");
-    small_disk(&journal);
+    net::own_disk(&journal, "size=3m");
     restart(&mut world);
     assert_eq!(send(&world, &OrderRequest::place(Some("before"), 100.0)).outcome, "executed");
     let waiting = send(&world, &OrderRequest::place(Some("waiting"), 100.0)).order_id();

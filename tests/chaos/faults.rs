@@ -218,15 +218,10 @@ impl Host {
                       [tokens]\nlogins_per_second = 20\n";
         let text = config(&format!("user_timeout = \"1s\"\nname_servers = [\"{resolver}\"]\n{orders}"))
             .replace("warm = 0", "warm = 0\ndwell = \"1s\"");
-        let run = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-        net::become_root();
-        // Its state is on a disk of its own, in a mount namespace that ends with this test.
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-        run(Command::new("mount").args(["--make-rprivate", "/"]));
         let world = World::up_on(0, &text, |dir| {
             let state = dir.join("state");
             std::fs::create_dir(&state).unwrap();
-            run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=700,size=256m", "tmpfs"]).arg(&state));
+            net::own_disk(&state, "mode=700,size=256m");
             world::Host {
                 clock: Some(Clock::new(dir)),
                 bad_disk: Some(BadDisk::new(dir)),

@@ -314,13 +314,26 @@ fn try_script(name: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{name} {} ended with {}: {said}", arguments.join(" "), output.status))
 }
 
+/// A disk of its own at a folder, in a mount namespace that ends with this test's thread and its children. `options` are
+/// those of tmpfs(5).
+pub(crate) fn own_disk(at: &Path, options: &str) {
+    become_root();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap_or_else(|err| panic!("cannot make a mount namespace: {err}"));
+    let mount = |arguments: &[&str], at: &Path| {
+        let ended = Command::new("mount").args(arguments).arg(at).status();
+        assert!(ended.as_ref().is_ok_and(ExitStatus::success), "`mount {arguments:?} {}` gave {ended:?}", at.display());
+    };
+    mount(&["--make-rprivate"], Path::new("/"));
+    mount(&["-t", "tmpfs", "-o", options, "tmpfs"], at);
+}
+
 /// Is this test where nothing outside can be reached, or would it be if it were not root's?
 static IS_AWAY: AtomicBool = AtomicBool::new(false);
 
 /// For what tests fetch from outside. Panics when a test first asks for it after [`Net::up`] or [`Place::alone`]: as root,
 /// or where it has been fetched before, it could be had there even so, and on a new machine it could not.
 #[track_caller]
-pub(crate) fn is_asked_for_in_time(what: &str) {
+pub(crate) fn assert_asked_for_in_time(what: &str) {
     static ASKED_FOR: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let is_first = ASKED_FOR.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned());
     assert!(!is_first || !IS_AWAY.load(Ordering::Relaxed), "{what} must be asked for before Net::up and Place::alone");
@@ -329,7 +342,7 @@ pub(crate) fn is_asked_for_in_time(what: &str) {
 /// Network namespaces take root. Anybody else runs this very test again as pretend root, in user, mount and
 /// network namespaces of its own, and ends with its result. The outside is not reachable from there: what a test
 /// fetches it has to fetch before.
-pub(crate) fn become_root() {
+fn become_root() {
     IS_AWAY.store(true, Ordering::Relaxed);
     if nix::unistd::geteuid().is_root() {
         return;

@@ -9,7 +9,7 @@ use std::process::Command;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::net::is_asked_for_in_time;
+use super::net::assert_asked_for_in_time;
 use super::python::client;
 
 /// A Node of version 24 or later, which the tests' machine need not have: `NODE_USE_ENV_PROXY` came with it. Panics where
@@ -36,7 +36,7 @@ fn major(program: &Path) -> Option<u32> {
 /// for it after `Net::up`.
 #[track_caller]
 pub(crate) fn modules() -> PathBuf {
-    is_asked_for_in_time("package-lock.json");
+    assert_asked_for_in_time("package-lock.json");
     let lock_text = fs::read(client("package-lock.json")).expect("read tests/clients/package-lock.json");
     let hash = HEXLOWER.encode(&Sha256::digest(&lock_text));
     let name = format!("node-{}", hash.get(..16).expect("a SHA-256 has 64 digits"));

@@ -11,7 +11,7 @@ use std::process::Command;
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::net::is_asked_for_in_time;
+use super::net::assert_asked_for_in_time;
 
 /// The path of that Python's interpreter. Panics with pip's words if it cannot be made.
 ///
@@ -25,7 +25,7 @@ pub(crate) fn python() -> PathBuf {
 /// The same with what another file of `tests/clients/` asks for.
 #[track_caller]
 pub(crate) fn python_of(file: &str) -> PathBuf {
-    is_asked_for_in_time(file);
+    assert_asked_for_in_time(file);
     let requirements = client(file);
     let text = fs::read(&requirements).unwrap_or_else(|err| panic!("cannot read tests/clients/{file}: {err}"));
     let hash = HEXLOWER.encode(&Sha256::digest(&text));
