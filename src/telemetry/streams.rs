@@ -95,7 +95,7 @@ impl StreamMetrics {
         registry.register("streams", "WebSockets that are open", self.open.clone());
         registry.register("stream_messages", "Messages that WebSockets passed on", self.messages.clone());
         registry.register("stream_bytes", "Bytes of the frames of WebSockets", self.bytes.clone());
-        let help = "Messages of callers that were dropped: no login of order updates, or without a broker to hear them";
+        let help = "Messages of callers that were dropped: no login of order updates, no request of a shared feed, or without a broker to hear them";
         registry.register("stream_messages_dropped", help, self.dropped.clone());
         let help = "WebSockets that were refused before their handshake was sent, because of the broker's limits";
         registry.register("streams_refused", help, self.refused.clone());
@@ -146,7 +146,12 @@ impl StreamMetrics {
     /// One has ended.
     pub fn ended(&self, kind: &'static str, end: &StreamEnd) {
         self.ended.get_or_create(&ReasonLabels { kind, reason: end.why }).inc();
-        self.dropped.get_or_create(&KindLabels { kind }).inc_by(end.dropped);
+        self.dropped(kind, end.dropped);
+    }
+
+    /// So many messages of a caller's were not passed on.
+    pub fn dropped(&self, kind: &'static str, messages: u64) {
+        self.dropped.get_or_create(&KindLabels { kind }).inc_by(messages);
     }
 }
 

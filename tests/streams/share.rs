@@ -130,6 +130,10 @@ fn another_mode_takes_another_socket_and_is_heard_by_its_callers_alone() {
             ticks(&mut quote, 4).await;
             ticks(&mut full, 8).await;
         }
+        // What asks for nothing is dropped and counted.
+        for _ in 0..3 {
+            quote.say(1, b"are you there?").await;
+        }
         // What nobody knows is refused, and not passed on to all.
         quote.say(1, br#"{"RequestCode":99}"#).await;
         let (code, words) = quote.close().await;
@@ -138,6 +142,8 @@ fn another_mode_takes_another_socket_and_is_heard_by_its_callers_alone() {
         ticker
     });
     wait_until("the sockets of the other modes to be gone", LIMIT, || feeds(&world, a1) == 1);
+    let dropped = || world.gateway.metric("sixgate_stream_messages_dropped_total{kind=\"feed\"}");
+    wait_until("what was dropped to be counted", LIMIT, || dropped() == Some(3.0));
     callers.run(each_ticks(vec![ticker]));
     // Order updates are not shared.
     let updates = callers.run(async {

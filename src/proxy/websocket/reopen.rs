@@ -142,6 +142,11 @@ impl Reopener {
         self.owner = owner.clone();
     }
 
+    /// The limits of all sockets.
+    pub(super) const fn limits(&self) -> &Arc<StreamLimits> {
+        &self.limits
+    }
+
     /// For another socket of the same.
     pub(super) fn sibling(&self) -> Self {
         Self {

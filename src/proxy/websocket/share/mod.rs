@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, Weak};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::OwnedMutexGuard;
 
+use super::limits::StreamLimits;
 use super::opened::Relay;
 use super::relay::{self, CallerSide, Terms};
 use super::reopen::Reopener;
@@ -68,6 +69,7 @@ struct Shared {
     fanout: Fanout,
     /// Opens the next one.
     reopener: Mutex<Reopener>,
+    limits: Arc<StreamLimits>,
     tasks: Tasks,
 }
 
@@ -81,6 +83,7 @@ impl std::fmt::Debug for Shared {
 pub(in super::super) struct Seat {
     pipe: DuplexStream,
     known: Arc<Known>,
+    limits: Arc<StreamLimits>,
 }
 
 impl SharedFeeds {
@@ -117,8 +120,8 @@ impl Entrance {
     ) -> Result<Seat, Box<Relay>> {
         let Some(again) = &socket.again else { return Err(Box::new(socket)) };
         let (fanout, first, place) = Fanout::new();
-        let reopener = Mutex::new(again.sibling());
-        let shared = Arc::new(Shared { fanout, reopener, tasks: tasks.clone() });
+        let (reopener, limits) = (Mutex::new(again.sibling()), Arc::clone(again.limits()));
+        let shared = Arc::new(Shared { fanout, reopener, limits, tasks: tasks.clone() });
         let seat = Shared::seat(&shared, place);
         *self.0 = Arc::downgrade(&shared);
         Shared::run(&shared, first, socket, until);
@@ -138,7 +141,7 @@ impl Shared {
             let open = |wanted| Self::open_another(&served, wanted);
             ends::serve_caller(&served.fanout, place, ours, open).await;
         });
-        Seat { pipe: callers, known }
+        Seat { pipe: callers, known, limits: Arc::clone(&shared.limits) }
     }
 
     /// Serve one of the broker's sockets.
@@ -187,7 +190,7 @@ impl Seat {
         until: &TunnelLifetime,
     ) {
         let sharing = reporter.joined(owner);
-        let Self { pipe, known } = self;
+        let Self { pipe, known, limits } = self;
         let counters = Arc::new(StreamCounters::default());
         let mut end = relay::converse(caller, pipe, Terms::shared(StreamKind::Feed), counters, until, None).await;
         if let Some((why, words)) = known.closed.get().filter(|(why, _)| *why != Closed::ByCaller) {
@@ -195,6 +198,7 @@ impl Seat {
         }
         end.dropped += known.dropped.load(Ordering::Relaxed);
         drop(sharing);
+        limits.metrics().dropped(owner.kind, end.dropped);
         reporter.left(owner, &end);
         end.log(owner);
     }
