@@ -173,3 +173,18 @@ fn a_client_id_does_not_change_under_a_login() {
     assert_eq!((status, &answer["code"], &answer["field"]), (409, &json!("taken"), &json!("client_id")), "{answer}");
     becomes(&world, "a1", "live");
 }
+
+/// Whoever changes it is not kept waiting for a login that hangs, and the change is not made behind it.
+#[test]
+fn a_login_that_takes_longer_than_ten_seconds_is_told_to_whoever_changes_the_client_id() {
+    let mut world = world();
+    world.broker.add_account(World::broker_account(1));
+    world.broker.fault(Fault::new(Action::Slow { ms: 13_000 }).on("POST", "/app/generateAccessToken"));
+    world.add(1, &automatic());
+    let arrives = || world.broker.seen().iter().any(|seen| seen.path_and_query.starts_with("/app/generateAccessToken"));
+    wait_until("the login to arrive", LIMIT, arrives);
+    let (status, answer) = world.gateway.admin().patch("/v1/accounts/a1", &json!({ "client_id": "1000000077" }));
+    assert_eq!((status, &answer["code"]), (409, &json!("busy")), "{answer}");
+    assert_eq!(world.gateway.admin().get("/v1/accounts/a1").1["client_id"], "1000000001");
+    becomes(&world, "a1", "live");
+}
