@@ -1,12 +1,13 @@
 //! `sixgate check`.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::app::refused_by_state;
 use crate::config::{self, Config, Problems};
 use crate::domain::chain;
-use crate::net::bind::may_accept_for_others;
+use crate::net::bind::{may_accept_for_others, may_send_from};
 use crate::orders::limits::Rules;
 
 /// Check a configuration file, and whether it fits the state that is there. Exit code 2 if it
@@ -65,6 +66,16 @@ fn with_what_it_names(mut config: Config, arguments: &CheckArguments) -> Result<
              process has not ({err}); if you use TPROXY, give the gateway that (systemd: \
              AmbientCapabilities=CAP_NET_ADMIN). REDIRECT, DNS and /etc/hosts need nothing"
         ));
+    }
+    for (host, ipv4) in &config.egress.ipv4_hosts {
+        if may_send_from(ipv4.source).is_err_and(|err| err.kind() == ErrorKind::AddrNotAvailable) {
+            config.warnings.push(format!(
+                "egress.ipv4_hosts.\"{host}\": {source} is not an address of the host that this was checked on, and what \
+                 leaves for {host} leaves from it. If the gateway runs here, name one that an interface has \
+                 (ip -4 addr show)",
+                source = ipv4.source
+            ));
+        }
     }
     if problems.is_empty() { Ok(config) } else { Err(problems) }
 }

@@ -1,5 +1,6 @@
 //! Listening sockets: bound so that what they accept needs no further setting.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -43,6 +44,16 @@ pub(crate) fn accept_for_others(socket: &TcpListener) -> std::io::Result<()> {
 pub(crate) fn may_accept_for_others() -> std::io::Result<()> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_ip_transparent_v4(true)
+}
+
+/// Does the kernel let this process send from an address, as an interface or a local route of this host has it? Asked of a
+/// socket that goes at once and sends nothing.
+///
+/// # Errors
+/// `EADDRNOTAVAIL` where this host has it not, in this network namespace.
+pub(crate) fn may_send_from(source: Ipv4Addr) -> std::io::Result<()> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    socket.bind(&SocketAddrV4::new(source, 0).into())
 }
 
 /// A unix socket that only those `mode` allows can connect to. The file of a

@@ -82,6 +82,29 @@ fn check_says_what_a_transparent_listener_lacks() {
     }
 }
 
+/// The file may be meant for another host, so it can be used; feeds that reach nobody are found one by one.
+#[test]
+fn check_says_that_this_host_has_no_such_ipv4_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let shell = Shell::new(dir.path(), None);
+    let check = |source: &str| {
+        let hosts = format!("[egress.ipv4_hosts]\n\"api-feed.dhan.co\" = \"{source}\"\n");
+        let listener = "[[listener]]\naddress = \"127.0.0.1:8080\"\naccount = \"alpha\"\n";
+        shell.file("gate.toml", &format!("[state]\npath = \"state\"\n{listener}{hosts}"));
+        let answer = shell.run(&["check", "--config", "gate.toml", "--json"]).ends(0).json();
+        assert_eq!(answer["ok"], true, "{answer}");
+        answer["warnings"].to_string()
+    };
+    let said = check("192.0.2.77");
+    for words in
+        ["egress.ipv4_hosts", "api-feed.dhan.co", "192.0.2.77 is not an address of the host", "ip -4 addr show"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let said = check("127.0.0.1");
+    assert!(!said.contains("ipv4_hosts"), "{said}");
+}
+
 /// An address that is registered by mistake is there for a week.
 #[test]
 fn register_asks_first_and_is_done_only_when_meant() {
