@@ -31,6 +31,8 @@ pub const LONGEST: usize = 256;
 /// Characters that an access token may have, as many as fit in its record. The broker's have about 300.
 pub const LONGEST_TOKEN: usize = 3500;
 
+const NO_SECRET: &str = "there is no secret in it, only what stands around one";
+
 /// Is there nothing to be seen?
 pub fn is_empty(text: &str) -> bool {
     text.chars().all(is_blank)
@@ -46,7 +48,7 @@ pub fn read(kind: Kind, text: &str) -> Result<Secret, Invalid> {
     }
     let bare = around::without(kind, text);
     if bare.is_empty() {
-        return Err(Invalid::new("there is no secret in it, only what stands around one"));
+        return Err(Invalid::new(NO_SECRET));
     }
     let secret = match kind {
         Kind::Login(LoginSecret::Pin) => pin(bare)?,
@@ -66,6 +68,7 @@ pub fn read(kind: Kind, text: &str) -> Result<Secret, Invalid> {
     };
     let longest = if kind == Kind::AccessToken { LONGEST_TOKEN } else { LONGEST };
     match secret.chars().count() {
+        0 => Err(Invalid::new(NO_SECRET)),
         length if length > longest => Err(Invalid::because(format!(
             "it has {length} characters, which is more than the {longest} of any such secret"
         ))),
@@ -99,6 +102,7 @@ fn pin(text: &str) -> Result<Zeroizing<String>, Invalid> {
 fn phone(text: &str) -> Result<Zeroizing<String>, Invalid> {
     let phone = kept(text, |c| !is_blank(c) && !is_dash(c) && !matches!(c, '(' | ')' | '.' | '/'));
     match strange(&phone, |c| c.is_ascii_digit() || c == '+') {
+        None if phone.chars().all(|c| c == '+') => Err(Invalid::new("a phone number has digits, and this has none")),
         None => Ok(phone),
         Some(class) => Err(Invalid::because(format!("a phone number has digits and +, and this has {class} in it"))),
     }

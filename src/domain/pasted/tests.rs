@@ -183,6 +183,10 @@ fn keys_of_the_broker_s_are_read_with_whatever_stands_around_and_between() {
         assert_eq!(is(PHONE, given), "+919876543210", "{given:?}");
     }
     assert!(refused(PHONE, "98765 ask me").contains("a letter"));
+    // It was taken as a number of no digits.
+    for given in ["-", "()", "./", "+", "tel:+"] {
+        assert!(refused(PHONE, given).contains("this has none"), "{given:?}");
+    }
 }
 
 proptest! {
