@@ -25,6 +25,7 @@ use crate::store::records::{ClientIdRecord, ClientKeyRecord, CredentialsRecord, 
 use crate::store::records::{HaltRecord, LoginRecord};
 use crate::tokens::LiveToken;
 use crate::tokens::keeper::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
+use crate::tokens::lifecycle::{MarketCalendar, NeverOpen};
 
 const POOL: (&str, &str) = ("2001:db8:a1::/64", "2001:db8:a2::/64");
 
@@ -67,6 +68,10 @@ struct NoBroker;
 impl TokenBroker for NoBroker {
     fn call(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
         Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent(String::new()) } })
+    }
+
+    fn calendar(&self) -> &dyn MarketCalendar {
+        &NeverOpen
     }
 }
 

@@ -9,6 +9,8 @@ use super::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
 use crate::domain::ClientId;
 use crate::legs::Legs;
 use crate::tokens::client::{Answered, BrokerClient, Called, TokenProfile};
+use crate::tokens::lifecycle::MarketCalendar;
+use crate::tokens::market::Exchanges;
 
 impl TokenBroker for BrokerClient {
     fn call(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
@@ -37,6 +39,10 @@ impl TokenBroker for BrokerClient {
             }
         }
         .boxed()
+    }
+
+    fn calendar(&self) -> &dyn MarketCalendar {
+        &Exchanges
     }
 }
 

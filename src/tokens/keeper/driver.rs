@@ -31,7 +31,6 @@ use crate::tokens::lifecycle::{
     Action, Budget, By, CheckOutcome, Event, Lifecycle, State, Strategy, TokenSource, Trouble,
 };
 use crate::tokens::live::facts;
-use crate::tokens::market::Exchanges;
 use crate::tokens::status::TokenStatus;
 
 /// How soon what could not be written is tried again.
@@ -266,7 +265,7 @@ impl Driver {
         self.epoch = steady::epoch();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let actions = self.machine.handle(event, steady::now(), &Exchanges);
+            let actions = self.machine.handle(event, steady::now(), self.shared.broker.calendar());
             self.wake = None;
             let mut recorded = true;
             for action in actions {

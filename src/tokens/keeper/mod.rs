@@ -33,7 +33,7 @@ use mailbox::Mailbox;
 use request::KeeperRequest;
 
 use super::cell::{Doubt, KeepsToken, TokenCell};
-use super::lifecycle::{Budget, By, CheckOutcome, LoginMethods, Refusal, TokenFacts, Trouble};
+use super::lifecycle::{Budget, By, CheckOutcome, LoginMethods, MarketCalendar, Refusal, TokenFacts, Trouble};
 use super::live::LiveToken;
 use crate::domain::tasks::Tasks;
 use crate::domain::{AccountName, ClientId, Secret, lock, steady};
@@ -54,6 +54,10 @@ const SKEW_WARNED: SignedDuration = SignedDuration::from_secs(2);
 pub trait TokenBroker: Send + Sync {
     /// Calls the broker, from one of the account's addresses.
     fn call(&self, legs: Arc<Legs>, client_id: ClientId, question: BrokerRequest) -> BoxFuture<'static, BrokerReply>;
+
+    /// When the exchanges behind the broker need a token. A test's broker has hours of its own, so that what a keeper
+    /// does there is the same at any hour.
+    fn calendar(&self) -> &dyn MarketCalendar;
 }
 
 /// What a keeper calls the broker for.

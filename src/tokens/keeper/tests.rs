@@ -17,7 +17,7 @@ use crate::store::Change;
 use crate::store::MasterKey;
 use crate::store::records::{AccountRecord, CredentialsRecord, TokenRecord};
 use crate::tokens::facts;
-use crate::tokens::lifecycle::{RetryAdvice, State, Why};
+use crate::tokens::lifecycle::{NeverOpen, RetryAdvice, State, Why};
 
 const CLIENT: &str = "1000000001";
 
@@ -90,6 +90,10 @@ impl TokenBroker for Handle {
             }
         }
         .boxed()
+    }
+
+    fn calendar(&self) -> &dyn MarketCalendar {
+        &NeverOpen
     }
 }
 

@@ -42,6 +42,26 @@ impl MarketCalendar for Weekdays {
     }
 }
 
+/// No day is a trading day: what is tested under it does not depend on the hour.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NeverOpen;
+
+#[cfg(test)]
+impl MarketCalendar for NeverOpen {
+    fn is_market_hours(&self, _: Timestamp) -> bool {
+        false
+    }
+
+    fn refresh_window(&self, day: Date) -> (Timestamp, Timestamp) {
+        Weekdays.refresh_window(day)
+    }
+
+    fn trading_day(&self, _: Date) -> bool {
+        false
+    }
+}
+
 /// The date in India.
 pub fn india_date(at: Timestamp) -> Date {
     india::local(at).date()
