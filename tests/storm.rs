@@ -532,8 +532,8 @@ fn story(world: &World, id: &str) {
         let entry = line.entry;
         if entry.correlation_id.as_ref().is_some_and(|word| word.as_str() == id) {
             println!(
-                "{} {:?} {:?} status {:?} recovered {:?}",
-                entry.at, entry.kind, entry.outcome, entry.status, entry.recovered
+                "{} {:?} {:?} status {:?} recovered {:?} request {:?}",
+                entry.at, entry.kind, entry.outcome, entry.status, entry.recovered, entry.request_id
             );
             requests.extend(entry.request_id.map(|word| word.as_str().to_owned()));
         }

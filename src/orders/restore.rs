@@ -67,12 +67,19 @@ struct Requests {
 }
 
 impl Requests {
-    /// `line` is what was read and when it was written at the latest.
-    fn hear(&mut self, account: AccountName, request_id: &SafeText, customer: ClientId, line: (Entry, Timestamp)) {
+    /// `customer` is whose it is, as far as that is known; `line` is what was read and when it was written at the latest.
+    fn hear(
+        &mut self,
+        account: AccountName,
+        request_id: &SafeText,
+        customer: Option<ClientId>,
+        line: (Entry, Timestamp),
+    ) {
         let (entry, by) = line;
         let id = (account, request_id.as_str().to_owned());
         match entry.kind {
             Kind::Intent => {
+                let Some(customer) = customer else { return };
                 for key in keys_of(&entry) {
                     self.sent.insert((id.0.clone(), key), id.clone());
                 }
@@ -84,13 +91,13 @@ impl Requests {
                 if let Some(last) = self.last.get_mut(&id) {
                     last.by = last.by.max(by);
                     last.outcome = Some(entry);
-                } else if let Some(last) = self.first_of(&id.0, &customer, &entry) {
+                } else if let Some(last) = self.first_of(&id.0, customer.as_ref(), &entry) {
                     let knew = last.outcome.as_ref().and_then(|entry| entry.outcome);
                     // That nobody could say takes nothing back.
                     if entry.outcome != Some(Outcome::Unknown) || matches!(knew, None | Some(Outcome::Unknown)) {
                         last.outcome = Some(entry);
                     }
-                } else {
+                } else if let Some(customer) = customer {
                     self.order.push(id.clone());
                     self.last.insert(id, LastEntry { customer, intent: entry.clone(), outcome: Some(entry), by });
                 }
@@ -102,13 +109,22 @@ impl Requests {
     /// An outcome without an intent is what was learnt when a repeat had the broker asked: of the write that it
     /// repeats. That one says when it left; a repeat's time would make its order look older than it is. A correlation id
     /// may be a label of many writes, so an `Idempotency-Key` goes first.
-    fn first_of(&mut self, account: &AccountName, customer: &ClientId, outcome: &Entry) -> Option<&mut LastEntry> {
+    ///
+    /// Without an address, whose such a line is was told from its time and the account's, which may be of two clocks:
+    /// there the write that it repeats says it.
+    fn first_of(
+        &mut self,
+        account: &AccountName,
+        customer: Option<&ClientId>,
+        outcome: &Entry,
+    ) -> Option<&mut LastEntry> {
         let mut keys = keys_of(outcome).into_iter().rev();
         let id = keys.find_map(|key| self.sent.get(&(account.clone(), key)))?.clone();
         let is_same = |last: &&mut LastEntry| {
             let is_it = write_of(outcome).is_some_and(|write| write_of(&last.intent).as_ref() == Some(&write));
             let key = &last.intent.idempotency_key;
-            last.customer == *customer && is_it && (key.is_none() || *key == outcome.idempotency_key)
+            let is_theirs = outcome.source.is_none() || customer == Some(&last.customer);
+            is_theirs && is_it && (key.is_none() || *key == outcome.idempotency_key)
         };
         self.last.get_mut(&id).filter(is_same)
     }
@@ -137,8 +153,8 @@ impl Orders {
             };
             let (entry, by) = (line.entry, line.by);
             let (Some(account), Some(request_id)) = (entry.account.clone(), entry.request_id.clone()) else { continue };
-            let Some(customer) = customer(&entry) else { continue };
-            if let Some(request) = RateRequest::of_entry(&entry) {
+            let customer = customer(&entry);
+            if let (Some(customer), Some(request)) = (&customer, RateRequest::of_entry(&entry)) {
                 used.entry(customer.clone()).or_default().push((by, request));
             }
             requests.hear(account, &request_id, customer, (entry, by));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::domain::SourceAddr;
 use crate::orders::idempotency::{Admission, Requester};
 use crate::orders::journal::SafePath;
 use crate::orders::limits::Rules;
@@ -131,9 +132,9 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     drop(after);
     let mut requests = Requests::default();
     let request = |n: u32| SafeText::new(&format!("lost-{n}"));
-    requests.hear(alpha(), &request(1), own(), line(Entry { at: left, ..intent("lost-1", "lost", 1) }));
+    requests.hear(alpha(), &request(1), Some(own()), line(Entry { at: left, ..intent("lost-1", "lost", 1) }));
     for n in [2, 3] {
-        requests.hear(alpha(), &request(n), own(), line(intent("", "lost", 1).outcome(Outcome::Unknown, at(60))));
+        requests.hear(alpha(), &request(n), Some(own()), line(intent("", "lost", 1).outcome(Outcome::Unknown, at(60))));
     }
     let [id] = requests.order.as_slice() else { panic!("{:?}", requests.order) };
     let last = requests.last.get(id).unwrap();
@@ -143,15 +144,46 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
     let mut requests = Requests::default();
     let keyed = |key: &str, at| Entry { at, idempotency_key: Some(SafeText::new(key)), ..intent(key, "label", 1) };
     for key in ["k1", "k2"] {
-        requests.hear(alpha(), &SafeText::new(key), own(), line(keyed(key, left)));
+        requests.hear(alpha(), &SafeText::new(key), Some(own()), line(keyed(key, left)));
     }
-    requests.hear(alpha(), &SafeText::new("r"), own(), line(keyed("k1", left).outcome(Outcome::Executed, at(60))));
+    requests.hear(
+        alpha(),
+        &SafeText::new("r"),
+        Some(own()),
+        line(keyed("k1", left).outcome(Outcome::Executed, at(60))),
+    );
     let end = |key: &str| {
         requests.last.get(&(alpha(), key.to_owned())).unwrap().outcome.as_ref().and_then(|entry| entry.outcome)
     };
     assert_eq!((end("k1"), end("k2")), (Some(Outcome::Executed), None));
     // Of an outcome alone nobody knows when its write left.
     assert_eq!(lookup_of(&intent("r", "c", 1).outcome(Outcome::Unknown, at(0))).sent(), None);
+}
+
+/// The host's clock was wrong when the account was made, and the lines bear the broker's time. By those two an order that
+/// a repeat had found was nobody's, and was asked about again after each start; or it was somebody else's who has the
+/// account's name now.
+#[test]
+fn what_a_repeat_found_is_whose_the_write_was_whatever_the_clock_showed_when_the_account_was_made() {
+    let other = || ClientId::parse("1000000002").unwrap();
+    let by_time =
+        |whose: Option<ClientId>| move |line: &Entry| if line.source.is_some() { Some(own()) } else { whose.clone() };
+    for whose in [None, Some(other())] {
+        let dir = tempfile::tempdir().unwrap();
+        let before = orders(&dir);
+        let left = Entry { source: SourceAddr::parse("2001:db8:a1::1").ok(), ..intent("first", "c", 1) };
+        let mut found = intent("repeat", "c", 1).outcome(Outcome::Executed, Timestamp::now());
+        (found.recovered, found.order_id) = (Some(true), Some(SafeText::new("77")));
+        before.journal.append(&left).unwrap();
+        before.journal.append(&found).unwrap();
+        drop(before);
+        let after = orders(&dir);
+        let restored = after.recall(Timestamp::now(), by_time(whose.clone())).unwrap();
+        assert!(restored.unsettled.is_empty(), "{whose:?}: {:?}", restored.unsettled);
+        assert_eq!(after.idempotency.len(&other()), 0, "{whose:?}");
+        let Admission::Done(first, done) = repeat(&after, "c") else { panic!("{whose:?}: asked about again") };
+        assert_eq!((&*first, done.order_id.as_deref()), ("first", Some("77")), "{whose:?}");
+    }
 }
 
 fn alpha() -> AccountName {
