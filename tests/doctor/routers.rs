@@ -25,7 +25,12 @@ fn on_link(host: &Host) {
 /// The doctor beside ndppd, in a process namespace of their own: other tests must not see that one runs.
 fn beside_ndppd(host: &Host, more: &[&str]) -> Said {
     let dir = host.dir.path().display();
-    let script = format!("ndppd -c {dir}/etc/ndppd.conf >{dir}/ndppd.log 2>&1 & exec \"$0\" \"$@\"");
+    // It hears every question from the moment that its interface takes all multicast; one that came before is asked again
+    // only after the second that a connection may take.
+    let script = format!(
+        "ndppd -c {dir}/etc/ndppd.conf >{dir}/ndppd.log 2>&1 & \
+         until ip link show uplink1 | grep -q ALLMULTI; do kill -0 $! || exit 9; done; exec \"$0\" \"$@\""
+    );
     let mut command: Command = host.net.command(Ns::Gateway, "unshare");
     command
         .args(ALONE)
