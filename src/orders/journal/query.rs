@@ -232,8 +232,28 @@ impl Lines {
 /// # Errors
 /// When the folder cannot be listed. Lines and files that cannot be read are items.
 pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
+    read_back_from(folder, since, folder::date(since))
+}
+
+/// The date of the oldest file that is read whole at a start.
+fn newest_whole(folder: &Path) -> io::Result<Date> {
+    let dates = folder::dates(folder)?;
+    let mut left = WHOLE_FILES;
+    let mut oldest = Date::MAX;
+    for date in dates.into_iter().rev().take(FILES) {
+        oldest = date;
+        // One that cannot be looked at is told of when it is read.
+        let length = std::fs::metadata(folder::path(folder, date)).map_or(0, |about| about.len());
+        left -= usize::from(length > FEW_LINES);
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(oldest)
+}
+
+fn read_back_from(folder: &Path, since: Timestamp, first: Date) -> io::Result<ReadBack> {
     let mut dates = folder::dates(folder)?;
-    let first = folder::date(since);
     let older = dates.iter().copied().rfind(|date| *date < first);
     dates.retain(|date| *date >= first);
     dates.reverse();
@@ -241,6 +261,8 @@ pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
         folder: folder.to_path_buf(),
         since,
         all_after_first: false,
+        asked_from: folder::date(since),
+        whole_from: Date::MAX,
         dates,
         current: None,
         line: RawLine::empty(),
@@ -254,10 +276,18 @@ pub fn read_back(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
 /// More files than the remembered days have, also where clocks jumped.
 const FILES: usize = 10;
 
+/// Of each start so many files are read whole, whatever the times in them say: a host's clock that is days ahead begins a
+/// file of its own date with the first line after a start, and by it all orders of this morning look older than a day.
+const WHOLE_FILES: usize = 2;
+/// A file with less is a day on which nothing was traded, or one that a wrong clock began. Bytes.
+const FEW_LINES: u64 = 128 << 10;
+
 /// From the first line since an instant on, every line: what the memory is rebuilt from after a restart. A line after
-/// it that bears an older time was written later all the same.
+/// it that bears an older time was written later all the same, and so was whatever stands in the newest files.
 pub(super) fn read_back_all(folder: &Path, since: Timestamp) -> io::Result<ReadBack> {
-    let mut read = ReadBack { all_after_first: true, ..read_back(folder, since)? };
+    let whole_from = newest_whole(folder)?;
+    let read = read_back_from(folder, since, folder::date(since).min(whole_from))?;
+    let mut read = ReadBack { all_after_first: true, whole_from, ..read };
     if let Some(more) = read.dates.len().checked_sub(FILES).filter(|more| *more > 0) {
         // Newest first: the clock is years behind, and the newest files are what is wanted.
         read.older = read.dates.get(FILES).copied();
@@ -273,6 +303,10 @@ pub struct ReadBack {
     since: Timestamp,
     /// Give out every line after the first that is.
     all_after_first: bool,
+    /// The date of the oldest file that can hold what is asked for. What cannot be read in an older one is no lack.
+    asked_from: Date,
+    /// Every line of the files of this date and later ones is given out.
+    whole_from: Date,
     /// The dates of the files still to be read, newest first.
     dates: Vec<Date>,
     current: Option<(Date, Forward)>,
@@ -291,6 +325,8 @@ pub struct ReadBack {
 struct Held {
     recorded: Recorded,
     lacks: Vec<String>,
+    /// Is it of a file that is read whole?
+    is_whole: bool,
 }
 
 /// For so long a start may go by a clock that is behind: then the broker's is heard.
@@ -321,7 +357,7 @@ impl ReadBack {
             let mut before = Chain::default();
             for recorded in self.end_of(older) {
                 let lacks = before.line(&self.folder, older, &recorded, self.since);
-                self.hold(recorded, lacks);
+                self.hold(recorded, lacks, false);
             }
         }
     }
@@ -345,19 +381,29 @@ impl ReadBack {
 
     /// Keep a line until it is known whether it is of the start that wrote the first line that is given out. What lies
     /// between two lines of one clock's times is time that passed; a clock that was behind is corrected within minutes.
-    fn hold(&mut self, recorded: Recorded, lacks: Vec<String>) {
+    /// One of a file that is read whole is given out even so, as old as it says.
+    fn hold(&mut self, recorded: Recorded, lacks: Vec<String>, is_whole: bool) {
         let since = recorded.entry.at.checked_sub(UNHEARD).unwrap_or(Timestamp::MIN);
-        self.held.retain(|held| held.recorded.entry.at >= since);
-        if self.held.len() == HELD {
-            self.held.pop_front();
+        while let Some(past) = self.held.pop_front_if(|held| held.recorded.entry.at < since) {
+            self.pass(past);
         }
-        self.held.push_back(Held { recorded, lacks });
+        if self.held.len() == HELD
+            && let Some(past) = self.held.pop_front()
+        {
+            self.pass(past);
+        }
+        self.held.push_back(Held { recorded, lacks, is_whole });
+    }
+
+    /// It is older than what is asked for.
+    fn pass(&mut self, held: Held) {
+        self.released.extend(held.is_whole.then_some(held.recorded));
     }
 
     /// The first line that is given out was written at `by`, and those that are held before that.
     fn release(&mut self, by: Timestamp) {
         self.since = Timestamp::MIN;
-        for Held { mut recorded, lacks } in std::mem::take(&mut self.held) {
+        for Held { mut recorded, lacks, .. } in std::mem::take(&mut self.held) {
             for what in lacks {
                 self.chain.lack(what, by);
             }
@@ -377,11 +423,17 @@ impl Iterator for ReadBack {
                 return Some(Ok(released));
             }
             let Some((date, lines)) = &mut self.current else {
-                let date = self.dates.pop()?;
+                let Some(date) = self.dates.pop() else {
+                    for held in std::mem::take(&mut self.held) {
+                        self.pass(held);
+                    }
+                    return self.released.pop_front().map(Ok);
+                };
                 self.line = RawLine::empty();
                 match File::open(folder::path(&self.folder, date)).and_then(|file| Forward::new(file, 0)) {
                     Ok(lines) => self.current = Some((date, lines)),
                     Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+                    Err(_) if date < self.asked_from => {}
                     Err(err) => return Some(Err(self.failed(date, &err))),
                 }
                 continue;
@@ -395,7 +447,7 @@ impl Iterator for ReadBack {
                         let older = self.chain.line(&self.folder, date, &recorded, self.since);
                         if recorded.entry.at < self.since {
                             if self.all_after_first {
-                                self.hold(recorded, older);
+                                self.hold(recorded, older, date >= self.whole_from);
                             }
                             continue;
                         }
@@ -409,10 +461,15 @@ impl Iterator for ReadBack {
                     Err(wrong) => {
                         let (file, offset) = (folder::name(date), self.line.offset);
                         let stands = codec::hash_as_it_stands(&self.line.bytes);
+                        if date < self.asked_from {
+                            self.chain.go_on_after(date, &wrong, stands);
+                            continue;
+                        }
                         self.chain.wrong(date, offset, &wrong, stands);
                         return Some(Err(Unreadable { file, offset, why: wrong.why() }));
                     }
                 },
+                Err(_) if date < self.asked_from => self.current = None,
                 Err(err) => return Some(Err(self.failed(date, &err))),
             }
         }

@@ -207,6 +207,11 @@ impl Chain {
     /// A line that is not: whatever it was, it is not remembered.
     pub(super) fn wrong(&mut self, date: Date, offset: u64, wrong: &Wrong, stands: LineHash) {
         self.lack(format!("{}, byte {offset}: {}", folder::name(date), wrong.why()), Timestamp::MAX);
+        self.go_on_after(date, wrong, stands);
+    }
+
+    /// After a line that is not, of a day that is not asked about: it is no lack.
+    pub(super) fn go_on_after(&mut self, date: Date, wrong: &Wrong, stands: LineHash) {
         let hashes = match wrong {
             Wrong::Ending => [stands; 2],
             Wrong::Hash { found, claimed } => [*claimed, *found],

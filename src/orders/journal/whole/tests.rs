@@ -386,6 +386,31 @@ fn a_clock_decides_nothing_about_what_is_remembered() {
     }
 }
 
+/// A host three days ahead begins a file of its own date with its first line after a start, before it has heard the
+/// broker. By that file this morning's orders were three days old at the next start, and their ids free.
+#[test]
+fn a_file_that_a_clock_days_ahead_began_makes_no_order_of_today_forgotten() {
+    let state = State(tempfile::tempdir().unwrap());
+    let journal = state.open(day(0, 0), &options());
+    for number in 0..3480 {
+        journal.append(&intent(day(0, 0) + SignedDuration::from_secs(number * 60), number as u64)).unwrap();
+    }
+    drop(journal);
+    let last = day(2, 10 * 3600);
+    let ahead = SignedDuration::from_hours(72);
+    for minutes in [1, 30, 60] {
+        let now = last + ahead + SignedDuration::from_mins(minutes);
+        let journal = state.open(now, &options());
+        let ids = recall(&journal, now);
+        for number in [1500, 2879, 2880, 3479] {
+            assert!(ids.contains(&format!("c-{number}")), "{minutes}: {number} of {}", ids.len());
+        }
+        assert!(!ids.contains(&"c-10".to_owned()), "all that there is would be read at each start");
+        assert_whole(&journal);
+        journal.append(&intent(now, 9000)).unwrap();
+    }
+}
+
 fn days(state: &State) -> usize {
     folder::dates(&state.folder()).unwrap().len()
 }
