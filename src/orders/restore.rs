@@ -124,7 +124,9 @@ impl Requests {
             let is_it = write_of(outcome).is_some_and(|write| write_of(&last.intent).as_ref() == Some(&write));
             let key = &last.intent.idempotency_key;
             let is_theirs = outcome.source.is_none() || customer == Some(&last.customer);
-            is_theirs && is_it && (key.is_none() || *key == outcome.idempotency_key)
+            is_theirs
+                && is_it
+                && (key.is_none() || outcome.idempotency_key.is_none() || *key == outcome.idempotency_key)
         };
         self.last.get_mut(&id).filter(is_same)
     }
@@ -203,7 +205,10 @@ impl Orders {
         let taken = self.now();
         // The later of its lines: the host's clock may have been behind when the first was written.
         let written = outcome.as_ref().map_or(intent.at, |entry| entry.at.max(intent.at)).max(by);
-        let longer = day::remembered_for(intent.at, after_market).max(day::remembered_for(written, after_market));
+        // Each line may be the one by a clock that was wrong: what would be remembered longest.
+        let times = [Some(intent.at), outcome.as_ref().map(|entry| entry.at), Some(written)];
+        let spans = times.into_iter().flatten().map(|at| day::remembered_for(at, after_market));
+        let longer = spans.max().unwrap_or(day::AT_LEAST);
         let span = RememberedSpan { now: taken, until: taken.after(longer) };
         let first = (request_id, written);
         if outcome.is_none() {

@@ -61,7 +61,9 @@ impl Order<'_> {
         found: LookupResult,
         record: &mut Access,
     ) -> Result<Response<Body>, Problem> {
-        let LostReply { claim, intent, lookup, last, why, sent_at } = lost;
+        let LostReply { mut claim, intent, lookup, last, why, sent_at } = lost;
+        // The day that it belongs to is known better than before it left, if that was before the broker was heard.
+        claim.keep_until(self.span().until);
         match found {
             LookupResult::Executed(_) | LookupResult::Rejected(Some(_)) => {
                 let (outcome, body) = match found {

@@ -87,6 +87,27 @@ fn a_clock_that_is_wrong_at_a_start_makes_no_order_forgotten() {
     }
 }
 
+/// The intent was written before the broker was heard, by a clock that showed half past eleven at night: it would have
+/// been remembered for an hour more.
+#[test]
+fn an_order_of_a_clock_that_was_ahead_is_remembered_for_its_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = orders(&dir);
+    let line = Entry { at: india("2026-11-23T23:30:00"), ..intent("r1", "c", 1) };
+    before.journal.append(&line).unwrap();
+    before.journal.append(&line.outcome(Outcome::Executed, india("2026-11-23T18:00:00"))).unwrap();
+    drop(before);
+    let after = orders(&dir);
+    after.recall(india("2026-11-23T18:05:00"), |_| Some(own())).unwrap();
+    heard(&after, "Mon, 23 Nov 2026 12:35:00 GMT");
+    let soon = after.now().after(Duration::from_hours(5));
+    let write = write_of(&intent("r1", "c", 1)).unwrap();
+    let requester = Requester { request_id: "r".into(), gone: CancellationToken::new() };
+    let span = RememberedSpan { now: soon, until: soon };
+    let id = [WriteKey::Correlation("c".into())];
+    assert!(matches!(after.idempotency.take(&own(), &id, &write, &requester, span), Admission::Done(..)));
+}
+
 /// A label of yesterday on today's order is a new order.
 #[test]
 fn what_was_written_before_a_night_s_rest_is_forgotten_once_the_broker_says_that_it_is_morning() {
@@ -156,6 +177,14 @@ fn what_was_asked_about_before_a_restart_is_looked_for_from_when_it_left() {
         requests.last.get(&(alpha(), key.to_owned())).unwrap().outcome.as_ref().and_then(|entry| entry.outcome)
     };
     assert_eq!((end("k1"), end("k2")), (Some(Outcome::Executed), None));
+    // A repeat that names the label alone was told of the last write under it.
+    let by_label = intent("r2", "label", 1).outcome(Outcome::Executed, at(90));
+    requests.hear(alpha(), &SafeText::new("r2"), Some(own()), line(by_label));
+    let end = |key: &str| {
+        requests.last.get(&(alpha(), key.to_owned())).unwrap().outcome.as_ref().and_then(|entry| entry.outcome)
+    };
+    assert_eq!((end("k1"), end("k2")), (Some(Outcome::Executed), Some(Outcome::Executed)));
+    assert!(!requests.last.contains_key(&(alpha(), "r2".to_owned())));
     // Of an outcome alone nobody knows when its write left.
     assert_eq!(lookup_of(&intent("r", "c", 1).outcome(Outcome::Unknown, at(0))).sent(), None);
 }
