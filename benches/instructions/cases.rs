@@ -35,6 +35,7 @@ use sixgate::store::records::CredentialsRecord;
 use sixgate::store::{self, MasterKey, Store};
 use sixgate::tokens::Keepers;
 use sixgate::tokens::keeper::{BrokerReply, BrokerRequest, CallResult, TokenBroker};
+use sixgate::tokens::lifecycle::{MarketCalendar, NeverOpen};
 
 /// How often an operation is done while it is counted.
 pub(crate) const TIMES: u64 = 1000;
@@ -112,6 +113,10 @@ struct NoBroker;
 impl TokenBroker for NoBroker {
     fn call(&self, _: Arc<Legs>, _: ClientId, _: BrokerRequest) -> BoxFuture<'static, BrokerReply> {
         Box::pin(async { BrokerReply { skew: None, said: CallResult::NotSent(String::new()) } })
+    }
+
+    fn calendar(&self) -> &dyn MarketCalendar {
+        &NeverOpen
     }
 }
 

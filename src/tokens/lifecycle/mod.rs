@@ -58,9 +58,7 @@ pub use budget::{
 };
 pub use facts::{ANOTHER_LOGS_IN, Consumer, LoginMethods, TokenFacts, TokenSource, Trouble};
 pub use interface::{Action, AttemptOutcome, By, CheckOutcome, Event, Refusal, RetryAdvice, State, Strategy, Why};
-#[cfg(test)]
-pub(crate) use schedule::NeverOpen;
-pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, Weekdays, india_date};
+pub use schedule::{BACKOFF_CAP, COOLDOWN, MarketCalendar, NeverOpen, Weekdays, india_date};
 
 use schedule::{backoff, plus, seed_of};
 

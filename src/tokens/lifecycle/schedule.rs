@@ -42,12 +42,10 @@ impl MarketCalendar for Weekdays {
     }
 }
 
-/// No day is a trading day: what is tested under it does not depend on the hour.
-#[cfg(test)]
+/// No day is a trading day: what is tested or measured under it does not depend on the hour.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NeverOpen;
+pub struct NeverOpen;
 
-#[cfg(test)]
 impl MarketCalendar for NeverOpen {
     fn is_market_hours(&self, _: Timestamp) -> bool {
         false
