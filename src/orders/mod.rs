@@ -77,8 +77,11 @@ pub struct Orders {
     keeping: ArcSwap<Keeping>,
     /// Limits are kept and ages counted by it: nobody can set it, and it goes on while the machine sleeps.
     clock: MonotonicClock,
-    /// Until then an id may have been used before the start.
+    /// Until then an id may have been used before the start, by this host's clock.
     doubtful_until: MonotonicTime,
+    /// The same by the broker's clock, once it was heard: a host that is hours behind would end it before the day of the
+    /// orders that may lack is over.
+    doubtful_until_there: OnceLock<MonotonicTime>,
     /// When the journal was read back: by this host's clock, which may be wrong, and by the one of ages.
     read_back: OnceLock<(Timestamp, MonotonicTime)>,
 }
@@ -145,7 +148,7 @@ impl Orders {
         let (known, broker_clock) = (KnownOrders::default(), BrokerClock::default());
         // Of what was sent before, an after-market order's id is remembered longest.
         let doubtful_until = MonotonicTime::START.after(day::remembered_for(Timestamp::now(), true));
-        let (read_back, books) = (OnceLock::new(), BookWatch::default());
+        let (read_back, doubtful_until_there, books) = (OnceLock::new(), OnceLock::new(), BookWatch::default());
         Ok(Self {
             journal,
             idempotency,
@@ -157,6 +160,7 @@ impl Orders {
             keeping,
             clock,
             doubtful_until,
+            doubtful_until_there,
             read_back,
         })
     }
@@ -201,13 +205,18 @@ impl Orders {
         let Some((wall, at)) = self.read_back.get() else { return };
         let passed = SignedDuration::try_from(self.now().since(*at)).unwrap_or(SignedDuration::ZERO);
         if let Ok(broker) = broker.checked_sub(passed) {
+            let _ = self.doubtful_until_there.set(at.after(day::remembered_for(broker, true)));
             self.idempotency.was_read_back(broker.min(*wall));
         }
     }
 
     /// Does an id that the memory does not know prove that it was not used today?
     pub fn remembers_all(&self) -> bool {
-        self.journal.remembers_all() || self.now() >= self.doubtful_until
+        self.journal.remembers_all() || self.is_past_doubt(self.now())
+    }
+
+    fn is_past_doubt(&self, now: MonotonicTime) -> bool {
+        now >= self.doubtful_until && self.doubtful_until_there.get().is_none_or(|until| now >= *until)
     }
 
     /// Forget what is due to be forgotten, now and then, until the gateway stops.

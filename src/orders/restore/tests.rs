@@ -8,7 +8,7 @@ use super::*;
 use crate::domain::SourceAddr;
 use crate::orders::idempotency::{Admission, Requester};
 use crate::orders::journal::SafePath;
-use crate::orders::limits::Rules;
+use crate::orders::limits::{MonotonicTime, Rules};
 use crate::telemetry::events::Events;
 
 fn orders(dir: &tempfile::TempDir) -> Orders {
@@ -106,6 +106,24 @@ fn an_order_of_a_clock_that_was_ahead_is_remembered_for_its_day() {
     let span = RememberedSpan { now: soon, until: soon };
     let id = [WriteKey::Correlation("c".into())];
     assert!(matches!(after.idempotency.take(&own(), &id, &write, &requester, span), Admission::Done(..)));
+}
+
+/// Lines lack, and an id that is not known may be an after-market order's of today: by a host's clock that is behind, its
+/// day would be over sooner than it is.
+#[test]
+fn what_may_lack_is_doubted_for_its_day_by_whichever_clock_says_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let orders = orders(&dir);
+    orders.recall(Timestamp::now(), |_| Some(own())).unwrap();
+    let by_host = orders.doubtful_until;
+    assert!(orders.is_past_doubt(by_host) && !orders.is_past_doubt(by_host.before(Duration::from_secs(1))));
+    // A Friday evening there, so until Monday night; on no day at noon or later here is it as long.
+    heard(&orders, "Fri, 20 Nov 2026 13:30:00 GMT");
+    let there = *orders.doubtful_until_there.get().unwrap();
+    let hours = there.since(MonotonicTime::START).as_secs_f64() / 3600.0;
+    assert!((76.9..77.1).contains(&hours), "{hours}");
+    let until = by_host.max(there);
+    assert!(orders.is_past_doubt(until) && !orders.is_past_doubt(until.before(Duration::from_secs(1))));
 }
 
 /// A label of yesterday on today's order is a new order.
