@@ -39,20 +39,18 @@ in_namespace() {
     nsenter --net="/run/netns/$name" -- "$@"
 }
 
-# A line's routes go when its link goes down, and its addresses too: these bring both back.
-configure_broker_line() {
-    ip -6 -n "$1" -batch - <<LINE
-address replace 2001:db8:f$2::1/64 dev downlink$2 nodad
-route replace 2001:db8:a$2::/64 via 2001:db8:f$2::2 dev downlink$2
-LINE
+# A line's routes go when its link goes down, and its addresses too: these lines for `ip -batch` bring both back.
+broker_line() {
+    printf '%s\n' \
+        "address replace 2001:db8:f$1::1/64 dev downlink$1 nodad" \
+        "route replace 2001:db8:a$1::/64 via 2001:db8:f$1::2 dev downlink$1"
 }
 
-configure_gateway_line() {
-    ip -6 -n "$1" -batch - <<LINE
-address replace 2001:db8:f$2::2/64 dev uplink$2 nodad
-route replace default via 2001:db8:f$2::1 dev uplink$2 table 10$2 metric 100
-route replace default via 2001:db8:f$2::1 dev uplink$2 metric ${2}00
-LINE
+gateway_line() {
+    printf '%s\n' \
+        "address replace 2001:db8:f$1::2/64 dev uplink$1 nodad" \
+        "route replace default via 2001:db8:f$1::1 dev uplink$1 table 10$1 metric 100" \
+        "route replace default via 2001:db8:f$1::1 dev uplink$1 metric ${1}00"
 }
 
 # The kernel starts a link's queue a moment after its peer came up, and drops what is sent before. So this waits
@@ -60,7 +58,7 @@ LINE
 wait_for_links() {
     local name end=$((SECONDS + 10))
     for name in "$@"; do
-        while ip -n "$name" -o link show up | grep -v ' lo: ' | grep -qv 'qdisc noqueue state UP'; do
+        while ! links_are_up "$name"; do
             if [ "$SECONDS" -ge "$end" ]; then
                 echo "$0: links of $name did not come up:" >&2
                 ip -n "$name" link show >&2
@@ -68,4 +66,15 @@ wait_for_links() {
             fi
         done
     done
+}
+
+links_are_up() {
+    local links line
+    links=$(ip -n "$1" -o link show up) || return 1
+    while read -r line; do
+        case $line in
+        *' lo: '* | *'qdisc noqueue state UP'*) ;;
+        *) return 1 ;;
+        esac
+    done <<<"$links"
 }

@@ -12,10 +12,16 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 prefix=${1:-sg}
 check_prefix "$prefix"
 
+there=()
 for name in "$prefix-caller" "$prefix-gateway" "$prefix-broker"; do
-    [ -e "/run/netns/$name" ] || continue
-    # A name without a namespace behind it, left by a host that went down hard, has no processes to list.
-    pids=$(ip netns pids "$name" 2>/dev/null | tr '\n' ' ') || pids=
-    [ -z "$pids" ] || echo "down.sh: still running in $name: $pids" >&2
-    ip netns delete "$name"
+    [ ! -e "/run/netns/$name" ] || there+=("$name")
 done
+[ ${#there[@]} -gt 0 ] || exit 0
+
+for process in /proc/[0-9]*; do
+    for name in "${there[@]}"; do
+        # The same file: that namespace. A name without one behind it, left by a host that went down hard, is nobody's.
+        [ ! "$process/ns/net" -ef "/run/netns/$name" ] || echo "down.sh: still running in $name: ${process#/proc/}" >&2
+    done
+done
+printf 'netns delete %s\n' "${there[@]}" | ip -batch -

@@ -37,17 +37,24 @@ check_prefix "$prefix"
 caller=$prefix-caller gateway=$prefix-gateway broker=$prefix-broker
 
 prepare_run_netns
-"$here/down.sh" "$prefix"
+names=("$caller" "$gateway" "$broker")
+for name in "${names[@]}"; do
+    if [ -e "/run/netns/$name" ]; then
+        "$here/down.sh" "$prefix"
+        break
+    fi
+done
 # A half-made network would fail later and elsewhere; take it down here.
 trap '"$here/down.sh" "$prefix"' EXIT
 
-for name in "$caller" "$gateway" "$broker"; do
-    ip netns add "$name"
+# Few programs are started here, as tests do this hundreds of times: each takes milliseconds.
+printf 'netns add %s\n' "${names[@]}" | ip -batch -
+for name in "${names[@]}"; do
     # Before any link is made: a link takes its settings from `default`.
-    in_namespace "$name" sh -c 'echo 0 | tee /proc/sys/net/ipv6/conf/all/accept_dad /proc/sys/net/ipv6/conf/default/accept_dad >/dev/null'
+    in_namespace "$name" sh -c 'cd /proc/sys/net/ipv6/conf && echo 0 >all/accept_dad && echo 0 >default/accept_dad'
 done
 
-ip -n "$gateway" -batch - <<LINKS
+ip -6 -n "$gateway" -batch - <<GATEWAY
 link set lo up
 link add to-caller type veth peer name to-gateway netns $caller
 link add uplink1 type veth peer name downlink1 netns $broker
@@ -55,26 +62,6 @@ link add uplink2 type veth peer name downlink2 netns $broker
 link set to-caller up
 link set uplink1 up
 link set uplink2 up
-LINKS
-
-ip -n "$caller" -batch - <<CALLER
-link set lo up
-link set to-gateway up
-address add 2001:db8:c::2/64 dev to-gateway nodad
-CALLER
-
-ip -n "$broker" -batch - <<BROKER
-link set lo up
-link set downlink1 up
-link set downlink2 up
-address add 2001:db8:b::1/128 dev lo nodad
-address add 2001:db8:b::2/128 dev lo nodad
-address add 2001:db8:b::3/128 dev lo nodad
-BROKER
-configure_broker_line "$broker" 1
-configure_broker_line "$broker" 2
-
-ip -6 -n "$gateway" -batch - <<GATEWAY
 address add 2001:db8:c::1/64 dev to-caller nodad
 route add local 2001:db8:a1::/64 dev lo
 route add local 2001:db8:a2::/64 dev lo
@@ -82,9 +69,26 @@ rule add from 2001:db8:a1::/64 lookup 101
 rule add from 2001:db8:a2::/64 lookup 102
 route add unreachable default table 101 metric 9000
 route add unreachable default table 102 metric 9000
+$(gateway_line 1)
+$(gateway_line 2)
 GATEWAY
-configure_gateway_line "$gateway" 1
-configure_gateway_line "$gateway" 2
 
-wait_for_links "$caller" "$gateway" "$broker"
+ip -n "$caller" -batch - <<CALLER
+link set lo up
+link set to-gateway up
+address add 2001:db8:c::2/64 dev to-gateway nodad
+CALLER
+
+ip -6 -n "$broker" -batch - <<BROKER
+link set lo up
+link set downlink1 up
+link set downlink2 up
+address add 2001:db8:b::1/128 dev lo nodad
+address add 2001:db8:b::2/128 dev lo nodad
+address add 2001:db8:b::3/128 dev lo nodad
+$(broker_line 1)
+$(broker_line 2)
+BROKER
+
+wait_for_links "${names[@]}"
 trap - EXIT

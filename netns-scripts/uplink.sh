@@ -34,8 +34,8 @@ DROP
 up)
     in_namespace "$broker" nft delete table inet "silent$line" 2>/dev/null || true
     ip -n "$gateway" link set "uplink$line" up
-    configure_gateway_line "$gateway" "$line"
-    configure_broker_line "$broker" "$line"
+    gateway_line "$line" | ip -6 -n "$gateway" -batch -
+    broker_line "$line" | ip -6 -n "$broker" -batch -
     wait_for_links "$gateway" "$broker"
     # A neighbour that was being asked for in vain would fail what is sent next.
     ip -n "$gateway" neigh flush dev "uplink$line"
