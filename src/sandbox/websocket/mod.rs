@@ -30,7 +30,7 @@ use super::reply::{self, Reply};
 use super::stream::{host, name_only};
 use super::tokens::{Consumer, TokenState};
 use super::trouble::{self, StreamFault, StreamHost as Kind};
-use super::world::{Event, OpenSocket};
+use super::world::{Event, OpenSocket, World};
 
 use feed::Feed;
 use frames::Opcode;
@@ -100,14 +100,18 @@ pub(super) fn accept(
         token: query_value(query, "token").unwrap_or_default().to_owned(),
         client_id: query_value(query, "clientId").unwrap_or_default().to_owned(),
     };
-    let ours = query_value(query, "authType") == Some("2");
+    let login = (query_value(query, "authType") == Some("2") && kind != Kind::OrderUpdate).then_some(login);
+    if let Some(login) = &login {
+        // Now, as all of it has come: its client may be gone before the socket is begun.
+        note(&mut inner.world(), sequence, login);
+    }
     let visit = Visit { inner: Arc::clone(inner), kind, sequence };
     inner.tasks.spawn(async move {
         let stop = visit.inner.tasks.clone();
         tokio::select! {
             upgraded = upgrade => {
                 if let Some(socket) = upgraded.ok().and_then(Socket::new) {
-                    visit.serve(socket, ours.then_some(login)).await;
+                    visit.serve(socket, login).await;
                 }
             }
             // A handshake whose client left resolves by itself; this is for the rest.
@@ -137,6 +141,20 @@ struct Login {
     client_id: String,
 }
 
+/// Record who a socket says it is, and whose live token that is.
+fn note(world: &mut World, sequence: u64, login: &Login) -> Option<ClientId> {
+    let account = match world.account_of(&login.token, world.now()) {
+        TokenState::Live(client_id) => Some(client_id),
+        TokenState::Dead | TokenState::Expired => None,
+    };
+    world.seen.update(sequence, |seen| {
+        seen.token = Some(login.token.clone());
+        seen.client_id_header = Some(login.client_id.clone());
+        seen.account.clone_from(&account);
+    });
+    account
+}
+
 /// One WebSocket's life.
 struct Visit {
     inner: Arc<Inner>,
@@ -145,7 +163,7 @@ struct Visit {
 }
 
 impl Visit {
-    /// `query` is the login of the query, if it says that it is one.
+    /// `query` is the login of the query, if one is there and says that it is.
     async fn serve(self, mut socket: Socket, query: Option<Login>) {
         let login = match self.kind {
             Kind::OrderUpdate => self.login_frame(&mut socket).await,
@@ -214,10 +232,7 @@ impl Visit {
     fn admit(&self, login: Login) -> Option<(String, broadcast::Receiver<Event>)> {
         let mut world = self.inner.world();
         let socket = OpenSocket { sequence: self.sequence, kind: self.kind };
-        let account = match world.account_of(&login.token, world.now()) {
-            TokenState::Live(client_id) => Some(client_id),
-            TokenState::Dead | TokenState::Expired => None,
-        };
+        let account = note(&mut world, self.sequence, &login);
         let ledger = account.as_ref().and_then(|client_id| world.ledger(client_id));
         // Measured: 200 levels are for tokens of the web page only.
         let web = ledger.and_then(|l| l.token.as_ref()).is_some_and(|token| token.consumer == Consumer::Web);
@@ -227,11 +242,6 @@ impl Visit {
         if let Some(ledger) = account.as_ref().filter(|_| !refused).and_then(|id| world.ledger_mut(id)) {
             ledger.let_in(socket);
         }
-        world.seen.update(self.sequence, |seen| {
-            seen.token = Some(login.token.clone());
-            seen.client_id_header = Some(login.client_id);
-            seen.account = account;
-        });
         Some((login.token, events?))
     }
 
