@@ -1,8 +1,8 @@
 //! Everything that is measured against peers, by one command: the table of goals, and plots.
 //!
-//! Runs the other benchmarks one after the other, each of which measures all its peers in every round, and makes of
-//! what they wrote down (`<benchmark>.json`) two things: the [`goals`] with what was reached, as ratios, and [`plots`]
-//! in SVG. With `--no-run` only that, of what a run before has left.
+//! Builds the other benchmarks, runs them one after the other, each of which measures all its peers in every round, and
+//! makes of what they wrote down (`<benchmark>.json`) two things: the [`goals`] with what was reached, as ratios, and
+//! [`plots`] in SVG. With `--no-run` only that, of what a run before has left.
 //!
 //! `cargo bench --bench goals -- --install`; with five rounds about an hour and a half, without the optimised build.
 
@@ -24,12 +24,14 @@ mod plots;
 #[path = "../end_to_end/statistics.rs"]
 mod statistics;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use clap::Parser;
+use serde_json::Value;
 
 use figures::{Figure, Results};
 
@@ -89,8 +91,13 @@ fn main() {
     assert!(unknown.is_none(), "there is no benchmark {}", unknown.map_or("", String::as_str));
     fs::create_dir_all(&arguments.out).unwrap_or_else(|err| panic!("cannot make {}: {err}", arguments.out.display()));
     let out = fs::canonicalize(&arguments.out).expect("the folder that was just made");
-    for (benchmark, _) in BENCHMARKS.iter().filter(|(name, _)| arguments.wants(name)) {
-        run(&arguments, benchmark, &out);
+    let wanted: Vec<&str> = BENCHMARKS.iter().map(|(name, _)| *name).filter(|name| arguments.wants(name)).collect();
+    if !wanted.is_empty() {
+        let programs = build(&arguments, &wanted);
+        for benchmark in wanted {
+            let program = programs.get(benchmark).unwrap_or_else(|| panic!("{benchmark} was not built"));
+            run(&arguments, benchmark, program, &out);
+        }
     }
 
     let parts = BENCHMARKS.iter().map(|(_, name)| *name).filter(|name| out.join(format!("{name}.json")).exists());
@@ -105,13 +112,30 @@ fn main() {
     println!("written to {}", out.display());
 }
 
-/// Run one and wait for it.
-fn run(arguments: &Arguments, benchmark: &str, out: &Path) {
+/// Build them all at once; their programs by their names.
+fn build(arguments: &Arguments, wanted: &[&str]) -> HashMap<String, PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
+    command.args(["bench", "--locked", "--no-run", "--message-format", "json-render-diagnostics"]);
+    command.args(["--profile", &arguments.profile, "--features", &arguments.features]);
+    command.args(wanted.iter().flat_map(|name| ["--bench", name]));
+    let output = command.output().unwrap_or_else(|err| panic!("cannot run {command:?}: {err}"));
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    let said = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    let messages = said.lines().map(|line| serde_json::from_str::<Value>(line).expect("cargo writes JSON"));
+    let program = |message: Value| {
+        let (name, path) = (message["target"]["name"].as_str()?, message["executable"].as_str()?);
+        wanted.contains(&name).then(|| (name.to_owned(), path.into()))
+    };
+    messages.filter_map(program).collect()
+}
+
+/// Run one and wait for it.
+fn run(arguments: &Arguments, benchmark: &str, program: &Path, out: &Path) {
+    let mut command = Command::new(program);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.args(["bench", "--locked", "--profile", &arguments.profile, "--features", &arguments.features]);
-    command.args(["--bench", benchmark, "--", "--out"]).arg(out);
+    command.args(["--bench", "--out"]).arg(out);
     if arguments.quick {
         command.arg("--quick");
     } else {
