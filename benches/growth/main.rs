@@ -156,6 +156,11 @@ impl Arguments {
         Duration::from_secs(if self.quick { 1 } else { 30 })
     }
 
+    /// How long a gateway may take until it rests. Who only wants to know whether all of this runs does not wait for it.
+    const fn patience(&self) -> Duration {
+        Duration::from_secs(if self.quick { 1 } else { 600 })
+    }
+
     fn window(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
@@ -223,7 +228,7 @@ fn growth(arguments: &Arguments, dir: &Path, report: &mut Report) {
             idle(&site, fewest, arguments, &broker, report);
         }
         // For a while after a start it asks whether the tokens are still good.
-        site.settle(&broker);
+        site.settle(&broker, arguments.patience());
         site.rest();
         sites.push(site);
     }
@@ -290,7 +295,7 @@ fn awake(index: u16, accounts: u64, arguments: &Arguments, broker: &Broker, dir:
 fn idle(site: &Site, fewest: Option<u64>, arguments: &Arguments, broker: &Broker, report: &mut Report) {
     let accounts = site.accounts;
     let look = Duration::from_secs(if arguments.quick { 1 } else { 10 });
-    site.settle(broker);
+    site.settle(broker, arguments.patience());
     let memory = site.memory() as f64;
     report.add(GROWTH, accounts, 0, ("memory when idle", "MB"), memory / 1e6);
     let figures = report.results.figures();

@@ -167,11 +167,11 @@ impl Site {
 
     /// Wait until it is at rest and has no connection to its broker. After a start it asks for a while whether the
     /// tokens are still good.
-    pub(crate) fn settle(&self, broker: &Broker) {
+    pub(crate) fn settle(&self, broker: &Broker, patience: Duration) {
         let look = Duration::from_millis(500);
-        let is_idle = poll(PATIENCE, || (self.share(look) < REST && broker.open() == 0).then_some(()));
+        let is_idle = poll(patience, || (self.share(look) < REST && broker.open() == 0).then_some(()));
         if is_idle.is_none() {
-            eprintln!("{} accounts: never at rest", self.accounts);
+            eprintln!("{} accounts: not at rest after {patience:?}", self.accounts);
         }
     }
 
