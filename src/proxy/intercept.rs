@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
@@ -20,18 +19,25 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
 
 use crate::domain::Host;
 use crate::store::Sealer;
 
 /// How long the authority lasts: callers must be told to trust another one after it.
-const AUTHORITY_DAYS: i64 = 3650;
+const AUTHORITY_LASTS: Duration = Duration::days(3650);
+/// From when on the authority is valid, in seconds of Unix time: the first day of 2024, when there was no gateway. Where
+/// the clock of the host that makes it shows an earlier day, it is wrong.
+const AUTHORITY_BEGINS: i64 = 1_704_067_200;
 /// How long a leaf lasts. Some clients refuse more than 398 days.
-const LEAF_DAYS: i64 = 90;
+const LEAF_LASTS: Duration = Duration::days(90);
 /// A leaf is made anew well before it ends.
-const LEAF_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+const LEAF_KEPT: Duration = Duration::days(30);
 /// A caller's clock may be behind ours.
-const BACKDATED_DAYS: i64 = 2;
+const BACKDATED: Duration = Duration::days(2);
+/// By so much our own may have been set back since a leaf was made. By more, and a leaf is made anew: a caller whose clock
+/// was right all the time would have to wait until it is valid.
+const SET_BACK: Duration = Duration::days(1);
 const SEAL_LABEL: &str = "ca.key";
 
 /// Why there is no authority.
@@ -73,7 +79,8 @@ pub struct Interceptor {
     issuer: Issuer<'static, KeyPair>,
     authority: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
-    leaves: Mutex<HashMap<Host, (Instant, Arc<ServerConfig>)>>,
+    /// With the time at which each was made, by this host's clock.
+    leaves: Mutex<HashMap<Host, (OffsetDateTime, Arc<ServerConfig>)>>,
 }
 
 impl std::fmt::Debug for Interceptor {
@@ -98,9 +105,18 @@ impl Interceptor {
     /// # Errors
     /// [`InterceptError`]; nothing of an existing authority is ever overwritten.
     pub fn load_or_create(state: &Path, hosts: &[Host], sealer: &Sealer) -> Result<Self, InterceptError> {
+        Self::load_or_create_at(OffsetDateTime::now_utc(), state, hosts, sealer)
+    }
+
+    fn load_or_create_at(
+        now: OffsetDateTime,
+        state: &Path,
+        hosts: &[Host],
+        sealer: &Sealer,
+    ) -> Result<Self, InterceptError> {
         let (pem_path, key_path) = (state.join("ca.pem"), state.join("ca.key"));
         match (pem_path.exists(), key_path.exists()) {
-            (false, false) => create(&key_path, hosts, sealer)?,
+            (false, false) => create(now, &key_path, hosts, sealer)?,
             // Killed between the two, or ca.pem was removed: the key's file has both.
             (_, true) => {}
             (true, false) => return Err(InterceptError::Half { present: pem_path, missing: key_path }),
@@ -145,26 +161,30 @@ impl Interceptor {
     /// # Errors
     /// [`InterceptError::Certificate`], [`InterceptError::Tls`].
     pub fn leaf(&self, host: &Host) -> Result<Arc<ServerConfig>, InterceptError> {
-        let now = Instant::now();
+        self.leaf_at(OffsetDateTime::now_utc(), host)
+    }
+
+    /// A clock may be set while we run, by years on a host that starts without one: a leaf of before is not valid then.
+    fn leaf_at(&self, now: OffsetDateTime, host: &Host) -> Result<Arc<ServerConfig>, InterceptError> {
         let mut leaves = self.leaves.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((made, leaf)) = leaves.get(host)
-            && now.duration_since(*made) < LEAF_KEPT
+            && (-SET_BACK..LEAF_KEPT).contains(&(now - *made))
         {
             return Ok(Arc::clone(leaf));
         }
-        let leaf = Arc::new(self.make(host)?);
+        let leaf = Arc::new(self.make(now, host)?);
         leaves.insert(host.clone(), (now, Arc::clone(&leaf)));
         Ok(leaf)
     }
 
-    fn make(&self, host: &Host) -> Result<ServerConfig, InterceptError> {
+    fn make(&self, now: OffsetDateTime, host: &Host) -> Result<ServerConfig, InterceptError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![host.as_str().to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, host.as_str());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        (params.not_before, params.not_after) = validity(LEAF_DAYS);
+        (params.not_before, params.not_after) = (now - BACKDATED, now + LEAF_LASTS);
         let leaf = params.signed_by(&key, &self.issuer)?;
         let chain = vec![leaf.der().clone(), self.authority.clone()];
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
@@ -176,12 +196,7 @@ impl Interceptor {
     }
 }
 
-fn validity(days: i64) -> (time::OffsetDateTime, time::OffsetDateTime) {
-    let now = time::OffsetDateTime::now_utc();
-    (now - time::Duration::days(BACKDATED_DAYS), now + time::Duration::days(days))
-}
-
-fn create(key_path: &Path, hosts: &[Host], sealer: &Sealer) -> Result<(), InterceptError> {
+fn create(now: OffsetDateTime, key_path: &Path, hosts: &[Host], sealer: &Sealer) -> Result<(), InterceptError> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::OrganizationName, "Sixgate");
@@ -196,7 +211,9 @@ fn create(key_path: &Path, hosts: &[Host], sealer: &Sealer) -> Result<(), Interc
             GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix([0; 16], 0)),
         ],
     });
-    (params.not_before, params.not_after) = validity(AUTHORITY_DAYS);
+    // Callers have this file: it must not matter what the clock showed on the day that it was made.
+    let begins = OffsetDateTime::from_unix_timestamp(AUTHORITY_BEGINS).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    (params.not_before, params.not_after) = (begins, now.max(begins) + AUTHORITY_LASTS);
     let certificate = params.self_signed(&key)?;
     let hosts = hosts.iter().map(|host| host.as_str().to_owned()).collect();
     let mut sealed = Sealed { key: key.serialize_pem(), hosts, pem: certificate.pem() };
@@ -222,7 +239,8 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InterceptError>
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::ServerName;
+    use rustls::pki_types::{ServerName, UnixTime};
+    use rustls::time_provider::TimeProvider;
     use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection};
 
     use super::*;
@@ -238,21 +256,37 @@ mod tests {
         Store::open(&dir.path().join("store"), key).unwrap()
     }
 
+    /// A clock that stands still.
+    #[derive(Debug)]
+    struct At(OffsetDateTime);
+
+    impl TimeProvider for At {
+        fn current_time(&self) -> Option<UnixTime> {
+            let seconds = u64::try_from(self.0.unix_timestamp()).unwrap();
+            Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
+        }
+    }
+
     /// Does a client that trusts `ca.pem` accept what `interceptor` serves as `host`?
     fn accepted(dir: &tempfile::TempDir, interceptor: &Interceptor, host: &str) -> bool {
+        accepted_at(OffsetDateTime::now_utc(), dir, interceptor, host)
+    }
+
+    /// The same where both clocks show this.
+    fn accepted_at(now: OffsetDateTime, dir: &tempfile::TempDir, interceptor: &Interceptor, host: &str) -> bool {
         let mut roots = RootCertStore::empty();
         for der in crate::egress::tls::read_certificates(&dir.path().join("ca.pem")).unwrap() {
             roots.add(der).unwrap();
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_details(provider, Arc::new(At(now)))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-        let leaf = interceptor.leaf(&Host::parse(host).unwrap()).unwrap();
+        let leaf = interceptor.leaf_at(now, &Host::parse(host).unwrap()).unwrap();
         let mut server = ServerConnection::new(leaf).unwrap();
         for _ in 0..6 {
             let mut wire = Vec::new();
@@ -283,6 +317,41 @@ mod tests {
         let interceptor = Interceptor::load_or_create(dir.path(), &own, store.sealer()).unwrap();
         assert!(accepted(&dir, &interceptor, "api.dhan.co"));
         assert!(!accepted(&dir, &interceptor, "bank.example"));
+    }
+
+    /// A host without a clock of its own starts in 1970, and one whose clock was set wrong by hand is ahead. Once it is
+    /// right, engines must not be refused until a restart, or for ever.
+    #[test]
+    fn what_was_made_by_a_wrong_clock_is_valid_once_it_is_right() {
+        let right = OffsetDateTime::now_utc();
+        let ahead = [Duration::hours(20), Duration::days(3), Duration::days(400)].map(|by| right + by);
+        for wrong in
+            [OffsetDateTime::UNIX_EPOCH + Duration::days(1), right - Duration::days(200)].into_iter().chain(ahead)
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let store = store(&dir);
+            let own = hosts(&["api.dhan.co"]);
+            let interceptor = Interceptor::load_or_create_at(wrong, dir.path(), &own, store.sealer()).unwrap();
+            interceptor.leaf_at(wrong, &own[0]).unwrap();
+            for now in [right, right + Duration::days(29), right + Duration::days(800)] {
+                assert!(accepted_at(now, &dir, &interceptor, "api.dhan.co"), "made at {wrong}, looked at at {now}");
+            }
+        }
+    }
+
+    /// A leaf takes a key, and an engine may open a connection for each order.
+    #[test]
+    fn a_leaf_is_made_once_while_the_clock_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let own = hosts(&["api.dhan.co"]);
+        let interceptor = Interceptor::load_or_create(dir.path(), &own, store.sealer()).unwrap();
+        let now = OffsetDateTime::now_utc();
+        let leaf = interceptor.leaf_at(now, &own[0]).unwrap();
+        for later in [Duration::ZERO, -Duration::minutes(5), Duration::days(29)] {
+            assert!(Arc::ptr_eq(&leaf, &interceptor.leaf_at(now + later, &own[0]).unwrap()), "{later}");
+        }
+        assert!(!Arc::ptr_eq(&leaf, &interceptor.leaf_at(now + Duration::days(31), &own[0]).unwrap()));
     }
 
     #[test]
