@@ -285,7 +285,7 @@ impl Sealer {
             .under(&nonce)
             .and_then(|(key, nonce)| key.seal_in_place_separate_tag(nonce, Aad::from(associated), text));
         let Ok(tag) = tag else {
-            // Only for a plaintext over 256 GiB, which no caller has. An empty
+            // Only for a plaintext over 256 GiB, which no caller has, or without a byte of memory left. An empty
             // seal in its place would be a secret lost without a word.
             std::process::abort();
         };
