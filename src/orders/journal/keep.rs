@@ -130,6 +130,17 @@ impl Core {
         self.broker.store(at.as_second(), Ordering::Relaxed);
     }
 
+    /// What the broker's clock said last.
+    fn heard(&self) -> Option<Timestamp> {
+        let heard = self.broker.load(Ordering::Relaxed);
+        Some(heard).filter(|heard| *heard != NEVER).and_then(|at| Timestamp::from_second(at).ok())
+    }
+
+    /// `now` of this host's clock, or what the broker's said last where that is earlier: this host's may be ahead.
+    pub(super) fn no_later(&self, now: Timestamp) -> Timestamp {
+        self.heard().map_or(now, |broker| now.min(broker))
+    }
+
     pub(super) fn sync(&self) -> Result<(), JournalError> {
         let file = self.lock().current.as_ref().map(|current| Arc::clone(&current.file));
         file.map_or(Ok(()), |file| file.sync_data()).map_err(JournalError::io("sync", &self.folder))
@@ -181,11 +192,7 @@ impl Core {
     /// broker's clock bears the host's out, and one a day. So whatever is wrong with a clock, there is time to see it.
     fn retire(&self, now: Timestamp) -> Result<(), JournalError> {
         let io = |doing| JournalError::io(doing, &self.folder);
-        let heard = self.broker.load(Ordering::Relaxed);
-        let Some(broker) = Some(heard).filter(|heard| *heard != NEVER).and_then(|at| Timestamp::from_second(at).ok())
-        else {
-            return Ok(());
-        };
+        let Some(broker) = self.heard() else { return Ok(()) };
         // Whichever clock is ahead, the other one decides.
         let now = now.min(broker);
         let keep = SignedDuration::try_from(self.options.keep).unwrap_or(SignedDuration::MAX);

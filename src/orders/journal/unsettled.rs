@@ -107,10 +107,10 @@ impl UnsettledOrders {
         self.idle.store(index.is_idle(), Ordering::Release);
     }
 
-    /// Read what lines from before the start say, once.
-    pub(super) async fn read(&self, folder: &Path) -> io::Result<()> {
+    /// Read what lines from before the start say, once. `now` may be earlier than it is.
+    pub(super) async fn read(&self, folder: &Path, now: Timestamp) -> io::Result<()> {
         let once = async || {
-            let (folder, since) = (folder.to_path_buf(), since());
+            let (folder, since) = (folder.to_path_buf(), since(now));
             let read = tokio::task::spawn_blocking(move || unsettled(&folder, since, MOST_UNSETTLED)).await;
             let found = read.map_err(io::Error::other)??;
             let mut index = lock(&self.index);
@@ -125,14 +125,14 @@ impl UnsettledOrders {
     }
 
     /// The newest first.
-    pub(super) fn newest(&self, limit: usize) -> Vec<Recorded> {
+    pub(super) fn newest(&self, now: Timestamp, limit: usize) -> Vec<Recorded> {
         let index = lock(&self.index);
-        index.unknown.range((since(), 0)..).rev().take(limit).map(|(_, line)| line.clone()).collect()
+        index.unknown.range((since(now), 0)..).rev().take(limit).map(|(_, line)| line.clone()).collect()
     }
 
-    pub(super) fn count(&self) -> UnsettledCount {
+    pub(super) fn count(&self, now: Timestamp) -> UnsettledCount {
         let index = lock(&self.index);
-        let mut all = index.unknown.range((since(), 0)..);
+        let mut all = index.unknown.range((since(now), 0)..);
         let newest = all.next_back();
         let count = all.count() + usize::from(newest.is_some());
         UnsettledCount { count, newest: newest.and_then(|(_, line)| line.entry.request_id.clone()) }
@@ -178,8 +178,8 @@ impl Index {
     }
 }
 
-fn since() -> Timestamp {
-    Timestamp::now().saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN)
+fn since(now: Timestamp) -> Timestamp {
+    now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN)
 }
 
 /// The outcome lines from `since` on that say `unknown`, where no other line of the request says more and nobody settled
@@ -274,6 +274,24 @@ mod tests {
         assert_eq!(told(&journal).await, Vec::<String>::new(), "one that was looked at stays so");
         drop(journal);
         assert_eq!(told(&open(dir.path())).await, Vec::<String>::new());
+    }
+
+    /// The lines of a host whose clock is ahead bear the broker's time. Nobody would ask about an order that is not told.
+    #[tokio::test]
+    async fn a_host_that_is_ahead_tells_of_them_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (written, now) = (hours_ago(10 * 24 + 1), hours_ago(10 * 24));
+        let journal = open(dir.path());
+        journal.broker_date(now);
+        journal.append(&outcome(1, Outcome::Unknown, written)).unwrap();
+        assert_eq!(told(&journal).await, ["r-1"]);
+        assert_eq!(journal.unsettled_count().count, 1);
+
+        drop(journal);
+        let journal = open(dir.path());
+        journal.read_unsettled().await.unwrap();
+        journal.broker_date(now);
+        assert_eq!(told(&journal).await, ["r-1"], "the files were read before the broker was heard");
     }
 
     /// A broker that answers nothing for a day must not fill the memory.

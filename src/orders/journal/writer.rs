@@ -203,10 +203,13 @@ impl Journal {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn read_back(&self, span: SignedDuration, now: Timestamp) -> io::Result<ReadBack> {
-        // What the host's clock says, or what the last line said when it was written: whatever is longer ago.
-        let from = self.shared.last_line.map_or(now, |newest| newest.min(now));
-        let since = from.checked_sub(span).unwrap_or(Timestamp::MIN);
+        let since = self.no_later_than_last_line(now).checked_sub(span).unwrap_or(Timestamp::MIN);
         query::read_back_all(self.folder(), since)
+    }
+
+    /// What the host's clock says, or what the last line said when it was written: whatever is longer ago.
+    fn no_later_than_last_line(&self, now: Timestamp) -> Timestamp {
+        self.shared.last_line.map_or(now, |newest| newest.min(now))
     }
 
     /// All of it was read.
@@ -267,13 +270,14 @@ impl Journal {
     }
 
     /// The outcome lines of orders of which nobody knows what became, and at which no person has looked: of the last seven
-    /// days, the newest first, at most `limit`. The first time, files are read for it.
+    /// days by this host's clock or the broker's, whichever is behind; the newest first, at most `limit`. The first time,
+    /// files are read for it.
     ///
     /// # Errors
     /// When files cannot be read.
     pub async fn unsettled(&self, limit: usize) -> io::Result<Vec<Recorded>> {
         self.read_unsettled().await?;
-        Ok(self.shared.unsettled.newest(limit))
+        Ok(self.shared.unsettled.newest(self.shared.core.no_later(Timestamp::now()), limit))
     }
 
     /// Read what lines from before the start say of such orders, if that was not done yet.
@@ -281,12 +285,12 @@ impl Journal {
     /// # Errors
     /// When files cannot be read.
     pub async fn read_unsettled(&self) -> io::Result<()> {
-        self.shared.unsettled.read(self.folder()).await
+        self.shared.unsettled.read(self.folder(), self.no_later_than_last_line(Timestamp::now())).await
     }
 
     /// How many such orders there are, as far as is known by now.
     pub fn unsettled_count(&self) -> UnsettledCount {
-        self.shared.unsettled.count()
+        self.shared.unsettled.count(self.shared.core.no_later(Timestamp::now()))
     }
 
     /// Why lines cannot be written now and what to do, in a sentence; `None` while they can.
