@@ -37,7 +37,7 @@ const LEAF_KEPT: Duration = Duration::days(30);
 const BACKDATED: Duration = Duration::days(2);
 /// By so much our own may have been set back since a leaf was made. By more, and a leaf is made anew: a caller whose clock
 /// was right all the time would have to wait until it is valid.
-const SET_BACK: Duration = Duration::days(1);
+const SET_BACK: Duration = Duration::hours(1);
 const SEAL_LABEL: &str = "ca.key";
 
 /// Why there is no authority.
@@ -211,9 +211,11 @@ fn create(now: OffsetDateTime, key_path: &Path, hosts: &[Host], sealer: &Sealer)
             GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix([0; 16], 0)),
         ],
     });
-    // Callers have this file: it must not matter what the clock showed on the day that it was made.
+    // Callers have this file: it must not matter what the clock showed on the day that it was made. One that showed a day
+    // before there was a gateway says nothing of what day it was.
     let begins = OffsetDateTime::from_unix_timestamp(AUTHORITY_BEGINS).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    (params.not_before, params.not_after) = (begins, now.max(begins) + AUTHORITY_LASTS);
+    let ends = if now < begins { begins + AUTHORITY_LASTS * 2 } else { now + AUTHORITY_LASTS };
+    (params.not_before, params.not_after) = (begins, ends);
     let certificate = params.self_signed(&key)?;
     let hosts = hosts.iter().map(|host| host.as_str().to_owned()).collect();
     let mut sealed = Sealed { key: key.serialize_pem(), hosts, pem: certificate.pem() };
@@ -326,14 +328,14 @@ mod tests {
         let right = OffsetDateTime::now_utc();
         let ahead = [Duration::hours(20), Duration::days(3), Duration::days(400)].map(|by| right + by);
         for wrong in
-            [OffsetDateTime::UNIX_EPOCH + Duration::days(1), right - Duration::days(200)].into_iter().chain(ahead)
+            [OffsetDateTime::UNIX_EPOCH + Duration::days(3), right - Duration::days(200)].into_iter().chain(ahead)
         {
             let dir = tempfile::tempdir().unwrap();
             let store = store(&dir);
             let own = hosts(&["api.dhan.co"]);
             let interceptor = Interceptor::load_or_create_at(wrong, dir.path(), &own, store.sealer()).unwrap();
             interceptor.leaf_at(wrong, &own[0]).unwrap();
-            for now in [right, right + Duration::days(29), right + Duration::days(800)] {
+            for now in [right, right + Duration::days(29), right + Duration::days(3000)] {
                 assert!(accepted_at(now, &dir, &interceptor, "api.dhan.co"), "made at {wrong}, looked at at {now}");
             }
         }
