@@ -150,7 +150,10 @@ fn note(world: &mut World, sequence: u64, login: &Login) -> Option<ClientId> {
     world.seen.update(sequence, |seen| {
         seen.token = Some(login.token.clone());
         seen.client_id_header = Some(login.client_id.clone());
-        seen.account.clone_from(&account);
+        // Whose it was when it came, also where it has died since.
+        if seen.account.is_none() {
+            seen.account.clone_from(&account);
+        }
     });
     account
 }
