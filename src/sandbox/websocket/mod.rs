@@ -151,9 +151,7 @@ fn note(world: &mut World, sequence: u64, login: &Login) -> Option<ClientId> {
         seen.token = Some(login.token.clone());
         seen.client_id_header = Some(login.client_id.clone());
         // Whose it was when it came, also where it has died since.
-        if seen.account.is_none() {
-            seen.account.clone_from(&account);
-        }
+        seen.account = seen.account.take().or_else(|| account.clone());
     });
     account
 }
